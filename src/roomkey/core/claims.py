@@ -1,0 +1,167 @@
+"""The judgement of a token's claims (RFC 7519 section 4.1), in one fixed order, with the clock as an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
+
+MAX_NAME = 255
+LAST_SECOND = 253_402_300_799  # the year 9999; a larger NumericDate is a mistake or an attack
+TIMES = ("exp", "nbf", "iat")
+NAMES = ("iss", "sub", "jti", "sid")
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a verifier expects of the claims.
+
+    Attributes:
+        issuers: accepted ``iss``; empty accepts any, also none.
+        audiences: accepted ``aud``; empty accepts only tokens without ``aud``.
+        leeway: seconds of clock difference that ``exp``, ``nbf`` and ``iat`` are forgiven.
+        require: claims that must be there.
+        max_lifetime: the longest ``exp - iat`` in seconds, or None; with it, ``iat`` and ``exp`` are required.
+        max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required.
+
+    Raises:
+        ConfigError: a negative or infinite number of seconds, or a value of a wrong type.
+    """
+
+    issuers: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()
+    leeway: float = 30.0
+    require: tuple[str, ...] = ("exp", "sub")
+    max_lifetime: float | None = None
+    max_age: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("leeway", "max_lifetime", "max_age"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ConfigError(f"{name} takes seconds, 0 or more, not {value!r}")
+
+    def check(self, claims: dict[str, Any], now: float) -> None:
+        """Judge the claims.
+
+        Args:
+            claims: the payload of a token whose signature is verified.
+            now: seconds since the epoch.
+
+        Raises:
+            ClaimError: the first check that fails: types, presence, ``nbf``, ``exp``, lifetime, ``iss``, ``aud``.
+        """
+        check_types(claims)
+        for name in self.require:
+            if name not in claims:
+                raise MissingClaim(name, f"claim {name} is missing")
+        self._check_times(claims, now)
+        if self.max_lifetime is not None or self.max_age is not None:
+            self._check_bounds(claims, now)
+        if self.issuers and claims.get("iss") not in self.issuers:
+            raise ClaimError(
+                "iss",
+                f"iss is {_shown(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
+                message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
+            )
+        self._check_audience(claims)
+
+    def _check_times(self, claims: dict[str, Any], now: float) -> None:
+        not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")
+        if not_before is not None and now < not_before - self.leeway:
+            raise ImmatureToken("nbf", f"valid in {not_before - now:.0f} s, leeway {self.leeway:g} s", date=not_before)
+        if expires is not None:
+            if now > expires + self.leeway:
+                raise ExpiredToken(
+                    "exp", f"expired {now - expires:.0f} s ago, leeway {self.leeway:g} s", expired_at=expires
+                )
+            if issued is not None and expires < issued:
+                raise ClaimError("exp", "exp lies before iat")
+
+    def _check_bounds(self, claims: dict[str, Any], now: float) -> None:
+        issued = claims.get("iat")
+        if issued is None:
+            raise MissingClaim("iat", "claim iat is missing, and a lifetime or age is bounded")
+        if self.max_age is not None and now > issued + self.max_age + self.leeway:
+            raise ExpiredToken(
+                "iat",
+                f"issued {now - issued:.0f} s ago, at most {self.max_age:g} s",
+                message="maxAge exceeded",
+            )
+        if self.max_lifetime is not None:
+            expires = claims.get("exp")
+            if expires is None:
+                raise MissingClaim("exp", "claim exp is missing, and max_lifetime is set")
+            lifetime = max(expires - issued, expires - now - self.leeway)
+            if lifetime > self.max_lifetime:
+                raise ClaimError("exp", f"a lifetime of {lifetime:.0f} s, at most {self.max_lifetime:g} s")
+
+    def _check_audience(self, claims: dict[str, Any]) -> None:
+        if "aud" not in claims and not self.audiences:
+            return
+        audience = claims.get("aud")
+        listed = [audience] if isinstance(audience, str) else audience
+        if not isinstance(listed, list) or not any(name in self.audiences for name in listed):
+            expected = " or ".join(self.audiences) or "none"
+            raise ClaimError(
+                "aud",
+                f"aud is {_shown(audience)}, expected {expected}",
+                message=f"jwt audience invalid. expected: {expected}",
+            )
+
+
+def check_types(claims: dict[str, Any]) -> None:
+    """Registered claims have the types that RFC 7519 gives them: a number is no name, a string is no time.
+
+    Raises:
+        ClaimError: a time that is no finite number after 1970 and before the year 10000; a name that is no string
+            of 1 to 255 printable characters; an ``aud`` that is neither a string nor a list of strings.
+    """
+    for name in TIMES:
+        if name in claims and not (_is_number(claims[name]) and 0 < claims[name] <= LAST_SECOND):
+            raise ClaimError(name, f"{name} is {_shown(claims[name])}, not seconds since 1970")
+    for name in NAMES:
+        if name in claims and not is_name(claims[name]):
+            raise ClaimError(name, f"{name} is {_shown(claims[name])}, not a string of 1 to {MAX_NAME} characters")
+    audience = claims.get("aud", "")
+    if not isinstance(audience, str) and not (
+        isinstance(audience, list) and all(isinstance(name, str) for name in audience)
+    ):
+        raise ClaimError("aud", f"aud is {_shown(audience)}, not a string or a list of strings")
+
+
+def is_name(value: object) -> bool:
+    """True for a string of 1 to 255 characters without control characters and unpaired surrogates."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and (value.isprintable() or _is_clean(value))
+
+
+def _is_clean(value: str) -> bool:
+    return all(c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff" for c in value)
+
+
+def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]:
+    """A setting that takes one name or several.
+
+    Raises:
+        ConfigError: not strings, or an empty one.
+    """
+    if value is None:
+        return ()
+    names = (value,) if isinstance(value, str) else tuple(value)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise ConfigError(f"{what} takes a string or a list of strings, not {value!r}")
+    return names
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int):
+        return not isinstance(value, bool)
+    return isinstance(value, float) and isfinite(value)
+
+
+def _shown(value: object, limit: int = 60) -> str:
+    text = ascii(value)
+    return text if len(text) <= limit else text[:limit] + "…"

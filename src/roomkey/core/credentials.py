@@ -1,0 +1,202 @@
+"""Where a token may come from, and finding the one that was presented.
+
+Every source is switched on by name. Exactly one token wins; two different ones are refused, because a proxy, a log and
+the server would each believe another of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs
+
+from roomkey.core.jws import MAX_TOKEN
+from roomkey.errors import (
+    AuthError,
+    ConfigError,
+    CredentialsBadFormat,
+    CredentialsError,
+    MalformedToken,
+    MissingAuthorizationHeader,
+)
+
+PAYLOAD_MEMBERS = ("token", "access_token", "auth_token")
+MAX_PRESENTED = MAX_TOKEN + len("Bearer ")
+
+
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A token as it was presented: not verified.
+
+    Attributes:
+        token: the bare token, without a scheme.
+        source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
+    """
+
+    token: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Handshake:
+    """The token comes with the connection, and is decided before the connection is answered.
+
+    Args:
+        auth: accept the CONNECT packet's ``auth`` payload (``token``, ``access_token`` or ``auth_token``).
+        header: accept the ``Authorization`` header (RFC 6750 section 2.1).
+        cookie: the name of a cookie to accept, or None.
+        query: the name of a query parameter to accept, or None: URLs are logged, so it is off unless named.
+
+    Raises:
+        ConfigError: no source at all.
+    """
+
+    auth: bool = True
+    header: bool = True
+    cookie: str | None = None
+    query: str | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.auth or self.header or self.cookie or self.query):
+            raise ConfigError("Handshake needs a source: auth, header, cookie='…' or query='…'")
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """The token comes after connecting, as the event ``authenticate``; until then the socket is in quarantine.
+
+    Args:
+        timeout: seconds from the connection; only success stops it.
+        max_attempts: so many refused tokens close the connection.
+
+    Raises:
+        ConfigError: no time, or no attempt.
+    """
+
+    timeout: float = 15.0
+    max_attempts: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < float("inf") or self.max_attempts < 1:
+            raise ConfigError("Authenticate needs a timeout over 0 seconds and at least 1 attempt")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the HTTP request of a connection carried, as far as tokens may stand in it."""
+
+    authorization: str | None = None
+    cookie: str | None = None
+    query: str | None = None
+
+
+def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
+    """Find the token of a handshake.
+
+    Args:
+        way: which sources are on.
+        auth: the CONNECT packet's payload, any JSON the client sent; None if it sent none.
+        request: the HTTP request's side.
+
+    Returns:
+        The first source that has a token, in the order auth, header, cookie, query.
+
+    Raises:
+        CredentialsError: nothing was sent, or something else than one token.
+        MalformedToken: a payload without a usable token in it.
+    """
+    found: list[Presented] = []
+    failed: AuthError | None = None
+    for source, value in _sources(way, auth, request):
+        try:
+            found.append(Presented(_payload_token(value) if source == "auth" else bare_token(value), source))
+        except AuthError as error:
+            failed = failed or error
+    if not found:
+        if failed is not None:
+            raise failed
+        if way.header and not (way.auth or way.cookie or way.query):
+            raise MissingAuthorizationHeader()
+        raise CredentialsError()
+    if any(presented.token != found[0].token for presented in found):
+        sources = ", ".join(presented.source for presented in found)
+        raise CredentialsBadFormat(f"different tokens in {sources}", message="more than one token provided")
+    return found[0]
+
+
+def from_event(arguments: tuple[object, ...]) -> Presented:
+    """Find the token of an ``authenticate`` event.
+
+    Args:
+        arguments: the event's arguments; the first is an object with the token, what follows is ignored.
+
+    Raises:
+        CredentialsError: no argument.
+        MalformedToken: an argument without a usable token in it.
+    """
+    if not arguments or arguments[0] is None:
+        raise CredentialsError()
+    return Presented(_payload_token(arguments[0]), "event")
+
+
+def has_credentials(way: Handshake, auth: object, request: Request) -> bool:
+    """True if the handshake carried anything where a token may stand."""
+    return any(True for _ in _sources(way, auth, request))
+
+
+def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[str, object]]:
+    if way.auth and auth is not None:
+        yield "auth", auth
+    if way.header and request.authorization is not None:
+        yield "header", request.authorization
+    if way.cookie and request.cookie:
+        for value in _cookie_values(request.cookie, way.cookie):
+            yield "cookie", value
+    if way.query and request.query:
+        for value in parse_qs(request.query, keep_blank_values=True).get(way.query, ()):
+            yield "query", value
+
+
+def _cookie_values(header: str, name: str) -> list[str]:
+    """The cookie's value; a header that cannot be read has none (RFC 6265 section 5.4)."""
+    try:
+        cookies = SimpleCookie(header)
+    except CookieError:
+        return []
+    return [cookies[name].value] if name in cookies else []
+
+
+def _payload_token(payload: object) -> str:
+    if not isinstance(payload, Mapping):
+        raise MalformedToken(
+            f"the payload is a {type(payload).__name__}, not an object", message="invalid token datatype"
+        )
+    values = [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
+    if not values:
+        raise MalformedToken("the payload has no token in it", message="invalid token datatype")
+    tokens = {bare_token(value) for value in values}
+    if len(tokens) > 1:
+        raise CredentialsBadFormat("different tokens in one payload", message="more than one token provided")
+    return tokens.pop()
+
+
+def bare_token(value: object) -> str:
+    """Take the scheme off: ``Bearer <token>`` in any letter case, or the token alone.
+
+    Raises:
+        MalformedToken: no string, empty, or longer than a token may be.
+        CredentialsBadFormat: another scheme, or more than two words.
+    """
+    if not isinstance(value, str):
+        raise MalformedToken(f"the token is a {type(value).__name__}, not a string", message="invalid token datatype")
+    if len(value) > MAX_PRESENTED:
+        raise MalformedToken(f"{len(value)} characters, at most {MAX_PRESENTED}", message="jwt malformed")
+    if not value:
+        raise MalformedToken("empty", message="jwt must be provided")
+    words = value.split(" ")
+    if len(words) == 1 and words[0].lower() != "bearer":
+        return words[0]
+    if len(words) == 2 and words[0].lower() == "bearer" and words[1]:
+        return words[1]
+    raise CredentialsBadFormat("not 'Bearer <token>' and not a bare token")

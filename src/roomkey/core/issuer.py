@@ -1,0 +1,162 @@
+"""From a person to a token."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Unpack
+
+from roomkey.core import strict_json
+from roomkey.core.claims import check_types
+from roomkey.core.jws import MAX_TOKEN
+from roomkey.core.keys import Key
+from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
+from roomkey.errors import ClaimError, ConfigError
+
+RESERVED = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "rooms", "scope"})
+
+
+class Issuer:
+    """Makes tokens.
+
+    Args:
+        key: a private key or a shared secret.
+        algorithm: one of the key's; its first if absent.
+        issuer: ``iss`` of every token, or None for no such claim.
+        audience: ``aud`` of every token, one or several, or None for no such claim.
+        expires_in: lifetime in seconds where :meth:`issue` is not told another.
+        token_type: the header's ``typ``: ``JWT``, or ``at+jwt`` (RFC 9068).
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: a public key, or an algorithm that is not the key's.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        *,
+        algorithm: str | None = None,
+        issuer: str | None = None,
+        audience: str | Iterable[str] | None = None,
+        expires_in: float = 900.0,
+        token_type: str = "JWT",  # noqa: S107 - a type, not a password
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.key = key
+        self.algorithm = algorithm or key.algorithms[0]
+        if not key.is_private:
+            raise ConfigError("an issuer needs a private key or a shared secret; this key is public")
+        if self.algorithm not in key.algorithms:
+            raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {algorithm}")
+        if token_type not in TOKEN_TYPES:
+            raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
+        self.issuer = issuer
+        self.audience = audience if audience is None or isinstance(audience, str) else list(audience)
+        self.expires_in = expires_in
+        self.clock = clock
+        self._header = _encode({"alg": self.algorithm, "kid": key.kid, "typ": token_type})
+
+    @classmethod
+    def ephemeral(
+        cls,
+        *,
+        audience: str | None = None,
+        issuer: str | None = None,
+        expires_in: float = 900.0,
+        algorithm: str = "HS256",
+        clock: Callable[[], float] = time.time,
+    ) -> Issuer:
+        """An issuer with a key of its own that nobody else has: for tests and trials."""
+        return cls(Key.generate(algorithm), audience=audience, issuer=issuer, expires_in=expires_in, clock=clock)
+
+    def issue(
+        self,
+        subject: str,
+        *,
+        expires_in: float | None = None,
+        roles: Iterable[str] = (),
+        rooms: Iterable[str] = (),
+        scopes: Iterable[str] = (),
+        claims: Mapping[str, Any] | None = None,
+        token_id: str | None = None,
+        session_id: str | None = None,
+        not_before: float | None = None,
+    ) -> str:
+        """Make one token.
+
+        Args:
+            subject: ``sub``: who it is for, a string of 1 to 255 characters.
+            expires_in: lifetime in seconds; negative makes a token that has expired, for tests.
+            roles, rooms, scopes: left out of the token where empty.
+            claims: further claims; none that an argument here stands for.
+            token_id: ``jti``; 128 random bits if absent.
+            session_id: ``sid``: the login that this token belongs to.
+            not_before: ``nbf`` in seconds since the epoch.
+
+        Returns:
+            The compact form, at most 8192 characters.
+
+        Raises:
+            ConfigError: a claim that no verifier would accept, or a token over the size limit.
+        """
+        now = int(self.clock())
+        lifetime = self.expires_in if expires_in is None else expires_in
+        payload: dict[str, Any] = {
+            "iss": self.issuer,
+            "sub": subject,
+            "aud": self.audience,
+            "exp": now + lifetime,
+            "nbf": not_before,
+            "iat": min(now, now + lifetime),
+            "jti": token_id or secrets.token_urlsafe(16),
+            "sid": session_id,
+            "roles": _listed(roles, "roles"),
+            "rooms": _listed(rooms, "rooms"),
+            "scope": " ".join(_listed(scopes, "scopes") or ()) or None,
+        }
+        taken = RESERVED.intersection(claims or ())
+        if taken:
+            raise ConfigError(f"claims holds {', '.join(sorted(taken))}; use the argument of that name")
+        payload = {name: value for name, value in payload.items() if value is not None} | dict(claims or {})
+        try:
+            check_types(payload)
+            body = _encode(payload)
+        except ClaimError as error:
+            raise ConfigError(str(error)) from None
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"claims must be plain JSON: {error}") from None
+        signing_input = self._header + b"." + body
+        token = signing_input + b"." + _base64url(self.key.sign(self.algorithm, signing_input))
+        if len(token) > MAX_TOKEN:
+            raise ConfigError(f"a token of {len(token)} characters; at most {MAX_TOKEN} are accepted anywhere")
+        return token.decode("ascii")
+
+    def verifier(self, **settings: Unpack[VerifierSettings]) -> Verifier:
+        """A verifier that accepts this issuer's tokens.
+
+        Args:
+            settings: further arguments of :class:`Verifier`, such as ``leeway`` or ``max_lifetime``.
+        """
+        key = self.key if self.key.kty == "oct" else self.key.public()
+        settings = {"issuer": self.issuer, "audience": self.audience, **settings}
+        return Verifier(key, algorithms=[self.algorithm], **settings)
+
+
+def _listed(names: Iterable[str], what: str) -> list[str] | None:
+    if isinstance(names, str):
+        raise ConfigError(f"{what} takes a list: {what}=[{names!r}]")
+    listed = list(names)
+    if not all(isinstance(name, str) and name for name in listed):
+        raise ConfigError(f"{what} takes a list of strings")
+    return listed or None
+
+
+def _encode(members: Mapping[str, Any]) -> bytes:
+    return _base64url(strict_json.dumps(members).encode())
+
+
+def _base64url(data: bytes) -> bytes:
+    return urlsafe_b64encode(data).rstrip(b"=")

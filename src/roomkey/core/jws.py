@@ -1,0 +1,207 @@
+"""The compact form of a signed token (RFC 7515 section 7.1), read strictly.
+
+Libraries accept padding, white space, non-zero trailing bits, duplicate members and header members they do not
+understand; each of these makes two readers of one token disagree. So the form is read here, and only the signature
+is a library's work (joserfc's algorithm models, on cryptography's keys).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import Error as BinasciiError
+from binascii import a2b_base64
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from roomkey.core import strict_json
+from roomkey.core.keys import Key, KeySet
+from roomkey.errors import AlgorithmNotAllowed, BadSignature, MalformedToken, UnknownKey
+
+MAX_TOKEN = 8192
+"""The longest token in bytes; checked before anything is decoded."""
+
+MAX_KID = 255
+# Understood, or harmless to ignore (thumbprints). Everything else is refused: `crit` and `b64` change what a signature
+# means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice, `cty: JWT` nests a token.
+HEADER_MEMBERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
+TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 4
+
+_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)")
+_URLSAFE = bytes.maketrans(b"-_", b"+/")
+# A last character carries 4 or 2 unused bits, which must be zero, or one token has several spellings.
+_LAST = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """A checked JOSE header (RFC 7515 section 4)."""
+
+    algorithm: str
+    kid: str | None
+    type: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A token taken apart, nothing of it believed yet."""
+
+    header: Header
+    payload: bytes
+    signing_input: bytes
+    signature: bytes
+
+
+def split(token: object) -> Parts:
+    """Take a token apart.
+
+    Args:
+        token: what was presented, of any type.
+
+    Returns:
+        Its parts; the payload is still encoded JSON.
+
+    Raises:
+        MalformedToken: not the strict compact form, or a header that roomkey does not understand.
+        BadSignature: the third part is empty.
+        AlgorithmNotAllowed: the header names no algorithm that roomkey knows.
+    """
+    if not isinstance(token, str):
+        raise MalformedToken(f"a {type(token).__name__} instead of a string", message="invalid token datatype")
+    if not token:
+        raise MalformedToken("empty", message="jwt must be provided")
+    if len(token) > MAX_TOKEN:
+        raise MalformedToken(f"{len(token)} characters, at most {MAX_TOKEN}", message="jwt malformed")
+    try:
+        raw = token.encode("ascii")
+    except UnicodeEncodeError:
+        raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
+    match = _COMPACT.fullmatch(raw)
+    if match is None:
+        dots = raw.count(b".")
+        found = f"{dots + 1} parts" if dots != 2 else "characters outside base64url, or an empty header"
+        raise MalformedToken(found, message="jwt malformed" if dots != 2 else "invalid token")
+    header_part, payload_part, signature_part = match.groups()
+    if not signature_part:
+        raise BadSignature("no signature", message="jwt signature is required")
+    header = parse_header(header_part)
+    return Parts(
+        header=header,
+        payload=decode_part(payload_part),
+        signing_input=raw[: match.end(2)],
+        signature=decode_part(signature_part),
+    )
+
+
+def decode_part(part: bytes) -> bytes:
+    """Decode one base64url part without padding (RFC 7515 section 2).
+
+    Raises:
+        MalformedToken: an impossible length or non-zero trailing bits.
+    """
+    rest = len(part) % 4
+    if rest == 1 or (rest and part[-1] not in _LAST[rest]):
+        raise MalformedToken("base64url with stray bits")
+    try:
+        return a2b_base64(part.translate(_URLSAFE) + b"=="[: -len(part) % 4])
+    except BinasciiError:  # pragma: no cover - the alphabet and the length were checked
+        raise MalformedToken("not base64url") from None
+
+
+@lru_cache(maxsize=256)  # all tokens of one key share one header
+def parse_header(part: bytes) -> Header:
+    """Read a header part.
+
+    Raises:
+        MalformedToken: not a JSON object, an unknown member, or a member of a wrong type.
+        AlgorithmNotAllowed: ``alg`` is no string.
+    """
+    members = json_object(decode_part(part), "header")
+    unknown = members.keys() - HEADER_MEMBERS
+    if unknown:
+        raise MalformedToken(f"header member {_shown(sorted(unknown)[0])} is not accepted")
+    algorithm, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
+    if not isinstance(algorithm, str):
+        raise AlgorithmNotAllowed("the header names no alg")
+    if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
+        raise MalformedToken(f"kid must be a string of 1 to {MAX_KID} characters")
+    if "typ" in members and not (isinstance(typ, str) and typ.lower() in TYPES):
+        raise MalformedToken(f"typ {_shown(typ)} is not JWT or at+jwt")
+    return Header(algorithm, kid, typ.lower() if isinstance(typ, str) else None)
+
+
+def json_object(data: bytes, what: str) -> dict[str, Any]:
+    """Parse a JSON object strictly.
+
+    Raises:
+        MalformedToken: not UTF-8, not strict JSON, or not an object.
+    """
+    try:
+        value = strict_json.loads(data)
+    except ValueError as error:
+        raise MalformedToken(f"{what}: {_reason(error)}") from None
+    if not isinstance(value, dict):
+        raise MalformedToken(f"{what}: a {type(value).__name__} instead of an object")
+    return value
+
+
+def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> Key:
+    """Find the key and check the signature. The key is bound to its algorithms; the header only chooses among them.
+
+    Args:
+        parts: of :func:`split`.
+        keys: the verifier's keys.
+        algorithms: the verifier's list.
+
+    Returns:
+        The key that signed it.
+
+    Raises:
+        AlgorithmNotAllowed: not in the list, or not one of the key's.
+        UnknownKey: no key of that ``kid``, or no ``kid`` where there are several keys.
+        BadSignature: it does not verify.
+    """
+    header = parts.header
+    if header.algorithm not in algorithms:
+        raise AlgorithmNotAllowed(f"alg {_shown(header.algorithm)}, accepted: {', '.join(algorithms)}")
+    key = keys.only() if header.kid is None else keys.get(header.kid)
+    if key is None:
+        raise UnknownKey(
+            f"no key with kid {_shown(header.kid)}" if header.kid else "no kid, and more than one key to choose from"
+        )
+    if header.algorithm not in key.algorithms:
+        raise AlgorithmNotAllowed(f"alg {header.algorithm}, but key {key.kid} is for {', '.join(key.algorithms)}")
+    try:
+        valid = key.verify(header.algorithm, parts.signing_input, parts.signature)
+    except Exception as error:  # noqa: BLE001 - whatever a library raises here, the signature was not verified
+        raise BadSignature(f"the signature could not be checked ({type(error).__name__})") from None
+    if not valid:
+        raise BadSignature(f"the signature is not that of key {key.kid}")
+    return key
+
+
+def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Header and claims as they stand, **for looking at only**: nothing is verified.
+
+    Unlike :func:`split` it shows headers that a verifier would refuse.
+
+    Raises:
+        MalformedToken: not a compact token whose header and payload are JSON objects.
+    """
+    if not isinstance(token, str) or len(token) > MAX_TOKEN or token.count(".") != 2:
+        raise MalformedToken(f"not three parts, or over {MAX_TOKEN} characters", message="jwt malformed")
+    try:
+        header, payload, _ = token.encode("ascii").split(b".")
+        return json_object(decode_part(header), "header"), json_object(decode_part(payload), "payload")
+    except UnicodeEncodeError:
+        raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
+
+
+def _shown(value: object, limit: int = 60) -> str:
+    """A value of the sender's choice, escaped and cut for the operator's log."""
+    text = ascii(value)
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def _reason(error: ValueError) -> str:
+    return "not UTF-8" if isinstance(error, UnicodeError) else str(error).split(":")[0][:60]

@@ -1,0 +1,370 @@
+"""Keys and sets of keys (RFC 7517): each key says which algorithms it may be used with, and weak keys are refused.
+
+Key material is read and held by joserfc and cryptography; what stands here is the judgement of it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES, MODELS, suits
+from roomkey.errors import ConfigError
+
+JoseKey = OctKey | RSAKey | ECKey | OKPKey
+
+KEY_TYPES: dict[str, type[JoseKey]] = {"oct": OctKey, "RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
+MIN_RSA_BITS = 2048
+MAX_KID = 255
+PEM_TYPES = (RSAKey, ECKey, OKPKey)
+# Secrets that stand in documentation; some are long enough for HS256.
+PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "your-256-bit", "your-384-bit", "your-512-bit",
+                "your-secret", "your_secret", "my-secret", "my_secret", "mysecret", "supersecret", "super-secret",
+                "super_secret", "a-string-secret-at-least", "replace-me", "replace_me", "placeholder", "example",
+                "development", "insecure", "not-so-secret", "keyboard cat", "secret-key", "secret_key")  # fmt: skip
+SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
+                103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """One key, with its name and what it may be used for.
+
+    Make one with :meth:`generate`, :meth:`from_secret`, :meth:`from_pem` or :meth:`from_jwk`.
+
+    Attributes:
+        kid: the key's name: as given, else its RFC 7638 thumbprint.
+        kty: ``oct``, ``RSA``, ``EC`` or ``OKP``.
+        algorithms: what it may be used with, most usual first.
+        is_private: True if it can sign.
+    """
+
+    kid: str
+    kty: str
+    algorithms: tuple[str, ...]
+    is_private: bool
+    _jose: JoseKey = field(repr=False)
+
+    @classmethod
+    def generate(cls, algorithm: str, *, kid: str | None = None) -> Key:
+        """Make a new private key for one algorithm.
+
+        Raises:
+            ConfigError: no such algorithm.
+        """
+        if algorithm not in ALGORITHMS:
+            raise ConfigError(f"no algorithm {algorithm!r}; take one of {', '.join(ALGORITHMS)}")
+        kty, curve = ALGORITHMS[algorithm]
+        made: JoseKey
+        if kty == "oct":
+            made = OctKey.generate_key(HMAC_BYTES[algorithm] * 8)
+        elif kty == "RSA":
+            made = RSAKey.generate_key(MIN_RSA_BITS)
+        elif kty == "EC":
+            made = ECKey.generate_key(curve or "P-256")
+        else:
+            made = OKPKey.generate_key("Ed448" if curve == "Ed448" else "Ed25519")
+        return _judged(made, kid=kid, algorithms=(algorithm,))
+
+    @classmethod
+    def from_secret(cls, secret: str | bytes, *, algorithm: str = "HS256", kid: str | None = None) -> Key:
+        """A shared secret for HS256, HS384 or HS512.
+
+        Args:
+            secret: at least as long as the hash: 32, 48 or 64 bytes (RFC 7518 section 3.2).
+
+        Raises:
+            ConfigError: too short, a well-known placeholder, or a public key.
+        """
+        if algorithm not in HMAC_BYTES:
+            raise ConfigError(f"a shared secret signs with {', '.join(HMAC_BYTES)}, not {algorithm!r}")
+        raw = secret.encode() if isinstance(secret, str) else secret
+        _check_secret(raw, algorithm)
+        with _quiet():
+            try:
+                made = OctKey.import_key(raw)
+            except ValueError:
+                raise ConfigError("this secret is a public key; use Key.from_pem and a public-key algorithm") from None
+        return _judged(made, kid=kid, algorithms=(algorithm,))
+
+    @classmethod
+    def from_pem(
+        cls,
+        pem: str | bytes,
+        *,
+        kid: str | None = None,
+        algorithms: Iterable[str] | None = None,
+        password: str | None = None,
+    ) -> Key:
+        """A private or public key in PEM form (PKCS#8, SPKI, or the older forms of RSA and EC).
+
+        Args:
+            kid: the key's name; its RFC 7638 thumbprint if absent.
+            algorithms: narrows what it may be used with; all that suit its type if absent.
+            password: for an encrypted private key.
+
+        Raises:
+            ConfigError: not a key, a weak key, or none of the algorithms suits it.
+        """
+        data = pem.encode() if isinstance(pem, str) else pem
+        if b"-----BEGIN" not in data:
+            raise ConfigError("not a PEM file: it has no line '-----BEGIN …-----'")
+        for kind in PEM_TYPES:
+            try:
+                with _quiet():
+                    made = kind.import_key(data, password=password)
+            except (ValueError, TypeError, JoseError):
+                continue
+            return _judged(made, kid=kid, algorithms=algorithms)
+        raise ConfigError(
+            "no RSA, EC, Ed25519 or Ed448 key in this PEM" + ("" if password else " (encrypted? give its password)")
+        )
+
+    @classmethod
+    def from_jwk(cls, jwk: Mapping[str, Any]) -> Key:
+        """A JSON Web Key (RFC 7517 section 4).
+
+        Its ``alg`` narrows what it may be used with; ``use`` other than ``sig`` and ``key_ops`` without ``verify``
+        or ``sign`` refuse it.
+
+        Raises:
+            ConfigError: not a usable signature key; the text says why.
+        """
+        members = dict(jwk)
+        kty = members.get("kty")
+        if not isinstance(kty, str) or kty not in KEY_TYPES:
+            raise ConfigError(f"kty must be one of {', '.join(KEY_TYPES)}")
+        _check_purpose(members)
+        if kty == "oct":
+            _check_alg_is_hmac(members)
+        try:
+            with _quiet():
+                made = KEY_TYPES[kty].import_key(members)
+                _prove(made)
+        except (ValueError, TypeError, KeyError, AssertionError, OverflowError, JoseError):
+            raise ConfigError(f"not a valid {kty} key") from None
+        alg = members.get("alg")
+        return _judged(made, kid=members.get("kid"), algorithms=None if alg is None else (alg,))
+
+    def verify(self, algorithm: str, signing_input: bytes, signature: bytes) -> bool:
+        """True if the signature is this key's over ``signing_input`` (RFC 7515 section 5.2)."""
+        return algorithm in self.algorithms and MODELS[algorithm].verify(signing_input, signature, self._jose)
+
+    def sign(self, algorithm: str, signing_input: bytes) -> bytes:
+        """Sign (RFC 7515 section 5.1).
+
+        Raises:
+            ConfigError: the key is public, or not for this algorithm.
+        """
+        if not self.is_private or algorithm not in self.algorithms:
+            raise ConfigError(f"key {self.kid} cannot sign with {algorithm}")
+        return MODELS[algorithm].sign(signing_input, self._jose)
+
+    def to_jwk(self, private: bool = False) -> dict[str, Any]:
+        """The key as a JWK with ``kid``, ``use`` and, if it is bound to one algorithm, ``alg``.
+
+        Raises:
+            ConfigError: ``private`` of a public key, or a shared secret without ``private``.
+        """
+        if self.kty == "oct" and not private:
+            raise ConfigError("a shared secret has no public half")
+        if private and not self.is_private:
+            raise ConfigError(f"key {self.kid} is public")
+        told = {k: v for k, v in self._jose.as_dict(private=private).items() if k not in ("use", "key_ops", "alg")}
+        told |= {"kid": self.kid, "use": "sig"}
+        if len(self.algorithms) == 1:
+            told["alg"] = self.algorithms[0]
+        return told
+
+    def to_pem(self, private: bool = False) -> bytes:
+        """The key as PEM: SPKI, or PKCS#8 with ``private``.
+
+        Raises:
+            ConfigError: ``private`` of a public key, or a shared secret, which has no PEM form.
+        """
+        if isinstance(self._jose, OctKey):
+            raise ConfigError("a shared secret has no PEM form")
+        if private and not self.is_private:
+            raise ConfigError(f"key {self.kid} is public")
+        return self._jose.as_pem(private=private)
+
+    def public(self) -> Key:
+        """The public half of a key pair, under the same ``kid``; a shared secret has none.
+
+        Raises:
+            ConfigError: a shared secret.
+        """
+        return Key.from_jwk(self.to_jwk())
+
+
+class KeySet:
+    """Keys by ``kid``.
+
+    Args:
+        keys: each with another ``kid``.
+
+    Attributes:
+        refused: what :meth:`from_jwks` left out, as (kid or None, why).
+
+    Raises:
+        ConfigError: no key, or two with one ``kid``.
+    """
+
+    def __init__(self, keys: Iterable[Key], *, refused: Iterable[tuple[str | None, str]] = ()) -> None:
+        held = tuple(keys)
+        self._keys = {key.kid: key for key in held}
+        self.refused = tuple(refused)
+        if len(self._keys) != len(held):
+            raise ConfigError("two keys have the same kid")
+        if not held:
+            why = "; ".join(f"{kid}: {reason}" for kid, reason in self.refused)
+            raise ConfigError("a key set needs at least one usable key" + (f" ({why})" if why else ""))
+
+    @classmethod
+    def from_jwks(cls, jwks: Mapping[str, Any], *, allow_symmetric: bool = False) -> KeySet:
+        """A JWK Set (RFC 7517 section 5). A bad key is refused and listed in ``refused``; the others stay.
+
+        Args:
+            allow_symmetric: let ``oct`` keys in: never for a set that was fetched from somewhere.
+
+        Raises:
+            ConfigError: not a JWK Set, or no usable key in it.
+        """
+        listed = jwks.get("keys")
+        if not isinstance(listed, list):
+            raise ConfigError('a JWK Set is an object with a list "keys"')
+        good: list[Key] = []
+        refused: list[tuple[str | None, str]] = []
+        kids = [jwk.get("kid") for jwk in listed if isinstance(jwk, Mapping)]
+        for jwk in listed:
+            kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
+            label = kid if isinstance(kid, str) else None
+            try:
+                if not isinstance(jwk, Mapping):
+                    raise ConfigError("not an object")
+                if kid is not None and kids.count(kid) > 1:
+                    raise ConfigError("two keys have this kid")
+                if jwk.get("kty") == "oct" and not allow_symmetric:
+                    raise ConfigError("a shared secret in a public set")
+                if "verify" not in jwk.get("key_ops", ["verify"]):
+                    raise ConfigError("key_ops does not allow verify")
+                good.append(Key.from_jwk(jwk))
+            except ConfigError as error:
+                refused.append((label, str(error)))
+        return cls(good, refused=refused)
+
+    @classmethod
+    def from_pem(cls, *pems: str | bytes, algorithms: Iterable[str] | None = None) -> KeySet:
+        """A set of PEM keys, named by their thumbprints."""
+        return cls(Key.from_pem(pem, algorithms=algorithms) for pem in pems)
+
+    def get(self, kid: str) -> Key | None:
+        """The key of this name, or None."""
+        return self._keys.get(kid)
+
+    def only(self) -> Key | None:
+        """The key, if there is exactly one."""
+        return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+
+    def to_jwks(self, private: bool = False) -> dict[str, Any]:
+        """The set as a JWK Set; without ``private``, shared secrets are left out."""
+        return {"keys": [key.to_jwk(private) for key in self if private or key.kty != "oct"]}
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._keys.values())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+class _quiet(warnings.catch_warnings):
+    """joserfc warns where roomkey refuses; the refusal is enough."""
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        warnings.simplefilter("ignore")
+
+
+def _judged(made: JoseKey, *, kid: object, algorithms: Iterable[str] | None) -> Key:
+    """Refuse a weak key, settle its algorithms and its name."""
+    if isinstance(made, RSAKey):
+        _check_rsa(made.public_key)
+    curve = None if isinstance(made, (OctKey, RSAKey)) else str(made.curve_name)
+    fitting = [name for name in ALGORITHMS if suits(name, made.key_type, curve)]
+    if isinstance(made, OctKey):
+        fitting = [name for name in fitting if len(made.raw_value) >= HMAC_BYTES[name]]
+    chosen = tuple(fitting if algorithms is None else [name for name in algorithms if name in fitting])
+    if not chosen:
+        wanted = "" if algorithms is None else f" for {', '.join(map(str, algorithms))}"
+        raise ConfigError(f"this {made.key_type} key{' on ' + curve if curve else ''} is not usable{wanted}")
+    if isinstance(made, OctKey):
+        _check_secret(made.raw_value, chosen[0])
+    if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
+        raise ConfigError(f"kid must be a string of 1 to {MAX_KID} characters")
+    with _quiet():
+        return Key(
+            kid=kid if isinstance(kid, str) else made.thumbprint(),
+            kty=made.key_type,
+            algorithms=chosen,
+            is_private=made.is_private,
+            _jose=made,
+        )
+
+
+def _prove(made: JoseKey) -> None:
+    """Force the parts that joserfc reads late, so that a point off its curve fails here and not at a token."""
+    if not isinstance(made, OctKey):
+        made.as_pem(private=made.is_private)
+
+
+def _check_secret(raw: bytes, algorithm: str) -> None:
+    wanted = HMAC_BYTES[algorithm]
+    remedy = f"make one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
+    if len(raw) < wanted:
+        raise ConfigError(
+            f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
+        )
+    lowered = raw.lower()
+    if len(set(raw)) < 8 or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
+        raise ConfigError(f"this secret is a placeholder; {remedy}")
+
+
+def _check_purpose(jwk: Mapping[str, Any]) -> None:
+    """RFC 7517 sections 4.2 and 4.3: what the key is for must include signatures."""
+    if jwk.get("use", "sig") != "sig":
+        raise ConfigError("use is not sig")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or not {"verify", "sign"}.intersection(map(str, operations)):
+        raise ConfigError("key_ops allows neither verify nor sign")
+    if "alg" in jwk and jwk["alg"] not in ALGORITHMS:
+        raise ConfigError("alg is not a signature algorithm that roomkey knows")
+
+
+def _check_alg_is_hmac(jwk: Mapping[str, Any]) -> None:
+    if jwk.get("alg", "HS256") not in HMAC_BYTES:
+        raise ConfigError("an oct key with a public-key algorithm")
+
+
+def _check_rsa(public: RSAPublicKey | RSAPrivateKey) -> None:
+    if isinstance(public, RSAPrivateKey):
+        public = public.public_key()
+    numbers = public.public_numbers()
+    if numbers.n.bit_length() < MIN_RSA_BITS:
+        raise ConfigError(
+            f"this RSA key has {numbers.n.bit_length()} bits and needs {MIN_RSA_BITS} (RFC 7518 section 3.3)"
+        )
+    if numbers.e < 3 or numbers.e % 2 == 0:
+        raise ConfigError("this RSA key has an unusable public exponent")
+    if _is_roca(numbers.n):
+        raise ConfigError("this RSA key was made by a broken generator (CVE-2017-15361); make a new one")
+
+
+def _is_roca(modulus: int) -> bool:
+    """True if the modulus is a power of 65537 modulo every small prime, as only broken generators make them."""
+    return all(any(pow(65537, power, prime) == modulus % prime for power in range(prime)) for prime in SMALL_PRIMES)

@@ -1,0 +1,71 @@
+"""JSON as RFC 8259 means it, and nothing that only Python reads.
+
+Python's ``json`` accepts duplicate members, ``NaN``, ``Infinity`` and numbers that overflow to infinity. A token
+with two ``sub`` members means one person here and another elsewhere; a relayed ``NaN`` ends every JavaScript client
+that receives it. Both directions refuse them. The module has ``loads`` and ``dumps`` of the standard library's
+shape, so that it can be handed to a Socket.IO server as its JSON module.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import isfinite
+from typing import Any, NoReturn
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("duplicate member")
+    return members
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("number out of range")
+    return number
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_finite, parse_constant=_refuse_constant)
+_ENCODERS: dict[tuple[str, str] | None, Callable[[Any], str]] = {}
+
+
+def loads(text: str | bytes) -> Any:
+    """Parse one JSON value.
+
+    Args:
+        text: UTF-8 bytes or str; a byte order mark is refused.
+
+    Raises:
+        ValueError: not JSON, or JSON that other parsers read differently (duplicate members, NaN, Infinity,
+            numbers out of range, unpaired surrogates), or nested too deep.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = _DECODER.decode(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if "\\ud" in text or "\\uD" in text:
+        # Only an escape can make an unpaired surrogate, which no UTF-8 output can carry.
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    return value
+
+
+def dumps(value: Any, *, separators: tuple[str, str] = (",", ":")) -> str:
+    """Write one JSON value.
+
+    Raises:
+        ValueError: the value holds NaN or Infinity.
+        TypeError: the value is not made of JSON's types.
+    """
+    encode = _ENCODERS.get(separators)
+    if encode is None:
+        encode = _ENCODERS[separators] = json.JSONEncoder(separators=separators, allow_nan=False).encode
+    return encode(value)

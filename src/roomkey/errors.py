@@ -1,0 +1,238 @@
+"""Every error that roomkey raises, and the one text of each that a client may see.
+
+::
+
+    AuthError                        code, reason, temporary, to_client()
+    ├── CredentialsError             credentials_required, credentials_bad_format, missing_authorization_header
+    ├── TokenError                   invalid_token
+    │   ├── MalformedToken  BadSignature  AlgorithmNotAllowed  UnknownKey
+    │   ├── ClaimError(claim)
+    │   │   ├── MissingClaim  SubjectMismatch
+    │   │   └── ExpiredToken  ImmatureToken
+    │   └── RevokedToken
+    ├── AuthenticationTimeout
+    ├── TooManyAttempts
+    ├── PermissionDenied             namespace, room or event
+    ├── ProtocolViolation            a packet that no honest client sends
+    └── Unavailable (temporary)      a key, a store or a handler out of order: refuse, and say "try again"
+    ConfigError(ValueError)          a programmer's mistake, raised when the object is made
+
+Two texts belong to an error. ``str(error)`` is for the operator's log and says what was found and by how much.
+``error.message`` is for the client: fixed per kind of error, in the words that clients of the first Socket.IO
+JWT libraries already compare with (those of Node's ``jsonwebtoken``), never derived from an exception.
+Neither ever holds a token, a key or a password.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "AlgorithmNotAllowed",
+    "AuthError",
+    "AuthenticationTimeout",
+    "BadSignature",
+    "ClaimError",
+    "ConfigError",
+    "CredentialsError",
+    "ExpiredToken",
+    "ImmatureToken",
+    "MalformedToken",
+    "MissingClaim",
+    "PermissionDenied",
+    "ProtocolViolation",
+    "RevokedToken",
+    "SubjectMismatch",
+    "TokenError",
+    "TooManyAttempts",
+    "Unavailable",
+    "UnknownKey",
+]
+
+
+class ConfigError(ValueError):
+    """A mistake in the program or its settings, raised when the object is made. The text says what to change."""
+
+
+class AuthError(Exception):
+    """A connection, a token or an action was refused.
+
+    Args:
+        detail: what was found, for the operator's log (never a token, key or password).
+        message: the client's text, where one kind of error has several.
+        facts: extra members for :meth:`to_client`, such as ``expired_at``.
+
+    Attributes:
+        code: stable machine-readable code (``invalid_token``, ``credentials_required``, …).
+        reason: finer than ``code``, or None (``token_expired``, ``claim``, …).
+        temporary: True if the same request may succeed later.
+        retry: True if the client should get a fresh token and connect again.
+    """
+
+    code: ClassVar[str] = "invalid_token"
+    reason: ClassVar[str | None] = None
+    temporary: ClassVar[bool] = False
+    retry: ClassVar[bool] = False
+    text: ClassVar[str] = "invalid token"
+
+    def __init__(self, detail: str = "", *, message: str | None = None, **facts: object) -> None:
+        self.message = message if message is not None else self.text
+        self.facts = facts
+        super().__init__(detail or self.message)
+
+    def to_client(self) -> dict[str, object]:
+        """What the client is told: the ``data`` member of a CONNECT_ERROR or of ``unauthorized``.
+
+        Returns:
+            ``{"message", "code", "type": "UnauthorizedError"}`` and, where they say something, ``reason``,
+            ``retry`` and the error's own facts.
+        """
+        told: dict[str, object] = {"message": self.message, "code": self.code, "type": "UnauthorizedError"}
+        if self.reason is not None:
+            told["reason"] = self.reason
+        if self.retry:
+            told["retry"] = True
+        return told | self.facts
+
+
+class CredentialsError(AuthError):
+    """No token, or none that could be read from where tokens may come from."""
+
+    code: ClassVar[str] = "credentials_required"
+    text = "no token provided"
+
+
+class CredentialsBadFormat(CredentialsError):
+    """An ``Authorization`` value that is not ``Bearer <token>`` (RFC 6750 section 2.1)."""
+
+    code = "credentials_bad_format"
+    text = "Format is Authorization: Bearer [token]"
+
+
+class MissingAuthorizationHeader(CredentialsError):
+    """The ``Authorization`` header is the only accepted source, and is absent."""
+
+    code = "missing_authorization_header"
+    text = "Server requires Authorization Header"
+
+
+class TokenError(AuthError):
+    """A token was presented and is not acceptable."""
+
+
+class MalformedToken(TokenError):
+    """Not a JSON Web Token in the strict compact form (RFC 7515 section 3.1, RFC 7519 section 7.2)."""
+
+    reason = "malformed"
+
+
+class BadSignature(TokenError):
+    """The signature does not verify with the key (RFC 7515 section 5.2)."""
+
+    reason = "bad_signature"
+    text = "invalid signature"
+
+
+class UnknownKey(TokenError):
+    """No key for this ``kid``. A client cannot tell it from a bad signature; the log can."""
+
+    reason = "bad_signature"
+    text = "invalid signature"
+
+
+class AlgorithmNotAllowed(TokenError):
+    """The header's ``alg`` is not one the verifier or the key allows (RFC 8725 section 3.1)."""
+
+    reason = "bad_signature"
+    text = "invalid algorithm"
+
+
+class ClaimError(TokenError):
+    """A claim has a wrong type or value.
+
+    Args:
+        claim: the claim's name (``aud``, ``exp``, …).
+    """
+
+    reason: ClassVar[str | None] = "claim"
+
+    def __init__(self, claim: str, detail: str = "", *, message: str | None = None, **facts: object) -> None:
+        self.claim = claim
+        if message is None and type(self).text is AuthError.text:
+            message = f"invalid {claim} value"
+        super().__init__(detail, message=message, claim=claim, **facts)
+
+
+class MissingClaim(ClaimError):
+    """A required claim is absent."""
+
+
+class ExpiredToken(ClaimError):
+    """``exp`` has passed (RFC 7519 section 4.1.4)."""
+
+    reason = "token_expired"
+    retry = True
+    text = "jwt expired"
+
+
+class ImmatureToken(ClaimError):
+    """``nbf`` is still ahead (RFC 7519 section 4.1.5)."""
+
+    text = "jwt not active"
+
+
+class SubjectMismatch(ClaimError):
+    """A live socket presented the token of somebody else."""
+
+    reason = "subject_mismatch"
+
+    def __init__(self, detail: str = "") -> None:
+        super().__init__("sub", detail, message="jwt subject invalid")
+
+
+class RevokedToken(TokenError):
+    """The token, its session or its subject was revoked (RFC 7009)."""
+
+    reason = "token_revoked"
+    text = "jwt revoked"
+
+
+class AuthenticationTimeout(AuthError):
+    """The connection did not authenticate in time."""
+
+    code = "authentication_timeout"
+    reason = "authentication_timeout"
+    text = "authentication timeout"
+
+
+class TooManyAttempts(AuthError):
+    """More refused attempts than one connection or one address may have."""
+
+    code = "too_many_attempts"
+    reason = "too_many_attempts"
+    text = "too many attempts"
+
+
+class PermissionDenied(AuthError):
+    """Known, but not allowed to: a namespace, a room or an event (RFC 6750 section 3.1, ``insufficient_scope``)."""
+
+    code = "permission_denied"
+    reason = "permission_denied"
+    text = "Insufficient permissions"
+
+
+class ProtocolViolation(AuthError):
+    """A packet that no honest client sends: a reserved event name, a broken frame, a packet before admission."""
+
+    code = "protocol_violation"
+    text = "protocol violation"
+
+
+class Unavailable(AuthError):
+    """What is needed to decide is out of order. Refused, and worth another try."""
+
+    code = "temporarily_unavailable"
+    reason = "temporarily_unavailable"
+    temporary = True
+    retry = True
+    text = "temporarily unavailable"
