@@ -1,0 +1,105 @@
+"""One structured line per decision, and no secret in any line.
+
+The logger is ``roomkey.audit``; the message is one JSON object, so that nothing a client chose (a subject, a room, an
+event's name) can break the line or move the cursor. A token is named by its ``jti``, else by eight characters of its
+hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping
+
+from roomkey.core.admission import Admission
+from roomkey.core.identity import Identity
+from roomkey.errors import AuthError, ClaimError
+
+LOG = logging.getLogger("roomkey.audit")
+MAX_VALUE = 200
+
+_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*")
+_NAMED = re.compile(
+    r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
+    re.IGNORECASE,
+)
+_BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
+
+
+def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
+    """Write one line.
+
+    Args:
+        event: ``admitted``, ``refused``, ``ended``, ``refreshed``, ``denied``, ``violation``.
+        level: of :mod:`logging`.
+        facts: what belongs to it; None is left out, long text is cut at 200 characters.
+    """
+    if LOG.isEnabledFor(level):
+        line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
+        LOG.log(level, "%s", json.dumps(line, ensure_ascii=True, default=str))
+
+
+def about(event: str, admission: Admission, *, level: int = logging.INFO, **facts: object) -> None:
+    """Write one line about a socket: its namespace, subject and token's name come with it."""
+    who = admission.identity
+    record(
+        event,
+        level=level,
+        namespace=admission.namespace,
+        sub=who.subject if who is not None else None,
+        token=token_name(who),
+        **facts,
+    )
+
+
+def refused(error: AuthError, address: str, admission: Admission | None = None, token: str | None = None) -> None:
+    """Write one line about a refusal: which check failed, with what the client is not told."""
+    who = admission.identity if admission is not None else None
+    record(
+        "refused",
+        level=logging.WARNING,
+        code=error.code,
+        reason=error.reason,
+        claim=error.claim if isinstance(error, ClaimError) else None,
+        check=redact(str(error)),
+        namespace=admission.namespace if admission is not None else None,
+        sub=who.subject if who is not None else None,
+        token=token_name(who, token),
+        address=address,
+    )
+
+
+def token_name(who: Identity | None, token: str | None = None) -> str | None:
+    """A name for a token that is none: its ``jti``, else the first 8 characters of its SHA-256."""
+    if who is not None and who.token_id is not None:
+        return who.token_id
+    return None if token is None else hashlib.sha256(token.encode(errors="replace")).hexdigest()[:8]
+
+
+def redact(text: str) -> str:
+    """Take tokens, and the values of members named like secrets, out of a text."""
+    return _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", _TOKEN.sub("…", text)))
+
+
+class RedactTokens(logging.Filter):
+    """Keeps tokens out of a logger that writes packets and addresses, as engineio's does at INFO."""
+
+    def filter(self, entry: logging.LogRecord) -> bool:
+        """Rewrite the message; every record passes."""
+        try:
+            entry.msg, entry.args = redact(entry.getMessage()), ()
+        except Exception:  # a message that cannot be formatted cannot be checked for tokens
+            entry.msg, entry.args = "(a log message that could not be formatted)", ()
+        return True
+
+
+def _bounded(value: object) -> object:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "…"
+    if isinstance(value, (int, float, bool)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): _bounded(inner) for name, inner in list(value.items())[:20]}
+    return _bounded(repr(value))

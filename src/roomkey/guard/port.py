@@ -1,0 +1,32 @@
+"""What a host (python-socketio, the hub) does for a guard."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from roomkey.core.admission import Admission
+
+
+class ServerPort(Protocol):
+    """The host's side. Every method copes with a connection that is gone already."""
+
+    async def send_event(self, admission: Admission, event: str, data: object) -> None:
+        """Send an event straight to one socket, past the quarantine: only what the guard itself says."""
+
+    async def send_ack(self, admission: Admission, ack_id: int, data: object) -> None:
+        """Answer an event that asked for an acknowledgement."""
+
+    async def disconnect(self, admission: Admission) -> None:
+        """Send DISCONNECT for the namespace and let the application's disconnect handler run where it is owed."""
+
+    async def close(self, connection_id: str) -> None:
+        """Close the transport truly, after what was sent before has left, or after a short while if it does not."""
+
+    async def enter_room(self, admission: Admission, room: str) -> None:
+        """Put the socket into a room."""
+
+    async def leave_room(self, admission: Admission, room: str) -> None:
+        """Take the socket out of a room."""
+
+    def is_reserved_room(self, room: str) -> bool:
+        """True for a name that the host uses for one socket, so that nobody may enter it as a room."""

@@ -1,0 +1,94 @@
+"""Which connections there are, and what runs over each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from roomkey.core.admission import Admission
+from roomkey.core.credentials import Request
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One Engine.IO connection.
+
+    Attributes:
+        connection_id: the host's name for it (``eio_sid``); never written to a log.
+        address: the peer's address, for the log and the bounds.
+        request: what its HTTP request carried where tokens may stand.
+        admissions: by namespace.
+        refusals: how many namespace connections were refused on it.
+        credential: the token its HTTP request carried, to which the session is bound.
+        anonymous: nothing was ever admitted on it.
+        closing: it is being closed; whatever still arrives is dropped.
+    """
+
+    connection_id: str
+    address: str
+    request: Request
+    admissions: dict[str, Admission] = field(default_factory=dict)
+    refusals: int = 0
+    credential: str | None = field(default=None, repr=False)
+    anonymous: bool = True
+    closing: bool = False
+
+    @property
+    def in_use(self) -> bool:
+        """True if some namespace connection on it is alive."""
+        return any(admission.live for admission in self.admissions.values())
+
+
+class Registry:
+    """All connections of one server."""
+
+    def __init__(self) -> None:
+        self.connections: dict[str, Connection] = {}
+        self.admissions: dict[str, Admission] = {}
+        self._anonymous: Counter[str] = Counter()
+
+    def open(self, connection: Connection) -> None:
+        """Add a connection."""
+        self.connections[connection.connection_id] = connection
+        self._anonymous[connection.address] += 1
+
+    def anonymous_from(self, address: str) -> int:
+        """How many connections from this address have nothing admitted on them."""
+        return self._anonymous[address]
+
+    def add(self, connection: Connection, admission: Admission) -> None:
+        """Add a namespace connection."""
+        connection.admissions[admission.namespace] = admission
+        self.admissions[admission.sid] = admission
+
+    def admitted(self, connection: Connection) -> None:
+        """Something was admitted on the connection: it is nobody's burden any more."""
+        if connection.anonymous:
+            connection.anonymous = False
+            self._count_down(connection.address)
+
+    def remove(self, admission: Admission) -> None:
+        """Forget a namespace connection."""
+        self.admissions.pop(admission.sid, None)
+        connection = self.connections.get(admission.connection_id)
+        if connection is not None and connection.admissions.get(admission.namespace) is admission:
+            del connection.admissions[admission.namespace]
+
+    def close(self, connection_id: str) -> Connection | None:
+        """Forget a connection and all that ran over it."""
+        connection = self.connections.pop(connection_id, None)
+        if connection is not None:
+            for admission in list(connection.admissions.values()):
+                self.admissions.pop(admission.sid, None)
+            if connection.anonymous:
+                self._count_down(connection.address)
+        return connection
+
+    def __iter__(self) -> Iterator[Admission]:
+        return iter(list(self.admissions.values()))
+
+    def _count_down(self, address: str) -> None:
+        self._anonymous[address] -= 1
+        if self._anonymous[address] <= 0:
+            del self._anonymous[address]

@@ -1,0 +1,82 @@
+"""One timer for all deadlines of a guard."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from roomkey.core.deadlines import Deadlines
+from roomkey.guard.clock import Clock
+
+Name = tuple[str, str]
+LONGEST_SLEEP = 1.0
+"""Seconds: a wall clock may be set, and a laptop may sleep; a second later the deadlines know."""
+
+
+class Timers:
+    """Intervals on the monotonic clock, expiries on the wall clock, one timer of the event loop for both.
+
+    Args:
+        clock: where to read the time.
+        passed: called with ``(kind, name)`` of each deadline that has passed; expiries are of the kind ``expiry``.
+    """
+
+    def __init__(self, clock: Clock, passed: Callable[[Name], None]) -> None:
+        self._clock = clock
+        self._passed = passed
+        self._intervals: Deadlines[Name] = Deadlines()
+        self._expiries: Deadlines[str] = Deadlines()
+        self._handle: asyncio.TimerHandle | None = None
+
+    def after(self, name: Name, seconds: float) -> None:
+        """Call back after an interval, unless it is cancelled."""
+        self._intervals.set(name, self._clock.monotonic() + seconds)
+        self._wake()
+
+    def at(self, name: str, when: float) -> None:
+        """Call back at a time (seconds since the epoch), unless it is cancelled or moved."""
+        self._expiries.set(name, when)
+        self._wake()
+
+    def cancel(self, name: Name) -> None:
+        """Forget an interval."""
+        self._intervals.cancel(name)
+
+    def cancel_expiry(self, name: str) -> None:
+        """Forget an expiry."""
+        self._expiries.cancel(name)
+
+    def check(self) -> None:
+        """Call back for all that is due."""
+        for name in self._intervals.pop_due(self._clock.monotonic()):
+            self._passed(name)
+        for sid in self._expiries.pop_due(self._clock.now()):
+            self._passed(("expiry", sid))
+
+    def _wake(self) -> None:
+        """Make sure that the timer runs no later than the earliest deadline."""
+        loop = asyncio.get_running_loop()
+        delay = self._delay()
+        if delay is None:
+            return
+        if self._handle is not None and not self._handle.cancelled() and self._handle.when() <= loop.time() + delay:
+            return
+        if self._handle is not None:
+            self._handle.cancel()
+        self._handle = loop.call_later(delay, self._fire)
+
+    def _fire(self) -> None:
+        self._handle = None
+        try:
+            self.check()
+        finally:
+            self._wake()
+
+    def _delay(self) -> float | None:
+        interval, expiry = self._intervals.next(), self._expiries.next()
+        waits = []
+        if interval is not None:
+            waits.append(interval - self._clock.monotonic())
+        if expiry is not None:
+            waits.append(expiry - self._clock.now())
+        return min(max(min(waits), 0.0), LONGEST_SLEEP) if waits else None
