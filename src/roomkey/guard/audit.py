@@ -25,6 +25,8 @@ _NAMED = re.compile(
     r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
     re.IGNORECASE,
 )
+# What engineio makes for its sessions, and what python-socketio calls a sid: 15 bytes in base64url.
+_SID = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
 _BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
 
 
@@ -83,13 +85,13 @@ def redact(text: str) -> str:
     return _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", _TOKEN.sub("…", text)))
 
 
-class RedactTokens(logging.Filter):
-    """Keeps tokens out of a logger that writes packets and addresses, as engineio's does at INFO."""
+class RedactSecrets(logging.Filter):
+    """Keeps tokens and session ids out of a logger that writes packets and addresses, as engineio's does at INFO."""
 
     def filter(self, entry: logging.LogRecord) -> bool:
         """Rewrite the message; every record passes."""
         try:
-            entry.msg, entry.args = redact(entry.getMessage()), ()
+            entry.msg, entry.args = _SID.sub("…", redact(entry.getMessage())), ()
         except Exception:  # a message that cannot be formatted cannot be checked for tokens
             entry.msg, entry.args = "(a log message that could not be formatted)", ()
         return True

@@ -1,114 +1,57 @@
-"""The guard for python-socketio: the only file that touches that library's private names.
-
-Three lines close an existing server::
-
-    guard = AsyncGuard(Verifier.hs256(SECRET, audience="chat"))
-    guard.attach(sio)
-    who = guard.identity(sid)          # in any handler, from connect on
-
-``attach()`` may come before or after handlers are registered. It checks every name it relies on, so that a version of
-python-socketio that moved one is an error at start and never a silent hole. Versions: 5.11 and later.
-"""
+"""Where the guard stands in python-socketio: between the transport, its own code, and the application's handlers."""
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-try:
-    import engineio
-    import engineio.json
-    import socketio
-    from engineio import packet as eio_packet
-    from socketio import packet
-    from socketio.exceptions import ConnectionRefusedError as HostRefusal
-except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
-    raise ImportError("roomkey.socketio needs python-socketio: pip install 'roomkey[socketio]'") from missing
+from engineio import packet as eio_packet
+from socketio import packet
+from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.core import strict_json
 from roomkey.core.admission import Admission
-from roomkey.core.credentials import Authenticate, Handshake, Request
-from roomkey.errors import AuthError, ConfigError, PermissionDenied, Unavailable
-from roomkey.guard.audit import RedactTokens
-from roomkey.guard.guard import LOG, BaseAsyncGuard
+from roomkey.errors import AuthError, PermissionDenied, Unavailable
+from roomkey.guard.audit import RedactSecrets
+from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
+from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams
+from roomkey.socketio.environ import address, length_ok, request
+from roomkey.socketio.port import SocketIOPort
 
-__all__ = ["AsyncGuard", "Authenticate", "Handshake"]
+LOG = logging.getLogger("roomkey.guard")
 
 MAX_ATTACHMENTS = 10
-FLUSH_SECONDS = 1.0
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
-_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # what engineio's generate_id makes: 15 bytes in base64url
 _WANTS_ACK: ContextVar[bool] = ContextVar("roomkey_wants_ack", default=False)
 
-# Every private name that the guard replaces or calls, with the parameters it must begin with.
-_SERVER_SEAMS = {
-    "_trigger_event": ("event", "namespace"),
-    "_handle_connect": ("eio_sid", "namespace", "data"),
-    "_handle_event": ("eio_sid", "namespace", "id", "data"),
-    "_handle_ack": ("eio_sid", "namespace", "id", "data"),
-    "_handle_eio_connect": ("eio_sid", "environ"),
-    "_handle_eio_message": ("eio_sid", "data"),
-    "_handle_eio_disconnect": ("eio_sid",),
-    "_send_packet": ("eio_sid", "pkt"),
-    "_get_event_handler": ("event", "namespace", "args"),
-    "_get_namespace_handler": ("namespace", "args"),
-}
-_MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
 
+class Hooks:
+    """The guard's side of one server: what stands where python-socketio's own functions stood."""
 
-class AsyncGuard(BaseAsyncGuard):
-    """Closes a :class:`socketio.AsyncServer`. Its arguments are those of
-    :class:`roomkey.guard.guard.BaseAsyncGuard`: a verifier, then ``via``, ``policy`` and bounds by name.
-    """
-
-    def attach(self, sio: socketio.AsyncServer, *, session_binding: str | None = None) -> None:
-        """Guard a server: every namespace, those registered later included.
-
-        Args:
-            sio: the server; handlers may be registered before or after.
-            session_binding: ``"address"`` also refuses requests to a session from another address than the one that
-                opened it. A session that was opened with a token in a header, cookie or query is bound to its
-                subject in any case.
-
-        Raises:
-            ConfigError: a setting under which the server would leak, a version of python-socketio whose inner names
-                have changed, or a second call.
-        """
-        if hasattr(self, "port"):
-            raise ConfigError("this guard is attached already; make one guard for each server")
-        if session_binding not in (None, "address"):
-            raise ConfigError("session_binding takes None or 'address'")
-        _check_settings(sio, self.handshake)
-        self.port = _Host(self, sio, session_binding)
-        self.port.install()
-
-
-class _Host:
-    """python-socketio's side of the guard, and the guard's side of python-socketio."""
-
-    def __init__(self, guard: AsyncGuard, sio: socketio.AsyncServer, session_binding: str | None) -> None:
+    def __init__(self, guard: BaseAsyncGuard, port: SocketIOPort, *, by_address: bool) -> None:
         self.guard = guard
-        self.sio = sio
-        self.by_address = session_binding == "address"
+        self.port = port
+        self.sio = port.sio
+        self.by_address = by_address
         self.inner: dict[str, Callable[..., Any]] = {}
         self._auth: dict[str, object] = {}
         self._unfiltered = False
 
     def install(self) -> None:
         """Put the guard between the transport and the server's own code."""
-        _check_seams(self.sio, _SERVER_SEAMS)
-        _check_seams(self.sio.manager, _MANAGER_SEAMS)
+        check_seams(self.sio, SERVER_SEAMS)
+        check_seams(self.sio.manager, MANAGER_SEAMS)
         mine = ("_trigger_event", "_handle_connect", "_handle_event", "_handle_ack", "_handle_eio_connect",
                 "_handle_eio_message", "_handle_eio_disconnect")  # fmt: skip
         for name in mine:
             self._replace(self.sio, name)
-        for name in _MANAGER_SEAMS:
+        for name in MANAGER_SEAMS:
             self._replace(self.sio.manager, name)
         # engineio holds its own references; instrument() puts others there, which call the server's names.
         for event in ("connect", "message", "disconnect"):
@@ -118,7 +61,7 @@ class _Host:
         self.sio.packet_class = type("StrictPacket", (self.sio.packet_class,), {"json": strict_json})
         self.sio.manager.json = strict_json
         for logger in (self.sio.logger, self.sio.eio.logger):
-            logger.addFilter(RedactTokens())
+            logger.addFilter(RedactSecrets())
 
     def _replace(self, owner: Any, name: str) -> None:
         self.inner[name] = getattr(owner, name)
@@ -127,8 +70,8 @@ class _Host:
     # Connections
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> Any:
-        connection = Connection(eio_sid, _address(environ), _request(environ))
-        if not self.guard.connection_opened(connection):
+        connection = Connection(eio_sid, address(environ), request(environ))
+        if not self.guard.authenticator.opened(connection):
             return False
         self._bind(connection)
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
@@ -137,7 +80,7 @@ class _Host:
         try:
             await self.inner["_handle_eio_disconnect"](eio_sid, *reason)
         finally:
-            self.guard.connection_closed(eio_sid)
+            self.guard.teardown.closed(eio_sid)
 
     def _bind(self, connection: Connection) -> None:
         """Answer later requests of the session only to whoever opened it, without disturbing them."""
@@ -155,8 +98,8 @@ class _Host:
         async def handle_post_request(environ: Mapping[str, Any]) -> Any:
             if not await self._is_owner(connection, environ):
                 return None
-            if not _length_ok(environ, self.sio.eio.max_http_buffer_size):
-                self.guard.violation(connection, "a request body over the limit")
+            if not length_ok(environ, self.sio.eio.max_http_buffer_size):
+                self.guard.teardown.violation(connection, "a request body over the limit")
                 return None
             return await post(environ)
 
@@ -164,10 +107,10 @@ class _Host:
         transport.handle_post_request = handle_post_request
 
     async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
-        same_place = not self.by_address or _address(environ) == connection.address
-        if same_place and await self.guard.is_owner(connection, _request(environ)):
+        same_place = not self.by_address or address(environ) == connection.address
+        if same_place and await self.guard.authenticator.is_owner(connection, request(environ)):
             return True
-        self.guard.note_intruder(connection, _address(environ))
+        self.guard.authenticator.intruder(connection, address(environ))
         return False
 
     async def _handle_eio_message(self, eio_sid: str, data: object) -> None:
@@ -176,12 +119,12 @@ class _Host:
             return
         problem = self._frame_problem(connection, data)
         if problem is not None:
-            self.guard.violation(connection, problem)
+            self.guard.teardown.violation(connection, problem)
             return
         try:
             await self.inner["_handle_eio_message"](eio_sid, data)
         except Exception as error:
-            self.guard.violation(connection, f"a packet that cannot be read ({type(error).__name__})")
+            self.guard.teardown.violation(connection, f"a packet that cannot be read ({type(error).__name__})")
 
     def _frame_problem(self, connection: Connection, data: object) -> str | None:
         """What is wrong with a message before python-socketio reads it, or None."""
@@ -205,11 +148,11 @@ class _Host:
     async def _handle_connect(self, eio_sid: str, namespace: str | None, data: object) -> None:
         namespace = namespace or "/"
         connection = self.guard.registry.connections.get(eio_sid)
-        if connection is None or connection.closing or not self.guard.may_ask(connection, namespace):
+        if connection is None or connection.closing or not self.guard.authenticator.may_ask(connection, namespace):
             return
         if not self._is_known(namespace):
             await self._refuse(eio_sid, namespace, PermissionDenied(message="Invalid namespace"))
-            self.guard.refused(connection)
+            self.guard.authenticator.refused(connection)
             return
         try:
             await self.inner["_handle_connect"](eio_sid, namespace, data)
@@ -221,8 +164,8 @@ class _Host:
             admission.answered = True
             return
         if admission is not None:
-            self.guard.left(admission)
-        self.guard.refused(connection)
+            self.guard.teardown.left(admission)
+        self.guard.authenticator.refused(connection)
 
     def _is_known(self, namespace: str) -> bool:
         sio = self.sio
@@ -235,7 +178,7 @@ class _Host:
 
     async def _refuse(self, eio_sid: str, namespace: str, error: AuthError) -> None:
         reply = {"message": error.message, "data": error.to_client()}
-        await self._send(eio_sid, self.sio.packet_class(packet.CONNECT_ERROR, data=reply, namespace=namespace))
+        await self.port.send(eio_sid, self.sio.packet_class(packet.CONNECT_ERROR, data=reply, namespace=namespace))
 
     async def _abandon(self, eio_sid: str, namespace: str, error: AuthError) -> None:
         """Take back a half-made namespace connection."""
@@ -243,7 +186,7 @@ class _Host:
         if sid is not None:
             await self.sio.manager.disconnect(sid, namespace, ignore_queue=True)
             if admission := self.guard.registry.admissions.get(sid):
-                self.guard.left(admission)
+                self.guard.teardown.left(admission)
         await self._refuse(eio_sid, namespace, error)
 
     async def _on_connect(self, namespace: str, sid: str, auth: object = None) -> None:
@@ -257,10 +200,12 @@ class _Host:
         connection = self.guard.registry.connections.get(eio_sid)
         if connection is None:
             raise HostRefusal("Connection rejected by server")
-        admission = self.guard.ask(connection, namespace, sid)
+        admission = self.guard.authenticator.ask(connection, namespace, sid)
         self._auth[sid] = auth
         refusals: list[HostRefusal] = []
-        error = await self.guard.decide_handshake(connection, admission, auth, partial(self._run_connect, refusals))
+        error = await self.guard.authenticator.decide_handshake(
+            connection, admission, auth, partial(self._run_connect, refusals)
+        )
         if error is None:
             return
         if admission.opened:
@@ -319,11 +264,11 @@ class _Host:
     async def _handle_ack(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
         connection = self.guard.registry.connections.get(eio_sid)
         admission = connection.admissions.get(namespace or "/") if connection is not None else None
-        if connection is None or admission is None:
+        if connection is None:
             return
         if not isinstance(data, list) or id is None:
-            self.guard.violation(connection, "an acknowledgement without its id or its list")
-        elif await self.guard.packet(admission):
+            self.guard.teardown.violation(connection, "an acknowledgement without its id or its list")
+        elif await self.guard.packet(connection, admission):
             try:
                 await self.inner["_handle_ack"](eio_sid, namespace, id, data)
             except Exception:
@@ -356,7 +301,7 @@ class _Host:
         try:
             return await self._disconnect_handler(admission, *reason) if admission.opened else None
         finally:
-            self.guard.left(admission)
+            self.guard.teardown.left(admission)
 
     # Fan-out
 
@@ -376,104 +321,6 @@ class _Host:
         finally:
             self._unfiltered = False
 
-    # ServerPort
-
-    async def send_event(self, admission: Admission, event: str, data: object) -> None:
-        """Send an event straight to one socket."""
-        await self._send(
-            admission.connection_id,
-            self.sio.packet_class(packet.EVENT, namespace=admission.namespace, data=[event, data]),
-        )
-
-    async def send_ack(self, admission: Admission, ack_id: int, data: object) -> None:
-        """Answer an event."""
-        await self._send(
-            admission.connection_id,
-            self.sio.packet_class(packet.ACK, namespace=admission.namespace, id=ack_id, data=[data]),
-        )
-
-    async def _send(self, eio_sid: str, pkt: Any) -> None:
-        if eio_sid in self.sio.eio.sockets:
-            try:
-                await self.sio._send_packet(eio_sid, pkt)
-            except (engineio.exceptions.EngineIOError, KeyError):
-                return  # it closed meanwhile
-
-    async def disconnect(self, admission: Admission) -> None:
-        """Send DISCONNECT."""
-        await self.sio.disconnect(admission.sid, namespace=admission.namespace, ignore_queue=True)
-
-    async def close(self, connection_id: str) -> None:
-        """Close the transport truly: what is queued first, then the end, for polling and WebSocket alike."""
-        transport = self.sio.eio.sockets.get(connection_id)
-        if transport is None or transport.closed:
-            return
-        if not transport.upgraded:  # a poll has to fetch the last packets
-            try:
-                await asyncio.wait_for(transport.queue.join(), FLUSH_SECONDS)
-            except TimeoutError:
-                LOG.debug("a polling client did not fetch its last packets")
-        try:
-            await transport.close(wait=False)
-        finally:
-            await transport.queue.put(None)  # ends the writer, and with it the WebSocket
-
-    async def enter_room(self, admission: Admission, room: str) -> None:
-        """Put the socket into a room."""
-        await self.sio.enter_room(admission.sid, room, namespace=admission.namespace)
-
-    async def leave_room(self, admission: Admission, room: str) -> None:
-        """Take the socket out of a room."""
-        await self.sio.leave_room(admission.sid, room, namespace=admission.namespace)
-
-    def is_reserved_room(self, room: str) -> bool:
-        """True for what looks like a sid: on another node, such a room would receive that person's messages."""
-        return _SID.fullmatch(room) is not None
-
-
-def _check_settings(sio: Any, handshake: Handshake | None) -> None:
-    """Refuse what would leak."""
-    if not isinstance(sio, socketio.AsyncServer):
-        raise ConfigError(f"AsyncGuard guards a socketio.AsyncServer, not a {type(sio).__name__}")
-    if sio.always_connect:
-        raise ConfigError(
-            "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "
-            "endless loop: leave it out"
-        )
-    if not issubclass(sio.packet_class, packet.Packet) or not sio.packet_class.uses_binary_events:
-        raise ConfigError("AsyncGuard reads the default serializer only: leave serializer out")
-    if sio.packet_class.json is not engineio.json and not _is_strict(sio.packet_class.json):
-        raise ConfigError(
-            "the server's json module accepts NaN or Infinity, which end every JavaScript client that receives them: "
-            "leave json out, and the guard sets a strict one"
-        )
-    if handshake is not None and handshake.cookie and sio.eio.cors_allowed_origins in ("*", []):
-        raise ConfigError(
-            "a cookie as credential with every origin allowed lets any page connect as its visitor: "
-            "set cors_allowed_origins"
-        )
-
-
-def _check_seams(owner: Any, seams: Mapping[str, tuple[str, ...]]) -> None:
-    for name, wanted in seams.items():
-        found = getattr(owner, name, None)
-        parameters = tuple(inspect.signature(found).parameters) if callable(found) else ()
-        if parameters[: len(wanted)] != wanted:
-            raise ConfigError(
-                f"this version of python-socketio has no {type(owner).__name__}.{name}({', '.join(wanted)}): "
-                "the guard cannot close it; install a version that roomkey supports (5.11 to 5.18 are tested)"
-            )
-
-
-def _is_strict(module: Any) -> bool:
-    for text in ("NaN", "[Infinity]", "1e400"):
-        try:
-            module.loads(text)
-        except ValueError:
-            continue
-        return False
-    return True
-
 
 def _takes(handler: Callable[..., Any], arguments: tuple[object, ...]) -> bool:
     try:
@@ -483,28 +330,3 @@ def _takes(handler: Callable[..., Any], arguments: tuple[object, ...]) -> bool:
     except ValueError:  # no signature to look at
         return True
     return True
-
-
-def _address(environ: Mapping[str, Any]) -> str:
-    """The peer's address; engineio's own REMOTE_ADDR is a constant under ASGI."""
-    scope = environ.get("asgi.scope")
-    if isinstance(scope, Mapping):
-        client = scope.get("client")
-        return str(client[0]) if client else "unknown"
-    request = environ.get("aiohttp.request")
-    return str(getattr(request, "remote", None) or environ.get("REMOTE_ADDR") or "unknown")
-
-
-def _request(environ: Mapping[str, Any]) -> Request:
-    """Where tokens may stand. A cookie counts only from a page: its origin was checked by engineio, or is our own."""
-    from_page = "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
-    return Request(
-        authorization=environ.get("HTTP_AUTHORIZATION"),
-        cookie=environ.get("HTTP_COOKIE") if from_page else None,
-        query=environ.get("QUERY_STRING"),
-    )
-
-
-def _length_ok(environ: Mapping[str, Any], limit: int) -> bool:
-    length = str(environ.get("CONTENT_LENGTH", "0"))
-    return length.isdecimal() and int(length) <= limit

@@ -1,0 +1,299 @@
+"""From a connection to an open namespace: at the handshake, by ``authenticate``, and again by a refresh."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+
+from roomkey.core.admission import Action, Admission, Input
+from roomkey.core.credentials import (
+    Authenticate,
+    Handshake,
+    Presented,
+    Request,
+    from_event,
+    from_handshake,
+    has_credentials,
+)
+from roomkey.core.identity import Identity
+from roomkey.errors import (
+    AuthError,
+    ConfigError,
+    CredentialsError,
+    PermissionDenied,
+    SubjectMismatch,
+    TooManyAttempts,
+    Unavailable,
+)
+from roomkey.guard import audit
+from roomkey.guard.judge import Judge
+from roomkey.guard.registry import Connection, Registry
+from roomkey.guard.teardown import Teardown
+
+LOG = logging.getLogger("roomkey.guard")
+
+Way = Handshake | Authenticate
+RunConnect = Callable[[Admission], Awaitable[bool]]
+
+
+class Authenticator:
+    """Lets namespace connections in, or not.
+
+    Args:
+        via: how a token is presented.
+        judge: decides.
+        teardown: ends what was not let in.
+        connect_timeout: seconds after which a connection on which no namespace was joined is closed.
+        max_refusals: so many refused namespace connections close the whole connection.
+        max_namespaces: so many namespaces one connection may join.
+        max_anonymous: so many connections one address may hold on which nothing is admitted.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+    """
+
+    def __init__(
+        self,
+        via: Way | Sequence[Way] | None,
+        judge: Judge,
+        teardown: Teardown,
+        *,
+        connect_timeout: float,
+        max_refusals: int,
+        max_namespaces: int,
+        max_anonymous: int,
+    ) -> None:
+        if not 0 < connect_timeout < float("inf"):
+            raise ConfigError("connect_timeout takes more than 0 seconds")
+        if min(max_refusals, max_namespaces, max_anonymous) < 1:
+            raise ConfigError("max_refusals, max_namespaces and max_anonymous are at least 1")
+        self.handshake, self.later = _ways(via)
+        self.connect_timeout = connect_timeout
+        self.max_refusals = max_refusals
+        self.max_namespaces = max_namespaces
+        self.max_anonymous = max_anonymous
+        self._judge = judge
+        self._teardown = teardown
+        self._registry: Registry = teardown.registry
+
+    # Connections
+
+    def opened(self, connection: Connection) -> bool:
+        """A transport opened. Returns False if it must be refused."""
+        if self._registry.anonymous_from(connection.address) >= self.max_anonymous:
+            self._teardown.tell_refused(TooManyAttempts("too many connections without a token"), connection)
+            return False
+        try:
+            presented = self._ambient(connection.request)
+            connection.credential = presented.token if presented is not None else None
+        except AuthError:
+            connection.credential = None  # the CONNECT packet will be refused for it
+        self._registry.open(connection)
+        self._teardown.timers.after(("connection", connection.connection_id), self.connect_timeout)
+        return True
+
+    async def is_owner(self, connection: Connection, request: Request) -> bool:
+        """True if a later HTTP request of an Engine.IO session comes from whoever opened it.
+
+        Where the opening request carried a token, a later one must carry the same, or another valid one of the same
+        subject: the session's id alone is no credential.
+        """
+        if connection.credential is None:
+            return True
+        try:
+            presented = self._ambient(request)
+            if presented is None or presented.token == connection.credential:
+                return presented is not None
+            who = await self._judge.identify(presented, "/")
+        except AuthError:
+            return False
+        known = (admission.identity for admission in connection.admissions.values())
+        return any(identity is not None and identity.subject == who.subject for identity in known)
+
+    def intruder(self, connection: Connection, address: str) -> None:
+        """A request to a session came from somebody else: it was not answered, and its owner is not disturbed."""
+        error = CredentialsError("a session's id without its token")
+        self._teardown.tell_refused(error, replace(connection, address=address))
+
+    def _ambient(self, request: Request) -> Presented | None:
+        """The token that the HTTP request itself carries, or None."""
+        way = self.handshake
+        if way is None or not has_credentials(way, None, request):
+            return None
+        return from_handshake(way, None, request)
+
+    # Namespaces
+
+    def may_ask(self, connection: Connection, namespace: str) -> bool:
+        """True if the connection may ask for this namespace; a flood of requests closes it."""
+        if namespace in connection.admissions:
+            connection.refusals += 1
+            if connection.refusals >= self.max_refusals:
+                self._teardown.violation(connection, "one namespace asked for again and again")
+            return False
+        if len(connection.admissions) >= self.max_namespaces:
+            self._teardown.violation(connection, f"more than {self.max_namespaces} namespaces")
+            return False
+        return True
+
+    def ask(self, connection: Connection, namespace: str, sid: str) -> Admission:
+        """A client asks for a namespace: it is in quarantine from here on."""
+        later = self.later
+        attempts = later.max_attempts if later is not None else 1
+        admission = Admission(connection.connection_id, namespace, sid, max_attempts=attempts)
+        self._registry.add(connection, admission)
+        timers = self._teardown.timers
+        timers.cancel(("connection", connection.connection_id))
+        timers.after(("admission", sid), later.timeout if later is not None else self.connect_timeout)
+        return admission
+
+    async def decide_handshake(
+        self, connection: Connection, admission: Admission, auth: object, run_connect: RunConnect
+    ) -> AuthError | None:
+        """Decide about the token of a handshake, or leave it open until ``authenticate``.
+
+        Args:
+            auth: the CONNECT packet's payload.
+            run_connect: calls the application's connect handler; False if that declines.
+
+        Returns:
+            Why it is refused, or None: it is admitted, or may stay in quarantine for a while.
+        """
+        way = self.handshake
+        if way is None or (self.later is not None and not has_credentials(way, auth, connection.request)):
+            return None
+        admission.max_attempts = 1
+        return await self._decide(
+            connection, admission, lambda: from_handshake(way, auth, connection.request), run_connect
+        )
+
+    def refused(self, connection: Connection) -> None:
+        """The host has answered a CONNECT with a refusal: count it, and close what nobody uses."""
+        connection.refusals += 1
+        if connection.refusals >= self.max_refusals or not connection.in_use:
+            self._teardown.close_soon(connection)
+
+    # authenticate, and authenticate again
+
+    def takes_event(self, admission: Admission) -> bool:
+        """True if the event ``authenticate`` means something on this socket now."""
+        return admission.admitted or (self.later is not None and admission.answered)
+
+    async def on_event(
+        self,
+        connection: Connection,
+        admission: Admission,
+        arguments: tuple[object, ...],
+        ack_id: int | None,
+        run_connect: RunConnect,
+    ) -> None:
+        """The event ``authenticate`` arrived: the first token, or a later one for a live socket."""
+        if admission.admitted:
+            done = await self._refresh(connection, admission, arguments)
+        else:
+            error = await self._decide(connection, admission, lambda: from_event(arguments), run_connect)
+            done = error is None and admission.admitted
+        who = admission.identity
+        if not done or who is None:
+            return
+        told: dict[str, object] = {}
+        if who.expires_at is not None:
+            told["expires_in"] = max(0, int(who.expires_at - self._judge.clock.now()))
+        port = self._teardown.port
+        await port.send_event(admission, "authenticated", told)
+        if ack_id is not None:
+            await port.send_ack(admission, ack_id, told)
+
+    async def _decide(
+        self, connection: Connection, admission: Admission, find: Callable[[], Presented], run_connect: RunConnect
+    ) -> AuthError | None:
+        """The one path from a presented token to an open namespace; returns why not, or None."""
+        if Action.VERIFY not in admission.feed(Input.PRESENT):
+            return None
+        presented: Presented | None = None
+        try:
+            presented = find()
+            who = await self._judge.identify(presented, admission.namespace)
+        except AuthError as error:
+            await self._bad_token(connection, admission, error, presented)
+            return error
+        if Action.RUN_CONNECT not in admission.feed(Input.IDENTIFIED):
+            return admission.ended_by or Unavailable("the decision came too late")
+        admission.identity = who
+        declined = await self._run_connect(admission, who, run_connect)
+        if declined is not None:
+            actions = admission.feed(Input.DECLINED, declined)
+            if actions:
+                self._teardown.tell_refused(declined, connection, admission)
+            await self._teardown.perform(connection, admission, actions, declined)
+            return declined
+        if Action.ANNOUNCE not in admission.feed(Input.ACCEPTED):
+            return admission.ended_by or Unavailable("the connect handler came back too late")
+        self._admitted(connection, admission, who)
+        return None
+
+    async def _run_connect(self, admission: Admission, who: Identity, run_connect: RunConnect) -> AuthError | None:
+        try:
+            if not await run_connect(admission):
+                return PermissionDenied("the connect handler declined", message="Connection rejected by server")
+            admission.opened = True
+            self._judge.check_still_valid(who)  # the handler may have waited
+        except AuthError as error:
+            return error
+        except Exception as error:
+            LOG.exception("the connect handler failed, so the connection is refused")
+            return Unavailable(f"the connect handler raised {type(error).__name__}")
+        return None
+
+    def _admitted(self, connection: Connection, admission: Admission, who: Identity) -> None:
+        self._registry.admitted(connection)
+        self._teardown.timers.cancel(("admission", admission.sid))
+        admission.attempts = 0
+        admission.max_attempts = self.later.max_attempts if self.later is not None else self.max_refusals
+        self._watch_expiry(admission, who)
+        audit.about("admitted", admission, address=connection.address, source=who.source)
+
+    async def _refresh(self, connection: Connection, admission: Admission, arguments: tuple[object, ...]) -> bool:
+        """A live socket presents a later token of the same subject: its deadline moves, nothing else stops."""
+        admission.feed(Input.PRESENT)
+        old = admission.identity
+        presented: Presented | None = None
+        try:
+            presented = from_event(arguments)
+            new = await self._judge.identify(presented, admission.namespace)
+            self._judge.check_refresh(old, new)
+        except SubjectMismatch as error:
+            await self._teardown.end(admission, Input.MISMATCH, error)
+            return False
+        except AuthError as error:
+            await self._bad_token(connection, admission, error, presented)
+            return False
+        if not admission.admitted or admission.identity is not old:
+            return False
+        admission.identity = new
+        admission.attempts = 0
+        self._watch_expiry(admission, new)
+        audit.about("refreshed", admission, address=connection.address, source=new.source)
+        return True
+
+    async def _bad_token(
+        self, connection: Connection, admission: Admission, error: AuthError, presented: Presented | None
+    ) -> None:
+        """Count a refused token, tell whoever wants to know, and do what follows."""
+        actions = admission.bad_token(error)
+        self._teardown.tell_refused(error, connection, admission, presented.token if presented is not None else None)
+        await self._teardown.perform(connection, admission, actions, error)
+
+    def _watch_expiry(self, admission: Admission, who: Identity) -> None:
+        if who.expires_at is not None:
+            self._teardown.timers.at(admission.sid, who.expires_at + self._judge.grace)
+
+
+def _ways(via: Way | Sequence[Way] | None) -> tuple[Handshake | None, Authenticate | None]:
+    listed = [Handshake()] if via is None else [via] if isinstance(via, (Handshake, Authenticate)) else list(via)
+    shakes = [way for way in listed if isinstance(way, Handshake)]
+    laters = [way for way in listed if isinstance(way, Authenticate)]
+    if not listed or len(shakes) > 1 or len(laters) > 1 or len(shakes) + len(laters) != len(listed):
+        raise ConfigError("via takes Handshake(…), Authenticate(…), or one of each in a tuple")
+    return (shakes[0] if shakes else None), (laters[0] if laters else None)

@@ -1,0 +1,171 @@
+"""How sockets end: told why, disconnected, closed, and forgotten.
+
+The state changes first and synchronously, so that a socket that is refused or ended is in quarantine at that instant,
+whatever still has to be sent or closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from roomkey.core.admission import Action, Admission, Input, State
+from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
+from roomkey.guard import audit
+from roomkey.guard.clock import Clock
+from roomkey.guard.port import ServerPort
+from roomkey.guard.registry import Connection, Registry
+from roomkey.guard.timers import Timers
+
+LOG = logging.getLogger("roomkey.guard")
+
+OnRefused = Callable[[AuthError, str], object]
+
+
+class Teardown:
+    """Ends sockets and connections of one server.
+
+    Args:
+        registry: all of them.
+        clock: where to read the time.
+
+    Attributes:
+        port: the host's side; set when the guard is attached.
+        timers: the deadlines that end what is due.
+        callbacks: called with each refusal and the peer's address.
+    """
+
+    port: ServerPort
+
+    def __init__(self, registry: Registry, clock: Clock) -> None:
+        self.registry = registry
+        self.timers = Timers(clock, self._deadline_passed)
+        self.callbacks: list[OnRefused] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def end(self, admission: Admission, why: Input, error: AuthError) -> Coroutine[Any, Any, None]:
+        """End a socket from outside: its state changes now, what is returned does the rest."""
+        actions = admission.feed(why, error)
+        connection = self.registry.connections.get(admission.connection_id)
+        if actions and connection is not None:
+            if admission.state is State.ENDED:
+                audit.about("ended", admission, reason=error.reason, check=str(error), address=connection.address)
+            else:
+                self.tell_refused(error, connection, admission)
+        return self._finish(connection, admission, actions, error)
+
+    async def _finish(
+        self, connection: Connection | None, admission: Admission, actions: tuple[Action, ...], error: AuthError
+    ) -> None:
+        if connection is not None:
+            await self.perform(connection, admission, actions, error)
+            if Action.CLOSE in actions:
+                self.close_soon(connection)
+
+    async def perform(
+        self, connection: Connection, admission: Admission, actions: tuple[Action, ...], error: AuthError
+    ) -> None:
+        """Report, disconnect, close: each is tried whatever became of the one before.
+
+        Before the CONNECT reply there is nobody to tell by an event: the host answers CONNECT_ERROR and then calls
+        :meth:`refused`.
+        """
+        if not admission.answered:
+            return
+        if Action.REPORT in actions:
+            await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
+        if Action.DISCONNECT in actions:
+            await self._attempt(self.port.disconnect(admission))
+        if Action.CLOSE in actions:
+            self.close_soon(connection)
+
+    def violation(self, connection: Connection, detail: str) -> None:
+        """Something arrived that no honest client sends: close the connection."""
+        if not connection.closing:
+            self.tell_refused(ProtocolViolation(detail), connection)
+            self.close_soon(connection)
+
+    def close_soon(self, connection: Connection) -> None:
+        """Close a connection in the background; from now on nothing on it counts."""
+        if connection.closing:
+            return
+        connection.closing = True
+        for admission in connection.admissions.values():
+            admission.feed(Input.GONE)
+        self.spawn(self.port.close(connection.connection_id))
+
+    def closed(self, connection_id: str) -> None:
+        """A transport is gone, and everything on it."""
+        self.timers.cancel(("connection", connection_id))
+        connection = self.registry.close(connection_id)
+        for admission in list(connection.admissions.values()) if connection is not None else ():
+            self._forget(admission)
+
+    def left(self, admission: Admission) -> None:
+        """A namespace connection ended, by either side; a connection that nobody uses is closed."""
+        self._forget(admission)
+        connection = self.registry.connections.get(admission.connection_id)
+        if connection is not None and not connection.in_use:
+            self.close_soon(connection)
+
+    def _forget(self, admission: Admission) -> None:
+        admission.feed(Input.GONE)
+        self.timers.cancel(("admission", admission.sid))
+        self.timers.cancel_expiry(admission.sid)
+        self.registry.remove(admission)
+
+    def _deadline_passed(self, what: tuple[str, str]) -> None:
+        kind, name = what
+        if kind == "connection":
+            connection = self.registry.connections.get(name)
+            if connection is not None and not connection.in_use:
+                self.tell_refused(AuthenticationTimeout("no namespace was joined in time"), connection)
+                self.close_soon(connection)
+            return
+        admission = self.registry.admissions.get(name)
+        if admission is None:
+            return
+        if kind == "admission":
+            self.spawn(self.end(admission, Input.TIMEOUT, AuthenticationTimeout("no valid token in time")))
+        elif admission.identity is not None:
+            expired = ExpiredToken("exp", "expired while connected", expired_at=admission.identity.expires_at)
+            self.spawn(self.end(admission, Input.EXPIRE, expired))
+
+    def tell_refused(
+        self, error: AuthError, connection: Connection, admission: Admission | None = None, token: str | None = None
+    ) -> None:
+        """Write the audit line, and call whoever asked to be called."""
+        audit.refused(error, connection.address, admission, token)
+        for callback in self.callbacks:
+            self.spawn(_call_back(callback, error, connection.address))
+
+    def spawn(self, work: Awaitable[None]) -> None:
+        """Do something in the background; what it raises is logged."""
+        task = asyncio.get_running_loop().create_task(self._attempt(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def settle(self) -> None:
+        """Wait until everything that was begun in the background is done."""
+        while self._tasks:
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _attempt(self, step: Awaitable[None]) -> None:
+        try:
+            await step
+        except Exception:
+            LOG.exception("a step failed, the next ones follow")
+
+
+def unauthorized(error: AuthError) -> dict[str, object]:
+    """The argument of the event ``unauthorized``; clients of three generations each find what they look for."""
+    return {"message": error.message, "inner": {"message": error.message}, "data": error.to_client()}
+
+
+async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:
+    result = callback(error, address)
+    if inspect.isawaitable(result):
+        await result

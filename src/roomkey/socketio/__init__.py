@@ -1,0 +1,55 @@
+"""The guard for python-socketio: the only package that touches that library's private names.
+
+Three lines close an existing server::
+
+    guard = AsyncGuard(Verifier.hs256(SECRET, audience="chat"))
+    guard.attach(sio)
+    who = guard.identity(sid)          # in any handler, from connect on
+
+``attach()`` may come before or after handlers are registered. It checks every name it relies on, so that a version of
+python-socketio that moved one is an error at start and never a silent hole. Versions: 5.11 and later.
+"""
+
+from __future__ import annotations
+
+try:
+    import socketio
+except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
+    raise ImportError("roomkey.socketio needs python-socketio: pip install 'roomkey[socketio]'") from missing
+
+from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.errors import ConfigError
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.socketio.checks import check_settings
+from roomkey.socketio.hooks import Hooks
+from roomkey.socketio.port import SocketIOPort
+
+__all__ = ["AsyncGuard", "Authenticate", "Handshake"]
+
+
+class AsyncGuard(BaseAsyncGuard):
+    """Closes a :class:`socketio.AsyncServer`. Its arguments are those of
+    :class:`roomkey.guard.guard.BaseAsyncGuard`: a verifier, then ``via``, ``policy`` and bounds by name.
+    """
+
+    def attach(self, sio: socketio.AsyncServer, *, session_binding: str | None = None) -> None:
+        """Guard a server: every namespace, those registered later included.
+
+        Args:
+            sio: the server; handlers may be registered before or after.
+            session_binding: ``"address"`` also refuses requests to a session from another address than the one that
+                opened it. A session that was opened with a token in a header, cookie or query is bound to its
+                subject in any case.
+
+        Raises:
+            ConfigError: a setting under which the server would leak, a version of python-socketio whose inner names
+                have changed, or a second call.
+        """
+        if hasattr(self.teardown, "port"):
+            raise ConfigError("this guard is attached already; make one guard for each server")
+        if session_binding not in (None, "address"):
+            raise ConfigError("session_binding takes None or 'address'")
+        check_settings(sio, self.authenticator.handshake)
+        port = SocketIOPort(sio)
+        Hooks(self, port, by_address=session_binding == "address").install()
+        self.teardown.port = port

@@ -1,0 +1,73 @@
+"""What the guard relies on in python-socketio, and what it refuses, checked when it is attached."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import engineio.json
+import socketio
+from socketio import packet
+
+from roomkey.core.credentials import Handshake
+from roomkey.errors import ConfigError
+
+# Every private name that the guard replaces or calls, with the parameters it must begin with.
+SERVER_SEAMS = {
+    "_trigger_event": ("event", "namespace"),
+    "_handle_connect": ("eio_sid", "namespace", "data"),
+    "_handle_event": ("eio_sid", "namespace", "id", "data"),
+    "_handle_ack": ("eio_sid", "namespace", "id", "data"),
+    "_handle_eio_connect": ("eio_sid", "environ"),
+    "_handle_eio_message": ("eio_sid", "data"),
+    "_handle_eio_disconnect": ("eio_sid",),
+    "_send_packet": ("eio_sid", "pkt"),
+    "_get_event_handler": ("event", "namespace", "args"),
+    "_get_namespace_handler": ("namespace", "args"),
+}
+MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
+
+
+def check_settings(sio: Any, handshake: Handshake | None) -> None:
+    """Refuse what would leak."""
+    if not isinstance(sio, socketio.AsyncServer):
+        raise ConfigError(f"AsyncGuard guards a socketio.AsyncServer, not a {type(sio).__name__}")
+    if sio.always_connect:
+        raise ConfigError(
+            "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "
+            "endless loop: leave it out"
+        )
+    if not issubclass(sio.packet_class, packet.Packet) or not sio.packet_class.uses_binary_events:
+        raise ConfigError("AsyncGuard reads the default serializer only: leave serializer out")
+    if sio.packet_class.json is not engineio.json and not _is_strict(sio.packet_class.json):
+        raise ConfigError(
+            "the server's json module accepts NaN or Infinity, which end every JavaScript client that receives them: "
+            "leave json out, and the guard sets a strict one"
+        )
+    if handshake is not None and handshake.cookie and sio.eio.cors_allowed_origins in ("*", []):
+        raise ConfigError(
+            "a cookie as credential with every origin allowed lets any page connect as its visitor: "
+            "set cors_allowed_origins"
+        )
+
+
+def check_seams(owner: Any, seams: Mapping[str, tuple[str, ...]]) -> None:
+    for name, wanted in seams.items():
+        found = getattr(owner, name, None)
+        parameters = tuple(inspect.signature(found).parameters) if callable(found) else ()
+        if parameters[: len(wanted)] != wanted:
+            raise ConfigError(
+                f"this version of python-socketio has no {type(owner).__name__}.{name}({', '.join(wanted)}): "
+                "the guard cannot close it; install a version that roomkey supports (5.11 to 5.18 are tested)"
+            )
+
+
+def _is_strict(module: Any) -> bool:
+    for text in ("NaN", "[Infinity]", "1e400"):
+        try:
+            module.loads(text)
+        except ValueError:
+            continue
+        return False
+    return True

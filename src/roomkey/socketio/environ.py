@@ -1,0 +1,33 @@
+"""What a connection's WSGI environ tells a guard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from roomkey.core.credentials import Request
+
+
+def address(environ: Mapping[str, Any]) -> str:
+    """The peer's address; engineio's own REMOTE_ADDR is a constant under ASGI."""
+    scope = environ.get("asgi.scope")
+    if isinstance(scope, Mapping):
+        client = scope.get("client")
+        return str(client[0]) if client else "unknown"
+    asked = environ.get("aiohttp.request")
+    return str(getattr(asked, "remote", None) or environ.get("REMOTE_ADDR") or "unknown")
+
+
+def request(environ: Mapping[str, Any]) -> Request:
+    """Where tokens may stand. A cookie counts only from a page: its origin was checked by engineio, or is our own."""
+    from_page = "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+    return Request(
+        authorization=environ.get("HTTP_AUTHORIZATION"),
+        cookie=environ.get("HTTP_COOKIE") if from_page else None,
+        query=environ.get("QUERY_STRING"),
+    )
+
+
+def length_ok(environ: Mapping[str, Any], limit: int) -> bool:
+    length = str(environ.get("CONTENT_LENGTH", "0"))
+    return length.isdecimal() and int(length) <= limit
