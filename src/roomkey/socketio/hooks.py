@@ -73,7 +73,7 @@ class Hooks:
         connection = Connection(eio_sid, address(environ), request(environ))
         if not self.guard.authenticator.opened(connection):
             return False
-        self._bind(connection)
+        self._bind(connection, environ)
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
@@ -82,17 +82,15 @@ class Hooks:
         finally:
             self.guard.teardown.closed(eio_sid)
 
-    def _bind(self, connection: Connection) -> None:
+    def _bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
         """Answer later requests of the session only to whoever opened it, without disturbing them."""
         transport = self.sio.eio.sockets[connection.connection_id]
         get, post = transport.handle_get_request, transport.handle_post_request
-        opening = True
 
         async def handle_get_request(environ: Mapping[str, Any]) -> Any:
-            nonlocal opening
-            if not opening and not await self._is_owner(connection, environ):
+            # A WebSocket's own opening request comes through here; a polling session's does not.
+            if environ is not opening and not await self._is_owner(connection, environ):
                 return [eio_packet.Packet(eio_packet.NOOP)]
-            opening = False
             return await get(environ)
 
         async def handle_post_request(environ: Mapping[str, Any]) -> Any:

@@ -1,0 +1,456 @@
+"""The ways in which python-socketio lets people in, each tried without the guard, where it is open, and with it.
+
+The numbers are those of the project's list of host traps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+import socketio
+from support.live import Poll, new_server, until
+
+from roomkey import ConfigError, PermissionDenied
+from roomkey.socketio import AsyncGuard
+
+both = pytest.mark.parametrize("guarded", [False, True], ids=["open", "guarded"])
+
+
+@both
+async def test_trap_01_broadcast_while_the_connect_handler_waits(make_world, guarded):
+    gate, inside = asyncio.Event(), asyncio.Event()
+
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            inside.set()
+            await gate.wait()
+            raise socketio.exceptions.ConnectionRefusedError("not you")
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    asking = asyncio.create_task(client.send("40" + json.dumps({"token": world.token()})))
+    await inside.wait()
+    await world.sio.emit("secret", "for members only")
+    gate.set()
+    await asking
+    packets = [await client.receive()]
+    if not packets[0].startswith("44"):
+        packets.append(await client.receive())
+    assert any("not you" in packet for packet in packets)
+    assert any("for members only" in packet for packet in packets) is not guarded
+
+
+@both
+async def test_trap_01_broadcast_while_the_token_is_verified(make_world, guarded):
+    gate, inside = asyncio.Event(), asyncio.Event()
+    world = await make_world(False)
+
+    class SlowVerifier:
+        async def verify(self, token, now, *, source=""):
+            inside.set()
+            await gate.wait()
+            return world.issuer.verifier().verify(token, now)
+
+    def prepare(made):
+        if not guarded:
+
+            @made.sio.event
+            async def connect(sid, environ, auth):
+                await SlowVerifier().verify(auth["token"], made.clock.now())
+
+    other = await make_world(guarded, prepare=prepare, verifier=SlowVerifier())
+    client = await other.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    await inside.wait()
+    await other.sio.emit("secret", "for members only")
+    await other.sio.emit("secret", "for members only", room="/")
+    gate.set()
+    first = await client.receive()
+    assert ("for members only" in first) is not guarded
+
+
+@both
+@pytest.mark.parametrize("kind", ["function", "class", "catch-all class", "catch-all function"])
+async def test_trap_02_namespace_without_a_connect_handler(make_world, guarded, kind):
+    def prepare(world):
+        if kind == "function":
+
+            @world.sio.on("order", namespace="/quiet")
+            async def order(sid, data):
+                world.calls.append(("order", data))
+
+        elif kind == "catch-all function":
+
+            @world.sio.on("order", namespace="*")
+            async def order(namespace, sid, data):
+                world.calls.append(("order", data))
+
+        else:
+
+            class Quiet(socketio.AsyncNamespace):
+                async def on_order(self, *arguments):
+                    world.calls.append(("order", arguments[-1]))
+
+            world.sio.register_namespace(Quiet("*" if "catch-all" in kind else "/quiet"))
+
+    server = {"namespaces": "*"} if "catch-all" in kind else None
+    world = await make_world(guarded, server=server, prepare=prepare)
+    client = await world.client()
+    reply = await client.ask(namespace="/quiet")
+    await client.event("order", 7, namespace="/quiet")
+    if guarded:
+        assert "no token provided" in reply
+        assert await client.is_closed()
+        assert world.calls == []
+    else:
+        await until(lambda: world.calls)
+        assert world.calls == [("order", 7)]
+
+
+@both
+async def test_trap_03_connect_handler_that_raises(make_world, guarded):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            raise KeyError("a claim that is not there")
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    if guarded:
+        assert json.loads(str(await client.receive())[2:])["data"]["code"] == "temporarily_unavailable"
+        assert await client.is_closed()
+    else:
+        await until(lambda: world.sio.manager.rooms.get("/", {}).get(None))
+    await world.sio.emit("secret", 1)
+    assert any("secret" in packet for packet in await client.quiet()) is not guarded
+
+
+@both
+async def test_trap_04_connect_handler_with_a_type_error_is_called_once(make_world, guarded):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth=None):
+            world.calls.append(("connect",))
+            raise TypeError("inside the handler")
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client(headers={"Authorization": f"Bearer {world.token()}"})
+    await client.send("40")
+    await until(lambda: len(world.calls) == (1 if guarded else 2))
+    if guarded:
+        assert "temporarily_unavailable" in str(await client.receive())
+    assert len(world.calls) == (1 if guarded else 2)
+
+
+@both
+async def test_trap_05_an_error_handler_that_swallows_the_refusal(make_world, guarded):
+    """Flask-SocketIO's default error handler leaves the client connected; so does any wrapper that swallows."""
+
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            try:
+                raise ConnectionRefusedError("no token")
+            except ConnectionRefusedError:
+                return None
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    assert (await client.ask()).startswith("40{") is not guarded
+
+
+async def test_trap_06_a_connection_that_never_sends_connect_is_closed_at_the_deadline(make_world):
+    world = await make_world()
+    client = await world.client()
+    await world.tick(14.9)
+    assert not client.inbox.qsize()
+    await world.tick(0.2)
+    assert await client.is_closed()
+    assert world.refusals[0][0].code == "authentication_timeout"
+
+
+@both
+async def test_trap_07_a_refused_client_loses_its_websocket(make_world, guarded):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            if not guarded:
+                raise socketio.exceptions.ConnectionRefusedError("no")
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    assert (await client.ask({"token": "x.y.z"})).startswith("44")
+    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+
+
+async def test_trap_07_refusals_are_counted_where_another_namespace_is_admitted(make_world):
+    world = await make_world(server={"namespaces": "*"})
+    client = await world.member()
+    for _attempt in range(3):
+        assert (await client.ask({"token": "bad"}, "/other")).startswith("44")
+    assert await client.is_closed()
+
+
+@both
+async def test_trap_08_disconnect_closes_the_websocket(make_world, guarded):
+    world = await make_world(guarded)
+    client = await world.client()
+    reply = await client.ask({"token": world.token()})
+    await world.sio.disconnect(json.loads(reply[2:])["sid"])
+    assert await client.receive() == "41"
+    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+
+
+async def test_trap_08_disconnect_ends_a_polling_session(make_world):
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    sid = json.loads((await poll.get())[0][2:])["sid"]
+    await world.sio.disconnect(sid)
+    assert (await poll.get())[0] == "41"
+    await world.guard.settle()
+    assert (await poll.http.get(poll.url())).status_code == 400 or "1" in await poll.get()
+    assert poll.sid not in world.guard.registry.connections
+    await poll.close()
+
+
+def test_trap_09_always_connect_is_refused():
+    guard = AsyncGuard(_verifier())
+    with pytest.raises(ConfigError, match="always_connect"):
+        guard.attach(new_server(always_connect=True))
+
+
+@both
+async def test_trap_10_an_unknown_namespace_is_named(make_world, guarded):
+    world = await make_world(guarded)
+    client = await world.client()
+    reply = await client.ask({"token": world.token()}, "/nowhere")
+    assert ('"message":"Invalid namespace"' in reply) is guarded
+
+
+@both
+@pytest.mark.parametrize("auth", ["a string", ["a", "list"], 5, True, 1.5])
+async def test_trap_11_auth_of_any_type_never_reaches_a_handler(make_world, guarded, auth):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth=None):
+            world.calls.append((auth,))
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    reply = await client.ask(auth)
+    assert world.calls == ([] if guarded else [(auth,)])
+    if guarded:
+        assert json.loads(reply[2:])["data"]["message"] == "invalid token datatype"
+
+
+@both
+@pytest.mark.parametrize("packet", ["59999999-" + '["x"]', "511-" + '["x",{"_placeholder":true,"num":0}]', '50-["x"]', '5["x"]'])
+async def test_trap_12_attachments_are_bounded(make_world, guarded, packet):
+    world = await make_world(guarded)
+    client = await world.client()
+    assert (await client.ask({"token": world.token()})).startswith("40")
+    await client.send("4" + packet)
+    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+
+
+async def test_trap_13_identity_is_only_told_of_sockets_that_are_here(make_world):
+    world = await make_world()
+    with pytest.raises(PermissionDenied):
+        world.guard.identity("AAAAAAAAAAAAAAAAAAAA")
+
+
+@both
+@pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "disconnecting", "newListener"])
+async def test_trap_14_reserved_names_from_the_wire_run_no_handler(make_world, guarded, name):
+    def prepare(world):
+        for event in ("connect", "disconnect", "connect_error", "disconnecting", "newListener"):
+
+            def handler(sid, *arguments, event=event):
+                world.calls.append((event, *arguments))
+
+            world.sio.on(event, handler)
+
+    world = await make_world(guarded, prepare=prepare)
+    client = await world.client()
+    assert (await client.ask({"token": world.token()})).startswith("40")
+    world.calls.clear()
+    await client.event(name, {"forged": 1}, {"token": "forged"})
+    if guarded:
+        assert await client.is_closed()
+    else:
+        await until(lambda: world.calls)
+    assert any("forged" in str(call) for call in world.calls) is not guarded
+
+
+@both
+async def test_trap_15_a_stolen_sid_reads_nothing(make_world, guarded):
+    world = await make_world(guarded)
+    owner = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    thief = Poll(world.host)
+    thief.sid = owner.sid
+    await owner.post("40")
+    if guarded:
+        assert await thief.get() == ["6"]
+    assert (await owner.get())[0].startswith("40")
+    await world.sio.emit("private", "for the owner")
+    stolen = await thief.get()
+    assert any("for the owner" in packet for packet in stolen) is not guarded
+    if guarded:
+        await thief.post('42["forged"]')
+        assert "for the owner" in (await owner.get())[0]
+        assert [error.code for error, _ in world.refusals] == ["credentials_required"] * 3
+    await owner.close()
+    await thief.close()
+
+
+async def test_trap_15_another_token_of_the_same_subject_owns_the_session(make_world):
+    world = await make_world()
+    owner = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    await owner.post("40")
+    await owner.get()
+    await world.sio.emit("private", 1)
+    renewed = Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"})
+    stranger = Poll(world.host, headers={"Authorization": f"Bearer {world.token('eve')}"})
+    renewed.sid = stranger.sid = owner.sid
+    assert (await stranger.get()) == ["6"]
+    assert "private" in (await renewed.get())[0]
+    for poll in (owner, renewed, stranger):
+        await poll.close()
+
+
+async def test_trap_15_address_binding(make_world, monkeypatch):
+    world = await make_world(attach={"session_binding": "address"})
+    owner = await Poll(world.host).open()
+    monkeypatch.setattr("roomkey.socketio.hooks.address", lambda environ: "192.0.2.1")
+    assert (await owner.get()) == ["6"]
+    await owner.close()
+
+
+async def test_trap_16_a_room_that_looks_like_a_sid_is_refused_even_to_an_admin(make_world):
+    world = await make_world()
+    world.guard.serve_rooms()
+    victim = await world.member("victim")
+    client = await world.member("root", roles=["admin"])
+    sid = next(a.sid for a in world.guard.registry if a.identity.subject == "victim")
+    await client.event("join-room", sid, ack=1)
+    assert (await client.expect_ack(1))[0]["ok"] is False
+    assert victim.ws.close_code is None
+
+
+@both
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400"])
+async def test_trap_17_no_nan_is_relayed(make_world, guarded, text):
+    def prepare(world):
+        @world.sio.event
+        async def say(sid, data):
+            await world.sio.emit("said", data)
+
+    world = await make_world(guarded, prepare=prepare)
+    other = await world.member() if guarded else await world.client()
+    sender = await world.client()
+    if not guarded:
+        await other.ask({})
+    await sender.ask({"token": world.token()})
+    await sender.send(f'42["say",{text}]')
+    if guarded:
+        assert await sender.is_closed()
+        assert await other.quiet() == []
+    else:
+        assert "said" in str(await other.receive())
+
+
+async def test_trap_17_the_server_itself_cannot_send_nan(make_world):
+    world = await make_world()
+    await world.member()
+    with pytest.raises(ValueError, match="JSON"):
+        await world.sio.emit("said", float("nan"))
+
+
+@both
+async def test_trap_18_oversize_posts_leave_no_tasks(make_world, guarded):
+    world = await make_world(guarded, server={"max_http_buffer_size": 1000})
+    before = len(asyncio.all_tasks())
+    polls = [await Poll(world.host).open() for _ in range(5)]
+    posts = [asyncio.create_task(poll.http.post(poll.url(), content="4" * 2000)) for poll in polls]
+    done, hanging = await asyncio.wait(posts, timeout=2.5 if guarded else 0.5)
+    assert bool(hanging) is not guarded
+    for task in hanging:
+        task.cancel()
+    for poll in polls:
+        await poll.close()
+    if guarded:
+        await world.guard.settle()
+        # engineio's heartbeat of a closed session sleeps out its interval, and its service task goes on.
+        of_engineio = ("_send_ping", "_service_task", "Event.wait")
+        await until(lambda: before >= sum(not any(n in repr(t) for n in of_engineio) for t in asyncio.all_tasks()))
+        assert world.guard.registry.connections == {}
+
+
+MALFORMED = {
+    "type 4 from a client": '44{"message":"x"}',
+    "type 7": '47["x"]',
+    "type letter": "4x",
+    "empty": "4",
+    "event without data": "42",
+    "event that is an object": "42{}",
+    "event with an empty list": "42[]",
+    "cut JSON": '42["x"',
+    "duplicate member": '42["x",{"a":1,"a":2}]',
+    "name null": "42[null]",
+    "name a number": "42[5]",
+    "name a list": "42[[]]",
+    "name an object": "42[{}]",
+    "name empty": '42[""]',
+    "name with a line break": '42["a\\r\\nb"]',
+    "name of 10 kB": '42["' + "n" * 10_000 + '"]',
+    "ack without id": '43["x"]',
+    "ack without list": '431{"a":1}',
+    "binary without attachments": '45["x"]',
+    "binary with a dash alone": "450-",
+    "JSON object as message": '4{"a":1}',
+    "JSON list as message": "4[1]",
+    "JSON true as message": "4true",
+    "nested 100 000 deep": '42["x",' + "[" * 100_000,
+    "5 000 digits": '42["x",' + "1" * 5000 + "]",
+    "id of 200 digits": "42" + "1" * 200 + '["x"]',
+}
+
+
+@pytest.mark.parametrize("packet", MALFORMED.values(), ids=MALFORMED)
+async def test_trap_19_malformed_packets_close_the_connection(make_world, packet, caplog):
+    world = await make_world()
+    client = await world.member()
+    other = await world.member("grace")
+    await client.send(packet)
+    assert await client.is_closed()
+    assert world.refusals[-1][0].code == "protocol_violation"
+    assert "Traceback" not in caplog.text
+    await other.sync()
+    assert other.ws.close_code is None
+
+
+@pytest.mark.parametrize("followed_by", ['42["x"]', "4", "2probe"])
+async def test_trap_19_text_for_an_attachment_closes(make_world, followed_by):
+    world = await make_world()
+    client = await world.member()
+    await client.send('451-["x",{"_placeholder":true,"num":0}]')
+    await client.send(followed_by if followed_by != "2probe" else "41")
+    assert await client.is_closed()
+
+
+async def test_trap_19_bytes_that_belong_to_nothing_close(make_world):
+    world = await make_world()
+    client = await world.member()
+    await client.send(b"\x00\x01")
+    assert await client.is_closed()
+
+
+def _verifier():
+    from roomkey import Issuer
+
+    return Issuer.ephemeral(audience="chat").verifier()

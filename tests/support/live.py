@@ -1,0 +1,190 @@
+"""A Socket.IO server that really listens, in the test's own event loop, and a client that speaks raw packets to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import httpx
+import socketio
+import uvicorn
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+SEPARATOR = "\x1e"
+
+
+@asynccontextmanager
+async def serve(app: Any) -> AsyncIterator[str]:
+    """Run an ASGI app on a free port; yields ``127.0.0.1:PORT``."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        await asyncio.sleep(0.001)
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        listener.close()
+
+
+def new_server(**settings: Any) -> socketio.AsyncServer:
+    """A python-socketio server whose heartbeat stays out of the tests' way."""
+    return socketio.AsyncServer(async_mode="asgi", ping_interval=60, ping_timeout=60, **settings)
+
+
+class Raw:
+    """A client over a raw WebSocket; it answers pings and keeps what arrives."""
+
+    def __init__(self, ws: ClientConnection) -> None:
+        self.ws = ws
+        self.inbox: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.seen: list[str | bytes] = []
+        self._reader = asyncio.create_task(self._read())
+
+    @classmethod
+    async def open(cls, host: str, *, query: str = "", headers: dict[str, str] | None = None) -> Raw:
+        """Open the transport; no namespace yet."""
+        url = f"ws://{host}/socket.io/?EIO=4&transport=websocket{query}"
+        raw = cls(await connect(url, additional_headers=headers, max_size=None, compression=None))
+        assert str(await raw.receive()).startswith("0{")
+        return raw
+
+    async def _read(self) -> None:
+        try:
+            async for packet in self.ws:
+                if packet == "2":
+                    await self.ws.send("3")
+                else:
+                    self.seen.append(packet)
+                    self.inbox.put_nowait(packet)
+        except ConnectionClosed:
+            pass
+        finally:
+            self.inbox.put_nowait(None)
+
+    async def send(self, packet: str | bytes) -> None:
+        """Send as it is; a connection that is gone swallows it."""
+        with suppress(ConnectionClosed):
+            await self.ws.send(packet)
+
+    async def event(self, name: str, *arguments: Any, namespace: str = "/", ack: int | None = None) -> None:
+        prefix = "42" + ("" if namespace == "/" else namespace + ",") + ("" if ack is None else str(ack))
+        await self.send(prefix + json.dumps([name, *arguments]))
+
+    async def receive(self, timeout: float = 3.0) -> str | bytes | None:
+        """The next packet, or None once the server has closed."""
+        return await asyncio.wait_for(self.inbox.get(), timeout)
+
+    async def ask(self, auth: Any = None, namespace: str = "/") -> str:
+        """Send CONNECT and give the reply."""
+        payload = "" if auth is None else json.dumps(auth)
+        if payload[:1].isdigit():
+            payload = " " + payload  # or it would be read as the packet's id
+        await self.send("40" + ("" if namespace == "/" else namespace + ",") + payload)
+        return str(await self.receive())
+
+    async def ask_data(self, auth: Any = None, namespace: str = "/") -> dict[str, Any]:
+        """Send CONNECT and give the object of a refusal."""
+        reply = await self.ask(auth, namespace)
+        assert reply.startswith("44"), reply
+        return json.loads(reply[reply.index("{") :])
+
+    async def expect_event(self, name: str, timeout: float = 3.0) -> list[Any]:
+        """Skip packets until an event of this name; gives its arguments."""
+        while True:
+            packet = await self.receive(timeout)
+            assert packet is not None, f"closed before {name}; seen {self.seen}"
+            if isinstance(packet, str) and packet.startswith("42") and "[" in packet:
+                data = json.loads(packet[packet.index("[") :])
+                if data[0] == name:
+                    return data[1:]
+
+    async def expect_ack(self, ack: int, timeout: float = 3.0) -> list[Any]:
+        """Skip packets until this acknowledgement; gives its arguments."""
+        while True:
+            packet = await self.receive(timeout)
+            assert packet is not None, f"closed before ack {ack}; seen {self.seen}"
+            if isinstance(packet, str) and packet.startswith("43") and packet[2:].startswith(f"{ack}["):
+                return json.loads(packet[packet.index("[") :])
+
+    async def is_closed(self, within: float = 3.0) -> bool:
+        """True once the server has closed the transport."""
+        try:
+            async with asyncio.timeout(within):
+                while await self.inbox.get() is not None:
+                    pass
+            return True
+        except TimeoutError:
+            return False
+
+    async def sync(self, namespace: str = "/") -> None:
+        """A round trip: when it returns, the server has handled all that was sent before."""
+        pong = await self.ws.ping()
+        await asyncio.wait_for(pong, 3)
+
+    async def quiet(self, seconds: float = 0.15) -> list[str | bytes]:
+        """What arrives within a short while."""
+        got: list[str | bytes] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while (packet := await self.inbox.get()) is not None:
+                    got.append(packet)
+        return got
+
+    async def close(self) -> None:
+        await self.ws.close()
+        await self._reader
+
+
+class Poll:
+    """A client over raw long-polling requests."""
+
+    def __init__(self, host: str, headers: dict[str, str] | None = None) -> None:
+        self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=5)
+        self.sid = ""
+
+    async def open(self, query: str = "") -> Poll:
+        packets = await self.get(query)
+        self.sid = json.loads(packets[0][1:])["sid"]
+        return self
+
+    def url(self, query: str = "") -> str:
+        return f"/socket.io/?EIO=4&transport=polling{'&sid=' + self.sid if self.sid else ''}{query}"
+
+    async def get(self, query: str = "") -> list[str]:
+        response = await self.http.get(self.url(query))
+        assert response.status_code == 200, (response.status_code, response.text)
+        return response.text.split(SEPARATOR)
+
+    async def post(self, *packets: str) -> httpx.Response:
+        return await self.http.post(self.url(), content=SEPARATOR.join(packets))
+
+    async def close(self) -> None:
+        await self.http.aclose()
+
+
+async def refused_status(host: str, **arguments: Any) -> int:
+    """The HTTP status of a WebSocket that the server does not open."""
+    try:
+        raw = await Raw.open(host, **arguments)
+    except InvalidStatus as error:
+        return error.response.status_code
+    await raw.close()
+    raise AssertionError("the server opened the WebSocket")
+
+
+async def until(condition: Any, timeout: float = 3.0) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(timeout):
+        while not condition():
+            await asyncio.sleep(0.002)

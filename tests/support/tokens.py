@@ -1,0 +1,34 @@
+"""Tokens for tests: one issuer with a clock, and tokens that no issuer would make."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from support.clock import FakeClock
+
+from roomkey import Issuer, Key
+
+SECRET = "1f0e2d3c4b5a69788796a5b4c3d2e1f0-for-tests-only"
+
+
+def issuer_at(clock: FakeClock, algorithm: str = "HS256", **settings: Any) -> Issuer:
+    """An issuer whose clock is the test's."""
+    key = Key.from_secret(SECRET) if algorithm == "HS256" else Key.generate(algorithm)
+    return Issuer(key, audience="chat", issuer="https://login.example", clock=clock.now, **settings)
+
+
+def part(value: Any) -> str:
+    """One base64url part, of anything."""
+    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def hs256(header: Any, payload: Any, secret: str | bytes = SECRET) -> str:
+    """A correctly signed token of any header and payload."""
+    signing_input = f"{part(header)}.{part(payload)}"
+    key = secret.encode() if isinstance(secret, str) else secret
+    return f"{signing_input}.{part(hmac.new(key, signing_input.encode(), hashlib.sha256).digest())}"
