@@ -249,7 +249,9 @@ async def test_trap_11_auth_of_any_type_never_reaches_a_handler(make_world, guar
 
 
 @both
-@pytest.mark.parametrize("packet", ["59999999-" + '["x"]', "511-" + '["x",{"_placeholder":true,"num":0}]', '50-["x"]', '5["x"]'])
+@pytest.mark.parametrize(
+    "packet", ["59999999-" + '["x"]', "511-" + '["x",{"_placeholder":true,"num":0}]', '50-["x"]', '5["x"]']
+)
 async def test_trap_12_attachments_are_bounded(make_world, guarded, packet):
     world = await make_world(guarded)
     client = await world.client()

@@ -19,6 +19,7 @@ class Connection:
         address: the peer's address, for the log and the bounds.
         request: what its HTTP request carried where tokens may stand.
         admissions: by namespace.
+        auth: by namespace, the CONNECT payloads that a connect handler has still to see.
         refusals: how many namespace connections were refused on it.
         credential: the token its HTTP request carried, to which the session is bound.
         anonymous: nothing was ever admitted on it.
@@ -29,6 +30,7 @@ class Connection:
     address: str
     request: Request
     admissions: dict[str, Admission] = field(default_factory=dict)
+    auth: dict[str, object] = field(default_factory=dict, repr=False)
     refusals: int = 0
     credential: str | None = field(default=None, repr=False)
     anonymous: bool = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import parse_qs
 
 from roomkey.core.credentials import Request
 
@@ -31,3 +32,8 @@ def request(environ: Mapping[str, Any]) -> Request:
 def length_ok(environ: Mapping[str, Any], limit: int) -> bool:
     length = str(environ.get("CONTENT_LENGTH", "0"))
     return length.isdecimal() and int(length) <= limit
+
+
+def wants_script(environ: Mapping[str, Any]) -> bool:
+    """True for JSONP polling, which hands a session to any page that includes a script."""
+    return "j" in parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)

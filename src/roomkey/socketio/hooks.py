@@ -21,7 +21,7 @@ from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams
-from roomkey.socketio.environ import address, length_ok, request
+from roomkey.socketio.environ import address, length_ok, request, wants_script
 from roomkey.socketio.port import SocketIOPort
 
 LOG = logging.getLogger("roomkey.guard")
@@ -40,7 +40,6 @@ class Hooks:
         self.sio = port.sio
         self.by_address = by_address
         self.inner: dict[str, Callable[..., Any]] = {}
-        self._auth: dict[str, object] = {}
         self._unfiltered = False
 
     def install(self) -> None:
@@ -71,7 +70,7 @@ class Hooks:
 
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> Any:
         connection = Connection(eio_sid, address(environ), request(environ))
-        if not self.guard.authenticator.opened(connection):
+        if wants_script(environ) or not self.guard.authenticator.opened(connection):
             return False
         self._bind(connection, environ)
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
@@ -152,6 +151,7 @@ class Hooks:
             await self._refuse(eio_sid, namespace, PermissionDenied(message="Invalid namespace"))
             self.guard.authenticator.refused(connection)
             return
+        connection.auth[namespace] = data  # python-socketio tells no {} and no [] from nothing
         try:
             await self.inner["_handle_connect"](eio_sid, namespace, data)
         except Exception as error:
@@ -187,7 +187,7 @@ class Hooks:
                 self.guard.teardown.left(admission)
         await self._refuse(eio_sid, namespace, error)
 
-    async def _on_connect(self, namespace: str, sid: str, auth: object = None) -> None:
+    async def _on_connect(self, namespace: str, sid: str) -> None:
         """Decide, where python-socketio would call the application's connect handler.
 
         Raises:
@@ -199,7 +199,7 @@ class Hooks:
         if connection is None:
             raise HostRefusal("Connection rejected by server")
         admission = self.guard.authenticator.ask(connection, namespace, sid)
-        self._auth[sid] = auth
+        auth = connection.auth.get(namespace)
         refusals: list[HostRefusal] = []
         error = await self.guard.authenticator.decide_handshake(
             connection, admission, auth, partial(self._run_connect, refusals)
@@ -208,13 +208,13 @@ class Hooks:
             return
         if admission.opened:
             await self._run_disconnect(admission)
-        self._auth.pop(sid, None)
         raise refusals[0] if refusals else HostRefusal(error.message, error.to_client())
 
     async def _run_connect(self, refusals: list[HostRefusal], admission: Admission) -> bool:
         """Call the application's connect handler once, with the arguments that its signature takes."""
         environ = self.sio.environ[admission.connection_id]
-        arguments: tuple[object, ...] = (admission.sid, environ, self._auth.pop(admission.sid, None))
+        auth = self.guard.registry.connections[admission.connection_id].auth.pop(admission.namespace, None)
+        arguments: tuple[object, ...] = (admission.sid, environ, auth or None)
         handler, full = self.sio._get_event_handler("connect", admission.namespace, arguments)
         if handler is None:
             owner, full = self.sio._get_namespace_handler(admission.namespace, arguments)
@@ -276,7 +276,7 @@ class Hooks:
         """Every handler of the application is called from here."""
         sid = arguments[0]
         if event == "connect":
-            return await self._on_connect(namespace, sid, *arguments[2:3])
+            return await self._on_connect(namespace, sid)
         admission = self.guard.registry.admissions.get(sid)
         if event == "disconnect":
             return await self._on_disconnect(admission, *arguments[1:])
@@ -295,7 +295,6 @@ class Hooks:
     async def _on_disconnect(self, admission: Admission | None, *reason: Any) -> Any:
         if admission is None:
             return None
-        self._auth.pop(admission.sid, None)
         try:
             return await self._disconnect_handler(admission, *reason) if admission.opened else None
         finally:

@@ -1,0 +1,443 @@
+"""The attack list, group C: the handshake and what comes before authentication, on a live guarded server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+from support.live import Poll, Raw, refused_status, until
+from support.tokens import SECRET, hs256
+from support.world import clock, make_world
+
+from roomkey import Policy
+from roomkey.socketio import Authenticate, Handshake
+
+__all__ = ["clock", "make_world"]
+
+GENERIC = {"type": "UnauthorizedError"}
+
+
+@pytest.mark.parametrize(
+    ("auth", "code", "message"),
+    [
+        (None, "credentials_required", "no token provided"),
+        ([], "invalid_token", "invalid token datatype"),
+        (["token"], "invalid_token", "invalid token datatype"),
+        ("token", "invalid_token", "invalid token datatype"),
+        (5, "invalid_token", "invalid token datatype"),
+        ({}, "credentials_required", "no token provided"),
+        ({"token": None}, "invalid_token", "invalid token datatype"),
+        ({"token": 42}, "invalid_token", "invalid token datatype"),
+        ({"token": ""}, "invalid_token", "jwt must be provided"),
+        ({"token": "x" * 900_000}, "invalid_token", "jwt malformed"),
+    ],
+    ids=["nothing", "empty list", "list", "string", "number", "empty", "null", "int", "empty string", "900 kB"],
+)
+async def test_c34_no_usable_token_is_refused_and_closed(make_world, auth, code, message):
+    world = await make_world()
+    client = await world.client()
+    told = await client.ask_data(auth)
+    assert told["message"] == message
+    assert told["data"] == told["data"] | {"message": message, "code": code, "type": "UnauthorizedError"}
+    assert await client.is_closed()
+    assert len(world.refusals) == 1
+    await until(lambda: not world.guard.registry.connections)
+
+
+async def test_c34_null_auth_is_no_token(make_world):
+    world = await make_world()
+    client = await world.client()
+    await client.send("40null")
+    assert "no token provided" in str(await client.receive())
+    assert await client.is_closed()
+
+
+async def test_c35_a_token_in_the_query_is_refused_by_default(make_world):
+    world = await make_world()
+    client = await world.client(query=f"&token={world.token()}")
+    assert (await client.ask_data())["message"] == "no token provided"
+
+
+async def test_c35_where_enabled_it_stands_in_no_log_at_any_level(make_world, caplog):
+    caplog.set_level(logging.DEBUG)
+    world = await make_world(via=Handshake(query="token"), server={"logger": True, "engineio_logger": True})
+    token = world.token()
+    client = await world.client(query=f"&token={token}")
+    assert (await client.ask()).startswith("40")
+    poll = await Poll(world.host).open(f"&token={token}")
+    await poll.close()
+    own = [
+        entry.getMessage()
+        for entry in caplog.records
+        if entry.name.split(".")[0] not in ("httpx", "httpcore", "websockets")
+    ]
+    assert any("admitted" in line for line in own)
+    assert not [line for line in own if token in line or "eyJ" in line]
+
+
+async def test_c36_different_tokens_in_auth_and_header_are_refused(make_world):
+    world = await make_world()
+    client = await world.client(headers={"Authorization": f"Bearer {world.token('eve')}"})
+    told = await client.ask_data({"token": world.token("ada")})
+    assert (told["message"], told["data"]["code"]) == ("more than one token provided", "credentials_bad_format")
+
+
+async def test_c36_the_same_token_twice_is_one(make_world):
+    world = await make_world()
+    token = world.token()
+    client = await world.client(headers={"Authorization": f"Bearer {token}"})
+    assert (await client.ask({"token": token})).startswith("40")
+
+
+async def test_c37_connect_never_sent(make_world):
+    world = await make_world(connect_timeout=10)
+    client = await world.client()
+    poll = await Poll(world.host).open()
+    await world.tick(10.1)
+    assert await client.is_closed()
+    await until(lambda: not world.guard.registry.connections)
+    await poll.close()
+
+
+async def test_c38_never_authenticated(make_world):
+    world = await make_world(via=Authenticate(timeout=15))
+    client = await world.client()
+    assert (await client.ask()).startswith("40")
+    await world.tick(14.9)
+    assert client.inbox.empty()
+    await world.tick(0.2)
+    [told] = await client.expect_event("unauthorized")
+    assert told["data"]["reason"] == told["data"]["code"] == "authentication_timeout"
+    assert told["message"] == told["inner"]["message"] == told["data"]["message"]
+    assert await client.receive() == "41"
+    assert await client.is_closed()
+
+
+async def test_c38_a_bad_token_does_not_stop_the_clock(make_world):
+    world = await make_world(via=Authenticate(timeout=15))
+    client = await world.client()
+    await client.ask()
+    await world.tick(10)
+    await client.event("authenticate", {"token": "bad"})
+    await client.expect_event("unauthorized")
+    await world.tick(5.1)
+    [told] = await client.expect_event("unauthorized")
+    assert told["data"]["reason"] == "authentication_timeout"
+    assert await client.is_closed()
+
+
+async def test_c38_connections_without_a_token_are_bounded_per_address(make_world):
+    world = await make_world(max_anonymous=3)
+    clients = [await world.client() for _ in range(3)]
+    assert await refused_status(world.host) == 403
+    poll = Poll(world.host)
+    assert (await poll.http.get(poll.url())).status_code == 401
+    assert (await clients[0].ask({"token": world.token()})).startswith("40")
+    await world.client()  # an admitted one is no burden any more
+    await poll.close()
+
+
+@pytest.mark.parametrize(
+    "packet",
+    ['42["message","x"]', '421["message","x"]', '42["join-room","red"]', '431["x"]', "41"],
+    ids=["event", "event with ack", "room join", "ack", "disconnect"],
+)
+@pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_c39_nothing_is_dispatched_before_authentication(make_world, packet, way):
+    def prepare(world):
+        world.guard.serve_rooms()
+        for name in ("message", "disconnect", "connect"):
+            world.sio.on(name, lambda *arguments, name=name: world.calls.append(name))
+
+    world = await make_world(via=way, prepare=prepare)
+    client = await world.client()
+    if isinstance(way, Authenticate):
+        assert (await client.ask()).startswith("40")
+    await client.send(packet)
+    if packet == "41" and isinstance(way, Handshake):
+        await world.tick(15.1)
+    assert await client.is_closed()
+    assert world.calls == []
+
+
+async def test_c39_no_binary_packet_is_collected_before_authentication(make_world):
+    world = await make_world(via=Authenticate())
+    client = await world.client()
+    await client.ask()
+    await client.send('451-["x",{"_placeholder":true,"num":0}]')
+    assert await client.is_closed()
+    assert world.sio._binary_packet == {}
+
+
+@pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
+    gate, inside = asyncio.Event(), asyncio.Event()
+    policy = Policy()
+
+    @policy.namespace("/")
+    async def slow(who):
+        inside.set()
+        await gate.wait()
+        return True
+
+    world = await make_world(via=way, policy=policy)
+    client = await world.client()
+    token = {"token": world.token()}
+    if isinstance(way, Authenticate):
+        await client.ask()
+        await client.event("authenticate", token)
+    else:
+        await client.send("40" + json.dumps(token))
+    await inside.wait()
+    for _count in range(15):
+        await world.sio.emit("confidential", "x")
+    gate.set()
+    assert "confidential" not in str(await client.receive())
+    await world.sio.emit("news", 1)
+    assert await client.expect_event("news") == [1]
+    assert not [packet for packet in client.seen if "confidential" in str(packet)]
+
+
+async def test_c41_an_event_by_a_parallel_post_during_verification(make_world):
+    gate, inside = asyncio.Event(), asyncio.Event()
+    policy = Policy()
+
+    @policy.namespace("/")
+    async def slow(who):
+        inside.set()
+        await gate.wait()
+        return True
+
+    def prepare(world):
+        world.sio.on("message", lambda *arguments: world.calls.append("message"))
+
+    world = await make_world(policy=policy, prepare=prepare)
+    first = await Poll(world.host).open()
+    second = Poll(world.host)
+    second.sid = first.sid
+    asking = asyncio.create_task(first.post("40" + json.dumps({"token": world.token()})))
+    await inside.wait()
+    await second.post('42["message","x"]')
+    gate.set()
+    await asking
+    await world.guard.settle()
+    assert world.calls == []
+    assert world.guard.registry.connections == {}
+    await first.close()
+    await second.close()
+
+
+async def test_c41_an_event_right_behind_connect_waits_for_the_decision(make_world):
+    order = []
+
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            order.append("connect")
+
+        @world.sio.event
+        async def message(sid, data):
+            order.append("message")
+
+    world = await make_world(prepare=prepare)
+    client = await world.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    await client.send('42["message","x"]')
+    await until(lambda: len(order) == 2)
+    assert order == ["connect", "message"]
+
+
+async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
+    gate = asyncio.Event()
+    policy = Policy()
+
+    @policy.namespace("/")
+    async def slow(who):
+        await gate.wait()
+        return True
+
+    world = await make_world(via=Authenticate(), policy=policy)
+    poll = await Poll(world.host).open()
+    await poll.post("40")
+    await poll.get()
+    other = Poll(world.host)
+    other.sid = poll.sid
+    claims = [{"token": world.token(name, rooms=[f"room-of-{name}"])} for name in ("ada", "eve")]
+    posts = [
+        asyncio.create_task(one.post(f'42["authenticate",{json.dumps(claim)}]'))
+        for one, claim in zip((poll, other), claims, strict=True)
+    ]
+    await asyncio.sleep(0.05)
+    gate.set()
+    await asyncio.gather(*posts)
+    [admission] = list(world.guard.registry)
+    who = admission.identity
+    assert admission.admitted
+    assert who.rooms == (f"room-of-{who.subject}",)
+    await poll.close()
+    await other.close()
+
+
+async def test_c43_authenticate_racing_the_deadline_never_resurrects(make_world):
+    gate, inside = asyncio.Event(), asyncio.Event()
+    policy = Policy()
+
+    @policy.namespace("/")
+    async def slow(who):
+        inside.set()
+        await gate.wait()
+        return True
+
+    def prepare(world):
+        world.sio.on("connect", lambda *arguments: world.calls.append("connect"))
+
+    world = await make_world(via=Authenticate(timeout=15), policy=policy, prepare=prepare)
+    client = await world.client()
+    await client.ask()
+    await client.event("authenticate", {"token": world.token()})
+    await inside.wait()
+    world.clock.advance(15.1)
+    world.guard.check_deadlines()
+    gate.set()
+    await world.guard.settle()
+    assert await client.is_closed()
+    assert world.calls == []
+    assert not [packet for packet in client.seen if '"authenticated"' in str(packet)]
+
+
+async def test_c46_connect_200_times_is_one_session_and_a_flood_closes(make_world):
+    world = await make_world()
+    client = await world.member()
+    for _count in range(200):
+        await client.send("40" + json.dumps({"token": world.token()}))
+    assert await client.is_closed()
+    assert len([packet for packet in client.seen if str(packet).startswith("40")]) == 1
+
+
+async def test_c47_500_bad_tokens_on_one_socket(make_world):
+    world = await make_world(via=Authenticate(max_attempts=3))
+    client = await world.client()
+    await client.ask()
+    for _count in range(500):
+        await client.event("authenticate", {"token": world.token()[:-3] + "AAA"})
+    assert await client.is_closed()
+    answers = [packet for packet in client.seen if '"unauthorized"' in str(packet)]
+    assert len(answers) == 3
+    assert len(world.refusals) == 3
+    assert client.seen[-2:] == ["41", "1"]
+
+
+async def test_c48_unknown_namespaces_are_named_bounded_and_closed(make_world):
+    world = await make_world()
+    client = await world.client()
+    for number in range(1000):
+        await client.send(f"40/n{number},{{}}")
+    assert await client.is_closed()
+    answers = [str(packet) for packet in client.seen if str(packet)[0] == "4"]
+    assert 1 <= len(answers) <= 3
+    assert all("Invalid namespace" in packet for packet in answers)
+    await until(lambda: not world.guard.registry.connections)
+    assert not world.sio.manager.rooms
+
+
+async def test_c48_namespaces_of_one_connection_are_bounded(make_world):
+    world = await make_world(server={"namespaces": "*"}, max_namespaces=3)
+    client = await world.client()
+    for number in range(3):
+        assert (await client.ask({"token": world.token()}, f"/n{number}")).startswith("40")
+    await client.send("40/n4," + json.dumps({"token": world.token()}))
+    assert await client.is_closed()
+
+
+@pytest.mark.parametrize("name", ["/admin?x=1", "/admin/", "/ADMIN", "//admin", "/adm%69n", "/admin\\u0000", "/admin "])
+async def test_c49_spellings_of_a_guarded_namespace(make_world, name):
+    policy = Policy()
+    policy.namespace("/admin")(lambda who: who.has_role("admin"))
+
+    def prepare(world):
+        world.sio.on("delete", lambda *arguments: world.calls.append("delete"), namespace="/admin")
+
+    world = await make_world(policy=policy, prepare=prepare)
+    client = await world.client()
+    told = await client.ask_data({"token": world.token()}, name)
+    assert told["message"] in ("Insufficient permissions", "Invalid namespace")
+    assert await client.is_closed()
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?EIO=3&transport=polling", "?EIO=abc&transport=polling", "?EIO=4&transport=abc"]
+)
+async def test_c50_a_broken_handshake_is_a_bad_request(make_world, query):
+    world = await make_world()
+    poll = Poll(world.host)
+    assert (await poll.http.get(f"/socket.io/{query}")).status_code == 400
+    assert (await poll.http.put("/socket.io/?EIO=4&transport=polling")).status_code in (400, 405)
+    await poll.close()
+
+
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1"]
+)
+async def test_c51_a_foreign_origin_is_refused_on_every_transport(make_world, origin):
+    world = await make_world()
+    assert await refused_status(world.host, headers={"Origin": origin}) == 403
+    poll = Poll(world.host, headers={"Origin": origin})
+    assert (await poll.http.get(poll.url())).status_code == 400
+    await poll.close()
+
+
+async def test_c52_a_cookie_without_origin_is_no_credential_and_a_token_is(make_world):
+    world = await make_world(via=Handshake(cookie="session"))
+    cookie = {"Cookie": f"session={world.token()}"}
+    alone = await world.client(headers=cookie)
+    assert (await alone.ask_data())["message"] == "no token provided"
+    from_page = await world.client(headers=cookie | {"Origin": f"http://{world.host}"})
+    assert (await from_page.ask()).startswith("40")
+    without_cookie = await world.client()
+    assert (await without_cookie.ask({"token": world.token()})).startswith("40")
+
+
+async def test_c54_jsonp_is_refused(make_world):
+    world = await make_world()
+    poll = Poll(world.host)
+    assert (await poll.http.get(poll.url("&j=0"))).status_code == 401
+    assert world.guard.registry.connections == {}
+    await poll.close()
+
+
+async def test_c55_a_cookie_from_another_site_opens_nothing(make_world):
+    world = await make_world(via=Handshake(cookie="session"))
+    headers = {"Cookie": f"session={world.token()}", "Origin": "http://evil.example"}
+    assert await refused_status(world.host, headers=headers) == 403
+    cross = await world.client(headers={"Cookie": headers["Cookie"], "Sec-Fetch-Site": "cross-site"})
+    assert (await cross.ask_data())["message"] == "no token provided"
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        (hs256({"alg": "none"}, {"sub": "ada"}), "invalid algorithm"),
+        (hs256({"alg": "HS256"}, {"sub": "ada", "aud": "chat"}), "invalid exp value"),
+        (hs256({"alg": "HS256"}, {"sub": "ada", "exp": "soon", "aud": "chat"}), "invalid exp value"),
+        (hs256({"alg": "HS256"}, b'{"sub":"ada","exp":NaN,"aud":"chat"}'), "invalid token"),
+        (hs256({"alg": "HS256"}, b'{"sub":"ada","exp":1e999,"aud":"chat"}'), "invalid token"),
+        (hs256({"alg": "HS256"}, {"sub": "ada", "exp": 1_900_000_000, "aud": "x"}), "jwt issuer invalid. expected: https://login.example"),
+        (hs256({"alg": "HS256"}, {"sub": "ada"}, secret="another secret of thirty-two bytes!"), "invalid signature"),
+    ],
+    ids=["none", "no exp", "exp string", "exp NaN", "exp infinite", "issuer", "wrong key"],
+)  # fmt: skip
+async def test_bad_tokens_end_alike_in_both_ways(make_world, token, message):
+    assert SECRET not in token
+    world = await make_world(via=(Handshake(), Authenticate(max_attempts=1)))
+    first, second = await world.client(), await world.client()
+    assert (await first.ask_data({"token": token}))["message"] == message
+    assert (await second.ask()).startswith("40")
+    await second.event("authenticate", {"token": token})
+    [told] = await second.expect_event("unauthorized")
+    assert told["message"] == message
+    assert await first.is_closed()
+    assert await second.is_closed()
+    assert isinstance(first, Raw)
