@@ -1,0 +1,55 @@
+# make serve: the demo on http://127.0.0.1:8000        make test: everything that CI checks
+PORT ?= 8000
+BIN := .venv/bin
+
+.PHONY: serve test lint types unit oldest bench lock clean
+
+serve: .venv-serve client
+	@exec $(BIN)/python -m roomkey serve --demo --port $(PORT)
+
+test: .venv-dev client javascript lint types unit oldest
+
+lint: .venv-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: .venv-dev
+	$(BIN)/mypy
+
+unit: .venv-dev
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+# The guard stands at python-socketio's private names, so it is tried on the oldest supported version too.
+oldest: .venv-dev
+	@sh scripts/oldest.sh
+
+bench: .venv-dev
+	$(BIN)/python bench/verify.py
+
+# Both environments are one folder: what a developer has installed serves as well.
+.PHONY: .venv-serve .venv-dev
+.venv-serve:
+	@[ -x $(BIN)/pytest ] || sh scripts/venv.sh .venv requirements/serve.txt
+.venv-dev:
+	@sh scripts/venv.sh .venv requirements/dev.txt
+
+# The official Socket.IO client for the page: copied from npm, or loaded from its CDN where there is no npm.
+.PHONY: client javascript
+client:
+	@$(BIN)/python scripts/vendor_client.py
+
+javascript:
+	@if command -v npm >/dev/null; then [ -d tests/js/node_modules/socket.io-client ] || npm ci --silent --prefix tests/js; \
+	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
+	else echo "npm is missing: the tests with JavaScript clients are skipped"; fi
+
+# Pin the newest versions, with hashes and without the address of any registry.
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra server pyproject.toml -o requirements/serve.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+		--no-annotate --extra server --group dev pyproject.toml -o requirements/dev.txt
+
+clean:
+	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules

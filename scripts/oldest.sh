@@ -1,0 +1,14 @@
+#!/bin/sh
+# Run the guard's tests on the oldest python-socketio that roomkey supports.
+set -eu
+folder=.venv-oldest
+if [ ! -f $folder/.made ]; then
+    echo "installing python-socketio 5.11.0 into $folder …"
+    .venv/bin/python -m venv $folder
+    $folder/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+    $folder/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+    $folder/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
+        -r requirements/oldest.txt
+    touch $folder/.made
+fi
+exec $folder/bin/python -m pytest -q -p no:cacheprovider tests/socketio tests/guard tests/security

@@ -1,0 +1,101 @@
+"""``roomkey doctor``: is this set up well, and what can no guard on python-socketio close?"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import typer
+
+from roomkey.cli.output import needs
+from roomkey.cli.sources import SECRET, ConfigOption
+from roomkey.errors import ConfigError
+
+__all__ = ["doctor"]
+
+Finding = tuple[str, str]  # "ok", "warn" or "fail", and a text
+
+LIMITS = (
+    "A Socket.IO session id is a credential on python-socketio: whoever has it can poll and post in that session "
+    "without a token. It is never logged here; serve by TLS, and set transports=['websocket'] where every client can.",
+    "WebSocket compression lets 15 kB become 16 MB in memory: `roomkey serve` has it off; in a server of your own, "
+    "start uvicorn with --ws-per-message-deflate false and --ws-max-size 1000000.",
+    "python-socketio reads an oversize polling POST before it refuses it, and leaves a task behind: `roomkey serve` "
+    "refuses it by its Content-Length; in a server of your own, limit bodies in the proxy (client_max_body_size 1m).",
+    "Whoever can publish on the Redis channel of a client manager can emit to everybody and disconnect anybody, and "
+    "with Redis down messages between nodes are lost: give Redis a password, TLS and a network of its own.",
+)
+
+
+def doctor(config: ConfigOption = None) -> None:
+    """Check settings, keys and exposure, and say what a guard on python-socketio cannot close. Exit code 1: fix it."""
+    findings = list(_findings(config))
+    for level, text in findings:
+        typer.echo(f"{level:4}  {text}")
+    typer.echo("\nWhat no guard on python-socketio can close, and the setting that helps:")
+    for text in LIMITS:
+        typer.echo(f"  - {text}")
+    raise typer.Exit(1 if any(level == "fail" for level, _ in findings) else 0)
+
+
+def _findings(config: Path | None) -> Iterator[Finding]:
+    with needs("cli"):
+        from roomkey.server.settings import CONFIG_FILE, Settings, check_exposure, is_loopback, load_settings
+    yield from _environment(Settings.model_fields)
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        yield "fail", str(error)
+        return
+    used = config or CONFIG_FILE
+    yield "ok", f"settings: {used if used.exists() else f'defaults, there is no {used}'}"
+    try:
+        check_exposure(settings)
+        who = "this machine only" if is_loopback(settings.host) else "other machines, over TLS"
+        yield "ok", f"{settings.host} port {settings.port} is reached by {who}"
+    except ConfigError as error:
+        yield "fail", str(error)
+    if settings.behind_proxy and not is_loopback(settings.host):
+        yield "warn", "behind a proxy, yet others can pass it by: let host be 127.0.0.1, or close the port to them"
+    if "*" in settings.trusted_proxies:
+        yield "fail", "trusted_proxies holds *: anybody can claim any address; name the proxies"
+    yield from _keys(settings.keys, settings.algorithm)
+    yield from _database(settings.database)
+    if settings.token_lifetime > 86400:
+        yield "warn", f"tokens live {settings.token_lifetime} s: a stolen one is good for as long; 900 is usual"
+
+
+def _environment(known: Iterable[str]) -> Iterator[Finding]:
+    names = {f"ROOMKEY_{name}".upper() for name in known} | {SECRET}
+    for name in os.environ:
+        if name.upper().startswith("ROOMKEY_") and name.upper() not in names:
+            near = difflib.get_close_matches(name.upper(), names, 1)
+            yield "warn", f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _keys(folder: Path, algorithm: str) -> Iterator[Finding]:
+    from roomkey.keysets.files import load_keys
+
+    try:
+        keys = load_keys(folder)
+    except ConfigError as error:
+        yield "fail", str(error)
+        return
+    fitting = [key for key in keys if algorithm in key.algorithms]
+    if fitting:
+        yield "ok", f"{len(keys)} key(s) in {folder}; {fitting[0].kid} signs with {algorithm}"
+    else:
+        yield "warn", f"no key for {algorithm} in {folder}; the first `roomkey serve` makes one"
+
+
+def _database(path: Path) -> Iterator[Finding]:
+    if not path.exists():
+        yield "warn", f"no database {path} yet: roomkey user add NAME --room ROOM"
+    elif os.name == "posix" and path.stat().st_mode & 0o077:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        yield "fail", f"{path} can be read by others (mode {mode:04o}), and holds password hashes: chmod 600 {path}"
+    else:
+        yield "ok", f"accounts in {path}"

@@ -1,0 +1,90 @@
+"""Where a command finds its keys: a file or a secret that it is told, else the server's own."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from roomkey import Key, KeySet
+from roomkey.cli.output import fail, needs
+from roomkey.errors import ConfigError
+from roomkey.keysets.files import load_key_set, load_keys, read_private
+
+__all__ = ["SECRET", "AlgorithmOption", "ConfigOption", "KeyFileOption", "SecretFileOption", "Source", "find_source"]
+
+SECRET = "ROOMKEY_SECRET"  # noqa: S105 - the name of an environment variable
+
+ConfigOption = Annotated[Path | None, typer.Option(help="Settings file; roomkey.toml if there is one.")]
+KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
+SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret; or set {SECRET}.")]
+AlgorithmOption = Annotated[str | None, typer.Option(help="Signature algorithm, such as HS256 or ES256.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Keys, and what belongs to them.
+
+    Attributes:
+        keys: to sign or verify with.
+        algorithms: that they are used with.
+        named: where they come from, in words.
+        issuer: ``iss`` that goes with them, or None.
+        audience: ``aud`` that goes with them, or None.
+    """
+
+    keys: KeySet
+    algorithms: tuple[str, ...]
+    named: str
+    issuer: str | None = None
+    audience: str | None = None
+
+
+def find_source(
+    *, key_file: Path | None, secret_file: Path | None, algorithm: str | None, config: Path | None
+) -> Source | None:
+    """The keys that the options name; without options ``ROOMKEY_SECRET``; without it the server's folder of keys.
+
+    Returns:
+        The source, or None if there are no keys anywhere.
+
+    Raises:
+        ConfigError: a file that cannot be read, or no key in it for the algorithm.
+    """
+    if key_file is not None and secret_file is not None:
+        fail("--key-file or --secret-file, not both", 2)
+    if key_file is not None:
+        return _source(load_key_set(key_file), algorithm, str(key_file))
+    if secret_file is not None:
+        # Editors end a file with a line break; no secret does.
+        secret = read_private(secret_file).rstrip(b"\r\n")
+        return _source(_secret_keys(secret, algorithm), algorithm, f"the secret in {secret_file}")
+    if SECRET in os.environ:
+        return _source(_secret_keys(os.environ[SECRET].encode(), algorithm), algorithm, f"the secret in {SECRET}")
+    return _server_source(config, algorithm)
+
+
+def _secret_keys(secret: bytes, algorithm: str | None) -> KeySet:
+    return KeySet([Key.from_secret(secret, algorithm=algorithm or "HS256")])
+
+
+def _source(keys: KeySet, algorithm: str | None, named: str) -> Source:
+    usable = dict.fromkeys(name for key in keys for name in key.algorithms)
+    if algorithm is not None and algorithm not in usable:
+        raise ConfigError(f"{named} is for {', '.join(usable)}, not {algorithm}")
+    return Source(keys, (algorithm,) if algorithm else tuple(usable), named)
+
+
+def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
+    with needs("cli"):
+        from roomkey.server.settings import load_settings
+    settings = load_settings(config, algorithm=algorithm)
+    keys = load_keys(settings.keys)
+    if not keys:
+        return None
+    return Source(
+        KeySet(keys), (settings.algorithm,), f"the keys in {settings.keys}", settings.issuer, settings.audience
+    )

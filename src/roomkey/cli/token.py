@@ -1,0 +1,182 @@
+"""``roomkey token``: make tokens, and look at them."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from roomkey import AuthError, Issuer, Verifier
+from roomkey.cli.output import fail, iso, relative, shown
+from roomkey.cli.sources import (
+    SECRET,
+    AlgorithmOption,
+    ConfigOption,
+    KeyFileOption,
+    SecretFileOption,
+    Source,
+    find_source,
+)
+from roomkey.core.jws import MAX_TOKEN, decode_unverified
+from roomkey.errors import ConfigError
+from roomkey.keysets.files import signing_key
+
+app = typer.Typer(help="Make tokens, and look at them.", no_args_is_help=True, rich_markup_mode=None)
+
+TIMES = ("exp", "iat", "nbf", "auth_time")
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(-?\d{1,9})([smhd]?)", text)
+    if found is None:
+        raise typer.BadParameter("seconds, or a number with s, m, h or d: 900, 15m, 8h, 30d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+@app.command()
+def issue(
+    subject: Annotated[str, typer.Argument(help="sub: who the token is for.")],
+    role: Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")] = None,
+    room: Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be repeated.")] = None,
+    expires_in: Annotated[str, typer.Option(help="Lifetime: 900, 15m, 8h, 30d.")] = "15m",
+    claim: Annotated[list[str] | None, typer.Option(help="name=value, a value of JSON or else text.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="iss; the server's with the server's keys.")] = None,
+    audience: Annotated[str | None, typer.Option(help="aud; the server's with the server's keys.")] = None,
+    key_file: KeyFileOption = None,
+    secret_file: SecretFileOption = None,
+    algorithm: AlgorithmOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make a token and print it, signed with the server's newest key unless told otherwise."""
+    source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
+    if source is None:
+        fail(f"no key to sign with: roomkey keys new makes one, or give --key-file, --secret-file or {SECRET}")
+    maker = Issuer(
+        signing_key(source.keys, source.algorithms[0]),
+        algorithm=source.algorithms[0],
+        issuer=issuer or source.issuer,
+        audience=audience or source.audience,
+    )
+    made = maker.issue(
+        subject,
+        expires_in=_seconds(expires_in),
+        roles=role or (),
+        rooms=room or (),
+        scopes=scope or (),
+        claims=dict(_claim(text) for text in claim or ()),
+    )
+    typer.echo(made)
+
+
+def _claim(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"--claim takes name=value, not {text!r}")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+@app.command()
+def inspect(
+    file: Annotated[
+        str,
+        typer.Argument(
+            help="File with the token; - reads standard input, so that no token stays in the shell's history."
+        ),
+    ] = "-",
+    issuer: Annotated[str | None, typer.Option(help="The iss to expect.")] = None,
+    audience: Annotated[str | None, typer.Option(help="The aud to expect.")] = None,
+    leeway: Annotated[float, typer.Option(help="Seconds of clock difference to forgive.")] = 30.0,
+    key_file: KeyFileOption = None,
+    secret_file: SecretFileOption = None,
+    algorithm: AlgorithmOption = None,
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Show a token in words, and say whether a verifier with these keys accepts it.
+
+    Without keys it is only shown. Exit code 0: accepted, or only shown; 1: refused; 2: wrong usage.
+    """
+    now = time.time()
+    token = _read_token(file)
+    try:
+        source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
+        verdict = _verdict(token, now, source, issuer, audience, leeway)
+    except ConfigError as error:
+        fail(str(error), 2)
+    try:
+        header, claims = decode_unverified(token)
+    except AuthError as error:
+        header, claims = {}, {}
+        verdict = {"accepted": False, "check": error.reason or error.code, "detail": str(error)}
+    if as_json:
+        typer.echo(json.dumps({"header": header, "claims": claims, "verdict": verdict}))
+    else:
+        _print(header, claims, verdict, now)
+    raise typer.Exit(1 if verdict["accepted"] is False else 0)
+
+
+def _read_token(file: str) -> str:
+    if file == "-":
+        if sys.stdin.isatty():
+            typer.echo("Paste the token, then press Enter:", err=True)
+        text = sys.stdin.readline(2 * MAX_TOKEN)
+    elif file.count(".") == 2 and file.startswith("eyJ"):
+        text = file
+    else:
+        try:
+            with Path(file).open() as lines:
+                text = lines.readline(2 * MAX_TOKEN)
+        except (OSError, UnicodeError):
+            fail(f"cannot read the file {file}", 2)
+    return re.sub(r"(?i)^bearer\s+", "", text.strip())
+
+
+def _verdict(
+    token: str, now: float, source: Source | None, issuer: str | None, audience: str | None, leeway: float
+) -> dict[str, Any]:
+    """Whether the token is accepted (None: there was nothing to check with), by whom, and the check that failed."""
+    if source is None:
+        return {"accepted": None, "detail": f"not checked: give --key-file, --secret-file or {SECRET}"}
+    issuer, audience = issuer or source.issuer, audience or source.audience
+    verifier = Verifier(source.keys, algorithms=source.algorithms, issuer=issuer, audience=audience, leeway=leeway)
+    by = {"keys": source.named, "algorithms": list(source.algorithms), "issuer": issuer, "audience": audience}
+    try:
+        verifier.verify(token, now)
+    except AuthError as error:
+        return {"accepted": False, "check": error.reason or error.code, "detail": str(error), "by": by}
+    return {"accepted": True, "by": by}
+
+
+def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, Any], now: float) -> None:
+    for title, members in (("Header", header), ("Claims", claims)):
+        if members:
+            typer.echo(title)
+        width = max((len(name) for name in members), default=0)
+        for name, value in members.items():
+            typer.echo(f"  {shown(name):{width}}  {_with_time(name, value, now)}")
+    by = verdict.get("by")
+    if by:
+        expecting = f"issuer {by['issuer'] or 'any'}, audience {by['audience'] or 'none'}"
+        typer.echo(f"Checked with {by['keys']} ({', '.join(by['algorithms'])}, {expecting})")
+    if verdict["accepted"]:
+        typer.echo("Accepted")
+    elif verdict["accepted"] is False:
+        typer.echo(f"Refused: {verdict['detail']} ({verdict['check']})")
+    else:
+        typer.echo(f"Neither accepted nor refused, {verdict['detail']}")
+
+
+def _with_time(name: str, value: object, now: float) -> str:
+    if name in TIMES and isinstance(value, (int, float)) and 0 < value < 253_402_300_800:
+        return f"{value}  {iso(value)}, {relative(value, now)}"
+    return shown(value)

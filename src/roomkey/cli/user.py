@@ -1,0 +1,152 @@
+"""``roomkey user``: the accounts of ``roomkey serve``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from roomkey.cli.output import fail, iso, needs
+from roomkey.cli.sources import ConfigOption
+
+if TYPE_CHECKING:
+    from roomkey.stores.accounts import SqlAccounts
+
+app = typer.Typer(help="The accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
+
+_Result = TypeVar("_Result")
+
+Username = Annotated[str, typer.Argument(help="The name to log in with.")]
+DatabaseOption = Annotated[Path | None, typer.Option(help="SQLite file of the accounts.")]
+PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
+
+
+@app.command()
+def add(
+    username: Username,
+    role: Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")] = None,
+    room: Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")] = None,
+    password_stdin: PasswordStdin = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add an account; the password is asked for."""
+    with needs("server"):
+        from roomkey.stores.accounts import Account, check_name
+    check_name(username)
+    hashed = _hashed(_password(password_stdin))
+    account = Account(username, hashed, roles=tuple(role or ()), rooms=tuple(room or ()))
+    _run(config, database, lambda accounts: accounts.add(account))
+    typer.echo(f"added {username}")
+
+
+@app.command()
+def passwd(
+    username: Username,
+    password_stdin: PasswordStdin = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Change a password; the new one is asked for."""
+    hashed = _hashed(_password(password_stdin))
+    _run(config, database, lambda accounts: accounts.set_password(username, hashed))
+    typer.echo(f"changed the password of {username}")
+
+
+@app.command()
+def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
+    """Refuse logins. Tokens that were handed out live on until they expire."""
+    _run(config, database, lambda accounts: accounts.set_disabled(username, True))
+    typer.echo(f"disabled {username}")
+
+
+@app.command()
+def enable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
+    """Allow logins again."""
+    _run(config, database, lambda accounts: accounts.set_disabled(username, False))
+    typer.echo(f"enabled {username}")
+
+
+@app.command("list")
+def list_users(
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Show the accounts."""
+    accounts = _run(config, database, lambda accounts: accounts.all())
+    rows = [
+        {
+            "username": one.username,
+            "roles": list(one.roles),
+            "rooms": list(one.rooms),
+            "disabled": one.disabled,
+            "created_at": iso(one.created_at),
+        }
+        for one in accounts
+    ]
+    if as_json:
+        typer.echo(json.dumps(rows))
+    elif rows:
+        _print_table(rows)
+    else:
+        typer.echo("no accounts yet: roomkey user add NAME --room ROOM", err=True)
+
+
+def _print_table(rows: list[dict[str, object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        cells = (", ".join(v) if isinstance(v, list) else {True: "yes", False: "no"}.get(v, v) for v in row.values())  # type: ignore[call-overload]
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    Console().print(table)
+
+
+def _run(config: Path | None, database: Path | None, action: Callable[[SqlAccounts], Awaitable[_Result]]) -> _Result:
+    """Do one thing with the accounts of the settings."""
+    with needs("server"):
+        from roomkey.server.settings import load_settings
+        from roomkey.stores.accounts import AccountExists, AccountNotFound, SqlAccounts
+    settings = load_settings(config, database=database)
+
+    async def with_accounts() -> _Result:
+        accounts = SqlAccounts(settings.database)
+        try:
+            await accounts.open()
+            return await action(accounts)
+        finally:
+            await accounts.close()
+
+    try:
+        return asyncio.run(with_accounts())
+    except (AccountExists, AccountNotFound) as error:
+        fail(str(error))
+
+
+def _password(from_stdin: bool) -> str:
+    """The password, from where no list of processes and no shell history shows it."""
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        fail("there is no terminal to ask for the password: use --password-stdin", 2)
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+def _hashed(password: str) -> str:
+    with needs("server"):
+        from roomkey.auth.passwords import Passwords
+    passwords = Passwords()
+    try:
+        return asyncio.run(passwords.hash(password))
+    finally:
+        passwords.close()

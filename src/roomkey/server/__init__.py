@@ -1,0 +1,1 @@
+"""The product behind ``roomkey serve``: settings, the application, its page."""

@@ -1,0 +1,39 @@
+"""The page of ``roomkey serve``: one HTML file, one script, one style sheet, and the official Socket.IO client."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+from pathlib import Path
+
+from roomkey.server import client
+
+__all__ = ["STATIC", "render", "script_origins"]
+
+STATIC = Path(__file__).parent / "static"
+VENDORED = STATIC / "vendor" / client.FILE
+
+
+def script_origins() -> tuple[str, ...]:
+    """Other origins that the page loads scripts from: the CDN, where the wheel carries no copy of the client."""
+    return () if VENDORED.is_file() else (client.CDN,)
+
+
+def render(*, via: str, rooms: Iterable[str]) -> str:
+    """The page as HTML.
+
+    Args:
+        via: which ways of presenting a token the server allows: ``both``, ``handshake`` or ``authenticate``.
+        rooms: rooms to offer beside those of the person's token.
+    """
+    url = f"/static/vendor/{client.FILE}" if VENDORED.is_file() else client.CDN_URL
+    values = {
+        "{{client_url}}": url,
+        "{{client_integrity}}": client.INTEGRITY,
+        "{{via}}": via,
+        "{{rooms}}": " ".join(rooms),
+    }
+    page = (STATIC / "index.html").read_text("utf-8")
+    for name, value in values.items():
+        page = page.replace(name, html.escape(value, quote=True))
+    return page

@@ -1,0 +1,190 @@
+"""Running the product: the port, the signals, the clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from rich.console import Console
+
+from roomkey import Key, KeySet
+from roomkey.auth.passwords import Passwords
+from roomkey.errors import ConfigError
+from roomkey.keysets.files import load_or_create
+from roomkey.server import demo as demo_accounts
+from roomkey.server import logs
+from roomkey.server.app import Product, build
+from roomkey.server.edge import MAX_BODY
+from roomkey.server.settings import Settings, check_exposure
+from roomkey.stores.accounts import SqlAccounts
+
+__all__ = ["serve"]
+
+STOP_WITHIN = 3  # seconds for open requests and sockets to end by themselves
+
+
+def serve(settings: Settings, *, demo: bool = False, credentials_file: Path | None = None) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: as read by :func:`roomkey.server.settings.load_settings`.
+        demo: accounts, database and keys that exist only while it runs.
+        credentials_file: where to write the demo accounts' passwords, for tests.
+
+    Raises:
+        ConfigError: it cannot start; the text is one line that says what to do.
+    """
+    check_exposure(settings)
+    _check_tls(settings)
+    listener = listen(settings.host, settings.port)
+    logs.configure()
+    config = _config(settings)
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(_serve(settings, config, listener, demo, credentials_file))
+
+
+def _config(settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        _nothing,
+        log_config=None,
+        access_log=False,  # it would write query strings, where some clients put their token
+        server_header=False,
+        proxy_headers=settings.behind_proxy,
+        forwarded_allow_ips=list(settings.trusted_proxies),
+        ws_max_size=MAX_BODY,
+        ws_per_message_deflate=False,  # 15 kB of compressed zeros become 16 MB
+        timeout_graceful_shutdown=STOP_WITHIN,
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _check_tls(settings: Settings) -> None:
+    """Read the certificate as uvicorn will, where the error can still be one line."""
+    if settings.tls_cert is None:
+        return
+    try:
+        # Without the password, OpenSSL would ask for one on the terminal.
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
+            settings.tls_cert, settings.tls_key, password=""
+        )
+    except OSError as error:  # ssl.SSLError is one
+        raise ConfigError(
+            f"TLS: {settings.tls_cert} and {settings.tls_key} cannot be used ({error.strerror or error}); "
+            "both are PEM, the key without a password"
+        ) from None
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket, taken before anything else is done.
+
+    Raises:
+        ConfigError: the port is taken, or not allowed, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise ConfigError(f"{host} is no address to listen on: {error.strerror}") from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(_why_not(error, host, port)) from None
+    return listener
+
+
+def _why_not(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        other = port + 1 if port < 65535 else 8000
+        return f"Port {port} is taken: roomkey serve --port {other}, or stop the other program"
+    if error.errno == errno.EACCES:
+        return f"Port {port} needs the system's permission: roomkey serve --port 8000"
+    return f"Cannot listen on {host} port {port}: {error.strerror}"
+
+
+async def _serve(
+    settings: Settings, config: uvicorn.Config, listener: socket.socket, demo: bool, credentials_file: Path | None
+) -> None:
+    accounts = SqlAccounts(None if demo else settings.database)
+    passwords = Passwords()
+    people: list[demo_accounts.Credentials] = []
+    try:
+        await accounts.open()
+        if demo:
+            keys = KeySet([Key.generate(settings.algorithm)])
+            people = await demo_accounts.add_accounts(accounts, passwords)
+        else:
+            keys = load_or_create(settings.keys, settings.algorithm)
+        rooms = demo_accounts.ROOMS if demo else ()
+        product = build(settings, accounts, keys, passwords=passwords, rooms=rooms)
+        if credentials_file is not None:
+            demo_accounts.write_credentials(credentials_file, people)
+        config.app = product.asgi
+        empty = not await accounts.all()
+        announce = partial(_announce, settings, listener, people, empty)
+        await _Server(config, product, announce).serve(sockets=[listener])
+    finally:
+        passwords.close()
+        await accounts.close()
+
+
+def _announce(
+    settings: Settings, listener: socket.socket, people: list[demo_accounts.Credentials], empty: bool
+) -> None:
+    console = Console(highlight=False)
+    if people:
+        demo_accounts.print_table(console, people)
+    if empty:
+        console.print("No accounts yet: roomkey user add NAME --room ROOM", soft_wrap=True, markup=False)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    url = f"{'https' if settings.has_tls else 'http'}://{host}:{listener.getsockname()[1]}"
+    console.print(f"roomkey serves {url} (stop with Ctrl+C)", soft_wrap=True, markup=False)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with a stop that also ends the Socket.IO connections and is a success."""
+
+    def __init__(self, config: uvicorn.Config, product: Product, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._sio = product.sio
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # First, so that a waiting poll is answered and clients see a close, not a cut; they come back by themselves.
+        if self._sio.eio.sockets:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._sio.eio.disconnect(), STOP_WITHIN)
+        await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which raises the signal again at the end: a stop that was asked for exits with 0."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+async def _nothing(scope: Any, receive: Any, send: Any) -> None:
+    """Stands in for the application, which is built inside the event loop."""

@@ -1,0 +1,204 @@
+"""Settings of ``roomkey serve``: defaults, then ``roomkey.toml``, then ``ROOMKEY_*``, then flags.
+
+No setting is a secret: keys and certificates are named by their files. So every setting may be a flag, and may
+stand in an error message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from roomkey.core.algorithms import ALGORITHMS
+from roomkey.errors import ConfigError
+
+__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Settings", "check_exposure", "is_loopback", "load_settings"]
+
+CONFIG_FILE = Path("roomkey.toml")
+ENV_PREFIX = "ROOMKEY_"
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What can be set, with its default. A list in an environment variable is separated by commas.
+
+    Attributes:
+        host: the address to listen on.
+        port: TCP port; 0 takes a free one.
+        database: the SQLite file of the accounts.
+        keys: the folder of the signing keys.
+        issuer: ``iss`` of the tokens that are made and accepted.
+        audience: ``aud`` of the tokens that are made and accepted.
+        token_lifetime: seconds from login to expiry.
+        algorithm: what new tokens are signed with (RFC 7518 section 3.1).
+        via: where a client may present its token: at the handshake, after connecting, or both.
+        authenticate_timeout: seconds a client may stay connected before it has presented a token.
+        grace: seconds a socket lives on after its token has expired.
+        cors_origins: other origins whose pages may connect, such as ``https://app.example``.
+        tls_cert: certificate chain, PEM.
+        tls_key: its private key, PEM.
+        behind_proxy: True if a reverse proxy in front speaks TLS.
+        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False, hide_input_in_errors=True
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    database: Path = Path("roomkey.sqlite3")
+    keys: Path = Path("keys")
+    issuer: Annotated[str, Field(min_length=1)] = "roomkey"
+    audience: Annotated[str, Field(min_length=1)] = "roomkey"
+    token_lifetime: Annotated[int, Field(gt=0, le=7 * 86400)] = 900
+    algorithm: str = "ES256"
+    via: Literal["both", "handshake", "authenticate"] = "both"
+    authenticate_timeout: Annotated[float, Field(gt=0, le=300)] = 15.0
+    grace: Annotated[float, Field(ge=0, le=3600)] = 25.0
+    cors_origins: Names = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    behind_proxy: bool = False
+    trusted_proxies: Names = ("127.0.0.1", "::1")
+
+    @field_validator("cors_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _no_wildcard(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise ValueError(f"{origin!r} is not an origin: write scheme and host, such as https://app.example")
+        return value
+
+    @field_validator("algorithm")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in ALGORITHMS:
+            raise ValueError(f"take one of {', '.join(ALGORITHMS)}")
+        return value
+
+    @model_validator(mode="after")
+    def _both_halves(self) -> Settings:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: give both")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, the environment and the file, in this order; no .env file and no secrets folder."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file())
+
+    @classmethod
+    def _from_file(cls) -> dict[str, Any]:
+        return {}
+
+    @property
+    def has_tls(self) -> bool:
+        """True if this server speaks TLS itself."""
+        return self.tls_cert is not None
+
+
+def load_settings(config: Path | None = None, **flags: object) -> Settings:
+    """Read the settings.
+
+    Args:
+        config: the TOML file; ``roomkey.toml`` in the current folder, if there is one, when absent.
+        flags: what was given on the command line; None means not given.
+
+    Raises:
+        ConfigError: a file that is absent or no TOML, an unknown key, a wrong value; the text names it.
+    """
+    values = _read_toml(config)
+
+    class FromFile(Settings):
+        @classmethod
+        def _from_file(cls) -> dict[str, Any]:
+            return values
+
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return FromFile(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        where = _where(name, given, values, config or CONFIG_FILE)
+        raise ConfigError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
+
+
+def check_exposure(settings: Settings) -> None:
+    """Refuse to be reached from other machines without TLS.
+
+    Raises:
+        ConfigError: the address is not loopback, and nobody speaks TLS.
+    """
+    if is_loopback(settings.host) or settings.has_tls or settings.behind_proxy:
+        return
+    raise ConfigError(
+        f"{settings.host} can be reached from other machines, and passwords and tokens would travel unencrypted: "
+        "give --tls-cert and --tls-key, or --behind-proxy if a reverse proxy in front speaks TLS"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True if only this machine can reach the address."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    path = config or CONFIG_FILE
+    if config is None and not path.exists():
+        return {}
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from None
+    for name in values:
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(Settings.model_fields)}"
+            raise ConfigError(f"{path}: unknown key {name!r}; {hint}")
+    return values
+
+
+def _where(name: str, flags: dict[str, object], values: dict[str, Any], path: Path) -> str:
+    """Where a wrong value was written, in the order in which the sources count."""
+    if not name:
+        return ""
+    if name in flags:
+        return f"--{name.replace('_', '-')}: "
+    if f"{ENV_PREFIX}{name}".upper() in (key.upper() for key in os.environ):
+        return f"{ENV_PREFIX}{name.upper()}: "
+    return f"{path}: {name}: " if name in values else f"{name}: "

@@ -1,0 +1,230 @@
+"""Accounts: who may log in, and with which roles and rooms.
+
+:class:`Accounts` is what the login server asks for; :class:`SqlAccounts` keeps them in SQLite. An application with
+users of its own implements the protocol over its own table.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import unicodedata
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sqlalchemy import JSON, String, event, insert, select, update
+from sqlalchemy.exc import DatabaseError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from roomkey.errors import ConfigError
+
+__all__ = ["Account", "AccountExists", "AccountNotFound", "Accounts", "SqlAccounts", "check_name"]
+
+MAX_NAME = 150
+
+
+class AccountExists(ValueError):
+    """The username is taken."""
+
+
+class AccountNotFound(LookupError):
+    """There is no account of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One person who may log in.
+
+    Attributes:
+        username: the name to log in with, and the token's subject.
+        password_hash: as made by :class:`roomkey.auth.passwords.Passwords`.
+        roles: role names, put into the token's ``roles``.
+        rooms: room names, put into the token's ``rooms``.
+        disabled: True if logins are refused.
+        created_at: seconds since the epoch.
+    """
+
+    username: str
+    password_hash: str = field(repr=False)
+    roles: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    disabled: bool = False
+    created_at: int = 0
+
+
+class Accounts(Protocol):
+    """Where accounts are kept."""
+
+    async def find(self, username: str) -> Account | None:
+        """The account of exactly this name, or None."""
+
+    async def add(self, account: Account) -> None:
+        """Keep a new account; raises :class:`AccountExists`."""
+
+    async def set_password(self, username: str, password_hash: str) -> None:
+        """Replace the password hash; raises :class:`AccountNotFound`."""
+
+    async def set_disabled(self, username: str, disabled: bool) -> None:
+        """Refuse or allow logins; raises :class:`AccountNotFound`."""
+
+    async def all(self) -> Sequence[Account]:
+        """Every account, by name."""
+
+
+def check_name(name: str, what: str = "username") -> str:
+    """A name of a user, role or room, if it is one that cannot be mistaken for another.
+
+    Args:
+        name: 1 to 150 visible characters without spaces, in Unicode form NFKC, so that no two names look the same
+            to a person and differ for the computer.
+        what: how the error calls it.
+
+    Returns:
+        The name, unchanged.
+
+    Raises:
+        ConfigError: it is not; the text says what is wrong.
+    """
+    if not 0 < len(name) <= MAX_NAME:
+        raise ConfigError(f"a {what} has 1 to {MAX_NAME} characters, this one {len(name)}")
+    if not name.isprintable() or any(letter.isspace() for letter in name):
+        raise ConfigError(f"a {what} has only visible characters and no spaces: {name!a}")
+    if unicodedata.normalize("NFKC", name) != name:
+        raise ConfigError(f"a {what} is written in Unicode form NFKC: {unicodedata.normalize('NFKC', name)}")
+    return name
+
+
+class _Base(DeclarativeBase):
+    pass
+
+
+class _User(_Base):
+    __tablename__ = "users"
+
+    username: Mapped[str] = mapped_column(String(MAX_NAME), primary_key=True)
+    password_hash: Mapped[str]
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    rooms: Mapped[list[str]] = mapped_column(JSON)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[int]
+
+
+_users = _User.__table__
+
+
+class SqlAccounts:
+    """Accounts in a SQLite database.
+
+    Args:
+        path: the database file, made with mode 0600 by :meth:`open`; None keeps everything in memory.
+        clock: seconds since the epoch, for ``created_at``.
+    """
+
+    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._clock = clock
+        self._engine: AsyncEngine = create_async_engine("sqlite+aiosqlite://" + (f"/{path}" if path else ""))
+        event.listen(self._engine.sync_engine, "connect", _prepare_connection)
+
+    async def open(self) -> None:
+        """Make the file and its tables where they are missing.
+
+        Raises:
+            ConfigError: the file cannot be made, or is no SQLite database.
+        """
+        if self._path is not None:
+            _make_private(self._path)
+        try:
+            async with self._engine.begin() as connection:
+                await connection.run_sync(_Base.metadata.create_all)
+        except DatabaseError as error:
+            raise ConfigError(f"cannot use the database {self._path}: {error.orig}") from None
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._engine.dispose()
+
+    async def find(self, username: str) -> Account | None:
+        """The account of exactly this name (letter case counts), or None."""
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(select(_users).where(_User.username == username))).one_or_none()
+        return None if row is None else _account(row)
+
+    async def add(self, account: Account) -> None:
+        """Keep a new account.
+
+        Raises:
+            AccountExists: the username is taken.
+            ConfigError: a name that :func:`check_name` refuses.
+        """
+        check_name(account.username)
+        row = {
+            "username": account.username,
+            "password_hash": account.password_hash,
+            "roles": [check_name(role, "role") for role in account.roles],
+            "rooms": [check_name(room, "room") for room in account.rooms],
+            "disabled": account.disabled,
+            "created_at": account.created_at or int(self._clock()),
+        }
+        try:
+            async with self._engine.begin() as connection:
+                await connection.execute(insert(_User).values(row))
+        except IntegrityError:
+            raise AccountExists(f"there is an account {account.username} already") from None
+
+    async def set_password(self, username: str, password_hash: str) -> None:
+        """Replace the password hash.
+
+        Raises:
+            AccountNotFound: no such account.
+        """
+        await self._change(username, password_hash=password_hash)
+
+    async def set_disabled(self, username: str, disabled: bool) -> None:
+        """Refuse (True) or allow (False) logins.
+
+        Raises:
+            AccountNotFound: no such account.
+        """
+        await self._change(username, disabled=disabled)
+
+    async def all(self) -> Sequence[Account]:
+        """Every account, by name."""
+        async with self._engine.connect() as connection:
+            return [_account(row) for row in await connection.execute(select(_users).order_by(_User.username))]
+
+    async def _change(self, username: str, **values: object) -> None:
+        async with self._engine.begin() as connection:
+            changed = await connection.execute(update(_User).where(_User.username == username).values(**values))
+        if changed.rowcount == 0:
+            raise AccountNotFound(f"there is no account {username!a}; see: roomkey user list")
+
+
+def _account(row: Any) -> Account:
+    return Account(
+        username=row.username,
+        password_hash=row.password_hash,
+        roles=tuple(row.roles),
+        rooms=tuple(row.rooms),
+        disabled=row.disabled,
+        created_at=row.created_at,
+    )
+
+
+def _make_private(path: Path) -> None:
+    # SQLite gives its -wal and -shm files the mode of the database, which holds password hashes.
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise ConfigError(f"cannot open the database {path}: {error.strerror}") from None
+
+
+def _prepare_connection(connection: Any, _record: object) -> None:
+    # WAL: the server reads while `roomkey user add` writes. The timeout lets writers wait for one another.
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,107 @@
+"""Passwords: Argon2id, bounded, off the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+import pytest
+from argon2 import PasswordHasher
+
+from roomkey.auth.passwords import MAX_PASSWORD_BYTES, Passwords
+from roomkey.errors import ConfigError, Unavailable
+
+GOOD = "correct horse battery"
+
+
+def cheap(**settings: int) -> Passwords:
+    return Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), **settings)
+
+
+async def test_a_password_is_known_again() -> None:
+    passwords = cheap()
+    hashed = await passwords.hash(GOOD)
+    assert hashed.startswith("$argon2id$")
+    assert GOOD not in hashed
+    assert await passwords.verify(hashed, GOOD)
+    assert not await passwords.verify(hashed, GOOD + " ")
+    assert not await passwords.verify(hashed, "")
+    assert hashed != await passwords.hash(GOOD), "each hash has a salt of its own"
+
+
+def test_the_default_cost_is_that_of_rfc_9106() -> None:
+    hashed = asyncio.run(Passwords().hash(GOOD))
+    assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+
+
+async def test_nobody_has_no_password_and_a_broken_hash_neither() -> None:
+    passwords = cheap()
+    assert not await passwords.verify(None, GOOD)
+    assert not await passwords.verify("not a hash", GOOD)
+    assert not await passwords.verify("", GOOD)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["x" * (MAX_PASSWORD_BYTES + 1), "é" * 513, "x" * 1_000_000, "half a \ud800 pair"],
+    ids=["bytes", "letters", "megabyte", "surrogate"],
+)
+async def test_97_a_password_that_is_none_is_wrong_at_once_and_cannot_be_set(password: str) -> None:
+    passwords = cheap()
+    hashed = await passwords.hash(GOOD)
+    started = time.perf_counter()
+    assert not await passwords.verify(hashed, password)
+    assert time.perf_counter() - started < 0.05
+    with pytest.raises(ConfigError) as caught:
+        await passwords.hash(password)
+    assert password not in str(caught.value)
+
+
+async def test_97_nul_and_more_than_72_bytes_count() -> None:
+    passwords = cheap()
+    hashed = await passwords.hash("a" * 100 + "\x00b")
+    assert await passwords.verify(hashed, "a" * 100 + "\x00b")
+    assert not await passwords.verify(hashed, "a" * 100 + "\x00c")
+    assert not await passwords.verify(hashed, "a" * 100)
+
+
+async def test_one_letter_typed_on_two_systems_is_one_letter() -> None:
+    passwords = cheap()
+    assert await passwords.verify(await passwords.hash("caf\u00e9 con leche"), "cafe\u0301 con leche")
+
+
+async def test_a_short_password_cannot_be_set() -> None:
+    with pytest.raises(ConfigError, match="at least 8"):
+        await cheap().hash("1234567")
+
+
+class Slow(PasswordHasher):
+    """Counts how many are hashed together, and waits until it may go on."""
+
+    def __init__(self) -> None:
+        super().__init__(time_cost=1, memory_cost=8, parallelism=1)
+        self.go = threading.Event()
+        self.now = self.most = 0
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> bool:  # type: ignore[override]
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.go.wait(10)
+        self.now -= 1
+        return super().verify(hash, password)  # type: ignore[return-value]
+
+
+async def test_97_only_a_few_at_once_and_the_line_is_bounded() -> None:
+    slow = Slow()
+    passwords = Passwords(at_once=2, waiting=3, hasher=slow)
+    hashed = await passwords.hash(GOOD)
+    tasks = [asyncio.create_task(passwords.verify(hashed, GOOD)) for _ in range(5)]
+    await asyncio.sleep(0.05)
+    with pytest.raises(Unavailable):
+        await passwords.verify(hashed, GOOD)
+    slow.go.set()
+    assert await asyncio.gather(*tasks) == [True] * 5
+    assert slow.most == 2
+    assert await passwords.verify(hashed, GOOD), "the line is open again"
+    passwords.close()

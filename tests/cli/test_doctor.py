@@ -1,0 +1,66 @@
+"""``roomkey doctor``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Cli = Callable[..., Any]
+
+
+def test_a_fresh_folder_is_well(roomkey: Cli) -> None:
+    ran = roomkey("doctor")
+    assert (ran.code, ran.err) == (0, "")
+    assert "127.0.0.1 port 8000 is reached by this machine only" in ran.out
+    assert "no key for ES256" in ran.out
+    for limit in ("session id is a credential", "WebSocket compression", "oversize polling POST", "Redis"):
+        assert limit in ran.out
+
+
+def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
+    roomkey("keys", "new")
+    roomkey("user", "add", "ada", "--password-stdin", stdin="correct horse battery")
+    (here / "roomkey.toml").write_text("token_lifetime = 604800\n")
+    ran = roomkey("doctor")
+    assert ran.code == 0
+    for words in ("settings: roomkey.toml", "1 key(s) in keys", "accounts in roomkey.sqlite3", "warn  tokens live"):
+        assert words in ran.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ('host = "0.0.0.0"', "passwords and tokens would travel unencrypted"),
+        ("prot = 1", "unknown key 'prot'"),
+        ('trusted_proxies = ["*"]', "name the proxies"),
+        ('tls_cert = "a.pem"', "belong together"),
+    ],
+)
+def test_what_must_be_mended_fails(roomkey: Cli, here: Path, settings: str, said: str) -> None:
+    (here / "roomkey.toml").write_text(settings)
+    ran = roomkey("doctor")
+    assert (ran.code, said in ran.out) == (1, True)
+
+
+def test_open_files_fail(roomkey: Cli, here: Path) -> None:
+    roomkey("keys", "new")
+    roomkey("user", "add", "ada", "--password-stdin", stdin="correct horse battery")
+    (here / "roomkey.sqlite3").chmod(0o644)
+    assert "chmod 600 roomkey.sqlite3" in roomkey("doctor").out
+    (here / "keys").chmod(0o750)
+    ran = roomkey("doctor")
+    assert (ran.code, "chmod 700 keys" in ran.out) == (1, True)
+
+
+def test_a_misspelt_variable_and_a_proxy_that_can_be_passed_by(
+    roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ROOMKEY_PROT", "80")
+    (here / "roomkey.toml").write_text('host = "0.0.0.0"\nbehind_proxy = true\n')
+    ran = roomkey("doctor")
+    assert ran.code == 0
+    assert "ROOMKEY_PROT is no setting; did you mean ROOMKEY_PORT?" in ran.out
+    assert "others can pass it by" in ran.out

@@ -1,0 +1,169 @@
+"""``roomkey token issue`` and ``roomkey token inspect``."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roomkey import Issuer, Key
+from roomkey.keysets.files import save_key, write_private
+
+Cli = Callable[..., Any]
+SECRET_TEXT = secrets.token_urlsafe(40)
+
+
+@pytest.fixture
+def secret_file(here: Path) -> str:
+    write_private(here / "secret", SECRET_TEXT.encode() + b"\n")
+    return "secret"
+
+
+def test_issue_and_inspect_with_the_servers_keys(roomkey: Cli) -> None:
+    assert roomkey("keys", "new").code == 0
+    made = roomkey("token", "issue", "ada", "--role", "admin", "--room", "red", "--room", "blue")
+    assert made.code == 0
+    assert re.fullmatch(r"[\w-]+\.[\w-]+\.[\w-]+\n", made.out), "the token alone, for $(...)"
+    seen = roomkey("token", "inspect", stdin=made.out)
+    assert seen.code == 0, seen.err
+    for words in ("sub", "ada", '["red", "blue"]', "in 14 min", "Accepted", "the keys in keys", "issuer roomkey"):
+        assert words in seen.out
+    assert made.out.strip().rsplit(".", 1)[1] not in seen.out, "the signature is not shown"
+
+
+def test_a_token_without_a_key_is_only_shown(roomkey: Cli) -> None:
+    seen = roomkey("token", "inspect", "-", stdin=Issuer.ephemeral().issue("ada"))
+    assert seen.code == 0
+    assert "ada" in seen.out
+    assert "Neither accepted nor refused, not checked: give --key-file" in seen.out
+
+
+def test_issue_without_a_key_says_what_to_do(roomkey: Cli) -> None:
+    made = roomkey("token", "issue", "ada")
+    assert (made.code, made.out) == (1, "")
+    assert "roomkey keys new" in made.err
+    assert made.err.count("\n") == 1
+
+
+def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
+    token = roomkey("token", "issue", "ada", "--expires-in", "-3m", "--secret-file", secret_file).out
+    seen = roomkey("token", "inspect", "--secret-file", secret_file, stdin=token)
+    assert seen.code == 1
+    assert re.search(r"Refused: expired 18[0-3] s ago, leeway 30 s \(token_expired\)", seen.out)
+    assert "3 min ago" in seen.out
+    assert roomkey("token", "inspect", "--secret-file", secret_file, "--leeway", "300", stdin=token).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--audience", "other"], "aud is 'chat', expected other"),
+        (["--audience", "chat", "--issuer", "other"], "iss is 'me', expected other"),
+        ([], "aud is 'chat', expected none"),
+    ],
+)
+def test_the_first_check_that_fails_is_named(roomkey: Cli, secret_file: str, options: list[str], said: str) -> None:
+    arguments = ["--issuer", "me", "--audience", "chat", "--secret-file", secret_file]
+    token = roomkey("token", "issue", "ada", *arguments).out
+    seen = roomkey("token", "inspect", "--secret-file", secret_file, *options, stdin=token)
+    assert seen.code == 1
+    assert said in seen.out
+
+
+def test_the_wrong_key_and_the_wrong_algorithm(roomkey: Cli, here: Path, secret_file: str) -> None:
+    token = roomkey("token", "issue", "ada", "--secret-file", secret_file).out
+    save_key(Key.generate("HS256"), here / "other.jwk")
+    assert "bad_signature" in roomkey("token", "inspect", "--key-file", "other.jwk", stdin=token).out
+    save_key(Key.generate("ES256"), here / "ec.jwk")
+    seen = roomkey("token", "inspect", "--key-file", "ec.jwk", stdin=token)
+    assert (seen.code, "HS256" in seen.out) == (1, True)
+
+
+def test_a_public_pem_is_enough_to_check(roomkey: Cli, here: Path) -> None:
+    made = roomkey("keys", "new", "--algorithm", "RS256", "--pem", "--out", "private.pem")
+    (here / "public.pem").write_text(made.out)
+    arguments = ("--key-file", "private.pem", "--algorithm", "RS256")
+    token = roomkey("token", "issue", "ada", *arguments).out
+    assert roomkey("token", "inspect", "--key-file", "public.pem", stdin=token).code == 0
+    refused = roomkey("token", "issue", "ada", "--key-file", "public.pem", "--algorithm", "RS256")
+    assert (refused.code, "no private key" in refused.err) == (1, True)
+
+
+def test_the_secret_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEY_SECRET", SECRET_TEXT)
+    token = roomkey("token", "issue", "ada").out
+    seen = roomkey("token", "inspect", stdin=token)
+    assert (seen.code, "the secret in ROOMKEY_SECRET" in seen.out) == (0, True)
+    assert SECRET_TEXT not in seen.out + seen.err
+
+
+def test_a_weak_secret_is_wrong_usage_and_is_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEY_SECRET", "hunter2-hunter2")
+    seen = roomkey("token", "inspect", stdin=Issuer.ephemeral().issue("ada"))
+    assert seen.code == 2
+    assert "needs 32" in seen.err
+    assert "hunter2" not in seen.out + seen.err
+
+
+def test_for_programs(roomkey: Cli, secret_file: str) -> None:
+    arguments = ["--expires-in", "1h", "--claim", "level=3", "--claim", "team=red", "--scope", "chat"]
+    token = roomkey("token", "issue", "ada", *arguments, "--secret-file", secret_file).out
+    seen = json.loads(roomkey("token", "inspect", "--json", "--secret-file", secret_file, stdin=token).out)
+    assert seen["header"]["alg"] == "HS256"
+    assert (seen["claims"]["level"], seen["claims"]["team"], seen["claims"]["scope"]) == (3, "red", "chat")
+    assert seen["claims"]["exp"] - seen["claims"]["iat"] == 3600
+    assert seen["verdict"]["accepted"] is True
+    wrong = roomkey("token", "inspect", "--json", "--secret-file", secret_file, "--audience", "x", stdin=token)
+    assert wrong.code == 1
+    assert json.loads(wrong.out)["verdict"]["check"] == "claim"
+
+
+@pytest.mark.parametrize("text", ["", "no token", "a.b", "a.b.c", "eyJ.eyJ.x", "x" * 20_000, "é.é.é"])
+def test_what_is_no_token_is_refused(roomkey: Cli, secret_file: str, text: str) -> None:
+    for arguments in ([], ["--secret-file", secret_file]):
+        seen = roomkey("token", "inspect", *arguments, stdin=text)
+        assert (seen.code, seen.err) == (1, "")
+        assert "Refused: " in seen.out
+
+
+def test_bearer_in_front_a_file_and_an_argument(roomkey: Cli, here: Path) -> None:
+    token = Issuer.ephemeral().issue("ada")
+    (here / "token.txt").write_text(f"Bearer {token}\n")
+    for arguments, stdin in ((["-"], f"bearer {token}"), (["token.txt"], ""), ([token], "")):
+        assert "ada" in roomkey("token", "inspect", *arguments, stdin=stdin).out
+    absent = roomkey("token", "inspect", "absent.txt")
+    assert (absent.code, absent.err) == (2, "cannot read the file absent.txt\n")
+
+
+def test_113_a_claim_cannot_write_to_the_terminal(roomkey: Cli) -> None:
+    token = Issuer.ephemeral().issue("ada", claims={"nick": "\x1b[31mred\nAccepted", "\x1b[0m": 1})
+    seen = roomkey("token", "inspect", stdin=token)
+    assert "\x1b" not in seen.out
+    assert "\nAccepted" not in seen.out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["token", "issue", "ada", "--expires-in", "soon"],
+        ["token", "issue", "ada", "--claim", "novalue"],
+        ["token", "issue"],
+        ["token", "inspect", "--key-file", "a", "--secret-file", "b"],
+        ["token", "nonsense"],
+    ],
+)
+def test_wrong_usage(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.setenv("ROOMKEY_SECRET", SECRET_TEXT)
+    ran = roomkey(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Traceback" not in ran.err
+
+
+def test_a_claim_with_an_option_of_its_own(roomkey: Cli, secret_file: str) -> None:
+    ran = roomkey("token", "issue", "ada", "--claim", "exp=5", "--secret-file", secret_file)
+    assert (ran.code, ran.err.count("\n")) == (1, 1)

@@ -1,0 +1,83 @@
+"""``roomkey user``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from roomkey.auth.passwords import Passwords
+from roomkey.stores.accounts import Account, SqlAccounts
+
+Cli = Callable[..., Any]
+PASSWORD = "correct horse battery"
+
+
+def stored(here: Path, username: str, database: str = "roomkey.sqlite3") -> Account | None:
+    async def find() -> Account | None:
+        accounts = SqlAccounts(here / database)
+        await accounts.open()
+        found = await accounts.find(username)
+        await accounts.close()
+        return found
+
+    return asyncio.run(find())
+
+
+def test_add_list_and_change(roomkey: Cli, here: Path) -> None:
+    arguments = ("user", "add", "ada", "--role", "admin", "--room", "red", "--room", "blue", "--password-stdin")
+    added = roomkey(*arguments, stdin=PASSWORD + "\n")
+    assert (added.code, added.out) == (0, "added ada\n")
+    account = stored(here, "ada")
+    assert account is not None
+    assert (account.roles, account.rooms, account.disabled) == (("admin",), ("red", "blue"), False)
+    assert asyncio.run(Passwords().verify(account.password_hash, PASSWORD))
+    assert stat.S_IMODE((here / "roomkey.sqlite3").stat().st_mode) == 0o600
+
+    listed = roomkey("user", "list")
+    assert "ada" in listed.out
+    assert "argon2" not in listed.out
+    (row,) = json.loads(roomkey("user", "list", "--json").out)
+    assert (row["username"], row["rooms"], row["disabled"]) == ("ada", ["red", "blue"], False)
+
+    assert roomkey("user", "disable", "ada").code == 0
+    assert (stored(here, "ada") or account).disabled
+    assert roomkey("user", "enable", "ada").code == 0
+    assert roomkey("user", "passwd", "ada", "--password-stdin", stdin="another password").code == 0
+    changed = stored(here, "ada")
+    assert changed is not None
+    assert not changed.disabled
+    assert asyncio.run(Passwords().verify(changed.password_hash, "another password"))
+
+
+def test_mistakes_are_one_line_without_the_password(roomkey: Cli) -> None:
+    assert roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD).code == 0
+    mistakes = [
+        (("user", "add", "ada", "--password-stdin"), "ada already"),
+        (("user", "add", "two words", "--password-stdin"), "no spaces"),
+        (("user", "passwd", "nobody", "--password-stdin"), "no account 'nobody'"),
+        (("user", "disable", "nobody"), "roomkey user list"),
+    ]
+    for arguments, said in mistakes:
+        ran = roomkey(*arguments, stdin=PASSWORD)
+        assert (ran.code, ran.out, ran.err.count("\n")) == (1, "", 1), arguments
+        assert said in ran.err
+        assert PASSWORD not in ran.err
+    short = roomkey("user", "add", "linus", "--password-stdin", stdin="short")
+    assert (short.code, short.err) == (1, "a password has at least 8 characters\n")
+
+
+def test_no_password_on_the_command_line(roomkey: Cli) -> None:
+    assert roomkey("user", "add", "ada", "--password", PASSWORD).code == 2
+    nobody_to_ask = roomkey("user", "add", "ada")
+    assert (nobody_to_ask.code, "--password-stdin" in nobody_to_ask.err) == (2, True)
+
+
+def test_another_database(roomkey: Cli, here: Path) -> None:
+    (here / "roomkey.toml").write_text('database = "other.sqlite3"\n')
+    roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
+    assert stored(here, "ada", "other.sqlite3") is not None
+    assert "no accounts yet" in roomkey("user", "list", "--database", "third.sqlite3").err

@@ -1,0 +1,155 @@
+"""Keys in files: private, whole or absent, never replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from roomkey import Issuer, Key
+from roomkey.errors import ConfigError
+from roomkey.keysets.files import (
+    load_key,
+    load_key_set,
+    load_keys,
+    load_or_create,
+    read_private,
+    save_key,
+    signing_key,
+    write_private,
+)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "PS384", "ES256", "ES512", "EdDSA"])
+def test_first_start_makes_a_private_key_and_the_next_start_finds_it(tmp_path: Path, algorithm: str) -> None:
+    folder = tmp_path / "keys"
+    made = load_or_create(folder, algorithm)
+    (file,) = folder.iterdir()
+    assert mode(folder) == 0o700
+    assert mode(file) == 0o600
+    again = load_or_create(folder, algorithm)
+    assert [key.kid for key in again] == [key.kid for key in made]
+    token = Issuer(signing_key(made, algorithm)).issue("ada")
+    assert Issuer(signing_key(again, algorithm)).verifier().verify(token, Issuer(signing_key(made, algorithm)).clock())
+
+
+def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        load_or_create(tmp_path / "keys", "ES256")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "keys") == 0o700
+    assert [mode(file) for file in (tmp_path / "keys").iterdir()] == [0o600]
+
+
+def test_another_algorithm_gets_a_key_of_its_own_and_the_newest_signs(tmp_path: Path) -> None:
+    load_or_create(tmp_path / "keys", "ES256")
+    both = load_or_create(tmp_path / "keys", "RS256")
+    assert {key.algorithms for key in both} == {("ES256",), ("RS256",)}
+    newer = Key.generate("ES256")
+    save_key(newer, tmp_path / "keys" / "newer.jwk")
+    os.utime(tmp_path / "keys" / "newer.jwk", (4e9, 4e9))
+    assert signing_key(load_or_create(tmp_path / "keys", "ES256"), "ES256").kid == newer.kid
+
+
+def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a.jwk"
+    save_key(Key.generate("ES256"), path)
+    before = path.read_bytes()
+    with pytest.raises(ConfigError, match="exists and is not overwritten"):
+        save_key(Key.generate("ES256"), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path], "no draft is left behind"
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigError, match="No space left"):
+        write_private(tmp_path / "a.jwk", b"half a key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"cannot write .*nowhere"):
+        write_private(tmp_path / "nowhere" / "a.jwk", b"x")
+
+
+@pytest.mark.parametrize("open_to", [0o640, 0o604, 0o660, 0o644])
+def test_a_file_that_others_can_read_is_refused_with_the_command_that_helps(tmp_path: Path, open_to: int) -> None:
+    folder = tmp_path / "keys"
+    load_or_create(folder, "ES256")
+    (file,) = folder.iterdir()
+    file.chmod(open_to)
+    with pytest.raises(ConfigError, match=f"chmod 600 {file}"):
+        load_keys(folder)
+
+
+def test_a_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
+    load_or_create(tmp_path / "keys", "ES256")
+    (tmp_path / "keys").chmod(0o755)
+    with pytest.raises(ConfigError, match="chmod 700"):
+        load_or_create(tmp_path / "keys", "ES256")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"kty":"EC"}', b"\xff\xfe", b"[" * 100_000])
+def test_a_broken_key_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+    write_private(tmp_path / "bad.jwk", content)
+    with pytest.raises(ConfigError, match=r"bad\.jwk"):
+        load_key(tmp_path / "bad.jwk")
+
+
+def test_a_public_key_cannot_sign(tmp_path: Path) -> None:
+    write_private(tmp_path / "public.jwk", json.dumps(Key.generate("ES256").to_jwk()).encode())
+    with pytest.raises(ConfigError, match="public key"):
+        load_key(tmp_path / "public.jwk")
+
+
+def test_no_file_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_private(tmp_path / "absent")
+    write_private(tmp_path / "huge", b"x" * 300_000)
+    with pytest.raises(ConfigError, match="no key file"):
+        read_private(tmp_path / "huge")
+    with pytest.raises(ConfigError, match="not a folder"):
+        load_keys(tmp_path / "huge")
+    assert load_keys(tmp_path / "absent") == []
+
+
+def test_no_error_shows_the_key(tmp_path: Path) -> None:
+    jwk = Key.generate("ES256").to_jwk(private=True)
+    write_private(tmp_path / "a.jwk", json.dumps(jwk | {"alg": "RS256"}).encode())
+    with pytest.raises(ConfigError) as caught:
+        load_key(tmp_path / "a.jwk")
+    assert jwk["d"] not in str(caught.value)
+
+
+def test_keys_to_verify_with_may_be_public_in_every_form(tmp_path: Path) -> None:
+    key = Key.generate("RS256")
+    forms = {
+        "a.jwk": json.dumps(key.to_jwk()).encode(),
+        "a.jwks": json.dumps({"keys": [key.to_jwk()]}).encode(),
+        "a.pem": key.to_pem(),
+    }
+    for name, data in forms.items():
+        (tmp_path / name).write_bytes(data)
+        (tmp_path / name).chmod(0o644)
+        (loaded,) = load_key_set(tmp_path / name)
+        assert "RS256" in loaded.algorithms
+
+
+def test_a_private_key_to_verify_with_must_still_be_private(tmp_path: Path) -> None:
+    (tmp_path / "a.pem").write_bytes(Key.generate("RS256").to_pem(private=True))
+    (tmp_path / "a.pem").chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        load_key_set(tmp_path / "a.pem")

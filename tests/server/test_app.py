@@ -1,0 +1,179 @@
+"""The product as one ASGI application, over HTTP in this process."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+
+from roomkey import Key, KeySet
+from roomkey.auth.passwords import Passwords
+from roomkey.errors import ConfigError
+from roomkey.server import client as client_build
+from roomkey.server import page
+from roomkey.server.app import build
+from roomkey.server.demo import add_accounts, write_credentials
+from roomkey.server.edge import MAX_BODY
+from roomkey.server.logs import configure
+from roomkey.server.settings import Settings
+from roomkey.stores.accounts import SqlAccounts
+
+NOW = 1_700_000_000.0
+ORIGIN = "http://127.0.0.1:8000"
+HANDSHAKE = "/socket.io/?EIO=4&transport=polling"
+
+
+@pytest.fixture
+async def product_client(request: pytest.FixtureRequest) -> AsyncIterator[httpx.AsyncClient]:
+    settings = Settings(**getattr(request, "param", {}))
+    accounts = SqlAccounts()
+    await accounts.open()
+    passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    people = await add_accounts(accounts, passwords)
+    keys = KeySet([Key.generate(settings.algorithm)])
+    product = build(settings, accounts, keys, passwords=passwords, rooms=("<red>", "blue"), clock=lambda: NOW)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url=ORIGIN) as made:
+        made.people = people  # type: ignore[attr-defined]
+        made.product = product  # type: ignore[attr-defined]
+        yield made
+    await accounts.close()
+
+
+@pytest.mark.parametrize(
+    "product_client", [{"algorithm": name} for name in ("HS256", "RS256", "ES256", "EdDSA")], indirect=True
+)
+async def test_a_demo_person_logs_in(product_client: Any) -> None:
+    grace = product_client.people[1]
+    typed = {"username": grace.username, "password": grace.password}
+    answer = (await product_client.post("/auth/login", json=typed)).json()
+    who = product_client.product.verifier.verify(answer["access_token"], NOW)
+    assert (who.subject, who.rooms, who.issuer, who.expires_at) == ("grace", ("red", "blue"), "roomkey", NOW + 900)
+
+
+async def test_every_answer_has_the_security_headers(product_client: httpx.AsyncClient) -> None:
+    for path in ("/", "/healthz", "/static/app.js", "/absent", "/auth/login", HANDSHAKE, "/openapi.json"):
+        headers = (await product_client.get(path)).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["x-content-type-options"] == "nosniff"
+
+
+async def test_the_page(product_client: httpx.AsyncClient) -> None:
+    answer = await product_client.get("/")
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    assert "{{" not in answer.text
+    assert 'data-rooms="&lt;red&gt; blue"' in answer.text
+    assert " style=" not in answer.text
+    assert "<style" not in answer.text
+    assert answer.text.count("<script") == answer.text.count("<script src=") == 2
+    assert "innerHTML" not in (await product_client.get("/static/app.js")).text
+
+
+async def test_the_page_without_a_copy_of_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page, "VENDORED", tmp_path / "absent.js")
+    html = page.render(via="both", rooms=())
+    assert f'src="https://cdn.socket.io/{client_build.VERSION}/socket.io.min.js"' in html
+    assert f'integrity="{client_build.INTEGRITY}" crossorigin="anonymous"' in html
+    assert page.script_origins() == ("https://cdn.socket.io",)
+
+
+async def test_health(product_client: httpx.AsyncClient) -> None:
+    assert (await product_client.get("/healthz")).json() == {"status": "ok"}
+
+
+async def test_no_path_leads_out_of_static(product_client: httpx.AsyncClient) -> None:
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/"):
+        assert (await product_client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://127.0.0.1:8001"},
+        {"Origin": "http://127.0.0.1.evil.example:8000"},
+        {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"},
+        {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example, 127.0.0.1:8000"},
+    ],
+    ids=["other", "null", "port", "prefix", "forged", "forged list"],
+)
+async def test_51_53_another_origin_is_refused(product_client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    assert (await product_client.get(HANDSHAKE, headers=headers)).status_code == 400
+
+
+async def test_51_52_the_same_origin_and_no_origin_may_connect(product_client: httpx.AsyncClient) -> None:
+    assert (await product_client.get(HANDSHAKE, headers={"Origin": ORIGIN})).status_code == 200
+    assert (await product_client.get(HANDSHAKE)).status_code == 200
+
+
+@pytest.mark.parametrize("product_client", [{"cors_origins": ("https://app.example",)}], indirect=True)
+async def test_another_origin_that_is_allowed(product_client: httpx.AsyncClient) -> None:
+    for origin, status in ((ORIGIN, 200), ("https://app.example", 200), ("https://evil.example", 400)):
+        assert (await product_client.get(HANDSHAKE, headers={"Origin": origin})).status_code == status
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    for origin, status in (("https://app.example", 200), ("https://evil.example", 400)):
+        asked = await product_client.options("/auth/login", headers=preflight | {"Origin": origin})
+        assert asked.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Content-Length": str(MAX_BODY + 1)}, 413),
+        ({"Content-Length": "9" * 5000}, 413),
+        ({"Content-Length": "-1"}, 413),
+        ({"Content-Length": "0x10"}, 413),
+        ({"Transfer-Encoding": "chunked"}, 411),
+    ],
+    ids=["over", "digits", "negative", "hex", "chunked"],
+)
+async def test_70_a_body_that_is_too_large_is_refused_before_it_is_read(
+    product_client: httpx.AsyncClient, headers: dict[str, str], status: int
+) -> None:
+    scope = {"type": "http", "method": "POST", "path": "/socket.io/", "scheme": "http", "query_string": b""}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        raise AssertionError("it was read")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    product: Any = product_client.product  # type: ignore[attr-defined]
+    await product.asgi(scope | {"headers": raw}, receive, send)
+    assert sent[0]["status"] == status
+
+
+async def test_a_credentials_file_is_private_and_new(product_client: Any, tmp_path: Path) -> None:
+    write_credentials(tmp_path / "c.json", product_client.people)
+    assert (tmp_path / "c.json").stat().st_mode & 0o777 == 0o600
+    with pytest.raises(ConfigError, match="exists"):
+        write_credentials(tmp_path / "c.json", product_client.people)
+
+
+def test_113_one_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+    root = logging.getLogger()
+    before, level = root.handlers[:], root.level
+    try:
+        configure()
+        logging.getLogger("other").error("Invalid session %s", "abc\r\nforged\x1b[31m line")
+        logging.getLogger("other").error("token eyJhbGciOiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl here")
+        logging.getLogger("roomkey.audit").info('{"token": "the-id-of-it"}')
+    finally:
+        root.handlers[:], _ = before, root.setLevel(level)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert "\x1b" not in lines[0]
+    assert "abc" not in lines[0]
+    assert "eyJ" not in lines[1]
+    assert "the-id-of-it" in lines[2]

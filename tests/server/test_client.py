@@ -1,0 +1,28 @@
+"""The copy of the JavaScript client is the one that the page expects."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+
+import pytest
+
+from roomkey.server import client
+from roomkey.server.page import VENDORED
+
+
+def test_the_copy_has_the_expected_bytes() -> None:
+    if not VENDORED.is_file():
+        if os.environ.get("CI"):
+            pytest.fail("no copy of the client: python scripts/vendor_client.py")
+        pytest.skip("no copy of the client: python scripts/vendor_client.py")
+    data = VENDORED.read_bytes()
+    assert "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode() == client.INTEGRITY
+    assert f"Socket.IO v{client.VERSION}".encode() in data[:100]
+
+
+def test_the_constants_have_their_form() -> None:
+    assert re.fullmatch(r"4\.\d+\.\d+", client.VERSION)
+    assert f"https://cdn.socket.io/{client.VERSION}/socket.io.min.js" == client.CDN_URL

@@ -1,0 +1,223 @@
+"""``roomkey serve`` as a process: start, use by a real client, refuse to start, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import socketio
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+Serve = Callable[..., Any]
+
+
+def run_serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "roomkey", "serve", *arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROOMKEY_")}
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment)
+
+
+def token_of(served: Any, username: str) -> str:
+    typed = {"username": username, "password": served.passwords()[username]}
+    answer = httpx.post(f"{served.url}/auth/login", json=typed)
+    assert answer.status_code == 200
+    return str(answer.json()["access_token"])
+
+
+async def connected(served: Any, token: str | None, transports: list[str] | None = None) -> socketio.AsyncClient:
+    made = socketio.AsyncClient(reconnection=False)
+    await made.connect(served.url, auth={"token": token} if token else {}, transports=transports)
+    return made
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_112_a_stop_closes_open_sockets_and_exits_with_0(serve: Serve, number: int) -> None:
+    served = serve()
+    gone = [asyncio.Event(), asyncio.Event()]
+    for event, transport in zip(gone, ("websocket", "polling"), strict=True):
+        made = await connected(served, token_of(served, "linus"), [transport])
+        made.on("disconnect", lambda _reason=None, event=event: event.set())
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    code = await asyncio.to_thread(served.stop, number)
+    for event in gone:
+        await asyncio.wait_for(event.wait(), 10)
+    assert code == 0
+    assert loop.time() - started < 8
+    assert "Traceback" not in served.errors()
+
+
+async def test_rooms_chat_and_both_ways(demo_server: Any) -> None:
+    grace = await connected(demo_server, token_of(demo_server, "grace"))
+    assert await grace.call("join-room", "red") == {"ok": True}
+    refused = await grace.call("join-room", "green")
+    assert (refused["ok"], refused["error"]["code"]) == (False, "permission_denied")
+
+    ada = await connected(demo_server, None)
+    admitted, heard = asyncio.Event(), asyncio.Queue[Any]()
+    ada.on("authenticated", lambda *_: admitted.set())
+    grace.on("message", heard.put_nowait)
+    await ada.emit("authenticate", {"token": token_of(demo_server, "ada")})
+    await asyncio.wait_for(admitted.wait(), 5)
+    assert (await ada.call("whoami"))["roles"] == ["admin"]
+
+    outside = await ada.call("message", {"room": "red", "text": "from outside"})
+    assert outside["error"]["code"] == "not_in_room"
+    assert await ada.call("join-room", "red") == {"ok": True}
+    for broken in (None, "text", {}, {"room": "red"}, {"room": "red", "text": ""}, {"room": "red", "text": "x" * 2001},
+                   {"room": "red", "text": 5}, {"room": ["red"], "text": "x"}):  # fmt: skip
+        assert (await ada.call("message", broken))["error"]["code"] == "invalid_message"
+    assert await ada.call("message", {"room": "red", "text": "<b>hello</b>"}) == {"ok": True}
+    assert await asyncio.wait_for(heard.get(), 5) == {"room": "red", "from": "ada", "text": "<b>hello</b>"}
+    assert heard.empty(), "nothing else arrived"
+    await grace.disconnect()
+    await ada.disconnect()
+
+
+async def test_one_way_only(serve: Serve) -> None:
+    served = serve("--via", "authenticate")
+    made = socketio.AsyncClient(reconnection=False)
+    admitted = asyncio.Event()
+    made.on("authenticated", lambda *_: admitted.set())
+    token = token_of(served, "linus")
+    await made.connect(served.url, auth={"token": token})
+    assert not admitted.is_set()
+    await made.emit("authenticate", {"token": token})
+    await asyncio.wait_for(admitted.wait(), 5)
+    await made.disconnect()
+
+
+async def test_32_a_socket_ends_when_its_token_does(serve: Serve) -> None:
+    served = serve("--token-lifetime", "2", "--grace", "0")
+    made = await connected(served, token_of(served, "linus"))
+    told: asyncio.Queue[Any] = asyncio.Queue()
+    gone = asyncio.Event()
+    made.on("unauthorized", told.put_nowait)
+    made.on("disconnect", lambda _reason=None: gone.set())
+    reason = await asyncio.wait_for(told.get(), 6)
+    assert (reason["data"]["reason"], reason["data"]["retry"]) == ("token_expired", True)
+    await asyncio.wait_for(gone.wait(), 5)
+
+
+def test_the_demo_prints_passwords_of_its_own(demo_server: Any) -> None:
+    shown = dict(re.findall(r"│ (\w+)\s+│ (\S+)\s+│", demo_server.output))
+    assert shown == demo_server.passwords()
+    assert set(shown) == {"ada", "grace", "linus"}
+    assert (demo_server.folder / "credentials.json").stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in demo_server.folder.iterdir()) == [
+        "credentials.json",
+        "stderr.txt",
+        "stdout.txt",
+    ]
+
+
+def test_35_113_no_token_and_no_password_in_any_output(serve: Serve) -> None:
+    served = serve()
+    token = token_of(served, "ada")
+    httpx.get(f"{served.url}/", params={"token": token})
+    httpx.get(f"{served.url}/socket.io/", params={"EIO": "4", "transport": "polling", "token": token})
+    httpx.get(f"{served.url}/socket.io/", params={"EIO": "4", "transport": "websocket", "sid": token})
+    httpx.post(f"{served.url}/socket.io/", params={"EIO": "4", "sid": "a\r\nb"}, content=token)
+    httpx.get(f"{served.url}/socket.io/", params={"EIO": "4"}, headers={"Authorization": f"Bearer {token}"})
+    assert served.stop(signal.SIGTERM) == 0
+    written = served.errors() + (served.folder / "stdout.txt").read_text().replace(served.output, "")
+    assert token not in written
+    assert "eyJ" not in written
+    assert not any(password in served.errors() for password in served.passwords().values())
+    assert '"event": "login", "outcome": "granted"' in written
+
+
+def test_no_server_header(demo_server: Any) -> None:
+    assert "server" not in httpx.get(demo_server.url).headers
+
+
+def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ran = run_serve(tmp_path, "--port", str(port))
+    assert ran.returncode == 1
+    assert ran.stderr == f"Port {port} is taken: roomkey serve --port {port + 1}, or stop the other program\n"
+    assert list(tmp_path.iterdir()) == [], "nothing is made before the port is known to be free"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_113_no_start_on_a_public_address_without_tls(tmp_path: Path, host: str) -> None:
+    ran = run_serve(tmp_path, "--host", host, "--port", "0")
+    assert ran.returncode == 1
+    assert "can be reached from other machines" in ran.stderr
+    assert "--behind-proxy" in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--host", "198.51.100.7", "--behind-proxy"], "Cannot listen on 198.51.100.7"),
+        (["--host", "no.such.host.invalid", "--behind-proxy"], "is no address to listen on"),
+        (["--database", "nowhere/a.sqlite3"], "cannot open the database"),
+        (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
+    ],
+)
+def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    ran = run_serve(tmp_path, "--port", "0", *arguments)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "roomkey", "user", "add", "zoe", "--room", "red", "--password-stdin"]
+    subprocess.run(command, cwd=tmp_path, input="correct horse battery", text=True, check=True)
+    served = serve(demo=False)
+    (key,) = (tmp_path / "keys").iterdir()
+    assert key.stat().st_mode & 0o777 == 0o600
+    typed = {"username": "zoe", "password": "correct horse battery"}
+    token = httpx.post(f"{served.url}/auth/login", json=typed).json()["access_token"]
+    assert served.stop(signal.SIGTERM) == 0
+    inspect = [sys.executable, "-m", "roomkey", "token", "inspect"]
+    ran = subprocess.run(inspect, cwd=tmp_path, input=token, text=True, capture_output=True)
+    assert (ran.returncode, "Accepted" in ran.stdout) == (0, True)
+
+
+def test_without_accounts_it_says_how_to_add_one(serve: Serve) -> None:
+    served = serve(demo=False)
+    assert "roomkey user add" in served.output
+
+
+def test_tls(serve: Serve, tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    served = serve("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    url = served.url.replace("127.0.0.1", "localhost")
+    trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
+    with httpx.Client(verify=trusting) as web:
+        handshake = f"{url}/socket.io/?EIO=4&transport=polling"
+        assert web.get(handshake, headers={"Origin": url}).status_code == 200
+        assert web.get(handshake, headers={"Origin": url.replace("https", "http")}).status_code == 400

@@ -1,0 +1,97 @@
+"""Settings: defaults < roomkey.toml < ROOMKEY_* < flags, and mistakes that name themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from roomkey.errors import ConfigError
+from roomkey.server.settings import Settings, check_exposure, is_loopback, load_settings
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.upper().startswith("ROOMKEY_"):
+            monkeypatch.delenv(name)
+    return tmp_path
+
+
+def test_defaults() -> None:
+    settings = load_settings()
+    assert (settings.host, settings.port, settings.algorithm, settings.via) == ("127.0.0.1", 8000, "ES256", "both")
+    assert (settings.token_lifetime, settings.grace, settings.cors_origins) == (900, 25.0, ())
+
+
+def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "roomkey.toml").write_text(
+        'port = 1\nissuer = "toml"\naudience = "toml"\ncors_origins = ["http://a.example"]'
+    )
+    assert load_settings().port == 1
+    monkeypatch.setenv("ROOMKEY_PORT", "2")
+    monkeypatch.setenv("ROOMKEY_ISSUER", "env")
+    monkeypatch.setenv("ROOMKEY_CORS_ORIGINS", "http://b.example, http://c.example")
+    assert load_settings().port == 2
+    settings = load_settings(port=3, grace=None)
+    assert (settings.port, settings.issuer, settings.audience, settings.grace) == (3, "env", "toml", 25.0)
+    assert settings.cors_origins == ("http://b.example", "http://c.example")
+
+
+def test_another_file(folder: Path) -> None:
+    (folder / "other.toml").write_text("port = 5")
+    assert load_settings(folder / "other.toml").port == 5
+    with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
+        load_settings(folder / "absent.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prot = 1", "roomkey.toml: unknown key 'prot'; did you mean port"),
+        ("zzz = 1", "known are: host, port"),
+        ('[server]\nport = "1"', "unknown key 'server'"),
+        ("port = ", "is not TOML"),
+        ('port = "eighty"', "roomkey.toml: port: "),
+        ("port = 70000", "roomkey.toml: port: "),
+        ("token_lifetime = 0", "token_lifetime"),
+        ('algorithm = "none"', "take one of HS256"),
+        ('via = "carrier pigeon"', "via"),
+        ('cors_origins = ["*"]', "not an origin"),
+        ('cors_origins = ["https://a.example/page"]', "not an origin"),
+        ('tls_key = "a.pem"', "give both"),
+    ],
+)
+def test_mistakes_in_the_file(folder: Path, text: str, said: str) -> None:
+    (folder / "roomkey.toml").write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_names_where_it_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "roomkey.toml").write_text("port = -1")
+    with pytest.raises(ConfigError, match=r"^roomkey\.toml: port: "):
+        load_settings()
+    monkeypatch.setenv("ROOMKEY_PORT", "-1")
+    with pytest.raises(ConfigError, match=r"^ROOMKEY_PORT: "):
+        load_settings()
+    with pytest.raises(ConfigError, match=r"^--port: "):
+        load_settings(port=-1)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
+def test_loopback(host: str) -> None:
+    assert is_loopback(host)
+    check_exposure(Settings(host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org", ""])
+def test_elsewhere_only_with_tls_or_behind_a_proxy(host: str) -> None:
+    with pytest.raises(ConfigError, match="--tls-cert and --tls-key, or --behind-proxy"):
+        check_exposure(Settings(host=host))
+    check_exposure(Settings(host=host, behind_proxy=True))
+    check_exposure(Settings(host=host, tls_cert=Path("a"), tls_key=Path("b")))
