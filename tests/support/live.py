@@ -32,7 +32,7 @@ async def serve(app: Any) -> AsyncIterator[str]:
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True
         await task
         listener.close()
 

@@ -281,7 +281,7 @@ class BaseAsyncGuard:
 
     def _denied(self, admission: Admission, kind: str, name: object) -> PermissionDenied:
         shown = name if isinstance(name, str) else repr(name)
-        audit.about("denied", admission, level=logging.WARNING, **{kind: shown})
+        audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown)
         return PermissionDenied(f"{kind} not allowed")
 
     def _open_admission(self, sid: str, namespace: str | None) -> Admission:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import engineio.json
@@ -29,10 +30,17 @@ SERVER_SEAMS = {
 MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
 
 
+# 4.8.0 and earlier do nothing when a WebSocket under ASGI is to be closed.
+OLDEST_ENGINEIO = (4, 8, 1)
+
+
 def check_settings(sio: Any, handshake: Handshake | None) -> None:
     """Refuse what would leak."""
     if not isinstance(sio, socketio.AsyncServer):
         raise ConfigError(f"AsyncGuard guards a socketio.AsyncServer, not a {type(sio).__name__}")
+    installed = version("python-engineio")
+    if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:
+        raise ConfigError(f"python-engineio {installed} cannot close a WebSocket: pip install 'python-engineio>=4.8.1'")
     if sio.always_connect:
         raise ConfigError(
             "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "

@@ -61,7 +61,8 @@ class SocketIOPort:
             except TimeoutError:
                 LOG.debug("a polling client did not fetch its last packets")
         try:
-            await transport.close(wait=False)
+            # Over a WebSocket the end itself says it; Engine.IO's CLOSE packet would keep some clients from returning.
+            await transport.close(wait=False, abort=transport.upgraded)
         finally:
             await transport.queue.put(None)  # ends the writer, and with it the WebSocket
 

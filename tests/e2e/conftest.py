@@ -1,0 +1,302 @@
+"""Real servers and real clients: guarded python-socketio servers under uvicorn, and the official JavaScript clients.
+
+``js_driver`` is one Node process that runs any number of clients (``tests/js/driver.js``); ``guarded`` makes guarded
+servers. Both live as long as a test module, so that a test costs milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+import socketio
+import uvicorn
+
+from roomkey import Policy
+from roomkey.policies import rooms_claim
+from roomkey.socketio import AsyncGuard, Authenticate
+
+JS = Path(__file__).parents[1] / "js"
+PATIENCE = 10.0
+LINE_LIMIT = 16 * 2**20
+TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
+
+
+def _plain(value: Any) -> Any:
+    """JSON for the driver, bytes included."""
+    if isinstance(value, bytes):
+        return {"$bytes": base64.b64encode(value).decode()}
+    raise TypeError(type(value))
+
+
+def _alive(members: dict[str, Any]) -> Any:
+    return base64.b64decode(members["$bytes"]) if "$bytes" in members else members
+
+
+class JsSocket:
+    """One client socket in the Node process; what happened to it is read in order."""
+
+    def __init__(self, driver: JsDriver, name: str) -> None:
+        self._driver = driver
+        self._tags = itertools.count()
+        self.name = name
+        self.reports: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.upgraded = asyncio.Event()
+        self.transport = ""
+        self.sid = ""
+
+    def told(self, report: dict[str, Any]) -> None:
+        """The driver said something about this socket; an upgrade may come at any time, so it is kept apart."""
+        self.sid = report.get("sid", self.sid)
+        self.transport = report.get("transport", self.transport)
+        if self.transport == "websocket":
+            self.upgraded.set()
+        if report["what"] != "upgrade":
+            self.reports.put_nowait(report)
+
+    async def expect_any(self) -> dict[str, Any]:
+        """The next thing that happens."""
+        return await asyncio.wait_for(self.reports.get(), PATIENCE)
+
+    async def expect(self, what: str, **facts: Any) -> dict[str, Any]:
+        """The next thing that happens is this one, with these facts."""
+        report = await self.expect_any()
+        assert {"what": what, **facts} == {name: report.get(name) for name in ("what", *facts)}, report
+        return report
+
+    async def event(self, name: str, *args: Any) -> None:
+        """The next thing that happens is this event."""
+        await self.expect("event", name=name, args=list(args))
+
+    async def closed_unanswered(self) -> None:
+        """The transport closed, without a word of Socket.IO."""
+        report = await self.expect_any()
+        if report["what"] == "connect_error":
+            assert (report["message"], report["data"]) == ("xhr poll error", None)
+            report = await self.expect_any()
+        assert report["what"] == "disconnect"
+        assert report["reason"] in ("transport close", "transport error")
+        assert report["active"]
+
+    def emit(self, *args: Any, ack: str | None = None) -> None:
+        self._driver.send("emit", id=self.name, args=args, ack=ack)
+
+    async def call(self, *args: Any) -> list[Any]:
+        """Emit, and return what the acknowledgement was given; nothing else happens before it."""
+        tag = f"call {next(self._tags)}"
+        self.emit(*args, ack=tag)
+        return (await self.expect("ack", tag=tag))["args"]
+
+    def join(self, namespace: str, auth: Any = None) -> JsSocket:
+        """Another namespace on the same connection."""
+        socket = self._driver.socket()
+        self._driver.send("join", id=socket.name, over=self.name, namespace=namespace, auth=auth)
+        return socket
+
+    def connect(self) -> None:
+        self._driver.send("connect", id=self.name)
+
+    def close(self) -> None:
+        self._driver.send("close", id=self.name)
+
+
+class JsDriver:
+    """The Node process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self._names = itertools.count()
+        self._sockets: dict[str, JsSocket] = {}
+
+    async def listen(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            report = json.loads(line, object_hook=_alive)
+            if socket := self._sockets.get(report["id"]):
+                socket.told(report)
+
+    def send(self, do: str, **command: Any) -> None:
+        assert self._process.stdin is not None
+        assert self._process.returncode is None, "the Node process ended: see its error above"
+        self._process.stdin.write(json.dumps({"do": do, **command}, default=_plain).encode() + b"\n")
+
+    def socket(self) -> JsSocket:
+        socket = JsSocket(self, f"socket {next(self._names)}")
+        self._sockets[socket.name] = socket
+        return socket
+
+    def open(
+        self,
+        site: Site,
+        kind: tuple[str, str] = ("current", "websocket"),
+        *,
+        namespace: str = "",
+        auths: list[Any] | None = None,
+        **options: Any,
+    ) -> JsSocket:
+        """Connect a client of a kind: its version, and its transports."""
+        client, transports = kind
+        options = {"path": site.path, "transports": TRANSPORTS[transports], **options}
+        socket = self.socket()
+        self.send("open", id=socket.name, client=client, url=site.url + namespace, options=options, auths=auths)
+        return socket
+
+    def close_all(self) -> None:
+        for socket in self._sockets.values():
+            socket.close()
+        self._sockets.clear()
+
+
+class Site:
+    """A guarded server with some handlers, and a note of every call that a handler of it got."""
+
+    def __init__(self, url: str, path: str, verifier: Any, policy: Policy | None, options: dict[str, Any]) -> None:
+        self.url, self.path = url, path
+        self.later = isinstance(options.get("via"), Authenticate)
+        self.calls: list[tuple[Any, ...]] = []
+        self.sio = socketio.AsyncServer(
+            async_mode="asgi",
+            namespaces="*",
+            cors_allowed_origins=[url],
+            max_http_buffer_size=options.pop("max_http_buffer_size", 1_000_000),
+        )
+        if policy is None:
+            policy = Policy()
+            policy.room("*")(rooms_claim)
+        self.guard = AsyncGuard(verifier, policy=policy, **options)
+        self.guard.attach(self.sio)
+        self.guard.serve_rooms()
+        self.sio.on("connect", self._connect, namespace="*")
+        self.sio.on("disconnect", self._disconnect, namespace="*")
+        self.sio.on("*", self._event, namespace="*")
+        self.asgi = socketio.ASGIApp(self.sio, socketio_path=path)
+
+    async def _connect(self, namespace: str, sid: str, environ: dict[str, Any], auth: Any) -> None:
+        self.calls.append(("connect", namespace, self.guard.identity(sid, namespace).subject))
+
+    async def _disconnect(self, namespace: str, sid: str, reason: str = "") -> None:
+        self.calls.append(("disconnect", namespace, reason))
+
+    async def _event(self, event: str, namespace: str, sid: str, *args: Any) -> Any:
+        self.calls.append((event, namespace, *args))
+        return args
+
+    async def emptied(self) -> None:
+        """Wait until no connection is left, in the guard and in the server alike."""
+        open_still = self.guard.registry.connections
+        await _until(lambda: not open_still and all(each.closed for each in self.sio.eio.sockets.values()))
+        await self.guard.settle()
+        assert not self.guard.registry.admissions
+        assert not any(self.sio.manager.rooms.values())
+
+
+async def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail("waited in vain")
+        await asyncio.sleep(0.005)
+
+
+class _Hall:
+    """One listening port for all guarded servers of a test module: the first part of the path says which."""
+
+    def __init__(self) -> None:
+        self.sites: dict[str, Site] = {}
+        self._numbers = itertools.count(1)
+        self.url = ""
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        site = self.sites.get(scope["path"].split("/")[1])
+        if site is not None:
+            await site.asgi(scope, receive, send)
+        elif scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 404, "headers": []})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await send({"type": "websocket.close", "code": 1000})
+
+    def add(self, verifier: Any, policy: Policy | None, options: dict[str, Any]) -> Site:
+        name = f"site{next(self._numbers)}"
+        self.sites[name] = site = Site(self.url, f"/{name}/socket.io", verifier, policy, options)
+        return site
+
+
+@asynccontextmanager
+async def _listening(app: Any) -> AsyncIterator[str]:
+    # engineio keeps a poll waiting whose client has gone, so the end is not waited for.
+    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="off", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.005)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture(scope="session")
+def js_modules() -> Path:
+    """The folder of the JavaScript packages, if they are installed."""
+    if shutil.which("node") is not None and (JS / "node_modules" / "socket.io-client-first").is_dir():
+        return JS / "node_modules"
+    text = "the JavaScript packages are not installed; with Node 20 or later: npm ci --prefix tests/js"
+    if os.environ.get("CI") == "true":
+        pytest.fail(text)
+    pytest.skip(text)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def js_process(js_modules: Path) -> AsyncIterator[JsDriver]:
+    process = await asyncio.create_subprocess_exec(
+        "node", str(JS / "driver.js"), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_LIMIT
+    )
+    driver = JsDriver(process)
+    listening = asyncio.create_task(driver.listen())
+    yield driver
+    assert process.stdin is not None
+    process.stdin.close()
+    await asyncio.wait_for(listening, PATIENCE)
+    assert await process.wait() == 0
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def guarded_hall() -> AsyncIterator[_Hall]:
+    hall = _Hall()
+    async with _listening(hall) as hall.url:
+        yield hall
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def guarded(guarded_hall: _Hall) -> AsyncIterator[Callable[..., Site]]:
+    """``guarded(verifier, via=…)``: a guarded server. When the test is over, nothing may be left on it."""
+    made: deque[Site] = deque()
+
+    def make(verifier: Any, *, policy: Policy | None = None, **options: Any) -> Site:
+        made.append(guarded_hall.add(verifier, policy, options))
+        return made[-1]
+
+    yield make
+    for site in made:
+        await site.emptied()
+        await site.sio.shutdown()
+    guarded_hall.sites.clear()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def js(js_process: JsDriver, guarded: Any) -> AsyncIterator[JsDriver]:
+    """The Node process; at the end of the test, before the servers are looked at, its sockets are closed."""
+    yield js_process
+    js_process.close_all()

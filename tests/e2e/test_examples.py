@@ -1,0 +1,251 @@
+"""Every example is run as its README says: its server in a process of its own, and a real client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+NAMES = ("handshake", "authenticate", "node_server", "plain_python_issuer")
+PATIENCE = 20.0
+SECRET = secrets.token_urlsafe(32)
+SECRETS = ("ROOMKEY_SECRET", "SECRET_KEY", "ROOMKEY_PUBLIC_KEY_FILE", "ROOMKEY_PRIVATE_KEY_FILE")
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in SECRETS}
+PYTHON = sys.executable
+
+Serve = Callable[..., Awaitable[Any]]
+
+
+async def run(*command: str | Path, cwd: Path, **environment: str) -> tuple[int, str, str]:
+    """Run a command to its end: its exit code, output and errors."""
+    process = await asyncio.create_subprocess_exec(
+        *map(str, command), cwd=cwd, env=ENVIRONMENT | environment, stdout=-1, stderr=-1
+    )
+    out, err = await asyncio.wait_for(process.communicate(), PATIENCE)
+    return process.returncode or 0, out.decode().strip(), err.decode().strip()
+
+
+async def token_of(*command: str | Path, cwd: Path, **environment: str) -> str:
+    code, out, err = await run(*command, cwd=cwd, **environment)
+    assert code == 0, err
+    assert re.fullmatch(r"eyJ[\w-]+\.[\w-]+\.[\w-]+", out)
+    return out
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def serve() -> AsyncIterator[Serve]:
+    """Start an example's server on a free port; it is stopped when the test is over."""
+    processes: list[asyncio.subprocess.Process] = []
+
+    async def start(*command: str | Path, cwd: Path, **environment: str) -> Any:
+        process = await asyncio.create_subprocess_exec(
+            *map(str, command), cwd=cwd, env=ENVIRONMENT | {"PORT": "0"} | environment, stdout=-1, stderr=-2
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        said = ""
+        while (found := re.search(r"http://127\.0\.0\.1:\d+", said)) is None:
+            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+            assert line, f"the server ended: {said}"
+            said += line.decode()
+        return SimpleNamespace(url=found[0], path="/socket.io")
+
+    yield start
+    for process in processes:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 1)
+        except TimeoutError:  # uvicorn waits for a poll whose client has gone
+            process.kill()
+        await process.communicate()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def js(js_process: Any) -> AsyncIterator[Any]:
+    """The Node process that runs clients; they leave before the server stops."""
+    yield js_process
+    js_process.close_all()
+
+
+@pytest.fixture
+def node_server(js_modules: Path, tmp_path: Path) -> Path:
+    """A copy of the Node.js example, with its packages: those of tests/js."""
+    folder = tmp_path / "node_server"
+    shutil.copytree(EXAMPLES / "node_server", folder, ignore=shutil.ignore_patterns("node_modules"))
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    installed = {name: json.loads((js_modules / name / "package.json").read_text())["version"] for name in wanted}
+    assert wanted == installed
+    (folder / "node_modules").symlink_to(js_modules)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_examples_are_short(name: str) -> None:
+    files = [path for path in (EXAMPLES / name).iterdir() if path.is_file() and path.name != "package-lock.json"]
+    assert {"README.md"} < {path.name for path in files}
+    for path in files:
+        assert len(path.read_text().splitlines()) < 60, path.name
+
+
+MISSING = {
+    "handshake/server.py": "ROOMKEY_SECRET",
+    "authenticate/server.py": "ROOMKEY_SECRET",
+    "node_server/issue.py": "ROOMKEY_SECRET or ROOMKEY_PRIVATE_KEY_FILE",
+    "plain_python_issuer/issuer.py": "SECRET_KEY",
+    "plain_python_issuer/server.py": "SECRET_KEY",
+}
+
+
+async def test_a_missing_secret_is_named() -> None:
+    async def names_it(path: Path, missing: str) -> None:
+        code, out, err = await run(PYTHON, path.name, cwd=path.parent)
+        assert (code, out) == (1, "")
+        assert missing in err
+        assert "README.md" in err
+        assert "Traceback" not in err
+
+    await asyncio.gather(*(names_it(EXAMPLES / script, missing) for script, missing in MISSING.items()))
+
+
+async def test_a_missing_secret_is_named_by_node(node_server: Path) -> None:
+    code, _, err = await run("node", "server.js", cwd=node_server)
+    assert code == 1
+    assert err == "set ROOMKEY_SECRET or ROOMKEY_PUBLIC_KEY_FILE, one of them: see README.md"
+
+
+# Clients
+
+
+async def works(js: Any, server: Any, token: str) -> None:
+    """A good token is let in, and into its room only; the JavaScript client says so."""
+    for transport in ("polling", "websocket"):
+        socket = js.open(server, ("current", transport), auth={"token": token})
+        reports = [await socket.expect_any(), await socket.expect_any()]  # node_server greets before it answers
+        assert {report["what"] for report in reports} == {"connect", "event"}
+        assert [report["args"] for report in reports if report["what"] == "event"] == [["ada"]]
+        assert (await socket.call("join-room", "red"))[0]["ok"] is True
+        assert (await socket.call("join-room", "blue"))[0]["ok"] is False
+
+
+async def refuses(js: Any, server: Any, token: object, message: str) -> None:
+    options = {"auth": {"token": token}} if token is not None else {}
+    socket = js.open(server, reconnection=False, **options)
+    report = await socket.expect("connect_error", message=message, active=False)
+    assert report["data"]["message"] == message
+    assert report["data"]["type"] == "UnauthorizedError"
+
+
+async def test_plain_python_issuer(js: Any, serve: Serve) -> None:
+    folder = EXAMPLES / "plain_python_issuer"
+    token = await token_of(PYTHON, "issuer.py", "ada", "red", cwd=folder, SECRET_KEY=SECRET)
+    other = await token_of(PYTHON, "issuer.py", "ada", cwd=folder, SECRET_KEY=secrets.token_urlsafe(32))
+    server = await serve(PYTHON, "server.py", cwd=folder, SECRET_KEY=SECRET)
+    await works(js, server, token)
+    await refuses(js, server, other, "invalid signature")
+    await refuses(js, server, None, "no token provided")
+
+
+def key_pair(folder: Path) -> tuple[str, str]:
+    """PEM files of a private and a public key, as the README's two openssl commands make them."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    private, public = folder / "private.pem", folder / "public.pem"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()))
+    public.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return str(private), str(public)
+
+
+@pytest.mark.parametrize("kind", ["shared secret", "public key"])
+async def test_node_server(js: Any, serve: Serve, node_server: Path, tmp_path: Path, kind: str) -> None:
+    private, public = key_pair(tmp_path)
+    by_secret, by_key = {"ROOMKEY_SECRET": SECRET}, {"ROOMKEY_PRIVATE_KEY_FILE": private}
+    mine, others = (by_secret, by_key) if kind == "shared secret" else (by_key, by_secret)
+    token = await token_of(PYTHON, "issue.py", "ada", "red", cwd=node_server, **mine)
+    other = await token_of(PYTHON, "issue.py", "ada", cwd=node_server, **others)
+    known = by_secret if kind == "shared secret" else {"ROOMKEY_PUBLIC_KEY_FILE": public}
+    server = await serve("node", "server.js", cwd=node_server, **known)
+    await works(js, server, token)
+    await refuses(js, server, other, "invalid algorithm")
+    head, _, signature = token.rpartition(".")
+    await refuses(js, server, f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}", "invalid signature")
+    await refuses(js, server, token[:80], "jwt malformed")
+    await refuses(js, server, None, "no token provided")
+    await refuses(js, server, 42, "no token provided")
+
+    # A refused client does not keep its connection: the first client tells, since it would come back.
+    socket = js.open(server, ("first", "websocket"), auth={"token": "a.b.c"}, reconnection=False)
+    await socket.expect("connect_error", message="invalid token")
+    await socket.closed_unanswered()
+
+
+# The pages, in a browser
+
+
+@pytest.fixture(scope="session")
+def example_browser() -> str:
+    """The path of a Chromium."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        text = "no Chromium for the examples' pages: install the package chromium"
+        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+    return found
+
+
+@pytest.mark.parametrize("name", ["handshake", "authenticate"])
+async def test_page(name: str, serve: Serve, js_modules: Path, example_browser: str, tmp_path: Path) -> None:
+    from playwright.async_api import async_playwright, expect
+
+    folder = EXAMPLES / name
+    issue = (PYTHON, "-m", "roomkey", "token", "issue", "ada", "--room", "red", "--audience", "chat")
+    token, stale, server = await asyncio.gather(
+        token_of(*issue, cwd=tmp_path, ROOMKEY_SECRET=SECRET),
+        token_of(*issue, "--expires-in", "-60", cwd=tmp_path, ROOMKEY_SECRET=SECRET),
+        serve(PYTHON, "server.py", cwd=folder, ROOMKEY_SECRET=SECRET),
+    )
+    expect.set_options(timeout=PATIENCE * 1000)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=example_browser, args=["--no-sandbox"])
+        page = await browser.new_page()
+        # The same bytes from the npm package: the page's integrity hash is checked on them.
+        await page.route(
+            "https://cdn.socket.io/4.8.4/socket.io.min.js",
+            lambda route: route.fulfill(
+                path=js_modules / "socket.io-client" / "dist" / "socket.io.min.js",
+                headers={"access-control-allow-origin": "*", "content-type": "text/javascript"},
+            ),
+        )
+        await page.goto(server.url)
+        log = page.locator("#log")
+        await page.fill("#token", stale)
+        await page.click("#connect")
+        await expect(log).to_contain_text("refused: jwt expired")
+        await page.fill("#token", token)
+        await page.click("#connect")
+        await expect(log).to_contain_text("connected as ada")
+        await page.click("#send")
+        await expect(log).to_contain_text("not allowed: Insufficient permissions")
+        await page.click("#join")
+        await expect(log).to_contain_text("\njoined")
+        await page.fill("#text", "hello")
+        await page.click("#send")
+        await expect(log).to_contain_text("ada: hello")
+        await page.fill("#room", "blue")
+        await page.click("#join")
+        await expect(log).to_contain_text("not joined: Insufficient permissions")
+        await browser.close()
