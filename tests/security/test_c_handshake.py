@@ -61,8 +61,9 @@ async def test_c35_a_token_in_the_query_is_refused_by_default(make_world):
 
 
 async def test_c35_where_enabled_it_stands_in_no_log_at_any_level(make_world, caplog):
-    caplog.set_level(logging.DEBUG)
-    world = await make_world(via=Handshake(query="token"), server={"logger": True, "engineio_logger": True})
+    for name in (None, "socketio.server", "engineio.server"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    world = await make_world(via=Handshake(query="token"))
     token = world.token()
     client = await world.client(query=f"&token={token}")
     assert (await client.ask()).startswith("40")
@@ -74,6 +75,7 @@ async def test_c35_where_enabled_it_stands_in_no_log_at_any_level(make_world, ca
         if entry.name.split(".")[0] not in ("httpx", "httpcore", "websockets")
     ]
     assert any("admitted" in line for line in own)
+    assert any("Received packet" in line for line in own)
     assert not [line for line in own if token in line or "eyJ" in line]
 
 

@@ -11,23 +11,23 @@ from joserfc.jws import JWSRegistry
 
 from roomkey.errors import ConfigError
 
-#: algorithm -> (key type, curve or None)
-ALGORITHMS: dict[str, tuple[str, str | None]] = {
-    "HS256": ("oct", None),
-    "HS384": ("oct", None),
-    "HS512": ("oct", None),
-    "RS256": ("RSA", None),
-    "RS384": ("RSA", None),
-    "RS512": ("RSA", None),
-    "PS256": ("RSA", None),
-    "PS384": ("RSA", None),
-    "PS512": ("RSA", None),
-    "ES256": ("EC", "P-256"),
-    "ES384": ("EC", "P-384"),
-    "ES512": ("EC", "P-521"),
-    "EdDSA": ("OKP", None),
-    "Ed25519": ("OKP", "Ed25519"),
-    "Ed448": ("OKP", "Ed448"),
+#: algorithm -> (key type, its curves, most usual first)
+ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "HS256": ("oct", ()),
+    "HS384": ("oct", ()),
+    "HS512": ("oct", ()),
+    "RS256": ("RSA", ()),
+    "RS384": ("RSA", ()),
+    "RS512": ("RSA", ()),
+    "PS256": ("RSA", ()),
+    "PS384": ("RSA", ()),
+    "PS512": ("RSA", ()),
+    "ES256": ("EC", ("P-256",)),
+    "ES384": ("EC", ("P-384",)),
+    "ES512": ("EC", ("P-521",)),
+    "EdDSA": ("OKP", ("Ed25519", "Ed448")),
+    "Ed25519": ("OKP", ("Ed25519",)),
+    "Ed448": ("OKP", ("Ed448",)),
 }
 
 MODELS = {name: JWSRegistry.algorithms[name] for name in ALGORITHMS}
@@ -40,8 +40,8 @@ SYMMETRIC = frozenset(HMAC_BYTES)
 
 def suits(algorithm: str, kty: str, curve: str | None) -> bool:
     """True if a key of this type (and curve, where it has one) can be used with the algorithm."""
-    wanted_kty, wanted_curve = ALGORITHMS[algorithm]
-    return wanted_kty == kty and wanted_curve in (None, curve)
+    wanted_kty, curves = ALGORITHMS[algorithm]
+    return wanted_kty == kty and (curve in curves if curves else curve is None)
 
 
 def check_algorithms(algorithms: Iterable[str]) -> tuple[str, ...]:
@@ -54,7 +54,7 @@ def check_algorithms(algorithms: Iterable[str]) -> tuple[str, ...]:
     if isinstance(algorithms, str):
         raise ConfigError(f"algorithms takes a list: algorithms=[{algorithms!r}]")
     chosen = tuple(algorithms)
-    unknown = [name for name in chosen if name not in ALGORITHMS]
+    unknown = [name for name in chosen if not isinstance(name, str) or name not in ALGORITHMS]
     if not chosen or unknown:
         raise ConfigError(
             f"algorithms must name at least one of {', '.join(ALGORITHMS)}" + (f"; not {unknown}" if unknown else "")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from roomkey.core.shown import shown
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
 MAX_NAME = 255
@@ -22,10 +23,10 @@ class Expected:
     Attributes:
         issuers: accepted ``iss``; empty accepts any, also none.
         audiences: accepted ``aud``; empty accepts only tokens without ``aud``.
-        leeway: seconds of clock difference that ``exp``, ``nbf`` and ``iat`` are forgiven.
+        leeway: seconds of clock difference that ``exp`` and ``nbf`` (and ``iat``, under ``max_age``) are forgiven.
         require: claims that must be there.
         max_lifetime: the longest ``exp - iat`` in seconds, or None; with it, ``iat`` and ``exp`` are required.
-        max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required.
+        max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required and not ahead.
 
     Raises:
         ConfigError: a negative or infinite number of seconds, or a value of a wrong type.
@@ -64,17 +65,18 @@ class Expected:
         if self.issuers and claims.get("iss") not in self.issuers:
             raise ClaimError(
                 "iss",
-                f"iss is {_shown(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
+                f"iss is {shown(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
                 message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
             )
         self._check_audience(claims)
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")
-        if not_before is not None and now < not_before - self.leeway:
+        # Written as "not within", so that a clock that reads NaN refuses everything.
+        if not_before is not None and not now >= not_before - self.leeway:
             raise ImmatureToken("nbf", f"valid in {not_before - now:.0f} s, leeway {self.leeway:g} s", date=not_before)
         if expires is not None:
-            if now > expires + self.leeway:
+            if not now <= expires + self.leeway:
                 raise ExpiredToken(
                     "exp", f"expired {now - expires:.0f} s ago, leeway {self.leeway:g} s", expired_at=expires
                 )
@@ -85,12 +87,15 @@ class Expected:
         issued = claims.get("iat")
         if issued is None:
             raise MissingClaim("iat", "claim iat is missing, and a lifetime or age is bounded")
-        if self.max_age is not None and now > issued + self.max_age + self.leeway:
-            raise ExpiredToken(
-                "iat",
-                f"issued {now - issued:.0f} s ago, at most {self.max_age:g} s",
-                message="maxAge exceeded",
-            )
+        if self.max_age is not None:
+            if issued > now + self.leeway:
+                raise ClaimError("iat", f"issued in {issued - now:.0f} s, leeway {self.leeway:g} s")
+            if now > issued + self.max_age + self.leeway:
+                raise ExpiredToken(
+                    "iat",
+                    f"issued {now - issued:.0f} s ago, at most {self.max_age:g} s",
+                    message="maxAge exceeded",
+                )
         if self.max_lifetime is not None:
             expires = claims.get("exp")
             if expires is None:
@@ -100,17 +105,21 @@ class Expected:
                 raise ClaimError("exp", f"a lifetime of {lifetime:.0f} s, at most {self.max_lifetime:g} s")
 
     def _check_audience(self, claims: dict[str, Any]) -> None:
-        if "aud" not in claims and not self.audiences:
-            return
         audience = claims.get("aud")
-        listed = [audience] if isinstance(audience, str) else audience
-        if not isinstance(listed, list) or not any(name in self.audiences for name in listed):
-            expected = " or ".join(self.audiences) or "none"
-            raise ClaimError(
-                "aud",
-                f"aud is {_shown(audience)}, expected {expected}",
-                message=f"jwt audience invalid. expected: {expected}",
-            )
+        if isinstance(audience, str):
+            if audience in self.audiences:
+                return
+        elif isinstance(audience, list):
+            if any(name in self.audiences for name in audience):
+                return
+        elif not self.audiences:
+            return
+        expected = " or ".join(self.audiences) or "none"
+        raise ClaimError(
+            "aud",
+            f"aud is {shown(audience)}, expected {expected}",
+            message=f"jwt audience invalid. expected: {expected}",
+        )
 
 
 def check_types(claims: dict[str, Any]) -> None:
@@ -121,16 +130,18 @@ def check_types(claims: dict[str, Any]) -> None:
             of 1 to 255 printable characters; an ``aud`` that is neither a string nor a list of strings.
     """
     for name in TIMES:
-        if name in claims and not (_is_number(claims[name]) and 0 < claims[name] <= LAST_SECOND):
-            raise ClaimError(name, f"{name} is {_shown(claims[name])}, not seconds since 1970")
+        value = claims.get(name, 1)
+        # By exact type, since True is an int; NaN and the infinities fail the comparison.
+        if (type(value) is not int and type(value) is not float) or not 0 < value <= LAST_SECOND:
+            raise ClaimError(name, f"{name} is {shown(value)}, not seconds since 1970")
     for name in NAMES:
-        if name in claims and not is_name(claims[name]):
-            raise ClaimError(name, f"{name} is {_shown(claims[name])}, not a string of 1 to {MAX_NAME} characters")
+        value = claims.get(name, "absent")
+        # A plain name is printable and short; is_name is asked about the others.
+        if not (type(value) is str and value.isprintable() and 0 < len(value) <= MAX_NAME) and not is_name(value):
+            raise ClaimError(name, f"{name} is {shown(value)}, not a string of 1 to {MAX_NAME} characters")
     audience = claims.get("aud", "")
-    if not isinstance(audience, str) and not (
-        isinstance(audience, list) and all(isinstance(name, str) for name in audience)
-    ):
-        raise ClaimError("aud", f"aud is {_shown(audience)}, not a string or a list of strings")
+    if type(audience) is not str and not (type(audience) is list and all(isinstance(name, str) for name in audience)):
+        raise ClaimError("aud", f"aud is {shown(audience)}, not a string or a list of strings")
 
 
 def is_name(value: object) -> bool:
@@ -150,18 +161,11 @@ def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]
     """
     if value is None:
         return ()
-    names = (value,) if isinstance(value, str) else tuple(value)
+    names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"{what} takes a string or a list of strings, not {value!r}")
     return names
 
 
 def _is_number(value: object) -> bool:
-    if isinstance(value, int):
-        return not isinstance(value, bool)
-    return isinstance(value, float) and isfinite(value)
-
-
-def _shown(value: object, limit: int = 60) -> str:
-    text = ascii(value)
-    return text if len(text) <= limit else text[:limit] + "…"
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value)

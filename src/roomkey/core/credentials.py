@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs
 
 from roomkey.core.jws import MAX_TOKEN
@@ -146,7 +145,7 @@ def has_credentials(way: Handshake, auth: object, request: Request) -> bool:
 
 
 def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[str, object]]:
-    if way.auth and auth is not None:
+    if way.auth and auth is not None and auth != {}:  # what python-socketio's client sends for nothing
         yield "auth", auth
     if way.header and request.authorization is not None:
         yield "header", request.authorization
@@ -159,12 +158,9 @@ def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[s
 
 
 def _cookie_values(header: str, name: str) -> list[str]:
-    """The cookie's value; a header that cannot be read has none (RFC 6265 section 5.4)."""
-    try:
-        cookies = SimpleCookie(header)
-    except CookieError:
-        return []
-    return [cookies[name].value] if name in cookies else []
+    """Every value of the cookie (RFC 6265 section 5.4): a neighbour domain can set a second one of the same name."""
+    pairs = (pair.partition("=") for pair in header.split(";"))
+    return [value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name]
 
 
 def _payload_token(payload: object) -> str:

@@ -21,7 +21,13 @@ class Deadlines(Generic[K]):
         return len(self._due)
 
     def set(self, key: K, when: float) -> None:
-        """Set or move the key's deadline."""
+        """Set or move the key's deadline.
+
+        Raises:
+            ValueError: ``when`` is NaN, which would hold up every later deadline.
+        """
+        if when != when:
+            raise ValueError("a deadline cannot be NaN")
         self._count += 1
         self._due[key] = (when, self._count)
         heapq.heappush(self._heap, (when, self._count, key))

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Unpack
 
 from roomkey.core import strict_json
-from roomkey.core.claims import check_types
+from roomkey.core.claims import check_types, one_or_more
+from roomkey.core.identity import MAX_NAMES
 from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.keys import Key
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
@@ -31,7 +32,7 @@ class Issuer:
         clock: seconds since the epoch.
 
     Raises:
-        ConfigError: a public key, or an algorithm that is not the key's.
+        ConfigError: a public key, an algorithm that is not the key's, or an issuer or audience that is no name.
     """
 
     def __init__(
@@ -51,10 +52,12 @@ class Issuer:
             raise ConfigError("an issuer needs a private key or a shared secret; this key is public")
         if self.algorithm not in key.algorithms:
             raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {algorithm}")
+        one_or_more(issuer, "issuer")
         if token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.issuer = issuer
-        self.audience = audience if audience is None or isinstance(audience, str) else list(audience)
+        audiences = one_or_more(audience, "audience")
+        self.audience = audience if audience is None or isinstance(audience, str) else list(audiences)
         self.expires_in = expires_in
         self.clock = clock
         self._header = _encode({"alg": self.algorithm, "kid": key.kid, "typ": token_type})
@@ -115,12 +118,13 @@ class Issuer:
             "sid": session_id,
             "roles": _listed(roles, "roles"),
             "rooms": _listed(rooms, "rooms"),
-            "scope": " ".join(_listed(scopes, "scopes") or ()) or None,
+            "scope": " ".join(_listed(scopes, "scopes", without=" ") or ()) or None,
         }
         taken = RESERVED.intersection(claims or ())
         if taken:
             raise ConfigError(f"claims holds {', '.join(sorted(taken))}; use the argument of that name")
-        payload = {name: value for name, value in payload.items() if value is not None} | dict(claims or {})
+        payload = {name: value for name, value in payload.items() if value is not None or name == "sub"}
+        payload |= claims or {}
         try:
             check_types(payload)
             body = _encode(payload)
@@ -145,17 +149,21 @@ class Issuer:
         return Verifier(key, algorithms=[self.algorithm], **settings)
 
 
-def _listed(names: Iterable[str], what: str) -> list[str] | None:
+def _listed(names: Iterable[str], what: str, without: str | None = None) -> list[str] | None:
     if isinstance(names, str):
         raise ConfigError(f"{what} takes a list: {what}=[{names!r}]")
     listed = list(names)
-    if not all(isinstance(name, str) and name for name in listed):
-        raise ConfigError(f"{what} takes a list of strings")
+    if not all(isinstance(name, str) and name for name in listed) or len(listed) > MAX_NAMES:
+        raise ConfigError(f"{what} takes a list of at most {MAX_NAMES} strings, none of them empty")
+    if without is not None and any(without in name for name in listed):
+        raise ConfigError(f"{what}: a name with {without!r} in it would be read as two")
     return listed or None
 
 
 def _encode(members: Mapping[str, Any]) -> bytes:
-    return _base64url(strict_json.dumps(members).encode())
+    text = strict_json.dumps(members)
+    strict_json.loads(text)  # whatever a verifier would refuse is refused here
+    return _base64url(text.encode())
 
 
 def _base64url(data: bytes) -> bytes:

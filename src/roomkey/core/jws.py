@@ -7,30 +7,33 @@ is a library's work (joserfc's algorithm models, on cryptography's keys).
 
 from __future__ import annotations
 
-import re
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from roomkey.core import strict_json
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.keys import MAX_KID, Key, KeySet
+from roomkey.core.shown import shown
 from roomkey.errors import AlgorithmNotAllowed, BadSignature, MalformedToken, UnknownKey
 
 MAX_TOKEN = 8192
 """The longest token in bytes; checked before anything is decoded."""
 
-MAX_KID = 255
 # Understood, or harmless to ignore (thumbprints). Everything else is refused: `crit` and `b64` change what a signature
 # means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice, `cty: JWT` nests a token.
 HEADER_MEMBERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 4
 
-_COMPACT = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]*)\.([A-Za-z0-9_-]*)")
-_URLSAFE = bytes.maketrans(b"-_", b"+/")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+# base64url to base64; every other byte becomes one that a strict decoder refuses.
+_STANDARD = bytes(
+    b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _ALPHABET else 0 for byte in range(256)
+)
 # A last character carries 4 or 2 unused bits, which must be zero, or one token has several spellings.
 _LAST = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
+_PADDING = {0: b"", 2: b"==", 3: b"="}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,7 @@ class Header:
     type: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(NamedTuple):
     """A token taken apart, nothing of it believed yet."""
 
     header: Header
@@ -76,36 +78,28 @@ def split(token: object) -> Parts:
         raw = token.encode("ascii")
     except UnicodeEncodeError:
         raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
-    match = _COMPACT.fullmatch(raw)
-    if match is None:
-        dots = raw.count(b".")
-        found = f"{dots + 1} parts" if dots != 2 else "characters outside base64url, or an empty header"
-        raise MalformedToken(found, message="jwt malformed" if dots != 2 else "invalid token")
-    header_part, payload_part, signature_part = match.groups()
-    if not signature_part:
+    parts = raw.split(b".", 3)
+    if len(parts) != 3:
+        raise MalformedToken(f"{raw.count(b'.') + 1} parts instead of 3", message="jwt malformed")
+    header, payload, signature = parts
+    if not signature:
         raise BadSignature("no signature", message="jwt signature is required")
-    header = parse_header(header_part)
-    return Parts(
-        header=header,
-        payload=decode_part(payload_part),
-        signing_input=raw[: match.end(2)],
-        signature=decode_part(signature_part),
-    )
+    return Parts(parse_header(header), decode_part(payload), raw[: -len(signature) - 1], decode_part(signature))
 
 
 def decode_part(part: bytes) -> bytes:
     """Decode one base64url part without padding (RFC 7515 section 2).
 
     Raises:
-        MalformedToken: an impossible length or non-zero trailing bits.
+        MalformedToken: another alphabet, an impossible length or non-zero trailing bits.
     """
     rest = len(part) % 4
     if rest == 1 or (rest and part[-1] not in _LAST[rest]):
         raise MalformedToken("base64url with stray bits")
     try:
-        return a2b_base64(part.translate(_URLSAFE) + b"=="[: -len(part) % 4])
-    except BinasciiError:  # pragma: no cover - the alphabet and the length were checked
-        raise MalformedToken("not base64url") from None
+        return a2b_base64(part.translate(_STANDARD) + _PADDING[rest], strict_mode=True)
+    except BinasciiError:
+        raise MalformedToken("characters outside base64url") from None
 
 
 @lru_cache(maxsize=256)  # all tokens of one key share one header
@@ -119,14 +113,14 @@ def parse_header(part: bytes) -> Header:
     members = json_object(decode_part(part), "header")
     unknown = members.keys() - HEADER_MEMBERS
     if unknown:
-        raise MalformedToken(f"header member {_shown(sorted(unknown)[0])} is not accepted")
+        raise MalformedToken(f"header member {shown(sorted(unknown)[0])} is not accepted")
     algorithm, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
     if not isinstance(algorithm, str):
         raise AlgorithmNotAllowed("the header names no alg")
     if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise MalformedToken(f"kid must be a string of 1 to {MAX_KID} characters")
     if "typ" in members and not (isinstance(typ, str) and typ.lower() in TYPES):
-        raise MalformedToken(f"typ {_shown(typ)} is not JWT or at+jwt")
+        raise MalformedToken(f"typ {shown(typ)} is not JWT or at+jwt")
     return Header(algorithm, kid, typ.lower() if isinstance(typ, str) else None)
 
 
@@ -163,17 +157,17 @@ def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> 
     """
     header = parts.header
     if header.algorithm not in algorithms:
-        raise AlgorithmNotAllowed(f"alg {_shown(header.algorithm)}, accepted: {', '.join(algorithms)}")
+        raise AlgorithmNotAllowed(f"alg {shown(header.algorithm)}, accepted: {', '.join(algorithms)}")
     key = keys.only() if header.kid is None else keys.get(header.kid)
     if key is None:
         raise UnknownKey(
-            f"no key with kid {_shown(header.kid)}" if header.kid else "no kid, and more than one key to choose from"
+            f"no key with kid {shown(header.kid)}" if header.kid else "no kid, and more than one key to choose from"
         )
     if header.algorithm not in key.algorithms:
         raise AlgorithmNotAllowed(f"alg {header.algorithm}, but key {key.kid} is for {', '.join(key.algorithms)}")
     try:
         valid = key.verify(header.algorithm, parts.signing_input, parts.signature)
-    except Exception as error:  # noqa: BLE001 - whatever a library raises here, the signature was not verified
+    except Exception as error:
         raise BadSignature(f"the signature could not be checked ({type(error).__name__})") from None
     if not valid:
         raise BadSignature(f"the signature is not that of key {key.kid}")
@@ -195,12 +189,6 @@ def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
         return json_object(decode_part(header), "header"), json_object(decode_part(payload), "payload")
     except UnicodeEncodeError:
         raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
-
-
-def _shown(value: object, limit: int = 60) -> str:
-    """A value of the sender's choice, escaped and cut for the operator's log."""
-    text = ascii(value)
-    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def _reason(error: ValueError) -> str:

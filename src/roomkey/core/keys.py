@@ -1,35 +1,27 @@
 """Keys and sets of keys (RFC 7517): each key says which algorithms it may be used with, and weak keys are refused.
 
-Key material is read and held by joserfc and cryptography; what stands here is the judgement of it.
+Key material is read and held by joserfc and cryptography; the judgement of it is in :mod:`roomkey.core.weak_keys`.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
-from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES, MODELS, suits
+from roomkey.core.weak_keys import MIN_RSA_BITS, check_purpose, check_rsa, check_secret
 from roomkey.errors import ConfigError
 
 JoseKey = OctKey | RSAKey | ECKey | OKPKey
 
 KEY_TYPES: dict[str, type[JoseKey]] = {"oct": OctKey, "RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
-MIN_RSA_BITS = 2048
 MAX_KID = 255
 PEM_TYPES = (RSAKey, ECKey, OKPKey)
-# Secrets that stand in documentation; some are long enough for HS256.
-PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "your-256-bit", "your-384-bit", "your-512-bit",
-                "your-secret", "your_secret", "my-secret", "my_secret", "mysecret", "supersecret", "super-secret",
-                "super_secret", "a-string-secret-at-least", "replace-me", "replace_me", "placeholder", "example",
-                "development", "insecure", "not-so-secret", "keyboard cat", "secret-key", "secret_key")  # fmt: skip
-SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
-                103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,16 +52,16 @@ class Key:
         """
         if algorithm not in ALGORITHMS:
             raise ConfigError(f"no algorithm {algorithm!r}; take one of {', '.join(ALGORITHMS)}")
-        kty, curve = ALGORITHMS[algorithm]
+        kty, curves = ALGORITHMS[algorithm]
         made: JoseKey
         if kty == "oct":
             made = OctKey.generate_key(HMAC_BYTES[algorithm] * 8)
         elif kty == "RSA":
             made = RSAKey.generate_key(MIN_RSA_BITS)
         elif kty == "EC":
-            made = ECKey.generate_key(curve or "P-256")
+            made = ECKey.generate_key(curves[0])
         else:
-            made = OKPKey.generate_key("Ed448" if curve == "Ed448" else "Ed25519")
+            made = OKPKey.generate_key("Ed448" if curves == ("Ed448",) else "Ed25519")
         return _judged(made, kid=kid, algorithms=(algorithm,))
 
     @classmethod
@@ -84,8 +76,10 @@ class Key:
         """
         if algorithm not in HMAC_BYTES:
             raise ConfigError(f"a shared secret signs with {', '.join(HMAC_BYTES)}, not {algorithm!r}")
+        if not isinstance(secret, (str, bytes)):
+            raise ConfigError(f"a shared secret is a str or bytes, not {type(secret).__name__}: is a setting missing?")
         raw = secret.encode() if isinstance(secret, str) else secret
-        _check_secret(raw, algorithm)
+        check_secret(raw, algorithm, typed=True)
         with _quiet():
             try:
                 made = OctKey.import_key(raw)
@@ -112,6 +106,8 @@ class Key:
         Raises:
             ConfigError: not a key, a weak key, or none of the algorithms suits it.
         """
+        if not isinstance(pem, (str, bytes)):
+            raise ConfigError(f"a PEM file is a str or bytes, not {type(pem).__name__}: is a setting missing?")
         data = pem.encode() if isinstance(pem, str) else pem
         if b"-----BEGIN" not in data:
             raise ConfigError("not a PEM file: it has no line '-----BEGIN …-----'")
@@ -119,7 +115,7 @@ class Key:
             try:
                 with _quiet():
                     made = kind.import_key(data, password=password)
-            except (ValueError, TypeError, JoseError):
+            except Exception:  # noqa: S112 - not of this kind, whatever a library says about it
                 continue
             return _judged(made, kid=kid, algorithms=algorithms)
         raise ConfigError(
@@ -140,14 +136,11 @@ class Key:
         kty = members.get("kty")
         if not isinstance(kty, str) or kty not in KEY_TYPES:
             raise ConfigError(f"kty must be one of {', '.join(KEY_TYPES)}")
-        _check_purpose(members)
-        if kty == "oct":
-            _check_alg_is_hmac(members)
+        check_purpose(members)
         try:
             with _quiet():
                 made = KEY_TYPES[kty].import_key(members)
-                _prove(made)
-        except (ValueError, TypeError, KeyError, AssertionError, OverflowError, JoseError):
+        except Exception:
             raise ConfigError(f"not a valid {kty} key") from None
         alg = members.get("alg")
         return _judged(made, kid=members.get("kid"), algorithms=None if alg is None else (alg,))
@@ -176,7 +169,9 @@ class Key:
             raise ConfigError("a shared secret has no public half")
         if private and not self.is_private:
             raise ConfigError(f"key {self.kid} is public")
-        told = {k: v for k, v in self._jose.as_dict(private=private).items() if k not in ("use", "key_ops", "alg")}
+        # The key's own members only: what else its JWK carried may not be meant for publication.
+        material = {"kty", *self._jose.value_registry}
+        told: dict[str, Any] = {k: v for k, v in self._jose.as_dict(private=private).items() if k in material}
         told |= {"kid": self.kid, "use": "sig"}
         if len(self.algorithms) == 1:
             told["alg"] = self.algorithms[0]
@@ -200,7 +195,8 @@ class Key:
         Raises:
             ConfigError: a shared secret.
         """
-        return Key.from_jwk(self.to_jwk())
+        public = KEY_TYPES[self.kty].import_key(self.to_jwk())
+        return _judged(public, kid=self.kid, algorithms=self.algorithms)
 
 
 class KeySet:
@@ -220,6 +216,7 @@ class KeySet:
         held = tuple(keys)
         self._keys = {key.kid: key for key in held}
         self.refused = tuple(refused)
+        self._only = held[0] if len(held) == 1 else None
         if len(self._keys) != len(held):
             raise ConfigError("two keys have the same kid")
         if not held:
@@ -236,28 +233,21 @@ class KeySet:
         Raises:
             ConfigError: not a JWK Set, or no usable key in it.
         """
-        listed = jwks.get("keys")
+        listed = jwks.get("keys") if isinstance(jwks, Mapping) else None
         if not isinstance(listed, list):
             raise ConfigError('a JWK Set is an object with a list "keys"')
-        good: list[Key] = []
+        made: list[Key] = []
         refused: list[tuple[str | None, str]] = []
-        kids = [jwk.get("kid") for jwk in listed if isinstance(jwk, Mapping)]
         for jwk in listed:
-            kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
-            label = kid if isinstance(kid, str) else None
             try:
-                if not isinstance(jwk, Mapping):
-                    raise ConfigError("not an object")
-                if kid is not None and kids.count(kid) > 1:
-                    raise ConfigError("two keys have this kid")
-                if jwk.get("kty") == "oct" and not allow_symmetric:
-                    raise ConfigError("a shared secret in a public set")
-                if "verify" not in jwk.get("key_ops", ["verify"]):
-                    raise ConfigError("key_ops does not allow verify")
-                good.append(Key.from_jwk(jwk))
+                made.append(_of_set(jwk, allow_symmetric))
             except ConfigError as error:
-                refused.append((label, str(error)))
-        return cls(good, refused=refused)
+                kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
+                refused.append((kid if isinstance(kid, str) else None, str(error)))
+        # A refused key counts too: which of the two did the sender mean?
+        uses = Counter([*(key.kid for key in made), *(kid for kid, _ in refused)])
+        refused += [(key.kid, "two keys have this kid") for key in made if uses[key.kid] > 1]
+        return cls((key for key in made if uses[key.kid] == 1), refused=refused)
 
     @classmethod
     def from_pem(cls, *pems: str | bytes, algorithms: Iterable[str] | None = None) -> KeySet:
@@ -270,7 +260,7 @@ class KeySet:
 
     def only(self) -> Key | None:
         """The key, if there is exactly one."""
-        return next(iter(self._keys.values())) if len(self._keys) == 1 else None
+        return self._only
 
     def to_jwks(self, private: bool = False) -> dict[str, Any]:
         """The set as a JWK Set; without ``private``, shared secrets are left out."""
@@ -281,6 +271,18 @@ class KeySet:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+def _of_set(jwk: object, allow_symmetric: bool) -> Key:
+    """A key of a JWK Set, which is there to verify with."""
+    if not isinstance(jwk, Mapping):
+        raise ConfigError("not an object")
+    if jwk.get("kty") == "oct" and not allow_symmetric:
+        raise ConfigError("a shared secret in a public set")
+    key = Key.from_jwk(jwk)
+    if "verify" not in jwk.get("key_ops", ["verify"]):
+        raise ConfigError("key_ops does not allow verify")
+    return key
 
 
 class _quiet(warnings.catch_warnings):
@@ -294,8 +296,8 @@ class _quiet(warnings.catch_warnings):
 def _judged(made: JoseKey, *, kid: object, algorithms: Iterable[str] | None) -> Key:
     """Refuse a weak key, settle its algorithms and its name."""
     if isinstance(made, RSAKey):
-        _check_rsa(made.public_key)
-    curve = None if isinstance(made, (OctKey, RSAKey)) else str(made.curve_name)
+        check_rsa(made.public_key)
+    curve = None if isinstance(made, (OctKey, RSAKey)) else _curve(made)
     fitting = [name for name in ALGORITHMS if suits(name, made.key_type, curve)]
     if isinstance(made, OctKey):
         fitting = [name for name in fitting if len(made.raw_value) >= HMAC_BYTES[name]]
@@ -304,7 +306,7 @@ def _judged(made: JoseKey, *, kid: object, algorithms: Iterable[str] | None) -> 
         wanted = "" if algorithms is None else f" for {', '.join(map(str, algorithms))}"
         raise ConfigError(f"this {made.key_type} key{' on ' + curve if curve else ''} is not usable{wanted}")
     if isinstance(made, OctKey):
-        _check_secret(made.raw_value, chosen[0])
+        check_secret(made.raw_value, chosen[0])
     if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise ConfigError(f"kid must be a string of 1 to {MAX_KID} characters")
     with _quiet():
@@ -317,54 +319,8 @@ def _judged(made: JoseKey, *, kid: object, algorithms: Iterable[str] | None) -> 
         )
 
 
-def _prove(made: JoseKey) -> None:
-    """Force the parts that joserfc reads late, so that a point off its curve fails here and not at a token."""
-    if not isinstance(made, OctKey):
-        made.as_pem(private=made.is_private)
-
-
-def _check_secret(raw: bytes, algorithm: str) -> None:
-    wanted = HMAC_BYTES[algorithm]
-    remedy = f"make one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
-    if len(raw) < wanted:
-        raise ConfigError(
-            f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
-        )
-    lowered = raw.lower()
-    if len(set(raw)) < 8 or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
-        raise ConfigError(f"this secret is a placeholder; {remedy}")
-
-
-def _check_purpose(jwk: Mapping[str, Any]) -> None:
-    """RFC 7517 sections 4.2 and 4.3: what the key is for must include signatures."""
-    if jwk.get("use", "sig") != "sig":
-        raise ConfigError("use is not sig")
-    operations = jwk.get("key_ops", ["verify"])
-    if not isinstance(operations, list) or not {"verify", "sign"}.intersection(map(str, operations)):
-        raise ConfigError("key_ops allows neither verify nor sign")
-    if "alg" in jwk and jwk["alg"] not in ALGORITHMS:
-        raise ConfigError("alg is not a signature algorithm that roomkey knows")
-
-
-def _check_alg_is_hmac(jwk: Mapping[str, Any]) -> None:
-    if jwk.get("alg", "HS256") not in HMAC_BYTES:
-        raise ConfigError("an oct key with a public-key algorithm")
-
-
-def _check_rsa(public: RSAPublicKey | RSAPrivateKey) -> None:
-    if isinstance(public, RSAPrivateKey):
-        public = public.public_key()
-    numbers = public.public_numbers()
-    if numbers.n.bit_length() < MIN_RSA_BITS:
-        raise ConfigError(
-            f"this RSA key has {numbers.n.bit_length()} bits and needs {MIN_RSA_BITS} (RFC 7518 section 3.3)"
-        )
-    if numbers.e < 3 or numbers.e % 2 == 0:
-        raise ConfigError("this RSA key has an unusable public exponent")
-    if _is_roca(numbers.n):
-        raise ConfigError("this RSA key was made by a broken generator (CVE-2017-15361); make a new one")
-
-
-def _is_roca(modulus: int) -> bool:
-    """True if the modulus is a power of 65537 modulo every small prime, as only broken generators make them."""
-    return all(any(pow(65537, power, prime) == modulus % prime for power in range(prime)) for prime in SMALL_PRIMES)
+def _curve(made: ECKey | OKPKey) -> str:
+    try:
+        return str(made.curve_name)
+    except KeyError:
+        raise ConfigError(f"this {made.key_type} key is on a curve that roomkey does not know") from None

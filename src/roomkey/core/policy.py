@@ -110,7 +110,8 @@ class Policy:
         Args:
             pattern: a name; or a template such as ``team:{team}``, whose fields match one or more characters other
                 than ``:`` and ``/`` and are passed by name: ``rule(who, team)``; or ``*`` for every room, whose rule
-                takes the room's name: ``rule(who, room)``.
+                takes the room's name: ``rule(who, room)``. Between two fields stands a ``:`` or ``/``, so that a
+                name can be read in one way only.
             namespace: only there; everywhere if absent.
 
         Raises:
@@ -157,8 +158,8 @@ class Policy:
 def is_room_name(room: object) -> bool:
     """True for a string of 1 to 255 characters in normal form C, without control characters or outer white space.
 
-    Names that look the same are the same, or are refused: two spellings of one name must never be two rooms, one of
-    them guarded.
+    One name in two spellings (composed and decomposed, with and without a trailing space) must never be two rooms,
+    one of them guarded.
     """
     return isinstance(room, str) and is_name(room) and room == room.strip() and is_normalized("NFC", room)
 
@@ -171,5 +172,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"room pattern {pattern!r}: write a name, fields as {{name}}, or '*' alone")
     if len(set(parts[1::2])) != len(parts[1::2]):
         raise ConfigError(f"room pattern {pattern!r}: a field is named twice")
+    if any(":" not in between and "/" not in between for between in parts[2:-1:2]):
+        raise ConfigError(f"room pattern {pattern!r}: put ':' or '/' between two fields, or they run into each other")
     written = (f"(?P<{part}>[^:/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
     return re.compile("".join(written))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from roomkey.core.deadlines import Deadlines
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
 
@@ -16,12 +17,16 @@ class Revocations:
 
     Attributes:
         epoch: rises with every revocation; a decision that waited for something compares it.
+        margin: seconds that a revocation outlives the ``exp`` it is about: more than the leeway of any verifier that
+            asks, or a cancelled token would come back to life between ``exp`` and ``exp`` plus leeway.
     """
 
     epoch: int = 0
+    margin: float = 3600.0
     _tokens: dict[str, float] = field(default_factory=dict)
     _sessions: dict[str, float] = field(default_factory=dict)
     _subjects: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _forget: Deadlines[tuple[str, str]] = field(default_factory=Deadlines)
 
     def revoke(
         self,
@@ -40,7 +45,7 @@ class Revocations:
             session_id: the ``sid`` of one login and all tokens refreshed from it.
             subject: everything issued to this ``sub`` up to ``issued_before``, that second included.
             issued_before: seconds since the epoch, not in the future; ``now`` if absent.
-            expires_at: when the tokens it is about have expired anyway, so that it can be forgotten.
+            expires_at: the latest ``exp`` of the tokens it is about, after which (and ``margin``) it is forgotten.
             now: seconds since the epoch.
 
         Raises:
@@ -52,16 +57,18 @@ class Revocations:
             raise ConfigError("issued_before goes with subject, and never lies in the future")
         self.forget_expired(now)
         self.epoch += 1
+        until = expires_at + self.margin
         if token_id is not None:
-            self._tokens[token_id] = max(expires_at, self._tokens.get(token_id, 0.0))
+            self._tokens[token_id] = until = max(until, self._tokens.get(token_id, 0.0))
+            self._forget.set(("token", token_id), until)
         elif session_id is not None:
-            self._sessions[session_id] = max(expires_at, self._sessions.get(session_id, 0.0))
+            self._sessions[session_id] = until = max(until, self._sessions.get(session_id, 0.0))
+            self._forget.set(("session", session_id), until)
         elif subject is not None:
-            before, until = self._subjects.get(subject, (0.0, 0.0))
-            self._subjects[subject] = (
-                max(before, now if issued_before is None else issued_before),
-                max(until, expires_at),
-            )
+            before, known_until = self._subjects.get(subject, (0.0, 0.0))
+            until = max(until, known_until)
+            self._subjects[subject] = (max(before, now if issued_before is None else issued_before), until)
+            self._forget.set(("subject", subject), until)
 
     def is_revoked(self, who: Identity) -> bool:
         """True if the identity's token was cancelled. A token without ``iat`` counts as issued long ago."""
@@ -73,8 +80,10 @@ class Revocations:
 
     def forget_expired(self, now: float) -> None:
         """Drop what no token can match any more."""
-        for held in (self._tokens, self._sessions):
-            for name in [name for name, until in held.items() if until <= now]:
-                del held[name]
-        for name in [name for name, (_, until) in self._subjects.items() if until <= now]:
-            del self._subjects[name]
+        for kind, name in self._forget.pop_due(now):
+            if kind == "token":
+                del self._tokens[name]
+            elif kind == "session":
+                del self._sessions[name]
+            else:
+                del self._subjects[name]

@@ -33,6 +33,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_float=_finite, parse_constant=_refuse_constant)
+_scan = _DECODER.scan_once  # type: ignore[attr-defined]  # what raw_decode calls
 _ENCODERS: dict[tuple[str, str] | None, Callable[[Any], str]] = {}
 
 
@@ -48,13 +49,20 @@ def loads(text: str | bytes) -> Any:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
+    elif not text.isascii():
+        text.encode("utf-8")
     try:
-        value = _DECODER.decode(text)
+        text = text.strip(" \t\n\r")
+        value, end = _scan(text, 0)
+        if end != len(text):
+            raise ValueError("extra data")
+        if "\\" in text and ("\\ud" in text or "\\uD" in text):
+            # Only an escape can still make an unpaired surrogate, which no UTF-8 output can carry.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except StopIteration:
+        raise ValueError("no JSON value") from None
     except RecursionError:
         raise ValueError("nested too deep") from None
-    if "\\ud" in text or "\\uD" in text:
-        # Only an escape can make an unpaired surrogate, which no UTF-8 output can carry.
-        json.dumps(value, ensure_ascii=False).encode("utf-8")
     return value
 
 
@@ -62,10 +70,13 @@ def dumps(value: Any, *, separators: tuple[str, str] = (",", ":")) -> str:
     """Write one JSON value.
 
     Raises:
-        ValueError: the value holds NaN or Infinity.
+        ValueError: the value holds NaN or Infinity, holds itself, or is nested too deep.
         TypeError: the value is not made of JSON's types.
     """
     encode = _ENCODERS.get(separators)
     if encode is None:
         encode = _ENCODERS[separators] = json.JSONEncoder(separators=separators, allow_nan=False).encode
-    return encode(value)
+    try:
+        return encode(value)
+    except RecursionError:
+        raise ValueError("nested too deep") from None

@@ -41,6 +41,8 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
     installed = version("python-engineio")
     if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:
         raise ConfigError(f"python-engineio {installed} cannot close a WebSocket: pip install 'python-engineio>=4.8.1'")
+    if getattr(getattr(sio._trigger_event, "__self__", None), "guard", None) is not None:
+        raise ConfigError("this server has a guard already")
     if sio.always_connect:
         raise ConfigError(
             "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "

@@ -1,0 +1,86 @@
+"""Which keys are refused, whoever brings them: short, broken, meant for something else, or known to everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
+
+from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES
+from roomkey.errors import ConfigError
+
+MIN_RSA_BITS = 2048
+# How secrets in documentation begin; some are long enough for HS256.
+PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "change_me", "your-256-bit", "your-384-bit",
+                "your-512-bit", "your-secret", "your_secret", "yoursecret", "my-secret", "my_secret", "mysecret",
+                "supersecret", "super-secret", "super_secret", "a-string-secret-at-least", "a-very-long-secret",
+                "replace-me", "replace_me", "placeholder", "example", "development", "insecure", "django-insecure-",
+                "not-so-secret", "keyboard cat", "this-is-a-secret", "this is a secret", "thisisasecret",
+                "jwt-secret", "jwt_secret",
+                # the keys that FastAPI's and Flask's tutorials print in full
+                "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
+                "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf")  # fmt: skip
+SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
+                103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)  # fmt: skip
+
+
+def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
+    """Refuse a shared secret that is short (RFC 7518 section 3.2) or a placeholder.
+
+    Args:
+        raw: the secret.
+        algorithm: the HMAC it is for.
+        typed: a person wrote it into a setting, so that "xxxxxxxx…" is a placeholder too.
+
+    Raises:
+        ConfigError: with a command that makes a good one.
+    """
+    wanted = HMAC_BYTES[algorithm]
+    remedy = f"make one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
+    if len(raw) < wanted:
+        raise ConfigError(
+            f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
+        )
+    lowered = raw.lower()
+    if (typed and len(set(raw)) < 8) or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
+        raise ConfigError(f"this secret is a placeholder; {remedy}")
+
+
+def check_purpose(jwk: Mapping[str, Any]) -> None:
+    """Refuse a JWK that is not for signatures (RFC 7517 sections 4.2, 4.3 and 4.4).
+
+    Raises:
+        ConfigError: its ``use``, ``key_ops`` or ``alg`` is for something else.
+    """
+    if jwk.get("use", "sig") != "sig":
+        raise ConfigError("use is not sig")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or not ("verify" in operations or "sign" in operations):
+        raise ConfigError("key_ops allows neither verify nor sign")
+    algorithm = jwk.get("alg")
+    if "alg" in jwk and not (isinstance(algorithm, str) and algorithm in ALGORITHMS):
+        raise ConfigError("alg is not a signature algorithm that roomkey knows")
+
+
+def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
+    """Refuse an RSA key that is short (RFC 7518 section 3.3), has a useless exponent, or can be factored.
+
+    Raises:
+        ConfigError: it is one of these.
+    """
+    public = key.public_key() if isinstance(key, RSAPrivateKey) else key
+    numbers = public.public_numbers()
+    if numbers.n.bit_length() < MIN_RSA_BITS:
+        raise ConfigError(
+            f"this RSA key has {numbers.n.bit_length()} bits and needs {MIN_RSA_BITS} (RFC 7518 section 3.3)"
+        )
+    if numbers.e < 3 or numbers.e % 2 == 0:
+        raise ConfigError("this RSA key has an unusable public exponent")
+    if _is_roca(numbers.n):
+        raise ConfigError("this RSA key was made by a broken generator (CVE-2017-15361); make a new one")
+
+
+def _is_roca(modulus: int) -> bool:
+    """True if the modulus is a power of 65537 modulo every small prime, as only broken generators make them."""
+    return all(any(pow(65537, power, prime) == modulus % prime for power in range(prime)) for prime in SMALL_PRIMES)

@@ -1,0 +1,116 @@
+"""The order of the judgement, and the settings. (What each claim may hold: tests/security, group B.)"""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import ConfigError
+from roomkey.core.claims import Expected, check_types, is_name, one_or_more
+from roomkey.core.shown import shown
+from roomkey.errors import ClaimError
+
+NOW = 1_800_000_000
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+CLAIMS = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid"]
+STRICT = Expected(issuers=("me",), audiences=("chat",), max_lifetime=600, max_age=600)
+
+
+def test_the_first_check_that_fails_is_told():
+    """Types, presence, nbf, exp, lifetime, iss, aud: each broken claim hides those after it."""
+    broken = {"jti": 5, "nbf": NOW + 99, "exp": NOW - 99, "iss": "you", "aud": "mail"}
+    mended = {"jti": "t", "sub": "ada", "nbf": NOW, "exp": NOW + 999, "iat": NOW - 600}
+    blamed = []
+    expected = Expected(issuers=("me",), audiences=("chat",), max_lifetime=1000)
+    for name in ("jti", "sub", "nbf", "exp", "iat", "exp"):
+        with pytest.raises(ClaimError) as caught:
+            expected.check(broken, NOW)
+        blamed.append(caught.value.claim)
+        broken[name] = mended[name]
+    broken["exp"] = NOW + 300
+    for name, value in (("iss", "me"), ("aud", ["mail", "chat"])):
+        with pytest.raises(ClaimError) as caught:
+            expected.check(broken, NOW)
+        blamed.append(caught.value.claim)
+        broken[name] = value
+    assert blamed == ["jti", "sub", "nbf", "exp", "iat", "exp", "iss", "aud"]
+    expected.check(broken, NOW)
+
+
+@given(st.dictionaries(st.sampled_from(CLAIMS), ANY))
+def test_nothing_but_a_claim_error_comes_out(claims):
+    """And whatever is accepted holds what the verifier promised its callers."""
+    told = ""
+    try:
+        STRICT.check(claims, NOW)
+    except ClaimError as error:
+        told = str(error)
+    assert told.isprintable()
+    if told:
+        return
+    assert is_name(claims["sub"])
+    assert NOW - 30 <= claims["exp"] <= NOW + 630
+
+
+@given(st.integers(-100, 100), st.integers(-100, 100), st.integers(0, 60), st.integers(-100, 100))
+def test_the_window(starts, ends, leeway, at):
+    claims = {"sub": "ada", "nbf": NOW + starts, "exp": NOW + ends}
+    inside = starts - leeway <= at <= ends + leeway
+    try:
+        Expected(leeway=leeway).check(claims, NOW + at)
+    except ClaimError:
+        accepted = False
+    else:
+        accepted = True
+    assert accepted is inside
+
+
+def test_names():
+    for name in ("a", "x" * 255, "Ada Lovelace", "é", "😀", "\u2028", "a\u200fb"):
+        assert is_name(name)
+    for name in ("", "x" * 256, "\0", "a\x1f", "\x7f", "\x80", "\x9f", "\ud800", None, 5, b"a", ["a"]):
+        assert not is_name(name)
+
+
+def test_types_are_checked_where_nothing_is_expected():
+    check_types({})
+    check_types({"exp": 0.5, "aud": []})
+    with pytest.raises(ClaimError):
+        Expected(require=()).check({"iat": "1"}, NOW)
+    Expected(require=()).check({}, NOW)
+
+
+@pytest.mark.parametrize("value", [[], [""], "", [5], 5, {}, [None], b"chat", object()])
+def test_settings_that_are_no_names(value):
+    with pytest.raises(ConfigError, match="audience takes"):
+        one_or_more(value, "audience")
+
+
+def test_settings_that_are_names():
+    assert one_or_more(None, "audience") == ()
+    assert one_or_more("a", "audience") == ("a",)
+    assert one_or_more(iter(["a", "b"]), "audience") == ("a", "b")
+
+
+@given(ANY)
+def test_shown_is_short_and_printable(value):
+    assert len(shown(value)) < 250
+    assert shown(value).isascii() or "…" in shown(value)
+    assert "\n" not in shown(value)
+
+
+def test_shown():
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown(deep) == "[a list]"
+    assert shown(10**5000) == "a very large number"
+    assert shown("\x1b[31m\r\n") == r"'\x1b[31m\r\n'"
+    assert shown(["a", None, 1, True]) == "['a', None, 1, …]"
+    assert shown({"a": 1}) == "a dict"
+    assert len(shown("x" * 10**6)) < 70

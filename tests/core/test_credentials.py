@@ -1,0 +1,212 @@
+"""Where a token may come from. Exactly one wins, and nothing but the contract's errors comes out."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import AuthError, ConfigError
+from roomkey.core.credentials import (
+    Authenticate,
+    Handshake,
+    Presented,
+    Request,
+    bare_token,
+    from_event,
+    from_handshake,
+    has_credentials,
+)
+from roomkey.errors import CredentialsBadFormat, CredentialsError, MalformedToken, MissingAuthorizationHeader
+
+TOKEN = "aaaa.bbbb.cccc"
+OTHER = "dddd.eeee.ffff"
+EVERYWHERE = Handshake(cookie="session", query="token")
+
+
+def test_every_source():
+    assert from_handshake(Handshake(), {"token": TOKEN}, Request()) == Presented(TOKEN, "auth")
+    assert from_handshake(Handshake(), None, Request(authorization=f"Bearer {TOKEN}")) == Presented(TOKEN, "header")
+    cookie = Request(cookie=f"a=b; session={TOKEN}; c=d")
+    assert from_handshake(EVERYWHERE, None, cookie) == Presented(TOKEN, "cookie")
+    query = Request(query=f"EIO=4&token={TOKEN}&transport=polling")
+    assert from_handshake(EVERYWHERE, None, query) == Presented(TOKEN, "query")
+    assert from_event(({"token": TOKEN},)) == Presented(TOKEN, "event")
+    assert from_event(({"token": TOKEN}, "more")) == Presented(TOKEN, "event")
+
+
+@pytest.mark.parametrize("member", ["token", "access_token", "auth_token"])
+@pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER "])
+def test_payload_members_and_schemes(member, scheme):
+    assert from_handshake(Handshake(), {member: scheme + TOKEN, "x": 1}, Request()).token == TOKEN
+    assert from_event(({member: scheme + TOKEN},)).token == TOKEN
+
+
+def test_sources_are_off_unless_named():
+    carried = Request(cookie=f"session={TOKEN}", query=f"token={TOKEN}", authorization=f"Bearer {TOKEN}")
+    with pytest.raises(CredentialsError):
+        from_handshake(Handshake(header=False), None, carried)
+    with pytest.raises(MissingAuthorizationHeader):
+        from_handshake(Handshake(auth=False), {"token": TOKEN}, Request(cookie=f"session={TOKEN}"))
+    with pytest.raises(CredentialsError):
+        from_handshake(
+            Handshake(cookie="other", query="other"), None, Request(cookie=carried.cookie, query=carried.query)
+        )
+    assert not has_credentials(Handshake(header=False), None, carried)
+    assert has_credentials(Handshake(), {"x": 1}, Request())
+
+
+def test_an_empty_payload_is_no_payload():
+    """python-socketio's client sends ``{}`` where its user gave nothing."""
+    assert not has_credentials(Handshake(), {}, Request())
+    with pytest.raises(CredentialsError) as caught:
+        from_handshake(Handshake(), {}, Request())
+    assert caught.value.code == "credentials_required"
+    assert from_handshake(Handshake(), {}, Request(authorization=f"Bearer {TOKEN}")).source == "header"
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(authorization=f"Bearer {OTHER}"),
+        Request(cookie=f"session={OTHER}"),
+        Request(query=f"token={OTHER}"),
+    ],
+)
+def test_c36_two_different_tokens(request_):
+    with pytest.raises(CredentialsBadFormat) as caught:
+        from_handshake(EVERYWHERE, {"token": TOKEN}, request_)
+    assert caught.value.message == "more than one token provided"
+    assert OTHER not in str(caught.value)
+
+
+def test_the_same_token_twice_is_one():
+    carried = Request(authorization=f"Bearer {TOKEN}", cookie=f"session={TOKEN}", query=f"token={TOKEN}")
+    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
+    assert from_handshake(EVERYWHERE, None, carried) == Presented(TOKEN, "header")
+
+
+@pytest.mark.parametrize("cookie", [f"session={TOKEN}; session={OTHER}", f"session={OTHER};x=1;session={TOKEN}"])
+def test_two_cookies_of_one_name(cookie):
+    """A neighbour domain can plant a second cookie; neither position may win."""
+    with pytest.raises(CredentialsBadFormat):
+        from_handshake(EVERYWHERE, None, Request(cookie=cookie))
+
+
+def test_two_query_parameters_and_two_members():
+    with pytest.raises(CredentialsBadFormat):
+        from_handshake(EVERYWHERE, None, Request(query=f"token={TOKEN}&token={OTHER}"))
+    with pytest.raises(CredentialsBadFormat):
+        from_event(({"token": TOKEN, "access_token": OTHER},))
+    assert from_event(({"token": TOKEN, "access_token": f"Bearer {TOKEN}"},)).token == TOKEN
+
+
+@pytest.mark.parametrize(
+    "cookie",
+    [
+        "",
+        ";",
+        "session",
+        f"Session={TOKEN}",
+        f"xsession={TOKEN}",
+        f"session2={TOKEN}",
+        f"x=session={TOKEN}",
+        f"bad cookie; [x]; session{TOKEN}",
+        "\0\xff",
+    ],
+)
+def test_cookies_that_are_not_ours(cookie):
+    with pytest.raises(CredentialsError):
+        from_handshake(EVERYWHERE, None, Request(cookie=cookie))
+
+
+def test_a_cookie_among_broken_ones():
+    for cookie in (f'x="a;b"; [bad]=1; ; session="{TOKEN}"', f"session={TOKEN};{{}}=;="):
+        assert from_handshake(EVERYWHERE, None, Request(cookie=cookie)).token == TOKEN
+
+
+@pytest.mark.parametrize("value", ["Bearer", "bearer ", "Bearer  a.b.c", "Basic a.b.c", "Bearer a b", "a b", " a.b.c"])
+def test_not_bearer(value):
+    with pytest.raises(CredentialsBadFormat) as caught:
+        bare_token(value)
+    assert caught.value.message == "Format is Authorization: Bearer [token]"
+
+
+@pytest.mark.parametrize("value", [None, 5, True, [TOKEN], {"t": TOKEN}, TOKEN.encode(), 1.5])
+def test_no_string(value):
+    with pytest.raises(MalformedToken) as caught:
+        bare_token(value)
+    assert caught.value.message == "invalid token datatype"
+
+
+def test_size_is_checked_before_the_text_is_looked_at():
+    assert bare_token("Bearer " + "x" * 8192) == "x" * 8192
+    for value in ("x" * 8200, " " * 1_000_000, "Bearer " + "x" * 8193):
+        with pytest.raises(MalformedToken) as caught:
+            bare_token(value)
+        assert caught.value.message == "jwt malformed"
+    with pytest.raises(MalformedToken) as caught:
+        bare_token("")
+    assert caught.value.message == "jwt must be provided"
+
+
+@pytest.mark.parametrize("arguments", [(), (None,), (None, {"token": TOKEN})])
+def test_an_event_without_credentials(arguments):
+    with pytest.raises(CredentialsError) as caught:
+        from_event(arguments)
+    assert caught.value.code == "credentials_required"
+
+
+@pytest.mark.parametrize("payload", [5, TOKEN, [TOKEN], {}, {"jwt": TOKEN}, {"token": None}, {"Token": TOKEN}])
+def test_an_event_with_something_else(payload):
+    with pytest.raises(MalformedToken) as caught:
+        from_event((payload,))
+    assert caught.value.message == "invalid token datatype"
+
+
+def test_a_header_of_another_scheme_does_not_spoil_the_payload():
+    """A proxy's own Basic authentication is none of ours."""
+    carried = Request(authorization="Basic eDp5")
+    assert from_handshake(Handshake(), {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
+
+
+CODES = ("credentials_required", "credentials_bad_format", "invalid_token")
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["token", "access_token", "x"]) | st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.none() | st.text(), st.none() | st.text() | st.just("session="), st.none() | st.text())
+def test_only_the_contracts_errors_come_out(auth, authorization, cookie, query):
+    for call in (
+        lambda: from_handshake(EVERYWHERE, auth, Request(authorization, cookie, query)),
+        lambda: from_event((auth,)),
+    ):
+        try:
+            presented = call()
+        except AuthError as error:
+            told = error.to_client()
+        else:
+            told = {"code": "invalid_token"}
+            assert presented.token
+            assert isinstance(presented.token, str)
+        assert json.loads(json.dumps(told))["code"] in CODES
+
+
+def test_settings_that_admit_nobody():
+    with pytest.raises(ConfigError):
+        Handshake(auth=False, header=False)
+    for wrong in (
+        {"timeout": 0},
+        {"timeout": -1},
+        {"timeout": float("inf")},
+        {"timeout": float("nan")},
+        {"max_attempts": 0},
+    ):
+        with pytest.raises(ConfigError):
+            Authenticate(**wrong)
+    assert (Authenticate().timeout, Authenticate().max_attempts) == (15.0, 3)

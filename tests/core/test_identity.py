@@ -1,0 +1,93 @@
+"""Who it is: a value that never changes."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import Identity
+from roomkey.core.identity import MAX_NAMES, names
+from roomkey.policies import own_rooms, rooms_claim
+
+CLAIMS = {
+    "sub": "ada",
+    "roles": ["member", "editor"],
+    "role": "admin",
+    "scope": "read  write",
+    "rooms": ["red", "blue"],
+    "exp": 20,
+    "iat": 10,
+    "jti": "t",
+    "sid": "s",
+    "iss": "me",
+}
+
+
+def test_from_claims():
+    who = Identity.from_claims(dict(CLAIMS), "auth")
+    assert who == Identity(
+        subject="ada",
+        roles=frozenset({"member", "editor", "admin"}),
+        scopes=frozenset({"read", "write"}),
+        rooms=("red", "blue"),
+        claims=CLAIMS,
+        expires_at=20,
+        issued_at=10,
+        token_id="t",
+        session_id="s",
+        issuer="me",
+        source="auth",
+    )
+    assert who.has_role("admin")
+    assert who.has_scope("write")
+    assert not who.has_scope("")
+    assert who.claim("rooms") == ["red", "blue"]
+    assert who.claim("nothing", 5) == 5
+
+
+def test_it_never_changes_and_can_be_a_key():
+    who = Identity.from_claims(dict(CLAIMS))
+    with pytest.raises(FrozenInstanceError):
+        who.subject = "eve"
+    with pytest.raises(TypeError):
+        who.claims["sub"] = "eve"
+    assert {who: 1}[Identity.from_claims(dict(CLAIMS))] == 1
+
+
+def test_bare():
+    who = Identity.from_claims({})
+    assert (who.subject, who.roles, who.scopes, who.rooms, who.expires_at) == ("", frozenset(), frozenset(), (), None)
+
+
+def test_its_text_shows_no_claims():
+    assert "secret" not in repr(Identity.from_claims({"sub": "ada", "password": "secret"}))
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    )
+)
+def test_names_are_all_the_names_or_none(value):
+    found = names(value)
+    good = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    assert found == (tuple(value) if good else ())
+
+
+def test_too_many_names_are_none():
+    assert len(names(["r"] * MAX_NAMES)) == MAX_NAMES
+    assert names(["r"] * (MAX_NAMES + 1)) == ()
+
+
+def test_ready_made_rules():
+    who = Identity("ada", rooms=("red",))
+    assert rooms_claim(who, "red") is True
+    assert rooms_claim(who, "re") is False
+    assert rooms_claim(Identity("root", roles=frozenset({"admin"})), "blue") is True
+    assert rooms_claim(Identity.from_claims({"sub": "x", "rooms": "redteam"}), "red") is False
+    assert own_rooms(who, "ada") is True
+    assert own_rooms(who, "ad") is False

@@ -1,0 +1,153 @@
+"""Tokens that are issued are tokens that are accepted, by everybody."""
+
+from __future__ import annotations
+
+import jwt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joserfc import jwt as jose_jwt
+from joserfc.jwk import import_key
+
+from roomkey import ConfigError, Issuer, Key
+from roomkey.core.algorithms import ALGORITHMS
+from roomkey.core.claims import is_name
+from roomkey.core.jws import MAX_TOKEN, decode_unverified
+
+NOW = 1_800_000_000
+NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+
+
+def issuer(**options):
+    return Issuer.ephemeral(clock=lambda: NOW, **options)
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_round_trip(every_key, algorithm):
+    made = Issuer(every_key[algorithm], issuer="me", audience="chat", clock=lambda: NOW)
+    token = made.issue(
+        "ada", roles=["admin"], rooms=["red"], scopes=["read", "write"], session_id="s1", claims={"name": "Ada"}
+    )
+    who = made.verifier().verify(token, NOW)
+    assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", {"admin"}, ("red",), {"read", "write"})
+    assert (who.expires_at, who.issued_at, who.session_id, who.issuer) == (NOW + 900, NOW, "s1", "me")
+    assert who.claim("name") == "Ada"
+    assert len(who.token_id) == 22
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "PS384", "ES512", "EdDSA"])
+def test_others_read_it(every_key, algorithm):
+    key = every_key[algorithm]
+    token = Issuer(key, issuer="me", audience=["chat", "mail"], clock=lambda: NOW).issue("ada", expires_in=10**9)
+    jwk = key.to_jwk(private=algorithm == "HS256")
+    by_pyjwt = jwt.decode(
+        token, jwt.PyJWK(jwk).key, algorithms=[algorithm], audience="chat", options={"verify_iat": False}
+    )
+    assert by_pyjwt["sub"] == "ada"
+    assert jose_jwt.decode(token, import_key(jwk), algorithms=[algorithm]).claims == by_pyjwt
+
+
+@settings(max_examples=60)
+@given(
+    NAMES,
+    st.lists(NAMES, max_size=4),
+    st.lists(NAMES, max_size=4),
+    st.integers(-1000, 10**6) | st.floats(0, 1e6),
+    st.none() | NAMES,
+)
+def test_what_is_issued_is_accepted_or_refused_at_the_desk(subject, roles, rooms, lifetime, session_id):
+    made = issuer(audience="chat")
+    good = is_name(subject) and (session_id is None or is_name(session_id))
+    try:
+        token = made.issue(subject, roles=roles, rooms=rooms, expires_in=lifetime, session_id=session_id)
+    except ConfigError:
+        assert not good
+        return
+    assert good
+    who = made.verifier(leeway=0).verify(token, min(NOW, NOW + lifetime))
+    assert (who.subject, who.roles, who.rooms) == (subject, frozenset(roles), tuple(rooms))
+    assert (who.expires_at, who.session_id) == (NOW + lifetime, session_id)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"subject": ""},
+        {"subject": None},
+        {"subject": 5},
+        {"subject": "a\0"},
+        {"subject": "\ud800"},
+        {"subject": "x" * 256},
+        {"roles": "admin"},
+        {"roles": [5]},
+        {"roles": [""]},
+        {"roles": ["\ud800"]},
+        {"roles": ["r"] * 1001},
+        {"rooms": "red"},
+        {"rooms": [None]},
+        {"scopes": "read"},
+        {"scopes": ["read write"]},
+        {"expires_in": float("nan")},
+        {"expires_in": float("inf")},
+        {"expires_in": 10**12},
+        {"expires_in": -(10**12)},
+        {"not_before": "now"},
+        {"token_id": 5},
+        {"session_id": ""},
+        {"claims": {"sub": "eve"}},
+        {"claims": {"exp": 5}},
+        {"claims": {"scope": "admin"}},
+        {"claims": {"x": object()}},
+        {"claims": {"x": {1, 2}}},
+        {"claims": {"x": float("nan")}},
+        {"claims": {"x": "\ud800"}},
+        {"claims": {1: "a", "1": "b"}},
+        {"claims": {"pad": "x" * MAX_TOKEN}},
+    ],
+)
+def test_what_no_verifier_would_accept_is_not_issued(options):
+    with pytest.raises(ConfigError):
+        issuer().issue(**({"subject": "ada"} | options))
+
+
+def test_claims_nested_too_deep():
+    deep: dict[str, object] = {}
+    for _ in range(100_000):
+        deep = {"a": deep}
+    with pytest.raises(ConfigError):
+        issuer().issue("ada", claims=deep)
+
+
+@pytest.mark.parametrize(
+    "options", [{"audience": []}, {"audience": ""}, {"issuer": ""}, {"audience": [5]}, {"algorithm": "RS256"}]
+)
+def test_settings(options):
+    with pytest.raises(ConfigError):
+        Issuer(Key.generate("HS256"), **options)
+    with pytest.raises(ConfigError):
+        Issuer(Key.generate("HS256"), token_type="refresh")
+
+
+def test_a_public_key_cannot_issue(every_key):
+    with pytest.raises(ConfigError, match="public"):
+        Issuer(every_key["ES256"].public())
+
+
+def test_the_form(every_key):
+    made = Issuer(every_key["ES256"], token_type="at+jwt", audience=["a", "b"], expires_in=60, clock=lambda: NOW + 0.7)
+    header, claims = decode_unverified(made.issue("ada", token_id="t"))
+    assert header == {"alg": "ES256", "kid": "ES256", "typ": "at+jwt"}
+    assert claims == {"sub": "ada", "aud": ["a", "b"], "exp": NOW + 60, "iat": NOW, "jti": "t"}
+    assert made.verifier(token_type="at+jwt", audience="b").verify(made.issue("ada"), NOW)
+
+
+def test_a_stale_token_for_tests():
+    made = issuer()
+    _, claims = decode_unverified(made.issue("ada", expires_in=-1))
+    assert claims["exp"] == NOW - 1
+    assert claims["iat"] <= claims["exp"]
+
+
+def test_no_two_tokens_are_the_same():
+    made = issuer()
+    assert len({made.issue("ada") for _ in range(50)}) == 50

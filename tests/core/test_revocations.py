@@ -1,0 +1,122 @@
+"""What was cancelled stays cancelled until nothing can present it."""
+
+from __future__ import annotations
+
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import ConfigError, Identity
+from roomkey.core.revocations import Revocations
+
+NAMES = st.sampled_from(["a", "b", "c"])
+TIMES = st.integers(0, 100)
+ORDERS = st.lists(
+    st.tuples(st.sampled_from(["token_id", "session_id", "subject"]), NAMES, TIMES, st.none() | TIMES), max_size=12
+)
+
+
+@given(
+    ORDERS,
+    st.lists(st.tuples(NAMES, st.none() | NAMES, st.none() | NAMES, st.none() | TIMES), min_size=1, max_size=8),
+)
+def test_against_a_list(orders, identities):
+    """The model keeps every order and searches all of them; nothing revives between ``exp`` and ``exp`` plus margin."""
+    revocations = Revocations(margin=10)
+    model = []
+    clock = count(100)
+    for kind, name, expires, before in orders:
+        now = next(clock)
+        until = now + expires
+        options = {"issued_before": min(before, now)} if kind == "subject" and before is not None else {}
+        revocations.revoke(**{kind: name}, expires_at=until, now=now, **options)
+        model.append((kind, name, until, options.get("issued_before", now)))
+    now = next(clock)
+    revocations.forget_expired(now)
+    assert revocations.epoch == len(orders)
+    for subject, token_id, session_id, issued_at in identities:
+        who = Identity(subject, token_id=token_id, session_id=session_id, issued_at=issued_at)
+        must = any(
+            (kind == "token_id" and name == token_id)
+            or (kind == "session_id" and name == session_id)
+            or (kind == "subject" and name == subject and (issued_at or 0) <= before)
+            for kind, name, until, before in model
+            if now < until + 10
+        )
+        if must:
+            assert revocations.is_revoked(who)
+        if revocations.is_revoked(who):
+            assert {("token_id", token_id), ("session_id", session_id), ("subject", subject)} & {
+                (kind, name) for kind, name, _, _ in model
+            }
+
+
+def test_a_token_of_the_same_second_is_refused():
+    revocations = Revocations()
+    revocations.revoke(subject="ada", now=100.2)
+    assert revocations.is_revoked(Identity("ada", issued_at=100.9))
+    assert revocations.is_revoked(Identity("ada", issued_at=99))
+    assert revocations.is_revoked(Identity("ada"))
+    assert not revocations.is_revoked(Identity("ada", issued_at=101))
+    assert not revocations.is_revoked(Identity("eve", issued_at=99))
+
+
+def test_a_name_is_of_one_kind():
+    revocations = Revocations()
+    revocations.revoke(token_id="x", now=1)
+    assert not revocations.is_revoked(Identity("x"))
+    assert not revocations.is_revoked(Identity("a", session_id="x"))
+    assert not revocations.is_revoked(Identity("a"))
+    assert revocations.is_revoked(Identity("a", token_id="x"))
+
+
+def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
+    revocations = Revocations()
+    revocations.revoke(token_id="t", expires_at=1000, now=900)
+    revocations.revoke(session_id="s", expires_at=1000, now=900)
+    revocations.revoke(subject="ada", expires_at=1000, now=900)
+    revocations.revoke(token_id="for ever", now=900)
+    who = Identity("ada", token_id="t", session_id="s")
+    revocations.forget_expired(1000 + 3599)
+    assert revocations.is_revoked(who)
+    revocations.forget_expired(1000 + 3600)
+    assert not revocations.is_revoked(who)
+    revocations.forget_expired(10**12)
+    assert revocations.is_revoked(Identity("eve", token_id="for ever"))
+
+
+def test_a_second_revocation_never_shortens_the_first():
+    revocations = Revocations(margin=0)
+    revocations.revoke(token_id="t", expires_at=1000, now=900)
+    revocations.revoke(token_id="t", expires_at=950, now=900)
+    revocations.revoke(subject="ada", issued_before=890, expires_at=1000, now=900)
+    revocations.revoke(subject="ada", issued_before=800, expires_at=950, now=900)
+    revocations.forget_expired(999)
+    assert revocations.is_revoked(Identity("x", token_id="t"))
+    assert revocations.is_revoked(Identity("ada", issued_at=890))
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {},
+        {"token_id": "t", "subject": "ada"},
+        {"token_id": "t", "session_id": "s", "subject": "ada"},
+        {"token_id": "t", "issued_before": 5},
+        {"subject": "ada", "issued_before": 101},
+    ],
+)
+def test_exactly_one_name_and_no_future(names):
+    revocations = Revocations()
+    with pytest.raises(ConfigError):
+        revocations.revoke(**names, now=100)
+    assert revocations.epoch == 0
+
+
+def test_a_hundred_thousand_revocations_are_cheap_and_leave_nothing():
+    revocations = Revocations(margin=0)
+    for number in range(100_000):
+        revocations.revoke(token_id=f"t{number}", expires_at=number + 50, now=number)
+    assert len(revocations._tokens) <= 51

@@ -1,0 +1,137 @@
+"""JSON that every reader reads the same way."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey.core import strict_json
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"]))
+)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(TEXTS, inner), max_leaves=20)
+
+
+@given(VALUES, st.booleans(), st.sampled_from([None, 2]))
+def test_valid_documents_read_as_json_reads_them(value, ascii_only, indent):
+    text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    assert strict_json.loads(text) == json.loads(text)
+    assert strict_json.loads(f" \t\r\n{text}\n ".encode()) == json.loads(text)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_back(value):
+    assert strict_json.loads(strict_json.dumps(value)) == value
+    assert json.loads(strict_json.dumps(value)) == value
+
+
+@given(st.text() | st.binary() | st.text('{}[]":,0123456789.eE+-\\u dDnulltrefsaNI'))
+def test_nothing_is_accepted_that_json_refuses_and_only_valueerror_comes_out(text):
+    try:
+        value = strict_json.loads(text)
+    except ValueError:
+        return
+    assert json.loads(text) == value
+
+
+@given(VALUES, TEXTS, VALUES)
+def test_duplicate_members_are_refused_at_any_place(first, name, second):
+    pair = f"{{{json.dumps(name)}:{json.dumps(first)},{json.dumps(name)}:{json.dumps(second)}}}"
+    for document in (pair, f"[{pair}]", f'{{"a":{{"b":[{pair}]}}}}'):
+        with pytest.raises(ValueError, match="duplicate member"):
+            strict_json.loads(document)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "NaN",
+        "[NaN]",
+        "Infinity",
+        '{"a":-Infinity}',
+        "1e400",
+        "-1e400",
+        "[1.5e309]",
+        "01",
+        "+1",
+        ".5",
+        "1.",
+        "0x1",
+        "'a'",
+        "{a:1}",
+        "[1,]",
+        '{"a":1,}',
+        "[1] 2",
+        "[1]\0",
+        "[1]\u00a0",
+        "\ufeff[1]",
+        b"\xef\xbb\xbf[1]",
+        b"\xff",
+        b'"\xed\xa0\x80"',
+        '"\ud800"',
+        '"\\ud800"',
+        '"\\uDBFFx"',
+        '"\\udc00\\ud800"',
+        '{"\\ud800":1}',
+        '"\n"',
+        '"\\x41"',
+        "9" * 5000,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+    ],
+)
+def test_refused(text):
+    with pytest.raises(ValueError):
+        strict_json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ('"\\ud83d\\ude00"', "😀"),
+        ('"\\\\ud800"', "\\ud800"),
+        ('"\\u0000\\u2028"', "\0\u2028"),
+        ("1e308", 1e308),
+        ("-0.0", -0.0),
+        ("\t[ ]\n", []),
+        ('{"a":{"b":1},"b":{"a":1}}', {"a": {"b": 1}, "b": {"a": 1}}),
+        ('{"__proto__":1}', {"__proto__": 1}),
+    ],
+)
+def test_accepted(text, value):
+    assert strict_json.loads(text) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf")}])
+def test_numbers_that_are_not_json_are_not_written(value):
+    with pytest.raises(ValueError):
+        strict_json.dumps(value)
+
+
+def test_values_that_cannot_be_written():
+    loop: list[object] = []
+    loop.append(loop)
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (loop, deep):
+        with pytest.raises(ValueError):
+            strict_json.dumps(value)
+    with pytest.raises(TypeError):
+        strict_json.dumps(object())
+
+
+def test_separators_as_a_socketio_server_passes_them():
+    assert strict_json.dumps({"a": [1, 2]}) == '{"a":[1,2]}'
+    assert strict_json.dumps({"a": [1, 2]}, separators=(", ", ": ")) == '{"a": [1, 2]}'

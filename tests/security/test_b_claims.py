@@ -1,0 +1,262 @@
+"""Attack list, group B: claims and time. The clock is an argument; the number of the item is in each test's name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from roomkey import ConfigError, Issuer, Verifier
+from roomkey.core.claims import LAST_SECOND
+from roomkey.core.revocations import Revocations
+from roomkey.errors import ClaimError, ExpiredToken, ImmatureToken, MalformedToken, MissingClaim
+
+NOW = 1_800_000_000
+
+
+def without(claims, *names):
+    return {name: value for name, value in claims.items() if name not in names}
+
+
+def written(claims, name, text):
+    """The claims as JSON, with one value that only a hand can write."""
+    return json.dumps(without(claims, name))[:-1] + f',"{name}":{text}}}'
+
+
+@pytest.mark.parametrize(
+    "exp", [None, "123", "x", "1900000000", True, False, [], [1_900_000_000], {}, 0, -1, 0.0, 1e30, 10**30, 10**4000]
+)
+def test_b23_exp_that_is_no_time(forge, refused, claims, exp):
+    error = refused(forge(claims | {"exp": exp}), ClaimError, "invalid exp value")
+    assert error.to_client()["claim"] == "exp"
+
+
+@pytest.mark.parametrize("exp", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "0x10", "01", "1_000", "1."])
+def test_b23_exp_that_is_no_json(forge, refused, claims, exp):
+    refused(forge(written(claims, "exp", exp)), MalformedToken, "invalid token")
+
+
+def test_b23_exp_missing(forge, refused, claims):
+    refused(forge(without(claims, "exp")), MissingClaim, "invalid exp value")
+
+
+def test_b23_ten_years_ahead(forge, refused, key, claims, now):
+    token = forge(claims | {"exp": now + 315_360_000})
+    settings = {"algorithms": ["HS256"], "audience": "chat"}
+    assert Verifier(key, **settings).verify(token, now).subject == "ada"
+    refused(token, ClaimError, "invalid exp value", verifier=Verifier(key, max_lifetime=86_400, **settings))
+
+
+def test_b23_a_bounded_lifetime_is_not_stretched_by_iat(forge, refused, key, claims, now):
+    bounded = Verifier(key, algorithms=["HS256"], audience="chat", max_lifetime=600, leeway=30)
+    assert bounded.verify(forge(), now).subject == "ada"
+    late = claims | {"iat": now + 86_400, "exp": now + 86_500}
+    refused(forge(late), ClaimError, "invalid exp value", verifier=bounded)
+    refused(forge(without(claims, "iat")), MissingClaim, "invalid iat value", verifier=bounded)
+    endless = Verifier(key, algorithms=["HS256"], audience="chat", max_lifetime=600, require=["sub"])
+    refused(forge(without(claims, "exp")), MissingClaim, "invalid exp value", verifier=endless)
+
+
+def test_b24_exp_boundary(forge, refused, claims, verifier, now):
+    exp = now + 600
+    token = forge()
+    assert verifier.verify(token, exp + 30).expires_at == exp
+    error = refused(token, ExpiredToken, "jwt expired", now=exp + 31)
+    assert error.to_client() == {
+        "message": "jwt expired",
+        "code": "invalid_token",
+        "type": "UnauthorizedError",
+        "reason": "token_expired",
+        "retry": True,
+        "claim": "exp",
+        "expired_at": exp,
+    }
+    assert str(error) == "expired 31 s ago, leeway 30 s"
+    refused(token, ExpiredToken, "jwt expired", now=exp + 30.001)
+
+
+def test_b24_a_float_exp(forge, refused, claims, verifier, now):
+    token = forge(claims | {"exp": now + 0.5})
+    assert verifier.verify(token, now + 30.5).expires_at == now + 0.5
+    refused(token, ExpiredToken, "jwt expired", now=now + 30.6)
+
+
+def test_b24_the_last_second_and_a_clock_that_reads_nan(forge, refused, claims, verifier, now):
+    assert verifier.verify(forge(claims | {"exp": LAST_SECOND}), now)
+    refused(forge(claims | {"exp": LAST_SECOND + 1}), ClaimError, "invalid exp value")
+    refused(forge(), ExpiredToken, "jwt expired", now=float("nan"))
+    refused(forge(claims | {"nbf": now}), ImmatureToken, "jwt not active", now=float("nan"))
+
+
+def test_b25_nbf(forge, refused, claims, verifier, now):
+    token = forge(claims | {"nbf": now + 60})
+    error = refused(token, ImmatureToken, "jwt not active")
+    assert error.to_client() | {"reason": "claim", "claim": "nbf", "date": now + 60} == error.to_client()
+    refused(token, ImmatureToken, "jwt not active", now=now + 29)
+    assert verifier.verify(token, now + 30)
+
+
+@pytest.mark.parametrize("value", ["1800000000", "", None, True, [1], {}, 0, -5, 1e300])
+@pytest.mark.parametrize("name", ["nbf", "iat"])
+def test_b25_times_of_a_wrong_type(forge, refused, claims, name, value):
+    refused(forge(claims | {name: value}), ClaimError, f"invalid {name} value")
+
+
+def test_b25_exp_before_iat(forge, refused, claims, now):
+    refused(forge(claims | {"iat": now + 700}), ClaimError, "invalid exp value")
+
+
+def test_b25_iat_ahead_is_no_reason_by_itself(forge, verifier, claims, now):
+    assert verifier.verify(forge(claims | {"iat": now + 300}), now).issued_at == now + 300
+
+
+def test_b25_maximum_age(forge, refused, key, claims, now):
+    fresh = Verifier(key, algorithms=["HS256"], audience="chat", max_age=60, leeway=30)
+    token = forge(claims | {"exp": now + 9000})
+    assert fresh.verify(token, now + 90)
+    refused(token, ExpiredToken, "maxAge exceeded", verifier=fresh, now=now + 91)
+    refused(forge(without(claims, "iat")), MissingClaim, "invalid iat value", verifier=fresh)
+    ahead = forge(claims | {"iat": now + 60})
+    refused(ahead, ClaimError, "invalid iat value", verifier=fresh, now=now + 29)
+    assert fresh.verify(ahead, now + 30)
+
+
+@pytest.mark.parametrize(
+    "iss",
+    [
+        "https://login.example/",
+        "https://login.example.evil",
+        "https://login.exampl",
+        "login.example",
+        "HTTPS://login.example",
+        " https://login.example",
+    ],
+)
+def test_b26_issuer(forge, refused, claims, iss):
+    refused(forge(claims | {"iss": iss}), ClaimError, "jwt issuer invalid. expected: https://login.example")
+
+
+@pytest.mark.parametrize("iss", ["", None, 5, ["https://login.example"], {"iss": "https://login.example"}])
+def test_b26_issuer_of_a_wrong_type(forge, refused, claims, iss):
+    refused(forge(claims | {"iss": iss}), ClaimError, "invalid iss value")
+
+
+def test_b26_issuer_missing_or_one_of_several(forge, refused, key, claims, now):
+    refused(forge(without(claims, "iss")), ClaimError, "jwt issuer invalid. expected: https://login.example")
+    two = Verifier(key, algorithms=["HS256"], audience="chat", issuer=["https://a.example", "https://login.example"])
+    assert two.verify(forge(), now).issuer == "https://login.example"
+    wrong = forge(claims | {"iss": "https://b.example"})
+    message = "jwt issuer invalid. expected: https://a.example or https://login.example"
+    refused(wrong, ClaimError, message, verifier=two)
+
+
+@pytest.mark.parametrize("aud", ["", "cha", "chat2", "CHAT", "chat ", [], ["cha"], ["other", "chat2"], [""]])
+def test_b26_audience(forge, refused, claims, aud):
+    refused(forge(claims | {"aud": aud}), ClaimError, "jwt audience invalid. expected: chat")
+
+
+@pytest.mark.parametrize("aud", [{"chat": 1}, {}, [None], ["chat", None], ["chat", 5], [["chat"]], 5, None, True])
+def test_b26_audience_of_a_wrong_type(forge, refused, claims, aud):
+    refused(forge(claims | {"aud": aud}), ClaimError, "invalid aud value")
+
+
+def test_b26_audience_missing_listed_or_unexpected(forge, refused, key, claims, verifier, now):
+    refused(forge(without(claims, "aud")), ClaimError, "jwt audience invalid. expected: chat")
+    assert verifier.verify(forge(claims | {"aud": ["other", "chat"]}), now)
+    nobody = Verifier(key, algorithms=["HS256"])
+    assert nobody.verify(forge(without(claims, "aud")), now)
+    for aud in ("chat", [], ""):
+        refused(forge(claims | {"aud": aud}), ClaimError, "jwt audience invalid. expected: none", verifier=nobody)
+    two = Verifier(key, algorithms=["HS256"], audience=["a", "b"])
+    refused(forge(), ClaimError, "jwt audience invalid. expected: a or b", verifier=two)
+
+
+NO_NAMES = ["", None, 1, 1.5, True, [], ["ada"], {}, "a\0", "a\r\nb", "\n", "\x7f", "\x85", "x" * 256]
+
+
+@pytest.mark.parametrize("sub", NO_NAMES)
+def test_b27_subject(forge, refused, claims, sub):
+    refused(forge(claims | {"sub": sub}), ClaimError, "invalid sub value")
+
+
+def test_b27_subject_missing_or_with_an_unpaired_surrogate(forge, refused, claims, verifier, now):
+    refused(forge(without(claims, "sub")), MissingClaim, "invalid sub value")
+    for surrogate in ("\\ud800", "\\uDC00", "\\uD83D", "a\\udfffb", "\\ude00\\ud83d"):
+        refused(forge(written(claims, "sub", f'"{surrogate}"')), MalformedToken, "invalid token")
+    assert verifier.verify(forge(written(claims, "sub", '"\\ud83d\\ude00"')), now).subject == "😀"
+    assert verifier.verify(forge(claims | {"sub": "x" * 255}), now).subject == "x" * 255
+    assert verifier.verify(forge(claims | {"sub": "Ada Lovelace, née Byron"}), now)
+
+
+@pytest.mark.parametrize("value", NO_NAMES)
+@pytest.mark.parametrize("name", ["jti", "sid"])
+def test_b28_token_and_session_id(forge, refused, claims, name, value):
+    refused(forge(claims | {name: value}), ClaimError, f"invalid {name} value")
+
+
+NO_LISTS = ["admin", "", 1, True, None, {}, {"admin": True}, {"0": "admin"}, ["admin", 1], [["admin"]], [""], [None]]
+
+
+@pytest.mark.parametrize("value", NO_LISTS)
+def test_b29_roles_and_rooms_of_a_wrong_type_grant_nothing(forge, verifier, claims, now, value):
+    who = verifier.verify(forge(claims | {"roles": value, "rooms": value}), now)
+    assert (who.roles, who.rooms) == (frozenset(), ())
+    assert not who.has_role("admin")
+    assert not who.has_role("a")
+    assert "roles" not in who.claims
+    assert "rooms" not in who.claims
+    assert who.claim("rooms", ()) == ()
+
+
+@pytest.mark.parametrize("value", [["admin"], {"admin": 1}, 5, None, True, ""])
+def test_b29_scope_and_role_of_a_wrong_type_grant_nothing(forge, verifier, claims, now, value):
+    who = verifier.verify(forge(claims | {"scope": value, "role": value}), now)
+    assert (who.scopes, who.roles) == (frozenset(), frozenset())
+    assert not who.has_scope("admin")
+
+
+def test_b29_ten_thousand_entries_and_names_of_other_languages_objects(forge, refused, verifier, claims, now):
+    refused(forge(claims | {"roles": ["r"] * 10_000}), MalformedToken, "jwt malformed")
+    crowd = written(claims, "roles", '["admin",' + ",".join(['"r"'] * 1000) + "]")
+    assert not verifier.verify(forge(crowd), now).roles
+    who = verifier.verify(forge(claims | {"roles": ["__proto__", "constructor"], "__proto__": {"role": "admin"}}), now)
+    assert who.roles == {"__proto__", "constructor"}
+    assert not who.has_role("admin")
+    assert not who.has_role("__class__")
+
+
+@pytest.mark.parametrize(
+    "role", ["Admin", "ADMIN", "admin ", " admin", "admin\0", "аdmin", "ａdmin", "admin\u200b", "admi"]
+)
+def test_b30_a_role_is_exactly_itself(forge, verifier, claims, now, role):
+    for granted in ({"roles": [role]}, {"role": role}, {"roles": [role, "member"], "role": "member"}):
+        assert not verifier.verify(forge(claims | granted), now).has_role("admin")
+    scope = role.strip()  # a space separates scopes
+    assert verifier.verify(forge(claims | {"scope": scope}), now).has_scope("admin") is (scope == "admin")
+
+
+def test_b31_clocks_five_minutes_apart(key, now):
+    """The issuer's node is ahead or behind; the verifier's leeway decides."""
+    for skew in (300, -300):
+        issuer = Issuer(key, audience="chat", expires_in=240, clock=lambda skew=skew: now + skew)
+        token = issuer.issue("ada", not_before=now + skew)
+        assert issuer.verifier(leeway=300).verify(token, now)
+        with pytest.raises((ExpiredToken, ImmatureToken)):
+            issuer.verifier(leeway=30).verify(token, now)
+
+
+def test_b31_never_a_negative_lifetime(key, now):
+    issuer = Issuer(key, audience="chat", clock=lambda: now)
+    who = issuer.verifier(leeway=600).verify(issuer.issue("ada", expires_in=-300, token_id="t1"), now)
+    assert who.expires_at >= who.issued_at
+    revocations = Revocations()
+    revocations.revoke(token_id=who.token_id, expires_at=who.expires_at, now=now)
+    revocations.forget_expired(now)
+    assert revocations.is_revoked(who)  # a verifier with a large leeway still accepts it
+
+
+@pytest.mark.parametrize("name", ["leeway", "max_lifetime", "max_age"])
+@pytest.mark.parametrize("value", [-1, float("nan"), float("inf"), "30", True])
+def test_b31_settings_that_are_no_seconds(key, name, value):
+    with pytest.raises(ConfigError, match=name):
+        Verifier(key, algorithms=["HS256"], **{name: value})
