@@ -12,6 +12,9 @@ Name = tuple[str, str]
 LONGEST_SLEEP = 1.0
 """Seconds: a wall clock may be set, and a laptop may sleep; a second later the deadlines know."""
 
+EARLY_ENOUGH = 0.001
+"""Seconds: deadlines of one moment share a timer, however little their readings of the clock differ."""
+
 
 class Timers:
     """Intervals on the monotonic clock, expiries on the wall clock, one timer of the event loop for both.
@@ -59,7 +62,7 @@ class Timers:
         delay = self._delay()
         if delay is None:
             return
-        if self._handle is not None and not self._handle.cancelled() and self._handle.when() <= loop.time() + delay:
+        if self._handle is not None and self._handle.when() <= loop.time() + delay + EARLY_ENOUGH:
             return
         if self._handle is not None:
             self._handle.cancel()

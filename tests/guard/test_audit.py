@@ -1,0 +1,66 @@
+"""No secret in any line, and one line per record."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import pytest
+
+from roomkey.guard import audit
+
+TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        TOKEN,
+        f"GET /socket.io/?token={TOKEN}&x=1",
+        f'data 0{{"token":"{TOKEN}"}}',
+        f"Authorization: Bearer {TOKEN}",
+        "?access_token=opaque-secret",
+        '{"password": "opaque-secret"}',
+        "bearer opaque-secret",
+        "secret=opaque-secret",
+    ],
+)
+def test_redact_takes_tokens_and_named_secrets_out(text):
+    redacted = audit.redact(text)
+    assert TOKEN not in redacted
+    assert "eyJ" not in redacted
+    assert "opaque-secret" not in redacted
+
+
+def test_redact_leaves_the_rest():
+    assert audit.redact("room red, sub ada, expired 93 s ago") == "room red, sub ada, expired 93 s ago"
+
+
+def test_a_record_is_one_line_of_json(caplog):
+    caplog.set_level(logging.INFO, logger="roomkey.audit")
+    audit.record("denied", name="a\r\nb\x1b[31m\u2028", empty=None, long="x" * 1000, number=3)
+    [line] = [entry.getMessage() for entry in caplog.records]
+    assert line.isascii()
+    assert line.isprintable()
+    told = json.loads(line)
+    assert told["name"] == "a\r\nb\x1b[31m\u2028"
+    assert "empty" not in told
+    assert len(told["long"]) <= 201
+    assert told["number"] == 3
+
+
+def test_a_token_is_named_by_its_hash():
+    assert audit.token_name(None, TOKEN) == audit.token_name(None, TOKEN)
+    assert len(audit.token_name(None, TOKEN)) == 8
+    assert audit.token_name(None, TOKEN) not in TOKEN
+    assert audit.token_name(None) is None
+
+
+def test_the_filter_covers_arguments_and_broken_formats():
+    redact = audit.RedactSecrets()
+    entry = logging.LogRecord("engineio", logging.INFO, "x.py", 1, "%s sends %s", ("AbCdEfGhIjKlMnOp0123", TOKEN), None)
+    assert redact.filter(entry)
+    assert entry.getMessage() == "… sends …"
+    broken = logging.LogRecord("engineio", logging.INFO, "x.py", 1, "%d", (TOKEN,), None)
+    assert redact.filter(broken)
+    assert TOKEN not in broken.getMessage()

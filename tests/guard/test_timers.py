@@ -1,0 +1,67 @@
+"""One timer of the event loop for all deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+
+from support.clock import FakeClock
+from support.live import until
+
+from roomkey.guard.clock import SystemClock
+from roomkey.guard.timers import Timers
+
+
+async def test_deadlines_pass_in_their_order():
+    clock, passed = FakeClock(), []
+    timers = Timers(clock, passed.append)
+    timers.after(("connection", "c"), 10)
+    timers.after(("admission", "a"), 5)
+    timers.at("sid", clock.now() + 7)
+    timers.after(("admission", "gone"), 1)
+    timers.cancel(("admission", "gone"))
+    clock.advance(6)
+    timers.check()
+    assert passed == [("admission", "a")]
+    clock.advance(10)
+    timers.check()
+    assert passed[1:] == [("connection", "c"), ("expiry", "sid")]
+
+
+async def test_an_expiry_can_be_moved_and_cancelled():
+    clock, passed = FakeClock(), []
+    timers = Timers(clock, passed.append)
+    timers.at("one", clock.now() + 5)
+    timers.at("one", clock.now() + 50)
+    timers.at("two", clock.now() + 5)
+    timers.cancel_expiry("two")
+    clock.advance(20)
+    timers.check()
+    assert passed == []
+    clock.advance(31)
+    timers.check()
+    assert passed == [("expiry", "one")]
+
+
+async def test_on_the_real_clock_it_fires_by_itself_with_one_timer():
+    passed = []
+    timers = Timers(SystemClock(), passed.append)
+    before = len(asyncio.get_running_loop()._scheduled)
+    for number in range(1000):
+        timers.after(("connection", str(number)), 0.05)
+    assert len(asyncio.get_running_loop()._scheduled) - before <= 1
+    await until(lambda: len(passed) == 1000)
+
+
+async def test_a_callback_that_fails_does_not_stop_the_clock():
+    passed = []
+
+    def one(name):
+        passed.append(name)
+        if len(passed) == 1:
+            raise RuntimeError("in a callback")
+
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+    timers = Timers(SystemClock(), one)
+    timers.after(("connection", "1"), 0.01)
+    timers.after(("connection", "2"), 0.03)
+    await until(lambda: len(passed) == 2)
