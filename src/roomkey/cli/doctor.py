@@ -19,8 +19,10 @@ __all__ = ["doctor"]
 Finding = tuple[str, str]  # "ok", "warn" or "fail", and a text
 
 LIMITS = (
-    "A Socket.IO session id is a credential on python-socketio: whoever has it can poll and post in that session "
-    "without a token. It is never logged here; serve by TLS, and set transports=['websocket'] where every client can.",
+    "A Socket.IO session id alone continues a polling session that was opened without a token in a header, cookie or "
+    "query. It is never logged; give polling clients the Authorization header, attach with session_binding='address', "
+    "or set transports=['websocket'] where every client can.",
+    "A client that never reads makes its send queue grow: bound it in the proxy.",
     "WebSocket compression lets 15 kB become 16 MB in memory: `roomkey serve` has it off; in a server of your own, "
     "start uvicorn with --ws-per-message-deflate false and --ws-max-size 1000000.",
     "python-socketio reads an oversize polling POST before it refuses it, and leaves a task behind: `roomkey serve` "
