@@ -16,7 +16,7 @@ def test_a_fresh_folder_is_well(roomkey: Cli) -> None:
     assert (ran.code, ran.err) == (0, "")
     assert "127.0.0.1 port 8000 is reached by this machine only" in ran.out
     assert "no key for ES256" in ran.out
-    for limit in ("session id is a credential", "WebSocket compression", "oversize polling POST", "Redis"):
+    for limit in ("session id alone continues", "WebSocket compression", "oversize polling POST", "Redis"):
         assert limit in ran.out
 
 
