@@ -443,3 +443,46 @@ async def test_bad_tokens_end_alike_in_both_ways(make_world, token, message):
     assert await first.is_closed()
     assert await second.is_closed()
     assert isinstance(first, Raw)
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "__disconnect_final", "newListener"])
+@pytest.mark.parametrize("admitted", [True, False])
+async def test_c44_an_event_of_a_reserved_name_closes_and_calls_nothing(make_world, name, admitted):
+    def prepare(world):
+        world.sio.on("disconnect", lambda sid, *reason: world.calls.append(("disconnect", *reason)))
+        world.sio.on("connect", lambda sid, environ, auth: world.calls.append(("connect", auth)))
+        world.sio.on("*", lambda event, sid, *arguments: world.calls.append((event, *arguments)))
+
+    world = await make_world(via=(Handshake(), Authenticate()), prepare=prepare)
+    client = await world.client()
+    await client.ask({"token": world.token()} if admitted else None)
+    await client.event(name, {"forged": 1}, {"token": "forged"})
+    assert await client.is_closed()
+    assert "forged" not in str(world.calls)
+
+
+@pytest.mark.parametrize("name", [None, [], {}, 5, "", "n" * 10_000, "a\r\nb"])
+async def test_c45_an_impossible_event_name_closes_with_one_bounded_line(make_world, name, caplog):
+    world = await make_world()
+    client = await world.member()
+    caplog.clear()
+    await client.send("42" + json.dumps([name, "x"]))
+    assert await client.is_closed()
+    lines = [entry.getMessage() for entry in caplog.records if entry.levelno >= logging.WARNING]
+    assert len(lines) == 1
+    assert len(lines[0]) < 300
+    assert lines[0].isprintable()
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400", '{"a":[NaN]}'])
+async def test_e79_a_number_that_is_no_json_closes_and_is_never_forwarded(make_world, text):
+    def prepare(world):
+        @world.sio.event
+        async def say(sid, data):
+            await world.sio.emit("said", data)
+
+    world = await make_world(prepare=prepare)
+    other, sender = await world.member("grace"), await world.member()
+    await sender.send(f'42["say",{text}]')
+    assert await sender.is_closed()
+    assert await other.quiet() == []
