@@ -18,7 +18,7 @@ is not in the table changes nothing and does nothing: what lost a race stays los
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from roomkey.core.identity import Identity
@@ -115,6 +115,7 @@ class Admission:
         identity: who it is, from CONNECTING on; kept after the end, for the disconnect handler.
         answered: the client has had the CONNECT reply, so that it can be told things by events.
         opened: the application's connect handler accepted it, so that its disconnect handler is owed.
+        rooms: those that the policy let it into.
         ended_by: why it was refused or ended, if somebody decided that.
     """
 
@@ -127,6 +128,7 @@ class Admission:
     attempts: int = 0
     answered: bool = False
     opened: bool = False
+    rooms: set[str] = field(default_factory=set)
     ended_by: AuthError | None = None
 
     def feed(self, happened: Input, error: AuthError | None = None) -> tuple[Action, ...]:

@@ -7,7 +7,7 @@ the server would each believe another of them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
 from roomkey.core.jws import MAX_TOKEN
@@ -33,7 +33,7 @@ class Presented:
         source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
     """
 
-    token: str
+    token: str = field(repr=False)
     source: str
 
 

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 from roomkey.core.admission import Admission
 from roomkey.core.identity import Identity
@@ -20,7 +21,9 @@ from roomkey.errors import AuthError, ClaimError
 LOG = logging.getLogger("roomkey.audit")
 MAX_VALUE = 200
 
-_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*")
+_FORMATTER = logging.Formatter()
+# What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.
+_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
 _NAMED = re.compile(
     r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
     re.IGNORECASE,
@@ -38,9 +41,10 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
         level: of :mod:`logging`.
         facts: what belongs to it; None is left out, long text is cut at 200 characters.
     """
-    if LOG.isEnabledFor(level):
-        line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
-        LOG.log(level, "%s", json.dumps(line, ensure_ascii=True, default=str))
+    with suppress(Exception):  # a log that fails must not keep a socket alive
+        if LOG.isEnabledFor(level):
+            line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
+            LOG.log(level, "%s", json.dumps(line, ensure_ascii=True, default=str))
 
 
 def about(event: str, admission: Admission, *, level: int = logging.INFO, **facts: object) -> None:
@@ -82,7 +86,12 @@ def token_name(who: Identity | None, token: str | None = None) -> str | None:
 
 def redact(text: str) -> str:
     """Take tokens, and the values of members named like secrets, out of a text."""
-    return _BEARER.sub(r"\1…", _NAMED.sub(r"\1…", _TOKEN.sub("…", text)))
+    return _NAMED.sub(r"\1…", _TOKEN.sub("…", _BEARER.sub(r"\1…", text)))
+
+
+def without_secrets(text: str) -> str:
+    """Take session ids out, too."""
+    return _SID.sub("…", redact(text))
 
 
 class RedactSecrets(logging.Filter):
@@ -91,7 +100,10 @@ class RedactSecrets(logging.Filter):
     def filter(self, entry: logging.LogRecord) -> bool:
         """Rewrite the message; every record passes."""
         try:
-            entry.msg, entry.args = _SID.sub("…", redact(entry.getMessage())), ()
+            entry.msg, entry.args = without_secrets(entry.getMessage()), ()
+            if entry.exc_info:
+                entry.exc_text = without_secrets(_FORMATTER.formatException(entry.exc_info))
+                entry.exc_info = None
         except Exception:  # a message that cannot be formatted cannot be checked for tokens
             entry.msg, entry.args = "(a log message that could not be formatted)", ()
         return True

@@ -89,6 +89,7 @@ class Authenticator:
             connection.credential = presented.token if presented is not None else None
         except AuthError:
             connection.credential = None  # the CONNECT packet will be refused for it
+        connection.opened_at = self._judge.clock.monotonic()
         self._registry.open(connection)
         self._teardown.timers.after(("connection", connection.connection_id), self.connect_timeout)
         return True
@@ -105,11 +106,11 @@ class Authenticator:
             presented = self._ambient(request)
             if presented is None or presented.token == connection.credential:
                 return presented is not None
-            who = await self._judge.identify(presented, "/")
+            who = await self._judge.verify(presented)
         except AuthError:
             return False
-        known = (admission.identity for admission in connection.admissions.values())
-        return any(identity is not None and identity.subject == who.subject for identity in known)
+        known = (admission.identity for admission in connection.admissions.values() if admission.live)
+        return any(one is not None and (one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
 
     def intruder(self, connection: Connection, address: str) -> None:
         """A request to a session came from somebody else: it was not answered, and its owner is not disturbed."""
@@ -143,10 +144,16 @@ class Authenticator:
         attempts = later.max_attempts if later is not None else 1
         admission = Admission(connection.connection_id, namespace, sid, max_attempts=attempts)
         self._registry.add(connection, admission)
-        timers = self._teardown.timers
-        timers.cancel(("connection", connection.connection_id))
-        timers.after(("admission", sid), later.timeout if later is not None else self.connect_timeout)
+        self._teardown.timers.cancel(("connection", connection.connection_id))
+        self._teardown.timers.after(("admission", sid), self._time_left(connection))
         return admission
+
+    def _time_left(self, connection: Connection) -> float:
+        """Seconds to authenticate in. They run from the connection: no second namespace starts them anew."""
+        if self.later is None:
+            return self.connect_timeout
+        waited = self._judge.clock.monotonic() - connection.opened_at if connection.anonymous else 0.0
+        return max(0.0, self.later.timeout - waited)
 
     async def decide_handshake(
         self, connection: Connection, admission: Admission, auth: object, run_connect: RunConnect
@@ -222,16 +229,18 @@ class Authenticator:
             return admission.ended_by or Unavailable("the decision came too late")
         admission.identity = who
         declined = await self._run_connect(admission, who, run_connect)
-        if declined is not None:
-            actions = admission.feed(Input.DECLINED, declined)
-            if actions:
-                self._teardown.tell_refused(declined, connection, admission)
-            await self._teardown.perform(connection, admission, actions, declined)
-            return declined
-        if Action.ANNOUNCE not in admission.feed(Input.ACCEPTED):
-            return admission.ended_by or Unavailable("the connect handler came back too late")
-        self._admitted(connection, admission, who)
-        return None
+        if declined is None and Action.ANNOUNCE in admission.feed(Input.ACCEPTED):
+            self._admitted(connection, admission, who)
+            return None
+        why = declined or admission.ended_by or Unavailable("the connect handler came back too late")
+        actions = admission.feed(Input.DECLINED, why)
+        if actions:
+            self._teardown.tell_refused(why, connection, admission)
+        if admission.opened:
+            admission.opened = False
+            await self._teardown.port.run_disconnect(admission)
+        await self._teardown.perform(connection, admission, actions, why)
+        return why
 
     async def _run_connect(self, admission: Admission, who: Identity, run_connect: RunConnect) -> AuthError | None:
         try:
@@ -263,8 +272,14 @@ class Authenticator:
             presented = from_event(arguments)
             new = await self._judge.identify(presented, admission.namespace)
             self._judge.check_refresh(old, new)
+            kept = {
+                room for room in set(admission.rooms) if await self._judge.may_enter(new, room, admission.namespace)
+            }
         except SubjectMismatch as error:
             await self._teardown.end(admission, Input.MISMATCH, error)
+            return False
+        except PermissionDenied as error:
+            await self._teardown.end(admission, Input.REVOKE, error)
             return False
         except AuthError as error:
             await self._bad_token(connection, admission, error, presented)
@@ -275,12 +290,24 @@ class Authenticator:
         admission.attempts = 0
         self._watch_expiry(admission, new)
         audit.about("refreshed", admission, address=connection.address, source=new.source)
+        await self._leave(admission, admission.rooms - kept)
         return True
+
+    async def _leave(self, admission: Admission, rooms: set[str]) -> None:
+        """Take a socket out of rooms that its new token does not open; what was not asked about counts as lost."""
+        admission.rooms -= rooms
+        for room in rooms:
+            await self._teardown.port.leave_room(admission, room)
+        if rooms:
+            await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
 
     async def _bad_token(
         self, connection: Connection, admission: Admission, error: AuthError, presented: Presented | None
     ) -> None:
         """Count a refused token, tell whoever wants to know, and do what follows."""
+        if connection.anonymous:  # another namespace of the connection brings no new attempts
+            admission.attempts = connection.bad_tokens
+            connection.bad_tokens += 1
         actions = admission.bad_token(error)
         self._teardown.tell_refused(error, connection, admission, presented.token if presented is not None else None)
         await self._teardown.perform(connection, admission, actions, error)

@@ -27,7 +27,8 @@ LOG = logging.getLogger("roomkey.guard")
 
 AUTHENTICATE = "authenticate"
 JOIN, LEAVE = "join-room", "leave-room"
-# Names that Socket.IO's own clients and servers fire themselves; from the wire they are an attack.
+# Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all handlers, whose arguments
+# would shift by one; from the wire they are an attack.
 RESERVED_EVENTS = frozenset(
     {
         "connect",
@@ -37,6 +38,7 @@ RESERVED_EVENTS = frozenset(
         "newListener",
         "removeListener",
         "__disconnect_final",
+        "*",
     }
 )
 
@@ -84,7 +86,7 @@ class BaseAsyncGuard:
         self.revocations = revocations if revocations is not None else Revocations()
         self.policy = policy if policy is not None else Policy()
         self.registry = Registry()
-        self._judge = Judge(verifier, self.policy, self.revocations, grace, self.clock)
+        self._judge = Judge(verifier, self.policy, self.revocations, grace, self.clock, connect_timeout)
         self.teardown = Teardown(self.registry, self.clock)
         self.authenticator = Authenticator(
             via,
@@ -131,15 +133,19 @@ class BaseAsyncGuard:
         ):
             raise self._denied(admission, "room", room)
         self._open_admission(sid, namespace)  # it may have ended while a rule waited
+        admission.rooms.add(room)
         await self.teardown.port.enter_room(admission, room)
 
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """Take a socket out of a room.
+        """Take a socket out of a room that :meth:`enter_room` put it into; another room is the application's.
 
         Raises:
             PermissionDenied: the socket is not admitted.
         """
-        await self.teardown.port.leave_room(self._open_admission(sid, namespace), room)
+        admission = self._open_admission(sid, namespace)
+        if room in admission.rooms:
+            admission.rooms.discard(room)
+            await self.teardown.port.leave_room(admission, room)
 
     async def revoke(
         self,
@@ -176,7 +182,9 @@ class BaseAsyncGuard:
         endings = []
         for admission in self.registry:
             who = admission.identity
-            if who is not None and admission.live and self.revocations.is_revoked(who):
+            # Without issued_before it means everybody of that name, also by a clock that runs ahead.
+            everything = subject is not None and issued_before is None and who is not None and who.subject == subject
+            if who is not None and admission.live and (everything or self.revocations.is_revoked(who)):
                 endings.append(self.teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected")))
         await asyncio.gather(*endings)
         return len(endings)
@@ -235,11 +243,12 @@ class BaseAsyncGuard:
             return None
         if not await self.packet(connection, admission) or admission is None:
             return None
+        who = admission.identity
+        if not await self._judge.may_send(who, name, namespace) or admission.identity is not who:
+            await self.answer_error(admission, self._denied(admission, "event", name), ack_id)
+            return None
         if self._serves_rooms and name in (JOIN, LEAVE):
             await self._room_event(admission, name, arguments[1:], ack_id)
-            return None
-        if not await self._judge.may_send(admission.identity, name, namespace):
-            await self.answer_error(admission, self._denied(admission, "event", name), ack_id)
             return None
         return admission if admission.admitted else None
 
@@ -280,7 +289,7 @@ class BaseAsyncGuard:
                 await self.teardown.port.send_ack(admission, ack_id, {"ok": True})
 
     def _denied(self, admission: Admission, kind: str, name: object) -> PermissionDenied:
-        shown = name if isinstance(name, str) else repr(name)
+        shown = audit.without_secrets(name if isinstance(name, str) else repr(name))
         audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown)
         return PermissionDenied(f"{kind} not allowed")
 

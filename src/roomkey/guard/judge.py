@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Sequence
@@ -41,22 +42,50 @@ class Judge:
         revocations: what was cancelled.
         grace: seconds after ``exp`` in which a live socket stays.
         clock: where to read the time.
+        within: seconds for one decision; a verifier or a rule that takes longer refuses.
     """
 
     def __init__(
-        self, verifier: AnyVerifier, policy: Policy, revocations: Revocations, grace: float, clock: Clock
+        self,
+        verifier: AnyVerifier,
+        policy: Policy,
+        revocations: Revocations,
+        grace: float,
+        clock: Clock,
+        within: float,
     ) -> None:
         self.verifier = verifier
         self.policy = policy
         self.revocations = revocations
         self.grace = grace
         self.clock = clock
+        self.within = within
 
     async def identify(self, presented: Presented, namespace: str) -> Identity:
         """From a presented token to who may connect to a namespace.
 
         Raises:
             AuthError: why not; whatever else goes wrong is :class:`Unavailable`.
+        """
+        try:
+            async with asyncio.timeout(self.within):
+                return await self._identify(presented, namespace)
+        except TimeoutError:
+            raise Unavailable(f"no decision within {self.within:g} s") from None
+
+    async def _identify(self, presented: Presented, namespace: str) -> Identity:
+        who = await self.verify(presented)
+        questions = self.policy.about_namespace(namespace)
+        if questions is not None and not await self._all_allow(questions, who):
+            raise PermissionDenied(f"namespace {namespace} is not open to this identity")
+        self.check_still_valid(who)  # a rule may have waited
+        return who
+
+    async def verify(self, presented: Presented) -> Identity:
+        """From a presented token to whose it is, wherever they may connect.
+
+        Raises:
+            AuthError: why it is not good; whatever else goes wrong is :class:`Unavailable`.
         """
         try:
             who = self.verifier.verify(presented.token, self.clock.now(), source=presented.source)
@@ -68,10 +97,6 @@ class Judge:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         self.check_still_valid(who)
-        questions = self.policy.about_namespace(namespace)
-        if questions is not None and not await self._all_allow(questions, who):
-            raise PermissionDenied(f"namespace {namespace} is not open to this identity")
-        self.check_still_valid(who)  # a rule may have waited
         return who
 
     def check_still_valid(self, who: Identity) -> None:

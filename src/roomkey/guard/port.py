@@ -17,7 +17,10 @@ class ServerPort(Protocol):
         """Answer an event that asked for an acknowledgement."""
 
     async def disconnect(self, admission: Admission) -> None:
-        """Send DISCONNECT for the namespace and let the application's disconnect handler run where it is owed."""
+        """Send DISCONNECT for the namespace; closing the transport does the rest."""
+
+    async def run_disconnect(self, admission: Admission) -> None:
+        """Call the application's disconnect handler."""
 
     async def close(self, connection_id: str) -> None:
         """Close the transport truly, after what was sent before has left, or after a short while if it does not."""

@@ -19,19 +19,23 @@ class Connection:
         address: the peer's address, for the log and the bounds.
         request: what its HTTP request carried where tokens may stand.
         admissions: by namespace.
+        opened_at: when, on the monotonic clock in seconds.
         auth: by namespace, the CONNECT payloads that a connect handler has still to see.
         refusals: how many namespace connections were refused on it.
         credential: the token its HTTP request carried, to which the session is bound.
+        bad_tokens: how many tokens were refused on it before anything was admitted.
         anonymous: nothing was ever admitted on it.
         closing: it is being closed; whatever still arrives is dropped.
     """
 
     connection_id: str
     address: str
-    request: Request
+    request: Request = field(repr=False)
     admissions: dict[str, Admission] = field(default_factory=dict)
+    opened_at: float = 0.0
     auth: dict[str, object] = field(default_factory=dict, repr=False)
     refusals: int = 0
+    bad_tokens: int = 0
     credential: str | None = field(default=None, repr=False)
     anonymous: bool = True
     closing: bool = False
@@ -76,6 +80,7 @@ class Registry:
         connection = self.connections.get(admission.connection_id)
         if connection is not None and connection.admissions.get(admission.namespace) is admission:
             del connection.admissions[admission.namespace]
+            connection.auth.pop(admission.namespace, None)
 
     def close(self, connection_id: str) -> Connection | None:
         """Forget a connection and all that ran over it."""

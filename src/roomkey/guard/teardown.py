@@ -62,7 +62,7 @@ class Teardown:
     ) -> None:
         if connection is not None:
             await self.perform(connection, admission, actions, error)
-            if Action.CLOSE in actions:
+            if Action.CLOSE in actions and not admission.answered:
                 self.close_soon(connection)
 
     async def perform(
@@ -75,12 +75,14 @@ class Teardown:
         """
         if not admission.answered:
             return
+        if Action.CLOSE in actions:
+            connection.closing = True  # nothing that still arrives counts, however long the next steps take
         if Action.REPORT in actions:
             await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
         if Action.DISCONNECT in actions:
             await self._attempt(self.port.disconnect(admission))
         if Action.CLOSE in actions:
-            self.close_soon(connection)
+            self._close(connection)
 
     def violation(self, connection: Connection, detail: str) -> None:
         """Something arrived that no honest client sends: close the connection."""
@@ -90,8 +92,10 @@ class Teardown:
 
     def close_soon(self, connection: Connection) -> None:
         """Close a connection in the background; from now on nothing on it counts."""
-        if connection.closing:
-            return
+        if not connection.closing:
+            self._close(connection)
+
+    def _close(self, connection: Connection) -> None:
         connection.closing = True
         for admission in connection.admissions.values():
             admission.feed(Input.GONE)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 
 from roomkey.core.deadlines import Deadlines
 from roomkey.guard.clock import Clock
+
+LOG = logging.getLogger("roomkey.guard")
 
 Name = tuple[str, str]
 LONGEST_SLEEP = 1.0
@@ -51,10 +54,13 @@ class Timers:
 
     def check(self) -> None:
         """Call back for all that is due."""
-        for name in self._intervals.pop_due(self._clock.monotonic()):
-            self._passed(name)
-        for sid in self._expiries.pop_due(self._clock.now()):
-            self._passed(("expiry", sid))
+        due = self._intervals.pop_due(self._clock.monotonic())
+        due += [("expiry", sid) for sid in self._expiries.pop_due(self._clock.now())]
+        for name in due:
+            try:
+                self._passed(name)
+            except Exception:  # the others are due all the same
+                LOG.exception("a deadline could not be carried out")
 
     def _wake(self) -> None:
         """Make sure that the timer runs no later than the earliest deadline."""

@@ -41,8 +41,12 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
     installed = version("python-engineio")
     if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:
         raise ConfigError(f"python-engineio {installed} cannot close a WebSocket: pip install 'python-engineio>=4.8.1'")
-    if getattr(getattr(sio._trigger_event, "__self__", None), "guard", None) is not None:
+    if hasattr(sio, "roomkey_guard"):
         raise ConfigError("this server has a guard already")
+    for event, handler in sio.eio.handlers.items():
+        owner = getattr(handler, "__self__", None)
+        if owner is not sio and type(owner).__name__ != "InstrumentedAsyncServer":
+            raise ConfigError(f"somebody else handles engineio's {event}: attach the guard first, and wrap it then")
     if sio.always_connect:
         raise ConfigError(
             "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "
@@ -55,7 +59,9 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
             "the server's json module accepts NaN or Infinity, which end every JavaScript client that receives them: "
             "leave json out, and the guard sets a strict one"
         )
-    if handshake is not None and handshake.cookie and sio.eio.cors_allowed_origins in ("*", []):
+    origins = sio.eio.cors_allowed_origins
+    anybody = origins in ("*", []) or (isinstance(origins, (list, tuple, set)) and "*" in origins)
+    if handshake is not None and handshake.cookie and anybody:
         raise ConfigError(
             "a cookie as credential with every origin allowed lets any page connect as its visitor: "
             "set cors_allowed_origins"

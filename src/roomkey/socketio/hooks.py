@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import re
@@ -15,18 +16,23 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.core import strict_json
-from roomkey.core.admission import Admission
+from roomkey.core.admission import Admission, Input
 from roomkey.errors import AuthError, PermissionDenied, Unavailable
 from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams
 from roomkey.socketio.environ import address, length_ok, request, wants_script
+from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
 
 LOG = logging.getLogger("roomkey.guard")
 
 MAX_ATTACHMENTS = 10
+UPGRADE_SECONDS = 10.0
+# Where instrument() keeps the server's own _trigger_event. The guard stands behind it, next to the handlers, so that
+# nothing can happen between its check and them.
+INSTRUMENTED = "_InstrumentedAsyncServer__trigger_event"
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
 _WANTS_ACK: ContextVar[bool] = ContextVar("roomkey_wants_ack", default=False)
 
@@ -49,7 +55,7 @@ class Hooks:
         mine = ("_trigger_event", "_handle_connect", "_handle_event", "_handle_ack", "_handle_eio_connect",
                 "_handle_eio_message", "_handle_eio_disconnect")  # fmt: skip
         for name in mine:
-            self._replace(self.sio, name)
+            self._replace(self.sio, name, INSTRUMENTED if hasattr(self.sio, INSTRUMENTED) else name)
         for name in MANAGER_SEAMS:
             self._replace(self.sio.manager, name)
         # engineio holds its own references; instrument() puts others there, which call the server's names.
@@ -57,14 +63,20 @@ class Hooks:
             name = f"_handle_eio_{event}"
             if self.sio.eio.handlers.get(event) == self.inner[name]:
                 self.sio.eio.on(event, getattr(self, name))
-        self.sio.packet_class = type("StrictPacket", (self.sio.packet_class,), {"json": strict_json})
+        self.sio.packet_class = strict_packet(self.sio.packet_class)
         self.sio.manager.json = strict_json
-        for logger in (self.sio.logger, self.sio.eio.logger):
+        self.port.call_disconnect = self._disconnect_handler  # type: ignore[method-assign]
+        self.sio.roomkey_guard = self.guard
+        for logger in (self.sio.logger, self.sio.eio.logger, LOG):
             logger.addFilter(RedactSecrets())
+        if hasattr(self.sio.manager, "channel"):
+            LOG.warning("revocations are kept in this process: guard.revoke() does not reach the other nodes")
 
-    def _replace(self, owner: Any, name: str) -> None:
-        self.inner[name] = getattr(owner, name)
-        setattr(owner, name, getattr(self, name))
+    def _replace(self, owner: Any, name: str, inner: str | None = None) -> None:
+        """Put a function of the guard in the place of the owner's."""
+        place = inner if inner is not None and name == "_trigger_event" else name
+        self.inner[name] = getattr(owner, place)
+        setattr(owner, place, getattr(self, name))
 
     # Connections
 
@@ -85,11 +97,14 @@ class Hooks:
         """Answer later requests of the session only to whoever opened it, without disturbing them."""
         transport = self.sio.eio.sockets[connection.connection_id]
         get, post = transport.handle_get_request, transport.handle_post_request
+        read_websocket = transport._websocket_handler
 
         async def handle_get_request(environ: Mapping[str, Any]) -> Any:
             # A WebSocket's own opening request comes through here; a polling session's does not.
             if environ is not opening and not await self._is_owner(connection, environ):
                 return [eio_packet.Packet(eio_packet.NOOP)]
+            if connection.closing and transport.queue.empty():
+                return [eio_packet.Packet(eio_packet.CLOSE)]
             return await get(environ)
 
         async def handle_post_request(environ: Mapping[str, Any]) -> Any:
@@ -98,10 +113,42 @@ class Hooks:
             if not length_ok(environ, self.sio.eio.max_http_buffer_size):
                 self.guard.teardown.violation(connection, "a request body over the limit")
                 return None
-            return await post(environ)
+            try:
+                return await post(environ)
+            except Exception as error:  # engineio would wait for a queue that nobody empties
+                self.guard.teardown.violation(connection, f"a request that cannot be read ({type(error).__name__})")
+                return None
+
+        async def websocket_handler(ws: Any) -> None:
+            if connection.closing or connection.connection_id in self.port.websockets:
+                await ws.close()  # one upgrade at a time
+            else:
+                await self._read_websocket(connection, transport, read_websocket, ws)
 
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
+        transport._websocket_handler = websocket_handler
+
+    async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
+        """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
+        reader = asyncio.current_task()
+        assert reader is not None
+        self.port.websockets[connection.connection_id] = reader
+        half_done = asyncio.get_running_loop().call_later(
+            UPGRADE_SECONDS, lambda: None if transport.upgraded else reader.cancel()
+        )
+        try:
+            await read(ws)
+        except asyncio.CancelledError:
+            await ws.close()
+            if not connection.closing and transport.upgraded:
+                raise
+        except Exception as error:
+            self.guard.teardown.violation(connection, f"a frame that cannot be read ({type(error).__name__})")
+            await ws.close()
+        finally:
+            half_done.cancel()
+            self.port.websockets.pop(connection.connection_id, None)
 
     async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
         same_place = not self.by_address or address(environ) == connection.address
@@ -127,7 +174,7 @@ class Hooks:
         """What is wrong with a message before python-socketio reads it, or None."""
         collecting = connection.connection_id in self.sio._binary_packet
         if isinstance(data, bytes):
-            return None if collecting else "binary data that belongs to no packet"
+            return self._attachment_problem(connection, data) if collecting else "binary data that belongs to no packet"
         if not isinstance(data, str) or not data or data[0] not in "012356":
             return "not a packet that a client sends"
         if collecting:
@@ -138,6 +185,12 @@ class Hooks:
                 return f"a binary packet without 1 to {MAX_ATTACHMENTS} attachments"
             if not any(admission.admitted for admission in connection.admissions.values()):
                 return "a binary packet before admission"
+        return None
+
+    def _attachment_problem(self, connection: Connection, data: bytes) -> str | None:
+        held = self.sio._binary_packet[connection.connection_id].attachments
+        if sum(map(len, held)) + len(data) > self.sio.eio.max_http_buffer_size:
+            return "attachments over the limit"
         return None
 
     # Namespaces
@@ -206,8 +259,6 @@ class Hooks:
         )
         if error is None:
             return
-        if admission.opened:
-            await self._run_disconnect(admission)
         raise refusals[0] if refusals else HostRefusal(error.message, error.to_client())
 
     async def _run_connect(self, refusals: list[HostRefusal], admission: Admission) -> bool:
@@ -232,17 +283,11 @@ class Hooks:
             raise PermissionDenied("the connect handler refused", message=str(message)) from None
         return result is not False
 
-    async def _run_disconnect(self, admission: Admission) -> Any:
-        """Call the application's disconnect handler for what its connect handler had accepted."""
-        reason = (self.sio.reason.SERVER_DISCONNECT,) if hasattr(self.sio, "reason") else ()
-        return await self._disconnect_handler(admission, *reason)
-
-    async def _disconnect_handler(self, admission: Admission, *reason: object) -> Any:
+    async def _disconnect_handler(self, admission: Admission, *reason: object) -> None:
         try:
-            return await self.inner["_trigger_event"]("disconnect", admission.namespace, admission.sid, *reason)
+            await self.inner["_trigger_event"]("disconnect", admission.namespace, admission.sid, *reason)
         except Exception:
             LOG.exception("the disconnect handler failed")
-            return None
 
     # Events
 
@@ -264,7 +309,7 @@ class Hooks:
         admission = connection.admissions.get(namespace or "/") if connection is not None else None
         if connection is None:
             return
-        if not isinstance(data, list) or id is None:
+        if not isinstance(data, list) or id is None or id < 1:  # python-socketio keeps its counter at 0
             self.guard.teardown.violation(connection, "an acknowledgement without its id or its list")
         elif await self.guard.packet(connection, admission):
             try:
@@ -292,12 +337,17 @@ class Hooks:
                 await self.guard.answer_error(admission, error, None)
         return result if admission.admitted else self.sio.not_handled
 
-    async def _on_disconnect(self, admission: Admission | None, *reason: Any) -> Any:
+    async def _on_disconnect(self, admission: Admission | None, *reason: Any) -> None:
         if admission is None:
-            return None
+            return
+        admission.feed(Input.GONE)  # from here on, however long the handler takes
         try:
-            return await self._disconnect_handler(admission, *reason) if admission.opened else None
+            if admission.opened:
+                await self._disconnect_handler(admission, *reason)
         finally:
+            transport = self.sio.eio.sockets.get(admission.connection_id)
+            if transport is not None:
+                transport.session.pop(admission.namespace, None)  # the next identity gets one of its own
             self.guard.teardown.left(admission)
 
     # Fan-out

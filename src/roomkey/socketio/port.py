@@ -9,6 +9,7 @@ from typing import Any
 
 import engineio
 import socketio
+from engineio import packet as eio_packet
 from socketio import packet
 
 from roomkey.core.admission import Admission
@@ -19,10 +20,15 @@ _SID = re.compile(r"[A-Za-z0-9_-]{20}")  # what engineio's generate_id makes: 15
 
 
 class SocketIOPort:
-    """:class:`roomkey.guard.port.ServerPort` for a :class:`socketio.AsyncServer`."""
+    """:class:`roomkey.guard.port.ServerPort` for a :class:`socketio.AsyncServer`.
+
+    Attributes:
+        websockets: by Engine.IO session, the task that reads its WebSocket; cancelled where a close does not end it.
+    """
 
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self.sio = sio
+        self.websockets: dict[str, asyncio.Task[Any]] = {}
 
     async def send_event(self, admission: Admission, event: str, data: object) -> None:
         """Send an event straight to one socket."""
@@ -38,6 +44,12 @@ class SocketIOPort:
             self.sio.packet_class(packet.ACK, namespace=admission.namespace, id=ack_id, data=[data]),
         )
 
+    async def disconnect(self, admission: Admission) -> None:
+        """Send DISCONNECT."""
+        await self.send(
+            admission.connection_id, self.sio.packet_class(packet.DISCONNECT, namespace=admission.namespace)
+        )
+
     async def send(self, eio_sid: str, pkt: Any) -> None:
         """Send a packet to a connection, if it is still there."""
         if eio_sid in self.sio.eio.sockets:
@@ -46,25 +58,42 @@ class SocketIOPort:
             except (engineio.exceptions.EngineIOError, KeyError):
                 return  # it closed meanwhile
 
-    async def disconnect(self, admission: Admission) -> None:
-        """Send DISCONNECT."""
-        await self.sio.disconnect(admission.sid, namespace=admission.namespace, ignore_queue=True)
+    async def run_disconnect(self, admission: Admission) -> None:
+        """Call the application's disconnect handler."""
+        reason = (self.sio.reason.SERVER_DISCONNECT,) if hasattr(self.sio, "reason") else ()
+        await self.call_disconnect(admission, *reason)
+
+    async def call_disconnect(self, admission: Admission, *reason: object) -> None:
+        """Call the application's disconnect handler with python-socketio's own reason; set by the hooks."""
+        raise NotImplementedError
 
     async def close(self, connection_id: str) -> None:
-        """Close the transport truly: what is queued first, then the end, for polling and WebSocket alike."""
+        """Close the transport truly: what is queued first, then the end, for polling and WebSocket alike.
+
+        The application's disconnect handlers run last, so that a slow one keeps nobody connected.
+        """
         transport = self.sio.eio.sockets.get(connection_id)
         if transport is None or transport.closed:
             return
-        if not transport.upgraded:  # a poll has to fetch the last packets
-            try:
-                await asyncio.wait_for(transport.queue.join(), FLUSH_SECONDS)
-            except TimeoutError:
-                LOG.debug("a polling client did not fetch its last packets")
+        reader = self.websockets.get(connection_id)
+        if not transport.upgraded:
+            await self._flush(transport)  # a poll has to fetch the last packets
+            # Over a WebSocket the end itself says it; there CLOSE would keep some clients from returning.
+            transport.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
+        transport.queue.put_nowait(None)  # ends the writer, and with it the WebSocket
+        if reader is not None:
+            asyncio.get_running_loop().create_task(_end(reader, at_once=not transport.upgraded))
         try:
-            # Over a WebSocket the end itself says it; Engine.IO's CLOSE packet would keep some clients from returning.
-            await transport.close(wait=False, abort=transport.upgraded)
+            await transport.close(wait=False, abort=True)
         finally:
-            await transport.queue.put(None)  # ends the writer, and with it the WebSocket
+            if transport.upgraded:
+                self.sio.eio.sockets.pop(connection_id, None)
+
+    async def _flush(self, transport: Any) -> None:
+        try:
+            await asyncio.wait_for(transport.queue.join(), FLUSH_SECONDS)
+        except TimeoutError:
+            LOG.debug("a polling client did not fetch its last packets")
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put the socket into a room."""
@@ -77,3 +106,14 @@ class SocketIOPort:
     def is_reserved_room(self, room: str) -> bool:
         """True for what looks like a sid: on another node, such a room would receive that person's messages."""
         return _SID.fullmatch(room) is not None
+
+
+async def _end(reader: asyncio.Task[Any], *, at_once: bool) -> None:
+    """See a WebSocket end: by itself, or, where its client reads nothing or is half upgraded, by cancelling it."""
+    if not at_once:
+        await asyncio.wait([reader], timeout=FLUSH_SECONDS)
+    for _try in range(10):  # engineio and its writer each catch some, and wait for something else
+        if reader.done():
+            return
+        reader.cancel()
+        await asyncio.wait([reader], timeout=0.1)
