@@ -10,7 +10,10 @@ new_enough() {
 }
 
 if [ -n "${PYTHON:-}" ]; then
-    new_enough "$PYTHON" || { echo "$PYTHON is no Python 3.11 or later" >&2; exit 1; }
+    new_enough "$PYTHON" || {
+        echo "PYTHON=$PYTHON is not there or older than 3.11: name another one, or leave PYTHON unset" >&2
+        exit 1
+    }
 else
     for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
         if new_enough "$candidate"; then PYTHON=$candidate; break; fi

@@ -230,3 +230,24 @@ def test_room_names():
     assert is_room_name("x" * 255)
     assert is_room_name("Zoë 😀 \u2028x")
     assert not is_room_name("x" * 256)
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        lambda policy: policy.room("*")(lambda who: True),
+        lambda policy: policy.room("team:{team}")(lambda who: True),
+        lambda policy: policy.room("team:{team}")(lambda who, other: True),
+        lambda policy: policy.room("lobby")(lambda: True),
+        lambda policy: policy.event("x")(lambda: True),
+        lambda policy: policy.namespace("/x")(lambda who, more: True),
+    ],
+)
+def test_a_rule_that_cannot_be_called_is_refused_when_it_is_registered(register):
+    with pytest.raises(ConfigError, match="is called as rule"):
+        register(Policy())
+
+
+def test_a_room_decorator_without_its_pattern_says_so():
+    with pytest.raises(ConfigError, match="pattern"):
+        Policy().room(lambda who: True)

@@ -56,7 +56,7 @@ def told(message: str, code: str = "invalid_token", **facts: Any) -> dict[str, A
 
 
 DENIED = data("Insufficient permissions", "permission_denied", reason="permission_denied")
-PROTOCOL = told("protocol violation", "protocol_violation")
+BEFORE = told("no token provided", "credentials_required")
 TIMEOUT = told("authentication timeout", "authentication_timeout", reason="authentication_timeout")
 
 
@@ -350,7 +350,7 @@ async def test_an_event_before_authenticate_ends_it(js: Any, guarded: Any, kind:
     socket = js.open(site, kind)
     await socket.expect("connect")
     socket.emit("echo", "let me in")
-    await socket.event("unauthorized", PROTOCOL)
+    await socket.event("unauthorized", BEFORE)
     await stays_away(socket, site)
     assert site.calls == []
 

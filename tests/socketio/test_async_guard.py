@@ -692,3 +692,21 @@ async def test_it_closes_under_aiohttp_too(clock):
         assert await good.is_closed()
     finally:
         await runner.cleanup()
+
+
+async def test_a_refused_authenticate_is_acknowledged_too(make_world):
+    world = await make_world(via=Authenticate(max_attempts=2))
+    client = await world.client()
+    await client.ask()
+    await client.event("authenticate", {"token": "bad"}, ack=1)
+    [answer] = await client.expect_ack(1)
+    assert (answer["ok"], answer["error"]["message"]) == (False, "jwt malformed")
+    await client.expect_event("unauthorized")
+    await client.event("authenticate", {"token": world.token()}, ack=2)
+    assert await client.expect_ack(2) == [{"expires_in": 900}]
+
+
+@pytest.mark.parametrize("settings", [{"policy": lambda who: True}, {"via": Handshake}, {"via": "both"}])
+def test_arguments_of_a_wrong_kind_are_refused(settings):
+    with pytest.raises(ConfigError):
+        unattached(**settings)

@@ -77,7 +77,8 @@ class Authenticate:
     max_attempts: int = 3
 
     def __post_init__(self) -> None:
-        if not 0 < self.timeout < float("inf") or self.max_attempts < 1:
+        numbers = isinstance(self.timeout, (int, float)) and isinstance(self.max_attempts, int)
+        if not numbers or not 0 < self.timeout < float("inf") or self.max_attempts < 1:
             raise ConfigError("Authenticate needs a timeout over 0 seconds and at least 1 attempt")
 
 

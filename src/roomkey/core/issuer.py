@@ -111,7 +111,7 @@ class Issuer:
             "iss": self.issuer,
             "sub": subject,
             "aud": self.audience,
-            "exp": now + lifetime,
+            "exp": int(now + lifetime) if float(lifetime).is_integer() else now + lifetime,
             "nbf": not_before,
             "iat": min(now, now + lifetime),
             "jti": token_id or secrets.token_urlsafe(16),

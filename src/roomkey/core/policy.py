@@ -7,6 +7,7 @@ value, and any exception, denies.
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
@@ -79,6 +80,7 @@ class Policy:
             raise ConfigError(f"a namespace begins with '/': {name!r}")
 
         def add(rule: RuleT) -> RuleT:
+            _check_rule(rule, f"namespace {name}")
             if name in self._namespaces:
                 raise ConfigError(f"namespace {name} has a rule already")
             self._namespaces[name] = rule
@@ -97,6 +99,7 @@ class Policy:
         """
 
         def add(rule: RuleT) -> RuleT:
+            _check_rule(rule, f"event {name}")
             if (namespace, name) in self._events:
                 raise ConfigError(f"event {name} has a rule already")
             self._events[namespace, name] = rule
@@ -117,9 +120,15 @@ class Policy:
         Raises:
             ConfigError: a template that cannot be read.
         """
+        if not isinstance(pattern, str):
+            raise ConfigError('a room rule begins with its pattern: @policy.room("team:{team}")')
         match = None if pattern == "*" else _compile(pattern)
 
         def add(rule: RuleT) -> RuleT:
+            if match is None:
+                _check_rule(rule, "room *", "room")
+            else:
+                _check_rule(rule, f"room {pattern}", **dict.fromkeys(match.groupindex, ""))
             self._rooms.append(_RoomRule(pattern, namespace, match, rule))
             return rule
 
@@ -153,6 +162,17 @@ class Policy:
                 yield Question(f"room {known.pattern}", known.rule, arguments=(name,))
             elif found := known.match.fullmatch(name):
                 yield Question(f"room {known.pattern}", known.rule, fields=tuple(found.groupdict().items()))
+
+
+def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
+    """Find out now, and not at the first join, whether a rule can be called."""
+    takes = ", ".join(("who", *arguments, *fields))
+    try:
+        inspect.signature(rule).bind(object(), *arguments, **fields)
+    except TypeError:
+        raise ConfigError(f"the rule for {about} is called as rule({takes}); write it so") from None
+    except ValueError:
+        return  # a builtin without a signature to look at
 
 
 def is_room_name(room: object) -> bool:

@@ -197,9 +197,9 @@ class Authenticator:
     ) -> None:
         """The event ``authenticate`` arrived: the first token, or a later one for a live socket."""
         if admission.admitted:
-            done = await self._refresh(connection, admission, arguments)
+            done = await self._refresh(connection, admission, arguments, ack_id)
         else:
-            error = await self._decide(connection, admission, lambda: from_event(arguments), run_connect)
+            error = await self._decide(connection, admission, lambda: from_event(arguments), run_connect, ack_id)
             done = error is None and admission.admitted
         who = admission.identity
         if not done or who is None:
@@ -213,7 +213,12 @@ class Authenticator:
             await port.send_ack(admission, ack_id, told)
 
     async def _decide(
-        self, connection: Connection, admission: Admission, find: Callable[[], Presented], run_connect: RunConnect
+        self,
+        connection: Connection,
+        admission: Admission,
+        find: Callable[[], Presented],
+        run_connect: RunConnect,
+        ack_id: int | None = None,
     ) -> AuthError | None:
         """The one path from a presented token to an open namespace; returns why not, or None."""
         if Action.VERIFY not in admission.feed(Input.PRESENT):
@@ -223,7 +228,7 @@ class Authenticator:
             presented = find()
             who = await self._judge.identify(presented, admission.namespace)
         except AuthError as error:
-            await self._bad_token(connection, admission, error, presented)
+            await self._bad_token(connection, admission, error, presented, ack_id)
             return error
         if Action.RUN_CONNECT not in admission.feed(Input.IDENTIFIED):
             return admission.ended_by or Unavailable("the decision came too late")
@@ -263,7 +268,9 @@ class Authenticator:
         self._watch_expiry(admission, who)
         audit.about("admitted", admission, address=connection.address, source=who.source)
 
-    async def _refresh(self, connection: Connection, admission: Admission, arguments: tuple[object, ...]) -> bool:
+    async def _refresh(
+        self, connection: Connection, admission: Admission, arguments: tuple[object, ...], ack_id: int | None
+    ) -> bool:
         """A live socket presents a later token of the same subject: its deadline moves, nothing else stops."""
         admission.feed(Input.PRESENT)
         old = admission.identity
@@ -282,7 +289,7 @@ class Authenticator:
             await self._teardown.end(admission, Input.REVOKE, error)
             return False
         except AuthError as error:
-            await self._bad_token(connection, admission, error, presented)
+            await self._bad_token(connection, admission, error, presented, ack_id)
             return False
         if not admission.admitted or admission.identity is not old:
             return False
@@ -302,7 +309,12 @@ class Authenticator:
             await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
 
     async def _bad_token(
-        self, connection: Connection, admission: Admission, error: AuthError, presented: Presented | None
+        self,
+        connection: Connection,
+        admission: Admission,
+        error: AuthError,
+        presented: Presented | None,
+        ack_id: int | None,
     ) -> None:
         """Count a refused token, tell whoever wants to know, and do what follows."""
         if connection.anonymous:  # another namespace of the connection brings no new attempts
@@ -310,6 +322,8 @@ class Authenticator:
             connection.bad_tokens += 1
         actions = admission.bad_token(error)
         self._teardown.tell_refused(error, connection, admission, presented.token if presented is not None else None)
+        if ack_id is not None and actions:
+            await self._teardown.port.send_ack(admission, ack_id, {"ok": False, "error": error.to_client()})
         await self._teardown.perform(connection, admission, actions, error)
 
     def _watch_expiry(self, admission: Admission, who: Identity) -> None:
@@ -318,7 +332,9 @@ class Authenticator:
 
 
 def _ways(via: Way | Sequence[Way] | None) -> tuple[Handshake | None, Authenticate | None]:
-    listed = [Handshake()] if via is None else [via] if isinstance(via, (Handshake, Authenticate)) else list(via)
+    if via is None:
+        via = Handshake()
+    listed = list(via) if isinstance(via, (tuple, list)) else [via]
     shakes = [way for way in listed if isinstance(way, Handshake)]
     laters = [way for way in listed if isinstance(way, Authenticate)]
     if not listed or len(shakes) > 1 or len(laters) > 1 or len(shakes) + len(laters) != len(listed):

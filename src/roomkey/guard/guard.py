@@ -15,7 +15,7 @@ from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
 from roomkey.core.policy import Policy
 from roomkey.core.revocations import Revocations
-from roomkey.errors import AuthError, ConfigError, PermissionDenied, ProtocolViolation, RevokedToken, Unavailable
+from roomkey.errors import AuthError, ConfigError, CredentialsError, PermissionDenied, RevokedToken, Unavailable
 from roomkey.guard import audit
 from roomkey.guard.authenticator import Authenticator, RunConnect, Way
 from roomkey.guard.clock import Clock, SystemClock
@@ -80,6 +80,8 @@ class BaseAsyncGuard:
     ) -> None:
         if not callable(getattr(verifier, "verify", None)):
             raise ConfigError("the first argument is a verifier: AsyncGuard(Verifier.hs256(SECRET, audience='…'))")
+        if policy is not None and not isinstance(policy, Policy):
+            raise ConfigError("policy takes a roomkey.Policy: policy = Policy(); policy.room(…)(rule)")
         if not 0 <= grace < float("inf"):
             raise ConfigError("grace takes 0 or more seconds")
         self.clock: Clock = clock if clock is not None else SystemClock()
@@ -209,6 +211,12 @@ class BaseAsyncGuard:
         """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
         self.teardown.timers.check()
 
+    async def close(self) -> None:
+        """Close every connection, because the server stops; clients come back by themselves when it is up again."""
+        for connection in list(self.registry.connections.values()):
+            self.teardown.close_soon(connection)
+        await self.settle()
+
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""
         await self.teardown.settle()
@@ -260,7 +268,7 @@ class BaseAsyncGuard:
                 self.teardown.violation(connection, "a packet before a namespace was joined")
             return False
         if not admission.admitted:
-            await self.teardown.end(admission, Input.PACKET, ProtocolViolation("a packet before admission"))
+            await self.teardown.end(admission, Input.PACKET, CredentialsError("a packet before admission"))
         return Action.DISPATCH in admission.feed(Input.PACKET)
 
     async def answer_error(self, admission: Admission, error: AuthError, ack_id: int | None) -> None:

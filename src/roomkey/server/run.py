@@ -161,7 +161,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, product: Product, announce: Callable[[], None]) -> None:
         super().__init__(config)
-        self._sio = product.sio
+        self._guard = product.guard
         self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -170,9 +170,8 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # First, so that a waiting poll is answered and clients see a close, not a cut; they come back by themselves.
-        if self._sio.eio.sockets:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sio.eio.disconnect(), STOP_WITHIN)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._guard.close(), STOP_WITHIN)
         await super().shutdown(sockets)
 
     @contextlib.contextmanager

@@ -86,8 +86,7 @@ class SocketIOPort:
         try:
             await transport.close(wait=False, abort=True)
         finally:
-            if transport.upgraded:
-                self.sio.eio.sockets.pop(connection_id, None)
+            self.sio.eio.sockets.pop(connection_id, None)  # engineio fails on requests to a session that is closed
 
     async def _flush(self, transport: Any) -> None:
         try:
