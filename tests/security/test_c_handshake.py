@@ -9,7 +9,7 @@ import logging
 import pytest
 from support.live import Poll, Raw, refused_status, until
 from support.tokens import SECRET, hs256
-from support.world import clock, make_world
+from support.world import Gate, clock, make_world
 
 from roomkey import Policy
 from roomkey.socketio import Authenticate, Handshake
@@ -175,14 +175,8 @@ async def test_c39_no_binary_packet_is_collected_before_authentication(make_worl
 
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
 async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
-    gate, inside = asyncio.Event(), asyncio.Event()
-    policy = Policy()
-
-    @policy.namespace("/")
-    async def slow(who):
-        inside.set()
-        await gate.wait()
-        return True
+    gate, policy = Gate(), Policy()
+    policy.namespace("/")(gate)
 
     world = await make_world(via=way, policy=policy)
     client = await world.client()
@@ -192,10 +186,10 @@ async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
         await client.event("authenticate", token)
     else:
         await client.send("40" + json.dumps(token))
-    await inside.wait()
+    await gate.reached.wait()
     for _count in range(15):
         await world.sio.emit("confidential", "x")
-    gate.set()
+    gate.open.set()
     assert "confidential" not in str(await client.receive())
     await world.sio.emit("news", 1)
     assert await client.expect_event("news") == [1]
@@ -203,14 +197,8 @@ async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
 
 
 async def test_c41_an_event_by_a_parallel_post_during_verification(make_world):
-    gate, inside = asyncio.Event(), asyncio.Event()
-    policy = Policy()
-
-    @policy.namespace("/")
-    async def slow(who):
-        inside.set()
-        await gate.wait()
-        return True
+    gate, policy = Gate(), Policy()
+    policy.namespace("/")(gate)
 
     def prepare(world):
         world.sio.on("message", lambda *arguments: world.calls.append("message"))
@@ -220,9 +208,9 @@ async def test_c41_an_event_by_a_parallel_post_during_verification(make_world):
     second = Poll(world.host)
     second.sid = first.sid
     asking = asyncio.create_task(first.post("40" + json.dumps({"token": world.token()})))
-    await inside.wait()
+    await gate.reached.wait()
     await second.post('42["message","x"]')
-    gate.set()
+    gate.open.set()
     await asking
     await world.guard.settle()
     assert world.calls == []
@@ -252,13 +240,8 @@ async def test_c41_an_event_right_behind_connect_waits_for_the_decision(make_wor
 
 
 async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
-    gate = asyncio.Event()
-    policy = Policy()
-
-    @policy.namespace("/")
-    async def slow(who):
-        await gate.wait()
-        return True
+    gate, policy = Gate(), Policy()
+    policy.namespace("/")(gate)
 
     world = await make_world(via=Authenticate(), policy=policy)
     poll = await Poll(world.host).open()
@@ -272,7 +255,7 @@ async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
         for one, claim in zip((poll, other), claims, strict=True)
     ]
     await asyncio.sleep(0.05)
-    gate.set()
+    gate.open.set()
     await asyncio.gather(*posts)
     [admission] = list(world.guard.registry)
     who = admission.identity
@@ -283,14 +266,8 @@ async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
 
 
 async def test_c43_authenticate_racing_the_deadline_never_resurrects(make_world):
-    gate, inside = asyncio.Event(), asyncio.Event()
-    policy = Policy()
-
-    @policy.namespace("/")
-    async def slow(who):
-        inside.set()
-        await gate.wait()
-        return True
+    gate, policy = Gate(), Policy()
+    policy.namespace("/")(gate)
 
     def prepare(world):
         world.sio.on("connect", lambda *arguments: world.calls.append("connect"))
@@ -299,10 +276,10 @@ async def test_c43_authenticate_racing_the_deadline_never_resurrects(make_world)
     client = await world.client()
     await client.ask()
     await client.event("authenticate", {"token": world.token()})
-    await inside.wait()
+    await gate.reached.wait()
     world.clock.advance(15.1)
     world.guard.check_deadlines()
-    gate.set()
+    gate.open.set()
     await world.guard.settle()
     assert await client.is_closed()
     assert world.calls == []

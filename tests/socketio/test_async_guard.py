@@ -231,25 +231,6 @@ async def test_the_disconnect_handler_knows_who_it_was(make_world):
     await until(lambda: not world.guard.registry.admissions)
 
 
-async def test_a_disconnect_handler_is_owed_for_what_a_connect_handler_accepted(make_world):
-    def prepare(world):
-        @world.sio.event
-        async def connect(sid, environ, auth):
-            world.calls.append("connect")
-            await world.guard.revoke(subject="ada")
-
-        @world.sio.event
-        async def disconnect(sid, *reason):
-            world.calls.append("disconnect")
-
-    world = await make_world(prepare=prepare)
-    client = await world.client()
-    await client.send("40" + json.dumps({"token": world.token()}))
-    assert await client.is_closed()
-    await until(lambda: world.calls == ["connect", "disconnect"])
-    assert not any(str(packet).startswith("40") for packet in client.seen)
-
-
 # rooms and events
 
 

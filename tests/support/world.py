@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
@@ -52,6 +53,18 @@ class World:
     async def close(self) -> None:
         for raw in self._clients:
             await raw.close()
+
+
+class Gate:
+    """A rule that waits: ``policy.namespace("/")(gate)``; ``reached`` tells that it waits, ``open`` lets it go on."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def __call__(self, who: Any, **fields: Any) -> bool:
+        self.reached.set()
+        await self.open.wait()
+        return True
 
 
 MakeWorld = Callable[..., Any]

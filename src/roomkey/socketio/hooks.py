@@ -65,7 +65,7 @@ class Hooks:
                 self.sio.eio.on(event, getattr(self, name))
         self.sio.packet_class = strict_packet(self.sio.packet_class)
         self.sio.manager.json = strict_json
-        self.port.call_disconnect = self._disconnect_handler  # type: ignore[method-assign]
+        self.port.call_disconnect = self._disconnect_handler
         self.sio.roomkey_guard = self.guard
         for logger in (self.sio.logger, self.sio.eio.logger, LOG):
             logger.addFilter(RedactSecrets())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import engineio
@@ -24,7 +25,10 @@ class SocketIOPort:
 
     Attributes:
         websockets: by Engine.IO session, the task that reads its WebSocket; cancelled where a close does not end it.
+        call_disconnect: calls the application's disconnect handler; the hooks set it.
     """
+
+    call_disconnect: Callable[..., Awaitable[None]]
 
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self.sio = sio
@@ -62,10 +66,6 @@ class SocketIOPort:
         """Call the application's disconnect handler."""
         reason = (self.sio.reason.SERVER_DISCONNECT,) if hasattr(self.sio, "reason") else ()
         await self.call_disconnect(admission, *reason)
-
-    async def call_disconnect(self, admission: Admission, *reason: object) -> None:
-        """Call the application's disconnect handler with python-socketio's own reason; set by the hooks."""
-        raise NotImplementedError
 
     async def close(self, connection_id: str) -> None:
         """Close the transport truly: what is queued first, then the end, for polling and WebSocket alike.
