@@ -26,7 +26,7 @@ def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
     (here / "roomkey.toml").write_text("token_lifetime = 604800\n")
     ran = roomkey("doctor")
     assert ran.code == 0
-    for words in ("settings: roomkey.toml", "1 key(s) in keys", "accounts in roomkey.sqlite3", "warn  tokens live"):
+    for words in ("settings: roomkey.toml", "1 key(s) in keys", "1 account(s) in roomkey.sqlite3", "warn  tokens live"):
         assert words in ran.out
 
 
@@ -64,3 +64,12 @@ def test_a_misspelt_variable_and_a_proxy_that_can_be_passed_by(
     assert ran.code == 0
     assert "ROOMKEY_PROT is no setting; did you mean ROOMKEY_PORT?" in ran.out
     assert "others can pass it by" in ran.out
+
+
+def test_a_database_that_is_none_and_one_without_accounts(roomkey: Cli, here: Path) -> None:
+    database = here / "roomkey.sqlite3"
+    database.write_text("not a database")
+    database.chmod(0o600)
+    ran = roomkey("doctor")
+    assert ran.code == 1
+    assert "fail  cannot read the accounts" in ran.out

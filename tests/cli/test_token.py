@@ -123,7 +123,17 @@ def test_for_programs(roomkey: Cli, secret_file: str) -> None:
     assert json.loads(wrong.out)["verdict"]["check"] == "claim"
 
 
-@pytest.mark.parametrize("text", ["", "no token", "a.b", "a.b.c", "eyJ.eyJ.x", "x" * 20_000, "é.é.é"])
+def test_nothing_to_inspect_is_wrong_usage(roomkey: Cli) -> None:
+    ran = roomkey("token", "inspect", stdin="")
+    assert (ran.code, ran.err) == (2, "there is no token on standard input\n")
+
+
+def test_a_forgotten_audience_is_hinted_at(roomkey: Cli, secret_file: str) -> None:
+    token = roomkey("token", "issue", "ada", "--secret-file", secret_file, "--audience", "chat").out
+    assert "was --audience forgotten?" in roomkey("token", "inspect", "--secret-file", secret_file, stdin=token).out
+
+
+@pytest.mark.parametrize("text", ["no token", "a.b", "a.b.c", "eyJ.eyJ.x", "x" * 20_000, "é.é.é"])
 def test_what_is_no_token_is_refused(roomkey: Cli, secret_file: str, text: str) -> None:
     for arguments in ([], ["--secret-file", secret_file]):
         seen = roomkey("token", "inspect", *arguments, stdin=text)

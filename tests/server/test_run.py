@@ -152,7 +152,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         port = other.getsockname()[1]
         ran = run_serve(tmp_path, "--port", str(port))
     assert ran.returncode == 1
-    assert ran.stderr == f"Port {port} is taken: roomkey serve --port {port + 1}, or stop the other program\n"
+    other_port = f"(--port {port + 1}, make serve PORT={port + 1})"
+    assert ran.stderr == f"Port {port} is taken: take another {other_port}, or stop that program\n"
     assert list(tmp_path.iterdir()) == [], "nothing is made before the port is known to be free"
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
+import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -100,4 +102,17 @@ def _database(path: Path) -> Iterator[Finding]:
         mode = stat.S_IMODE(path.stat().st_mode)
         yield "fail", f"{path} can be read by others (mode {mode:04o}), and holds password hashes: chmod 600 {path}"
     else:
-        yield "ok", f"accounts in {path}"
+        yield from _accounts(path)
+
+
+def _accounts(path: Path) -> Iterator[Finding]:
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            (count,) = database.execute("SELECT count(*) FROM users").fetchone()
+    except sqlite3.Error as error:
+        yield "fail", f"cannot read the accounts in {path}: {error}"
+        return
+    if count:
+        yield "ok", f"{count} account(s) in {path}"
+    else:
+        yield "warn", f"no account in {path} yet: roomkey user add NAME --room ROOM"

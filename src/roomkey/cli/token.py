@@ -138,7 +138,10 @@ def _read_token(file: str) -> str:
                 text = lines.readline(2 * MAX_TOKEN)
         except (OSError, UnicodeError):
             fail(f"cannot read the file {file}", 2)
-    return re.sub(r"(?i)^bearer\s+", "", text.strip())
+    token = re.sub(r"(?i)^bearer\s+", "", text.strip())
+    if not token:
+        fail("there is no token on standard input" if file == "-" else f"there is no token in {file}", 2)
+    return token
 
 
 def _verdict(
@@ -171,7 +174,8 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
     if verdict["accepted"]:
         typer.echo("Accepted")
     elif verdict["accepted"] is False:
-        typer.echo(f"Refused: {verdict['detail']} ({verdict['check']})")
+        hint = "; was --audience forgotten?" if verdict["detail"].endswith("expected none") else ""
+        typer.echo(f"Refused: {verdict['detail']} ({verdict['check']}){hint}")
     else:
         typer.echo(f"Neither accepted nor refused, {verdict['detail']}")
 

@@ -111,7 +111,7 @@ def listen(host: str, port: int) -> socket.socket:
 def _why_not(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 8000
-        return f"Port {port} is taken: roomkey serve --port {other}, or stop the other program"
+        return f"Port {port} is taken: take another (--port {other}, make serve PORT={other}), or stop that program"
     if error.errno == errno.EACCES:
         return f"Port {port} needs the system's permission: roomkey serve --port 8000"
     return f"Cannot listen on {host} port {port}: {error.strerror}"
