@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed
 
 from roomkey import ConfigError, Issuer, KeySet, Policy, Verifier
+from roomkey.guard import audit
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard, Authenticate, Handshake
 
@@ -486,3 +487,120 @@ async def test_closed_sessions_are_forgotten_without_engineios_monitor(make_worl
     await client.ask({"token": "bad"})
     assert await client.is_closed()
     await until(lambda: not world.sio.eio.sockets)
+
+
+@pytest.mark.parametrize("text", ["a" * 500_000, "a-" * 200_000, "a." * 200_000, "bearer " * 50_000, "token" * 90_000])
+def test_redacting_takes_time_in_proportion(text):
+    audit.without_secrets(text)  # it was hours, and the test run has a limit
+
+
+async def test_a_long_room_name_and_a_long_session_id_hold_nobody_up(make_world):
+    world = await make_world()
+    world.guard.serve_rooms()
+    client = await world.member()
+    await client.event("join-room", "a" * 900_000, ack=1)
+    await client.expect_ack(1)
+    poll = Poll(world.host)
+    await poll.http.get("/socket.io/?EIO=4&transport=polling&sid=" + "a" * 30_000)
+    await poll.close()
+
+
+async def test_the_guard_stands_at_the_handlers_after_uninstrument(make_world):
+    world = await make_world(False)
+    world.sio.on("connect", lambda *arguments: world.calls.append("connect"))
+    world.sio.instrument(auth=False, mode="development").uninstrument()
+    guard = AsyncGuard(world.issuer.verifier(), clock=world.clock)
+    guard.attach(world.sio)
+    client = await world.client()
+    assert (await client.ask({"token": "rubbish"})).startswith("44")
+    assert world.calls == []
+
+
+async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post(make_world):
+    world = await make_world(max_anonymous=3)
+    for _count in range(5):
+        poll = await Poll(world.host).open()
+        url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+        async with ws_connect(url, compression=None) as half:
+            await half.send("2probe")
+            await half.recv()
+            await poll.post("1")
+            await asyncio.wait_for(half.wait_closed(), 3)
+        await poll.close()
+    await until(lambda: not world.sio._trigger_event.__self__.port.websockets)
+
+
+async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world, monkeypatch):
+    monkeypatch.setattr("roomkey.socketio.hooks.UPGRADE_SECONDS", 0.1)
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    await poll.get()
+    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+    async with ws_connect(url, compression=None) as half:
+        await half.send("2probe")
+        await asyncio.wait_for(half.wait_closed(), 3)
+    await world.sio.emit("news", 1)
+    packets = await poll.get()
+    assert "news" in str(packets if packets != ["6"] else await poll.get())
+    await poll.close()
+
+
+async def test_disconnect_handlers_of_one_connection_keep_their_sessions(make_world):
+    def prepare(world):
+        async def disconnect(namespace, sid, *reason):
+            await asyncio.sleep(0.05)
+            world.calls.append(await world.sio.get_session(sid, namespace=namespace))
+
+        world.sio.on("disconnect", disconnect, namespace="*")
+
+    world = await make_world(server={"namespaces": "*"}, prepare=prepare)
+    client = await world.client()
+    for namespace in ("/a", "/b"):
+        await client.ask({"token": world.token()}, namespace)
+    for admission in world.guard.registry:
+        await world.sio.save_session(admission.sid, {"of": admission.namespace}, namespace=admission.namespace)
+    assert await world.guard.revoke(subject="ada") == 2
+    await until(lambda: len(world.calls) == 2)
+    assert sorted(session["of"] for session in world.calls) == ["/a", "/b"]
+
+
+async def test_a_handler_is_never_cut_off_by_a_close(make_world, monkeypatch):
+    monkeypatch.setattr("roomkey.socketio.port.FLUSH_SECONDS", 0.05)
+
+    def prepare(world):
+        async def disconnect(namespace, sid, *reason):
+            world.calls.append("begin")
+            await asyncio.sleep(0.5)
+            world.calls.append("saved")
+
+        world.sio.on("disconnect", disconnect, namespace="*")
+
+    world = await make_world(server={"namespaces": "*"}, prepare=prepare)
+    client = await world.client()
+    for namespace in ("/a", "/b"):
+        await client.ask({"token": world.token()}, namespace)
+    await client.send("41/a,")
+    await until(lambda: world.calls == ["begin"])
+    await world.guard.revoke(subject="ada")
+    await until(lambda: world.calls.count("saved") == 2)
+
+
+async def test_whoever_asked_for_a_revocation_may_stop_waiting(make_world):
+    world = await make_world()
+    client = await world.member()
+    asking = asyncio.create_task(world.guard.revoke(subject="ada"))
+    await asyncio.sleep(0)
+    asking.cancel()
+    assert (await client.expect_event("unauthorized"))[0]["data"]["reason"] == "token_revoked"
+    assert await client.receive() == "41"
+    assert await client.is_closed()
+
+
+async def test_e78_many_nested_placeholders_cost_little(make_world):
+    world = await make_world()
+    client = await world.member()
+    inner = json.dumps([{"_placeholder": True, "num": 0}] * 20_000)
+    await client.send('451-["x",' + "[" * 800 + inner + "]" * 801)
+    await client.send(b"x")
+    assert await client.is_closed()

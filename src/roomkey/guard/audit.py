@@ -20,10 +20,12 @@ from roomkey.errors import AuthError, ClaimError
 
 LOG = logging.getLogger("roomkey.audit")
 MAX_VALUE = 200
+MAX_LINE = 20_000
+"""The longest line that is looked through for secrets, in characters; the rest is cut off."""
 
 _FORMATTER = logging.Formatter()
 # What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.
-_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
+_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|(?<![\w-])[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
 _NAMED = re.compile(
     r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
     re.IGNORECASE,
@@ -100,13 +102,17 @@ class RedactSecrets(logging.Filter):
     def filter(self, entry: logging.LogRecord) -> bool:
         """Rewrite the message; every record passes."""
         try:
-            entry.msg, entry.args = without_secrets(entry.getMessage()), ()
+            entry.msg, entry.args = without_secrets(_cut(entry.getMessage())), ()
             if entry.exc_info:
-                entry.exc_text = without_secrets(_FORMATTER.formatException(entry.exc_info))
+                entry.exc_text = without_secrets(_cut(_FORMATTER.formatException(entry.exc_info)))
                 entry.exc_info = None
         except Exception:  # a message that cannot be formatted cannot be checked for tokens
             entry.msg, entry.args = "(a log message that could not be formatted)", ()
         return True
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_LINE else text[:MAX_LINE] + "…"
 
 
 def _bounded(value: object) -> object:

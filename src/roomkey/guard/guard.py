@@ -187,8 +187,10 @@ class BaseAsyncGuard:
             # Without issued_before it means everybody of that name, also by a clock that runs ahead.
             everything = subject is not None and issued_before is None and who is not None and who.subject == subject
             if who is not None and admission.live and (everything or self.revocations.is_revoked(who)):
-                endings.append(self.teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected")))
-        await asyncio.gather(*endings)
+                ending = self.teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected"))
+                endings.append(self.teardown.spawn(ending))
+        # Whoever asked may stop waiting; the sockets end all the same.
+        await asyncio.shield(asyncio.gather(*endings))
         return len(endings)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
@@ -297,7 +299,7 @@ class BaseAsyncGuard:
                 await self.teardown.port.send_ack(admission, ack_id, {"ok": True})
 
     def _denied(self, admission: Admission, kind: str, name: object) -> PermissionDenied:
-        shown = audit.without_secrets(name if isinstance(name, str) else repr(name))
+        shown = audit.without_secrets((name if isinstance(name, str) else repr(name))[: 2 * audit.MAX_VALUE])
         audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown)
         return PermissionDenied(f"{kind} not allowed")
 

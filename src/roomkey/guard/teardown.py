@@ -77,12 +77,14 @@ class Teardown:
             return
         if Action.CLOSE in actions:
             connection.closing = True  # nothing that still arrives counts, however long the next steps take
-        if Action.REPORT in actions:
-            await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
-        if Action.DISCONNECT in actions:
-            await self._attempt(self.port.disconnect(admission))
-        if Action.CLOSE in actions:
-            self._close(connection)
+        try:
+            if Action.REPORT in actions:
+                await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
+            if Action.DISCONNECT in actions:
+                await self._attempt(self.port.disconnect(admission))
+        finally:  # also when whoever waited here was cancelled
+            if Action.CLOSE in actions:
+                self._close(connection)
 
     def violation(self, connection: Connection, detail: str) -> None:
         """Something arrived that no honest client sends: close the connection."""
@@ -146,11 +148,12 @@ class Teardown:
         for callback in self.callbacks:
             self.spawn(_call_back(callback, error, connection.address))
 
-    def spawn(self, work: Awaitable[None]) -> None:
+    def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
         """Do something in the background; what it raises is logged."""
         task = asyncio.get_running_loop().create_task(self._attempt(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""

@@ -30,6 +30,11 @@ SERVER_SEAMS = {
 MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
 
 
+def is_instrumented(function: Any) -> bool:
+    """True for a function that ``sio.instrument()`` has put there."""
+    return type(getattr(function, "__self__", None)).__name__ == "InstrumentedAsyncServer"
+
+
 # 4.8.0 and earlier do nothing when a WebSocket under ASGI is to be closed.
 OLDEST_ENGINEIO = (4, 8, 1)
 
@@ -44,8 +49,7 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
     if hasattr(sio, "roomkey_guard"):
         raise ConfigError("this server has a guard already")
     for event, handler in sio.eio.handlers.items():
-        owner = getattr(handler, "__self__", None)
-        if owner is not sio and type(owner).__name__ != "InstrumentedAsyncServer":
+        if getattr(handler, "__self__", None) is not sio and not is_instrumented(handler):
             raise ConfigError(f"somebody else handles engineio's {event}: attach the guard first, and wrap it then")
     if sio.always_connect:
         raise ConfigError(

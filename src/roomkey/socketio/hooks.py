@@ -21,7 +21,7 @@ from roomkey.errors import AuthError, PermissionDenied, Unavailable
 from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
-from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams
+from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams, is_instrumented
 from roomkey.socketio.environ import address, length_ok, request, wants_script
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
@@ -55,7 +55,7 @@ class Hooks:
         mine = ("_trigger_event", "_handle_connect", "_handle_event", "_handle_ack", "_handle_eio_connect",
                 "_handle_eio_message", "_handle_eio_disconnect")  # fmt: skip
         for name in mine:
-            self._replace(self.sio, name, INSTRUMENTED if hasattr(self.sio, INSTRUMENTED) else name)
+            self._replace(self.sio, name)
         for name in MANAGER_SEAMS:
             self._replace(self.sio.manager, name)
         # engineio holds its own references; instrument() puts others there, which call the server's names.
@@ -72,9 +72,10 @@ class Hooks:
         if hasattr(self.sio.manager, "channel"):
             LOG.warning("revocations are kept in this process: guard.revoke() does not reach the other nodes")
 
-    def _replace(self, owner: Any, name: str, inner: str | None = None) -> None:
+    def _replace(self, owner: Any, name: str) -> None:
         """Put a function of the guard in the place of the owner's."""
-        place = inner if inner is not None and name == "_trigger_event" else name
+        instrumented = is_instrumented(getattr(owner, name)) and hasattr(owner, INSTRUMENTED)
+        place = INSTRUMENTED if name == "_trigger_event" and instrumented else name
         self.inner[name] = getattr(owner, place)
         setattr(owner, place, getattr(self, name))
 
@@ -91,6 +92,7 @@ class Hooks:
         try:
             await self.inner["_handle_eio_disconnect"](eio_sid, *reason)
         finally:
+            self.port.end_half_upgrade(eio_sid)
             self.guard.teardown.closed(eio_sid)
 
     def _bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
@@ -148,6 +150,8 @@ class Hooks:
             await ws.close()
         finally:
             half_done.cancel()
+            if not transport.upgraded:
+                transport.upgrading = False  # polling goes on
             self.port.websockets.pop(connection.connection_id, None)
 
     async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
@@ -273,7 +277,8 @@ class Hooks:
         if handler is not None and not _takes(handler, full):
             arguments = arguments[:2]
         try:
-            result = await self.inner["_trigger_event"]("connect", admission.namespace, *arguments)
+            with self.port.in_handler():
+                result = await self.inner["_trigger_event"]("connect", admission.namespace, *arguments)
         except (HostRefusal, ConnectionRefusedError) as refusal:
             refusals.append(
                 refusal if isinstance(refusal, HostRefusal) else HostRefusal("Connection rejected by server")
@@ -285,7 +290,8 @@ class Hooks:
 
     async def _disconnect_handler(self, admission: Admission, *reason: object) -> None:
         try:
-            await self.inner["_trigger_event"]("disconnect", admission.namespace, admission.sid, *reason)
+            with self.port.in_handler():
+                await self.inner["_trigger_event"]("disconnect", admission.namespace, admission.sid, *reason)
         except Exception:
             LOG.exception("the disconnect handler failed")
 

@@ -19,7 +19,7 @@ def strict_packet(packet_class: Any) -> Any:
 
         @classmethod
         def reconstruct_binary(cls, data: Any, attachments: list[bytes]) -> Any:
-            numbers = list(_placeholders(data))
+            numbers = _placeholders(data, at_most=len(attachments))
             if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(attachments))):
                 raise ValueError("placeholders and attachments do not match")
             return super().reconstruct_binary(data, attachments)
@@ -27,13 +27,17 @@ def strict_packet(packet_class: Any) -> Any:
     return StrictPacket
 
 
-def _placeholders(data: Any) -> Any:
-    if isinstance(data, list):
-        for item in data:
-            yield from _placeholders(item)
-    elif isinstance(data, dict):
-        if data.get("_placeholder") and "num" in data:
-            yield data["num"]
-        else:
-            for item in data.values():
-                yield from _placeholders(item)
+def _placeholders(data: Any, *, at_most: int) -> list[Any]:
+    """The numbers in all placeholders; the search ends when there are too many."""
+    found: list[Any] = []
+    todo = [data]
+    while todo and len(found) <= at_most:
+        value = todo.pop()
+        if isinstance(value, list):
+            todo.extend(value)
+        elif isinstance(value, dict):
+            if value.get("_placeholder") and "num" in value:
+                found.append(value["num"])
+            else:
+                todo.extend(value.values())
+    return found

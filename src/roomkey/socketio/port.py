@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import engineio
@@ -33,6 +35,9 @@ class SocketIOPort:
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self.sio = sio
         self.websockets: dict[str, asyncio.Task[Any]] = {}
+        self._closing: set[str] = set()
+        self._endings: set[asyncio.Task[None]] = set()
+        self._handlers: Counter[asyncio.Task[Any] | None] = Counter()
 
     async def send_event(self, admission: Admission, event: str, data: object) -> None:
         """Send an event straight to one socket."""
@@ -73,20 +78,62 @@ class SocketIOPort:
         The application's disconnect handlers run last, so that a slow one keeps nobody connected.
         """
         transport = self.sio.eio.sockets.get(connection_id)
-        if transport is None or transport.closed:
+        if transport is None or transport.closed or connection_id in self._closing:
             return
-        reader = self.websockets.get(connection_id)
+        self._closing.add(connection_id)
+        try:
+            await self._close(connection_id, transport)
+        finally:
+            self._closing.discard(connection_id)
+            self.sio.eio.sockets.pop(connection_id, None)  # engineio fails on requests to a session that is closed
+
+    async def _close(self, connection_id: str, transport: Any) -> None:
         if not transport.upgraded:
             await self._flush(transport)  # a poll has to fetch the last packets
             # Over a WebSocket the end itself says it; there CLOSE would keep some clients from returning.
             transport.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
         transport.queue.put_nowait(None)  # ends the writer, and with it the WebSocket
-        if reader is not None:
-            asyncio.get_running_loop().create_task(_end(reader, at_once=not transport.upgraded))
+        self._end_soon(connection_id, after=FLUSH_SECONDS if transport.upgraded else 0.0)
+        await transport.close(wait=False, abort=True)
+
+    def end_half_upgrade(self, connection_id: str) -> None:
+        """End a WebSocket whose session is gone before the upgrade was done."""
+        transport = self.sio.eio.sockets.get(connection_id)
+        if transport is not None and not transport.upgraded:
+            self._end_soon(connection_id, after=0.0)
+
+    def _end_soon(self, connection_id: str, *, after: float) -> None:
+        reader = self.websockets.get(connection_id)
+        if reader is not None and reader is not asyncio.current_task():
+            task = asyncio.get_running_loop().create_task(self._end(reader, after))
+            self._endings.add(task)
+            task.add_done_callback(self._endings.discard)
+
+    async def _end(self, reader: asyncio.Task[Any], after: float) -> None:
+        """See a WebSocket end: by itself, or, where its client reads nothing or is half upgraded, by cancelling it.
+
+        Never inside a handler of the application, which may run in that task and has something to finish.
+        """
+        await asyncio.wait([reader], timeout=after)
+        for _try in range(10):  # engineio and its writer each catch some, and wait for something else
+            while self._handlers[reader]:
+                await asyncio.wait([reader], timeout=0.1)
+            if reader.done():
+                return
+            reader.cancel()
+            await asyncio.wait([reader], timeout=0.1)
+
+    @contextmanager
+    def in_handler(self) -> Iterator[None]:
+        """Around a handler of the application."""
+        task = asyncio.current_task()
+        self._handlers[task] += 1
         try:
-            await transport.close(wait=False, abort=True)
+            yield
         finally:
-            self.sio.eio.sockets.pop(connection_id, None)  # engineio fails on requests to a session that is closed
+            self._handlers[task] -= 1
+            if not self._handlers[task]:
+                del self._handlers[task]
 
     async def _flush(self, transport: Any) -> None:
         try:
@@ -105,14 +152,3 @@ class SocketIOPort:
     def is_reserved_room(self, room: str) -> bool:
         """True for what looks like a sid: on another node, such a room would receive that person's messages."""
         return _SID.fullmatch(room) is not None
-
-
-async def _end(reader: asyncio.Task[Any], *, at_once: bool) -> None:
-    """See a WebSocket end: by itself, or, where its client reads nothing or is half upgraded, by cancelling it."""
-    if not at_once:
-        await asyncio.wait([reader], timeout=FLUSH_SECONDS)
-    for _try in range(10):  # engineio and its writer each catch some, and wait for something else
-        if reader.done():
-            return
-        reader.cancel()
-        await asyncio.wait([reader], timeout=0.1)
