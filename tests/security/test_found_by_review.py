@@ -75,7 +75,7 @@ async def test_half_upgrades_are_one_at_a_time_and_end_with_their_session(make_w
 
 
 async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
-    monkeypatch.setattr("roomkey.socketio.hooks.UPGRADE_SECONDS", 0.1)
+    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll(world.host).open()
     url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
@@ -531,7 +531,7 @@ async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post
 
 
 async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world, monkeypatch):
-    monkeypatch.setattr("roomkey.socketio.hooks.UPGRADE_SECONDS", 0.1)
+    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll(world.host).open()
     await poll.post("40" + json.dumps({"token": world.token()}))

@@ -329,7 +329,7 @@ async def test_trap_15_another_token_of_the_same_subject_owns_the_session(make_w
 async def test_trap_15_address_binding(make_world, monkeypatch):
     world = await make_world(attach={"session_binding": "address"})
     owner = await Poll(world.host).open()
-    monkeypatch.setattr("roomkey.socketio.hooks.address", lambda environ: "192.0.2.1")
+    monkeypatch.setattr("roomkey.socketio.sessions.address", lambda environ: "192.0.2.1")
     assert (await owner.get()) == ["6"]
     await owner.close()
 

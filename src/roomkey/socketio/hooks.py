@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import re
@@ -11,7 +10,6 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from engineio import packet as eio_packet
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
@@ -22,14 +20,14 @@ from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams, is_instrumented
-from roomkey.socketio.environ import address, length_ok, request, wants_script
+from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
+from roomkey.socketio.sessions import Sessions
 
 LOG = logging.getLogger("roomkey.guard")
 
 MAX_ATTACHMENTS = 10
-UPGRADE_SECONDS = 10.0
 # Where instrument() keeps the server's own _trigger_event. The guard stands behind it, next to the handlers, so that
 # nothing can happen between its check and them.
 INSTRUMENTED = "_InstrumentedAsyncServer__trigger_event"
@@ -44,7 +42,7 @@ class Hooks:
         self.guard = guard
         self.port = port
         self.sio = port.sio
-        self.by_address = by_address
+        self.sessions = Sessions(guard, port, by_address=by_address)
         self.inner: dict[str, Callable[..., Any]] = {}
         self._unfiltered = False
 
@@ -85,7 +83,7 @@ class Hooks:
         connection = Connection(eio_sid, address(environ), request(environ))
         if wants_script(environ) or not self.guard.authenticator.opened(connection):
             return False
-        self._bind(connection, environ)
+        self.sessions.bind(connection, environ)
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
@@ -94,72 +92,6 @@ class Hooks:
         finally:
             self.port.end_half_upgrade(eio_sid)
             self.guard.teardown.closed(eio_sid)
-
-    def _bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
-        """Answer later requests of the session only to whoever opened it, without disturbing them."""
-        transport = self.sio.eio.sockets[connection.connection_id]
-        get, post = transport.handle_get_request, transport.handle_post_request
-        read_websocket = transport._websocket_handler
-
-        async def handle_get_request(environ: Mapping[str, Any]) -> Any:
-            # A WebSocket's own opening request comes through here; a polling session's does not.
-            if environ is not opening and not await self._is_owner(connection, environ):
-                return [eio_packet.Packet(eio_packet.NOOP)]
-            if connection.closing and transport.queue.empty():
-                return [eio_packet.Packet(eio_packet.CLOSE)]
-            return await get(environ)
-
-        async def handle_post_request(environ: Mapping[str, Any]) -> Any:
-            if not await self._is_owner(connection, environ):
-                return None
-            if not length_ok(environ, self.sio.eio.max_http_buffer_size):
-                self.guard.teardown.violation(connection, "a request body over the limit")
-                return None
-            try:
-                return await post(environ)
-            except Exception as error:  # engineio would wait for a queue that nobody empties
-                self.guard.teardown.violation(connection, f"a request that cannot be read ({type(error).__name__})")
-                return None
-
-        async def websocket_handler(ws: Any) -> None:
-            if connection.closing or connection.connection_id in self.port.websockets:
-                await ws.close()  # one upgrade at a time
-            else:
-                await self._read_websocket(connection, transport, read_websocket, ws)
-
-        transport.handle_get_request = handle_get_request
-        transport.handle_post_request = handle_post_request
-        transport._websocket_handler = websocket_handler
-
-    async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
-        """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
-        reader = asyncio.current_task()
-        assert reader is not None
-        self.port.websockets[connection.connection_id] = reader
-        half_done = asyncio.get_running_loop().call_later(
-            UPGRADE_SECONDS, lambda: None if transport.upgraded else reader.cancel()
-        )
-        try:
-            await read(ws)
-        except asyncio.CancelledError:
-            await ws.close()
-            if not connection.closing and transport.upgraded:
-                raise
-        except Exception as error:
-            self.guard.teardown.violation(connection, f"a frame that cannot be read ({type(error).__name__})")
-            await ws.close()
-        finally:
-            half_done.cancel()
-            if not transport.upgraded:
-                transport.upgrading = False  # polling goes on
-            self.port.websockets.pop(connection.connection_id, None)
-
-    async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
-        same_place = not self.by_address or address(environ) == connection.address
-        if same_place and await self.guard.authenticator.is_owner(connection, request(environ)):
-            return True
-        self.guard.authenticator.intruder(connection, address(environ))
-        return False
 
     async def _handle_eio_message(self, eio_sid: str, data: object) -> None:
         connection = self.guard.registry.connections.get(eio_sid)

@@ -1,0 +1,98 @@
+"""Engine.IO sessions: whose they are, and that none outlives its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from engineio import packet as eio_packet
+
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.registry import Connection
+from roomkey.socketio.environ import address, length_ok, request
+from roomkey.socketio.port import SocketIOPort
+
+UPGRADE_SECONDS = 10.0
+
+
+class Sessions:
+    """Stands at each session's own request functions.
+
+    Args:
+        guard: decides whose a request is.
+        port: closes, and knows the tasks that read WebSockets.
+        by_address: also bind each session to the address that opened it.
+    """
+
+    def __init__(self, guard: BaseAsyncGuard, port: SocketIOPort, *, by_address: bool) -> None:
+        self.guard = guard
+        self.port = port
+        self.sio = port.sio
+        self.by_address = by_address
+
+    def bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
+        """Answer later requests of the session only to whoever opened it, without disturbing them."""
+        transport = self.sio.eio.sockets[connection.connection_id]
+        get, post = transport.handle_get_request, transport.handle_post_request
+        read_websocket = transport._websocket_handler
+
+        async def handle_get_request(environ: Mapping[str, Any]) -> Any:
+            # A WebSocket's own opening request comes through here; a polling session's does not.
+            if environ is not opening and not await self._is_owner(connection, environ):
+                return [eio_packet.Packet(eio_packet.NOOP)]
+            if connection.closing and transport.queue.empty():
+                return [eio_packet.Packet(eio_packet.CLOSE)]
+            return await get(environ)
+
+        async def handle_post_request(environ: Mapping[str, Any]) -> Any:
+            if not await self._is_owner(connection, environ):
+                return None
+            if not length_ok(environ, self.sio.eio.max_http_buffer_size):
+                self.guard.teardown.violation(connection, "a request body over the limit")
+                return None
+            try:
+                return await post(environ)
+            except Exception as error:  # engineio would wait for a queue that nobody empties
+                self.guard.teardown.violation(connection, f"a request that cannot be read ({type(error).__name__})")
+                return None
+
+        async def websocket_handler(ws: Any) -> None:
+            if connection.closing or connection.connection_id in self.port.websockets:
+                await ws.close()  # one upgrade at a time
+            else:
+                await self._read_websocket(connection, transport, read_websocket, ws)
+
+        transport.handle_get_request = handle_get_request
+        transport.handle_post_request = handle_post_request
+        transport._websocket_handler = websocket_handler
+
+    async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
+        """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
+        reader = asyncio.current_task()
+        assert reader is not None
+        self.port.websockets[connection.connection_id] = reader
+        half_done = asyncio.get_running_loop().call_later(
+            UPGRADE_SECONDS, lambda: None if transport.upgraded else reader.cancel()
+        )
+        try:
+            await read(ws)
+        except asyncio.CancelledError:
+            await ws.close()
+            if not connection.closing and transport.upgraded:
+                raise
+        except Exception as error:
+            self.guard.teardown.violation(connection, f"a frame that cannot be read ({type(error).__name__})")
+            await ws.close()
+        finally:
+            half_done.cancel()
+            if not transport.upgraded:
+                transport.upgrading = False  # polling goes on
+            self.port.websockets.pop(connection.connection_id, None)
+
+    async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
+        same_place = not self.by_address or address(environ) == connection.address
+        if same_place and await self.guard.authenticator.is_owner(connection, request(environ)):
+            return True
+        self.guard.authenticator.intruder(connection, address(environ))
+        return False
