@@ -11,4 +11,5 @@ if [ ! -f $folder/.made ]; then
         -r requirements/oldest.txt
     touch $folder/.made
 fi
-exec $folder/bin/python -m pytest -q -p no:cacheprovider tests/socketio tests/guard tests/security/test_c_handshake.py
+exec $folder/bin/python -m pytest -q -p no:cacheprovider tests/socketio tests/guard tests/security/test_c_handshake.py \
+    tests/security/test_found_by_review.py
