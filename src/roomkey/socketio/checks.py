@@ -14,7 +14,8 @@ from socketio import packet
 from roomkey.core.credentials import Handshake
 from roomkey.errors import ConfigError
 
-# Every private name that the guard replaces or calls, with the parameters it must begin with.
+# Every private name of the server and its manager, with the parameters it must begin with: those that the guard
+# stands in the place of, and those that it calls.
 SERVER_SEAMS = {
     "_trigger_event": ("event", "namespace"),
     "_handle_connect": ("eio_sid", "namespace", "data"),
@@ -23,6 +24,8 @@ SERVER_SEAMS = {
     "_handle_eio_connect": ("eio_sid", "environ"),
     "_handle_eio_message": ("eio_sid", "data"),
     "_handle_eio_disconnect": ("eio_sid",),
+}
+SERVER_CALLS = {
     "_send_packet": ("eio_sid", "pkt"),
     "_get_event_handler": ("event", "namespace", "args"),
     "_get_namespace_handler": ("namespace", "args"),

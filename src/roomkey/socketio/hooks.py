@@ -19,7 +19,7 @@ from roomkey.errors import AuthError, PermissionDenied, Unavailable
 from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
-from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_SEAMS, check_seams, is_instrumented
+from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_CALLS, SERVER_SEAMS, check_seams, is_instrumented
 from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
@@ -27,6 +27,7 @@ from roomkey.socketio.sessions import Sessions
 
 LOG = logging.getLogger("roomkey.guard")
 
+REDACT = RedactSecrets()  # one for all servers: they share their loggers, and a line is looked through once
 MAX_ATTACHMENTS = 10
 # Where instrument() keeps the server's own _trigger_event. The guard stands behind it, next to the handlers, so that
 # nothing can happen between its check and them.
@@ -48,11 +49,9 @@ class Hooks:
 
     def install(self) -> None:
         """Put the guard between the transport and the server's own code."""
-        check_seams(self.sio, SERVER_SEAMS)
+        check_seams(self.sio, SERVER_SEAMS | SERVER_CALLS)
         check_seams(self.sio.manager, MANAGER_SEAMS)
-        mine = ("_trigger_event", "_handle_connect", "_handle_event", "_handle_ack", "_handle_eio_connect",
-                "_handle_eio_message", "_handle_eio_disconnect")  # fmt: skip
-        for name in mine:
+        for name in SERVER_SEAMS:
             self._replace(self.sio, name)
         for name in MANAGER_SEAMS:
             self._replace(self.sio.manager, name)
@@ -66,7 +65,7 @@ class Hooks:
         self.port.call_disconnect = self._disconnect_handler
         self.sio.roomkey_guard = self.guard
         for logger in (self.sio.logger, self.sio.eio.logger, LOG):
-            logger.addFilter(RedactSecrets())
+            logger.addFilter(REDACT)
         if hasattr(self.sio.manager, "channel"):
             LOG.warning("revocations are kept in this process: guard.revoke() does not reach the other nodes")
 
