@@ -28,6 +28,8 @@ from roomkey.errors import AuthError
 class State(Enum):
     """Where a namespace connection stands."""
 
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
+
     PENDING = auto()  # nothing known
     DECIDING = auto()  # a token is being looked at
     CONNECTING = auto()  # it is known who it is; the application's connect handler runs
@@ -38,6 +40,8 @@ class State(Enum):
 
 class Input(Enum):
     """What can happen to it."""
+
+    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
 
     PRESENT = auto()  # a token was presented
     IDENTIFIED = auto()  # the token is good, not revoked, and may connect here

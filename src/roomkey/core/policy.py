@@ -142,6 +142,8 @@ class Policy:
 
     def about_event(self, event: str, namespace: str) -> list[Question] | None:
         """The rules to ask before an event is handled; None if everybody may send it. All of them must allow."""
+        if not self._events:
+            return None if self.open_events else []
         rules = [
             Question(f"event {event}", self._events[key])
             for key in ((namespace, event), (None, event))

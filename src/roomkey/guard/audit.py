@@ -51,6 +51,8 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
 
 def about(event: str, admission: Admission, *, level: int = logging.INFO, **facts: object) -> None:
     """Write one line about a socket: its namespace, subject and token's name come with it."""
+    if not LOG.isEnabledFor(level):  # most lines are not wanted, and cost nothing then
+        return
     who = admission.identity
     record(
         event,

@@ -100,6 +100,7 @@ class BaseAsyncGuard:
             max_anonymous=max_anonymous,
         )
         self._serves_rooms = False
+        self._looked_at: tuple[object, ...] = (AUTHENTICATE,)
 
     # What an application calls
 
@@ -208,6 +209,7 @@ class BaseAsyncGuard:
         ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; a refusal without one is the event ``error``.
         """
         self._serves_rooms = True
+        self._looked_at = (AUTHENTICATE, JOIN, LEAVE)
 
     def check_deadlines(self) -> None:
         """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
@@ -243,6 +245,9 @@ class BaseAsyncGuard:
         Returns:
             The admission if the application may handle the event, else None: the guard has dealt with it.
         """
+        at_once = self.event_at_once(connection, namespace, arguments)
+        if at_once is not None:
+            return at_once
         if connection.closing or not isinstance(arguments, list) or not arguments or not _is_event_name(arguments[0]):
             self.teardown.violation(connection, "not an event, or one with a reserved or impossible name")
             return None
@@ -261,6 +266,22 @@ class BaseAsyncGuard:
             await self._room_event(admission, name, arguments[1:], ack_id)
             return None
         return admission if admission.admitted else None
+
+    def event_at_once(self, connection: Connection, namespace: str, arguments: object) -> Admission | None:
+        """The same for an event about which nobody has to be asked and nothing told: most of them.
+
+        Returns:
+            The admission if the application may handle the event; None if :meth:`event` has to look at it.
+        """
+        admission = connection.admissions.get(namespace)
+        if admission is None or admission.state is not State.ADMITTED or connection.closing:
+            return None
+        if type(arguments) is not list or not arguments:
+            return None
+        name = arguments[0]
+        if name in self._looked_at or not _is_event_name(name) or self.policy.about_event(name, namespace) is not None:
+            return None
+        return admission
 
     async def packet(self, connection: Connection, admission: Admission | None) -> bool:
         """True if an event or an acknowledgement may be looked at; one before admission ends the socket."""

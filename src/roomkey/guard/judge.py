@@ -67,18 +67,17 @@ class Judge:
         Raises:
             AuthError: why not; whatever else goes wrong is :class:`Unavailable`.
         """
-        try:
-            async with asyncio.timeout(self.within):
-                return await self._identify(presented, namespace)
-        except TimeoutError:
-            raise Unavailable(f"no decision within {self.within:g} s") from None
-
-    async def _identify(self, presented: Presented, namespace: str) -> Identity:
         who = await self.verify(presented)
         questions = self.policy.about_namespace(namespace)
-        if questions is not None and not await self._all_allow(questions, who):
-            raise PermissionDenied(f"namespace {namespace} is not open to this identity")
-        self.check_still_valid(who)  # a rule may have waited
+        if questions is not None:
+            try:
+                async with asyncio.timeout(self.within):
+                    allowed = await self._all_allow(questions, who)
+            except TimeoutError:
+                raise Unavailable(f"no decision within {self.within:g} s") from None
+            if not allowed:
+                raise PermissionDenied(f"namespace {namespace} is not open to this identity")
+            self.check_still_valid(who)  # a rule may have waited
         return who
 
     async def verify(self, presented: Presented) -> Identity:
@@ -90,9 +89,12 @@ class Judge:
         try:
             who = self.verifier.verify(presented.token, self.clock.now(), source=presented.source)
             if not isinstance(who, Identity):
-                who = await who
+                async with asyncio.timeout(self.within):
+                    who = await who
         except AuthError:
             raise
+        except TimeoutError:
+            raise Unavailable(f"no decision within {self.within:g} s") from None
         except Exception as error:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error

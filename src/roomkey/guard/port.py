@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol
 
 from roomkey.core.admission import Admission
+
+_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
+
+
+def looks_like_sid(room: str) -> bool:
+    """True for a name that could be a socket's id: on another node, such a room receives that person's messages."""
+    return _SID.fullmatch(room) is not None
 
 
 class ServerPort(Protocol):

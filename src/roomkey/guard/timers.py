@@ -33,16 +33,19 @@ class Timers:
         self._intervals: Deadlines[Name] = Deadlines()
         self._expiries: Deadlines[str] = Deadlines()
         self._handle: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0  # by the loop's clock; not every loop's handles tell
 
     def after(self, name: Name, seconds: float) -> None:
         """Call back after an interval, unless it is cancelled."""
         self._intervals.set(name, self._clock.monotonic() + seconds)
-        self._wake()
+        if self._handle is None or seconds < LONGEST_SLEEP:  # else it wakes before that anyhow
+            self._wake()
 
     def at(self, name: str, when: float) -> None:
         """Call back at a time (seconds since the epoch), unless it is cancelled or moved."""
         self._expiries.set(name, when)
-        self._wake()
+        if self._handle is None or when - self._clock.now() < LONGEST_SLEEP:
+            self._wake()
 
     def cancel(self, name: Name) -> None:
         """Forget an interval."""
@@ -68,10 +71,12 @@ class Timers:
         delay = self._delay()
         if delay is None:
             return
-        if self._handle is not None and self._handle.when() <= loop.time() + delay + EARLY_ENOUGH:
-            return
+        when = loop.time() + delay
         if self._handle is not None:
+            if self._wakes_at <= when + EARLY_ENOUGH:
+                return
             self._handle.cancel()
+        self._wakes_at = when
         self._handle = loop.call_later(delay, self._fire)
 
     def _fire(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from engineio import packet as eio_packet
 from socketio import packet
 
 from roomkey.core.admission import Admission
+from roomkey.guard.port import looks_like_sid
 
 LOG = logging.getLogger("roomkey.guard")
 FLUSH_SECONDS = 1.0
-_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # what engineio's generate_id makes: 15 bytes in base64url
 
 
 class SocketIOPort:
@@ -150,5 +149,5 @@ class SocketIOPort:
         await self.sio.leave_room(admission.sid, room, namespace=admission.namespace)
 
     def is_reserved_room(self, room: str) -> bool:
-        """True for what looks like a sid: on another node, such a room would receive that person's messages."""
-        return _SID.fullmatch(room) is not None
+        """True for what looks like a sid."""
+        return looks_like_sid(room)

@@ -1,0 +1,26 @@
+"""How often something may happen."""
+
+from __future__ import annotations
+
+
+class TokenBucket:
+    """A rate with room for bursts: tokens come back steadily, and each event takes one.
+
+    Args:
+        rate: tokens per second, and the most that are saved up.
+        now: seconds on a monotonic clock.
+    """
+
+    __slots__ = ("_at", "_tokens", "rate")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self._tokens = rate
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take a token; returns what is left, below 0 for how many too many were taken."""
+        tokens = self._tokens + (now - self._at) * self.rate
+        self._tokens = (tokens if tokens < self.rate else self.rate) - 1.0
+        self._at = now
+        return self._tokens

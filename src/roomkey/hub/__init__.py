@@ -1,0 +1,28 @@
+"""The hub: a fast Socket.IO server that is closed until a token opens it.
+
+::
+
+    hub = Hub(Verifier.hs256(SECRET, audience="chat"))
+
+    @hub.event
+    async def message(sid, text):
+        await hub.emit("message", text)
+
+    hub.run(port=8000)
+"""
+
+from __future__ import annotations
+
+try:
+    import orjson  # noqa: F401
+    import picows  # noqa: F401
+except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
+    raise ImportError("roomkey.hub needs its libraries: pip install 'roomkey[hub]'") from missing
+
+from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.hub.asgi import ASGIApp
+from roomkey.hub.hub import Hub
+from roomkey.hub.namespace import Namespace
+from roomkey.wire import Limits
+
+__all__ = ["ASGIApp", "Authenticate", "Handshake", "Hub", "Limits", "Namespace"]

@@ -1,0 +1,220 @@
+"""The hub as an ASGI application: long-polling for every server, and WebSockets for those that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from roomkey.hub.asgi_websocket import serve_websocket
+from roomkey.hub.engine import BAD_METHOD, BAD_REQUEST, REQUEST_SECONDS, Refusal
+from roomkey.hub.polling import Polling
+from roomkey.hub.requests import HttpRequest
+from roomkey.hub.session import TRANSPORT_ERROR, EngineSession
+from roomkey.wire import ProtocolError, State, decode_payload
+
+if TYPE_CHECKING:
+    from roomkey.hub.hub import Hub
+
+__all__ = ["ASGIApp"]
+
+TEXT = (b"content-type", b"text/plain; charset=UTF-8")
+JSON = (b"content-type", b"application/json")
+TOO_LARGE = Refusal(413, 3, "Bad request", "a body over the limit")
+TOO_SLOW = Refusal(408, 3, "Bad request", "a body that did not arrive in time")
+
+
+class ASGIApp:
+    """An ASGI 3 application that serves a hub, and hands every other path on.
+
+    Args:
+        hub: the hub.
+        other_app: what serves the other paths; without one they are not found.
+    """
+
+    def __init__(self, hub: Hub, other_app: Any = None) -> None:
+        self._hub = hub
+        self._engine = hub.engine
+        self._other_app = other_app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request, one WebSocket, or the server's life."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif not self._hub.serves(scope["path"]):
+            await (self._other_app or _not_found)(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await serve_websocket(self._hub, request_of(scope), scope, receive, send)
+        else:
+            await self._http(request_of(scope), receive, send)
+
+    async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        if self._other_app is not None:
+            await self._other_app(scope, receive, _closing(self._hub, send))
+            return
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.shutdown":
+                await self._hub.close()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+
+    async def _http(self, request: HttpRequest, receive: Any, send: Any) -> None:
+        headers = self._engine.origins.headers(request)
+        if request.method == "OPTIONS":
+            await _answer(send, 204 if headers else 403, headers, b"")
+            return
+        answer = await self._polling(request, receive)
+        if answer is None:  # whoever asked is gone
+            return
+        if isinstance(answer, Refusal):
+            self._engine.refused(request, answer)
+            closing = [(b"connection", b"close")] if answer.status in (408, 413) else []
+            await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
+        else:
+            body, more = answer
+            await _answer(send, 200, [TEXT, *more, *headers], body)
+
+    async def _polling(
+        self, request: HttpRequest, receive: Any
+    ) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal | None:
+        parameters = request.parameters()
+        refusal = self._engine.check(request, parameters)
+        if refusal is not None:
+            return refusal
+        if request.method not in ("GET", "POST"):
+            return BAD_METHOD
+        eio_sid = parameters.get("sid")
+        if eio_sid is None:
+            return self._open(request)
+        session = await self._engine.find(eio_sid, request)
+        if isinstance(session, Refusal):
+            return session
+        transport = session.transport
+        if not isinstance(transport, Polling):
+            return BAD_REQUEST._replace(detail="polling after the upgrade")
+        fetched = await (self._get if request.method == "GET" else self._post)(session, transport, request, receive)
+        return (fetched, []) if isinstance(fetched, bytes) else fetched
+
+    def _open(self, request: HttpRequest) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal:
+        if request.method != "GET":
+            return BAD_METHOD
+        session = self._engine.open(request, State.POLLING)
+        if isinstance(session, Refusal):
+            return session
+        session.use(Polling(self._engine, session))
+        cookie = self._engine.bind_by_cookie(session)
+        return self._engine.greet(session), [(b"set-cookie", cookie)] if cookie is not None else []
+
+    async def _get(
+        self, session: EngineSession, transport: Polling, _request: HttpRequest, receive: Any
+    ) -> bytes | Refusal | None:
+        if transport.busy:  # the protocol has one poll at a time
+            session.end(TRANSPORT_ERROR)
+            return BAD_REQUEST._replace(detail="two polls at once")
+        if session.upgrading:
+            return transport.body()
+        fetching = asyncio.ensure_future(transport.fetch())
+        gone = asyncio.ensure_future(_until_gone(receive))
+        try:
+            await asyncio.wait({fetching, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if fetching.done():
+                return fetching.result()
+            session.end(TRANSPORT_ERROR)  # a poll that was cancelled: what it was to fetch may be lost
+            return None
+        finally:
+            fetching.cancel()
+            gone.cancel()
+
+    async def _post(
+        self, session: EngineSession, transport: Polling, request: HttpRequest, receive: Any
+    ) -> bytes | Refusal | None:
+        if transport.posting:
+            session.end(TRANSPORT_ERROR)
+            return BAD_REQUEST._replace(detail="two posts at once")
+        transport.posting = True
+        try:
+            body = await _read(request, receive, self._engine.limits.payload)
+        finally:
+            transport.posting = False
+        if not isinstance(body, bytes):
+            if body is not None:
+                session.violation(body.detail)
+            return body
+        packets = decode_payload(body, self._engine.limits)
+        if isinstance(packets, ProtocolError):
+            session.violation(packets.reason)
+            return BAD_REQUEST._replace(detail=packets.reason)
+        for packet in packets:
+            if packet.binary:
+                session.binary(packet.data)
+            else:
+                session.text(b"%d%b" % (packet.type, packet.data))
+        if session.connection.closing:
+            return BAD_REQUEST._replace(detail="a packet that no client sends")
+        return b"ok"
+
+
+def request_of(scope: Any) -> HttpRequest:
+    """What an ASGI scope says about a request."""
+    client = scope.get("client")
+    return HttpRequest(
+        scope.get("method", "GET"),
+        scope["path"],
+        scope["query_string"].decode("latin-1"),
+        scope["headers"],
+        str(client[0]) if client else "unknown",
+        "https" if scope["scheme"] in ("https", "wss") else "http",
+    )
+
+
+async def _read(request: HttpRequest, receive: Any, limit: int) -> bytes | Refusal | None:
+    """A request's body; None if whoever sent it is gone."""
+    length = request.header("content-length") or "0"
+    if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > limit:
+        return TOO_LARGE
+    body = bytearray()
+    try:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    return None
+                body += message.get("body", b"")
+                if len(body) > limit:
+                    return TOO_LARGE
+                if not message.get("more_body"):
+                    return bytes(body)
+    except TimeoutError:
+        return TOO_SLOW
+
+
+async def _until_gone(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    length = (b"content-length", str(len(body)).encode())
+    start = [*headers, length, (b"cache-control", b"no-store")]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _not_found(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+    else:
+        await _answer(send, 404, [TEXT], b"not found\n")
+
+
+def _closing(hub: Hub, send: Any) -> Any:
+    """Close the hub's sessions before the other application says that it has shut down."""
+
+    async def send_and_close(message: Any) -> None:
+        if message["type"] == "lifespan.shutdown.complete":
+            await hub.close()
+        await send(message)
+
+    return send_and_close

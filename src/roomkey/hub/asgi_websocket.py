@@ -1,0 +1,163 @@
+"""WebSockets over ASGI: slower than the hub's own, for servers that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from roomkey.hub.engine import BAD_REQUEST, Engine, Refusal
+from roomkey.hub.requests import HttpRequest
+from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession
+from roomkey.wire import Message, State
+
+if TYPE_CHECKING:
+    from roomkey.hub.hub import Hub
+
+CLOSE_SECONDS = 1.0
+
+
+class AsgiWebSocket:
+    """A WebSocket that an ASGI server speaks: a :class:`roomkey.hub.session.Transport`.
+
+    Args:
+        engine: says how much may wait.
+        send: ASGI's.
+
+    Attributes:
+        session: whose it is, or is to become by an upgrade.
+    """
+
+    def __init__(self, engine: Engine, send: Any) -> None:
+        self._engine = engine
+        self._send = send
+        self._outbox: list[dict[str, Any]] = []
+        self._unsent = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._writer = asyncio.ensure_future(self._write())
+        self.session: EngineSession | None = None
+
+    def send(self, message: Message) -> None:
+        """Send a Socket.IO packet, with its attachments."""
+        self._put({"type": "websocket.send", "text": message.text.decode()}, len(message.text))
+        for attachment in message.attachments:
+            self._put({"type": "websocket.send", "bytes": attachment}, len(attachment))
+
+    def send_packet(self, packet: bytes) -> None:
+        """Send an Engine.IO packet that is no message."""
+        self._put({"type": "websocket.send", "text": packet.decode()}, len(packet))
+
+    def close(self, code: int = NORMAL) -> bool:
+        """Close after what was sent has left, or after a short while."""
+        self._put({"type": "websocket.close", "code": code}, 0)
+        self._closed = True
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._writer.cancel)
+        return True
+
+    def abort(self) -> None:
+        """Close now."""
+        self._outbox.clear()
+        self.close()
+
+    def take(self) -> list[Message | bytes]:
+        """Nothing: a session never moves from a WebSocket to another transport."""
+        return []
+
+    def gone(self) -> None:
+        """The client has closed: nothing can be sent."""
+        self._closed = True
+        self._writer.cancel()
+
+    def _put(self, event: dict[str, Any], size: int) -> None:
+        if self._closed:
+            return
+        self._outbox.append(event)
+        self._unsent += size
+        self._wake.set()
+        if self._unsent > self._engine.max_unsent and self.session is not None:
+            self._engine.too_slow(self.session)
+
+    async def _write(self) -> None:
+        with contextlib.suppress(Exception):  # the client has gone, in whichever way the server says so
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                outbox, self._outbox = self._outbox, []
+                for event in outbox:
+                    await self._send(event)
+                    if event["type"] == "websocket.close":
+                        return
+                if not self._outbox:
+                    self._unsent = 0
+
+
+async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: Any, send: Any) -> None:
+    """Serve one WebSocket: a session of its own, or the upgrade of one that polls."""
+    engine = hub.engine
+    await receive()  # websocket.connect
+    opened = await _open(engine, request)
+    if isinstance(opened, Refusal):
+        engine.refused(request, opened)
+        await _refuse(scope, send, opened)
+        return
+    await send({"type": "websocket.accept"})
+    websocket = AsgiWebSocket(engine, send)
+    websocket.session = opened
+    upgrade = "sid" in request.parameters()
+    if not upgrade:
+        opened.use(websocket)
+        websocket.send_packet(engine.greet(opened))
+    elif not opened.offer(websocket):
+        websocket.close()
+        return
+    try:
+        await _read(engine, opened, websocket, receive)
+    finally:
+        websocket.gone()
+        if opened.alive and opened.transport is websocket:
+            opened.end(TRANSPORT_CLOSE)
+        opened.candidate_lost(websocket)
+
+
+async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal:
+    parameters = request.parameters()
+    # An ASGI server has done the handshake; only the query has still to say so.
+    request.headers["upgrade"], request.headers["connection"] = "websocket", "upgrade"
+    refusal = engine.check(request, parameters)
+    if refusal is not None:
+        return refusal
+    if "sid" not in parameters:
+        return engine.open(request, State.WEBSOCKET)
+    session = await engine.find(parameters["sid"], request)
+    if isinstance(session, EngineSession) and not session.alive:
+        return BAD_REQUEST
+    return session
+
+
+async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
+    while True:
+        message = await receive()
+        if message["type"] != "websocket.receive":
+            return
+        text, data = message.get("text"), message.get("bytes")
+        size = len(data) if text is None else len(text)
+        if size > engine.limits.payload:
+            session.end(TRANSPORT_CLOSE, TOO_BIG)
+            return
+        if session.transport is not websocket:
+            session.candidate_text(websocket, b"" if text is None else text.encode())
+        elif text is not None:
+            session.text(text.encode(errors="surrogatepass"))
+        else:
+            session.binary(data)
+
+
+async def _refuse(scope: Any, send: Any, refusal: Refusal) -> None:
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+    body = refusal.body
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "websocket.http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})

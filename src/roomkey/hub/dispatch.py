@@ -1,0 +1,295 @@
+"""From a packet to the handler, past the guard; and from the end of a session to the handlers that hear of it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import secrets
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from roomkey.core.admission import Admission, Input, State
+from roomkey.core.shown import shown
+from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
+from roomkey.guard.registry import Connection
+from roomkey.hub.handlers import Found
+from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
+from roomkey.hub.socket import Socket
+from roomkey.wire import Packet, PacketType, encode
+
+if TYPE_CHECKING:
+    from roomkey.hub.hub import Hub
+
+LOG = logging.getLogger("roomkey.hub")
+
+DECLINED = "Connection rejected by server"
+
+
+class Dispatch:
+    """The way of every packet.
+
+    Args:
+        hub: whose handlers, sockets and guard.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._guard = hub.guard
+        self._monotonic = hub.guard.clock.monotonic
+        self._steps = {
+            PacketType.CONNECT: self._connect,
+            PacketType.DISCONNECT: self._disconnect,
+            PacketType.ACK: self._ack,
+        }
+
+    def packet(self, session: EngineSession, packet: Packet) -> None:
+        """A packet arrived on a session."""
+        if packet.type is PacketType.EVENT:
+            self._event(session, packet)
+        else:
+            self._hub.tasks.start(self._steps[packet.type](session, packet))
+
+    # CONNECT
+
+    async def _connect(self, session: EngineSession, packet: Packet) -> None:
+        connection, namespace, auth = session.connection, packet.namespace, packet.data
+        authenticator = self._guard.authenticator
+        if connection.closing or not authenticator.may_ask(connection, namespace):
+            return
+        if not self._hub.handlers.knows(namespace):
+            self._refuse(session, namespace, PermissionDenied(message="Invalid namespace"))
+            authenticator.refused(connection)
+            return
+        admission = authenticator.ask(connection, namespace, secrets.token_urlsafe(15))
+        socket = Socket(admission, session)
+        self._hub.members.add(socket)
+        connection.auth[namespace] = auth  # the connect handler may be called much later
+        data: list[object] = []
+        try:
+            error = await authenticator.decide_handshake(connection, admission, auth, partial(self.run_connect, data))
+        except Exception as failure:
+            LOG.exception("a CONNECT could not be decided, so it is refused")
+            error = Unavailable(type(failure).__name__)
+        if error is None and admission.live and session.alive:
+            session.send(encode(PacketType.CONNECT, namespace, {"sid": socket.sid}))
+            admission.answered = True
+            socket.send_held()
+            return
+        self._refuse(session, namespace, error or admission.ended_by or Unavailable("it ended meanwhile"), *data)
+        self._hub.members.remove(socket)
+        self._guard.teardown.left(admission)
+        authenticator.refused(connection)
+
+    def _refuse(self, session: EngineSession, namespace: str, error: AuthError, data: object = None) -> None:
+        """Answer CONNECT_ERROR.
+
+        Args:
+            data: what the application says instead of the error's own data.
+        """
+        if session.alive:
+            told = error.to_client() if data is None else data
+            session.send(encode(PacketType.CONNECT_ERROR, namespace, {"message": error.message, "data": told}))
+
+    async def run_connect(self, data: list[object], admission: Admission) -> bool:
+        """Call the application's connect handler; False if it declines.
+
+        Args:
+            data: takes what the handler wants the client to be told besides a message.
+
+        Raises:
+            PermissionDenied: it refused, with a message for the client.
+        """
+        connection = self._guard.registry.connections.get(admission.connection_id)
+        session = self._hub.engine.sessions.get(admission.connection_id)
+        if connection is None or session is None:
+            return False
+        auth = connection.auth.pop(admission.namespace, None)
+        found = self._hub.handlers.find("connect", admission.namespace)
+        if found is None:
+            return True
+        arguments = (admission.sid, session.request.environ(), auth or None)[: found.takes]
+        try:
+            answer = await _call(found, *arguments)
+        except Exception as error:
+            refusal = _refusal(error)
+            if refusal is None:
+                raise
+            data.extend(refusal[1:])
+            raise PermissionDenied("the connect handler refused", message=str(refusal[0])) from None
+        return answer is not False
+
+    # EVENT and ACK
+
+    def _event(self, session: EngineSession, packet: Packet) -> None:
+        """An event: nothing waits and no task is made, unless a rule or the handler has to be waited for."""
+        excess = session.take_event(self._monotonic())
+        if excess < 0:
+            self._hub.tasks.start(self._one_too_many(session, packet, excess))
+            return
+        admission = self._guard.event_at_once(session.connection, packet.namespace, packet.data)
+        if admission is None:
+            self._hub.tasks.start(self._ask(session, packet))
+            return
+        found = self._hub.handlers.find(packet.data[0], packet.namespace)
+        if found is not None:
+            self._handle(session, packet, admission, found)
+
+    async def _ask(self, session: EngineSession, packet: Packet) -> None:
+        """Let the guard look at an event, and perhaps wait for a rule."""
+        admission = await self._guard.event(
+            session.connection, packet.namespace, packet.data, packet.id, partial(self.run_connect, [])
+        )
+        if admission is None:
+            return
+        found = self._hub.handlers.find(packet.data[0], packet.namespace)
+        if found is not None:
+            self._handle(session, packet, admission, found)
+
+    def _handle(self, session: EngineSession, packet: Packet, admission: Admission, found: Found) -> None:
+        """Call the handler."""
+        try:
+            answer = found.handler(*found.before, admission.sid, *packet.data[1:])
+        except Exception as error:
+            self._failed(packet, admission, error)
+            return
+        if found.waits or inspect.isawaitable(answer):
+            self._hub.tasks.start(self._wait(session, packet, admission, answer))
+        else:
+            self._answer(session, packet, admission, answer)
+
+    async def _wait(self, session: EngineSession, packet: Packet, admission: Admission, answer: Any) -> None:
+        try:
+            answer = await answer
+        except Exception as error:
+            self._failed(packet, admission, error)
+        else:
+            self._answer(session, packet, admission, answer)
+
+    def _answer(self, session: EngineSession, packet: Packet, admission: Admission, answer: object) -> None:
+        """What a handler returned is the acknowledgement, if one was asked for."""
+        if packet.id is not None and admission.state is State.ADMITTED:
+            try:
+                session.send(encode(PacketType.ACK, packet.namespace, _as_arguments(answer), packet.id))
+            except (TypeError, ValueError):
+                LOG.exception("what the handler of %s returned is not JSON", shown(packet.data[0]))
+
+    def _failed(self, packet: Packet, admission: Admission, error: Exception) -> None:
+        """A handler raised: one of guard's errors is the client's answer, any other is for the log alone."""
+        if isinstance(error, AuthError):
+            self._hub.tasks.start(self._guard.answer_error(admission, error, packet.id))
+        else:
+            LOG.error("the handler of %s failed", shown(packet.data[0]), exc_info=error)
+
+    async def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
+        """One event too many in this second: it is refused; a second's worth of them closes the connection."""
+        if excess <= -self._hub.engine.event_rate:
+            session.violation("far more events than one connection may send")
+            return
+        self._hub.engine.counts["refused: too many events"] += 1
+        admission = session.connection.admissions.get(packet.namespace)
+        if admission is not None and admission.admitted:
+            await self._guard.answer_error(admission, TooManyAttempts("too many events"), packet.id)
+
+    async def _ack(self, session: EngineSession, packet: Packet) -> None:
+        admission = session.connection.admissions.get(packet.namespace)
+        if not await self._guard.packet(session.connection, admission) or admission is None:
+            return
+        socket = self._hub.members.get(admission.sid)
+        callback = socket.take_ack(packet.id or 0) if socket is not None else None
+        if callback is None:
+            return
+        try:
+            answer = callback(*packet.data)
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            LOG.exception("the callback of an acknowledgement failed")
+
+    # The end
+
+    async def _disconnect(self, session: EngineSession, packet: Packet) -> None:
+        admission = session.connection.admissions.get(packet.namespace)
+        if admission is not None:
+            await self.leave(admission, CLIENT_DISCONNECT)
+
+    async def leave(self, admission: Admission, reason: str) -> None:
+        """A namespace connection ends, and its session goes on if others use it."""
+        admission.feed(Input.GONE)  # from here on, however long the handler takes
+        try:
+            await self.disconnect_handler(admission, reason)
+        finally:
+            self._forget(admission)
+            self._guard.teardown.left(admission)
+
+    async def disconnect_handler(self, admission: Admission, reason: str) -> None:
+        """Call the application's disconnect handler, once, and only for whom the connect handler has accepted."""
+        opened, admission.opened = admission.opened, False
+        if opened:
+            await self.run_disconnect(admission, reason)
+
+    async def run_disconnect(self, admission: Admission, reason: str) -> None:
+        """Call the application's disconnect handler."""
+        found = self._hub.handlers.find("disconnect", admission.namespace)
+        if found is None:
+            return
+        try:
+            await _call(found, *(admission.sid, reason)[: found.takes])
+        except Exception:
+            LOG.exception("the disconnect handler failed")
+
+    def ended(self, session: EngineSession, reason: str) -> None:
+        """A session has ended, and all that ran over it."""
+        admissions = list(session.connection.admissions.values())
+        session.connection.closing = True
+        handlers = self._hub.handlers
+        told = [one for one in admissions if one.opened and handlers.find("disconnect", one.namespace) is not None]
+        for admission in admissions:
+            admission.feed(Input.GONE)
+            if admission not in told:
+                self._forget(admission)
+        if told:
+            self._hub.tasks.start(self._tell_all(session.connection, told, reason))
+        else:
+            self._guard.teardown.closed(session.eio_sid)
+
+    async def _tell_all(self, connection: Connection, admissions: list[Admission], reason: str) -> None:
+        try:
+            await asyncio.gather(*(self.disconnect_handler(admission, reason) for admission in admissions))
+        finally:
+            for admission in admissions:
+                self._forget(admission)
+            self._guard.teardown.closed(connection.connection_id)
+
+    def _forget(self, admission: Admission) -> None:
+        socket = self._hub.members.get(admission.sid)
+        if socket is not None:
+            socket.forget_acks()
+            self._hub.members.remove(socket)
+
+
+async def _call(found: Found, *arguments: Any) -> Any:
+    answer = found.handler(*found.before, *arguments)
+    if inspect.isawaitable(answer):
+        return await answer
+    return answer
+
+
+def _as_arguments(answer: object) -> list[object]:
+    """What a handler returned, as the arguments of an acknowledgement: None is none, a tuple is several."""
+    if answer is None:
+        return []
+    return list(answer) if isinstance(answer, tuple) else [answer]
+
+
+def _refusal(error: Exception) -> tuple[object, ...] | None:
+    """Message and data of a connect handler's refusal: ``ConnectionRefusedError(message, data)``, python-socketio's
+    exception of that name, or an error of ours. None for any other exception."""
+    if isinstance(error, AuthError):
+        return (error.message, error.to_client())
+    if isinstance(error, ConnectionRefusedError):
+        return (*error.args[:2],) or (DECLINED,)
+    told = getattr(error, "error_args", None) if type(error).__name__ == "ConnectionRefusedError" else None
+    if isinstance(told, dict):
+        return (told.get("message", DECLINED), *([told["data"]] if "data" in told else []))
+    return (DECLINED,) if type(error).__name__ == "ConnectionRefusedError" else None

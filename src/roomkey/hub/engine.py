@@ -1,0 +1,277 @@
+"""All Engine.IO sessions of a hub: who may open one, whose requests they are, their heartbeat and their end."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import orjson
+
+from roomkey.errors import ConfigError, ProtocolViolation
+from roomkey.guard import audit
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.registry import Connection
+from roomkey.guard.timers import Name, Timers
+from roomkey.hub.origins import Origins
+from roomkey.hub.requests import HttpRequest
+from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, EngineSession
+from roomkey.wire import Limits, Packet, State
+
+LOG = logging.getLogger("roomkey.hub")
+
+ATTACHMENT_SECONDS = 10.0
+UPGRADE_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
+"""How long attachments, an upgrade and a request's body may take."""
+
+LINGER_SECONDS = 1.0
+"""How long a poll may still fetch what an ended session had to say."""
+
+BINDINGS = (None, "address", "cookie")
+COOKIE = "roomkey-session"
+OLD_PROTOCOL = "the Engine.IO protocol 3 of Socket.IO 2 clients: upgrade the client to Socket.IO 3 or later"
+
+
+class Refusal(NamedTuple):
+    """Why a request gets no session (Engine.IO protocol 4, and Node's codes for its errors).
+
+    Attributes:
+        status: of HTTP.
+        code: Engine.IO's number for it.
+        message: its text.
+        detail: for the log alone.
+    """
+
+    status: int
+    code: int
+    message: str
+    detail: str = ""
+
+    @property
+    def body(self) -> bytes:
+        """The answer's body, JSON."""
+        return orjson.dumps({"code": self.code, "message": self.message})
+
+
+UNKNOWN_TRANSPORT = Refusal(400, 0, "Transport unknown")
+UNKNOWN_SID = Refusal(400, 1, "Session ID unknown")
+BAD_METHOD = Refusal(400, 2, "Bad handshake method")
+BAD_REQUEST = Refusal(400, 3, "Bad request")
+FORBIDDEN = Refusal(403, 4, "Forbidden")
+UNSUPPORTED_VERSION = Refusal(400, 5, "Unsupported protocol version")
+TOO_MANY = Refusal(429, 4, "Forbidden", "too many connections without a token")
+
+
+class Closable(Protocol):
+    """Something that the stop of the server closes."""
+
+    def shutdown(self) -> None:
+        """Close."""
+
+
+class Engine:
+    """What all sessions of a hub share.
+
+    Args:
+        guard: decides about connections.
+        origins: which pages may connect.
+        limits: how much a client may send.
+        ping_interval: seconds between the server's pings.
+        ping_timeout: seconds to wait for a pong.
+        max_unsent: bytes that may wait for a client that does not read them.
+        event_rate: events per second that one connection may send.
+        session_binding: what a session is bound to besides the token of its handshake: ``"address"``, ``"cookie"``.
+        on_packet: called with ``(session, packet)``.
+        on_end: called with ``(session, reason)`` once, when a session has ended.
+
+    Raises:
+        ConfigError: a setting out of its range.
+    """
+
+    def __init__(
+        self,
+        guard: BaseAsyncGuard,
+        *,
+        origins: Origins,
+        limits: Limits,
+        ping_interval: float,
+        ping_timeout: float,
+        max_unsent: int,
+        event_rate: float,
+        session_binding: str | None,
+        on_packet: Callable[[EngineSession, Packet], None],
+        on_end: Callable[[EngineSession, str], None],
+    ) -> None:
+        if session_binding not in BINDINGS:
+            raise ConfigError("session_binding takes None, 'address' or 'cookie'")
+        if not (0 < ping_interval < float("inf") and 0 < ping_timeout < float("inf")):
+            raise ConfigError("ping_interval and ping_timeout take more than 0 seconds")
+        if max_unsent < 1 or not event_rate > 0:
+            raise ConfigError("max_unsent takes at least 1 byte, event_rate more than 0 events per second")
+        self.guard = guard
+        self.origins = origins
+        self.limits = limits
+        self.ping_interval = ping_interval
+        self.ping_timeout = ping_timeout
+        self.max_unsent = max_unsent
+        self.event_rate = event_rate
+        self.session_binding = session_binding
+        self.deliver = on_packet
+        self.on_end = on_end
+        self.timers = Timers(guard.clock, self._due)
+        self.sessions: dict[str, EngineSession] = {}
+        self.lingering: dict[str, EngineSession] = {}
+        self.undecided: set[Closable] = set()  # connections that have not said yet what they want
+        self.counts: Counter[str] = Counter()
+        numbers = (ping_interval * 1000, ping_timeout * 1000, limits.payload)
+        self._opening = b'0{"sid":"%%b","upgrades":[%%b],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}' % numbers
+
+    # Requests
+
+    def check(self, request: HttpRequest, parameters: dict[str, str]) -> Refusal | None:
+        """What is wrong with a request, whichever session it is for; None if nothing is."""
+        if parameters.get("EIO") != "4":
+            return UNSUPPORTED_VERSION._replace(detail=OLD_PROTOCOL if parameters.get("EIO") == "3" else "")
+        transport = parameters.get("transport")
+        if transport not in ("polling", "websocket"):
+            return UNKNOWN_TRANSPORT
+        if "j" in parameters:  # JSONP hands a session to any page that includes a script
+            return BAD_REQUEST._replace(detail="JSONP is not served")
+        if (transport == "websocket") != request.is_upgrade():
+            return BAD_REQUEST._replace(detail="a WebSocket that is no upgrade, or the other way round")
+        if not self.origins.allows(request):
+            return FORBIDDEN._replace(detail="an origin that is not allowed")
+        return None
+
+    def refused(self, request: HttpRequest, refusal: Refusal) -> Refusal:
+        """Write down that a request was refused, and count it."""
+        self.counts[f"refused: {refusal.message}"] += 1
+        audit.refused(ProtocolViolation(refusal.detail or refusal.message), request.address)
+        return refusal
+
+    def open(self, request: HttpRequest, state: State) -> EngineSession | Refusal:
+        """Open a session; its transport is set next, and then :meth:`greet` tells the client."""
+        eio_sid = secrets.token_urlsafe(15)
+        credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
+        connection = Connection(eio_sid, request.address, credentials)
+        if not self.guard.authenticator.opened(connection):
+            return TOO_MANY
+        session = EngineSession(self, connection, request.after_handshake(), state)
+        self.sessions[eio_sid] = session
+        return session
+
+    def greet(self, session: EngineSession) -> bytes:
+        """The OPEN packet; the heartbeat begins."""
+        self.beat_after(session, self.ping_interval)
+        upgrades = b"" if session.upgraded else b'"websocket"'
+        return self._opening % (session.eio_sid.encode(), upgrades)
+
+    async def find(self, eio_sid: str, request: HttpRequest) -> EngineSession | Refusal:
+        """The session that a request names, if the request comes from whoever opened it."""
+        session = self.sessions.get(eio_sid) or self.lingering.get(eio_sid)
+        if session is None:
+            return UNKNOWN_SID
+        credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
+        authenticator = self.guard.authenticator
+        if not self._is_bound(session, request) or not await authenticator.is_owner(session.connection, credentials):
+            authenticator.intruder(session.connection, request.address)
+            self.counts["refused: not the owner of the session"] += 1
+            return FORBIDDEN
+        return session
+
+    def _is_bound(self, session: EngineSession, request: HttpRequest) -> bool:
+        if self.session_binding == "address":
+            return request.address == session.request.address
+        if session.binding is not None:
+            return hmac.compare_digest((request.cookie(COOKIE) or "").encode(), session.binding.encode())
+        return True
+
+    def bind_by_cookie(self, session: EngineSession) -> bytes | None:
+        """Bind a polling session to a cookie, where that is wanted; returns the cookie to set."""
+        if self.session_binding != "cookie":
+            return None
+        session.binding = secrets.token_urlsafe(24)
+        request = session.request
+        cross_site = request.header("sec-fetch-site") == "cross-site"
+        same_site = "; SameSite=None" if cross_site and request.scheme == "https" else "; SameSite=Lax"
+        secure = "; Secure" if request.scheme == "https" else ""
+        return f"{COOKIE}={session.binding}; Path=/; HttpOnly{same_site}{secure}".encode()
+
+    # What sessions ask for
+
+    def beat_after(self, session: EngineSession, seconds: float) -> None:
+        """Beat again later."""
+        self.timers.after(("beat", session.eio_sid), seconds)
+
+    def await_attachments(self, session: EngineSession) -> None:
+        """A packet began whose attachments have to follow, or one of them came."""
+        self.timers.after(("attachments", session.eio_sid), ATTACHMENT_SECONDS)
+
+    def await_upgrade(self, session: EngineSession) -> None:
+        """A WebSocket opened that has to become the transport."""
+        self.timers.after(("upgrade", session.eio_sid), UPGRADE_SECONDS)
+
+    def switched(self, session: EngineSession) -> None:
+        """A WebSocket is the transport now."""
+        self.timers.cancel(("upgrade", session.eio_sid))
+
+    def too_slow(self, session: EngineSession) -> None:
+        """More waits for a client than may."""
+        if session.eio_sid in self.sessions:
+            self.counts["closed: reads too slowly"] += 1
+            audit.record(
+                "closed",
+                level=logging.WARNING,
+                reason="reads too slowly",
+                address=session.connection.address,
+                max_unsent=self.max_unsent,
+            )
+            session.end(TRANSPORT_ERROR, abort=True)
+
+    def violation(self, session: EngineSession, detail: str) -> None:
+        """Something arrived that no honest client sends."""
+        self.counts["closed: protocol violation"] += 1
+        self.guard.teardown.violation(session.connection, detail)
+
+    # The end
+
+    def forget(self, session: EngineSession) -> bool:
+        """Take a session out of the list; False if it was out already."""
+        if self.sessions.pop(session.eio_sid, None) is None:
+            return False
+        for kind in ("beat", "attachments", "upgrade"):
+            self.timers.cancel((kind, session.eio_sid))
+        return True
+
+    def ended(self, session: EngineSession, reason: str, *, drained: bool) -> None:
+        """A session has ended; unless all has left, a poll may still fetch its last packets for a while."""
+        if not drained:
+            self.lingering[session.eio_sid] = session
+            self.timers.after(("linger", session.eio_sid), LINGER_SECONDS)
+        self.on_end(session, reason)
+
+    def close_all(self) -> None:
+        """End every session, because the server stops."""
+        for undecided in list(self.undecided):
+            undecided.shutdown()
+        for session in list(self.sessions.values()):
+            session.end(SERVER_DISCONNECT)
+
+    def _due(self, what: Name) -> None:
+        kind, eio_sid = what
+        if kind == "linger":
+            self.lingering.pop(eio_sid, None)
+            return
+        session = self.sessions.get(eio_sid)
+        if session is None:
+            return
+        if kind == "beat":
+            session.beat()
+        elif kind == "upgrade":
+            session.candidate_lost()
+        elif session.attachments_missing:
+            session.violation("attachments that did not all arrive in time")

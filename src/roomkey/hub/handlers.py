@@ -1,0 +1,143 @@
+"""Which function handles which event of which namespace."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from roomkey.errors import ConfigError
+from roomkey.hub.namespace import Namespace
+
+Handler = Callable[..., Any]
+LIFECYCLE = frozenset({"connect", "disconnect"})
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A handler, with the arguments that stand before the event's own.
+
+    Attributes:
+        handler: the function.
+        before: the event's name and the namespace, where a catch-all handler wants to know them.
+        takes: so many arguments it accepts beside those; None for any number.
+        waits: it is a coroutine function.
+    """
+
+    handler: Handler
+    before: tuple[str, ...] = ()
+    takes: int | None = None
+    waits: bool = True
+
+
+class Handlers:
+    """The functions of an application.
+
+    Args:
+        namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
+    """
+
+    def __init__(self, namespaces: Iterable[str] = ("/",)) -> None:
+        self._open = namespaces if namespaces == ANY else frozenset(namespaces)
+        self._functions: dict[tuple[str, str], Found] = {}
+        self._classes: dict[str, Namespace] = {}
+        self._known: set[str] = set()
+        self._cache: dict[tuple[str, str], Found | None] = {}
+
+    def add(self, event: str, handler: Handler, namespace: str = "/") -> None:
+        """Register a function.
+
+        Raises:
+            ConfigError: no function, or a ``connect`` or ``disconnect`` that cannot be called.
+        """
+        if not callable(handler):
+            raise ConfigError(f"the handler of {event!r} is no function")
+        takes = lifecycle_arguments(event, handler, before=namespace == ANY) if event in LIFECYCLE else None
+        self._functions[namespace, event] = Found(handler, (), takes, _waits(handler))
+        self._changed(namespace)
+
+    def add_class(self, owner: Namespace) -> None:
+        """Register a class-based namespace.
+
+        Raises:
+            ConfigError: not an instance of :class:`roomkey.hub.Namespace`.
+        """
+        if not isinstance(owner, Namespace):
+            raise ConfigError("register_namespace takes an instance of a roomkey.hub.Namespace subclass")
+        for event in LIFECYCLE:
+            if hasattr(owner, f"on_{event}"):
+                lifecycle_arguments(event, getattr(owner, f"on_{event}"), before=owner.namespace == ANY)
+        self._classes[owner.namespace] = owner
+        self._changed(owner.namespace)
+
+    def _changed(self, namespace: str) -> None:
+        self._cache.clear()
+        if namespace != ANY:
+            self._known.add(namespace)
+
+    def knows(self, namespace: str) -> bool:
+        """True if clients may ask for the namespace."""
+        return namespace in self._known or self._open == ANY or namespace in self._open
+
+    def find(self, event: str, namespace: str) -> Found | None:
+        """The handler of an event that a client sent, or of ``connect`` and ``disconnect``; the most special wins."""
+        key = (namespace, event)
+        if key in self._functions:
+            return self._functions[key]
+        if event in LIFECYCLE:
+            if key not in self._cache:
+                self._cache[key] = self._find(event, namespace)
+            return self._cache[key]
+        # Not remembered: the name is the client's choice, and there is no end of names.
+        return self._find(event, namespace)
+
+    def _find(self, event: str, namespace: str) -> Found | None:
+        lifecycle = event in LIFECYCLE
+        candidates: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+            (namespace, ANY, (event,)),
+            (ANY, event, (namespace,)),
+            (ANY, ANY, (event, namespace)),
+        )
+        for where, what, before in candidates:
+            found = self._functions.get((where, what))
+            if found is not None and not (lifecycle and what == ANY):
+                return Found(found.handler, before, found.takes, found.waits)
+        for where, before in ((namespace, ()), (ANY, (namespace,))):
+            method = self._classes[where].handler(event) if where in self._classes else None
+            if method is not None:
+                takes = lifecycle_arguments(event, method, before=bool(before)) if lifecycle else None
+                return Found(method, before, takes, _waits(method))
+        return None
+
+
+def _waits(handler: Handler) -> bool:
+    """True for a coroutine function; others are asked for what they return."""
+    return inspect.iscoroutinefunction(handler)
+
+
+def lifecycle_arguments(event: str, handler: Handler, *, before: bool = False) -> int:
+    """How many of ``(sid, environ, auth)`` or ``(sid, reason)`` a handler takes, seen once from its signature.
+
+    Args:
+        before: the namespace's name stands in front of them.
+
+    Raises:
+        ConfigError: it cannot be called so.
+    """
+    most, least = (3, 2) if event == "connect" else (2, 1)
+    try:
+        signature = inspect.signature(handler)
+    except ValueError:  # a builtin without one
+        return most
+    for number in (most, least):
+        try:
+            signature.bind(*range(number + before))
+        except TypeError:
+            continue
+        return number
+    written = "connect(sid, environ) or connect(sid, environ, auth)"
+    if event == "disconnect":
+        written = "disconnect(sid) or disconnect(sid, reason)"
+    raise ConfigError(f"the {event} handler is written {written}{', with the namespace in front' if before else ''}")

@@ -1,0 +1,440 @@
+"""The hub: a Socket.IO server that is closed until a token opens it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import asynccontextmanager
+from functools import cached_property
+from typing import Any, TypeVar, overload
+
+from roomkey.core.admission import State
+from roomkey.core.policy import Policy
+from roomkey.core.revocations import Revocations
+from roomkey.errors import ConfigError, PermissionDenied
+from roomkey.guard.authenticator import Way
+from roomkey.guard.clock import Clock
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.judge import AnyVerifier
+from roomkey.hub.asgi import ASGIApp
+from roomkey.hub.dispatch import Dispatch
+from roomkey.hub.engine import Engine
+from roomkey.hub.handlers import Handler, Handlers
+from roomkey.hub.namespace import Namespace
+from roomkey.hub.origins import AnyOrigin, Origins
+from roomkey.hub.port import HubPort
+from roomkey.hub.rooms import Rooms
+from roomkey.hub.session import SERVER_DISCONNECT
+from roomkey.hub.socket import Socket
+from roomkey.hub.tasks import Tasks
+from roomkey.wire import Limits, Message, PacketType, encode
+
+HandlerT = TypeVar("HandlerT", bound=Handler)
+Sids = str | Iterable[str] | None
+_ADMITTED = State.ADMITTED
+
+
+class Hub:
+    """A Socket.IO server with the guard built in, and the verbs of python-socketio's ``AsyncServer``.
+
+    Args:
+        verifier: decides about tokens.
+        via: how a token is presented, as for :class:`roomkey.socketio.AsyncGuard`.
+        policy: who may do what.
+        revocations: what was cancelled; an own, empty one if absent.
+        grace: seconds after ``exp`` in which a live socket stays, so that it can be renewed.
+        connect_timeout: seconds after which a connection on which no namespace was joined is closed.
+        max_refusals: so many refused namespace connections close the whole connection.
+        max_anonymous: so many connections one address may hold on which nothing is admitted.
+        path: where Socket.IO is served.
+        namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
+        cors_allowed_origins: other origins whose pages may connect: one, several, ``"*"``, or a function
+            ``allowed(origin, environ)``; only the same origin if absent.
+        session_binding: ``"cookie"`` binds a polling session to a cookie, ``"address"`` to its address; a session that
+            was opened with a token in a header, cookie or query is bound to its subject in any case.
+        ping_interval: seconds between the server's pings.
+        ping_timeout: seconds to wait for a pong.
+        max_unsent: bytes that may wait for a client that does not read them, before it is closed.
+        event_rate: events per second that one connection may send; what is above is refused, and twice of it closes.
+        limits: how much of everything a client may send.
+        clock: where to read the time.
+
+    Attributes:
+        guard: whom a socket belongs to, policy-checked rooms, revocation: ``hub.guard.identity(sid)`` and so on.
+        counts: what was refused and closed, by reason.
+
+    Raises:
+        ConfigError: settings that contradict each other.
+
+    Example::
+
+        hub = Hub(Verifier.hs256(SECRET, audience="chat"))
+
+        @hub.event
+        async def message(sid, text):
+            await hub.emit("message", text)
+
+        hub.run(port=8000)
+    """
+
+    def __init__(
+        self,
+        verifier: AnyVerifier,
+        *,
+        via: Way | tuple[Way, ...] | None = None,
+        policy: Policy | None = None,
+        revocations: Revocations | None = None,
+        grace: float = 25.0,
+        connect_timeout: float = 15.0,
+        max_refusals: int = 3,
+        max_anonymous: int = 1000,
+        path: str = "/socket.io",
+        namespaces: Iterable[str] = ("/",),
+        cors_allowed_origins: AnyOrigin = None,
+        session_binding: str | None = None,
+        ping_interval: float = 25.0,
+        ping_timeout: float = 20.0,
+        max_unsent: int = 1 << 20,
+        event_rate: float = 2000.0,
+        limits: Limits | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        limits = limits if limits is not None else Limits()
+        self.guard = BaseAsyncGuard(
+            verifier,
+            via=via,
+            policy=policy,
+            revocations=revocations,
+            grace=grace,
+            connect_timeout=connect_timeout,
+            max_refusals=max_refusals,
+            max_namespaces=limits.namespaces,
+            max_anonymous=max_anonymous,
+            clock=clock,
+        )
+        self.guard.teardown.port = HubPort(self)
+        origins = Origins(cors_allowed_origins)
+        handshake = self.guard.authenticator.handshake
+        if origins.everybody and handshake is not None and handshake.cookie is not None:
+            raise ConfigError(
+                "cookies and cors_allowed_origins='*' would let every page speak for its visitor: name it"
+            )
+        self.path = f"/{path.strip('/')}/"
+        self.handlers = Handlers(namespaces)
+        self.members = Rooms()
+        self.tasks = Tasks()
+        self.dispatch = Dispatch(self)
+        self.engine = Engine(
+            self.guard,
+            origins=origins,
+            limits=limits,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            max_unsent=max_unsent,
+            event_rate=event_rate,
+            session_binding=session_binding,
+            on_packet=self.dispatch.packet,
+            on_end=self.dispatch.ended,
+        )
+        self.counts = self.engine.counts
+
+    # Handlers
+
+    @overload
+    def event(self, handler: HandlerT) -> HandlerT: ...
+
+    @overload
+    def event(self, handler: None = None, namespace: str | None = None) -> Callable[[HandlerT], HandlerT]: ...
+
+    def event(self, handler: Any = None, namespace: str | None = None) -> Any:
+        """Decorate the handler of the event that the function is named after."""
+
+        def add(function: HandlerT) -> HandlerT:
+            self.handlers.add(function.__name__, function, namespace or "/")
+            return function
+
+        return add if handler is None else add(handler)
+
+    def on(self, event: str, handler: Handler | None = None, namespace: str | None = None) -> Any:
+        """Register the handler of an event; without ``handler``, a decorator.
+
+        Args:
+            event: its name; ``"*"`` handles those without one of their own, as ``handler(event, sid, *args)``.
+            handler: called as ``connect(sid, environ, auth)``, ``disconnect(sid, reason)`` or
+                ``handler(sid, *args)``; what the last returns becomes the client's acknowledgement.
+            namespace: ``/`` if absent; ``"*"`` for every known one, whose name then stands before ``sid``.
+
+        Raises:
+            ConfigError: a handler that cannot be called so.
+        """
+        if handler is not None:
+            self.handlers.add(event, handler, namespace or "/")
+            return None
+
+        def add(function: HandlerT) -> HandlerT:
+            self.handlers.add(event, function, namespace or "/")
+            return function
+
+        return add
+
+    def register_namespace(self, owner: Namespace) -> None:
+        """Register a class-based namespace.
+
+        Raises:
+            ConfigError: not an instance of a :class:`roomkey.hub.Namespace` subclass.
+        """
+        self.handlers.add_class(owner)
+        owner.hub = self
+
+    # Sending
+
+    async def emit(
+        self,
+        event: str,
+        data: object = None,
+        to: Sids = None,
+        room: Sids = None,
+        skip_sid: Sids = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+    ) -> None:
+        """Send an event to whoever is admitted.
+
+        Args:
+            event: its name.
+            data: its argument; a tuple is several arguments, None is none. Bytes may stand anywhere in it.
+            to: a sid or a room, or several; everybody in the namespace if absent.
+            room: the same as ``to``.
+            skip_sid: who does not get it: one sid or several.
+            namespace: ``/`` if absent.
+            callback: called with the client's acknowledgement; only where ``to`` is one sid.
+
+        Raises:
+            TypeError: data that JSON has no form for.
+            ValueError: NaN or Infinity in it.
+            ConfigError: a callback, and not one client.
+        """
+        target = to if to is not None else room
+        namespace = namespace or "/"
+        arguments = [event, *_as_arguments(data)]
+        if callback is not None:
+            socket = self.members.get(target, namespace) if isinstance(target, str) else None
+            if socket is None:
+                raise ConfigError("a callback goes with one connected client: to=sid")
+            number = socket.expect_ack(callback)
+            socket.send_alone(encode(PacketType.EVENT, namespace, arguments, number))
+        else:
+            self._deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
+
+    async def send(self, data: object, **where: Any) -> None:
+        """Send the event ``message``; the arguments are those of :meth:`emit`."""
+        await self.emit("message", data, **where)
+
+    async def call(
+        self,
+        event: str,
+        data: object = None,
+        to: str | None = None,
+        sid: str | None = None,
+        namespace: str | None = None,
+        timeout: float = 60.0,  # noqa: ASYNC109 - python-socketio's name
+    ) -> Any:
+        """Send an event to one client and wait for its acknowledgement.
+
+        Args:
+            to: the client's sid.
+            sid: the same as ``to``.
+            timeout: seconds to wait.
+
+        Returns:
+            What the client answered: one value, a tuple of several, or None.
+
+        Raises:
+            TimeoutError: no answer in time, or none any more.
+            ConfigError: no such client.
+        """
+        answered: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+
+        def answer(*values: Any) -> None:
+            if not answered.done():
+                answered.set_result(values)
+
+        await self.emit(event, data, to=to or sid, namespace=namespace, callback=answer)
+        async with asyncio.timeout(timeout):
+            values = await answered
+        return values if len(values) > 1 else next(iter(values), None)
+
+    def _deliver(self, message: Message, namespace: str, target: Sids, skip: Sids) -> None:
+        """Write to each admitted socket; the packet was encoded once, and no task is made for a recipient."""
+        if isinstance(target, str) and (alone := self.members.get(target, namespace)) is not None:
+            if alone.sid not in _as_sids(skip):
+                alone.send_alone(message)
+            return
+        if target is None or isinstance(target, str):
+            sockets: Iterable[Socket] = self.members.of(namespace, target)
+        else:
+            sockets = self.members.of_any(namespace, target)
+        if skip is not None:
+            skipped = _as_sids(skip)
+            sockets = [socket for socket in sockets if socket.sid not in skipped]
+        # A copy: a socket that reads too slowly is closed, and leaves its rooms, while this runs.
+        for socket in tuple(sockets):
+            if socket.admission.state is _ADMITTED:
+                socket.session.send(message)
+
+    # Rooms: what the application does itself is its own decision; hub.guard.enter_room asks the policy
+
+    async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """Put a client into a room, without asking the policy.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        self.members.enter(self._socket(sid, namespace), room)
+
+    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """Take a client out of a room.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        socket = self._socket(sid, namespace)
+        socket.admission.rooms.discard(room)
+        self.members.leave(socket, room)
+
+    async def close_room(self, room: str, namespace: str | None = None) -> None:
+        """Take everybody out of a room."""
+        for socket in tuple(self.members.of(namespace or "/", room)):
+            socket.admission.rooms.discard(room)
+            self.members.leave(socket, room)
+
+    def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
+        """The rooms a client is in, its own sid included.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        return [sid, *self._socket(sid, namespace).rooms]
+
+    # Clients
+
+    async def disconnect(self, sid: str, namespace: str | None = None) -> None:
+        """End a client's connection to a namespace; it does not come back by itself."""
+        socket = self.members.get(sid, namespace)
+        if socket is None:
+            return
+        if socket.admission.answered:
+            socket.session.send(encode(PacketType.DISCONNECT, socket.namespace))
+        await self.dispatch.leave(socket.admission, SERVER_DISCONNECT)
+
+    async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
+        """Keep something about a client until it disconnects.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        self._socket(sid, namespace).data = session
+
+    async def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
+        """What :meth:`save_session` kept; an empty dictionary if nothing.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        return self._data(sid, namespace)
+
+    @asynccontextmanager
+    async def session(self, sid: str, namespace: str | None = None) -> AsyncIterator[dict[str, Any]]:
+        """``async with hub.session(sid) as session: session["cart"] = …``"""
+        yield self._data(sid, namespace)
+
+    def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
+        """The HTTP request that opened a client's connection, as a WSGI environ.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        return self._socket(sid, namespace).session.request.environ()
+
+    def transport(self, sid: str, namespace: str | None = None) -> str:
+        """``"polling"`` or ``"websocket"``.
+
+        Raises:
+            PermissionDenied: no such client.
+        """
+        return "websocket" if self._socket(sid, namespace).session.upgraded else "polling"
+
+    def _data(self, sid: str, namespace: str | None) -> dict[str, Any]:
+        socket = self._socket(sid, namespace)
+        if socket.data is None:
+            socket.data = {}
+        return socket.data
+
+    def _socket(self, sid: str, namespace: str | None) -> Socket:
+        socket = self.members.get(sid, namespace)
+        if socket is None:
+            raise PermissionDenied("no such client is connected")
+        return socket
+
+    # Running
+
+    def start_background_task(
+        self, target: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, **named: Any
+    ) -> asyncio.Task[Any]:
+        """Run ``target(*arguments, **named)`` beside the server; what it raises is logged."""
+        return self.tasks.background(target(*arguments, **named))
+
+    async def sleep(self, seconds: float = 0) -> None:
+        """Let others run."""
+        await asyncio.sleep(seconds)
+
+    @cached_property
+    def asgi(self) -> ASGIApp:
+        """The hub alone as an ASGI application, for any server; :meth:`run` is faster."""
+        return ASGIApp(self)
+
+    def serves(self, path: str) -> bool:
+        """True if a path is Socket.IO's."""
+        return path == self.path or path == self.path[:-1]
+
+    def run(self, host: str = "127.0.0.1", port: int = 8000, app: Any = None, **settings: Any) -> None:
+        """Serve until SIGINT or SIGTERM.
+
+        Args:
+            host: the address to listen on.
+            port: TCP port; 0 takes a free one.
+            app: an ASGI application for every path that is not Socket.IO's.
+            settings: those of ``uvicorn.Config``, such as ``ssl_certfile``.
+        """
+        from roomkey.hub.runner import run  # uvicorn is of no use to whoever mounts hub.asgi elsewhere
+
+        run(self, host=host, port=port, app=app, **settings)
+
+    def check_deadlines(self) -> None:
+        """Do what is due now. Timers call this; tests with a clock of their own call it after moving it."""
+        self.guard.check_deadlines()
+        self.engine.timers.check()
+
+    async def close(self) -> None:
+        """Close every connection, because the server stops; clients come back by themselves when it is up again."""
+        self.engine.close_all()
+        await self.settle()
+
+    async def settle(self) -> None:
+        """Wait until everything that was begun in the background is done."""
+        await self.guard.settle()
+        await self.tasks.settle()
+
+
+def _as_arguments(data: object) -> Iterator[object]:
+    """None is no argument, a tuple is several, anything else is one."""
+    if isinstance(data, tuple):
+        yield from data
+    elif data is not None:
+        yield data
+
+
+def _as_sids(sids: Sids) -> frozenset[str]:
+    if sids is None:
+        return frozenset()
+    return frozenset((sids,)) if isinstance(sids, str) else frozenset(sids)

@@ -1,0 +1,85 @@
+"""Which pages may connect: the same origin, and those that are named (RFC 6454, Fetch's CORS protocol)."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from roomkey.errors import ConfigError
+from roomkey.hub.requests import HttpRequest
+
+AnyOrigin = str | Iterable[str] | Callable[..., bool] | None
+
+
+class Origins:
+    """The origin check, for polling and WebSocket alike.
+
+    Args:
+        allowed: None for the same origin only; an origin, or several, to allow besides; ``"*"`` for all; a function
+            ``allowed(origin)`` or ``allowed(origin, environ)``; an empty list to leave the check to somebody else.
+
+    Raises:
+        ConfigError: something that is no origin.
+    """
+
+    def __init__(self, allowed: AnyOrigin = None) -> None:
+        self._ask: Callable[..., bool] | None = None
+        self._named: frozenset[str] = frozenset()
+        self.everybody = allowed == "*" or (isinstance(allowed, (list, tuple)) and not allowed)
+        if self.everybody or allowed is None:
+            return
+        if callable(allowed):
+            self._ask = allowed if _takes_two(allowed) else lambda origin, _environ: allowed(origin)
+            return
+        named = [allowed] if isinstance(allowed, str) else list(allowed)
+        for origin in named:
+            if not isinstance(origin, str) or "://" not in origin or origin.count("/") != 2:
+                raise ConfigError(f"{origin!r} is not an origin: write scheme and host, such as https://app.example")
+        self._named = frozenset(named)
+
+    def allows(self, request: HttpRequest) -> bool:
+        """True if the request comes from an allowed page, or from no page at all."""
+        origin = request.header("origin")
+        if origin is None or self.everybody:
+            return True
+        return self._is_own(origin, request) or self._is_named(origin, request)
+
+    def cookies_count(self, request: HttpRequest) -> bool:
+        """True if cookies speak for the person: an allowed page asked, and not whoever holds a page somewhere."""
+        origin = request.header("origin")
+        if origin is None:
+            return request.header("sec-fetch-site") == "same-origin"
+        return self._is_own(origin, request) or self._is_named(origin, request)
+
+    def headers(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
+        """What a browser wants to read before it hands an answer to a page of another origin."""
+        origin = request.header("origin")
+        if origin is None or not self.allows(request):
+            return []
+        headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
+        if self.cookies_count(request):
+            headers.append((b"access-control-allow-credentials", b"true"))
+        if request.method == "OPTIONS":
+            headers.append((b"access-control-allow-methods", b"GET, POST, OPTIONS"))
+            asked = request.header("access-control-request-headers")
+            if asked is not None:
+                headers.append((b"access-control-allow-headers", asked.encode("latin-1")))
+            headers.append((b"access-control-max-age", b"600"))
+        return headers
+
+    def _is_own(self, origin: str, request: HttpRequest) -> bool:
+        return origin == f"{request.scheme}://{request.header('host') or ''}"
+
+    def _is_named(self, origin: str, request: HttpRequest) -> bool:
+        if self._ask is not None:
+            return self._ask(origin, request.environ()) is True
+        return origin in self._named
+
+
+def _takes_two(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind("origin", {})
+    except TypeError:
+        return False
+    return True

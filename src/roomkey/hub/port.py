@@ -1,0 +1,67 @@
+"""What a guard has the hub do: the hub's :class:`roomkey.guard.port.ServerPort`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from roomkey.core.admission import Admission
+from roomkey.guard.port import looks_like_sid
+from roomkey.hub.session import SERVER_DISCONNECT
+from roomkey.wire import Message, PacketType, encode
+
+if TYPE_CHECKING:
+    from roomkey.hub.hub import Hub
+
+
+class HubPort:
+    """The hub, seen by its guard.
+
+    Args:
+        hub: the hub.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def send_event(self, admission: Admission, event: str, data: object) -> None:
+        """Send an event straight to one socket."""
+        self._send(admission, encode(PacketType.EVENT, admission.namespace, [event, data]))
+
+    async def send_ack(self, admission: Admission, ack_id: int, data: object) -> None:
+        """Answer an event."""
+        self._send(admission, encode(PacketType.ACK, admission.namespace, [data], ack_id))
+
+    async def disconnect(self, admission: Admission) -> None:
+        """Send DISCONNECT."""
+        self._send(admission, encode(PacketType.DISCONNECT, admission.namespace))
+
+    def _send(self, admission: Admission, message: Message) -> None:
+        session = self._hub.engine.sessions.get(admission.connection_id)
+        if session is not None:
+            session.send(message)
+
+    async def run_disconnect(self, admission: Admission) -> None:
+        """Call the application's disconnect handler."""
+        await self._hub.dispatch.run_disconnect(admission, SERVER_DISCONNECT)
+
+    async def close(self, connection_id: str) -> None:
+        """Close the transport."""
+        session = self._hub.engine.sessions.get(connection_id)
+        if session is not None:
+            session.end(SERVER_DISCONNECT)
+
+    async def enter_room(self, admission: Admission, room: str) -> None:
+        """Put the socket into a room."""
+        socket = self._hub.members.get(admission.sid)
+        if socket is not None:
+            self._hub.members.enter(socket, room)
+
+    async def leave_room(self, admission: Admission, room: str) -> None:
+        """Take the socket out of a room."""
+        socket = self._hub.members.get(admission.sid)
+        if socket is not None:
+            self._hub.members.leave(socket, room)
+
+    def is_reserved_room(self, room: str) -> bool:
+        """True for what looks like a sid."""
+        return looks_like_sid(room)

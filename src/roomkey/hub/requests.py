@@ -1,0 +1,115 @@
+"""HTTP requests of Socket.IO clients, as far as the hub looks at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+from roomkey.core.credentials import Request
+
+# Of use during the handshake only; kept for thousands of idle connections, they would cost memory.
+_HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
+# One string for all connections where a header is a usual one.
+_NAMES = {
+    name.encode(): name
+    for name in (
+        *_HANDSHAKE_ONLY,
+        *("accept", "accept-encoding", "accept-language", "authorization", "cache-control", "content-length"),
+        *("content-type", "cookie", "host", "origin", "pragma", "priority", "referer", "sec-fetch-dest"),
+        *("sec-fetch-mode", "sec-fetch-site", "transfer-encoding", "user-agent", "x-forwarded-for"),
+        "x-forwarded-proto",
+    )
+}
+
+
+class HttpRequest:
+    """One HTTP request.
+
+    Args:
+        method: ``GET`` and so on.
+        path: decoded.
+        query: as it stands in the URL.
+        headers: names in lower case.
+        address: the peer's.
+        scheme: ``http`` or ``https``.
+    """
+
+    __slots__ = ("address", "headers", "method", "path", "query", "scheme")
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str,
+        headers: Iterable[tuple[bytes, bytes]],
+        address: str = "unknown",
+        scheme: str = "http",
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.address = address
+        self.scheme = scheme
+        self.headers: dict[str, str] = {}
+        for raw_name, raw_value in headers:
+            name = _NAMES.get(raw_name) or raw_name.decode("latin-1")
+            value = raw_value.decode("latin-1")
+            if name in self.headers:  # RFC 9110 section 5.3, RFC 6265 section 5.4
+                value = f"{self.headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
+            self.headers[name] = value
+
+    def header(self, name: str) -> str | None:
+        """A header's value, or None."""
+        return self.headers.get(name)
+
+    def parameters(self) -> dict[str, str]:
+        """The query's parameters; the first of each."""
+        return {name: values[0] for name, values in parse_qs(self.query, keep_blank_values=True).items()}
+
+    def credentials(self, *, cookies_count: bool) -> Request:
+        """Where tokens may stand.
+
+        Args:
+            cookies_count: the request comes from a page whose origin is allowed.
+        """
+        headers = self.headers
+        return Request(
+            authorization=headers.get("authorization"),
+            cookie=headers.get("cookie") if cookies_count else None,
+            query=self.query,
+        )
+
+    def cookie(self, name: str) -> str | None:
+        """The value of a cookie, or None."""
+        for pair in self.headers.get("cookie", "").split(";"):
+            key, equals, value = pair.strip().partition("=")
+            if equals and key == name:
+                return value
+        return None
+
+    def is_upgrade(self) -> bool:
+        """True if it asks for a WebSocket (RFC 6455 section 4.1)."""
+        wanted = self.headers.get("connection", "").lower().split(",")
+        return self.headers.get("upgrade", "").lower() == "websocket" and "upgrade" in (part.strip() for part in wanted)
+
+    def after_handshake(self) -> HttpRequest:
+        """The same request, without what nobody needs once the connection stands."""
+        for name in _HANDSHAKE_ONLY:
+            self.headers.pop(name, None)
+        return self
+
+    def environ(self) -> dict[str, Any]:
+        """The request as a WSGI environ (PEP 3333), as connect handlers of python-socketio know it."""
+        environ: dict[str, Any] = {
+            "REQUEST_METHOD": self.method,
+            "PATH_INFO": self.path,
+            "QUERY_STRING": self.query,
+            "REMOTE_ADDR": self.address,
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "wsgi.url_scheme": self.scheme,
+        }
+        for name, value in self.headers.items():
+            key = name.upper().replace("-", "_")
+            environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
+        return environ

@@ -1,0 +1,74 @@
+"""Who is in which room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from roomkey.hub.socket import Socket
+
+_NOBODY: dict[str, Socket] = {}
+
+
+class Rooms:
+    """Sockets by namespace, and by room within it. A socket's own sid is a room with it alone, and costs nothing."""
+
+    def __init__(self) -> None:
+        self.sockets: dict[str, Socket] = {}
+        self._namespaces: dict[str, dict[str, Socket]] = {}
+        self._rooms: dict[tuple[str, str], dict[str, Socket]] = {}
+
+    def get(self, sid: str, namespace: str | None = None) -> Socket | None:
+        """The socket of this sid (in this namespace), or None."""
+        socket = self.sockets.get(sid)
+        return socket if socket is not None and namespace in (None, socket.namespace) else None
+
+    def add(self, socket: Socket) -> None:
+        """A socket has come."""
+        self.sockets[socket.sid] = socket
+        self._namespaces.setdefault(socket.namespace, {})[socket.sid] = socket
+
+    def remove(self, socket: Socket) -> None:
+        """A socket has gone."""
+        self.sockets.pop(socket.sid, None)
+        for room in tuple(socket.rooms):
+            self.leave(socket, room)
+        _drop(self._namespaces, socket.namespace, socket.sid)
+
+    def enter(self, socket: Socket, room: str) -> None:
+        """Put a socket into a room."""
+        socket.rooms.add(room)
+        self._rooms.setdefault((socket.namespace, room), {})[socket.sid] = socket
+
+    def leave(self, socket: Socket, room: str) -> None:
+        """Take a socket out of a room, if it is there."""
+        socket.rooms.discard(room)
+        _drop(self._rooms, (socket.namespace, room), socket.sid)
+
+    def of(self, namespace: str, room: str | None) -> Iterable[Socket]:
+        """Who is in a room, or in a namespace where no room is given."""
+        if room is None:
+            return self._namespaces.get(namespace, _NOBODY).values()
+        alone = self.sockets.get(room)
+        if alone is not None:
+            return (alone,) if alone.namespace == namespace else ()
+        return self._rooms.get((namespace, room), _NOBODY).values()
+
+    def of_any(self, namespace: str, rooms: Iterable[str]) -> Iterator[Socket]:
+        """Who is in at least one of several rooms; each once."""
+        seen: set[str] = set()
+        for room in rooms:
+            for socket in self.of(namespace, room):
+                if socket.sid not in seen:
+                    seen.add(socket.sid)
+                    yield socket
+
+
+def _drop(owner: dict, key: object, sid: str) -> None:  # type: ignore[type-arg]
+    """Take a sid out of an inner dictionary, and that out of the outer one when it is empty."""
+    inner = owner.get(key)
+    if inner is not None:
+        inner.pop(sid, None)
+        if not inner:
+            del owner[key]

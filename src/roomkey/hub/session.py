@@ -1,0 +1,263 @@
+"""One Engine.IO session: a client, whatever transport carries it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from roomkey.core.rate import TokenBucket
+from roomkey.guard.registry import Connection
+from roomkey.hub.requests import HttpRequest
+from roomkey.wire import (
+    Action,
+    Decoder,
+    EngineType,
+    Input,
+    Message,
+    Packet,
+    ProtocolError,
+    Session,
+    State,
+    decode_packet,
+)
+
+if TYPE_CHECKING:
+    from roomkey.hub.engine import Engine
+
+LOG = logging.getLogger("roomkey.hub")
+
+CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
+PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = "ping timeout", "transport close", "transport error"
+
+PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
+_MESSAGE = b"4"
+
+NORMAL, PROTOCOL_ERROR, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1008, 1009, 1011
+"""Close codes of a WebSocket (RFC 6455 section 7.4.1)."""
+
+
+class Transport(Protocol):
+    """What carries packets to a client. A method of one that is gone does nothing."""
+
+    def send(self, message: Message) -> None:
+        """Send a Socket.IO packet, with its attachments."""
+
+    def send_packet(self, packet: bytes) -> None:
+        """Send an Engine.IO packet that is no message."""
+
+    def close(self, code: int = NORMAL) -> bool:
+        """Close after what was sent has left, or after a short while; False if something waits to be fetched."""
+
+    def abort(self) -> None:
+        """Close now."""
+
+    def take(self) -> list[Message | bytes]:
+        """What was sent and has not left, for another transport."""
+
+
+class EngineSession:
+    """A client of the hub. It is alive from its opening to :meth:`end`, whichever side that comes from.
+
+    Args:
+        engine: what all sessions share.
+        connection: the guard's side of it; its id is the session's (``eio_sid``).
+        request: what opened it.
+        state: the transport it begins on.
+
+    Attributes:
+        binding: the value of the cookie it is bound to, if it is.
+        transport: what carries it now.
+        send: sends a Socket.IO packet by that transport.
+    """
+
+    __slots__ = (
+        "_bucket",
+        "_candidate",
+        "_decoder",
+        "_engine",
+        "_state",
+        "binding",
+        "connection",
+        "request",
+        "send",
+        "transport",
+    )
+
+    transport: Transport
+    send: Callable[[Message], None]
+
+    def __init__(self, engine: Engine, connection: Connection, request: HttpRequest, state: State) -> None:
+        self._engine = engine
+        self._state = Session(state)
+        self._decoder = Decoder(engine.limits)
+        self._bucket = TokenBucket(engine.event_rate, connection.opened_at)
+        self._candidate: Transport | None = None
+        self.binding: str | None = None
+        self.connection = connection
+        self.request = request
+
+    @property
+    def eio_sid(self) -> str:
+        """Its id; never written to a log."""
+        return self.connection.connection_id
+
+    @property
+    def alive(self) -> bool:
+        """False once it has ended."""
+        return not self._state.closed
+
+    @property
+    def upgraded(self) -> bool:
+        """True if a WebSocket carries it."""
+        return self._state.state is State.WEBSOCKET
+
+    def use(self, transport: Transport) -> None:
+        """Send by this transport from now on."""
+        self.transport = transport
+        self.send = transport.send
+
+    def greeting(self) -> bytes:
+        """The OPEN packet; with it the heartbeat begins."""
+        return self._engine.greet(self)
+
+    # What arrives
+
+    def text(self, data: bytes) -> None:
+        """An Engine.IO text packet arrived on the current transport."""
+        if data.startswith(_MESSAGE):
+            if self._state.feed(Input.MESSAGE) is Action.DELIVER and not self.connection.closing:
+                packet = self._decoder.text(data[1:])
+                if type(packet) is Packet:
+                    self._engine.deliver(self, packet)
+                elif packet is None:
+                    self._engine.await_attachments(self)
+                else:
+                    self._received(packet)
+            return
+        control = decode_packet(data)
+        kind = None if isinstance(control, ProtocolError) or control.data else control.type
+        if kind is EngineType.PONG:
+            self._do(self._state.feed(Input.PONG))
+        elif kind is EngineType.CLOSE:
+            self._state.feed(Input.CLOSE)
+            self.end(CLIENT_DISCONNECT)
+        elif self.alive:
+            self.violation("an Engine.IO packet that no client sends")
+
+    def binary(self, data: bytes) -> None:
+        """A binary message arrived on the current transport."""
+        if self._state.feed(Input.MESSAGE) is Action.DELIVER and not self.connection.closing:
+            packet = self._decoder.binary(data)
+            if packet is not None:
+                self._received(packet)
+
+    def _received(self, packet: Packet | ProtocolError) -> None:
+        if type(packet) is Packet:
+            self._engine.deliver(self, packet)
+        elif isinstance(packet, ProtocolError):
+            self.violation(packet.reason)
+
+    @property
+    def attachments_missing(self) -> bool:
+        """True while a packet's attachments have not all arrived."""
+        return self._decoder.waiting
+
+    def take_event(self, now: float) -> float:
+        """Count an event against the session's rate; below 0 it is one too many."""
+        return self._bucket.take(now)
+
+    # The heartbeat
+
+    def beat(self) -> None:
+        """It is time for a ping, or the pong is missing."""
+        self._do(self._state.feed(Input.HEARTBEAT_DUE))
+
+    def _do(self, action: Action | None) -> None:
+        if action is Action.PING:
+            self.transport.send_packet(PING)
+            self._engine.beat_after(self, self._engine.ping_timeout)
+        elif action is Action.REST:
+            self._engine.beat_after(self, self._engine.ping_interval)
+        elif action is Action.END_SILENT:
+            self.end(PING_TIMEOUT)
+        elif action is Action.END:
+            self.violation("a pong without a ping", closed=True)
+
+    # From polling to WebSocket
+
+    def offer(self, candidate: Transport) -> bool:
+        """A WebSocket with the session's id opened. Returns False if it is not wanted."""
+        if self._state.feed(Input.OFFER) is Action.REFUSE_CANDIDATE:
+            return False
+        self._candidate = candidate
+        self._engine.await_upgrade(self)
+        return True
+
+    def candidate_text(self, candidate: Transport, data: bytes) -> None:
+        """A text packet arrived on a WebSocket that is not the transport yet."""
+        if candidate is not self._candidate:
+            return
+        happened = {PROBE: Input.PROBE, UPGRADE: Input.UPGRADE}.get(data, Input.CANDIDATE_LOST)
+        action = self._state.feed(happened)
+        if action is Action.ANSWER_PROBE:
+            candidate.send_packet(PROBE_ANSWER)
+            self.transport.send_packet(NOOP)  # a waiting poll would keep the client from going on
+        elif action is Action.SWITCH:
+            self._switch(candidate)
+        elif action is Action.DROP_CANDIDATE:
+            self._drop_candidate()
+
+    def candidate_lost(self, candidate: Transport | None = None) -> None:
+        """A WebSocket closed, or took too long, before it became the transport."""
+        if candidate is None or candidate is self._candidate:
+            self._state.feed(Input.CANDIDATE_LOST)
+            self._drop_candidate()
+
+    @property
+    def upgrading(self) -> bool:
+        """True between the answer to a probe and the upgrade: polls are answered at once."""
+        return self._state.state is State.PROBED
+
+    def _drop_candidate(self) -> None:
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            candidate.close(PROTOCOL_ERROR)
+
+    def _switch(self, candidate: Transport) -> None:
+        self._candidate = None
+        before = self.transport
+        self.use(candidate)
+        for packet in before.take():
+            if isinstance(packet, Message):
+                candidate.send(packet)
+            elif packet != NOOP:
+                candidate.send_packet(packet)
+        before.close()
+        self._engine.switched(self)
+
+    # The end
+
+    def violation(self, detail: str, *, closed: bool = False) -> None:
+        """Something arrived that no honest client sends: the guard closes the connection."""
+        if self.alive or closed:
+            self._engine.violation(self, detail)
+
+    def end(self, reason: str, code: int = NORMAL, *, abort: bool = False) -> None:
+        """End the session, and close its transport.
+
+        Args:
+            reason: what disconnect handlers are told.
+            code: for the WebSocket.
+            abort: do not wait for what was sent to leave.
+        """
+        if not self._engine.forget(self):
+            return
+        self._state.feed(Input.LOST)
+        self._drop_candidate()
+        drained = True
+        if abort:
+            self.transport.abort()
+        else:
+            drained = self.transport.close(code)
+        self._engine.ended(self, reason, drained=drained)

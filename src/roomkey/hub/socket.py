@@ -1,0 +1,70 @@
+"""One namespace connection of the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from roomkey.core.admission import Admission, State
+from roomkey.hub.session import EngineSession
+from roomkey.wire import Message
+
+AckCallback = Callable[..., Any]
+
+
+class Socket:
+    """A client in one namespace, and what the application keeps about it.
+
+    Attributes:
+        sid: its Socket.IO id.
+        admission: whether it is in, and who it is.
+        session: the Engine.IO session that carries it.
+        rooms: where it is, without its own sid.
+        data: what ``save_session`` put there.
+    """
+
+    __slots__ = ("_acks", "_held", "_last_ack", "admission", "data", "namespace", "rooms", "session", "sid")
+
+    def __init__(self, admission: Admission, session: EngineSession) -> None:
+        self.sid = admission.sid
+        self.namespace = admission.namespace
+        self.admission = admission
+        self.session = session
+        self.rooms: set[str] = set()
+        self.data: dict[str, Any] | None = None
+        self._acks: dict[int, AckCallback] | None = None
+        self._last_ack = 0
+        self._held: list[Message] | None = None
+
+    def send_alone(self, message: Message) -> None:
+        """Send what is addressed to this socket and nobody else; before the CONNECT reply it waits for that."""
+        if not self.admission.may_receive(alone=True):
+            return
+        if self.admission.answered or self.admission.state is State.ADMITTED:
+            self.session.send(message)
+        elif self._held is None:
+            self._held = [message]
+        else:
+            self._held.append(message)
+
+    def send_held(self) -> None:
+        """The CONNECT reply is out: what waited for it follows."""
+        held, self._held = self._held, None
+        for message in held or ():
+            self.session.send(message)
+
+    def expect_ack(self, callback: AckCallback) -> int:
+        """Keep a callback for an acknowledgement; returns the id to ask for it with."""
+        self._last_ack += 1
+        if self._acks is None:
+            self._acks = {}
+        self._acks[self._last_ack] = callback
+        return self._last_ack
+
+    def take_ack(self, number: int) -> AckCallback | None:
+        """The callback of an acknowledgement that was asked for and not yet given, or None."""
+        return self._acks.pop(number, None) if self._acks is not None else None
+
+    def forget_acks(self) -> None:
+        """No acknowledgement will come any more."""
+        self._acks = None

@@ -1,0 +1,307 @@
+"""One port for all: WebSockets of the Socket.IO path go to picows, every other request to uvicorn and the ASGI app.
+
+The choice falls with the first request of a connection, once its head is whole. uvicorn makes one :class:`Switch` for
+each connection, as its HTTP protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from roomkey.hub.engine import BAD_REQUEST, Refusal
+from roomkey.hub.requests import HttpRequest
+from roomkey.hub.session import EngineSession
+from roomkey.hub.websocket import PicowsWebSocket
+from roomkey.wire import State
+
+if TYPE_CHECKING:
+    from roomkey.hub.hub import Hub
+
+LOG = logging.getLogger("roomkey.hub")
+
+MAX_HEAD = 16_384  # bytes of a request's head
+HEAD_SECONDS = 10.0
+STALL_SECONDS = 10.0
+"""How long a request's head may take, and how long its body may say nothing."""
+
+BLANK_LINE = b"\r\n\r\n"
+_REASONS = {400: "Bad Request", 403: "Forbidden", 408: "Request Timeout", 429: "Too Many Requests", 431: "Too Large"}
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with an end to heads and bodies that never come."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _head = 0
+    _in_head = False
+    _whole = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._whole = False
+        if self._head == 0:
+            self._in_head = True
+            self._wait(HEAD_SECONDS)
+        if self._in_head:
+            self._head += len(data)
+        super().data_received(data)
+        if self._in_head and self._head > MAX_HEAD:
+            self._give_up()
+        elif not self._in_head and not self._whole:
+            self._wait(STALL_SECONDS)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._whole, self._head = True, 0
+        self._wait(None)
+        super().on_message_complete()
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._give_up) if seconds is not None else None
+
+    def _give_up(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.close()
+
+
+class _Head:
+    """What httptools finds in a request's head."""
+
+    __slots__ = ("complete", "headers", "url")
+
+    def __init__(self) -> None:
+        self.url = b""
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+class Switches:
+    """What uvicorn takes for its ``http`` setting: it makes a :class:`Switch` for each connection.
+
+    Args:
+        hub: whose path it knows.
+    """
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        self._proxies: ProxyHeadersMiddleware | None = None
+
+    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Switch:
+        """Make the protocol of a connection, with uvicorn's arguments."""
+        if config.proxy_headers and self._proxies is None:
+            self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
+        return Switch(self._hub, partial(HttpProtocol, config, server_state, app_state, _loop), self._proxies)
+
+
+class Switch(asyncio.Protocol):
+    """Looks at a connection's first request, and steps aside.
+
+    Args:
+        hub: whose path it knows.
+        others: makes the protocol for every other request.
+        proxies: knows whose word about the client's address counts; None if nobody's does.
+    """
+
+    __slots__ = ("_buffer", "_deadline", "_hub", "_others", "_proxies", "_transport")
+
+    def __init__(self, hub: Hub, others: Callable[[], HttpProtocol], proxies: ProxyHeadersMiddleware | None) -> None:
+        self._hub = hub
+        self._others = others
+        self._proxies = proxies
+        self._buffer = b""
+        self._deadline: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A connection was accepted."""
+        self._transport = transport  # type: ignore[assignment]
+        self._hub.engine.undecided.add(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """It is gone before it said what it wants."""
+        self._decided()
+
+    def eof_received(self) -> None:
+        """It will not say what it wants: the transport closes."""
+
+    def data_received(self, data: bytes) -> None:
+        """A part of the first request."""
+        transport = self._transport
+        if transport is None:
+            return
+        data = self._buffer + data
+        if BLANK_LINE not in data:
+            self._buffer = data
+            if len(data) > MAX_HEAD:
+                self._refuse(Refusal(431, 3, "Bad request", "a request's head over the limit"))
+            elif self._deadline is None:
+                self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
+            return
+        self._decided()
+        request, rest = self._upgrade(data)
+        if request is None:
+            http = self._others()
+            http.connection_made(transport)
+            transport.set_protocol(http)
+            http.data_received(data)
+        else:
+            self._websocket(transport, request, rest)
+
+    def shutdown(self) -> None:
+        """The server stops, or the head does not come."""
+        self._decided()
+        if self._transport is not None:
+            self._transport.close()
+
+    def _decided(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._hub.engine.undecided.discard(self)
+
+    def _upgrade(self, data: bytes) -> tuple[HttpRequest | None, bytes]:
+        """The request, if it asks for a WebSocket on our path, and what follows it."""
+        end = data.index(BLANK_LINE) + len(BLANK_LINE)
+        head = data[:end]
+        if b"websocket" not in head.lower():
+            return None, b""
+        found = _Head()
+        parser = httptools.HttpRequestParser(found)
+        try:
+            parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass
+        except httptools.HttpParserError:
+            return None, b""  # uvicorn has the answer to that
+        if not found.complete or parser.get_method() != b"GET":
+            return None, b""
+        url = httptools.parse_url(found.url)
+        path = unquote(url.path.decode("latin-1"))
+        request = HttpRequest("GET", path, (url.query or b"").decode("latin-1"), found.headers)
+        if not request.is_upgrade() or not self._hub.serves(path):
+            return None, b""
+        self._address(request, found.headers)
+        return request, data[end:]
+
+    def _address(self, request: HttpRequest, headers: list[tuple[bytes, bytes]]) -> None:
+        """Whose request it is; a proxy is believed if uvicorn is told to."""
+        transport = self._transport
+        assert transport is not None
+        peer = transport.get_extra_info("peername")
+        request.address = str(peer[0]) if isinstance(peer, tuple) else "unknown"
+        request.scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
+        if self._proxies is None:
+            return
+        scope: dict[str, Any] = {
+            "type": "http",
+            "scheme": request.scheme,
+            "client": (request.address, 0),
+            "headers": headers,
+        }
+        # Nothing in it waits, so one step is all.
+        try:
+            self._proxies(scope, None, None).send(None)  # type: ignore[arg-type]
+        except StopIteration:
+            request.address = scope["client"][0]
+            request.scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
+
+    def _websocket(self, transport: asyncio.Transport, request: HttpRequest, rest: bytes) -> None:
+        engine = self._hub.engine
+        parameters = request.parameters()
+        key = request.header("sec-websocket-key") or ""
+        refusal = engine.check(request, parameters)
+        if refusal is None and (request.header("sec-websocket-version") != "13" or not _is_key(key)):
+            refusal = BAD_REQUEST._replace(detail="a WebSocket handshake without its key or version")
+        if refusal is not None:
+            engine.refused(request, refusal)
+            self._refuse(refusal)
+        elif "sid" not in parameters:
+            session = engine.open(request, State.WEBSOCKET)
+            if isinstance(session, Refusal):
+                self._refuse(engine.refused(request, session))
+                return
+            websocket = PicowsWebSocket(engine, _greet)
+            websocket.session = session
+            session.use(websocket)
+            websocket.start(transport, key, rest)
+        else:
+            transport.pause_reading()
+            self._hub.tasks.start(self._offer(transport, request, parameters["sid"], key, rest))
+
+    async def _offer(
+        self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, key: str, rest: bytes
+    ) -> None:
+        """A WebSocket for a session that polls."""
+        engine = self._hub.engine
+        session = await engine.find(eio_sid, request)
+        if transport.is_closing():
+            return
+        if isinstance(session, Refusal):
+            self._refuse(engine.refused(request, session))
+            return
+        transport.resume_reading()
+        websocket = PicowsWebSocket(engine, _offer)
+        websocket.session = session
+        websocket.start(transport, key, rest)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        transport = self._transport
+        if transport is None:
+            return
+        body = refusal.body
+        status = f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\n"
+        headers = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        transport.write((status + headers).encode() + body)
+        transport.close()
+
+
+def _greet(websocket: PicowsWebSocket) -> None:
+    session = websocket.session
+    if isinstance(session, EngineSession):
+        websocket.send_packet(session.greeting())
+
+
+def _offer(websocket: PicowsWebSocket) -> None:
+    session = websocket.session
+    if session is not None and not session.offer(websocket):
+        websocket.close()
+
+
+def _is_key(key: str) -> bool:
+    """True for 16 bytes in base64 (RFC 6455 section 4.1)."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False
+
+
+async def _nothing(*_arguments: Any) -> None:
+    """The application behind the proxy headers: there is none."""

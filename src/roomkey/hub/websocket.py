@@ -1,0 +1,281 @@
+"""WebSockets on picows, which reads and writes the frames."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Protocol
+
+from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
+
+from roomkey.hub.session import INTERNAL, NORMAL, PROTOCOL_ERROR, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR
+from roomkey.wire import Message
+
+if TYPE_CHECKING:
+    from roomkey.hub.engine import Engine
+    from roomkey.hub.session import EngineSession
+
+LOG = logging.getLogger("roomkey.hub")
+
+TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
+CONTINUATION, CLOSE, PONG = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PONG
+READ_BUFFER = 2048  # bytes; it grows with what arrives
+CLOSE_SECONDS = 1.0
+
+
+class Opened(Protocol):
+    """Called when the handshake is done."""
+
+    def __call__(self, websocket: PicowsWebSocket) -> None: ...
+
+
+class PicowsWebSocket(WSListener):
+    """One WebSocket: a :class:`roomkey.hub.session.Transport`, and what picows reports to.
+
+    Args:
+        engine: says how much may wait, and how much may arrive.
+        opened: called when the handshake is done.
+
+    Attributes:
+        session: whose it is, or is to become by an upgrade.
+    """
+
+    __slots__ = ("_binary", "_closing", "_engine", "_fragments", "_opened", "_ws", "session")
+
+    def __init__(self, engine: Engine, opened: Opened) -> None:
+        self._engine = engine
+        self._opened: Opened | None = opened
+        self._ws: WSTransport | None = None
+        self._fragments: list[bytes] | None = None
+        self._binary = False
+        self._closing = False
+        self.session: EngineSession | None = None
+
+    def start(self, transport: asyncio.Transport, key: str, rest: bytes) -> None:
+        """Do the handshake on a connection whose request was read and accepted.
+
+        Args:
+            transport: the connection; its protocol is replaced.
+            key: ``Sec-WebSocket-Key``.
+            rest: what arrived after the request.
+        """
+        protocol = WSProtocol(
+            *(None, None, False, lambda request: self, _Log(self), True, None),
+            *(False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, True),  # Engine.IO has a heartbeat of its own
+            *(self._engine.limits.payload, None, READ_BUFFER),
+        )
+        protocol.connection_made(_Quiet(transport))
+        transport.set_protocol(protocol)
+        # picows reads a request again: one that says no more than it has to know.
+        head = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+        _feed(protocol, f"{head}Sec-WebSocket-Key: {key}\r\n\r\n".encode("latin-1") + rest)
+
+    # A transport
+
+    def send(self, message: Message) -> None:
+        """Send a Socket.IO packet, with its attachments."""
+        ws = self._ws
+        if ws is not None:
+            ws.send(TEXT, message.text)
+            for attachment in message.attachments:
+                ws.send(BINARY, attachment)
+
+    def send_packet(self, packet: bytes) -> None:
+        """Send an Engine.IO packet that is no message."""
+        if self._ws is not None:
+            self._ws.send(TEXT, packet)
+
+    def close(self, code: int = NORMAL) -> bool:
+        """Close after what was sent has left, or after a short while."""
+        ws = self._ws
+        if ws is not None and not self._closing:
+            self._closing = True
+            ws.send_close(WSCloseCode(code))
+            ws.disconnect()
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, ws.disconnect, False)
+        return True
+
+    def abort(self) -> None:
+        """Close now."""
+        if self._ws is not None:
+            self._closing = True
+            self._ws.disconnect(False)
+
+    def take(self) -> list[Message | bytes]:
+        """Nothing: a session never moves from a WebSocket to another transport."""
+        return []
+
+    # What picows reports
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The handshake is done."""
+        self._ws = transport
+        # pause_writing() is called when more than this waits for a client that does not read.
+        transport.underlying_transport.set_write_buffer_limits(high=self._engine.max_unsent)
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened(self)
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A frame arrived, unmasked."""
+        if self._closing:
+            return
+        kind = frame.msg_type
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:  # no extension was agreed on (RFC 6455 section 5.2)
+            self._break(PROTOCOL_ERROR)
+        elif kind is TEXT and frame.fin and self._fragments is None:
+            self._text(frame.get_payload_as_bytes())
+        elif kind is CLOSE:
+            self.close()
+        elif kind is not PONG:
+            self._fragment(frame)
+
+    def _fragment(self, frame: WSFrame) -> None:
+        """A binary frame, or a part of a message (RFC 6455 section 5.4)."""
+        limits = self._engine.limits
+        if (frame.msg_type is CONTINUATION) != (self._fragments is not None):
+            self._break(PROTOCOL_ERROR)
+            return
+        if self._fragments is None:
+            self._fragments, self._binary = [], frame.msg_type is BINARY
+        self._fragments.append(frame.get_payload_as_bytes())
+        if len(self._fragments) > limits.fragments or sum(map(len, self._fragments)) > limits.payload:
+            self._break(TOO_BIG)
+        elif frame.fin:
+            whole, self._fragments = b"".join(self._fragments), None
+            (self._data if self._binary else self._text)(whole)
+
+    def _text(self, data: bytes) -> None:
+        session = self.session
+        if session is None:
+            return
+        if session.transport is self:
+            session.text(data)
+        else:
+            session.candidate_text(self, data)
+
+    def _data(self, data: bytes) -> None:
+        session = self.session
+        if session is None:
+            return
+        if session.transport is self:
+            session.binary(data)
+        else:
+            session.candidate_text(self, b"")
+
+    def _break(self, code: int) -> None:
+        self.close(code)
+        self.broken(code)
+
+    def broken(self, code: int = PROTOCOL_ERROR) -> None:
+        """The client broke the WebSocket protocol, or sent too much; picows closes."""
+        self._closing = True
+        if self._ws is not None:
+            self._ws.underlying_transport.pause_reading()
+        if self.session is not None and self.session.transport is self:
+            self._engine.violation(self.session, f"a broken WebSocket frame or one over the limit ({code})")
+
+    def failed(self) -> None:
+        """Handling a frame failed: our mistake, and the client's session ends."""
+        LOG.exception("a frame could not be handled, so its connection is closed")
+        self.close(INTERNAL)
+
+    def pause_writing(self) -> None:
+        """More waits for the client than may."""
+        if self.session is not None and self.session.transport is self:
+            self._engine.too_slow(self.session)
+
+    def resume_writing(self) -> None:
+        """The client reads again: it was closed before."""
+
+    def on_ws_disconnected(self, transport: WSTransport) -> None:
+        """The connection is gone."""
+        session, self.session, self._ws = self.session, None, None
+        if session is None:
+            return
+        session.candidate_lost(self)
+        if session.alive and session.transport is self:
+            handshake = transport.close_handshake
+            session.end(TRANSPORT_CLOSE if handshake is not None or self._closing else TRANSPORT_ERROR)
+
+
+def _feed(protocol: WSProtocol, data: bytes) -> None:
+    """Hand over bytes that were read already."""
+    while data:
+        buffer = protocol.get_buffer(len(data))
+        part = data[: len(buffer)]
+        buffer[: len(part)] = part
+        protocol.buffer_updated(len(part))
+        data = data[len(part) :]
+
+
+class _Quiet:
+    """A transport that answers picows' questions about its socket from memory.
+
+    For a line in its log, picows asks the operating system eleven questions about each connection, and sets options
+    that the event loop has set: that costs more than reading the request.
+    """
+
+    __slots__ = (
+        "_fileno",
+        "_transport",
+        "abort",
+        "close",
+        "get_write_buffer_size",
+        "is_closing",
+        "write",
+        "writelines",
+    )
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._fileno: int = transport.get_extra_info("socket").fileno()
+        self.write = transport.write
+        self.writelines = transport.writelines
+        self.get_write_buffer_size = transport.get_write_buffer_size
+        self.close = transport.close
+        self.abort = transport.abort
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def get_extra_info(self, name: str, default: object = None) -> Any:
+        if name == "socket":
+            return self
+        if name == "ssl_object":
+            return self._transport.get_extra_info(name, default)
+        return default
+
+    # A socket, as far as picows looks at it.
+
+    def fileno(self) -> int:
+        return self._fileno
+
+    def setsockopt(self, *_option: object) -> None: ...
+
+    def getsockopt(self, *_option: object) -> int:
+        return 0
+
+
+class _Log:
+    """picows' logger: it says nothing, but hears of frames that picows refuses, which it tells to its log alone."""
+
+    __slots__ = ("_websocket",)
+
+    def __init__(self, websocket: PicowsWebSocket) -> None:
+        self._websocket = websocket
+
+    def isEnabledFor(self, _level: int) -> bool:
+        return False
+
+    def debug(self, *_message: object) -> None: ...
+
+    info = warning = log = debug
+
+    def error(self, *_message: object) -> None:
+        self._websocket.broken()
+
+    def exception(self, *_message: object) -> None:
+        self._websocket.failed()

@@ -1,0 +1,32 @@
+"""Engine.IO protocol 4 and Socket.IO protocol 5, without I/O and without a clock.
+
+Bytes go in, values come out. What is malformed comes out as a :class:`ProtocolError`, which is a value too: nothing
+here raises for what a peer sent.
+"""
+
+from __future__ import annotations
+
+from roomkey.wire.engineio import EnginePacket, EngineType, decode_packet, decode_payload, encode_payload
+from roomkey.wire.limits import Limits
+from roomkey.wire.problem import ProtocolError
+from roomkey.wire.session import Action, Input, Session, State
+from roomkey.wire.socketio import Decoder, Message, Packet, PacketType, encode
+
+__all__ = [
+    "Action",
+    "Decoder",
+    "EnginePacket",
+    "EngineType",
+    "Input",
+    "Limits",
+    "Message",
+    "Packet",
+    "PacketType",
+    "ProtocolError",
+    "Session",
+    "State",
+    "decode_packet",
+    "decode_payload",
+    "encode",
+    "encode_payload",
+]

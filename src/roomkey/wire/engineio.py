@@ -1,0 +1,90 @@
+"""Engine.IO protocol 4: packets, and the bodies of long-polling requests.
+
+https://github.com/socketio/engine.io-protocol, version 4.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import NamedTuple
+
+from roomkey.wire.limits import Limits
+from roomkey.wire.problem import ProtocolError
+
+SEPARATOR = b"\x1e"
+BINARY = b"b"
+
+
+class EngineType(IntEnum):
+    """The first character of a packet."""
+
+    OPEN = 0
+    CLOSE = 1
+    PING = 2
+    PONG = 3
+    MESSAGE = 4
+    UPGRADE = 5
+    NOOP = 6
+
+
+class EnginePacket(NamedTuple):
+    """One packet.
+
+    Attributes:
+        type: what it is.
+        data: what follows the first character; all of a binary message.
+        binary: it is a binary message.
+    """
+
+    type: EngineType
+    data: bytes
+    binary: bool = False
+
+
+_BY_DIGIT = {ord(str(int(kind))): kind for kind in EngineType}
+
+
+def decode_packet(text: bytes) -> EnginePacket | ProtocolError:
+    """Read a text packet, as it stands in a WebSocket text frame or between separators.
+
+    Args:
+        text: UTF-8, not checked here.
+    """
+    kind = _BY_DIGIT.get(text[0]) if text else None
+    if kind is None:
+        return ProtocolError("not an Engine.IO packet")
+    return EnginePacket(kind, text[1:])
+
+
+def decode_payload(body: bytes, limits: Limits) -> list[EnginePacket] | ProtocolError:
+    """Read the body of a long-polling POST: packets between separators (0x1e), binary ones as ``b`` and base64."""
+    if len(body) > limits.payload:
+        return ProtocolError("a body over the limit")
+    if body.count(SEPARATOR) >= limits.packets:
+        return ProtocolError(f"more than {limits.packets} packets in one body")
+    packets = []
+    for part in body.split(SEPARATOR):
+        packet = _decode_binary(part) if part[:1] == BINARY else decode_packet(part)
+        if isinstance(packet, ProtocolError):
+            return packet
+        packets.append(packet)
+    return packets
+
+
+def _decode_binary(part: bytes) -> EnginePacket | ProtocolError:
+    try:
+        return EnginePacket(EngineType.MESSAGE, binascii.a2b_base64(part[1:], strict_mode=True), binary=True)
+    except binascii.Error:
+        return ProtocolError("a binary packet that is not base64")
+
+
+def encode_binary(data: bytes) -> bytes:
+    """Write a binary message for a long-polling body."""
+    return BINARY + binascii.b2a_base64(data, newline=False)
+
+
+def encode_payload(parts: Iterable[bytes]) -> bytes:
+    """Join packets to the body of a long-polling answer."""
+    return SEPARATOR.join(parts)

@@ -1,0 +1,128 @@
+"""JSON for packets: RFC 8259, UTF-8, no NaN and no Infinity in either direction, and bytes put aside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import accumulate
+from math import isfinite
+from typing import Any
+
+import orjson
+
+PLACEHOLDER, NUMBER = "_placeholder", "num"
+# What orjson would write by itself and a plain JSON reader could not tell from a string.
+_OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
+_WITH_NUMBER_KEYS = _OPTIONS | orjson.OPT_NON_STR_KEYS
+# As it stands in what orjson wrote: within a string or a longer name its quotes would be escaped.
+_WRITTEN_PLACEHOLDER = re.compile(rb'[{,]"_placeholder":true')
+# An opening bracket as 1, a closing one as -1, anything else as nothing.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+
+
+def loads(text: bytes, nesting: int) -> Any:
+    """Read one value.
+
+    Raises:
+        ValueError: not JSON, a number out of range, an unpaired surrogate, or nested deeper than ``nesting``.
+    """
+    value = orjson.loads(text)
+    # Brackets are counted first, and only many of them are looked at one by one.
+    if text.count(b"[") + text.count(b"{") > nesting and _depth(text) > nesting:
+        raise ValueError("nested too deep")
+    return value
+
+
+def dumps(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
+    """Write one value; bytes in it become placeholders.
+
+    Returns:
+        The text, and the attachments in the order of their placeholders.
+
+    Raises:
+        TypeError: something that JSON has no form for, an integer over 64 bits, an unpaired surrogate, or more than
+            254 levels.
+        ValueError: NaN, Infinity, or beside bytes a dict that would be read as a placeholder.
+    """
+    attachments: list[bytes] = []
+    try:
+        text = orjson.dumps(value, None, _OPTIONS)
+    except TypeError:
+        text = _with_attachments(value, attachments)
+    if b"null" in text and _has_nan(value):  # which orjson writes as null
+        raise ValueError("NaN and Infinity are not JSON")
+    # A placeholder that a client sent as plain data would end the connection of everybody who gets it with bytes.
+    if attachments and len(_WRITTEN_PLACEHOLDER.findall(text)) != len(attachments):
+        raise ValueError("a placeholder without bytes")
+    return text, tuple(attachments)
+
+
+def _with_attachments(value: Any, attachments: list[bytes]) -> bytes:
+    def put_aside(part: object) -> dict[str, object]:
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise TypeError(f"a {type(part).__name__} is not JSON")
+        attachments.append(bytes(part))
+        return {PLACEHOLDER: True, NUMBER: len(attachments) - 1}
+
+    try:
+        return orjson.dumps(value, put_aside, _WITH_NUMBER_KEYS)
+    except TypeError as error:  # orjson's own says only where it stopped
+        if isinstance(error.__cause__, TypeError):
+            raise error.__cause__ from None
+        raise
+
+
+def put_back(value: Any, attachments: list[bytes]) -> Any:
+    """Put attachments where their placeholders stand.
+
+    Raises:
+        ValueError: a placeholder without its attachment, a second one for the same, or an attachment without any.
+    """
+    missing = set(range(len(attachments)))
+    value = _put_back(value, attachments, missing)
+    if missing:
+        raise ValueError("an attachment without its placeholder")
+    return value
+
+
+def _put_back(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
+    if isinstance(value, list):
+        for index, part in enumerate(value):
+            if isinstance(part, (list, dict)):
+                value[index] = _put_back(part, attachments, missing)
+    elif isinstance(value, dict):
+        if value.get(PLACEHOLDER) is True:
+            number = value.get(NUMBER)
+            # 0 == False and 1 == 1.0, but only an integer is a number of an attachment.
+            if type(number) is not int or number not in missing:
+                raise ValueError("a placeholder without its attachment")
+            missing.remove(number)
+            return attachments[number]
+        for name, part in value.items():
+            if isinstance(part, (list, dict)):
+                value[name] = _put_back(part, attachments, missing)
+    return value
+
+
+def _depth(text: bytes) -> int:
+    """How deep valid JSON is nested. The text is quicker to walk through than the value."""
+    no_escapes = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    outside_strings = b"".join(no_escapes.split(b'"')[::2])
+    steps = memoryview(outside_strings.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0)
+
+
+def _has_nan(value: Any) -> bool:
+    todo = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, float):
+            if not isfinite(part):
+                return True
+        elif isinstance(part, Mapping):
+            todo.extend(part.values())
+            todo.extend(part)
+        elif isinstance(part, (list, tuple)):
+            todo.extend(part)
+    return False

@@ -1,0 +1,208 @@
+"""Socket.IO protocol 5: packets with namespaces, acknowledgements and binary attachments.
+
+https://github.com/socketio/socket.io-protocol, version 5::
+
+    <type>[<attachments>-][<namespace>,][<acknowledgement id>][JSON]
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from roomkey.wire import json
+from roomkey.wire.limits import Limits
+from roomkey.wire.problem import ProtocolError
+
+
+class PacketType(IntEnum):
+    """The first character of a packet."""
+
+    CONNECT = 0
+    DISCONNECT = 1
+    EVENT = 2
+    ACK = 3
+    CONNECT_ERROR = 4
+    BINARY_EVENT = 5
+    BINARY_ACK = 6
+
+
+class Packet(NamedTuple):
+    """One packet of a client, whole.
+
+    Attributes:
+        type: ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``; the binary ones have their attachments put back.
+        namespace: ``/`` or another.
+        data: any JSON of a CONNECT (None if it has none); an event's name and arguments; an acknowledgement's.
+        id: of the acknowledgement that is asked for, or given.
+    """
+
+    type: PacketType
+    namespace: str
+    data: Any = None
+    id: int | None = None
+
+
+class Message:
+    """One packet of the server, encoded once for all who get it.
+
+    Attributes:
+        text: the Engine.IO message (``4`` included), UTF-8.
+        attachments: what follows it, each as a binary message.
+    """
+
+    __slots__ = ("attachments", "text")
+
+    def __init__(self, text: bytes, attachments: tuple[bytes, ...] = ()) -> None:
+        self.text = text
+        self.attachments = attachments
+
+    @property
+    def size(self) -> int:
+        """Bytes, without framing."""
+        return len(self.text) + sum(map(len, self.attachments))
+
+
+_HEAD = re.compile(rb"([0-9])(?:([0-9]{1,9})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
+_CONNECT, _DISCONNECT, _EVENT, _ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
+# What a client may send, without attachments and with them.
+_PLAIN = {b"0": _CONNECT, b"1": _DISCONNECT, b"2": _EVENT, b"3": _ACK}
+_BINARY = {b"5": _EVENT, b"6": _ACK}
+
+
+class Decoder:
+    """Reads the packets of one connection; it remembers a packet whose attachments have not all arrived.
+
+    Args:
+        limits: how much is accepted.
+    """
+
+    __slots__ = ("_attachments", "_expected", "_held", "_limits", "_packet")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._packet: Packet | None = None
+        self._attachments: list[bytes] = []
+        self._expected = 0
+        self._held = 0
+
+    @property
+    def waiting(self) -> bool:
+        """True while attachments are missing."""
+        return self._packet is not None
+
+    def text(self, data: bytes) -> Packet | ProtocolError | None:
+        """Read a text message, without Engine.IO's ``4``.
+
+        Returns:
+            The packet; None if its attachments have to follow; or what is wrong.
+        """
+        if self._packet is not None:
+            return ProtocolError("text where an attachment belongs")
+        if data.startswith(b"2["):  # most of all packets
+            return self._finish(_EVENT, "/", data[1:], None)
+        head = _HEAD.match(data)
+        if head is None:
+            return ProtocolError("not a Socket.IO packet")
+        digit, count, name, digits = head.groups()
+        namespace = "/" if name is None else self._namespace(name)
+        if isinstance(namespace, ProtocolError):
+            return namespace
+        if digits is not None and len(digits) > self._limits.id_digits:
+            return ProtocolError("an acknowledgement id with too many digits")
+        number = None if digits is None else int(digits)
+        kind = (_PLAIN if count is None else _BINARY).get(digit)
+        if kind is None:
+            return ProtocolError("a packet that no client sends")
+        packet = self._finish(kind, namespace, data[head.end() :], number)
+        if count is None or isinstance(packet, ProtocolError):
+            return packet
+        return self._wait_for(packet, int(count), len(data))
+
+    def binary(self, data: bytes) -> Packet | ProtocolError | None:
+        """Read a binary message: an attachment. Returns as :meth:`text` does."""
+        packet = self._packet
+        if packet is None:
+            return ProtocolError("binary data that belongs to no packet")
+        self._held += len(data)
+        if self._held > self._limits.payload:
+            return ProtocolError("attachments over the limit")
+        self._attachments.append(data)
+        if len(self._attachments) < self._expected:
+            return None
+        attachments, self._attachments, self._packet = self._attachments, [], None
+        try:
+            return packet._replace(data=json.put_back(packet.data, attachments))
+        except ValueError:
+            return ProtocolError("placeholders and attachments do not match")
+
+    def _namespace(self, name: bytes) -> str | ProtocolError:
+        if len(name) > self._limits.namespace_length:
+            return ProtocolError("a namespace with a very long name")
+        try:
+            return name.decode()
+        except UnicodeDecodeError:
+            return ProtocolError("a namespace that is not UTF-8")
+
+    def _wait_for(self, packet: Packet, count: int, held: int) -> ProtocolError | None:
+        if not 1 <= count <= self._limits.attachments:
+            return ProtocolError(f"a binary packet without 1 to {self._limits.attachments} attachments")
+        if held > self._limits.payload:
+            return ProtocolError("a binary packet over the limit")
+        self._packet, self._expected, self._held = packet, count, held
+        return None
+
+    def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | ProtocolError:
+        try:
+            data = json.loads(body, self._limits.nesting) if body else None
+        except ValueError:
+            return ProtocolError("a packet whose data is not JSON")
+        if kind is _EVENT:
+            if type(data) is list and data and type(data[0]) is str:
+                return Packet(kind, namespace, data, number)
+            ok = False
+        elif kind is _ACK:
+            ok = type(data) is list and number is not None
+        elif kind is _CONNECT:
+            ok = number is None
+        else:
+            ok = number is None and not body
+        return Packet(kind, namespace, data, number) if ok else ProtocolError(_MISFORMED[kind])
+
+
+_MISFORMED = {
+    _EVENT: "an event that is no list with a name",
+    _ACK: "an acknowledgement without its id or its list",
+    _CONNECT: "a CONNECT with an id",
+    _DISCONNECT: "a DISCONNECT with an id or data",
+}
+_BINARY_KIND = {PacketType.EVENT: 5, PacketType.ACK: 6}
+
+
+def encode(kind: PacketType, namespace: str = "/", data: Any = None, id: int | None = None) -> Message:
+    """Write a packet of the server.
+
+    Args:
+        kind: its type; an EVENT or ACK with bytes in its data becomes a binary one.
+        namespace: ``/`` or another.
+        data: any JSON, bytes included where the type allows; None writes nothing.
+        id: of the acknowledgement.
+
+    Raises:
+        TypeError: data that JSON has no form for, or bytes in another packet than an EVENT or an ACK.
+        ValueError: NaN, Infinity, or beside bytes a dict that would be read as a placeholder.
+    """
+    text, attachments = (b"", ()) if data is None else json.dumps(data)
+    if namespace == "/" and not attachments:  # most of all packets
+        return Message(b"4%d%b" % (kind, text) if id is None else b"4%d%d%b" % (kind, id, text))
+    head = b"%d" % kind
+    if attachments:
+        if kind not in _BINARY_KIND:
+            raise TypeError(f"a {kind.name} packet cannot carry bytes")
+        head = b"%d%d-" % (_BINARY_KIND[kind], len(attachments))
+    if namespace != "/":
+        head += namespace.encode() + b","
+    if id is not None:
+        head += b"%d" % id
+    return Message(b"4" + head + text, attachments)
