@@ -1,0 +1,106 @@
+"""What must hold for any bytes.
+
+Run by itself it is a coverage-guided fuzzer: ``python tests/wire/fuzz.py -max_total_time=60``, with a
+folder of inputs to start from if there is one. That needs ``atheris``, which nothing else here does: the tests call
+:func:`check` with hypothesis.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+
+import roomkey.wire.engineio
+import roomkey.wire.json
+import roomkey.wire.socketio
+from roomkey.wire import (
+    Decoder,
+    EnginePacket,
+    EngineType,
+    Limits,
+    Packet,
+    PacketType,
+    ProtocolError,
+    decode_packet,
+    decode_payload,
+    encode,
+)
+
+LIMITS = Limits(payload=2000, packets=20, attachments=4, namespace_length=40, nesting=20)
+# All that is ever said of what is wrong: nothing of what was sent.
+REASONS = {
+    "not an Engine.IO packet",
+    "a body over the limit",
+    "more than 20 packets in one body",
+    "a binary packet that is not base64",
+    "text where an attachment belongs",
+    "not a Socket.IO packet",
+    "an acknowledgement id with too many digits",
+    "a packet that no client sends",
+    "binary data that belongs to no packet",
+    "attachments over the limit",
+    "placeholders and attachments do not match",
+    "a namespace with a very long name",
+    "a namespace that is not UTF-8",
+    "a binary packet without 1 to 4 attachments",
+    "a binary packet over the limit",
+    "a packet whose data is not JSON",
+    "an event that is no list with a name",
+    "an acknowledgement without its id or its list",
+    "a CONNECT with an id",
+    "a DISCONNECT with an id or data",
+}
+
+
+def check(data: bytes) -> None:
+    """Nothing raises; what comes out is a packet, nothing or an error; no more is held than allowed."""
+    one = decode_packet(data)
+    assert isinstance(one, EnginePacket) or one.reason in REASONS
+    body = decode_payload(data, LIMITS)
+    if isinstance(body, ProtocolError):
+        assert body.reason in REASONS
+        # The same parts as frames, so that base64 has not to be guessed.
+        parts = data.split(b"\x1e")
+        body = [EnginePacket(EngineType.MESSAGE, part[1:], binary=part[:1] == b"b") for part in parts]
+    else:
+        assert 0 < len(body) <= LIMITS.packets
+        assert sum(len(packet.data) for packet in body) <= LIMITS.payload
+    check_messages(body)
+
+
+def check_messages(messages: list[EnginePacket]) -> None:
+    decoder = Decoder(LIMITS)
+    for message in messages:
+        told = (decoder.binary if message.binary else decoder.text)(message.data)
+        assert sum(map(len, decoder._attachments)) <= LIMITS.payload  # it can be seen within it only
+        if told is None:
+            assert decoder.waiting
+        elif isinstance(told, ProtocolError):
+            assert told.reason in REASONS
+        else:
+            assert not decoder.waiting
+            check_packet(told)
+
+
+def check_packet(packet: Packet) -> None:
+    """What was read can be written, and read again."""
+    assert packet.type in (PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK)
+    assert packet.namespace.startswith("/")
+    assert "," not in packet.namespace
+    assert packet.id is None or 0 <= packet.id < 10**LIMITS.id_digits
+    if packet.type is PacketType.CONNECT and type(packet.data) in (int, float):
+        return  # a server's CONNECT carries an object; behind the type a number would be read as an id
+    message = encode(packet.type, packet.namespace, packet.data, packet.id)
+    decoder = Decoder(Limits())
+    told = [decoder.text(message.text[1:]), *map(decoder.binary, message.attachments)][-1]
+    assert repr(told) == repr(packet)  # 1 == 1.0 == True
+
+
+if __name__ == "__main__":
+    import atheris
+
+    for owner in (roomkey.wire.engineio, roomkey.wire.json, roomkey.wire.socketio, Decoder):
+        for _name, function in inspect.getmembers(owner, inspect.isfunction):
+            atheris.instrument_func(function)
+    atheris.Setup(sys.argv, check)
+    atheris.Fuzz()

@@ -1,0 +1,384 @@
+"""JSON in packets: strict in both directions, and with bytes put aside."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json as standard
+import math
+import time
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from wire.values import NAMES, PLAIN, SCALARS, THOROUGH, WITH_BYTES, nested, same
+
+from roomkey.wire import json
+
+DEEP = 100
+
+
+def loads(text: str | bytes, nesting: int = DEEP) -> Any:
+    return json.loads(text.encode() if isinstance(text, str) else text, nesting)
+
+
+@given(PLAIN, st.booleans(), st.sampled_from([None, 2]))
+@THOROUGH
+def test_valid_json_is_read_as_the_standard_library_reads_it(value, ascii_only, indent):
+    text = standard.dumps(value, ensure_ascii=ascii_only, indent=indent)
+    assert same(loads(text), standard.loads(text))
+
+
+def integer(digits: str) -> int | float:
+    """As roomkey reads it, and JavaScript: larger ones are floats."""
+    return int(digits) if -(2**63) <= int(digits) < 2**64 else float(digits)
+
+
+@given(st.text() | st.text('{}[]":,0123456789.eE+-\\u dDnulltrefsaNI'))
+@THOROUGH
+def test_nothing_is_accepted_that_the_standard_library_refuses(text):
+    try:
+        value = json.loads(text.encode("utf-8", "surrogatepass"), DEEP)
+    except ValueError:
+        return
+    assert standard.loads(text, parse_int=integer) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "nul", "[1,]", "[1 2]", '{"a":1,}', "{a:1}", "'a'", "[1] 2", "01", "+1", ".5", "1.", "0x1", "\ufeff1"],
+)
+def test_63_cut_and_wrong_json_is_refused(text):
+    with pytest.raises(ValueError):
+        loads(text)
+
+
+@pytest.mark.parametrize("end", range(1, 24))
+def test_63_json_cut_anywhere_is_refused(end):
+    text = '["a",{"b":[1,null,"c"]}]'
+    assert loads(text) == ["a", {"b": [1, None, "c"]}]
+    with pytest.raises(ValueError):
+        loads(text[:end])
+
+
+@pytest.mark.parametrize(
+    "number", ["NaN", "-NaN", "nan", "Infinity", "-Infinity", "inf", "1e400", "-1e400", "1.8e308", "1" + "0" * 309]
+)
+@pytest.mark.parametrize("within", ["%s", "[%s]", '{"a":[%s]}'])
+def test_79_nan_and_infinity_are_not_read(number, within):
+    with pytest.raises(ValueError):
+        loads(within % number)
+
+
+def test_79_the_largest_number_is_read():
+    assert loads("1.7976931348623157e308") == 1.7976931348623157e308
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "within",
+    [
+        lambda number: number,
+        lambda number: [number],
+        lambda number: (number,),
+        lambda number: {"a": [None, (number,)]},
+        lambda number: ["null", None, {"a": number}],
+        lambda number: [b"bytes", number],
+        lambda number: {number: 1},
+        lambda number: [{"a": b"bytes", number: 1}],
+    ],
+    ids=[
+        "alone",
+        "in a list",
+        "in a tuple",
+        "deep",
+        "beside null",
+        "beside bytes",
+        "as a key",
+        "as a key beside bytes",
+    ],
+)
+def test_79_nan_and_infinity_are_not_written(number, within):
+    with pytest.raises(ValueError, match="not JSON"):
+        json.dumps(within(number))
+
+
+@given(nested(SCALARS | st.floats() | st.binary(max_size=4)))
+@THOROUGH
+def test_79_what_is_written_holds_no_null_that_was_a_number(value):
+    try:
+        text, attachments = json.dumps(value)
+    except ValueError:
+        assert "nan" in repr(value) or "inf" in repr(value)
+    else:
+        assert same(json.put_back(loads(text), list(attachments)), value)
+
+
+@pytest.mark.parametrize("value", [None, "null", [None, "null"], {"null": None}, {None: 1}, [b"null", None]])
+def test_79_null_itself_is_written(value):
+    assert b"null" in json.dumps(value)[0] + b"".join(json.dumps(value)[1])
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00"', r'"\ud800x"', r'"\ud800\ud800"', r'{"\udfff":1}'])
+def test_80_a_lone_surrogate_is_not_read(text):
+    with pytest.raises(ValueError):
+        loads(text)
+
+
+@pytest.mark.parametrize("text", [b'"\xed\xa0\x80"', b'"\xff"', b'"\xc0\x80"', b'"\xf4\x90\x80\x80"', b'"\xe2\x82"'])
+def test_80_what_is_not_utf8_is_not_read(text):
+    with pytest.raises(ValueError):
+        json.loads(text, DEEP)
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a\udfff"], {"\ud800": 1}, [b"bytes", "\ud800"], [b"", {"\udc00": 1}]])
+def test_80_a_lone_surrogate_is_not_written(value):
+    with pytest.raises(TypeError):
+        json.dumps(value)
+
+
+def test_80_a_pair_of_surrogates_is_one_character():
+    assert loads(r'"\ud83d\ude00"') == "😀"
+
+
+def test_80_line_separators_and_nul_pass():
+    """JSON allows U+2028 as it is, and NUL as an escape only."""
+    assert loads(r'"\u2028\u2029\u0000"') == loads('"\u2028\u2029\\u0000"') == "\u2028\u2029\0"
+    assert json.dumps("\u2028\0")[0] == '"\u2028\\u0000"'.encode()
+    with pytest.raises(ValueError):
+        loads('"\0"')
+
+
+@pytest.mark.parametrize("name", ["__proto__", "constructor", "prototype", "toString", "hasOwnProperty", "__class__"])
+def test_81_names_that_mean_something_elsewhere_are_plain(name):
+    value = {name: {"polluted": True}, "plain": {name: [1]}}
+    read = loads(standard.dumps(value))
+    assert same(read, value)
+    assert type(read) is dict
+    assert not hasattr(read, "polluted")
+    assert standard.loads(json.dumps(value)[0]) == value
+
+
+def test_of_two_members_with_one_name_the_last_counts():
+    """As for JavaScript: sender and receiver see the same."""
+    assert loads('{"a":1,"a":2}') == {"a": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9007199254740993", 9007199254740993),
+        ("18446744073709551615", 2**64 - 1),
+        ("-9223372036854775808", -(2**63)),
+        ("18446744073709551616", 18446744073709551616.0),
+        ("-0", 0),
+        ("-0.0", -0.0),
+    ],
+)
+def test_integers_up_to_64_bits_are_exact_and_larger_ones_floats(text, value):
+    assert same(loads(text), value)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_78_nested_too_deep_is_refused_at_exactly_the_limit(opening):
+    def nest(levels: int) -> str:
+        return opening * levels + "1" + {"[": "]", "{": "}"}[opening[0]] * levels
+
+    assert loads(nest(7), 7) is not None
+    for levels in (8, 200, 1500, 100_000):
+        with pytest.raises(ValueError):
+            loads(nest(levels), 7)
+
+
+@pytest.mark.parametrize("text", [r'["[[[[","{{{{"]', r'["\"[[[[[["]', r'["\\","[[[["]', r'[["\\\"[[[[[",[1],"\\\\"]]'])
+def test_78_brackets_in_strings_are_no_levels(text):
+    assert loads(text, 3) == standard.loads(text)
+
+
+def depth(value: object) -> int:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+
+@given(PLAIN, st.booleans())
+@example([[], [[]], {"a": [[]]}], False)
+@THOROUGH
+def test_78_depth_is_that_of_the_value(value, ascii_only):
+    text = standard.dumps(value, ensure_ascii=ascii_only)
+    # More brackets than levels, or nothing would be counted.
+    flat, levels = f"[{text},[],[],[],[],[],[],[]]", max(depth(value) + 1, 2)
+    assert loads(flat, levels)[0] == value
+    with pytest.raises(ValueError, match="deep"):
+        loads(flat, levels - 1)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" * 1_000_000,
+        b'["' + b"\\u0041" * 166_000 + b'"]',
+        b'["' + b"\\ud83d\\ude00" * 83_000 + b'"]',
+        b"[" + b",".join([b"1" * 4000] * 249) + b"]",
+        b"[" + b",".join([b"1" + b"0" * 250] * 3900) + b"]",
+        b"{" + b",".join(b'"%d":0' % number for number in range(100_000)) + b"}",
+    ],
+    ids=["brackets", "escapes", "surrogate pairs", "long integers", "integers", "keys"],
+)
+def test_78_a_hostile_megabyte_takes_no_time_to_speak_of(text):
+    """50 ms are what it may take on a good machine; the bound here only tells linear from quadratic."""
+    spent = []
+    for _try in range(3):
+        started = time.process_time()  # other processes do not count
+        with suppress(ValueError):
+            json.loads(text, DEEP)
+        spent.append(time.process_time() - started)
+    assert min(spent) < 0.25
+
+
+@given(WITH_BYTES)
+@THOROUGH
+def test_what_is_written_is_read_back(value):
+    text, attachments = json.dumps(value)
+    assert same(json.put_back(loads(text), list(attachments)), value)
+
+
+def test_bytes_become_placeholders_in_their_order():
+    """socket.io-protocol 5, Packet encoding: attachments are numbered as they come."""
+    text, attachments = json.dumps([b"one", {"a": bytearray(b"two"), "b": [memoryview(b"three")]}, (b"",)])
+    assert standard.loads(text) == [
+        {"_placeholder": True, "num": 0},
+        {"a": {"_placeholder": True, "num": 1}, "b": [{"_placeholder": True, "num": 2}]},
+        [{"_placeholder": True, "num": 3}],
+    ]
+    assert attachments == (b"one", b"two", b"three", b"")
+    assert {type(part) for part in attachments} == {bytes}
+
+
+def test_one_value_twice_is_two_attachments():
+    part = b"once"
+    assert json.dumps([part, part])[1] == (part, part)
+
+
+def test_a_mutable_attachment_is_copied():
+    part = bytearray(b"before")
+    _, attachments = json.dumps([part])
+    part[:] = b"after!"
+    assert attachments == (b"before",)
+
+
+@pytest.mark.parametrize("within", [[1], [b"bytes"]], ids=["alone", "beside bytes"])
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({1, 2}, "a set is not JSON"),
+        (1j, "a complex is not JSON"),
+        (datetime.datetime(2026, 1, 1), "a datetime is not JSON"),
+        (2**64, "64-bit"),
+        (-(2**63) - 1, "64-bit"),
+    ],
+    ids=str,
+)
+def test_what_json_has_no_form_for_is_not_written(within, value, message):
+    with pytest.raises(TypeError, match=message):
+        json.dumps([*within, value])
+
+
+def test_a_dataclass_is_not_written():
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    with pytest.raises(TypeError, match="a Point is not JSON"):
+        json.dumps([Point(1)])
+
+
+def test_a_circle_is_not_written():
+    circle: list[Any] = [b"bytes"]
+    circle.append(circle)
+    with pytest.raises(TypeError):
+        json.dumps(circle)
+
+
+def test_what_the_deepest_limit_lets_in_can_be_written_again():
+    text = b"[" * 250 + b"]" * 250
+    assert json.dumps(json.loads(text, 250))[0] == text
+
+
+@pytest.mark.parametrize("key", [1, 1.5, True, None])
+@pytest.mark.parametrize("value", [b"bytes", 2], ids=["bytes", "plain"])
+def test_a_key_that_is_a_number_is_written_as_text(key, value):
+    """As ``json`` of the standard library does."""
+    assert list(standard.loads(json.dumps({key: value})[0])) == list(standard.loads(standard.dumps({key: 0})))
+
+
+PLACEHOLDERS = [-1, "0", 1.5, 99, 1, True, False, None, [0], {}, 0.0, "x"]
+
+
+@pytest.mark.parametrize("number", PLACEHOLDERS, ids=repr)
+def test_67_a_placeholder_names_an_attachment_by_an_integer(number):
+    with pytest.raises(ValueError, match="a placeholder without its attachment"):
+        json.put_back(["x", {"_placeholder": True, "num": number}], [b"data"])
+
+
+def test_67_a_placeholder_without_a_number_names_none():
+    with pytest.raises(ValueError, match="a placeholder without its attachment"):
+        json.put_back([{"_placeholder": True}], [b"data"])
+
+
+def test_67_an_attachment_belongs_in_one_place():
+    twice = [{"_placeholder": True, "num": 0}, {"a": {"_placeholder": True, "num": 0}}]
+    with pytest.raises(ValueError, match="a placeholder without its attachment"):
+        json.put_back(twice, [b"data", b"more"])
+
+
+@pytest.mark.parametrize("marker", [False, None, 1, "true", [True]], ids=repr)
+def test_67_only_true_makes_a_placeholder(marker):
+    with pytest.raises(ValueError, match="an attachment without its placeholder"):
+        json.put_back([{"_placeholder": marker, "num": 0}], [b"data"])
+
+
+def test_67_attachments_may_stand_in_another_order():
+    value = [{"_placeholder": True, "num": 1}, {"a": [{"num": 0, "_placeholder": True, "more": 1}]}]
+    assert json.put_back(value, [b"first", b"second"]) == [b"second", {"a": [b"first"]}]
+
+
+@pytest.mark.parametrize("number", [0, 99, "x"])
+@pytest.mark.parametrize("bytes_first", [True, False])
+def test_67_a_placeholder_that_somebody_made_up_is_not_sent_with_bytes(number, bytes_first):
+    """It would name a wrong attachment, or none, for which JavaScript clients close the connection."""
+    made_up = {"text": "hello", "_placeholder": True, "num": number}
+    with pytest.raises(ValueError, match="a placeholder without bytes"):
+        json.dumps(["x", b"bytes", made_up] if bytes_first else ["x", made_up, b"bytes"])
+    # Without bytes it is what it looks like: nobody puts anything in its place.
+    assert standard.loads(json.dumps(["x", made_up])[0]) == ["x", made_up]
+
+
+LOOKALIKES = nested(
+    st.binary(max_size=3)
+    | st.fixed_dictionaries({"_placeholder": st.booleans() | st.integers(0, 1), "num": st.integers(0, 2)})
+    | st.sampled_from(['"_placeholder":true', ',"_placeholder":true', '{"_placeholder":true}'])
+    | st.dictionaries(NAMES | st.sampled_from(['x"_placeholder', 'x,"_placeholder', "\\"]), st.just(True), max_size=2)
+)
+
+
+def made_up(value: object) -> bool:
+    if isinstance(value, dict):
+        return value.get("_placeholder") is True or any(map(made_up, value.values()))
+    return isinstance(value, list) and any(map(made_up, value))
+
+
+@given(st.lists(LOOKALIKES, min_size=1, max_size=4))
+@example([b"", {'x"_placeholder': True, 'x,"_placeholder': True}])
+@THOROUGH
+def test_67_with_bytes_comes_out_what_went_in_or_nothing(value):
+    try:
+        text, attachments = json.dumps(value)
+    except ValueError:
+        assert made_up(value)
+        return
+    if attachments:
+        assert same(json.put_back(loads(text), list(attachments)), value)
+    else:
+        assert same(loads(text), value)

@@ -1,0 +1,241 @@
+"""The tables of an Engine.IO session: which transport, and the heartbeat."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from roomkey.wire import Action, Input, Session, State
+from roomkey.wire.session import HEARTBEAT, TRANSPORT
+
+STARTS = [State.POLLING, State.WEBSOCKET]
+UPGRADED = [Input.OFFER, Input.PROBE, Input.UPGRADE]
+WAY_TO = {
+    State.POLLING: [],
+    State.OFFERED: UPGRADED[:1],
+    State.PROBED: UPGRADED[:2],
+    State.WEBSOCKET: UPGRADED,
+    State.CLOSED: [Input.CLOSE],
+}
+BEATS = {Input.PONG, Input.HEARTBEAT_DUE}
+OPEN = [state for state in State if state is not State.CLOSED]
+
+
+def session_in(state: State, awaiting: bool = False) -> Session:
+    session = Session()
+    for happened in [Input.HEARTBEAT_DUE] * awaiting + WAY_TO[state]:
+        session.feed(happened)
+    assert (session.state, session.awaiting_pong) == (state, awaiting)
+    return session
+
+
+def test_upgrade_from_polling_to_a_websocket():
+    """engine.io-protocol 4, Upgrade: probe, its answer, upgrade."""
+    session = Session()
+    assert [(session.feed(happened), session.state) for happened in UPGRADED] == [
+        (None, State.OFFERED),
+        (Action.ANSWER_PROBE, State.PROBED),
+        (Action.SWITCH, State.WEBSOCKET),
+    ]
+
+
+def test_upgrade_is_complete_after_one():
+    """WebSocket: no session has two of them."""
+    session = session_in(State.WEBSOCKET)
+    assert session.feed(Input.OFFER) is Action.REFUSE_CANDIDATE
+    assert session.state is State.WEBSOCKET
+
+
+@pytest.mark.parametrize("state", STARTS)
+def test_heartbeat_is_the_servers(state):
+    """engine.io-protocol 4, Heartbeat: ping from the server, pong from the client, in turn."""
+    session = Session(state)
+    for _turn in range(3):
+        assert session.feed(Input.HEARTBEAT_DUE) is Action.PING
+        assert session.awaiting_pong
+        assert session.feed(Input.PONG) is Action.REST
+        assert not session.awaiting_pong
+    assert session.state is state
+
+
+@pytest.mark.parametrize("state", OPEN)
+def test_heartbeat_without_its_answer_ends_the_session(state):
+    session = session_in(state, awaiting=True)
+    assert session.feed(Input.HEARTBEAT_DUE) is Action.END_SILENT
+    assert session.closed
+
+
+@pytest.mark.parametrize("state", OPEN)
+def test_84_a_pong_without_a_ping_ends_the_session(state):
+    session = session_in(state)
+    assert session.feed(Input.PONG) is Action.END
+    assert session.closed
+
+
+def test_84_a_second_pong_ends_the_session():
+    session = session_in(State.WEBSOCKET, awaiting=True)
+    assert [session.feed(Input.PONG), session.feed(Input.PONG)] == [Action.REST, Action.END]
+
+
+# Where each input leads from each state; END and the like close it. Written by hand, not from the tables.
+STAYS, CLOSES = "stays", State.CLOSED
+EXPECTED: dict[Input, dict[State, tuple[object, Action | None]]] = {
+    Input.OFFER: {
+        State.POLLING: (State.OFFERED, None),
+        State.OFFERED: (STAYS, Action.REFUSE_CANDIDATE),
+        State.PROBED: (STAYS, Action.REFUSE_CANDIDATE),
+        State.WEBSOCKET: (STAYS, Action.REFUSE_CANDIDATE),
+        State.CLOSED: (STAYS, Action.REFUSE_CANDIDATE),
+    },
+    Input.PROBE: {
+        State.POLLING: (CLOSES, Action.END),
+        State.OFFERED: (State.PROBED, Action.ANSWER_PROBE),
+        State.PROBED: (State.POLLING, Action.DROP_CANDIDATE),
+        State.WEBSOCKET: (CLOSES, Action.END),
+    },
+    Input.UPGRADE: {
+        State.POLLING: (CLOSES, Action.END),
+        State.OFFERED: (State.POLLING, Action.DROP_CANDIDATE),
+        State.PROBED: (State.WEBSOCKET, Action.SWITCH),
+        State.WEBSOCKET: (CLOSES, Action.END),
+    },
+    Input.CANDIDATE_LOST: {
+        State.POLLING: (STAYS, None),
+        State.OFFERED: (State.POLLING, Action.DROP_CANDIDATE),
+        State.PROBED: (State.POLLING, Action.DROP_CANDIDATE),
+        State.WEBSOCKET: (STAYS, None),
+    },
+    Input.MESSAGE: dict.fromkeys(OPEN, (STAYS, Action.DELIVER)),
+    Input.CLOSE: dict.fromkeys(OPEN, (CLOSES, Action.END)),
+    Input.VIOLATION: dict.fromkeys(OPEN, (CLOSES, Action.END)),
+    Input.LOST: dict.fromkeys(OPEN, (CLOSES, Action.FORGET)),
+}
+PAIRS = [(state, happened) for state, happened in product(State, Input) if happened not in BEATS]
+
+
+@pytest.mark.parametrize(("state", "happened"), PAIRS, ids=lambda part: part.name)
+@pytest.mark.parametrize("awaiting", [False, True], ids=["calm", "awaiting"])
+def test_every_pair_is_defined(state, happened, awaiting):
+    # A closed session says nothing more, unless somebody has to be refused.
+    expected, action = EXPECTED[happened].get(state, (STAYS, None))
+    session = session_in(state, awaiting and state is not State.CLOSED)
+    before = session.awaiting_pong
+    assert session.feed(happened) is action
+    assert session.state is (state if expected is STAYS else expected)
+    assert session.awaiting_pong is before
+    assert session.closed == (session.state is State.CLOSED)
+
+
+@pytest.mark.parametrize("happened", Input, ids=lambda part: part.name)
+def test_closed_stays_closed(happened):
+    session = session_in(State.CLOSED)
+    assert session.feed(happened) is (Action.REFUSE_CANDIDATE if happened is Input.OFFER else None)
+    assert session.closed
+
+
+def test_the_tables_hold_no_pair_that_cannot_happen():
+    assert {happened for _, happened in TRANSPORT}.isdisjoint(BEATS)
+    assert set(HEARTBEAT) == set(product([False, True], BEATS))
+    # In the table of transports nothing leads out of the end.
+    assert all(after is State.CLOSED for (state, _), (after, _) in TRANSPORT.items() if state is State.CLOSED)
+
+
+@pytest.mark.parametrize("digit", [b"0", b"2", b"6"])
+def test_63_what_only_a_server_sends_ends_the_session(digit):
+    """A host feeds such a packet as a violation."""
+    session = session_in(State.WEBSOCKET)
+    assert session.feed(Input.VIOLATION) is Action.END
+    assert session.closed
+
+
+class Model(RuleBasedStateMachine):
+    """A session beside a model that has no tables: a transport, at most one candidate, and a ping on its way."""
+
+    @initialize(state=st.sampled_from(STARTS))
+    def begin(self, state: State) -> None:
+        self.session = Session(state)
+        self.websocket = state is State.WEBSOCKET
+        self.candidate: list[Input] | None = None  # what it has sent, if there is one
+        self.pinged = False
+        self.over = False
+
+    def told(self, happened: Input) -> Action | None:
+        """What the model expects."""
+        if self.over:
+            return Action.REFUSE_CANDIDATE if happened is Input.OFFER else None
+        answer: Action | None = getattr(self, happened.name.lower(), self.ending)(happened)
+        self.over = answer in (Action.END, Action.END_SILENT, Action.FORGET)
+        return answer
+
+    def ending(self, happened: Input) -> Action:
+        return Action.FORGET if happened is Input.LOST else Action.END
+
+    def offer(self, _happened: Input) -> Action | None:
+        if self.websocket or self.candidate is not None:
+            return Action.REFUSE_CANDIDATE
+        self.candidate = []
+        return None
+
+    def probe(self, happened: Input) -> Action:
+        if self.candidate is None:
+            return Action.END
+        self.candidate.append(happened)
+        if self.candidate == [Input.PROBE]:
+            return Action.ANSWER_PROBE
+        if self.candidate == [Input.PROBE, Input.UPGRADE]:
+            self.websocket, self.candidate = True, None
+            return Action.SWITCH
+        self.candidate = None
+        return Action.DROP_CANDIDATE
+
+    upgrade = probe
+
+    def candidate_lost(self, _happened: Input) -> Action | None:
+        had, self.candidate = self.candidate, None
+        return None if had is None else Action.DROP_CANDIDATE
+
+    def message(self, _happened: Input) -> Action:
+        return Action.DELIVER
+
+    def pong(self, _happened: Input) -> Action:
+        was, self.pinged = self.pinged, False
+        return Action.REST if was else Action.END
+
+    def heartbeat_due(self, _happened: Input) -> Action:
+        was, self.pinged = self.pinged, True
+        return Action.END_SILENT if was else Action.PING
+
+    @precondition(lambda self: self.over)
+    @rule(state=st.sampled_from(STARTS))
+    def another(self, state: State) -> None:
+        self.begin(state)
+
+    @rule()
+    def beats(self) -> None:
+        """As an honest client does."""
+        self.happens(Input.PONG if self.pinged else Input.HEARTBEAT_DUE)
+
+    # Offers are the most frequent and endings the rarest, or little of what lies between would be seen.
+    @rule(happened=st.sampled_from([*Input, *[Input.OFFER] * 8, *[Input.PROBE] * 4, Input.UPGRADE, Input.MESSAGE]))
+    def happens(self, happened: Input) -> None:
+        expected = self.told(happened)
+        assert self.session.feed(happened) is expected
+        assert self.session.closed is self.over
+        if not self.over:
+            assert self.session.awaiting_pong is self.pinged
+            states = {None: State.POLLING, 0: State.OFFERED, 1: State.PROBED}
+            sent = None if self.candidate is None else len(self.candidate)
+            assert self.session.state is (State.WEBSOCKET if self.websocket else states[sent])
+
+    @rule()
+    def upgrades(self) -> None:
+        for happened in UPGRADED:
+            self.happens(happened)
+
+
+TestModel = Model.TestCase
+TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

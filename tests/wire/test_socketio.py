@@ -1,0 +1,564 @@
+"""Socket.IO packets, by section of socket.io-protocol version 5."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import socketio.packet
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from wire.values import EVENTS, IDS, THOROUGH, packets, same
+
+from roomkey.wire import Decoder, Limits, Message, Packet, PacketType, ProtocolError, encode
+
+CONNECT, DISCONNECT, EVENT, ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
+CONNECT_ERROR = PacketType.CONNECT_ERROR
+MANY = Limits(attachments=100)
+P0, P1 = b'{"_placeholder":true,"num":0}', b'{"_placeholder":true,"num":1}'
+
+
+def read(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> Packet | ProtocolError | None:
+    """What the last of them gives; those before it give nothing."""
+    decoder = Decoder(limits)
+    results = [decoder.text(frame) for frame in frames] + [decoder.binary(frame) for frame in binary]
+    assert results[:-1] == [None] * (len(results) - 1)
+    return results[-1]
+
+
+def refused(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> str:
+    result = read(*frames, binary=binary, limits=limits)
+    assert isinstance(result, ProtocolError), result
+    return result.reason
+
+
+# Each: where it stands in the document, the packet, its text, its attachments.
+BOTH_WAYS = [
+    ("Connection to a namespace: the main one", CONNECT, "/", None, None, b"0", ()),
+    ("Connection to a namespace: another", CONNECT, "/chat", None, None, b"0/chat,", ()),
+    ("Connection to a namespace: with data", CONNECT, "/", {"token": "t"}, None, b'0{"token":"t"}', ()),
+    ("Connection to a namespace: another with data", CONNECT, "/chat", {"a": 1}, None, b'0/chat,{"a":1}', ()),
+    ("Sending and receiving data: the main namespace", EVENT, "/", ["say", 1], None, b'2["say",1]', ()),
+    ("Sending and receiving data: another", EVENT, "/chat", ["say"], None, b'2/chat,["say"]', ()),
+    (
+        "Sending and receiving data: binary",
+        EVENT,
+        "/",
+        ["say", b"\x00\xff"],
+        None,
+        b'51-["say",%b]' % P0,
+        (b"\x00\xff",),
+    ),
+    (
+        "Sending and receiving data: binary, two attachments, another namespace",
+        EVENT,
+        "/chat",
+        ["say", b"one", {"two": b"two"}],
+        None,
+        b'52-/chat,["say",%b,{"two":%b}]' % (P0, P1),
+        (b"one", b"two"),
+    ),
+    ("Acknowledgement: asked for", EVENT, "/", ["say"], 12, b'212["say"]', ()),
+    ("Acknowledgement: asked for elsewhere", EVENT, "/chat", ["say"], 7, b'2/chat,7["say"]', ()),
+    ("Acknowledgement: asked for with bytes", EVENT, "/", ["say", b"a"], 7, b'51-7["say",%b]' % P0, (b"a",)),
+    ("Acknowledgement: given, empty", ACK, "/", [], 12, b"312[]", ()),
+    ("Acknowledgement: given elsewhere", ACK, "/chat", ["yes"], 7, b'3/chat,7["yes"]', ()),
+    ("Acknowledgement: given with bytes", ACK, "/", [b"a"], 7, b"61-7[%b]" % P0, (b"a",)),
+    ("Acknowledgement: with bytes, elsewhere", ACK, "/chat", [b"a"], 0, b"61-/chat,0[%b]" % P0, (b"a",)),
+    ("Disconnection from a namespace: the main one", DISCONNECT, "/", None, None, b"1", ()),
+    ("Disconnection from a namespace: another", DISCONNECT, "/chat", None, None, b"1/chat,", ()),
+    ("Format: numbers of more than one digit", EVENT, "/", ["say", *[b""] * 11], 123, None, (b"",) * 11),
+    ("Format: UTF-8", EVENT, "/räume", ["größe", "😀"], None, '2/räume,["größe","😀"]'.encode(), ()),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "namespace", "data", "number", "text", "attachments"),
+    [row[1:] for row in BOTH_WAYS],
+    ids=[row[0] for row in BOTH_WAYS],
+)
+def test_packet_encoding(kind, namespace, data, number, text, attachments):
+    message = encode(kind, namespace, data, number)
+    if text is None:
+        text = message.text[1:]
+        assert text.startswith(b'511-123["say",')
+    assert message.text == b"4" + text
+    assert message.attachments == attachments
+    assert read(text, binary=attachments) == Packet(kind, namespace, data, number)
+
+
+def test_exchange_protocol_the_seven_types():
+    """Exchange protocol: the table of types."""
+    assert {kind.name: int(kind) for kind in PacketType} == {
+        "CONNECT": 0,
+        "DISCONNECT": 1,
+        "EVENT": 2,
+        "ACK": 3,
+        "CONNECT_ERROR": 4,
+        "BINARY_EVENT": 5,
+        "BINARY_ACK": 6,
+    }
+
+
+def test_connection_to_a_namespace_refused_by_the_server():
+    """Connection to a namespace: CONNECT_ERROR is the server's, and so it is written and never read."""
+    data = {"message": "no"}
+    assert encode(CONNECT_ERROR, "/", data).text == b'44{"message":"no"}'
+    assert encode(CONNECT_ERROR, "/chat", data).text == b'44/chat,{"message":"no"}'
+    assert refused(b'4{"message":"no"}') == "a packet that no client sends"
+
+
+@pytest.mark.parametrize(
+    ("text", "packet"),
+    [
+        pytest.param(b"0/chat", Packet(CONNECT, "/chat"), id="a namespace at the end needs no comma"),
+        pytest.param(b"1/chat", Packet(DISCONNECT, "/chat"), id="nor in a DISCONNECT"),
+        pytest.param(b'2/,["a"]', Packet(EVENT, "/", ["a"]), id="the main namespace by its name"),
+        pytest.param(b'2/chat?a=1,["a"]', Packet(EVENT, "/chat?a=1", ["a"]), id="a namespace ends at the comma only"),
+        pytest.param(b'2/a/b,["a"]', Packet(EVENT, "/a/b", ["a"]), id="a slash within a namespace"),
+        pytest.param(b'2/1-,5["a"]', Packet(EVENT, "/1-", ["a"], 5), id="what looks like a number in a namespace"),
+        pytest.param(b'2["/chat,",1]', Packet(EVENT, "/", ["/chat,", 1]), id="what looks like a namespace in data"),
+        pytest.param(b'2["1-"]', Packet(EVENT, "/", ["1-"]), id="what looks like a number in data"),
+        pytest.param(b"0[1]", Packet(CONNECT, "/", [1]), id="CONNECT with other data than an object"),
+        pytest.param(b"0-1", Packet(CONNECT, "/", -1), id="CONNECT with a number that is no id"),
+        pytest.param(b"0null", Packet(CONNECT, "/"), id="CONNECT with null"),
+        pytest.param(b'2 [ "a" ] ', Packet(EVENT, "/", ["a"]), id="spaces of JSON"),
+    ],
+)
+def test_format(text, packet):
+    """Format: what stands where, and what may be left out."""
+    assert read(text) == packet
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"4", id="CONNECT_ERROR"),
+        pytest.param(b'4{"message":"x"}', id="CONNECT_ERROR with data"),
+        pytest.param(b"6", id="BINARY_ACK alone"),
+        pytest.param(b"7", id="type 7"),
+        pytest.param(b'7["a"]', id="type 7 with data"),
+        pytest.param(b"8", id="type 8"),
+        pytest.param(b"9", id="type 9"),
+        pytest.param(b'["a"]', id="no type"),
+        pytest.param(b"-1", id="a negative type"),
+        pytest.param(b" 2", id="a space first"),
+        pytest.param(b"\x02", id="a byte for a digit"),
+        pytest.param('٢["a"]'.encode(), id="a digit of another script"),
+        pytest.param(b"2", id="EVENT without data"),
+        pytest.param(b"2[]", id="EVENT without a name"),
+        pytest.param(b"2[1]", id="EVENT named by a number"),
+        pytest.param(b"2[null]", id="EVENT named by null"),
+        pytest.param(b'2[["a"]]', id="EVENT named by a list"),
+        pytest.param(b'2[{"_placeholder":true,"num":0}]', id="EVENT named by a placeholder"),
+        pytest.param(b"2{}", id="EVENT with an object"),
+        pytest.param(b'2"a"', id="EVENT with a string"),
+        pytest.param(b"2null", id="EVENT with null"),
+        pytest.param(b'2["a"', id="EVENT cut"),
+        pytest.param(b'2["a"]]', id="EVENT with more behind it"),
+        pytest.param(b'2["a"]2["b"]', id="two packets in one"),
+        pytest.param(b'2/chat["a"]', id="a namespace without its comma"),
+        pytest.param(b'2,["a"]', id="a comma without a namespace"),
+        pytest.param(b'2chat,["a"]', id="a namespace without its slash"),
+        pytest.param(b'2/\xff,["a"]', id="a namespace that is not UTF-8"),
+        pytest.param(b"2123", id="EVENT with an id alone"),
+        pytest.param(b"2" + b"9" * 5000, id="EVENT with more digits alone than Python reads"),
+        pytest.param(b"2" + b"9" * 18 + b"[", id="EVENT with digits and a bracket alone"),
+        pytest.param(b"3[]", id="ACK without an id"),
+        pytest.param(b"31", id="ACK without data"),
+        pytest.param(b"31{}", id="ACK with an object"),
+        pytest.param(b"31null", id="ACK with null"),
+        pytest.param(b"3", id="ACK alone"),
+        pytest.param(b"01", id="CONNECT with an id"),
+        pytest.param(b"01{}", id="CONNECT with an id and data"),
+        pytest.param(b"0{", id="CONNECT cut"),
+        pytest.param(b"01-{}", id="CONNECT with attachments"),
+        pytest.param(b"1{}", id="DISCONNECT with data"),
+        pytest.param(b"1null", id="DISCONNECT with null"),
+        pytest.param(b"11", id="DISCONNECT with an id"),
+        pytest.param(b"11-", id="DISCONNECT with attachments"),
+        pytest.param(b'21-["a"]', id="EVENT with attachments"),
+        pytest.param(b"31-1[]", id="ACK with attachments"),
+        pytest.param(b'51-1["a"', id="BINARY_EVENT cut"),
+        pytest.param(b"51-[]", id="BINARY_EVENT without a name"),
+        pytest.param(b"51-[%b]" % P0, id="BINARY_EVENT named by bytes"),
+        pytest.param(b"61-[%b]" % P0, id="BINARY_ACK without an id"),
+        pytest.param(b"51-{}", id="BINARY_EVENT with an object"),
+    ],
+)
+def test_63_malformed(text):
+    decoder = Decoder(MANY)
+    assert isinstance(decoder.text(text), ProtocolError)
+    assert not decoder.waiting
+
+
+@pytest.mark.parametrize("text", [b"50-", b"5", b'5["x"]', b'50-["x"]', b"60-1[]", b"61[]", b"5-", b'5-["x"]', b"51-"])
+def test_64_a_binary_packet_without_attachments(text):
+    """A decoder that waits for none of them would wait for ever."""
+    decoder = Decoder(MANY)
+    assert isinstance(decoder.text(text), ProtocolError)
+    assert not decoder.waiting
+    assert decoder.text(b'2["next"]') == Packet(EVENT, "/", ["next"])
+
+
+@pytest.mark.parametrize("count", [b"11", b"12", b"99", b"999999999", b"9999999999", b"9" * 5000, b"0", b"00", b"-1"])
+def test_65_another_number_of_attachments_than_allowed_is_refused_at_the_header(count):
+    decoder = Decoder(Limits())
+    assert isinstance(decoder.text(b'5%b-["x",%b]' % (count, P0)), ProtocolError)
+    assert not decoder.waiting
+
+
+def test_65_the_limit_is_the_limit_and_no_other():
+    assert read(b'5150-["x",%b]' % P0, limits=Limits(attachments=150)) is None
+    assert refused(b'5151-["x",%b]' % P0, limits=Limits(attachments=150)).endswith("1 to 150 attachments")
+
+
+def test_65_exactly_as_many_as_allowed_are_waited_for():
+    decoder = Decoder(Limits())
+    parts = b",".join(b'{"_placeholder":true,"num":%d}' % number for number in range(10))
+    assert decoder.text(b'510-["x",%b]' % parts) is None
+    results = [decoder.binary(b"%d" % number) for number in range(10)]
+    assert results == [None] * 9 + [Packet(EVENT, "/", ["x", *[b"%d" % number for number in range(10)]])]
+
+
+@pytest.mark.parametrize("text", [b'2["next"]', b"1", b"0", b"", b'51-["x",%b]' % P0, b"garbage"])
+def test_66_text_where_an_attachment_belongs(text):
+    decoder = Decoder(MANY)
+    assert decoder.text(b'52-["x",%b,%b]' % (P0, P1)) is None
+    assert decoder.binary(b"one") is None
+    assert decoder.text(text) == ProtocolError("text where an attachment belongs")
+
+
+def test_66_fewer_attachments_than_declared_is_waiting():
+    """How long, the host decides: it sees ``waiting``."""
+    decoder = Decoder(MANY)
+    assert not decoder.waiting
+    assert decoder.text(b'52-["x",%b,%b]' % (P0, P1)) is None
+    assert decoder.waiting
+    assert decoder.binary(b"one") is None
+    assert decoder.waiting
+    assert decoder.binary(b"two") == Packet(EVENT, "/", ["x", b"one", b"two"])
+    assert not decoder.waiting
+
+
+def test_66_an_attachment_that_belongs_to_nothing():
+    decoder = Decoder(MANY)
+    assert decoder.binary(b"data") == ProtocolError("binary data that belongs to no packet")
+    decoder.text(b'51-["x",%b]' % P0)
+    decoder.binary(b"data")
+    assert decoder.binary(b"more") == ProtocolError("binary data that belongs to no packet")
+
+
+def placed(number: bytes) -> bytes:
+    return b'{"_placeholder":true,"num":%b}' % number
+
+
+@pytest.mark.parametrize("number", [b"-1", b'"0"', b"1.5", b"99", b"true", b"false", b"null", b"[0]", b"0.0", b"1e0"])
+def test_67_a_placeholder_with_another_number_than_that_of_an_attachment(number):
+    assert refused(b'51-["x",%b]' % placed(number), binary=(b"data",)) == "placeholders and attachments do not match"
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        pytest.param(b'52-["x",%b,%b]' % (P0, P0), 2, id="one num twice"),
+        pytest.param(b'51-["x",%b,%b]' % (P0, P0), 1, id="one num twice, one attachment"),
+        pytest.param(b'51-["x"]', 1, id="none"),
+        pytest.param(b'52-["x",%b]' % P0, 2, id="one too few"),
+        pytest.param(b'51-["x",%b,%b]' % (P0, P1), 1, id="one too many"),
+        pytest.param(b'51-["x",{"_placeholder":true}]', 1, id="no num"),
+        pytest.param(b'51-["x",{"_placeholder":1,"num":0}]', 1, id="1 for true"),
+        pytest.param(b'52-["x",{"_placeholder":true,"num":0,"in":%b}]' % P1, 2, id="one within another"),
+        pytest.param(b'51-["x","{\\"_placeholder\\":true,\\"num\\":0}"]', 1, id="one in a string"),
+    ],
+)
+def test_67_placeholders_and_attachments_that_do_not_match(text, count):
+    decoder = Decoder(MANY)
+    assert decoder.text(text) is None
+    results = [decoder.binary(b"data") for _ in range(count)]
+    assert results == [None] * (count - 1) + [ProtocolError("placeholders and attachments do not match")]
+    # Nothing of it is left over for the next.
+    assert not decoder.waiting
+    assert decoder.text(b'51-["y",%b]' % P0) is None
+    assert decoder.binary(b"other") == Packet(EVENT, "/", ["y", b"other"])
+
+
+def test_67_in_a_plain_event_a_placeholder_is_plain_data():
+    assert read(b'2["x",%b]' % P0) == Packet(EVENT, "/", ["x", {"_placeholder": True, "num": 0}])
+
+
+def test_67_attachments_come_in_the_order_of_their_numbers():
+    assert read(b'52-["x",%b,%b]' % (P1, P0), binary=(b"0", b"1")) == Packet(EVENT, "/", ["x", b"1", b"0"])
+
+
+@pytest.mark.parametrize("sizes", [(100,), (60, 40), (0, 100), (100, 0)], ids=str)
+def test_68_a_packet_and_its_attachments_together_have_a_bound(sizes):
+    places = b",".join(placed(b"%d" % number) for number in range(len(sizes)))
+    text = b'5%d-["x",%b]' % (len(sizes), places)
+    exactly = Limits(payload=len(text) + 100)
+    whole = tuple(bytes(size) for size in sizes)
+    assert read(text, binary=whole, limits=exactly) == Packet(EVENT, "/", ["x", *whole])
+    tight = Decoder(Limits(payload=len(text) + 99))
+    tight.text(text)
+    results = [tight.binary(part) for part in whole]
+    assert ProtocolError("attachments over the limit") in results
+    assert not any(isinstance(result, Packet) for result in results)
+
+
+def test_68_after_too_much_nothing_more_is_taken():
+    decoder = Decoder(Limits(payload=100))
+    decoder.text(b'52-["x",%b,%b]' % (P0, P1))
+    for data in (bytes(101), b"", b"x", b""):
+        assert decoder.binary(data) == ProtocolError("attachments over the limit")
+
+
+def test_68_a_packet_that_alone_is_over_the_limit_is_not_waited_for():
+    text = b'51-["x",%b]' % P0
+    assert Decoder(Limits(payload=len(text))).text(text) is None
+    decoder = Decoder(Limits(payload=len(text) - 1))
+    assert decoder.text(text) == ProtocolError("a binary packet over the limit")
+    assert not decoder.waiting
+
+
+@pytest.mark.parametrize(
+    "text", [b"2" + b"[" * 1_000_000, b'2["a",' + b"[" * 99 + b"1" + b"]" * 99 + b",[[]" + b"]" * 2]
+)
+def test_78_nested_too_deep(text):
+    assert refused(text, limits=Limits(nesting=99)) == "a packet whose data is not JSON"
+
+
+def test_78_attachments_are_put_back_at_any_depth_that_a_limit_allows():
+    """Not even the largest of limits may meet the one of Python's stack."""
+    limits = Limits(nesting=250)
+    inner = b"[" * 248 + P0 + b"]" * 248
+    packet = read(b'51-["x",%b]' % inner, binary=(b"data",), limits=limits)
+    assert isinstance(packet, Packet)
+    value = packet.data[1]
+    while isinstance(value, list):
+        (value,) = value
+    assert value == b"data"
+
+
+def test_78_a_namespace_has_a_bound():
+    longest = b"/" + b"x" * 254
+    assert read(b'2%b,["a"]' % longest) == Packet(EVENT, longest.decode(), ["a"])
+    assert refused(b'2%bx,["a"]' % longest) == "a namespace with a very long name"
+    assert refused(b"0" + b"/" * 1_000_000) == "a namespace with a very long name"
+
+
+@pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400"])
+@pytest.mark.parametrize("head", [b'2["x",%b]', b'2/chat,7["x",%b]', b"31[%b]", b'0{"a":%b}', b'51-["x",[%b]]'])
+def test_79_numbers_that_are_not_json(head, number):
+    assert refused(head % number) == "a packet whose data is not JSON"
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("kind", [CONNECT, EVENT, ACK, CONNECT_ERROR])
+def test_79_numbers_that_are_not_json_are_not_sent(kind, number):
+    with pytest.raises(ValueError, match="not JSON"):
+        encode(kind, "/", ["x", number], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "packet"),
+    [
+        (b'2["\\ud800"]', None),
+        (b'2["a","\\udc00\\ud800"]', None),
+        (b'2["\xed\xa0\x80"]', None),
+        (b'2["a\x00"]', None),
+        (b'2["a\\u0000"]', Packet(EVENT, "/", ["a\0"])),
+        ('2["\u2028\u2029"]'.encode(), Packet(EVENT, "/", ["\u2028\u2029"])),
+        (b'2["\\ud83d\\ude00"]', Packet(EVENT, "/", ["😀"])),
+    ],
+)
+def test_80_strings_that_break_receivers(text, packet):
+    if packet is None:
+        assert refused(text) == "a packet whose data is not JSON"
+    else:
+        assert read(text) == packet
+
+
+def test_80_what_python_alone_takes_for_text_is_not_sent():
+    with pytest.raises(TypeError):
+        encode(EVENT, "/", ["x", "\ud800"])
+    with pytest.raises(ValueError):  # a UnicodeEncodeError is one
+        encode(EVENT, "/\ud800", ["x"])
+
+
+@pytest.mark.parametrize("name", [b"__proto__", b"constructor", b"prototype"])
+def test_81_names_of_javascript_are_plain_data(name):
+    packet = read(b'2["%b",{"%b":{"admin":true}}]' % (name, name))
+    assert packet == Packet(EVENT, "/", [name.decode(), {name.decode(): {"admin": True}}])
+    assert encode(*packet).text == b'42["%b",{"%b":{"admin":true}}]' % (name, name)
+    binary = read(b'51-["x",{"%b":%b}]' % (name, P0), binary=(b"data",))
+    assert binary == Packet(EVENT, "/", ["x", {name.decode(): b"data"}])
+
+
+@pytest.mark.parametrize(
+    ("digits", "number"),
+    [
+        (b"0", 0),
+        (b"1", 1),
+        (b"007", 7),
+        (b"9" * 15, 10**15 - 1),
+        *[(digits, None) for digits in (b"9" * 16, b"9007199254740992", b"9" * 100, b"9" * 5000, b"0" * 16)],
+        *[(digits, None) for digits in (b"-1", b"1.5", b"1e3", b"+1", b"0x1", "٣".encode())],
+    ],
+    ids=lambda part: str(part)[:24],
+)
+def test_82_ids_of_acknowledgements(digits, number):
+    for head, body, kind in ((b"2", b'["x"]', EVENT), (b"3", b"[]", ACK), (b"3/chat,", b"[]", ACK)):
+        if number is None:
+            assert isinstance(read(head + digits + body), ProtocolError)
+        else:
+            packet = read(head + digits + body)
+            assert (packet.type, packet.id) == (kind, number)
+            assert type(packet.id) is int
+
+
+def test_82_the_number_of_digits_is_a_limit():
+    limits = Limits(id_digits=3)
+    assert read(b'2999["x"]', limits=limits) == Packet(EVENT, "/", ["x"], 999)
+    assert refused(b'21000["x"]', limits=limits) == "an acknowledgement id with too many digits"
+    widest = Limits(id_digits=18)
+    assert read(b'2%b["x"]' % (b"9" * 18), limits=widest) == Packet(EVENT, "/", ["x"], 10**18 - 1)
+
+
+@pytest.mark.parametrize("kind", [CONNECT, CONNECT_ERROR, DISCONNECT])
+def test_bytes_are_for_events_and_acknowledgements(kind):
+    with pytest.raises(TypeError, match=f"a {kind.name} packet cannot carry bytes"):
+        encode(kind, "/", {"a": b"bytes"})
+
+
+def test_the_size_of_a_message_is_that_of_all_of_it():
+    assert encode(EVENT, "/", ["x"]).size == len(b'42["x"]')
+    message = encode(EVENT, "/", ["x", b"12345", b""])
+    assert message.size == len(message.text) + 5
+    assert Message(b"4").size == 1
+
+
+# For every event and acknowledgement.
+
+
+@given(packets())
+@THOROUGH
+def test_what_is_encoded_is_decoded(packet):
+    message = encode(packet[0], packet[1], packet[2], packet[3])
+    decoder = Decoder(MANY)
+    results = [decoder.text(message.text.removeprefix(b"4")), *map(decoder.binary, message.attachments)]
+    assert results[:-1] == [None] * len(message.attachments)
+    assert same(results[-1], Packet(*packet))
+    assert message.attachments == () or message.text[1:2] in (b"5", b"6")
+
+
+@given(packets())
+@THOROUGH
+def test_python_socketio_reads_what_is_encoded(packet):
+    """Another implementation: encode and Decoder could be wrong in the same way."""
+    kind, namespace, data, number = packet
+    message = encode(kind, namespace, data, number)
+    theirs = socketio.packet.Packet(encoded_packet=message.text.decode()[1:])
+    complete = [theirs.add_attachment(part) for part in message.attachments]
+    assert complete == [False] * (len(complete) - 1) + [True] * bool(complete)
+    assert theirs.packet_type in (kind, kind + 3)
+    assert same((theirs.namespace or "/", theirs.data, theirs.id), (namespace.partition("?")[0], data, number))
+
+
+@given(EVENTS, st.sampled_from(["/", "/chat", "/räume"]), st.none() | IDS)
+@THOROUGH
+def test_what_python_socketio_sends_is_read(data, namespace, number):
+    theirs = socketio.packet.Packet(EVENT, data=data, namespace=namespace, id=number).encode()
+    text, *attachments = theirs if isinstance(theirs, list) else [theirs]
+    assert same(read(text.encode(), binary=tuple(attachments)), Packet(EVENT, namespace, data, number))
+
+
+class OneDecoder(RuleBasedStateMachine):
+    """One decoder that hears anything, beside a model of what it waits for."""
+
+    limits = Limits(payload=120, attachments=3)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = Decoder(self.limits)
+        self.expected = 0  # attachments, 0 while it waits for none
+        self.got: list[bytes] = []
+        self.budget = 0
+        self.matches = True
+
+    def over(self) -> bool:
+        return self.budget < 0
+
+    @rule(name=st.text("ab", min_size=1, max_size=3), number=st.none() | st.integers(0, 99))
+    def plain(self, name: str, number: int | None) -> None:
+        told = self.decoder.text(encode(EVENT, "/", [name], number).text[1:])
+        if self.expected:
+            assert told == ProtocolError("text where an attachment belongs")
+        else:
+            assert told == Packet(EVENT, "/", [name], number)
+
+    @rule(count=st.integers(0, 4), places=st.integers(0, 4), filler=st.integers(0, 60))
+    def binary_header(self, count: int, places: int, filler: int) -> None:
+        parts: list[Any] = ["x" * filler, *[{"_placeholder": True, "num": number} for number in range(places)]]
+        text = b"5%d-" % count + encode(EVENT, "/", parts).text[2:]
+        told = self.decoder.text(text)
+        if self.expected:
+            assert told == ProtocolError("text where an attachment belongs")
+        elif count in (1, 2, 3) and len(text) <= self.limits.payload:
+            assert told is None
+            self.expected, self.got, self.matches = count, [], count == places
+            self.budget = self.limits.payload - len(text)
+            self.parts = parts
+        else:
+            assert isinstance(told, ProtocolError)
+
+    @rule(text=st.binary(max_size=8) | st.sampled_from([b"", b"5", b"50-", b'2["a"', b"7", b"2" + b"[" * 200]))
+    def garbage(self, text: bytes) -> None:
+        told = self.decoder.text(text)
+        assert told is not None
+        if self.expected:
+            assert told == ProtocolError("text where an attachment belongs")
+
+    # Often enough in a row to complete what was announced.
+    @rule(frames=st.lists(st.binary(max_size=40), min_size=1, max_size=3))
+    def attachments(self, frames: list[bytes]) -> None:
+        for data in frames:
+            told = self.decoder.binary(data)
+            if not self.expected:
+                assert told == ProtocolError("binary data that belongs to no packet")
+                continue
+            self.budget -= len(data)
+            if self.over():
+                assert told == ProtocolError("attachments over the limit")
+                continue
+            self.got.append(data)
+            if len(self.got) < self.expected:
+                assert told is None
+                continue
+            self.expected = 0
+            if self.matches:
+                assert told == Packet(EVENT, "/", [self.parts[0], *self.got])
+            else:
+                assert told == ProtocolError("placeholders and attachments do not match")
+
+    @precondition(lambda self: self.over())
+    @rule()
+    def a_host_closes(self) -> None:
+        """After too much nothing but an end is possible; a new connection has a new decoder."""
+        self.__init__()  # type: ignore[misc]
+
+    @invariant()
+    def it_waits_for_what_was_announced(self) -> None:
+        assert self.decoder.waiting is bool(self.expected)
+
+    @invariant()
+    def it_holds_no_more_than_allowed(self) -> None:
+        # What it holds can be seen within it only.
+        held = sum(map(len, self.decoder._attachments))
+        assert held <= self.limits.payload
+        assert held == (sum(map(len, self.got)) if self.expected else 0)
+
+
+TestOneDecoder = OneDecoder.TestCase
+TestOneDecoder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
