@@ -25,6 +25,8 @@ from roomkey.guard.teardown import OnRefused, Teardown
 
 LOG = logging.getLogger("roomkey.guard")
 
+_ADMITTED = State.ADMITTED  # an Enum's members are slow to look up by its name
+
 AUTHENTICATE = "authenticate"
 JOIN, LEAVE = "join-room", "leave-room"
 # Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all handlers, whose arguments
@@ -274,7 +276,7 @@ class BaseAsyncGuard:
             The admission if the application may handle the event; None if :meth:`event` has to look at it.
         """
         admission = connection.admissions.get(namespace)
-        if admission is None or admission.state is not State.ADMITTED or connection.closing:
+        if admission is None or admission.state is not _ADMITTED or connection.closing:
             return None
         if type(arguments) is not list or not arguments:
             return None

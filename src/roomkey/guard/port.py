@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
-from typing import Protocol
+from binascii import b2a_base64
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from roomkey.core.admission import Admission
 
 _SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
+
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def new_sid() -> str:
+    """A new id of a session or a socket: 120 random bits in base64url, 20 characters."""
+    return b2a_base64(os.urandom(15), newline=False).translate(_URL_SAFE).decode()
 
 
 def looks_like_sid(room: str) -> bool:
@@ -30,8 +41,12 @@ class ServerPort(Protocol):
     async def run_disconnect(self, admission: Admission) -> None:
         """Call the application's disconnect handler."""
 
-    async def close(self, connection_id: str) -> None:
-        """Close the transport truly, after what was sent before has left, or after a short while if it does not."""
+    def close(self, connection_id: str) -> Coroutine[Any, Any, None] | None:
+        """Close the transport truly, after what was sent before has left, or after a short while if it does not.
+
+        Returns:
+            What remains to be done, if anything.
+        """
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put the socket into a room."""

@@ -40,6 +40,13 @@ class Connection:
     anonymous: bool = True
     closing: bool = False
 
+    def take_auth(self, namespace: str) -> object:
+        """The CONNECT payload of a namespace, for its connect handler; it is kept no longer."""
+        auth = self.auth.pop(namespace, None)
+        if not self.auth:
+            self.auth = {}  # a dictionary that was filled once stays large
+        return auth
+
     @property
     def in_use(self) -> bool:
         """True if some namespace connection on it is alive."""

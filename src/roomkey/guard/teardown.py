@@ -101,7 +101,9 @@ class Teardown:
         connection.closing = True
         for admission in connection.admissions.values():
             admission.feed(Input.GONE)
-        self.spawn(self.port.close(connection.connection_id))
+        remaining = self.port.close(connection.connection_id)
+        if remaining is not None:
+            self.spawn(remaining)
 
     def closed(self, connection_id: str) -> None:
         """A transport is gone, and everything on it."""

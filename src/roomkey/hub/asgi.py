@@ -6,10 +6,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from roomkey.hub.asgi_websocket import serve_websocket
-from roomkey.hub.engine import BAD_METHOD, BAD_REQUEST, REQUEST_SECONDS, Refusal
+from roomkey.hub.engine import BAD_METHOD, BAD_REQUEST, REQUEST_SECONDS, UNKNOWN_SID, Refusal
 from roomkey.hub.polling import Polling
 from roomkey.hub.requests import HttpRequest
-from roomkey.hub.session import TRANSPORT_ERROR, EngineSession
+from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.wire import ProtocolError, State, decode_payload
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ __all__ = ["ASGIApp"]
 
 TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
+# Not the packet CLOSE: python-socketio's client takes that for the end of all, and JavaScript's comes back after both.
+ENDED = UNKNOWN_SID._replace(detail="the server has closed it")
 TOO_LARGE = Refusal(413, 3, "Bad request", "a body over the limit")
 TOO_SLOW = Refusal(408, 3, "Bad request", "a body that did not arrive in time")
 
@@ -68,8 +70,9 @@ class ASGIApp:
         if answer is None:  # whoever asked is gone
             return
         if isinstance(answer, Refusal):
-            self._engine.refused(request, answer)
-            closing = [(b"connection", b"close")] if answer.status in (408, 413) else []
+            if answer is not ENDED:
+                self._engine.refused(request, answer)
+            closing = [(b"connection", b"close")] if answer.status == 408 else []
             await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
         else:
             body, more = answer
@@ -82,6 +85,8 @@ class ASGIApp:
         refusal = self._engine.check(request, parameters)
         if refusal is not None:
             return refusal
+        if parameters["transport"] != "polling":
+            return BAD_REQUEST._replace(detail="a WebSocket, and the server speaks none")
         if request.method not in ("GET", "POST"):
             return BAD_METHOD
         eio_sid = parameters.get("sid")
@@ -109,22 +114,33 @@ class ASGIApp:
     async def _get(
         self, session: EngineSession, transport: Polling, _request: HttpRequest, receive: Any
     ) -> bytes | Refusal | None:
+        if not session.alive:
+            return self._fetched(session, transport)
         if transport.busy:  # the protocol has one poll at a time
             session.end(TRANSPORT_ERROR)
             return BAD_REQUEST._replace(detail="two polls at once")
         if session.upgrading:
             return transport.body()
-        fetching = asyncio.ensure_future(transport.fetch())
+        fetching = asyncio.ensure_future(transport.wait())
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait({fetching, gone}, return_when=asyncio.FIRST_COMPLETED)
             if fetching.done():
-                return fetching.result()
-            session.end(TRANSPORT_ERROR)  # a poll that was cancelled: what it was to fetch may be lost
+                return self._fetched(session, transport)
+            if session.transport is transport:  # what a cancelled poll was to fetch may be lost
+                session.end(TRANSPORT_ERROR)
             return None
         finally:
             fetching.cancel()
             gone.cancel()
+
+    def _fetched(self, session: EngineSession, transport: Polling) -> bytes | Refusal:
+        """What waits to be fetched; of a session that has ended, last of all, that it has."""
+        if transport.empty and not session.alive:
+            self._engine.heard(session)
+            if session.ended_for == SERVER_DISCONNECT:
+                return ENDED
+        return transport.body()
 
     async def _post(
         self, session: EngineSession, transport: Polling, request: HttpRequest, receive: Any
@@ -141,6 +157,8 @@ class ASGIApp:
             if body is not None:
                 session.violation(body.detail)
             return body
+        if not session.alive:
+            return UNKNOWN_SID
         packets = decode_payload(body, self._engine.limits)
         if isinstance(packets, ProtocolError):
             session.violation(packets.reason)
@@ -150,7 +168,7 @@ class ASGIApp:
                 session.binary(packet.data)
             else:
                 session.text(b"%d%b" % (packet.type, packet.data))
-        if session.connection.closing:
+        if session.ended_for == VIOLATION:
             return BAD_REQUEST._replace(detail="a packet that no client sends")
         return b"ok"
 

@@ -60,6 +60,9 @@ class AsgiWebSocket:
         self._outbox.clear()
         self.close()
 
+    def left(self) -> None:
+        """The client has said that it closes."""
+
     def take(self) -> list[Message | bytes]:
         """Nothing: a session never moves from a WebSocket to another transport."""
         return []

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import secrets
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.shown import shown
 from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
+from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.hub.handlers import Found
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
 
 LOG = logging.getLogger("roomkey.hub")
+
+# An Enum's members are slow to look up by its name, and these are looked at for each message.
+_EVENT, _ACK, _ADMITTED = PacketType.EVENT, PacketType.ACK, State.ADMITTED
 
 DECLINED = "Connection rejected by server"
 
@@ -45,7 +48,7 @@ class Dispatch:
 
     def packet(self, session: EngineSession, packet: Packet) -> None:
         """A packet arrived on a session."""
-        if packet.type is PacketType.EVENT:
+        if packet.type is _EVENT:
             self._event(session, packet)
         else:
             self._hub.tasks.start(self._steps[packet.type](session, packet))
@@ -55,13 +58,16 @@ class Dispatch:
     async def _connect(self, session: EngineSession, packet: Packet) -> None:
         connection, namespace, auth = session.connection, packet.namespace, packet.data
         authenticator = self._guard.authenticator
+        before = connection.admissions.get(namespace)
+        if before is not None and before.state is State.ENDED:
+            del connection.admissions[namespace]  # only its disconnect handler runs, which nobody has to wait for
         if connection.closing or not authenticator.may_ask(connection, namespace):
             return
         if not self._hub.handlers.knows(namespace):
             self._refuse(session, namespace, PermissionDenied(message="Invalid namespace"))
             authenticator.refused(connection)
             return
-        admission = authenticator.ask(connection, namespace, secrets.token_urlsafe(15))
+        admission = authenticator.ask(connection, namespace, new_sid())
         socket = Socket(admission, session)
         self._hub.members.add(socket)
         connection.auth[namespace] = auth  # the connect handler may be called much later
@@ -104,7 +110,7 @@ class Dispatch:
         session = self._hub.engine.sessions.get(admission.connection_id)
         if connection is None or session is None:
             return False
-        auth = connection.auth.pop(admission.namespace, None)
+        auth = connection.take_auth(admission.namespace)
         found = self._hub.handlers.find("connect", admission.namespace)
         if found is None:
             return True
@@ -168,9 +174,9 @@ class Dispatch:
 
     def _answer(self, session: EngineSession, packet: Packet, admission: Admission, answer: object) -> None:
         """What a handler returned is the acknowledgement, if one was asked for."""
-        if packet.id is not None and admission.state is State.ADMITTED:
+        if packet.id is not None and admission.state is _ADMITTED:
             try:
-                session.send(encode(PacketType.ACK, packet.namespace, _as_arguments(answer), packet.id))
+                session.send(encode(_ACK, packet.namespace, _as_arguments(answer), packet.id))
             except (TypeError, ValueError):
                 LOG.exception("what the handler of %s returned is not JSON", shown(packet.data[0]))
 
@@ -212,6 +218,8 @@ class Dispatch:
         admission = session.connection.admissions.get(packet.namespace)
         if admission is not None:
             await self.leave(admission, CLIENT_DISCONNECT)
+        else:
+            await self._guard.packet(session.connection, None)
 
     async def leave(self, admission: Admission, reason: str) -> None:
         """A namespace connection ends, and its session goes on if others use it."""
@@ -288,6 +296,8 @@ def _refusal(error: Exception) -> tuple[object, ...] | None:
     if isinstance(error, AuthError):
         return (error.message, error.to_client())
     if isinstance(error, ConnectionRefusedError):
+        if isinstance(error.errno, int):  # of the operating system: a database is down, and its address stands there
+            return None
         return (*error.args[:2],) or (DECLINED,)
     told = getattr(error, "error_args", None) if type(error).__name__ == "ConnectionRefusedError" else None
     if isinstance(told, dict):

@@ -14,11 +14,12 @@ import orjson
 from roomkey.errors import ConfigError, ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.guard.timers import Name, Timers
 from roomkey.hub.origins import Origins
 from roomkey.hub.requests import HttpRequest
-from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, EngineSession
+from roomkey.hub.session import POLICY_VIOLATION, SERVER_DISCONNECT, TRANSPORT_ERROR, EngineSession
 from roomkey.wire import Limits, Packet, State
 
 LOG = logging.getLogger("roomkey.hub")
@@ -110,8 +111,8 @@ class Engine:
             raise ConfigError("session_binding takes None, 'address' or 'cookie'")
         if not (0 < ping_interval < float("inf") and 0 < ping_timeout < float("inf")):
             raise ConfigError("ping_interval and ping_timeout take more than 0 seconds")
-        if max_unsent < 1 or not event_rate > 0:
-            raise ConfigError("max_unsent takes at least 1 byte, event_rate more than 0 events per second")
+        if max_unsent < 1 or not event_rate >= 1:
+            raise ConfigError("max_unsent takes at least 1 byte, event_rate at least 1 event per second")
         self.guard = guard
         self.origins = origins
         self.limits = limits
@@ -155,7 +156,7 @@ class Engine:
 
     def open(self, request: HttpRequest, state: State) -> EngineSession | Refusal:
         """Open a session; its transport is set next, and then :meth:`greet` tells the client."""
-        eio_sid = secrets.token_urlsafe(15)
+        eio_sid = new_sid()
         credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
         connection = Connection(eio_sid, request.address, credentials)
         if not self.guard.authenticator.opened(connection):
@@ -208,7 +209,10 @@ class Engine:
         self.timers.after(("beat", session.eio_sid), seconds)
 
     def await_attachments(self, session: EngineSession) -> None:
-        """A packet began whose attachments have to follow, or one of them came."""
+        """A packet began whose attachments have to follow; before admission none is collected."""
+        if not any(admission.admitted for admission in session.connection.admissions.values()):
+            session.violation("a binary packet before admission")
+            return
         self.timers.after(("attachments", session.eio_sid), ATTACHMENT_SECONDS)
 
     def await_upgrade(self, session: EngineSession) -> None:
@@ -232,9 +236,10 @@ class Engine:
             )
             session.end(TRANSPORT_ERROR, abort=True)
 
-    def violation(self, session: EngineSession, detail: str) -> None:
+    def violation(self, session: EngineSession, detail: str, code: int = POLICY_VIOLATION) -> None:
         """Something arrived that no honest client sends."""
         self.counts["closed: protocol violation"] += 1
+        session.transport.close(code)  # before the guard does it, with a code that tells nothing
         self.guard.teardown.violation(session.connection, detail)
 
     # The end
@@ -253,6 +258,11 @@ class Engine:
             self.lingering[session.eio_sid] = session
             self.timers.after(("linger", session.eio_sid), LINGER_SECONDS)
         self.on_end(session, reason)
+
+    def heard(self, session: EngineSession) -> None:
+        """What an ended session had to say was fetched."""
+        if self.lingering.pop(session.eio_sid, None) is not None:
+            self.timers.cancel(("linger", session.eio_sid))
 
     def close_all(self) -> None:
         """End every session, because the server stops."""

@@ -40,7 +40,8 @@ class Handlers:
     """
 
     def __init__(self, namespaces: Iterable[str] = ("/",)) -> None:
-        self._open = namespaces if namespaces == ANY else frozenset(namespaces)
+        named = (namespaces,) if isinstance(namespaces, str) else namespaces
+        self._open = ANY if namespaces == ANY else frozenset(named)
         self._functions: dict[tuple[str, str], Found] = {}
         self._classes: dict[str, Namespace] = {}
         self._known: set[str] = set()

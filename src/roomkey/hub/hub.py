@@ -25,7 +25,7 @@ from roomkey.hub.origins import AnyOrigin, Origins
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
-from roomkey.hub.socket import Socket
+from roomkey.hub.socket import Answer, Socket
 from roomkey.hub.tasks import Tasks
 from roomkey.wire import Limits, Message, PacketType, encode
 
@@ -212,17 +212,15 @@ class Hub:
         Raises:
             TypeError: data that JSON has no form for.
             ValueError: NaN or Infinity in it.
-            ConfigError: a callback, and not one client.
+            ConfigError: a callback, and not one client. A client that is gone gets nothing and answers nothing.
         """
         target = to if to is not None else room
         namespace = namespace or "/"
         arguments = [event, *_as_arguments(data)]
         if callback is not None:
-            socket = self.members.get(target, namespace) if isinstance(target, str) else None
-            if socket is None:
-                raise ConfigError("a callback goes with one connected client: to=sid")
-            number = socket.expect_ack(callback)
-            socket.send_alone(encode(PacketType.EVENT, namespace, arguments, number))
+            socket = self._asked(target, namespace)
+            if socket is not None:
+                self._ask(socket, arguments, callback)
         else:
             self._deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
 
@@ -250,19 +248,32 @@ class Hub:
             What the client answered: one value, a tuple of several, or None.
 
         Raises:
-            TimeoutError: no answer in time, or none any more.
-            ConfigError: no such client.
+            TimeoutError: no answer in time, or the client is gone.
+            ConfigError: not one client.
         """
-        answered: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
-
-        def answer(*values: Any) -> None:
-            if not answered.done():
-                answered.set_result(values)
-
-        await self.emit(event, data, to=to or sid, namespace=namespace, callback=answer)
-        async with asyncio.timeout(timeout):
-            values = await answered
+        socket = self._asked(to or sid, namespace or "/")
+        if socket is None:
+            raise TimeoutError("the client is gone")
+        answer = Answer()
+        number = self._ask(socket, [event, *_as_arguments(data)], answer)
+        try:
+            async with asyncio.timeout(timeout):
+                values = await answer.values
+        finally:
+            socket.take_ack(number)  # nobody waits for it any more
         return values if len(values) > 1 else next(iter(values), None)
+
+    def _asked(self, target: Sids, namespace: str) -> Socket | None:
+        """The one client that is asked for an acknowledgement; None if it is gone."""
+        socket = self.members.get(target, namespace) if isinstance(target, str) else None
+        if socket is None and (not isinstance(target, str) or self.members.of(namespace, target)):
+            raise ConfigError("an acknowledgement is asked of one client: to=sid")
+        return socket
+
+    def _ask(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
+        number = socket.expect_ack(callback)
+        socket.send_alone(encode(PacketType.EVENT, socket.namespace, arguments, number))
+        return number
 
     def _deliver(self, message: Message, namespace: str, target: Sids, skip: Sids) -> None:
         """Write to each admitted socket; the packet was encoded once, and no task is made for a recipient."""
@@ -289,32 +300,39 @@ class Hub:
 
         Raises:
             PermissionDenied: no such client.
-        """
-        self.members.enter(self._socket(sid, namespace), room)
-
-    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """Take a client out of a room.
-
-        Raises:
-            PermissionDenied: no such client.
+            ConfigError: the room is another client's sid.
         """
         socket = self._socket(sid, namespace)
-        socket.admission.rooms.discard(room)
-        self.members.leave(socket, room)
+        if room != sid:
+            self._no_sid(room)
+            self.members.enter(socket, room)
+
+    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+        """Take a client out of a room, if it is there."""
+        socket = self.members.get(sid, namespace)
+        if socket is not None:
+            socket.admission.rooms.discard(room)
+            self.members.leave(socket, room)
 
     async def close_room(self, room: str, namespace: str | None = None) -> None:
-        """Take everybody out of a room."""
+        """Take everybody out of a room.
+
+        Raises:
+            ConfigError: the room is a client's sid.
+        """
+        self._no_sid(room)
         for socket in tuple(self.members.of(namespace or "/", room)):
             socket.admission.rooms.discard(room)
             self.members.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
-        """The rooms a client is in, its own sid included.
+        """The rooms a client is in, its own sid included; none if there is no such client."""
+        socket = self.members.get(sid, namespace)
+        return [sid, *socket.rooms] if socket is not None else []
 
-        Raises:
-            PermissionDenied: no such client.
-        """
-        return [sid, *self._socket(sid, namespace).rooms]
+    def _no_sid(self, room: str) -> None:
+        if room in self.members.sockets:
+            raise ConfigError("a client's sid is no room to enter or to close")
 
     # Clients
 

@@ -29,6 +29,11 @@ class Namespace:
             raise ConfigError(f"a namespace begins with '/': {namespace!r}")
         self.namespace = namespace
 
+    @property
+    def server(self) -> Hub:
+        """The hub, by the name that python-socketio's namespaces have for it."""
+        return self.hub
+
     def handler(self, event: str) -> Callable[..., Any] | None:
         """The method for an event, or None."""
         method = getattr(type(self), f"on_{event}", None) if event.isidentifier() else None

@@ -50,19 +50,29 @@ class Polling:
             self._put(packet, len(packet))
 
     def close(self, code: int = NORMAL) -> bool:
-        """Close, once what was sent is fetched; after an upgrade nothing is left here, and a last poll is released."""
+        """Close, once what was sent is fetched; after an upgrade nothing is left here, and a last poll is released.
+
+        The end comes by a poll of its own: JavaScript clients act on it at once, and on a packet before it only later.
+        """
+        self._closed = True
         if self._session.upgraded:
             self._release(NOOP)
-        else:
-            self._put(CLOSE, len(CLOSE))
-        self._closed = True
-        return not self._queue or self._waiter is not None
+            return True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return self._waiter is not None and not self._queue
 
     def abort(self) -> None:
         """Close now."""
         self._closed = True
         self._queue.clear()
         self._release(CLOSE)
+
+    def left(self) -> None:
+        """The client has said that it closes: a poll of its is released, and nothing more is for it."""
+        self._closed = True
+        self._queue.clear()
+        self._release(NOOP)
 
     def _put(self, packet: Message | bytes, size: int) -> None:
         if self._closed:
@@ -79,6 +89,11 @@ class Polling:
         if self._waiter is not None and not self._waiter.done():
             self._queue.append(packet)
             self._waiter.set_result(None)
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing waits to be fetched, but for the word that it is closed."""
+        return not self._queue
 
     @property
     def busy(self) -> bool:
@@ -100,12 +115,11 @@ class Polling:
                 parts.append(packet)
         return encode_payload(parts)
 
-    async def fetch(self) -> bytes:
-        """Wait until there is something to fetch; returns :meth:`body`."""
+    async def wait(self) -> None:
+        """Wait until there is something to fetch."""
         if not self._queue and not self._closed:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-        return self.body()

@@ -44,8 +44,8 @@ class HubPort:
         """Call the application's disconnect handler."""
         await self._hub.dispatch.run_disconnect(admission, SERVER_DISCONNECT)
 
-    async def close(self, connection_id: str) -> None:
-        """Close the transport."""
+    def close(self, connection_id: str) -> None:
+        """Close the transport; nothing remains to be done."""
         session = self._hub.engine.sessions.get(connection_id)
         if session is not None:
             session.end(SERVER_DISCONNECT)

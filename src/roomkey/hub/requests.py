@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import unquote_plus
 
 from roomkey.core.credentials import Request
 
@@ -54,7 +54,7 @@ class HttpRequest:
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in headers:
             name = _NAMES.get(raw_name) or raw_name.decode("latin-1")
-            value = raw_value.decode("latin-1")
+            value = raw_value.decode("latin-1").rstrip(" \t")  # parsers leave what stands behind it
             if name in self.headers:  # RFC 9110 section 5.3, RFC 6265 section 5.4
                 value = f"{self.headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
             self.headers[name] = value
@@ -65,7 +65,13 @@ class HttpRequest:
 
     def parameters(self) -> dict[str, str]:
         """The query's parameters; the first of each."""
-        return {name: values[0] for name, values in parse_qs(self.query, keep_blank_values=True).items()}
+        found: dict[str, str] = {}
+        for pair in self.query.split("&"):
+            name, _, value = pair.partition("=")
+            if "%" in pair or "+" in pair:
+                name, value = unquote_plus(name), unquote_plus(value)
+            found.setdefault(name, value)
+        return found
 
     def credentials(self, *, cookies_count: bool) -> Request:
         """Where tokens may stand.
@@ -110,6 +116,8 @@ class HttpRequest:
             "wsgi.url_scheme": self.scheme,
         }
         for name, value in self.headers.items():
+            if "_" in name:  # it would pass for a header with a hyphen, such as one that a proxy sets
+                continue
             key = name.upper().replace("-", "_")
             environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
         return environ

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from roomkey.hub.socket import Socket
+from roomkey.hub.socket import NOWHERE, Socket
 
 _NOBODY: dict[str, Socket] = {}
 
@@ -38,6 +36,8 @@ class Rooms:
 
     def enter(self, socket: Socket, room: str) -> None:
         """Put a socket into a room."""
+        if socket.rooms is NOWHERE:
+            socket.rooms = set()
         socket.rooms.add(room)
         self._rooms.setdefault((socket.namespace, room), {})[socket.sid] = socket
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import signal
 import socket
-from typing import TYPE_CHECKING, Any
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.switch import Switches
@@ -19,6 +23,16 @@ if TYPE_CHECKING:
 STOP_SECONDS = 3
 
 
+COMMON: dict[str, Any] = {
+    "loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
+    "access_log": False,  # it would write query strings, where some clients put their token
+    "proxy_headers": False,
+    "server_header": False,
+    "timeout_graceful_shutdown": STOP_SECONDS,
+}
+"""Settings of ``uvicorn.Config`` that suit every Socket.IO server."""
+
+
 def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
     """uvicorn's configuration for a hub.
 
@@ -27,38 +41,71 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
         app: an ASGI application for every path that is not Socket.IO's.
         settings: those of ``uvicorn.Config``; they win over what is set here.
     """
-    chosen: dict[str, Any] = {
-        "http": Switches(hub),
-        "ws": "none",  # WebSockets are picows' before uvicorn hears of them
-        "loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        "access_log": False,  # it would write query strings, where some clients put their token
-        "proxy_headers": False,
-        "server_header": False,
-        "timeout_graceful_shutdown": STOP_SECONDS,
-    }
-    return uvicorn.Config(ASGIApp(hub, app), **{**chosen, **settings})
+    # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
+    ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else "auto"}
+    return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Makes the event loop that :data:`COMMON` names."""
+    return uvicorn.Config(ASGIApp, loop=COMMON["loop"], log_config=None).get_loop_factory()
+
+
+class Closable(Protocol):
+    """What has connections: a hub, a guard, or an application with one of them."""
+
+    async def close(self) -> None:
+        """Close every connection, because the server stops."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a stop that closes the hub's connections first.
+    """uvicorn, with a stop that closes Socket.IO connections first, and that is a success.
 
     Args:
-        hub: the hub.
+        connections: what to close.
         config: from :func:`config`.
+        started: called when it listens.
     """
 
-    def __init__(self, hub: Hub, config: uvicorn.Config) -> None:
+    def __init__(
+        self, connections: Closable, config: uvicorn.Config, started: Callable[[], None] | None = None
+    ) -> None:
         super().__init__(config)
-        self._hub = hub
+        self._connections = connections
+        self._started = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        if self._started is not None:
+            self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close what is open, so that a waiting poll is answered and clients see a close, not a cut."""
+        # First no new connections, and no new requests on old ones: whoever is closed comes back at once.
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, HttpToolsProtocol):
+                connection.shutdown()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._hub.close(), STOP_SECONDS)
+            await asyncio.wait_for(self._connections.close(), STOP_SECONDS)
         await super().shutdown(sockets)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """As uvicorn's, which raises the signal again at the end: a stop that was asked for exits with 0."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def run(hub: Hub, **settings: Any) -> None:
     """Serve until SIGINT or SIGTERM; the arguments are those of :func:`config`."""
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(hub, config(hub, **settings)).run()
+    Server(hub, config(hub, **settings)).run()

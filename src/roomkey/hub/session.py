@@ -29,11 +29,13 @@ LOG = logging.getLogger("roomkey.hub")
 
 CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
 PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = "ping timeout", "transport close", "transport error"
+VIOLATION = "protocol violation"
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
+_CLOSED = State.CLOSED  # an Enum's members are slow to look up by its name
 
-NORMAL, PROTOCOL_ERROR, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1008, 1009, 1011
+NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1007, 1008, 1009, 1011
 """Close codes of a WebSocket (RFC 6455 section 7.4.1)."""
 
 
@@ -52,6 +54,9 @@ class Transport(Protocol):
     def abort(self) -> None:
         """Close now."""
 
+    def left(self) -> None:
+        """The client has said that it closes."""
+
     def take(self) -> list[Message | bytes]:
         """What was sent and has not left, for another transport."""
 
@@ -67,6 +72,7 @@ class EngineSession:
 
     Attributes:
         binding: the value of the cookie it is bound to, if it is.
+        ended_for: the reason of its end.
         transport: what carries it now.
         send: sends a Socket.IO packet by that transport.
     """
@@ -79,6 +85,7 @@ class EngineSession:
         "_state",
         "binding",
         "connection",
+        "ended_for",
         "request",
         "send",
         "transport",
@@ -94,6 +101,7 @@ class EngineSession:
         self._bucket = TokenBucket(engine.event_rate, connection.opened_at)
         self._candidate: Transport | None = None
         self.binding: str | None = None
+        self.ended_for: str | None = None
         self.connection = connection
         self.request = request
 
@@ -105,7 +113,7 @@ class EngineSession:
     @property
     def alive(self) -> bool:
         """False once it has ended."""
-        return not self._state.closed
+        return self._state.state is not _CLOSED
 
     @property
     def upgraded(self) -> bool:
@@ -125,15 +133,15 @@ class EngineSession:
 
     def text(self, data: bytes) -> None:
         """An Engine.IO text packet arrived on the current transport."""
-        if data.startswith(_MESSAGE):
-            if self._state.feed(Input.MESSAGE) is Action.DELIVER and not self.connection.closing:
+        if data[:1] == _MESSAGE:  # in every state but CLOSED; looking into the table would cost each message
+            if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data[1:])
                 if type(packet) is Packet:
                     self._engine.deliver(self, packet)
                 elif packet is None:
                     self._engine.await_attachments(self)
-                else:
-                    self._received(packet)
+                elif isinstance(packet, ProtocolError):
+                    self.violation(packet.reason, code=_code_for(data))
             return
         control = decode_packet(data)
         kind = None if isinstance(control, ProtocolError) or control.data else control.type
@@ -141,13 +149,14 @@ class EngineSession:
             self._do(self._state.feed(Input.PONG))
         elif kind is EngineType.CLOSE:
             self._state.feed(Input.CLOSE)
+            self.transport.left()
             self.end(CLIENT_DISCONNECT)
         elif self.alive:
-            self.violation("an Engine.IO packet that no client sends")
+            self.violation("an Engine.IO packet that no client sends", code=_code_for(data))
 
     def binary(self, data: bytes) -> None:
         """A binary message arrived on the current transport."""
-        if self._state.feed(Input.MESSAGE) is Action.DELIVER and not self.connection.closing:
+        if self._state.state is not _CLOSED and not self.connection.closing:
             packet = self._decoder.binary(data)
             if packet is not None:
                 self._received(packet)
@@ -238,10 +247,16 @@ class EngineSession:
 
     # The end
 
-    def violation(self, detail: str, *, closed: bool = False) -> None:
-        """Something arrived that no honest client sends: the guard closes the connection."""
-        if self.alive or closed:
-            self._engine.violation(self, detail)
+    def violation(self, detail: str, *, closed: bool = False, code: int = POLICY_VIOLATION) -> None:
+        """Something arrived that no honest client sends: the guard closes the connection.
+
+        Args:
+            closed: the state says that it has ended, and nothing was done about it yet.
+            code: for the WebSocket.
+        """
+        if (self.alive or closed) and not self.connection.closing:
+            self._engine.violation(self, detail, code)
+            self.ended_for = VIOLATION
 
     def end(self, reason: str, code: int = NORMAL, *, abort: bool = False) -> None:
         """End the session, and close its transport.
@@ -254,10 +269,20 @@ class EngineSession:
         if not self._engine.forget(self):
             return
         self._state.feed(Input.LOST)
+        self.ended_for = reason
         self._drop_candidate()
         drained = True
         if abort:
             self.transport.abort()
         else:
-            drained = self.transport.close(code)
+            drained = self.transport.close(code) or reason == CLIENT_DISCONNECT
         self._engine.ended(self, reason, drained=drained)
+
+
+def _code_for(text: bytes) -> int:
+    """How to close for a text that is malformed."""
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return NOT_UTF8
+    return POLICY_VIOLATION

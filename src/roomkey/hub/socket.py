@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,33 @@ from roomkey.core.admission import Admission, State
 from roomkey.hub.session import EngineSession
 from roomkey.wire import Message
 
+NOWHERE: set[str] = set()
+"""The rooms of every socket that is in none: thousands of empty sets would cost memory. Nobody adds to it."""
+
 AckCallback = Callable[..., Any]
+
+
+class Answer:
+    """An acknowledgement that somebody waits for.
+
+    Attributes:
+        values: what the client answered; a TimeoutError once it cannot any more.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self) -> None:
+        self.values: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, *values: Any) -> None:
+        """The acknowledgement arrived."""
+        if not self.values.done():
+            self.values.set_result(values)
+
+    def lost(self) -> None:
+        """The client is gone."""
+        if not self.values.done():
+            self.values.set_exception(TimeoutError("the client is gone"))
 
 
 class Socket:
@@ -30,7 +57,7 @@ class Socket:
         self.namespace = admission.namespace
         self.admission = admission
         self.session = session
-        self.rooms: set[str] = set()
+        self.rooms: set[str] = NOWHERE
         self.data: dict[str, Any] | None = None
         self._acks: dict[int, AckCallback] | None = None
         self._last_ack = 0
@@ -67,4 +94,7 @@ class Socket:
 
     def forget_acks(self) -> None:
         """No acknowledgement will come any more."""
-        self._acks = None
+        acks, self._acks = self._acks, None
+        for callback in acks.values() if acks is not None else ():
+            if isinstance(callback, Answer):
+                callback.lost()

@@ -1,7 +1,7 @@
 """One port for all: WebSockets of the Socket.IO path go to picows, every other request to uvicorn and the ASGI app.
 
-The choice falls with the first request of a connection, once its head is whole. uvicorn makes one :class:`Switch` for
-each connection, as its HTTP protocol.
+The choice falls once the head of a connection's first request is whole. uvicorn makes one :class:`Switch` for each
+connection, as its HTTP protocol.
 """
 
 from __future__ import annotations
@@ -36,42 +36,73 @@ STALL_SECONDS = 10.0
 """How long a request's head may take, and how long its body may say nothing."""
 
 BLANK_LINE = b"\r\n\r\n"
-_REASONS = {400: "Bad Request", 403: "Forbidden", 408: "Request Timeout", 429: "Too Many Requests", 431: "Too Large"}
+_REASONS = {400: "Bad Request", 403: "Forbidden", 426: "Upgrade Required", 429: "Too Many Requests", 431: "Too Large"}
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with an end to heads and bodies that never come."""
+    """uvicorn's HTTP protocol, with an end to heads and bodies that never come and to answers that nobody reads."""
 
     _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
     _head = 0
     _in_head = False
     _whole = True
+    switch: Switch | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wait(None)
+        self._read_on()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._whole = False
-        if self._head == 0:
-            self._in_head = True
-            self._wait(HEAD_SECONDS)
+        if self._whole:
+            if self.cycle is not None and self.cycle.response_complete and b"websocket" in data.lower():
+                self._give_back(data)
+                return
+            self._begin()
         if self._in_head:
             self._head += len(data)
         super().data_received(data)
         if self._in_head and self._head > MAX_HEAD:
             self._give_up()
-        elif not self._in_head and not self._whole:
+        elif not self._in_head and not self._whole and not self._answered:
             self._wait(STALL_SECONDS)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._whole:  # it stands behind another one in the same segment
+            self._begin()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._whole, self._head = True, 0
-        self._wait(None)
+        self._whole = True
+        # uvicorn's timer for idle connections began with the answer, and ended with the rest of the request.
+        self._wait(STALL_SECONDS if self._answered else None)
         super().on_message_complete()
+
+    @property
+    def _answered(self) -> bool:
+        """True if a request was answered before all of it had arrived: the rest is read, lest TCP reset the answer."""
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _begin(self) -> None:
+        self._whole, self._in_head, self._head = False, True, 0
+        self._wait(HEAD_SECONDS)
+
+    def _give_back(self, data: bytes) -> None:
+        """A proxy has sent a WebSocket's request on a connection that had another one before."""
+        assert self.switch is not None
+        self.connections.discard(self)
+        self._unset_keepalive_if_required()
+        self.transport.set_protocol(self.switch)
+        self.switch.connection_made(self.transport)
+        self.switch.data_received(data)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the upgrade is ignored (RFC 9110 section 7.8), and every client could fill the log with it."""
 
     def _wait(self, seconds: float | None) -> None:
         if self._deadline is not None:
@@ -79,8 +110,34 @@ class HttpProtocol(HttpToolsProtocol):
         self._deadline = self.loop.call_later(seconds, self._give_up) if seconds is not None else None
 
     def _give_up(self) -> None:
-        if not self.transport.is_closing():
+        if self.transport.get_write_buffer_size():  # a close would wait for whoever does not read
+            self.transport.abort()
+        else:
             self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._give_up()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
+    def _watch_reader(self, unsent: int | None = None) -> None:
+        """Look again and again whether the peer reads anything at all."""
+        size = self.transport.get_write_buffer_size()
+        if unsent is not None and size >= unsent:
+            self.transport.abort()
+        else:
+            self._reading = self.loop.call_later(STALL_SECONDS, self._watch_reader, size)
+
+    def _read_on(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
 
 
 class _Head:
@@ -144,6 +201,7 @@ class Switch(asyncio.Protocol):
         """A connection was accepted."""
         self._transport = transport  # type: ignore[assignment]
         self._hub.engine.undecided.add(self)
+        self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """It is gone before it said what it wants."""
@@ -162,13 +220,15 @@ class Switch(asyncio.Protocol):
             self._buffer = data
             if len(data) > MAX_HEAD:
                 self._refuse(Refusal(431, 3, "Bad request", "a request's head over the limit"))
-            elif self._deadline is None:
+            elif self._deadline is None:  # a first request's runs from the connection
                 self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
             return
         self._decided()
+        self._buffer = b""
         request, rest = self._upgrade(data)
         if request is None:
             http = self._others()
+            http.switch = self
             http.connection_made(transport)
             transport.set_protocol(http)
             http.data_received(data)
@@ -201,11 +261,11 @@ class Switch(asyncio.Protocol):
             pass
         except httptools.HttpParserError:
             return None, b""  # uvicorn has the answer to that
-        if not found.complete or parser.get_method() != b"GET":
+        if not found.complete or parser.get_method() != b"GET" or parser.get_http_version() == "1.0":
             return None, b""
-        url = httptools.parse_url(found.url)
-        path = unquote(url.path.decode("latin-1"))
-        request = HttpRequest("GET", path, (url.query or b"").decode("latin-1"), found.headers)
+        path, _, query = found.url.decode("latin-1").partition("?")
+        path = unquote(path) if "%" in path else path
+        request = HttpRequest("GET", path, query, found.headers)
         if not request.is_upgrade() or not self._hub.serves(path):
             return None, b""
         self._address(request, found.headers)
@@ -238,8 +298,10 @@ class Switch(asyncio.Protocol):
         parameters = request.parameters()
         key = request.header("sec-websocket-key") or ""
         refusal = engine.check(request, parameters)
-        if refusal is None and (request.header("sec-websocket-version") != "13" or not _is_key(key)):
-            refusal = BAD_REQUEST._replace(detail="a WebSocket handshake without its key or version")
+        if refusal is None and request.header("sec-websocket-version") != "13":
+            refusal = BAD_REQUEST._replace(status=426, detail="a WebSocket handshake of another version")
+        elif refusal is None and not (_is_key(key) and request.header("host")):
+            refusal = BAD_REQUEST._replace(detail="a WebSocket handshake without its key or a host")
         if refusal is not None:
             engine.refused(request, refusal)
             self._refuse(refusal)
@@ -278,7 +340,9 @@ class Switch(asyncio.Protocol):
             return
         body = refusal.body
         status = f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\n"
-        headers = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        headers = f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\nConnection: close\r\n"
+        # RFC 6455 section 4.4
+        headers += "Sec-WebSocket-Version: 13\r\n\r\n" if refusal.status == 426 else "\r\n"
         transport.write((status + headers).encode() + body)
         transport.close()
 

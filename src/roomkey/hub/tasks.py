@@ -39,9 +39,15 @@ class Tasks:
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run a coroutine of the application, which may hold on to its task."""
-        task = asyncio.get_running_loop().create_task(self._run(work))
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
+        task.add_done_callback(self._background_ended)
         return task
+
+    def _background_ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            LOG.error("a background task failed", exc_info=task.exception())
 
     async def settle(self) -> None:
         """Wait until all that runs has ended, but for whoever asks."""

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
-from picows import WSAutoPingStrategy, WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
+from picows import (
+    WSAutoPingStrategy,
+    WSCloseCode,
+    WSFrame,
+    WSListener,
+    WSMsgType,
+    WSTransport,
+    WSUpgradeResponse,
+    WSUpgradeResponseWithListener,
+)
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
 
 from roomkey.hub.session import INTERNAL, NORMAL, PROTOCOL_ERROR, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR
@@ -61,8 +71,8 @@ class PicowsWebSocket(WSListener):
             rest: what arrived after the request.
         """
         protocol = WSProtocol(
-            *(None, None, False, lambda request: self, _Log(self), True, None),
-            *(False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, True),  # Engine.IO has a heartbeat of its own
+            *(None, None, False, lambda request: _Answer(self), _Log(self), True, None),
+            *(False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, False),  # Engine.IO has a heartbeat of its own
             *(self._engine.limits.payload, None, READ_BUFFER),
         )
         protocol.connection_made(_Quiet(transport))
@@ -92,7 +102,7 @@ class PicowsWebSocket(WSListener):
         if ws is not None and not self._closing:
             self._closing = True
             ws.send_close(WSCloseCode(code))
-            ws.disconnect()
+            # Not now: while the client sends, TCP would reset, and what was sent last be lost (RFC 6455 section 7.1.1).
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, ws.disconnect, False)
         return True
 
@@ -101,6 +111,9 @@ class PicowsWebSocket(WSListener):
         if self._ws is not None:
             self._closing = True
             self._ws.disconnect(False)
+
+    def left(self) -> None:
+        """The client has said that it closes."""
 
     def take(self) -> list[Message | bytes]:
         """Nothing: a session never moves from a WebSocket to another transport."""
@@ -111,6 +124,7 @@ class PicowsWebSocket(WSListener):
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
         self._ws = transport
+        del transport.request.headers  # of no more use, and a kilobyte
         # pause_writing() is called when more than this waits for a client that does not read.
         transport.underlying_transport.set_write_buffer_limits(high=self._engine.max_unsent)
         opened, self._opened = self._opened, None
@@ -119,15 +133,20 @@ class PicowsWebSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame arrived, unmasked."""
-        if self._closing:
-            return
         kind = frame.msg_type
+        if self._closing:
+            if kind is CLOSE:
+                transport.disconnect()
+            return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:  # no extension was agreed on (RFC 6455 section 5.2)
             self._break(PROTOCOL_ERROR)
         elif kind is TEXT and frame.fin and self._fragments is None:
             self._text(frame.get_payload_as_bytes())
         elif kind is CLOSE:
             self.close()
+            transport.disconnect()
+        elif kind is WSMsgType.PING:
+            transport.send_pong(frame.get_payload_as_bytes())
         elif kind is not PONG:
             self._fragment(frame)
 
@@ -166,6 +185,8 @@ class PicowsWebSocket(WSListener):
 
     def _break(self, code: int) -> None:
         self.close(code)
+        if self._ws is not None:
+            self._ws.disconnect()
         self.broken(code)
 
     def broken(self, code: int = PROTOCOL_ERROR) -> None:
@@ -173,6 +194,8 @@ class PicowsWebSocket(WSListener):
         self._closing = True
         if self._ws is not None:
             self._ws.underlying_transport.pause_reading()
+            # picows closes soon, and would wait for ever for a client that does not read what it was sent before.
+            asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._ws.disconnect, False)
         if self.session is not None and self.session.transport is self:
             self._engine.violation(self.session, f"a broken WebSocket frame or one over the limit ({code})")
 
@@ -185,6 +208,8 @@ class PicowsWebSocket(WSListener):
         """More waits for the client than may."""
         if self.session is not None and self.session.transport is self:
             self._engine.too_slow(self.session)
+        else:  # not a session's transport yet, or no more
+            self.abort()
 
     def resume_writing(self) -> None:
         """The client reads again: it was closed before."""
@@ -198,6 +223,29 @@ class PicowsWebSocket(WSListener):
         if session.alive and session.transport is self:
             handshake = transport.close_handshake
             session.end(TRANSPORT_CLOSE if handshake is not None or self._closing else TRANSPORT_ERROR)
+
+
+class _Switching(WSUpgradeResponse):
+    """The answer to every handshake: only one header differs, and nobody reads it again (RFC 6455 section 4.2.2)."""
+
+    def __init__(self) -> None:
+        self.status = HTTPStatus.SWITCHING_PROTOCOLS
+        self.headers: dict[str, str] = {}  # type: ignore[assignment]
+
+    def to_bytes(self) -> bytearray:
+        accept = self.headers["Sec-WebSocket-Accept"]
+        lines = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        return bytearray(f"{lines}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+
+
+_SWITCHING = _Switching()
+
+
+class _Answer(WSUpgradeResponseWithListener):
+    """The answer together with who listens from then on."""
+
+    def __init__(self, websocket: PicowsWebSocket) -> None:
+        super().__init__(_SWITCHING, websocket)
 
 
 def _feed(protocol: WSProtocol, data: bytes) -> None:
@@ -217,26 +265,11 @@ class _Quiet:
     that the event loop has set: that costs more than reading the request.
     """
 
-    __slots__ = (
-        "_fileno",
-        "_transport",
-        "abort",
-        "close",
-        "get_write_buffer_size",
-        "is_closing",
-        "write",
-        "writelines",
-    )
+    __slots__ = ("_fileno", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._fileno: int = transport.get_extra_info("socket").fileno()
-        self.write = transport.write
-        self.writelines = transport.writelines
-        self.get_write_buffer_size = transport.get_write_buffer_size
-        self.close = transport.close
-        self.abort = transport.abort
-        self.is_closing = transport.is_closing
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)

@@ -199,7 +199,7 @@ class Hooks:
     async def _run_connect(self, refusals: list[HostRefusal], admission: Admission) -> bool:
         """Call the application's connect handler once, with the arguments that its signature takes."""
         environ = self.sio.environ[admission.connection_id]
-        auth = self.guard.registry.connections[admission.connection_id].auth.pop(admission.namespace, None)
+        auth = self.guard.registry.connections[admission.connection_id].take_auth(admission.namespace)
         arguments: tuple[object, ...] = (admission.sid, environ, auth or None)
         handler, full = self.sio._get_event_handler("connect", admission.namespace, arguments)
         if handler is None:

@@ -28,8 +28,8 @@ def loads(text: bytes, nesting: int) -> Any:
         ValueError: not JSON, a number out of range, an unpaired surrogate, or nested deeper than ``nesting``.
     """
     value = orjson.loads(text)
-    # Brackets are counted first, and only many of them are looked at one by one.
-    if text.count(b"[") + text.count(b"{") > nesting and _depth(text) > nesting:
+    # What is short cannot be deep; then brackets are counted, and only many of them are looked at one by one.
+    if len(text) > 2 * nesting and text.count(b"[") + text.count(b"{") > nesting and _depth(text) > nesting:
         raise ValueError("nested too deep")
     return value
 

@@ -66,6 +66,7 @@ class Message:
 
 _HEAD = re.compile(rb"([0-9])(?:([0-9]{1,9})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
 _CONNECT, _DISCONNECT, _EVENT, _ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
+_FAR = 20  # bytes in which an id ends
 # What a client may send, without attachments and with them.
 _PLAIN = {b"0": _CONNECT, b"1": _DISCONNECT, b"2": _EVENT, b"3": _ACK}
 _BINARY = {b"5": _EVENT, b"6": _ACK}
@@ -100,8 +101,12 @@ class Decoder:
         """
         if self._packet is not None:
             return ProtocolError("text where an attachment belongs")
-        if data.startswith(b"2["):  # most of all packets
-            return self._finish(_EVENT, "/", data[1:], None)
+        if data[:1] == b"2":  # most of all packets
+            bracket = data.find(b"[", 0, _FAR)
+            if bracket == 1:
+                return self._finish(_EVENT, "/", data[1:], None)
+            if 1 < bracket <= self._limits.id_digits and data[1:bracket].isdigit():
+                return self._finish(_EVENT, "/", data[bracket:], int(data[1:bracket]))
         head = _HEAD.match(data)
         if head is None:
             return ProtocolError("not a Socket.IO packet")
@@ -177,6 +182,7 @@ _MISFORMED = {
     _CONNECT: "a CONNECT with an id",
     _DISCONNECT: "a DISCONNECT with an id or data",
 }
+_HEADS = {kind: b"4%d" % kind for kind in PacketType}
 _BINARY_KIND = {PacketType.EVENT: 5, PacketType.ACK: 6}
 
 
@@ -195,7 +201,7 @@ def encode(kind: PacketType, namespace: str = "/", data: Any = None, id: int | N
     """
     text, attachments = (b"", ()) if data is None else json.dumps(data)
     if namespace == "/" and not attachments:  # most of all packets
-        return Message(b"4%d%b" % (kind, text) if id is None else b"4%d%d%b" % (kind, id, text))
+        return Message(_HEADS[kind] + text if id is None else b"%b%d%b" % (_HEADS[kind], id, text))
     head = b"%d" % kind
     if attachments:
         if kind not in _BINARY_KIND:
