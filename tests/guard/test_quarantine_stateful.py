@@ -1,9 +1,9 @@
 """The invariant, under random interleavings: no handler runs for, and nothing is delivered to, a socket that is not
 admitted at that moment.
 
-A real python-socketio server with real Engine.IO sessions, whose packets are put in and taken out without a network;
-decisions wait at a gate until the machine opens it. What must hold is computed by a model of a few lines that knows
-nothing of the guard.
+A real server of either kind (python-socketio with the guard, the hub) with real Engine.IO sessions, whose packets are
+put in and taken out without a network; decisions wait at a gate until the machine opens it. What must hold is computed
+by a model of a few lines that knows nothing of the guard.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from engineio import packet as eio_packet
-from engineio.async_socket import AsyncSocket
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from support.clock import FakeClock
 from support.live import new_server
+from support.sessions import HubSession, SocketIOSession
 from support.tokens import issuer_at
 
 from roomkey import Policy
+from roomkey.hub import Authenticate, Handshake, Hub
 from roomkey.policies import rooms_claim
-from roomkey.socketio import AsyncGuard, Authenticate, Handshake
+from roomkey.socketio import AsyncGuard
 
 TIMEOUT, GRACE, LIFETIME = 15.0, 25.0, 100.0
 SUBJECTS = ("ada", "eve")
-ENVIRON = {"REMOTE_ADDR": "192.0.2.7", "QUERY_STRING": ""}
 
 
 @dataclass(eq=False)
@@ -35,7 +34,7 @@ class Client:
     """What the model knows of one client."""
 
     number: int
-    transport: AsyncSocket
+    session: Any
     asked_at: float
     subject: str = ""
     issued_at: float = 0.0
@@ -46,7 +45,12 @@ class Client:
 
 
 class Quarantine(RuleBasedStateMachine):
+    """The rules; a subclass per engine makes the server."""
+
     clients = Bundle("clients")
+    sio: Any
+    guard: Any
+    new_session: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,21 +72,28 @@ class Quarantine(RuleBasedStateMachine):
             await self.gates[who.claim("client")].wait()
             return True
 
-        self.sio = new_server()
-        self.guard = AsyncGuard(
+        self.make_server(
             self.issuer.verifier(),
             via=(Handshake(), Authenticate(timeout=TIMEOUT, max_attempts=2)),
             policy=policy,
             grace=GRACE,
             clock=self.clock,
         )
-        self.guard.attach(self.sio)
         self.guard.serve_rooms()
 
         @self.sio.on("ping-me")
         async def ping_me(sid: str) -> str:
             self.handled.append(sid)
             return "pong"
+
+    def make_server(self, verifier: Any, **settings: Any) -> None:
+        raise NotImplementedError
+
+    def check_deadlines(self) -> None:
+        self.guard.check_deadlines()
+
+    def timers(self) -> list[Any]:
+        return [self.guard.teardown.timers]
 
     def run(self, work: Any) -> Any:
         """Do something, then let everything that can happen happen."""
@@ -97,25 +108,15 @@ class Quarantine(RuleBasedStateMachine):
 
     def receive(self, client: Client, message: str) -> None:
         """A packet arrives; it is read in the background, as from a transport of its own."""
-        if not client.transport.closed:
-            packet = eio_packet.Packet(eio_packet.MESSAGE, message)
-            self.run(self._start_task(client.transport.receive(packet)))
+        if not client.session.closed:
+            self.run(self._start_task(client.session.receive(message)))
 
     async def _start_task(self, work: Any) -> None:
         self.tasks = [*getattr(self, "tasks", []), asyncio.ensure_future(work)]
 
     async def _check_deadlines(self) -> None:
-        self.guard.check_deadlines()
+        self.check_deadlines()
         await self.guard.settle()
-
-    def outbox(self, client: Client) -> list[str]:
-        packets = []
-        while not client.transport.queue.empty():
-            packet = client.transport.queue.get_nowait()
-            client.transport.queue.task_done()
-            if packet is not None and isinstance(packet.data, str):
-                packets.append(packet.data)
-        return packets
 
     def token(self, client: Client, kind: str, subject: str) -> tuple[str, bool]:
         """A token of some kind, and whether it is good."""
@@ -141,7 +142,7 @@ class Quarantine(RuleBasedStateMachine):
         """The model's side of an answer."""
         if client.state != "deciding":
             return
-        packets = self.outbox(client)
+        packets = client.session.sent()
         if client.verdict:
             client.state = "in"
             assert any(p.startswith("0{") or '"authenticated"' in p for p in packets), packets
@@ -163,12 +164,9 @@ class Quarantine(RuleBasedStateMachine):
         return self._open()
 
     def _open(self) -> Client:
-        eio_sid = self.sio.eio.generate_id()
-        transport = AsyncSocket(self.sio.eio, eio_sid)
-        transport.connected = transport.upgraded = True
-        self.sio.eio.sockets[eio_sid] = transport
-        self.run(self.sio.eio._trigger_event("connect", eio_sid, ENVIRON, run_async=False))
-        client = Client(len(self.all), transport, self.clock.now(), state="opened")
+        session = self.new_session(self.sio)
+        self.run(session.open())
+        client = Client(len(self.all), session, self.clock.now(), state="opened")
         self.gates[client.number] = asyncio.Event()
         self.gates[client.number].set()
         self.all.append(client)
@@ -190,7 +188,7 @@ class Quarantine(RuleBasedStateMachine):
         if kind == "none":
             client.state = "waiting"
             self.receive(client, "0")
-            assert any(packet.startswith("0{") for packet in self.outbox(client))
+            assert any(packet.startswith("0{") for packet in client.session.sent())
         else:
             self.present(client, kind, subject, '0{"token":"%s"}', gate_open)
         self.note_sid(client)
@@ -216,9 +214,9 @@ class Quarantine(RuleBasedStateMachine):
     @rule(client=clients)
     def event(self, client: Client) -> None:
         before = len(self.handled)
-        self.outbox(client)
+        client.session.sent()
         self.receive(client, '27["ping-me"]')
-        answered = [packet for packet in self.outbox(client) if packet.startswith("37")]
+        answered = [packet for packet in client.session.sent() if packet.startswith("37")]
         assert len(self.handled) - before == (1 if client.state == "in" else 0)
         assert answered == (['37["pong"]'] if client.state == "in" else [])
         if client.state != "in":
@@ -232,14 +230,15 @@ class Quarantine(RuleBasedStateMachine):
         elif room == "red":
             client.rooms.add(room)
 
-    @rule(room=st.sampled_from([None, "red", "blue"]))
-    def emit(self, room: str | None) -> None:
+    @rule(room=st.sampled_from([None, "red", "blue", ["blue", "red"]]))
+    def emit(self, room: Any) -> None:
         for client in self.all:
-            self.outbox(client)
+            client.session.sent()
         self.run(self.sio.emit("news", "secret", room=room))
         for client in self.all:
-            got = any("secret" in packet for packet in self.outbox(client))
-            assert got == (client.state == "in" and room in (None, *client.rooms)), (client, room)
+            got = any("secret" in packet for packet in client.session.sent())
+            addressed = room is None or not client.rooms.isdisjoint([room] if isinstance(room, str) else room)
+            assert got == (client.state == "in" and addressed), (client, room)
 
     @rule(seconds=st.sampled_from([1.0, 8.0, 16.0, 130.0]))
     def time_passes(self, seconds: float) -> None:
@@ -264,7 +263,7 @@ class Quarantine(RuleBasedStateMachine):
 
     @rule(client=clients)
     def client_goes(self, client: Client) -> None:
-        self.run(client.transport.close(wait=False, abort=True))
+        self.run(client.session.lose())
         client.state = "out"
 
     @rule(client=clients)
@@ -275,37 +274,59 @@ class Quarantine(RuleBasedStateMachine):
             client.state = "out"
 
     def note_sid(self, client: Client) -> None:
-        connection = self.guard.registry.connections.get(client.transport.sid)
+        connection = self.guard.registry.connections.get(client.session.eio_sid)
         if connection is not None and "/" in connection.admissions:
             client.sid = connection.admissions["/"].sid
 
     @invariant()
     def who_is_admitted_is_who_should_be(self) -> None:
         admitted = {admission.connection_id for admission in self.guard.registry if admission.admitted}
-        assert admitted == {client.transport.sid for client in self.all if client.state == "in"}
+        assert admitted == {client.session.eio_sid for client in self.all if client.state == "in"}
 
     @invariant()
     def nothing_is_left_of_who_is_out(self) -> None:
         self.run(self.guard.settle())
         for client in self.all:
             if client.state == "out":
-                assert client.transport.closed
-                assert client.transport.sid not in self.guard.registry.connections
+                assert client.session.closed
+                assert client.session.eio_sid not in self.guard.registry.connections
                 # python-socketio's own entry goes when the decision it waits for comes back
                 if self.gates[client.number].is_set():
-                    assert client.transport.sid not in str(self.sio.manager.rooms)
+                    assert not client.session.is_known_to_server()
 
     def teardown(self) -> None:
         for gate in self.gates.values():
             gate.set()
         self.run(self.guard.settle())
-        timers = self.guard.teardown.timers
-        if timers._handle is not None:
-            timers._handle.cancel()
+        for timers in self.timers():
+            if timers._handle is not None:
+                timers._handle.cancel()
         self.loop.close()
 
 
-TestQuarantine = Quarantine.TestCase
-TestQuarantine.settings = settings(
-    max_examples=300, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
-)
+class OnSocketIO(Quarantine):
+    new_session = SocketIOSession
+
+    def make_server(self, verifier: Any, **settings: Any) -> None:
+        self.sio = new_server()
+        self.guard = AsyncGuard(verifier, **settings)
+        self.guard.attach(self.sio)
+
+
+class OnHub(Quarantine):
+    new_session = HubSession
+
+    def make_server(self, verifier: Any, **settings: Any) -> None:
+        self.sio = Hub(verifier, ping_interval=1e9, **settings)
+        self.guard = self.sio.guard
+
+    def check_deadlines(self) -> None:
+        self.sio.check_deadlines()
+
+    def timers(self) -> list[Any]:
+        return [*super().timers(), self.sio.engine.timers]
+
+
+EXAMPLES = settings(max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+TestOnSocketIO, TestOnHub = OnSocketIO.TestCase, OnHub.TestCase
+TestOnSocketIO.settings = TestOnHub.settings = EXAMPLES

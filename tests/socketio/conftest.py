@@ -1,3 +1,3 @@
-from support.world import clock, make_world
+from support.world import clock, engine, make_world
 
-__all__ = ["clock", "make_world"]
+__all__ = ["clock", "engine", "make_world"]

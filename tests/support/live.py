@@ -15,26 +15,31 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from roomkey.hub import Hub, runner
+
 SEPARATOR = "\x1e"
 
 
 @asynccontextmanager
-async def serve(app: Any) -> AsyncIterator[str]:
-    """Run an ASGI app on a free port; yields ``127.0.0.1:PORT``."""
+async def serve(app: Any, **settings: Any) -> AsyncIterator[str]:
+    """Run an ASGI app, or a hub on its own transports, on a free port; yields ``127.0.0.1:PORT``."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="error", lifespan="off", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    server.install_signal_handlers = lambda: None  # type: ignore[method-assign]
-    task = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        await asyncio.sleep(0.001)
+    quiet: dict[str, Any] = {"log_level": "error", "lifespan": "off", "timeout_graceful_shutdown": 1, **settings}
+    if isinstance(app, Hub):
+        server: uvicorn.Server = runner.Server(app, runner.config(app, **quiet))
+    else:
+        server = uvicorn.Server(uvicorn.Config(app, **quiet))
+    # What Server.serve() does, without its main loop: that looks ten times a second whether to go on.
+    server.config.load()
+    server.lifespan = server.config.lifespan_class(server.config)
+    await server.startup(sockets=[listener])
+    await server.on_tick(0)
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = server.force_exit = True
-        await task
-        listener.close()
+        server.force_exit = True
+        await server.shutdown(sockets=[listener])
 
 
 def new_server(**settings: Any) -> socketio.AsyncServer:
@@ -165,6 +170,11 @@ class Poll:
         response = await self.http.get(self.url(query))
         assert response.status_code == 200, (response.status_code, response.text)
         return response.text.split(SEPARATOR)
+
+    async def answer(self) -> tuple[int, str]:
+        """Status and body of a poll, whatever they are."""
+        response = await self.http.get(self.url())
+        return response.status_code, response.text
 
     async def post(self, *packets: str) -> httpx.Response:
         return await self.http.post(self.url(), content=SEPARATOR.join(packets))

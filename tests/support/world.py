@@ -14,15 +14,35 @@ from support.live import Raw, new_server, serve
 from support.tokens import issuer_at
 
 from roomkey import Issuer, Policy
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.hub import Hub, Limits, Namespace
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
 
+HEARTBEAT = {"ping_interval": 6e4, "ping_timeout": 6e4}  # out of the tests' way, however far they move the clock
+
+
+ENGINES = ("python-socketio", "hub")
+BOTH = pytest.mark.parametrize("engine", ENGINES)
+"""Runs a test, or a module's tests as its ``pytestmark``, against python-socketio with the guard and the hub."""
+
+# What a poll gets that is not the session's owner's: engineio cannot refuse it, and has to say nothing.
+NOT_THE_OWNER = {"python-socketio": (200, "6"), "hub": (403, '{"code":4,"message":"Forbidden"}')}
+
 
 class World:
-    """One server, its guard, its issuer, its clients."""
+    """One server, its guard, its issuer, its clients.
 
-    def __init__(self, sio: socketio.AsyncServer, guard: AsyncGuard | None, issuer: Issuer, clock: FakeClock) -> None:
+    Attributes:
+        sio: a guarded ``socketio.AsyncServer``, or a :class:`Hub`: they have the same verbs.
+        engine: which of them.
+        Namespace: the base class of class-based namespaces.
+    """
+
+    def __init__(self, sio: Any, guard: BaseAsyncGuard | None, issuer: Issuer, clock: FakeClock) -> None:
         self.sio, self.guard, self.issuer, self.clock = sio, guard, issuer, clock
+        self.engine = "hub" if isinstance(sio, Hub) else "python-socketio"
+        self.Namespace: Any = Namespace if isinstance(sio, Hub) else socketio.AsyncNamespace
         self.host = ""
         self.calls: list[tuple[Any, ...]] = []
         self.refusals: list[tuple[Exception, str]] = []
@@ -47,8 +67,39 @@ class World:
         """Let time pass."""
         assert self.guard is not None
         self.clock.advance(seconds)
-        self.guard.check_deadlines()
-        await self.guard.settle()
+        self.check_deadlines()
+        await self.settle()
+
+    def check_deadlines(self) -> None:
+        """Begin what is due, and do not wait for its end."""
+        assert self.guard is not None
+        (self.sio if isinstance(self.sio, Hub) else self.guard).check_deadlines()
+
+    def sid(self, subject: str | None = None, namespace: str = "/") -> str:
+        """The sid of a socket; the first of its namespace, or the subject's."""
+        assert self.guard is not None
+        of_namespace = (admission for admission in self.guard.registry if admission.namespace == namespace)
+        return next(
+            a.sid for a in of_namespace if subject is None or (a.identity is not None and a.identity.subject == subject)
+        )
+
+    def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
+        """Who is in which room of a namespace, by the server's own tables; without everybody's own sid."""
+        if isinstance(self.sio, Hub):
+            found = {name: set(inner) for (where, name), inner in self.sio.members._rooms.items() if where == namespace}
+        else:
+            found = {str(name): set(inner) for name, inner in self.sio.manager.rooms.get(namespace, {}).items() if name}
+        return {name: sids for name, sids in found.items() if sids != {name}}
+
+    @property
+    def is_empty(self) -> bool:
+        """Nobody is in any namespace, by the server's own tables."""
+        return not (self.sio.members.sockets if isinstance(self.sio, Hub) else self.sio.manager.rooms)
+
+    async def settle(self) -> None:
+        """Wait until what was begun in the background is done."""
+        assert self.guard is not None
+        await (self.sio if isinstance(self.sio, Hub) else self.guard).settle()
 
     async def close(self) -> None:
         for raw in self._clients:
@@ -76,7 +127,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-async def make_world(clock: FakeClock) -> AsyncIterator[MakeWorld]:
+def engine() -> str:
+    """Which server a test's world has; a test asks for both by ``BOTH``."""
+    return "python-socketio"
+
+
+@pytest.fixture
+async def make_world(clock: FakeClock, engine: str) -> AsyncIterator[MakeWorld]:
     """``await make_world(guarded=True, server={…}, **guard_settings)``: a server that listens."""
     async with AsyncExitStack() as stack:
 
@@ -89,21 +146,53 @@ async def make_world(clock: FakeClock) -> AsyncIterator[MakeWorld]:
             **settings: Any,
         ) -> World:
             issuer = issuer_at(clock)
-            sio = new_server(**(server or {}))
-            guard = None
-            if guarded:
-                if "policy" not in settings:
-                    settings["policy"] = Policy()
-                    settings["policy"].room("*")(rooms_claim)
+            if guarded and "policy" not in settings:
+                settings["policy"] = Policy()
+                settings["policy"].room("*")(rooms_claim)
+            sio: Any
+            guard: BaseAsyncGuard | None = None
+            if engine == "hub":
+                settings = _for_hub({**settings, **(server or {}), **(attach or {})})
+                sio = Hub(verifier or issuer.verifier(), clock=clock, **{**HEARTBEAT, **settings})
+                guard = sio.guard
+            else:
+                sio = new_server(**(server or {}))
+            if guarded and engine != "hub":
                 guard = AsyncGuard(verifier or issuer.verifier(), clock=clock, **settings)
+                guard.attach(sio, **(attach or {}))
             world = World(sio, guard, issuer, clock)
             if guard is not None:
-                guard.attach(sio, **(attach or {}))
                 guard.on_refused(lambda error, address: world.refusals.append((error, address)))
             if prepare is not None:
                 prepare(world)
-            world.host = await stack.enter_async_context(serve(socketio.ASGIApp(sio)))
+            app = sio if engine == "hub" else socketio.ASGIApp(sio)
+            world.host = await stack.enter_async_context(serve(app))
             stack.push_async_callback(world.close)
             return world
 
         yield make
+
+
+def rooms_world(make_world: MakeWorld, **settings: Any) -> Any:
+    """``await rooms_world(make_world)``: a world with the room events, and with handlers that use rooms."""
+
+    def prepare(world: World) -> None:
+        world.guard.serve_rooms()
+
+        @world.sio.on("enter")
+        async def enter(sid, room):
+            await world.guard.enter_room(sid, room)
+            return "entered"
+
+        @world.sio.on("say")
+        async def say(sid, room, text):
+            await world.sio.emit("said", text, room=room)
+
+    return make_world(prepare=prepare, **settings)
+
+
+def _for_hub(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings by the hub's names: bounds on what is read are its ``Limits``."""
+    names = {"max_namespaces": "namespaces", "max_http_buffer_size": "payload"}
+    limits = {name: settings.pop(old) for old, name in names.items() if old in settings}
+    return {**settings, "limits": Limits(**limits)} if limits else settings

@@ -1,0 +1,88 @@
+"""The example that runs on both engines, as its README says: a process of its own, and clients that talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import secrets
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import socketio
+
+FOLDER = Path(__file__).parents[2] / "examples" / "both_engines"
+PATIENCE = 20.0
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "ROOMKEY_SECRET"}
+SECRET = secrets.token_urlsafe(32)
+
+pytestmark = pytest.mark.parametrize("script", ["on_socketio.py", "on_hub.py"])
+
+
+async def start(*command: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *command, cwd=FOLDER, env=ENVIRONMENT | environment, stdout=-1, stderr=-2
+    )
+
+
+@pytest.fixture
+async def url(script: str) -> AsyncIterator[str]:
+    """Where the example serves; it is stopped when the test is over."""
+    process = await start(script, ROOMKEY_SECRET=SECRET, PORT="0")
+    assert process.stdout is not None
+    said = ""
+    while (found := re.search(r"http://127\.0\.0\.1:\d+", said)) is None:
+        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
+        assert line, f"the server ended: {said}"
+        said += line.decode()
+    yield found[0]
+    process.kill()
+    await process.communicate()
+
+
+async def token(name: str, *rooms: str) -> str:
+    flags = [flag for room in rooms for flag in ("--room", room)]
+    issue = await start("-m", "roomkey", "token", "issue", name, "--audience", "chat", *flags, ROOMKEY_SECRET=SECRET)
+    out, _ = await asyncio.wait_for(issue.communicate(), PATIENCE)
+    return out.decode().strip()
+
+
+async def enter(url: str, name: str) -> socketio.AsyncSimpleClient:
+    """A client that is welcome and is in the room."""
+    client = socketio.AsyncSimpleClient()
+    await client.connect(url, auth={"token": await token(name, "red")}, transports=["websocket"])
+    assert await client.receive(timeout=PATIENCE) == ["welcome", name]
+    assert await client.call("join-room", "red") == {"ok": True}
+    return client
+
+
+async def test_the_chat(url: str) -> None:
+    ada, bob = await asyncio.gather(enter(url, "ada"), enter(url, "bob"))
+    assert [await ada.call("message", ("red", text)) for text in ("hello", "again")] == [1, 2]
+    for text in ("hello", "again"):
+        assert await bob.receive(timeout=PATIENCE) == ["message", {"from": "ada", "text": text}]
+    for refused in (("join-room", "blue"), ("message", ("blue", "x"))):
+        assert (await ada.call(*refused))["error"]["code"] == "permission_denied"
+    await ada.disconnect()
+    assert await bob.receive(timeout=PATIENCE) == ["left", "ada"]
+    await bob.disconnect()
+
+
+async def test_nobody_enters_without_a_token(url: str) -> None:
+    client = socketio.AsyncClient(reconnection=False)
+    told = asyncio.get_running_loop().create_future()
+    client.on("connect_error", told.set_result)
+    with pytest.raises(socketio.exceptions.ConnectionError):
+        await client.connect(url, transports=["websocket"])
+    assert (await asyncio.wait_for(told, PATIENCE))["message"] == "no token provided"
+
+
+async def test_it_is_short_and_names_what_it_misses(script: str) -> None:
+    for path in FOLDER.iterdir():
+        assert path.is_dir() or len(path.read_text().splitlines()) < 60, path.name
+    process = await start(script)
+    out, _ = await asyncio.wait_for(process.communicate(), PATIENCE)
+    assert process.returncode == 1
+    assert out.decode().strip() == "ROOMKEY_SECRET is not set: see README.md"

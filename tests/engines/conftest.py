@@ -1,0 +1,14 @@
+"""Every test here that makes a world runs against both engines."""
+
+from __future__ import annotations
+
+import pytest
+from support.world import ENGINES, clock, make_world
+
+__all__ = ["clock", "make_world"]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    """Which server the test's world has."""
+    return str(request.param)

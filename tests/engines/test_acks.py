@@ -1,0 +1,257 @@
+"""Acknowledgements in both directions, callbacks and call()."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+from socketio.exceptions import TimeoutError as HostTimeout
+from support.live import until
+
+# From the server: what a handler returns, and the acknowledgement that is written for it.
+RETURNED = [
+    (None, "[]"),
+    ((), "[]"),
+    ("delivered", '["delivered"]'),
+    (("a", 2), '["a",2]'),
+    ((None,), "[null]"),
+    (["a", 2], '[["a",2]]'),
+    ({"ok": True}, '[{"ok":true}]'),
+    (0, "[0]"),
+    (False, "[false]"),
+    ("", '[""]'),
+]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(("value", "wire"), RETURNED, ids=str)
+async def test_what_a_handler_returns_is_the_acknowledgement(make_world, kind, value, wire):
+    def prepare(world):
+        async def later(sid, *arguments):
+            return value
+
+        world.sio.on("x", later if kind == "async" else lambda sid, *arguments: value)
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.event("x", 1, ack=7)
+    assert await client.receive() == f"437{wire}"
+    await client.event("x", 1)
+    await client.sync()
+    assert client.inbox.empty()  # nobody asked
+
+
+async def test_acknowledgements_keep_their_ids_and_namespaces(make_world):
+    gate = asyncio.Event()
+
+    def prepare(world):
+        async def slow(sid):
+            await gate.wait()
+            return "slow"
+
+        world.sio.on("slow", slow, namespace="/chat")
+        world.sio.on("quick", lambda sid: "quick", namespace="/chat")
+
+    world = await make_world(prepare=prepare)
+    client = await world.member("ada", "/chat")
+    await client.event("slow", namespace="/chat", ack=0)
+    await client.event("quick", namespace="/chat", ack=999_999_999_999_999)
+    assert await client.receive() == '43/chat,999999999999999["quick"]'
+    gate.set()
+    assert await client.receive() == '43/chat,0["slow"]'
+
+
+async def test_an_acknowledgement_that_is_not_json_is_logged_and_the_server_goes_on(make_world):
+    def prepare(world):
+        world.sio.on("bad", lambda sid: object())
+        world.sio.on("good", lambda sid: 1)
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.event("bad", ack=1)
+    await client.event("good", ack=2)
+    assert await client.receive() == "432[1]"
+
+
+# From the client
+
+ANSWERED = [("[]", ()), ('["yes"]', ("yes",)), ('["a",{"b":[1]}]', ("a", {"b": [1]})), ("[null]", (None,))]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(("wire", "values"), ANSWERED, ids=str)
+async def test_a_callback_gets_what_the_client_answers(make_world, kind, wire, values):
+    async def later(*arguments):
+        told.append(arguments)
+
+    told = []
+    world = await make_world()
+    client = await world.member()
+    callback = later if kind == "async" else lambda *arguments: told.append(arguments)
+    await world.sio.emit("ask", 1, to=world.sid(), callback=callback)
+    assert await client.receive() == '421["ask",1]'
+    await client.send(f"431{wire}")
+    await until(lambda: told)
+    await client.send(f"431{wire}")  # once is all
+    await client.sync()
+    assert told == [values]
+
+
+async def test_an_acknowledgement_is_the_client_s_that_was_asked(make_world):
+    told = []
+    world = await make_world(server={"namespaces": ["/", "/chat"]})
+    ada, eve = await world.member("ada"), await world.member("eve")
+    await ada.ask({"token": world.token("ada")}, "/chat")
+    await world.sio.emit("ask", to=world.sid("ada"), callback=lambda *values: told.append(values))
+    await ada.expect_event("ask")
+    await eve.send('431["forged"]')
+    await ada.send('43/chat,1["of another namespace"]')
+    await ada.send('432["of another question"]')
+    await ada.send('431["true"]')
+    await until(lambda: told)
+    await eve.sync()
+    assert told == [("true",)]
+    assert eve.ws.close_code is None
+
+
+async def test_e82_ack_id_0_is_nobodys(make_world, engine):
+    """python-socketio keeps its counter under that id, so that the guard closes who names it; the hub has no such."""
+    world = await make_world()
+    client = await world.member()
+    await client.send("430[]")
+    if engine == "hub":
+        await client.sync()
+        assert client.ws.close_code is None
+    else:
+        assert await client.is_closed()
+
+
+async def test_a_callback_that_raises_harms_nobody(make_world, caplog):
+    def broken(*values):
+        raise RuntimeError("in a callback")
+
+    caplog.set_level(logging.ERROR)
+    world = await make_world()
+    client = await world.member()
+    await world.sio.emit("ask", to=world.sid(), callback=broken)
+    await client.expect_event("ask")
+    await client.send("431[]")
+    await until(lambda: "in a callback" in caplog.text)
+    assert client.ws.close_code is None
+
+
+async def test_a_callback_goes_with_one_client(make_world, engine):
+    """python-socketio calls it once for each, which its documentation does not support."""
+    told = []
+    world = await make_world()
+    clients = [await world.member(name) for name in ("ada", "bob")]
+    for name in ("ada", "bob"):
+        await world.sio.enter_room(world.sid(name), "red")
+    for where in ({}, {"room": "red"}, {"to": [world.sid("ada")]}):
+        if engine == "hub":
+            with pytest.raises(ValueError, match="one client"):
+                await world.sio.emit("ask", callback=told.append, **where)
+        else:
+            await world.sio.emit("ask", callback=told.append, **where)
+            await clients[0].expect_event("ask")
+    assert clients[0].inbox.empty()
+
+
+async def test_a_callback_for_a_client_that_is_gone_is_never_called(make_world):
+    told = []
+    world = await make_world()
+    client = await world.member()
+    sid = world.sid()
+    await client.close()
+    await until(lambda: world.is_empty)
+    await world.sio.emit("ask", to=sid, callback=lambda *values: told.append(values))
+    assert told == []
+
+
+# call
+
+
+async def call_and_answer(make_world, answer, **arguments):
+    world = await make_world()
+    client = await world.member()
+    calling = asyncio.create_task(world.sio.call("ask", {"q": 1}, to=world.sid(), **arguments))
+    assert await client.receive() == '421["ask",{"q":1}]'
+    await client.send(f"431{answer}")
+    return await asyncio.wait_for(calling, 3)
+
+
+@pytest.mark.parametrize(("wire", "value"), [("[]", None), ('["yes"]', "yes"), ('["a",2]', ("a", 2)), ("[[1]]", [1])])
+async def test_call_gives_the_answer(make_world, wire, value):
+    assert await call_and_answer(make_world, wire) == value
+
+
+async def test_call_from_within_a_handler(make_world):
+    def prepare(world):
+        @world.sio.event
+        async def begin(sid):
+            return await world.sio.call("ask", to=sid)
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.event("begin", ack=5)
+    assert await client.receive() == '421["ask"]'
+    await client.send('431["answer"]')
+    assert await client.receive() == '435["answer"]'
+
+
+async def test_call_in_a_namespace_by_the_name_sid(make_world):
+    world = await make_world(server={"namespaces": ["/chat"]})
+    client = await world.member("ada", "/chat")
+    sid = world.sid("ada", "/chat")
+    calling = asyncio.create_task(world.sio.call("ask", sid=sid, namespace="/chat"))
+    assert await client.receive() == '42/chat,1["ask"]'
+    await client.send('43/chat,1["here"]')
+    assert await calling == "here"
+
+
+async def test_call_without_an_answer_times_out(make_world, engine):
+    world = await make_world()
+    await world.member()
+    # The hub has no exceptions of its own for what Python has one.
+    with pytest.raises(TimeoutError if engine == "hub" else HostTimeout):
+        await world.sio.call("ask", to=world.sid(), timeout=0.02)
+
+
+@pytest.mark.parametrize("engine", ["hub"])
+async def test_nothing_is_kept_of_a_call_that_was_given_up(make_world):
+    """python-socketio keeps the callback as long as the client, who could fill its memory by not answering."""
+    world = await make_world()
+    await world.member()
+    asked = world.sio.members.get(world.sid())
+    with pytest.raises(TimeoutError):
+        await world.sio.call("ask", to=world.sid(), timeout=0)
+    calling = asyncio.create_task(world.sio.call("ask", to=world.sid()))
+    await asyncio.sleep(0)
+    calling.cancel()
+    await asyncio.wait({calling})
+    assert asked._acks == {}
+
+
+async def test_call_of_nobody_is_refused(make_world):
+    world = await make_world()
+    await world.member()
+    with pytest.raises(ValueError):
+        await world.sio.call("ask")
+
+
+@pytest.mark.parametrize("gone", ["before", "meanwhile"])
+async def test_call_of_a_client_that_is_gone_does_not_wait(make_world, engine, gone):
+    """python-socketio waits until the time is up, whatever becomes of the client."""
+    world = await make_world()
+    client = await world.member()
+    sid = world.sid()
+    if gone == "before":
+        await client.close()
+        await until(lambda: world.is_empty)
+    calling = asyncio.create_task(world.sio.call("ask", to=sid, timeout=60 if engine == "hub" else 0.1))
+    if gone == "meanwhile":
+        await client.expect_event("ask")
+        await client.close()
+    await asyncio.wait({calling}, timeout=3)
+    assert isinstance(calling.exception(), TimeoutError if engine == "hub" else HostTimeout)

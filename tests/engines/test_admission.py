@@ -1,0 +1,174 @@
+"""From CONNECT to the application's own handlers, and to the end of a socket."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from socketio.exceptions import ConnectionRefusedError as HostRefusal
+from support.live import until
+
+from roomkey import PermissionDenied
+from roomkey.socketio import Authenticate, Handshake
+
+
+async def test_handlers_registered_later_are_guarded(make_world):
+    world = await make_world()
+
+    @world.sio.on("late", namespace="/late")
+    async def late(sid):
+        world.calls.append("late")
+
+    client = await world.client()
+    assert (await client.ask(namespace="/late")).startswith("44/late,")
+    assert await client.is_closed()
+
+
+@pytest.mark.parametrize("kind", ["function", "legacy function", "class", "legacy class", "catch-all", "sync"])
+@pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_connect_handlers_of_every_kind_know_who_it_is(make_world, kind, way):
+    def prepare(world):
+        def note(sid, environ, *auth):
+            world.calls.append((world.guard.identity(sid).subject, "QUERY_STRING" in environ, len(auth)))
+
+        if kind == "function":
+
+            @world.sio.event
+            async def connect(sid, environ, auth):
+                note(sid, environ, auth)
+
+        elif kind == "legacy function":
+
+            @world.sio.event
+            async def connect(sid, environ):
+                note(sid, environ)
+
+        elif kind == "sync":
+
+            @world.sio.event
+            def connect(sid, environ, auth=None):
+                note(sid, environ, auth)
+
+        elif kind == "catch-all":
+
+            @world.sio.on("connect", namespace="*")
+            async def connect(namespace, sid, environ, auth):
+                note(sid, environ, auth)
+
+        elif kind == "class":
+
+            class Chat(world.Namespace):
+                async def on_connect(self, sid, environ, auth):
+                    note(sid, environ, auth)
+
+            world.sio.register_namespace(Chat("/"))
+        else:
+
+            class Legacy(world.Namespace):
+                def on_connect(self, sid, environ):
+                    note(sid, environ)
+
+            world.sio.register_namespace(Legacy("/"))
+
+    world = await make_world(via=way, prepare=prepare)
+    client = await world.client()
+    if isinstance(way, Authenticate):
+        assert (await client.ask()).startswith("40")
+        assert world.calls == []
+        await client.event("authenticate", {"token": world.token()})
+        assert (await client.expect_event("authenticated"))[0]["expires_in"] == 900
+    else:
+        assert (await client.ask({"token": world.token()})).startswith("40")
+    assert world.calls == [("ada", True, 0 if "legacy" in kind else 1)]
+
+
+@pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+@pytest.mark.parametrize("how", ["false", "refusal", "builtin", "permission"])
+async def test_a_connect_handler_may_decline(make_world, engine, way, how):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            if how == "refusal":
+                raise HostRefusal("full", {"seats": 0})
+            if how == "builtin":
+                raise ConnectionRefusedError("seats taken")
+            if how == "permission":
+                raise PermissionDenied("not today")
+            return False
+
+        world.sio.on("disconnect", lambda *arguments: world.calls.append("disconnect"))
+
+    world = await make_world(via=way, prepare=prepare)
+    client = await world.client()
+    expected = {"refusal": "full", "permission": "Insufficient permissions"}.get(how, "Connection rejected by server")
+    if how == "builtin" and engine == "hub":  # which has no exception of its own for it
+        expected = "seats taken"
+    if isinstance(way, Authenticate):
+        await client.ask()
+        await client.event("authenticate", {"token": world.token()})
+        assert (await client.expect_event("unauthorized"))[0]["message"] == expected
+    else:
+        told = await client.ask_data({"token": world.token()})
+        assert told["message"] == expected
+        if how == "refusal":
+            assert told["data"] == {"seats": 0}
+    assert await client.is_closed()
+    assert world.calls == []
+
+
+async def test_what_a_connect_handler_emits_to_its_own_client_arrives(make_world):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            await world.sio.emit("welcome", "ada", to=sid)
+            await world.sio.emit("everybody", 1)
+
+    world = await make_world(prepare=prepare)
+    client = await world.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    assert await client.expect_event("welcome") == ["ada"]
+    assert not any("everybody" in str(packet) for packet in client.seen)
+
+
+async def test_the_disconnect_handler_knows_who_it_was(make_world):
+    def prepare(world):
+        @world.sio.event
+        async def disconnect(sid, *reason):
+            world.calls.append(world.guard.identity(sid).subject)
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.close()
+    await until(lambda: world.calls == ["ada"])
+    await until(lambda: not world.guard.registry.admissions)
+
+
+async def test_what_would_end_at_once_is_not_admitted(make_world):
+    world = await make_world(grace=5)
+    token = world.token(expires_in=10)
+    world.clock.advance(20)  # inside the verifier's leeway of 30 s, outside the grace
+    client = await world.client()
+    assert (await client.ask_data({"token": token}))["data"]["reason"] == "token_expired"
+
+
+async def test_one_connection_with_two_namespaces_and_two_people(make_world):
+    world = await make_world(server={"namespaces": "*"})
+    client = await world.client()
+    for namespace, name in (("/a", "ada"), ("/b", "eve")):
+        await client.ask({"token": world.token(name)}, namespace)
+    names = {admission.namespace: admission.identity.subject for admission in world.guard.registry}
+    assert names == {"/a": "ada", "/b": "eve"}
+    await world.sio.emit("news", 1, namespace="/a")
+    assert await client.quiet() == ['42/a,["news",1]']
+
+
+async def test_a_refused_authenticate_is_acknowledged_too(make_world):
+    world = await make_world(via=Authenticate(max_attempts=2))
+    client = await world.client()
+    await client.ask()
+    await client.event("authenticate", {"token": "bad"}, ack=1)
+    [answer] = await client.expect_ack(1)
+    assert (answer["ok"], answer["error"]["message"]) == (False, "jwt malformed")
+    await client.expect_event("unauthorized")
+    await client.event("authenticate", {"token": world.token()}, ack=2)
+    assert await client.expect_ack(2) == [{"expires_in": 900}]

@@ -1,0 +1,62 @@
+"""Settings that contradict each other are an error when the guard or the hub is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey import ConfigError, Issuer
+from roomkey.hub import Hub
+from roomkey.socketio import AsyncGuard, Authenticate, Handshake
+
+MAKERS = {"python-socketio": AsyncGuard, "hub": Hub}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"via": ()},
+        {"via": (Handshake(), Handshake())},
+        {"via": ("handshake",)},
+        {"grace": -1},
+        {"grace": float("nan")},
+        {"connect_timeout": 0},
+        {"max_refusals": 0},
+        {"max_anonymous": 0},
+    ],
+)
+def test_settings_that_contradict_are_refused(engine, settings):
+    with pytest.raises(ConfigError):
+        MAKERS[engine](Issuer.ephemeral(audience="chat").verifier(), **settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"event_rate": 0},
+        {"event_rate": 0.5},  # not one event a second: no event at all
+        {"event_rate": float("nan")},
+        {"max_unsent": 0},
+        {"ping_interval": 0},
+        {"ping_interval": float("inf")},
+        {"ping_timeout": -1},
+        {"session_binding": "both"},
+        {"cors_allowed_origins": "app.example"},
+        {"cors_allowed_origins": "*", "via": Handshake(cookie="session")},
+        {"cors_allowed_origins": [], "via": (Handshake(cookie="session"), Authenticate())},
+    ],
+    ids=str,
+)
+def test_settings_of_the_hub_alone(settings):
+    with pytest.raises(ConfigError):
+        Hub(Issuer.ephemeral(audience="chat").verifier(), **settings)
+
+
+def test_a_verifier_is_demanded(engine):
+    with pytest.raises(ConfigError, match=r"Verifier\.hs256"):
+        MAKERS[engine]("a secret")
+
+
+@pytest.mark.parametrize("settings", [{"policy": lambda who: True}, {"via": Handshake}, {"via": "both"}])
+def test_arguments_of_a_wrong_kind_are_refused(engine, settings):
+    with pytest.raises(ConfigError):
+        MAKERS[engine](Issuer.ephemeral(audience="chat").verifier(), **settings)

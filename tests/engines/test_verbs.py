@@ -1,0 +1,248 @@
+"""emit, send, rooms and disconnect: the verbs of python-socketio's AsyncServer, on it and on the hub."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from support.live import Poll, until
+
+EVERYBODY = ["ada", "bob", "eve"]
+
+
+async def three(make_world, **settings):
+    """A world with three members, and what each of them has got after a turn."""
+    world = await make_world(**settings)
+    members = {name: await world.member(name) for name in EVERYBODY}
+
+    async def got():
+        """By name, the arguments of each event ``news``; a last event tells that all before it have arrived."""
+        await world.sio.emit("end")
+        found = {}
+        for name, client in members.items():
+            found[name] = []
+            while (packet := await client.receive()) != '42["end"]':
+                assert str(packet).startswith('42["news"'), packet
+                found[name].append(packet)
+        return {name: packets for name, packets in found.items() if packets}
+
+    return world, got
+
+
+async def test_emit_to_everybody_in_a_namespace(make_world):
+    world, got = await three(make_world)
+    await world.sio.emit("news", {"a": 1})
+    await world.sio.emit("news", {"b": 1}, namespace="/other")
+    assert await got() == {name: ['42["news",{"a":1}]'] for name in EVERYBODY}
+
+
+@pytest.mark.parametrize(
+    ("data", "wire"),
+    [
+        (None, '["news"]'),
+        ((), '["news"]'),
+        ("text", '["news","text"]'),
+        (("a", 2), '["news","a",2]'),
+        (["a", 2], '["news",["a",2]]'),
+        ((None,), '["news",null]'),
+        (0, '["news",0]'),
+        (False, '["news",false]'),
+        ("", '["news",""]'),
+        ({"nested": [{"x": 1.5}]}, '["news",{"nested":[{"x":1.5}]}]'),
+    ],
+    ids=str,
+)
+async def test_emit_writes_a_tuple_as_several_arguments_and_none_as_no_argument(make_world, data, wire):
+    world = await make_world()
+    client = await world.member()
+    await world.sio.emit("news", data)
+    assert await client.receive() == f"42{wire}"
+
+
+@pytest.mark.parametrize("by", ["to", "room"])
+async def test_emit_to_a_client_a_room_or_several(make_world, by):
+    world, got = await three(make_world)
+    for name in ("ada", "bob"):
+        await world.sio.enter_room(world.sid(name), "red")
+    await world.sio.enter_room(world.sid("bob"), "blue")
+    await world.sio.emit("news", 1, **{by: world.sid("ada")})
+    await world.sio.emit("news", 2, **{by: "red"})
+    await world.sio.emit("news", 3, **{by: ["red", "blue"]})
+    await world.sio.emit("news", 4, **{by: ["blue", world.sid("eve"), "nobody"]})
+    await world.sio.emit("news", 5, **{by: "nobody"})
+    numbers = {name: [packet[10:-1] for packet in packets] for name, packets in (await got()).items()}
+    assert numbers == {"ada": ["1", "2", "3"], "bob": ["2", "3", "4"], "eve": ["4"]}
+
+
+async def test_emit_to_no_room_at_all_reaches_nobody(make_world, engine):
+    """python-socketio takes an empty list for none, and sends to everybody what was meant for a few."""
+    world, got = await three(make_world)
+    await world.sio.emit("news", 1, to=[])
+    assert sorted(await got()) == ([] if engine == "hub" else EVERYBODY)
+
+
+@pytest.mark.parametrize("kind", ["one", "several"])
+async def test_emit_skips_whom_it_is_told_to(make_world, kind):
+    world, got = await three(make_world)
+    for name in EVERYBODY:
+        await world.sio.enter_room(world.sid(name), "red")
+    skip = world.sid("ada") if kind == "one" else [world.sid("ada"), world.sid("eve")]
+    await world.sio.emit("news", 1, skip_sid=skip)
+    await world.sio.emit("news", 2, room="red", skip_sid=skip)
+    await world.sio.emit("news", 3, to=world.sid("ada"), skip_sid=skip)
+    others = ["bob", "eve"] if kind == "one" else ["bob"]
+    assert await got() == {name: ['42["news",1]', '42["news",2]'] for name in others}
+
+
+async def test_emit_in_a_namespace(make_world):
+    world = await make_world(server={"namespaces": ["/", "/chat"]})
+    client, other = await world.member("ada", "/chat"), await world.member("bob")
+    sid = world.sid("ada", "/chat")
+    await world.sio.emit("news", 1, namespace="/chat")
+    await world.sio.emit("news", 2, to=sid, namespace="/chat")
+    await world.sio.emit("news", 3, to=sid)  # a sid is a client of its own namespace only
+    await world.sio.emit("news", 4)
+    assert await other.receive() == '42["news",4]'
+    assert [await client.receive() for _ in range(2)] == ['42/chat,["news",1]', '42/chat,["news",2]']
+    assert await client.quiet(0.05) == []
+
+
+async def test_send_is_the_event_message(make_world):
+    world = await make_world()
+    client = await world.member()
+    await world.sio.send("hello", to=world.sid())
+    assert await client.receive() == '42["message","hello"]'
+
+
+@pytest.mark.parametrize(("data", "error"), [(object(), TypeError), ({1, 2}, TypeError), (float("inf"), ValueError)])
+async def test_what_is_not_json_is_an_error_and_reaches_nobody(make_world, data, error):
+    world, got = await three(make_world)
+    with pytest.raises(error):
+        await world.sio.emit("news", data)
+    assert await got() == {}
+
+
+# rooms
+
+
+async def test_rooms_are_entered_left_and_closed(make_world):
+    world, got = await three(make_world)
+    ada, bob = world.sid("ada"), world.sid("bob")
+    assert world.sio.rooms(ada) == [ada]
+    for sid in (ada, bob):
+        await world.sio.enter_room(sid, "red")
+        await world.sio.enter_room(sid, "red")
+    assert sorted(world.sio.rooms(ada)) == sorted([ada, "red"])
+    await world.sio.leave_room(ada, "red")
+    await world.sio.leave_room(ada, "red")
+    await world.sio.leave_room(ada, "never entered")
+    assert world.sio.rooms(ada) == [ada]
+    await world.sio.emit("news", 1, room="red")
+    await world.sio.close_room("red")
+    await world.sio.close_room("nowhere")
+    await world.sio.emit("news", 2, room="red")
+    assert world.rooms() == {}
+    assert await got() == {"bob": ['42["news",1]']}
+
+
+async def test_a_room_belongs_to_its_namespace(make_world):
+    world = await make_world(server={"namespaces": ["/", "/chat"]})
+    here, there = await world.member("ada"), await world.member("ada", "/chat")
+    await world.sio.enter_room(world.sid(), "red")
+    await world.sio.enter_room(world.sid(namespace="/chat"), "red", namespace="/chat")
+    await world.sio.close_room("red", namespace="/chat")
+    await world.sio.emit("news", 1, room="red", namespace="/chat")
+    await world.sio.emit("news", 2, room="red")
+    assert await here.receive() == '42["news",2]'
+    assert await there.quiet(0.05) == []
+
+
+async def test_a_client_that_leaves_leaves_its_rooms(make_world):
+    world = await make_world()
+    client = await world.member()
+    sid = world.sid()
+    await world.sio.enter_room(sid, "red")
+    await client.close()
+    await until(lambda: world.is_empty)
+    assert world.rooms() == {}
+    assert world.sio.rooms(sid) == []
+    await world.sio.leave_room(sid, "red")  # whoever tidies up may come too late
+
+
+async def test_a_sid_is_no_room_to_enter_or_to_close(make_world):
+    world, got = await three(make_world)
+    ada, bob = world.sid("ada"), world.sid("bob")
+    with pytest.raises(ValueError, match="sid"):
+        await world.sio.enter_room(ada, bob)
+    with pytest.raises(ValueError, match="sid"):
+        await world.sio.close_room(bob)
+    await world.sio.enter_room(ada, ada)
+    assert world.sio.rooms(ada) == [ada]
+    await world.sio.emit("news", 1, to=bob)
+    assert list(await got()) == ["bob"]
+
+
+# clients
+
+
+async def test_disconnect_ends_one_namespace_and_the_connection_with_the_last(make_world):
+    world = await make_world(server={"namespaces": ["/", "/chat"]})
+    client = await world.member("ada")
+    await client.ask({"token": world.token()}, "/chat")
+    sid = world.sid("ada", "/chat")
+    await world.sio.disconnect(sid, namespace="/chat")
+    assert await client.receive() == "41/chat,"
+    await world.sio.disconnect(sid, namespace="/chat")
+    await world.sio.disconnect("no such client")
+    await world.sio.emit("news", 1)
+    assert await client.receive() == '42["news",1]'
+    await world.sio.disconnect(world.sid())
+    assert await client.receive() == "41"
+    assert await client.is_closed()
+
+
+async def test_a_namespace_is_joined_again_while_its_disconnect_handler_still_runs(make_world):
+    """The official client sends both packets at once when an application calls disconnect() and connect()."""
+    gate = asyncio.Event()
+
+    def prepare(world):
+        async def disconnect(sid, *reason):
+            world.calls.append(("left", sid))
+            await gate.wait()
+            world.calls.append(("forgotten", world.guard.identity(sid, "/chat").subject))
+
+        world.sio.on("disconnect", disconnect, namespace="/chat")
+
+    world = await make_world(prepare=prepare)
+    client = await world.member("ada")
+    await client.ask({"token": world.token()}, "/chat")
+    first = world.sid("ada", "/chat")
+    await client.send("41/chat,")
+    await client.send("40/chat," + json.dumps({"token": world.token()}))
+    await until(lambda: world.calls == [("left", first)])
+    gate.set()
+    assert str(await client.receive()).startswith("40/chat,{")
+    await until(lambda: len(world.calls) == 2)
+    assert world.calls[1] == ("forgotten", "ada")
+    second = world.sid("ada", "/chat")
+    assert second != first
+    await world.sio.emit("news", 1, namespace="/chat")
+    assert await client.receive() == '42/chat,["news",1]'
+
+
+async def test_transport_and_environ_of_a_client(make_world):
+    world = await make_world()
+    await world.client(query="&x=1", headers={"X-Mine": "yes", "Authorization": f"Bearer {world.token('ada')}"})
+    client = world._clients[0]
+    await client.ask()
+    poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token('bob')}"}).open()
+    await poll.post("40")
+    await poll.get()
+    assert [world.sio.transport(world.sid(name)) for name in ("ada", "bob")] == ["websocket", "polling"]
+    environ = world.sio.get_environ(world.sid("ada"))
+    assert environ["HTTP_X_MINE"] == "yes"
+    assert "x=1" in environ["QUERY_STRING"]
+    assert environ["PATH_INFO"] == "/socket.io/"
+    assert environ["REQUEST_METHOD"] == "GET"
+    await poll.close()

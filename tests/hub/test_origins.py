@@ -1,0 +1,111 @@
+"""Which pages may connect, whose cookies count, and what a browser is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey import ConfigError
+from roomkey.hub.origins import Origins
+from roomkey.hub.requests import HttpRequest
+
+APP, OWN = "https://app.example", "http://chat.example:8000"
+
+
+def request(origin=None, *, method="GET", scheme="http", host="chat.example:8000", **more):
+    headers = {"host": host, "origin": origin, **{name.replace("_", "-"): value for name, value in more.items()}}
+    raw = [(name.encode(), value.encode()) for name, value in headers.items() if value is not None]
+    return HttpRequest(method, "/socket.io/", "", raw, "192.0.2.1", scheme)
+
+
+# What is allowed, an origin, and whether it may connect and its cookies count.
+TABLE = [
+    (None, None, True, False),
+    (None, OWN, True, True),
+    (None, "https://chat.example:8000", False, False),
+    (None, "http://chat.example", False, False),
+    (None, "http://CHAT.example:8000", False, False),
+    (None, "http://chat.example:8000.evil.example", False, False),
+    (None, "null", False, False),
+    (None, "", False, False),
+    (None, APP, False, False),
+    (APP, APP, True, True),
+    (APP, OWN, True, True),
+    (APP, "https://app.example.evil.example", False, False),
+    (APP, "http://app.example", False, False),
+    ([APP, "https://b.example"], "https://b.example", True, True),
+    ({APP}, APP, True, True),
+    ("*", "https://anything.example", True, False),
+    ("*", OWN, True, True),
+    ([], "https://anything.example", True, False),
+    (lambda origin: origin == APP, APP, True, True),
+    (lambda origin: origin == APP, "https://b.example", False, False),
+    (lambda origin, environ: environ["REMOTE_ADDR"] == "192.0.2.1", APP, True, True),
+    (lambda origin: "yes", APP, False, False),
+]
+
+
+@pytest.mark.parametrize(("allowed", "origin", "may", "cookies"), TABLE)
+def test_who_may_connect_and_whose_cookies_count(allowed, origin, may, cookies):
+    origins = Origins(allowed)
+    assert origins.allows(request(origin)) is may
+    assert origins.cookies_count(request(origin)) is cookies
+
+
+def test_two_origins_are_none_that_is_allowed():
+    twice = HttpRequest("GET", "/", "", [(b"host", b"chat.example:8000"), *[(b"origin", OWN.encode())] * 2])
+    assert not Origins().allows(twice)
+    assert not Origins().cookies_count(twice)
+
+
+@pytest.mark.parametrize(
+    ("site", "count"), [("same-origin", True), ("same-site", False), ("cross-site", False), ("none", False)]
+)
+def test_without_an_origin_cookies_count_where_the_browser_says_that_the_page_is_ours(site, count):
+    assert Origins().cookies_count(request(sec_fetch_site=site)) is count
+
+
+def test_what_the_browser_says_about_the_site_does_not_help_a_foreign_origin():
+    assert not Origins().cookies_count(request(APP, sec_fetch_site="same-origin"))
+
+
+def test_behind_tls_the_own_origin_is_https():
+    assert Origins().allows(request("https://chat.example:8000", scheme="https"))
+    assert not Origins().allows(request(OWN, scheme="https"))
+
+
+@pytest.mark.parametrize(
+    "wrong", ["app.example", "https://app.example/", "https://app.example/x", ["*"], [5], [APP, ""]]
+)
+def test_what_is_no_origin_is_refused_at_once(wrong):
+    with pytest.raises(ConfigError, match="origin"):
+        Origins(wrong)
+
+
+def told(allowed, origin, **more):
+    return {name.decode(): value.decode() for name, value in Origins(allowed).headers(request(origin, **more))}
+
+
+def test_an_allowed_page_may_read_the_answer_and_send_its_cookies():
+    assert told(APP, APP) == {
+        "access-control-allow-origin": APP,
+        "access-control-allow-credentials": "true",
+        "vary": "Origin",
+    }
+
+
+def test_where_everybody_may_connect_nobody_s_cookies_are_asked_for():
+    assert told("*", APP) == {"access-control-allow-origin": APP, "vary": "Origin"}
+
+
+@pytest.mark.parametrize("origin", [None, "https://evil.example", "null"])
+def test_no_other_page_is_told_anything(origin):
+    assert told(APP, origin) == {}
+    assert told(APP, origin, method="OPTIONS") == {}
+
+
+def test_a_preflight_is_told_methods_and_the_headers_it_asks_for():
+    answer = told(APP, APP, method="OPTIONS", access_control_request_headers="authorization,x-mine")
+    assert answer["access-control-allow-methods"] == "GET, POST, OPTIONS"
+    assert answer["access-control-allow-headers"] == "authorization,x-mine"
+    assert answer["access-control-allow-origin"] == APP
+    assert "access-control-allow-headers" not in told(APP, APP, method="OPTIONS")

@@ -1,0 +1,107 @@
+"""What the hub reads out of an HTTP request."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey.hub.requests import HttpRequest
+
+
+def request(query="", **headers):
+    raw = [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in headers.items()]
+    return HttpRequest("GET", "/socket.io/", query, raw, "192.0.2.1", "https")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("EIO=4&transport=polling&sid=abc", {"EIO": "4", "transport": "polling", "sid": "abc"}),
+        ("EIO=4&EIO=3", {"EIO": "4"}),
+        ("sid=&j", {"sid": "", "j": ""}),
+        ("s%69d=a%20b+c", {"sid": "a b c"}),
+        ("a%3Db=c", {"a=b": "c"}),
+        ("a=b=c", {"a": "b=c"}),
+        ("a=%3Db", {"a": "=b"}),
+        ("sid=%FF", {"sid": "\ufffd"}),
+    ],
+)
+def test_parameters(query, found):
+    assert request(query).parameters() == found
+
+
+def test_an_empty_query_names_nothing_that_anybody_asks_for():
+    assert not {"EIO", "transport", "sid", "j"} & request("").parameters().keys()
+
+
+def test_headers_that_come_twice_are_joined():
+    raw = [(b"x-a", b"1"), (b"x-a", b"2"), (b"cookie", b"a=1"), (b"cookie", b"b=2")]
+    found = HttpRequest("GET", "/", "", raw)
+    assert (found.header("x-a"), found.header("cookie"), found.header("none")) == ("1, 2", "a=1; b=2", None)
+
+
+@pytest.mark.parametrize(
+    ("header", "value"),
+    [
+        ("a=1; roomkey=x; b=2", "x"),
+        ("roomkey=x", "x"),
+        (" roomkey=x ; roomkey=y", "x"),
+        ("roomkey=", ""),
+        ("roomkey=a=b", "a=b"),
+        ("roomkey", None),
+        ("xroomkey=x", None),
+        ("ROOMKEY=x", None),
+        ("", None),
+    ],
+)
+def test_cookie(header, value):
+    assert request(cookie=header).cookie("roomkey") == value
+
+
+@pytest.mark.parametrize("count", [True, False])
+def test_credentials_have_cookies_only_where_they_count(count):
+    found = request("token=q", authorization="Bearer h", cookie="session=c").credentials(cookies_count=count)
+    assert (found.authorization, found.query) == ("Bearer h", "token=q")
+    assert found.cookie == ("session=c" if count else None)
+
+
+@pytest.mark.parametrize(
+    ("connection", "upgrade", "wants"),
+    [
+        ("Upgrade", "websocket", True),
+        ("keep-alive, Upgrade", "WebSocket", True),
+        ("upgrade", "h2c", False),
+        ("keep-alive", "websocket", False),
+        ("upgraded", "websocket", False),
+        ("", "", False),
+    ],
+)
+def test_is_upgrade(connection, upgrade, wants):
+    assert request(connection=connection, upgrade=upgrade).is_upgrade() is wants
+
+
+def test_what_the_handshake_alone_needs_is_forgotten_after_it():
+    kept = request(connection="Upgrade", upgrade="websocket", sec_websocket_key="k", user_agent="x").after_handshake()
+    assert kept.headers == {"user-agent": "x"}
+
+
+def test_environ_is_what_connect_handlers_of_python_socketio_know():
+    environ = request("EIO=4", host="chat.example", x_mine="1", content_type="text/plain").environ()
+    assert environ == {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/socket.io/",
+        "QUERY_STRING": "EIO=4",
+        "REMOTE_ADDR": "192.0.2.1",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "https",
+        "HTTP_HOST": "chat.example",
+        "HTTP_X_MINE": "1",
+        "CONTENT_TYPE": "text/plain",
+    }
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_header_with_an_underscore_does_not_pass_for_one_with_a_hyphen(first):
+    """Behind a proxy that sets ``X-Forwarded-For``, a client could say who it is (CVE-2015-0219 of Django)."""
+    raw = [(b"x-forwarded-for", b"192.0.2.9"), (b"x_forwarded_for", b"127.0.0.1")]
+    environ = HttpRequest("GET", "/", "", [raw[first], raw[1 - first]]).environ()
+    assert environ["HTTP_X_FORWARDED_FOR"] == "192.0.2.9"

@@ -1,0 +1,101 @@
+"""Coroutines that run by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+
+import pytest
+
+from roomkey.hub.tasks import Tasks
+
+
+@pytest.fixture
+def calm():
+    """Here coroutines fail as they should, and it is logged."""
+
+
+async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
+    tasks, done = Tasks(), []
+
+    async def work():
+        await asyncio.sleep(0)
+        done.append(1)
+
+    for _ in range(3):
+        tasks.start(work())
+    gc.collect()
+    await tasks.settle()
+    assert done == [1, 1, 1]
+    assert tasks._running == set()
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that start at once came with Python 3.12")
+async def test_it_has_run_up_to_where_it_waits():
+    tasks, done = Tasks(), []
+
+    async def work():
+        done.append(1)
+
+    tasks.start(work())
+    assert done == [1]
+    assert tasks._running == set()
+
+
+async def test_a_failure_is_logged_and_the_others_go_on(caplog):
+    tasks, done = Tasks(), []
+
+    async def fail():
+        raise LookupError("inside")
+
+    async def work():
+        done.append(1)
+
+    tasks.start(fail())
+    tasks.start(work())
+    await tasks.settle()
+    assert done == [1]
+    assert [entry.name for entry in caplog.records] == ["roomkey.hub"]
+    assert "inside" in caplog.text
+
+
+async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
+    tasks, done = Tasks(), []
+
+    async def second():
+        await asyncio.sleep(0)
+        done.append("second")
+
+    async def first():
+        await asyncio.sleep(0)
+        tasks.start(second())
+
+    async def settles():
+        await tasks.settle()
+        done.append("settled")
+
+    tasks.start(first())
+    tasks.start(settles())
+    await asyncio.wait_for(tasks.settle(), 3)
+    assert done == ["second", "settled"]
+
+
+async def test_a_background_task_is_its_caller_s(caplog):
+    tasks = Tasks()
+
+    async def give(value):
+        await asyncio.sleep(0)
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    assert await tasks.background(give(5)) == 5
+    with pytest.raises(LookupError):
+        await tasks.background(give(LookupError("inside")))
+    assert "inside" in caplog.text
+    cancelled = tasks.background(give(6))
+    cancelled.cancel()
+    await tasks.settle()
+    assert tasks._running == set()
+    assert len(caplog.records) == 1

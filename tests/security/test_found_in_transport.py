@@ -1,0 +1,190 @@
+"""The same for what lies below: frames, polling requests, upgrades, attachments."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from support.live import Poll, until
+from support.world import BOTH, NOT_THE_OWNER, clock, engine, make_world
+from websockets.asyncio.client import connect as ws_connect
+from websockets.exceptions import ConnectionClosed
+
+from roomkey import Issuer, KeySet, Policy, Verifier
+
+__all__ = ["clock", "engine", "make_world"]
+
+pytestmark = BOTH
+
+
+async def test_half_upgrades_are_one_at_a_time_and_end_with_their_session(make_world):
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+    opened = [await ws_connect(url, compression=None) for _count in range(5)]
+    for one in opened:
+        try:
+            await one.send("2probe")
+        except ConnectionClosed:
+            continue
+    await until(lambda: sum(one.state.name == "OPEN" for one in opened) == 1)
+    await world.tick(16)
+    await until(lambda: all(one.state.name == "CLOSED" for one in opened))
+    await until(lambda: not world.guard.registry.connections)
+    await poll.close()
+
+
+async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
+    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+    async with ws_connect(url, compression=None) as half:
+        await half.send("2probe")
+        assert await half.recv() == "3probe"
+        await world.tick(10.1)
+        await asyncio.wait_for(half.wait_closed(), 3)
+    await poll.close()
+
+
+async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post(make_world):
+    world = await make_world(max_anonymous=3)
+    for _count in range(5):
+        poll = await Poll(world.host).open()
+        url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+        async with ws_connect(url, compression=None) as half:
+            await half.send("2probe")
+            await half.recv()
+            await poll.post("1")
+            await asyncio.wait_for(half.wait_closed(), 3)
+        await poll.close()
+    await until(lambda: not world.guard.registry.connections)
+
+
+async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world, monkeypatch):
+    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    await poll.get()
+    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
+    async with ws_connect(url, compression=None) as half:
+        await half.send("2probe")
+        assert await half.recv() == "3probe"
+        await world.tick(10.1)
+        await asyncio.wait_for(half.wait_closed(), 3)
+    await world.sio.emit("news", 1)
+    packets = await poll.get()
+    assert "news" in str(packets if packets != ["6"] else await poll.get())
+    await poll.close()
+
+
+@pytest.mark.parametrize("body", ["6", "2", "0", "x", "9"])
+async def test_a_post_that_cannot_be_read_leaves_nothing(make_world, body):
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    await asyncio.wait_for(poll.http.post(poll.url(), content=body), 3)
+    await until(lambda: not world.guard.registry.connections)
+    left = [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
+    assert left == []
+    await poll.close()
+
+
+async def test_d56_a_session_belongs_to_a_subject_of_an_issuer(make_world, engine, clock):
+    ours = Issuer.ephemeral(issuer="https://a.example", audience="chat", clock=clock.now, algorithm="ES256")
+    other = Issuer.ephemeral(issuer="https://b.example", audience="chat", clock=clock.now, algorithm="ES256")
+    both = Verifier(
+        KeySet([ours.key.public(), other.key.public()]),
+        algorithms=["ES256"],
+        issuer=["https://a.example", "https://b.example"],
+        audience="chat",
+    )
+    world = await make_world(verifier=both)
+    owner = await Poll(world.host, headers={"Authorization": f"Bearer {ours.issue('1')}"}).open()
+    await owner.post("40")
+    await owner.get()
+    await world.sio.emit("private", 1)
+    thief = Poll(world.host, headers={"Authorization": f"Bearer {other.issue('1')}"})
+    thief.sid = owner.sid
+    assert await thief.answer() == NOT_THE_OWNER[engine]
+    assert "private" in (await owner.get())[0]
+    await owner.close()
+    await thief.close()
+
+
+async def test_d56_a_renewed_token_owns_a_session_of_another_namespace(make_world):
+    policy = Policy()
+    policy.namespace("/")(lambda who: False)
+
+    def prepare(world):
+        world.sio.on("x", lambda sid: None, namespace="/chat")
+
+    world = await make_world(policy=policy, prepare=prepare)
+    owner = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    await owner.post("40/chat,")
+    await owner.get()
+    await world.sio.emit("news", 1, namespace="/chat")
+    renewed = Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"})
+    renewed.sid = owner.sid
+    assert "news" in (await renewed.get())[0]
+    await owner.close()
+    await renewed.close()
+
+
+@pytest.mark.parametrize("frame", ["x", "", "²", "4" + "[" * 100_000])
+async def test_e63_a_frame_that_cannot_be_read_ends_the_socket(make_world, frame, caplog):
+    def prepare(world):
+        world.sio.on("disconnect", lambda *arguments: world.calls.append("disconnect"))
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.send(frame)
+    assert await client.is_closed()
+    await until(lambda: world.calls == ["disconnect"] and not world.guard.registry.connections)
+    assert "Exception in ASGI" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "numbers", [[0, 0], [0] * 500, [-1], [True], [1], ["0"], [0.0], [None], []], ids=lambda numbers: str(numbers)[:20]
+)
+async def test_e67_placeholders_and_attachments_match_one_to_one(make_world, numbers):
+    def prepare(world):
+        world.sio.on("x", lambda sid, data: world.calls.append(data))
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.send("451-" + json.dumps(["x", [{"_placeholder": True, "num": number} for number in numbers]]))
+    await client.send(b"attachment")
+    assert await client.is_closed()
+    assert world.calls == []
+
+
+async def test_e68_attachments_are_bounded_in_bytes(make_world):
+    world = await make_world(server={"max_http_buffer_size": 1000})
+    client = await world.member()
+    places = [{"_placeholder": True, "num": number} for number in range(10)]
+    await client.send("4510-" + json.dumps(["x", places]))
+    for _attachment in range(10):
+        await client.send(b"x" * 900)
+    assert await client.is_closed()
+
+
+async def test_e75_a_reader_that_never_reads_is_cut_when_it_is_revoked(make_world):
+    world = await make_world()
+    client = await world.member()
+    client.ws.transport.pause_reading()
+    for _count in range(100):
+        await world.sio.emit("news", "x" * 200_000)
+    await world.guard.revoke(subject="ada")
+    await until(lambda: not world.guard.registry.connections, timeout=8)
+    client.ws.transport.abort()
+
+
+async def test_e78_many_nested_placeholders_cost_little(make_world):
+    world = await make_world()
+    client = await world.member()
+    inner = json.dumps([{"_placeholder": True, "num": 0}] * 20_000)
+    await client.send('451-["x",' + "[" * 800 + inner + "]" * 801)
+    await client.send(b"x")
+    assert await client.is_closed()
