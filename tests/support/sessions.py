@@ -85,6 +85,8 @@ class HubSession:
     def send(self, message: Message) -> None:
         self._outbox.append(message.text[1:].decode())
 
+    send_soon = send
+
     def send_packet(self, packet: bytes) -> None:
         """A ping: none of the machine's clients looks at it."""
 

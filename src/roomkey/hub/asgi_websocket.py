@@ -44,6 +44,8 @@ class AsgiWebSocket:
         for attachment in message.attachments:
             self._put({"type": "websocket.send", "bytes": attachment}, len(attachment))
 
+    send_soon = send
+
     def send_packet(self, packet: bytes) -> None:
         """Send an Engine.IO packet that is no message."""
         self._put({"type": "websocket.send", "text": packet.decode()}, len(packet))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -74,6 +75,13 @@ class Closable(Protocol):
         """Close."""
 
 
+class Corked(Protocol):
+    """A transport that holds back what it sends until the end of a turn."""
+
+    def uncork(self) -> None:
+        """Send it."""
+
+
 class Engine:
     """What all sessions of a hub share.
 
@@ -126,6 +134,7 @@ class Engine:
         self.timers = Timers(guard.clock, self._due)
         self.sessions: dict[str, EngineSession] = {}
         self.lingering: dict[str, EngineSession] = {}
+        self._corked: list[Corked] = []
         self.undecided: set[Closable] = set()  # connections that have not said yet what they want
         self.counts: Counter[str] = Counter()
         numbers = (ping_interval * 1000, ping_timeout * 1000, limits.payload)
@@ -241,6 +250,20 @@ class Engine:
         self.counts["closed: protocol violation"] += 1
         session.transport.close(code)  # before the guard does it, with a code that tells nothing
         self.guard.teardown.violation(session.connection, detail)
+
+    def cork(self, transport: Corked) -> None:
+        """Uncork a transport when this turn of the event loop is over."""
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(transport)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, []
+        for transport in corked:
+            try:
+                transport.uncork()
+            except Exception:  # the others get theirs all the same
+                LOG.exception("a connection could not be written to")
 
     # The end
 

@@ -291,7 +291,7 @@ class Hub:
         # A copy: a socket that reads too slowly is closed, and leaves its rooms, while this runs.
         for socket in tuple(sockets):
             if socket.admission.state is _ADMITTED:
-                socket.session.send(message)
+                socket.session.send_soon(message)
 
     # Rooms: what the application does itself is its own decision; hub.guard.enter_room asks the policy
 

@@ -42,6 +42,8 @@ class Polling:
         """Send a Socket.IO packet, with its attachments."""
         self._put(message, message.size)
 
+    send_soon = send
+
     def send_packet(self, packet: bytes) -> None:
         """Send an Engine.IO packet that is no message; nobody has to fetch a NOOP."""
         if packet == NOOP:

@@ -45,6 +45,9 @@ class Transport(Protocol):
     def send(self, message: Message) -> None:
         """Send a Socket.IO packet, with its attachments."""
 
+    def send_soon(self, message: Message) -> None:
+        """The same for one of many receivers; it may wait for the end of this turn of the event loop."""
+
     def send_packet(self, packet: bytes) -> None:
         """Send an Engine.IO packet that is no message."""
 
@@ -75,6 +78,7 @@ class EngineSession:
         ended_for: the reason of its end.
         transport: what carries it now.
         send: sends a Socket.IO packet by that transport.
+        send_soon: the same for one of many receivers.
     """
 
     __slots__ = (
@@ -88,11 +92,13 @@ class EngineSession:
         "ended_for",
         "request",
         "send",
+        "send_soon",
         "transport",
     )
 
     transport: Transport
     send: Callable[[Message], None]
+    send_soon: Callable[[Message], None]
 
     def __init__(self, engine: Engine, connection: Connection, request: HttpRequest, state: State) -> None:
         self._engine = engine
@@ -124,6 +130,7 @@ class EngineSession:
         """Send by this transport from now on."""
         self.transport = transport
         self.send = transport.send
+        self.send_soon = transport.send_soon
 
     def greeting(self) -> bytes:
         """The OPEN packet; with it the heartbeat begins."""

@@ -32,6 +32,8 @@ TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 CONTINUATION, CLOSE, PONG = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PONG
 READ_BUFFER = 2048  # bytes; it grows with what arrives
 CLOSE_SECONDS = 1.0
+LARGE = 16_384  # bytes; what is larger is sent at once, and so is what comes after MOST_CORKED others
+MOST_CORKED = 64
 
 
 class Opened(Protocol):
@@ -51,9 +53,10 @@ class PicowsWebSocket(WSListener):
         session: whose it is, or is to become by an upgrade.
     """
 
-    __slots__ = ("_binary", "_closing", "_engine", "_fragments", "_opened", "_ws", "session")
+    __slots__ = ("_binary", "_closing", "_corked", "_engine", "_fragments", "_opened", "_ws", "session")
 
     def __init__(self, engine: Engine, opened: Opened) -> None:
+        self._corked: list[Message] | None = None
         self._engine = engine
         self._opened: Opened | None = opened
         self._ws: WSTransport | None = None
@@ -87,9 +90,35 @@ class PicowsWebSocket(WSListener):
         """Send a Socket.IO packet, with its attachments."""
         ws = self._ws
         if ws is not None:
+            if self._corked is not None:
+                self.uncork()
             ws.send(TEXT, message.text)
             for attachment in message.attachments:
                 ws.send(BINARY, attachment)
+
+    def send_soon(self, message: Message) -> None:
+        """Send with what else is sent in this turn of the event loop: many broadcasts in one call of the system."""
+        corked = self._corked
+        if message.attachments or len(message.text) > LARGE:
+            self.send(message)
+        elif corked is None:
+            self._corked = [message]
+            self._engine.cork(self)
+        elif len(corked) < MOST_CORKED:
+            corked.append(message)
+        else:
+            self.send(message)
+
+    def uncork(self) -> None:
+        """Send what waited for the end of the turn."""
+        corked, self._corked = self._corked, None
+        ws = self._ws
+        if ws is None or corked is None or self._closing:
+            return
+        if len(corked) == 1:
+            ws.send(TEXT, corked[0].text)
+        else:
+            ws.underlying_transport.write(b"".join([message.framed or _framed(message) for message in corked]))
 
     def send_packet(self, packet: bytes) -> None:
         """Send an Engine.IO packet that is no message."""
@@ -100,6 +129,7 @@ class PicowsWebSocket(WSListener):
         """Close after what was sent has left, or after a short while."""
         ws = self._ws
         if ws is not None and not self._closing:
+            self.uncork()
             self._closing = True
             ws.send_close(WSCloseCode(code))
             # Not now: while the client sends, TCP would reset, and what was sent last be lost (RFC 6455 section 7.1.1).
@@ -246,6 +276,15 @@ class _Answer(WSUpgradeResponseWithListener):
 
     def __init__(self, websocket: PicowsWebSocket) -> None:
         super().__init__(_SWITCHING, websocket)
+
+
+def _framed(message: Message) -> bytes:
+    """A text frame of a server, which is the same for every client (RFC 6455 section 5.2); made once."""
+    text = message.text
+    size = len(text)
+    head = bytes((0x81, size)) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")
+    message.framed = head + text
+    return message.framed
 
 
 def _feed(protocol: WSProtocol, data: bytes) -> None:

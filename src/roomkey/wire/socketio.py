@@ -50,13 +50,15 @@ class Message:
     Attributes:
         text: the Engine.IO message (``4`` included), UTF-8.
         attachments: what follows it, each as a binary message.
+        framed: what a transport made of it for all its connections, kept here by that transport.
     """
 
-    __slots__ = ("attachments", "text")
+    __slots__ = ("attachments", "framed", "text")
 
     def __init__(self, text: bytes, attachments: tuple[bytes, ...] = ()) -> None:
         self.text = text
         self.attachments = attachments
+        self.framed: bytes | None = None
 
     @property
     def size(self) -> int:
