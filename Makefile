@@ -18,14 +18,17 @@ types: .venv-dev
 	$(BIN)/mypy
 
 unit: .venv-dev
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
 # The guard stands at python-socketio's private names, so it is tried on the oldest supported version too.
 oldest: .venv-dev
 	@sh scripts/oldest.sh
 
+# bench/socketio needs Node for its peers and takes half an hour; --quick is one short round.
 bench: .venv-dev
 	$(BIN)/python bench/verify.py
+	$(BIN)/python bench/socketio/growth.py
+	$(BIN)/python bench/socketio/run.py
 
 # Both environments are one folder: what a developer has installed serves as well.
 .PHONY: .venv-serve .venv-dev
@@ -52,4 +55,5 @@ lock:
 		--no-annotate --extra server --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
-	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules
+	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
+		bench/socketio/node_modules

@@ -61,13 +61,19 @@ def start_server(folder: Path, *arguments: str, demo: bool = True) -> Served:
     raise AssertionError(f"it did not start: {(folder / 'stderr.txt').read_text()}")
 
 
+@pytest.fixture(scope="session", params=["hub", "python-socketio"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """What speaks Socket.IO: whatever uses a server of this fixture is tried with both."""
+    return str(request.param)
+
+
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
+def serve(tmp_path: Path, engine: str) -> Iterator[Callable[..., Served]]:
     """Starts a server with the given flags; it is stopped after the test."""
     started: list[Served] = []
 
     def start(*arguments: str, demo: bool = True) -> Served:
-        started.append(start_server(tmp_path, *arguments, demo=demo))
+        started.append(start_server(tmp_path, "--engine", engine, *arguments, demo=demo))
         return started[-1]
 
     yield start
@@ -76,8 +82,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Served]]:
 
 
 @pytest.fixture(scope="session")
-def demo_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def demo_server(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Served]:
     """One server for all tests that only use it."""
-    served = start_server(tmp_path_factory.mktemp("demo"))
+    served = start_server(tmp_path_factory.mktemp("demo"), "--engine", engine)
     yield served
     served.end()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from roomkey.cli import doctor
 
 Cli = Callable[..., Any]
 
@@ -18,6 +21,17 @@ def test_a_fresh_folder_is_well(roomkey: Cli) -> None:
     assert "no key for ES256" in ran.out
     for limit in ("session id alone continues", "WebSocket compression", "oversize polling POST", "Redis"):
         assert limit in ran.out
+
+
+def test_it_names_what_the_engine_runs_on(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = roomkey("doctor")
+    assert f"ok    engine hub: picows {metadata.version('picows')}, orjson " in ran.out
+    (here / "roomkey.toml").write_text('engine = "python-socketio"\n')
+    assert f"engine python-socketio: python-socketio {metadata.version('python-socketio')}, " in roomkey("doctor").out
+    monkeypatch.setattr(doctor, "LIBRARIES", {"python-socketio": ("uvicorn", "no-such-library")})
+    ran = roomkey("doctor")
+    assert "warn  engine python-socketio: no-such-library missing" in ran.out
+    assert "pip install 'roomkey[server]'" in ran.out
 
 
 def test_a_server_in_use(roomkey: Cli, here: Path) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from support.live import Raw, serve
 
+from roomkey import Issuer, Key
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -45,6 +47,23 @@ async def test_the_readmes_server_admits_and_refuses(monkeypatch):
         for number, (room, allowed) in enumerate([("red", True), ("blue", False)]):
             await ada.event("join-room", room, ack=number)
             assert (await ada.expect_ack(number))[0]["ok"] is allowed
+        assert await nobody.is_closed()
+        await ada.close()
+
+
+@pytest.mark.parametrize(("page", "number"), [("README.md", 1), ("docs/hub.md", 0)])
+async def test_the_hub_of_a_page_admits_and_refuses(monkeypatch, page, number):
+    secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
+    monkeypatch.setenv("ROOMKEY_SECRET", secret)
+    names: dict[str, object] = {"__name__": "hub"}
+    exec(BLOCK.findall((ROOT / page).read_text())[number], names)
+    token = Issuer(Key.from_secret(secret), audience="chat").issue("ada", rooms=["red"])
+    async with serve(names["hub"]) as host:
+        ada, nobody = await Raw.open(host), await Raw.open(host)
+        assert (await ada.ask({"token": token})).startswith("40")
+        assert (await nobody.ask()).startswith("44")
+        await ada.event("message", "hello", ack=1)
+        assert await ada.expect_ack(1) == ["delivered"]
         assert await nobody.is_closed()
         await ada.close()
 

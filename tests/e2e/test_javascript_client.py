@@ -1,4 +1,4 @@
-"""The official JavaScript client, current and first of its 4.x, against a guarded python-socketio server.
+"""The official JavaScript client, current and first of its 4.x, against both engines.
 
 What a client sees is asserted to the byte: texts, ``err.data``, reasons of disconnection, and whether it stays away.
 """
@@ -210,11 +210,15 @@ NOT_SENT = ("payload is a number", "empty payload")
 
 @pytest.mark.parametrize("kind", FEWER, ids="-".join)
 @pytest.mark.parametrize("name", REFUSED)
-async def test_refused_at_the_handshake(js: Any, guarded: Any, kind: Any, name: str) -> None:
+async def test_refused_at_the_handshake(js: Any, guarded: Any, engine: str, kind: Any, name: str) -> None:
     payload, expected = REFUSED[name][0](), REFUSED["nothing" if name in NOT_SENT else name][1]
     site = guarded(DESK.verifier(), via=Handshake(), **ROOMY)
     options = {} if payload is NOTHING else {"auth": payload}
     socket = js.open(site, kind, reconnection=False, **options)
+    if name == "payload is a number" and engine == "hub":  # a CONNECT packet has no id
+        await socket.closed_unanswered()
+        await site.emptied()
+        return
     report = await socket.expect("connect_error", message=expected["message"], data=expected)
     # Until 4.4.0 the client did not take a refusal for its last word: see the test of the first client below.
     assert report["active"] is (kind[0] == "first")

@@ -1,4 +1,4 @@
-"""python-socketio's own client against a guarded server: the basic matrix."""
+"""python-socketio's own client against both engines: the basic matrix."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def person(guarded: Any) -> AsyncIterator[Callable[..., Person]]:
 
     yield make
     for each in made:  # the server first: a polling client waits for the end of its poll
-        await asyncio.gather(*map(each.site.sio.eio.disconnect, list(each.site.sio.eio.sockets)))
+        await each.site.hang_up()
         await each.sio.shutdown()
 
 

@@ -2,7 +2,8 @@
 //
 //   {"do": "open", "id", "client": "current" | "first", "url", "options", "auths": [payload, …]}
 //   {"do": "join", "id", "over": id, "namespace", "auth"}      another namespace on the connection of `over`
-//   {"do": "emit", "id", "args": [name, …], "ack": tag | null}
+//   {"do": "emit", "id", "args": [name, …], "ack": tag | null, "volatile": bool}
+//   {"do": "ask", "id", "args": [name, …], "tag", "timeout"}   timeout(…).emitWithAck(…); says "late" when it is over
 //   {"do": "connect" | "close", "id"}
 //
 // `auths` makes `auth` a function, which hands out one payload after the other. Bytes are {"$bytes": base64}.
@@ -43,13 +44,19 @@ const commands = {
     watch(id, clients[client](url, { reconnectionDelay: 20, reconnectionDelayMax: 20, ...options, auth, forceNew: true }));
   },
   join: ({ id, over, namespace, auth }) => watch(id, sockets.get(over).io.socket(namespace, { auth })),
-  emit({ id, args, ack }) {
+  emit({ id, args, ack, volatile }) {
     const answer = ack === null ? [] : [(...given) => say(id, "ack", { tag: ack, args: given })];
-    sockets.get(id).emit(...args, ...answer);
+    const socket = sockets.get(id);
+    (volatile ? socket.volatile : socket).emit(...args, ...answer);
+  },
+  ask({ id, args, tag, timeout }) {
+    sockets.get(id).timeout(timeout).emitWithAck(...args).then(
+      (given) => say(id, "ack", { tag, args: [given] }),
+      (error) => say(id, "late", { tag, message: error.message }));
   },
   connect: ({ id }) => sockets.get(id).connect(),
   close({ id }) {
-    sockets.get(id).disconnect();
+    sockets.get(id)?.disconnect();
     sockets.delete(id);
   },
 };

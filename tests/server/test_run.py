@@ -7,22 +7,24 @@ import os
 import re
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 import socketio
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from support.certificate import make_certificate
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 Serve = Callable[..., Any]
+
+hub_only = pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
+"""What a test looks at has nothing to do with what speaks Socket.IO."""
 
 
 def run_serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -113,6 +115,12 @@ async def test_32_a_socket_ends_when_its_token_does(serve: Serve) -> None:
     await asyncio.wait_for(gone.wait(), 5)
 
 
+def test_the_edge_stands_in_front_of_everything(demo_server: Any) -> None:
+    for path in ("/", "/auth/login", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3&transport=polling"):
+        assert "default-src 'none'" in httpx.get(demo_server.url + path).headers["content-security-policy"]
+
+
+@hub_only
 def test_the_demo_prints_passwords_of_its_own(demo_server: Any) -> None:
     shown = dict(re.findall(r"│ (\w+)\s+│ (\S+)\s+│", demo_server.output))
     assert shown == demo_server.passwords()
@@ -182,6 +190,7 @@ def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, arguments: list[
     assert ran.stderr.count("\n") == 1
 
 
+@hub_only
 def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "roomkey", "user", "add", "zoe", "--room", "red", "--password-stdin"]
     subprocess.run(command, cwd=tmp_path, input="correct horse battery", text=True, check=True)
@@ -196,29 +205,48 @@ def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path
     assert (ran.returncode, "Accepted" in ran.stdout) == (0, True)
 
 
+@hub_only
 def test_without_accounts_it_says_how_to_add_one(serve: Serve) -> None:
     served = serve(demo=False)
     assert "roomkey user add" in served.output
 
 
-def test_tls(serve: Serve, tmp_path: Path) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(1), now + timedelta(1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (tmp_path / "cert.pem").write_bytes(certificate.public_bytes(pem))
-    (tmp_path / "key.pem").write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
+async def test_tls(serve: Serve, tmp_path: Path, engine: str) -> None:
+    trusting = make_certificate(tmp_path)
     served = serve("--tls-cert", "cert.pem", "--tls-key", "key.pem")
     url = served.url.replace("127.0.0.1", "localhost")
-    trusting = ssl.create_default_context(cafile=str(tmp_path / "cert.pem"))
-    with httpx.Client(verify=trusting) as web:
-        handshake = f"{url}/socket.io/?EIO=4&transport=polling"
-        assert web.get(handshake, headers={"Origin": url}).status_code == 200
-        assert web.get(handshake, headers={"Origin": url.replace("https", "http")}).status_code == 400
+    async with httpx.AsyncClient(verify=trusting, base_url=url) as web:
+        handshake = "/socket.io/?EIO=4&transport=polling"
+        assert (await web.get(handshake, headers={"Origin": url})).status_code == 200
+        other = await web.get(handshake, headers={"Origin": url.replace("https", "http")})
+        assert other.status_code == {"hub": 403, "python-socketio": 400}[engine]
+        typed = {"username": "grace", "password": served.passwords()["grace"]}
+        token = (await web.post("/auth/login", json=typed)).json()["access_token"]
+    for transports in (["polling"], ["websocket"], ["polling", "websocket"]):
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as http:
+            made = socketio.AsyncClient(reconnection=False, http_session=http)
+            await made.connect(url, auth={"token": token}, transports=transports, headers={"Origin": url})
+            assert made.transport() == transports[-1]
+            assert (await made.call("whoami"))["subject"] == "grace"
+            await made.eio.disconnect(abort=True)  # without it a polling client waits for the end of its last poll
+
+
+def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(serve: Serve, engine: str) -> None:
+    """What the proxy says about scheme and host decides for both transports; of anybody else it is not believed."""
+    refusal = {"hub": 403, "python-socketio": 400}[engine]
+    for trusted, allowed in (("127.0.0.1", True), ("192.0.2.1", False)):
+        served = serve("--behind-proxy", "--trusted-proxies", trusted)
+        headers = {"Origin": served.url.replace("http", "https"), "X-Forwarded-Proto": "https"}
+        query = {"EIO": "4", "transport": "polling"}
+        answer = httpx.get(f"{served.url}/socket.io/", params=query, headers=headers)
+        assert answer.status_code == (200 if allowed else refusal)
+        address = served.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+        if allowed:
+            with connect(address, additional_headers=headers) as ws:
+                assert str(ws.recv(5)).startswith("0{")
+        else:
+            with pytest.raises(InvalidStatus) as refused:
+                connect(address, additional_headers=headers)
+            assert refused.value.response.status_code == 403
+        served.end()
+        (served.folder / "credentials.json").unlink()

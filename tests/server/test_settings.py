@@ -24,6 +24,7 @@ def test_defaults() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.algorithm, settings.via) == ("127.0.0.1", 8000, "ES256", "both")
     assert (settings.token_lifetime, settings.grace, settings.cors_origins) == (900, 25.0, ())
+    assert settings.engine == "hub"
 
 
 def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -33,8 +34,11 @@ def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.Monk
     assert load_settings().port == 1
     monkeypatch.setenv("ROOMKEY_PORT", "2")
     monkeypatch.setenv("ROOMKEY_ISSUER", "env")
+    monkeypatch.setenv("ROOMKEY_ENGINE", "python-socketio")
     monkeypatch.setenv("ROOMKEY_CORS_ORIGINS", "http://b.example, http://c.example")
     assert load_settings().port == 2
+    assert load_settings().engine == "python-socketio"
+    assert load_settings(engine="hub").engine == "hub"
     settings = load_settings(port=3, grace=None)
     assert (settings.port, settings.issuer, settings.audience, settings.grace) == (3, "env", "toml", 25.0)
     assert settings.cors_origins == ("http://b.example", "http://c.example")
@@ -59,6 +63,7 @@ def test_another_file(folder: Path) -> None:
         ("token_lifetime = 0", "token_lifetime"),
         ('algorithm = "none"', "take one of HS256"),
         ('via = "carrier pigeon"', "via"),
+        ('engine = "steam"', "'hub' or 'python-socketio'"),
         ('cors_origins = ["*"]', "not an origin"),
         ('cors_origins = ["https://a.example/page"]', "not an origin"),
         ('tls_key = "a.pem"', "give both"),

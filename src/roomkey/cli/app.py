@@ -59,6 +59,7 @@ def serve(
     config: Annotated[Path | None, typer.Option(help="Settings file; roomkey.toml if there is one.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.")] = None,
+    engine: Annotated[str | None, typer.Option(help="hub or python-socketio.")] = None,
     database: Annotated[Path | None, typer.Option(help="SQLite file of the accounts.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of the signing keys.")] = None,
     issuer: Annotated[str | None, typer.Option(help="iss of the tokens.")] = None,
@@ -85,7 +86,8 @@ def serve(
     with needs("server"):
         from roomkey.server.run import serve as serve_product
         from roomkey.server.settings import load_settings
-    serve_product(load_settings(config, **flags), demo=demo, credentials_file=demo_credentials_file)
+
+        serve_product(load_settings(config, **flags), demo=demo, credentials_file=demo_credentials_file)
 
 
 _NOT_SETTINGS = {"config", "demo", "demo_credentials_file"}

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import typer
@@ -20,10 +21,16 @@ __all__ = ["doctor"]
 
 Finding = tuple[str, str]  # "ok", "warn" or "fail", and a text
 
+# What speaks Socket.IO in `roomkey serve`, and what speaks HTTP and WebSocket beneath it.
+LIBRARIES = {
+    "hub": ("picows", "orjson", "uvicorn", "httptools", "uvloop"),
+    "python-socketio": ("python-socketio", "python-engineio", "uvicorn", "websockets"),
+}
+
 LIMITS = (
     "A Socket.IO session id alone continues a polling session that was opened without a token in a header, cookie or "
     "query. It is never logged; give polling clients the Authorization header, attach with session_binding='address', "
-    "or set transports=['websocket'] where every client can.",
+    "set transports=['websocket'] where every client can, or on the hub session_binding='cookie'.",
     "A client that never reads makes its send queue grow: bound it in the proxy.",
     "WebSocket compression lets 15 kB become 16 MB in memory: `roomkey serve` has it off; in a server of your own, "
     "start uvicorn with --ws-per-message-deflate false and --ws-max-size 1000000.",
@@ -39,7 +46,9 @@ def doctor(config: ConfigOption = None) -> None:
     findings = list(_findings(config))
     for level, text in findings:
         typer.echo(f"{level:4}  {text}")
-    typer.echo("\nWhat no guard on python-socketio can close, and the setting that helps:")
+    typer.echo(
+        "\nWhat no guard on python-socketio can close, and the setting that helps (the hub closes all but the first):"
+    )
     for text in LIMITS:
         typer.echo(f"  - {text}")
     raise typer.Exit(1 if any(level == "fail" for level, _ in findings) else 0)
@@ -56,6 +65,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         return
     used = config or CONFIG_FILE
     yield "ok", f"settings: {used if used.exists() else f'defaults, there is no {used}'}"
+    yield _libraries(settings.engine)
     try:
         check_exposure(settings)
         who = "this machine only" if is_loopback(settings.host) else "other machines, over TLS"
@@ -70,6 +80,24 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     yield from _database(settings.database)
     if settings.token_lifetime > 86400:
         yield "warn", f"tokens live {settings.token_lifetime} s: a stolen one is good for as long; 900 is usual"
+
+
+def _libraries(engine: str) -> Finding:
+    found = {name: _version(name) for name in LIBRARIES[engine]}
+    missing = [name for name, version in found.items() if version is None]
+    if missing:
+        return (
+            "warn",
+            f"engine {engine}: {', '.join(missing)} missing, `roomkey serve` needs pip install 'roomkey[server]'",
+        )
+    return "ok", f"engine {engine}: {', '.join(f'{name} {version}' for name, version in found.items())}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _environment(known: Iterable[str]) -> Iterator[Finding]:

@@ -30,10 +30,12 @@ def needs(extra: str) -> Iterator[None]:
     """Around an import: a missing package becomes the ``pip install`` line that brings it."""
     try:
         yield
-    except ModuleNotFoundError as error:
-        if (error.name or "roomkey").startswith("roomkey"):
+    except ImportError as error:
+        # Packages of ours that need others say so themselves, with the package that they missed as the cause.
+        missed = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
+        if not isinstance(missed, ModuleNotFoundError) or (missed.name or "roomkey").startswith("roomkey"):
             raise
-        fail(f"{error.name} is missing: pip install 'roomkey[{extra}]'")
+        fail(f"{missed.name} is missing: pip install 'roomkey[{extra}]'")
 
 
 def iso(seconds: float) -> str:

@@ -132,10 +132,6 @@ class EngineSession:
         self.send = transport.send
         self.send_soon = transport.send_soon
 
-    def greeting(self) -> bytes:
-        """The OPEN packet; with it the heartbeat begins."""
-        return self._engine.greet(self)
-
     # What arrives
 
     def text(self, data: bytes) -> None:

@@ -21,7 +21,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roomkey.hub.engine import BAD_REQUEST, Refusal
 from roomkey.hub.requests import HttpRequest
-from roomkey.hub.session import EngineSession
 from roomkey.hub.websocket import PicowsWebSocket
 from roomkey.wire import State
 
@@ -310,10 +309,10 @@ class Switch(asyncio.Protocol):
             if isinstance(session, Refusal):
                 self._refuse(engine.refused(request, session))
                 return
-            websocket = PicowsWebSocket(engine, _greet)
+            websocket = PicowsWebSocket(engine)
             websocket.session = session
             session.use(websocket)
-            websocket.start(transport, key, rest)
+            websocket.start(transport, key, rest, first=engine.greet(session))
         else:
             transport.pause_reading()
             self._hub.tasks.start(self._offer(transport, request, parameters["sid"], key, rest))
@@ -345,12 +344,6 @@ class Switch(asyncio.Protocol):
         headers += "Sec-WebSocket-Version: 13\r\n\r\n" if refusal.status == 426 else "\r\n"
         transport.write((status + headers).encode() + body)
         transport.close()
-
-
-def _greet(websocket: PicowsWebSocket) -> None:
-    session = websocket.session
-    if isinstance(session, EngineSession):
-        websocket.send_packet(session.greeting())
 
 
 def _offer(websocket: PicowsWebSocket) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import os
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -47,7 +49,7 @@ class PicowsWebSocket(WSListener):
 
     Args:
         engine: says how much may wait, and how much may arrive.
-        opened: called when the handshake is done.
+        opened: called when the handshake is done, where somebody waits for it.
 
     Attributes:
         session: whose it is, or is to become by an upgrade.
@@ -55,26 +57,28 @@ class PicowsWebSocket(WSListener):
 
     __slots__ = ("_binary", "_closing", "_corked", "_engine", "_fragments", "_opened", "_ws", "session")
 
-    def __init__(self, engine: Engine, opened: Opened) -> None:
+    def __init__(self, engine: Engine, opened: Opened | None = None) -> None:
         self._corked: list[Message] | None = None
         self._engine = engine
-        self._opened: Opened | None = opened
+        self._opened = opened
         self._ws: WSTransport | None = None
         self._fragments: list[bytes] | None = None
         self._binary = False
         self._closing = False
         self.session: EngineSession | None = None
 
-    def start(self, transport: asyncio.Transport, key: str, rest: bytes) -> None:
+    def start(self, transport: asyncio.Transport, key: str, rest: bytes, first: bytes | None = None) -> None:
         """Do the handshake on a connection whose request was read and accepted.
 
         Args:
             transport: the connection; its protocol is replaced.
             key: ``Sec-WebSocket-Key``.
             rest: what arrived after the request.
+            first: the packet that the client gets together with the answer, in one call of the system.
         """
+        answer = WSUpgradeResponseWithListener(_Switching(_frame(first) if first is not None else b""), self)
         protocol = WSProtocol(
-            *(None, None, False, lambda request: _Answer(self), _Log(self), True, None),
+            *(None, None, False, lambda request: answer, _Log(self), True, None),
             *(False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, False),  # Engine.IO has a heartbeat of its own
             *(self._engine.limits.payload, None, READ_BUFFER),
         )
@@ -256,34 +260,36 @@ class PicowsWebSocket(WSListener):
 
 
 class _Switching(WSUpgradeResponse):
-    """The answer to every handshake: only one header differs, and nobody reads it again (RFC 6455 section 4.2.2)."""
+    """The answer to a handshake (RFC 6455 section 4.2.2), and what follows it at once.
 
-    def __init__(self) -> None:
+    picows keeps it as long as the connection lives, so it holds no more than it must.
+    """
+
+    __slots__ = ("_first",)
+
+    def __init__(self, first: bytes) -> None:
         self.status = HTTPStatus.SWITCHING_PROTOCOLS
         self.headers: dict[str, str] = {}  # type: ignore[assignment]
+        self._first = first
 
     def to_bytes(self) -> bytearray:
-        accept = self.headers["Sec-WebSocket-Accept"]
-        lines = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-        return bytearray(f"{lines}Sec-WebSocket-Accept: {accept}\r\n\r\n".encode())
+        accept = self.headers.pop("Sec-WebSocket-Accept").encode()
+        first, self._first = self._first, b""
+        return bytearray(b"%b%b\r\n\r\n%b" % (_SWITCHING, accept, first))
 
 
-_SWITCHING = _Switching()
+_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "
 
 
-class _Answer(WSUpgradeResponseWithListener):
-    """The answer together with who listens from then on."""
-
-    def __init__(self, websocket: PicowsWebSocket) -> None:
-        super().__init__(_SWITCHING, websocket)
+def _frame(text: bytes) -> bytes:
+    """A text frame of a server, which is the same for every client (RFC 6455 section 5.2)."""
+    size = len(text)
+    return (bytes((0x81, size)) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")) + text
 
 
 def _framed(message: Message) -> bytes:
-    """A text frame of a server, which is the same for every client (RFC 6455 section 5.2); made once."""
-    text = message.text
-    size = len(text)
-    head = bytes((0x81, size)) if size < 126 else b"\x81\x7e" + size.to_bytes(2, "big")
-    message.framed = head + text
+    """A message as a frame, made once for all its receivers."""
+    message.framed = _frame(message.text)
     return message.framed
 
 
@@ -304,14 +310,25 @@ class _Quiet:
     that the event loop has set: that costs more than reading the request.
     """
 
-    __slots__ = ("_fileno", "_transport")
+    __slots__ = ("_fileno", "_plain", "_transport")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self._plain = transport.get_extra_info("ssl_object") is None
         self._fileno: int = transport.get_extra_info("socket").fileno()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Write at once what the system takes at once, as picows does for frames: uvloop would queue it first."""
+        transport = self._transport
+        if self._plain and not transport.get_write_buffer_size() and not transport.is_closing():
+            with contextlib.suppress(OSError):  # the transport meets it again, and knows what to do
+                data = data[os.write(self._fileno, data) :]
+            if not data:
+                return
+        transport.write(data)
 
     def get_extra_info(self, name: str, default: object = None) -> Any:
         if name == "socket":

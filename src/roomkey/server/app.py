@@ -6,23 +6,21 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import socketio
 from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
+from roomkey import Issuer, Key, KeySet, Verifier, __version__
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
 from roomkey.keysets.files import signing_key
-from roomkey.policies import rooms_claim
 from roomkey.server import page
 from roomkey.server.chat import serve_chat
-from roomkey.server.edge import MAX_BODY, Edge
+from roomkey.server.edge import Edge
+from roomkey.server.engines import Engine, make_engine
 from roomkey.server.settings import Settings
-from roomkey.socketio import AsyncGuard, Authenticate, Handshake
 from roomkey.stores.accounts import Accounts
 
 __all__ = ["Product", "build"]
@@ -34,10 +32,13 @@ class Product:
 
     asgi: ASGIApp
     http: FastAPI
-    sio: socketio.AsyncServer
-    guard: AsyncGuard
+    engine: Engine
     issuer: Issuer
     verifier: Verifier
+
+    async def close(self) -> None:
+        """Close every connection, because the server stops."""
+        await self.engine.close()
 
 
 def build(
@@ -67,11 +68,6 @@ def build(
         expires_in=settings.token_lifetime,
         clock=clock,
     )
-    sio = socketio.AsyncServer(
-        async_mode="asgi",
-        cors_allowed_origins=_origin_check(settings.cors_origins),
-        max_http_buffer_size=MAX_BODY,
-    )
     verifier = Verifier(
         KeySet(_public(key) for key in keys),
         algorithms=[settings.algorithm],
@@ -79,42 +75,17 @@ def build(
         audience=settings.audience,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
-    guard = _guard(settings, verifier)
-    guard.attach(sio)
-    guard.serve_rooms()
-    serve_chat(sio, guard)
+    engine = make_engine(settings, verifier)
+    engine.guard.serve_rooms()
+    serve_chat(engine.sio, engine.guard)
     http = _http(settings, page.render(via=settings.via, rooms=rooms))
     http.include_router(router(accounts, issuer, passwords=passwords))
-    asgi = Edge(socketio.ASGIApp(sio, http), script_origins=page.script_origins())
-    return Product(asgi=asgi, http=http, sio=sio, guard=guard, issuer=issuer, verifier=verifier)
-
-
-def _guard(settings: Settings, verifier: Verifier) -> AsyncGuard:
-    handshake, authenticate = Handshake(), Authenticate(timeout=settings.authenticate_timeout)
-    ways: dict[str, tuple[Handshake | Authenticate, ...]] = {
-        "handshake": (handshake,),
-        "authenticate": (authenticate,),
-        "both": (handshake, authenticate),
-    }
-    policy = Policy()
-    policy.room("*")(rooms_claim)
-    return AsyncGuard(verifier, via=ways[settings.via], policy=policy, grace=settings.grace)
+    asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
+    return Product(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
 
 
 def _public(key: Key) -> Key:
     return key if key.kty == "oct" else key.public()
-
-
-def _origin_check(others: tuple[str, ...]) -> Callable[[str | None, dict[str, str]], bool] | None:
-    """Which pages may connect: None is engineio's word for the same origin only."""
-    if not others:
-        return None
-
-    def allowed(origin: str | None, environ: dict[str, str]) -> bool:
-        own = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', '')}"
-        return origin is not None and origin in (own, *others)
-
-    return allowed
 
 
 def _http(settings: Settings, index: str) -> FastAPI:

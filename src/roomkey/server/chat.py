@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
-import socketio
+from roomkey.guard.guard import BaseAsyncGuard
 
-from roomkey.socketio import AsyncGuard
-
-__all__ = ["MAX_TEXT", "serve_chat"]
+__all__ = ["MAX_TEXT", "Server", "serve_chat"]
 
 MAX_TEXT = 2000
 
 
-def serve_chat(sio: socketio.AsyncServer, guard: AsyncGuard) -> None:
+class Server(Protocol):
+    """What a hub and a ``socketio.AsyncServer`` have in common, as far as it is of use here."""
+
+    def on(self, event: str, handler: Any) -> Any:
+        """Register a handler."""
+
+    def rooms(self, sid: str) -> list[str]:
+        """The rooms a client is in."""
+
+    async def emit(self, event: str, data: object, *, room: str) -> None:
+        """Send an event to a room."""
+
+
+def serve_chat(sio: Server, guard: BaseAsyncGuard) -> None:
     """Register the events. Only admitted sockets reach them: the guard is in front.
 
     ``message`` takes ``{"room", "text"}`` with a text of 1 to 2000 characters, goes as ``{"room", "from", "text"}`` to

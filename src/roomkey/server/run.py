@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import signal
 import socket
 import ssl
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from rich.console import Console
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
+from roomkey.hub import Hub, runner
 from roomkey.keysets.files import load_or_create
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
@@ -28,8 +27,6 @@ from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores.accounts import SqlAccounts
 
 __all__ = ["serve"]
-
-STOP_WITHIN = 3  # seconds for open requests and sockets to end by themselves
 
 
 def serve(settings: Settings, *, demo: bool = False, credentials_file: Path | None = None) -> None:
@@ -47,24 +44,27 @@ def serve(settings: Settings, *, demo: bool = False, credentials_file: Path | No
     _check_tls(settings)
     listener = listen(settings.host, settings.port)
     logs.configure()
-    config = _config(settings)
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
-        runner.run(_serve(settings, config, listener, demo, credentials_file))
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=runner.loop_factory()) as loop:
+        loop.run(_serve(settings, listener, demo, credentials_file))
 
 
-def _config(settings: Settings) -> uvicorn.Config:
+def _config(settings: Settings, product: Product) -> uvicorn.Config:
+    chosen: dict[str, Any] = {
+        "log_config": None,
+        "proxy_headers": settings.behind_proxy,
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+        "ssl_certfile": settings.tls_cert,
+        "ssl_keyfile": settings.tls_key,
+    }
+    if isinstance(product.engine.sio, Hub):
+        config = runner.config(product.engine.sio, **chosen)
+        config.app = product.asgi  # what stands in front of everything stands in front of the hub, too
+        return config
     return uvicorn.Config(
-        _nothing,
-        log_config=None,
-        access_log=False,  # it would write query strings, where some clients put their token
-        server_header=False,
-        proxy_headers=settings.behind_proxy,
-        forwarded_allow_ips=list(settings.trusted_proxies),
+        product.asgi,
         ws_max_size=MAX_BODY,
         ws_per_message_deflate=False,  # 15 kB of compressed zeros become 16 MB
-        timeout_graceful_shutdown=STOP_WITHIN,
-        ssl_certfile=settings.tls_cert,
-        ssl_keyfile=settings.tls_key,
+        **{**runner.COMMON, **chosen},
     )
 
 
@@ -117,9 +117,7 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"Cannot listen on {host} port {port}: {error.strerror}"
 
 
-async def _serve(
-    settings: Settings, config: uvicorn.Config, listener: socket.socket, demo: bool, credentials_file: Path | None
-) -> None:
+async def _serve(settings: Settings, listener: socket.socket, demo: bool, credentials_file: Path | None) -> None:
     accounts = SqlAccounts(None if demo else settings.database)
     passwords = Passwords()
     people: list[demo_accounts.Credentials] = []
@@ -134,10 +132,9 @@ async def _serve(
         product = build(settings, accounts, keys, passwords=passwords, rooms=rooms)
         if credentials_file is not None:
             demo_accounts.write_credentials(credentials_file, people)
-        config.app = product.asgi
         empty = not await accounts.all()
         announce = partial(_announce, settings, listener, people, empty)
-        await _Server(config, product, announce).serve(sockets=[listener])
+        await runner.Server(product, _config(settings, product), announce).serve(sockets=[listener])
     finally:
         passwords.close()
         await accounts.close()
@@ -154,36 +151,3 @@ def _announce(
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{'https' if settings.has_tls else 'http'}://{host}:{listener.getsockname()[1]}"
     console.print(f"roomkey serves {url} (stop with Ctrl+C)", soft_wrap=True, markup=False)
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with a stop that also ends the Socket.IO connections and is a success."""
-
-    def __init__(self, config: uvicorn.Config, product: Product, announce: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._guard = product.guard
-        self._announce = announce
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._announce()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # First, so that a waiting poll is answered and clients see a close, not a cut; they come back by themselves.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._guard.close(), STOP_WITHIN)
-        await super().shutdown(sockets)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, which raises the signal again at the end: a stop that was asked for exits with 0."""
-        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-async def _nothing(scope: Any, receive: Any, send: Any) -> None:
-    """Stands in for the application, which is built inside the event loop."""

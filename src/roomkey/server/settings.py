@@ -39,6 +39,7 @@ class Settings(BaseSettings):
     Attributes:
         host: the address to listen on.
         port: TCP port; 0 takes a free one.
+        engine: what speaks Socket.IO: roomkey's own server, or python-socketio with the guard.
         database: the SQLite file of the accounts.
         keys: the folder of the signing keys.
         issuer: ``iss`` of the tokens that are made and accepted.
@@ -61,6 +62,7 @@ class Settings(BaseSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    engine: Literal["hub", "python-socketio"] = "hub"
     database: Path = Path("roomkey.sqlite3")
     keys: Path = Path("keys")
     issuer: Annotated[str, Field(min_length=1)] = "roomkey"
