@@ -1,0 +1,486 @@
+"""The attack list, group D: whose session it is, on the hub. A sid alone is no credential."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+
+import pytest
+from support.calm import calm
+from support.live import SEPARATOR, until
+from support.rawsocket import Answer, RawSocket, upgrade
+from support.world import clock, make_world
+
+from roomkey.errors import ConfigError
+from roomkey.hub import Handshake, Hub
+
+__all__ = ["calm", "clock", "make_world"]
+
+pytestmark = pytest.mark.usefixtures("calm")
+
+ELSEWHERE = ("127.0.0.2", 0)
+FORBIDDEN = (403, {"code": 4, "message": "Forbidden"})
+UNKNOWN = (400, {"code": 1, "message": "Session ID unknown"})
+
+
+@pytest.fixture
+def engine() -> str:
+    return "hub"
+
+
+def carried(place: str, token: str | None, host: str) -> tuple[str, dict[str, str]]:
+    """A query and headers with a token in one place."""
+    if place == "query":
+        return (f"&token={token}" if token is not None else ""), {}
+    name, value = ("Cookie", f"session={token}") if place == "cookie" else ("Authorization", f"Bearer {token}")
+    return "", {"Origin": f"http://{host}"} | ({name: value} if token is not None else {})
+
+
+class Person:
+    """Somebody who speaks HTTP to the hub, each request on a connection of its own."""
+
+    def __init__(self, world, *, query: str = "", headers: dict[str, str] | None = None, address=None) -> None:
+        self.world, self.query, self.headers, self.address = world, query, dict(headers or {}), address
+        self.sid = ""
+
+    async def connection(self) -> RawSocket:
+        return await RawSocket.open(self.world.host, local_addr=self.address)
+
+    async def request(self, method: str, body: str = "", sid: str | None = None) -> Answer:
+        raw = await self.connection()
+        sid = self.sid if sid is None else sid
+        data = body.encode()
+        lines = [
+            f"{method} /socket.io/?EIO=4&transport=polling{'&sid=' + sid if sid else ''}{self.query} HTTP/1.1",
+            f"Host: {self.world.host}",
+            f"Content-Length: {len(data)}",
+            *(f"{name}: {value}" for name, value in self.headers.items()),
+        ]
+        await raw.send("\r\n".join(lines).encode() + b"\r\n\r\n" + data)
+        try:
+            return await raw.answer()
+        finally:
+            await raw.close()
+
+    async def upgrade(self, sid: str | None = None) -> tuple[RawSocket, Answer]:
+        raw = await self.connection()
+        sid = self.sid if sid is None else sid
+        headers = {name.lower().replace("-", "_"): value for name, value in self.headers.items()}
+        await raw.send(upgrade(self.world.host, f"&sid={sid}{self.query}", **headers))
+        return raw, await raw.answer()
+
+    async def open(self) -> Person:
+        answer = await self.request("GET", sid="")
+        assert answer.status == 200, answer
+        self.sid = json.loads(answer.body[1:])["sid"]
+        return self
+
+    async def join(self, token: str | None = None) -> Person:
+        payload = json.dumps({"token": token}) if token is not None else ""
+        assert (await self.request("POST", f"40{payload}")).body == b"ok"
+        assert (await self.packets())[0].startswith("40")
+        return self
+
+    async def packets(self) -> list[str]:
+        answer = await self.request("GET")
+        assert answer.status == 200, answer
+        return answer.body.decode().split(SEPARATOR)
+
+    async def goes_on(self) -> None:
+        """All is as before."""
+        assert (await self.request("POST", '42["say",1]')).body == b"ok"
+        assert await self.packets() == ['42["said",1]']
+
+
+def prepare(world) -> None:
+    @world.sio.event
+    async def say(sid, data):
+        world.calls.append(data)
+        await world.sio.emit("said", data, to=sid)
+
+
+async def attack(thief: Person, victim: Person) -> list[tuple[int, object]]:
+    """Poll, post, and upgrade, with a stolen sid."""
+    answers = [await thief.request("GET", sid=victim.sid)]
+    answers.append(await thief.request("POST", '42["say","forged"]', sid=victim.sid))
+    raw, answer = await thief.upgrade(victim.sid)
+    await raw.close()
+    return [(one.status, one.json) for one in [*answers, answer]]
+
+
+# 56
+
+
+@pytest.mark.parametrize("theirs", ["nothing", "another's token", "no token", "an expired one of the victim's"])
+@pytest.mark.parametrize("place", ["header", "cookie", "query"])
+async def test_d56_a_stolen_sid_without_the_token_of_its_handshake(make_world, caplog, place, theirs):
+    world = await make_world(prepare=prepare, via=Handshake(cookie="session", query="token"))
+    query, headers = carried(place, world.token("victim"), world.host)
+    victim = await Person(world, query=query, headers=headers).open()
+    await victim.join()
+    wrong = {
+        "nothing": None,
+        "another's token": world.token("thief"),
+        "no token": "not.a.token",
+        "an expired one of the victim's": world.token("victim", expires_in=-120),
+    }[theirs]
+    query, headers = carried(place, wrong, world.host)
+    thief = Person(world, query=query, headers=headers, address=ELSEWHERE)
+    caplog.clear()
+    assert await attack(thief, victim) == [FORBIDDEN] * 3
+    lines = [json.loads(one.getMessage()) for one in caplog.records if one.name == "roomkey.audit"]
+    told = [line for line in lines if line["check"] == "a session's id without its token"]
+    assert [(line["event"], line["address"]) for line in told] == [("refused", ELSEWHERE[0])] * 3
+    assert world.sio.counts["refused: not the owner of the session"] == 3
+    await victim.goes_on()
+    assert world.calls == [1]
+
+
+@pytest.mark.parametrize("place", ["header", "cookie", "query"])
+async def test_d56_a_later_token_of_the_same_person_is_good(make_world, place):
+    world = await make_world(prepare=prepare, via=Handshake(cookie="session", query="token"))
+    query, headers = carried(place, world.token("victim"), world.host)
+    victim = await Person(world, query=query, headers=headers).open()
+    await victim.join()
+    world.clock.advance(1)
+    victim.query, victim.headers = carried(place, world.token("victim"), world.host)
+    await victim.goes_on()
+    raw, answer = await victim.upgrade()
+    assert answer.status == 101
+    await raw.close()
+
+
+async def test_d56_a_token_in_another_place_is_good_too(make_world):
+    world = await make_world(prepare=prepare, via=Handshake(query="token"))
+    token = world.token("victim")
+    victim = await Person(world, headers={"Authorization": f"Bearer {token}"}).open()
+    await victim.join()
+    victim.headers, victim.query = {}, f"&token={token}"
+    await victim.goes_on()
+
+
+async def test_d56_a_cookie_that_a_foreign_page_sends_is_no_credential(make_world):
+    world = await make_world(prepare=prepare, via=Handshake(cookie="session"))
+    _, headers = carried("cookie", world.token("victim"), world.host)
+    victim = await Person(world, headers=headers).open()
+    await victim.join()
+    foreign = {"Cookie": headers["Cookie"], "Sec-Fetch-Site": "cross-site"}
+    assert await attack(Person(world, headers=foreign), victim) == [FORBIDDEN] * 3
+    await victim.goes_on()
+
+
+@pytest.mark.parametrize("theirs", ["", "roomkey-session=", "roomkey-session=AAAA", "another=x"])
+async def test_d56_a_session_bound_to_a_cookie(make_world, theirs):
+    world = await make_world(prepare=prepare, session_binding="cookie")
+    victim = Person(world)
+    opened = await victim.request("GET")
+    victim.sid = json.loads(opened.body[1:])["sid"]
+    pair, *attributes = [one.strip() for one in opened.headers["set-cookie"].split(";")]
+    assert attributes == ["Path=/", "HttpOnly", "SameSite=Lax"]
+    assert victim.sid not in pair
+    thief = Person(world, headers={"Cookie": theirs} if theirs else {})
+    assert await attack(thief, victim) == [FORBIDDEN] * 3
+    victim.headers = {"Cookie": f"first=1; {pair}; last=2"}
+    await victim.join(world.token())
+    await victim.goes_on()
+    assert "set-cookie" not in (await victim.request("POST", '42["say",2]')).headers
+    raw, answer = await victim.upgrade()
+    assert answer.status == 101
+    await raw.close()
+    assert world.calls == [1, 2]
+
+
+async def test_d56_each_session_has_a_cookie_of_its_own(make_world):
+    world = await make_world(session_binding="cookie")
+    cookies = {(await Person(world).request("GET")).headers["set-cookie"].split(";")[0] for _ in range(5)}
+    assert len(cookies) == 5
+    assert all(len(base64.urlsafe_b64decode(cookie.partition("=")[2])) == 24 for cookie in cookies)
+
+
+async def test_d56_a_session_bound_to_its_address(make_world):
+    world = await make_world(prepare=prepare, session_binding="address")
+    token = world.token()
+    victim = await Person(world, headers={"Authorization": f"Bearer {token}"}).open()
+    await victim.join()
+    thief = Person(world, headers=victim.headers, address=ELSEWHERE)  # who has stolen the token as well
+    assert await attack(thief, victim) == [FORBIDDEN] * 3
+    await victim.goes_on()
+    assert world.calls == [1]
+
+
+def test_d56_a_binding_that_there_is_not_is_a_mistake(verifier):
+    with pytest.raises(ConfigError):
+        Hub(verifier, session_binding="token")
+
+
+async def test_d56_while_a_poll_of_the_owner_waits(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world, headers={"Authorization": f"Bearer {world.token('victim')}"}).open()
+    await victim.join()
+    waiting = asyncio.create_task(victim.packets())
+    [session] = world.sio.engine.sessions.values()
+    await until(lambda: session.transport.busy)
+    assert await attack(Person(world, address=ELSEWHERE), victim) == [FORBIDDEN] * 3
+    assert not waiting.done()
+    await world.sio.emit("news", 1)
+    assert await waiting == ['42["news",1]']
+
+
+# 57
+
+
+@pytest.mark.parametrize("bound", [True, False])
+async def test_d57_a_stolen_sid_of_an_upgraded_session(make_world, bound):
+    world = await make_world(prepare=prepare)
+    headers = {"Authorization": f"Bearer {world.token('victim')}"} if bound else {}
+    victim = await Person(world, headers=headers).open()
+    await victim.join(None if bound else world.token("victim"))
+    websocket, answer = await victim.upgrade()
+    assert answer.status == 101
+    await websocket.text("2probe")
+    assert await websocket.packet() == "3probe"
+    await websocket.text("5")
+    await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+    thief = Person(world, address=ELSEWHERE)
+    for method in ("GET", "POST"):
+        answer = await thief.request(method, '42["say","forged"]', sid=victim.sid)
+        assert answer.status == (403 if bound else 400)
+    raw, answer = await thief.upgrade(victim.sid)
+    if bound:
+        assert answer.status == 403
+    else:
+        assert await raw.close_code() is not None
+        assert raw.frames[:-1] == []
+    await raw.close()
+    await websocket.text('42["say",1]')
+    assert await websocket.packet() == '42["said",1]'
+    assert world.calls == [1]
+
+
+async def test_d57_polling_is_over_for_the_owner_too(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    websocket, _ = await victim.upgrade()
+    await websocket.text("2probe")
+    await websocket.packet()
+    await websocket.text("5")
+    await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+    for method in ("GET", "POST"):
+        assert (await victim.request(method, '42["say","late"]')).json == {"code": 3, "message": "Bad request"}
+    await websocket.text('42["say",1]')
+    assert await websocket.packet() == '42["said",1]'
+    assert world.calls == [1]
+
+
+# 58
+
+
+async def test_d58_sids_have_120_random_bits(make_world):
+    world = await make_world()
+    sids = set()
+    for _count in range(300):
+        raw = await RawSocket.websocket(world.host)
+        sids.add(json.loads((await raw.packet())[1:])["sid"])
+        await raw.close()
+    assert len(sids) == 300
+    assert {len(base64.urlsafe_b64decode(sid)) for sid in sids} == {15}
+    for place in range(20):  # nothing in them counts, or stands still
+        assert len({sid[place] for sid in sids}) > 40
+
+
+async def test_d58_a_guessed_sid_is_unknown_and_opens_nothing(make_world):
+    world = await make_world()
+    thief = Person(world)
+    for guess in ("A" * 20, "0", "-1", "*", "__proto__", "../x", "%2e", "a" * 1000):
+        assert await attack(thief, _named(world, guess)) == [UNKNOWN] * 3
+    assert world.sio.engine.sessions == {}
+
+
+def _named(world, sid: str) -> Person:
+    person = Person(world)
+    person.sid = sid
+    return person
+
+
+# 59
+
+
+async def test_d59_neither_sid_nor_token_stands_in_a_log_an_answer_or_a_count(make_world, caplog):
+    for name in (None, "roomkey", "roomkey.audit", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "picows"):
+        caplog.set_level(logging.DEBUG, logger=name)
+    world = await make_world(prepare=prepare, via=Handshake(query="token"))
+    token = world.token("victim")
+    victim = await Person(world, query=f"&token={token}").open()
+    await victim.join()
+    [namespace_sid] = world.sio.members.sockets
+    secrets = [victim.sid, namespace_sid, token, token.split(".")[2], "eyJ"]
+    said: list[str] = []
+    for thief in (Person(world), Person(world, query=f"&token={world.token('thief')}")):
+        for method in ("GET", "POST", "PUT", "OPTIONS"):
+            answer = await thief.request(method, f'42["{victim.sid}"', sid=victim.sid)
+            said.append(f"{answer}")
+        raw, answer = await thief.upgrade(victim.sid)
+        said.append(f"{answer}")
+        await raw.close()
+    await victim.goes_on()
+    for bad in (f"4{victim.sid}", f"42[{token}"):
+        answer = await victim.request("POST", bad)
+        said.append(f"{answer}")
+    await until(lambda: not world.sio.engine.sessions)
+    said.append(str((await victim.request("POST", '42["say",1]')).body))
+    await world.settle()
+    written = [
+        f"{one.name} {one.getMessage()} {one.exc_text or ''}"
+        for one in caplog.records
+        if one.name.split(".")[0] not in ("websockets", "httpx", "httpcore")
+    ]
+    assert any("a session's id without its token" in line for line in written)
+    for secret in secrets:
+        assert not [line for line in [*said, *written, *world.sio.counts] if secret in line]
+
+
+# 60
+
+
+@pytest.mark.parametrize("probe", [True, False])
+async def test_d60_half_an_upgrade_then_silence(make_world, probe):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    raw, answer = await victim.upgrade()
+    assert answer.status == 101
+    if probe:
+        await raw.text("2probe")
+        assert await raw.packet() == "3probe"
+    await world.tick(9.9)
+    assert not raw.reader.at_eof()
+    await world.tick(0.2)
+    assert await raw.close_code(1.0) == 1002
+    await victim.goes_on()
+    again, _ = await victim.upgrade()
+    await again.text("2probe")
+    assert await again.packet() == "3probe"
+    await again.text("5")
+    await again.text('42["say",2]')
+    assert await again.packet() == '42["said",2]'
+    await world.tick(10.1)
+    await again.text('42["say",3]')  # the deadline of an upgrade ends with it
+    assert await again.packet() == '42["said",3]'
+
+
+@pytest.mark.parametrize("probe", [True, False])
+async def test_d60_half_an_upgrade_then_a_cut(make_world, probe):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    raw, _ = await victim.upgrade()
+    if probe:
+        await raw.text("2probe")
+        assert await raw.packet() == "3probe"
+    await world.sio.emit("news", 1)
+    await raw.close()
+    [session] = world.sio.engine.sessions.values()
+    await until(lambda: not session.upgrading)
+    assert await victim.packets() == ['42["news",1]']  # nothing was lost
+    await victim.goes_on()
+
+
+async def test_d60_two_probes_at_once(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    (first, one), (second, two) = await asyncio.gather(victim.upgrade(), victim.upgrade())
+    assert (one.status, two.status) == (101, 101)
+    for raw in (first, second):
+        await raw.text("2probe")
+    read = await asyncio.gather(first.frame(), second.frame())
+    assert sorted(frame.payload for frame in read) in ([b"3probe", b"\x03\xe8"], [b"\x03\xe8", b"3probe"])
+    winner = first if read[0].payload == b"3probe" else second
+    await winner.text("5")
+    await winner.text('42["say",1]')
+    assert await winner.packet() == '42["said",1]'
+
+
+async def test_d60_an_upgrade_of_a_session_that_ends_meanwhile(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token("victim"))
+    raw, _ = await victim.upgrade()
+    await raw.text("2probe")
+    assert await raw.packet() == "3probe"
+    await world.guard.revoke(subject="victim")
+    assert await raw.close_code(1.0) is not None
+    assert world.sio.engine.sessions == {}
+
+
+# 61
+
+
+async def test_d61_a_second_poll_closes_the_session(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    waiting = asyncio.create_task(victim.packets())
+    [session] = world.sio.engine.sessions.values()
+    await until(lambda: session.transport.busy)
+    answer = await victim.request("GET")
+    assert (answer.status, answer.json["code"]) == (400, 3)
+    assert await waiting == ["1"]
+    assert (await victim.request("GET")).json == UNKNOWN[1]
+    await world.settle()
+    assert world.guard.registry.connections == {}
+
+
+async def test_d61_a_cancelled_poll_closes_the_session(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token())
+    waiting = asyncio.create_task(victim.packets())
+    [session] = world.sio.engine.sessions.values()
+    await until(lambda: session.transport.busy)
+    waiting.cancel()
+    await until(lambda: not world.guard.registry.connections)
+    assert world.sio.engine.sessions == {}
+    assert (await victim.request("POST", '42["say",1]')).status == 400
+    assert world.calls == []
+
+
+# 62
+
+
+async def test_d62_the_old_sid_after_a_kick(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token("victim"))
+    await world.guard.revoke(subject="victim")
+    assert (await victim.request("POST", '42["say",1]')).status == 400
+    raw, answer = await victim.upgrade()
+    assert answer.status == 400 or await raw.close_code(1.0) is not None
+    told, disconnected = await victim.packets()
+    assert "token_revoked" in told
+    assert disconnected == "41"
+    assert await attack(victim, victim) == [UNKNOWN] * 3
+    assert world.calls == []
+
+
+async def test_d62_what_was_not_fetched_is_forgotten_soon(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world).open()
+    await victim.join(world.token("victim"))
+    await world.guard.revoke(subject="victim")
+    assert len(world.sio.engine.lingering) == 1
+    await world.tick(1.1)
+    assert world.sio.engine.lingering == {}
+    assert await attack(victim, victim) == [UNKNOWN] * 3
+
+
+async def test_d62_the_old_sid_of_a_websocket_after_a_kick(make_world):
+    world = await make_world(prepare=prepare)
+    websocket = await RawSocket.member(world.host, world.token("victim"))
+    [eio_sid] = world.sio.engine.sessions
+    await world.guard.revoke(subject="victim")
+    assert await websocket.close_code(1.0) is not None
+    assert await attack(Person(world), _named(world, eio_sid)) == [UNKNOWN] * 3

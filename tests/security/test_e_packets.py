@@ -1,0 +1,1003 @@
+"""The attack list, group E: packets and resources, on a live hub.
+
+The attacker is admitted, so that nothing else stops it; a bystander has to go on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import socket
+import time
+import zlib
+from contextlib import suppress
+
+import httpx
+import pytest
+from support.calm import calm
+from support.hub_process import hub_process
+from support.live import SEPARATOR, Poll, until
+from support.rawsocket import BINARY, CONTINUATION, PING, TEXT, RawSocket, frame, upgrade
+from support.world import clock, make_world
+
+from roomkey.hub import Limits, asgi, switch
+
+__all__ = ["calm", "clock", "make_world"]
+
+pytestmark = pytest.mark.usefixtures("calm")
+
+PLACE = '{"_placeholder":true,"num":%s}'
+WARNINGS = ("roomkey", "uvicorn", "asyncio", "picows")
+
+
+@pytest.fixture
+def engine() -> str:
+    return "hub"
+
+
+def echo(world) -> None:
+    @world.sio.event
+    async def message(sid, *arguments):
+        world.calls.append(arguments)
+        await world.sio.emit("back", arguments, to=sid)
+
+    @world.sio.event
+    async def shout(sid, *arguments):
+        await world.sio.emit("said", arguments, skip_sid=sid)
+
+    @world.sio.event
+    def ask(sid, *arguments):
+        return arguments
+
+
+@pytest.fixture
+async def world(make_world):
+    return await make_world(prepare=echo)
+
+
+@pytest.fixture
+async def bystander(world):
+    return await RawSocket.member(world.host, world.token("grace"))
+
+
+async def goes_on(member: RawSocket) -> None:
+    await member.text('42["message","still here"]')
+    assert await member.packet() == '42["back","still here"]'
+
+
+async def attacker(world) -> RawSocket:
+    return await RawSocket.member(world.host, world.token("mallory"))
+
+
+async def closes(world, caplog, bystander: RawSocket, *frames: bytes) -> None:
+    """Whoever sends this is closed within a second, with one line in the log, and nothing else happens."""
+    raw = await attacker(world)
+    caplog.clear()
+    world.calls.clear()
+    sessions = len(world.sio.engine.sessions)
+    for one in frames:
+        await raw.send(one)
+    what = str(frames)[:200]
+    try:
+        assert await raw.close_code(1.0) is not None, what
+    except TimeoutError:
+        pytest.fail(f"not closed: {what}")
+    await until(lambda: len(world.sio.engine.sessions) == sessions - 1)
+    lines = [one for one in caplog.records if one.levelno >= logging.WARNING and one.name.startswith(WARNINGS)]
+    assert len(lines) == 1, (what, [one.getMessage() for one in lines])
+    told = json.loads(lines[0].getMessage())
+    assert told["address"] == "127.0.0.1"
+    assert len(lines[0].getMessage()) < 300
+    assert world.calls == [], what
+    await goes_on(bystander)
+
+
+def texts(*packets: str) -> list[tuple[bytes, ...]]:
+    return [(frame(packet),) for packet in packets]
+
+
+# 63 to 68: malformed packets
+
+MALFORMED = [
+    *texts("", "0", "00", "2", "2probe", "5", "6", "6x", "7", "8", "9", "a", "\x00", "4", "4a", "47", "48", "49", "44"),
+    *texts('44{"message":"x"}', "42", "42[", "42[]", "42{}", "42null", "42[1]", "42[null]", '42[["a"]]', '42[{"a":1}]'),
+    *texts('42["a"', '42["a",]', "42['a']", '42["a"]]', "42[a]", '42/["a"', '42/x["a"]', "43", "43[]", "431", "431{}"),
+    *texts(
+        "40[", '40{"token"', "401{}", "40/" + "x" * 256 + ",", '41["x"]', "411", "45-", "46", "461-[]", '4\u0662["a"]'
+    ),
+    (frame(b"\x00\x01", BINARY),),  # an attachment of nothing
+    (frame(b"", BINARY),),
+    (frame('42["message"]', BINARY),),
+    (frame(f'451-["message",{PLACE % 0}]'), frame('42["message"]')),
+    (frame(b"4", TEXT, fin=False), frame(b"\xff", CONTINUATION)),
+]
+
+
+async def test_e63_malformed_frames(world, bystander, caplog):
+    for frames in MALFORMED:
+        await closes(world, caplog, bystander, *frames)
+    assert world.sio.counts["closed: protocol violation"] >= len(MALFORMED) - 5
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "a",
+        "4",
+        "7",
+        "2",
+        "42[",
+        "42[]",
+        f"{SEPARATOR}",
+        f'42["message"]{SEPARATOR}',
+        "b=",
+        "b!",
+        "bAQI",
+        '45["x"]',
+        f'451-["message",{PLACE % 0}]{SEPARATOR}42["message"]',
+        "bAQID",
+        f"bAQID{SEPARATOR}bAQID",
+    ],
+)
+async def test_e63_malformed_polling_bodies(world, bystander, caplog, body):
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token("mallory")}))
+    await poll.get()
+    world.calls.clear()
+    caplog.clear()
+    assert (await poll.http.post(poll.url(), content=body)).status_code == 400
+    await until(lambda: len(world.sio.engine.sessions) == 1)
+    lines = [one.getMessage() for one in caplog.records if one.name == "roomkey.audit"]
+    assert 1 <= len(lines) <= 2  # the session's end, and the request's refusal
+    assert all(len(line) < 300 and '"127.0.0.1"' in line for line in lines)
+    assert world.calls in ([], [()])  # what stood before the malformed one was whole
+    await goes_on(bystander)
+    await poll.close()
+
+
+async def test_e64_a_binary_packet_without_its_count(world, bystander, caplog):
+    for packet in ("450-", "45", '45["x"]', '450-["x"]', '45-["x"]', "451", '451["x"]', '451-"x"', "460-1[]", "46[]"):
+        await closes(world, caplog, bystander, frame(packet))
+    for packet in ('4500-["x"]', '451-1-["x"]', '45١-["x"]', '45+1-["x"]', f'4599999999999-["x",{PLACE % 0}]'):
+        await closes(world, caplog, bystander, frame(packet))
+
+
+async def test_e65_more_than_10_attachments_close_at_the_head(world, bystander, caplog):
+    for count in (11, 12, 100, 4294967296, 10**9):
+        places = ",".join(PLACE % number for number in range(min(count, 12)))
+        await closes(world, caplog, bystander, frame(f'45{count}-["message",{places}]'))
+    raw = await attacker(world)
+    await raw.text('4510-["message",' + ",".join(PLACE % number for number in range(10)) + "]")
+    await raw.send(frame(b"\x01", BINARY) * 10)
+    assert (await raw.packet()).startswith('4510-["back"')
+
+
+async def test_e66_fewer_or_more_attachments_than_declared(world, bystander, caplog):
+    two = frame(f'452-["message",{PLACE % 0},{PLACE % 1}]')
+    one = frame(f'451-["message",{PLACE % 0}]')
+    data = frame(b"\x01", BINARY)
+    await closes(world, caplog, bystander, two, data, frame('42["message"]'))
+    await closes(world, caplog, bystander, two, frame("x"))
+    await closes(world, caplog, bystander, two, two)
+    await closes(world, caplog, bystander, data)
+    world.calls.clear()
+    raw = await attacker(world)
+    await raw.send(one + data + data)  # the packet is whole, and then there is one too many
+    assert await raw.close_code(1.0) is not None
+    await goes_on(bystander)
+
+
+async def test_e66_the_heartbeat_may_stand_between_attachments(make_world):
+    world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
+    raw = await attacker(world)
+    await raw.text(f'451-["message",{PLACE % 0}]')
+    await raw.send(frame(b"", PING))
+    assert (await raw.frame()).opcode == 10
+    await raw.send(frame(b"\x01", BINARY))
+    assert (await raw.packet()).startswith('451-["back"')
+
+
+NUMBERS = ["-1", '"0"', "1.5", "0.0", "1", "99", "true", "false", "null", "[0]", "{}", "1e0", "18446744073709551616"]
+
+
+async def test_e67_a_placeholder_without_its_attachment(world, bystander, caplog):
+    data = frame(b"\x01", BINARY)
+    for number in NUMBERS:
+        await closes(world, caplog, bystander, frame(f'451-["message",{PLACE % number}]'), data)
+    twice = f"{PLACE % 0},{PLACE % 0}"
+    for arguments in (twice, '{"_placeholder":true}', "1", '"_placeholder"', '{"_placeholder":1,"num":0}', "{}"):
+        await closes(world, caplog, bystander, frame(f'451-["message",{arguments}]'), data)
+    await closes(world, caplog, bystander, frame(f"451-[{PLACE % 0}]"), data)  # an event whose name is one
+    await closes(world, caplog, bystander, frame(f'452-["message",{twice}]'), data, data)
+
+
+async def test_e68_attachments_over_the_bound(world, bystander, caplog):
+    head = frame(f'4510-["message",{",".join(PLACE % number for number in range(10))}]')
+    await closes(world, caplog, bystander, head, *[frame(b"x" * 250_000, BINARY)] * 4)
+
+
+async def test_e68_attachments_that_do_not_all_arrive_in_time(world, bystander):
+    raw = await attacker(world)
+    await raw.text(f'453-["message",{PLACE % 0},{PLACE % 1},{PLACE % 2}]')
+    await raw.sync()
+    await world.tick(6)
+    await raw.send(frame(b"\x01", BINARY))
+    await raw.sync()
+    await world.tick(3.9)
+    assert len(world.sio.engine.sessions) == 2
+    await world.tick(0.2)  # an attachment now and then does not move the deadline
+    assert await raw.close_code(1.0) is not None
+    await goes_on(bystander)
+
+
+async def test_e68_the_deadline_of_one_packet_is_not_the_next_ones(world):
+    raw = await attacker(world)
+    for _count in range(3):
+        await raw.text(f'451-["message",{PLACE % 0}]')
+        await raw.sync()
+        await world.tick(6)
+        await raw.send(frame(b"\x01", BINARY))
+        assert (await raw.packet()).startswith("451-")
+        assert (await raw.frame()).payload == b"\x01"
+    await world.tick(10.1)
+    await goes_on(raw)
+
+
+# 69, 72: memory, of a hub that is a process of its own
+
+
+@pytest.fixture(scope="module")
+def process():
+    with hub_process(max_anonymous=5000) as hub:
+        yield hub
+
+
+async def _warm(process) -> RawSocket:
+    """A member; what is loaded and cached at first is no growth."""
+    member = await RawSocket.member(process.host, process.token())
+    for _count in range(3):
+        await goes_on(member)
+        raw = await RawSocket.member(process.host, process.token("mallory"))
+        await raw.text('42["message","' + "x" * 900_000 + '"]')
+        await raw.packet()
+        await raw.send(frame("x" * 5, TEXT, length=b"\x7f" + (1 << 40).to_bytes(8)))
+        assert await raw.close_code(1.0) == 1009
+    return member
+
+
+@pytest.mark.parametrize("size", [1_100_000, 15_000_000, 17_500_000])
+@pytest.mark.parametrize("pieces", [1, 100])
+async def test_e69_a_message_over_the_limit(process, size, pieces):
+    bystander = await _warm(process)
+    raw = await RawSocket.member(process.host, process.token("mallory"))
+    data = b"4" + b"x" * (size - 1)
+    parts = [data[start : start + size // pieces] for start in range(0, size, size // pieces)]
+    before = process.memory()
+    process.forget_peak()
+    sending = asyncio.create_task(
+        raw.send(b"".join(frame(part, CONTINUATION if at else TEXT, fin=False) for at, part in enumerate(parts)))
+    )
+    assert await raw.close_code(1.0) == 1009
+    with suppress(ConnectionError):
+        await sending
+    assert process.peak() - before < size
+    await goes_on(bystander)
+
+
+async def test_e72_deflated_bombs_on_20_anonymous_sockets(process):
+    """Compression is never agreed on, so that a deflated frame is a broken one."""
+    bystander = await _warm(process)
+    bomb = zlib.compressobj(wbits=-15)
+    packed = bomb.compress(b"4" + b"x" * 15_900_000) + bomb.flush(zlib.Z_SYNC_FLUSH)
+    before = process.memory()
+    process.forget_peak()
+    for _count in range(20):
+        raw = await RawSocket.open(process.host)
+        await raw.send(upgrade(process.host, sec_websocket_extensions="permessage-deflate; client_max_window_bits"))
+        answer = await raw.answer()
+        assert answer.status == 101
+        assert "sec-websocket-extensions" not in answer.headers
+        await raw.send(frame(packed[:-4], TEXT, rsv=4))
+        assert await raw.close_code(1.0) == 1002
+    assert process.peak() - before < 20_000_000
+    await goes_on(bystander)
+
+
+# 70, 71: bodies
+
+
+@pytest.fixture
+async def poll(world):
+    client = await Poll(world.host).open()
+    await client.post("40" + json.dumps({"token": world.token("mallory")}))
+    await client.get()
+    yield client
+    await client.close()
+
+
+def post(poll: Poll, host: str, *headers: str) -> bytes:
+    return "\r\n".join([f"POST {poll.url()} HTTP/1.1", f"Host: {host}", *headers, "", ""]).encode()
+
+
+async def nothing_is_left(world, raw: RawSocket) -> None:
+    await raw.close()
+    await until(lambda: not [task for task in asyncio.all_tasks() if "run_asgi" in str(task.get_coro())])
+    await world.settle()
+    assert world.guard.registry.connections == {}
+
+
+@pytest.mark.parametrize(
+    "length", ["1000001", "17500000", "9" * 18, "9" * 30, "1e3", "-1", "0x10", "1,1", "five", "1 1"]
+)
+async def test_e70_a_content_length_over_the_limit_or_none_at_all(world, poll, length):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, f"Content-Length: {length}") + b"x" * 1000)
+    answer = await raw.answer(1.0)
+    assert answer.status in (400, 413)
+    if answer.status == 413:
+        await until(lambda: not world.sio.engine.sessions, 1.0)
+        await world.tick(1.1)
+        await nothing_is_left(world, raw)
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+async def test_e70_a_body_over_the_limit_that_is_sent_all_the_same(world, poll, chunked):
+    """The answer is not lost, though the client reads it only when it has sent everything."""
+    raw = await RawSocket.open(world.host)
+    if chunked:
+        await raw.send(post(poll, world.host, "Transfer-Encoding: chunked"))
+        body = (b"186a0\r\n" + b"x" * 100_000 + b"\r\n") * 40 + b"0\r\n\r\n"
+    else:
+        await raw.send(post(poll, world.host, "Content-Length: 4000000"))
+        body = b"x" * 4_000_000
+    await raw.send(body)
+    assert (await raw.answer(1.0)).status == 413
+    await until(lambda: not world.sio.engine.sessions, 1.0)
+    await raw.send(f"GET /elsewhere HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
+    assert (await raw.answer(1.0)).status == 404  # the connection stands at the next request
+    await nothing_is_left(world, raw)
+
+
+async def test_e70_chunks_over_the_limit_are_refused_before_they_end(world, poll):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Transfer-Encoding: chunked") + b"f4241\r\n" + b"x" * 1_000_001)
+    assert (await raw.answer(1.0)).status == 413
+    await nothing_is_left(world, raw)
+
+
+async def test_e70_a_body_that_is_shorter_than_it_says(world, poll, monkeypatch):
+    monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.1)
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
+    assert (await raw.answer(1.0)).status == 408
+    assert await raw.ends(1.0)
+    assert world.calls == []
+    await nothing_is_left(world, raw)
+
+
+async def test_e70_a_body_that_is_cut(world, poll):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
+    [session] = world.sio.engine.sessions.values()
+    await until(lambda: session.transport.posting)
+    await raw.close()
+    await until(lambda: not session.transport.posting)
+    assert world.calls == []
+    assert (await poll.post('42["message"]')).text == "ok"
+
+
+async def test_e70_a_body_that_is_longer_than_it_says(world, poll):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 13") + b'42["message"]' + b'42["message"]')
+    assert await raw.ends(1.0)  # the rest is no request
+    assert world.calls in ([], [()])
+
+
+async def test_e70_two_lengths_are_none(world, poll):
+    for headers in (["Content-Length: 13", "Content-Length: 14"], ["Content-Length: 13", "Transfer-Encoding: chunked"]):
+        raw = await RawSocket.open(world.host)
+        await raw.send(post(poll, world.host, *headers) + b'42["message"]')
+        assert (await raw.answer(1.0)).status in (400, 413)
+        await raw.close()
+    assert world.calls == []
+
+
+async def test_e70_200_bodies_over_the_limit_without_a_token(world):
+    tasks = len(asyncio.all_tasks())
+    for _count in range(200):
+        raw = await RawSocket.open(world.host)
+        await raw.send(
+            f"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: {world.host}\r\n"
+            "Content-Length: 99999999\r\n\r\n".encode()
+        )
+        assert (await raw.answer(1.0)).status == 400
+        await raw.close()
+    await until(lambda: len(asyncio.all_tasks()) <= tasks)
+
+
+async def test_e71_5000_packets_in_one_body(world, poll, bystander):
+    assert (await poll.post(*['42["message"]'] * 5000)).status_code == 400
+    assert world.calls == []
+    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await goes_on(bystander)
+
+
+async def test_e71_as_many_packets_as_are_allowed(world, poll):
+    assert (await poll.post(*['42["message"]'] * 256)).text == "ok"
+    assert len(await poll.get()) == 256
+
+
+# 73: frames
+
+
+async def test_e73_one_byte_fragments_and_endless_continuation(world, bystander, caplog):
+    one = frame(b"x", CONTINUATION, fin=False)
+    await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), one * 1024)
+    await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), frame(b"", CONTINUATION, fin=False) * 1024)
+    big = frame(b"x" * 300_000, CONTINUATION, fin=False)
+    await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), big * 4)
+
+
+async def test_e73_a_ping_flood_is_answered_and_stops_nobody(world, bystander):
+    raw = await attacker(world)
+    sending = asyncio.create_task(raw.send(frame(b"x" * 125, PING) * 20_000))
+    started = time.monotonic()
+    await goes_on(bystander)
+    assert time.monotonic() - started < 1
+    for _count in range(20_000):
+        assert (await raw.frame()).opcode == 10
+    await sending
+    await goes_on(raw)
+
+
+async def deaf(world, query: str = "") -> RawSocket:
+    """A WebSocket whose owner reads nothing more, and has little room for what it does not read."""
+    address, _, port = world.host.rpartition(":")
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, (address, int(port)))
+    raw = RawSocket(*await asyncio.open_connection(sock=sock))
+    await raw.send(upgrade(world.host, query))
+    assert (await raw.answer()).status == 101
+    return raw
+
+
+def stop_reading(raw: RawSocket) -> None:
+    raw.writer.transport.pause_reading()
+
+
+async def test_e73_a_ping_flood_by_who_does_not_read_is_cut(world, bystander):
+    raw = await deaf(world)
+    await raw.text("40" + json.dumps({"token": world.token()}))
+    await until(lambda: len(world.sio.members.sockets) == 2)
+    stop_reading(raw)
+    flood = frame(b"x" * 125, PING) * 1000
+    await until_cut(raw, flood)
+    assert world.sio.counts["closed: reads too slowly"] == 1
+    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await goes_on(bystander)
+
+
+async def test_e73_the_same_on_a_websocket_that_is_not_the_transport_yet(world, bystander, poll):
+    raw = await deaf(world, f"&sid={poll.sid}")
+    stop_reading(raw)
+    await until_cut(raw, frame(b"x" * 125, PING) * 1000)
+    await goes_on(bystander)
+    assert (await poll.post('42["message"]')).text == "ok"
+    assert await poll.get() == ['42["back"]']
+
+
+async def until_cut(raw: RawSocket, flood: bytes) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            raw.writer.write(flood)
+            try:
+                await raw.writer.drain()
+            except ConnectionError:
+                return
+
+
+# 74: slow-loris
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr(switch, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(switch, "STALL_SECONDS", 0.2)
+    monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
+
+
+POLL = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n"
+POST = "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
+SLOW = {
+    "nothing": "",
+    "half a line": "GET /socket.io/",
+    "half a head": POLL,
+    "half a handshake": "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nUpgrade: websocket\r\n",
+    "no body": POST,
+    "half a body": POST + "42",
+    "half a body for nobody": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n42",
+    "half a chunk": "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    "a blank line": "\r\n",
+}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+@pytest.mark.parametrize("sent", SLOW)
+async def test_e74_a_request_that_does_not_end(world, impatient, poll, sent, again):
+    raw = await RawSocket.open(world.host)
+    if again:
+        await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await raw.answer()).status == 404
+        if sent == "nothing":
+            return  # uvicorn's own timer for idle connections
+    await raw.send(SLOW[sent].format(sid=poll.sid).encode())
+    assert await raw.ends(2.0)
+    await until(lambda: not world.sio.engine.undecided)
+
+
+async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
+    ended = asyncio.create_task(raw.ends(2.0))
+    while not ended.done():
+        await raw.send(piece)
+        await asyncio.sleep(0.02)
+    return await ended
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+async def test_e74_headers_without_end(world, impatient, again):
+    raw = await RawSocket.open(world.host)
+    if again:
+        await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await raw.answer()).status == 404
+    await raw.send(POLL.encode())
+    assert await ends_though_it_drips(raw, b"X: y\r\n")
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+async def test_e74_a_head_of_any_size(world, again):
+    raw = await RawSocket.open(world.host)
+    if again:
+        await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await raw.answer()).status == 404
+    await raw.send(POLL.encode() + b"X: " + b"y" * 20_000)
+    assert await raw.ends(1.0)
+
+
+async def test_e74_half_a_request_right_behind_a_whole_one(world, impatient):
+    raw = await RawSocket.open(world.host)
+    await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\nGET /else")
+    assert (await raw.answer()).status == 404
+    assert await raw.ends(2.0)
+
+
+async def test_e74_a_body_that_drips(world, impatient, poll):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 1000"))
+    assert await ends_though_it_drips(raw, b"4")
+    assert world.calls == []
+
+
+async def test_e74_a_body_that_comes_slowly_and_comes_is_taken(world, poll, monkeypatch):
+    monkeypatch.setattr(switch, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(switch, "STALL_SECONDS", 0.3)
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 13"))
+    for byte in b'42["message"]':
+        await raw.send(bytes([byte]))
+        await asyncio.sleep(0.05)
+    assert (await raw.answer()).body == b"ok"
+
+
+async def test_e74_an_answered_request_whose_body_drips_on(world, impatient, poll):
+    raw = await RawSocket.open(world.host)
+    await raw.send(post(poll, world.host, "Content-Length: 99999999"))
+    assert (await raw.answer(1.0)).status == 413
+    assert await ends_though_it_drips(raw, b"4")
+
+
+async def test_e74_a_poll_that_waits_is_not_slow(world, impatient, poll):
+    waiting = asyncio.create_task(poll.get())
+    await asyncio.sleep(0.5)
+    assert not waiting.done()
+    await world.sio.emit("news", 1)
+    assert await waiting == ['42["news",1]']
+
+
+# 75: backpressure
+
+
+async def test_e75_a_reader_that_never_reads_is_closed_and_others_are_served(make_world, caplog):
+    world = await make_world(prepare=echo, max_unsent=200_000)
+    bystander = await RawSocket.member(world.host, world.token("grace"))
+    raw = await deaf(world)
+    await raw.text("40" + json.dumps({"token": world.token()}))
+    await until(lambda: len(world.sio.members.sockets) == 2)
+    stop_reading(raw)
+    sent = 0
+    while len(world.sio.engine.sessions) == 2 and sent < 1000:
+        await world.sio.emit("news", "x" * 10_000)
+        assert (await bystander.packet()).startswith('42["news"')
+        sent += 1
+    assert 20 <= sent < 1000  # not before the bound, and what the system holds besides
+    assert world.sio.counts["closed: reads too slowly"] == 1
+    told = [json.loads(one.getMessage()) for one in caplog.records if "reads too slowly" in one.getMessage()]
+    assert [(line["event"], line["address"], line["max_unsent"]) for line in told] == [("closed", "127.0.0.1", 200_000)]
+    await goes_on(bystander)
+
+
+async def test_e75_a_client_that_does_not_poll(make_world):
+    world = await make_world(prepare=echo, max_unsent=200_000)
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    await poll.get()
+    for _count in range(19):
+        await world.sio.emit("news", "x" * 10_000)
+    assert len(world.sio.engine.sessions) == 1
+    await world.sio.emit("news", "x" * 10_000)
+    assert world.sio.engine.sessions == {}
+    assert world.sio.counts["closed: reads too slowly"] == 1
+    await poll.close()
+
+
+async def test_e75_a_poll_whose_answer_is_not_read(make_world, impatient):
+    world = await make_world(prepare=echo, max_unsent=20_000_000)
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    await poll.get()
+    await world.sio.emit("news", "x" * 15_000_000)
+    raw = await RawSocket.open(world.host)
+    stop_reading(raw)
+    raw.writer.write(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
+    await asyncio.sleep(1)  # the hub looks twice, with STALL_SECONDS between
+    raw.writer.transport.resume_reading()
+    read = 0
+    with suppress(ConnectionError):
+        while data := await raw.reader.read(1 << 20):
+            read += len(data)
+    assert read < 15_000_000
+    await poll.close()
+
+
+async def test_e75_a_poll_whose_answer_is_read_slowly(make_world, impatient):
+    world = await make_world(prepare=echo, max_unsent=20_000_000)
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": world.token()}))
+    await poll.get()
+    await world.sio.emit("news", "x" * 15_000_000)
+    raw = await RawSocket.open(world.host)
+    await raw.send(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
+    read = 0
+    for _count in range(10):
+        while read < 15_000_000 and (data := await raw.reader.read(1 << 20)):
+            read += len(data)
+            if read // 1_500_000 > _count:
+                break
+        stop_reading(raw)
+        await asyncio.sleep(0.1)
+        raw.writer.transport.resume_reading()
+    assert read >= 15_000_000
+    await poll.close()
+
+
+async def test_e75_a_broken_frame_behind_unread_data_is_no_way_to_stay(make_world):
+    world = await make_world(prepare=echo)
+    raw = await deaf(world)
+    await raw.text("40" + json.dumps({"token": world.token()}))
+    await until(lambda: len(world.sio.members.sockets) == 1)
+    stop_reading(raw)
+    [session] = world.sio.engine.sessions.values()
+    transport = session.transport._ws.underlying_transport
+    while not transport.get_write_buffer_size():
+        await world.sio.emit("news", "x" * 100_000)
+    assert world.sio.counts == {}
+    await raw.send(frame(b"", 7))
+    await until(lambda: not world.sio.engine.sessions)
+    await until_cut(raw, frame(b"x" * 1000))
+
+
+# 76, 77: rates
+
+
+async def test_e76_connections_without_a_token_are_bounded_for_each_address(make_world):
+    world = await make_world(prepare=echo, max_anonymous=50)
+    held = [await RawSocket.session(world.host) for _ in range(25)]
+    polls = []
+    async with httpx.AsyncClient(base_url=f"http://{world.host}", verify=False) as http:
+        for _count in range(25):
+            polls.append(json.loads((await http.get("/socket.io/?EIO=4&transport=polling")).text[1:])["sid"])
+        refused = await http.get("/socket.io/?EIO=4&transport=polling")
+    assert (refused.status_code, refused.json()) == (429, {"code": 4, "message": "Forbidden"})
+    for _count in range(300):
+        raw = await RawSocket.open(world.host)
+        await raw.send(upgrade(world.host))
+        assert (await raw.answer()).status == 429
+        await raw.close()
+    assert len(world.sio.engine.sessions) == len(world.guard.registry.connections) == 50
+    elsewhere = await RawSocket.open(world.host, local_addr=("127.0.0.2", 0))
+    await elsewhere.send(upgrade(world.host))
+    assert (await elsewhere.answer()).status == 101
+    await held[0].text("40" + json.dumps({"token": world.token()}))
+    assert (await held[0].packet()).startswith("40")
+    held.append(await RawSocket.session(world.host))  # who is admitted counts no more
+    await held[1].close()
+    await until(lambda: len(world.sio.engine.sessions) == 51)
+    held.append(await RawSocket.session(world.host))
+    await world.tick(15.1)
+    await until(lambda: len(world.sio.engine.sessions) == 1)
+    assert world.guard.registry.anonymous_from("127.0.0.1") == 0
+
+
+async def test_e77_more_events_than_one_socket_may_send(make_world):
+    world = await make_world(prepare=echo, event_rate=100)
+    bystander = await RawSocket.member(world.host, world.token("grace"))
+    raw = await attacker(world)
+    await raw.send(b"".join(frame(f'42{number}["ask"]') for number in range(150)))
+    for number in range(100):
+        assert await raw.packet() == f"43{number}[]"
+    for number in range(100, 150):
+        told = await raw.packet()
+        assert told.startswith(f"43{number}[")
+        assert json.loads(told[told.index("[") :])[0]["error"]["reason"] == "too_many_attempts"
+    await world.tick(0.8)  # a token comes back each hundredth of a second; 50 were overdrawn
+    await raw.text('42["message",1]')
+    assert await raw.packet() == '42["back",1]'
+    await raw.send(frame('42["message",1]') * 200)
+    assert await raw.close_code(1.0) is not None
+    assert world.sio.counts["refused: too many events"] >= 50
+    await goes_on(bystander)
+
+
+# 78: what takes long to read
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        '42["message",' + "[" * 990_000,
+        '42["message",' + "[" * 490_000 + "]" * 490_000 + "]",
+        '42["message",' + '{"a":' * 190_000,
+        '42["message","' + "\\u0041" * 160_000 + '"]',
+        '42["message","' + "\\ud800" * 160_000 + '"]',
+        '42["message","' + "[" * 990_000 + '"]',
+        '42["message","' + '\\"' * 490_000 + '"]',
+        '42["message",' + "9" * 4000 + "]",
+        '42["message",' + "9" * 990_000 + "]",
+        '42["message",1e' + "9" * 990_000 + "]",
+        '42["message",{' + ",".join(f'"{number}":1' for number in range(80_000)) + "}]",
+        '42["message",{' + ",".join(['"a":1'] * 150_000) + "}]",
+        '42["message"' + ",[]" * 300_000 + "]",
+        "42" + "1" * 990_000 + '["message"]',
+        "45" + "1" * 990_000 + '-["message"]',
+        "42/" + "a" * 990_000,
+        "42/" + "a," * 490_000,
+        "40" + "[" * 990_000,
+        "42" + " " * 990_000 + '["message"]',
+    ],
+    ids=range(19),
+)
+async def test_e78_packets_that_are_long_to_read(world, bystander, packet):
+    raw = await attacker(world)
+    loop_was_busy = asyncio.create_task(longest_pause())
+    await raw.text(packet)
+    answer = await raw.frame(3.0)
+    assert answer is None or answer.opcode == 8 or answer.payload.startswith(b'42["back"')
+    await goes_on(bystander)
+    loop_was_busy.cancel()
+    assert await loop_was_busy < 1  # loose, so that a busy machine does not fail it
+
+
+async def longest_pause() -> float:
+    longest, before = 0.0, time.monotonic()
+    with suppress(asyncio.CancelledError):
+        while True:
+            await asyncio.sleep(0)
+            now = time.monotonic()
+            longest, before = max(longest, now - before), now
+    return longest
+
+
+# 79 to 82: values
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "nan", "0x1", "01", "1.", ".5", "+1"]
+)
+async def test_e79_a_number_that_is_no_json(world, bystander, caplog, value):
+    for packet in (f'42["shout",{value}]', f'42["shout",{{"a":[{value}]}}]', f'421["ask",{value}]', f"431[{value}]"):
+        await closes(world, caplog, bystander, frame(packet))
+    place = PLACE % 0
+    await closes(world, caplog, bystander, frame(f'451-["shout",{place},{value}]'), frame(b"\x01", BINARY))
+    assert bystander.frames[-1].payload == b'42["back","still here"]'
+
+
+async def test_e79_nor_does_the_application_send_one(world, bystander):
+    for value in (float("nan"), float("inf"), {"a": [-float("inf")]}, (1, float("nan"))):
+        with pytest.raises(ValueError):
+            await world.sio.emit("news", value)
+    await goes_on(bystander)
+
+
+@pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "a\\ud83dz", "\\ude00\\ud83d"])
+async def test_e80_a_lone_surrogate_closes(world, bystander, caplog, text):
+    await closes(world, caplog, bystander, frame(f'42["shout","{text}"]'))
+    await closes(world, caplog, bystander, frame(f'42["shout",{{"{text}":1}}]'))
+
+
+@pytest.mark.parametrize(
+    "text", ["\u2028\u2029", "\x00", "\x1e\x1f\x7f", "\ufeff", "\U0010ffff", "\ufffe", "</script>"]
+)
+async def test_e80_odd_characters_pass_and_break_no_receiver(world, bystander, poll, text):
+    raw = await attacker(world)
+    await raw.text("42" + json.dumps(["shout", text, {text: text}]))
+    told = await bystander.packet()
+    assert json.loads(told[2:]) == ["said", text, {text: text}]
+    [polled] = await poll.get()  # a record separator within a text would end the packet there
+    assert json.loads(polled[2:]) == ["said", text, {text: text}]
+    await goes_on(bystander)
+
+
+async def test_e81_names_that_mean_something_elsewhere_are_plain_data(world, bystander):
+    raw = await attacker(world)
+    data = {
+        "__proto__": {"admin": True},
+        "constructor": {"prototype": 1},
+        "__class__": "x",
+        "_placeholder": True,
+        "": [],
+    }
+    await raw.text("42" + json.dumps(["shout", data]))
+    assert json.loads((await bystander.packet())[2:]) == ["said", data]
+    for name in ("__proto__", "constructor", "__init__", "__class__", "toString", "hasOwnProperty"):
+        await raw.text(f'42["{name}",1]')
+    await goes_on(raw)
+
+
+async def test_e82_ids_of_acknowledgements(world, bystander, caplog):
+    raw = await attacker(world)
+    for number in ("0", "1", "1", "007", "999999999999999"):
+        await raw.text(f'42{number}["ask",1]')
+        assert await raw.packet() == f"43{int(number)}[1]"
+    for number in (str(2**53), "9" * 100, "-1", "1.5", "1e3", "+1"):
+        await closes(world, caplog, bystander, frame(f'42{number}["ask",1]'))
+        await closes(world, caplog, bystander, frame(f"43{number}[1]"))
+
+
+async def test_e82_an_acknowledgement_that_nobody_asked_for_or_that_comes_twice(world):
+    raw, other = await attacker(world), await RawSocket.member(world.host, world.token("grace"))
+    [_, sid] = world.sio.members.sockets
+    answers = []
+    await world.sio.emit("question", to=sid, callback=lambda *values: answers.append(values))
+    question = await other.packet()
+    number = question[2 : question.index("[")]
+    for guess in ("0", number, number, "2", "999999999999999"):
+        await raw.text(f'43{guess}["forged"]')
+    await goes_on(raw)
+    assert answers == []
+    for _count in range(2):
+        await other.text(f'43{number}["mine"]')
+    await goes_on(other)
+    assert answers == [("mine",)]
+
+
+# 83: handlers
+
+
+async def test_e83_a_handler_that_raises_answers_nothing_and_the_server_goes_on(make_world, caplog):
+    def prepare(world):
+        echo(world)
+
+        @world.sio.event
+        async def broken(sid, *arguments):
+            raise RuntimeError("secret detail")
+
+        @world.sio.event
+        def broken_at_once(sid):
+            raise KeyError("secret detail")
+
+        @world.sio.event
+        async def unspeakable(sid):
+            return object()
+
+    world = await make_world(prepare=prepare)
+    raw = await attacker(world)
+    for event in ("broken", "broken_at_once", "unspeakable", "broken"):
+        await raw.text(f'421["{event}"]')
+    await goes_on(raw)
+    assert len(raw.frames) == 3
+    assert len([one for one in caplog.records if one.exc_info]) == 4
+    caplog.clear()  # each in the log, once; the log is the only place
+
+
+async def test_e83_a_handler_that_is_called_with_too_much_or_too_little(make_world, caplog):
+    def prepare(world):
+        echo(world)
+        world.sio.on("two", lambda sid, first, second: None)
+
+    world = await make_world(prepare=prepare)
+    raw = await attacker(world)
+    for arguments in ("", ",1", ",1,2,3"):
+        await raw.text(f'421["two"{arguments}]')
+    await goes_on(raw)
+    caplog.clear()
+
+
+async def test_e83_a_handler_that_never_returns_holds_up_nobody(make_world):
+    reached, ended = asyncio.Event(), asyncio.Event()
+
+    def prepare(world):
+        echo(world)
+
+        @world.sio.event
+        async def forever(sid):
+            reached.set()
+            await ended.wait()
+
+    world = await make_world(prepare=prepare)
+    raw = await attacker(world)
+    await raw.text('421["forever"]')
+    await reached.wait()
+    await goes_on(raw)
+    await raw.close()
+    await until(lambda: not world.guard.registry.connections)
+    ended.set()
+
+
+async def test_e83_a_call_that_is_never_answered_ends(world):
+    raw = await attacker(world)
+    [sid] = world.sio.members.sockets
+    with pytest.raises(TimeoutError):
+        await world.sio.call("question", to=sid, timeout=0.05)
+    assert (await raw.packet()).startswith("42")
+
+
+# 84, 85
+
+
+async def test_e84_no_pong_an_early_pong_and_a_pong_flood(make_world, caplog):
+    world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
+    bystander = await RawSocket.member(world.host, world.token("grace"))
+    await closes(world, caplog, bystander, frame("3"))
+    await closes(world, caplog, bystander, frame("3") * 500)
+    silent = await attacker(world)
+    await world.tick(25.1)
+    assert await silent.packet() == await bystander.packet() == "2"
+    await bystander.text("3")
+    await goes_on(bystander)
+    await world.tick(20.1)
+    assert await silent.close_code(1.0) is not None
+    await bystander.text("3")
+    assert await bystander.close_code(1.0) is not None
+
+
+async def test_e84_over_polling(make_world):
+    world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
+    poll = await Poll(world.host).open()
+    assert (await poll.post("3")).status_code == 400
+    await until(lambda: not world.sio.engine.sessions)
+    await poll.close()
+
+
+async def test_e85_a_client_of_protocol_3_gets_a_400_and_the_log_names_the_fix(world, caplog):
+    told = {"code": 5, "message": "Unsupported protocol version"}
+    for transport in ("polling", "websocket"):
+        caplog.clear()
+        raw = await RawSocket.open(world.host)
+        line = f"GET /socket.io/?EIO=3&transport={transport} HTTP/1.1"
+        if transport == "polling":
+            await raw.send(f"{line}\r\nHost: {world.host}\r\n\r\n".encode())
+        else:
+            await raw.send(upgrade(world.host, line=line))
+        answer = await raw.answer()
+        assert (answer.status, answer.json) == (400, told)
+        [line] = [json.loads(one.getMessage()) for one in caplog.records if one.name == "roomkey.audit"]
+        assert "upgrade the client to Socket.IO 3 or later" in line["check"]
+        assert line["address"] == "127.0.0.1"
+        await raw.close()
+
+
+def test_the_limits_are_settings():
+    assert (Limits().payload, Limits().attachments, Limits().packets, Limits().fragments) == (1_000_000, 10, 256, 1024)
