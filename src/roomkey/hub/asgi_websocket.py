@@ -106,23 +106,24 @@ async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: A
         engine.refused(request, opened)
         await _refuse(scope, send, opened)
         return
-    await send({"type": "websocket.accept"})
     websocket = AsgiWebSocket(engine, send)
     websocket.session = opened
     upgrade = "sid" in request.parameters()
     if not upgrade:
         opened.use(websocket)
-        websocket.send_packet(engine.greet(opened))
-    elif not opened.offer(websocket):
-        websocket.close()
-        return
     try:
+        await send({"type": "websocket.accept"})
+        if not upgrade:
+            websocket.send_packet(engine.greet(opened))
+        elif not opened.offer(websocket):
+            await send({"type": "websocket.close", "code": NORMAL})
+            return
         await _read(engine, opened, websocket, receive)
     finally:
-        websocket.gone()
         if opened.alive and opened.transport is websocket:
             opened.end(TRANSPORT_CLOSE)
         opened.candidate_lost(websocket)
+        websocket.gone()
 
 
 async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal:

@@ -50,6 +50,8 @@ class Dispatch:
         """A packet arrived on a session."""
         if packet.type is _EVENT:
             self._event(session, packet)
+        elif session.take_event(self._monotonic()) < 0:  # each CONNECT costs a verification
+            session.violation("far more packets than one connection may send")
         else:
             self._hub.tasks.start(self._steps[packet.type](session, packet))
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -342,7 +343,10 @@ class _Quiet:
     def fileno(self) -> int:
         return self._fileno
 
-    def setsockopt(self, *_option: object) -> None: ...
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        # uvloop has set it; asyncio does so only where the socket names its protocol.
+        if option == socket.TCP_NODELAY and not type(self._transport).__module__.startswith("uvloop"):
+            self._transport.get_extra_info("socket").setsockopt(level, option, value)
 
     def getsockopt(self, *_option: object) -> int:
         return 0
