@@ -47,12 +47,12 @@ def test_only_the_three_steps_in_their_order_admit(inputs):
             assert before is State.ADMITTED
 
 
-@pytest.mark.parametrize("state", LIVE)
+@pytest.mark.parametrize("state", sorted(LIVE, key=str))
 def test_every_live_state_ends_when_the_client_goes(state):
     assert TABLE[state, Input.GONE][0] in OVER
 
 
-@pytest.mark.parametrize("state", LIVE - {State.ADMITTED})
+@pytest.mark.parametrize("state", sorted(LIVE - {State.ADMITTED}, key=str))
 @pytest.mark.parametrize("happened", [Input.PACKET, Input.TIMEOUT])
 def test_before_admission_a_packet_and_the_deadline_refuse(state, happened):
     after, actions = TABLE[state, happened]
