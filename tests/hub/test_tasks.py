@@ -31,14 +31,15 @@ async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
     assert tasks._running == set()
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="tasks that start at once came with Python 3.12")
-async def test_it_has_run_up_to_where_it_waits():
+async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
     tasks, done = Tasks(), []
 
     async def work():
         done.append(1)
 
     tasks.start(work())
+    assert done == ([1] if sys.version_info >= (3, 12) else [])
+    await tasks.settle()
     assert done == [1]
     assert tasks._running == set()
 

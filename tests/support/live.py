@@ -21,15 +21,15 @@ SEPARATOR = "\x1e"
 
 
 @asynccontextmanager
-async def serve(app: Any, **settings: Any) -> AsyncIterator[str]:
+async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
     """Run an ASGI app, or a hub on its own transports, on a free port; yields ``127.0.0.1:PORT``."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     quiet: dict[str, Any] = {"log_level": "error", "lifespan": "off", "timeout_graceful_shutdown": 1, **settings}
-    if isinstance(app, Hub):
-        server: uvicorn.Server = runner.Server(app, runner.config(app, **quiet))
+    if isinstance(server_app, Hub):
+        server: uvicorn.Server = runner.Server(server_app, runner.config(server_app, **quiet))
     else:
-        server = uvicorn.Server(uvicorn.Config(app, **quiet))
+        server = uvicorn.Server(uvicorn.Config(server_app, **quiet))
     # What Server.serve() does, without its main loop: that looks ten times a second whether to go on.
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)

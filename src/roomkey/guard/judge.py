@@ -147,7 +147,8 @@ class Judge:
         try:
             answer = question.ask(who)
             if inspect.isawaitable(answer):
-                answer = await answer
+                async with asyncio.timeout(self.within):
+                    answer = await answer
         except Exception:
             LOG.exception("the rule for %s failed, so it denies", question.name)
             return False

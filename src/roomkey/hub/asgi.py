@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
+from roomkey.guard.audit import RedactSecrets
 from roomkey.hub.asgi_websocket import serve_websocket
-from roomkey.hub.engine import BAD_METHOD, BAD_REQUEST, REQUEST_SECONDS, UNKNOWN_SID, Refusal
+from roomkey.hub.engine import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    HEAD_TOO_LARGE,
+    MAX_HEAD,
+    REQUEST_SECONDS,
+    UNKNOWN_SID,
+    Refusal,
+)
 from roomkey.hub.polling import Polling
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
@@ -16,6 +26,8 @@ if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
 
 __all__ = ["ASGIApp"]
+
+REDACT = RedactSecrets()
 
 TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
@@ -37,6 +49,8 @@ class ASGIApp:
         self._hub = hub
         self._engine = hub.engine
         self._other_app = other_app
+        # uvicorn writes the address of each WebSocket, and so session ids and the tokens of some clients.
+        logging.getLogger("uvicorn.error").addFilter(REDACT)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, one WebSocket, or the server's life."""
@@ -44,6 +58,8 @@ class ASGIApp:
             await self._lifespan(scope, receive, send)
         elif not self._hub.serves(scope["path"]):
             await (self._other_app or _not_found)(scope, receive, send)
+        elif sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
+            await _too_large(scope, receive, send)
         elif scope["type"] == "websocket":
             await serve_websocket(self._hub, request_of(scope), scope, receive, send)
         else:
@@ -121,7 +137,7 @@ class ASGIApp:
             return BAD_REQUEST._replace(detail="two polls at once")
         if session.upgrading:
             return transport.body()
-        fetching = asyncio.ensure_future(transport.wait())
+        fetching = transport.begin()
         gone = asyncio.ensure_future(_until_gone(receive))
         try:
             await asyncio.wait({fetching, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +147,7 @@ class ASGIApp:
                 session.end(TRANSPORT_ERROR)
             return None
         finally:
-            fetching.cancel()
+            transport.finish()
             gone.cancel()
 
     def _fetched(self, session: EngineSession, transport: Polling) -> bytes | Refusal:
@@ -159,6 +175,8 @@ class ASGIApp:
             return body
         if not session.alive:
             return UNKNOWN_SID
+        if session.transport is not transport:
+            return BAD_REQUEST._replace(detail="polling after the upgrade")
         packets = decode_payload(body, self._engine.limits)
         if isinstance(packets, ProtocolError):
             session.violation(packets.reason)
@@ -217,6 +235,14 @@ async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], bo
     start = [*headers, length, (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": body})
+
+
+async def _too_large(scope: Any, receive: Any, send: Any) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1008})
+    else:
+        await _answer(send, HEAD_TOO_LARGE.status, [JSON], HEAD_TOO_LARGE.body)
 
 
 async def _not_found(scope: Any, receive: Any, send: Any) -> None:

@@ -26,6 +26,7 @@ class AsgiWebSocket:
 
     Attributes:
         session: whose it is, or is to become by an upgrade.
+        ended: nothing more is read: the application returns, and the server ends the connection.
     """
 
     def __init__(self, engine: Engine, send: Any) -> None:
@@ -35,6 +36,7 @@ class AsgiWebSocket:
         self._unsent = 0
         self._wake = asyncio.Event()
         self._closed = False
+        self.ended = asyncio.Event()
         self._writer = asyncio.ensure_future(self._write())
         self.session: EngineSession | None = None
 
@@ -54,13 +56,13 @@ class AsgiWebSocket:
         """Close after what was sent has left, or after a short while."""
         self._put({"type": "websocket.close", "code": code}, 0)
         self._closed = True
-        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._writer.cancel)
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.gone)
         return True
 
     def abort(self) -> None:
         """Close now."""
         self._outbox.clear()
-        self.close()
+        self.gone()
 
     def left(self) -> None:
         """The client has said that it closes."""
@@ -70,9 +72,10 @@ class AsgiWebSocket:
         return []
 
     def gone(self) -> None:
-        """The client has closed: nothing can be sent."""
+        """Nothing can be sent any more, and nothing is read."""
         self._closed = True
         self._writer.cancel()
+        self.ended.set()
 
     def _put(self, event: dict[str, Any], size: int) -> None:
         if self._closed:
@@ -118,7 +121,7 @@ async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: A
         elif not opened.offer(websocket):
             await send({"type": "websocket.close", "code": NORMAL})
             return
-        await _read(engine, opened, websocket, receive)
+        await _read_until_ended(engine, opened, websocket, receive)
     finally:
         if opened.alive and opened.transport is websocket:
             opened.end(TRANSPORT_CLOSE)
@@ -141,20 +144,33 @@ async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal
     return session
 
 
+async def _read_until_ended(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
+    """Read, but not longer than the session lives: a client that reads nothing would hold the connection for ever."""
+    reading = asyncio.ensure_future(_read(engine, session, websocket, receive))
+    ended = asyncio.ensure_future(websocket.ended.wait())
+    try:
+        await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        reading.cancel()
+        ended.cancel()
+    if reading.done() and not reading.cancelled() and reading.exception() is not None:
+        raise reading.exception()  # type: ignore[misc]
+
+
 async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
     while True:
         message = await receive()
         if message["type"] != "websocket.receive":
             return
-        text, data = message.get("text"), message.get("bytes")
-        size = len(data) if text is None else len(text)
-        if size > engine.limits.payload:
+        text = message.get("text")
+        data = message.get("bytes") if text is None else text.encode(errors="surrogatepass")
+        if len(data) > engine.limits.payload:
             session.end(TRANSPORT_CLOSE, TOO_BIG)
             return
         if session.transport is not websocket:
-            session.candidate_text(websocket, b"" if text is None else text.encode())
+            session.candidate_text(websocket, b"" if text is None else data)
         elif text is not None:
-            session.text(text.encode(errors="surrogatepass"))
+            session.text(data)
         else:
             session.binary(data)
 

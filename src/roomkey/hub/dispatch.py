@@ -50,8 +50,8 @@ class Dispatch:
         """A packet arrived on a session."""
         if packet.type is _EVENT:
             self._event(session, packet)
-        elif session.take_event(self._monotonic()) < 0:  # each CONNECT costs a verification
-            session.violation("far more packets than one connection may send")
+        elif packet.type is not _ACK and session.take_event(self._monotonic()) < 0:
+            session.violation("far more packets than one connection may send")  # each CONNECT costs a verification
         else:
             self._hub.tasks.start(self._steps[packet.type](session, packet))
 
@@ -66,7 +66,10 @@ class Dispatch:
         if connection.closing or not authenticator.may_ask(connection, namespace):
             return
         if not self._hub.handlers.knows(namespace):
-            self._refuse(session, namespace, PermissionDenied(message="Invalid namespace"))
+            unknown = PermissionDenied("a namespace that is not served", message="Invalid namespace")
+            self._refuse(session, namespace, unknown)
+            self._guard.teardown.tell_refused(unknown, connection)
+            self._hub.counts["refused: Invalid namespace"] += 1
             authenticator.refused(connection)
             return
         admission = authenticator.ask(connection, namespace, new_sid())
@@ -97,7 +100,13 @@ class Dispatch:
         """
         if session.alive:
             told = error.to_client() if data is None else data
-            session.send(encode(PacketType.CONNECT_ERROR, namespace, {"message": error.message, "data": told}))
+            try:
+                reply = encode(PacketType.CONNECT_ERROR, namespace, {"message": error.message, "data": told})
+            except (TypeError, ValueError):
+                LOG.exception("what the connect handler says is not JSON")
+                own = {"message": error.message, "data": error.to_client()}
+                reply = encode(PacketType.CONNECT_ERROR, namespace, own)
+            session.send(reply)
 
     async def run_connect(self, data: list[object], admission: Admission) -> bool:
         """Call the application's connect handler; False if it declines.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import logging
 import secrets
@@ -29,6 +30,9 @@ ATTACHMENT_SECONDS = 10.0
 UPGRADE_SECONDS = 10.0
 REQUEST_SECONDS = 10.0
 """How long attachments, an upgrade and a request's body may take."""
+
+MAX_HEAD = 16_384
+"""Bytes of a request's head."""
 
 LINGER_SECONDS = 1.0
 """How long a poll may still fetch what an ended session had to say."""
@@ -65,6 +69,7 @@ BAD_METHOD = Refusal(400, 2, "Bad handshake method")
 BAD_REQUEST = Refusal(400, 3, "Bad request")
 FORBIDDEN = Refusal(403, 4, "Forbidden")
 UNSUPPORTED_VERSION = Refusal(400, 5, "Unsupported protocol version")
+HEAD_TOO_LARGE = Refusal(431, 3, "Bad request", "a request's head over the limit")
 TOO_MANY = Refusal(429, 4, "Forbidden", "too many connections without a token")
 
 
@@ -197,7 +202,8 @@ class Engine:
         if self.session_binding == "address":
             return request.address == session.request.address
         if session.binding is not None:
-            return hmac.compare_digest((request.cookie(COOKIE) or "").encode(), session.binding.encode())
+            shown = request.cookie(_cookie_name(session)) or ""
+            return hmac.compare_digest(shown.encode(), session.binding.encode())
         return True
 
     def bind_by_cookie(self, session: EngineSession) -> bytes | None:
@@ -206,10 +212,11 @@ class Engine:
             return None
         session.binding = secrets.token_urlsafe(24)
         request = session.request
-        cross_site = request.header("sec-fetch-site") == "cross-site"
-        same_site = "; SameSite=None" if cross_site and request.scheme == "https" else "; SameSite=Lax"
+        # Another site's page gets it only where its origin is allowed by name, and not by an image of our address.
+        elsewhere = request.header("origin") is not None and request.header("sec-fetch-site") == "cross-site"
+        same_site = "; SameSite=None" if elsewhere and request.scheme == "https" else "; SameSite=Lax"
         secure = "; Secure" if request.scheme == "https" else ""
-        return f"{COOKIE}={session.binding}; Path=/; HttpOnly{same_site}{secure}".encode()
+        return f"{_cookie_name(session)}={session.binding}; Path=/; HttpOnly{same_site}{secure}".encode()
 
     # What sessions ask for
 
@@ -308,3 +315,8 @@ class Engine:
             session.candidate_lost()
         elif session.attachments_missing:
             session.violation("attachments that did not all arrive in time")
+
+
+def _cookie_name(session: EngineSession) -> str:
+    """One for each session: two pages of one browser have two. The session's id does not stand in it."""
+    return f"{COOKIE}-{hashlib.sha256(session.eio_sid.encode()).hexdigest()[:12]}"

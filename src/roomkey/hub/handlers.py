@@ -87,11 +87,11 @@ class Handlers:
         key = (namespace, event)
         if key in self._functions:
             return self._functions[key]
-        if event in LIFECYCLE:
+        if event in LIFECYCLE and namespace in self._known:
             if key not in self._cache:
                 self._cache[key] = self._find(event, namespace)
             return self._cache[key]
-        # Not remembered: the name is the client's choice, and there is no end of names.
+        # Not remembered: these names are the client's choice, and there is no end of names.
         return self._find(event, namespace)
 
     def _find(self, event: str, namespace: str) -> Found | None:

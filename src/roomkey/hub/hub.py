@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeVar, overload
 
@@ -32,6 +32,8 @@ from roomkey.wire import Limits, Message, PacketType, encode
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Sids = str | Iterable[str] | None
 _ADMITTED = State.ADMITTED
+CLOSE_SECONDS = 2.0
+"""How long handlers and background tasks may take to end when the server stops."""
 
 
 class Hub:
@@ -434,9 +436,14 @@ class Hub:
         self.engine.timers.check()
 
     async def close(self) -> None:
-        """Close every connection, because the server stops; clients come back by themselves when it is up again."""
+        """Close every connection, because the server stops; clients come back by themselves when it is up again.
+
+        Handlers and background tasks have 2 seconds to end by themselves, then they are cancelled.
+        """
         self.engine.close_all()
-        await self.settle()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.settle(), CLOSE_SECONDS)
+        self.tasks.cancel()
 
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""

@@ -117,11 +117,13 @@ class Polling:
                 parts.append(packet)
         return encode_payload(parts)
 
-    async def wait(self) -> None:
-        """Wait until there is something to fetch."""
-        if not self._queue and not self._closed:
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+    def begin(self) -> asyncio.Future[None]:
+        """A poll has come: what is returned is done when there is something to fetch."""
+        self._waiter = asyncio.get_running_loop().create_future()
+        if self._queue or self._closed:
+            self._waiter.set_result(None)
+        return self._waiter
+
+    def finish(self) -> None:
+        """The poll is answered, or gone."""
+        self._waiter = None

@@ -43,6 +43,7 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
     """
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
     ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else "auto"}
+    ours |= {"ws_per_message_deflate": False, "ws_max_size": hub.engine.limits.payload}
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 
 

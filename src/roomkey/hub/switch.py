@@ -19,7 +19,7 @@ import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from roomkey.hub.engine import BAD_REQUEST, Refusal
+from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, Refusal
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.websocket import PicowsWebSocket
 from roomkey.wire import State
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("roomkey.hub")
 
-MAX_HEAD = 16_384  # bytes of a request's head
 HEAD_SECONDS = 10.0
 STALL_SECONDS = 10.0
 """How long a request's head may take, and how long its body may say nothing."""
@@ -75,6 +74,16 @@ class HttpProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         super().on_headers_complete()
+        if self.parser.should_upgrade() and not self._should_upgrade() and self._has_body():
+            self._give_up()  # llhttp ends the message here: its body would be read as a request
+
+    def _should_upgrade(self) -> bool:
+        """Never on Socket.IO's path: what the switch did not take for a WebSocket is none."""
+        return self.switch is not None and not self.switch.serves(self.url) and bool(super()._should_upgrade())
+
+    def _has_body(self) -> bool:
+        named = dict(self.headers)
+        return named.get(b"content-length", b"0").strip(b"0 ") != b"" or b"transfer-encoding" in named
 
     def on_message_complete(self) -> None:
         self._whole = True
@@ -96,6 +105,8 @@ class HttpProtocol(HttpToolsProtocol):
         assert self.switch is not None
         self.connections.discard(self)
         self._unset_keepalive_if_required()
+        self._wait(None)
+        self._read_on()
         self.transport.set_protocol(self.switch)
         self.switch.connection_made(self.transport)
         self.switch.data_received(data)
@@ -218,12 +229,15 @@ class Switch(asyncio.Protocol):
         if BLANK_LINE not in data:
             self._buffer = data
             if len(data) > MAX_HEAD:
-                self._refuse(Refusal(431, 3, "Bad request", "a request's head over the limit"))
+                self._refuse(HEAD_TOO_LARGE)
             elif self._deadline is None:  # a first request's runs from the connection
                 self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
             return
         self._decided()
         self._buffer = b""
+        if data.index(BLANK_LINE) > MAX_HEAD:  # it came in one piece
+            self._refuse(HEAD_TOO_LARGE)
+            return
         request, rest = self._upgrade(data)
         if request is None:
             http = self._others()
@@ -233,6 +247,10 @@ class Switch(asyncio.Protocol):
             http.data_received(data)
         else:
             self._websocket(transport, request, rest)
+
+    def serves(self, url: bytes) -> bool:
+        """True if a request's target is Socket.IO's, however it is written."""
+        return self._hub.serves(unquote(url.partition(b"?")[0].decode("latin-1")))
 
     def shutdown(self) -> None:
         """The server stops, or the head does not come."""

@@ -49,6 +49,11 @@ class Tasks:
         if not task.cancelled() and task.exception() is not None:
             LOG.error("a background task failed", exc_info=task.exception())
 
+    def cancel(self) -> None:
+        """Cancel all that runs, but whoever asks."""
+        for task in self._running - {asyncio.current_task()}:
+            task.cancel()
+
     async def settle(self) -> None:
         """Wait until all that runs has ended, but for whoever asks."""
         while running := self._running - {asyncio.current_task()}:

@@ -321,6 +321,10 @@ class _Quiet:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
+    def writelines(self, parts: list[bytes]) -> None:
+        """Write in one piece: asyncio of Python 3.12 and 3.13 does not look at its bound in ``writelines``."""
+        self._transport.write(b"".join(parts))
+
     def write(self, data: bytes) -> None:
         """Write at once what the system takes at once, as picows does for frames: uvloop would queue it first."""
         transport = self._transport

@@ -21,15 +21,19 @@ _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
 
 
-def loads(text: bytes, nesting: int) -> Any:
+def loads(text: bytes, nesting: int, containers: int = 100_000) -> Any:
     """Read one value.
 
     Raises:
-        ValueError: not JSON, a number out of range, an unpaired surrogate, or nested deeper than ``nesting``.
+        ValueError: not JSON, a number out of range, an unpaired surrogate, nested deeper than ``nesting``, or more
+            than ``containers`` brackets that open, which would take long to read.
     """
+    # What is short is neither deep nor much.
+    brackets = text.count(b"[") + text.count(b"{") if len(text) > 2 * nesting else 0
+    if brackets > containers:
+        raise ValueError("too many arrays and objects")
     value = orjson.loads(text)
-    # What is short cannot be deep; then brackets are counted, and only many of them are looked at one by one.
-    if len(text) > 2 * nesting and text.count(b"[") + text.count(b"{") > nesting and _depth(text) > nesting:
+    if brackets > nesting and _depth(text) > nesting:
         raise ValueError("nested too deep")
     return value
 
@@ -113,16 +117,22 @@ def _depth(text: bytes) -> int:
     return max(accumulate(steps), default=0)
 
 
+_HARMLESS = frozenset({str, int, bool, type(None)})
+
+
 def _has_nan(value: Any) -> bool:
     todo = [value]
     while todo:
         part = todo.pop()
+        kind = type(part)
+        if kind in _HARMLESS:
+            continue
         if isinstance(part, float):
             if not isfinite(part):
                 return True
-        elif isinstance(part, Mapping):
-            todo.extend(part.values())
-            todo.extend(part)
         elif isinstance(part, (list, tuple)):
+            todo.extend(part)
+        elif kind is dict or isinstance(part, Mapping):
+            todo.extend(part.values())
             todo.extend(part)
     return False

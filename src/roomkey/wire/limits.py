@@ -18,6 +18,7 @@ class Limits:
         attachments: binary attachments of one packet.
         namespaces: namespaces that one connection may join.
         namespace_length: bytes of a namespace's name.
+        containers: arrays and objects in one packet; brackets in its strings count, too.
         nesting: levels of arrays and objects; no more than 250, which can be written again.
         id_digits: digits of an acknowledgement's id, no more than 18; 15 stay exact in JavaScript.
 
@@ -31,6 +32,7 @@ class Limits:
     attachments: int = 10
     namespaces: int = 32
     namespace_length: int = 255
+    containers: int = 100_000
     nesting: int = 100
     id_digits: int = 15
 

@@ -162,7 +162,7 @@ class Decoder:
 
     def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | ProtocolError:
         try:
-            data = json.loads(body, self._limits.nesting) if body else None
+            data = json.loads(body, self._limits.nesting, self._limits.containers) if body else None
         except ValueError:
             return ProtocolError("a packet whose data is not JSON")
         if kind is _EVENT:

@@ -1,0 +1,225 @@
+"""What hostile readings of the hub found: each hole, closed."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import time
+
+import pytest
+from support.live import Poll, serve, until
+from support.rawsocket import PING, RawSocket, frame, upgrade
+from support.world import clock, make_world
+
+from roomkey import Policy
+from roomkey.hub import ASGIApp
+from roomkey.hub.websocket import _Quiet
+from roomkey.wire import Decoder, Limits, ProtocolError, json
+
+__all__ = ["clock", "make_world"]
+
+POLL = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.fixture
+def engine() -> str:
+    return "hub"
+
+
+async def not_found(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.mark.parametrize("over_asgi", [False, True], ids=["run", "asgi"])
+async def test_a_large_head_is_refused_also_in_one_piece(make_world, over_asgi):
+    world = await make_world()
+    async with serve(world.sio.asgi if over_asgi else world.sio) as host:
+        raw = await RawSocket.open(host)
+        began = time.perf_counter()
+        await raw.send(POLL + b"a:b\r\n" * 10_000 + b"\r\n")
+        assert (await raw.answer()).status == 431
+        assert time.perf_counter() - began < 2
+        await raw.close()
+        assert not world.sio.engine.sessions
+
+
+async def test_over_asgi_an_ended_session_ends_its_connection_though_nobody_reads(make_world):
+    world = await make_world(max_unsent=100_000)
+    before = len(asyncio.all_tasks())
+    async with serve(world.sio.asgi) as host:
+        raw = await RawSocket.websocket(host)
+        await until(lambda: world.sio.engine.sessions)
+        await raw.send(frame(b"x" * 120, PING) * 2000)
+        await world.tick(15.1)  # nothing was joined in time
+        assert not world.sio.engine.sessions
+        await until(lambda: len(asyncio.all_tasks()) <= before + 4, timeout=5)
+        await raw.close()
+
+
+@pytest.mark.parametrize("version", ["1.0", "in two pieces"])
+async def test_no_websocket_of_our_path_passes_by_the_switch(make_world, version):
+    world = await make_world()
+    async with serve(world.sio, app=not_found, ws="auto") as host:
+        raw = await RawSocket.open(host)
+        request = upgrade(host)
+        if version == "1.0":
+            await raw.send(request.replace(b"HTTP/1.1", b"HTTP/1.0"))
+        else:
+            await raw.send(b"GET /x HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await raw.answer()).status == 404
+            await raw.send(request[:5])
+            await asyncio.sleep(0.05)
+            await raw.send(request[5:])
+        assert (await raw.answer()).status == 400
+        await raw.close()
+
+
+async def test_a_body_behind_an_upgrade_that_is_ignored_is_no_request(make_world):
+    world = await make_world()
+    async with serve(world.sio, app=not_found) as host:
+        raw = await RawSocket.open(host)
+        hidden = POLL + b"\r\n"
+        head = b"POST /x HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: foo\r\nContent-Length: %d\r\n\r\n"
+        await raw.send(head % len(hidden))
+        await raw.send(hidden)
+        assert await raw.ends()
+        assert not world.sio.engine.sessions
+        await raw.close()
+
+
+async def test_the_bound_on_what_is_unsent_holds_for_what_picows_writes_in_parts():
+    written = []
+
+    class Transport:
+        write = staticmethod(written.append)
+
+        def get_extra_info(self, name, default=None):
+            return self if name == "socket" else default
+
+        def fileno(self):
+            return 0
+
+    _Quiet(Transport()).writelines([b"head", b"body"])
+    assert written == [b"headbody"]
+
+
+async def test_a_handler_that_waits_for_ever_does_not_keep_the_server_from_stopping(make_world, monkeypatch):
+    monkeypatch.setattr("roomkey.hub.hub.CLOSE_SECONDS", 0.05)
+    world = await make_world()
+    cancelled = []
+
+    @world.sio.event
+    async def wait(sid):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(sid)
+
+    raw = await world.member()
+    await raw.event("wait")
+    await until(lambda: world.sio.tasks._running)
+    await world.sio.close()
+    await until(lambda: cancelled)
+
+
+async def test_an_event_rule_that_hangs_denies_in_time(make_world):
+    policy = Policy()
+
+    @policy.event("slow")
+    async def hangs(who):
+        await asyncio.Event().wait()
+        return True
+
+    world = await make_world(policy=policy, connect_timeout=0.2)
+    raw = await world.member()
+    await raw.event("slow", ack=1)
+    assert (await raw.expect_ack(1))[0]["ok"] is False
+    await until(lambda: not world.sio.tasks._running)
+
+
+async def test_a_refusal_that_is_no_json_is_still_a_refusal(make_world, caplog):
+    def prepare(world):
+        @world.sio.event
+        def connect(sid, environ):
+            raise ConnectionRefusedError("full", {"until": datetime.datetime.now()})
+
+    world = await make_world(prepare=prepare)
+    raw = await world.client()
+    told = await raw.ask_data({"token": world.token()})
+    assert told["message"] == "full"
+    assert await raw.is_closed()
+    await until(lambda: not world.guard.registry.connections and not world.sio.members.sockets)
+
+
+def test_a_packet_of_very_many_containers_is_refused_before_it_is_read():
+    packet = b'2["x"' + b",[]" * 330_000 + b"]"
+    assert isinstance(Decoder(Limits()).text(packet), ProtocolError)
+    assert not isinstance(Decoder(Limits(containers=400_000)).text(packet), ProtocolError)
+
+
+def test_null_beside_many_values_costs_little():
+    value = ["null", None, *([0] * 400_000)]
+    began = time.perf_counter()
+    json.dumps(value)
+    assert time.perf_counter() - began < 1
+
+
+async def test_two_tabs_of_one_browser_keep_their_sessions(make_world):
+    world = await make_world(session_binding="cookie")
+    first = await Poll(world.host).open()
+    second = Poll(world.host)
+    second.http.cookies = first.http.cookies
+    await second.open()
+    for tab in (first, second):
+        assert (await tab.post("40")).status_code == 200
+        await tab.get()
+        await tab.close()
+
+
+async def test_an_image_of_our_address_sets_no_cookie_for_other_sites(make_world):
+    world = await make_world(session_binding="cookie")
+    poll = Poll(world.host, headers={"Sec-Fetch-Site": "cross-site"})
+    answer = await poll.http.get(poll.url())
+    assert "SameSite=Lax" in answer.headers["set-cookie"]
+    await poll.close()
+
+
+async def test_two_polls_in_one_instant_end_the_session(make_world):
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    app = ASGIApp(world.sio)
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/socket.io/",
+        "query_string": f"EIO=4&transport=polling&sid={poll.sid}".encode(),
+        "headers": [(b"host", b"x")],
+        "client": ("127.0.0.1", 1),
+        "scheme": "http",
+    }
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    await asyncio.gather(app(scope, receive, send), app(scope, receive, send))
+    assert sorted(message["status"] for message in sent if "status" in message) == [200, 400]
+    assert not world.sio.engine.sessions
+    await poll.close()
+
+
+async def test_unknown_namespaces_are_counted_and_not_remembered(make_world):
+    world = await make_world(namespaces="*")
+    raw = await world.client()
+    for number in range(5):
+        await raw.ask({"token": world.token()}, f"/n{number}")
+    assert len(world.sio.handlers._cache) <= 2
+    strict = await make_world()
+    raw = await strict.client()
+    assert "Invalid namespace" in await raw.ask(None, "/nowhere")
+    assert strict.sio.counts["refused: Invalid namespace"] == 1
