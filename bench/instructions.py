@@ -1,0 +1,122 @@
+"""Instructions that the hub's Python executes per operation, without a network.
+
+    python bench/instructions.py [echo] [plain] [connect] [refused] [deliver]
+
+What a noisy machine cannot disturb: each operation is run a thousand and five thousand times under
+``valgrind --tool=callgrind``, and the difference is divided. Needs valgrind; takes a minute or two per operation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+from roomkey import Issuer
+from roomkey.hub import Hub
+from roomkey.hub.requests import HttpRequest
+from roomkey.hub.session import EngineSession
+from roomkey.wire import State
+
+FEW, MANY, AT_ONCE = 1000, 5000, 50
+EVENT = b'4212["message",{"ack":true,"text":"hello world 12"}]'
+OPERATIONS = ("echo", "plain", "connect", "refused", "deliver")
+
+
+class Nowhere:
+    """A transport that swallows everything."""
+
+    def send(self, message: object) -> None: ...
+
+    send_soon = send_packet = send
+
+    def close(self, code: int = 1000) -> bool:
+        return True
+
+    def abort(self) -> None: ...
+
+    left = abort
+
+    def take(self) -> list[Any]:
+        return []
+
+
+def opened(hub: Hub) -> EngineSession:
+    headers = [(b"host", b"x"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
+    request = HttpRequest("GET", "/socket.io/", "EIO=4&transport=websocket", headers, "127.0.0.1")
+    session = hub.engine.open(request, State.WEBSOCKET)
+    assert isinstance(session, EngineSession)
+    session.use(Nowhere())
+    hub.engine.greet(session)
+    return session
+
+
+async def run(operation: str, times: int) -> None:
+    issuer = Issuer.ephemeral(audience="chat")
+    hub = Hub(issuer.verifier(), event_rate=1e12)
+
+    async def message(sid: str, data: object) -> object:
+        return data
+
+    hub.on("message", (lambda sid, data: data) if operation == "plain" else message)
+    good = b'40{"token":"%b"}' % issuer.issue("ada", rooms=["red"]).encode()
+    packet = good if operation != "refused" else good[:-8] + b'AAAAAA"}'
+    if operation in ("connect", "refused"):
+        await come_and_go(hub, packet, times)
+        return
+    members = [opened(hub) for _ in range(500 if operation == "deliver" else 1)]
+    for member in members:
+        member.text(good)
+    await asyncio.sleep(0)
+    if operation == "deliver":
+        for _ in range(times // len(members)):
+            await hub.emit("message", "hello")
+        return
+    for number in range(times):
+        members[0].text(EVENT)
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+
+
+async def come_and_go(hub: Hub, packet: bytes, times: int) -> None:
+    for _ in range(times // AT_ONCE):
+        sessions = [opened(hub) for _ in range(AT_ONCE)]
+        for session in sessions:
+            session.text(packet)
+        await asyncio.sleep(0)
+        for session in sessions:
+            session.end("transport close")
+        await asyncio.sleep(0)
+
+
+def instructions(operation: str, times: int) -> int:
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", sys.executable, __file__]
+    done = subprocess.run([*command, operation, "--times", str(times)], capture_output=True, text=True, check=True)
+    found = re.search(r"Collected : (\d+)", done.stderr)
+    assert found is not None
+    return int(found[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("operations", nargs="*", choices=OPERATIONS, default=OPERATIONS)
+    parser.add_argument("--times", type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.times is not None:
+        logging.getLogger("roomkey.audit").addHandler(logging.NullHandler())
+        logging.getLogger("roomkey.audit").propagate = False
+        asyncio.run(run(chosen.operations[0], chosen.times))
+        return
+    for operation in chosen.operations:
+        began = time.perf_counter()
+        each = (instructions(operation, MANY) - instructions(operation, FEW)) / (MANY - FEW)
+        print(f"{operation:8} {each:10,.0f} instructions  ({time.perf_counter() - began:.0f} s)", flush=True)
+
+
+if __name__ == "__main__":
+    main()
