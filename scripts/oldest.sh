@@ -11,7 +11,9 @@ if [ ! -f $folder/.made ]; then
         -r requirements/oldest.txt
     touch $folder/.made
 fi
-# The hub does not depend on it.
-exec $folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not hub and not OnHub" tests/socketio tests/engines \
+# The hub does not depend on it; it closes on an empty attachment by itself; and what only compares the two servers' own verbs is true of the newest.
+exec $folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not hub and not OnHub and not back_by_the" tests/socketio tests/engines \
+    --ignore tests/engines/test_connect_and_disconnect.py --ignore tests/engines/test_handlers.py \
+    --ignore tests/engines/test_sessions.py --ignore tests/engines/test_verbs.py \
     tests/guard tests/security/test_c_handshake.py tests/security/test_found_by_review.py \
     tests/security/test_found_in_transport.py

@@ -17,12 +17,13 @@ def strict_packet(packet_class: Any) -> Any:
     class StrictPacket(packet_class):  # type: ignore[misc]
         json = strict_json
 
-        @classmethod
-        def reconstruct_binary(cls, data: Any, attachments: list[bytes]) -> Any:
-            numbers = _placeholders(data, at_most=len(attachments))
-            if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(len(attachments))):
-                raise ValueError("placeholders and attachments do not match")
-            return super().reconstruct_binary(data, attachments)
+        def add_attachment(self, attachment: bytes) -> Any:
+            count = self.attachment_count
+            if len(self.attachments) + 1 == count:  # the last one: now they are put in their places
+                numbers = _placeholders(self.data, at_most=count)
+                if any(type(number) is not int for number in numbers) or sorted(numbers) != list(range(count)):
+                    raise ValueError("placeholders and attachments do not match")
+            return super().add_attachment(attachment)
 
     return StrictPacket
 
