@@ -11,7 +11,8 @@ if [ ! -f $folder/.made ]; then
         -r requirements/oldest.txt
     touch $folder/.made
 fi
-# The hub does not depend on it; it closes on an empty attachment by itself; and what only compares the two servers' own verbs is true of the newest.
+# Without the hub, which does not depend on it; without what compares the two servers' own verbs, which is true of the
+# newest; and without a test of an empty attachment, which fails there.
 exec $folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not hub and not OnHub and not back_by_the" tests/socketio tests/engines \
     --ignore tests/engines/test_connect_and_disconnect.py --ignore tests/engines/test_handlers.py \
     --ignore tests/engines/test_sessions.py --ignore tests/engines/test_verbs.py \
