@@ -85,6 +85,26 @@ class Load:
             "load_share": own / elapsed,
         }
 
+    def repeat(self, begin: Callable[[Callable[[], None]], None], count: int) -> int:
+        """Do something that many times, a few at a time; `begin` is given what to call when one has ended."""
+        begun = done = 0
+
+        def more() -> None:
+            nonlocal begun
+            begun += 1
+            begin(ended)
+
+        def ended() -> None:
+            nonlocal done
+            done += 1
+            if begun < count:
+                more()
+
+        for _ in range(AT_ONCE):
+            more()
+        self.swarm.until(lambda: done == count)
+        return count
+
     def connect(self, count: int, hellos: list[bytes] | None = None) -> list[Client]:
         """That many connections, made a few at a time, that stay."""
         made: list[Client] = []
@@ -114,28 +134,16 @@ class Load:
         supply = cycle(hellos)
         wrong = 0
 
-        def batch(count: int = 500) -> int:
-            begun = ended = 0
-
-            def begin() -> None:
-                nonlocal begun
-                begun += 1
-                Client(self.swarm, next(supply), settled)
-
+        def begin(ended: Callable[[], None]) -> None:
             def settled(client: Client, outcome: bool) -> None:
-                nonlocal ended, wrong
+                nonlocal wrong
                 client.close()
-                ended += 1
                 wrong += outcome is not expected
-                if begun < count:
-                    begin()
+                ended()
 
-            for _ in range(AT_ONCE):
-                begin()
-            self.swarm.until(lambda: ended == count)
-            return count
+            Client(self.swarm, next(supply), settled)
 
-        record = self.measure(batch, warm)
+        record = self.measure(lambda: self.repeat(begin, 500), warm)
         if wrong:
             raise RuntimeError(f"{wrong} connections were not decided as expected")
         return record
@@ -253,32 +261,19 @@ class Load:
         """Connects over long-polling: open, token, answer, close; four requests on one connection."""
         supply, wrong = cycle(tokens(1000)), 0
 
-        def batch(count: int = 250) -> int:
-            begun = ended = 0
-
-            def begin() -> None:
-                nonlocal begun
-                begun += 1
-                Polling(self.swarm, next(supply), admitted)
-
+        def begin(ended: Callable[[], None]) -> None:
             def admitted(session: Polling, outcome: bool) -> None:
                 nonlocal wrong
                 wrong += not outcome
                 session.post(b"1", left)
 
             def left(caller: Caller, body: bytes) -> None:
-                nonlocal ended
                 caller.close()
-                ended += 1
-                if begun < count:
-                    begin()
+                ended()
 
-            for _ in range(AT_ONCE):
-                begin()
-            self.swarm.until(lambda: ended == count)
-            return count
+            Polling(self.swarm, next(supply), admitted)
 
-        record = self.measure(batch, 1000)
+        record = self.measure(lambda: self.repeat(begin, 250), 1000)
         if wrong:
             raise RuntimeError(f"{wrong} connections were not admitted")
         return record

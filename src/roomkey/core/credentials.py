@@ -151,14 +151,14 @@ def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[s
     if way.header and request.authorization is not None:
         yield "header", request.authorization
     if way.cookie and request.cookie:
-        for value in _cookie_values(request.cookie, way.cookie):
+        for value in cookie_values(request.cookie, way.cookie):
             yield "cookie", value
     if way.query and request.query:
         for value in parse_qs(request.query, keep_blank_values=True).get(way.query, ()):
             yield "query", value
 
 
-def _cookie_values(header: str, name: str) -> list[str]:
+def cookie_values(header: str, name: str) -> list[str]:
     """Every value of the cookie (RFC 6265 section 5.4): a neighbour domain can set a second one of the same name."""
     pairs = (pair.partition("=") for pair in header.split(";"))
     return [value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name]

@@ -7,13 +7,13 @@ value, and any exception, denies.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 from unicodedata import is_normalized
 
+from roomkey.core.callables import takes
 from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
@@ -168,13 +168,9 @@ class Policy:
 
 def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
     """Find out now, and not at the first join, whether a rule can be called."""
-    takes = ", ".join(("who", *arguments, *fields))
-    try:
-        inspect.signature(rule).bind(object(), *arguments, **fields)
-    except TypeError:
-        raise ConfigError(f"the rule for {about} is called as rule({takes}); write it so") from None
-    except ValueError:
-        return  # a builtin without a signature to look at
+    if not takes(rule, object(), *arguments, **fields):
+        written = ", ".join(("who", *arguments, *fields))
+        raise ConfigError(f"the rule for {about} is called as rule({written}); write it so")
 
 
 def is_room_name(room: object) -> bool:

@@ -101,8 +101,7 @@ class BaseAsyncGuard:
             max_namespaces=max_namespaces,
             max_anonymous=max_anonymous,
         )
-        self._serves_rooms = False
-        self._looked_at: tuple[object, ...] = (AUTHENTICATE,)
+        self._own_events: tuple[object, ...] = (AUTHENTICATE,)
 
     # What an application calls
 
@@ -210,8 +209,7 @@ class BaseAsyncGuard:
         Adds the events ``join-room`` and ``leave-room``, each with a room's name. The acknowledgement is
         ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; a refusal without one is the event ``error``.
         """
-        self._serves_rooms = True
-        self._looked_at = (AUTHENTICATE, JOIN, LEAVE)
+        self._own_events = (AUTHENTICATE, JOIN, LEAVE)
 
     def check_deadlines(self) -> None:
         """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
@@ -264,7 +262,7 @@ class BaseAsyncGuard:
         if not await self._judge.may_send(who, name, namespace) or admission.identity is not who:
             await self.answer_error(admission, self._denied(admission, "event", name), ack_id)
             return None
-        if self._serves_rooms and name in (JOIN, LEAVE):
+        if name in (JOIN, LEAVE) and name in self._own_events:
             await self._room_event(admission, name, arguments[1:], ack_id)
             return None
         return admission if admission.admitted else None
@@ -281,7 +279,7 @@ class BaseAsyncGuard:
         if type(arguments) is not list or not arguments:
             return None
         name = arguments[0]
-        if name in self._looked_at or not _is_event_name(name) or self.policy.about_event(name, namespace) is not None:
+        if name in self._own_events or not _is_event_name(name) or self.policy.about_event(name, namespace) is not None:
             return None
         return admission
 

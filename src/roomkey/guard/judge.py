@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity
@@ -23,6 +23,7 @@ from roomkey.errors import (
 )
 from roomkey.guard.clock import Clock
 
+T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
 
@@ -70,12 +71,7 @@ class Judge:
         who = await self.verify(presented)
         questions = self.policy.about_namespace(namespace)
         if questions is not None:
-            try:
-                async with asyncio.timeout(self.within):
-                    allowed = await self._all_allow(questions, who)
-            except TimeoutError:
-                raise Unavailable(f"no decision within {self.within:g} s") from None
-            if not allowed:
+            if not await self._in_time(self._all_allow(questions, who)):
                 raise PermissionDenied(f"namespace {namespace} is not open to this identity")
             self.check_still_valid(who)  # a rule may have waited
         return who
@@ -89,12 +85,9 @@ class Judge:
         try:
             who = self.verifier.verify(presented.token, self.clock.now(), source=presented.source)
             if not isinstance(who, Identity):
-                async with asyncio.timeout(self.within):
-                    who = await who
+                who = await self._in_time(who)
         except AuthError:
             raise
-        except TimeoutError:
-            raise Unavailable(f"no decision within {self.within:g} s") from None
         except Exception as error:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
@@ -147,11 +140,22 @@ class Judge:
         try:
             answer = question.ask(who)
             if inspect.isawaitable(answer):
-                async with asyncio.timeout(self.within):
-                    answer = await answer
+                answer = await self._in_time(answer)
         except Exception:
             LOG.exception("the rule for %s failed, so it denies", question.name)
             return False
         if not isinstance(answer, bool):
             LOG.error("the rule for %s returned a %s, so it denies: return True or False", question.name, type(answer))
         return answer is True
+
+    async def _in_time(self, decision: Awaitable[T]) -> T:
+        """Wait for a decision, and not for ever.
+
+        Raises:
+            Unavailable: it took too long.
+        """
+        try:
+            async with asyncio.timeout(self.within):
+                return await decision
+        except TimeoutError:
+            raise Unavailable(f"no decision within {self.within:g} s") from None

@@ -7,7 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from roomkey.guard.audit import RedactSecrets
-from roomkey.hub.asgi_websocket import serve_websocket
+from roomkey.hub.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.engine import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -34,6 +34,7 @@ JSON = (b"content-type", b"application/json")
 # Not the packet CLOSE: python-socketio's client takes that for the end of all, and JavaScript's comes back after both.
 ENDED = UNKNOWN_SID._replace(detail="the server has closed it")
 TOO_LARGE = Refusal(413, 3, "Bad request", "a body over the limit")
+NOT_FOUND = Refusal(404, 3, "Not found")
 TOO_SLOW = Refusal(408, 3, "Bad request", "a body that did not arrive in time")
 
 
@@ -57,9 +58,12 @@ class ASGIApp:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif not self._hub.serves(scope["path"]):
-            await (self._other_app or _not_found)(scope, receive, send)
+            if self._other_app is not None:
+                await self._other_app(scope, receive, send)
+            else:
+                await _refuse(scope, receive, send, NOT_FOUND)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
-            await _too_large(scope, receive, send)
+            await _refuse(scope, receive, send, self._engine.refused(request_of(scope).address, HEAD_TOO_LARGE))
         elif scope["type"] == "websocket":
             await serve_websocket(self._hub, request_of(scope), scope, receive, send)
         else:
@@ -87,7 +91,7 @@ class ASGIApp:
             return
         if isinstance(answer, Refusal):
             if answer is not ENDED:
-                self._engine.refused(request, answer)
+                self._engine.refused(request.address, answer)
             closing = [(b"connection", b"close")] if answer.status == 408 else []
             await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
         else:
@@ -237,20 +241,12 @@ async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], bo
     await send({"type": "http.response.body", "body": body})
 
 
-async def _too_large(scope: Any, receive: Any, send: Any) -> None:
+async def _refuse(scope: Any, receive: Any, send: Any, refusal: Refusal) -> None:
     if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1008})
+        await receive()  # websocket.connect
+        await refuse_websocket(scope, send, refusal)
     else:
-        await _answer(send, HEAD_TOO_LARGE.status, [JSON], HEAD_TOO_LARGE.body)
-
-
-async def _not_found(scope: Any, receive: Any, send: Any) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 1000})
-    else:
-        await _answer(send, 404, [TEXT], b"not found\n")
+        await _answer(send, refusal.status, [JSON], refusal.body)
 
 
 def _closing(hub: Hub, send: Any) -> Any:

@@ -106,8 +106,7 @@ async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: A
     await receive()  # websocket.connect
     opened = await _open(engine, request)
     if isinstance(opened, Refusal):
-        engine.refused(request, opened)
-        await _refuse(scope, send, opened)
+        await refuse_websocket(scope, send, engine.refused(request.address, opened))
         return
     websocket = AsgiWebSocket(engine, send)
     websocket.session = opened
@@ -175,7 +174,8 @@ async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket
             session.binary(data)
 
 
-async def _refuse(scope: Any, send: Any, refusal: Refusal) -> None:
+async def refuse_websocket(scope: Any, send: Any, refusal: Refusal) -> None:
+    """Answer a WebSocket's request with a refusal, or as near to it as the server can."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return

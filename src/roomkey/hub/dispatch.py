@@ -15,7 +15,7 @@ from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.hub.handlers import Found
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
-from roomkey.hub.socket import Socket
+from roomkey.hub.socket import Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class Dispatch:
             socket.send_held()
             return
         self._refuse(session, namespace, error or admission.ended_by or Unavailable("it ended meanwhile"), *data)
-        self._hub.members.remove(socket)
+        self._forget(admission)
         self._guard.teardown.left(admission)
         authenticator.refused(connection)
 
@@ -99,13 +99,12 @@ class Dispatch:
             data: what the application says instead of the error's own data.
         """
         if session.alive:
-            told = error.to_client() if data is None else data
+            told = {"message": error.message, "data": error.to_client() if data is None else data}
             try:
-                reply = encode(PacketType.CONNECT_ERROR, namespace, {"message": error.message, "data": told})
+                reply = encode(PacketType.CONNECT_ERROR, namespace, told)
             except (TypeError, ValueError):
                 LOG.exception("what the connect handler says is not JSON")
-                own = {"message": error.message, "data": error.to_client()}
-                reply = encode(PacketType.CONNECT_ERROR, namespace, own)
+                reply = encode(PacketType.CONNECT_ERROR, namespace, {**told, "data": error.to_client()})
             session.send(reply)
 
     async def run_connect(self, data: list[object], admission: Admission) -> bool:
@@ -148,23 +147,21 @@ class Dispatch:
         if admission is None:
             self._hub.tasks.start(self._ask(session, packet))
             return
-        found = self._hub.handlers.find(packet.data[0], packet.namespace)
-        if found is not None:
-            self._handle(session, packet, admission, found)
+        self._handle(session, packet, admission)
 
     async def _ask(self, session: EngineSession, packet: Packet) -> None:
         """Let the guard look at an event, and perhaps wait for a rule."""
         admission = await self._guard.event(
             session.connection, packet.namespace, packet.data, packet.id, partial(self.run_connect, [])
         )
-        if admission is None:
-            return
-        found = self._hub.handlers.find(packet.data[0], packet.namespace)
-        if found is not None:
-            self._handle(session, packet, admission, found)
+        if admission is not None:
+            self._handle(session, packet, admission)
 
-    def _handle(self, session: EngineSession, packet: Packet, admission: Admission, found: Found) -> None:
-        """Call the handler."""
+    def _handle(self, session: EngineSession, packet: Packet, admission: Admission) -> None:
+        """Call the handler, if there is one."""
+        found = self._hub.handlers.find(packet.data[0], packet.namespace)
+        if found is None:
+            return
         try:
             answer = found.handler(*found.before, admission.sid, *packet.data[1:])
         except Exception as error:
@@ -187,7 +184,7 @@ class Dispatch:
         """What a handler returned is the acknowledgement, if one was asked for."""
         if packet.id is not None and admission.state is _ADMITTED:
             try:
-                session.send(encode(_ACK, packet.namespace, _as_arguments(answer), packet.id))
+                session.send(encode(_ACK, packet.namespace, as_arguments(answer), packet.id))
             except (TypeError, ValueError):
                 LOG.exception("what the handler of %s returned is not JSON", shown(packet.data[0]))
 
@@ -203,7 +200,7 @@ class Dispatch:
         if excess <= -self._hub.engine.event_rate:
             session.violation("far more events than one connection may send")
             return
-        self._hub.engine.counts["refused: too many events"] += 1
+        self._hub.counts["refused: too many events"] += 1
         admission = session.connection.admissions.get(packet.namespace)
         if admission is not None and admission.admitted:
             await self._guard.answer_error(admission, TooManyAttempts("too many events"), packet.id)
@@ -292,13 +289,6 @@ async def _call(found: Found, *arguments: Any) -> Any:
     if inspect.isawaitable(answer):
         return await answer
     return answer
-
-
-def _as_arguments(answer: object) -> list[object]:
-    """What a handler returned, as the arguments of an acknowledgement: None is none, a tuple is several."""
-    if answer is None:
-        return []
-    return list(answer) if isinstance(answer, tuple) else [answer]
 
 
 def _refusal(error: Exception) -> tuple[object, ...] | None:

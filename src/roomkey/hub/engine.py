@@ -162,10 +162,10 @@ class Engine:
             return FORBIDDEN._replace(detail="an origin that is not allowed")
         return None
 
-    def refused(self, request: HttpRequest, refusal: Refusal) -> Refusal:
-        """Write down that a request was refused, and count it."""
+    def refused(self, address: str, refusal: Refusal) -> Refusal:
+        """Write down that a request from an address was refused, and count it."""
         self.counts[f"refused: {refusal.message}"] += 1
-        audit.refused(ProtocolViolation(refusal.detail or refusal.message), request.address)
+        audit.refused(ProtocolViolation(refusal.detail or refusal.message), address)
         return refusal
 
     def open(self, request: HttpRequest, state: State) -> EngineSession | Refusal:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from roomkey.core.callables import takes
 from roomkey.errors import ConfigError
 from roomkey.hub.namespace import Namespace
 
@@ -55,8 +56,8 @@ class Handlers:
         """
         if not callable(handler):
             raise ConfigError(f"the handler of {event!r} is no function")
-        takes = lifecycle_arguments(event, handler, before=namespace == ANY) if event in LIFECYCLE else None
-        self._functions[namespace, event] = Found(handler, (), takes, _waits(handler))
+        number = lifecycle_arguments(event, handler, before=namespace == ANY) if event in LIFECYCLE else None
+        self._functions[namespace, event] = Found(handler, (), number, _waits(handler))
         self._changed(namespace)
 
     def add_class(self, owner: Namespace) -> None:
@@ -108,8 +109,8 @@ class Handlers:
         for where, before in ((namespace, ()), (ANY, (namespace,))):
             method = self._classes[where].handler(event) if where in self._classes else None
             if method is not None:
-                takes = lifecycle_arguments(event, method, before=bool(before)) if lifecycle else None
-                return Found(method, before, takes, _waits(method))
+                number = lifecycle_arguments(event, method, before=bool(before)) if lifecycle else None
+                return Found(method, before, number, _waits(method))
         return None
 
 
@@ -128,16 +129,9 @@ def lifecycle_arguments(event: str, handler: Handler, *, before: bool = False) -
         ConfigError: it cannot be called so.
     """
     most, least = (3, 2) if event == "connect" else (2, 1)
-    try:
-        signature = inspect.signature(handler)
-    except ValueError:  # a builtin without one
-        return most
     for number in (most, least):
-        try:
-            signature.bind(*range(number + before))
-        except TypeError:
-            continue
-        return number
+        if takes(handler, *range(number + before)):
+            return number
     written = "connect(sid, environ) or connect(sid, environ, auth)"
     if event == "disconnect":
         written = "disconnect(sid) or disconnect(sid, reason)"

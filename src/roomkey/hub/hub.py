@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeVar, overload
@@ -25,7 +25,7 @@ from roomkey.hub.origins import AnyOrigin, Origins
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
-from roomkey.hub.socket import Answer, Socket
+from roomkey.hub.socket import Answer, Socket, as_arguments
 from roomkey.hub.tasks import Tasks
 from roomkey.wire import Limits, Message, PacketType, encode
 
@@ -218,7 +218,7 @@ class Hub:
         """
         target = to if to is not None else room
         namespace = namespace or "/"
-        arguments = [event, *_as_arguments(data)]
+        arguments = [event, *as_arguments(data)]
         if callback is not None:
             socket = self._asked(target, namespace)
             if socket is not None:
@@ -257,7 +257,7 @@ class Hub:
         if socket is None:
             raise TimeoutError("the client is gone")
         answer = Answer()
-        number = self._ask(socket, [event, *_as_arguments(data)], answer)
+        number = self._ask(socket, [event, *as_arguments(data)], answer)
         try:
             async with asyncio.timeout(timeout):
                 values = await answer.values
@@ -279,21 +279,14 @@ class Hub:
 
     def _deliver(self, message: Message, namespace: str, target: Sids, skip: Sids) -> None:
         """Write to each admitted socket; the packet was encoded once, and no task is made for a recipient."""
-        if isinstance(target, str) and (alone := self.members.get(target, namespace)) is not None:
-            if alone.sid not in _as_sids(skip):
-                alone.send_alone(message)
-            return
-        if target is None or isinstance(target, str):
-            sockets: Iterable[Socket] = self.members.of(namespace, target)
-        else:
-            sockets = self.members.of_any(namespace, target)
-        if skip is not None:
-            skipped = _as_sids(skip)
-            sockets = [socket for socket in sockets if socket.sid not in skipped]
-        # A copy: a socket that reads too slowly is closed, and leaves its rooms, while this runs.
-        for socket in tuple(sockets):
-            if socket.admission.state is _ADMITTED:
-                socket.session.send_soon(message)
+        skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
+        alone = self.members.get(target, namespace) if isinstance(target, str) else None
+        if alone is None:
+            for socket in self.members.receivers(namespace, target, skipped):
+                if socket.admission.state is _ADMITTED:
+                    socket.session.send_soon(message)
+        elif alone.sid not in skipped:
+            alone.send_alone(message)
 
     # Rooms: what the application does itself is its own decision; hub.guard.enter_room asks the policy
 
@@ -449,17 +442,3 @@ class Hub:
         """Wait until everything that was begun in the background is done."""
         await self.guard.settle()
         await self.tasks.settle()
-
-
-def _as_arguments(data: object) -> Iterator[object]:
-    """None is no argument, a tuple is several, anything else is one."""
-    if isinstance(data, tuple):
-        yield from data
-    elif data is not None:
-        yield data
-
-
-def _as_sids(sids: Sids) -> frozenset[str]:
-    if sids is None:
-        return frozenset()
-    return frozenset((sids,)) if isinstance(sids, str) else frozenset(sids)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
-from typing import Any
 
+from roomkey.core.callables import takes
 from roomkey.errors import ConfigError
 from roomkey.hub.requests import HttpRequest
 
@@ -30,7 +29,7 @@ class Origins:
         if self.everybody or allowed is None:
             return
         if callable(allowed):
-            self._ask = allowed if _takes_two(allowed) else lambda origin, _environ: allowed(origin)
+            self._ask = allowed if takes(allowed, "origin", {}) else lambda origin, _environ: allowed(origin)
             return
         named = [allowed] if isinstance(allowed, str) else list(allowed)
         for origin in named:
@@ -75,11 +74,3 @@ class Origins:
         if self._ask is not None:
             return self._ask(origin, request.environ()) is True
         return origin in self._named
-
-
-def _takes_two(function: Callable[..., Any]) -> bool:
-    try:
-        inspect.signature(function).bind("origin", {})
-    except TypeError:
-        return False
-    return True

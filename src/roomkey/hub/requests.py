@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
-from roomkey.core.credentials import Request
+from roomkey.core.credentials import Request, cookie_values
 
 # Of use during the handshake only; kept for thousands of idle connections, they would cost memory.
 _HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
@@ -21,6 +21,12 @@ _NAMES = {
         "x-forwarded-proto",
     )
 }
+
+
+def split_target(target: bytes) -> tuple[str, str]:
+    """A request's target as its path, decoded, and its query as it stands there."""
+    path, _, query = target.decode("latin-1").partition("?")
+    return unquote(path) if "%" in path else path, query
 
 
 class HttpRequest:
@@ -88,11 +94,7 @@ class HttpRequest:
 
     def cookie(self, name: str) -> str | None:
         """The value of a cookie, or None."""
-        for pair in self.headers.get("cookie", "").split(";"):
-            key, equals, value = pair.strip().partition("=")
-            if equals and key == name:
-                return value
-        return None
+        return next(iter(cookie_values(self.headers.get("cookie", ""), name)), None)
 
     def is_upgrade(self) -> bool:
         """True if it asks for a WebSocket (RFC 6455 section 4.1)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from roomkey.hub.socket import NOWHERE, Socket
 
@@ -55,14 +55,19 @@ class Rooms:
             return (alone,) if alone.namespace == namespace else ()
         return self._rooms.get((namespace, room), _NOBODY).values()
 
-    def of_any(self, namespace: str, rooms: Iterable[str]) -> Iterator[Socket]:
-        """Who is in at least one of several rooms; each once."""
-        seen: set[str] = set()
-        for room in rooms:
-            for socket in self.of(namespace, room):
-                if socket.sid not in seen:
-                    seen.add(socket.sid)
-                    yield socket
+    def receivers(
+        self, namespace: str, target: str | Iterable[str] | None, skipped: frozenset[str]
+    ) -> tuple[Socket, ...]:
+        """Who gets a packet for a room, for several (each socket once) or for everybody.
+
+        Returns:
+            A copy: a socket that reads too slowly is closed, and leaves its rooms, while it is written to.
+        """
+        if target is None or isinstance(target, str):
+            found = self.of(namespace, target)
+        else:
+            found = {socket.sid: socket for room in target for socket in self.of(namespace, room)}.values()
+        return tuple(socket for socket in found if socket.sid not in skipped) if skipped else tuple(found)
 
 
 def _drop(owner: dict, key: object, sid: str) -> None:  # type: ignore[type-arg]

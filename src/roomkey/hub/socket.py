@@ -16,6 +16,13 @@ NOWHERE: set[str] = set()
 AckCallback = Callable[..., Any]
 
 
+def as_arguments(data: object) -> list[object]:
+    """A value as the arguments of a packet: None is none, a tuple is several, anything else is one."""
+    if data is None:
+        return []
+    return list(data) if isinstance(data, tuple) else [data]
+
+
 class Answer:
     """An acknowledgement that somebody waits for.
 

@@ -13,14 +13,13 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, Refusal
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.requests import HttpRequest, split_target
 from roomkey.hub.websocket import PicowsWebSocket
 from roomkey.wire import State
 
@@ -226,19 +225,21 @@ class Switch(asyncio.Protocol):
         if transport is None:
             return
         data = self._buffer + data
-        if BLANK_LINE not in data:
+        end = data.find(BLANK_LINE)
+        if end < 0:
             self._buffer = data
             if len(data) > MAX_HEAD:
-                self._refuse(HEAD_TOO_LARGE)
+                self._refuse(self._hub.engine.refused(self._peer(), HEAD_TOO_LARGE))
             elif self._deadline is None:  # a first request's runs from the connection
                 self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
             return
         self._decided()
         self._buffer = b""
-        if data.index(BLANK_LINE) > MAX_HEAD:  # it came in one piece
-            self._refuse(HEAD_TOO_LARGE)
+        if end > MAX_HEAD:  # it came in one piece
+            self._refuse(self._hub.engine.refused(self._peer(), HEAD_TOO_LARGE))
             return
-        request, rest = self._upgrade(data)
+        end += len(BLANK_LINE)
+        request = self._upgrade(data[:end])
         if request is None:
             http = self._others()
             http.switch = self
@@ -246,11 +247,11 @@ class Switch(asyncio.Protocol):
             transport.set_protocol(http)
             http.data_received(data)
         else:
-            self._websocket(transport, request, rest)
+            self._websocket(transport, request, data[end:])
 
     def serves(self, url: bytes) -> bool:
         """True if a request's target is Socket.IO's, however it is written."""
-        return self._hub.serves(unquote(url.partition(b"?")[0].decode("latin-1")))
+        return self._hub.serves(split_target(url)[0])
 
     def shutdown(self) -> None:
         """The server stops, or the head does not come."""
@@ -264,12 +265,10 @@ class Switch(asyncio.Protocol):
             self._deadline = None
         self._hub.engine.undecided.discard(self)
 
-    def _upgrade(self, data: bytes) -> tuple[HttpRequest | None, bytes]:
-        """The request, if it asks for a WebSocket on our path, and what follows it."""
-        end = data.index(BLANK_LINE) + len(BLANK_LINE)
-        head = data[:end]
+    def _upgrade(self, head: bytes) -> HttpRequest | None:
+        """The request, if it asks for a WebSocket on our path."""
         if b"websocket" not in head.lower():
-            return None, b""
+            return None
         found = _Head()
         parser = httptools.HttpRequestParser(found)
         try:
@@ -277,23 +276,21 @@ class Switch(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            return None, b""  # uvicorn has the answer to that
+            return None  # uvicorn has the answer to that
         if not found.complete or parser.get_method() != b"GET" or parser.get_http_version() == "1.0":
-            return None, b""
-        path, _, query = found.url.decode("latin-1").partition("?")
-        path = unquote(path) if "%" in path else path
+            return None
+        path, query = split_target(found.url)
         request = HttpRequest("GET", path, query, found.headers)
         if not request.is_upgrade() or not self._hub.serves(path):
-            return None, b""
+            return None
         self._address(request, found.headers)
-        return request, data[end:]
+        return request
 
     def _address(self, request: HttpRequest, headers: list[tuple[bytes, bytes]]) -> None:
         """Whose request it is; a proxy is believed if uvicorn is told to."""
         transport = self._transport
         assert transport is not None
-        peer = transport.get_extra_info("peername")
-        request.address = str(peer[0]) if isinstance(peer, tuple) else "unknown"
+        request.address = self._peer()
         request.scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
         if self._proxies is None:
             return
@@ -310,6 +307,12 @@ class Switch(asyncio.Protocol):
             request.address = scope["client"][0]
             request.scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
 
+    def _peer(self) -> str:
+        """The address at the other end."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else "unknown"
+
     def _websocket(self, transport: asyncio.Transport, request: HttpRequest, rest: bytes) -> None:
         engine = self._hub.engine
         parameters = request.parameters()
@@ -320,12 +323,11 @@ class Switch(asyncio.Protocol):
         elif refusal is None and not (_is_key(key) and request.header("host")):
             refusal = BAD_REQUEST._replace(detail="a WebSocket handshake without its key or a host")
         if refusal is not None:
-            engine.refused(request, refusal)
-            self._refuse(refusal)
+            self._refuse(engine.refused(request.address, refusal))
         elif "sid" not in parameters:
             session = engine.open(request, State.WEBSOCKET)
             if isinstance(session, Refusal):
-                self._refuse(engine.refused(request, session))
+                self._refuse(engine.refused(request.address, session))
                 return
             websocket = PicowsWebSocket(engine)
             websocket.session = session
@@ -344,7 +346,7 @@ class Switch(asyncio.Protocol):
         if transport.is_closing():
             return
         if isinstance(session, Refusal):
-            self._refuse(engine.refused(request, session))
+            self._refuse(engine.refused(request.address, session))
             return
         transport.resume_reading()
         websocket = PicowsWebSocket(engine, _offer)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,7 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.core import strict_json
 from roomkey.core.admission import Admission, Input
+from roomkey.core.callables import takes
 from roomkey.errors import AuthError, PermissionDenied, Unavailable
 from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
@@ -205,7 +205,7 @@ class Hooks:
         if handler is None:
             owner, full = self.sio._get_namespace_handler(admission.namespace, arguments)
             handler = getattr(owner, "on_connect", None)
-        if handler is not None and not _takes(handler, full):
+        if handler is not None and not takes(handler, *full):
             arguments = arguments[:2]
         try:
             with self.port.in_handler():
@@ -304,13 +304,3 @@ class Hooks:
             self.inner["basic_close_room"](room, namespace)
         finally:
             self._unfiltered = False
-
-
-def _takes(handler: Callable[..., Any], arguments: tuple[object, ...]) -> bool:
-    try:
-        inspect.signature(handler).bind(*arguments)
-    except TypeError:
-        return False
-    except ValueError:  # no signature to look at
-        return True
-    return True
