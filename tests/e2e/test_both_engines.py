@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import pytest
 import socketio
+from support.server_process import PATIENCE, served_url
 
 FOLDER = Path(__file__).parents[2] / "examples" / "both_engines"
-PATIENCE = 20.0
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "ROOMKEY_SECRET"}
 SECRET = secrets.token_urlsafe(32)
 
@@ -31,13 +30,7 @@ async def start(*command: str, **environment: str) -> asyncio.subprocess.Process
 async def url(script: str) -> AsyncIterator[str]:
     """Where the example serves; it is stopped when the test is over."""
     process = await start(script, ROOMKEY_SECRET=SECRET, PORT="0")
-    assert process.stdout is not None
-    said = ""
-    while (found := re.search(r"http://127\.0\.0\.1:\d+", said)) is None:
-        line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-        assert line, f"the server ended: {said}"
-        said += line.decode()
-    yield found[0]
+    yield await served_url(process.stdout)
     process.kill()
     await process.communicate()
 

@@ -18,12 +18,12 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from support.server_process import PATIENCE, served_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NAMES = ("handshake", "authenticate", "node_server", "plain_python_issuer")
-PATIENCE = 20.0
 SECRET = secrets.token_urlsafe(32)
 SECRETS = ("ROOMKEY_SECRET", "SECRET_KEY", "ROOMKEY_PUBLIC_KEY_FILE", "ROOMKEY_PRIVATE_KEY_FILE")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in SECRETS}
@@ -58,13 +58,7 @@ async def serve() -> AsyncIterator[Serve]:
             *map(str, command), cwd=cwd, env=ENVIRONMENT | {"PORT": "0"} | environment, stdout=-1, stderr=-2
         )
         processes.append(process)
-        assert process.stdout is not None
-        said = ""
-        while (found := re.search(r"http://127\.0\.0\.1:\d+", said)) is None:
-            line = await asyncio.wait_for(process.stdout.readline(), PATIENCE)
-            assert line, f"the server ended: {said}"
-            said += line.decode()
-        return SimpleNamespace(url=found[0], path="/socket.io")
+        return SimpleNamespace(url=await served_url(process.stdout), path="/socket.io")
 
     yield start
     for process in processes:

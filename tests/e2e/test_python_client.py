@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import socketio
 from socketio.exceptions import ConnectionError as Refused
+from support.tokens import EXPIRED
 
 from roomkey import Issuer
 from roomkey.socketio import Authenticate, Handshake
@@ -23,14 +24,6 @@ every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
 both_ways = pytest.mark.parametrize("later", [False, True], ids=["handshake", "authenticate"])
 PATIENCE = 10.0
 
-EXPIRED = {
-    "message": "jwt expired",
-    "code": "invalid_token",
-    "type": "UnauthorizedError",
-    "reason": "token_expired",
-    "retry": True,
-    "claim": "exp",
-}
 MISSING = {"message": "no token provided", "code": "credentials_required", "type": "UnauthorizedError"}
 DENIED = {
     "message": "Insufficient permissions",

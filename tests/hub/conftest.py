@@ -35,7 +35,7 @@ def engine() -> str:
 @pytest.fixture(autouse=True)
 def _calm(request: pytest.FixtureRequest) -> None:
     """For every test of this folder that runs on an event loop."""
-    if "shared" in request.fixturenames:
+    if "world" in request.fixturenames:
         request.getfixturevalue("shared_calm")
     elif request.node.get_closest_marker("asyncio") is not None:
         request.getfixturevalue("calm")
@@ -57,7 +57,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def shared(server: World) -> AsyncIterator[World]:
+async def world(server: World) -> AsyncIterator[World]:
     """The module's hub, with nobody on it; and nothing stays of whom a test let in."""
     server.calls.clear()
     yield server

@@ -5,29 +5,21 @@ The comments name the document's sections; the last part is what the document's 
 
 from __future__ import annotations
 
-import asyncio
 import json
 
 import httpx
 import pytest
 import pytest_asyncio
-from support.live import SEPARATOR, Poll, Raw, until
+from support.live import SEPARATOR, Poll, Raw, begin_poll, until
 from support.rawsocket import BINARY, RawSocket, frame, upgrade
+from support.world import echo
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 KEYS = {"sid", "upgrades", "pingInterval", "pingTimeout", "maxPayload"}
 
 
-def application(world):
-    @world.sio.event
-    async def message(sid, *arguments):
-        await world.sio.emit("back", arguments, to=sid)
-
-
-@pytest.fixture
-def world(shared):
-    return shared
+application = echo
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -38,10 +30,7 @@ async def http(world):
 
 async def polling(world) -> Poll:
     """A client that polls, and is admitted."""
-    poll = await Poll(world.host).open()
-    assert (await poll.post("40" + json.dumps({"token": world.token()}))).text == "ok"
-    assert (await poll.get())[0].startswith("40")
-    return poll
+    return await Poll.member(world.host, world.token())
 
 
 async def probed(world, poll: Poll) -> RawSocket:
@@ -149,9 +138,7 @@ async def test_sending_two_posts_at_once_close_the_session(world):
 
 async def test_receiving_waits_until_there_is_a_packet(world):
     poll = await polling(world)
-    waiting = asyncio.create_task(poll.get())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, poll.get())
     assert not waiting.done()
     await world.sio.emit("news", 1)
     assert await waiting == ['42["news",1]']
@@ -168,9 +155,7 @@ async def test_receiving_all_that_waits_comes_in_one_answer_and_in_order(world):
 
 async def test_receiving_two_gets_at_once_close_the_session(world):
     poll = await polling(world)
-    waiting = asyncio.create_task(poll.http.get(poll.url()))
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, poll.http.get(poll.url()))
     second = await poll.http.get(poll.url())
     assert (second.status_code, second.json()["code"]) == (400, 3)
     first = await waiting
@@ -294,9 +279,7 @@ async def test_heartbeat_polling_a_ping_each_interval_and_a_pong_keeps_it_open(w
 
 async def test_heartbeat_polling_no_pong_closes(world):
     poll = await polling(world)
-    waiting = asyncio.create_task(poll.get())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, poll.get())
     await world.tick(25.1)
     assert await waiting == ["2"]
     await world.tick(20.1)
@@ -324,9 +307,7 @@ async def test_heartbeat_goes_on_after_the_upgrade(world):
 
 async def test_upgrade_a_waiting_get_is_released_with_a_noop_and_the_probe_answered(world):
     poll = await polling(world)
-    waiting = asyncio.create_task(poll.get())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, poll.get())
     websocket = await probed(world, poll)
     assert await waiting == ["6"]
     await websocket.text("5")
@@ -516,9 +497,7 @@ async def test_suite_websocket_an_invalid_packet_closes_the_session(world, packe
 
 async def test_suite_polling_close_releases_the_waiting_get_and_ends_the_session(world):
     poll = await polling(world)
-    waiting = asyncio.create_task(poll.get())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, poll.get())
     assert (await poll.post("1")).status_code == 200
     assert await waiting == ["6"]
     assert (await poll.http.get(poll.url())).status_code == 400

@@ -59,8 +59,8 @@ def test_of(rooms, namespace, room, who):
         (["red"] * 2, ["ada", "bob"]),
     ],
 )
-def test_of_any_gives_each_once(rooms, names, who):
-    assert sids(rooms.of_any("/", names)) == who
+def test_several_rooms_give_each_once(rooms, names, who):
+    assert sids(rooms.receivers("/", names, frozenset())) == who
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_nothing_is_left_of_who_has_gone(rooms):
 def test_a_room_that_is_called_like_a_client_is_the_client(rooms):
     rooms.enter(rooms.get("bob"), "ada")
     assert sids(rooms.of("/", "ada")) == ["ada"]
-    assert sids(rooms.of_any("/", ["ada"])) == ["ada"]
+    assert sids(rooms.receivers("/", ["ada"], frozenset())) == ["ada"]
 
 
 def test_who_is_nowhere_stays_nowhere_when_another_enters(rooms):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import secrets
 import signal
 import sys
@@ -20,6 +19,7 @@ import socketio
 from support.certificate import make_certificate
 from support.live import Poll, Raw, refused_status, serve
 from support.rawsocket import RawSocket
+from support.server_process import PATIENCE, served_url
 from websockets.asyncio.client import connect
 
 from roomkey import Issuer, Key
@@ -27,7 +27,6 @@ from roomkey.hub import ASGIApp, Hub
 
 SECRET = secrets.token_urlsafe(32)
 DESK = Issuer(Key.from_secret(SECRET), audience="chat")
-PATIENCE = 20.0
 
 PROGRAM = """
 import os
@@ -79,13 +78,9 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
             sys.executable, path, cwd=tmp_path, env=os.environ | {"SECRET": SECRET}, stdout=-1, stderr=-1
         )
         processes.append(process)
-        assert process.stderr is not None
-        said = ""
-        while (found := re.search(r"(https?)://127\.0\.0\.1:(\d+)", said)) is None:
-            line = await asyncio.wait_for(process.stderr.readline(), PATIENCE)
-            assert line, f"it ended: {said}"
-            said += line.decode()
-        return SimpleNamespace(process=process, url=found[0], port=int(found[2]), host=f"127.0.0.1:{found[2]}")
+        url = await served_url(process.stderr)
+        _, _, host = url.partition("://")
+        return SimpleNamespace(process=process, url=url, port=int(host.rpartition(":")[2]), host=host)
 
     yield start
     for process in processes:

@@ -48,11 +48,6 @@ def application(world):
             await hub.disconnect(sid, namespace=namespace)
 
 
-@pytest.fixture
-def world(shared):
-    return shared
-
-
 @pytest_asyncio.fixture(loop_scope="module")
 async def raw(world):
     """A connection on which no namespace is joined."""

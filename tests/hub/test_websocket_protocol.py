@@ -24,6 +24,7 @@ from support.rawsocket import (
     frame,
     upgrade,
 )
+from support.world import echo
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -31,15 +32,7 @@ SAY = '42["message",1]'
 BACK = '42["back",1]'
 
 
-def application(world):
-    @world.sio.event
-    async def message(sid, *arguments):
-        await world.sio.emit("back", arguments, to=sid)
-
-
-@pytest.fixture
-def world(shared):
-    return shared
+application = echo
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -9,7 +9,7 @@ import logging
 
 import pytest
 from support.calm import calm
-from support.live import SEPARATOR, until
+from support.live import SEPARATOR, begin_poll, until
 from support.rawsocket import Answer, RawSocket, upgrade
 from support.world import clock, make_world
 
@@ -219,9 +219,7 @@ async def test_d56_while_a_poll_of_the_owner_waits(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world, headers={"Authorization": f"Bearer {world.token('victim')}"}).open()
     await victim.join()
-    waiting = asyncio.create_task(victim.packets())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, victim.packets())
     assert await attack(Person(world, address=ELSEWHERE), victim) == [FORBIDDEN] * 3
     assert not waiting.done()
     await world.sio.emit("news", 1)
@@ -423,9 +421,7 @@ async def test_d61_a_second_poll_closes_the_session(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
-    waiting = asyncio.create_task(victim.packets())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, victim.packets())
     answer = await victim.request("GET")
     assert (answer.status, answer.json["code"]) == (400, 3)
     assert await waiting == ["1"]
@@ -438,9 +434,7 @@ async def test_d61_a_cancelled_poll_closes_the_session(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
-    waiting = asyncio.create_task(victim.packets())
-    [session] = world.sio.engine.sessions.values()
-    await until(lambda: session.transport.busy)
+    waiting = await begin_poll(world.sio, victim.packets())
     waiting.cancel()
     await until(lambda: not world.guard.registry.connections)
     assert world.sio.engine.sessions == {}

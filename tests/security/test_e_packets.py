@@ -142,9 +142,7 @@ async def test_e63_malformed_frames(world, bystander, caplog):
     ],
 )
 async def test_e63_malformed_polling_bodies(world, bystander, caplog, body):
-    poll = await Poll(world.host).open()
-    await poll.post("40" + json.dumps({"token": world.token("mallory")}))
-    await poll.get()
+    poll = await Poll.member(world.host, world.token("mallory"))
     world.calls.clear()
     caplog.clear()
     assert (await poll.http.post(poll.url(), content=body)).status_code == 400
@@ -310,9 +308,7 @@ async def test_e72_deflated_bombs_on_20_anonymous_sockets(process):
 
 @pytest.fixture
 async def poll(world):
-    client = await Poll(world.host).open()
-    await client.post("40" + json.dumps({"token": world.token("mallory")}))
-    await client.get()
+    client = await Poll.member(world.host, world.token("mallory"))
     yield client
     await client.close()
 
@@ -565,6 +561,8 @@ async def test_e74_a_head_of_any_size(world, again):
         assert (await raw.answer()).status == 404
     await raw.send(POLL.encode() + b"X: " + b"y" * 20_000)
     assert await raw.ends(1.0)
+    if not again:  # behind another request it is uvicorn's, which closes without an answer
+        assert world.sio.counts["refused: Bad request"] == 1
 
 
 async def test_e74_half_a_request_right_behind_a_whole_one(world, impatient):
@@ -631,9 +629,7 @@ async def test_e75_a_reader_that_never_reads_is_closed_and_others_are_served(mak
 
 async def test_e75_a_client_that_does_not_poll(make_world):
     world = await make_world(prepare=echo, max_unsent=200_000)
-    poll = await Poll(world.host).open()
-    await poll.post("40" + json.dumps({"token": world.token()}))
-    await poll.get()
+    poll = await Poll.member(world.host, world.token())
     for _count in range(19):
         await world.sio.emit("news", "x" * 10_000)
     assert len(world.sio.engine.sessions) == 1
@@ -645,9 +641,7 @@ async def test_e75_a_client_that_does_not_poll(make_world):
 
 async def test_e75_a_poll_whose_answer_is_not_read(make_world, impatient):
     world = await make_world(prepare=echo, max_unsent=20_000_000)
-    poll = await Poll(world.host).open()
-    await poll.post("40" + json.dumps({"token": world.token()}))
-    await poll.get()
+    poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
     raw = await RawSocket.open(world.host)
     stop_reading(raw)
@@ -664,9 +658,7 @@ async def test_e75_a_poll_whose_answer_is_not_read(make_world, impatient):
 
 async def test_e75_a_poll_whose_answer_is_read_slowly(make_world, impatient):
     world = await make_world(prepare=echo, max_unsent=20_000_000)
-    poll = await Poll(world.host).open()
-    await poll.post("40" + json.dumps({"token": world.token()}))
-    await poll.get()
+    poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
     raw = await RawSocket.open(world.host)
     await raw.send(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())

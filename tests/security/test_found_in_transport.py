@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from support.live import Poll, until
 from support.world import BOTH, NOT_THE_OWNER, clock, engine, make_world
+from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed
 
@@ -18,11 +21,24 @@ __all__ = ["clock", "engine", "make_world"]
 pytestmark = BOTH
 
 
+def upgrading(host: str, poll: Poll) -> ws_connect:
+    """A WebSocket for a polling session."""
+    return ws_connect(f"ws://{host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}", compression=None)
+
+
+@asynccontextmanager
+async def half_upgraded(host: str, poll: Poll) -> AsyncIterator[ClientConnection]:
+    """The same, when the answer to its probe has come."""
+    async with upgrading(host, poll) as half:
+        await half.send("2probe")
+        assert await half.recv() == "3probe"
+        yield half
+
+
 async def test_half_upgrades_are_one_at_a_time_and_end_with_their_session(make_world):
     world = await make_world()
     poll = await Poll(world.host).open()
-    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
-    opened = [await ws_connect(url, compression=None) for _count in range(5)]
+    opened = [await upgrading(world.host, poll) for _count in range(5)]
     for one in opened:
         try:
             await one.send("2probe")
@@ -39,10 +55,7 @@ async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll(world.host).open()
-    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
-    async with ws_connect(url, compression=None) as half:
-        await half.send("2probe")
-        assert await half.recv() == "3probe"
+    async with half_upgraded(world.host, poll) as half:
         await world.tick(10.1)
         await asyncio.wait_for(half.wait_closed(), 3)
     await poll.close()
@@ -52,10 +65,7 @@ async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post
     world = await make_world(max_anonymous=3)
     for _count in range(5):
         poll = await Poll(world.host).open()
-        url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
-        async with ws_connect(url, compression=None) as half:
-            await half.send("2probe")
-            await half.recv()
+        async with half_upgraded(world.host, poll) as half:
             await poll.post("1")
             await asyncio.wait_for(half.wait_closed(), 3)
         await poll.close()
@@ -65,13 +75,8 @@ async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post
 async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
-    poll = await Poll(world.host).open()
-    await poll.post("40" + json.dumps({"token": world.token()}))
-    await poll.get()
-    url = f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}"
-    async with ws_connect(url, compression=None) as half:
-        await half.send("2probe")
-        assert await half.recv() == "3probe"
+    poll = await Poll.member(world.host, world.token())
+    async with half_upgraded(world.host, poll) as half:
         await world.tick(10.1)
         await asyncio.wait_for(half.wait_closed(), 3)
     await world.sio.emit("news", 1)

@@ -40,6 +40,7 @@ async def test_a_large_head_is_refused_also_in_one_piece(make_world, over_asgi):
         began = time.perf_counter()
         await raw.send(POLL + b"a:b\r\n" * 10_000 + b"\r\n")
         assert (await raw.answer()).status == 431
+        assert world.sio.counts["refused: Bad request"] == 1
         assert time.perf_counter() - began < 2
         await raw.close()
         assert not world.sio.engine.sessions

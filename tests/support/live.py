@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 import socketio
@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from roomkey.hub import Hub, runner
 
 SEPARATOR = "\x1e"
+T = TypeVar("T")
 
 
 @asynccontextmanager
@@ -158,6 +159,16 @@ class Poll:
         self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=5)
         self.sid = ""
 
+    @classmethod
+    async def member(cls, host: str, token: str) -> Poll:
+        """Open a session and join the main namespace."""
+        poll = await cls(host).open()
+        answer = await poll.post("40" + json.dumps({"token": token}))
+        assert answer.status_code == 200, answer
+        packets = await poll.get()
+        assert packets[0].startswith("40"), packets
+        return poll
+
     async def open(self, query: str = "") -> Poll:
         packets = await self.get(query)
         self.sid = json.loads(packets[0][1:])["sid"]
@@ -198,3 +209,11 @@ async def until(condition: Any, timeout: float = 3.0) -> None:
     async with asyncio.timeout(timeout):
         while not condition():
             await asyncio.sleep(0.002)
+
+
+async def begin_poll(hub: Hub, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Begin a GET of the hub's only session; when this returns, the hub has it and waits for a packet."""
+    task = asyncio.create_task(request)
+    [session] = hub.engine.sessions.values()
+    await until(lambda: session.transport.busy)
+    return task

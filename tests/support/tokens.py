@@ -14,6 +14,16 @@ from roomkey import Issuer, Key
 
 SECRET = "1f0e2d3c4b5a69788796a5b4c3d2e1f0-for-tests-only"
 
+EXPIRED = {
+    "message": "jwt expired",
+    "code": "invalid_token",
+    "type": "UnauthorizedError",
+    "reason": "token_expired",
+    "retry": True,
+    "claim": "exp",
+}
+"""What a client is told of a token that has expired; ``expired_at`` comes besides."""
+
 
 def issuer_at(clock: FakeClock, algorithm: str = "HS256", **settings: Any) -> Issuer:
     """An issuer whose clock is the test's."""

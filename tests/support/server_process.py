@@ -1,0 +1,19 @@
+"""A server in a process of its own, seen from the tests."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+PATIENCE = 20.0
+
+
+async def served_url(output: asyncio.StreamReader | None) -> str:
+    """Read what the process says until it says where it serves: ``http://127.0.0.1:PORT``."""
+    assert output is not None, "its output is no pipe"
+    said = ""
+    while (found := re.search(r"https?://127\.0\.0\.1:\d+", said)) is None:
+        line = await asyncio.wait_for(output.readline(), PATIENCE)
+        assert line, f"the server ended: {said}"
+        said += line.decode()
+    return found[0]
