@@ -12,7 +12,9 @@
     │   └── RevokedToken
     ├── AuthenticationTimeout
     ├── TooManyAttempts
+    ├── LimitExceeded                more sockets, joins or events than one subject may have
     ├── PermissionDenied             namespace, room or event
+    ├── ReauthenticationRequired     the proof of who it is lies too far back for this event
     ├── ProtocolViolation            a packet that no honest client sends
     └── Unavailable (temporary)      a key, a store or a handler out of order: refuse, and say "try again"
     ConfigError(ValueError)          a programmer's mistake, raised when the object is made
@@ -37,10 +39,12 @@ __all__ = [
     "CredentialsError",
     "ExpiredToken",
     "ImmatureToken",
+    "LimitExceeded",
     "MalformedToken",
     "MissingClaim",
     "PermissionDenied",
     "ProtocolViolation",
+    "ReauthenticationRequired",
     "RevokedToken",
     "SubjectMismatch",
     "TokenError",
@@ -213,12 +217,43 @@ class TooManyAttempts(AuthError):
     text = "too many attempts"
 
 
+class LimitExceeded(AuthError):
+    """More than one subject may have at once, or do in a second.
+
+    Args:
+        limit: ``sockets``, ``joins`` or ``events``.
+    """
+
+    code = "limit_exceeded"
+    reason = "limit_exceeded"
+    temporary = True
+    text = "limit exceeded"
+
+    def __init__(self, limit: str, detail: str = "") -> None:
+        super().__init__(detail or f"too many {limit}", limit=limit)
+
+
 class PermissionDenied(AuthError):
     """Known, but not allowed to: a namespace, a room or an event (RFC 6750 section 3.1, ``insufficient_scope``)."""
 
     code = "permission_denied"
     reason = "permission_denied"
     text = "Insufficient permissions"
+
+
+class ReauthenticationRequired(AuthError):
+    """The token is good, but its holder has proved who they are too long ago for this (RFC 9470 section 3).
+
+    Args:
+        max_age: the longest time since then, in seconds.
+    """
+
+    code = "insufficient_user_authentication"
+    reason = "reauthentication_required"
+    text = "authenticate again"
+
+    def __init__(self, max_age: float, detail: str = "") -> None:
+        super().__init__(detail, max_age=max_age)
 
 
 class ProtocolViolation(AuthError):

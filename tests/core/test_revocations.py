@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity
-from roomkey.core.revocations import Revocations
+from roomkey.core.revocations import SLOT, Revocation, Revocations
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TIMES = st.integers(0, 100)
@@ -31,7 +31,7 @@ def test_against_a_list(orders, identities):
         now = next(clock)
         until = now + expires
         options = {"issued_before": min(before, now)} if kind == "subject" and before is not None else {}
-        revocations.revoke(**{kind: name}, expires_at=until, now=now, **options)
+        revocations.add(Revocation.of(**{kind: name}, expires_at=until, now=now, **options), now)
         model.append((kind, name, until, options.get("issued_before", now)))
     now = next(clock)
     revocations.forget_expired(now)
@@ -55,7 +55,7 @@ def test_against_a_list(orders, identities):
 
 def test_a_token_of_the_same_second_is_refused():
     revocations = Revocations()
-    revocations.revoke(subject="ada", now=100.2)
+    revocations.add(Revocation.of(subject="ada", now=100.2), 100.2)
     assert revocations.is_revoked(Identity("ada", issued_at=100.9))
     assert revocations.is_revoked(Identity("ada", issued_at=99))
     assert revocations.is_revoked(Identity("ada"))
@@ -65,7 +65,7 @@ def test_a_token_of_the_same_second_is_refused():
 
 def test_a_name_is_of_one_kind():
     revocations = Revocations()
-    revocations.revoke(token_id="x", now=1)
+    revocations.add(Revocation.of(token_id="x", now=1), 1)
     assert not revocations.is_revoked(Identity("x"))
     assert not revocations.is_revoked(Identity("a", session_id="x"))
     assert not revocations.is_revoked(Identity("a"))
@@ -74,14 +74,14 @@ def test_a_name_is_of_one_kind():
 
 def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
     revocations = Revocations()
-    revocations.revoke(token_id="t", expires_at=1000, now=900)
-    revocations.revoke(session_id="s", expires_at=1000, now=900)
-    revocations.revoke(subject="ada", expires_at=1000, now=900)
-    revocations.revoke(token_id="for ever", now=900)
+    revocations.add(Revocation.of(token_id="t", expires_at=1000, now=900), 900)
+    revocations.add(Revocation.of(session_id="s", expires_at=1000, now=900), 900)
+    revocations.add(Revocation.of(subject="ada", expires_at=1000, now=900), 900)
+    revocations.add(Revocation.of(token_id="for ever", now=900), 900)
     who = Identity("ada", token_id="t", session_id="s")
     revocations.forget_expired(1000 + 3599)
     assert revocations.is_revoked(who)
-    revocations.forget_expired(1000 + 3600)
+    revocations.forget_expired(1000 + 3600 + 2 * SLOT)
     assert not revocations.is_revoked(who)
     revocations.forget_expired(10**12)
     assert revocations.is_revoked(Identity("eve", token_id="for ever"))
@@ -89,10 +89,10 @@ def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
 
 def test_a_second_revocation_never_shortens_the_first():
     revocations = Revocations(margin=0)
-    revocations.revoke(token_id="t", expires_at=1000, now=900)
-    revocations.revoke(token_id="t", expires_at=950, now=900)
-    revocations.revoke(subject="ada", issued_before=890, expires_at=1000, now=900)
-    revocations.revoke(subject="ada", issued_before=800, expires_at=950, now=900)
+    revocations.add(Revocation.of(token_id="t", expires_at=1000, now=900), 900)
+    revocations.add(Revocation.of(token_id="t", expires_at=950, now=900), 900)
+    revocations.add(Revocation.of(subject="ada", issued_before=890, expires_at=1000, now=900), 900)
+    revocations.add(Revocation.of(subject="ada", issued_before=800, expires_at=950, now=900), 900)
     revocations.forget_expired(999)
     assert revocations.is_revoked(Identity("x", token_id="t"))
     assert revocations.is_revoked(Identity("ada", issued_at=890))
@@ -111,12 +111,25 @@ def test_a_second_revocation_never_shortens_the_first():
 def test_exactly_one_name_and_no_future(names):
     revocations = Revocations()
     with pytest.raises(ConfigError):
-        revocations.revoke(**names, now=100)
+        revocations.add(Revocation.of(**names, now=100), 100)
     assert revocations.epoch == 0
 
 
 def test_a_hundred_thousand_revocations_are_cheap_and_leave_nothing():
     revocations = Revocations(margin=0)
     for number in range(100_000):
-        revocations.revoke(token_id=f"t{number}", expires_at=number + 50, now=number)
-    assert len(revocations._tokens) <= 51
+        revocations.add(Revocation.of(token_id=f"t{number}", expires_at=number + 50, now=number), number)
+    assert len(revocations) <= 51 + 2 * SLOT
+    revocations.forget_expired(200_000)
+    assert len(revocations) == 0
+    assert not revocations._slots
+
+
+def test_an_issuer_may_be_named():
+    revocations = Revocations()
+    revocations.add(Revocation.of(token_id="t", issuer="a", now=1), 1)
+    revocations.add(Revocation.of(subject="ada", issuer="a", now=1), 1)
+    assert revocations.is_revoked(Identity("eve", token_id="t", issuer="a"))
+    assert revocations.is_revoked(Identity("ada", issuer="a"))
+    for other in ("b", None):
+        assert not revocations.is_revoked(Identity("ada", token_id="t", issuer=other, issued_at=1))

@@ -80,7 +80,7 @@ async def test_a_class_has_the_verbs_of_its_namespace(make_world):
                 await self.enter_room(sid, room)
                 async with self.session(sid) as session:
                     session["entered"] = room
-                return sorted(self.rooms(sid)) == sorted([sid, room])
+                return {sid, room} < set(self.rooms(sid))
 
             async def on_say(self, sid, text):
                 kept = await self.get_session(sid)
@@ -90,7 +90,7 @@ async def test_a_class_has_the_verbs_of_its_namespace(make_world):
             async def on_leave(self, sid, room):
                 await self.leave_room(sid, room)
                 await self.close_room(room)
-                return self.rooms(sid) == [sid]
+                return room not in self.rooms(sid)
 
             async def on_ask(self, sid):
                 return await self.call("question", to=sid, timeout=3)

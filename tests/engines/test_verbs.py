@@ -129,15 +129,15 @@ async def test_what_is_not_json_is_an_error_and_reaches_nobody(make_world, data,
 async def test_rooms_are_entered_left_and_closed(make_world):
     world, got = await three(make_world)
     ada, bob = world.sid("ada"), world.sid("bob")
-    assert world.sio.rooms(ada) == [ada]
+    assert sorted(world.sio.rooms(ada)) == sorted([ada, "user:ada"])
     for sid in (ada, bob):
         await world.sio.enter_room(sid, "red")
         await world.sio.enter_room(sid, "red")
-    assert sorted(world.sio.rooms(ada)) == sorted([ada, "red"])
+    assert sorted(world.sio.rooms(ada)) == sorted([ada, "red", "user:ada"])
     await world.sio.leave_room(ada, "red")
     await world.sio.leave_room(ada, "red")
     await world.sio.leave_room(ada, "never entered")
-    assert world.sio.rooms(ada) == [ada]
+    assert sorted(world.sio.rooms(ada)) == sorted([ada, "user:ada"])
     await world.sio.emit("news", 1, room="red")
     await world.sio.close_room("red")
     await world.sio.close_room("nowhere")
@@ -178,7 +178,7 @@ async def test_a_sid_is_no_room_to_enter_or_to_close(make_world):
     with pytest.raises(ValueError, match="sid"):
         await world.sio.close_room(bob)
     await world.sio.enter_room(ada, ada)
-    assert world.sio.rooms(ada) == [ada]
+    assert sorted(world.sio.rooms(ada)) == sorted([ada, "user:ada"])
     await world.sio.emit("news", 1, to=bob)
     assert list(await got()) == ["bob"]
 

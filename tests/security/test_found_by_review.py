@@ -197,7 +197,7 @@ async def test_a_client_leaves_only_rooms_it_asked_for(make_world):
     for number, room in enumerate(("muted", sid)):
         await client.event("leave-room", room, ack=number)
         await client.expect_ack(number)
-    assert set(world.sio.rooms(sid)) == {"muted", sid}
+    assert set(world.sio.rooms(sid)) == {"muted", sid, "user:ada"}
 
 
 async def test_h113_no_secret_by_way_of_a_room_or_an_exception(make_world, caplog):

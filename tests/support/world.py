@@ -84,12 +84,12 @@ class World:
         )
 
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
-        """Who is in which room of a namespace, by the server's own tables; without everybody's own sid."""
+        """Who is in which room of a namespace, by the server's own tables; without everybody's own sid and ``user:…``."""
         if isinstance(self.sio, Hub):
             found = {name: set(inner) for (where, name), inner in self.sio.members._rooms.items() if where == namespace}
         else:
             found = {str(name): set(inner) for name, inner in self.sio.manager.rooms.get(namespace, {}).items() if name}
-        return {name: sids for name, sids in found.items() if sids != {name}}
+        return {name: sids for name, sids in found.items() if sids != {name} and not name.startswith("user:")}
 
     @property
     def is_empty(self) -> bool:
@@ -171,6 +171,14 @@ async def make_world(clock: FakeClock, engine: str) -> AsyncIterator[MakeWorld]:
             return world
 
         yield make
+
+
+def echo(world: World) -> None:
+    """For ``prepare``, or a module's ``application``: the arguments of each ``message`` come back."""
+
+    @world.sio.event
+    async def message(sid, *arguments):
+        await world.sio.emit("back", arguments, to=sid)
 
 
 def rooms_world(make_world: MakeWorld, **settings: Any) -> Any:

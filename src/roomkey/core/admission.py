@@ -9,7 +9,7 @@
        |  timeout, any packet,    |  the same, and  | revoked,       |  expired, revoked,
        |  last bad token          |  last bad token | declined       |  subject mismatch
        v                          v                 v                v
-    REFUSED <---------------------+-----------------+              ENDED
+    REFUSED <---------------------+-----------------+              ENDED  <-- namespace forbidden, the others go on
 
 Until ADMITTED a socket is in quarantine: no handler but the application's own ``connect`` runs for it (in CONNECTING,
 when it is known who it is), and nothing is delivered to it but what that handler addresses to it alone. A pair that
@@ -53,6 +53,7 @@ class Input(Enum):
     TIMEOUT = auto()  # the time to authenticate is up
     EXPIRE = auto()  # the token's time is up
     REVOKE = auto()  # the token was revoked
+    FORBID = auto()  # the identity may not be in this namespace any more
     MISMATCH = auto()  # somebody else's token was presented on the live socket
     GONE = auto()  # the client left, or the transport closed
 
@@ -72,6 +73,7 @@ class Action(Enum):
 
 _REFUSE = (State.REFUSED, (Action.REPORT, Action.DISCONNECT, Action.CLOSE))
 _END = (State.ENDED, (Action.REPORT, Action.DISCONNECT, Action.CLOSE))
+_FORBID = (State.ENDED, (Action.REPORT, Action.DISCONNECT))  # what runs over other namespaces goes on
 _EXPIRE = (State.ENDED, (Action.REPORT, Action.CLOSE))  # no DISCONNECT: it may return with a fresh token
 
 TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
@@ -96,6 +98,7 @@ TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
     (State.ADMITTED, Input.PACKET): (State.ADMITTED, (Action.DISPATCH,)),
     (State.ADMITTED, Input.EXPIRE): _EXPIRE,
     (State.ADMITTED, Input.REVOKE): _END,
+    (State.ADMITTED, Input.FORBID): _FORBID,
     (State.ADMITTED, Input.MISMATCH): _END,
     (State.ADMITTED, Input.LAST_BAD_TOKEN): _END,
     (State.ADMITTED, Input.BAD_TOKEN): (State.ADMITTED, (Action.REPORT,)),
@@ -120,6 +123,7 @@ class Admission:
         answered: the client has had the CONNECT reply, so that it can be told things by events.
         opened: the application's connect handler accepted it, so that its disconnect handler is owed.
         rooms: those that the policy let it into.
+        counted: the identity that it counts for, where a subject's connections are limited.
         ended_by: why it was refused or ended, if somebody decided that.
     """
 
@@ -134,6 +138,7 @@ class Admission:
     opened: bool = False
     rooms: set[str] = field(default_factory=set)
     ended_by: AuthError | None = None
+    counted: Identity | None = None
 
     def feed(self, happened: Input, error: AuthError | None = None) -> tuple[Action, ...]:
         """Let something happen.
@@ -149,8 +154,8 @@ class Admission:
         if step is None:
             return ()
         self.state, actions = step
-        if Action.CLOSE in actions:
-            self.ended_by = error
+        if self.state not in LIVE:
+            self.ended_by = self.ended_by or error
         return actions
 
     def bad_token(self, error: AuthError) -> tuple[Action, ...]:

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-MAX_NAMES = 1000
+from roomkey.core.grants import NOTHING, Actions, granted_actions, grants, joinable
+from roomkey.core.names import names
+
+GUEST = "guest"
+
 _NOTHING: frozenset[str] = frozenset()
-
-
-def names(value: object) -> tuple[str, ...]:
-    """A list of names out of a claim, or nothing at all.
-
-    A claim of another type (a string where a list belongs, a dict, a list with a number in it, more than 1000
-    entries) grants nothing: ``"red" in "redteam"`` must never open a room.
-    """
-    if not isinstance(value, list) or len(value) > MAX_NAMES:
-        return ()
-    for name in value:
-        if not isinstance(name, str) or not name:
-            return ()
-    return tuple(value)
 
 
 @dataclass(frozen=True)
@@ -33,7 +23,7 @@ class Identity:
         subject: ``sub``.
         roles: ``roles`` (a list of strings) and ``role`` (one string), exactly as written.
         scopes: ``scope``, split at spaces (RFC 8693 section 4.2).
-        rooms: ``rooms``, a list of room names.
+        rooms: the names and patterns of ``rooms`` that it grants to join; ask :meth:`grants` about one room.
         claims: all claims, read-only. ``roles`` and ``rooms`` of a wrong type are left out, so that no rule can
             take them for a list.
         expires_at: ``exp`` in seconds since the epoch, or None.
@@ -41,7 +31,8 @@ class Identity:
         token_id: ``jti``, or None.
         session_id: ``sid``: one login and all tokens that were refreshed from it, or None.
         issuer: ``iss``, or None.
-        source: where the token was presented: ``auth``, ``header``, ``cookie``, ``query``, ``event`` or "".
+        source: where the token was presented: ``auth``, ``header``, ``cookie``, ``query``, ``event``, ``guest`` or "".
+        room_actions: ``rooms`` as what may be done where, by pattern.
     """
 
     subject: str
@@ -55,6 +46,16 @@ class Identity:
     session_id: str | None = None
     issuer: str | None = None
     source: str = ""
+    room_actions: Actions = field(default_factory=lambda: NOTHING, repr=False, hash=False)
+
+    def __post_init__(self) -> None:
+        if self.rooms and not self.room_actions:
+            object.__setattr__(self, "room_actions", granted_actions(list(self.rooms)))
+
+    @classmethod
+    def guest(cls) -> Identity:
+        """Somebody without a token: no subject, no roles, no rooms."""
+        return cls("", source=GUEST)
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any], source: str = "") -> Identity:
@@ -66,17 +67,17 @@ class Identity:
         """
         get = claims.get
         roles: tuple[str, ...] = ()
-        rooms: tuple[str, ...] = ()
+        actions = NOTHING
         if "roles" in claims and not (roles := names(claims["roles"])):
             del claims["roles"]
-        if "rooms" in claims and not (rooms := names(claims["rooms"])):
+        if "rooms" in claims and not (actions := granted_actions(claims["rooms"])):
             del claims["rooms"]
         role, scope = get("role"), get("scope")
         fields = {
             "subject": get("sub", ""),
             "roles": frozenset((*roles, role)) if isinstance(role, str) and role else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
-            "rooms": rooms,
+            "rooms": joinable(actions) if actions else (),
             "claims": MappingProxyType(claims),
             "expires_at": get("exp"),
             "issued_at": get("iat"),
@@ -84,11 +85,43 @@ class Identity:
             "session_id": get("sid"),
             "issuer": get("iss"),
             "source": source,
+            "room_actions": actions,
         }
         who = cls.__new__(cls)
         # All fields at once: a frozen dataclass's own __init__ sets them one by one, at three times the cost.
         object.__setattr__(who, "__dict__", fields)
         return who
+
+    def with_rights(self, roles: Iterable[str] | None = None, rooms: Iterable[str] | None = None) -> Identity:
+        """The same holder with other roles or rooms than the token names; None leaves them.
+
+        The claims say the same afterwards, so that a rule may look at either.
+        """
+        claims = dict(self.claims)
+        fields: dict[str, Any] = {}
+        if roles is not None:
+            fields["roles"] = frozenset(roles)
+            claims.pop("role", None)
+            claims["roles"] = list(roles)
+        if rooms is not None:
+            claims["rooms"] = list(rooms)
+            fields["room_actions"] = granted_actions(claims["rooms"])
+            fields["rooms"] = joinable(fields["room_actions"])
+        return replace(self, claims=MappingProxyType(claims), **fields)
+
+    @property
+    def is_guest(self) -> bool:
+        """True for :meth:`guest`."""
+        return self.source == GUEST
+
+    def grants(self, room: str, event: str | None = None) -> bool:
+        """True if the token's own ``rooms`` claim grants to join a room, or to emit an event to it.
+
+        Args:
+            room: its name.
+            event: the event to emit; to join if absent.
+        """
+        return grants(self.room_actions, room, event)
 
     def has_role(self, role: str) -> bool:
         """True if the token names exactly this role; no folding of case, spaces or look-alikes."""

@@ -10,9 +10,10 @@ from typing import Any, Unpack
 
 from roomkey.core import strict_json
 from roomkey.core.claims import check_types, one_or_more
-from roomkey.core.identity import MAX_NAMES
+from roomkey.core.grants import granted_actions
 from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.keys import Key
+from roomkey.core.names import MAX_NAMES
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
 
@@ -81,7 +82,7 @@ class Issuer:
         *,
         expires_in: float | None = None,
         roles: Iterable[str] = (),
-        rooms: Iterable[str] = (),
+        rooms: Iterable[str] | Mapping[str, Iterable[str]] = (),
         scopes: Iterable[str] = (),
         claims: Mapping[str, Any] | None = None,
         token_id: str | None = None,
@@ -93,7 +94,8 @@ class Issuer:
         Args:
             subject: ``sub``: who it is for, a string of 1 to 255 characters.
             expires_in: lifetime in seconds; negative makes a token that has expired, for tests.
-            roles, rooms, scopes: left out of the token where empty.
+            roles, scopes: left out of the token where empty.
+            rooms: names and patterns of rooms, or for each what may be done there: ``{"team-*": ["join"]}``.
             claims: further claims; none that an argument here stands for.
             token_id: ``jti``; 128 random bits if absent.
             session_id: ``sid``: the login that this token belongs to.
@@ -117,7 +119,7 @@ class Issuer:
             "jti": token_id or secrets.token_urlsafe(16),
             "sid": session_id,
             "roles": _listed(roles, "roles"),
-            "rooms": _listed(rooms, "rooms"),
+            "rooms": _grants(rooms),
             "scope": " ".join(_listed(scopes, "scopes", without=" ") or ()) or None,
         }
         taken = RESERVED.intersection(claims or ())
@@ -158,6 +160,15 @@ def _listed(names: Iterable[str], what: str, without: str | None = None) -> list
     if without is not None and any(without in name for name in listed):
         raise ConfigError(f"{what}: a name with {without!r} in it would be read as two")
     return listed or None
+
+
+def _grants(rooms: Iterable[str] | Mapping[str, Iterable[str]]) -> list[str] | dict[str, list[str]] | None:
+    if not isinstance(rooms, Mapping):
+        return _listed(rooms, "rooms")
+    written = {pattern: _listed(actions, f"rooms[{pattern!r}]") or [] for pattern, actions in rooms.items()}
+    if rooms and not granted_actions(written):
+        raise ConfigError("rooms names for each room what may be done: {'team-*': ['join', 'emit:message']}")
+    return written or None
 
 
 def _encode(members: Mapping[str, Any]) -> bytes:

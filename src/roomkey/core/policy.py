@@ -1,42 +1,71 @@
-"""May, or may not: rules for namespaces, rooms and events.
+"""May, or may not: rules for namespaces, rooms, emits to rooms, and events.
 
-Defaults: a namespace without a rule admits every authenticated identity, a room without a matching rule admits
-nobody, an event without a rule is open to whoever is admitted. A rule allows by returning ``True`` itself; any other
-value, and any exception, denies.
+Defaults, each a setting: a namespace without a rule admits every identity, a room without a matching rule admits
+nobody, whoever is in a room may emit to it where no rule is about that, an event without a rule is open to whoever is
+admitted. A rule allows by returning ``True`` itself; any other value, and any exception, denies.
 """
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple, TypeVar
 from unicodedata import is_normalized
 
 from roomkey.core.callables import takes
 from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
+from roomkey.core.roles import RoleHierarchy
 from roomkey.errors import ConfigError
 
 Answer = bool | Awaitable[bool]
 Rule = Callable[..., Answer]
 RuleT = TypeVar("RuleT", bound=Rule)
 
+OWN_ROOM = "user:"
+"""What the name of a subject's own room begins with; the subject follows."""
+
 _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
+_EXTRAS = ("room", "event")  # what a rule about rooms is told besides, where it has a parameter of that name
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One rule to ask, with the arguments it takes; :meth:`ask` gives its answer or something to await."""
+    """One rule to ask, with the arguments it takes; :meth:`ask` gives its answer or something to await.
+
+    Attributes:
+        name: of the rule, as the policy's author wrote it.
+        fresh: the longest time since the holder proved who they are, in seconds, or None.
+    """
 
     name: str
     rule: Rule
     arguments: tuple[object, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
+    fresh: float | None = None
 
     def ask(self, who: Identity) -> object:
         """Ask the rule about an identity."""
         return self.rule(who, *self.arguments, **dict(self.fields))
+
+
+class Inquiry(NamedTuple):
+    """The rules about one thing.
+
+    Attributes:
+        questions: the rules to ask.
+        every: all of them must allow; else one that allows is enough.
+        otherwise: the answer where there is no rule.
+    """
+
+    questions: tuple[Question, ...] = ()
+    every: bool = False
+    otherwise: bool = False
+
+
+OPEN, CLOSED = Inquiry(otherwise=True), Inquiry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +74,8 @@ class _RoomRule:
     namespace: str | None
     match: re.Pattern[str] | None
     rule: Rule
+    extras: tuple[str, ...]
+    event: str | None = None
 
 
 class Policy:
@@ -53,6 +84,11 @@ class Policy:
     Args:
         open_namespaces: admit every identity to a namespace without a rule.
         open_events: let every admitted identity send an event without a rule.
+        open_emits: let whoever is in a room emit to it, where no rule is about that.
+        roles: which roles include others: ``"admin > moderator > member"``, or several such texts.
+
+    Raises:
+        ConfigError: ``roles`` that cannot be read.
 
     Example::
 
@@ -63,12 +99,22 @@ class Policy:
             return who.has_role("admin") or team in who.rooms
     """
 
-    def __init__(self, *, open_namespaces: bool = True, open_events: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        open_namespaces: bool = True,
+        open_events: bool = True,
+        open_emits: bool = True,
+        roles: str | Iterable[str] = (),
+    ) -> None:
         self.open_namespaces = open_namespaces
         self.open_events = open_events
-        self._namespaces: dict[str, Rule] = {}
-        self._events: dict[tuple[str | None, str], Rule] = {}
+        self.open_emits = open_emits
+        self.roles = RoleHierarchy(roles)
+        self._namespaces: dict[str, Question] = {}
+        self._events: dict[tuple[str | None, str], Question] = {}
         self._rooms: list[_RoomRule] = []
+        self._emits: list[_RoomRule] = []
 
     def namespace(self, name: str) -> Callable[[RuleT], RuleT]:
         """Decorate ``rule(who) -> bool``: who may connect to this namespace.
@@ -83,26 +129,30 @@ class Policy:
             _check_rule(rule, f"namespace {name}")
             if name in self._namespaces:
                 raise ConfigError(f"namespace {name} has a rule already")
-            self._namespaces[name] = rule
+            self._namespaces[name] = Question(f"namespace {name}", rule)
             return rule
 
         return add
 
-    def event(self, name: str, *, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
+    def event(self, name: str, *, namespace: str | None = None, fresh: float | None = None) -> Callable[[RuleT], RuleT]:
         """Decorate ``rule(who) -> bool``: who may send this event.
 
         Args:
             namespace: only there; everywhere if absent.
+            fresh: seconds since the holder proved who they are (``auth_time``, else ``iat``) at the most; with an
+                older token the client is asked to authenticate again (RFC 9470), and the socket stays.
 
         Raises:
-            ConfigError: the event has a rule there already.
+            ConfigError: the event has a rule there already, or ``fresh`` is no number of seconds.
         """
+        if fresh is not None and not 0 < fresh < float("inf"):
+            raise ConfigError("fresh takes more than 0 seconds")
 
         def add(rule: RuleT) -> RuleT:
             _check_rule(rule, f"event {name}")
             if (namespace, name) in self._events:
                 raise ConfigError(f"event {name} has a rule already")
-            self._events[namespace, name] = rule
+            self._events[namespace, name] = Question(f"event {name}", rule, fresh=fresh)
             return rule
 
         return add
@@ -112,58 +162,91 @@ class Policy:
 
         Args:
             pattern: a name; or a template such as ``team:{team}``, whose fields match one or more characters other
-                than ``:`` and ``/`` and are passed by name: ``rule(who, team)``; or ``*`` for every room, whose rule
-                takes the room's name: ``rule(who, room)``. Between two fields stands a ``:`` or ``/``, so that a
-                name can be read in one way only.
+                than ``:`` and ``/`` and are passed by name: ``rule(who, team)``; or ``*`` for every room that is not
+                somebody's own (``user:…``), whose rule takes the room's name: ``rule(who, room)``. Between two fields
+                stands a ``:`` or ``/``, so that a name can be read in one way only. A rule with a parameter ``room``
+                gets the whole name.
             namespace: only there; everywhere if absent.
 
         Raises:
             ConfigError: a template that cannot be read.
         """
+        return self._about_rooms(self._rooms, "room", pattern, namespace, None)
+
+    def emit(self, pattern: str, *, event: str | None = None, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
+        """Decorate a rule for what clients emit to rooms through the server. One that allows is enough.
+
+        Args:
+            pattern: of the rooms, as for :meth:`room`.
+            event: only that one; every event if absent. A rule with a parameter ``event`` gets its name.
+            namespace: only there; everywhere if absent.
+
+        Raises:
+            ConfigError: a template that cannot be read.
+        """
+        return self._about_rooms(self._emits, "emit", pattern, namespace, event)
+
+    def _about_rooms(
+        self, rules: list[_RoomRule], kind: str, pattern: str, namespace: str | None, event: str | None
+    ) -> Callable[[RuleT], RuleT]:
         if not isinstance(pattern, str):
-            raise ConfigError('a room rule begins with its pattern: @policy.room("team:{team}")')
+            raise ConfigError(f'a rule begins with its pattern: @policy.{kind}("team:{{team}}")')
         match = None if pattern == "*" else _compile(pattern)
+        fields = tuple(match.groupindex) if match is not None else ()
 
         def add(rule: RuleT) -> RuleT:
-            if match is None:
-                _check_rule(rule, "room *", "room")
-            else:
-                _check_rule(rule, f"room {pattern}", **dict.fromkeys(match.groupindex, ""))
-            self._rooms.append(_RoomRule(pattern, namespace, match, rule))
+            told = ("room",) if match is None else ()
+            extras = tuple(name for name in _EXTRAS if name not in (*told, *fields) and _has_parameter(rule, name))
+            _check_rule(rule, f"{kind} {pattern}", *told, **dict.fromkeys((*fields, *extras), ""))
+            rules.append(_RoomRule(pattern, namespace, match, rule, extras, event))
             return rule
 
         return add
 
-    def about_namespace(self, namespace: str) -> list[Question] | None:
-        """The rules to ask before an identity may connect; None if everybody may."""
-        if namespace in self._namespaces:
-            return [Question(f"namespace {namespace}", self._namespaces[namespace])]
-        return None if self.open_namespaces else []
+    def about_namespace(self, namespace: str) -> Inquiry:
+        """The rules to ask before an identity may connect."""
+        question = self._namespaces.get(namespace)
+        return Inquiry((question,)) if question is not None else OPEN if self.open_namespaces else CLOSED
 
-    def about_event(self, event: str, namespace: str) -> list[Question] | None:
-        """The rules to ask before an event is handled; None if everybody may send it. All of them must allow."""
+    def about_event(self, event: str, namespace: str) -> Inquiry:
+        """The rules to ask before an event is handled: :data:`OPEN` itself if everybody may send it."""
         if not self._events:
-            return None if self.open_events else []
-        rules = [
-            Question(f"event {event}", self._events[key])
-            for key in ((namespace, event), (None, event))
-            if key in self._events
-        ]
-        return rules or (None if self.open_events else [])
+            return OPEN if self.open_events else CLOSED
+        keys = ((namespace, event), (None, event))
+        questions = tuple(self._events[key] for key in keys if key in self._events)
+        return Inquiry(questions, every=True) if questions else OPEN if self.open_events else CLOSED
 
-    def about_room(self, room: object, namespace: str) -> list[Question]:
-        """The rules to ask before a room may be entered; none if the name is no proper room name."""
-        return list(self._room_questions(room, namespace)) if is_room_name(room) else []
+    def about_room(self, room: object, namespace: str) -> Inquiry:
+        """The rules to ask before a room may be entered."""
+        if not is_room_name(room):
+            return CLOSED
+        return Inquiry(tuple(self._matching(self._rooms, "room", str(room), namespace, None)))
 
-    def _room_questions(self, room: object, namespace: str) -> Iterator[Question]:
-        name = str(room)
-        for known in self._rooms:
-            if known.namespace not in (None, namespace):
+    def about_emit(self, room: object, event: str, namespace: str) -> Inquiry:
+        """The rules to ask before a client that is in a room may emit to it."""
+        if not is_room_name(room):
+            return CLOSED
+        questions = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
+        return Inquiry(questions, otherwise=self.open_emits and not questions)
+
+    def expand_roles(self, who: Identity) -> Identity:
+        """The identity, with the roles that its roles include."""
+        return replace(who, roles=self.roles.expand(who.roles)) if self.roles else who
+
+    @staticmethod
+    def _matching(
+        rules: list[_RoomRule], kind: str, room: str, namespace: str, event: str | None
+    ) -> Iterator[Question]:
+        extras = {"room": room, "event": event or ""}
+        for known in rules:
+            if known.namespace not in (None, namespace) or known.event not in (None, event):
                 continue
+            told = tuple((name, extras[name]) for name in known.extras)
             if known.match is None:
-                yield Question(f"room {known.pattern}", known.rule, arguments=(name,))
-            elif found := known.match.fullmatch(name):
-                yield Question(f"room {known.pattern}", known.rule, fields=tuple(found.groupdict().items()))
+                if not room.startswith(OWN_ROOM):
+                    yield Question(f"{kind} {known.pattern}", known.rule, (room,), told)
+            elif found := known.match.fullmatch(room):
+                yield Question(f"{kind} {known.pattern}", known.rule, (), (*found.groupdict().items(), *told))
 
 
 def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
@@ -171,6 +254,14 @@ def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
     if not takes(rule, object(), *arguments, **fields):
         written = ", ".join(("who", *arguments, *fields))
         raise ConfigError(f"the rule for {about} is called as rule({written}); write it so")
+
+
+def _has_parameter(rule: Rule, name: str) -> bool:
+    try:
+        parameter = inspect.signature(rule).parameters.get(name)
+    except (TypeError, ValueError):  # no signature to look at
+        return False
+    return parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
 
 
 def is_room_name(room: object) -> bool:

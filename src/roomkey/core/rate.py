@@ -24,3 +24,10 @@ class TokenBucket:
         self._tokens = (tokens if tokens < self.rate else self.rate) - 1.0
         self._at = now
         return self._tokens
+
+    def take_if_any(self, now: float) -> bool:
+        """Take a token if there is one; whoever asks too often is not made to wait longer for it."""
+        if self.take(now) >= 0:
+            return True
+        self._tokens += 1.0
+        return False

@@ -3,87 +3,155 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from roomkey.core.deadlines import Deadlines
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
 
 FOREVER = float("inf")
+Kind = Literal["token", "session", "subject"]
+
+SLOT = 60.0
+"""Seconds: entries that end within the same minute are forgotten together."""
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """One thing that is cancelled; kept by its name and never by a token's text.
+
+    Attributes:
+        kind: what ``name`` is: a token's ``jti``, the ``sid`` of one login, or a ``sub``.
+        name: of it.
+        issuer: the ``iss`` of the tokens it is about; every issuer's if None.
+        issued_before: for a subject: tokens issued up to then are cancelled, in seconds since the epoch, that whole
+            second included.
+        expires_at: the latest ``exp`` of the tokens it is about, after which it may be forgotten.
+    """
+
+    kind: Kind
+    name: str
+    issuer: str | None = None
+    issued_before: float = 0.0
+    expires_at: float = FOREVER
+
+    @classmethod
+    def of(
+        cls,
+        *,
+        token_id: str | None = None,
+        session_id: str | None = None,
+        subject: str | None = None,
+        issuer: str | None = None,
+        issued_before: float | None = None,
+        expires_at: float = FOREVER,
+        now: float,
+    ) -> Revocation:
+        """Cancel by exactly one of three names.
+
+        Args:
+            token_id: the ``jti`` of one token.
+            session_id: the ``sid`` of one login and all tokens refreshed from it.
+            subject: everything issued to this ``sub`` up to ``issued_before``.
+            issuer: only tokens of this ``iss``.
+            issued_before: seconds since the epoch, not in the future; ``now`` if absent.
+            expires_at: the latest ``exp`` of the tokens it is about.
+            now: seconds since the epoch.
+
+        Raises:
+            ConfigError: none or several names, or ``issued_before`` in the future.
+        """
+        named: dict[Kind, str | None] = {"token": token_id, "session": session_id, "subject": subject}
+        given = [(kind, name) for kind, name in named.items() if name is not None]
+        if len(given) != 1:
+            raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
+        if issued_before is not None and (subject is None or not issued_before <= now):
+            raise ConfigError("issued_before goes with subject, and never lies in the future")
+        if expires_at != expires_at:
+            raise ConfigError("expires_at takes seconds since the epoch")
+        before = 0.0 if subject is None else now if issued_before is None else issued_before
+        return cls(*given[0], issuer, before, expires_at)
 
 
 @dataclass(slots=True)
 class Revocations:
-    """Cancelled tokens, sessions and subjects, kept by their names and never by a token's text.
+    """Cancelled tokens, sessions and subjects: what every decision looks into.
 
     Attributes:
-        epoch: rises with every revocation; a decision that waited for something compares it.
+        epoch: rises with every revocation.
         margin: seconds that a revocation outlives the ``exp`` it is about: more than the leeway of any verifier that
             asks, or a cancelled token would come back to life between ``exp`` and ``exp`` plus leeway.
     """
 
     epoch: int = 0
     margin: float = 3600.0
-    _tokens: dict[str, float] = field(default_factory=dict)
-    _sessions: dict[str, float] = field(default_factory=dict)
-    _subjects: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _forget: Deadlines[tuple[str, str]] = field(default_factory=Deadlines)
+    # By (issuer or None, name): until when it is kept; a subject's has also up to when its tokens are cancelled.
+    _tokens: dict[tuple[str | None, str], float] = field(default_factory=dict)
+    _sessions: dict[tuple[str | None, str], float] = field(default_factory=dict)
+    _subjects: dict[tuple[str | None, str], tuple[float, float]] = field(default_factory=dict)
+    _slots: dict[float, list[Revocation]] = field(default_factory=dict)
+    _swept: float = 0.0
 
-    def revoke(
-        self,
-        *,
-        token_id: str | None = None,
-        session_id: str | None = None,
-        subject: str | None = None,
-        issued_before: float | None = None,
-        expires_at: float = FOREVER,
-        now: float,
-    ) -> None:
-        """Cancel by exactly one of three names.
+    def __len__(self) -> int:
+        return len(self._tokens) + len(self._sessions) + len(self._subjects)
+
+    def add(self, revoked: Revocation, now: float) -> bool:
+        """Cancel.
 
         Args:
-            token_id: the ``jti`` of one token.
-            session_id: the ``sid`` of one login and all tokens refreshed from it.
-            subject: everything issued to this ``sub`` up to ``issued_before``, that second included.
-            issued_before: seconds since the epoch, not in the future; ``now`` if absent.
-            expires_at: the latest ``exp`` of the tokens it is about, after which (and ``margin``) it is forgotten.
             now: seconds since the epoch.
 
-        Raises:
-            ConfigError: none or several names, or ``issued_before`` in the future.
+        Returns:
+            False if it was cancelled already, for at least as long.
         """
-        if sum(name is not None for name in (token_id, session_id, subject)) != 1:
-            raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
-        if issued_before is not None and (subject is None or issued_before > now):
-            raise ConfigError("issued_before goes with subject, and never lies in the future")
         self.forget_expired(now)
+        key = (revoked.issuer, revoked.name)
+        until = revoked.expires_at + self.margin
+        if revoked.kind == "subject":
+            before, kept = self._subjects.get(key, (-1.0, 0.0))
+            if before >= revoked.issued_before and kept >= until:
+                return False
+            self._subjects[key] = (max(before, revoked.issued_before), max(until, kept))
+        else:
+            held = self._tokens if revoked.kind == "token" else self._sessions
+            if held.get(key, -1.0) >= until:
+                return False
+            held[key] = until
         self.epoch += 1
-        until = expires_at + self.margin
-        if token_id is not None:
-            self._tokens[token_id] = until = max(until, self._tokens.get(token_id, 0.0))
-            self._forget.set(("token", token_id), until)
-        elif session_id is not None:
-            self._sessions[session_id] = until = max(until, self._sessions.get(session_id, 0.0))
-            self._forget.set(("session", session_id), until)
-        elif subject is not None:
-            before, known_until = self._subjects.get(subject, (0.0, 0.0))
-            until = max(until, known_until)
-            self._subjects[subject] = (max(before, now if issued_before is None else issued_before), until)
-            self._forget.set(("subject", subject), until)
+        if until != FOREVER:
+            self._slots.setdefault(until // SLOT, []).append(revoked)
+        return True
 
     def is_revoked(self, who: Identity) -> bool:
         """True if the identity's token was cancelled. A token without ``iat`` counts as issued long ago."""
-        if who.token_id in self._tokens or who.session_id in self._sessions:
-            return True
-        cancelled = self._subjects.get(who.subject)
+        issuer = who.issuer
+        for held, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
+            if held and name is not None and ((issuer, name) in held or (None, name) in held):
+                return True
+        if not self._subjects:
+            return False
+        before = max(
+            self._subjects.get((issuer, who.subject), (-1.0, 0.0))[0],
+            self._subjects.get((None, who.subject), (-1.0, 0.0))[0],
+        )
         # Whole seconds: a token of the same second as the revocation is refused.
-        return cancelled is not None and int(who.issued_at or 0) <= int(cancelled[0])
+        return int(who.issued_at or 0) <= int(before)
 
     def forget_expired(self, now: float) -> None:
-        """Drop what no token can match any more."""
-        for kind, name in self._forget.pop_due(now):
-            if kind == "token":
-                del self._tokens[name]
-            elif kind == "session":
-                del self._sessions[name]
-            else:
-                del self._subjects[name]
+        """Drop what no token can match any more, a minute's worth at a time."""
+        if now < self._swept + SLOT:
+            return
+        self._swept = now
+        for slot in [slot for slot in self._slots if (slot + 1) * SLOT <= now]:
+            for revoked in self._slots.pop(slot):
+                self._forget(revoked, now)
+
+    def _forget(self, revoked: Revocation, now: float) -> None:
+        """Drop one entry, unless a later revocation of the same name has made it last longer."""
+        key = (revoked.issuer, revoked.name)
+        if revoked.kind == "subject":
+            if self._subjects.get(key, (0.0, FOREVER))[1] <= now:
+                del self._subjects[key]
+            return
+        held = self._tokens if revoked.kind == "token" else self._sessions
+        if held.get(key, FOREVER) <= now:
+            del held[key]

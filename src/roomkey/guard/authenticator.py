@@ -16,11 +16,13 @@ from roomkey.core.credentials import (
     from_handshake,
     has_credentials,
 )
-from roomkey.core.identity import Identity
+from roomkey.core.identity import GUEST, Identity
+from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import (
     AuthError,
     ConfigError,
     CredentialsError,
+    LimitExceeded,
     PermissionDenied,
     SubjectMismatch,
     TooManyAttempts,
@@ -29,11 +31,13 @@ from roomkey.errors import (
 from roomkey.guard import audit
 from roomkey.guard.judge import Judge
 from roomkey.guard.registry import Connection, Registry
-from roomkey.guard.teardown import Teardown
+from roomkey.guard.rights import Rights
+from roomkey.guard.teardown import Teardown, unauthorized
 
 LOG = logging.getLogger("roomkey.guard")
 
 Way = Handshake | Authenticate
+NO_TOKEN = Presented("", GUEST)
 RunConnect = Callable[[Admission], Awaitable[bool]]
 
 
@@ -44,6 +48,9 @@ class Authenticator:
         via: how a token is presented.
         judge: decides.
         teardown: ends what was not let in.
+        rights: what whoever is in may do.
+        use: what each subject has, where that is limited.
+        required: False lets in as a guest whoever presents nothing.
         connect_timeout: seconds after which a connection on which no namespace was joined is closed.
         max_refusals: so many refused namespace connections close the whole connection.
         max_namespaces: so many namespaces one connection may join.
@@ -58,7 +65,10 @@ class Authenticator:
         via: Way | Sequence[Way] | None,
         judge: Judge,
         teardown: Teardown,
+        rights: Rights,
+        use: SubjectUse | None,
         *,
+        required: bool,
         connect_timeout: float,
         max_refusals: int,
         max_namespaces: int,
@@ -73,7 +83,10 @@ class Authenticator:
         self.max_refusals = max_refusals
         self.max_namespaces = max_namespaces
         self.max_anonymous = max_anonymous
+        self.required = required
         self._judge = judge
+        self._rights = rights
+        self._use = use
         self._teardown = teardown
         self._registry: Registry = teardown.registry
 
@@ -168,7 +181,10 @@ class Authenticator:
             Why it is refused, or None: it is admitted, or may stay in quarantine for a while.
         """
         way = self.handshake
-        if way is None or (self.later is not None and not has_credentials(way, auth, connection.request)):
+        presents = way is not None and has_credentials(way, auth, connection.request)
+        if not presents and not self.required:
+            return await self._decide(connection, admission, lambda: NO_TOKEN, run_connect)
+        if way is None or (self.later is not None and not presents):
             return None
         admission.max_attempts = 1
         return await self._decide(
@@ -227,16 +243,17 @@ class Authenticator:
         try:
             presented = find()
             who = await self._judge.identify(presented, admission.namespace)
+            self._count(admission, who)
         except AuthError as error:
             await self._bad_token(connection, admission, error, presented, ack_id)
             return error
         if Action.RUN_CONNECT not in admission.feed(Input.IDENTIFIED):
             return admission.ended_by or Unavailable("the decision came too late")
         admission.identity = who
-        declined = await self._run_connect(admission, who, run_connect)
+        declined = await self._run_connect(admission, run_connect)
         if declined is None and Action.ANNOUNCE in admission.feed(Input.ACCEPTED):
-            self._admitted(connection, admission, who)
-            return None
+            await self._admitted(connection, admission)
+            return None if admission.live else admission.ended_by
         why = declined or admission.ended_by or Unavailable("the connect handler came back too late")
         actions = admission.feed(Input.DECLINED, why)
         if actions:
@@ -247,12 +264,13 @@ class Authenticator:
         await self._teardown.perform(connection, admission, actions, why)
         return why
 
-    async def _run_connect(self, admission: Admission, who: Identity, run_connect: RunConnect) -> AuthError | None:
+    async def _run_connect(self, admission: Admission, run_connect: RunConnect) -> AuthError | None:
         try:
             if not await run_connect(admission):
                 return PermissionDenied("the connect handler declined", message="Connection rejected by server")
             admission.opened = True
-            self._judge.check_still_valid(who)  # the handler may have waited
+            if admission.identity is not None:
+                self._judge.check_still_valid(admission.identity)  # the handler may have waited
         except AuthError as error:
             return error
         except Exception as error:
@@ -260,53 +278,66 @@ class Authenticator:
             return Unavailable(f"the connect handler raised {type(error).__name__}")
         return None
 
-    def _admitted(self, connection: Connection, admission: Admission, who: Identity) -> None:
-        self._registry.admitted(connection)
+    async def _admitted(self, connection: Connection, admission: Admission) -> None:
+        who = admission.identity
+        assert who is not None  # it is known from CONNECTING on
+        if not who.is_guest:  # a guest stays one of those that an address may have only so many of
+            self._registry.admitted(connection)
         self._teardown.timers.cancel(("admission", admission.sid))
         admission.attempts = 0
         admission.max_attempts = self.later.max_attempts if self.later is not None else self.max_refusals
-        self._watch_expiry(admission, who)
         audit.about("admitted", admission, address=connection.address, source=who.source)
+        await self._rights.begin(admission, who)
+
+    def _count(self, admission: Admission, who: Identity) -> None:
+        """Count a socket for its subject, where that is limited.
+
+        Raises:
+            LimitExceeded: the subject has too many.
+        """
+        if self._use is None or who.is_guest:
+            return
+        oldest = self._use.connect(who, admission.connection_id)
+        admission.counted = who
+        connection = self._registry.connections.get(oldest) if oldest is not None else None
+        for other in list(connection.admissions.values()) if connection is not None else ():
+            error = LimitExceeded("sockets", "a newer connection took its place")
+            self._teardown.spawn(self._teardown.end(other, Input.REVOKE, error))
 
     async def _refresh(
         self, connection: Connection, admission: Admission, arguments: tuple[object, ...], ack_id: int | None
     ) -> bool:
         """A live socket presents a later token of the same subject: its deadline moves, nothing else stops."""
         admission.feed(Input.PRESENT)
-        old = admission.identity
         presented: Presented | None = None
         try:
             presented = from_event(arguments)
             new = await self._judge.identify(presented, admission.namespace)
-            self._judge.check_refresh(old, new)
-            kept = {
-                room for room in set(admission.rooms) if await self._judge.may_enter(new, room, admission.namespace)
-            }
+            was_guest = admission.identity is not None and admission.identity.is_guest
+            if was_guest:
+                self._count(admission, new)
+            while True:
+                self._judge.check_refresh(admission.identity, new)
+                new = self._judge.with_rights_of_now(new)
+                if await self._rights.renew(admission, new):
+                    break
+                if not admission.admitted:
+                    return False
         except SubjectMismatch as error:
             await self._teardown.end(admission, Input.MISMATCH, error)
             return False
         except PermissionDenied as error:
-            await self._teardown.end(admission, Input.REVOKE, error)
+            await self._teardown.end(admission, Input.FORBID, error)
             return False
         except AuthError as error:
             await self._bad_token(connection, admission, error, presented, ack_id)
             return False
-        if not admission.admitted or admission.identity is not old:
-            return False
-        admission.identity = new
         admission.attempts = 0
-        self._watch_expiry(admission, new)
         audit.about("refreshed", admission, address=connection.address, source=new.source)
-        await self._leave(admission, admission.rooms - kept)
-        return True
-
-    async def _leave(self, admission: Admission, rooms: set[str]) -> None:
-        """Take a socket out of rooms that its new token does not open; what was not asked about counts as lost."""
-        admission.rooms -= rooms
-        for room in rooms:
-            await self._teardown.port.leave_room(admission, room)
-        if rooms:
-            await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
+        if was_guest:
+            self._registry.admitted(connection)
+            await self._rights.begin(admission, new)
+        return admission.admitted
 
     async def _bad_token(
         self,
@@ -317,6 +348,12 @@ class Authenticator:
         ack_id: int | None,
     ) -> None:
         """Count a refused token, tell whoever wants to know, and do what follows."""
+        if error.temporary and admission.admitted:  # not the client's mistake
+            if ack_id is not None:
+                await self._teardown.port.send_ack(admission, ack_id, {"ok": False, "error": error.to_client()})
+            else:
+                await self._teardown.port.send_event(admission, "unauthorized", unauthorized(error))
+            return
         if connection.anonymous:  # another namespace of the connection brings no new attempts
             admission.attempts = connection.bad_tokens
             connection.bad_tokens += 1
@@ -325,10 +362,6 @@ class Authenticator:
         if ack_id is not None and actions:
             await self._teardown.port.send_ack(admission, ack_id, {"ok": False, "error": error.to_client()})
         await self._teardown.perform(connection, admission, actions, error)
-
-    def _watch_expiry(self, admission: Admission, who: Identity) -> None:
-        if who.expires_at is not None:
-            self._teardown.timers.at(admission.sid, who.expires_at + self._judge.grace)
 
 
 def _ways(via: Way | Sequence[Way] | None) -> tuple[Handshake | None, Authenticate | None]:

@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
 
+from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.credentials import Presented
-from roomkey.core.identity import Identity
-from roomkey.core.policy import Policy, Question
-from roomkey.core.revocations import Revocations
+from roomkey.core.identity import GUEST, Identity
+from roomkey.core.policy import Inquiry, Policy, Question
+from roomkey.core.shown import shown
 from roomkey.errors import (
     AuthError,
     ExpiredToken,
     MalformedToken,
     PermissionDenied,
+    ReauthenticationRequired,
     RevokedToken,
     SubjectMismatch,
     Unavailable,
 )
 from roomkey.guard.clock import Clock
+from roomkey.guard.revoking import Revoking
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
+
+Kind = Literal["namespace", "room", "emit", "event"]
 
 
 class AnyVerifier(Protocol):
@@ -34,47 +40,87 @@ class AnyVerifier(Protocol):
         """Return the identity or raise exactly one :class:`AuthError`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided about one wish, and why. It is true if the wish is granted.
+
+    Attributes:
+        kind: ``namespace``, ``room`` (to enter it), ``emit`` (to a room) or ``event``.
+        name: of the namespace, room or event.
+        who: the identity that the rules were asked about.
+        rule: the rule that decided, as the policy's author wrote it; None if there is none and the default counts.
+        error: why not; None if it is granted.
+    """
+
+    kind: Kind
+    name: str
+    who: Identity
+    rule: str | None = None
+    error: AuthError | None = None
+
+    def __bool__(self) -> bool:
+        return self.error is None
+
+    def __str__(self) -> str:
+        verdict = "allowed" if self else f"denied ({self.error})"
+        by = f"the rule for {self.rule}" if self.rule is not None else "the default, since no rule is about it"
+        holder = "a guest" if self.who.is_guest else f"subject {shown(self.who.subject)}"
+        roles, rooms = ", ".join(sorted(self.who.roles)) or "none", ", ".join(self.who.rooms) or "none"
+        return f"{self.kind} {shown(self.name)}: {verdict} by {by}; {holder}, roles: {roles}, rooms: {rooms}"
+
+
 class Judge:
     """One decision path: verify, not revoked, may connect; then the policy for every room and event.
 
     Args:
         verifier: decides about tokens.
         policy: decides about namespaces, rooms and events.
-        revocations: what was cancelled.
+        revoking: knows what was cancelled.
         grace: seconds after ``exp`` in which a live socket stays.
         clock: where to read the time.
         within: seconds for one decision; a verifier or a rule that takes longer refuses.
+
+    Attributes:
+        changed: rights that were changed after tokens were made.
     """
 
     def __init__(
         self,
         verifier: AnyVerifier,
         policy: Policy,
-        revocations: Revocations,
+        revoking: Revoking,
         grace: float,
         clock: Clock,
         within: float,
     ) -> None:
         self.verifier = verifier
         self.policy = policy
-        self.revocations = revocations
+        self.revocations = revoking.revocations
+        self._revoking = revoking
+        self.changed = ChangedRights()
         self.grace = grace
         self.clock = clock
         self.within = within
 
     async def identify(self, presented: Presented, namespace: str) -> Identity:
-        """From a presented token to who may connect to a namespace.
+        """From what was presented to who may connect to a namespace.
 
         Raises:
             AuthError: why not; whatever else goes wrong is :class:`Unavailable`.
         """
-        who = await self.verify(presented)
-        questions = self.policy.about_namespace(namespace)
-        if questions is not None:
-            if not await self._in_time(self._all_allow(questions, who)):
-                raise PermissionDenied(f"namespace {namespace} is not open to this identity")
+        who = Identity.guest() if presented.source == GUEST else await self.verify(presented)
+        while True:
+            epoch = self.changed.epoch
+            who = self.with_rights_of_now(who)
+            inquiry = self.policy.about_namespace(namespace)
+            if not inquiry.questions and inquiry.otherwise:
+                return who
+            decision = await self.decide(who, "namespace", namespace, namespace)
+            if decision.error is not None:
+                raise decision.error
             self.check_still_valid(who)  # a rule may have waited
-        return who
+            if self.changed.epoch == epoch:  # else it was asked about rights that are no more
+                return who
 
     async def verify(self, presented: Presented) -> Identity:
         """From a presented token to whose it is, wherever they may connect.
@@ -82,10 +128,11 @@ class Judge:
         Raises:
             AuthError: why it is not good; whatever else goes wrong is :class:`Unavailable`.
         """
+        await self._revoking.check()
         try:
             who = self.verifier.verify(presented.token, self.clock.now(), source=presented.source)
             if not isinstance(who, Identity):
-                who = await self._in_time(who)
+                who = await self.in_time(who)
         except AuthError:
             raise
         except Exception as error:
@@ -93,6 +140,10 @@ class Judge:
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         self.check_still_valid(who)
         return who
+
+    def with_rights_of_now(self, who: Identity) -> Identity:
+        """The identity with what was changed since its token was made, and the roles that its roles include."""
+        return self.policy.expand_roles(self.changed.apply(who))
 
     def check_still_valid(self, who: Identity) -> None:
         """Not revoked, and not so late inside the verifier's leeway that the socket would end at once.
@@ -106,41 +157,91 @@ class Judge:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
     def check_refresh(self, old: Identity | None, new: Identity) -> None:
-        """A live socket is renewed by a later token of the same person.
+        """A live socket is renewed by a later token of the same person; a guest by anybody's.
 
         Raises:
             SubjectMismatch: somebody else's token.
-            MalformedToken: it does not expire later.
+            MalformedToken: it does not expire later, or was issued earlier.
         """
+        if old is not None and old.is_guest:
+            return
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
             raise SubjectMismatch("a refresh with the token of somebody else")
         if old.expires_at is None or new.expires_at is None or new.expires_at <= old.expires_at:
             raise MalformedToken("a refresh needs a token that expires later")
+        if (new.issued_at or 0) < (old.issued_at or 0):
+            raise MalformedToken("a refresh needs a token that was not issued earlier")
 
-    async def may_enter(self, who: Identity, room: object, namespace: str) -> bool:
-        """True if some rule lets the identity into the room."""
-        for question in self.policy.about_room(room, namespace):
-            if await self._allows(question, who):
-                return not self.revocations.is_revoked(who)
-        return False
+    async def decide(
+        self, who: Identity, kind: Kind, name: str, namespace: str, *, event: str = "", again: bool = False
+    ) -> Decision:
+        """Ask the policy.
 
-    async def may_send(self, who: Identity | None, event: str, namespace: str) -> bool:
-        """True if the identity may send the event: every rule about it allows."""
-        questions = self.policy.about_event(event, namespace)
-        return questions is None or (who is not None and await self._all_allow(questions, who))
+        Args:
+            kind: what it is about.
+            name: of the namespace, room or event.
+            namespace: where.
+            event: what is emitted, for the kind ``emit``.
+            again: it was granted before, so that it is no new thing during the grace.
+        """
+        inquiry = self._about(kind, name, namespace, event)
+        error: AuthError | None = None if again else self._too_late(who, kind, inquiry)
+        rule = None
+        if error is None:
+            allowed, rule = await self._ask(inquiry, who)
+            if not allowed:
+                error = PermissionDenied(f"{kind} not allowed")
+            elif self.revocations.is_revoked(who):  # a rule may have waited
+                error = RevokedToken("revoked while it was decided")
+            else:
+                error = self._too_stale(who, inquiry)
+        return Decision(kind, name, who, rule, error)
 
-    async def _all_allow(self, questions: Sequence[Question], who: Identity) -> bool:
-        for question in questions:
-            if not await self._allows(question, who):
-                return False
-        return bool(questions)
+    def _about(self, kind: Kind, name: str, namespace: str, event: str) -> Inquiry:
+        if kind == "namespace":
+            return self.policy.about_namespace(name)
+        if kind == "room":
+            return self.policy.about_room(name, namespace)
+        return (
+            self.policy.about_emit(name, event, namespace)
+            if kind == "emit"
+            else self.policy.about_event(name, namespace)
+        )
+
+    def _too_late(self, who: Identity, kind: Kind, inquiry: Inquiry) -> ExpiredToken | None:
+        """During the grace nothing new is granted: what was there goes on."""
+        if who.expires_at is None or self.clock.now() < who.expires_at:
+            return None
+        if kind == "room" or any(question.fresh is not None for question in inquiry.questions):
+            return ExpiredToken("exp", "expired: refresh the token first", expired_at=who.expires_at)
+        return None
+
+    def _too_stale(self, who: Identity, inquiry: Inquiry) -> ReauthenticationRequired | None:
+        """The proof of who it is (OpenID Connect Core section 2, ``auth_time``) lies too far back."""
+        limits = [question.fresh for question in inquiry.questions if question.fresh is not None]
+        if not limits:
+            return None
+        proved = who.claim("auth_time", who.issued_at)
+        is_time = isinstance(proved, (int, float)) and not isinstance(proved, bool)
+        if is_time and abs(self.clock.now() - proved) <= min(limits):
+            return None
+        return ReauthenticationRequired(min(limits), "the proof of who it is lies too far back")
+
+    async def _ask(self, inquiry: Inquiry, who: Identity) -> tuple[bool, str | None]:
+        """Whether the rules allow, and which of them decided."""
+        if not inquiry.questions:
+            return inquiry.otherwise, None
+        for question in inquiry.questions:
+            if await self._allows(question, who) is not inquiry.every:
+                return not inquiry.every, question.name
+        return inquiry.every, inquiry.questions[-1].name
 
     async def _allows(self, question: Question, who: Identity) -> bool:
         """Ask one rule. Only ``True`` itself allows; a rule that fails denies."""
         try:
             answer = question.ask(who)
             if inspect.isawaitable(answer):
-                answer = await self._in_time(answer)
+                answer = await self.in_time(answer)
         except Exception:
             LOG.exception("the rule for %s failed, so it denies", question.name)
             return False
@@ -148,7 +249,7 @@ class Judge:
             LOG.error("the rule for %s returned a %s, so it denies: return True or False", question.name, type(answer))
         return answer is True
 
-    async def _in_time(self, decision: Awaitable[T]) -> T:
+    async def in_time(self, decision: Awaitable[T]) -> T:
         """Wait for a decision, and not for ever.
 
         Raises:

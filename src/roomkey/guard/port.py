@@ -38,6 +38,9 @@ class ServerPort(Protocol):
     async def disconnect(self, admission: Admission) -> None:
         """Send DISCONNECT for the namespace; closing the transport does the rest."""
 
+    async def leave(self, admission: Admission) -> None:
+        """Send DISCONNECT and end this namespace connection; the others on its transport go on."""
+
     async def run_disconnect(self, admission: Admission) -> None:
         """Call the application's disconnect handler."""
 
@@ -47,6 +50,12 @@ class ServerPort(Protocol):
         Returns:
             What remains to be done, if anything.
         """
+
+    async def emit(self, admission: Admission, room: str, event: str, data: object) -> None:
+        """Send an event to everybody in a room of the socket's namespace, but not to the socket itself."""
+
+    def is_in_room(self, admission: Admission, room: str) -> bool:
+        """True if the socket is in the room, whoever put it there."""
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put the socket into a room."""

@@ -13,9 +13,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from roomkey.core.admission import Action, Admission, Input, State
+from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.clock import Clock
+from roomkey.guard.lifetimes import Lifetimes
 from roomkey.guard.port import ServerPort
 from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.timers import Timers
@@ -31,18 +33,25 @@ class Teardown:
     Args:
         registry: all of them.
         clock: where to read the time.
+        grace, warn_before: as for :class:`Lifetimes`.
+        use: what each subject has, where that is limited.
 
     Attributes:
         port: the host's side; set when the guard is attached.
         timers: the deadlines that end what is due.
+        lifetimes: those of live sockets.
         callbacks: called with each refusal and the peer's address.
     """
 
     port: ServerPort
 
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+    def __init__(
+        self, registry: Registry, clock: Clock, *, grace: float, warn_before: float, use: SubjectUse | None
+    ) -> None:
         self.registry = registry
         self.timers = Timers(clock, self._deadline_passed)
+        self.lifetimes = Lifetimes(self.timers, clock, grace=grace, warn_before=warn_before)
+        self._use = use
         self.callbacks: list[OnRefused] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -81,7 +90,8 @@ class Teardown:
             if Action.REPORT in actions:
                 await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
             if Action.DISCONNECT in actions:
-                await self._attempt(self.port.disconnect(admission))
+                leave = self.port.disconnect if Action.CLOSE in actions else self.port.leave
+                await self._attempt(leave(admission))
         finally:  # also when whoever waited here was cancelled
             if Action.CLOSE in actions:
                 self._close(connection)
@@ -123,6 +133,9 @@ class Teardown:
         admission.feed(Input.GONE)
         self.timers.cancel(("admission", admission.sid))
         self.timers.cancel_expiry(admission.sid)
+        if admission.counted is not None and self._use is not None:
+            self._use.leave(admission.counted, admission.connection_id)
+            admission.counted = None
         self.registry.remove(admission)
 
     def _deadline_passed(self, what: tuple[str, str]) -> None:
@@ -139,8 +152,12 @@ class Teardown:
         if kind == "admission":
             self.spawn(self.end(admission, Input.TIMEOUT, AuthenticationTimeout("no valid token in time")))
         elif admission.identity is not None:
-            expired = ExpiredToken("exp", "expired while connected", expired_at=admission.identity.expires_at)
-            self.spawn(self.end(admission, Input.EXPIRE, expired))
+            left = self.lifetimes.due(admission)
+            if left is None:
+                expired = ExpiredToken("exp", "expired while connected", expired_at=admission.identity.expires_at)
+                self.spawn(self.end(admission, Input.EXPIRE, expired))
+            elif left > 0 and admission.admitted:
+                self.spawn(self.port.send_event(admission, "token_expiring", {"expires_in": left}))
 
     def tell_refused(
         self, error: AuthError, connection: Connection, admission: Admission | None = None, token: str | None = None

@@ -143,7 +143,7 @@ class Dispatch:
         if excess < 0:
             self._hub.tasks.start(self._one_too_many(session, packet, excess))
             return
-        admission = self._guard.event_at_once(session.connection, packet.namespace, packet.data)
+        admission = self._guard.events.at_once(session.connection, packet.namespace, packet.data)
         if admission is None:
             self._hub.tasks.start(self._ask(session, packet))
             return
@@ -151,7 +151,7 @@ class Dispatch:
 
     async def _ask(self, session: EngineSession, packet: Packet) -> None:
         """Let the guard look at an event, and perhaps wait for a rule."""
-        admission = await self._guard.event(
+        admission = await self._guard.events.arrived(
             session.connection, packet.namespace, packet.data, packet.id, partial(self.run_connect, [])
         )
         if admission is not None:
@@ -191,7 +191,7 @@ class Dispatch:
     def _failed(self, packet: Packet, admission: Admission, error: Exception) -> None:
         """A handler raised: one of guard's errors is the client's answer, any other is for the log alone."""
         if isinstance(error, AuthError):
-            self._hub.tasks.start(self._guard.answer_error(admission, error, packet.id))
+            self._hub.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
         else:
             LOG.error("the handler of %s failed", shown(packet.data[0]), exc_info=error)
 
@@ -203,11 +203,11 @@ class Dispatch:
         self._hub.counts["refused: too many events"] += 1
         admission = session.connection.admissions.get(packet.namespace)
         if admission is not None and admission.admitted:
-            await self._guard.answer_error(admission, TooManyAttempts("too many events"), packet.id)
+            await self._guard.events.answer_error(admission, TooManyAttempts("too many events"), packet.id)
 
     async def _ack(self, session: EngineSession, packet: Packet) -> None:
         admission = session.connection.admissions.get(packet.namespace)
-        if not await self._guard.packet(session.connection, admission) or admission is None:
+        if not await self._guard.events.packet(session.connection, admission) or admission is None:
             return
         socket = self._hub.members.get(admission.sid)
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
@@ -227,7 +227,7 @@ class Dispatch:
         if admission is not None:
             await self.leave(admission, CLIENT_DISCONNECT)
         else:
-            await self._guard.packet(session.connection, None)
+            await self._guard.events.packet(session.connection, None)
 
     async def leave(self, admission: Admission, reason: str) -> None:
         """A namespace connection ends, and its session goes on if others use it."""

@@ -6,15 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
 from roomkey.core.admission import State
-from roomkey.core.policy import Policy
-from roomkey.core.revocations import Revocations
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.authenticator import Way
-from roomkey.guard.clock import Clock
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
 from roomkey.guard.judge import AnyVerifier
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.dispatch import Dispatch
@@ -41,13 +37,6 @@ class Hub:
 
     Args:
         verifier: decides about tokens.
-        via: how a token is presented, as for :class:`roomkey.socketio.AsyncGuard`.
-        policy: who may do what.
-        revocations: what was cancelled; an own, empty one if absent.
-        grace: seconds after ``exp`` in which a live socket stays, so that it can be renewed.
-        connect_timeout: seconds after which a connection on which no namespace was joined is closed.
-        max_refusals: so many refused namespace connections close the whole connection.
-        max_anonymous: so many connections one address may hold on which nothing is admitted.
         path: where Socket.IO is served.
         namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
         cors_allowed_origins: other origins whose pages may connect: one, several, ``"*"``, or a function
@@ -59,7 +48,7 @@ class Hub:
         max_unsent: bytes that may wait for a client that does not read them, before it is closed.
         event_rate: events per second that one connection may send; what is above is refused, and twice of it closes.
         limits: how much of everything a client may send.
-        clock: where to read the time.
+        settings: those of :class:`roomkey.socketio.AsyncGuard`: ``via``, ``policy``, ``revocations``, ``grace`` …
 
     Attributes:
         guard: whom a socket belongs to, policy-checked rooms, revocation: ``hub.guard.identity(sid)`` and so on.
@@ -83,13 +72,6 @@ class Hub:
         self,
         verifier: AnyVerifier,
         *,
-        via: Way | tuple[Way, ...] | None = None,
-        policy: Policy | None = None,
-        revocations: Revocations | None = None,
-        grace: float = 25.0,
-        connect_timeout: float = 15.0,
-        max_refusals: int = 3,
-        max_anonymous: int = 1000,
         path: str = "/socket.io",
         namespaces: Iterable[str] = ("/",),
         cors_allowed_origins: AnyOrigin = None,
@@ -99,21 +81,10 @@ class Hub:
         max_unsent: int = 1 << 20,
         event_rate: float = 2000.0,
         limits: Limits | None = None,
-        clock: Clock | None = None,
+        **settings: Unpack[GuardSettings],
     ) -> None:
         limits = limits if limits is not None else Limits()
-        self.guard = BaseAsyncGuard(
-            verifier,
-            via=via,
-            policy=policy,
-            revocations=revocations,
-            grace=grace,
-            connect_timeout=connect_timeout,
-            max_refusals=max_refusals,
-            max_namespaces=limits.namespaces,
-            max_anonymous=max_anonymous,
-            clock=clock,
-        )
+        self.guard = BaseAsyncGuard(verifier, max_namespaces=limits.namespaces, **settings)
         self.guard.teardown.port = HubPort(self)
         origins = Origins(cors_allowed_origins)
         handshake = self.guard.authenticator.handshake
@@ -199,6 +170,8 @@ class Hub:
         skip_sid: Sids = None,
         namespace: str | None = None,
         callback: Callable[..., Any] | None = None,
+        *,
+        to_subject: str | None = None,
     ) -> None:
         """Send an event to whoever is admitted.
 
@@ -210,6 +183,7 @@ class Hub:
             skip_sid: who does not get it: one sid or several.
             namespace: ``/`` if absent.
             callback: called with the client's acknowledgement; only where ``to`` is one sid.
+            to_subject: a person's ``sub``, instead of ``to``: every socket of theirs.
 
         Raises:
             TypeError: data that JSON has no form for.
@@ -217,6 +191,10 @@ class Hub:
             ConfigError: a callback, and not one client. A client that is gone gets nothing and answers nothing.
         """
         target = to if to is not None else room
+        if to_subject is not None:
+            if target is not None:
+                raise ConfigError("emit takes to or to_subject, not both")
+            target = self.guard.subject_room(to_subject)
         namespace = namespace or "/"
         arguments = [event, *as_arguments(data)]
         if callback is not None:

@@ -40,6 +40,10 @@ class HubPort:
         if session is not None:
             session.send(message)
 
+    async def leave(self, admission: Admission) -> None:
+        """End one namespace connection."""
+        await self._hub.disconnect(admission.sid)
+
     async def run_disconnect(self, admission: Admission) -> None:
         """Call the application's disconnect handler."""
         await self._hub.dispatch.run_disconnect(admission, SERVER_DISCONNECT)
@@ -49,6 +53,15 @@ class HubPort:
         session = self._hub.engine.sessions.get(connection_id)
         if session is not None:
             session.end(SERVER_DISCONNECT)
+
+    async def emit(self, admission: Admission, room: str, event: str, data: object) -> None:
+        """Send an event to the others in a room."""
+        await self._hub.emit(event, data, room=room, skip_sid=admission.sid, namespace=admission.namespace)
+
+    def is_in_room(self, admission: Admission, room: str) -> bool:
+        """True if the socket is in the room."""
+        socket = self._hub.members.get(admission.sid)
+        return socket is not None and room in socket.rooms
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put the socket into a room."""

@@ -232,7 +232,9 @@ class Hooks:
         connection = self.guard.registry.connections.get(eio_sid)
         if connection is None:
             return
-        admission = await self.guard.event(connection, namespace or "/", data, id, partial(self._run_connect, []))
+        admission = await self.guard.events.arrived(
+            connection, namespace or "/", data, id, partial(self._run_connect, [])
+        )
         if admission is None:
             return
         _WANTS_ACK.set(id is not None)
@@ -248,7 +250,7 @@ class Hooks:
             return
         if not isinstance(data, list) or id is None or id < 1:  # python-socketio keeps its counter at 0
             self.guard.teardown.violation(connection, "an acknowledgement without its id or its list")
-        elif await self.guard.packet(connection, admission):
+        elif await self.guard.events.packet(connection, admission):
             try:
                 await self.inner["_handle_ack"](eio_sid, namespace, id, data)
             except Exception:
@@ -271,7 +273,7 @@ class Hooks:
                 result = {"ok": False, "error": error.to_client()}
             else:
                 result = self.sio.not_handled
-                await self.guard.answer_error(admission, error, None)
+                await self.guard.events.answer_error(admission, error, None)
         return result if admission.admitted else self.sio.not_handled
 
     async def _on_disconnect(self, admission: Admission | None, *reason: Any) -> None:

@@ -66,6 +66,10 @@ class SocketIOPort:
             except (engineio.exceptions.EngineIOError, KeyError):
                 return  # it closed meanwhile
 
+    async def leave(self, admission: Admission) -> None:
+        """End one namespace connection."""
+        await self.sio.disconnect(admission.sid, namespace=admission.namespace, ignore_queue=True)
+
     async def run_disconnect(self, admission: Admission) -> None:
         """Call the application's disconnect handler."""
         reason = (self.sio.reason.SERVER_DISCONNECT,) if hasattr(self.sio, "reason") else ()
@@ -139,6 +143,14 @@ class SocketIOPort:
             await asyncio.wait_for(transport.queue.join(), FLUSH_SECONDS)
         except TimeoutError:
             LOG.debug("a polling client did not fetch its last packets")
+
+    async def emit(self, admission: Admission, room: str, event: str, data: object) -> None:
+        """Send an event to the others in a room."""
+        await self.sio.emit(event, data, room=room, skip_sid=admission.sid, namespace=admission.namespace)
+
+    def is_in_room(self, admission: Admission, room: str) -> bool:
+        """True if the socket is in the room."""
+        return admission.sid in self.sio.manager.rooms.get(admission.namespace, {}).get(room, ())
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put the socket into a room."""

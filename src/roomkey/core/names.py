@@ -1,0 +1,19 @@
+"""Lists of names, as claims have them."""
+
+from __future__ import annotations
+
+MAX_NAMES = 1000
+
+
+def names(value: object) -> tuple[str, ...]:
+    """A list of names out of a claim, or nothing at all.
+
+    A claim of another type (a string where a list belongs, a dict, a list with a number in it, more than 1000
+    entries) grants nothing: ``"red" in "redteam"`` must never open a room.
+    """
+    if not isinstance(value, list) or len(value) > MAX_NAMES:
+        return ()
+    for name in value:
+        if not isinstance(name, str) or not name:
+            return ()
+    return tuple(value)

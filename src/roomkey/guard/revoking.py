@@ -1,0 +1,195 @@
+"""Revocations on live sockets: here at once, in the store for good, and from the store what other processes revoked."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Sequence
+from typing import Literal, TypeVar
+
+from roomkey.core.admission import Input
+from roomkey.core.revocations import Revocation, Revocations
+from roomkey.errors import ConfigError, RevokedToken, Unavailable
+from roomkey.guard import audit
+from roomkey.guard.clock import Clock
+from roomkey.guard.teardown import Teardown
+from roomkey.stores.revocations import RevocationStore
+
+T = TypeVar("T")
+LOG = logging.getLogger("roomkey.guard")
+
+POLL_SECONDS = 1.0
+STORE_SECONDS = 2.0
+"""How often the store is asked for what is new, and how long it may take to answer."""
+
+FORGET_SECONDS = 3600.0
+WhenStoreFails = Literal["refuse", "admit"]
+
+
+class Revoking:
+    """Cancels tokens and ends the sockets they opened.
+
+    Args:
+        revocations: what every decision looks into.
+        store: what outlasts this process and reaches the others, or None.
+        teardown: ends sockets.
+        clock: where to read the time.
+        when_store_fails: ``"refuse"`` new connections while the store is out of reach, or ``"admit"`` them on what
+            is known. Admitted sockets stay in either case.
+
+    Raises:
+        ConfigError: another ``when_store_fails``.
+    """
+
+    def __init__(
+        self,
+        revocations: Revocations,
+        store: RevocationStore | None,
+        teardown: Teardown,
+        clock: Clock,
+        when_store_fails: WhenStoreFails,
+    ) -> None:
+        if when_store_fails not in ("refuse", "admit"):
+            raise ConfigError("when_store_fails takes 'refuse' or 'admit'")
+        self.revocations = revocations
+        self._store = store
+        self._teardown = teardown
+        self._clock = clock
+        self._refuses = when_store_fails == "refuse"
+        self._position = 0
+        self._forgot_at = 0.0
+        self._following: asyncio.Task[None] | None = None
+        self._first: asyncio.Future[None] | None = None
+        self.problem: str | None = None
+
+    async def revoke(self, revoked: Revocation, *, everybody: bool) -> int:
+        """Cancel, end what is live, and keep it in the store.
+
+        Args:
+            everybody: every token of the subject, also one whose ``iat`` is ahead of our clock.
+
+        Returns:
+            How many live sockets it ended.
+
+        Raises:
+            Unavailable: the sockets are ended, but the store did not take it: ask again.
+        """
+        self.revocations.add(revoked, self._clock.now())
+        ending = self._end(revoked.name if everybody else None)
+        try:
+            if self._store is not None:
+                await self._open()
+                await _in_time(self._store.add(revoked))
+        finally:
+            # Whoever asked may stop waiting; the sockets end all the same.
+            await asyncio.shield(ending)
+        return len(ending.result())
+
+    def _end(self, subject: str | None = None) -> asyncio.Future[list[None]]:
+        """End every live socket whose token is revoked, or whose subject it is."""
+        endings = []
+        for admission in self._teardown.registry:
+            who = admission.identity
+            if who is None or not admission.live:
+                continue
+            if (subject is not None and who.subject == subject) or self.revocations.is_revoked(who):
+                ending = self._teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected"))
+                endings.append(self._teardown.spawn(ending))
+        return asyncio.gather(*endings)
+
+    # The store
+
+    async def check(self) -> None:
+        """What the store knows is known here, as far as that is to be had.
+
+        Raises:
+            Unavailable: it is out of reach, and new connections are to be refused then.
+        """
+        if self._store is None:
+            return
+        await self._open()
+        if self.problem is not None and self._refuses:
+            raise Unavailable(self.problem)
+
+    async def poll(self) -> None:
+        """Read what is new in the store, and end what that revokes. It is done every second by itself."""
+        assert self._store is not None
+        try:
+            found, position = await _in_time(self._store.since(self._position))
+        except Exception as error:
+            self._failed(error)
+            return
+        self._succeeded()
+        self._position = position
+        self._apply(found)
+
+    def _apply(self, found: Sequence[Revocation]) -> None:
+        now = self._clock.now()
+        new = [revoked for revoked in found if self.revocations.add(revoked, now)]
+        if new:
+            self._end()
+
+    def _failed(self, error: Exception) -> None:
+        if self.problem is None:
+            audit.record("store_unavailable", level=logging.ERROR, error=type(error).__name__)
+            LOG.error("the revocations' store is out of reach (%s)", type(error).__name__)
+        self.problem = f"the revocations' store is out of reach ({type(error).__name__})"
+
+    def _succeeded(self) -> None:
+        if self.problem is not None:
+            audit.record("store_available")
+            LOG.warning("the revocations' store is back")
+        self.problem = None
+
+    async def _open(self) -> None:
+        """Follow the store, from the first time that somebody asks for it."""
+        if self._following is None:
+            self._first = asyncio.get_running_loop().create_future()
+            self._following = asyncio.create_task(self._follow())
+        assert self._first is not None
+        await asyncio.shield(self._first)
+
+    async def _follow(self) -> None:
+        assert self._store is not None
+        assert self._first is not None
+        opened = False
+        while True:
+            try:
+                if not opened:
+                    await _in_time(self._store.open())
+                    opened = True
+                await self.poll()
+                if self._clock.monotonic() - self._forgot_at > FORGET_SECONDS:
+                    await _in_time(self._store.forget_expired(self._clock.now()))
+                    self._forgot_at = self._clock.monotonic()
+            except Exception as error:
+                self._failed(error)
+            if not self._first.done():
+                self._first.set_result(None)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Follow the store no more, and close it."""
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+            self._following = None
+            assert self._store is not None
+            await self._store.close()
+
+
+async def _in_time(work: Awaitable[T]) -> T:
+    """Wait for the store, and not for ever.
+
+    Raises:
+        Unavailable: it takes too long, or fails in whatever way.
+    """
+    try:
+        async with asyncio.timeout(STORE_SECONDS):
+            return await work
+    except Unavailable:
+        raise
+    except TimeoutError:
+        raise Unavailable(f"the store did not answer within {STORE_SECONDS:g} s") from None
+    except Exception as error:
+        raise Unavailable(f"the store failed ({type(error).__name__})") from error
