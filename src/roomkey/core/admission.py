@@ -18,7 +18,7 @@ is not in the table changes nothing and does nothing: what lost a race stays los
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum, auto
 
 from roomkey.core.identity import Identity
@@ -136,7 +136,7 @@ class Admission:
     attempts: int = 0
     answered: bool = False
     opened: bool = False
-    rooms: set[str] = field(default_factory=set)
+    rooms: frozenset[str] = frozenset()  # most are in none: an empty set of their own would be the largest part
     ended_by: AuthError | None = None
     counted: Identity | None = None
 

@@ -75,7 +75,7 @@ class Revoking:
             Unavailable: the sockets are ended, but the store did not take it: ask again.
         """
         self.revocations.add(revoked, self._clock.now())
-        ending = self._end(revoked.name if everybody else None)
+        ending = self._end([revoked], everybody=everybody)
         try:
             if self._store is not None:
                 await self._open()
@@ -85,14 +85,18 @@ class Revoking:
             await asyncio.shield(ending)
         return len(ending.result())
 
-    def _end(self, subject: str | None = None) -> asyncio.Future[list[None]]:
-        """End every live socket whose token is revoked, or whose subject it is."""
+    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> asyncio.Future[list[None]]:
+        """End every live socket that these revocations are about."""
+        names = {(revoked.kind, revoked.name) for revoked in new}
         endings = []
         for admission in self._teardown.registry:
             who = admission.identity
-            if who is None or not admission.live:
+            # By its names first: there may be many thousand sockets, and most of them have nothing to do with it.
+            if who is None or names.isdisjoint(
+                (("token", who.token_id), ("session", who.session_id), ("subject", who.subject))
+            ):
                 continue
-            if (subject is not None and who.subject == subject) or self.revocations.is_revoked(who):
+            if admission.live and (everybody or self.revocations.is_revoked(who)):
                 ending = self._teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected"))
                 endings.append(self._teardown.spawn(ending))
         return asyncio.gather(*endings)
@@ -127,7 +131,7 @@ class Revoking:
         now = self._clock.now()
         new = [revoked for revoked in found if self.revocations.add(revoked, now)]
         if new:
-            self._end()
+            self._end(new)
 
     def _failed(self, error: Exception) -> None:
         if self.problem is None:

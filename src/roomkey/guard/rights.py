@@ -48,14 +48,14 @@ class Rights:
         if not decision or admission.identity is not who:
             raise self.denied(admission, "room", room, decision.error)
         _check_open(admission)  # it may have ended while a rule waited
-        admission.rooms.add(room)
+        admission.rooms |= {room}
         await self._teardown.port.enter_room(admission, room)
 
     async def leave_room(self, admission: Admission, room: str) -> None:
         """Take a socket out of a room that :meth:`enter_room` put it into."""
         _check_open(admission)
         if room in admission.rooms:
-            admission.rooms.discard(room)
+            admission.rooms -= {room}
             await self._teardown.port.leave_room(admission, room)
 
     async def check_emit(self, admission: Admission, room: str, event: str) -> None:
@@ -114,7 +114,7 @@ class Rights:
             False if something else happened to it meanwhile.
         """
         old = admission.identity
-        asked = set(admission.rooms)
+        asked = admission.rooms
         namespace = admission.namespace
         kept = {room for room in asked if await self._judge.decide(new, "room", room, namespace, again=True)}
         if not admission.admitted or admission.identity is not old:
@@ -124,7 +124,7 @@ class Rights:
         await self._leave(admission, admission.rooms - kept)  # what was not asked about counts as lost
         return True
 
-    async def _leave(self, admission: Admission, rooms: set[str]) -> None:
+    async def _leave(self, admission: Admission, rooms: frozenset[str]) -> None:
         admission.rooms -= rooms
         for room in rooms:
             await self._teardown.port.leave_room(admission, room)

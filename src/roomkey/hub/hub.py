@@ -284,7 +284,7 @@ class Hub:
         """Take a client out of a room, if it is there."""
         socket = self.members.get(sid, namespace)
         if socket is not None:
-            socket.admission.rooms.discard(room)
+            socket.admission.rooms -= {room}
             self.members.leave(socket, room)
 
     async def close_room(self, room: str, namespace: str | None = None) -> None:
@@ -295,7 +295,7 @@ class Hub:
         """
         self._no_sid(room)
         for socket in tuple(self.members.of(namespace or "/", room)):
-            socket.admission.rooms.discard(room)
+            socket.admission.rooms -= {room}
             self.members.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
