@@ -274,6 +274,11 @@ class BaseAsyncGuard:
         self.events.relay(events)
 
     @property
+    def has_store(self) -> bool:
+        """True if revocations outlast this process."""
+        return self._revoking.has_store
+
+    @property
     def problem(self) -> str | None:
         """Why new connections are refused, or decided on what may be old: the store is out of reach; else None."""
         return self._revoking.problem

@@ -103,6 +103,11 @@ class Revoking:
 
     # The store
 
+    @property
+    def has_store(self) -> bool:
+        """True if there is one."""
+        return self._store is not None
+
     async def check(self) -> None:
         """What the store knows is known here, as far as that is to be had.
 

@@ -65,6 +65,8 @@ class Rights:
             AuthError: it may not.
         """
         who = _identity(admission)
+        if self._teardown.port.is_reserved_room(room):
+            raise self.denied(admission, "emit", room)
         decision = await self._judge.decide(who, "emit", room, admission.namespace, event=event)
         by_default = decision.rule is None and not self._teardown.port.is_in_room(admission, room)
         if not decision or by_default or admission.identity is not who:

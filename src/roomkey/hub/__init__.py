@@ -20,9 +20,10 @@ except ImportError as missing:  # pragma: no cover - shown by a test in a bare e
     raise ImportError("roomkey.hub needs its libraries: pip install 'roomkey[hub]'") from missing
 
 from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.core.subject_limits import SubjectLimits
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.hub import Hub
 from roomkey.hub.namespace import Namespace
 from roomkey.wire import Limits
 
-__all__ = ["ASGIApp", "Authenticate", "Handshake", "Hub", "Limits", "Namespace"]
+__all__ = ["ASGIApp", "Authenticate", "Handshake", "Hub", "Limits", "Namespace", "SubjectLimits"]

@@ -18,13 +18,14 @@ except ImportError as missing:  # pragma: no cover - shown by a test in a bare e
     raise ImportError("roomkey.socketio needs python-socketio: pip install 'roomkey[socketio]'") from missing
 
 from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.socketio.checks import check_settings
 from roomkey.socketio.hooks import Hooks
 from roomkey.socketio.port import SocketIOPort
 
-__all__ = ["AsyncGuard", "Authenticate", "Handshake"]
+__all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 
 
 class AsyncGuard(BaseAsyncGuard):

@@ -66,8 +66,8 @@ class Hooks:
         self.sio.roomkey_guard = self.guard
         for logger in (self.sio.logger, self.sio.eio.logger, LOG):
             logger.addFilter(REDACT)
-        if hasattr(self.sio.manager, "channel"):
-            LOG.warning("revocations are kept in this process: guard.revoke() does not reach the other nodes")
+        if hasattr(self.sio.manager, "channel") and not self.guard.has_store:
+            LOG.warning("revocations are kept in this process, and reach no other node: give the guard a store")
 
     def _replace(self, owner: Any, name: str) -> None:
         """Put a function of the guard in the place of the owner's."""
