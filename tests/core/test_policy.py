@@ -9,16 +9,30 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy
-from roomkey.core.policy import is_room_name
+from roomkey.core.policy import CLOSED, OPEN, Inquiry, Question, is_room_name
+from roomkey.policies import emit_claim, own_rooms, rooms_claim
 
 ADA = Identity("ada", rooms=("red",))
 NAMES = st.text(min_size=1, max_size=12)
 
 
+def told(inquiry):
+    return [(question.name, question.arguments, dict(question.fields)) for question in inquiry.questions]
+
+
 def asked(policy, room, namespace="/"):
-    return [
-        (question.name, question.arguments, dict(question.fields)) for question in policy.about_room(room, namespace)
-    ]
+    return told(policy.about_room(room, namespace))
+
+
+def answers(inquiry, who=ADA):
+    return [question.ask(who) for question in inquiry.questions]
+
+
+def decided(inquiry, who=ADA):
+    """What a guard makes of an inquiry."""
+    if not inquiry.questions:
+        return inquiry.otherwise
+    return (all if inquiry.every else any)(answer is True for answer in answers(inquiry, who))
 
 
 @pytest.fixture
@@ -40,8 +54,8 @@ def teams():
     return policy
 
 
-def allows(policy, room, namespace="/"):
-    return any(question.ask(ADA) is True for question in policy.about_room(room, namespace))
+def allows(policy, room, namespace="/", who=ADA):
+    return decided(policy.about_room(room, namespace), who)
 
 
 def test_templates(teams):
@@ -129,8 +143,7 @@ def test_f86_a_separator_cannot_be_smuggled_in(user, room):
     policy = Policy()
     policy.room("user:{sub}")(lambda who, sub: who.subject == sub)
     who = Identity(user)
-    allowed = any(question.ask(who) is True for question in policy.about_room(f"user:{room}", "/"))
-    assert allowed == (user == room and ":" not in user)
+    assert allows(policy, f"user:{room}", who=who) == (user == room and ":" not in user)
 
 
 @pytest.mark.parametrize(
@@ -174,12 +187,27 @@ def test_many_fields_take_no_time():
 
 def test_the_defaults():
     policy = Policy()
-    assert policy.about_namespace("/any") is None
-    assert policy.about_event("any", "/") is None
-    assert policy.about_room("any", "/") == []
-    closed = Policy(open_namespaces=False, open_events=False)
-    assert closed.about_namespace("/any") == []
-    assert closed.about_event("any", "/") == []
+    assert policy.about_namespace("/any") is OPEN
+    assert policy.about_event("any", "/") is OPEN
+    assert policy.about_room("any", "/") == CLOSED
+    assert policy.about_emit("any", "message", "/") == OPEN
+    assert (decided(OPEN), decided(CLOSED)) == (True, False)
+    closed = Policy(open_namespaces=False, open_events=False, open_emits=False)
+    closed.event("other")(lambda who: True)
+    for inquiry in (
+        closed.about_namespace("/any"),
+        closed.about_event("any", "/"),
+        Policy(open_events=False).about_event("any", "/"),
+        closed.about_room("any", "/"),
+        closed.about_emit("any", "message", "/"),
+    ):
+        assert inquiry == CLOSED
+
+
+def test_an_event_without_a_rule_is_open_beside_others():
+    policy = Policy()
+    policy.event("other")(lambda who: False)
+    assert policy.about_event("any", "/") is OPEN
 
 
 def test_namespaces():
@@ -189,9 +217,10 @@ def test_namespaces():
     def staff(who):
         return who.has_role("admin")
 
-    assert [question.ask(ADA) for question in policy.about_namespace("/admin")] == [False]
+    assert policy.about_namespace("/admin") == Inquiry((Question("namespace /admin", staff),))
+    assert answers(policy.about_namespace("/admin")) == [False]
     for other in ("/Admin", "/admin/", "/admin?x", "//admin"):
-        assert policy.about_namespace(other) is None
+        assert policy.about_namespace(other) is OPEN
     with pytest.raises(ConfigError, match="already"):
         policy.namespace("/admin")(staff)
     with pytest.raises(ConfigError, match="begins"):
@@ -202,11 +231,123 @@ def test_events_everywhere_and_in_one_namespace():
     policy = Policy()
     policy.event("delete")(lambda who: True)
     policy.event("delete", namespace="/admin")(lambda who: False)
-    assert [question.ask(ADA) for question in policy.about_event("delete", "/")] == [True]
-    assert [question.ask(ADA) for question in policy.about_event("delete", "/admin")] == [False, True]
-    assert policy.about_event("Delete", "/") is None
+    assert answers(policy.about_event("delete", "/")) == [True]
+    assert answers(policy.about_event("delete", "/admin")) == [False, True]
+    assert not decided(policy.about_event("delete", "/admin"))
+    assert policy.about_event("Delete", "/") is OPEN
     with pytest.raises(ConfigError, match="already"):
         policy.event("delete")(lambda who: True)
+
+
+def test_fresh_is_part_of_the_question():
+    policy = Policy()
+    policy.event("transfer", fresh=300)(lambda who: True)
+    policy.event("transfer", namespace="/bank")(lambda who: True)
+    policy.event("read")(lambda who: True)
+    assert [question.fresh for question in policy.about_event("transfer", "/bank").questions] == [None, 300]
+    assert [question.fresh for question in policy.about_event("read", "/").questions] == [None]
+
+
+@pytest.mark.parametrize("fresh", [0, -1, float("inf"), float("nan")])
+def test_fresh_is_a_number_of_seconds(fresh):
+    with pytest.raises(ConfigError, match="fresh"):
+        Policy().event("transfer", fresh=fresh)
+
+
+def test_roles_include_others():
+    policy = Policy(roles="admin > member")
+    root = policy.expand_roles(Identity("root", roles=frozenset({"admin"}), source="auth"))
+    assert root == Identity("root", roles=frozenset({"admin", "member"}), source="auth")
+    assert policy.expand_roles(ADA) == ADA
+    assert Policy().expand_roles(ADA) is ADA
+    with pytest.raises(ConfigError, match="include itself"):
+        Policy(roles=["a > b", "b > a"])
+
+
+def test_emits_are_asked_by_room_and_event():
+    policy = Policy()
+    policy.emit("team:{team}")(lambda who, team: team == "red")
+    policy.emit("team:{team}", event="delete")(lambda who, team: False)
+    policy.emit("hall", namespace="/chat")(lambda who: False)
+    assert told(policy.about_emit("team:red", "message", "/")) == [("emit team:{team}", (), {"team": "red"})]
+    assert answers(policy.about_emit("team:red", "delete", "/")) == [True, False]
+    assert decided(policy.about_emit("team:red", "message", "/"))
+    assert not decided(policy.about_emit("team:blue", "message", "/"))
+    assert not policy.about_emit("team:blue", "message", "/").otherwise
+    assert policy.about_emit("hall", "message", "/") == OPEN
+    assert not decided(policy.about_emit("hall", "message", "/chat"))
+
+
+def test_a_rule_about_one_event_leaves_the_others_open():
+    policy = Policy()
+    policy.emit("hall", event="delete")(lambda who: False)
+    assert not decided(policy.about_emit("hall", "delete", "/"))
+    assert decided(policy.about_emit("hall", "Delete", "/"))
+
+
+def test_emit_rules_are_no_room_rules():
+    policy = Policy()
+    policy.emit("*")(lambda who, room: True)
+    assert not allows(policy, "hall")
+    policy.room("attic")(lambda who: False)
+    assert decided(policy.about_emit("attic", "message", "/"))
+
+
+@pytest.mark.parametrize("room", ["", "hall ", "hall\n", "hall\0", "re\u0301d", "x" * 256, None, 5, ["hall"]])
+def test_what_is_no_rooms_name_is_closed_whatever_the_settings(room):
+    policy = Policy(open_emits=True)
+    policy.room("*")(lambda who, room: True)
+    assert policy.about_room(room, "/") == CLOSED
+    assert policy.about_emit(room, "message", "/") == CLOSED
+
+
+@pytest.mark.parametrize("kind", ["room", "emit"])
+def test_the_star_never_covers_somebodys_own_room(kind):
+    policy = Policy(open_emits=False)
+    getattr(policy, kind)("*")(lambda who, room: True)
+
+    def decide(room):
+        return decided(policy.about_room(room, "/") if kind == "room" else policy.about_emit(room, "message", "/"))
+
+    assert decide("users")
+    assert decide("user")
+    assert not decide("user:ada")
+    assert not decide("user:")
+    getattr(policy, kind)("user:{sub}")(own_rooms)
+    assert decide("user:ada")
+    assert not decide("user:eve")
+
+
+def test_rules_are_told_the_room_and_the_event_if_they_ask():
+    policy = Policy()
+    policy.room("team:{team}")(lambda who, team, room: (team, room) == ("red", "team:red"))
+    policy.room("lobby")(lambda who, **extras: extras == {})
+    policy.emit("team:{team}")(lambda who, team, *, room, event: (team, room, event) == ("red", "team:red", "message"))
+    policy.emit("*", event="ping")(lambda who, room, event: (room, event) == ("hall", "ping"))
+    policy.emit("own:{room}")(lambda who, room: room == "x")  # a field wins
+    assert allows(policy, "team:red")
+    assert allows(policy, "lobby")
+    assert decided(policy.about_emit("team:red", "message", "/"))
+    assert not decided(policy.about_emit("team:red", "delete", "/"))
+    assert told(policy.about_emit("hall", "ping", "/")) == [("emit *", ("hall",), {"event": "ping"})]
+    assert decided(policy.about_emit("hall", "ping", "/"))
+    assert decided(policy.about_emit("own:x", "message", "/"))
+
+
+def test_the_ready_made_rules_for_claims():
+    policy = Policy(open_emits=False)
+    policy.room("*")(rooms_claim)
+    policy.emit("*")(emit_claim)
+    who = Identity.from_claims({"sub": "ada", "rooms": {"hall": ["join", "emit:message"], "team-*": ["join"]}})
+    root = Identity("root", roles=frozenset({"admin"}))
+    joins = [room for room in ("hall", "team-red", "attic", "user:eve") if allows(policy, room, who=who)]
+    assert joins == ["hall", "team-red"]
+    assert decided(policy.about_emit("hall", "message", "/"), who)
+    assert not decided(policy.about_emit("hall", "delete", "/"), who)
+    assert not decided(policy.about_emit("team-red", "message", "/"), who)
+    assert allows(policy, "attic", who=root)
+    assert decided(policy.about_emit("attic", "delete", "/"), root)
+    assert not allows(policy, "user:eve", who=root)
 
 
 def test_rooms_of_one_namespace():
@@ -223,7 +364,8 @@ def test_a_decorator_gives_the_rule_back():
     def rule(who):
         return True
 
-    assert policy.namespace("/a")(rule) is policy.event("e")(rule) is policy.room("r")(rule) is rule
+    given_back = [policy.namespace("/a")(rule), policy.event("e")(rule), policy.room("r")(rule), policy.emit("r")(rule)]
+    assert given_back == [rule] * 4
 
 
 def test_room_names():
@@ -239,6 +381,8 @@ def test_room_names():
         lambda policy: policy.room("team:{team}")(lambda who: True),
         lambda policy: policy.room("team:{team}")(lambda who, other: True),
         lambda policy: policy.room("lobby")(lambda: True),
+        lambda policy: policy.emit("*")(lambda who: True),
+        lambda policy: policy.emit("team:{team}")(lambda who, room, event: True),
         lambda policy: policy.event("x")(lambda: True),
         lambda policy: policy.namespace("/x")(lambda who, more: True),
     ],
@@ -249,5 +393,6 @@ def test_a_rule_that_cannot_be_called_is_refused_when_it_is_registered(register)
 
 
 def test_a_room_decorator_without_its_pattern_says_so():
-    with pytest.raises(ConfigError, match="pattern"):
-        Policy().room(lambda who: True)
+    for kind in ("room", "emit"):
+        with pytest.raises(ConfigError, match=f"pattern: @policy.{kind}"):
+            getattr(Policy(), kind)(lambda who: True)

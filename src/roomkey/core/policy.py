@@ -122,8 +122,7 @@ class Policy:
         Raises:
             ConfigError: the name does not begin with ``/``, or has a rule already.
         """
-        if not name.startswith("/"):
-            raise ConfigError(f"a namespace begins with '/': {name!r}")
+        _check_namespace(name)
 
         def add(rule: RuleT) -> RuleT:
             _check_rule(rule, f"namespace {name}")
@@ -147,6 +146,7 @@ class Policy:
         """
         if fresh is not None and not 0 < fresh < float("inf"):
             raise ConfigError("fresh takes more than 0 seconds")
+        _check_namespace(namespace)
 
         def add(rule: RuleT) -> RuleT:
             _check_rule(rule, f"event {name}")
@@ -165,7 +165,7 @@ class Policy:
                 than ``:`` and ``/`` and are passed by name: ``rule(who, team)``; or ``*`` for every room that is not
                 somebody's own (``user:…``), whose rule takes the room's name: ``rule(who, room)``. Between two fields
                 stands a ``:`` or ``/``, so that a name can be read in one way only. A rule with a parameter ``room``
-                gets the whole name.
+                gets the whole name. Somebody's own room is matched only by a pattern that begins with ``user:``.
             namespace: only there; everywhere if absent.
 
         Raises:
@@ -191,6 +191,7 @@ class Policy:
     ) -> Callable[[RuleT], RuleT]:
         if not isinstance(pattern, str):
             raise ConfigError(f'a rule begins with its pattern: @policy.{kind}("team:{{team}}")')
+        _check_namespace(namespace)
         match = None if pattern == "*" else _compile(pattern)
         fields = tuple(match.groupindex) if match is not None else ()
 
@@ -241,10 +242,11 @@ class Policy:
         for known in rules:
             if known.namespace not in (None, namespace) or known.event not in (None, event):
                 continue
+            if room.startswith(OWN_ROOM) and not known.pattern.startswith(OWN_ROOM):
+                continue  # a rule about somebody's own room says so: "{kind}:{name}" was not written for it
             told = tuple((name, extras[name]) for name in known.extras)
             if known.match is None:
-                if not room.startswith(OWN_ROOM):
-                    yield Question(f"{kind} {known.pattern}", known.rule, (room,), told)
+                yield Question(f"{kind} {known.pattern}", known.rule, (room,), told)
             elif found := known.match.fullmatch(room):
                 yield Question(f"{kind} {known.pattern}", known.rule, (), (*found.groupdict().items(), *told))
 
@@ -254,6 +256,12 @@ def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
     if not takes(rule, object(), *arguments, **fields):
         written = ", ".join(("who", *arguments, *fields))
         raise ConfigError(f"the rule for {about} is called as rule({written}); write it so")
+
+
+def _check_namespace(name: str | None) -> None:
+    """A rule for a namespace that cannot be would never be asked."""
+    if name is not None and not name.startswith("/"):
+        raise ConfigError(f"a namespace begins with '/': {name!r}")
 
 
 def _has_parameter(rule: Rule, name: str) -> bool:
@@ -283,5 +291,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"room pattern {pattern!r}: a field is named twice")
     if any(":" not in between and "/" not in between for between in parts[2:-1:2]):
         raise ConfigError(f"room pattern {pattern!r}: put ':' or '/' between two fields, or they run into each other")
+    if not is_room_name(_FIELD.sub("x", pattern)):
+        raise ConfigError(f"room pattern {pattern!r}: no room has such a name, so that its rule would never be asked")
     written = (f"(?P<{part}>[^:/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
     return re.compile("".join(written))

@@ -1,0 +1,70 @@
+"""Roles that include others."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import ConfigError
+from roomkey.core.roles import RoleHierarchy
+
+
+def expanded(chains, *roles):
+    return set(RoleHierarchy(chains).expand(frozenset(roles)))
+
+
+def test_a_role_includes_the_lesser_ones_and_never_the_greater():
+    chain = "admin > moderator > member"
+    assert expanded(chain, "admin") == {"admin", "moderator", "member"}
+    assert expanded(chain, "moderator") == {"moderator", "member"}
+    assert expanded(chain, "member") == {"member"}
+    assert expanded(chain, "other") == {"other"}
+    assert expanded(chain) == set()
+
+
+def test_names_are_compared_as_they_are_written():
+    assert expanded("admin > member", "Admin", "admin ", "adm") == {"Admin", "admin ", "adm"}
+    assert expanded("night shift>a-b", "night shift") == {"night shift", "a-b"}
+
+
+def test_several_chains_are_one_hierarchy():
+    chains = ["member > reader", "admin > clerk", "admin > member", "owner > admin"]
+    assert expanded(chains, "owner") == {"owner", "admin", "clerk", "member", "reader"}
+    assert expanded(chains, "clerk") == {"clerk"}
+
+
+def test_two_ways_to_one_role_are_no_circle():
+    assert expanded(["a > b > d", "a > c > d"], "a") == {"a", "b", "c", "d"}
+
+
+def test_nothing_is_included_where_nothing_is_said():
+    assert not RoleHierarchy()
+    assert not RoleHierarchy([])
+    assert RoleHierarchy("a > b")
+    assert expanded((), "a") == {"a"}
+
+
+@pytest.mark.parametrize("chain", ["", "admin", ">", "a >", "> a", "a > > b", " > a", 5, None, ["a > b"]])
+def test_chains_that_cannot_be_read(chain):
+    with pytest.raises(ConfigError, match="roles are written as"):
+        RoleHierarchy([chain])
+
+
+@pytest.mark.parametrize("chains", ["a > a", "a > b > a", ["a > b", "b > c", "c > a"], ["x > a", "a > b", "b > a"]])
+def test_a_circle_is_refused(chains):
+    with pytest.raises(ConfigError, match="would include itself"):
+        RoleHierarchy(chains)
+
+
+@given(st.lists(st.permutations("abcdef").map(lambda order: order[:3]), min_size=1, max_size=5))
+def test_what_a_role_includes_is_what_can_be_reached(orders):
+    chains = [" > ".join(sorted(order)) for order in orders]  # in one order, so that there is no circle
+    steps = {(greater, lesser) for order in orders for greater, lesser in pairwise(sorted(order))}
+    for role in "abcdef":
+        found = {role}
+        for _ in "abcdef":
+            found |= {lesser for greater, lesser in steps if greater in found}
+        assert expanded(chains, role) == found
