@@ -39,3 +39,9 @@ def test_a_debt_is_paid_back_first():
         bucket.take(0.0)
     assert bucket.take(1.0) == pytest.approx(-1.0)
     assert bucket.take(1.3) == pytest.approx(1.0)
+
+
+def test_whoever_is_refused_waits_no_longer_for_it():
+    bucket = TokenBucket(2, 0.0)
+    assert [bucket.take_if_any(0.0) for _ in range(20)] == [True, True] + [False] * 18
+    assert [bucket.take_if_any(0.49), bucket.take_if_any(0.5), bucket.take_if_any(0.5)] == [False, True, False]

@@ -93,6 +93,7 @@ TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
     (State.CONNECTING, Input.TIMEOUT): _REFUSE,
     (State.CONNECTING, Input.EXPIRE): _REFUSE,
     (State.CONNECTING, Input.REVOKE): _REFUSE,
+    (State.CONNECTING, Input.FORBID): (State.REFUSED, (Action.REPORT, Action.DISCONNECT)),
     (State.CONNECTING, Input.GONE): (State.REFUSED, ()),
     (State.ADMITTED, Input.PRESENT): (State.ADMITTED, (Action.REFRESH,)),
     (State.ADMITTED, Input.PACKET): (State.ADMITTED, (Action.DISPATCH,)),

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from roomkey.core.identity import Identity
+from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a subject's older tokens are to say instead; None leaves it."""
+    """What a subject's older tokens are to say instead; None leaves it.
 
-    changed_at: float
+    Attributes:
+        roles_at, rooms_at: when each was changed; a token that was issued in between has its own.
+    """
+
     roles: tuple[str, ...] | None = None
-    rooms: tuple[str, ...] | None = None
+    roles_at: float = 0.0
+    rooms: RoomsClaim | None = None
+    rooms_at: float = 0.0
+
+
+_NONE = Change()
 
 
 class ChangedRights:
@@ -28,19 +37,23 @@ class ChangedRights:
         self._changes: dict[str, Change] = {}
 
     def change(
-        self, subject: str, now: float, roles: tuple[str, ...] | None = None, rooms: tuple[str, ...] | None = None
+        self, subject: str, now: float, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None
     ) -> None:
         """Tokens of this subject that were issued up to now are read with other roles or rooms."""
         self.epoch += 1
-        before = self._changes.get(subject, Change(now))
+        before = self._changes.get(subject, _NONE)
         self._changes[subject] = Change(
-            now, before.roles if roles is None else roles, before.rooms if rooms is None else rooms
+            *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
+            *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
         )
 
     def apply(self, who: Identity) -> Identity:
         """The identity with the rights it has now. A token without ``iat`` counts as issued long ago."""
         change = self._changes.get(who.subject) if self._changes else None
-        # Whole seconds, as everywhere: a token of the same second as the change is an older one.
-        if change is None or int(who.issued_at or 0) > int(change.changed_at):
+        if change is None or who.is_guest:
             return who
-        return who.with_rights(change.roles, change.rooms)
+        # Whole seconds, as everywhere: a token of the same second as the change is an older one.
+        issued_at = int(who.issued_at or 0)
+        roles = change.roles if issued_at <= int(change.roles_at) else None
+        rooms = change.rooms if issued_at <= int(change.rooms_at) else None
+        return who if roles is None and rooms is None else who.with_rights(roles, rooms)

@@ -7,7 +7,8 @@
 
 A list grants to join and to emit every event. In an object the actions are ``join``, ``emit`` (every event) and
 ``emit:EVENT``; others grant nothing. In a pattern, ``*`` matches one or more characters other than ``:`` and ``/``;
-``*`` alone is every room; with two in one part a pattern matches its own text alone. A claim of any other form grants nothing at all.
+``*`` alone is every room; with two in one part a pattern matches its own text alone. A claim of any other form grants
+nothing at all.
 """
 
 from __future__ import annotations

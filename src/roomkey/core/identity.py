@@ -12,7 +12,17 @@ from roomkey.core.names import names
 
 GUEST = "guest"
 
+RoomsClaim = Iterable[str] | Mapping[str, Iterable[str]]
+"""Rooms as the claim ``rooms`` has them: names and patterns, or for each what may be done there."""
+
 _NOTHING: frozenset[str] = frozenset()
+
+
+def copy_rooms(rooms: RoomsClaim) -> list[str] | dict[str, list[str]]:
+    """The claim, made of lists; nobody changes it afterwards."""
+    if isinstance(rooms, Mapping):
+        return {pattern: list(actions) for pattern, actions in rooms.items()}
+    return list(rooms)
 
 
 @dataclass(frozen=True)
@@ -92,7 +102,7 @@ class Identity:
         object.__setattr__(who, "__dict__", fields)
         return who
 
-    def with_rights(self, roles: Iterable[str] | None = None, rooms: Iterable[str] | None = None) -> Identity:
+    def with_rights(self, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> Identity:
         """The same holder with other roles or rooms than the token names; None leaves them.
 
         The claims say the same afterwards, so that a rule may look at either.
@@ -104,7 +114,7 @@ class Identity:
             claims.pop("role", None)
             claims["roles"] = list(roles)
         if rooms is not None:
-            claims["rooms"] = list(rooms)
+            claims["rooms"] = copy_rooms(rooms)
             fields["room_actions"] = granted_actions(claims["rooms"])
             fields["rooms"] = joinable(fields["room_actions"])
         return replace(self, claims=MappingProxyType(claims), **fields)

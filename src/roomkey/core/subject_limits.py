@@ -80,6 +80,11 @@ class SubjectUse:
         use.connections[connection_id] = use.connections.get(connection_id, 0) + 1
         return oldest
 
+    def connections(self, who: Identity) -> tuple[str, ...]:
+        """The connections of a subject, the oldest first."""
+        use = self._subjects.get(_subject(who))
+        return tuple(use.connections) if use is not None else ()
+
     def leave(self, who: Identity, connection_id: str) -> None:
         """A namespace connection that :meth:`connect` let in is gone."""
         use = self._subjects.get(_subject(who))

@@ -1,53 +1,12 @@
-"""One structured line per decision, and no secret in any line.
-
-The logger is ``roomkey.audit``; the message is one JSON object, so that nothing a client chose (a subject, a room, an
-event's name) can break the line or move the cursor. A token is named by its ``jti``, else by eight characters of its
-hash.
-"""
+"""Lines of the audit log about sockets."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-import re
-from collections.abc import Mapping
-from contextlib import suppress
 
+from roomkey.audit import LOG, record, redact, token_name
 from roomkey.core.admission import Admission
-from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ClaimError
-
-LOG = logging.getLogger("roomkey.audit")
-MAX_VALUE = 200
-MAX_LINE = 20_000
-"""The longest line that is looked through for secrets, in characters; the rest is cut off."""
-
-_FORMATTER = logging.Formatter()
-_encode = json.JSONEncoder(ensure_ascii=True, default=str).encode
-# What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.
-_TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|(?<![\w-])[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
-_NAMED = re.compile(
-    r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
-    re.IGNORECASE,
-)
-# What engineio makes for its sessions, and what python-socketio calls a sid: 15 bytes in base64url.
-_SID = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
-_BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
-
-
-def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
-    """Write one line.
-
-    Args:
-        event: ``admitted``, ``refused``, ``ended``, ``refreshed``, ``denied``, ``violation``.
-        level: of :mod:`logging`.
-        facts: what belongs to it; None is left out, long text is cut at 200 characters.
-    """
-    with suppress(Exception):  # a log that fails must not keep a socket alive
-        if LOG.isEnabledFor(level):
-            line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
-            LOG.log(level, "%s", _encode(line))
 
 
 def about(event: str, admission: Admission, *, level: int = logging.INFO, **facts: object) -> None:
@@ -80,56 +39,3 @@ def refused(error: AuthError, address: str, admission: Admission | None = None, 
         token=token_name(who, token),
         address=address,
     )
-
-
-def token_name(who: Identity | None, token: str | None = None) -> str | None:
-    """A name for a token that is none: its ``jti``, else the first 8 characters of its SHA-256."""
-    if who is not None and who.token_id is not None:
-        return who.token_id
-    return None if token is None else hashlib.sha256(token.encode(errors="replace")).hexdigest()[:8]
-
-
-def redact(text: str) -> str:
-    """Take tokens, and the values of members named like secrets, out of a text."""
-    # Each pattern is tried only on what it could match: most texts are short, and ours.
-    if "bearer" in text.lower():
-        text = _BEARER.sub(r"\1…", text)
-    if "eyJ" in text or "ZXlK" in text or text.count(".") > 1:
-        text = _TOKEN.sub("…", text)
-    if ":" in text or "=" in text:
-        text = _NAMED.sub(r"\1…", text)
-    return text
-
-
-def without_secrets(text: str) -> str:
-    """Take session ids out, too."""
-    return _SID.sub("…", redact(text))
-
-
-class RedactSecrets(logging.Filter):
-    """Keeps tokens and session ids out of a logger that writes packets and addresses, as engineio's does at INFO."""
-
-    def filter(self, entry: logging.LogRecord) -> bool:
-        """Rewrite the message; every record passes."""
-        try:
-            entry.msg, entry.args = without_secrets(_cut(entry.getMessage())), ()
-            if entry.exc_info:
-                entry.exc_text = without_secrets(_cut(_FORMATTER.formatException(entry.exc_info)))
-                entry.exc_info = None
-        except Exception:  # a message that cannot be formatted cannot be checked for tokens
-            entry.msg, entry.args = "(a log message that could not be formatted)", ()
-        return True
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_LINE else text[:MAX_LINE] + "…"
-
-
-def _bounded(value: object) -> object:
-    if isinstance(value, str):
-        return value if len(value) <= MAX_VALUE else value[:MAX_VALUE] + "…"
-    if isinstance(value, (int, float, bool)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): _bounded(inner) for name, inner in list(value.items())[:20]}
-    return _bounded(repr(value))

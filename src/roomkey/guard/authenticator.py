@@ -295,14 +295,22 @@ class Authenticator:
         Raises:
             LimitExceeded: the subject has too many.
         """
-        if self._use is None or who.is_guest:
+        if self._use is None or who.is_guest or not admission.live:
             return
+        for known in self._use.connections(who):
+            for other in self._on(known):
+                if not other.live:  # it has ended, however long its transport and its disconnect handler take
+                    self._teardown.uncount(other)
         oldest = self._use.connect(who, admission.connection_id)
+        self._teardown.uncount(admission)  # a guest who presents two tokens at once counts for one of them
         admission.counted = who
-        connection = self._registry.connections.get(oldest) if oldest is not None else None
-        for other in list(connection.admissions.values()) if connection is not None else ():
+        for other in self._on(oldest) if oldest is not None else ():
             error = LimitExceeded("sockets", "a newer connection took its place")
             self._teardown.spawn(self._teardown.end(other, Input.REVOKE, error))
+
+    def _on(self, connection_id: str) -> list[Admission]:
+        connection = self._registry.connections.get(connection_id)
+        return list(connection.admissions.values()) if connection is not None else []
 
     async def _refresh(
         self, connection: Connection, admission: Admission, arguments: tuple[object, ...], ack_id: int | None
@@ -312,17 +320,18 @@ class Authenticator:
         presented: Presented | None = None
         try:
             presented = from_event(arguments)
-            new = await self._judge.identify(presented, admission.namespace)
-            was_guest = admission.identity is not None and admission.identity.is_guest
-            if was_guest:
-                self._count(admission, new)
+            verified = await self._judge.verify(presented)
             while True:
-                self._judge.check_refresh(admission.identity, new)
-                new = self._judge.with_rights_of_now(new)
-                if await self._rights.renew(admission, new):
-                    break
+                new = await self._judge.may_connect(verified, admission.namespace)
                 if not admission.admitted:
                     return False
+                self._judge.check_still_valid(new)
+                self._judge.check_refresh(admission.identity, new)
+                was_guest = admission.identity is not None and admission.identity.is_guest
+                if was_guest:
+                    self._count(admission, new)
+                if await self._rights.renew(admission, new):
+                    break
         except SubjectMismatch as error:
             await self._teardown.end(admission, Input.MISMATCH, error)
             return False
@@ -334,7 +343,7 @@ class Authenticator:
             return False
         admission.attempts = 0
         audit.about("refreshed", admission, address=connection.address, source=new.source)
-        if was_guest:
+        if was_guest and admission.admitted:
             self._registry.admitted(connection)
             await self._rights.begin(admission, new)
         return admission.admitted

@@ -163,6 +163,8 @@ class Events:
         Args:
             event: its name, where a newer token would let it pass: the client is asked for one.
         """
+        if not admission.admitted:  # it has ended meanwhile, and has been told why
+            return
         port, told = self._teardown.port, error.to_client()
         if event is not None and isinstance(error, (ReauthenticationRequired, ExpiredToken)):
             await port.send_event(admission, "reauthenticate", {"event": event, **told})

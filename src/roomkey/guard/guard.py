@@ -6,11 +6,14 @@ The host calls in (a connection opened, a namespace asked for, an event arrived)
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from roomkey.core.admission import Admission, State
-from roomkey.core.identity import Identity
+from roomkey.core.credentials import Presented
+from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
@@ -18,12 +21,31 @@ from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.events import Events
-from roomkey.guard.judge import AnyVerifier, Decision, Judge, Kind
+from roomkey.guard.judge import KINDS, AnyVerifier, Decision, Judge, Kind
 from roomkey.guard.registry import Registry
 from roomkey.guard.revoking import Revoking, WhenStoreFails
 from roomkey.guard.rights import Rights
 from roomkey.guard.teardown import OnRefused, Teardown
 from roomkey.stores.revocations import RevocationStore
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSocket:
+    """An admitted socket, as it is at this moment.
+
+    Attributes:
+        sid: its Socket.IO id: whoever has it may continue a polling session, so it belongs in no log and no answer.
+        namespace: where.
+        identity: whose it is.
+        rooms: those that the policy let it into.
+        address: the peer's.
+    """
+
+    sid: str = field(repr=False)
+    namespace: str
+    identity: Identity
+    rooms: frozenset[str]
+    address: str
 
 
 class GuardSettings(TypedDict, total=False):
@@ -138,6 +160,35 @@ class BaseAsyncGuard:
             raise PermissionDenied("this socket has no identity")
         return admission.identity
 
+    async def verify(self, token: str, *, source: str = "") -> Identity:
+        """Decide about a token outside of a socket, as for one: for an HTTP route of the same application.
+
+        Raises:
+            AuthError: it is not good, or revoked.
+        """
+        return self._judge.with_rights_of_now(await self._judge.verify(Presented(token, source)))
+
+    def sockets(self, subject: str | None = None) -> list[LiveSocket]:
+        """The admitted sockets, of everybody or of one subject."""
+        return [
+            LiveSocket(
+                sid=admission.sid,
+                namespace=admission.namespace,
+                identity=admission.identity,
+                rooms=admission.rooms,
+                address=self.registry.connections[admission.connection_id].address,
+            )
+            for admission in self.registry
+            if admission.admitted
+            and admission.identity is not None
+            and subject in (None, admission.identity.subject)
+            and admission.connection_id in self.registry.connections
+        ]
+
+    def sockets_by_session(self, subject: str) -> Counter[str | None]:
+        """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
+        return Counter(socket.identity.session_id for socket in self.sockets(subject))
+
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Put a socket into a room, if the policy lets it in.
 
@@ -163,9 +214,7 @@ class BaseAsyncGuard:
         """
         await self.rights.check_emit(self._open_admission(sid, namespace), room, event)
 
-    async def update(
-        self, subject: str, *, roles: Iterable[str] | None = None, rooms: Iterable[str] | None = None
-    ) -> int:
+    async def update(self, subject: str, *, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> int:
         """Change what a subject may do, at once: on its live sockets, and for whoever returns with an older token.
 
         Rooms that are no longer allowed are left, and the client hears ``permissions_changed``; a namespace that is
@@ -199,8 +248,11 @@ class BaseAsyncGuard:
 
         Raises:
             PermissionDenied: no such socket.
+            ConfigError: another kind.
         """
-        return await self.rights.explain(self._open_admission(sid, None), kind, name, event)
+        if kind not in KINDS:
+            raise ConfigError(f"explain takes one of {', '.join(KINDS)}, not {kind!r}")
+        return await self.rights.decide(self._open_admission(sid, None), kind, name, event)
 
     @staticmethod
     def subject_room(subject: str) -> str:

@@ -7,7 +7,7 @@ import inspect
 import logging
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, get_args
 
 from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.credentials import Presented
@@ -31,6 +31,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
 Kind = Literal["namespace", "room", "emit", "event"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class AnyVerifier(Protocol):
@@ -63,10 +64,14 @@ class Decision:
 
     def __str__(self) -> str:
         verdict = "allowed" if self else f"denied ({self.error})"
-        by = f"the rule for {self.rule}" if self.rule is not None else "the default, since no rule is about it"
+        by = ""
+        if self.rule is not None:
+            by = f" by the rule for {self.rule}"
+        elif self.error is None or isinstance(self.error, PermissionDenied):
+            by = " by the default, since no rule is about it"
         holder = "a guest" if self.who.is_guest else f"subject {shown(self.who.subject)}"
         roles, rooms = ", ".join(sorted(self.who.roles)) or "none", ", ".join(self.who.rooms) or "none"
-        return f"{self.kind} {shown(self.name)}: {verdict} by {by}; {holder}, roles: {roles}, rooms: {rooms}"
+        return f"{self.kind} {shown(self.name)}: {verdict}{by}; {holder}, roles: {roles}, rooms: {rooms}"
 
 
 class Judge:
@@ -109,6 +114,14 @@ class Judge:
             AuthError: why not; whatever else goes wrong is :class:`Unavailable`.
         """
         who = Identity.guest() if presented.source == GUEST else await self.verify(presented)
+        return await self.may_connect(who, namespace)
+
+    async def may_connect(self, who: Identity, namespace: str) -> Identity:
+        """From whose a token is to who they are now, if they may connect to a namespace.
+
+        Raises:
+            AuthError: they may not.
+        """
         while True:
             epoch = self.changed.epoch
             who = self.with_rights_of_now(who)
@@ -194,7 +207,7 @@ class Judge:
             elif self.revocations.is_revoked(who):  # a rule may have waited
                 error = RevokedToken("revoked while it was decided")
             else:
-                error = self._too_stale(who, inquiry)
+                error = self._too_stale(who, inquiry) or (None if again else self._too_late(who, kind, inquiry))
         return Decision(kind, name, who, rule, error)
 
     def _about(self, kind: Kind, name: str, namespace: str, event: str) -> Inquiry:
@@ -223,7 +236,8 @@ class Judge:
             return None
         proved = who.claim("auth_time", who.issued_at)
         is_time = isinstance(proved, (int, float)) and not isinstance(proved, bool)
-        if is_time and abs(self.clock.now() - proved) <= min(limits):
+        now, limit = self.clock.now(), min(limits)
+        if is_time and now - limit <= proved <= now + limit:  # compared as it is: 400 digits fit into no float
             return None
         return ReauthenticationRequired(min(limits), "the proof of who it is lies too far back")
 

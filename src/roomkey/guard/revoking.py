@@ -7,10 +7,10 @@ import logging
 from collections.abc import Awaitable, Sequence
 from typing import Literal, TypeVar
 
+from roomkey import audit
 from roomkey.core.admission import Input
 from roomkey.core.revocations import Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
-from roomkey.guard import audit
 from roomkey.guard.clock import Clock
 from roomkey.guard.teardown import Teardown
 from roomkey.stores.revocations import RevocationStore
@@ -58,6 +58,7 @@ class Revoking:
         self._refuses = when_store_fails == "refuse"
         self._position = 0
         self._forgot_at = 0.0
+        self._closed = False
         self._following: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self.problem: str | None = None
@@ -151,12 +152,18 @@ class Revoking:
         self.problem = None
 
     async def _open(self) -> None:
-        """Follow the store, from the first time that somebody asks for it."""
-        if self._following is None:
+        """Follow the store, from the first time that somebody asks for it.
+
+        Raises:
+            Unavailable: it was closed.
+        """
+        if self._following is None and not self._closed:
             self._first = asyncio.get_running_loop().create_future()
             self._following = asyncio.create_task(self._follow())
-        assert self._first is not None
-        await asyncio.shield(self._first)
+        if self._first is not None:
+            await asyncio.shield(self._first)
+        if self._closed:
+            raise Unavailable("the server stops")
 
     async def _follow(self) -> None:
         assert self._store is not None
@@ -168,23 +175,39 @@ class Revoking:
                     await _in_time(self._store.open())
                     opened = True
                 await self.poll()
-                if self._clock.monotonic() - self._forgot_at > FORGET_SECONDS:
-                    await _in_time(self._store.forget_expired(self._clock.now()))
-                    self._forgot_at = self._clock.monotonic()
             except Exception as error:
                 self._failed(error)
             if not self._first.done():
                 self._first.set_result(None)
+            if self.problem is None and self._clock.monotonic() - self._forgot_at > FORGET_SECONDS:
+                await self._forget_expired()
             await asyncio.sleep(POLL_SECONDS)
 
+    async def _forget_expired(self) -> None:
+        """Make room in the store. Where that fails, everything is known all the same, and nobody is refused."""
+        assert self._store is not None
+        self._forgot_at = self._clock.monotonic()
+        try:
+            await _in_time(self._store.forget_expired(self._clock.now()))
+        except Unavailable as error:
+            LOG.warning("the revocations' store keeps what has expired (%s)", error)
+
     async def close(self) -> None:
-        """Follow the store no more, and close it."""
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
-            self._following = None
-            assert self._store is not None
-            await self._store.close()
+        """Follow the store no more, and close it; whoever asks from now on is refused."""
+        self._closed = True
+        if self._following is None:
+            return
+        assert self._store is not None
+        assert self._first is not None
+        self._following.cancel()
+        await asyncio.gather(self._following, return_exceptions=True)
+        self._following = None
+        if not self._first.done():
+            self._first.set_result(None)  # somebody may wait for it
+        try:
+            await _in_time(self._store.close())
+        except Unavailable as error:
+            LOG.warning("the revocations' store was not closed (%s)", error)
 
 
 async def _in_time(work: Awaitable[T]) -> T:

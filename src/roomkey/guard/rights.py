@@ -6,14 +6,17 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
+from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import Admission, Input, State
-from roomkey.core.identity import Identity
+from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthError, PermissionDenied
 from roomkey.guard import audit
 from roomkey.guard.judge import Decision, Judge, Kind
 from roomkey.guard.teardown import Teardown
+
+_OPEN = (State.CONNECTING, State.ADMITTED)  # it is known who it is, and it may enter rooms
 
 
 class Rights:
@@ -38,16 +41,9 @@ class Rights:
         Raises:
             AuthError: it does not, or the socket is not (or no longer) admitted.
         """
-        who = _identity(admission)
         if self._use is not None:
-            self._use.take(who, "joins", self._judge.clock.monotonic())
-        if self._teardown.port.is_reserved_room(room):
-            raise self.denied(admission, "room", room)
-        decision = await self._judge.decide(who, "room", room, admission.namespace)
-        # Renewed while a rule waited: the answer was about another token.
-        if not decision or admission.identity is not who:
-            raise self.denied(admission, "room", room, decision.error)
-        _check_open(admission)  # it may have ended while a rule waited
+            self._use.take(_identity(admission), "joins", self._judge.clock.monotonic())
+        await self._demand(admission, "room", room)
         admission.rooms |= {room}
         await self._teardown.port.enter_room(admission, room)
 
@@ -64,14 +60,7 @@ class Rights:
         Raises:
             AuthError: it may not.
         """
-        who = _identity(admission)
-        if self._teardown.port.is_reserved_room(room):
-            raise self.denied(admission, "emit", room)
-        decision = await self._judge.decide(who, "emit", room, admission.namespace, event=event)
-        by_default = decision.rule is None and not self._teardown.port.is_in_room(admission, room)
-        if not decision or by_default or admission.identity is not who:
-            raise self.denied(admission, "emit", room, decision.error)
-        _check_open(admission)
+        await self._demand(admission, "emit", room, event)
 
     async def check_event(self, admission: Admission, event: str) -> None:
         """Whether a client may send an event.
@@ -79,24 +68,37 @@ class Rights:
         Raises:
             AuthError: it may not.
         """
-        who = _identity(admission)
         if self._use is not None:
-            self._use.take(who, "events", self._judge.clock.monotonic())
-        decision = await self._judge.decide(who, "event", event, admission.namespace)
-        if not decision or admission.identity is not who:
-            raise self.denied(admission, "event", event, decision.error)
+            self._use.take(_identity(admission), "events", self._judge.clock.monotonic())
+        await self._demand(admission, "event", event)
 
-    async def explain(self, admission: Admission, kind: Kind, name: str, event: str) -> Decision:
-        """What would be decided now."""
-        decision = await self._judge.decide(_identity(admission), kind, name, admission.namespace, event=event)
-        needs_room = kind == "emit" and decision and decision.rule is None
-        if needs_room and not self._teardown.port.is_in_room(admission, name):
-            return Decision(kind, name, decision.who, None, PermissionDenied("it is not in the room"))
-        return decision
+    async def _demand(self, admission: Admission, kind: Kind, name: str, event: str = "") -> None:
+        decision = await self.decide(admission, kind, name, event)
+        if not decision:
+            raise self.denied(admission, kind, name, decision.error)
+
+    async def decide(self, admission: Admission, kind: Kind, name: str, event: str = "") -> Decision:
+        """What may be done by whom the socket belongs to, when this returns.
+
+        Raises:
+            PermissionDenied: it is not (or no longer) admitted.
+        """
+        port = self._teardown.port
+        while True:
+            who = _identity(admission)
+            if kind in ("room", "emit") and port.is_reserved_room(name):
+                return Decision(kind, name, who, None, PermissionDenied("a socket's id is no room for others"))
+            decision = await self._judge.decide(who, kind, name, admission.namespace, event=event)
+            if kind == "emit" and decision and decision.rule is None and not port.is_in_room(admission, name):
+                decision = Decision(kind, name, who, None, PermissionDenied("it is not in the room"))
+            _check_open(admission)  # it may have ended while a rule waited
+            if admission.identity is who:
+                return decision
+            # Renewed or changed while a rule waited: the answer was about other rights.
 
     def denied(self, admission: Admission, kind: str, name: object, error: AuthError | None = None) -> AuthError:
         """Write down that something was denied; returns the error to raise."""
-        shown = audit.without_secrets((name if isinstance(name, str) else repr(name))[: 2 * audit.MAX_VALUE])
+        shown = without_secrets((name if isinstance(name, str) else repr(name))[: 2 * MAX_VALUE])
         reason = error.reason if error is not None else None
         audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown, reason=reason)
         return error if error is not None else PermissionDenied(f"{kind} not allowed")
@@ -113,16 +115,20 @@ class Rights:
         """Give a live socket another identity of the same subject, and take from it what that does not allow.
 
         Returns:
-            False if something else happened to it meanwhile.
+            False, and nothing was changed: something else happened to it, to the token or to its subject's rights
+            meanwhile.
         """
-        old = admission.identity
+        old, epoch = admission.identity, self._judge.changed.epoch
         asked = admission.rooms
         namespace = admission.namespace
         kept = {room for room in asked if await self._judge.decide(new, "room", room, namespace, again=True)}
-        if not admission.admitted or admission.identity is not old:
+        if admission.state not in _OPEN or admission.identity is not old:
+            return False
+        if self._judge.changed.epoch != epoch or self._judge.revocations.is_revoked(new):
             return False
         admission.identity = new
-        self._teardown.lifetimes.watch(admission)
+        if old is None or new.expires_at != old.expires_at:  # else its client would be warned a second time
+            self._teardown.lifetimes.watch(admission)
         await self._leave(admission, admission.rooms - kept)  # what was not asked about counts as lost
         return True
 
@@ -130,17 +136,12 @@ class Rights:
         admission.rooms -= rooms
         for room in rooms:
             await self._teardown.port.leave_room(admission, room)
-        if rooms:
+        if rooms and admission.answered:
             await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
 
-    async def update(self, subject: str, roles: Iterable[str] | None, rooms: Iterable[str] | None) -> int:
+    async def update(self, subject: str, roles: Iterable[str] | None, rooms: RoomsClaim | None) -> int:
         """Change what a subject may do, on its live sockets and for the tokens it has."""
-        self._judge.changed.change(
-            subject,
-            self._judge.clock.now(),
-            tuple(roles) if roles is not None else None,
-            tuple(rooms) if rooms is not None else None,
-        )
+        self._judge.changed.change(subject, self._judge.clock.now(), roles, rooms)
         live = [one for one in self._teardown.registry if one.identity is not None and one.identity.subject == subject]
         changed = [self._teardown.spawn(self._apply_change(admission)) for admission in live if admission.live]
         await asyncio.shield(asyncio.gather(*changed))
@@ -152,12 +153,10 @@ class Rights:
             old = admission.identity
             new = self._judge.with_rights_of_now(old)
             decision = await self._judge.decide(new, "namespace", admission.namespace, admission.namespace)
+            if admission.identity is not old:
+                continue
             if decision.error is not None:
-                why = Input.FORBID if admission.admitted else Input.REVOKE
-                await self._teardown.end(admission, why, decision.error)
-                return
-            if admission.identity is old and admission.state is State.CONNECTING:  # its connect handler runs
-                admission.identity = new
+                await self._teardown.end(admission, Input.FORBID, decision.error)
                 return
             if await self.renew(admission, new):
                 audit.about("updated", admission)
@@ -176,5 +175,5 @@ def _identity(admission: Admission) -> Identity:
 
 
 def _check_open(admission: Admission) -> None:
-    if admission.state not in (State.CONNECTING, State.ADMITTED):
+    if admission.state not in _OPEN:
         raise PermissionDenied("this socket is not admitted")

@@ -133,10 +133,14 @@ class Teardown:
         admission.feed(Input.GONE)
         self.timers.cancel(("admission", admission.sid))
         self.timers.cancel_expiry(admission.sid)
+        self.uncount(admission)
+        self.registry.remove(admission)
+
+    def uncount(self, admission: Admission) -> None:
+        """A namespace connection counts for its subject no more."""
         if admission.counted is not None and self._use is not None:
             self._use.leave(admission.counted, admission.connection_id)
             admission.counted = None
-        self.registry.remove(admission)
 
     def _deadline_passed(self, what: tuple[str, str]) -> None:
         kind, name = what

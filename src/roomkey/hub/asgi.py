@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from roomkey.guard.audit import RedactSecrets
+from roomkey.audit import RedactSecrets
 from roomkey.hub.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.engine import (
     BAD_METHOD,

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import orjson
 
+from roomkey.audit import record
 from roomkey.errors import ConfigError, ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.guard import BaseAsyncGuard
@@ -243,7 +244,7 @@ class Engine:
         """More waits for a client than may."""
         if session.eio_sid in self.sessions:
             self.counts["closed: reads too slowly"] += 1
-            audit.record(
+            record(
                 "closed",
                 level=logging.WARNING,
                 reason="reads too slowly",

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 
-from roomkey.guard.audit import redact
+from roomkey.audit import redact
 
 __all__ = ["configure"]
 

@@ -12,11 +12,11 @@ from typing import Any
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
+from roomkey.audit import RedactSecrets
 from roomkey.core import strict_json
 from roomkey.core.admission import Admission, Input
 from roomkey.core.callables import takes
 from roomkey.errors import AuthError, PermissionDenied, Unavailable
-from roomkey.guard.audit import RedactSecrets
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_CALLS, SERVER_SEAMS, check_seams, is_instrumented

@@ -7,7 +7,7 @@ import logging
 
 import pytest
 
-from roomkey.guard import audit
+from roomkey import audit
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
 

@@ -1,0 +1,87 @@
+"""What an application says counts more than an older token, and less than a newer one."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+import pytest
+
+from roomkey import Identity
+from roomkey.core.changed_rights import ChangedRights
+
+
+def ada(issued_at: float | None, **claims) -> Identity:
+    written = {"sub": "ada", "roles": ["admin"], "role": "owner", "rooms": ["red"], **claims}
+    return Identity.from_claims(written | ({"iat": issued_at} if issued_at is not None else {}))
+
+
+def rights(who: Identity) -> tuple[set[str], tuple[str, ...]]:
+    return set(who.roles), who.rooms
+
+
+@pytest.mark.parametrize(
+    ("issued_at", "changed"),
+    [(None, True), (50, True), (100, True), (100.9, True), (101, False), (10**6, False)],
+)
+def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(issued_at, changed):
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100.5, roles=["member"], rooms=["blue"])
+    who = rights_now.apply(ada(issued_at))
+    assert rights(who) == (({"member"}, ("blue",)) if changed else ({"admin", "owner"}, ("red",)))
+    # A rule may look at the claims instead.
+    assert who.claim("roles") == (["member"] if changed else ["admin"])
+    assert who.claim("role") == (None if changed else "owner")
+    assert who.claim("rooms") == (["blue"] if changed else ["red"])
+
+
+@pytest.mark.parametrize(
+    ("change", "roles", "rooms"),
+    [
+        ({"roles": []}, set(), ("red",)),
+        ({"rooms": []}, {"admin", "owner"}, ()),
+        ({"roles": ("a", "b")}, {"a", "b"}, ("red",)),
+    ],
+)
+def test_what_is_not_named_stays(change, roles, rooms):
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, **change)
+    assert rights(rights_now.apply(ada(50))) == (roles, rooms)
+    assert rights_now.apply(Identity("eve", issued_at=50)) == Identity("eve", issued_at=50)
+
+
+def test_a_second_change_keeps_what_the_first_said():
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, roles=["member"])
+    rights_now.change("ada", 200, rooms=["blue"])
+    assert rights(rights_now.apply(ada(50))) == ({"member"}, ("blue",))
+
+
+def test_a_second_change_makes_the_first_no_younger():
+    """A token that was issued between the two knows of the first: its own roles count."""
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, roles=[])
+    rights_now.change("ada", 200, rooms=["blue"])
+    assert rights(rights_now.apply(ada(150))) == ({"admin", "owner"}, ("blue",))
+
+
+def test_rooms_may_name_actions_as_in_the_claim():
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, rooms=MappingProxyType({"team-*": ("join",)}))
+    who = rights_now.apply(ada(50))
+    assert who.grants("team-red")
+    assert not who.grants("team-red", "message")
+    assert not who.grants("red")
+    assert who.claim("rooms") == {"team-*": ["join"]}
+
+
+def test_guests_have_no_rights_to_change():
+    rights_now = ChangedRights()
+    rights_now.change("", 100, roles=["admin"])
+    assert rights_now.apply(Identity.guest()) == Identity.guest()
+
+
+def test_the_epoch_tells_of_every_change():
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, roles=["a"])
+    rights_now.change("ada", 100, roles=["a"])
+    assert rights_now.epoch == 2

@@ -1,0 +1,115 @@
+"""How much one subject may have and do: counted, and never leaked. Time is an argument."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import ConfigError, Identity
+from roomkey.core.subject_limits import SubjectLimits, SubjectUse
+from roomkey.errors import LimitExceeded
+
+ADA, EVE = Identity("ada", issuer="me"), Identity("eve", issuer="me")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({name: bad} for name in ("sockets", "joins", "events") for bad in (0, -1, 0.5, float("inf"), float("nan"))),
+        {"when_full": "end_newest"},
+    ],
+    ids=str,
+)
+def test_limits_are_whole_or_none(settings):
+    with pytest.raises(ConfigError):
+        SubjectLimits(**settings)
+
+
+@pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
+def test_namespaces_of_one_connection_count_once(when_full):
+    use = SubjectUse(SubjectLimits(sockets=1, when_full=when_full))
+    assert [use.connect(ADA, "one") for _ in range(3)] == [None] * 3
+    for _ in range(2):
+        use.leave(ADA, "one")
+    assert use.connections(ADA) == ("one",)
+    use.leave(ADA, "one")
+    assert use._subjects == {}
+
+
+def test_a_connection_too_many_is_refused_and_changes_nothing():
+    use = SubjectUse(SubjectLimits(sockets=2))
+    use.connect(ADA, "one")
+    use.connect(ADA, "two")
+    with pytest.raises(LimitExceeded) as caught:
+        use.connect(ADA, "three")
+    assert caught.value.to_client()["limit"] == "sockets"
+    assert use.connections(ADA) == ("one", "two")
+    assert use.connect(EVE, "three") is None
+
+
+def test_a_connection_too_many_names_the_oldest():
+    use = SubjectUse(SubjectLimits(sockets=2, when_full="end_oldest"))
+    assert [use.connect(ADA, name) for name in ("one", "two", "two", "three")] == [None, None, None, "one"]
+
+
+def test_a_subject_is_one_of_its_issuer_and_a_guest_is_nobody():
+    use = SubjectUse(SubjectLimits(sockets=1, joins=1))
+    use.connect(ADA, "one")
+    assert use.connect(Identity("ada", issuer="other"), "two") is None
+    for number in range(3):
+        assert use.connect(Identity.guest(), f"guest {number}") is None
+        use.take(Identity.guest(), "joins", 0.0)
+    assert use.connections(Identity.guest()) == ()
+
+
+@pytest.mark.parametrize("what", ["joins", "events"])
+def test_so_many_in_a_second_over_all_connections(what):
+    use = SubjectUse(SubjectLimits(**{what: 3}))
+    use.connect(ADA, "one")
+    use.connect(ADA, "two")
+    use.connect(EVE, "three")
+    other = "events" if what == "joins" else "joins"
+    for _ in range(3):
+        use.take(ADA, what, 10.0)
+    for _ in range(5):  # whoever asks too often does not wait longer for it
+        with pytest.raises(LimitExceeded) as caught:
+            use.take(ADA, what, 10.0)
+    assert caught.value.to_client()["limit"] == what
+    use.take(EVE, what, 10.0)
+    use.take(ADA, other, 10.0)
+    use.take(ADA, what, 10.34)
+    with pytest.raises(LimitExceeded):
+        use.take(ADA, what, 10.34)
+
+
+@given(
+    st.lists(
+        st.tuples(st.booleans(), st.sampled_from([ADA, EVE, Identity.guest()]), st.sampled_from("abcd")), max_size=30
+    ),
+    st.sampled_from(["refuse", "end_oldest"]),
+)
+def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
+    """The host's part is the model's: who was let in leaves once, and what must make room leaves."""
+    use = SubjectUse(SubjectLimits(sockets=2, when_full=when_full))
+    inside: list[tuple[Identity, str]] = []
+    for comes, who, connection in steps:
+        if comes:
+            try:
+                oldest = use.connect(who, connection)
+            except LimitExceeded:
+                continue
+            if not who.is_guest:
+                inside.append((who, connection))
+            for gone in [one for one in inside if one == (who, oldest)]:
+                inside.remove(gone)
+                use.leave(*gone)
+        elif (who, connection) in inside:
+            inside.remove((who, connection))
+            use.leave(who, connection)
+        assert all(len(use.connections(one)) <= 2 for one in (ADA, EVE))
+        assert {(one, name) for one in (ADA, EVE) for name in use.connections(one)} == set(inside)
+    for one in inside:
+        use.leave(*one)
+    use.leave(ADA, "never there")
+    assert use._subjects == {}

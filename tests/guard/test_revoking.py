@@ -1,0 +1,335 @@
+"""Revocations here, in the store, and from the store: nothing that is known to one of them lets anybody stay."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import pytest
+from support.clock import FakeClock
+from support.live import until
+from support.store import ScriptedStore
+
+from roomkey import ConfigError, Identity
+from roomkey.core.admission import Admission, Input, State
+from roomkey.core.credentials import Request
+from roomkey.core.revocations import Revocation, Revocations
+from roomkey.errors import Unavailable
+from roomkey.guard import revoking
+from roomkey.guard.registry import Connection, Registry
+from roomkey.guard.revoking import FORGET_SECONDS, Revoking
+from roomkey.guard.teardown import Teardown
+
+BOTH_FAULTS = pytest.mark.parametrize("fault", ["raises", "hangs", "breaks"])
+
+
+class SilentPort:
+    """A host on which everything goes well."""
+
+    async def send_event(self, admission, event, data):
+        pass
+
+    async def disconnect(self, admission):
+        pass
+
+    def close(self, connection_id):
+        return None
+
+
+class Bench:
+    """Live sockets, and the revocations that end them."""
+
+    def __init__(self, store=None, when_store_fails="refuse") -> None:
+        self.clock, self.registry = FakeClock(), Registry()
+        self.teardown = Teardown(self.registry, self.clock, grace=25.0, warn_before=60.0, use=None)
+        self.teardown.port = SilentPort()
+        self.revoking = Revoking(Revocations(), store, self.teardown, self.clock, when_store_fails)
+
+    def socket(self, subject: str, *, live: bool = True, **fields) -> Admission:
+        number = str(len(self.registry.connections))
+        connection = Connection(number, "192.0.2.7", Request())
+        self.registry.open(connection)
+        admission = Admission(number, "/", f"sid {number}", answered=True)
+        self.registry.add(connection, admission)
+        if live:
+            admission.state = State.ADMITTED
+            admission.identity = Identity(subject, issued_at=int(self.clock.now()), issuer="me", **fields)
+        return admission
+
+    def revocation(self, **names) -> Revocation:
+        return Revocation.of(**names, now=self.clock.now())
+
+    async def revoke(self, *, everybody=False, **names) -> int:
+        return await self.revoking.revoke(self.revocation(**names), everybody=everybody)
+
+
+@pytest.fixture
+async def bench():
+    """``bench(store, …)``; its polling ends with the test."""
+    made = []
+
+    def make(store=None, **settings) -> Bench:
+        made.append((Bench(store, **settings), store))
+        return made[-1][0]
+
+    yield make
+    for one, store in made:
+        if store is not None:
+            store.come_back()
+        await one.revoking.close()
+        await one.teardown.settle()
+
+
+def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:
+    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.02)
+    store.fault = {"raises": Unavailable("x"), "hangs": asyncio.Event(), "breaks": OSError("disk")}[fault]
+
+
+@pytest.mark.parametrize(
+    ("names", "ended"),
+    [
+        ({"token_id": "t1"}, {"ada 1"}),
+        ({"token_id": "t1", "issuer": "me"}, {"ada 1"}),
+        ({"token_id": "t1", "issuer": "other"}, set()),
+        ({"session_id": "s1"}, {"ada 1", "ada 2"}),
+        ({"subject": "ada"}, {"ada 1", "ada 2"}),
+        ({"subject": "ada", "issuer": "other"}, set()),
+        ({"subject": "ada", "issued_before": 1.8e9 - 1}, set()),
+        ({"subject": "nobody"}, set()),
+    ],
+    ids=str,
+)
+async def test_it_ends_exactly_those_and_says_how_many(bench, names, ended):
+    one = bench()
+    sockets = {
+        "ada 1": one.socket("ada", token_id="t1", session_id="s1"),
+        "ada 2": one.socket("ada", token_id="t2", session_id="s1"),
+        "eve": one.socket("eve", token_id="t3", session_id="s3"),
+        "unknown": one.socket("ada", live=False),
+        "gone": one.socket("ada", token_id="t1", session_id="s1"),
+    }
+    sockets["gone"].feed(Input.GONE)
+    assert await one.revoke(**names) == len(ended)
+    assert {name for name, socket in sockets.items() if not socket.live} == ended | {"gone"}
+    assert await one.revoke(**names) == 0  # twice is fine
+
+
+async def test_everybody_is_also_whose_token_comes_from_a_clock_that_is_ahead(bench):
+    one = bench()
+    ahead = one.socket("ada")
+    ahead.identity = Identity("ada", issued_at=one.clock.now() + 20)
+    assert await one.revoke(subject="ada") == 0
+    assert await one.revoke(subject="ada", everybody=True) == 1
+
+
+@pytest.mark.parametrize("names", [{"token_id": ""}, {"session_id": ""}, {"subject": ""}], ids=str)
+async def test_no_name_is_no_name(bench, names):
+    """``revoke(subject=request.get("sub", ""))`` would cancel every guest."""
+    with pytest.raises(ConfigError):
+        await bench().revoke(**names)
+
+
+def test_when_store_fails_is_one_of_two():
+    with pytest.raises(ConfigError):
+        Bench(ScriptedStore(), when_store_fails="allow")
+
+
+# From the store
+
+
+async def test_entries_that_are_there_count_before_anything_is_decided(bench):
+    one = bench(ScriptedStore(Revocation("token", "t1")))
+    await one.revoking.check()
+    assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
+
+
+async def test_what_another_process_revokes_ends_sockets_at_the_next_poll(bench):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    ada, eve = one.socket("ada", token_id="t1"), one.socket("eve", token_id="t2")
+    store.entries.append(one.revocation(token_id="t1"))
+    await one.revoking.poll()
+    assert [ada.live, eve.live] == [False, True]
+    await one.revoking.poll()  # nothing new, and nothing is read twice
+    assert len(one.revoking.revocations) == 1
+
+
+async def test_it_polls_by_itself(bench, monkeypatch):
+    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    ada = one.socket("ada", token_id="t1")
+    store.entries.append(one.revocation(token_id="t1"))
+    await until(lambda: not ada.live)
+
+
+async def test_a_revocation_is_in_the_store_when_it_returns_and_comes_back_as_nothing_new(bench):
+    store = ScriptedStore()
+    one = bench(store)
+    ada = one.socket("ada")
+    assert await one.revoke(subject="ada") == 1
+    assert [(entry.kind, entry.name) for entry in store.entries] == [("subject", "ada")]
+    epoch = one.revoking.revocations.epoch
+    await one.revoking.poll()
+    assert one.revoking.revocations.epoch == epoch
+    assert not ada.live
+
+
+# A store out of reach
+
+
+@BOTH_FAULTS
+async def test_a_store_out_of_reach_refuses_new_ones_keeps_the_others_and_recovers(bench, fault, monkeypatch, caplog):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    ada = one.socket("ada", token_id="t1")
+    break_down(store, fault, monkeypatch)
+    store.entries.append(one.revocation(token_id="t1"))
+    with caplog.at_level(logging.INFO, logger="roomkey.audit"):
+        for _ in range(3):
+            await one.revoking.poll()
+            with pytest.raises(Unavailable) as caught:
+                await one.revoking.check()
+            assert ada.live
+        assert caught.value.to_client()["retry"] is True
+        assert "out of reach" in one.revoking.problem
+        store.come_back()
+        await one.revoking.poll()
+    assert one.revoking.problem is None
+    await one.revoking.check()
+    assert not ada.live  # caught up
+    events = [json.loads(entry.getMessage())["event"] for entry in caplog.records if entry.name == "roomkey.audit"]
+    assert [name for name in events if name.startswith("store")] == ["store_unavailable", "store_available"]
+
+
+@BOTH_FAULTS
+async def test_a_store_that_is_away_from_the_beginning_refuses_until_it_was_read(bench, fault, monkeypatch):
+    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    store = ScriptedStore(Revocation("token", "t1"))
+    break_down(store, fault, monkeypatch)
+    one = bench(store)
+    with pytest.raises(Unavailable):
+        await one.revoking.check()
+    store.come_back()
+    await until(lambda: one.revoking.problem is None)
+    await one.revoking.check()
+    assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
+    assert store.calls.index("open") < store.calls.index("since")
+
+
+@BOTH_FAULTS
+async def test_where_asked_to_it_admits_on_what_is_known(bench, fault, monkeypatch):
+    store = ScriptedStore(Revocation("token", "t1"))
+    one = bench(store, when_store_fails="admit")
+    await one.revoking.check()
+    break_down(store, fault, monkeypatch)
+    await one.revoking.poll()
+    await one.revoking.check()
+    assert one.revoking.problem is not None
+    assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
+
+
+@BOTH_FAULTS
+@pytest.mark.parametrize("opened", [True, False])
+async def test_a_revocation_that_the_store_does_not_take_ends_the_sockets_and_says_so(
+    bench, fault, opened, monkeypatch
+):
+    store = ScriptedStore()
+    one = bench(store)
+    if opened:
+        await one.revoking.check()
+    ada = one.socket("ada")
+    break_down(store, fault, monkeypatch)
+    with pytest.raises(Unavailable):
+        await one.revoke(subject="ada")
+    assert not ada.live
+    assert one.revoking.revocations.is_revoked(Identity("ada"))
+    assert store.entries == []
+
+
+async def test_whoever_stops_waiting_for_the_store_stops_nothing(bench):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    ada = one.socket("ada")
+    store.fault = asyncio.Event()
+    store.asked.clear()
+    task = asyncio.create_task(one.revoke(subject="ada"))
+    await store.asked.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not ada.live
+
+
+async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
+    """A replica that is read-only tells everything that is new: nobody need wait for its owner."""
+    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    store = ScriptedStore()
+
+    async def forget_expired(now):
+        store.calls.append("forget_expired")
+        raise OSError("read-only")
+
+    store.forget_expired = forget_expired
+    one = bench(store)
+    await one.revoking.check()
+    await until(lambda: store.calls.count("since") > 5)
+    await one.revoking.check()
+    assert one.revoking.problem is None
+    assert store.calls.count("forget_expired") == 1
+    one.clock.advance(FORGET_SECONDS + 1)
+    await until(lambda: store.calls.count("forget_expired") == 2)
+
+
+# The end
+
+
+async def test_close_ends_the_polling_and_closes_the_store(bench):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert others
+    await one.revoking.close()
+    await one.revoking.close()
+    assert store.calls.count("close") == 1
+    assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+
+@pytest.mark.parametrize("used", [True, False])
+async def test_after_close_nobody_opens_the_store_again(bench, used):
+    store = ScriptedStore()
+    one = bench(store)
+    if used:
+        await one.revoking.check()
+    await one.revoking.close()
+    store.calls.clear()
+    with pytest.raises(Unavailable):
+        await one.revoking.check()
+    assert store.calls == []
+    assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def test_whoever_waits_for_the_first_answer_is_refused_by_close(bench):
+    store = ScriptedStore()
+    store.fault = asyncio.Event()
+    one = bench(store)
+    waiting = asyncio.create_task(one.revoking.check())
+    await store.asked.wait()
+    store.fault = None  # the call that hangs goes on hanging
+    await one.revoking.close()
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(waiting, 1)
+
+
+async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    break_down(store, "hangs", monkeypatch)
+    await asyncio.wait_for(one.revoking.close(), 2)
