@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.postgres import postgres
+
+__all__ = ["demo_server", "engine", "postgres", "serve", "start_server"]
 
 START_WITHIN = 60.0  # seconds; three passwords are hashed, on whatever machine this is
 

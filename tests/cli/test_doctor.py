@@ -87,3 +87,25 @@ def test_a_database_that_is_none_and_one_without_accounts(roomkey: Cli, here: Pa
     ran = roomkey("doctor")
     assert ran.code == 1
     assert "fail  cannot read the accounts" in ran.out
+
+
+def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEY_DATABASE", "postgresql://roomkey:hunter2@127.0.0.1:1/db?user=sesame")
+    ran = roomkey("doctor")
+    assert ran.code == 1
+    said = (
+        "fail  cannot read the accounts in postgresql://127.0.0.1:1/db: the database failed: ConnectionRefusedError\n"
+    )
+    assert said in ran.out
+    assert not any(word in ran.out + ran.err for word in ("hunter2", "sesame", "unencrypted"))
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"), [("", True), ("?sslmode=require", True), ("?sslmode=verify-full", False)]
+)
+def test_a_postgresql_elsewhere(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, options: str, warned: bool) -> None:
+    monkeypatch.setattr(doctor, "_count_postgresql", lambda _url: 1)
+    monkeypatch.setenv("ROOMKEY_DATABASE", f"postgresql://roomkey@db.example/db{options}")
+    ran = roomkey("doctor")
+    assert ("add ?sslmode=verify-full" in ran.out) == warned
+    assert "ok    1 account(s) in postgresql://db.example/db" in ran.out

@@ -1,18 +1,24 @@
-"""``roomkey token issue`` and ``roomkey token inspect``."""
+"""``roomkey token issue``, ``roomkey token inspect`` and ``roomkey token revoke``."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from roomkey import Issuer, Key
+from roomkey.core.revocations import Revocation
 from roomkey.keysets.files import save_key, write_private
+from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores.sql_revocations import SqlRevocations
 
 Cli = Callable[..., Any]
 SECRET_TEXT = secrets.token_urlsafe(40)
@@ -177,3 +183,134 @@ def test_wrong_usage(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, arguments: l
 def test_a_claim_with_an_option_of_its_own(roomkey: Cli, secret_file: str) -> None:
     ran = roomkey("token", "issue", "ada", "--claim", "exp=5", "--secret-file", secret_file)
     assert (ran.code, ran.err.count("\n")) == (1, 1)
+
+
+WEEK = 7 * 86400
+PLACES = ["sqlite", "postgresql"]
+
+
+@pytest.fixture
+def database(here: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path | str:
+    """A server's database, as the settings name it."""
+    where: Path | str = here / "roomkey.sqlite3"
+    if getattr(request, "param", "sqlite") == "postgresql":
+        where = request.getfixturevalue("postgres").database()
+        monkeypatch.setenv("ROOMKEY_DATABASE", str(where))
+
+    async def make() -> None:
+        accounts = SqlAccounts(where)
+        await accounts.open()
+        await accounts.close()
+
+    asyncio.run(make())
+    return where
+
+
+def revocations(where: Path | str) -> list[Revocation]:
+    async def read() -> list[Revocation]:
+        store = SqlRevocations(where)
+        await store.open()
+        found, _ = await store.since(0)
+        await store.close()
+        return list(found)
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize("database", PLACES, indirect=True)
+def test_revoke_a_person(roomkey: Cli, database: Path | str) -> None:
+    before = time.time()
+    ran = roomkey("token", "revoke", "--subject", "ada")
+    assert (ran.code, ran.err) == (0, "")
+    (kept,) = revocations(database)
+    assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", None)
+    assert before <= kept.issued_before <= time.time()
+    assert kept.expires_at == pytest.approx(kept.issued_before + WEEK)
+    assert ran.out.startswith("revoked all tokens of ada issued up to 20")
+    assert re.search(r"running servers on \S*(roomkey.sqlite3|/test\d+) end their sockets within a second\n$", ran.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        (["--token-id", "j1"], ("token", "j1", None, 0.0, WEEK)),
+        (["--session-id", "s1", "--issuer", "me"], ("session", "s1", "me", 0.0, WEEK)),
+        (["--token-id", "j1", "--expires-in", "30d"], ("token", "j1", None, 0.0, 30 * 86400)),
+        (["--subject", "a", "--issued-before", "1700000000.5"], ("subject", "a", None, 1_700_000_000.5, WEEK)),
+        (["--subject", "a", "--issued-before", "2023-11-14T22:13:20Z"], ("subject", "a", None, 1_700_000_000, WEEK)),
+        (["--subject", "a", "--issued-before", "2023-11-14T22:13:20"], ("subject", "a", None, 1_700_000_000, WEEK)),
+    ],
+)
+def test_revoke_by_name(roomkey: Cli, database: Path | str, arguments: list[str], kept: tuple[Any, ...]) -> None:
+    assert roomkey("token", "revoke", *arguments).code == 0
+    (found,) = revocations(database)
+    assert (found.kind, found.name, found.issuer, found.issued_before) == kept[:4]
+    assert found.expires_at - time.time() == pytest.approx(kept[4], abs=60)
+
+
+@pytest.mark.parametrize(("lifetime", "kept"), [(900, WEEK), (30 * 86400, 30 * 86400)])
+def test_revoke_a_token(roomkey: Cli, here: Path, database: Path | str, lifetime: int, kept: int) -> None:
+    """By its jti, of its issuer, and never for a shorter time than it lives."""
+    token = Issuer.ephemeral(issuer="me").issue("ada", expires_in=lifetime)
+    (here / "token.txt").write_text(f"Bearer {token}\n")
+    said = [roomkey("token", "revoke", "-", stdin=token), roomkey("token", "revoke", "token.txt")]
+    assert [ran.code for ran in said] == [0, 0], said
+    first, second = revocations(database)
+    assert (first.kind, first.name, first.issuer) == (second.kind, second.name, second.issuer)
+    assert (first.kind, first.issuer) == ("token", "me")
+    assert first.name in roomkey("token", "inspect", stdin=token).out
+    assert first.expires_at - time.time() == pytest.approx(kept, abs=60)
+    assert token not in said[0].out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "by one of --token-id, --session-id, --subject and FILE"),
+        (["--token-id", "j", "--subject", "a"], "by one of"),
+        (["-", "--subject", "a"], "by one of"),
+        (["--token-id", "j", "--issued-before", "1"], "--issued-before goes with --subject"),
+        (["--subject", "a", "--issued-before", "yesterday"], "seconds since the epoch"),
+        (["--subject", "a", "--expires-in", "0"], "more than 0"),
+        (["--subject", "a", "--expires-in", "soon"], "900, 15m"),
+        (["absent.txt"], "cannot read the file absent.txt"),
+    ],
+)
+def test_revoke_wrong_usage(roomkey: Cli, database: Path | str, arguments: list[str], said: str) -> None:
+    ran = roomkey("token", "revoke", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in " ".join(ran.err.split())
+    assert revocations(database) == []
+
+
+def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Path | str) -> None:
+    token = Issuer.ephemeral().issue("ada")
+    on_the_line = roomkey("token", "revoke", token)
+    assert (on_the_line.code, "give a file, or - for standard input" in on_the_line.err) == (2, True)
+    assert token not in on_the_line.err
+    for stdin, said in [
+        (jwt.encode({"sub": "ada"}, SECRET_TEXT), "roomkey token revoke --subject NAME"),
+        ("no token", "this is no token"),
+    ]:
+        ran = roomkey("token", "revoke", "-", stdin=stdin)
+        assert (ran.code, said in ran.err, ran.err.count("\n")) == (1, True, 1), ran
+    ahead = roomkey("token", "revoke", "--subject", "a", "--issued-before", "2999-01-01")
+    assert (ahead.code, "never lies in the future" in ahead.err) == (1, True)
+    elsewhere = roomkey("token", "revoke", "--subject", "a", "--database", "other.sqlite3")
+    assert (elsewhere.code, "there is no database other.sqlite3: go to the server's folder" in elsewhere.err) == (
+        1,
+        True,
+    )
+    assert not (here / "other.sqlite3").exists(), "no server would read it"
+    assert revocations(database) == []
+
+
+def test_a_database_out_of_reach_and_its_password(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://roomkey:hunter2@127.0.0.1:1/db"
+    on_the_line = roomkey("token", "revoke", "--subject", "a", "--database", url)
+    assert (on_the_line.code, "PGPASSFILE" in on_the_line.err) == (2, True)
+    monkeypatch.setenv("ROOMKEY_DATABASE", url)
+    away = roomkey("token", "revoke", "--subject", "a")
+    assert (away.code, away.out) == (1, "")
+    assert away.err == "the database failed: ConnectionRefusedError; roomkey doctor looks into it\n"
+    assert "hunter2" not in on_the_line.err + on_the_line.out + away.err + roomkey("serve", "--help").out

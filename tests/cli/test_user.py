@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import stat
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from roomkey.auth.passwords import Passwords
+from roomkey.core.revocations import Revocation
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.sql_revocations import SqlRevocations
 
 Cli = Callable[..., Any]
 PASSWORD = "correct horse battery"
@@ -43,7 +48,8 @@ def test_add_list_and_change(roomkey: Cli, here: Path) -> None:
     (row,) = json.loads(roomkey("user", "list", "--json").out)
     assert (row["username"], row["rooms"], row["disabled"]) == ("ada", ["red", "blue"], False)
 
-    assert roomkey("user", "disable", "ada").code == 0
+    disabled = roomkey("user", "disable", "ada")
+    assert (disabled.code, "running servers end the sockets" in disabled.out) == (0, True)
     assert (stored(here, "ada") or account).disabled
     assert roomkey("user", "enable", "ada").code == 0
     assert roomkey("user", "passwd", "ada", "--password-stdin", stdin="another password").code == 0
@@ -74,6 +80,37 @@ def test_no_password_on_the_command_line(roomkey: Cli) -> None:
     assert roomkey("user", "add", "ada", "--password", PASSWORD).code == 2
     nobody_to_ask = roomkey("user", "add", "ada")
     assert (nobody_to_ask.code, "--password-stdin" in nobody_to_ask.err) == (2, True)
+
+
+def test_who_is_disabled_is_revoked(roomkey: Cli, here: Path) -> None:
+    (here / "roomkey.toml").write_text('issuer = "hotel"\n')
+    roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
+    before = time.time()
+    assert roomkey("user", "passwd", "ada", "--password-stdin", stdin=PASSWORD).code == 0
+    assert roomkey("user", "disable", "ada").code == 0
+
+    async def read() -> list[Revocation]:
+        store = SqlRevocations(here / "roomkey.sqlite3")
+        await store.open()
+        found, _ = await store.since(0)
+        await store.close()
+        return list(found)
+
+    (kept,) = asyncio.run(read())
+    assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", "hotel")
+    assert before <= kept.issued_before <= time.time()
+    assert kept.expires_at == pytest.approx(kept.issued_before + 7 * 86400)
+
+
+def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+    monkeypatch.setenv("ROOMKEY_DATABASE", postgres.database())
+    assert "no account in postgresql:///test" in roomkey("doctor").out
+    assert roomkey("user", "add", "ada", "--room", "red", "--password-stdin", stdin=PASSWORD).code == 0
+    assert roomkey("user", "disable", "ada").code == 0
+    (row,) = json.loads(roomkey("user", "list", "--json").out)
+    assert (row["username"], row["rooms"], row["disabled"]) == ("ada", ["red"], True)
+    assert "ok    1 account(s) in postgresql:///test" in roomkey("doctor").out
+    assert list(here.iterdir()) == []
 
 
 def test_another_database(roomkey: Cli, here: Path) -> None:

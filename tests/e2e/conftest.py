@@ -80,6 +80,15 @@ class JsSocket:
         assert {"what": what, **facts} == {name: report.get(name) for name in ("what", *facts)}, report
         return report
 
+    async def skip_to(self, what: str, **facts: Any) -> list[dict[str, Any]]:
+        """Wait until this happens, with these facts; returns what happened before."""
+        skipped = []
+        while True:
+            report = await self.expect_any()
+            if {"what": what, **facts} == {name: report.get(name) for name in ("what", *facts)}:
+                return skipped
+            skipped.append(report)
+
     async def event(self, name: str, *args: Any) -> None:
         """The next thing that happens is this event."""
         await self.expect("event", name=name, args=list(args))

@@ -88,6 +88,49 @@ def test_a_mistake_names_where_it_was_written(folder: Path, monkeypatch: pytest.
         load_settings(port=-1)
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://ada@db.example/rooms", "postgresql://db.example/rooms"),
+        ("postgres://ada:hunter2@db.example:5433/rooms?sslmode=require", "postgresql://db.example:5433/rooms"),
+        ("postgresql://ada:hunter2@a:1,[::1]:2/rooms", "postgresql://a:1,[::1]:2/rooms"),
+        ("postgresql://ada@/rooms?host=/run/postgresql&password=hunter2", "postgresql:///rooms"),
+    ],
+)
+def test_a_database_by_url(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROOMKEY_DATABASE", url)
+    settings = load_settings()
+    assert (settings.database, settings.database_name) == (url, shown)
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_database_in_a_file(folder: Path) -> None:
+    (folder / "roomkey.toml").write_text('database = "var/a.sqlite3"')
+    assert load_settings().database == Path("var/a.sqlite3")
+    assert load_settings(database="b.sqlite3").database_name == "b.sqlite3"
+    assert load_settings(database=Path("c.sqlite3")).database == Path("c.sqlite3")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://ada:hunter2@h/db",
+        "postgresql+asyncpg://ada:hunter2@h/db",
+        "postgresql://ada:hunter2@h",
+        "postgresql://ada:hunter2/db",  # not a host and a port: the host is missing
+        "postgresql://ada:hunter2/3@h/db",
+        "postgresql://ada:12/hunter2@h/db",
+        "postgresql://ada:hunter2#@h/db",
+        "postgresql://ada:[hunter2@h/db",
+        "postgresql://ada:@hunter2@h/db",
+    ],
+)
+def test_a_broken_url_is_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_settings(database=url)
+    assert str(refused.value) == "--database: take a file, or a URL of the form postgresql://user@host/database"
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
 def test_loopback(host: str) -> None:
     assert is_loopback(host)

@@ -1,11 +1,11 @@
-"""Accounts in real SQLite files."""
+"""Accounts in memory, in real SQLite files and in a real PostgreSQL."""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -16,10 +16,14 @@ from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, Sql
 ADA = Account("ada", "$argon2id$hash", roles=("admin",), rooms=("red", "blue"))
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture(params=["file", "memory", "postgresql"])
 async def accounts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlAccounts]:
-    path = tmp_path / "accounts.sqlite3" if request.param == "file" else None
-    opened = SqlAccounts(path, clock=lambda: 1_700_000_000.9)
+    places: dict[str, Callable[[], Path | str | None]] = {
+        "file": lambda: tmp_path / "accounts.sqlite3",
+        "memory": lambda: None,
+        "postgresql": lambda: request.getfixturevalue("postgres").database(),
+    }
+    opened = SqlAccounts(places[request.param](), clock=lambda: 1_700_000_000.9)
     await opened.open()
     yield opened
     await opened.close()
@@ -31,7 +35,7 @@ async def test_what_is_added_is_found(accounts: SqlAccounts) -> None:
     assert found == Account("ada", "$argon2id$hash", ("admin",), ("red", "blue"), False, 1_700_000_000)
 
 
-@pytest.mark.parametrize("name", ["", "Ada", "ada ", "grace", "ada' OR '1'='1", "ada\x00", "a" * 100_000])
+@pytest.mark.parametrize("name", ["", "Ada", "ada ", "grace", "ada' OR '1'='1", "ada\x00", "ada\ud800", "a" * 100_000])
 async def test_only_the_exact_name_is_found(accounts: SqlAccounts, name: str) -> None:
     await accounts.add(ADA)
     assert await accounts.find(name) is None
@@ -64,6 +68,12 @@ async def test_nobody_of_this_name(accounts: SqlAccounts) -> None:
         await accounts.set_password("nobody", "x")
     with pytest.raises(AccountNotFound):
         await accounts.set_disabled("nobody", True)
+
+
+async def test_one_that_was_made_long_from_now(accounts: SqlAccounts) -> None:
+    after_2038 = 2**31 + 5
+    await accounts.add(Account("ada", "x", created_at=after_2038))
+    assert (await accounts.find("ada") or ADA).created_at == after_2038
 
 
 async def test_all_by_name(accounts: SqlAccounts) -> None:

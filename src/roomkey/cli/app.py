@@ -11,7 +11,8 @@ import typer
 from roomkey import __version__
 from roomkey.cli import doctor, keys, token, user
 from roomkey.cli.output import fail, needs
-from roomkey.errors import ConfigError
+from roomkey.cli.sources import DatabaseOption
+from roomkey.errors import ConfigError, Unavailable
 
 __all__ = ["app", "run"]
 
@@ -31,11 +32,14 @@ app.command("doctor")(doctor.doctor)
 
 
 def run() -> None:
-    """Run a command; a mistake in settings becomes one line on standard error."""
+    """Run a command; a mistake in settings, or a database out of reach, becomes one line on standard error."""
     try:
         app(prog_name="roomkey")
     except ConfigError as error:
         typer.echo(str(error), err=True)
+        sys.exit(1)
+    except Unavailable as error:
+        typer.echo(f"{error}; roomkey doctor looks into it", err=True)
         sys.exit(1)
 
 
@@ -60,7 +64,7 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="TCP port; 0 takes a free one.")] = None,
     engine: Annotated[str | None, typer.Option(help="hub or python-socketio.")] = None,
-    database: Annotated[Path | None, typer.Option(help="SQLite file of the accounts.")] = None,
+    database: DatabaseOption = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of the signing keys.")] = None,
     issuer: Annotated[str | None, typer.Option(help="iss of the tokens.")] = None,
     audience: Annotated[str | None, typer.Option(help="aud of the tokens.")] = None,
@@ -69,6 +73,10 @@ def serve(
     via: Annotated[str | None, typer.Option(help="both, handshake or authenticate.")] = None,
     authenticate_timeout: Annotated[float | None, typer.Option(help="Seconds to present a token.")] = None,
     grace: Annotated[float | None, typer.Option(help="Seconds a socket outlives its token.")] = None,
+    warn_before: Annotated[float | None, typer.Option(help="Seconds before a token's end to say so.")] = None,
+    sockets_per_subject: Annotated[int | None, typer.Option(help="Connections one subject may have at once.")] = None,
+    when_full: Annotated[str | None, typer.Option(help="What one more does: refuse or end_oldest.")] = None,
+    events_per_second: Annotated[float | None, typer.Option(help="Events one subject may send per second.")] = None,
     cors_origins: Annotated[str | None, typer.Option(help="Other origins that may connect, by commas.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,
@@ -84,10 +92,12 @@ def serve(
     if demo_credentials_file is not None and not demo:
         fail("--demo-credentials-file goes with --demo", 2)
     with needs("server"):
+        from roomkey.server.declared import load_policy
         from roomkey.server.run import serve as serve_product
         from roomkey.server.settings import load_settings
 
-        serve_product(load_settings(config, **flags), demo=demo, credentials_file=demo_credentials_file)
+        settings, policy = load_settings(config, **flags), load_policy(config)
+        serve_product(settings, policy=policy, demo=demo, credentials_file=demo_credentials_file)
 
 
 _NOT_SETTINGS = {"config", "demo", "demo_credentials_file"}

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import difflib
 import os
+import re
 import sqlite3
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from roomkey.cli.output import needs
 from roomkey.cli.sources import SECRET, ConfigOption
-from roomkey.errors import ConfigError
+from roomkey.errors import AuthError, ConfigError
+
+if TYPE_CHECKING:
+    from roomkey.server.settings import Settings
 
 __all__ = ["doctor"]
 
@@ -77,7 +83,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     if "*" in settings.trusted_proxies:
         yield "fail", "trusted_proxies holds *: anybody can claim any address; name the proxies"
     yield from _keys(settings.keys, settings.algorithm)
-    yield from _database(settings.database)
+    yield from _database(settings)
     if settings.token_lifetime > 86400:
         yield "warn", f"tokens live {settings.token_lifetime} s: a stolen one is good for as long; 900 is usual"
 
@@ -123,24 +129,53 @@ def _keys(folder: Path, algorithm: str) -> Iterator[Finding]:
         yield "warn", f"no key for {algorithm} in {folder}; the first `roomkey serve` makes one"
 
 
-def _database(path: Path) -> Iterator[Finding]:
-    if not path.exists():
+def _database(settings: Settings) -> Iterator[Finding]:
+    path = settings.database
+    if isinstance(path, str):
+        yield from _postgresql(path, settings.database_name)
+    elif not path.exists():
         yield "warn", f"no database {path} yet: roomkey user add NAME --room ROOM"
     elif os.name == "posix" and path.stat().st_mode & 0o077:
         mode = stat.S_IMODE(path.stat().st_mode)
         yield "fail", f"{path} can be read by others (mode {mode:04o}), and holds password hashes: chmod 600 {path}"
     else:
-        yield from _accounts(path)
+        yield _accounts(str(path), lambda: _count_sqlite(path))
 
 
-def _accounts(path: Path) -> Iterator[Finding]:
+def _postgresql(url: str, name: str) -> Iterator[Finding]:
+    yield _accounts(name, lambda: _count_postgresql(url))
+    if not re.match(r"postgresql://(/|localhost|127\.|\[::1\])", name) and "sslmode=verify-" not in url:
+        yield "warn", f"{name} may be reached unencrypted or be another one: add ?sslmode=verify-full to its URL"
+
+
+def _accounts(name: str, count: Callable[[], int]) -> Finding:
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-            (count,) = database.execute("SELECT count(*) FROM users").fetchone()
-    except sqlite3.Error as error:
-        yield "fail", f"cannot read the accounts in {path}: {error}"
-        return
-    if count:
-        yield "ok", f"{count} account(s) in {path}"
-    else:
-        yield "warn", f"no account in {path} yet: roomkey user add NAME --room ROOM"
+        number = count()
+    except (sqlite3.Error, ConfigError, AuthError) as error:
+        return "fail", f"cannot read the accounts in {name}: {error}"
+    if number:
+        return "ok", f"{number} account(s) in {name}"
+    return "warn", f"no account in {name} yet: roomkey user add NAME --room ROOM"
+
+
+def _count_sqlite(path: Path) -> int:
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM users").fetchone()[0])
+
+
+def _count_postgresql(url: str) -> int:
+    with needs("server"):
+        from sqlalchemy import func, inspect, select, table
+
+        from roomkey.stores.sql import Database
+
+    async def count() -> int:
+        database = Database(url)
+        try:
+            if not await database.run(lambda made: made.run_sync(lambda here: inspect(here).has_table("users"))):
+                return 0
+            return int((await database.rows(select(func.count()).select_from(table("users"))))[0][0])
+        finally:
+            await database.close()
+
+    return asyncio.run(count())

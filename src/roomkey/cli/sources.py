@@ -1,8 +1,11 @@
-"""Where a command finds its keys: a file or a secret that it is told, else the server's own."""
+"""Where a command finds what it works on: keys (a file or a secret that it is told, else the server's own), a token, a
+database."""
 
 from __future__ import annotations
 
 import os
+import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +14,41 @@ import typer
 
 from roomkey import Key, KeySet
 from roomkey.cli.output import fail, needs
+from roomkey.core.jws import MAX_TOKEN
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import load_key_set, load_keys, read_private
 
-__all__ = ["SECRET", "AlgorithmOption", "ConfigOption", "KeyFileOption", "SecretFileOption", "Source", "find_source"]
+__all__ = [
+    "SECRET",
+    "AlgorithmOption",
+    "ConfigOption",
+    "DatabaseOption",
+    "KeyFileOption",
+    "SecretFileOption",
+    "Source",
+    "find_source",
+    "is_token",
+    "read_token",
+    "seconds",
+]
 
 SECRET = "ROOMKEY_SECRET"  # noqa: S105 - the name of an environment variable
 
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _without_password(where: str | None) -> str | None:
+    if where is not None and re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", where):
+        raise typer.BadParameter(
+            "no password on the command line, where others can read it: PGPASSFILE names a file with it, and the URL "
+            "may stand in ROOMKEY_DATABASE or roomkey.toml instead"
+        )
+    return where
+
+
+DatabaseOption = Annotated[
+    str | None, typer.Option(help="SQLite file, or postgresql://user@host/database.", callback=_without_password)
+]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings file; roomkey.toml if there is one.")]
 KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
 SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret; or set {SECRET}.")]
@@ -88,3 +119,36 @@ def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
     return Source(
         KeySet(keys), (settings.algorithm,), f"the keys in {settings.keys}", settings.issuer, settings.audience
     )
+
+
+def seconds(text: str) -> int:
+    """A span of time out of an option, such as ``900``, ``15m``, ``8h`` or ``30d``, in seconds."""
+    found = re.fullmatch(r"(-?\d{1,9})([smhd]?)", text)
+    if found is None:
+        raise typer.BadParameter("seconds, or a number with s, m, h or d: 900, 15m, 8h, 30d")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def is_token(text: str) -> bool:
+    """True for what looks like a token, and not like the name of a file."""
+    return text.count(".") == 2 and text.startswith("eyJ")
+
+
+def read_token(file: str) -> str:
+    """The token in the first line of a file, with or without ``Bearer`` in front; ``-`` is standard input."""
+    if file == "-":
+        if sys.stdin.isatty():
+            typer.echo("Paste the token, then press Enter:", err=True)
+        text = sys.stdin.readline(2 * MAX_TOKEN)
+    elif is_token(file):
+        text = file
+    else:
+        try:
+            with Path(file).open() as lines:
+                text = lines.readline(2 * MAX_TOKEN)
+        except (OSError, UnicodeError):
+            fail(f"cannot read the file {file}", 2)
+    token = re.sub(r"(?i)^bearer\s+", "", text.strip())
+    if not token:
+        fail("there is no token on standard input" if file == "-" else f"there is no token in {file}", 2)
+    return token

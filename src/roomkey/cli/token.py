@@ -1,18 +1,16 @@
-"""``roomkey token``: make tokens, and look at them."""
+"""``roomkey token``: make tokens, look at them, revoke them."""
 
 from __future__ import annotations
 
 import json
-import re
-import sys
 import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from roomkey import AuthError, Issuer, Verifier
 from roomkey.cli.output import fail, iso, relative, shown
+from roomkey.cli.revoke import revoke
 from roomkey.cli.sources import (
     SECRET,
     AlgorithmOption,
@@ -21,22 +19,17 @@ from roomkey.cli.sources import (
     SecretFileOption,
     Source,
     find_source,
+    read_token,
+    seconds,
 )
-from roomkey.core.jws import MAX_TOKEN, decode_unverified
+from roomkey.core.jws import decode_unverified
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import signing_key
 
-app = typer.Typer(help="Make tokens, and look at them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Make tokens, look at them, revoke them.", no_args_is_help=True, rich_markup_mode=None)
+app.command("revoke")(revoke)
 
 TIMES = ("exp", "iat", "nbf", "auth_time")
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-
-
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"(-?\d{1,9})([smhd]?)", text)
-    if found is None:
-        raise typer.BadParameter("seconds, or a number with s, m, h or d: 900, 15m, 8h, 30d")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 @app.command()
@@ -66,7 +59,7 @@ def issue(
     )
     made = maker.issue(
         subject,
-        expires_in=_seconds(expires_in),
+        expires_in=seconds(expires_in),
         roles=role or (),
         rooms=room or (),
         scopes=scope or (),
@@ -107,7 +100,7 @@ def inspect(
     Without keys it is only shown. Exit code 0: accepted, or only shown; 1: refused; 2: wrong usage.
     """
     now = time.time()
-    token = _read_token(file)
+    token = read_token(file)
     try:
         source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
         verdict = _verdict(token, now, source, issuer, audience, leeway)
@@ -123,25 +116,6 @@ def inspect(
     else:
         _print(header, claims, verdict, now)
     raise typer.Exit(1 if verdict["accepted"] is False else 0)
-
-
-def _read_token(file: str) -> str:
-    if file == "-":
-        if sys.stdin.isatty():
-            typer.echo("Paste the token, then press Enter:", err=True)
-        text = sys.stdin.readline(2 * MAX_TOKEN)
-    elif file.count(".") == 2 and file.startswith("eyJ"):
-        text = file
-    else:
-        try:
-            with Path(file).open() as lines:
-                text = lines.readline(2 * MAX_TOKEN)
-        except (OSError, UnicodeError):
-            fail(f"cannot read the file {file}", 2)
-    token = re.sub(r"(?i)^bearer\s+", "", text.strip())
-    if not token:
-        fail("there is no token on standard input" if file == "-" else f"there is no token in {file}", 2)
-    return token
 
 
 def _verdict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from roomkey.cli.output import fail, iso, needs
-from roomkey.cli.sources import ConfigOption
+from roomkey.cli.revoke import keep
+from roomkey.cli.sources import ConfigOption, DatabaseOption
+from roomkey.core.revocations import Revocation
 
 if TYPE_CHECKING:
     from roomkey.stores.accounts import SqlAccounts
@@ -22,7 +25,6 @@ app = typer.Typer(help="The accounts of roomkey serve.", no_args_is_help=True, r
 _Result = TypeVar("_Result")
 
 Username = Annotated[str, typer.Argument(help="The name to log in with.")]
-DatabaseOption = Annotated[Path | None, typer.Option(help="SQLite file of the accounts.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
@@ -60,9 +62,14 @@ def passwd(
 
 @app.command()
 def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
-    """Refuse logins. Tokens that were handed out live on until they expire."""
+    """Refuse logins, and revoke the tokens that were handed out: running servers end their sockets."""
+    with needs("server"):
+        from roomkey.server.settings import MAX_TOKEN_LIFETIME, load_settings
     _run(config, database, lambda accounts: accounts.set_disabled(username, True))
-    typer.echo(f"disabled {username}")
+    settings, now = load_settings(config, database=database), time.time()
+    until = now + MAX_TOKEN_LIFETIME
+    keep(settings, Revocation.of(subject=username, issuer=settings.issuer, expires_at=until, now=now))
+    typer.echo(f"disabled {username} and revoked the tokens: running servers end the sockets within a second")
 
 
 @app.command()
@@ -112,7 +119,7 @@ def _print_table(rows: list[dict[str, object]]) -> None:
     Console().print(table)
 
 
-def _run(config: Path | None, database: Path | None, action: Callable[[SqlAccounts], Awaitable[_Result]]) -> _Result:
+def _run(config: Path | None, database: str | None, action: Callable[[SqlAccounts], Awaitable[_Result]]) -> _Result:
     """Do one thing with the accounts of the settings."""
     with needs("server"):
         from roomkey.server.settings import load_settings

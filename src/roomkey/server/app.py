@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from starlette.types import ASGIApp
 
-from roomkey import Issuer, Key, KeySet, Verifier, __version__
+from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.keysets.files import signing_key
 from roomkey.server import page
 from roomkey.server.chat import serve_chat
@@ -22,6 +25,7 @@ from roomkey.server.edge import Edge
 from roomkey.server.engines import Engine, make_engine
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Accounts
+from roomkey.stores.revocations import RevocationStore
 
 __all__ = ["Product", "build"]
 
@@ -46,6 +50,8 @@ def build(
     accounts: Accounts,
     keys: KeySet,
     *,
+    policy: Policy | None = None,
+    revocations: RevocationStore | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
     clock: Callable[[], float] = time.time,
@@ -56,6 +62,8 @@ def build(
         settings: as :func:`roomkey.server.settings.load_settings` read them.
         accounts: who may log in.
         keys: private keys; the newest for ``settings.algorithm`` signs, all of them verify.
+        policy: who may do what; if absent, a token opens the rooms that it grants.
+        revocations: where they are kept; the engine opens and closes it. In memory if absent.
         passwords: how passwords are checked.
         rooms: rooms that the page offers beside those of a person's token.
         clock: seconds since the epoch, for the times in tokens.
@@ -75,10 +83,10 @@ def build(
         audience=settings.audience,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
-    engine = make_engine(settings, verifier)
+    engine = make_engine(settings, verifier, policy, revocations)
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
-    http = _http(settings, page.render(via=settings.via, rooms=rooms))
+    http = _http(settings, page.render(via=settings.via, rooms=rooms), engine.guard)
     http.include_router(router(accounts, issuer, passwords=passwords))
     asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
     return Product(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
@@ -88,7 +96,14 @@ def _public(key: Key) -> Key:
     return key if key.kty == "oct" else key.public()
 
 
-def _http(settings: Settings, index: str) -> FastAPI:
+class Readiness(BaseModel):
+    """Whether new connections can be decided on."""
+
+    status: Literal["ok", "unavailable"]
+    problem: str | None = None
+
+
+def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
     # FastAPI's pages of documentation load scripts from a CDN, which the content security policy forbids.
     http = FastAPI(title="roomkey", version=__version__, docs_url=None, redoc_url=None)
     if settings.cors_origins:
@@ -104,5 +119,18 @@ def _http(settings: Settings, index: str) -> FastAPI:
     @http.get("/healthz", summary="Whether the server is up", tags=["operations"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
+
+    @http.get(
+        "/readyz",
+        summary="Whether it can decide about new connections",
+        tags=["operations"],
+        response_model_exclude_none=True,
+        responses={503: {"model": Readiness, "description": "It cannot: `problem` says why."}},
+    )
+    async def ready(response: Response) -> Readiness:
+        if guard.problem is None:
+            return Readiness(status="ok")
+        response.status_code = 503
+        return Readiness(status="unavailable", problem=guard.problem)
 
     return http

@@ -10,11 +10,12 @@ from starlette.types import ASGIApp
 
 from roomkey import Policy, Verifier, hub
 from roomkey.guard.guard import BaseAsyncGuard
-from roomkey.hub import Authenticate, Handshake, Hub, Limits
+from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import rooms_claim
 from roomkey.server.chat import Server
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.settings import Settings
+from roomkey.stores.revocations import RevocationStore
 
 __all__ = ["Engine", "make_engine"]
 
@@ -36,18 +37,32 @@ class Engine:
     asgi: Callable[[ASGIApp], ASGIApp]
 
 
-def make_engine(settings: Settings, verifier: Verifier) -> Engine:
-    """The engine that the settings name."""
-    return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier)
+def make_engine(
+    settings: Settings, verifier: Verifier, policy: Policy | None = None, revocations: RevocationStore | None = None
+) -> Engine:
+    """The engine that the settings name.
+
+    Args:
+        settings: which engine, and how one gets in.
+        verifier: decides about tokens.
+        policy: the whole policy; if absent, the rooms that a token grants are open, and every room to the role
+            ``admin``.
+        revocations: where they are kept; in memory if absent.
+    """
+    if policy is None:
+        policy = Policy()
+        policy.room("*")(rooms_claim)
+    options = _admission(settings) | {"policy": policy, "revocations": revocations}
+    return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
 
 
-def _hub(settings: Settings, verifier: Verifier) -> Engine:
+def _hub(settings: Settings, verifier: Verifier, options: dict[str, Any]) -> Engine:
     origins = settings.cors_origins or None
-    made = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **_admission(settings))
+    made = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **options)
     return Engine(made, made.guard, made.close, lambda app: hub.ASGIApp(made, app))
 
 
-def _python_socketio(settings: Settings, verifier: Verifier) -> Engine:
+def _python_socketio(settings: Settings, verifier: Verifier, options: dict[str, Any]) -> Engine:
     import socketio  # it takes its time, and the hub has no use for it
 
     from roomkey.socketio import AsyncGuard
@@ -57,22 +72,28 @@ def _python_socketio(settings: Settings, verifier: Verifier) -> Engine:
         cors_allowed_origins=_origin_check(settings.cors_origins),
         max_http_buffer_size=MAX_BODY,
     )
-    guard = AsyncGuard(verifier, **_admission(settings))
+    guard = AsyncGuard(verifier, **options)
     guard.attach(sio)
     return Engine(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
 
 
 def _admission(settings: Settings) -> dict[str, Any]:
-    """How one gets in and how long one stays, as both engines take it."""
+    """How one gets in, how long one stays and how much one may do, as both engines take it."""
     handshake, authenticate = Handshake(), Authenticate(timeout=settings.authenticate_timeout)
     ways: dict[str, tuple[Handshake | Authenticate, ...]] = {
         "handshake": (handshake,),
         "authenticate": (authenticate,),
         "both": (handshake, authenticate),
     }
-    policy = Policy()
-    policy.room("*")(rooms_claim)
-    return {"via": ways[settings.via], "policy": policy, "grace": settings.grace}
+    limits = SubjectLimits(
+        sockets=settings.sockets_per_subject, when_full=settings.when_full, events=settings.events_per_second
+    )
+    return {
+        "via": ways[settings.via],
+        "grace": settings.grace,
+        "warn_before": settings.warn_before,
+        "subject_limits": limits,
+    }
 
 
 def _origin_check(others: tuple[str, ...]) -> Callable[[str | None, dict[str, str]], bool] | None:

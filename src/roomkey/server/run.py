@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from rich.console import Console
 
-from roomkey import Key, KeySet
+from roomkey import Key, KeySet, Policy
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
@@ -25,15 +25,19 @@ from roomkey.server.app import Product, build
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores.sql_revocations import SqlRevocations
 
 __all__ = ["serve"]
 
 
-def serve(settings: Settings, *, demo: bool = False, credentials_file: Path | None = None) -> None:
+def serve(
+    settings: Settings, *, policy: Policy | None = None, demo: bool = False, credentials_file: Path | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: as read by :func:`roomkey.server.settings.load_settings`.
+        policy: as read by :func:`roomkey.server.declared.load_policy`.
         demo: accounts, database and keys that exist only while it runs.
         credentials_file: where to write the demo accounts' passwords, for tests.
 
@@ -45,7 +49,7 @@ def serve(settings: Settings, *, demo: bool = False, credentials_file: Path | No
     listener = listen(settings.host, settings.port)
     logs.configure()
     with contextlib.closing(listener), asyncio.Runner(loop_factory=runner.loop_factory()) as loop:
-        loop.run(_serve(settings, listener, demo, credentials_file))
+        loop.run(_serve(settings, policy, listener, demo, credentials_file))
 
 
 def _config(settings: Settings, product: Product) -> uvicorn.Config:
@@ -117,8 +121,11 @@ def _why_not(error: OSError, host: str, port: int) -> str:
     return f"Cannot listen on {host} port {port}: {error.strerror}"
 
 
-async def _serve(settings: Settings, listener: socket.socket, demo: bool, credentials_file: Path | None) -> None:
+async def _serve(
+    settings: Settings, policy: Policy | None, listener: socket.socket, demo: bool, credentials_file: Path | None
+) -> None:
     accounts = SqlAccounts(None if demo else settings.database)
+    revocations = SqlRevocations(None if demo else settings.database)
     passwords = Passwords()
     people: list[demo_accounts.Credentials] = []
     try:
@@ -129,7 +136,9 @@ async def _serve(settings: Settings, listener: socket.socket, demo: bool, creden
         else:
             keys = load_or_create(settings.keys, settings.algorithm)
         rooms = demo_accounts.ROOMS if demo else ()
-        product = build(settings, accounts, keys, passwords=passwords, rooms=rooms)
+        product = build(
+            settings, accounts, keys, policy=policy, revocations=revocations, passwords=passwords, rooms=rooms
+        )
         if credentials_file is not None:
             demo_accounts.write_credentials(credentials_file, people)
         empty = not await accounts.all()

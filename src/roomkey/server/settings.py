@@ -1,7 +1,7 @@
 """Settings of ``roomkey serve``: defaults, then ``roomkey.toml``, then ``ROOMKEY_*``, then flags.
 
-No setting is a secret: keys and certificates are named by their files. So every setting may be a flag, and may
-stand in an error message.
+No setting is a secret, but for the password that the URL of a database may hold: keys and certificates are named by
+their files. So every setting may be a flag, and no error message shows the URL.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,10 +26,30 @@ from pydantic_settings import (
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.errors import ConfigError
 
-__all__ = ["CONFIG_FILE", "ENV_PREFIX", "Settings", "check_exposure", "is_loopback", "load_settings"]
+__all__ = [
+    "CONFIG_FILE",
+    "ENV_PREFIX",
+    "MAX_TOKEN_LIFETIME",
+    "POLICY_KEYS",
+    "Settings",
+    "check_exposure",
+    "is_loopback",
+    "load_settings",
+    "read_source",
+]
 
 CONFIG_FILE = Path("roomkey.toml")
 ENV_PREFIX = "ROOMKEY_"
+POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "event"})
+"""What the file says beside settings: rules, never in the environment and never a flag."""
+MAX_TOKEN_LIFETIME = 7 * 86400
+"""Seconds; a revocation that is not told otherwise is kept as long."""
+
+# Read strictly, so that no part of a password is taken for a host and shown.
+_HOST = r"(?:[\w.%-]+|\[[\da-fA-F:.]+\])?(?::\d+)?"
+_DATABASE_URL = re.compile(
+    rf"postgres(?:ql)?://(?:[^/?#@:]*(?::[^/?#@[\]]*)?@)?(?P<shown>{_HOST}(?:,{_HOST})*/[^/?#@]+)(?:\?[^#]*)?"
+)
 
 Names = Annotated[tuple[str, ...], NoDecode]
 
@@ -40,7 +61,7 @@ class Settings(BaseSettings):
         host: the address to listen on.
         port: TCP port; 0 takes a free one.
         engine: what speaks Socket.IO: roomkey's own server, or python-socketio with the guard.
-        database: the SQLite file of the accounts.
+        database: of accounts and revocations: a SQLite file, or a ``postgresql://user@host/name`` URL, which is a str.
         keys: the folder of the signing keys.
         issuer: ``iss`` of the tokens that are made and accepted.
         audience: ``aud`` of the tokens that are made and accepted.
@@ -49,6 +70,10 @@ class Settings(BaseSettings):
         via: where a client may present its token: at the handshake, after connecting, or both.
         authenticate_timeout: seconds a client may stay connected before it has presented a token.
         grace: seconds a socket lives on after its token has expired.
+        warn_before: seconds before a token expires at which its client hears ``token_expiring``; 0 for never.
+        sockets_per_subject: connections that one subject may have at once; None for no limit.
+        when_full: what one more does: ``refuse`` it, or ``end_oldest`` to end the oldest.
+        events_per_second: events that one subject may send in a second; None for no limit.
         cors_origins: other origins whose pages may connect, such as ``https://app.example``.
         tls_cert: certificate chain, PEM.
         tls_key: its private key, PEM.
@@ -63,15 +88,19 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     engine: Literal["hub", "python-socketio"] = "hub"
-    database: Path = Path("roomkey.sqlite3")
+    database: Annotated[Path | str, Field(repr=False)] = Path("roomkey.sqlite3")
     keys: Path = Path("keys")
     issuer: Annotated[str, Field(min_length=1)] = "roomkey"
     audience: Annotated[str, Field(min_length=1)] = "roomkey"
-    token_lifetime: Annotated[int, Field(gt=0, le=7 * 86400)] = 900
+    token_lifetime: Annotated[int, Field(gt=0, le=MAX_TOKEN_LIFETIME)] = 900
     algorithm: str = "ES256"
     via: Literal["both", "handshake", "authenticate"] = "both"
     authenticate_timeout: Annotated[float, Field(gt=0, le=300)] = 15.0
     grace: Annotated[float, Field(ge=0, le=3600)] = 25.0
+    warn_before: Annotated[float, Field(ge=0, le=3600)] = 60.0
+    sockets_per_subject: Annotated[int | None, Field(ge=1)] = None
+    when_full: Literal["refuse", "end_oldest"] = "refuse"
+    events_per_second: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = None
     cors_origins: Names = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -83,6 +112,17 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("database", mode="before")
+    @classmethod
+    def _file_or_url(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if "://" not in value:
+            return Path(value)
+        if _DATABASE_URL.fullmatch(value) is None:
+            raise ValueError("take a file, or a URL of the form postgresql://user@host/database")
         return value
 
     @field_validator("cors_origins")
@@ -126,6 +166,12 @@ class Settings(BaseSettings):
     def has_tls(self) -> bool:
         """True if this server speaks TLS itself."""
         return self.tls_cert is not None
+
+    @property
+    def database_name(self) -> str:
+        """The database as it may be shown: without user, password and options."""
+        found = _DATABASE_URL.fullmatch(str(self.database))
+        return f"postgresql://{found['shown']}" if found else str(self.database)
 
 
 def load_settings(config: Path | None = None, **flags: object) -> Settings:
@@ -177,22 +223,37 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _read_toml(config: Path | None) -> dict[str, Any]:
+def read_source(config: Path | None) -> tuple[Path, str, dict[str, Any]]:
+    """The settings file: its path, its text and what it holds; nothing of both if there is none and none is named.
+
+    Args:
+        config: the TOML file; ``roomkey.toml`` in the current folder, if there is one, when absent.
+
+    Raises:
+        ConfigError: a file that is absent or no TOML.
+    """
     path = config or CONFIG_FILE
     if config is None and not path.exists():
-        return {}
+        return path, "", {}
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        source = path.read_text("utf-8")
+        return path, source, tomllib.loads(source)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
+
+
+def _read_toml(config: Path | None) -> dict[str, Any]:
+    """What the settings file says about settings; the policy in it is read by :mod:`roomkey.server.declared`."""
+    path, _, values = read_source(config)
+    known = [*Settings.model_fields, *sorted(POLICY_KEYS)]
     for name in values:
-        if name not in Settings.model_fields:
-            near = difflib.get_close_matches(name, Settings.model_fields, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(Settings.model_fields)}"
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
             raise ConfigError(f"{path}: unknown key {name!r}; {hint}")
-    return values
+    return {name: value for name, value in values.items() if name not in POLICY_KEYS}
 
 
 def _where(name: str, flags: dict[str, object], values: dict[str, Any], path: Path) -> str:

@@ -1,1 +1,1 @@
-"""What is remembered: accounts today."""
+"""What is remembered: accounts and revocations, in memory, SQLite or PostgreSQL."""

@@ -1,12 +1,11 @@
 """Accounts: who may log in, and with which roles and rooms.
 
-:class:`Accounts` is what the login server asks for; :class:`SqlAccounts` keeps them in SQLite. An application with
-users of its own implements the protocol over its own table.
+:class:`Accounts` is what the login server asks for; :class:`SqlAccounts` keeps them in SQLite or PostgreSQL. An
+application with users of its own implements the protocol over its own table.
 """
 
 from __future__ import annotations
 
-import os
 import time
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -14,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from sqlalchemy import JSON, String, event, insert, select, update
-from sqlalchemy.exc import DatabaseError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import JSON, BigInteger, String, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.errors import ConfigError
+from roomkey.stores.sql import Base, Database
 
 __all__ = ["Account", "AccountExists", "AccountNotFound", "Accounts", "SqlAccounts", "check_name"]
 
@@ -97,11 +96,7 @@ def check_name(name: str, what: str = "username") -> str:
     return name
 
 
-class _Base(DeclarativeBase):
-    pass
-
-
-class _User(_Base):
+class _User(Base):
     __tablename__ = "users"
 
     username: Mapped[str] = mapped_column(String(MAX_NAME), primary_key=True)
@@ -109,25 +104,23 @@ class _User(_Base):
     roles: Mapped[list[str]] = mapped_column(JSON)
     rooms: Mapped[list[str]] = mapped_column(JSON)
     disabled: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[int]
+    created_at: Mapped[int] = mapped_column(BigInteger)
 
 
 _users = _User.__table__
 
 
 class SqlAccounts:
-    """Accounts in a SQLite database.
+    """Accounts in SQLite or PostgreSQL. Every method raises :class:`roomkey.errors.Unavailable` if that fails.
 
     Args:
-        path: the database file, made with mode 0600 by :meth:`open`; None keeps everything in memory.
+        where: as :class:`roomkey.stores.sql.Database` takes it: a file, a URL, or None for in memory.
         clock: seconds since the epoch, for ``created_at``.
     """
 
-    def __init__(self, path: Path | None = None, *, clock: Callable[[], float] = time.time) -> None:
-        self._path = path
+    def __init__(self, where: Path | str | None = None, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._engine: AsyncEngine = create_async_engine("sqlite+aiosqlite://" + (f"/{path}" if path else ""))
-        event.listen(self._engine.sync_engine, "connect", _prepare_connection)
+        self._database = Database(where)
 
     async def open(self) -> None:
         """Make the file and its tables where they are missing.
@@ -135,23 +128,21 @@ class SqlAccounts:
         Raises:
             ConfigError: the file cannot be made, or is no SQLite database.
         """
-        if self._path is not None:
-            _make_private(self._path)
-        try:
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_Base.metadata.create_all)
-        except DatabaseError as error:
-            raise ConfigError(f"cannot use the database {self._path}: {error.orig}") from None
+        await self._database.open()
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._engine.dispose()
+        await self._database.close()
 
     async def find(self, username: str) -> Account | None:
         """The account of exactly this name (letter case counts), or None."""
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(select(_users).where(_User.username == username))).one_or_none()
-        return None if row is None else _account(row)
+        try:
+            check_name(username)
+        except ConfigError:
+            return None  # nobody has it, and not every database lets itself be asked for it
+        for row in await self._database.rows(select(_users).where(_User.username == username)):
+            return _account(row)
+        return None
 
     async def add(self, account: Account) -> None:
         """Keep a new account.
@@ -170,8 +161,7 @@ class SqlAccounts:
             "created_at": account.created_at or int(self._clock()),
         }
         try:
-            async with self._engine.begin() as connection:
-                await connection.execute(insert(_User).values(row))
+            await self._database.change(insert(_User).values(row))
         except IntegrityError:
             raise AccountExists(f"there is an account {account.username} already") from None
 
@@ -193,13 +183,11 @@ class SqlAccounts:
 
     async def all(self) -> Sequence[Account]:
         """Every account, by name."""
-        async with self._engine.connect() as connection:
-            return [_account(row) for row in await connection.execute(select(_users).order_by(_User.username))]
+        return [_account(row) for row in await self._database.rows(select(_users).order_by(_User.username))]
 
     async def _change(self, username: str, **values: object) -> None:
-        async with self._engine.begin() as connection:
-            changed = await connection.execute(update(_User).where(_User.username == username).values(**values))
-        if changed.rowcount == 0:
+        change = update(_User).where(_User.username == username).values(**values)
+        if await self._database.change(change) == 0:
             raise AccountNotFound(f"there is no account {username!a}; see: roomkey user list")
 
 
@@ -212,19 +200,3 @@ def _account(row: Any) -> Account:
         disabled=row.disabled,
         created_at=row.created_at,
     )
-
-
-def _make_private(path: Path) -> None:
-    # SQLite gives its -wal and -shm files the mode of the database, which holds password hashes.
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    except OSError as error:
-        raise ConfigError(f"cannot open the database {path}: {error.strerror}") from None
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    # WAL: the server reads while `roomkey user add` writes. The timeout lets writers wait for one another.
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "busy_timeout=5000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()

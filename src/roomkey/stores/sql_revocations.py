@@ -1,0 +1,140 @@
+"""Revocations in SQL: they outlast the process, and reach every server on the same database."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Double, Integer, Text, case, delete, func, insert, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from roomkey.core.revocations import FOREVER, Kind, Revocation
+from roomkey.errors import ConfigError
+from roomkey.stores.revocations import KEPT_AFTER_EXPIRY
+from roomkey.stores.sql import Base, Database
+
+__all__ = ["SqlRevocations"]
+
+BATCH = 10_000
+"""Rows of one query, so that a long journal is read within the time that a query may take."""
+
+
+class _Entry(Base):
+    __tablename__ = "revocations"
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - an id is never given twice, deleted rows or not
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
+    kind: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Text)
+    issuer: Mapped[str | None] = mapped_column(Text)
+    issued_before: Mapped[float] = mapped_column(Double)
+    expires_at: Mapped[float | None] = mapped_column(Double, index=True)
+    recorded_at: Mapped[float] = mapped_column(Double)
+
+
+_columns = (_Entry.id, _Entry.kind, _Entry.name, _Entry.issuer, _Entry.issued_before, _Entry.expires_at)
+
+# PostgreSQL gives ids before it commits: without the lock a reader could see 8 and never look for 7 again. SQLite has
+# one writer at a time.
+LOCK_JOURNAL = "LOCK TABLE revocations IN SHARE ROW EXCLUSIVE MODE"
+
+
+class SqlRevocations:
+    """A :class:`roomkey.stores.revocations.RevocationStore` in SQLite or PostgreSQL.
+
+    Args:
+        where: as :class:`roomkey.stores.sql.Database` takes it: a file, a URL, or None for in memory.
+        clock: seconds since the epoch, for the column ``recorded_at``.
+    """
+
+    def __init__(self, where: Path | str | None = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._database = Database(where)
+
+    async def open(self) -> None:
+        """Make the file and its tables where they are missing; once more does no harm.
+
+        Raises:
+            ConfigError: the file cannot be made, or is no SQLite database.
+            Unavailable: PostgreSQL is out of reach.
+        """
+        await self._database.open()
+
+    async def add(self, revoked: Revocation) -> None:
+        """Keep a revocation. When this returns it is on the disk.
+
+        Raises:
+            ConfigError: a name that no database keeps: with a NUL, or half a surrogate pair.
+            Unavailable: the database is out of reach, and nothing is certain.
+        """
+        _check(revoked.name)
+        _check(revoked.issuer or "")
+        row = {
+            "kind": revoked.kind,
+            "name": revoked.name,
+            "issuer": revoked.issuer,
+            "issued_before": revoked.issued_before,
+            "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
+            "recorded_at": self._clock(),
+        }
+
+        async def write(connection: AsyncConnection) -> None:
+            if connection.dialect.name == "postgresql":
+                await connection.exec_driver_sql(LOCK_JOURNAL)
+            await connection.execute(insert(_Entry).values(row))
+
+        await self._database.run(write)
+
+    async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
+        """Everything that was added after a position (0 is the beginning), and the position after it.
+
+        A position that lies after the end belongs to another database or to one that was put back from a copy: then
+        everything is told again.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        found: list[Revocation] = []
+        while True:
+            end = select(func.coalesce(func.max(_Entry.id), 0)).scalar_subquery()
+            known = case((end < position, 0), else_=position)
+            query = select(*_columns).where(_Entry.id > known).order_by(_Entry.id).limit(BATCH)
+            rows = await self._database.rows(query)
+            found += [_revocation(*row[1:]) for row in rows]
+            if rows:
+                position = rows[-1].id
+            if len(rows) < BATCH:
+                return found, position
+
+    async def forget_expired(self, now: float) -> None:
+        """Drop what no token can match any more (``expires_at`` and an hour are over).
+
+        Args:
+            now: seconds since the epoch.
+
+        Raises:
+            Unavailable: the database is out of reach.
+        """
+        await self._database.change(delete(_Entry).where(_Entry.expires_at <= now - KEPT_AFTER_EXPIRY))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+
+def _check(name: str) -> None:
+    try:
+        if "\0" not in name:
+            name.encode()
+            return
+    except UnicodeEncodeError:
+        pass
+    raise ConfigError(f"no database keeps this name: {name!a}")
+
+
+def _revocation(
+    kind: Kind, name: str, issuer: str | None, issued_before: float, expires_at: float | None
+) -> Revocation:
+    return Revocation(kind, name, issuer, issued_before, FOREVER if expires_at is None else expires_at)

@@ -1,0 +1,96 @@
+"""What ``roomkey token revoke`` cancels ends at a running server, and stays so through a kill and another start."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import socketio
+
+Serve = Callable[..., Any]
+PASSWORD = "correct horse battery"
+PATIENCE = 10.0
+
+
+def roomkey(folder: Path, *arguments: str, typed: str = "") -> None:
+    command = [sys.executable, "-m", "roomkey", *arguments]
+    ran = subprocess.run(command, cwd=folder, input=typed, text=True, capture_output=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A server's folder, with an account."""
+    if getattr(request, "param", "sqlite") == "postgresql":
+        url = request.getfixturevalue("postgres").database()
+        (tmp_path / "roomkey.toml").write_text(f"database = {json.dumps(url)}\n")
+    roomkey(tmp_path, "user", "add", "ada", "--room", "red", "--password-stdin", typed=PASSWORD)
+    return tmp_path
+
+
+def token_of(url: str) -> str:
+    answer = httpx.post(f"{url}/auth/login", json={"username": "ada", "password": PASSWORD})
+    return str(answer.json()["access_token"])
+
+
+class Client:
+    """A client, what it was told, and whether it is connected."""
+
+    def __init__(self) -> None:
+        self.sio = socketio.AsyncClient(reconnection=False)
+        self.told: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.gone = asyncio.Event()
+        self.sio.on("unauthorized", self.told.put_nowait)
+        self.sio.on("connect_error", self.told.put_nowait)
+        self.sio.on("disconnect", lambda _reason=None: self.gone.set())
+
+    async def connect(self, url: str, token: str) -> None:
+        await self.sio.connect(url, auth={"token": token}, transports=["websocket"])
+
+    async def is_refused(self, url: str, token: str) -> None:
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            await self.connect(url, token)
+        assert (await asyncio.wait_for(self.told.get(), PATIENCE))["data"]["reason"] == "token_revoked"
+
+
+@pytest.mark.parametrize("folder", ["sqlite", "postgresql"], indirect=True)
+async def test_a_live_socket_ends_and_its_token_is_refused(serve: Serve, folder: Path) -> None:
+    served = serve(demo=False)
+    token = token_of(served.url)
+    client = Client()
+    await client.connect(served.url, token)
+    assert (await client.sio.call("whoami"))["subject"] == "ada"
+    await asyncio.to_thread(roomkey, folder, "token", "revoke", "--subject", "ada")
+    assert (await asyncio.wait_for(client.told.get(), PATIENCE))["data"]["reason"] == "token_revoked"
+    await asyncio.wait_for(client.gone.wait(), PATIENCE)
+    await Client().is_refused(served.url, token)
+    assert served.stop(signal.SIGTERM) == 0
+    assert "Traceback" not in served.errors()
+
+
+async def test_it_outlasts_a_kill(serve: Serve, folder: Path) -> None:
+    served = serve(demo=False)
+    token = token_of(served.url)
+    await Client().connect(served.url, token)
+    await asyncio.to_thread(roomkey, folder, "token", "revoke", "-", typed=token)
+    served.stop(signal.SIGKILL)
+    again = serve(demo=False)
+    await Client().is_refused(again.url, token)
+
+
+@pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
+async def test_who_is_disabled_is_out(serve: Serve, folder: Path) -> None:
+    served = serve(demo=False)
+    client = Client()
+    await client.connect(served.url, token_of(served.url))
+    await asyncio.to_thread(roomkey, folder, "user", "disable", "ada")
+    assert (await asyncio.wait_for(client.told.get(), PATIENCE))["data"]["reason"] == "token_revoked"
+    await asyncio.wait_for(client.gone.wait(), PATIENCE)

@@ -1,0 +1,252 @@
+"""Rules in ``roomkey.toml``: what they make, and where a mistake in them is."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import ConfigError, Identity, Policy, Verifier
+from roomkey.core.policy import CLOSED, OPEN, Inquiry
+from roomkey.server.declared import declared_policy, load_policy
+from roomkey.server.engines import make_engine
+from roomkey.server.settings import Settings, load_settings
+
+DOCUMENT = """\
+port = 8080
+roles = ["admin > moderator > member"]
+
+[[namespace]]
+name = "/admin"
+allow = "role:admin"
+
+[[room]]
+pattern = "team:{team}"
+allow = "role:moderator or claim:rooms has team or scope:rooms:write"
+
+[[room]]
+pattern = "user:{name}"
+allow = "name is sub"
+namespace = "/chat"
+
+[[emit]]
+pattern = "team:{team}"
+event = "message"
+allow = "granted"
+
+[[event]]
+name = "transfer"
+allow = "role:clerk and not guest"
+fresh = 300
+namespace = "/bank"
+"""
+ADA = Identity.from_claims({"sub": "ada", "roles": ["clerk"], "rooms": ["red", "team:red"]})
+
+
+def declared(source: str) -> Policy:
+    policy = declared_policy(tomllib.loads(source), source, "roomkey.toml")
+    assert policy is not None
+    return policy
+
+
+def mistake(source: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        declared(source)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def decided(inquiry: Inquiry, who: Identity = ADA) -> bool:
+    answers = [question.ask(who) for question in inquiry.questions]
+    return any(answers) if answers else inquiry.otherwise
+
+
+def test_a_document_with_everything() -> None:
+    policy = declared(DOCUMENT)
+    moderator = policy.expand_roles(Identity("m", roles=frozenset({"admin"})))
+    assert not decided(policy.about_namespace("/admin"))
+    assert decided(policy.about_namespace("/admin"), moderator)
+    assert policy.about_namespace("/other") is OPEN
+
+    assert decided(policy.about_room("team:red", "/"))
+    assert not decided(policy.about_room("team:blue", "/"))
+    assert decided(policy.about_room("team:blue", "/chat"), moderator)
+    assert decided(policy.about_room("user:ada", "/chat"))
+    assert not decided(policy.about_room("user:eve", "/chat"))
+    assert policy.about_room("user:ada", "/") == CLOSED
+
+    assert decided(policy.about_emit("team:red", "message", "/"))
+    assert not decided(policy.about_emit("team:blue", "message", "/"))
+    assert policy.about_emit("team:blue", "delete", "/") == OPEN
+
+    (question,) = policy.about_event("transfer", "/bank").questions
+    assert (question.ask(ADA), question.ask(Identity.guest()), question.fresh) == (True, False, 300)
+    assert policy.about_event("transfer", "/") is OPEN
+
+
+def test_nothing_declared_is_no_policy() -> None:
+    assert declared_policy({}, "", "roomkey.toml") is None
+    assert declared_policy({"port": 5}, "port = 5", "roomkey.toml") is None
+
+
+@pytest.mark.parametrize("kind", ["room", "emit", "event", "namespace"])
+def test_one_table_is_enough(kind: str) -> None:
+    subject = {"room": "pattern", "emit": "pattern", "event": "name", "namespace": "name"}[kind]
+    policy = declared(f'[[{kind}]]\n{subject} = "/x"\nallow = "nobody"')
+    about = {
+        "room": policy.about_room("/x", "/"),
+        "emit": policy.about_emit("/x", "e", "/"),
+        "event": policy.about_event("/x", "/"),
+        "namespace": policy.about_namespace("/x"),
+    }
+    assert [name for name, inquiry in about.items() if inquiry.questions] == [kind]
+    assert not decided(about[kind])
+
+
+def test_roles_alone_are_a_policy() -> None:
+    policy = declared('roles = ["a > b"]')
+    assert policy.expand_roles(Identity("x", roles=frozenset("a"))).roles == {"a", "b"}
+    assert policy.about_room("lobby", "/") == CLOSED
+
+
+ROOM = '[[room]]\npattern = "team:{team}"\n'
+
+MISTAKES = [
+    # inside a rule: line and column of the character
+    (ROOM + 'allow = "claim:rooms has "', "roomkey.toml:3:26: expected a value after 'has', such as team or \"red\""),
+    (ROOM + 'allow = "gest"', "roomkey.toml:3:10: expected"),
+    (ROOM + "  allow='role:a or gest' # why", "roomkey.toml:3:20: expected"),
+    (ROOM + "\"allow\" = 'role:\\ gest'", "roomkey.toml:3:19: expected 'and'"),
+    (ROOM + 'allow = "role:\\\\ gest"', "roomkey.toml:3:9: character 8 of the rule: expected 'and'"),
+    ("# [[room]]\n" + ROOM + 'allow = "everyone"\n\n' + ROOM + 'allow = "x"', "roomkey.toml:8:10: expected"),
+    ("[[ room ]] # x\nallow = 'x'\npattern = 'a'", "roomkey.toml:2:10: expected"),
+    (ROOM + 'allow = ""', "roomkey.toml:3:10: expected"),
+    (
+        '[[event]]\nname = "e"\nallow = "granted"',
+        "roomkey.toml:3:10: 'granted' asks about a room, and an event is none",
+    ),
+    # inside a rule whose characters do not stand as they are: line, and the character of the rule
+    (ROOM + 'allow = "claim:a is \\"b\\" gest"', "roomkey.toml:3:9: character 16 of the rule: expected 'and'"),
+    (ROOM + 'allow = "\\u0067est"', "roomkey.toml:3:10: expected"),
+    (ROOM + 'allow = """\nrole:a\nor gest"""', "roomkey.toml:3:9: character 11 of the rule: expected"),
+    (ROOM + 'allow = "role:\\\\("', "roomkey.toml:3:9: character 7 of the rule: expected 'and'"),
+    (ROOM + 'allow = """gest"""', "roomkey.toml:3:9: character 1 of the rule: expected"),
+    # keys
+    (ROOM + 'alow = "everyone"', "roomkey.toml:3:1: [[room]] has no key 'alow'; did you mean allow?"),
+    (ROOM + 'allow = "everyone"\n  fresh = 5', "roomkey.toml:4:3: [[room]] has no key 'fresh'; its keys are pattern, "),
+    ('[[event]]\nname = "e"\nallow = "everyone"\nevent.x = 1', "roomkey.toml:4:1: [[event]] has no key 'event'"),
+    ("port = 1\n\n" + ROOM, "roomkey.toml:3:1: [[room]] needs allow"),
+    ('[[event]]\nallow = "everyone"', "roomkey.toml:1:1: [[event]] needs name"),
+    # values
+    (ROOM + "allow = true", "roomkey.toml:3:9: allow takes a rule"),
+    (ROOM + 'allow = ["everyone"]', "roomkey.toml:3:9: allow takes a rule"),
+    (ROOM + 'allow = "everyone"\nnamespace = "chat"', "roomkey.toml:4:13: namespace takes a namespace, such as"),
+    ('[[emit]]\npattern = "a"\nallow = "everyone"\nevent = ""', "roomkey.toml:4:9: event takes the name of an event"),
+    ('[[room]]\npattern = 5\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
+    ('[[room]]\npattern = "team "\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
+    ('[[room]]\npattern = "{a}{b}"\nallow = "everyone"', "roomkey.toml:2:11: room pattern '{a}{b}': put ':' or '/'"),
+    ('[[room]]\npattern = "user:{sub}"\nallow = "everyone"', "roomkey.toml:2:11: a field named 'sub' cannot be told"),
+    ('[[namespace]]\nname = "admin"\nallow = "everyone"', "roomkey.toml:2:8: a namespace begins with '/'"),
+    ('[[event]]\nname = "e"\nallow = "everyone"\n' * 2, "roomkey.toml:5:8: event e has a rule already"),
+    *(
+        (
+            f'[[event]]\nname = "e"\nallow = "everyone"\nfresh = {value}',
+            "roomkey.toml:4:9: fresh takes a number of seconds",
+        )
+        for value in ("true", '"300"', "0", "-1", "inf", "nan", "[5]")
+    ),
+    # roles
+    ('roles = ["admin"]', "roomkey.toml:1:9: roles are written as"),
+    (
+        'port = 1\nroles = ["a > b",\n"b > a"]\n' + ROOM + 'allow = "everyone"',
+        "roomkey.toml:2:9: role 'a' would include",
+    ),
+    ('roles = "a > b"', "roomkey.toml:1:9: roles takes a list"),
+    ("roles = 5", "roomkey.toml:1:9: roles takes a list"),
+    # the shape of the document
+    ('port = 1\n[room]\npattern = "a"', "roomkey.toml:2:1: write [[room]], once for every rule"),
+    ("room = 5", "roomkey.toml:1:1: write [[room]], once for every rule"),
+    ("room = [5]", "roomkey.toml:1:1: write [[room]], once for every rule"),
+    ('room = [{pattern = "a"}]', "roomkey.toml: [[room]] number 1: [[room]] needs allow"),
+    ('room = [{pattern = "a", allow = "x"}]', "roomkey.toml: [[room]] number 1: character 1 of the rule: expected"),
+]
+
+
+@pytest.mark.parametrize(("source", "said"), MISTAKES, ids=range(len(MISTAKES)))
+def test_mistakes_name_line_and_column(source: str, said: str) -> None:
+    assert mistake(source).startswith(said)
+
+
+def test_a_header_inside_a_text_is_never_taken_for_one() -> None:
+    source = f'issuer = """\n[[room]]\n"""\n{ROOM}allow = "gest"'
+    assert mistake(source).startswith("roomkey.toml: [[room]] number 1: character 1 of the rule: expected")
+
+
+@given(
+    st.lists(st.sampled_from(["", "# a", "port = 1"]), max_size=1),
+    st.integers(0, 3),
+    st.sampled_from([" ", "", "\t"]),
+    st.sampled_from(["everyone or ", "claim:ä is 1 and ", ""]),
+    st.sampled_from(["\n", "\r\n"]),
+)
+def test_the_column_points_at_the_mistake(above: list[str], before: int, space: str, rule: str, end: str) -> None:
+    good = ["[[room]]", 'pattern = "a"', 'allow = "everyone"', ""]
+    lines = [*above, *good * before, "[[room]]", 'pattern = "b"', f'{space}allow{space}={space}"{rule}WRONG"']
+    source = end.join(lines)
+    file, line, column, *_ = mistake(source).split(":")
+    assert file == "roomkey.toml"
+    assert source.split("\n")[int(line) - 1][int(column) - 1 :].startswith("WRONG")
+
+
+def test_the_example_of_the_documentation() -> None:
+    page = Path(__file__).parents[2] / "docs" / "policy.md"
+    source = page.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
+    policy = declared(source)
+    assert decided(policy.about_room("team:red", "/"))
+    assert not decided(policy.about_room("attic", "/"))
+    wrong = mistake(source.replace("role:moderator or claim:rooms has team or scope:rooms:write", "claim:rooms has "))
+    assert f"`{wrong}`" in page.read_text("utf-8")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_file_is_found_where_the_settings_find_it(folder: Path) -> None:
+    assert load_policy() is None
+    (folder / "roomkey.toml").write_text(DOCUMENT)
+    (folder / "other.toml").write_text('port = 5\n[[room]]\npattern = "a"\nallow = "gest"')
+    policy = load_policy()
+    assert policy is not None
+    assert decided(policy.about_room("team:red", "/"))
+    with pytest.raises(ConfigError, match=r"other\.toml:4:10: "):
+        load_policy(folder / "other.toml")
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_policy(folder / "absent.toml")
+
+
+def test_rules_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "roomkey.toml").write_text(DOCUMENT)
+    monkeypatch.setenv("ROOMKEY_ROLES", "a > b")
+    settings = load_settings()
+    assert settings.port == 8080
+    assert not {"roles", "room", "emit", "event", "namespace"} & set(Settings.model_fields)
+    (folder / "roomkey.toml").write_text("[[rooms]]\n")
+    with pytest.raises(ConfigError, match="unknown key 'rooms'; did you mean room"):
+        load_settings()
+
+
+@pytest.mark.parametrize("engine", ["hub", "python-socketio"])
+def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> None:
+    settings, verifier = Settings(engine=engine), Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
+    policy = declared(DOCUMENT)
+    assert make_engine(settings, verifier, policy).guard.policy is policy
+    usual = make_engine(settings, verifier).guard.policy
+    assert decided(usual.about_room("red", "/"))
+    assert not decided(usual.about_room("blue", "/"))

@@ -1,0 +1,296 @@
+"""One contract for every store of revocations: in memory, in a SQLite file, in PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from roomkey.core.revocations import FOREVER, Revocation
+from roomkey.errors import ConfigError, Unavailable
+from roomkey.stores import sql, sql_revocations
+from roomkey.stores.revocations import MemoryRevocations, RevocationStore
+from roomkey.stores.sql_revocations import SqlRevocations
+
+ALL = ["memory", "sqlite", "postgresql"]
+SHARED = ["sqlite", "postgresql"]  # what outlasts a process, and reaches others
+
+ADA = Revocation("subject", "ada", "roomkey", 1_700_000_000.25, 1_700_000_900.5)
+TOKEN = Revocation("token", "jti-1")
+
+
+def named(number: int) -> Revocation:
+    return Revocation("token", f"token{number}")
+
+
+@dataclass
+class Place:
+    """Where revocations are kept; any number of stores may look at it."""
+
+    make: Callable[[], RevocationStore]
+    where: str = ""
+    opened: list[RevocationStore] = field(default_factory=list)
+
+    async def open(self) -> RevocationStore:
+        store = self.make()
+        await store.open()
+        self.opened.append(store)
+        return store
+
+
+@pytest.fixture
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
+    if request.param == "memory":
+        shared = MemoryRevocations()
+        made = Place(lambda: shared)
+    else:
+        path = tmp_path / "revocations.sqlite3"
+        where = str(path) if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+        made = Place(lambda: SqlRevocations(where), where)
+    yield made
+    for store in made.opened:
+        await store.close()
+
+
+on_all = pytest.mark.parametrize("place", ALL, indirect=True)
+on_shared = pytest.mark.parametrize("place", SHARED, indirect=True)
+on_postgresql = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+
+
+@on_all
+async def test_what_is_added_comes_back_in_order(place: Place) -> None:
+    store = await place.open()
+    entries = [ADA, TOKEN, Revocation("session", "sid-1", "https://issuer.example"), TOKEN]
+    assert await store.since(0) == ([], 0)
+    for entry in entries:
+        await store.add(entry)
+    found, position = await store.since(0)
+    assert list(found) == entries
+    assert found[1].expires_at == FOREVER
+    assert await store.since(position) == ([], position)
+
+
+@on_all
+async def test_a_reader_goes_on_from_its_position(place: Place) -> None:
+    store = await place.open()
+    for number in range(3):
+        await store.add(named(number))
+    _, position = await store.since(0)
+    await store.add(ADA)
+    found, after = await store.since(position)
+    assert list(found) == [ADA]
+    assert after > position
+
+
+@on_all
+async def test_two_stores_in_one_place_see_each_other(place: Place) -> None:
+    first, second = await place.open(), await place.open()
+    await first.add(ADA)
+    await second.add(TOKEN)
+    for store in (first, second):
+        assert list((await store.since(0))[0]) == [ADA, TOKEN]
+
+
+@on_all
+async def test_one_that_closes_leaves_the_others_be(place: Place) -> None:
+    first, second = await place.open(), await place.open()
+    await first.add(ADA)
+    await first.close()
+    await second.add(TOKEN)
+    assert list((await second.since(0))[0]) == [ADA, TOKEN]
+
+
+@on_all
+async def test_nothing_is_lost_and_a_reader_skips_nothing(place: Place) -> None:
+    """100 writers on two stores, while a third is read as fast as it goes, each time from where it was."""
+    writers = [await place.open(), await place.open()]
+    reader = await place.open()
+    seen: list[str] = []
+    adding = asyncio.gather(*(writers[number % 2].add(named(number)) for number in range(100)))
+    position = 0
+    while True:
+        over = adding.done()
+        found, position = await reader.since(position)
+        seen += [entry.name for entry in found]
+        if over:
+            break
+        await asyncio.sleep(0)
+    await adding
+    assert sorted(seen) == sorted(f"token{number}" for number in range(100))
+    assert seen == [entry.name for entry in (await reader.since(0))[0]]
+
+
+@on_all
+async def test_a_position_after_the_end_tells_everything_again(place: Place) -> None:
+    """As after the database was put back from a copy: what is told twice does no harm, what is left out does."""
+    store = await place.open()
+    await store.add(ADA)
+    found, position = await store.since(10**9)
+    assert list(found) == [ADA]
+    assert await store.since(position) == ([], position)
+    await store.add(TOKEN)
+    assert list((await store.since(position))[0]) == [TOKEN]
+
+
+@on_all
+async def test_what_is_over_is_forgotten_an_hour_later(place: Place) -> None:
+    store = await place.open()
+    kept = [Revocation("token", "later", expires_at=1001.0), Revocation("token", "ever")]
+    for entry in (kept[0], Revocation("token", "over", expires_at=1000.0), kept[1]):
+        await store.add(entry)
+    await store.forget_expired(1000.0 + 3599.0)
+    assert len((await store.since(0))[0]) == 3
+    await store.forget_expired(1000.0 + 3600.0)
+    assert list((await store.since(0))[0]) == kept
+
+
+@on_all
+async def test_a_position_is_not_given_twice(place: Place) -> None:
+    """A reader that knows the last entry before it was forgotten hears of the next one."""
+    store = await place.open()
+    await store.add(Revocation("token", "over", expires_at=1000.0))
+    _, position = await store.since(0)
+    await store.forget_expired(5000.0)
+    await store.add(TOKEN)
+    assert list((await store.since(position))[0]) == [TOKEN]
+
+
+@on_shared
+async def test_a_long_journal_is_read_in_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql_revocations, "BATCH", 3)
+    store = await place.open()
+    for length in range(1, 8):
+        await store.add(named(length))
+        found, _ = await store.since(0)
+        assert [entry.name for entry in found] == [f"token{number}" for number in range(1, length + 1)]
+
+
+@on_shared
+@pytest.mark.parametrize("name", ["nul\x00", "half\ud800"])
+async def test_a_name_that_no_database_keeps(place: Place, name: str) -> None:
+    store = await place.open()
+    with pytest.raises(ConfigError, match="no database keeps"):
+        await store.add(Revocation("subject", name))
+
+
+@on_shared
+async def test_any_number_may_open_a_new_place_at_once(place: Place) -> None:
+    await asyncio.gather(*(place.open() for _ in range(8)))
+
+
+KEEP = """
+import asyncio, sys
+from roomkey.core.revocations import Revocation
+from roomkey.stores.sql_revocations import SqlRevocations
+
+async def keep():
+    store = SqlRevocations(sys.argv[1])
+    await store.open()
+    await store.add(Revocation("subject", "ada", "roomkey", 5.0))
+    print("kept", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(keep())
+"""
+
+
+@on_shared
+async def test_what_was_answered_outlasts_a_kill(place: Place) -> None:
+    with subprocess.Popen([sys.executable, "-c", KEEP, place.where], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert await asyncio.to_thread(child.stdout.readline) == "kept\n"
+        child.send_signal(signal.SIGKILL)
+        assert await asyncio.to_thread(child.wait) == -signal.SIGKILL
+    store = await place.open()
+    assert list((await store.since(0))[0]) == [Revocation("subject", "ada", "roomkey", 5.0)]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second instead of five, to be quick about it."""
+    assert sql.PATIENCE == 5.0, "what docs/serve.md says"
+    monkeypatch.setattr(sql, "PATIENCE", 1.0)
+
+
+async def refused_in_time(work: Any) -> str:
+    started = time.monotonic()
+    with pytest.raises(Unavailable) as refused:
+        await work
+    assert time.monotonic() - started < 2
+    return str(refused.value)
+
+
+@on_postgresql
+async def test_a_server_that_is_down_and_comes_back(place: Place, postgres: Any) -> None:
+    store = await place.open()
+    await store.add(ADA)
+    postgres.stop()
+    try:
+        said = [await refused_in_time(store.since(0)), await refused_in_time(store.add(TOKEN))]
+        said.append(await refused_in_time(SqlRevocations(place.where).open()))
+    finally:
+        postgres.start()
+    assert all(text.startswith("the database failed: ") and "/" not in text for text in said), said
+    await store.add(TOKEN)
+    assert list((await store.since(0))[0]) == [ADA, TOKEN]
+
+
+@on_postgresql
+async def test_a_restart_between_two_calls_is_not_noticed(place: Place, postgres: Any) -> None:
+    store = await place.open()
+    await store.add(ADA)
+    postgres.stop()
+    postgres.start()
+    assert list((await store.since(0))[0]) == [ADA]
+
+
+@on_postgresql
+async def test_a_server_that_hangs_and_wakes_up(impatient: None, place: Place, postgres: Any) -> None:
+    store, fresh = await place.open(), SqlRevocations(place.where)
+    await store.add(ADA)
+    postgres.hold()
+    try:
+        works = [fresh.open(), store.forget_expired(0.0), *(store.since(0) for _ in range(8))]
+        said = await asyncio.gather(*map(refused_in_time, works))
+        again = await refused_in_time(store.since(0))
+        started = time.monotonic()
+        await fresh.close()
+        assert time.monotonic() - started < 2
+    finally:
+        postgres.release()
+    assert {*said, again} <= {"the database gave no answer within 1 s", "the database failed: TimeoutError"}
+    await store.add(TOKEN)
+    assert list((await store.since(0))[0]) == [ADA, TOKEN]
+
+
+@on_postgresql
+async def test_a_refusal_names_its_kind_and_no_address(place: Place, postgres: Any) -> None:
+    for where in (place.where.replace("/test", "/absent"), "postgresql://u:hunter2@127.0.0.1:1/db"):
+        said = await refused_in_time(SqlRevocations(where).open())
+        assert said in ("the database failed: InvalidCatalogNameError", "the database failed: ConnectionRefusedError")
+
+
+async def test_a_file_that_another_holds_is_out_of_reach(impatient: None, tmp_path: Path) -> None:
+    store = SqlRevocations(tmp_path / "a.sqlite3")
+    await store.open()
+    with sqlite3.connect(tmp_path / "a.sqlite3") as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert await refused_in_time(store.add(ADA)) == "the database failed: database is locked"
+    await store.add(ADA)
+    assert list((await store.since(0))[0]) == [ADA]
+    await store.close()
+
+
+@pytest.mark.parametrize("where", ["mysql://u:hunter2@h/db", "sqlite:///a", "postgresql+asyncpg://h/db"])
+def test_another_kind_of_database(where: str) -> None:
+    with pytest.raises(ConfigError, match=r"^a database is a file or a postgresql:// URL$"):
+        SqlRevocations(where)
