@@ -8,10 +8,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.product import ProductThread
+
+from roomkey import Policy
+from roomkey.policies import rooms_claim
+from roomkey.server.settings import Settings
 
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -77,7 +83,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
 def log_in(page: Any, served: Any, username: str, password: str | None = None) -> None:
     page.get_by_label("Username").fill(username)
-    page.get_by_label("Password").fill(served.passwords()[username] if password is None else password)
+    page.get_by_label("Password", exact=True).fill(served.passwords()[username] if password is None else password)
     page.get_by_test_id("login").click()
 
 
@@ -96,6 +102,27 @@ def sees(page: Any, test_id: str, text: str) -> None:
 
 def room(page: Any, name: str) -> Any:
     return page.get_by_test_id(f"room-{name}")
+
+
+def join(page: Any, name: str) -> None:
+    room(page, name).get_by_role("button", name=f"Join {name}").click()
+    room(page, name).get_by_role("button", name=f"Leave {name}").wait_for()
+
+
+def say(page: Any, text: str) -> None:
+    page.get_by_test_id("chat-text").fill(text)
+    page.get_by_test_id("chat-send").click()
+    sees(page, "messages", text)
+
+
+def stay(page: Any, password: str) -> None:
+    page.get_by_label("Password again").fill(password)
+    page.get_by_test_id("stay-submit").click()
+
+
+def connections(page: Any) -> int:
+    """How often the page has connected since it was loaded."""
+    return page.get_by_test_id("log").inner_text().count("→\nCONNECT")
 
 
 def keep(page: Any, name: str) -> None:
@@ -180,7 +207,7 @@ def test_an_admin_enters_a_room_by_name(open_page: Any, demo_server: Any) -> Non
     page.get_by_test_id("room-join").click()
     room(page, "attic").get_by_role("button", name="Leave attic").wait_for()
     page.get_by_test_id("logout").click()
-    page.get_by_label("Password").wait_for()
+    page.get_by_label("Password", exact=True).wait_for()
     sees(page, "status", "not connected")
 
 
@@ -204,7 +231,7 @@ def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: A
     connect(page, way, "linus")
     sees(page, "notice", "Your token has expired. Log in again.")
     assert '"token_expired"' in page.get_by_test_id("log").inner_text()
-    assert page.get_by_label("Password").is_visible()
+    assert page.get_by_label("Password", exact=True).is_visible()
     assert page.get_by_test_id("connect").is_disabled()
     keep(page, f"page-expired-{way}")
     log_in(page, served, "linus")
@@ -227,3 +254,179 @@ def test_a_server_that_starts_anew_knows_its_old_tokens_no_more(open_page: Any, 
     sees(page, "status", "trying again")
     page.get_by_test_id("disconnect").click()
     sees(page, "status", "not connected")
+
+
+# A token on a live socket
+
+
+@pytest.fixture
+def product(engine: Any) -> Iterator[Callable[..., ProductThread]]:
+    """``product(token_lifetime=…)``: a server in this process, whose guard the test can call."""
+    with ExitStack() as stack:
+
+        def start(policy: Policy | None = None, **settings: Any) -> ProductThread:
+            settings_of = Settings(engine=engine, **settings)
+            return stack.enter_context(ProductThread.running(settings_of, policy=policy))
+
+        yield start
+
+
+def test_a_warning_then_stay_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
+    served = product(token_lifetime=12)
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    join(page, "red")
+    say(page, "before")
+    assert not page.get_by_test_id("stay").is_visible()
+    sees(page, "stay-text", "Your token ends in ")
+    assert page.get_by_test_id("stay").is_visible()
+    assert page.get_by_test_id("stay-text").get_attribute("role") == "alert"
+    keep(page, "page-expiring")
+    stay(page, "wrong password")
+    sees(page, "stay-problem", "The username or the password is wrong.")
+    first = served.token_id("grace")
+
+    stay(page, served.passwords()["grace"])
+    page.get_by_test_id("stay").wait_for(state="hidden")
+    assert served.token_id("grace") != first
+    assert page.evaluate("document.getElementById('remaining-bar').value") > 0.7, "the countdown starts anew"
+    sees(page, "status", "connected as grace")
+    say(page, "after")
+    assert room(page, "red").get_by_role("button", name="Leave red").is_visible()
+    assert connections(page) == 1
+    assert page.get_by_label("Password again").input_value() == ""
+    assert "eyJ" not in page.content()
+
+
+def test_stay_at_any_time_also_without_a_connection(open_page: Any, product: Any) -> None:
+    served = product()
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    first = served.token_id("grace")
+    page.get_by_test_id("stay-open").click()
+    stay(page, "wrong password")
+    sees(page, "stay-problem", "wrong")
+    page.get_by_test_id("stay-later").click()
+    assert not page.get_by_test_id("stay").is_visible()
+    sees(page, "remaining", "14 min 58")  # a token of the same second ends no later
+    page.get_by_test_id("stay-open").click()
+    assert page.get_by_label("Password again").evaluate("box => box === document.activeElement")
+    stay(page, served.passwords()["grace"])
+    sees(page, "remaining", "15 min 0 s")
+    second = served.token_id("grace")
+    assert second != first
+
+    page.get_by_test_id("disconnect").click()
+    sees(page, "remaining", "14 min 58")
+    page.get_by_test_id("stay-open").click()
+    stay(page, served.passwords()["grace"])
+    sees(page, "remaining", "15 min 0 s")
+    connect(page, "handshake", "grace")
+    assert served.token_id("grace") not in (first, second)
+
+
+def test_a_token_of_the_same_second_is_refused_and_the_socket_stays(open_page: Any, product: Any) -> None:
+    served = product()
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    join(page, "red")
+    same = page.evaluate("import('/static/state.js').then(({ state }) => state.session.token)")
+    page.route(
+        "**/auth/login",
+        lambda route: route.fulfill(json={"access_token": same, "token_type": "Bearer", "expires_in": 900}),
+    )
+    page.get_by_test_id("stay-open").click()
+    stay(page, "whatever")
+    sees(page, "stay-problem", "You are still connected.")
+    say(page, "still here")
+    assert connections(page) == 1
+
+
+def test_put_out_by_a_revocation_there_is_no_coming_back(open_page: Any, product: Any) -> None:
+    served = product()
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    join(page, "red")
+    page.get_by_test_id("stay-open").click()
+    page.get_by_label("Password again").fill("half typed")
+    assert served.call(served.guard.revoke(token_id=served.token_id("grace"))) == 1
+    sees(page, "notice", "Your token was cancelled. Log in again.")
+    sees(page, "status", "put out")
+    assert page.get_by_test_id("notice").get_attribute("role") == "alert"
+    assert page.get_by_label("Username").input_value() == "grace"
+    assert page.get_by_label("Password", exact=True).evaluate("box => box === document.activeElement")
+    assert not page.get_by_test_id("stay").is_visible()
+    assert page.get_by_test_id("connect").is_disabled()
+    keep(page, "page-revoked")
+    page.get_by_label("Password", exact=True).fill(served.passwords()["grace"])
+    page.get_by_test_id("login").click()
+    connect(page, "authenticate", "grace")
+    assert connections(page) == 2, "it has not tried by itself"
+    assert page.get_by_label("Password again").input_value() == ""
+
+
+def test_rights_that_change_take_rooms_away(open_page: Any, product: Any) -> None:
+    served = product()
+    page, other = open_page(served.url), open_page(served.url)
+    for each, name in ((page, "grace"), (other, "ada")):
+        log_in(each, served, name)
+        connect(each, "handshake", name)
+        join(each, "blue")
+    join(page, "red")
+    join(other, "red")
+    assert served.call(served.guard.update("grace", rooms=["blue"])) == 1
+    sees(page, "notice", "Your rights have changed. You are no longer in: red.")
+    sees(page, "room-red", "You are no longer in this room")
+    assert room(page, "red").get_by_role("button", name="Join red").is_enabled()
+    assert page.locator("#chat-room option").all_inner_texts() == ["blue"]
+    keep(page, "page-permissions-changed")
+    say(other, "only for red")
+    other.get_by_test_id("chat-room").select_option("blue")
+    say(other, "for blue")
+    sees(page, "messages", "for blue")
+    assert "only for red" not in page.get_by_test_id("messages").inner_text()
+    room(page, "red").get_by_role("button", name="Join red").click()
+    sees(page, "room-red", "Refused")
+
+
+def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> None:
+    policy = Policy()
+    policy.room("*")(rooms_claim)
+    policy.event("message", fresh=3)(lambda who: True)
+    served = product(policy)
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    join(page, "red")
+    sees(page, "remaining", "14 min 55")
+    page.get_by_test_id("chat-text").fill("too late")
+    page.get_by_test_id("chat-send").click()
+    sees(page, "stay-text", "“message” needs a newer login.")
+    sees(page, "notice", "authenticate again")
+    stay(page, served.passwords()["grace"])
+    page.get_by_test_id("stay").wait_for(state="hidden")
+    say(page, "in time")
+    assert "too late" not in page.get_by_test_id("messages").inner_text()
+    assert not page.get_by_test_id("notice").is_visible()
+
+
+def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> None:
+    served = product(token_lifetime=12)
+    page = open_page(served.url, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
+    log_in(page, served, "linus")
+    connect(page, "authenticate", "linus")
+    join(page, "red")
+    page.get_by_test_id("chat-text").scroll_into_view_if_needed()
+    sees(page, "stay-text", "Your token ends in ")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    top = page.get_by_test_id("stay").bounding_box()["y"]
+    assert 0 <= top < PHONE["height"] / 2, "it is seen from wherever one reads"
+    page.screenshot(path=ARTIFACTS / "page-expiring-phone-dark.png")
+    stay(page, served.passwords()["linus"])
+    page.get_by_test_id("stay").wait_for(state="hidden")
+    say(page, "still here")
+    assert connections(page) == 1

@@ -1,0 +1,81 @@
+// Staying: the password again, a new token for it, and that presented on the same socket, so that nothing is cut off.
+
+import { $, notice } from "./dom.js";
+import { requestSession } from "./session.js";
+import { changed, state } from "./state.js";
+import { duration, why } from "./words.js";
+
+// A refusal for these leaves the socket as it was, with its older token.
+const HARMLESS = ["malformed", "claim", "temporarily_unavailable"];
+
+let presented = null; // the new session, until the server has answered about its token
+
+export function offerToStay(text) {
+  $("stay").hidden = false;
+  $("stay-text").textContent = text;
+}
+
+export function warn({ expires_in: seconds }) {
+  state.session.ends = performance.now() + seconds * 1000; // the server's clock is the one that counts
+  offerToStay(`Your token ends in ${duration(seconds)}. Type your password to stay: rooms and chat go on.`);
+}
+
+export function reauthenticate({ event }) {
+  offerToStay(`“${event}” needs a newer login. Type your password, then try again.`);
+}
+
+export function askToStay() {
+  offerToStay("Type your password for a new token: rooms and chat go on.");
+  $("stay-password").focus();
+}
+
+export function closeStay() {
+  presented = null;
+  $("stay").hidden = true;
+  $("stay-password").value = "";
+  problem("");
+}
+
+function problem(text) {
+  $("stay-problem").textContent = text;
+}
+
+export async function stay(event) {
+  event.preventDefault();
+  const { session } = state;
+  const password = $("stay-password").value;
+  $("stay-password").value = "";
+  problem("");
+  notice("");
+  let renewed;
+  try {
+    renewed = await requestSession(session.claims.sub, password);
+  } catch (error) {
+    problem(error.message);
+    return;
+  }
+  if (state.session !== session) return; // put out while the server looked at the password
+  presented = renewed;
+  if (state.admitted) state.socket.emit("authenticate", { token: renewed.token });
+  else renew();
+}
+
+// The server has taken the token, or there is no socket to present it on.
+export function renew() {
+  if (!presented) return;
+  state.session = presented;
+  closeStay();
+  changed();
+}
+
+// True if `unauthorized` is only about the new token, and the socket stays.
+export function refusesRenewal(error) {
+  if (!presented || !HARMLESS.includes(error?.data?.reason)) return false;
+  presented = null;
+  problem(`${why(error)} You are still connected.`);
+  return true;
+}
+
+export function drawStay() {
+  if (!state.session) closeStay();
+}

@@ -1,0 +1,36 @@
+// What the page says, in words.
+
+const REASONS = {
+  token_expired: "Your token has expired. Log in again.",
+  token_revoked: "Your token was cancelled. Log in again.",
+  authentication_timeout: "No token was presented in time.",
+  too_many_attempts: "Too many refused attempts.",
+  subject_mismatch: "That token belongs to somebody else.",
+  permission_denied: "You may not do that.",
+  limit_exceeded: "That is more than one person may have or do here.",
+  bad_signature: "The server does not know who signed this token. Log in again.",
+  temporarily_unavailable: "The server cannot decide right now. Try again in a moment.",
+};
+
+const CLOSES = {
+  "io server disconnect": "The server ended the connection.",
+  "transport close": "The connection was closed.",
+  "transport error": "The connection was lost.",
+  "ping timeout": "The server no longer answers.",
+};
+
+export const LOST = "You are no longer in this room: your rights have changed.";
+
+export const reasonOf = (error) => error?.data?.reason;
+
+export function why(error) {
+  return REASONS[reasonOf(error)] || `The server refused: ${error?.data?.message || error?.message || "no reason given"}.`;
+}
+
+export const whyClosed = (reason) => CLOSES[reason] || reason;
+
+export function duration(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  const minutes = Math.floor(seconds / 60);
+  return minutes < 60 ? `${minutes} min ${seconds % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

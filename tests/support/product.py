@@ -1,0 +1,82 @@
+"""The product in a thread of the test's process, so that a test can use the page and call the guard."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import uvicorn
+from argon2 import PasswordHasher
+
+from roomkey import Key, KeySet
+from roomkey.auth.passwords import Passwords
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.hub import runner
+from roomkey.server.app import Product, build
+from roomkey.server.demo import ROOMS, add_accounts
+from roomkey.server.settings import Settings
+from roomkey.stores.accounts import SqlAccounts
+
+T = TypeVar("T")
+PATIENCE = 20.0
+
+
+class ProductThread:
+    """A running product with the demo's accounts."""
+
+    product: Product
+    guard: BaseAsyncGuard
+    url: str
+
+    def __init__(self, settings: Settings, **parts: Any) -> None:
+        self._settings = settings
+        self._parts = parts
+        self._passwords: dict[str, str] = {}
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def passwords(self) -> dict[str, str]:
+        return self._passwords
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await something on the server's event loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+
+    def token_id(self, subject: str) -> str:
+        """The ``jti`` on the subject's only socket."""
+        [found] = [one.identity for one in self.guard.registry if one.identity.subject == subject]
+        return str(found.token_id)
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        accounts = SqlAccounts()
+        await accounts.open()
+        passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        self._passwords = {one.username: one.password for one in await add_accounts(accounts, passwords)}
+        keys = KeySet([Key.generate(self._settings.algorithm)])
+        self.product = build(self._settings, accounts, keys, passwords=passwords, rooms=ROOMS, **self._parts)
+        self.guard = self.product.engine.guard
+        config = uvicorn.Config(self.product.asgi, port=0, log_level="critical", ws_per_message_deflate=False)
+        self._server = runner.Server(self.product, config, self._listening)
+        await self._server.serve()
+        passwords.close()
+        await accounts.close()
+
+    def _listening(self) -> None:
+        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
+        self._started.set()
+
+    @classmethod
+    @contextmanager
+    def running(cls, settings: Settings, **parts: Any) -> Iterator[ProductThread]:
+        """Started, and at the end stopped; ``parts`` are further arguments of ``build``."""
+        made = cls(settings, **parts)
+        made._thread.start()
+        assert made._started.wait(PATIENCE)
+        yield made
+        made._server.should_exit = True
+        made._thread.join(PATIENCE)
+        assert not made._thread.is_alive()
