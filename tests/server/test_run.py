@@ -195,7 +195,7 @@ def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path
     command = [sys.executable, "-m", "roomkey", "user", "add", "zoe", "--room", "red", "--password-stdin"]
     subprocess.run(command, cwd=tmp_path, input="correct horse battery", text=True, check=True)
     served = serve(demo=False)
-    (key,) = (tmp_path / "keys").iterdir()
+    (key,) = (tmp_path / "keys").glob("*.jwk")
     assert key.stat().st_mode & 0o777 == 0o600
     typed = {"username": "zoe", "password": "correct horse battery"}
     token = httpx.post(f"{served.url}/auth/login", json=typed).json()["access_token"]

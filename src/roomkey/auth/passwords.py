@@ -80,6 +80,13 @@ class Passwords:
         """
         return await self._in_thread(self._verify, password_hash, password)
 
+    def is_weak(self, password_hash: str) -> bool:
+        """True if a hash was made with other parameters than those of today, so that it is to be made anew."""
+        try:
+            return self._hasher.check_needs_rehash(password_hash)
+        except InvalidHashError:
+            return False
+
     async def _in_thread(self, function: Callable[..., _Result], *args: object) -> _Result:
         if self._running >= self._most:
             raise Unavailable(f"{self._running} passwords are being hashed or waiting for it")

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from roomkey import __version__
-from roomkey.cli import doctor, keys, token, user
+from roomkey.cli import client, doctor, keys, token, user
 from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import DatabaseOption
 from roomkey.errors import ConfigError, Unavailable
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(token.app, name="token")
 app.add_typer(keys.app, name="keys")
 app.add_typer(user.app, name="user")
+app.add_typer(client.app, name="client")
 app.command("doctor")(doctor.doctor)
 
 
@@ -69,6 +70,8 @@ def serve(
     issuer: Annotated[str | None, typer.Option(help="iss of the tokens.")] = None,
     audience: Annotated[str | None, typer.Option(help="aud of the tokens.")] = None,
     token_lifetime: Annotated[int | None, typer.Option(help="Seconds from login to expiry.")] = None,
+    refresh_lifetime: Annotated[int | None, typer.Option(help="Seconds from login to the next one.")] = None,
+    rotation_grace: Annotated[int | None, typer.Option(help="Seconds a used refresh token is answered again.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="What new tokens are signed with.")] = None,
     via: Annotated[str | None, typer.Option(help="both, handshake or authenticate.")] = None,
     authenticate_timeout: Annotated[float | None, typer.Option(help="Seconds to present a token.")] = None,
@@ -77,6 +80,7 @@ def serve(
     sockets_per_subject: Annotated[int | None, typer.Option(help="Connections one subject may have at once.")] = None,
     when_full: Annotated[str | None, typer.Option(help="What one more does: refuse or end_oldest.")] = None,
     events_per_second: Annotated[float | None, typer.Option(help="Events one subject may send per second.")] = None,
+    admin_api: Annotated[bool | None, typer.Option("--admin-api", help="Serve /api to operators.")] = None,
     cors_origins: Annotated[str | None, typer.Option(help="Other origins that may connect, by commas.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,

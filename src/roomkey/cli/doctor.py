@@ -12,11 +12,12 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roomkey.cli.output import needs
+from roomkey.cli.explain import explain
+from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import SECRET, ConfigOption
 from roomkey.errors import AuthError, ConfigError
 
@@ -47,8 +48,29 @@ LIMITS = (
 )
 
 
-def doctor(config: ConfigOption = None) -> None:
-    """Check settings, keys and exposure, and say what a guard on python-socketio cannot close. Exit code 1: fix it."""
+def doctor(
+    config: ConfigOption = None,
+    token: Annotated[
+        str | None, typer.Option(help="File with a token, - for standard input: what does it open?")
+    ] = None,
+    room: Annotated[list[str] | None, typer.Option(help="With --token: may it enter? May be repeated.")] = None,
+    emit: Annotated[list[str] | None, typer.Option(help="With --token: room or room=event; may it emit?")] = None,
+    event: Annotated[list[str] | None, typer.Option(help="With --token: may it send this event?")] = None,
+    namespace: Annotated[str, typer.Option(help="With --token: where.")] = "/",
+) -> None:
+    """Check settings, keys and exposure, and say what a guard on python-socketio cannot close. Exit code 1: fix it.
+
+    With --token: which rules decide about it. Exit code 1: something is denied.
+    """
+    if token is not None:
+        verdicts = list(
+            explain(token, config, rooms=room or [], events=event or [], emits=emit or [], namespace=namespace)
+        )
+        for allowed, text in verdicts:
+            typer.echo(f"{'yes' if allowed else 'no':4}  {text}")
+        raise typer.Exit(0 if all(allowed for allowed, _ in verdicts) else 1)
+    if room or emit or event:
+        fail("--room, --emit and --event go with --token FILE", 2)
     findings = list(_findings(config))
     for level, text in findings:
         typer.echo(f"{level:4}  {text}")
@@ -62,6 +84,7 @@ def doctor(config: ConfigOption = None) -> None:
 
 def _findings(config: Path | None) -> Iterator[Finding]:
     with needs("cli"):
+        from roomkey.server.declared import load_policy
         from roomkey.server.settings import CONFIG_FILE, Settings, check_exposure, is_loopback, load_settings
     yield from _environment(Settings.model_fields)
     try:
@@ -69,6 +92,11 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield "fail", str(error)
         return
+    try:
+        has_rules = load_policy(config) is not None
+        yield "ok", "rules: those of the settings file" if has_rules else "rules: a token opens the rooms it names"
+    except ConfigError as error:
+        yield "fail", str(error)
     used = config or CONFIG_FILE
     yield "ok", f"settings: {used if used.exists() else f'defaults, there is no {used}'}"
     yield _libraries(settings.engine)

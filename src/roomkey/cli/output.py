@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-__all__ = ["fail", "iso", "needs", "relative", "shown", "span"]
+__all__ = ["fail", "iso", "needs", "print_table", "relative", "shown", "span"]
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
@@ -59,3 +59,18 @@ def relative(seconds: float, now: float) -> str:
 def shown(value: object) -> str:
     """A value out of a token, safe for a terminal: text as it is if it is printable, else as JSON in ASCII."""
     return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
+
+
+def print_table(rows: list[dict[str, object]]) -> None:
+    """Print rows of the same columns; lists in a cell are separated by commas."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for name in rows[0]:
+        table.add_column(name)
+    for row in rows:
+        cells = (", ".join(v) if isinstance(v, list) else {True: "yes", False: "no"}.get(v, v) for v in row.values())  # type: ignore[call-overload]
+        table.add_row(*(Text(str(cell)) for cell in cells))
+    Console().print(table)

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from roomkey import Key, KeySet
+from roomkey import Key, KeySet, Verifier
 from roomkey.cli.output import fail, needs
 from roomkey.core.jws import MAX_TOKEN
 from roomkey.errors import ConfigError
@@ -72,6 +72,10 @@ class Source:
     named: str
     issuer: str | None = None
     audience: str | None = None
+
+    def verifier(self) -> Verifier:
+        """What accepts the tokens that these keys sign."""
+        return Verifier(self.keys, algorithms=self.algorithms, issuer=self.issuer, audience=self.audience)
 
 
 def find_source(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from roomkey.cli.output import fail, iso, needs
+from roomkey.cli.output import fail, iso, needs, print_table
 from roomkey.cli.revoke import keep
 from roomkey.cli.sources import ConfigOption, DatabaseOption
 from roomkey.core.revocations import Revocation
@@ -100,23 +100,9 @@ def list_users(
     if as_json:
         typer.echo(json.dumps(rows))
     elif rows:
-        _print_table(rows)
+        print_table(rows)
     else:
         typer.echo("no accounts yet: roomkey user add NAME --room ROOM", err=True)
-
-
-def _print_table(rows: list[dict[str, object]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name)
-    for row in rows:
-        cells = (", ".join(v) if isinstance(v, list) else {True: "yes", False: "no"}.get(v, v) for v in row.values())  # type: ignore[call-overload]
-        table.add_row(*(Text(str(cell)) for cell in cells))
-    Console().print(table)
 
 
 def _run(config: Path | None, database: str | None, action: Callable[[SqlAccounts], Awaitable[_Result]]) -> _Result:

@@ -235,13 +235,17 @@ class BaseAsyncGuard:
             raise ConfigError("update takes roles=[…] or rooms=[…], or both")
         return await self.rights.update(subject, roles, rooms)
 
-    async def explain(self, sid: str, kind: Kind, name: str, *, event: str = "") -> Decision:
+    async def explain(
+        self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"
+    ) -> Decision:
         """Which rule would decide about a socket now, and on what.
 
         Args:
+            who: the socket's sid; or an identity, for one that is not connected.
             kind: ``"namespace"``, ``"room"`` (to enter it), ``"emit"`` (to a room) or ``"event"``.
             name: of the namespace, room or event.
             event: what would be emitted, for ``"emit"``.
+            namespace: where, for an identity; a socket is in its own.
 
         Returns:
             A decision that is true if it would be allowed; printed, it says why.
@@ -252,7 +256,9 @@ class BaseAsyncGuard:
         """
         if kind not in KINDS:
             raise ConfigError(f"explain takes one of {', '.join(KINDS)}, not {kind!r}")
-        return await self.rights.decide(self._open_admission(sid, None), kind, name, event)
+        if isinstance(who, Identity):
+            return await self._judge.decide(self._judge.with_rights_of_now(who), kind, name, namespace, event=event)
+        return await self.rights.decide(self._open_admission(who, None), kind, name, event)
 
     @staticmethod
     def subject_room(subject: str) -> str:
@@ -329,6 +335,10 @@ class BaseAsyncGuard:
     def has_store(self) -> bool:
         """True if revocations outlast this process."""
         return self._revoking.has_store
+
+    async def ready(self) -> str | None:
+        """As :attr:`problem`, after the store was asked for the first time."""
+        return await self._revoking.ready()
 
     @property
     def problem(self) -> str | None:

@@ -115,23 +115,29 @@ class Revoking:
         Raises:
             Unavailable: it is out of reach, and new connections are to be refused then.
         """
-        if self._store is None:
-            return
-        await self._open()
-        if self.problem is not None and self._refuses:
-            raise Unavailable(self.problem)
+        problem = await self.ready()
+        if problem is not None and self._refuses:
+            raise Unavailable(problem)
+
+    async def ready(self) -> str | None:
+        """What is wrong with the store, after it was asked for the first time."""
+        if self._store is not None:
+            await self._open()
+        return self.problem
 
     async def poll(self) -> None:
         """Read what is new in the store, and end what that revokes. It is done every second by itself."""
         assert self._store is not None
-        try:
-            found, position = await _in_time(self._store.since(self._position))
-        except Exception as error:
-            self._failed(error)
-            return
+        more = True
+        while more:  # a long journal comes in parts, each within the time that the store has
+            try:
+                found, self._position = await _in_time(self._store.since(self._position))
+            except Exception as error:
+                self._failed(error)
+                return
+            self._apply(found)
+            more = bool(found)
         self._succeeded()
-        self._position = position
-        self._apply(found)
 
     def _apply(self, found: Sequence[Revocation]) -> None:
         now = self._clock.now()

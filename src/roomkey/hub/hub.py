@@ -415,6 +415,8 @@ class Hub:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.settle(), CLOSE_SECONDS)
         self.tasks.cancel()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.guard.close(), CLOSE_SECONDS)
 
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""

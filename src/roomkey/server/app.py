@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from fastapi import FastAPI, Response
+from fastapi import APIRouter, FastAPI, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
@@ -15,17 +16,21 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
+from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.keysets.files import signing_key
 from roomkey.server import page
+from roomkey.server.api import admin_router
 from roomkey.server.chat import serve_chat
 from roomkey.server.edge import Edge
 from roomkey.server.engines import Engine, make_engine
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import Accounts
+from roomkey.stores.accounts import Accounts, SqlAccounts
 from roomkey.stores.revocations import RevocationStore
+from roomkey.stores.sessions import Sessions, SqlSessions
 
 __all__ = ["Product", "build"]
 
@@ -52,6 +57,8 @@ def build(
     *,
     policy: Policy | None = None,
     revocations: RevocationStore | None = None,
+    sessions: Sessions | None = None,
+    secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
     clock: Callable[[], float] = time.time,
@@ -64,6 +71,8 @@ def build(
         keys: private keys; the newest for ``settings.algorithm`` signs, all of them verify.
         policy: who may do what; if absent, a token opens the rooms that it grants.
         revocations: where they are kept; the engine opens and closes it. In memory if absent.
+        sessions: where logins are kept; in memory if absent.
+        secret: what refresh tokens are derived from, 32 bytes; a new one if absent.
         passwords: how passwords are checked.
         rooms: rooms that the page offers beside those of a person's token.
         clock: seconds since the epoch, for the times in tokens.
@@ -74,6 +83,7 @@ def build(
         issuer=settings.issuer,
         audience=settings.audience,
         expires_in=settings.token_lifetime,
+        token_type="at+jwt",  # noqa: S106 - a type, not a password (RFC 9068)
         clock=clock,
     )
     verifier = Verifier(
@@ -87,9 +97,28 @@ def build(
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
     http = _http(settings, page.render(via=settings.via, rooms=rooms), engine.guard)
-    http.include_router(router(accounts, issuer, passwords=passwords))
+    logins = Logins(
+        accounts,
+        sessions if sessions is not None else SqlSessions(),
+        issuer,
+        engine.guard,
+        secret=secret if secret is not None else secrets.token_bytes(32),
+        passwords=passwords,
+        refresh_lifetime=settings.refresh_lifetime,
+        rotation_grace=settings.rotation_grace,
+        clock=clock,
+    )
+    http.include_router(router(logins))
+    if settings.admin_api:
+        http.include_router(_admin(logins, accounts, engine))
     asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
     return Product(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
+
+
+def _admin(logins: Logins, accounts: Accounts, engine: Engine) -> APIRouter:
+    if not isinstance(accounts, SqlAccounts):
+        raise ConfigError("admin_api works on roomkey's own table of accounts")
+    return admin_router(logins, accounts, engine.guard, engine.sio)
 
 
 def _public(key: Key) -> Key:
@@ -128,9 +157,10 @@ def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
         responses={503: {"model": Readiness, "description": "It cannot: `problem` says why."}},
     )
     async def ready(response: Response) -> Readiness:
-        if guard.problem is None:
+        problem = await guard.ready()
+        if problem is None:
             return Readiness(status="ok")
         response.status_code = 503
-        return Readiness(status="unavailable", problem=guard.problem)
+        return Readiness(status="unavailable", problem=problem)
 
     return http

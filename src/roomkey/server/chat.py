@@ -20,8 +20,11 @@ class Server(Protocol):
     def rooms(self, sid: str) -> list[str]:
         """The rooms a client is in."""
 
-    async def emit(self, event: str, data: object, *, room: str) -> None:
+    async def emit(self, event: str, data: object, *, room: str, namespace: str | None = None) -> None:
         """Send an event to a room."""
+
+    async def disconnect(self, sid: str, namespace: str | None = None) -> None:
+        """End a client's connection to a namespace."""
 
 
 def serve_chat(sio: Server, guard: BaseAsyncGuard) -> None:
@@ -43,6 +46,7 @@ def serve_chat(sio: Server, guard: BaseAsyncGuard) -> None:
             return _refusal("invalid_message", f"Send {{room, text}}, a text of 1 to {MAX_TEXT} characters.")
         if room not in sio.rooms(sid):
             return _refusal("not_in_room", "Join the room first.")
+        await guard.check_emit(sid, room, "message")  # raises, and the guard answers
         await sio.emit("message", {"room": room, "from": guard.identity(sid).subject, "text": text}, room=room)
         return {"ok": True}
 

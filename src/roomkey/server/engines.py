@@ -11,13 +11,13 @@ from starlette.types import ASGIApp
 from roomkey import Policy, Verifier, hub
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
-from roomkey.policies import rooms_claim
+from roomkey.policies import emit_claim, rooms_claim
 from roomkey.server.chat import Server
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.settings import Settings
 from roomkey.stores.revocations import RevocationStore
 
-__all__ = ["Engine", "make_engine"]
+__all__ = ["Engine", "make_engine", "rooms_of_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +49,16 @@ def make_engine(
             ``admin``.
         revocations: where they are kept; in memory if absent.
     """
-    if policy is None:
-        policy = Policy()
-        policy.room("*")(rooms_claim)
-    options = _admission(settings) | {"policy": policy, "revocations": revocations}
+    options = _admission(settings) | {"policy": policy or rooms_of_tokens(), "revocations": revocations}
     return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
+
+
+def rooms_of_tokens() -> Policy:
+    """The policy of a server without rules of its own: the rooms that a token grants, and every room to ``admin``."""
+    policy = Policy()
+    policy.room("*")(rooms_claim)
+    policy.emit("*")(emit_claim)
+    return policy
 
 
 def _hub(settings: Settings, verifier: Verifier, options: dict[str, Any]) -> Engine:

@@ -19,12 +19,15 @@ from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
 from roomkey.keysets.files import load_or_create
+from roomkey.keysets.secrets import load_or_create_secret
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
 from roomkey.server.app import Product, build
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.sql import Database
 from roomkey.stores.sql_revocations import SqlRevocations
 
 __all__ = ["serve"]
@@ -124,20 +127,30 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 async def _serve(
     settings: Settings, policy: Policy | None, listener: socket.socket, demo: bool, credentials_file: Path | None
 ) -> None:
-    accounts = SqlAccounts(None if demo else settings.database)
-    revocations = SqlRevocations(None if demo else settings.database)
+    database = Database(None if demo else settings.database)
+    accounts = SqlAccounts(database)
     passwords = Passwords()
     people: list[demo_accounts.Credentials] = []
     try:
-        await accounts.open()
+        await database.open()
         if demo:
+            secret = None
             keys = KeySet([Key.generate(settings.algorithm)])
             people = await demo_accounts.add_accounts(accounts, passwords)
         else:
+            secret = load_or_create_secret(settings.keys / "refresh.secret")
             keys = load_or_create(settings.keys, settings.algorithm)
         rooms = demo_accounts.ROOMS if demo else ()
         product = build(
-            settings, accounts, keys, policy=policy, revocations=revocations, passwords=passwords, rooms=rooms
+            settings,
+            accounts,
+            keys,
+            policy=policy,
+            revocations=SqlRevocations(database),
+            sessions=SqlSessions(database),
+            secret=secret,
+            passwords=passwords,
+            rooms=rooms,
         )
         if credentials_file is not None:
             demo_accounts.write_credentials(credentials_file, people)
@@ -146,7 +159,7 @@ async def _serve(
         await runner.Server(product, _config(settings, product), announce).serve(sockets=[listener])
     finally:
         passwords.close()
-        await accounts.close()
+        await database.close()
 
 
 def _announce(

@@ -66,6 +66,8 @@ class Settings(BaseSettings):
         issuer: ``iss`` of the tokens that are made and accepted.
         audience: ``aud`` of the tokens that are made and accepted.
         token_lifetime: seconds from login to expiry.
+        refresh_lifetime: seconds from a login to its end, however often its tokens are refreshed.
+        rotation_grace: seconds in which a refresh token that was just used is answered as before.
         algorithm: what new tokens are signed with (RFC 7518 section 3.1).
         via: where a client may present its token: at the handshake, after connecting, or both.
         authenticate_timeout: seconds a client may stay connected before it has presented a token.
@@ -74,6 +76,7 @@ class Settings(BaseSettings):
         sockets_per_subject: connections that one subject may have at once; None for no limit.
         when_full: what one more does: ``refuse`` it, or ``end_oldest`` to end the oldest.
         events_per_second: events that one subject may send in a second; None for no limit.
+        admin_api: serve ``/api`` to tokens with the scope ``roomkey:admin``.
         cors_origins: other origins whose pages may connect, such as ``https://app.example``.
         tls_cert: certificate chain, PEM.
         tls_key: its private key, PEM.
@@ -93,6 +96,8 @@ class Settings(BaseSettings):
     issuer: Annotated[str, Field(min_length=1)] = "roomkey"
     audience: Annotated[str, Field(min_length=1)] = "roomkey"
     token_lifetime: Annotated[int, Field(gt=0, le=MAX_TOKEN_LIFETIME)] = 900
+    refresh_lifetime: Annotated[int, Field(gt=0, le=400 * 86400)] = 30 * 86400
+    rotation_grace: Annotated[int, Field(ge=0, le=300)] = 10
     algorithm: str = "ES256"
     via: Literal["both", "handshake", "authenticate"] = "both"
     authenticate_timeout: Annotated[float, Field(gt=0, le=300)] = 15.0
@@ -101,6 +106,7 @@ class Settings(BaseSettings):
     sockets_per_subject: Annotated[int | None, Field(ge=1)] = None
     when_full: Literal["refuse", "end_oldest"] = "refuse"
     events_per_second: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = None
+    admin_api: bool = False
     cors_origins: Names = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None

@@ -10,7 +10,6 @@ import time
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import JSON, BigInteger, String, insert, select, update
@@ -18,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.errors import ConfigError
-from roomkey.stores.sql import Base, Database
+from roomkey.stores.sql import Base, Database, Where
 
 __all__ = ["Account", "AccountExists", "AccountNotFound", "Accounts", "SqlAccounts", "check_name"]
 
@@ -43,6 +42,7 @@ class Account:
         roles: role names, put into the token's ``roles``.
         rooms: room names, put into the token's ``rooms``.
         disabled: True if logins are refused.
+        name: what others read, put into the token's ``name``; the username if empty.
         created_at: seconds since the epoch.
     """
 
@@ -52,6 +52,7 @@ class Account:
     rooms: tuple[str, ...] = ()
     disabled: bool = False
     created_at: int = 0
+    name: str = ""
 
 
 class Accounts(Protocol):
@@ -105,6 +106,7 @@ class _User(Base):
     rooms: Mapped[list[str]] = mapped_column(JSON)
     disabled: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    name: Mapped[str] = mapped_column(default="")
 
 
 _users = _User.__table__
@@ -114,13 +116,13 @@ class SqlAccounts:
     """Accounts in SQLite or PostgreSQL. Every method raises :class:`roomkey.errors.Unavailable` if that fails.
 
     Args:
-        where: as :class:`roomkey.stores.sql.Database` takes it: a file, a URL, or None for in memory.
+        where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
         clock: seconds since the epoch, for ``created_at``.
     """
 
-    def __init__(self, where: Path | str | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._database = Database(where)
+        self._database = Database.at(where)
 
     async def open(self) -> None:
         """Make the file and its tables where they are missing.
@@ -159,6 +161,7 @@ class SqlAccounts:
             "rooms": [check_name(room, "room") for room in account.rooms],
             "disabled": account.disabled,
             "created_at": account.created_at or int(self._clock()),
+            "name": account.name,
         }
         try:
             await self._database.change(insert(_User).values(row))
@@ -181,6 +184,19 @@ class SqlAccounts:
         """
         await self._change(username, disabled=disabled)
 
+    async def set_rights(self, username: str, *, roles: Sequence[str], rooms: Sequence[str]) -> None:
+        """Replace the roles and rooms.
+
+        Raises:
+            AccountNotFound: no such account.
+            ConfigError: a name that :func:`check_name` refuses.
+        """
+        checked = {
+            "roles": [check_name(role, "role") for role in roles],
+            "rooms": [check_name(r, "room") for r in rooms],
+        }
+        await self._change(username, **checked)
+
     async def all(self) -> Sequence[Account]:
         """Every account, by name."""
         return [_account(row) for row in await self._database.rows(select(_users).order_by(_User.username))]
@@ -199,4 +215,5 @@ def _account(row: Any) -> Account:
         rooms=tuple(row.rooms),
         disabled=row.disabled,
         created_at=row.created_at,
+        name=row.name,
     )

@@ -30,7 +30,9 @@ class RevocationStore(Protocol):
         """
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
-        """Everything that was added after a position (0 is the beginning), and the position after it.
+        """What was added after a position (0 is the beginning), and the position after it.
+
+        It need not be all at once: when nothing is found, that was all.
 
         Raises:
             Unavailable: the store is out of reach.

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import URL, Executable, event
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
@@ -17,8 +17,9 @@ from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from roomkey.errors import ConfigError, Unavailable
+from roomkey.stores.migrations import upgrade
 
-__all__ = ["Base", "Database"]
+__all__ = ["Base", "Database", "Where"]
 
 PATIENCE = 5.0
 """Seconds that SQLite waits for another writer, and that PostgreSQL has for everything it is asked."""
@@ -32,8 +33,12 @@ LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xa
 _Result = TypeVar("_Result")
 
 
+Where: TypeAlias = "Path | str | Database | None"
+"""Where tables are kept: a file, a URL, in memory, or a database that several share."""
+
+
 class Base(DeclarativeBase):
-    """The tables; :meth:`Database.open` makes those whose modules were imported."""
+    """The tables, as the migrations make them."""
 
 
 class Database:
@@ -52,23 +57,34 @@ class Database:
         self._path = None if where is None or url is not None else Path(where)
         self._patience = PATIENCE if url is not None else None
         self._running: set[asyncio.Task[Any]] = set()
+        self._opening = asyncio.Lock()
+        self._opened = False
         self._engine = _sqlite(self._path) if url is None else _postgresql(url)
 
+    @classmethod
+    def at(cls, where: Where) -> Database:
+        """The database that is meant: one that several share, or a new one."""
+        return where if isinstance(where, Database) else cls(where)
+
     async def open(self) -> None:
-        """Make the file and the tables where they are missing.
+        """Make the file where it is missing, and bring the tables up to date. What is first of all asked does it, too.
 
         Raises:
             ConfigError: the file cannot be made, or is no SQLite database.
             Unavailable: PostgreSQL is out of reach, or refuses.
         """
-        if self._path is None:
-            await self.run(_create)
-            return
-        _make_private(self._path)
-        try:
-            await self.run(_create)
-        except Unavailable as error:
-            raise ConfigError(f"cannot use the database {self._path}: {error}") from None
+        async with self._opening:
+            if self._opened:
+                return
+            if self._path is not None:
+                _make_private(self._path)
+            try:
+                await self._bounded(self._transaction(_migrate))
+            except Unavailable as error:
+                if self._path is None:
+                    raise
+                raise ConfigError(f"cannot use the database {self._path}: {error}") from None
+            self._opened = True
 
     async def close(self) -> None:
         """Close the connections, as far as the other side takes part in it."""
@@ -119,6 +135,8 @@ class Database:
             Unavailable: the database failed, or gave no answer in time; nothing is certain. The text has the kind of
                 failure and no address.
         """
+        if not self._opened:
+            await self.open()
         return await self._bounded(self._transaction(work))
 
     async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
@@ -174,9 +192,9 @@ def _postgresql(url: str) -> AsyncEngine:
     )
 
 
-async def _create(connection: AsyncConnection) -> None:
+async def _migrate(connection: AsyncConnection) -> None:
     await connection.exec_driver_sql(LOCK_SCHEMA[connection.dialect.name])
-    await connection.run_sync(Base.metadata.create_all)
+    await connection.run_sync(upgrade)
 
 
 def _make_private(path: Path) -> None:

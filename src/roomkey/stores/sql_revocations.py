@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from sqlalchemy import BigInteger, Double, Integer, Text, case, delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -13,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from roomkey.core.revocations import FOREVER, Kind, Revocation
 from roomkey.errors import ConfigError
 from roomkey.stores.revocations import KEPT_AFTER_EXPIRY
-from roomkey.stores.sql import Base, Database
+from roomkey.stores.sql import Base, Database, Where
 
 __all__ = ["SqlRevocations"]
 
@@ -45,13 +44,13 @@ class SqlRevocations:
     """A :class:`roomkey.stores.revocations.RevocationStore` in SQLite or PostgreSQL.
 
     Args:
-        where: as :class:`roomkey.stores.sql.Database` takes it: a file, a URL, or None for in memory.
+        where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
         clock: seconds since the epoch, for the column ``recorded_at``.
     """
 
-    def __init__(self, where: Path | str | None = None, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._database = Database(where)
+        self._database = Database.at(where)
 
     async def open(self) -> None:
         """Make the file and its tables where they are missing; once more does no harm.
@@ -88,7 +87,7 @@ class SqlRevocations:
         await self._database.run(write)
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
-        """Everything that was added after a position (0 is the beginning), and the position after it.
+        """What was added after a position (0 is the beginning), a batch at the most, and the position after it.
 
         A position that lies after the end belongs to another database or to one that was put back from a copy: then
         everything is told again.
@@ -96,17 +95,11 @@ class SqlRevocations:
         Raises:
             Unavailable: the database is out of reach.
         """
-        found: list[Revocation] = []
-        while True:
-            end = select(func.coalesce(func.max(_Entry.id), 0)).scalar_subquery()
-            known = case((end < position, 0), else_=position)
-            query = select(*_columns).where(_Entry.id > known).order_by(_Entry.id).limit(BATCH)
-            rows = await self._database.rows(query)
-            found += [_revocation(*row[1:]) for row in rows]
-            if rows:
-                position = rows[-1].id
-            if len(rows) < BATCH:
-                return found, position
+        end = select(func.coalesce(func.max(_Entry.id), 0)).scalar_subquery()
+        known = case((end < position, 0), else_=position)
+        query = select(*_columns).where(_Entry.id > known).order_by(_Entry.id).limit(BATCH)
+        rows = await self._database.rows(query)
+        return [_revocation(*row[1:]) for row in rows], rows[-1].id if rows else position
 
     async def forget_expired(self, now: float) -> None:
         """Drop what no token can match any more (``expires_at`` and an hour are over).

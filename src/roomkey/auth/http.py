@@ -1,0 +1,200 @@
+"""What the routes share: bodies that are read within bounds, answers, errors, and who is asking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, TypeVar, cast
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from roomkey.auth.live import Live
+from roomkey.auth.logins import Origin, Refused
+from roomkey.auth.throttle import Throttled
+from roomkey.core import strict_json
+from roomkey.core.credentials import bare_token
+from roomkey.core.identity import Identity
+from roomkey.errors import AuthError, ConfigError, CredentialsError, Unavailable
+
+__all__ = [
+    "FORM",
+    "JSON",
+    "NO_STORE",
+    "OAuthError",
+    "Problem",
+    "answer",
+    "answering",
+    "bearer",
+    "errors",
+    "origin",
+    "read",
+]
+
+JSON = "application/json"
+FORM = "application/x-www-form-urlencoded"
+MAX_BODY = 16 * 1024
+# RFC 6749 section 5.1: an answer with a token in it is kept nowhere.
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+WRONG = "The username or the password is wrong."
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+class Problem(BaseModel):
+    """Why not (RFC 6749 section 5.2)."""
+
+    error: str = Field(description="a code for programs")
+    error_description: str = Field(description="a sentence for developers")
+
+
+class OAuthError(Exception):
+    """An answer that is an error (RFC 6749 section 5.2).
+
+    Args:
+        error: its code.
+        description: a sentence for developers; nothing secret, and nothing that the client sent.
+        status: of HTTP.
+        headers: of the answer.
+    """
+
+    def __init__(self, error: str, description: str, status: int = 400, headers: dict[str, str] | None = None) -> None:
+        self.error = error
+        self.description = description
+        self.status = status
+        self.headers = headers or {}
+        super().__init__(f"{error}: {description}")
+
+    def response(self) -> JSONResponse:
+        """The answer."""
+        body = {"error": self.error, "error_description": self.description}
+        return JSONResponse(body, self.status, NO_STORE | self.headers)
+
+
+DESCRIBED = {
+    400: "The request is broken, or what it presents is wrong.",
+    401: "No access token, or one that is not (or no longer) good (RFC 6750 section 3.1).",
+    403: "Not allowed to.",
+    404: "There is none of this name.",
+    409: "The name is taken.",
+    413: f"The body has more than {MAX_BODY} bytes.",
+    429: "Too many attempts; the next is looked at after Retry-After seconds.",
+    503: "Out of order or too busy; try again after Retry-After seconds.",
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers for OpenAPI: those of these numbers, and that something is out of order, which may happen anywhere."""
+    return {status: {"model": Problem, "description": DESCRIBED[status]} for status in sorted({*statuses, 503})}
+
+
+Route = TypeVar("Route", bound=Callable[..., Coroutine[Any, Any, Response]])
+
+
+def answering(route: Route) -> Route:
+    """Decorate a route: whatever it raises becomes an answer that it documents."""
+
+    @wraps(route)
+    async def answered(*arguments: Any, **named: Any) -> Response:
+        try:
+            return await route(*arguments, **named)
+        except OAuthError as error:
+            return error.response()
+        except Throttled as error:
+            wait = {"Retry-After": str(error.retry_after)}
+            return OAuthError("too_many_attempts", "Too many attempts; wait.", 429, wait).response()
+        except Unavailable:
+            wait = {"Retry-After": "1"}
+            return OAuthError("temporarily_unavailable", "Out of order or too busy; try again.", 503, wait).response()
+
+    return cast(Route, answered)
+
+
+def answer(body: BaseModel, status: int = 200) -> JSONResponse:
+    """An answer that nobody keeps."""
+    return JSONResponse(body.model_dump(exclude_none=True), status, NO_STORE)
+
+
+def origin(request: Request) -> Origin:
+    """Where a request comes from; a proxy's word counts where the server in front says so."""
+    address = request.client.host if request.client else ""
+    return Origin(address, request.headers.get("user-agent", ""))
+
+
+async def bearer(request: Request, live: Live) -> Identity:
+    """Whose access token the request carries (RFC 6750 section 2.1).
+
+    Raises:
+        OAuthError: none, or one that is not good: 401 with its challenge.
+        Unavailable: nobody can say.
+    """
+    header = request.headers.get("authorization")
+    if header is None:
+        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", 401, _challenge(None))
+    try:
+        if not header.lower().startswith("bearer "):
+            raise CredentialsError("not a bearer token")
+        return await live.verify(bare_token(header), source="header")
+    except Unavailable:
+        raise
+    except AuthError as error:
+        raise OAuthError("invalid_token", error.message, 401, _challenge("invalid_token")) from None
+
+
+def _challenge(error: str | None) -> dict[str, str]:
+    return {"WWW-Authenticate": 'Bearer realm="roomkey"' + (f', error="{error}"' if error else "")}
+
+
+async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
+    """A body, JSON or a form, as a model.
+
+    Args:
+        hint: what to send, for the error.
+
+    Raises:
+        OAuthError: too large, of another kind, or not what the model asks for.
+    """
+    body = await _bounded(request)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in (JSON, FORM):
+        raise OAuthError("invalid_request", f"Send {JSON} or {FORM}.")
+    try:
+        return model.model_validate(strict_json.loads(body) if kind == JSON else _form(body), strict=True)
+    except (ValueError, RecursionError):
+        raise OAuthError("invalid_request", hint) from None
+
+
+def body_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A request's body for OpenAPI."""
+    schema = {"schema": model.model_json_schema()}
+    return {"requestBody": {"required": True, "content": {JSON: schema, FORM: schema}}}
+
+
+def _form(body: bytes) -> dict[str, str]:
+    pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=20)
+    fields = dict(pairs)
+    if len(fields) != len(pairs):  # RFC 6749 section 3.2: parameters are not repeated
+        raise ValueError("a repeated field")
+    return fields
+
+
+async def _bounded(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise OAuthError("invalid_request", "The body is too large.", 413)
+    return body
+
+
+def refused(error: Refused, description: str = WRONG, status: int = 400) -> OAuthError:
+    """The one answer for every way in which a grant is refused; the log has the difference."""
+    del error
+    return OAuthError("invalid_grant", description, status)
+
+
+def invalid(error: ConfigError) -> OAuthError:
+    """A value that cannot be taken, such as a password that is too short."""
+    return OAuthError("invalid_request", str(error))

@@ -1,0 +1,110 @@
+"""What the login server wants of whoever holds live sockets: a guard, or nobody."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from roomkey.core.identity import Identity
+from roomkey.core.revocations import FOREVER, Revocation, Revocations
+from roomkey.core.verifier import Verifier
+from roomkey.errors import RevokedToken
+from roomkey.stores.revocations import RevocationStore
+
+__all__ = ["Live", "NoSockets"]
+
+FRESH_SECONDS = 1.0
+"""How old the knowledge of the store may be."""
+
+
+class Live(Protocol):
+    """Tokens and the sockets they hold open; every guard is one."""
+
+    async def verify(self, token: str, *, source: str = "") -> Identity:
+        """Whose token it is; raises :class:`roomkey.errors.AuthError` if it is not good, or revoked."""
+
+    async def revoke(
+        self,
+        *,
+        token_id: str | None = None,
+        session_id: str | None = None,
+        subject: str | None = None,
+        issuer: str | None = None,
+        issued_before: float | None = None,
+        expires_at: float = FOREVER,
+    ) -> int:
+        """Cancel tokens; returns how many live sockets that ended."""
+
+    def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
+        """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
+
+
+class NoSockets:
+    """For a login server without a guard in its process: its tokens are used elsewhere.
+
+    Args:
+        verifier: decides about its own tokens.
+        store: where revocations are kept, for whoever holds the sockets to read.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self, verifier: Verifier, store: RevocationStore | None = None, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._verifier = verifier
+        self._store = store
+        self._clock = clock
+        self._revocations = Revocations()
+        self._position = 0
+        self._read_at = -FRESH_SECONDS
+
+    async def verify(self, token: str, *, source: str = "") -> Identity:
+        """Whose token it is.
+
+        Raises:
+            AuthError: it is not good, or revoked.
+        """
+        who = self._verifier.verify(token, self._clock(), source=source)
+        await self._read()
+        if self._revocations.is_revoked(who):
+            raise RevokedToken("revoked")
+        return who
+
+    async def revoke(
+        self,
+        *,
+        token_id: str | None = None,
+        session_id: str | None = None,
+        subject: str | None = None,
+        issuer: str | None = None,
+        issued_before: float | None = None,
+        expires_at: float = FOREVER,
+    ) -> int:
+        """Cancel tokens; there are no sockets to end."""
+        now = self._clock()
+        revoked = Revocation.of(
+            token_id=token_id,
+            session_id=session_id,
+            subject=subject,
+            issuer=issuer,
+            issued_before=issued_before,
+            expires_at=expires_at,
+            now=now,
+        )
+        self._revocations.add(revoked, now)
+        if self._store is not None:
+            await self._store.add(revoked)
+        return 0
+
+    def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
+        """None at all."""
+        return {}
+
+    async def _read(self) -> None:
+        if self._store is None or time.monotonic() - self._read_at < FRESH_SECONDS:
+            return
+        found, self._position = await self._store.since(self._position)
+        for revoked in found:
+            self._revocations.add(revoked, self._clock())
+        self._read_at = time.monotonic()

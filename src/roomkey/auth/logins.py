@@ -1,0 +1,303 @@
+"""Who may log in, what they are given, and what becomes of it: the login server without its routes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from roomkey import audit
+from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, Refused, ScopeRefused
+from roomkey.auth.live import Live, NoSockets
+from roomkey.auth.password_check import PasswordCheck, record_login
+from roomkey.auth.passwords import Passwords, check_new_password
+from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
+from roomkey.core.identity import Identity
+from roomkey.core.issuer import Issuer
+from roomkey.errors import ConfigError
+from roomkey.stores.accounts import Account, Accounts
+from roomkey.stores.sessions import LoginSession, Outcome, Sessions
+
+__all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused", "ScopeRefused"]
+
+MoreClaims = Callable[[Account], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+
+REFRESH_LIFETIME, ROTATION_GRACE = 30 * 86400, 10
+
+
+class Logins:
+    """Logins with a life of their own: refreshed, listed, ended, and with them the live sockets.
+
+    Args:
+        accounts: who may log in.
+        sessions: where logins are kept.
+        issuer: makes the access tokens; its ``expires_in`` is their lifetime.
+        live: cancels tokens and ends the sockets they hold open: a guard; nobody's if absent.
+        secret: the server's key, from which successors of refresh tokens are derived, at least 32 bytes; a new one if
+            absent, so that a used refresh token is answered again only by the process that used it up.
+        passwords: how passwords are checked.
+        refresh_lifetime: seconds from a login to its end, however often it is refreshed.
+        rotation_grace: seconds in which a refresh token that was just used gets the same successor again, so that two
+            tabs, or a lost answer, log nobody out.
+        more_claims: further claims of an account's tokens.
+        clock: seconds since the epoch.
+
+    Raises:
+        ConfigError: a secret that is too short, or a time out of its range.
+    """
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        sessions: Sessions,
+        issuer: Issuer,
+        live: Live | None = None,
+        *,
+        secret: bytes | None = None,
+        passwords: Passwords | None = None,
+        refresh_lifetime: int = REFRESH_LIFETIME,
+        rotation_grace: int = ROTATION_GRACE,
+        more_claims: MoreClaims | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if secret is not None and len(secret) < 32:
+            raise ConfigError("the secret of refresh tokens has at least 32 bytes")
+        if refresh_lifetime <= 0 or not 0 <= rotation_grace <= 300:
+            raise ConfigError("refresh_lifetime takes more than 0 seconds, rotation_grace 0 to 300")
+        self.accounts = accounts
+        self.issuer = issuer
+        self.live: Live = live if live is not None else NoSockets(issuer.verifier(), clock=clock)
+        self.passwords = passwords if passwords is not None else Passwords()
+        self._password_check = PasswordCheck(accounts, self.passwords)
+        self._sessions = sessions
+        self._secret = secret if secret is not None else secrets.token_bytes(32)
+        self._refresh_lifetime = refresh_lifetime
+        self._rotation_grace = rotation_grace
+        self._more_claims = more_claims
+        self._clock = clock
+
+    # Giving
+
+    async def check_password(self, username: str, password: str, origin: Origin) -> Account:
+        """As :meth:`roomkey.auth.password_check.PasswordCheck.check`."""
+        return await self._password_check.check(username, password, origin)
+
+    async def login(self, username: str, password: str, origin: Origin) -> Granted:
+        """Begin a login with a password.
+
+        Raises:
+            Refused, Throttled, Unavailable: as for :meth:`check_password`.
+        """
+        account = await self.check_password(username, password, origin)
+        record_login("granted", account.username, origin, "password")
+        return await self.begin(account, origin)
+
+    async def begin(
+        self,
+        account: Account,
+        origin: Origin,
+        *,
+        client_id: str = OWN_CLIENT,
+        scope: str = "",
+        auth_time: int = 0,
+        session_id: str = "",
+        refreshed: bool = True,
+    ) -> Granted:
+        """Begin a login for somebody whose password was right.
+
+        Args:
+            client_id: the OAuth client it is for.
+            scope: what its tokens may.
+            auth_time: when the password was given; now if absent.
+            session_id: its name; a new one if absent.
+            refreshed: False for a client that gets no refresh token: the login ends with its access token.
+        """
+        now = int(self._clock())
+        session = LoginSession(
+            session_id=session_id or new_session_id(),
+            subject=account.username,
+            client_id=client_id,
+            auth_time=auth_time or now,
+            used_at=now,
+            expires_at=now + (self._refresh_lifetime if refreshed else int(self.issuer.expires_in)),
+            scope=scope,
+            address=origin.address,
+            user_agent=origin.user_agent[:200],
+        )
+        token = new_refresh_token()
+        await self._sessions.begin(session, hash_of(token))
+        return await self._grant(account, session, token if refreshed else None, new=True)
+
+    async def refresh(self, token: str, origin: Origin, *, client_id: str = OWN_CLIENT, scope: str = "") -> Granted:
+        """Use a refresh token up, and give its successor with a new access token.
+
+        Args:
+            client_id: who presents it.
+            scope: what the access token may, where that is to be less than the login's (RFC 6749 section 6).
+
+        Raises:
+            ScopeRefused: more than the login's. The refresh token stays as it was.
+            Refused: it is nobody's, or another client's, or its login has ended. One that was used up before ends its
+                login and the sockets of it.
+        """
+        if not looks_like_refresh_token(token):
+            raise Refused("not a refresh token")
+        now = int(self._clock())
+        account: Account | None = None
+        known = await self._sessions.find(hash_of(token), now)
+        if known is not None:  # before anything is used up, which a refusal or an outage would waste
+            _check_presenter(known, client_id, scope)
+            account = await self._holder(known)
+        following = successor(self._secret, token)
+        outcome, session = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
+        if session is None or outcome not in (Outcome.ROTATED, Outcome.REPEATED):
+            record_login("refused", session.subject if session else None, origin, f"refresh: {outcome.name.lower()}")
+            if outcome is Outcome.REUSED and session is not None:
+                audit.record(
+                    "refresh_reused",
+                    level=logging.WARNING,
+                    sub=session.subject,
+                    address=origin.address,
+                    **_named(session),
+                )
+                await self._revoke_session(session.session_id)
+            raise Refused(f"refresh token {outcome.name.lower()}")
+        _check_presenter(session, client_id, scope)
+        account = account or await self._holder(session)
+        return await self._grant(account, replace(session, scope=scope or session.scope), following)
+
+    async def _holder(self, session: LoginSession) -> Account:
+        """Whose login it is. One whose account is disabled or gone is ended.
+
+        Raises:
+            Refused: it is.
+        """
+        account = await self.accounts.find(session.subject)
+        if account is None or account.disabled:
+            raise await self._stopped(session, "the account is disabled or gone")
+        return account
+
+    async def _stopped(self, session: LoginSession, reason: str) -> Refused:
+        record_login("refused", session.subject, Origin(session.address, session.user_agent), reason)
+        await self._end(session.session_id)
+        return Refused(reason)
+
+    async def _grant(
+        self, account: Account, session: LoginSession, refresh_token: str | None, *, new: bool = False
+    ) -> Granted:
+        more = self._more_claims(account) if self._more_claims is not None else {}
+        claims = dict(more if isinstance(more, Mapping) else await more)
+        token = self.issuer.issue(
+            account.username,
+            roles=account.roles,
+            rooms=account.rooms,
+            scopes=session.scope.split(),
+            session_id=session.session_id,
+            claims={
+                "client_id": session.client_id,
+                "auth_time": session.auth_time,
+                "name": account.name or account.username,
+                **claims,
+            },
+        )
+        # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
+        # the logins that there are, and this one may have begun after that.
+        current = await self._holder(session)
+        if new and current.password_hash != account.password_hash:
+            raise await self._stopped(session, "the password was changed meanwhile")
+        return Granted(token, int(self.issuer.expires_in), refresh_token, session)
+
+    # Taking back
+
+    async def logout(self, who: Identity) -> int:
+        """End the login that a token belongs to; returns how many live sockets that ended. Twice is fine."""
+        if who.session_id is None:
+            return await self.live.revoke(token_id=who.token_id, expires_at=who.expires_at or float("inf"))
+        return await self._end(who.session_id)
+
+    async def logout_all(self, who: Identity) -> int:
+        """End every login of a subject, and every token issued to it until now."""
+        return await self.end_all(who.subject)
+
+    async def end_all(self, subject: str) -> int:
+        """The same, by whoever may say so."""
+        await self._sessions.end_all(subject, int(self._clock()))
+        return await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=self._last_expiry())
+
+    async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> bool:
+        """End the login that a refresh token belongs to (RFC 7009); False if it is nobody's, or another client's."""
+        session = await self.session_of(token)
+        if session is None or session.client_id != client_id:
+            return False
+        await self._end(session.session_id)
+        return True
+
+    async def change_password(self, who: Identity, old: str, new: str, origin: Origin) -> int:
+        """Change the password, and end the other logins.
+
+        Raises:
+            ConfigError: the new one is too short or too long.
+            Refused, Throttled, Unavailable: the old one is not right.
+        """
+        check_new_password(new)
+        account = await self.check_password(who.subject, old, origin)
+        # Before: if that fails, the old password still allows to ask again.
+        ended = await self._end_others(who)
+        await self.accounts.set_password(account.username, await self.passwords.hash(new))
+        record_login("password_changed", account.username, origin, "by its owner")
+        return ended + await self._end_others(who)  # and whoever logged in with the old one meanwhile
+
+    async def _end_others(self, who: Identity) -> int:
+        others = [one.session_id for one in await self.sessions_of(who.subject) if one.session_id != who.session_id]
+        return sum(await asyncio.gather(*map(self._end, others)))
+
+    async def session_of(self, token: str) -> LoginSession | None:
+        """The live login whose unused refresh token this is, or None."""
+        if not looks_like_refresh_token(token):
+            return None
+        return await self._sessions.find(hash_of(token), int(self._clock()))
+
+    async def sessions_of(self, subject: str) -> Sequence[LoginSession]:
+        """The live logins of a subject, the last used first."""
+        return await self._sessions.of(subject, int(self._clock()))
+
+    async def end_session(self, subject: str, session_id: str) -> int | None:
+        """End one login of a subject; None if it has none of this name."""
+        if all(session.session_id != session_id for session in await self.sessions_of(subject)):
+            return None
+        return await self._end(session_id)
+
+    async def _end(self, session_id: str) -> int:
+        """End a login: first its tokens and sockets, so that where that fails, it can be asked for again."""
+        sockets = await self._revoke_session(session_id)
+        ended = await self._sessions.end(session_id, int(self._clock()))
+        if ended is not None:
+            audit.record("logged_out", sub=ended.subject, **_named(ended))
+        return sockets
+
+    async def _revoke_session(self, session_id: str) -> int:
+        return await self.live.revoke(session_id=session_id, expires_at=self._last_expiry())
+
+    def _last_expiry(self) -> float:
+        """When the last access token that was given so far has expired."""
+        return self._clock() + self.issuer.expires_in
+
+
+def new_session_id() -> str:
+    """The name of a new login: 128 random bits."""
+    return secrets.token_urlsafe(16)
+
+
+def _check_presenter(session: LoginSession, client_id: str, scope: str) -> None:
+    if session.client_id != client_id:
+        raise Refused("the refresh token of another client")
+    if not set(scope.split()) <= set(session.scope.split()):
+        raise ScopeRefused("more scopes than the login has")
+
+
+def _named(session: LoginSession) -> dict[str, Any]:
+    return {"client_id": session.client_id, "user_agent": session.user_agent or None}

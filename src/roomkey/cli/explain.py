@@ -1,0 +1,71 @@
+"""``roomkey doctor --token``: what a token opens by the rules of ``roomkey.toml``, and which of them decides."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from roomkey import AuthError, ConfigError, Identity, Policy
+from roomkey.cli.output import fail, needs
+from roomkey.cli.sources import find_source, read_token
+
+__all__ = ["explain"]
+
+Wish = tuple[str, str, str]  # kind, name, and for an emit its event
+
+
+def explain(
+    file: str, config: Path | None, *, rooms: list[str], events: list[str], emits: list[str], namespace: str
+) -> Iterator[tuple[bool, str]]:
+    """Verdicts, with why; first of all about the token itself, and then the namespace.
+
+    Args:
+        file: with the token; ``-`` is standard input.
+        config: the settings file.
+        rooms: may it enter them?
+        events: may it send them?
+        emits: may it emit to these rooms? Written as ``room`` or ``room=event``.
+        namespace: where.
+
+    Raises:
+        ConfigError: no keys, settings or rules that cannot be read.
+    """
+    with needs("server"):
+        from roomkey.server.declared import load_policy
+        from roomkey.server.engines import rooms_of_tokens
+    source = find_source(key_file=None, secret_file=None, algorithm=None, config=config)
+    if source is None:
+        fail("no keys to look at the token with: roomkey keys new makes one")
+    policy = load_policy(config) or rooms_of_tokens()
+    try:
+        who = source.verifier().verify(read_token(file), time.time())
+    except AuthError as error:
+        yield False, f"token: refused, {error}"
+        return
+    yield True, f"token: good, for {who.subject!a}"
+    wishes: list[Wish] = [("namespace", namespace, "")]
+    wishes += [("room", room, "") for room in rooms]
+    wishes += [("emit", *_parts(emit)) for emit in emits]
+    wishes += [("event", event, "") for event in events]
+    yield from asyncio.run(_decide(who, policy, wishes, namespace))
+
+
+async def _decide(who: Identity, policy: Policy, wishes: list[Wish], namespace: str) -> list[tuple[bool, str]]:
+    from roomkey import Issuer
+    from roomkey.guard.guard import BaseAsyncGuard
+
+    guard = BaseAsyncGuard(Issuer.ephemeral(audience="nobody").verifier(), policy=policy)
+    found = []
+    for kind, name, event in wishes:
+        decision = await guard.explain(who, kind, name, namespace=namespace, event=event)  # type: ignore[arg-type]
+        found.append((bool(decision), str(decision)))
+    return found
+
+
+def _parts(emit: str) -> tuple[str, str]:
+    room, _, event = emit.partition("=")
+    if not room:
+        raise ConfigError("--emit takes a room, or room=event")
+    return room, event or "message"

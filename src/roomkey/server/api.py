@@ -1,0 +1,335 @@
+"""The admin API: accounts, revocation, sockets and rooms, for operators and their scripts. Off unless it is asked for.
+
+Every route wants an access token with the scope ``roomkey:admin`` and writes a line to the audit log. A socket is named
+by a hash of its id, since whoever has the id itself may continue a polling session.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from roomkey import audit
+from roomkey.auth.http import OAuthError, answer, answering, bearer, body_of, errors, invalid, read
+from roomkey.auth.logins import Logins
+from roomkey.core.identity import Identity
+from roomkey.errors import ConfigError
+from roomkey.guard.guard import BaseAsyncGuard, LiveSocket
+from roomkey.server.chat import Server
+from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
+
+__all__ = ["SCOPE", "admin_router"]
+
+SCOPE = "roomkey:admin"
+Names = Annotated[list[str], Field(max_length=1000)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class User(BaseModel):
+    """An account, without its password."""
+
+    username: str
+    name: str
+    roles: list[str]
+    rooms: list[str]
+    disabled: bool
+    created_at: int
+
+
+class UserList(BaseModel):
+    """Every account, by name."""
+
+    users: list[User]
+
+
+class NewUser(_Body):
+    """An account to add."""
+
+    username: str
+    password: str = Field(json_schema_extra={"format": "password"})
+    name: str = ""
+    roles: Names = []
+    rooms: Names = []
+
+
+class ChangedUser(_Body):
+    """What is to be changed; what is left out stays."""
+
+    roles: Names | None = None
+    rooms: Names | None = None
+    disabled: bool | None = None
+    password: str | None = Field(None, json_schema_extra={"format": "password"})
+
+
+class Revocation(_Body):
+    """Exactly one of the three names."""
+
+    token_id: str | None = Field(None, min_length=1)
+    session_id: str | None = Field(None, min_length=1)
+    subject: str | None = Field(None, min_length=1)
+    issued_before: float | None = Field(None, description="with subject: seconds since the epoch, not in the future")
+
+
+class Message(_Body):
+    """An event for everybody in a room."""
+
+    room: str = Field(min_length=1)
+    event: str = Field(min_length=1)
+    data: Any = None
+    namespace: str = "/"
+
+
+class Count(BaseModel):
+    """How many live sockets it was about."""
+
+    sockets: int
+
+
+class SocketEntry(BaseModel):
+    """A live socket."""
+
+    id: str = Field(description="names it in this API, and opens nothing")
+    subject: str
+    namespace: str
+    rooms: list[str]
+    address: str
+    session_id: str | None = None
+    expires_at: float | None = None
+
+
+class SocketList(BaseModel):
+    """Live sockets."""
+
+    sockets: list[SocketEntry]
+
+
+class RoomEntry(BaseModel):
+    """A room that the policy has let somebody into."""
+
+    namespace: str
+    room: str
+    sockets: int
+
+
+class RoomList(BaseModel):
+    """Rooms with somebody in them."""
+
+    rooms: list[RoomEntry]
+
+
+class Done(BaseModel):
+    """It is done."""
+
+    status: Literal["ok"] = "ok"
+
+
+def admin_router(
+    logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard, sio: Server, *, prefix: str = "/api"
+) -> APIRouter:
+    """The routes.
+
+    Args:
+        logins: ends the logins of accounts that are disabled.
+        accounts: who may log in.
+        guard: has the live sockets.
+        sio: emits.
+        prefix: the path in front of them.
+    """
+    routes = APIRouter(prefix=prefix, tags=["administration"])
+    _add_users(routes, logins, accounts, guard)
+    _add_sockets(routes, guard, sio)
+    return routes
+
+
+def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard) -> None:
+    @routes.get("/users", summary="List the accounts", response_model=UserList, responses=errors(401, 403))
+    @answering
+    async def users(request: Request) -> Response:
+        await _operator(request, guard, "list users")
+        return answer(UserList(users=[_user(account) for account in await accounts.all()]))
+
+    @routes.post(
+        "/users",
+        summary="Add an account",
+        status_code=201,
+        response_model=User,
+        responses=errors(400, 401, 403, 409, 413),
+        openapi_extra=body_of(NewUser),
+    )
+    @answering
+    async def add_user(request: Request) -> Response:
+        who = await _operator(request, guard, None)
+        new = await read(request, NewUser, "Send username and password, perhaps name, roles and rooms.")
+        _record(who, "add user", subject=new.username)
+        try:
+            hashed = await logins.passwords.hash(new.password)
+            account = Account(new.username, hashed, tuple(new.roles), tuple(new.rooms), name=new.name)
+            await accounts.add(account)
+        except ConfigError as error:
+            raise invalid(error) from None
+        except AccountExists:
+            raise OAuthError("already_exists", "There is an account of this name.", 409) from None
+        kept = await accounts.find(new.username)
+        return answer(_user(kept or account), 201)
+
+    @routes.patch(
+        "/users/{username}",
+        summary="Change an account; its live sockets follow",
+        response_model=Count,
+        responses=errors(400, 401, 403, 404, 413),
+        openapi_extra=body_of(ChangedUser),
+    )
+    @answering
+    async def change_user(request: Request, username: str) -> Response:
+        who = await _operator(request, guard, None)
+        changed = await read(request, ChangedUser, "Send roles, rooms, disabled or password.")
+        _record(who, "change user", subject=username, changed=sorted(changed.model_fields_set))
+        try:
+            return answer(Count(sockets=await _change(username, changed, logins, accounts, guard)))
+        except ConfigError as error:
+            raise invalid(error) from None
+        except AccountNotFound:
+            raise OAuthError("not_found", "There is no account of this name.", 404) from None
+
+    @routes.post(
+        "/revoke",
+        summary="Revoke a token, a login or everything of a subject",
+        response_model=Count,
+        responses=errors(400, 401, 403, 413),
+        openapi_extra=body_of(Revocation),
+    )
+    @answering
+    async def revoke(request: Request) -> Response:
+        who = await _operator(request, guard, None)
+        asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
+        _record(who, "revoke", **asked.model_dump(exclude_none=True))
+        try:
+            return answer(Count(sockets=await guard.revoke(**asked.model_dump())))
+        except ConfigError as error:
+            raise invalid(error) from None
+
+
+async def _change(
+    username: str, changed: ChangedUser, logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard
+) -> int:
+    account = await accounts.find(username)
+    if account is None:
+        raise AccountNotFound(username)
+    if changed.password is not None:
+        await accounts.set_password(username, await logins.passwords.hash(changed.password))
+    sockets = 0
+    if changed.roles is not None or changed.rooms is not None:
+        roles = account.roles if changed.roles is None else tuple(changed.roles)
+        rooms = account.rooms if changed.rooms is None else tuple(changed.rooms)
+        await accounts.set_rights(username, roles=roles, rooms=rooms)
+        sockets = await guard.update(username, roles=roles, rooms=rooms)
+    if changed.disabled is not None:
+        await accounts.set_disabled(username, changed.disabled)
+    if changed.disabled or changed.password is not None:
+        sockets = await logins.end_all(username)
+    return sockets
+
+
+def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
+    @routes.get("/sockets", summary="List live sockets", response_model=SocketList, responses=errors(401, 403))
+    @answering
+    async def sockets(request: Request, subject: str | None = None) -> Response:
+        await _operator(request, guard, "list sockets")
+        return answer(SocketList(sockets=[_socket(one) for one in guard.sockets(subject)]))
+
+    @routes.post(
+        "/sockets/{id}/disconnect",
+        summary="Disconnect a socket; its client does not come back by itself",
+        response_model=Done,
+        responses=errors(401, 403, 404),
+    )
+    @answering
+    async def disconnect(request: Request, id: str) -> Response:
+        await _operator(request, guard, "disconnect")
+        for socket in guard.sockets():
+            if _handle(socket.sid) == id:
+                await sio.disconnect(socket.sid, namespace=socket.namespace)
+                return answer(Done())
+        raise OAuthError("not_found", "There is no such socket.", 404)
+
+    @routes.get("/rooms", summary="List rooms", response_model=RoomList, responses=errors(401, 403))
+    @answering
+    async def rooms(request: Request) -> Response:
+        await _operator(request, guard, "list rooms")
+        counts = Counter((socket.namespace, room) for socket in guard.sockets() for room in socket.rooms)
+        entries = [RoomEntry(namespace=where, room=room, sockets=count) for (where, room), count in counts.items()]
+        return answer(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
+
+    @routes.post(
+        "/emit",
+        summary="Send an event to a room",
+        response_model=Done,
+        responses=errors(400, 401, 403, 413),
+        openapi_extra=body_of(Message),
+    )
+    @answering
+    async def emit(request: Request) -> Response:
+        who = await _operator(request, guard, None)
+        message = await read(request, Message, "Send room and event, perhaps data and namespace.")
+        _record(who, "emit", room=message.room, name=message.event, namespace=message.namespace)
+        try:
+            await sio.emit(message.event, message.data, room=message.room, namespace=message.namespace)
+        except (TypeError, ValueError):
+            raise OAuthError("invalid_request", "The data cannot be sent.") from None
+        return answer(Done())
+
+
+async def _operator(request: Request, guard: BaseAsyncGuard, action: str | None) -> Identity:
+    """Who asks, if they may.
+
+    Raises:
+        OAuthError: 401 without a good token, 403 without the scope (RFC 6750 section 3.1).
+    """
+    who = await bearer(request, guard)
+    if not who.has_scope(SCOPE):
+        _record(who, "refused", path=request.url.path)
+        challenge = {"WWW-Authenticate": f'Bearer realm="roomkey", error="insufficient_scope", scope="{SCOPE}"'}
+        raise OAuthError("insufficient_scope", f"The token needs the scope {SCOPE}.", 403, challenge)
+    if action is not None:
+        _record(who, action, path=request.url.path)
+    return who
+
+
+def _record(who: Identity, action: str, **facts: Any) -> None:
+    audit.record("admin", action=action, sub=who.subject, token=audit.token_name(who), **facts)
+
+
+def _user(account: Account) -> User:
+    return User(
+        username=account.username,
+        name=account.name,
+        roles=list(account.roles),
+        rooms=list(account.rooms),
+        disabled=account.disabled,
+        created_at=account.created_at,
+    )
+
+
+def _socket(socket: LiveSocket) -> SocketEntry:
+    who = socket.identity
+    return SocketEntry(
+        id=_handle(socket.sid),
+        subject=who.subject,
+        namespace=socket.namespace,
+        rooms=sorted(socket.rooms),
+        address=socket.address,
+        session_id=who.session_id,
+        expires_at=who.expires_at,
+    )
+
+
+def _handle(sid: str) -> str:
+    return hashlib.sha256(sid.encode()).hexdigest()[:32]

@@ -1,0 +1,175 @@
+"""OAuth clients: applications and services that may ask for tokens (RFC 6749 section 2)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy import JSON, BigInteger, String, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, mapped_column
+
+from roomkey.errors import ConfigError
+from roomkey.stores.accounts import check_name
+from roomkey.stores.sql import Base, Database, Where
+
+__all__ = ["GRANTS", "Client", "ClientExists", "ClientNotFound", "Clients", "SqlClients"]
+
+GRANTS = ("authorization_code", "refresh_token", "client_credentials")
+
+
+class ClientExists(ValueError):
+    """The client's name is taken."""
+
+
+class ClientNotFound(LookupError):
+    """There is no client of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One client.
+
+    Attributes:
+        client_id: its name, and the subject of tokens that it gets for itself.
+        secret_hash: SHA-256 of its secret in hexadecimal; None for a public client, such as a page or an app.
+        title: what people read when they are asked to let it in.
+        redirect_uris: where codes may be sent to, to the letter.
+        grants: what it may ask for: some of :data:`GRANTS`.
+        scopes: what its tokens may hold.
+        roles, rooms: of the tokens that it gets for itself.
+        disabled: True if it gets nothing.
+        created_at: seconds since the epoch.
+    """
+
+    client_id: str
+    secret_hash: str | None = field(default=None, repr=False)
+    title: str = ""
+    redirect_uris: tuple[str, ...] = ()
+    grants: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    rooms: tuple[str, ...] = ()
+    disabled: bool = False
+    created_at: int = 0
+
+    def __post_init__(self) -> None:
+        check_name(self.client_id, "client")
+        unknown = set(self.grants) - set(GRANTS)
+        if unknown:
+            raise ConfigError(f"grants are {', '.join(GRANTS)}, not {', '.join(sorted(unknown))}")
+        if "client_credentials" in self.grants and self.secret_hash is None:
+            raise ConfigError("client_credentials needs a client with a secret")
+        if "authorization_code" in self.grants and not self.redirect_uris:
+            raise ConfigError("authorization_code needs a redirect URI")
+        for uri in self.redirect_uris:
+            if "://" not in uri or "#" in uri or any(letter.isspace() for letter in uri) or not uri.isascii():
+                raise ConfigError(f"{uri!a} is no redirect URI: write it in full, without a fragment")
+
+
+class Clients(Protocol):
+    """Where clients are kept. Every method raises :class:`roomkey.errors.Unavailable` if that fails."""
+
+    async def find(self, client_id: str) -> Client | None:
+        """The client of exactly this name, or None."""
+
+    async def add(self, client: Client) -> None:
+        """Keep a new client; raises :class:`ClientExists`."""
+
+    async def set_disabled(self, client_id: str, disabled: bool) -> None:
+        """Refuse or allow it; raises :class:`ClientNotFound`."""
+
+    async def all(self) -> Sequence[Client]:
+        """Every client, by name."""
+
+
+class _Client(Base):
+    __tablename__ = "clients"
+
+    client_id: Mapped[str] = mapped_column(String(150), primary_key=True)
+    secret_hash: Mapped[str | None] = mapped_column(String(64))
+    title: Mapped[str]
+    redirect_uris: Mapped[list[str]] = mapped_column(JSON)
+    grants: Mapped[list[str]] = mapped_column(JSON)
+    scopes: Mapped[list[str]] = mapped_column(JSON)
+    roles: Mapped[list[str]] = mapped_column(JSON)
+    rooms: Mapped[list[str]] = mapped_column(JSON)
+    disabled: Mapped[bool] = mapped_column(default=False)
+    created_at: Mapped[int] = mapped_column(BigInteger)
+
+
+_FIELDS = tuple(Client.__dataclass_fields__)
+_columns = [getattr(_Client, name) for name in _FIELDS]
+
+
+class SqlClients:
+    """:class:`Clients` in SQLite or PostgreSQL.
+
+    Args:
+        where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
+        clock: seconds since the epoch, for ``created_at``.
+    """
+
+    def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._database = Database.at(where)
+
+    async def open(self) -> None:
+        """Make the file and its tables where they are missing.
+
+        Raises:
+            ConfigError: the file cannot be made, or is no SQLite database.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+    async def find(self, client_id: str) -> Client | None:
+        """The client of exactly this name, or None."""
+        try:
+            check_name(client_id, "client")
+        except ConfigError:
+            return None  # nobody has it, and not every database lets itself be asked for it
+        for row in await self._database.rows(select(*_columns).where(_Client.client_id == client_id)):
+            return _client(row)
+        return None
+
+    async def add(self, client: Client) -> None:
+        """Keep a new client.
+
+        Raises:
+            ClientExists: the name is taken.
+        """
+        row: dict[str, Any] = {}
+        for name in _FIELDS:
+            value = getattr(client, name)
+            row[name] = list(value) if isinstance(value, tuple) else value
+        row["created_at"] = client.created_at or int(self._clock())
+        try:
+            await self._database.change(insert(_Client).values(row))
+        except IntegrityError:
+            raise ClientExists(f"there is a client {client.client_id} already") from None
+
+    async def set_disabled(self, client_id: str, disabled: bool) -> None:
+        """Refuse (True) or allow (False) it.
+
+        Raises:
+            ClientNotFound: no such client.
+        """
+        change = update(_Client).where(_Client.client_id == client_id).values(disabled=disabled)
+        if await self._database.change(change) == 0:
+            raise ClientNotFound(f"there is no client {client_id!a}; see: roomkey client list")
+
+    async def all(self) -> Sequence[Client]:
+        """Every client, by name."""
+        return [_client(row) for row in await self._database.rows(select(*_columns).order_by(_Client.client_id))]
+
+
+def _client(row: Any) -> Client:
+    values: dict[str, Any] = {name: getattr(row, name) for name in _FIELDS}
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Client(**(values | lists))

@@ -1,0 +1,112 @@
+"""What may be used once: authorization codes and connection tickets, by their hashes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple, Protocol
+
+from sqlalchemy import JSON, BigInteger, String, delete, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.orm import Mapped, mapped_column
+
+from roomkey.stores.sql import Base, Database, Where
+
+__all__ = ["Kind", "OneTime", "SqlOneTime", "Taken"]
+
+Kind = Literal["code", "ticket"]
+
+
+class Taken(NamedTuple):
+    """What was kept under a hash.
+
+    Attributes:
+        data: as it was kept.
+        again: True if it was used up before.
+        became: what :meth:`OneTime.became` noted at its first use, or None.
+    """
+
+    data: Mapping[str, Any]
+    again: bool
+    became: str | None
+
+
+class OneTime(Protocol):
+    """Where they are kept. Every method raises :class:`roomkey.errors.Unavailable` if that fails."""
+
+    async def open(self) -> None:
+        """Make it ready."""
+
+    async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
+        """Keep something under the hash of what the client is given."""
+
+    async def take(self, kind: Kind, name_hash: str, now: int) -> Taken | None:
+        """Use it up, in one transaction: of many at once exactly one is the first. None if there is none, or it is too
+        late."""
+
+    async def became(self, name_hash: str, what: str) -> None:
+        """Note what came of it, so that a second use can end that."""
+
+    async def forget_expired(self, now: int) -> None:
+        """Drop what nobody can use any more."""
+
+    async def close(self) -> None:
+        """Give back what it holds open."""
+
+
+class _OneTime(Base):
+    __tablename__ = "one_time"
+
+    name_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    data: Mapped[dict[str, Any]] = mapped_column(JSON)
+    expires_at: Mapped[int] = mapped_column(BigInteger, index=True)
+    used_at: Mapped[int | None] = mapped_column(BigInteger)
+    became: Mapped[str | None] = mapped_column(String(255))
+
+
+class SqlOneTime:
+    """:class:`OneTime` in SQLite or PostgreSQL.
+
+    Args:
+        where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
+    """
+
+    def __init__(self, where: Where = None) -> None:
+        self._database = Database.at(where)
+
+    async def open(self) -> None:
+        """Make the file and its tables where they are missing.
+
+        Raises:
+            ConfigError: the file cannot be made, or is no SQLite database.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
+
+    async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
+        """Keep something under the hash of what the client is given."""
+        row = {"name_hash": name_hash, "kind": kind, "data": dict(data), "expires_at": expires_at}
+        await self._database.change(insert(_OneTime).values(row))
+
+    async def take(self, kind: Kind, name_hash: str, now: int) -> Taken | None:
+        """Use it up, in one transaction."""
+        which = (_OneTime.name_hash == name_hash, _OneTime.kind == kind, _OneTime.expires_at > now)
+
+        async def work(connection: AsyncConnection) -> Taken | None:
+            use = update(_OneTime).where(*which, _OneTime.used_at.is_(None)).values(used_at=now)
+            first = (await connection.execute(use)).rowcount == 1
+            row = (await connection.execute(select(_OneTime.data, _OneTime.became).where(*which))).one_or_none()
+            return None if row is None else Taken(row.data, not first, row.became)
+
+        return await self._database.run(work)
+
+    async def became(self, name_hash: str, what: str) -> None:
+        """Note what came of it."""
+        await self._database.change(update(_OneTime).where(_OneTime.name_hash == name_hash).values(became=what))
+
+    async def forget_expired(self, now: int) -> None:
+        """Drop what nobody can use any more."""
+        await self._database.change(delete(_OneTime).where(_OneTime.expires_at <= now))

@@ -1,0 +1,69 @@
+"""``roomkey doctor --token``: the same answers as the server's."""
+
+from __future__ import annotations
+
+import pytest
+
+RULES = """
+roles = ["admin > member"]
+
+[[namespace]]
+name = "/admin"
+allow = "role:admin"
+
+[[room]]
+pattern = "team:{team}"
+allow = "role:member and claim:rooms has team"
+
+[[event]]
+name = "close"
+allow = "role:admin"
+"""
+
+
+@pytest.fixture
+def token(roomkey, tmp_path):
+    (tmp_path / "roomkey.toml").write_text(RULES)
+    roomkey("keys", "new")
+    (tmp_path / "token").write_text(roomkey("token", "issue", "ada", "--role", "member", "--room", "red").out)
+    return "token"
+
+
+@pytest.mark.parametrize(
+    ("wish", "code", "verdict"),
+    [
+        ([], 0, "yes   namespace '/'"),
+        (["--room", "team:red"], 0, "yes   room 'team:red': allowed by the rule for room team:{team}"),
+        (["--room", "team:blue"], 1, "no    room 'team:blue': denied"),
+        (["--event", "close"], 1, "no    event 'close': denied"),
+        (["--event", "say"], 0, "yes   event 'say'"),
+        (["--emit", "team:red=say"], 0, "yes   emit 'team:red'"),
+        (["--namespace", "/admin"], 1, "no    namespace '/admin'"),
+    ],
+)
+def test_which_rule_decides(roomkey, token, wish, code, verdict):
+    done = roomkey("doctor", "--token", token, *wish)
+    assert done.code == code
+    assert verdict in done.out
+    assert "subject 'ada', roles: member, rooms: red" in done.out
+
+
+def test_a_token_that_is_not_good(roomkey, token, tmp_path):
+    (tmp_path / "token").write_text((tmp_path / "token").read_text()[:-8] + "AAAAAAA\n")
+    done = roomkey("doctor", "--token", token, "--room", "team:red")
+    assert done.code == 1
+    assert done.out.startswith("no    token: refused, ")
+    assert "room" not in done.out.partition("\n")[2]
+
+
+def test_a_wish_needs_a_token(roomkey):
+    ran = roomkey("doctor", "--room", "red")
+    assert ran.code == 2
+    assert "--token" in ran.err
+
+
+def test_a_rule_that_cannot_be_read_is_found(roomkey, tmp_path):
+    (tmp_path / "roomkey.toml").write_text('[[room]]\npattern = "a"\nallow = "role:x and"\n')
+    ran = roomkey("doctor")
+    assert ran.code == 1
+    assert "roomkey.toml:3:" in ran.out

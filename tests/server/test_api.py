@@ -1,0 +1,208 @@
+"""The admin API, with live sockets on both engines."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from argon2 import PasswordHasher
+from support.live import Raw, serve
+from support.world import BOTH
+
+from roomkey import Key, KeySet
+from roomkey.auth.passwords import Passwords
+from roomkey.server.api import SCOPE
+from roomkey.server.app import Product, build
+from roomkey.server.settings import Settings
+from roomkey.stores.accounts import Account, SqlAccounts
+
+pytestmark = BOTH
+
+PASSWORD = "correct horse battery"
+
+
+class Desk:
+    """A running product, an operator's HTTP client, and people with sockets."""
+
+    def __init__(self, product: Product, host: str, http: httpx.AsyncClient) -> None:
+        self.product, self.host, self.http = product, host, http
+
+    def token(self, subject: str, **claims: Any) -> str:
+        return self.product.issuer.issue(subject, **claims)
+
+    def headers(self, *scopes: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token('operator', scopes=scopes)}"}
+
+    async def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return await self.http.request(method, f"/api{path}", headers=self.headers(SCOPE), **arguments)
+
+    async def member(self, subject: str, **claims: Any) -> Raw:
+        raw = await Raw.open(self.host)
+        assert (await raw.ask({"token": self.token(subject, **claims)})).startswith("40")
+        return raw
+
+    async def in_room(self, subject: str, room: str) -> Raw:
+        raw = await self.member(subject, rooms=[room])
+        await raw.event("join-room", room, ack=1)
+        assert (await raw.expect_ack(1))[0] == {"ok": True}
+        return raw
+
+
+@pytest.fixture
+async def desk(engine: Any) -> AsyncIterator[Desk]:
+    accounts = SqlAccounts()
+    passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+    await accounts.add(Account("ada", await passwords.hash(PASSWORD), rooms=("red",)))
+    settings = Settings(engine=engine, admin_api=True)
+    product = build(settings, accounts, KeySet([Key.generate("ES256")]), passwords=passwords)
+    async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
+        yield Desk(product, host, http)
+        await product.close()
+    passwords.close()
+    await accounts.close()
+
+
+ROUTES = [
+    ("GET", "/users"),
+    ("POST", "/users"),
+    ("PATCH", "/users/ada"),
+    ("POST", "/revoke"),
+    ("GET", "/sockets"),
+    ("POST", "/sockets/x/disconnect"),
+    ("GET", "/rooms"),
+    ("POST", "/emit"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_every_route_wants_the_scope(desk, method, path):
+    refused = await desk.http.request(method, f"/api{path}")
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
+    assert refused.headers["www-authenticate"].startswith("Bearer ")
+    refused = await desk.http.request(method, f"/api{path}", headers=desk.headers("roomkey:other"))
+    assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
+    assert f'scope="{SCOPE}"' in refused.headers["www-authenticate"]
+
+
+async def test_f93_it_is_off_unless_it_is_asked_for(engine):
+    product = build(Settings(engine=engine), SqlAccounts(), KeySet([Key.generate("ES256")]))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://127.0.0.1:8000") as http:
+        token = product.issuer.issue("operator", scopes=[SCOPE])
+        assert (await http.get("/api/users", headers={"Authorization": f"Bearer {token}"})).status_code == 404
+
+
+async def test_an_account_is_added_listed_and_logs_in(desk):
+    new = {"username": "eve", "password": PASSWORD, "name": "Eve", "roles": ["moderator"], "rooms": ["blue"]}
+    made = await desk.call("POST", "/users", json=new)
+    assert made.status_code == 201
+    listed = (await desk.call("GET", "/users")).json()["users"]
+    assert [user["username"] for user in listed] == ["ada", "eve"]
+    assert made.json() == listed[1]
+    assert listed[1] | {"created_at": 0} == {
+        **{"username": "eve", "name": "Eve", "roles": ["moderator"], "rooms": ["blue"]},
+        **{"disabled": False, "created_at": 0},
+    }
+    login = await desk.http.post("/auth/login", json={"username": "eve", "password": PASSWORD})
+    assert login.status_code == 200
+    assert (await desk.call("POST", "/users", json=new)).status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/users", {"username": "eve"}),
+        ("/users", {"username": "e ve", "password": PASSWORD}),
+        ("/users", {"username": "eve", "password": "short"}),
+        ("/users", {"username": "eve", "password": PASSWORD, "role": ["admin"]}),
+        ("/revoke", {}),
+        ("/revoke", {"subject": "ada", "token_id": "x"}),
+        ("/revoke", {"subject": "ada", "issued_before": 9e9}),
+        ("/emit", {"room": "red"}),
+        ("/emit", []),
+    ],
+)
+async def test_a_broken_request_says_so_and_changes_nothing(desk, path, body):
+    answer = await desk.call("POST", path, json=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+    assert len((await desk.call("GET", "/users")).json()["users"]) == 1
+
+
+async def test_changed_rooms_reach_the_live_socket(desk):
+    ada = await desk.in_room("ada", "red")
+    changed = await desk.call("PATCH", "/users/ada", json={"rooms": ["blue"]})
+    assert (changed.status_code, changed.json()) == (200, {"sockets": 1})
+    assert await ada.expect_event("permissions_changed") == [{"left": ["red"]}]
+    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
+    who = await desk.product.engine.guard.verify(login.json()["access_token"])
+    assert who.rooms == ("blue",)
+    await ada.close()
+
+
+@pytest.mark.parametrize("body", [{"disabled": True}, {"password": "another horse battery"}])
+async def test_a_disabled_account_or_a_new_password_ends_its_sockets(desk, body):
+    ada, eve = await desk.member("ada"), await desk.member("eve")
+    assert (await desk.call("PATCH", "/users/ada", json=body)).json() == {"sockets": 1}
+    assert (await ada.expect_event("unauthorized"))[0]["data"]["reason"] == "token_revoked"
+    assert await ada.is_closed()
+    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
+    assert login.status_code == 400
+    await eve.sync()
+    await eve.close()
+    assert (await desk.call("PATCH", "/users/nobody", json=body)).status_code == 404
+
+
+async def test_revoking_ends_the_right_sockets(desk):
+    first, second = await desk.member("ada", session_id="s1"), await desk.member("ada", session_id="s2")
+    assert (await desk.call("POST", "/revoke", json={"session_id": "s1"})).json() == {"sockets": 1}
+    assert await first.is_closed()
+    assert (await desk.call("POST", "/revoke", json={"subject": "ada"})).json() == {"sockets": 1}
+    assert await second.is_closed()
+
+
+async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
+    ada, eve = await desk.in_room("ada", "red"), await desk.member("eve")
+    answer = await desk.call("GET", "/sockets")
+    listed = {entry["subject"]: entry for entry in answer.json()["sockets"]}
+    assert (set(listed), listed["ada"]["rooms"], listed["ada"]["namespace"]) == ({"ada", "eve"}, ["red"], "/")
+    for socket in desk.product.engine.guard.sockets():
+        assert socket.sid not in answer.text
+    of_ada = (await desk.call("GET", "/sockets", params={"subject": "ada"})).json()["sockets"]
+    assert [entry["subject"] for entry in of_ada] == ["ada"]
+    assert (await desk.call("GET", "/rooms")).json() == {"rooms": [{"namespace": "/", "room": "red", "sockets": 1}]}
+    assert (await desk.call("POST", f"/sockets/{listed['ada']['id']}/disconnect")).json() == {"status": "ok"}
+    assert await ada.receive() == "41"
+    assert await ada.is_closed()
+    assert (await desk.call("POST", f"/sockets/{listed['ada']['id']}/disconnect")).status_code == 404
+    await eve.sync()
+    await eve.close()
+
+
+async def test_an_event_reaches_the_room_and_nobody_else(desk):
+    ada, eve = await desk.in_room("ada", "red"), await desk.member("eve")
+    sent = await desk.call("POST", "/emit", json={"room": "red", "event": "news", "data": {"n": 1}})
+    assert sent.json() == {"status": "ok"}
+    assert await ada.expect_event("news") == [{"n": 1}]
+    await eve.sync()
+    assert not any("news" in str(packet) for packet in eve.seen)
+    await ada.close()
+    await eve.close()
+
+
+async def test_every_call_is_in_the_audit_log(desk, caplog):
+    caplog.set_level(logging.INFO, "roomkey.audit")
+    await desk.call("GET", "/users")
+    await desk.call("POST", "/revoke", json={"subject": "eve"})
+    await desk.call("PATCH", "/users/ada", json={"password": "another horse battery"})
+    lines = [json.loads(entry.getMessage()) for entry in caplog.records if entry.name == "roomkey.audit"]
+    calls = [line for line in lines if line["event"] == "admin"]
+    assert [(line["action"], line["sub"]) for line in calls] == [
+        ("list users", "operator"),
+        ("revoke", "operator"),
+        ("change user", "operator"),
+    ]
+    assert calls[1]["subject"] == "eve"
+    assert "another horse" not in caplog.text

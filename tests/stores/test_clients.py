@@ -1,0 +1,73 @@
+"""OAuth clients, in SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roomkey import ConfigError
+from roomkey.stores.clients import Client, ClientExists, ClientNotFound, SqlClients
+
+APP = Client(
+    "app",
+    title="The app",
+    redirect_uris=("https://app.example/callback", "com.example.app://callback"),
+    grants=("authorization_code", "refresh_token"),
+    scopes=("chat", "profile"),
+)
+SERVICE = Client("service", "0" * 64, grants=("client_credentials",), roles=("bot",), rooms=("lobby",))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlClients]:
+    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    made = SqlClients(where, clock=lambda: 5.0)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def test_what_is_added_is_found_as_it_was(clients):
+    for client in (SERVICE, APP):
+        await clients.add(client)
+    assert await clients.find("app") == replace(APP, created_at=5)
+    assert await clients.all() == [replace(APP, created_at=5), replace(SERVICE, created_at=5)]
+    for nobody in ("App", "", "a\0", "x" * 1000):
+        assert await clients.find(nobody) is None
+
+
+async def test_a_name_is_given_once(clients):
+    await clients.add(APP)
+    with pytest.raises(ClientExists):
+        await clients.add(replace(SERVICE, client_id="app"))
+    assert (await clients.find("app")).title == "The app"
+
+
+async def test_it_is_disabled_and_enabled(clients):
+    await clients.add(APP)
+    for disabled in (True, False):
+        await clients.set_disabled("app", disabled)
+        assert (await clients.find("app")).disabled is disabled
+    with pytest.raises(ClientNotFound):
+        await clients.set_disabled("nobody", True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"client_id": "with space"},
+        {"grants": ("password",)},
+        {"grants": ("client_credentials",)},
+        {"grants": ("authorization_code",), "redirect_uris": ()},
+        {"redirect_uris": ("/callback",)},
+        {"redirect_uris": ("https://app.example/#x",)},
+        {"redirect_uris": ("https://app.example/ x",)},
+        {"redirect_uris": ("https://äpp.example/",)},
+    ],
+)
+def test_what_no_client_can_be(wrong):
+    with pytest.raises(ConfigError):
+        replace(APP, **wrong)

@@ -1,0 +1,65 @@
+"""A database of any age becomes what the program works with."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, text
+
+from roomkey.stores import accounts, clients, one_time, sessions, sql_revocations
+from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.migrations import NEWEST
+from roomkey.stores.sql import Base, Database
+
+TABLES = (accounts, clients, one_time, sessions, sql_revocations)  # each has brought its own
+
+
+def differences(connection: Connection) -> list[object]:
+    return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    if request.param == "sqlite":
+        return tmp_path / "db.sqlite3"
+    found: str = request.getfixturevalue("postgres").database()
+    return found
+
+
+async def test_the_migrations_make_what_the_program_works_with(where):
+    database = Database(where)
+    await database.open()
+    assert await database.run(lambda connection: connection.run_sync(differences)) == []
+    assert (await database.rows(text("SELECT version_num FROM alembic_version")))[0][0] == NEWEST
+    await database.close()
+
+
+async def test_a_database_of_before_there_were_versions_keeps_its_accounts(tmp_path):
+    path = tmp_path / "old.sqlite3"
+    with sqlite3.connect(path) as old:
+        old.execute(
+            "CREATE TABLE users (username VARCHAR(150) PRIMARY KEY, password_hash VARCHAR NOT NULL,"
+            " roles JSON NOT NULL,"
+            " rooms JSON NOT NULL, disabled BOOLEAN NOT NULL, created_at INTEGER NOT NULL)"
+        )
+        old.execute("""INSERT INTO users VALUES ('ada', 'x', '["admin"]', '[]', 0, 5)""")
+    store = SqlAccounts(path)
+    await store.open()
+    assert await store.find("ada") == Account("ada", "x", roles=("admin",), created_at=5)
+    await store.close()
+
+
+async def test_several_stores_share_one_database(tmp_path):
+    database = Database(tmp_path / "db.sqlite3")
+    one, two = SqlAccounts(database), SqlAccounts(database)
+    await one.open()
+    await two.open()
+    await one.add(Account("ada", "x", name="Ada Lovelace"))
+    found = await two.find("ada")
+    assert found is not None
+    assert found.name == "Ada Lovelace"
+    await database.close()

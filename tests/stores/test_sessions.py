@@ -1,0 +1,98 @@
+"""Logins and their refresh tokens, in SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from roomkey.stores.sessions import LoginSession, Outcome, SqlSessions
+
+NOW, GRACE = 1_800_000_000, 10
+SESSION = LoginSession("s1", "ada", "roomkey", NOW, NOW, NOW + 3600, "chat", "127.0.0.1", "a browser")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSessions]:
+    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    made = SqlSessions(where)
+    await made.open()
+    yield made
+    await made.close()
+
+
+async def outcome(sessions: SqlSessions, used: str, then: str, now: int = NOW) -> Outcome:
+    return (await sessions.rotate(used, then, now, GRACE)).outcome
+
+
+async def test_a_token_rotates_to_its_successor(sessions):
+    await sessions.begin(SESSION, "t0")
+    for number in range(5):
+        found = await sessions.rotate(f"t{number}", f"t{number + 1}", NOW + 60 * number, GRACE)
+        assert found.outcome is Outcome.ROTATED
+        assert found.session is not None
+        assert found.session.subject == "ada"
+    (session,) = await sessions.of("ada", NOW)
+    assert session == replace(SESSION, used_at=NOW + 240)
+    assert await sessions.find("t5", NOW) == session
+    assert await sessions.find("t4", NOW) is None
+
+
+async def test_of_fifty_at_once_exactly_one_rotates(sessions):
+    await sessions.begin(SESSION, "t0")
+    found = await asyncio.gather(*(outcome(sessions, "t0", "t1") for _ in range(50)))
+    assert Counter(found) == {Outcome.ROTATED: 1, Outcome.REPEATED: 49}
+    assert await outcome(sessions, "t1", "t2") is Outcome.ROTATED
+
+
+@pytest.mark.parametrize(("after", "then"), [(GRACE, Outcome.REPEATED), (GRACE + 1, Outcome.REUSED)])
+async def test_a_used_token_within_the_grace_and_after_it(sessions, after, then):
+    await sessions.begin(SESSION, "t0")
+    await outcome(sessions, "t0", "t1")
+    assert await outcome(sessions, "t0", "t1", NOW + after) is then
+    alive = then is Outcome.REPEATED
+    assert (await outcome(sessions, "t1", "t2", NOW + after) is Outcome.ROTATED) is alive
+    assert bool(await sessions.of("ada", NOW + after)) is alive
+
+
+async def test_a_used_token_whose_successor_was_used_ends_the_family(sessions):
+    await sessions.begin(SESSION, "t0")
+    await outcome(sessions, "t0", "t1")
+    await outcome(sessions, "t1", "t2")
+    assert await outcome(sessions, "t0", "t1") is Outcome.REUSED
+    assert await outcome(sessions, "t2", "t3") is Outcome.ENDED
+
+
+async def test_no_token_of_an_ended_or_expired_session_rotates(sessions):
+    await sessions.begin(SESSION, "t0")
+    await sessions.begin(replace(SESSION, session_id="s2"), "u0")
+    assert await sessions.end("s1", NOW) == SESSION
+    assert await sessions.end("s1", NOW) is None
+    assert await outcome(sessions, "t0", "t1") is Outcome.ENDED
+    assert await outcome(sessions, "u0", "u1", NOW + 3600) is Outcome.EXPIRED
+    assert await outcome(sessions, "nobody's", "t1") is Outcome.UNKNOWN
+    assert await sessions.find("t0", NOW) is None
+    assert await sessions.find("u0", NOW + 3600) is None
+
+
+async def test_all_of_a_subject_end_but_one(sessions):
+    for number, subject in enumerate(["ada", "ada", "ada", "eve"]):
+        await sessions.begin(replace(SESSION, session_id=f"s{number}", subject=subject), f"t{number}")
+    ended = await sessions.end_all("ada", NOW, but="s1")
+    assert {session.session_id for session in ended} == {"s0", "s2"}
+    assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s1"]
+    assert len(await sessions.end_all("ada", NOW)) == 1
+    assert len(await sessions.of("eve", NOW)) == 1
+
+
+async def test_what_is_over_is_forgotten(sessions):
+    await sessions.begin(SESSION, "t0")
+    await outcome(sessions, "t0", "t1")
+    await sessions.begin(replace(SESSION, session_id="s2", expires_at=NOW + 7200), "u0")
+    await sessions.forget_expired(NOW + 3600)
+    assert await outcome(sessions, "t1", "t2") is Outcome.UNKNOWN
+    assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s2"]

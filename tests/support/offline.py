@@ -1,0 +1,180 @@
+"""A guarded server of either engine without a network: as fast as a function call, and races happen in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from support.clock import FakeClock
+from support.live import new_server
+from support.sessions import HubSession, SocketIOSession
+from support.tokens import issuer_at
+
+from roomkey import Policy
+from roomkey.hub import Hub
+from roomkey.policies import rooms_claim
+from roomkey.socketio import AsyncGuard
+
+
+async def turns(number: int = 30) -> None:
+    """Let everything that can happen happen."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+class Client:
+    """A client of an :class:`Offline` server.
+
+    Attributes:
+        got: all packets that were sent to it.
+    """
+
+    def __init__(self, session: Any) -> None:
+        self.session = session
+        self.got: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def begin(self, packet: str) -> None:
+        """A packet arrives; nobody waits for what becomes of it."""
+        if not self.session.closed:
+            task = asyncio.ensure_future(self.session.receive(packet))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def begin_event(self, *arguments: Any, ack: int | str = "", namespace: str = "") -> None:
+        self.begin(f"2{namespace + ',' if namespace else ''}{ack}{json.dumps(arguments)}")
+
+    def begin_connect(self, token: str | None, namespace: str = "") -> None:
+        payload = "" if token is None else json.dumps({"token": token})
+        self.begin(f"0{namespace + ',' if namespace else ''}{payload}")
+
+    async def settle(self) -> list[str]:
+        """Let it happen; gives the packets that came."""
+        await turns()
+        new = self.session.sent()
+        self.got += new
+        return new
+
+    def heard(self, event: str) -> list[Any]:
+        """The first argument of each event of this name, in any namespace."""
+        events = [json.loads(packet[packet.index("[") :]) for packet in self.got if packet[0] == "2"]
+        return [arguments[1] for arguments in events if arguments[0] == event]
+
+    def answered(self, ack: int) -> list[Any]:
+        """The first argument of each acknowledgement with this id."""
+        acks = [
+            packet for packet in self.got if packet[0] == "3" and packet.split("[")[0][1:].split(",")[-1] == str(ack)
+        ]
+        return [json.loads(packet[packet.index("[") :])[0] for packet in acks]
+
+
+class Offline:
+    """One server, its guard, its issuer and its clock."""
+
+    def __init__(self, engine: str, *, namespaces: tuple[str, ...] = ("/",), verifier: Any = None, **settings: Any):
+        self.clock = FakeClock()
+        self.issuer = issuer_at(self.clock)
+        if "policy" not in settings:
+            settings["policy"] = Policy()
+            settings["policy"].room("*")(rooms_claim)
+        verifier = verifier or self.issuer.verifier()
+        self.sio: Any
+        self.guard: Any
+        self.engine = engine
+        if engine == "hub":
+            self.sio = Hub(verifier, ping_interval=1e9, namespaces=namespaces, clock=self.clock, **settings)
+            self.guard = self.sio.guard
+        else:
+            self.sio = new_server(namespaces=list(namespaces))
+            self.guard = AsyncGuard(verifier, clock=self.clock, **settings)
+            self.guard.attach(self.sio)
+        self.guard.serve_rooms()
+        self.clients: list[Client] = []
+
+    async def client(self) -> Client:
+        session = (HubSession if self.engine == "hub" else SocketIOSession)(self.sio)
+        await session.open()
+        self.clients.append(Client(session))
+        return self.clients[-1]
+
+    async def member(self, subject: str = "ada", namespace: str = "", **claims: Any) -> Client:
+        client = await self.client()
+        client.begin_connect(self.issuer.issue(subject, **claims), namespace)
+        packets = await client.settle()
+        assert packets[0].startswith("0"), packets
+        return client
+
+    def token(self, subject: str = "ada", **claims: Any) -> str:
+        return self.issuer.issue(subject, **claims)
+
+    def admission(self, client: Client, namespace: str = "/") -> Any:
+        """Its namespace connection, or None."""
+        connection = self.guard.registry.connections.get(client.session.eio_sid)
+        return connection.admissions.get(namespace) if connection is not None else None
+
+    def sid(self, client: Client, namespace: str = "/") -> str:
+        return str(self.admission(client, namespace).sid)
+
+    def members(self, room: str, namespace: str = "/") -> set[str]:
+        """Who is in a room, by the server's own tables."""
+        if self.engine == "hub":
+            return set(self.sio.members._rooms.get((namespace, room), ()))
+        return set(self.sio.manager.rooms.get(namespace, {}).get(room, ()))
+
+    async def tick(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        (self.sio if self.engine == "hub" else self.guard).check_deadlines()
+        await self.settle()
+
+    async def settle(self) -> None:
+        await turns()
+        await self.guard.settle()
+        await turns()
+        for client in self.clients:
+            client.got += client.session.sent()
+
+    async def lose_all(self) -> None:
+        """Every client goes away."""
+        for client in self.clients:
+            if not client.session.closed:
+                await client.session.lose()
+        await self.settle()
+
+    def leftovers(self) -> dict[str, Any]:
+        """What is kept of anybody; nothing when nobody is connected (I7)."""
+        guard, timers = self.guard, self.guard.teardown.timers
+        use = guard.authenticator._use
+        kept = {
+            "connections": guard.registry.connections,
+            "admissions": guard.registry.admissions,
+            "anonymous": guard.registry._anonymous,
+            "intervals": timers._intervals._due,
+            "expiries": timers._expiries._due,
+            "tasks": guard.teardown._tasks,
+            "counted": use._subjects if use is not None else {},
+            "server": self.sio.members.sockets if self.engine == "hub" else self.sio.manager.rooms,
+            "rooms": self.sio.members._rooms if self.engine == "hub" else {},
+        }
+        return {name: found for name, found in kept.items() if found}
+
+    async def close(self) -> None:
+        await self.lose_all()
+        await self.guard.close()
+
+
+@pytest.fixture
+async def offline(engine: str) -> AsyncIterator[Callable[..., Offline]]:
+    """``offline(**settings)``: a server without a network. At the end everybody goes and nothing is left."""
+    made: list[Offline] = []
+
+    def make(**settings: Any) -> Offline:
+        made.append(Offline(engine, **settings))
+        return made[-1]
+
+    yield make
+    for server in made:
+        await server.close()
+        assert server.leftovers() == {}
