@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from joserfc import jwt as jose_jwt
 from joserfc.jwk import import_key
 
-from roomkey import ConfigError, Issuer, Key
+from roomkey import ConfigError, Issuer, Key, Verifier
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import is_name
 from roomkey.core.jws import MAX_TOKEN, decode_unverified
@@ -151,3 +151,34 @@ def test_a_stale_token_for_tests():
 def test_no_two_tokens_are_the_same():
     made = issuer()
     assert len({made.issue("ada") for _ in range(50)}) == 50
+
+
+def test_the_key_may_change_while_tokens_are_made(every_key):
+    turn = {"now": every_key["ES256"]}
+    times = []
+
+    def at(now):
+        times.append(now)
+        return turn["now"]
+
+    made = Issuer(at, audience="chat", clock=lambda: NOW + 0.5)
+    before = made.issue("ada")
+    turn["now"] = Key.generate("ES256", kid="new")
+    after = made.issue("ada")
+    assert [decode_unverified(token)[0]["kid"] for token in (before, after)] == ["ES256", "new"]
+    assert (made.key.kid, made.algorithm, set(times)) == ("new", "ES256", {NOW + 0.5})
+    for token, key in ((before, every_key["ES256"]), (after, turn["now"])):
+        assert Verifier(key, algorithms=["ES256"], audience="chat").verify(token, NOW)
+    with pytest.raises(ConfigError, match="KeyFolder"):
+        made.verifier()
+
+
+@pytest.mark.parametrize("name", ["RS256", "public"])
+def test_a_key_that_cannot_take_over_signs_nothing(every_key, name):
+    turn = [every_key["ES256"]]
+    made = Issuer(lambda _now: turn[-1], clock=lambda: NOW)
+    turn.append(every_key["ES256"].public() if name == "public" else every_key[name])
+    with pytest.raises(ConfigError):
+        made.issue("ada")
+    with pytest.raises(ConfigError):
+        Issuer(lambda _now: turn[-1], algorithm="ES256")

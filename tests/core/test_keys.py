@@ -225,3 +225,12 @@ def test_which_algorithm_suits_which_key():
         assert not suits(algorithm, "EC", None)
     assert "none" not in ALGORITHMS
     assert check_algorithms(iter(["RS256", "ES256"])) == ("RS256", "ES256")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_what_a_signature_is_verified_with(every_key, algorithm):
+    key = every_key[algorithm]
+    verifying = key.verifying()
+    assert verifying.is_private is algorithm.startswith("HS")
+    assert (verifying.kid, verifying.verifying()) == (key.kid, verifying)
+    assert verifying.verify(algorithm, b"m", key.sign(algorithm, b"m"))

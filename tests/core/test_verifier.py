@@ -8,7 +8,16 @@ import jwt
 import pytest
 
 from roomkey import ConfigError, Issuer, Key, KeySet, Verifier
-from roomkey.errors import AuthError, BadSignature, ClaimError, ExpiredToken, MalformedToken, MissingClaim, UnknownKey
+from roomkey.errors import (
+    AlgorithmNotAllowed,
+    AuthError,
+    BadSignature,
+    ClaimError,
+    ExpiredToken,
+    MalformedToken,
+    MissingClaim,
+    UnknownKey,
+)
 
 NOW = 1_800_000_000
 SECRET = secrets.token_urlsafe(32)
@@ -125,3 +134,88 @@ def test_required_claims():
     assert asking.verify(jwt.encode(GOOD | {"jti": "t"}, SECRET, algorithm="HS256"), NOW)
     nothing = Verifier.hs256(SECRET, require=())
     assert nothing.verify(jwt.encode({"x": 1}, SECRET, algorithm="HS256"), NOW).subject == ""
+
+
+OLD = secrets.token_urlsafe(32)
+END = NOW + 30
+
+
+def hs256(secret, **headers):
+    return jwt.encode(GOOD, secret, algorithm="HS256", headers=headers or None)
+
+
+def test_a_previous_secret_counts_until_its_end():
+    verifier = Verifier.hs256(SECRET, previous=(OLD, END))
+    for now in (NOW, END - 0.001):
+        assert verifier.verify(hs256(OLD), now).subject == "1"
+    for now in (END, END + 1, float("nan")):
+        with pytest.raises(BadSignature):
+            verifier.verify(hs256(OLD), now)
+    for now in (NOW, END, END + 29):
+        assert verifier.verify(hs256(SECRET), now).subject == "1"
+    with pytest.raises(BadSignature):
+        Verifier.hs256(SECRET).verify(hs256(OLD), NOW)
+
+
+def test_a_previous_secret_with_names():
+    """roomkey's own tokens are named by thumbprints, others' all alike or not at all."""
+    ours = Issuer(Key.from_secret(OLD), clock=lambda: NOW).issue("ada")
+    assert Verifier.hs256(SECRET, previous=(OLD, END)).verify(ours, NOW)
+    named = Verifier.hs256(SECRET, kid="shop", previous=(OLD, END))
+    for token in (hs256(OLD, kid="shop"), hs256(SECRET, kid="shop"), hs256(OLD)):
+        assert named.verify(token, NOW)
+    with pytest.raises(UnknownKey):
+        named.verify(hs256(OLD, kid="other"), NOW)
+
+
+def test_a_previous_secret_excuses_nothing_else():
+    verifier = Verifier.hs256(SECRET, previous=(OLD, NOW + 10**6), leeway=0)
+    with pytest.raises(ExpiredToken):
+        verifier.verify(hs256(OLD), NOW + 61)
+    current = next(iter(verifier.keys)).kid
+    with pytest.raises(BadSignature, match=f"not that of key {current}"):
+        verifier.verify(hs256(secrets.token_urlsafe(32)), NOW)
+
+
+WRONG = {
+    "no time": OLD,
+    "one value": (OLD,),
+    "three values": (OLD, END, END),
+    "the wrong way round": (END, OLD),
+    "None": (OLD, None),
+    "a bool": (OLD, True),
+    "a string": (OLD, str(END)),
+    "negative": (OLD, -1),
+    "not a number": (OLD, float("nan")),
+    "milliseconds": (OLD, END * 1000),
+    "short": ("short", END),
+    "a placeholder": ("secret" * 10, END),
+    "the same": (SECRET, END),
+    "the same as bytes": (SECRET.encode(), END),
+}
+
+
+@pytest.mark.parametrize("row", WRONG)
+def test_a_previous_secret_is_checked_like_the_other(row):
+    with pytest.raises(ConfigError) as caught:
+        Verifier.hs256(SECRET, kid="shop", previous=WRONG[row])
+    assert OLD not in str(caught.value)
+
+
+def test_the_keys_may_change_while_tokens_are_checked(every_key):
+    old, new = every_key["ES256"].public(), Key.generate("ES256", kid="new")
+    verifier = Verifier(lambda now: KeySet([old] if now < END else [new.public()]), algorithms=["ES256"])
+    before = Issuer(every_key["ES256"], clock=lambda: NOW).issue("ada")
+    after = Issuer(new, clock=lambda: NOW).issue("ada")
+    assert verifier.verify(before, END - 1)
+    assert verifier.verify(after, END)
+    for token, now in ((after, END - 1), (before, END)):
+        with pytest.raises(UnknownKey):
+            verifier.verify(token, now)
+
+
+def test_changing_keys_choose_no_algorithm(every_key):
+    """A shared secret among changing keys is no way around the verifier's list."""
+    verifier = Verifier(lambda _now: KeySet([every_key["HS256"]]), algorithms=["ES256"])
+    with pytest.raises(AlgorithmNotAllowed):
+        verifier.verify(Issuer(every_key["HS256"], clock=lambda: NOW).issue("eve"), NOW)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from support.offline import offline
 from support.world import ENGINES, clock, make_world
 
-__all__ = ["clock", "make_world"]
+__all__ = ["clock", "make_world", "offline"]
 
 
 @pytest.fixture(params=ENGINES)

@@ -7,8 +7,10 @@ import asyncio
 import pytest
 from support.live import Poll, until
 from support.tokens import EXPIRED
-from support.world import rooms_world
+from support.world import Gate, rooms_world
 
+from roomkey import Policy
+from roomkey.errors import Unavailable
 from roomkey.socketio import Authenticate, Handshake
 
 
@@ -76,3 +78,177 @@ async def test_expiry_reaches_a_polling_client(make_world):
     assert "token_expired" in str(await waiting)
     await until(lambda: not world.guard.registry.connections)
     await poll.close()
+
+
+@pytest.fixture
+async def live(offline, via):
+    """A server, and ``ada`` in ``red`` and ``blue``, by either way of presenting a token."""
+    server = offline(via=via)
+    client = await server.client()
+    first = server.token(rooms=["red", "blue"], roles=["member"], expires_in=100)
+    client.begin_connect(first if isinstance(via, Handshake) else None)
+    await server.settle()
+    if isinstance(via, Authenticate):
+        client.begin_event("authenticate", {"token": first})
+        await server.settle()
+    for room in ("red", "blue"):
+        client.begin_event("join-room", room)
+    await server.settle()
+    assert server.members("red") == server.members("blue") == {server.sid(client)}
+    await server.tick(10)
+    return server, client
+
+
+WAYS = pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+
+
+async def refresh(server, client, token, ack=7):
+    client.begin_event("authenticate", {"token": token}, ack=ack)
+    await server.settle()
+    return client.answered(ack)
+
+
+@WAYS
+async def test_b33_rooms_and_roles_of_the_new_token_count_at_once(live):
+    server, client = live
+    sid = server.sid(client)
+    assert await refresh(server, client, server.token(rooms=["blue"], roles=["guide"], expires_in=100)) == [
+        {"expires_in": 100}
+    ]
+    assert client.heard("permissions_changed") == [{"left": ["red"]}]
+    assert (server.members("red"), server.members("blue")) == (set(), {sid})
+    assert server.guard.identity(sid).roles == {"guide"}
+    await server.sio.emit("news", "secret", room="red")
+    await server.settle()
+    assert client.heard("news") == []
+
+
+@WAYS
+@pytest.mark.parametrize("wrong", ["not later", "older iat", "garbage", "expired"])
+async def test_b33_what_is_no_later_token_of_the_same_person_changes_nothing(live, wrong):
+    server, client = live
+    before = server.guard.identity(server.sid(client))
+    if wrong == "older iat":
+        server.clock.time -= 11
+    token = {"garbage": "garbage", "expired": server.token(expires_in=-60)}.get(wrong) or server.token(
+        expires_in=90 if wrong == "not later" else 500
+    )
+    if wrong == "older iat":
+        server.clock.time += 11
+    [answer] = await refresh(server, client, token)
+    assert answer["ok"] is False
+    assert server.guard.identity(server.sid(client)) is before
+    assert server.members("red") == {server.sid(client)}
+
+
+@WAYS
+async def test_b33_somebody_elses_token_ends_it_for_good(live):
+    server, client = live
+    await refresh(server, client, server.token("eve", expires_in=500))
+    assert [told["data"]["reason"] for told in client.heard("unauthorized")] == ["subject_mismatch"]
+    assert client.got[-1] == "1"
+    assert client.session.closed
+    assert server.members("red") == set()
+
+
+class Flaky:
+    """A verifier whose keys are out of reach for a while."""
+
+    def __init__(self) -> None:
+        self.inner, self.away = None, False
+
+    def verify(self, token, now, *, source=""):
+        if self.away:
+            raise Unavailable("keys")
+        return self.inner.verify(token, now, source=source)
+
+
+@WAYS
+@pytest.mark.parametrize("ack", [7, ""])
+async def test_a_temporary_error_costs_no_attempt(offline, via, ack):
+    verifier = Flaky()
+    server = offline(via=via, verifier=verifier)
+    verifier.inner = server.issuer.verifier()
+    client = await server.client()
+    first = server.token(expires_in=100)
+    client.begin_connect(first if isinstance(via, Handshake) else None)
+    await server.settle()
+    if isinstance(via, Authenticate):
+        client.begin_event("authenticate", {"token": first})
+        await server.settle()
+    await server.tick(10)
+    verifier.away = True
+    for _ in range(10):
+        client.begin_event("authenticate", {"token": server.token(expires_in=100)}, ack=ack)
+        await server.settle()
+    told = client.answered(7) if ack else [one["data"] for one in client.heard("unauthorized")]
+    assert len(told) == 10
+    assert all((one.get("error") or one)["reason"] == "temporarily_unavailable" for one in told)
+    verifier.away = False
+    assert (await refresh(server, client, server.token(expires_in=100), ack=8)) == [{"expires_in": 100}]
+
+
+@WAYS
+async def test_bad_tokens_on_a_live_socket_are_attempts(live):
+    server, client = live
+    for _ in range(3):
+        assert not client.session.closed
+        await refresh(server, client, "garbage", ack="")
+    assert client.session.closed
+
+
+async def test_handlers_that_run_meanwhile_go_on(offline):
+    server, gate = offline(), asyncio.Event()
+
+    @server.sio.event
+    async def work(sid):
+        await gate.wait()
+        return [sid == server.guard.registry.admissions[sid].sid, sorted(server.guard.identity(sid).roles)]
+
+    client = await server.member(expires_in=100)
+    client.begin_event("work", ack=1)
+    await server.tick(10)
+    await refresh(server, client, server.token(roles=["new"], expires_in=100))
+    gate.set()
+    await server.settle()
+    assert client.answered(1) == [[True, ["new"]]]
+
+
+async def test_an_event_that_waits_for_a_rule_is_asked_again_about_the_new_token(offline):
+    """It is neither refused because of the refresh, nor allowed by what the old token said."""
+    gate, asked, policy = Gate(), [], Policy()
+
+    @policy.event("work")
+    async def worker(who):
+        asked.append(sorted(who.roles))
+        if len(asked) == 1:
+            await gate(who)
+        return who.has_role("worker")
+
+    server = offline(policy=policy)
+    server.sio.on("work", lambda sid: "done")
+    client = await server.member(roles=["worker"], expires_in=100)
+    client.begin_event("work", ack=1)
+    await asyncio.wait_for(gate.reached.wait(), 2)
+    await server.tick(10)
+    await refresh(server, client, server.token(roles=["worker", "new"], expires_in=100))
+    gate.open.set()
+    await server.settle()
+    assert asked == [["worker"], ["new", "worker"]]
+    assert client.answered(1) == ["done"]
+
+
+async def test_a_refresh_that_takes_the_namespace_away_leaves_the_others(offline):
+    policy = Policy()
+    policy.namespace("/admin")(lambda who: who.has_role("admin"))
+    server = offline(policy=policy, namespaces=("/", "/admin"))
+    client = await server.member(roles=["admin"], expires_in=100)
+    client.begin_connect(server.token(roles=["admin"], expires_in=100), "/admin")
+    await server.settle()
+    await server.tick(10)
+    client.begin_event("authenticate", {"token": server.token(expires_in=100)}, namespace="/admin")
+    await server.settle()
+    assert server.admission(client, "/admin") is None
+    assert client.got[-1] == "1/admin,"
+    assert server.admission(client).admitted
+    assert not client.session.closed

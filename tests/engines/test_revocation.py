@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.world import rooms_world
+from support.world import Gate, rooms_world
 
 from roomkey import ConfigError, PermissionDenied, Policy
 
@@ -56,3 +56,97 @@ async def test_a_join_that_waits_loses_against_a_revocation(make_world):
     assert world.rooms() == {}
     with pytest.raises(PermissionDenied):
         await world.guard.enter_room(sid, "red")
+
+
+RACES = 1000
+
+
+async def test_f88_a_join_that_races_a_revocation_is_never_a_member_at_the_end(offline):
+    """A thousand times, with the revocation at every turn of the event loop that the join takes."""
+    policy, waits = Policy(), 0
+
+    @policy.room("*")
+    async def rule(who, room):
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return True
+
+    server = offline(policy=policy)
+    joined_first = 0
+    for number in range(RACES):
+        waits, turns_before = number % 5, number // 5 % 10
+        client = await server.member(token_id=f"t{number}")
+        sid = server.sid(client)
+        client.begin_event("join-room", "red")
+        for _ in range(turns_before):
+            await asyncio.sleep(0)
+        joined_first += sid in server.members("red")
+        assert await server.guard.revoke(token_id=f"t{number}") == 1
+        await server.settle()
+        assert client.session.closed
+        assert server.members("red") == set()
+        server.clients.clear()
+    assert 100 < joined_first < RACES - 100  # the revocation came before some joins and after others
+
+
+async def test_f88_a_join_that_races_a_role_that_is_taken_is_never_a_member_at_the_end(offline):
+    policy, waits = Policy(), 0
+
+    @policy.room("*")
+    async def rule(who, room):
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return who.has_role("member")
+
+    server = offline(policy=policy)
+    joined_first = 0
+    for number in range(RACES):
+        waits, turns_before = number % 5, number // 5 % 10
+        client = await server.member(f"user {number}", roles=["member"])
+        client.begin_event("join-room", "red", ack=1)
+        for _ in range(turns_before):
+            await asyncio.sleep(0)
+        joined_first += server.sid(client) in server.members("red")
+        assert await server.guard.update(f"user {number}", roles=[]) == 1
+        await server.settle()
+        assert server.members("red") == set()
+        assert server.admission(client).rooms == frozenset()
+        await client.session.lose()
+        server.clients.clear()
+    assert 100 < joined_first < RACES - 100
+
+
+@pytest.mark.parametrize("issuer", [None, "https://login.example", "https://another.example"])
+async def test_an_issuer_narrows_what_is_cancelled(offline, issuer):
+    server = offline()
+    client = await server.member()
+    ended = await server.guard.revoke(subject="ada", issuer=issuer)
+    assert ended == (issuer != "https://another.example")
+    await server.settle()
+    assert client.session.closed == bool(ended)
+
+
+async def test_of_a_subject_only_what_was_issued_before(offline):
+    server = offline()
+    old = await server.member()
+    await server.tick(10)
+    before = server.clock.now() - 1
+    new = await server.member()
+    assert await server.guard.revoke(subject="ada", issued_before=before) == 1
+    await server.settle()
+    assert [old.session.closed, new.session.closed] == [True, False]
+
+
+async def test_a_connection_that_is_decided_meanwhile_is_refused(offline):
+    gate, policy = Gate(), Policy()
+    policy.namespace("/")(gate)
+    server = offline(policy=policy)
+    client = await server.client()
+    client.begin_connect(server.token())
+    await asyncio.wait_for(gate.reached.wait(), 2)
+    await server.guard.revoke(subject="ada")
+    gate.open.set()
+    await server.settle()
+    assert client.got[0].startswith("4")
+    assert "jwt revoked" in client.got[0]
+    assert client.session.closed

@@ -225,9 +225,7 @@ async def test_a_decision_says_why_in_words(bench):
     bench.policy.room("team:{team}")(lambda who, team: team in who.rooms)
     who = bench.who(rooms=["red"], roles=["b", "a"])
     said = str(await bench.judge.decide(who, "room", "team:red", "/"))
-    assert said == (
-        "room 'team:red': allowed by the rule for room team:{team}; subject 'ada', roles: a, b, rooms: red"
-    )
+    assert said == ("room 'team:red': allowed by the rule for room team:{team}; subject 'ada', roles: a, b, rooms: red")
     said = str(await bench.judge.decide(Identity.guest(), "room", "x\x1b[2J\n", "/"))
     assert said.isprintable()
     assert said.endswith("by the default, since no rule is about it; a guest, roles: none, rooms: none")

@@ -98,7 +98,7 @@ def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:
         ({"subject": "ada", "issued_before": 1.8e9 - 1}, set()),
         ({"subject": "nobody"}, set()),
     ],
-    ids=str,
+    ids=lambda value: str(sorted(value)),
 )
 async def test_it_ends_exactly_those_and_says_how_many(bench, names, ended):
     one = bench()

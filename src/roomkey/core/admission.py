@@ -161,6 +161,8 @@ class Admission:
 
     def bad_token(self, error: AuthError) -> tuple[Action, ...]:
         """Count a refused token; the last allowed one refuses the socket, however often it was renewed between."""
+        if error.temporary and self.answered:  # not the client's mistake, and it may try again in its time
+            return self.feed(Input.BAD_TOKEN, error)
         self.attempts += 1
         last = self.attempts >= self.max_attempts
         return self.feed(Input.LAST_BAD_TOKEN if last else Input.BAD_TOKEN, error)

@@ -31,10 +31,13 @@ class Presented:
     Attributes:
         token: the bare token, without a scheme.
         source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
+        origin: the page that opened the connection, by the handshake's ``Origin``; None if there is none, or it was
+            presented later.
     """
 
     token: str = field(repr=False)
     source: str
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,7 @@ class Request:
     authorization: str | None = None
     cookie: str | None = None
     query: str | None = None
+    origin: str | None = None
 
 
 def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
@@ -110,7 +114,8 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
     failed: AuthError | None = None
     for source, value in _sources(way, auth, request):
         try:
-            found.append(Presented(_payload_token(value) if source == "auth" else bare_token(value), source))
+            token = _payload_token(value) if source == "auth" else bare_token(value)
+            found.append(Presented(token, source, request.origin))
         except AuthError as error:
             failed = failed or error
     if not found:

@@ -12,7 +12,7 @@ from roomkey.core import strict_json
 from roomkey.core.claims import check_types, one_or_more
 from roomkey.core.grants import granted_actions
 from roomkey.core.jws import MAX_TOKEN
-from roomkey.core.keys import Key
+from roomkey.core.keys import Key, LiveKey
 from roomkey.core.names import MAX_NAMES
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
@@ -24,7 +24,8 @@ class Issuer:
     """Makes tokens.
 
     Args:
-        key: a private key or a shared secret.
+        key: a private key or a shared secret; or what tells which one signs at a time, such as
+            :meth:`roomkey.keysets.folder.KeyFolder.signing`, so that keys can be rotated.
         algorithm: one of the key's; its first if absent.
         issuer: ``iss`` of every token, or None for no such claim.
         audience: ``aud`` of every token, one or several, or None for no such claim.
@@ -38,7 +39,7 @@ class Issuer:
 
     def __init__(
         self,
-        key: Key,
+        key: Key | LiveKey,
         *,
         algorithm: str | None = None,
         issuer: str | None = None,
@@ -47,12 +48,10 @@ class Issuer:
         token_type: str = "JWT",  # noqa: S107 - a type, not a password
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.key = key
-        self.algorithm = algorithm or key.algorithms[0]
-        if not key.is_private:
-            raise ConfigError("an issuer needs a private key or a shared secret; this key is public")
-        if self.algorithm not in key.algorithms:
-            raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {algorithm}")
+        self.clock = clock
+        self._source = key
+        first = self.key
+        self.algorithm = algorithm or first.algorithms[0]
         one_or_more(issuer, "issuer")
         if token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
@@ -60,8 +59,21 @@ class Issuer:
         audiences = one_or_more(audience, "audience")
         self.audience = audience if audience is None or isinstance(audience, str) else list(audiences)
         self.expires_in = expires_in
-        self.clock = clock
-        self._header = _encode({"alg": self.algorithm, "kid": key.kid, "typ": token_type})
+        self._token_type = token_type
+        self._signs_with = self._headed(first)
+
+    @property
+    def key(self) -> Key:
+        """The key that signs now."""
+        return self._source if isinstance(self._source, Key) else self._source(self.clock())
+
+    def _headed(self, key: Key) -> tuple[Key, bytes]:
+        """A key, and the header of the tokens that it signs."""
+        if not key.is_private:
+            raise ConfigError("an issuer needs a private key or a shared secret; this key is public")
+        if self.algorithm not in key.algorithms:
+            raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {self.algorithm}")
+        return key, _encode({"alg": self.algorithm, "kid": key.kid, "typ": self._token_type})
 
     @classmethod
     def ephemeral(
@@ -105,7 +117,7 @@ class Issuer:
             The compact form, at most 8192 characters.
 
         Raises:
-            ConfigError: a claim that no verifier would accept, or a token over the size limit.
+            ConfigError: a claim that no verifier would accept, a token over the size limit, or no key that can sign.
         """
         now = int(self.clock())
         lifetime = self.expires_in if expires_in is None else expires_in
@@ -134,8 +146,11 @@ class Issuer:
             raise ConfigError(str(error)) from None
         except (TypeError, ValueError) as error:
             raise ConfigError(f"claims must be plain JSON: {error}") from None
-        signing_input = self._header + b"." + body
-        token = signing_input + b"." + _base64url(self.key.sign(self.algorithm, signing_input))
+        key, header = self._signs_with
+        if (current := self.key) is not key:
+            key, header = self._signs_with = self._headed(current)
+        signing_input = header + b"." + body
+        token = signing_input + b"." + _base64url(key.sign(self.algorithm, signing_input))
         if len(token) > MAX_TOKEN:
             raise ConfigError(f"a token of {len(token)} characters; at most {MAX_TOKEN} are accepted anywhere")
         return token.decode("ascii")
@@ -145,10 +160,16 @@ class Issuer:
 
         Args:
             settings: further arguments of :class:`Verifier`, such as ``leeway`` or ``max_lifetime``.
+
+        Raises:
+            ConfigError: the issuer's key changes, and only where the keys come from is known which were before it.
         """
-        key = self.key if self.key.kty == "oct" else self.key.public()
+        if not isinstance(self._source, Key):
+            raise ConfigError(
+                "this issuer's key changes: make a Verifier of all keys, such as those of KeyFolder.accepted"
+            )
         settings = {"issuer": self.issuer, "audience": self.audience, **settings}
-        return Verifier(key, algorithms=[self.algorithm], **settings)
+        return Verifier(self._source.verifying(), algorithms=[self.algorithm], **settings)
 
 
 def _listed(names: Iterable[str], what: str, without: str | None = None) -> list[str] | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -198,6 +198,10 @@ class Key:
         public = KEY_TYPES[self.kty].import_key(self.to_jwk())
         return _judged(public, kid=self.kid, algorithms=self.algorithms)
 
+    def verifying(self) -> Key:
+        """What this key's signatures are verified with: its public half, or the shared secret itself."""
+        return self.public() if self.is_private and self.kty != "oct" else self
+
 
 class KeySet:
     """Keys by ``kid``.
@@ -271,6 +275,13 @@ class KeySet:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+
+LiveKey = Callable[[float], Key]
+"""The key that signs at a time, in seconds since the epoch."""
+
+LiveKeySet = Callable[[float], KeySet]
+"""The keys that are trusted at a time, in seconds since the epoch."""
 
 
 def _of_set(jwk: object, allow_symmetric: bool) -> Key:

@@ -7,10 +7,10 @@ from typing import TypedDict, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
-from roomkey.core.claims import Expected, one_or_more
+from roomkey.core.claims import LAST_SECOND, Expected, one_or_more
 from roomkey.core.identity import Identity
-from roomkey.core.keys import Key, KeySet
-from roomkey.errors import ConfigError, MalformedToken
+from roomkey.core.keys import Key, KeySet, LiveKeySet
+from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
 
@@ -31,7 +31,8 @@ class Verifier:
     """Decides whether a token is acceptable. It does no I/O, holds no state and reads no clock.
 
     Args:
-        keys: the keys it trusts: a :class:`KeySet`, or :class:`Key` objects.
+        keys: the keys it trusts: a :class:`KeySet`, or :class:`Key` objects; or what tells those of a time, such as
+            :meth:`roomkey.keysets.folder.KeyFolder.accepted`, so that keys can be rotated.
         algorithms: the accepted algorithms; never taken from a token (RFC 8725 section 3.1).
         issuer: the accepted ``iss``, one or several; None accepts any.
         audience: the accepted ``aud``, one or several; None accepts only tokens without ``aud``.
@@ -48,7 +49,7 @@ class Verifier:
 
     def __init__(
         self,
-        keys: KeySet | Key | Iterable[Key],
+        keys: KeySet | Key | Iterable[Key] | LiveKeySet,
         *,
         algorithms: Iterable[str],
         issuer: str | Iterable[str] | None = None,
@@ -59,9 +60,14 @@ class Verifier:
         max_age: float | None = None,
         token_type: str | None = None,
     ) -> None:
-        self.keys = keys if isinstance(keys, KeySet) else KeySet([keys] if isinstance(keys, Key) else keys)
+        if isinstance(keys, Key):
+            keys = [keys]
+        self.keys = keys if isinstance(keys, KeySet) or callable(keys) else KeySet(keys)
+        self._previous: tuple[KeySet, float] | None = None
         self.algorithms = check_algorithms(algorithms)
-        if not any(set(key.algorithms).intersection(self.algorithms) for key in self.keys):
+        if isinstance(self.keys, KeySet) and not any(
+            set(key.algorithms).intersection(self.algorithms) for key in self.keys
+        ):
             raise ConfigError(f"no key is usable with {', '.join(self.algorithms)}")
         if token_type is not None and token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
@@ -81,6 +87,7 @@ class Verifier:
         secret: str | bytes,
         *,
         kid: str | None = None,
+        previous: tuple[str | bytes, float] | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
         """A verifier for tokens signed with a shared secret, as PyJWT's ``jwt.encode(payload, SECRET)`` makes them.
@@ -88,16 +95,21 @@ class Verifier:
         Args:
             secret: at least 32 bytes.
             kid: the name of the key in the tokens' headers, where they carry one of their own.
+            previous: the secret before this one, and the time in seconds since the epoch from which its tokens are
+                refused: when the last of them has expired.
             settings: as for :class:`Verifier`.
 
         Raises:
-            ConfigError: a short or placeholder secret.
+            ConfigError: a short or placeholder secret, the same secret twice, or a time that is none.
         """
-        return cls(
+        made = cls(
             Key.from_secret(secret, kid=kid),
             algorithms=["HS256"],
             **settings,
         )
+        if previous is not None:
+            made._previous = _previous(secret, previous, kid)
+        return made
 
     @classmethod
     def pem(
@@ -140,13 +152,38 @@ class Verifier:
             TokenError: the first check that fails; ``str(error)`` says what was found and by how much.
         """
         parts = jws.split(token)
-        jws.check_signature(parts, self.keys, self.algorithms)
+        self._check_signature(parts, now)
         if self.token_type is not None:
             self._check_type(parts.header.type)
         claims = jws.json_object(parts.payload, "payload")
         self.expected.check(claims, now)
         return Identity.from_claims(claims, source)
 
+    def _check_signature(self, parts: jws.Parts, now: float) -> None:
+        keys = self.keys if isinstance(self.keys, KeySet) else self.keys(now)
+        try:
+            jws.check_signature(parts, keys, self.algorithms)
+        except (BadSignature, UnknownKey) as error:
+            if self._previous is None or not now < self._previous[1]:
+                raise
+            try:
+                jws.check_signature(parts, self._previous[0], self.algorithms)
+            except (BadSignature, UnknownKey):
+                raise error from None
+
     def _check_type(self, found: str | None) -> None:
         if found is None or found.removeprefix("application/") != str(self.token_type).lower():
             raise MalformedToken(f"typ is {found}, expected {self.token_type}")
+
+
+def _previous(secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
+    """The secret that is on its way out, as a key, and until when."""
+    if not isinstance(previous, tuple) or len(previous) != 2:
+        raise ConfigError("previous takes two values: the old secret, and a time in seconds since the epoch")
+    old, until = previous
+    if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= LAST_SECOND:
+        raise ConfigError("previous takes the old secret first, and then a time in seconds since the epoch")
+    key = Key.from_secret(old)
+    if key.kid == Key.from_secret(secret).kid:  # thumbprints
+        raise ConfigError("previous holds the secret that is in use: it takes the one before it")
+    return KeySet([key if kid is None else Key.from_secret(old, kid=kid)]), until

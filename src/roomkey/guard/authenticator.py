@@ -363,7 +363,7 @@ class Authenticator:
             else:
                 await self._teardown.port.send_event(admission, "unauthorized", unauthorized(error))
             return
-        if connection.anonymous:  # another namespace of the connection brings no new attempts
+        if connection.anonymous and not error.temporary:  # another namespace of the connection brings no new attempts
             admission.attempts = connection.bad_tokens
             connection.bad_tokens += 1
         actions = admission.bad_token(error)

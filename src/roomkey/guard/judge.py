@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeVar, get_args
 
@@ -35,10 +35,20 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class AnyVerifier(Protocol):
-    """What a guard needs of a verifier; one that has to fetch keys returns something to await."""
+    """What a guard needs of a verifier; one that has to fetch keys returns something to await.
+
+    One that wants to know how a token was presented has also ``verify_presented(presented, now)``.
+    """
 
     def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
         """Return the identity or raise exactly one :class:`AuthError`."""
+
+
+VerifyPresented = Callable[[Presented, float], Identity | Awaitable[Identity]]
+
+
+def _token_alone(verifier: AnyVerifier) -> VerifyPresented:
+    return lambda presented, now: verifier.verify(presented.token, now, source=presented.source)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,7 @@ class Judge:
         within: float,
     ) -> None:
         self.verifier = verifier
+        self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
         self.policy = policy
         self.revocations = revoking.revocations
         self._revoking = revoking
@@ -143,7 +154,7 @@ class Judge:
         """
         await self._revoking.check()
         try:
-            who = self.verifier.verify(presented.token, self.clock.now(), source=presented.source)
+            who = self._verify(presented, self.clock.now())
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
         except AuthError:

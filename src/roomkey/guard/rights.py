@@ -50,7 +50,9 @@ class Rights:
     async def leave_room(self, admission: Admission, room: str) -> None:
         """Take a socket out of a room that :meth:`enter_room` put it into."""
         _check_open(admission)
-        if room in admission.rooms:
+        who = admission.identity
+        is_own = self._user_rooms and who is not None and room == OWN_ROOM + who.subject
+        if room in admission.rooms and not is_own:  # out of its own room nothing would reach the person
             admission.rooms -= {room}
             await self._teardown.port.leave_room(admission, room)
 

@@ -90,6 +90,7 @@ class HttpRequest:
             authorization=headers.get("authorization"),
             cookie=headers.get("cookie") if cookies_count else None,
             query=self.query,
+            origin=headers.get("origin"),
         )
 
     def cookie(self, name: str) -> str | None:

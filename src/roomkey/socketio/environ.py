@@ -26,6 +26,7 @@ def request(environ: Mapping[str, Any]) -> Request:
         authorization=environ.get("HTTP_AUTHORIZATION"),
         cookie=environ.get("HTTP_COOKIE") if from_page else None,
         query=environ.get("QUERY_STRING"),
+        origin=environ.get("HTTP_ORIGIN"),
     )
 
 

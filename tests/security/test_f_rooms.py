@@ -1,0 +1,120 @@
+"""The attack list, group F: rooms, namespaces, roles. What is shown elsewhere has its number there:
+86, 89 and 92 in engines/test_rooms.py, 88 in test_revocation.py and test_update.py, 90 in test_update.py,
+91 in test_emits.py.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+from support.offline import offline
+from support.world import BOTH
+
+from roomkey import Policy
+from roomkey.policies import emit_claim, own_rooms, rooms_claim
+
+__all__ = ["offline"]
+
+ATTACKERS = {
+    "nobody": {},
+    "admin": {"roles": ["admin"]},
+    "every room": {"rooms": ["*"]},
+    "that room": {"rooms": ["user:victim", "user:*", "{sid}"]},
+    "every action": {"rooms": {"*": ["join", "emit"], "user:*": ["join", "emit"]}},
+}
+
+
+def generous_policy() -> Policy:
+    """What an application may write that thinks of its own rooms only."""
+    policy = Policy()
+    for pattern, rule in {
+        "*": lambda who, room: True,
+        "{room}": lambda who, room: True,
+        "{kind}:{name}": lambda who, kind, name: True,
+        "user-{name}": lambda who, name: True,
+    }.items():
+        policy.room(pattern)(rule)
+        policy.emit(pattern)(rule)
+    policy.room("*")(rooms_claim)
+    policy.emit("*")(emit_claim)
+    return policy
+
+
+@BOTH
+@pytest.mark.parametrize("attacker", ATTACKERS)
+@pytest.mark.parametrize("way", ["join-room", "handler", "say"])
+async def test_f87_a_victims_own_room_and_sid_are_denied_to_everybody(offline, attacker, way):
+    server = offline(policy=generous_policy())
+    server.guard.relay("say")
+
+    @server.sio.on("handler")
+    async def handler(sid, room, _data):
+        await server.guard.enter_room(sid, room)
+
+    victim = await server.member("victim")
+    sid = server.sid(victim)
+    claims = dict(ATTACKERS[attacker])
+    if attacker == "that room":
+        claims["rooms"] = [name.replace("{sid}", sid) for name in claims["rooms"]]
+    eve = await server.member("eve", **claims)
+    names = ["user:victim", sid, "A" * 20]  # the last: a sid of another node, whose messages it would bring
+    for number, room in enumerate(names):
+        eve.begin_event(way, room, "psst", ack=number)
+        await server.settle()
+        [answer] = eve.answered(number)
+        assert answer["error"]["code"] == "permission_denied", room
+    await server.sio.emit("private", 1, room=server.guard.subject_room("victim"))
+    await server.sio.emit("private", 2, to=sid)
+    await server.settle()
+    assert eve.heard("private") == []
+    assert victim.heard("private") == [1, 2]
+    assert victim.heard("say") == []
+
+
+@BOTH
+async def test_f87_a_rule_that_names_own_rooms_decides_about_them(offline):
+    policy = Policy()
+    policy.room("user:{sub}")(own_rooms)
+    server = offline(policy=policy, user_rooms=False)
+    ada = await server.member("ada")
+    for number, room in enumerate(("user:ada", "user:victim", "user:", "user:ada:x")):
+        ada.begin_event("join-room", room, ack=number)
+    await server.settle()
+    assert [ada.answered(number)[0]["ok"] for number in range(4)] == [True, False, False, False]
+
+
+@pytest.mark.parametrize("module", ["roomkey.hub", "roomkey.socketio", "roomkey.guard.guard"])
+def test_f93_no_admin_interface_is_there_to_be_switched_on(module):
+    found = importlib.import_module(module)
+    assert not [name for name in dir(found) if "admin" in name.lower() and "admit" not in name.lower()]
+
+
+@BOTH
+async def test_f93_python_socketios_own_admin_namespace_is_not_served(offline):
+    server = offline()
+    client = await server.client()
+    client.begin_connect(server.token(roles=["admin"]), "/admin")
+    await server.settle()
+    assert "Invalid namespace" in client.got[0]
+
+
+@BOTH
+@pytest.mark.parametrize("rooms", [["*"], ["vault"], {"vault": ["join", "emit"], "*": ["join", "emit"]}], ids=str)
+@pytest.mark.parametrize("rule", [None, False])
+async def test_f94_the_servers_policy_wins_over_the_tokens_rooms(offline, rooms, rule):
+    """A claim is an argument of a rule and no rule: without one that reads it, it opens nothing."""
+    policy = Policy()
+    if rule is not None:
+        policy.room("vault")(lambda who: False)
+        policy.emit("vault")(lambda who: False)
+    server = offline(policy=policy)
+    server.guard.relay("say")
+    inside, eve = await server.member("inside"), await server.member("eve", rooms=rooms)
+    await server.sio.enter_room(server.sid(inside), "vault")
+    eve.begin_event("join-room", "vault", ack=1)
+    eve.begin_event("say", "vault", "x", ack=2)
+    await server.settle()
+    assert [eve.answered(ack)[0]["ok"] for ack in (1, 2)] == [False, False]
+    assert server.members("vault") == {server.sid(inside)}
+    assert inside.heard("say") == []

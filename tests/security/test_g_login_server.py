@@ -1,0 +1,344 @@
+"""Checklist, group G: the login server (95 to 102), over HTTP, with sockets on a real port, on two nodes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import statistics
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from support.clock import FakeClock
+from support.live import Raw
+from support.login_server import HASHED, NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
+from support.postgres import PostgreSQL
+
+from roomkey.auth import Passwords
+from roomkey.auth.granted import Origin
+from roomkey.core.issuer import Issuer
+from roomkey.core.keys import Key
+from roomkey.stores.accounts import Account
+
+GRACE, BEYOND = 5, 30
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    if request.param == "sqlite":
+        return tmp_path / "roomkey.sqlite3"
+    server: PostgreSQL = request.getfixturevalue("postgres")
+    return server.database()
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LoginServer]:
+    async with running(port=True) as made:
+        yield made
+
+
+@pytest.fixture
+async def nodes(where: Any) -> AsyncIterator[tuple[LoginServer, LoginServer]]:
+    """Two servers on one database, with one secret and one clock."""
+    clock = FakeClock()
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(running(where, port=True, clock=clock))
+        second = await stack.enter_async_context(running(where, port=True, clock=clock))
+        yield first, second
+
+
+async def guess(http: httpx.AsyncClient, username: str, password: str = "a guess") -> httpx.Response:
+    return await http.post("/auth/login", json={"username": username, "password": password})
+
+
+# 95
+
+
+@pytest.mark.parametrize("names", [1, 300], ids=["one account", "sprayed"])
+async def test_g95_a_thousand_guesses_are_throttled_and_lock_nobody_out(server: LoginServer, names: int) -> None:
+    looked_at: Counter[int] = Counter()
+    attacker = server.client("198.51.100.7")
+    texts = set()
+    for number in range(1000):
+        answer = await guess(attacker, "ada" if names == 1 else f"user{number % names}")
+        looked_at[answer.status_code] += 1
+        if answer.status_code == 429:
+            assert int(answer.headers["retry-after"]) >= 1
+            texts.add(answer.text)
+    assert set(looked_at) == {400, 429}
+    assert looked_at[400] <= (5 if names == 1 else 30) + 3
+    assert texts == {'{"error":"too_many_attempts","error_description":"Too many attempts; wait."}'}
+    right = await guess(attacker, "ada", PASSWORD)
+    assert right.status_code == 429, "the right password is not looked at either: it would be an oracle"
+    assert (await guess(server.client("192.0.2.1"), "ada", PASSWORD)).status_code == 200
+    await attacker.aclose()
+
+
+async def test_g95_many_at_once_are_no_way_around(server: LoginServer) -> None:
+    answers = await asyncio.gather(*(guess(server.http, "ada") for _ in range(50)))
+    assert Counter(answer.status_code for answer in answers) == {400: 5, 429: 45}
+
+
+# 97
+
+
+class Slow(Passwords):
+    """Each password takes a while, off the event loop as the real ones do."""
+
+    def _verify(self, password_hash: str | None, password: str) -> bool:
+        time.sleep(0.05)
+        return super()._verify(password_hash, password)
+
+
+async def test_g97_a_storm_of_logins_starves_no_socket() -> None:
+    async with running(port=True, passwords=Slow(waiting=10)) as server:
+        raw = await server.socket(await server.login())
+        storm = [asyncio.create_task(guess(server.client(f"203.0.113.{n}"), "ada")) for n in range(60)]
+        await asyncio.sleep(0.01)
+        waits = []
+        while not all(task.done() for task in storm):
+            started = time.perf_counter()
+            await raw.sync()
+            waits.append(time.perf_counter() - started)
+            await asyncio.sleep(0.01)
+        statuses = Counter(task.result().status_code for task in storm)
+        assert statuses == {400: 12, 503: 48}
+        assert statistics.median(waits) < 0.1
+
+
+@pytest.mark.parametrize("password", ["x" * 1_000_000, "x" * 1025, "nul\0nul", "x" * 100, "\U0001f600" * 20], ids=ascii)
+async def test_g97_odd_passwords_are_wrong_and_nothing_worse(server: LoginServer, password: str) -> None:
+    answer = await guess(server.http, "ada", password)
+    assert answer.status_code == (413 if len(password) > 16_000 else 400)
+    assert (await server.login())["access_token"]
+
+
+# 98
+
+
+async def test_g98_a_used_refresh_token_ends_the_login_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
+    first, second = nodes
+    stolen, hers = await first.login(), await first.login("grace")
+    sockets = [await first.socket(stolen), await second.socket(stolen)]
+    her_socket = await second.socket(hers)
+    current = (await first.refresh(stolen["refresh_token"])).json()
+    sockets.append(await second.socket(current))
+    first.clock.advance(BEYOND)
+    replayed_at = time.perf_counter()
+    assert (await first.refresh(stolen["refresh_token"])).status_code == 401
+    for raw in sockets:
+        assert await raw.is_closed(2.5)
+    assert time.perf_counter() - replayed_at < 2.5, "the other node asks once a second"
+    for node in nodes:
+        assert (await node.refresh(current["refresh_token"])).status_code == 401
+        assert not await node.is_good(current)
+        assert await node.is_good(hers)
+    await her_socket.sync()
+
+
+async def test_g98_the_thief_who_comes_first_is_found_out_too(server: LoginServer) -> None:
+    victim = await server.login()
+    thief = (await server.refresh(victim["refresh_token"])).json()
+    raw = await server.socket(thief)
+    server.clock.advance(BEYOND)
+    assert (await server.refresh(victim["refresh_token"])).status_code == 401
+    assert await raw.is_closed()
+    assert (await server.refresh(thief["refresh_token"])).status_code == 401
+
+
+async def test_g98_within_the_grace_but_after_its_successor_was_used_it_is_a_replay(server: LoginServer) -> None:
+    first = await server.login()
+    second = (await server.refresh(first["refresh_token"])).json()
+    third = (await server.refresh(second["refresh_token"])).json()
+    assert (await server.refresh(first["refresh_token"])).status_code == 401
+    assert (await server.refresh(third["refresh_token"])).status_code == 401
+
+
+# 99
+
+
+async def test_g99_of_fifty_at_once_one_rotates_and_all_hold_the_same(nodes: tuple[LoginServer, LoginServer]) -> None:
+    tokens = await nodes[0].login()
+    answers = await asyncio.gather(*(nodes[n % 2].refresh(tokens["refresh_token"]) for n in range(50)))
+    assert [answer.status_code for answer in answers] == [200] * 50
+    given = {answer.json()["refresh_token"] for answer in answers}
+    assert len(given) == 1
+    assert len({answer.json()["access_token"] for answer in answers}) == 50
+    kept = await nodes[0].database.rows(_tokens())
+    assert [row.used for row in kept] == [True, False], "the first, and one successor"
+    assert (await nodes[1].refresh(given.pop())).status_code == 200
+
+
+def _tokens() -> Any:
+    return text("SELECT used_at IS NOT NULL AS used FROM refresh_tokens ORDER BY used DESC")
+
+
+# 100
+
+
+async def _log_out(server: LoginServer, tokens: dict[str, Any]) -> None:
+    await server.post("logout", tokens)
+
+
+async def _disable(server: LoginServer, tokens: dict[str, Any]) -> None:
+    await server.accounts.set_disabled("ada", True)
+
+
+async def _delete(server: LoginServer, tokens: dict[str, Any]) -> None:
+    await server.database.change(text("DELETE FROM users WHERE username = 'ada'"))
+
+
+async def _outlive(server: LoginServer, tokens: dict[str, Any]) -> None:
+    server.clock.advance(31 * 86400)
+
+
+async def _of_another_client(server: LoginServer, tokens: dict[str, Any]) -> None:
+    granted = await server.logins.begin(Account("ada", HASHED), Origin(), client_id="an app")
+    tokens["refresh_token"] = granted.refresh_token
+
+
+@pytest.mark.parametrize("become", [_log_out, _disable, _delete, _outlive, _of_another_client])
+async def test_g100_no_token_for(server: LoginServer, become: Callable[..., Any]) -> None:
+    tokens = await server.login()
+    await become(server, tokens)
+    answer = await server.refresh(tokens["refresh_token"])
+    assert (answer.status_code, answer.json()) == (
+        401,
+        {"error": "invalid_grant", "error_description": "Log in again."},
+    )
+    assert answer.headers["cache-control"] == "no-store"
+
+
+async def test_g100_a_login_that_is_refreshed_again_and_again_ends_all_the_same(server: LoginServer) -> None:
+    tokens, refreshes = await server.login(), 0
+    while True:
+        server.clock.advance(86400)
+        answer = await server.refresh(tokens["refresh_token"])
+        if answer.status_code != 200:
+            break
+        tokens, refreshes = answer.json(), refreshes + 1
+    assert refreshes == 29
+
+
+async def test_g100_a_refresh_for_a_disabled_account_ends_its_sockets(server: LoginServer) -> None:
+    tokens = await server.login()
+    raw = await server.socket(tokens)
+    await server.accounts.set_disabled("ada", True)
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+    assert await raw.is_closed()
+
+
+async def test_g100_the_token_of_another_client_is_not_used_up_by_asking(server: LoginServer) -> None:
+    tokens: dict[str, Any] = {}
+    await _of_another_client(server, tokens)
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+    assert await server.logins.refresh(tokens["refresh_token"], Origin(), client_id="an app")
+
+
+# 101
+
+
+@pytest.mark.parametrize("retry_at", [0, 1], ids=["the same process", "another process"])
+async def test_g101_a_lost_answer_is_given_again(nodes: tuple[LoginServer, LoginServer], retry_at: int) -> None:
+    first, node = nodes[0], nodes[retry_at]
+    tokens = await first.login()
+    grant = first.logins._grant
+
+    async def crash(*_arguments: Any, **_named: Any) -> Any:
+        raise RuntimeError("the process dies between rotation and answer")
+
+    first.logins._grant = crash  # type: ignore[method-assign]
+    assert (await first.refresh(tokens["refresh_token"])).status_code == 500
+    first.logins._grant = grant  # type: ignore[method-assign]
+    first.clock.advance(GRACE)
+    retried = await node.refresh(tokens["refresh_token"])
+    assert retried.status_code == 200
+    again = await node.refresh(tokens["refresh_token"])
+    assert again.json()["refresh_token"] == retried.json()["refresh_token"]
+    assert (await first.refresh(retried.json()["refresh_token"])).status_code == 200
+
+
+async def test_g101_after_the_grace_it_is_a_replay(server: LoginServer) -> None:
+    tokens = await server.login()
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 200
+    server.clock.advance(10)
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 200
+    server.clock.advance(1)
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+
+
+# 102
+
+
+async def test_g102_logout_counts_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
+    first, second = nodes
+    mine, my_other, hers = await first.login(), await first.login(), await second.login("grace")
+    ends = [await first.socket(mine), await second.socket(mine)]
+    stays = [await second.socket(my_other), await first.socket(hers)]
+    assert (await first.post("logout", mine)).json() == {"sockets": 1}
+    assert await ends[0].is_closed(1)
+    assert await ends[1].is_closed(2.5)
+    for node in nodes:
+        raw = await Raw.open(node.host)
+        assert '"token_revoked"' in await raw.ask({"token": mine["access_token"]})
+        await raw.close()
+        assert (await node.post("logout", mine)).json() == {"sockets": 0}, "twice is fine"
+    for raw in stays:
+        await raw.sync()
+        assert not any("unauthorized" in str(packet) for packet in raw.seen)
+    assert await second.is_good(my_other)
+    assert await first.is_good(hers)
+
+
+# 113 and I8
+
+
+async def test_g113_i8_no_log_of_a_run_has_a_secret_in_it(
+    server: LoginServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)  # a driver that writes down every parameter, if it is asked
+    tokens = await server.login()
+    secrets = [PASSWORD, NEW_PASSWORD, "guessed wrong", "Authorization", "rkt_", HASHED]
+    used = [tokens]
+    await server.socket(tokens)
+    ticket = (await server.post("ticket", tokens)).json()["ticket"]
+    await guess(server.http, "ada", "guessed wrong")
+    await guess(server.http, "guessed wrong", "guessed wrong")
+    await server.refresh("a" * 43)
+    for _ in range(2):
+        used.append((await server.refresh(used[-1]["refresh_token"])).json())
+    assert (await server.post("password", used[-1], password=PASSWORD, new_password=NEW_PASSWORD)).status_code == 200
+    server.clock.advance(BEYOND)
+    assert (await server.refresh(used[0]["refresh_token"])).status_code == 401
+    secrets += [
+        ticket,
+        *(one["refresh_token"] for one in used),
+        *(one["access_token"] for one in used),
+        "eyJ",
+        "a" * 43,
+    ]
+    mine = "websockets.client"  # the test's own socket
+    lines = [entry.getMessage() + str(entry.exc_info or "") for entry in caplog.records if entry.name != mine]
+    assert len([line for line in lines if '"event": "login"' in line]) >= 4
+    assert {json.loads(e.getMessage())["event"] for e in caplog.records if e.name == "roomkey.audit"} >= {
+        "login",
+        "refresh_reused",
+        "admitted",
+        "ended",
+    }
+    found = [(secret[:12], line) for secret in secrets for line in lines if secret in line]
+    assert found == []
+
+
+async def test_g_another_issuers_token_is_nobodys(server: LoginServer) -> None:
+    same_name = Issuer(Key.generate("ES256"), issuer=server.issuer.issuer, audience="chat", clock=server.clock.now)
+    answer = await server.http.get("/auth/sessions", headers=bearer({"access_token": same_name.issue("ada")}))
+    assert answer.status_code == 401
