@@ -22,6 +22,7 @@ from roomkey.server.settings import Settings
 ARTIFACTS = Path(__file__).parents[1] / "artifacts"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
+NOT_RENEWED = ("status of 400", "status of 401")
 DESKTOP = {"width": 1280, "height": 800}
 PHONE = {"width": 390, "height": 844}
 
@@ -113,6 +114,12 @@ def say(page: Any, text: str) -> None:
     page.get_by_test_id("chat-text").fill(text)
     page.get_by_test_id("chat-send").click()
     sees(page, "messages", text)
+
+
+def refuse_renewals(page: Any) -> None:
+    """As when the login is over: the page has to ask for the password."""
+    answer = {"error": "invalid_grant", "error_description": "Log in again."}
+    page.route("**/auth/refresh", lambda route: route.fulfill(status=401, json=answer))
 
 
 def stay(page: Any, password: str) -> None:
@@ -226,7 +233,8 @@ def test_a_phone_in_the_dark(open_page: Any, demo_server: Any) -> None:
 @pytest.mark.parametrize("way", ["handshake", "authenticate"])
 def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: Any, serve: Any, way: str) -> None:
     served = serve("--token-lifetime", "6", "--grace", "0")
-    page = open_page(served.url)
+    page = open_page(served.url, expected=NOT_RENEWED)
+    refuse_renewals(page)
     log_in(page, served, "linus")
     connect(page, way, "linus")
     sees(page, "notice", "Your token has expired. Log in again.")
@@ -271,9 +279,30 @@ def product(engine: Any) -> Iterator[Callable[..., ProductThread]]:
         yield start
 
 
+def test_the_token_is_renewed_unasked_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
+    served = product(token_lifetime=8)
+    page = open_page(served.url)
+    log_in(page, served, "grace")
+    connect(page, "handshake", "grace")
+    join(page, "red")
+    first = served.token_id("grace")
+    for renewal in (1, 2):
+        page.wait_for_function(
+            "n => document.getElementById('log').innerText.split('authenticated').length > n", arg=renewal
+        )
+        say(page, "still here")
+    assert served.token_id("grace") != first
+    assert not page.get_by_test_id("stay").is_visible()
+    assert connections(page) == 1
+    with page.expect_response("**/auth/logout") as answered:
+        page.get_by_test_id("logout").click()
+    assert answered.value.status == 200
+
+
 def test_a_warning_then_stay_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=12)
-    page = open_page(served.url)
+    page = open_page(served.url, expected=NOT_RENEWED)
+    refuse_renewals(page)
     log_in(page, served, "grace")
     connect(page, "handshake", "grace")
     join(page, "red")
@@ -416,7 +445,8 @@ def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> N
 
 def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=12)
-    page = open_page(served.url, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
+    page = open_page(served.url, expected=NOT_RENEWED, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
+    refuse_renewals(page)
     log_in(page, served, "linus")
     connect(page, "authenticate", "linus")
     join(page, "red")

@@ -12,7 +12,10 @@ import pytest
 from roomkey import Issuer, Key
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import (
+    KEY,
+    environment_key,
     load_key,
+    load_key_files,
     load_key_set,
     load_keys,
     load_or_create,
@@ -153,3 +156,75 @@ def test_a_private_key_to_verify_with_must_still_be_private(tmp_path: Path) -> N
     (tmp_path / "a.pem").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         load_key_set(tmp_path / "a.pem")
+
+
+def test_when_a_key_signs_stands_in_its_file_and_in_no_published_form(tmp_path: Path) -> None:
+    key = Key.generate("ES256")
+    save_key(key, tmp_path / "a.jwk", not_before=1_800_000_000)
+    assert json.loads((tmp_path / "a.jwk").read_text())["nbf"] == 1_800_000_000
+    tmp_path.chmod(0o700)
+    [file] = load_key_files(tmp_path)
+    assert (file.key.kid, file.not_before, file.signs_from) == (key.kid, 1_800_000_000, 1_800_000_000)
+    assert "nbf" not in file.key.to_jwk() | file.verifying.to_jwk()
+    assert load_key_set(tmp_path / "a.jwk").to_jwks() == {"keys": [key.to_jwk()]}
+
+
+def test_the_one_that_signs_comes_first_then_those_before_it_then_those_to_come(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    starts = {"later": 400, "undated": None, "now": 200, "next": 300, "before": 100}
+    for name, start in starts.items():
+        save_key(Key.generate("ES256", kid=name), tmp_path / f"{name}.jwk", start)
+    assert [key.kid for key in load_keys(tmp_path, 200)] == ["now", "before", "undated", "next", "later"]
+    assert load_keys(tmp_path)[0].kid == "later", "by the system's clock"
+
+
+@pytest.mark.parametrize("wrong", ["1", None, True, -1, 1e300, [5]])
+def test_a_time_that_is_none_is_an_error_that_names_the_file(tmp_path: Path, wrong: object) -> None:
+    jwk = Key.generate("ES256").to_jwk(private=True)
+    write_private(tmp_path / "a.jwk", json.dumps(jwk | {"nbf": wrong}).encode())
+    with pytest.raises(ConfigError, match=r"a\.jwk: nbf is a time in seconds"):
+        load_key(tmp_path / "a.jwk")
+
+
+def test_two_keys_of_one_name_are_named_both(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    for name in ("a", "b", "c"):
+        save_key(Key.generate("ES256", kid="c" if name == "c" else "same"), tmp_path / f"{name}.jwk")
+    with pytest.raises(ConfigError, match=r"[ab]\.jwk and .*[ab]\.jwk have one kid") as caught:
+        load_key_files(tmp_path)
+    assert "c.jwk" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["jwk", "pem"])
+def test_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    key = Key.generate("ES256")
+    value = key.to_pem(private=True).decode() if form == "pem" else json.dumps(key.to_jwk(private=True))
+    monkeypatch.setenv(KEY, value)
+    found = environment_key("ES256")
+    assert found is not None
+    assert (found.kid, found.is_private) == (key.kid, True)
+    with pytest.raises(ConfigError, match=f"the key in {KEY} is for ES256, not RS256"):
+        environment_key("RS256")
+
+
+def test_no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY, raising=False)
+    assert environment_key("ES256") is None
+    monkeypatch.setenv(KEY, "")
+    assert environment_key("ES256") is None
+
+
+def test_a_wrong_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Key.generate("ES256")
+    jwk = key.to_jwk(private=True)
+    pem = key.to_pem(private=True).decode()
+    secret = str(jwk["d"])
+    for value in (secret, json.dumps(jwk)[:-1], json.dumps(jwk | {"alg": secret}), pem[:-40], pem.replace("M", "!")):
+        monkeypatch.setenv(KEY, value)
+        with pytest.raises(ConfigError, match=f"^{KEY}: ") as caught:
+            environment_key("ES256")
+        assert secret not in str(caught.value)
+        assert pem.splitlines()[1] not in str(caught.value)
+    monkeypatch.setenv(KEY, json.dumps(key.to_jwk()))
+    with pytest.raises(ConfigError, match=f"{KEY} holds a public key"):
+        environment_key("ES256")

@@ -9,6 +9,7 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -17,9 +18,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from roomkey.cli.explain import explain
+from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import SECRET, ConfigOption
 from roomkey.errors import AuthError, ConfigError
+from roomkey.keysets.files import KEY
 
 if TYPE_CHECKING:
     from roomkey.server.settings import Settings
@@ -71,15 +74,15 @@ def doctor(
         raise typer.Exit(0 if all(allowed for allowed, _ in verdicts) else 1)
     if room or emit or event:
         fail("--room, --emit and --event go with --token FILE", 2)
-    findings = list(_findings(config))
-    for level, text in findings:
+    found = list(_findings(config))
+    for level, text in found:
         typer.echo(f"{level:4}  {text}")
     typer.echo(
         "\nWhat no guard on python-socketio can close, and the setting that helps (the hub closes all but the first):"
     )
     for text in LIMITS:
         typer.echo(f"  - {text}")
-    raise typer.Exit(1 if any(level == "fail" for level, _ in findings) else 0)
+    raise typer.Exit(1 if any(level == "fail" for level, _ in found) else 0)
 
 
 def _findings(config: Path | None) -> Iterator[Finding]:
@@ -110,7 +113,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         yield "warn", "behind a proxy, yet others can pass it by: let host be 127.0.0.1, or close the port to them"
     if "*" in settings.trusted_proxies:
         yield "fail", "trusted_proxies holds *: anybody can claim any address; name the proxies"
-    yield from _keys(settings.keys, settings.algorithm)
+    yield from findings(settings, time.time())
     yield from _database(settings)
     if settings.token_lifetime > 86400:
         yield "warn", f"tokens live {settings.token_lifetime} s: a stolen one is good for as long; 900 is usual"
@@ -135,26 +138,11 @@ def _version(name: str) -> str | None:
 
 
 def _environment(known: Iterable[str]) -> Iterator[Finding]:
-    names = {f"ROOMKEY_{name}".upper() for name in known} | {SECRET}
+    names = {f"ROOMKEY_{name}".upper() for name in known} | {SECRET, KEY}
     for name in os.environ:
         if name.upper().startswith("ROOMKEY_") and name.upper() not in names:
             near = difflib.get_close_matches(name.upper(), names, 1)
             yield "warn", f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "")
-
-
-def _keys(folder: Path, algorithm: str) -> Iterator[Finding]:
-    from roomkey.keysets.files import load_keys
-
-    try:
-        keys = load_keys(folder)
-    except ConfigError as error:
-        yield "fail", str(error)
-        return
-    fitting = [key for key in keys if algorithm in key.algorithms]
-    if fitting:
-        yield "ok", f"{len(keys)} key(s) in {folder}; {fitting[0].kid} signs with {algorithm}"
-    else:
-        yield "warn", f"no key for {algorithm} in {folder}; the first `roomkey serve` makes one"
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

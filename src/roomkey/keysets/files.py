@@ -1,8 +1,10 @@
-"""Keys in files: private JSON Web Keys (RFC 7517) that only their owner can read.
+"""Keys in files and in the environment: private JSON Web Keys (RFC 7517) that only their owner can read.
 
 A key file is written once and never changed. It appears under its name complete or not at all, so that a crash or
 a full disk leaves no half key, and an existing file is never replaced: losing a key means that every token it
-signed stops working.
+signed stops working. So the time from which a key signs is written into it when it is made, as its member ``nbf``
+("not before", named and counted like the claim of RFC 7519 section 4.1.5; a JWK may have members of its own, RFC 7517
+section 4). It is not published.
 """
 
 from __future__ import annotations
@@ -12,25 +14,73 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from roomkey.core.claims import LAST_SECOND
 from roomkey.core.keys import Key, KeySet
 from roomkey.errors import ConfigError
 
 __all__ = [
+    "KEY",
+    "KeyFile",
+    "by_age",
+    "environment_key",
+    "is_key_file",
     "load_key",
+    "load_key_files",
     "load_key_set",
     "load_keys",
     "load_or_create",
     "read_private",
     "save_key",
     "signing_key",
+    "stamp",
     "write_private",
 ]
 
 MAX_KEY_FILE = 256 * 1024
 SUFFIX = ".jwk"
+KEY = "ROOMKEY_KEY"
+"""The environment variable that may hold the signing key."""
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A private key in a file.
+
+    Attributes:
+        path: the file.
+        key: the key.
+        not_before: when it begins to sign (``nbf``), in seconds since the epoch; 0 is from the beginning.
+        written: when the file was written, in seconds since the epoch.
+        stamp: changes whenever the file does, or who can read it.
+    """
+
+    path: Path
+    key: Key
+    not_before: float
+    written: float
+    stamp: tuple[int, ...] = ()
+
+    @property
+    def signs_from(self) -> float:
+        """When it began to sign: as its ``nbf`` says, and without one not before it was there."""
+        return self.not_before or self.written
+
+    @cached_property
+    def verifying(self) -> Key:
+        """What its signatures are verified with; made once, because reading a key takes a while."""
+        return self.key.verifying()
+
+
+def by_age(files: Iterable[KeyFile]) -> list[KeyFile]:
+    """Keys in the order in which they begin to sign; those without ``nbf`` come first, as their files were written."""
+    return sorted(files, key=lambda file: (file.not_before, file.written, file.path.name))
 
 
 def write_private(path: Path, data: bytes) -> None:
@@ -81,13 +131,18 @@ def read_private(path: Path) -> bytes:
     return data
 
 
-def save_key(key: Key, path: Path) -> None:
+def save_key(key: Key, path: Path, not_before: int | None = None) -> None:
     """Write a private key as a JWK.
+
+    Args:
+        path: the new file.
+        not_before: when it begins to sign, in seconds since the epoch; None is from the beginning.
 
     Raises:
         ConfigError: as :func:`write_private`, or the key is public.
     """
-    write_private(path, json.dumps(key.to_jwk(private=True), indent=2).encode() + b"\n")
+    members = key.to_jwk(private=True) | ({} if not_before is None else {"nbf": not_before})
+    write_private(path, json.dumps(members, indent=2).encode() + b"\n")
 
 
 def load_key(path: Path) -> Key:
@@ -96,13 +151,24 @@ def load_key(path: Path) -> Key:
     Raises:
         ConfigError: as :func:`read_private`, or the file is not a usable private key.
     """
-    data = read_private(path)
-    try:
-        key = Key.from_pem(data) if b"-----BEGIN" in data else Key.from_jwk(_json_object(data))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-    if not key.is_private:
-        raise ConfigError(f"{path} holds a public key, and a private one is needed to sign tokens")
+    return _parse_private(read_private(path), str(path))[0]
+
+
+def environment_key(algorithm: str | None = None) -> Key | None:
+    """The private key in ``ROOMKEY_KEY``, a JWK or PEM; None if the variable is absent or empty.
+
+    Args:
+        algorithm: that it has to be for; any if absent.
+
+    Raises:
+        ConfigError: not a usable private key; the text does not show what the variable holds.
+    """
+    value = os.environ.get(KEY)
+    if not value:
+        return None
+    key, _ = _parse_private(value.encode(errors="replace"), KEY)
+    if algorithm is not None and algorithm not in key.algorithms:
+        raise ConfigError(f"the key in {KEY} is for {', '.join(key.algorithms)}, not {algorithm}")
     return key
 
 
@@ -125,26 +191,49 @@ def load_key_set(path: Path) -> KeySet:
     return keys
 
 
-def load_keys(folder: Path) -> list[Key]:
-    """Read every key of a folder, the newest first.
+def load_key_files(folder: Path, known: Iterable[KeyFile] = ()) -> list[KeyFile]:
+    """Read every key of a folder, in the order in which they begin to sign.
 
     Args:
         folder: a folder of mode 0700 with ``*.jwk`` files of mode 0600.
+        known: what was read before; a file that has not changed is not read again (50 ms for an RSA key).
 
     Returns:
         The keys; none if there is no folder or no key in it.
 
     Raises:
-        ConfigError: the folder or a file is open to others, or a file is not a key. A key that cannot be read is
-            never skipped: the tokens it signed would be refused without a word.
+        ConfigError: the folder or a file is open to others, a file is not a key, or two keys have one ``kid``. A key
+            that cannot be read is never skipped: the tokens it signed would be refused without a word.
     """
-    if not folder.exists():
-        return []
-    if not folder.is_dir():
-        raise ConfigError(f"{folder} is not a folder; `keys` names the folder of the key files")
-    _check_mode(folder, folder.stat().st_mode, 0o700)
-    files = sorted(_key_files(folder), key=lambda path: (-path.stat().st_mtime_ns, path.name))
-    return [load_key(path) for path in files]
+    before = {(file.path, file.stamp): file for file in known}
+    try:
+        if not folder.exists():
+            return []
+        if not folder.is_dir():
+            raise ConfigError(f"{folder} is not a folder; `keys` names the folder of the key files")
+        _check_mode(folder, folder.stat().st_mode, 0o700)
+        files = [before.get((path, stamp(path.stat()))) or _load_key_file(path) for path in _key_files(folder)]
+    except OSError as error:
+        raise ConfigError(f"cannot read the keys in {folder}: {error.strerror}") from None
+    for kid, uses in Counter(file.key.kid for file in files).items():
+        if uses > 1:
+            raise ConfigError(f"{' and '.join(str(file.path) for file in files if file.key.kid == kid)} have one kid")
+    return by_age(files)
+
+
+def load_keys(folder: Path, now: float | None = None) -> list[Key]:
+    """Read every key of a folder: the one that signs first, then those before it, then those that are still to come.
+
+    Args:
+        folder: as for :func:`load_key_files`.
+        now: seconds since the epoch; the system's clock if absent.
+
+    Raises:
+        ConfigError: as :func:`load_key_files`.
+    """
+    files, at = load_key_files(folder), time.time() if now is None else now
+    begun = [file.key for file in files if file.not_before <= at]
+    return [*reversed(begun), *(file.key for file in files if not file.not_before <= at)]
 
 
 def load_or_create(folder: Path, algorithm: str) -> KeySet:
@@ -184,7 +273,7 @@ def key_path(folder: Path, key: Key) -> Path:
 
 
 def signing_key(keys: KeySet, algorithm: str) -> Key:
-    """The key that signs new tokens: the newest for the algorithm.
+    """The key that signs new tokens: the first for the algorithm, as :func:`load_keys` puts them in order.
 
     Raises:
         ConfigError: there is none.
@@ -195,15 +284,49 @@ def signing_key(keys: KeySet, algorithm: str) -> Key:
     raise ConfigError(f"no private key for {algorithm}; make one: roomkey keys new --algorithm {algorithm}")
 
 
+def stamp(found: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever a file is replaced or written to, or others may read it."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
+
+
+def is_key_file(name: str) -> bool:
+    """True for the name of a key's file in a folder of keys; hidden ones are the drafts of :func:`write_private`."""
+    return name.endswith(SUFFIX) and not name.startswith(".")
+
+
 def _key_files(folder: Path) -> Iterator[Path]:
-    # Hidden names are the drafts of write_private.
-    return (path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+    return (path for path in folder.iterdir() if is_key_file(path.name))
 
 
 def _check_mode(path: Path, mode: int, wanted: int) -> None:
     # Windows has no such bits: st_mode says 0666 of every file there.
     if os.name == "posix" and mode & 0o077:
         raise ConfigError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod {wanted:o} {path}")
+
+
+def _load_key_file(path: Path) -> KeyFile:
+    found = path.stat()  # before it is read: what changes meanwhile is seen the next time
+    key, not_before = _parse_private(read_private(path), str(path))
+    return KeyFile(path, key, not_before, found.st_mtime_ns / 1e9, stamp(found))
+
+
+def _parse_private(data: bytes, named: str) -> tuple[Key, float]:
+    """A private key and its ``nbf``; errors begin with the name of where it comes from, and show nothing of it."""
+    try:
+        members = None if b"-----BEGIN" in data else _json_object(data)
+        key = Key.from_pem(data) if members is None else Key.from_jwk(members)
+        not_before = 0.0 if members is None else _not_before(members.get("nbf", 0))
+    except ConfigError as error:
+        raise ConfigError(f"{named}: {error}") from None
+    if not key.is_private:
+        raise ConfigError(f"{named} holds a public key, and a private one is needed to sign tokens")
+    return key, not_before
+
+
+def _not_before(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LAST_SECOND:
+        raise ConfigError("nbf is a time in seconds since the epoch")
+    return value
 
 
 def _parse_key_set(data: bytes) -> KeySet:

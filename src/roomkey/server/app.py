@@ -16,12 +16,15 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
+from roomkey.auth.jwks import jwks_router
 from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.keysets.files import signing_key
+from roomkey.keysets.folder import KeyFolder
 from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.chat import serve_chat
@@ -53,7 +56,7 @@ class Product:
 def build(
     settings: Settings,
     accounts: Accounts,
-    keys: KeySet,
+    keys: KeySet | KeyFolder,
     *,
     policy: Policy | None = None,
     revocations: RevocationStore | None = None,
@@ -68,7 +71,8 @@ def build(
     Args:
         settings: as :func:`roomkey.server.settings.load_settings` read them.
         accounts: who may log in.
-        keys: private keys; the newest for ``settings.algorithm`` signs, all of them verify.
+        keys: private keys: a folder that may be rotated meanwhile; or a set that stays, of which the first for
+            ``settings.algorithm`` signs and all verify.
         policy: who may do what; if absent, a token opens the rooms that it grants.
         revocations: where they are kept; the engine opens and closes it. In memory if absent.
         sessions: where logins are kept; in memory if absent.
@@ -77,8 +81,9 @@ def build(
         rooms: rooms that the page offers beside those of a person's token.
         clock: seconds since the epoch, for the times in tokens.
     """
+    signing, accepted = _sources(keys, settings.algorithm)
     issuer = Issuer(
-        signing_key(keys, settings.algorithm),
+        signing,
         algorithm=settings.algorithm,
         issuer=settings.issuer,
         audience=settings.audience,
@@ -87,7 +92,7 @@ def build(
         clock=clock,
     )
     verifier = Verifier(
-        KeySet(_public(key) for key in keys),
+        accepted,
         algorithms=[settings.algorithm],
         issuer=settings.issuer,
         audience=settings.audience,
@@ -109,6 +114,7 @@ def build(
         clock=clock,
     )
     http.include_router(router(logins))
+    http.include_router(jwks_router(accepted, clock=clock))
     if settings.admin_api:
         http.include_router(_admin(logins, accounts, engine))
     asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
@@ -121,8 +127,11 @@ def _admin(logins: Logins, accounts: Accounts, engine: Engine) -> APIRouter:
     return admin_router(logins, accounts, engine.guard, engine.sio)
 
 
-def _public(key: Key) -> Key:
-    return key if key.kty == "oct" else key.public()
+def _sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:
+    """What signs, and what verifies."""
+    if isinstance(keys, KeyFolder):
+        return keys.signing, keys.accepted
+    return signing_key(keys, algorithm), KeySet(key.verifying() for key in keys)
 
 
 class Readiness(BaseModel):

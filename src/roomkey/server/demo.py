@@ -12,7 +12,7 @@ from rich.table import Table
 
 from roomkey.auth.passwords import Passwords
 from roomkey.keysets.files import write_private
-from roomkey.stores.accounts import Account, Accounts
+from roomkey.stores.accounts import Account, SqlAccounts
 
 __all__ = ["ROOMS", "Credentials", "add_accounts", "print_table", "write_credentials"]
 
@@ -32,7 +32,7 @@ class Credentials:
     rooms: tuple[str, ...]
 
 
-async def add_accounts(accounts: Accounts, passwords: Passwords) -> list[Credentials]:
+async def add_accounts(accounts: SqlAccounts, passwords: Passwords) -> list[Credentials]:
     """Make the demo accounts, each with a random password of about 59 bits."""
     made = [Credentials(name, _password(), roles, rooms) for name, roles, rooms in _PEOPLE]
     for one in made:

@@ -18,7 +18,8 @@ from roomkey import Key, KeySet, Policy
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
-from roomkey.keysets.files import load_or_create
+from roomkey.keysets.files import environment_key, load_or_create
+from roomkey.keysets.folder import KeyFolder
 from roomkey.keysets.secrets import load_or_create_secret
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
@@ -135,11 +136,11 @@ async def _serve(
         await database.open()
         if demo:
             secret = None
-            keys = KeySet([Key.generate(settings.algorithm)])
+            keys: KeySet | KeyFolder = KeySet([Key.generate(settings.algorithm)])
             people = await demo_accounts.add_accounts(accounts, passwords)
         else:
             secret = load_or_create_secret(settings.keys / "refresh.secret")
-            keys = load_or_create(settings.keys, settings.algorithm)
+            keys = _keys(settings)
         rooms = demo_accounts.ROOMS if demo else ()
         product = build(
             settings,
@@ -160,6 +161,14 @@ async def _serve(
     finally:
         passwords.close()
         await database.close()
+
+
+def _keys(settings: Settings) -> KeySet | KeyFolder:
+    """The key in ``ROOMKEY_KEY``; without it those of the folder, which may be rotated while the server runs."""
+    if (key := environment_key(settings.algorithm)) is not None:
+        return KeySet([key])
+    load_or_create(settings.keys, settings.algorithm)
+    return KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
 
 
 def _announce(

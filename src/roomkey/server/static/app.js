@@ -3,11 +3,12 @@
 import { connect, drawConnection, hangUp } from "./connection.js";
 import { $, notice } from "./dom.js";
 import { drawRooms, joinTyped, say } from "./rooms.js";
-import { drawSession, endSession, login, tick } from "./session.js";
-import { changed, onChange } from "./state.js";
+import { drawSession, endSession, forgetSession, login, tick } from "./session.js";
+import { changed, onChange, state } from "./state.js";
 import { askToStay, closeStay, drawStay, stay } from "./stay.js";
 
 function logout() {
+  forgetSession(state.session);
   hangUp();
   endSession();
 }

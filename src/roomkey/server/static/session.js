@@ -17,21 +17,39 @@ export function roomsOf(claims) {
   return Array.isArray(rooms) ? rooms : rooms && typeof rooms === "object" ? Object.keys(rooms) : [];
 }
 
-// Throws an Error that says why there is none.
-export async function requestSession(username, password) {
-  let answer;
+// Throws an Error that says why not.
+async function post(path, body, token) {
+  const headers = { "Content-Type": "application/json" };
+  if (token) headers.Authorization = `Bearer ${token}`;
   try {
-    const body = JSON.stringify({ username, password });
-    const headers = { "Content-Type": "application/json" };
-    const response = await fetch("/auth/login", { method: "POST", headers, body });
-    answer = await response.json();
+    const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+    const answer = await response.json();
     if (!response.ok) throw new Error(answer.error_description);
+    return answer;
   } catch (error) {
     throw error instanceof TypeError ? new Error("The server cannot be reached.") : error;
   }
-  const lifetime = answer.expires_in * 1000;
-  const token = answer.access_token;
-  return { token, claims: claimsOf(token), ends: performance.now() + lifetime, lifetime };
+}
+
+function sessionOf({ access_token: token, expires_in: seconds, refresh_token: refresh }) {
+  const lifetime = seconds * 1000;
+  return { token, refresh, claims: claimsOf(token), ends: performance.now() + lifetime, lifetime };
+}
+
+export async function requestSession(username, password) {
+  return sessionOf(await post("/auth/login", { username, password }));
+}
+
+// A refresh token is good for one use: the next one is kept whatever becomes of the access token.
+export async function refreshSession(session) {
+  const next = sessionOf(await post("/auth/refresh", { refresh_token: session.refresh }));
+  session.refresh = next.refresh;
+  return next;
+}
+
+// The server forgets the login, and ends what else it holds open; the page does not wait for it.
+export function forgetSession({ token }) {
+  post("/auth/logout", {}, token).catch((error) => log("note", `not logged out at the server: ${error.message}`));
 }
 
 export async function login(event) {

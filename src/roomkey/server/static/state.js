@@ -1,7 +1,7 @@
 // What every part of the page knows. The token lives here, in this tab's memory: never in storage, a cookie or a URL.
 
 export const state = {
-  session: null, // {token, claims, ends, lifetime}: `ends` by this browser's monotonic clock, in milliseconds
+  session: null, // {token, refresh, claims, ends, lifetime}: `ends` by this browser's monotonic clock, in milliseconds
   socket: null,
   admitted: false, // the server knows whose socket it is
   joined: new Set(),

@@ -1,7 +1,8 @@
-// Staying: the password again, a new token for it, and that presented on the same socket, so that nothing is cut off.
+// Staying: a new token for the refresh token, or else for the password again, and that presented on the same socket, so
+// that nothing is cut off.
 
 import { $, notice } from "./dom.js";
-import { requestSession } from "./session.js";
+import { refreshSession, requestSession } from "./session.js";
 import { changed, state } from "./state.js";
 import { duration, why } from "./words.js";
 
@@ -15,9 +16,22 @@ export function offerToStay(text) {
   $("stay-text").textContent = text;
 }
 
-export function warn({ expires_in: seconds }) {
-  state.session.ends = performance.now() + seconds * 1000; // the server's clock is the one that counts
-  offerToStay(`Your token ends in ${duration(seconds)}. Type your password to stay: rooms and chat go on.`);
+export async function warn({ expires_in: seconds }) {
+  const { session } = state;
+  session.ends = performance.now() + seconds * 1000; // the server's clock is the one that counts
+  try {
+    present(await refreshSession(session), session);
+  } catch {
+    if (state.session !== session) return;
+    offerToStay(`Your token ends in ${duration(seconds)}. Type your password to stay: rooms and chat go on.`);
+  }
+}
+
+function present(renewed, session) {
+  if (state.session !== session) return; // put out, or logged out, while the server was asked
+  presented = renewed;
+  if (state.admitted) state.socket.emit("authenticate", { token: renewed.token });
+  else renew();
 }
 
 export function reauthenticate({ event }) {
@@ -54,10 +68,7 @@ export async function stay(event) {
     problem(error.message);
     return;
   }
-  if (state.session !== session) return; // put out while the server looked at the password
-  presented = renewed;
-  if (state.admitted) state.socket.emit("authenticate", { token: renewed.token });
-  else renew();
+  present(renewed, session);
 }
 
 // The server has taken the token, or there is no socket to present it on.

@@ -1,0 +1,96 @@
+"""What each key is doing at a time: a table of times, and what holds for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from roomkey import Key
+from roomkey.keysets.files import KeyFile
+from roomkey.keysets.rotation import LEEWAY, State, plan
+
+KEY = Key.generate("ES256")
+NEXT, SIGNING, RETIRING, RETIRED = State.NEXT, State.SIGNING, State.RETIRING, State.RETIRED
+LIFETIME = 900
+DAY = 86400
+
+
+def file(name: str, not_before: float = 0, written: float = 0) -> KeyFile:
+    return KeyFile(Path(name), KEY, not_before, written)
+
+
+def doing(files: list[KeyFile], now: float, leeway: float = LEEWAY) -> dict[str, tuple[State, float | None]]:
+    return {one.file.path.name: (one.state, one.until) for one in plan(files, now, LIFETIME, leeway)}
+
+
+def test_a_rotation_from_beginning_to_end() -> None:
+    keys = [file("old"), file("new", not_before=DAY)]
+    end = DAY + LIFETIME + LEEWAY
+    assert doing(keys, DAY - 1) == {"old": (SIGNING, DAY), "new": (NEXT, DAY)}
+    assert doing(keys, DAY) == {"old": (RETIRING, end), "new": (SIGNING, None)}
+    assert doing(keys, end - 0.001) == {"old": (RETIRING, end), "new": (SIGNING, None)}
+    assert doing(keys, end) == {"old": (RETIRED, None), "new": (SIGNING, None)}
+
+
+def test_keys_without_a_time_are_ordered_by_their_files() -> None:
+    keys = [file("b", written=DAY), file("a", written=5), file("dated", not_before=5)]
+    assert doing(keys, 4) == {"a": (RETIRING, DAY + 960), "b": (SIGNING, 5), "dated": (NEXT, 5)}
+    # The file of b is from later than the time at which it was followed: it cannot be told when a stopped to sign.
+    assert doing(keys, 5)["a"] == (RETIRING, DAY + 960)
+    assert doing(keys, DAY + 960) == {"a": (RETIRED, None), "b": (RETIRED, None), "dated": (SIGNING, None)}
+
+
+def test_several_steps_at_once() -> None:
+    keys = [file("d", 4 * DAY), file("b", 2 * DAY), file("c", 3 * DAY), file("a", DAY)]
+    assert doing(keys, 3 * DAY + 1) == {
+        "a": (RETIRED, None),
+        "b": (RETIRING, 3 * DAY + 960),
+        "c": (SIGNING, 4 * DAY),
+        "d": (NEXT, 4 * DAY),
+    }
+
+
+def test_where_none_has_begun_the_first_signs() -> None:
+    keys = [file("b", 2 * DAY), file("a", DAY)]
+    assert doing(keys, 5) == {"a": (SIGNING, 2 * DAY), "b": (NEXT, 2 * DAY)}
+    assert plan([], 5, LIFETIME) == []
+
+
+def test_one_moment_for_two_keys_and_a_clock_that_reads_nothing() -> None:
+    twins = [file("b", DAY, 1), file("a", DAY, 2)]
+    assert doing(twins, DAY)["a"][0] is SIGNING
+    assert doing(twins, DAY)["b"][0] is RETIRING
+    assert [state for state, _ in doing([file("a"), file("b", DAY)], float("nan")).values()] == [SIGNING, NEXT]
+
+
+TIMES = st.integers(0, 10_000)
+
+
+@given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=6), TIMES, st.integers(0, LIFETIME))
+def test_a_token_outlives_no_key_and_every_key_goes_one_way(
+    times: list[tuple[int, int]], issued: int, later: int
+) -> None:
+    files = [file(str(number), *pair) for number, pair in enumerate(times)]
+    before, after = plan(files, issued, LIFETIME), plan(files, issued + later, LIFETIME)
+    for planned in (before, after):
+        assert [one.state for one in planned].count(SIGNING) == 1
+        assert [one.file for one in planned] == [one.file for one in before]
+    [signed] = [one.file for one in before if one.state is SIGNING]
+    assert next(one.state for one in after if one.file is signed) in (SIGNING, RETIRING)
+    order = list(State)
+    for one, then in zip(before, after, strict=True):
+        assert order.index(then.state) >= order.index(one.state)
+
+
+@pytest.mark.parametrize("state", [NEXT, SIGNING, RETIRING])
+def test_a_state_ends_when_it_says(state: State) -> None:
+    files = [file("a"), file("b", DAY), file("c", 2 * DAY)]
+    for now in (0, DAY, DAY + 5, 2 * DAY):
+        for one in plan(files, now, LIFETIME):
+            if one.state is state and one.until is not None:
+                until = one.until
+                assert dict(doing(files, until - 0.001))[one.file.path.name][0] is state
+                assert dict(doing(files, until))[one.file.path.name][0] is not state
