@@ -13,9 +13,12 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from support.login_server import NEW_PASSWORD, LoginServer, bearer, running
+from support.postgres import PostgreSQL
 
 from roomkey import Issuer, Key
 from roomkey.auth import Logins, Passwords, router
+from roomkey.auth.granted import Origin, Refused
 from roomkey.errors import Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.sessions import SqlSessions
@@ -53,12 +56,14 @@ def cheap() -> Passwords:
     return Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
+def logins(accounts: SqlAccounts, passwords: Passwords) -> Logins:
+    return Logins(accounts, SqlSessions(accounts._database), ISSUER, passwords=passwords, clock=lambda: NOW)
+
+
 def login_client(accounts: SqlAccounts, passwords: Passwords | None = None, prefix: str = "/auth") -> httpx.AsyncClient:
-    logins = Logins(
-        accounts, SqlSessions(accounts._database), ISSUER, passwords=passwords or cheap(), clock=lambda: NOW
-    )
+    made = logins(accounts, passwords or cheap())
     app = FastAPI()
-    app.include_router(router(logins, prefix=prefix))
+    app.include_router(router(made, prefix=prefix))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 
@@ -174,23 +179,247 @@ async def test_113_the_log_names_the_decision_and_no_secret(
 async def test_96_an_unknown_name_takes_as_long_as_a_known_one(accounts: SqlAccounts) -> None:
     passwords = Passwords(hasher=PasswordHasher(time_cost=2, memory_cost=4096, parallelism=1))
     await accounts.set_password("ada", await passwords.hash(PASSWORD))
+    made = logins(accounts, passwords)
     took: dict[str, list[float]] = {"ada": [], "nobody": []}
-    async with login_client(accounts, passwords) as client:
-        for _ in range(40):
-            for name, times in took.items():
-                started = time.perf_counter()
-                await client.post("/auth/login", json={"username": name, "password": "wrong password"})
-                times.append(time.perf_counter() - started)
+    for number in range(40):
+        for name, times in took.items():
+            started = time.perf_counter()
+            with pytest.raises(Refused):  # each time from elsewhere, or the throttle would answer
+                await made.login(name, "wrong password", Origin(f"192.0.2.{number}"))
+            times.append(time.perf_counter() - started)
     known, unknown = (statistics.median(times) for times in took.values())
     assert abs(known - unknown) < 0.3 * known, "without the dummy hash an unknown name answers many times faster"
 
 
 async def test_the_description_tells_answers_and_errors(client: httpx.AsyncClient) -> None:
     operation = (await client.get("/openapi.json")).json()["paths"]["/auth/login"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "413", "429", "503"}
+    assert set(operation["responses"]) == {"200", "400", "403", "413", "429", "503"}
     assert set(operation["requestBody"]["content"]) == {"application/json", "application/x-www-form-urlencoded"}
 
 
 async def test_the_prefix_is_the_applications_choice(accounts: SqlAccounts) -> None:
     async with login_client(accounts, prefix="/desk") as client:
         assert (await client.post("/desk/login", json={})).status_code == 400
+
+
+# What comes after the login
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LoginServer]:
+    async with running(port=True) as made:
+        yield made
+
+
+async def test_a_refresh_gives_a_later_token_of_the_same_login(server: LoginServer) -> None:
+    first = await server.login()
+    server.clock.advance(60)
+    answer = await server.refresh(first["refresh_token"])
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    second = answer.json()
+    assert second.keys() == first.keys()
+    assert second["refresh_token"] != first["refresh_token"]
+    verifier = server.issuer.verifier()
+    old, new = (verifier.verify(tokens["access_token"], server.clock.now()) for tokens in (first, second))
+    assert (new.session_id, new.expires_at - old.expires_at) == (old.session_id, 60)
+    assert new.claim("auth_time") == old.claim("auth_time") == old.issued_at
+
+
+@pytest.mark.parametrize(
+    "body", [{}, {"refresh_token": ""}, {"refresh_token": 5}, {"refresh_token": ["x"]}, ["x"]], ids=ascii
+)
+async def test_a_refresh_without_a_token_is_a_broken_request(server: LoginServer, body: Any) -> None:
+    answer = await server.http.post("/auth/refresh", json=body)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+
+
+async def test_refresh_takes_a_form(server: LoginServer) -> None:
+    first = await server.login()
+    answer = await server.http.post("/auth/refresh", data={"refresh_token": first["refresh_token"]})
+    assert answer.status_code == 200
+
+
+async def test_a_refresh_token_that_is_none_gets_the_answer_of_every_other(server: LoginServer) -> None:
+    for token in ("x", "a" * 43, (await server.login())["access_token"]):
+        answer = await server.refresh(token)
+        assert (answer.status_code, answer.json()["error_description"]) == (401, "Log in again.")
+
+
+ROUTES = [
+    ("POST", "logout"),
+    ("POST", "logout-all"),
+    ("POST", "password"),
+    ("GET", "sessions"),
+    ("DELETE", "sessions/x"),
+    ("POST", "ticket"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_nobody_gets_anywhere_without_a_good_token(server: LoginServer, method: str, path: str) -> None:
+    stale = server.issuer.issue("ada", expires_in=-60)
+    other = Issuer.ephemeral(audience="chat", issuer="https://login.example").issue("ada")
+    for header in (None, "", "Basic YTpi", "Bearer", "Bearer ", "Bearer x y", f"Bearer {stale}", f"Bearer {other}"):
+        headers = {} if header is None else {"Authorization": header}
+        answer = await server.http.request(method, f"/auth/{path}", headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token"), header
+        assert answer.headers["www-authenticate"].startswith('Bearer realm="roomkey"')
+
+
+async def test_logout_ends_this_login_and_its_sockets_and_nobody_elses(server: LoginServer) -> None:
+    mine, my_other, hers = await server.login(), await server.login(), await server.login("grace")
+    ends, stays, hers_too = await server.socket(mine), await server.socket(my_other), await server.socket(hers)
+    answer = await server.post("logout", mine)
+    assert (answer.status_code, answer.json()) == (200, {"sockets": 1})
+    assert await ends.is_closed()
+    assert (await server.refresh(mine["refresh_token"])).status_code == 401
+    assert not await server.is_good(mine)
+    for raw in (stays, hers_too):
+        await raw.sync()
+        assert not any("unauthorized" in str(packet) for packet in raw.seen)
+    assert await server.is_good(my_other)
+    assert await server.is_good(hers)
+    assert (await server.post("logout", mine)).json() == {"sockets": 0}, "twice is fine"
+
+
+async def test_who_was_away_too_long_logs_out_with_the_refresh_token(server: LoginServer) -> None:
+    tokens = await server.login()
+    server.clock.advance(server.issuer.expires_in + 60)
+    answer = await server.post("logout", tokens)
+    assert answer.status_code == 401
+    for _ in range(2):
+        answer = await server.post("logout", tokens, refresh_token=tokens["refresh_token"])
+        assert (answer.status_code, answer.json()) == (200, {"sockets": 0})
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+
+
+async def test_logout_all_ends_every_login_of_mine(server: LoginServer) -> None:
+    mine, my_other, hers = await server.login(), await server.login(), await server.login("grace")
+    sockets = [await server.socket(mine), await server.socket(my_other)]
+    hers_too = await server.socket(hers)
+    server.clock.advance(5)
+    answer = await server.post("logout-all", mine)
+    assert (answer.status_code, answer.json()) == (200, {"sockets": 2})
+    for raw in sockets:
+        assert await raw.is_closed()
+    for tokens in (mine, my_other):
+        assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+        assert not await server.is_good(tokens)
+    await hers_too.sync()
+    assert await server.is_good(hers)
+    server.clock.advance(1)
+    assert await server.is_good(await server.login()), "a later login is another one"
+
+
+async def test_a_revoked_token_cannot_log_out_everywhere(server: LoginServer) -> None:
+    stolen, mine = await server.login(), await server.login()
+    await server.post("logout", stolen)
+    assert (await server.post("logout-all", stolen)).status_code == 401
+    assert await server.is_good(mine)
+
+
+async def test_a_new_password_ends_the_other_logins(server: LoginServer) -> None:
+    mine, my_other = await server.login(), await server.login()
+    stays, ends = await server.socket(mine), await server.socket(my_other)
+    answer = await server.post("password", mine, password=PASSWORD, new_password=NEW_PASSWORD)
+    assert (answer.status_code, answer.json()) == (200, {"sockets": 1})
+    assert await ends.is_closed()
+    await stays.sync()
+    assert await server.is_good(mine)
+    assert (await server.refresh(mine["refresh_token"])).status_code == 200
+    assert not await server.is_good(my_other)
+    assert (await server.refresh(my_other["refresh_token"])).status_code == 401
+    await server.login(password=NEW_PASSWORD)
+    answer = await server.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
+    assert answer.json() == WRONG
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"password": PASSWORD, "new_password": "short"}, "invalid_request"),
+        ({"password": PASSWORD, "new_password": "x" * 1025}, "invalid_request"),
+        ({"password": PASSWORD}, "invalid_request"),
+        ({"password": "wrong password", "new_password": NEW_PASSWORD}, "invalid_grant"),
+    ],
+    ids=["short", "long", "none", "wrong"],
+)
+async def test_a_password_that_stays_as_it_was(server: LoginServer, body: dict[str, str], error: str) -> None:
+    mine, other = await server.login(), await server.login()
+    answer = await server.post("password", mine, **body)
+    assert (answer.status_code, answer.json()["error"]) == (400, error)
+    assert not any(secret in answer.text for secret in body.values())
+    assert await server.is_good(other)
+    await server.login()
+
+
+async def test_95_the_old_password_cannot_be_guessed_with_a_token(server: LoginServer) -> None:
+    mine = await server.login()
+    answers = [await server.post("password", mine, password="a guess", new_password=NEW_PASSWORD) for _ in range(8)]
+    assert [answer.status_code for answer in answers] == [400] * 5 + [429] * 3
+    assert int(answers[-1].headers["retry-after"]) > 0
+
+
+async def test_my_logins_with_their_sockets(server: LoginServer) -> None:
+    mine = await server.login()
+    server.clock.advance(60)
+    phone = server.client("192.0.2.9", headers={"User-Agent": "a phone\x1b[31m"})
+    other = (await phone.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
+    await server.login("grace")
+    for tokens in (mine, other, other):
+        await server.socket(tokens)
+    answer = await server.http.get("/auth/sessions", headers=bearer(mine))
+    assert answer.headers["cache-control"] == "no-store"
+    last, first = answer.json()["sessions"]
+    assert (first["current"], first["sockets"], first["address"]) == (True, 1, "127.0.0.1")
+    assert (last["current"], last["sockets"], last["address"]) == (False, 2, "192.0.2.9")
+    assert last["user_agent"] == "a phone\x1b[31m"
+    assert (last["created_at"], last["used_at"] - first["used_at"]) == (int(server.clock.now()), 60)
+    assert last["client_id"] == first["client_id"] == "roomkey"
+    server.clock.advance(5)
+    await server.refresh(mine["refresh_token"])
+    listed = (await server.http.get("/auth/sessions", headers=bearer(mine))).json()["sessions"]
+    assert [one["id"] for one in listed] == [first["id"], last["id"]]
+    await phone.aclose()
+
+
+async def test_one_of_my_logins_is_ended(server: LoginServer) -> None:
+    mine, other, hers = await server.login(), await server.login(), await server.login("grace")
+    raw = await server.socket(other)
+    ids = {one["current"]: one["id"] for one in await listed(server, mine)}
+    hers_id = (await listed(server, hers))[0]["id"]
+    for strange in (hers_id, "x", "%00", "a" * 5000):
+        assert (await server.http.delete(f"/auth/sessions/{strange}", headers=bearer(mine))).status_code == 404
+    answer = await server.http.delete(f"/auth/sessions/{ids[False]}", headers=bearer(mine))
+    assert (answer.status_code, answer.json()) == (200, {"sockets": 1})
+    assert await raw.is_closed()
+    assert (await server.http.delete(f"/auth/sessions/{ids[False]}", headers=bearer(mine))).status_code == 404
+    assert (await server.refresh(other["refresh_token"])).status_code == 401
+    assert not await server.is_good(other)
+    assert await server.is_good(hers)
+    assert [one["current"] for one in await listed(server, mine)] == [True]
+
+
+async def listed(server: LoginServer, tokens: dict[str, Any]) -> list[dict[str, Any]]:
+    answer = await server.http.get("/auth/sessions", headers=bearer(tokens))
+    return list(answer.json()["sessions"])
+
+
+async def test_a_database_out_of_reach_is_try_again(postgres: PostgreSQL) -> None:
+    async with running(postgres.database()) as server:
+        tokens = await server.login()
+        postgres.stop()
+        try:
+            answers = [
+                await server.http.post("/auth/login", json={"username": "ada", "password": PASSWORD}),
+                await server.refresh(tokens["refresh_token"]),
+                await server.http.get("/auth/sessions", headers=bearer(tokens)),
+                await server.post("logout", tokens),
+            ]
+        finally:
+            postgres.start()
+        for answer in answers:
+            assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+            assert answer.headers["retry-after"] == "1"
+        assert (await server.refresh(tokens["refresh_token"])).status_code == 200

@@ -108,3 +108,19 @@ def test_memory_is_bounded():
     for number in range(MOST + 1000):
         throttle.begin(f"user{number}", HOME, 0.0)
     assert len(throttle._failures) <= MOST
+
+
+def test_g95_each_way_to_write_a_name_has_no_attempts_of_its_own():
+    throttle = Throttle()
+    for name in ("ada", "Ada", "aDa", "adA", "ADA"):
+        fail(throttle, name, HOME, 0.0)
+    assert waits(throttle, "AdA", HOME, 0.0)
+
+
+def test_an_attempt_that_was_not_looked_at_does_not_count():
+    throttle = Throttle()
+    for _ in range(100):
+        fail(throttle, "ada", HOME, 0.0)
+        throttle.withdraw("ada", HOME)
+    assert not waits(throttle, "ada", HOME, 0.0)
+    throttle.withdraw("grace", HOME)  # as it was forgotten meanwhile

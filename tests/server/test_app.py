@@ -187,3 +187,19 @@ def test_113_one_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFi
     assert "abc" not in lines[0]
     assert "eyJ" not in lines[1]
     assert "the-id-of-it" in lines[2]
+
+
+@pytest.mark.parametrize("product_client", [{"issuer": ORIGIN}], indirect=True)
+async def test_oauth_is_served_where_the_issuer_is_an_address(product_client: Any) -> None:
+    metadata = (await product_client.get("/.well-known/oauth-authorization-server")).json()
+    assert (metadata["issuer"], metadata["jwks_uri"]) == (ORIGIN, f"{ORIGIN}/.well-known/jwks.json")
+    asked = await product_client.get(metadata["authorization_endpoint"].removeprefix(ORIGIN))
+    assert asked.status_code == 400  # no client of this name
+    assert "frame-ancestors 'none'" in asked.headers["content-security-policy"]
+    assert "style-src 'self'" not in asked.headers["content-security-policy"], "the page's own policy counts"
+    assert asked.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_oauth_is_not_served_under_a_mere_name(product_client: Any) -> None:
+    for path in ("/.well-known/oauth-authorization-server", "/oauth/authorize", "/oauth/token"):
+        assert (await product_client.get(path)).status_code == 404

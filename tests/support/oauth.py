@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import secrets
 from base64 import urlsafe_b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from support.clock import FakeClock
 
-from roomkey import Issuer, Key
+from roomkey import Issuer, Key, Verifier
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.logins import Logins
 from roomkey.auth.oauth import oauth_router
@@ -37,7 +37,9 @@ BASIC = ("backend", SECRET)
 HASH = hashlib.sha256(SECRET.encode()).hexdigest()
 CODE = ("authorization_code", "refresh_token")
 CLIENTS = (
-    Client("page", title="The <b>Page</b>", redirect_uris=(BACK, "com.app://back"), grants=CODE, scopes=("chat", "files")),
+    Client(
+        "page", title="The <b>Page</b>", redirect_uris=(BACK, "com.app://back"), grants=CODE, scopes=("chat", "files")
+    ),
     Client("backend", HASH, "Backend", (BACK,), (*CODE, "client_credentials"), ("chat", "jobs"), ("worker",), ("red",)),
     Client("short", redirect_uris=(BACK,), grants=("authorization_code",)),
     Client("service", HASH, grants=("client_credentials",), redirect_uris=(BACK,)),
@@ -78,21 +80,38 @@ class Form(HTMLParser):
 class Desk:
     """The login server.
 
+    Args:
+        where: of its tables.
+        url: its address.
+        start: the time at which its clock stands, in seconds since the epoch.
+        make_live: what holds live sockets, made with the verifier of its tokens.
+        back: where the clients want their codes.
+
     Attributes:
         clock: its time.
         http: a browser, or a client, that asks it.
     """
 
-    def __init__(self, where: Where = None, live: Live | None = None) -> None:
-        self.clock = FakeClock()
+    def __init__(
+        self,
+        where: Where = None,
+        *,
+        url: str = URL,
+        start: float | None = None,
+        make_live: Callable[[Verifier], Live] | None = None,
+        back: str = BACK,
+    ) -> None:
+        self.clock = FakeClock() if start is None else FakeClock(start)
+        self.back = back
         database = Database.at(where)
         self.accounts = SqlAccounts(database)
         self.sessions = SqlSessions(database)
         self.clients = SqlClients(database)
         self.one_time = SqlOneTime(database)
         key = Key.generate("ES256")
-        self.issuer = Issuer(key, issuer=URL, audience="chat", expires_in=600, clock=self.clock.now)
-        self.live = live or NoSockets(self.issuer.verifier(leeway=0), clock=self.clock.now)
+        self.issuer = Issuer(key, issuer=url, audience="chat", expires_in=600, clock=self.clock.now)
+        verifier = self.issuer.verifier(leeway=0)
+        self.live = make_live(verifier) if make_live else NoSockets(verifier, clock=self.clock.now)
         self.passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self.logins = Logins(
             self.accounts,
@@ -107,18 +126,19 @@ class Desk:
         self.app.include_router(router(self.logins))
         self.app.include_router(oauth_router(self.logins, self.clients, self.one_time))
         transport = httpx.ASGITransport(self.app, client=("192.0.2.1", 5))
-        self.http = httpx.AsyncClient(transport=transport, base_url=URL)
+        self.http = httpx.AsyncClient(transport=transport, base_url=url)
 
     @classmethod
     @asynccontextmanager
-    async def opened(cls, where: Where = None, live: Live | None = None) -> AsyncIterator[Desk]:
-        desk = cls(where, live)
+    async def opened(cls, where: Where = None, **settings: Any) -> AsyncIterator[Desk]:
+        desk = cls(where, **settings)
         await desk.accounts.open()
         hashed = await desk.passwords.hash(PASSWORD)
         await desk.accounts.add(Account("ada", hashed, roles=("admin",), rooms=("red",)))
         await desk.accounts.add(Account("eve", hashed))
         for client in CLIENTS:
-            await desk.clients.add(client)
+            uris = tuple(desk.back if uri == BACK else uri for uri in client.redirect_uris)
+            await desk.clients.add(replace(client, redirect_uris=uris))
         yield desk
         await desk.http.aclose()
         desk.passwords.close()
@@ -134,7 +154,7 @@ class Desk:
         asked = {
             "response_type": "code",
             "client_id": "page",
-            "redirect_uri": BACK,
+            "redirect_uri": self.back,
             "state": "af0ifjsldkj&=ü",
             "code_challenge": challenge_of("v" * 43),
             "code_challenge_method": "S256",
@@ -158,7 +178,7 @@ class Desk:
 
     async def redeem(self, code: str, auth: tuple[str, str] | None = None, **changed: str) -> httpx.Response:
         """Present a code."""
-        sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": BACK, "code_verifier": "v" * 43}
+        sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.back, "code_verifier": "v" * 43}
         return await self.post("token", auth, **(sent | ({} if auth else {"client_id": "page"}) | changed))
 
     async def logged_in(self, **changed: str) -> dict[str, Any]:
@@ -177,8 +197,3 @@ class Desk:
         answer = await self.post("introspect", BASIC, token=token)
         assert answer.status_code == 200, answer.text
         return answer.json()
-
-
-def new_verifier() -> str:
-    """RFC 7636 section 4.1."""
-    return secrets.token_urlsafe(32)

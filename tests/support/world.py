@@ -84,7 +84,7 @@ class World:
         )
 
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
-        """Who is in which room of a namespace, by the server's own tables; without everybody's own sid and ``user:…``."""
+        """Who is in which room of a namespace, by its own tables; without everybody's own sid and ``user:…``."""
         if isinstance(self.sio, Hub):
             found = {name: set(inner) for (where, name), inner in self.sio.members._rooms.items() if where == namespace}
         else:

@@ -14,9 +14,11 @@ try:
 except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
     raise ImportError("roomkey.auth needs its libraries: pip install 'roomkey[server]'") from missing
 
+from roomkey.auth.cookies import Cookies
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.auth.tickets import Tickets, TicketVerifier
 
-__all__ = ["Live", "Logins", "NoSockets", "Passwords", "router"]
+__all__ = ["Cookies", "Live", "Logins", "NoSockets", "Passwords", "TicketVerifier", "Tickets", "router"]

@@ -11,13 +11,13 @@ from fastapi import Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from roomkey.auth.granted import Origin, Refused
 from roomkey.auth.live import Live
-from roomkey.auth.logins import Origin, Refused
 from roomkey.auth.throttle import Throttled
-from roomkey.core import strict_json
+from roomkey.core import jws, strict_json
 from roomkey.core.credentials import bare_token
 from roomkey.core.identity import Identity
-from roomkey.errors import AuthError, ConfigError, CredentialsError, Unavailable
+from roomkey.errors import AuthError, ConfigError, CredentialsError, RevokedToken, Unavailable
 
 __all__ = [
     "FORM",
@@ -29,6 +29,7 @@ __all__ = [
     "answering",
     "bearer",
     "errors",
+    "holder",
     "origin",
     "read",
 ]
@@ -76,7 +77,7 @@ class OAuthError(Exception):
 DESCRIBED = {
     400: "The request is broken, or what it presents is wrong.",
     401: "No access token, or one that is not (or no longer) good (RFC 6750 section 3.1).",
-    403: "Not allowed to.",
+    403: "Not allowed to; or with cookies: not from an allowed page, or without the header against forgery.",
     404: "There is none of this name.",
     409: "The name is taken.",
     413: f"The body has more than {MAX_BODY} bytes.",
@@ -123,8 +124,11 @@ def origin(request: Request) -> Origin:
     return Origin(address, request.headers.get("user-agent", ""))
 
 
-async def bearer(request: Request, live: Live) -> Identity:
+async def bearer(request: Request, live: Live, *, even_revoked: bool = False) -> Identity:
     """Whose access token the request carries (RFC 6750 section 2.1).
+
+    Args:
+        even_revoked: take one that is good but for being revoked.
 
     Raises:
         OAuthError: none, or one that is not good: 401 with its challenge.
@@ -136,11 +140,35 @@ async def bearer(request: Request, live: Live) -> Identity:
     try:
         if not header.lower().startswith("bearer "):
             raise CredentialsError("not a bearer token")
-        return await live.verify(bare_token(header), source="header")
+        token = bare_token(header)
+    except AuthError as error:
+        raise bad_token(error) from None
+    return await holder(token, live, "header", even_revoked=even_revoked)
+
+
+async def holder(token: str, live: Live, source: str, *, even_revoked: bool = False) -> Identity:
+    """Whose access token it is.
+
+    Raises:
+        OAuthError: it is not good: 401 with its challenge.
+        Unavailable: nobody can say.
+    """
+    try:
+        return await live.verify(token, source=source)
     except Unavailable:
         raise
+    except RevokedToken as error:
+        if not even_revoked:
+            raise bad_token(error) from None
+        # Only of a token whose signature and claims are good it is asked whether it was revoked.
+        return Identity.from_claims(jws.json_object(jws.split(token).payload, "payload"), source)
     except AuthError as error:
-        raise OAuthError("invalid_token", error.message, 401, _challenge("invalid_token")) from None
+        raise bad_token(error) from None
+
+
+def bad_token(error: AuthError) -> OAuthError:
+    """An access token that is not good (RFC 6750 section 3.1)."""
+    return OAuthError("invalid_token", error.message, 401, _challenge("invalid_token"))
 
 
 def _challenge(error: str | None) -> dict[str, str]:
@@ -166,10 +194,10 @@ async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
         raise OAuthError("invalid_request", hint) from None
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
+def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """A request's body for OpenAPI."""
     schema = {"schema": model.model_json_schema()}
-    return {"requestBody": {"required": True, "content": {JSON: schema, FORM: schema}}}
+    return {"requestBody": {"required": required, "content": {JSON: schema, FORM: schema}}}
 
 
 def _form(body: bytes) -> dict[str, str]:

@@ -104,7 +104,9 @@ class NoSockets:
     async def _read(self) -> None:
         if self._store is None or time.monotonic() - self._read_at < FRESH_SECONDS:
             return
-        found, self._position = await self._store.since(self._position)
-        for revoked in found:
-            self._revocations.add(revoked, self._clock())
+        found = None
+        while found is None or found:  # a long journal comes in parts
+            found, self._position = await self._store.since(self._position)
+            for revoked in found:
+                self._revocations.add(revoked, self._clock())
         self._read_at = time.monotonic()

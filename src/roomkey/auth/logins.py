@@ -27,6 +27,7 @@ __all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused",
 MoreClaims = Callable[[Account], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 REFRESH_LIFETIME, ROTATION_GRACE = 30 * 86400, 10
+FORGET_SECONDS = 3600
 
 
 class Logins:
@@ -79,6 +80,7 @@ class Logins:
         self._rotation_grace = rotation_grace
         self._more_claims = more_claims
         self._clock = clock
+        self._forgot_at = 0
 
     # Giving
 
@@ -117,6 +119,7 @@ class Logins:
             refreshed: False for a client that gets no refresh token: the login ends with its access token.
         """
         now = int(self._clock())
+        await self._forget_expired(now)
         session = LoginSession(
             session_id=session_id or new_session_id(),
             subject=account.username,
@@ -131,6 +134,11 @@ class Logins:
         token = new_refresh_token()
         await self._sessions.begin(session, hash_of(token))
         return await self._grant(account, session, token if refreshed else None, new=True)
+
+    async def _forget_expired(self, now: int) -> None:
+        if now - self._forgot_at > FORGET_SECONDS:
+            self._forgot_at = now
+            await self._sessions.forget_expired(now)
 
     async def refresh(self, token: str, origin: Origin, *, client_id: str = OWN_CLIENT, scope: str = "") -> Granted:
         """Use a refresh token up, and give its successor with a new access token.
@@ -191,8 +199,11 @@ class Logins:
     ) -> Granted:
         more = self._more_claims(account) if self._more_claims is not None else {}
         claims = dict(more if isinstance(more, Mapping) else await more)
+        ends_in = session.expires_at - int(self._clock())
+        expires_in = min(int(self.issuer.expires_in), ends_in)  # the last access token of a login ends with it
         token = self.issuer.issue(
             account.username,
+            expires_in=expires_in,
             roles=account.roles,
             rooms=account.rooms,
             scopes=session.scope.split(),
@@ -209,7 +220,7 @@ class Logins:
         current = await self._holder(session)
         if new and current.password_hash != account.password_hash:
             raise await self._stopped(session, "the password was changed meanwhile")
-        return Granted(token, int(self.issuer.expires_in), refresh_token, session)
+        return Granted(token, expires_in, refresh_token, session, ends_in)
 
     # Taking back
 
@@ -228,13 +239,16 @@ class Logins:
         await self._sessions.end_all(subject, int(self._clock()))
         return await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=self._last_expiry())
 
-    async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> bool:
-        """End the login that a refresh token belongs to (RFC 7009); False if it is nobody's, or another client's."""
+    async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> int | None:
+        """End the login that a refresh token belongs to (RFC 7009).
+
+        Returns:
+            How many live sockets that ended; None if the token is nobody's, or another client's.
+        """
         session = await self.session_of(token)
         if session is None or session.client_id != client_id:
-            return False
-        await self._end(session.session_id)
-        return True
+            return None
+        return await self._end(session.session_id)
 
     async def change_password(self, who: Identity, old: str, new: str, origin: Origin) -> int:
         """Change the password, and end the other logins.

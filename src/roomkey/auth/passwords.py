@@ -80,8 +80,20 @@ class Passwords:
         """
         return await self._in_thread(self._verify, password_hash, password)
 
+    def matches(self, password_hash: str, typed: bytes) -> bool:
+        """Whether this is the password, within a thread; override it to know other hashes than Argon2id, too.
+
+        Args:
+            password_hash: as it was kept.
+            typed: at most 1024 bytes of UTF-8.
+        """
+        try:
+            return self._hasher.verify(password_hash, typed)
+        except (VerificationError, InvalidHashError):
+            return False
+
     def is_weak(self, password_hash: str) -> bool:
-        """True if a hash was made with other parameters than those of today, so that it is to be made anew."""
+        """True if a hash was made in another way than today's, so that it is to be made anew at the next login."""
         try:
             return self._hasher.check_needs_rehash(password_hash)
         except InvalidHashError:
@@ -101,13 +113,7 @@ class Passwords:
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         typed = _prepared(password)
-        if typed is None:
-            return False
-        try:
-            matches = self._hasher.verify(password_hash or self._nobody, typed)
-        except (VerificationError, InvalidHashError):
-            return False
-        return matches and password_hash is not None
+        return typed is not None and self.matches(password_hash or self._nobody, typed) and password_hash is not None
 
     def close(self) -> None:
         """End the threads, when what they are at is done."""

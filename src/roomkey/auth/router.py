@@ -11,10 +11,14 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from roomkey.auth.http import OAuthError, answer, answering, bearer, body_of, errors, invalid, origin, read, refused
-from roomkey.auth.logins import Granted, Logins, Refused
+from roomkey.auth.asking import Asking, RefreshRequest
+from roomkey.auth.cookies import Cookies
+from roomkey.auth.granted import Granted, Refused
+from roomkey.auth.http import OAuthError, answer, answering, bad_token, body_of, errors, invalid, origin, read, refused
+from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES
-from roomkey.errors import ConfigError
+from roomkey.auth.tickets import Tickets
+from roomkey.errors import ConfigError, ExpiredToken
 
 __all__ = ["Ended", "SessionList", "TokenAnswer", "router"]
 
@@ -33,12 +37,7 @@ class LoginRequest(BaseModel):
 
     username: str = Field(min_length=1)
     password: Password
-
-
-class RefreshRequest(BaseModel):
-    """What is to be exchanged for new tokens."""
-
-    refresh_token: str = Field(min_length=1)
+    cookies: bool = Field(False, description="put the tokens into cookies, and none into the answer")
 
 
 class PasswordRequest(BaseModel):
@@ -56,6 +55,20 @@ class TokenAnswer(BaseModel):
     expires_in: int = Field(description="its lifetime in seconds")
     refresh_token: str | None = Field(None, description="good for one refresh; the answer to it has the next")
     scope: str | None = None
+
+
+class CookieAnswer(BaseModel):
+    """The tokens are in cookies, where no script can read them."""
+
+    expires_in: int = Field(description="the access token's lifetime in seconds")
+    scope: str | None = None
+
+
+class TicketAnswer(BaseModel):
+    """A connection ticket."""
+
+    ticket: str = Field(description="opens one connection, once")
+    expires_in: int = Field(description="seconds in which it does")
 
 
 class Ended(BaseModel):
@@ -84,78 +97,110 @@ class SessionList(BaseModel):
     sessions: list[SessionEntry]
 
 
-def router(logins: Logins, *, prefix: str = "/auth") -> APIRouter:
+def router(
+    logins: Logins, *, cookies: Cookies | None = None, tickets: Tickets | None = None, prefix: str = "/auth"
+) -> APIRouter:
     """The login server as routes.
 
     Args:
         logins: gives tokens, and takes them back.
+        cookies: for pages that ask for cookies instead of tokens; nobody gets any if absent.
+        tickets: gives connection tickets; there is no route ``ticket`` if absent.
         prefix: the path in front of ``/login`` and the others.
 
     Returns:
-        A router with ``login``, ``refresh``, ``logout``, ``logout-all``, ``password`` and ``sessions``.
+        A router with ``login``, ``refresh``, ``logout``, ``logout-all``, ``password``, ``sessions`` and ``ticket``.
     """
     routes = APIRouter(prefix=prefix, tags=["login"])
-    _add_logins(routes, logins)
-    _add_endings(routes, logins)
-    _add_sessions(routes, logins)
+    asking = Asking(logins.live, cookies)
+    _add_logins(routes, logins, asking)
+    _add_endings(routes, logins, asking)
+    _add_password(routes, logins, asking)
+    _add_sessions(routes, logins, asking)
+    if tickets is not None:
+        _add_tickets(routes, tickets, asking)
     return routes
 
 
-def _add_logins(routes: APIRouter, logins: Logins) -> None:
+def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     @routes.post(
         "/login",
         summary="Log in with a username and a password",
-        response_model=TokenAnswer,
-        responses=errors(400, 413, 429),
+        response_model=TokenAnswer | CookieAnswer,
+        responses=errors(400, 403, 413, 429),
         openapi_extra=body_of(LoginRequest),
     )
     @answering
     async def login(request: Request) -> Response:
         typed = await read(request, LoginRequest, "Send username and password, each a string.")
+        put = asking.cookies_for(request) if typed.cookies else None
         try:
-            return answer(tokens(await logins.login(typed.username, typed.password, origin(request))))
+            granted = await logins.login(typed.username, typed.password, origin(request))
         except Refused as error:
             raise refused(error) from None
+        return _given(granted, put)
 
     @routes.post(
         "/refresh",
         summary="Exchange a refresh token for new tokens",
-        response_model=TokenAnswer,
-        responses=errors(400, 401, 413),
-        openapi_extra=body_of(RefreshRequest),
+        response_model=TokenAnswer | CookieAnswer,
+        responses=errors(400, 401, 403, 413),
+        openapi_extra=body_of(RefreshRequest, required=False),
     )
     @answering
     async def refresh(request: Request) -> Response:
-        sent = await read(request, RefreshRequest, "Send refresh_token, a string.")
+        token, put = await asking.refresh_token(request)
         try:
-            return answer(tokens(await logins.refresh(sent.refresh_token, origin(request))))
+            return _given(await logins.refresh(token, origin(request)), put)
         except Refused as error:
             raise refused(error, "Log in again.", 401) from None
 
 
-def _add_endings(routes: APIRouter, logins: Logins) -> None:
-    live = logins.live
+def _given(granted: Granted, put: Cookies | None) -> Response:
+    if put is None:
+        return answer(tokens(granted))
+    response = answer(CookieAnswer(expires_in=granted.expires_in, scope=granted.session.scope or None))
+    put.put(response, granted)
+    return response
 
-    @routes.post("/logout", summary="End this login", response_model=Ended, responses=errors(401))
+
+def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+    @routes.post(
+        "/logout",
+        summary="End this login; its refresh token will do, if the access token has expired",
+        response_model=Ended,
+        responses=errors(400, 401, 403, 413),
+        openapi_extra=body_of(RefreshRequest, required=False),
+    )
     @answering
     async def logout(request: Request) -> Response:
-        return answer(Ended(sockets=await logins.logout(await bearer(request, live))))
+        try:
+            sockets = await logins.logout(await asking.who(request, even_revoked=True))
+        except OAuthError as error:
+            if error.status != 401 or not asking.has_refresh_token(request):
+                raise
+            token, _ = await asking.refresh_token(request)
+            sockets = await logins.forget_token(token) or 0
+        return asking.without_cookies(request, answer(Ended(sockets=sockets)))
 
-    @routes.post("/logout-all", summary="End every login of mine", response_model=Ended, responses=errors(401))
+    @routes.post("/logout-all", summary="End every login of mine", response_model=Ended, responses=errors(401, 403))
     @answering
     async def logout_all(request: Request) -> Response:
-        return answer(Ended(sockets=await logins.logout_all(await bearer(request, live))))
+        sockets = await logins.logout_all(await asking.who(request))
+        return asking.without_cookies(request, answer(Ended(sockets=sockets)))
 
+
+def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     @routes.post(
         "/password",
         summary="Change my password, and end my other logins",
         response_model=Ended,
-        responses=errors(400, 401, 413, 429),
+        responses=errors(400, 401, 403, 413, 429),
         openapi_extra=body_of(PasswordRequest),
     )
     @answering
     async def password(request: Request) -> Response:
-        who = await bearer(request, live)
+        who = await asking.who(request)
         typed = await read(request, PasswordRequest, "Send password and new_password, each a string.")
         try:
             ended = await logins.change_password(who, typed.password, typed.new_password, origin(request))
@@ -166,14 +211,12 @@ def _add_endings(routes: APIRouter, logins: Logins) -> None:
         return answer(Ended(sockets=ended))
 
 
-def _add_sessions(routes: APIRouter, logins: Logins) -> None:
-    live = logins.live
-
-    @routes.get("/sessions", summary="My logins and devices", response_model=SessionList, responses=errors(401))
+def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+    @routes.get("/sessions", summary="My logins and devices", response_model=SessionList, responses=errors(401, 403))
     @answering
     async def sessions(request: Request) -> Response:
-        who = await bearer(request, live)
-        sockets = live.sockets_by_session(who.subject)
+        who = await asking.who(request)
+        sockets = logins.live.sockets_by_session(who.subject)
         return answer(
             SessionList(
                 sessions=[
@@ -197,15 +240,32 @@ def _add_sessions(routes: APIRouter, logins: Logins) -> None:
         "/sessions/{session_id}",
         summary="End one of my logins",
         response_model=Ended,
-        responses=errors(401, 404),
+        responses=errors(401, 403, 404),
     )
     @answering
     async def end_session(request: Request, session_id: str) -> Response:
-        who = await bearer(request, live)
+        who = await asking.who(request)
         ended = await logins.end_session(who.subject, session_id)
         if ended is None:
             raise OAuthError("not_found", "You have no such login.", 404)
         return answer(Ended(sockets=ended))
+
+
+def _add_tickets(routes: APIRouter, tickets: Tickets, asking: Asking) -> None:
+    @routes.post(
+        "/ticket",
+        summary="A ticket that opens one connection",
+        response_model=TicketAnswer,
+        responses=errors(401, 403),
+    )
+    @answering
+    async def ticket(request: Request) -> Response:
+        who = await asking.who(request)
+        try:
+            made, expires_in = await tickets.issue(who, request.headers.get("origin"))
+        except ExpiredToken as error:
+            raise bad_token(error) from None
+        return answer(TicketAnswer(ticket=made, expires_in=expires_in))
 
 
 def tokens(granted: Granted) -> TokenAnswer:

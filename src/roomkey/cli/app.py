@@ -81,6 +81,7 @@ def serve(
     when_full: Annotated[str | None, typer.Option(help="What one more does: refuse or end_oldest.")] = None,
     events_per_second: Annotated[float | None, typer.Option(help="Events one subject may send per second.")] = None,
     admin_api: Annotated[bool | None, typer.Option("--admin-api", help="Serve /api to operators.")] = None,
+    cookies: Annotated[bool | None, typer.Option("--cookies", help="Pages may have tokens in cookies.")] = None,
     cors_origins: Annotated[str | None, typer.Option(help="Other origins that may connect, by commas.")] = None,
     tls_cert: Annotated[Path | None, typer.Option(help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM.")] = None,

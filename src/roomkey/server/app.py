@@ -16,10 +16,13 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
+from roomkey.auth.cookies import CSRF_HEADER, Cookies
 from roomkey.auth.jwks import jwks_router
 from roomkey.auth.logins import Logins
+from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.auth.tickets import Tickets, TicketVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard
@@ -32,6 +35,8 @@ from roomkey.server.edge import Edge
 from roomkey.server.engines import Engine, make_engine
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Accounts, SqlAccounts
+from roomkey.stores.clients import Clients, SqlClients
+from roomkey.stores.one_time import OneTime, SqlOneTime
 from roomkey.stores.revocations import RevocationStore
 from roomkey.stores.sessions import Sessions, SqlSessions
 
@@ -61,6 +66,8 @@ def build(
     policy: Policy | None = None,
     revocations: RevocationStore | None = None,
     sessions: Sessions | None = None,
+    one_time: OneTime | None = None,
+    clients: Clients | None = None,
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
@@ -76,6 +83,8 @@ def build(
         policy: who may do what; if absent, a token opens the rooms that it grants.
         revocations: where they are kept; the engine opens and closes it. In memory if absent.
         sessions: where logins are kept; in memory if absent.
+        one_time: where connection tickets and authorization codes are kept; in memory if absent.
+        clients: OAuth clients, who are served where ``settings.issuer`` is this server's address.
         secret: what refresh tokens are derived from, 32 bytes; a new one if absent.
         passwords: how passwords are checked.
         rooms: rooms that the page offers beside those of a person's token.
@@ -98,7 +107,8 @@ def build(
         audience=settings.audience,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
-    engine = make_engine(settings, verifier, policy, revocations)
+    tickets = one_time if one_time is not None else SqlOneTime()
+    engine = make_engine(settings, TicketVerifier(verifier, tickets), policy, revocations)
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
     http = _http(settings, page.render(via=settings.via, rooms=rooms), engine.guard)
@@ -113,8 +123,12 @@ def build(
         rotation_grace=settings.rotation_grace,
         clock=clock,
     )
-    http.include_router(router(logins))
+    cookies = Cookies(settings.cors_origins) if settings.cookies else None
+    http.include_router(router(logins, cookies=cookies, tickets=Tickets(tickets, clock=clock)))
     http.include_router(jwks_router(accepted, clock=clock))
+    if "://" in settings.issuer:  # OAuth's metadata names addresses, and its clients compare them with `iss`
+        known = clients if clients is not None else SqlClients()
+        http.include_router(oauth_router(logins, known, tickets, jwks_path="/.well-known/jwks.json"))
     if settings.admin_api:
         http.include_router(_admin(logins, accounts, engine))
     asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
@@ -146,7 +160,11 @@ def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
     http = FastAPI(title="roomkey", version=__version__, docs_url=None, redoc_url=None)
     if settings.cors_origins:
         http.add_middleware(
-            CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["POST"], allow_headers=["Content-Type"]
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", CSRF_HEADER],
+            allow_credentials=settings.cookies,
         )
     http.mount("/static", StaticFiles(directory=page.STATIC))
 

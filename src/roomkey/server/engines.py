@@ -8,8 +8,10 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from roomkey import Policy, Verifier, hub
+from roomkey import Policy, hub
+from roomkey.auth.cookies import ACCESS_COOKIE
 from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.judge import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import emit_claim, rooms_claim
 from roomkey.server.chat import Server
@@ -38,7 +40,7 @@ class Engine:
 
 
 def make_engine(
-    settings: Settings, verifier: Verifier, policy: Policy | None = None, revocations: RevocationStore | None = None
+    settings: Settings, verifier: AnyVerifier, policy: Policy | None = None, revocations: RevocationStore | None = None
 ) -> Engine:
     """The engine that the settings name.
 
@@ -61,13 +63,13 @@ def rooms_of_tokens() -> Policy:
     return policy
 
 
-def _hub(settings: Settings, verifier: Verifier, options: dict[str, Any]) -> Engine:
+def _hub(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> Engine:
     origins = settings.cors_origins or None
     made = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **options)
     return Engine(made, made.guard, made.close, lambda app: hub.ASGIApp(made, app))
 
 
-def _python_socketio(settings: Settings, verifier: Verifier, options: dict[str, Any]) -> Engine:
+def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> Engine:
     import socketio  # it takes its time, and the hub has no use for it
 
     from roomkey.socketio import AsyncGuard
@@ -84,7 +86,8 @@ def _python_socketio(settings: Settings, verifier: Verifier, options: dict[str, 
 
 def _admission(settings: Settings) -> dict[str, Any]:
     """How one gets in, how long one stays and how much one may do, as both engines take it."""
-    handshake, authenticate = Handshake(), Authenticate(timeout=settings.authenticate_timeout)
+    handshake = Handshake(cookie=ACCESS_COOKIE if settings.cookies else None)
+    authenticate = Authenticate(timeout=settings.authenticate_timeout)
     ways: dict[str, tuple[Handshake | Authenticate, ...]] = {
         "handshake": (handshake,),
         "authenticate": (authenticate,),

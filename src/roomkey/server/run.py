@@ -27,6 +27,8 @@ from roomkey.server.app import Product, build
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores.clients import SqlClients
+from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.sessions import SqlSessions
 from roomkey.stores.sql import Database
 from roomkey.stores.sql_revocations import SqlRevocations
@@ -149,6 +151,8 @@ async def _serve(
             policy=policy,
             revocations=SqlRevocations(database),
             sessions=SqlSessions(database),
+            one_time=SqlOneTime(database),
+            clients=SqlClients(database),
             secret=secret,
             passwords=passwords,
             rooms=rooms,

@@ -77,6 +77,7 @@ class Settings(BaseSettings):
         when_full: what one more does: ``refuse`` it, or ``end_oldest`` to end the oldest.
         events_per_second: events that one subject may send in a second; None for no limit.
         admin_api: serve ``/api`` to tokens with the scope ``roomkey:admin``.
+        cookies: pages may ask for their tokens in cookies, and their sockets take them; it needs TLS.
         cors_origins: other origins whose pages may connect, such as ``https://app.example``.
         tls_cert: certificate chain, PEM.
         tls_key: its private key, PEM.
@@ -107,6 +108,7 @@ class Settings(BaseSettings):
     when_full: Literal["refuse", "end_oldest"] = "refuse"
     events_per_second: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = None
     admin_api: bool = False
+    cookies: bool = False
     cors_origins: Names = ()
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -150,6 +152,14 @@ class Settings(BaseSettings):
     def _both_halves(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together: give both")
+        return self
+
+    @model_validator(mode="after")
+    def _cookies_need_tls(self) -> Settings:
+        if self.cookies and not self.has_tls and not self.behind_proxy:
+            raise ValueError(
+                "cookies need HTTPS, or browsers do not keep them: give tls_cert and tls_key, or behind_proxy"
+            )
         return self
 
     @classmethod

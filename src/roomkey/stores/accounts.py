@@ -1,7 +1,8 @@
 """Accounts: who may log in, and with which roles and rooms.
 
-:class:`Accounts` is what the login server asks for; :class:`SqlAccounts` keeps them in SQLite or PostgreSQL. An
-application with users of its own implements the protocol over its own table.
+:class:`Accounts` is what the login server asks for, two methods that an application with users of its own implements
+over its own table; :class:`SqlAccounts` keeps them in SQLite or PostgreSQL, and is also what the command line and the
+admin API work on.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.errors import ConfigError
-from roomkey.stores.sql import Base, Database, Where
+from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["Account", "AccountExists", "AccountNotFound", "Accounts", "SqlAccounts", "check_name"]
 
@@ -56,22 +57,20 @@ class Account:
 
 
 class Accounts(Protocol):
-    """Where accounts are kept."""
+    """What the login server asks of a table of users: these two methods, over whatever table there is.
+
+    Either raises :class:`roomkey.errors.Unavailable` if that is out of reach.
+    """
 
     async def find(self, username: str) -> Account | None:
-        """The account of exactly this name, or None."""
+        """The account of this name, or None.
 
-    async def add(self, account: Account) -> None:
-        """Keep a new account; raises :class:`AccountExists`."""
+        Args:
+            username: as somebody typed it, of any length and form, or ``Account.username`` as it was given before.
+        """
 
     async def set_password(self, username: str, password_hash: str) -> None:
         """Replace the password hash; raises :class:`AccountNotFound`."""
-
-    async def set_disabled(self, username: str, disabled: bool) -> None:
-        """Refuse or allow logins; raises :class:`AccountNotFound`."""
-
-    async def all(self) -> Sequence[Account]:
-        """Every account, by name."""
 
 
 def check_name(name: str, what: str = "username") -> str:
@@ -112,7 +111,7 @@ class _User(Base):
 _users = _User.__table__
 
 
-class SqlAccounts:
+class SqlAccounts(SqlStore):
     """Accounts in SQLite or PostgreSQL. Every method raises :class:`roomkey.errors.Unavailable` if that fails.
 
     Args:
@@ -121,20 +120,8 @@ class SqlAccounts:
     """
 
     def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(where)
         self._clock = clock
-        self._database = Database.at(where)
-
-    async def open(self) -> None:
-        """Make the file and its tables where they are missing.
-
-        Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-        """
-        await self._database.open()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
 
     async def find(self, username: str) -> Account | None:
         """The account of exactly this name (letter case counts), or None."""

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.errors import ConfigError
 from roomkey.stores.accounts import check_name
-from roomkey.stores.sql import Base, Database, Where
+from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["GRANTS", "Client", "ClientExists", "ClientNotFound", "Clients", "SqlClients"]
 
@@ -104,7 +104,7 @@ _FIELDS = tuple(Client.__dataclass_fields__)
 _columns = [getattr(_Client, name) for name in _FIELDS]
 
 
-class SqlClients:
+class SqlClients(SqlStore):
     """:class:`Clients` in SQLite or PostgreSQL.
 
     Args:
@@ -113,20 +113,8 @@ class SqlClients:
     """
 
     def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(where)
         self._clock = clock
-        self._database = Database.at(where)
-
-    async def open(self) -> None:
-        """Make the file and its tables where they are missing.
-
-        Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-        """
-        await self._database.open()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
 
     async def find(self, client_id: str) -> Client | None:
         """The client of exactly this name, or None."""

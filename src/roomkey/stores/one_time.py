@@ -9,7 +9,7 @@ from sqlalchemy import JSON, BigInteger, String, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.stores.sql import Base, Database, Where
+from roomkey.stores.sql import Base, SqlStore
 
 __all__ = ["Kind", "OneTime", "SqlOneTime", "Taken"]
 
@@ -64,27 +64,12 @@ class _OneTime(Base):
     became: Mapped[str | None] = mapped_column(String(255))
 
 
-class SqlOneTime:
+class SqlOneTime(SqlStore):
     """:class:`OneTime` in SQLite or PostgreSQL.
 
     Args:
         where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
     """
-
-    def __init__(self, where: Where = None) -> None:
-        self._database = Database.at(where)
-
-    async def open(self) -> None:
-        """Make the file and its tables where they are missing.
-
-        Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-        """
-        await self._database.open()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
 
     async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
         """Keep something under the hash of what the client is given."""

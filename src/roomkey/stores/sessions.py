@@ -11,7 +11,7 @@ from sqlalchemy import BigInteger, ForeignKey, String, Text, delete, insert, sel
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.stores.sql import Base, Database, Where
+from roomkey.stores.sql import Base, SqlStore
 
 __all__ = ["LoginSession", "Outcome", "Rotation", "Sessions", "SqlSessions"]
 
@@ -126,27 +126,12 @@ _FIELDS = tuple(LoginSession.__dataclass_fields__)
 _columns = [getattr(_Session, name) for name in _FIELDS]
 
 
-class SqlSessions:
+class SqlSessions(SqlStore):
     """:class:`Sessions` in SQLite or PostgreSQL.
 
     Args:
         where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
     """
-
-    def __init__(self, where: Where = None) -> None:
-        self._database = Database.at(where)
-
-    async def open(self) -> None:
-        """Make the file and its tables where they are missing.
-
-        Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-        """
-        await self._database.open()
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
 
     async def begin(self, session: LoginSession, token_hash: str) -> None:
         """Keep a new login with the hash of its first refresh token."""

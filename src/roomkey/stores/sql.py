@@ -19,7 +19,7 @@ from sqlalchemy.pool import AsyncAdaptedQueuePool
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.migrations import upgrade
 
-__all__ = ["Base", "Database", "Where"]
+__all__ = ["Base", "Database", "SqlStore", "Where"]
 
 PATIENCE = 5.0
 """Seconds that SQLite waits for another writer, and that PostgreSQL has for everything it is asked."""
@@ -164,6 +164,30 @@ class Database:
         self._running.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as seen: nobody may be waiting for it any more
+
+
+class SqlStore:
+    """What every store in SQL can do.
+
+    Args:
+        where: a file, a URL, None for in memory, or a :class:`Database` that several share.
+    """
+
+    def __init__(self, where: Where = None) -> None:
+        self._database = Database.at(where)
+
+    async def open(self) -> None:
+        """Make the file where it is missing, and bring the tables up to date. Once more does no harm.
+
+        Raises:
+            ConfigError: the file cannot be made, or is no SQLite database.
+            Unavailable: PostgreSQL is out of reach.
+        """
+        await self._database.open()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._database.close()
 
 
 def _sqlite(path: Path | None) -> AsyncEngine:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from roomkey.core.revocations import FOREVER, Kind, Revocation
 from roomkey.errors import ConfigError
 from roomkey.stores.revocations import KEPT_AFTER_EXPIRY
-from roomkey.stores.sql import Base, Database, Where
+from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["SqlRevocations"]
 
@@ -40,7 +40,7 @@ _columns = (_Entry.id, _Entry.kind, _Entry.name, _Entry.issuer, _Entry.issued_be
 LOCK_JOURNAL = "LOCK TABLE revocations IN SHARE ROW EXCLUSIVE MODE"
 
 
-class SqlRevocations:
+class SqlRevocations(SqlStore):
     """A :class:`roomkey.stores.revocations.RevocationStore` in SQLite or PostgreSQL.
 
     Args:
@@ -49,17 +49,8 @@ class SqlRevocations:
     """
 
     def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
+        super().__init__(where)
         self._clock = clock
-        self._database = Database.at(where)
-
-    async def open(self) -> None:
-        """Make the file and its tables where they are missing; once more does no harm.
-
-        Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-            Unavailable: PostgreSQL is out of reach.
-        """
-        await self._database.open()
 
     async def add(self, revoked: Revocation) -> None:
         """Keep a revocation. When this returns it is on the disk.
@@ -111,10 +102,6 @@ class SqlRevocations:
             Unavailable: the database is out of reach.
         """
         await self._database.change(delete(_Entry).where(_Entry.expires_at <= now - KEPT_AFTER_EXPIRY))
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._database.close()
 
 
 def _check(name: str) -> None:

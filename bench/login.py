@@ -1,0 +1,110 @@
+"""What the login server costs: ``python bench/login.py``. Numbers on standard output, as JSON.
+
+Logins and refreshes in one process without HTTP, on SQLite in a file; Argon2id with the default cost. Then the time of
+the answer for a name that nobody has against a wrong password, 500 of each in turns: the medians, and the
+Mann-Whitney rank test, whose p is the probability of such a difference between two of one kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+import statistics
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from roomkey import Issuer, Key
+from roomkey.auth import Logins, Passwords
+from roomkey.auth.granted import Origin, Refused
+from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.sql import Database
+
+PASSWORD = "correct horse battery"
+
+
+async def rate(work: Callable[[int], Awaitable[object]], *, count: int, at_once: int) -> float:
+    """How many per second, ``at_once`` of them together."""
+    numbers = iter(range(count))
+
+    async def worker() -> None:
+        for number in numbers:
+            await work(number)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(worker() for _ in range(at_once)))
+    return count / (time.perf_counter() - started)
+
+
+def rank_test(first: list[float], second: list[float]) -> float:
+    """The two-sided p of the Mann-Whitney test, by its normal approximation (no ties between floats of a clock)."""
+    ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
+    ranks = sum(rank for rank, (_, which) in enumerate(ranked, 1) if which == 0)
+    n, m = len(first), len(second)
+    u = ranks - n * (n + 1) / 2
+    z = (u - n * m / 2) / math.sqrt(n * m * (n + m + 1) / 12)
+    return math.erfc(abs(z) / math.sqrt(2))
+
+
+async def timing(logins: Logins, samples: int) -> dict[str, object]:
+    """Unknown names against wrong passwords, each from another address, so that nothing is throttled."""
+    took: dict[str, list[float]] = {"wrong password": [], "unknown user": []}
+    names = {"wrong password": "ada", "unknown user": "nobody"}
+    for number in range(samples):
+        for what in sorted(took, reverse=bool(number % 2)):
+            came_from = Origin(f"10.{number >> 8}.{number & 255}.1")
+            started = time.perf_counter()
+            try:
+                await logins.login(names[what], "a wrong one", came_from)
+            except Refused:
+                took[what].append(time.perf_counter() - started)
+    medians = {what: statistics.median(times) * 1000 for what, times in took.items()}
+    wrong, unknown = medians["wrong password"], medians["unknown user"]
+    return {
+        "samples of each": samples,
+        "median ms": {what: round(value, 3) for what, value in medians.items()},
+        "difference of the medians %": round(100 * abs(wrong - unknown) / wrong, 2),
+        "rank test p": round(rank_test(*took.values()), 3),
+    }
+
+
+async def main(samples: int) -> dict[str, object]:
+    """Everything once."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(Path(folder) / "roomkey.sqlite3")
+        accounts, passwords = SqlAccounts(database), Passwords()
+        await database.open()
+        await accounts.add(Account("ada", await passwords.hash(PASSWORD)))
+        issuer = Issuer(Key.generate("ES256"), issuer="bench", audience="chat")
+        logins = Logins(accounts, SqlSessions(database), issuer, passwords=passwords)
+
+        async def login(number: int) -> None:
+            await logins.login("ada", PASSWORD, Origin(f"10.0.0.{number % 250}"))
+
+        granted = await asyncio.gather(*(logins.login("ada", PASSWORD, Origin(f"10.1.0.{n}")) for n in range(8)))
+        waiting = [str(one.refresh_token) for one in granted]
+
+        async def refresh(number: int) -> None:
+            token = waiting.pop()
+            waiting.append(str((await logins.refresh(token, Origin())).refresh_token))
+
+        found: dict[str, object] = {
+            "logins per second, one after the other": round(await rate(login, count=50, at_once=1), 1),
+            "logins per second, 8 at once": round(await rate(login, count=100, at_once=8), 1),
+            "refreshes per second, one after the other": round(await rate(refresh, count=500, at_once=1)),
+            "refreshes per second, 8 at once": round(await rate(refresh, count=1000, at_once=8)),
+            "timing": await timing(logins, samples),
+        }
+        passwords.close()
+        await database.close()
+        return found
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--samples", type=int, default=500)
+    print(json.dumps(asyncio.run(main(arguments.parse_args().samples)), indent=2))

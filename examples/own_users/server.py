@@ -1,0 +1,40 @@
+"""A chat whose users are in a table of one's own. Run it: ``uvicorn server:asgi``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from fastapi import FastAPI
+from users import OwnPasswords, OwnUsers
+
+from roomkey import Issuer, Key, Policy
+from roomkey.auth import Logins, router
+from roomkey.hub import ASGIApp, Hub
+from roomkey.keysets.secrets import load_or_create_secret
+from roomkey.policies import rooms_claim
+from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.sql import Database
+from roomkey.stores.sql_revocations import SqlRevocations
+
+SECRET = os.environ["ROOMKEY_SECRET"]  # at least 32 bytes
+database = Database("roomkey.sqlite3")  # logins and revocations; the users stay where they are
+users = OwnUsers("people.sqlite3")
+issuer = Issuer(Key.from_secret(SECRET), issuer="own-users", audience="chat", token_type="at+jwt")
+policy = Policy()
+policy.room("*")(rooms_claim)
+hub = Hub(issuer.verifier(), policy=policy, revocations=SqlRevocations(database))
+hub.guard.serve_rooms()
+hub.guard.relay("message")
+logins = Logins(
+    users,
+    SqlSessions(database),
+    issuer,
+    hub.guard,
+    secret=load_or_create_secret(Path("refresh.secret")),
+    passwords=OwnPasswords(),
+)
+
+app = FastAPI()
+app.include_router(router(logins))
+asgi = ASGIApp(hub, app)

@@ -1,0 +1,78 @@
+"""A team's own table of users as accounts of the login server: two methods, and nothing of the table changes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import sqlite3
+
+from roomkey.auth import Passwords
+from roomkey.stores.accounts import Account, AccountNotFound
+
+TABLE = """
+CREATE TABLE IF NOT EXISTS people (
+    email TEXT PRIMARY KEY COLLATE NOCASE,
+    full_name TEXT NOT NULL,
+    password TEXT NOT NULL,
+    is_staff INTEGER NOT NULL DEFAULT 0,
+    team TEXT NOT NULL,
+    is_active INTEGER NOT NULL DEFAULT 1
+)
+"""
+
+
+class OwnUsers:
+    """``roomkey.stores.accounts.Accounts`` over the table ``people``.
+
+    Args:
+        path: of the SQLite file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._database.execute(TABLE)
+        self._one_at_a_time = asyncio.Lock()
+
+    async def find(self, username: str) -> Account | None:
+        """The account of this address, in whatever letter case it was typed."""
+        query = "SELECT email, password, is_staff, team, is_active, full_name FROM people WHERE email = ?"
+        row = await self._run(query, username)
+        if row is None:
+            return None
+        email, password, is_staff, team, is_active, full_name = row
+        return Account(
+            username=email,  # what tokens say, and what find() is asked for from then on
+            password_hash=password,
+            roles=("admin",) if is_staff else (),
+            rooms=(f"team-{team}",),
+            disabled=not is_active,
+            name=full_name,
+        )
+
+    async def set_password(self, username: str, password_hash: str) -> None:
+        """Replace the password hash."""
+        change = "UPDATE people SET password = ? WHERE email = ? RETURNING email"
+        if await self._run(change, password_hash, username) is None:
+            raise AccountNotFound(username)
+
+    async def _run(self, statement: str, *values: str) -> tuple | None:
+        async with self._one_at_a_time:
+            return await asyncio.to_thread(lambda: self._database.execute(statement, values).fetchone())
+
+
+class OwnPasswords(Passwords):
+    """Knows the hashes that Django made (PBKDF2). The first login replaces each by Argon2id."""
+
+    def matches(self, password_hash: str, typed: bytes) -> bool:
+        """Whether this is the password."""
+        if not password_hash.startswith("pbkdf2_sha256$"):
+            return super().matches(password_hash, typed)
+        _, iterations, salt, expected = password_hash.split("$")
+        made = hashlib.pbkdf2_hmac("sha256", typed, salt.encode(), int(iterations))
+        return hmac.compare_digest(made, base64.b64decode(expected))
+
+    def is_weak(self, password_hash: str) -> bool:
+        """True if it is to be replaced."""
+        return password_hash.startswith("pbkdf2_sha256$") or super().is_weak(password_hash)

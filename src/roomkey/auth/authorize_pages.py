@@ -1,0 +1,122 @@
+"""The pages of the authorization endpoint: plain HTML that works without JavaScript and loads nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi.responses import HTMLResponse
+from pydantic import Field
+
+from roomkey.auth.client_authentication import Parameters
+from roomkey.auth.http import NO_STORE
+from roomkey.auth.token_grants import scope_for
+from roomkey.stores.clients import Client
+
+__all__ = ["HEADERS", "AuthorizationForm", "AuthorizationRequest", "Pages"]
+
+HEADERS = NO_STORE | {
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+
+_FOLDER = Path(__file__).parent / "pages"
+PAGE, LOGIN, STYLE, ICON = (
+    (_FOLDER / name).read_text("utf-8").strip() for name in ("page.html", "login.html", "style.css", "icon.svg")
+)
+STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
+
+
+class AuthorizationRequest(Parameters):
+    """What a client sends a browser here with."""
+
+    response_type: str | None = Field(default=None, description="code")
+    client_id: str | None = None
+    redirect_uri: str | None = Field(default=None, description="one of the client's, to the letter")
+    scope: str | None = Field(default=None, description="all that the client may have if absent")
+    state: str | None = Field(default=None, description="comes back as it is")
+    code_challenge: str | None = Field(default=None, description="RFC 7636 section 4.2")
+    code_challenge_method: str | None = Field(default=None, description="S256")
+
+
+class AuthorizationForm(AuthorizationRequest):
+    """The same with the person's answer."""
+
+    username: str | None = None
+    password: str | None = Field(default=None, json_schema_extra={"format": "password"})
+    decision: str | None = Field(default=None, description="deny, or anything else to go on")
+
+
+class Pages:
+    """Makes the pages.
+
+    Args:
+        title: the server's name on them.
+    """
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def login(
+        self,
+        sent: AuthorizationRequest,
+        client: Client,
+        problem: str = "",
+        status: int = 200,
+        headers: Mapping[str, str] | None = None,
+    ) -> HTMLResponse:
+        """The form.
+
+        Args:
+            sent: the request, which comes back with the form.
+            client: who asks.
+            problem: what was wrong with the form as it came.
+            status: of HTTP.
+            headers: of the answer, beside those of every page.
+        """
+        kept = sent.model_dump(exclude={"username", "password", "decision"}, exclude_none=True)
+        scopes = "".join(f"<li>{escape(scope)}</li>" for scope in scope_for(client, sent.scope).split())
+        content = LOGIN.format(
+            client=escape(client.title or client.client_id),
+            scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>Log in to let it." if scopes else ".",
+            problem=f'<p class="problem" role="alert">{escape(problem)}</p>\n' if problem else "",
+            hidden="\n".join(_hidden(name, value) for name, value in kept.items()),
+            username=escape(sent.username if isinstance(sent, AuthorizationForm) and sent.username else ""),
+            destination=escape(urlsplit(sent.redirect_uri or "").hostname or "the application"),
+        )
+        return self._page("Log in", content, status, headers, sent.redirect_uri or "")
+
+    def error(self, text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+        """A page that only says what is wrong."""
+        content = f'<p class="problem" role="alert">{escape(text)}</p>\n<p>Go back, and try it from there again.</p>'
+        return self._page("This did not work", content, status, headers)
+
+    def _page(
+        self, heading: str, content: str, status: int, headers: Mapping[str, str] | None, redirect_uri: str = ""
+    ) -> HTMLResponse:
+        page = PAGE.format(title=escape(self._title), heading=heading, style=STYLE, icon=ICON, content=content)
+        policy = {"Content-Security-Policy": _policy(redirect_uri)}
+        return HTMLResponse(page, status, HEADERS | policy | dict(headers or {}))
+
+
+def _hidden(name: str, value: str) -> str:
+    return f'<input type="hidden" name="{name}" value="{escape(value)}">'
+
+
+def _policy(redirect_uri: str) -> str:
+    # Browsers hold the redirect that answers a form to form-action, too.
+    parts = urlsplit(redirect_uri)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    target = origin if _ORIGIN.fullmatch(origin) else f"{parts.scheme}:" if parts.scheme else ""
+    return (
+        f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; form-action 'self' {target}; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    ).replace(" ;", ";")

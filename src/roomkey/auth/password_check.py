@@ -1,0 +1,78 @@
+"""Is this the password of this account: slowed down, bounded, and saying only yes or no."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+
+from roomkey import audit
+from roomkey.auth.granted import Origin, Refused
+from roomkey.auth.passwords import Passwords
+from roomkey.auth.throttle import Throttle
+from roomkey.errors import ConfigError, Unavailable
+from roomkey.stores.accounts import Account, AccountNotFound, Accounts
+
+__all__ = ["PasswordCheck", "record_login"]
+
+
+class PasswordCheck:
+    """Checks passwords of accounts.
+
+    Args:
+        accounts: who may log in.
+        passwords: how passwords are checked.
+    """
+
+    def __init__(self, accounts: Accounts, passwords: Passwords) -> None:
+        self.throttle = Throttle()
+        self._accounts = accounts
+        self._passwords = passwords
+
+    async def check(self, username: str, password: str, origin: Origin) -> Account:
+        """The account, if name and password are right; the same refusal, as late, for every way in which they are not.
+
+        That takes its time, in which the account may change: whoever makes tokens looks at it again afterwards, as
+        :meth:`roomkey.auth.logins.Logins.begin` does.
+
+        Raises:
+            Refused: they are not.
+            Throttled: too many were wrong from there.
+            Unavailable: too many passwords are being checked at once, or the accounts are out of reach.
+        """
+        now = time.monotonic()
+        self.throttle.check(username, origin.address, now)
+        self.throttle.begin(username, origin.address, now)
+        try:
+            account = await self._accounts.find(username)
+            right = await self._passwords.verify(account.password_hash if account else None, password)
+        except Exception:  # nobody has looked at the password: it was neither right nor wrong
+            self.throttle.withdraw(username, origin.address)
+            raise
+        if account is None or account.disabled or not right:
+            reason = "no such user" if account is None else "disabled" if account.disabled else "wrong password"
+            # An unknown name is not written down: people type their password into the wrong field.
+            record_login("refused", account.username if account else None, origin, reason)
+            raise Refused(reason)
+        self.throttle.succeeded(username, origin.address)
+        return await self._strengthen(account, password)
+
+    async def _strengthen(self, account: Account, password: str) -> Account:
+        """A hash made with weaker parameters than today's is replaced while the password is at hand."""
+        if not self._passwords.is_weak(account.password_hash):
+            return account
+        try:
+            stronger = await self._passwords.hash(password)
+            now = await self._accounts.find(account.username)
+            if now is None or now.password_hash != account.password_hash:
+                return account  # or a new password would become the old one again
+            await self._accounts.set_password(account.username, stronger)
+        except (AccountNotFound, ConfigError, Unavailable):  # gone, too short for today's rules, or no time: as it was
+            return account
+        return replace(account, password_hash=stronger)
+
+
+def record_login(outcome: str, subject: str | None, origin: Origin, reason: str) -> None:
+    """Write down what became of an attempt to log in or to refresh."""
+    level = logging.INFO if outcome == "granted" else logging.WARNING
+    audit.record("login", level=level, outcome=outcome, sub=subject, reason=reason, address=origin.address)

@@ -1,0 +1,108 @@
+"""Connection tickets: what may stand in a URL, since it opens one connection, once, within seconds."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+
+from roomkey.auth.refresh_tokens import hash_of
+from roomkey.core.credentials import Presented
+from roomkey.core.identity import Identity
+from roomkey.core.verifier import Verifier
+from roomkey.errors import ExpiredToken, MalformedToken
+from roomkey.stores.one_time import OneTime
+
+__all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
+
+LIFETIME = 30
+"""Seconds from the request to the last use."""
+
+FORGET_SECONDS = 3600.0
+_FORM = re.compile(r"rkt_[A-Za-z0-9_-]{43}")
+_SOURCES = frozenset({"query", "auth", "event"})
+
+
+class Tickets:
+    """Gives tickets.
+
+    Args:
+        one_time: where they are kept, for every server that takes them.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(self, one_time: OneTime, *, clock: Callable[[], float] = time.time) -> None:
+        self._one_time = one_time
+        self._clock = clock
+        self._forgot_at = 0.0
+
+    async def issue(self, who: Identity, origin: str | None = None) -> tuple[str, int]:
+        """A ticket that stands for an access token, and the seconds that it is good for.
+
+        Args:
+            who: whose token it was asked with; the connection lives no longer than that.
+            origin: the page that asked; only a connection from there is opened. None for no page.
+
+        Raises:
+            ExpiredToken: the token's time is over.
+            Unavailable: the tickets are out of reach.
+        """
+        now = int(self._clock())
+        await self._forget_expired(now)
+        until = now + LIFETIME if who.expires_at is None else min(now + LIFETIME, int(who.expires_at))
+        if until <= now:
+            raise ExpiredToken("exp", "expired before its ticket was made")
+        ticket = f"rkt_{secrets.token_urlsafe(32)}"
+        await self._one_time.put("ticket", hash_of(ticket), {"claims": dict(who.claims), "origin": origin}, until)
+        return ticket, until - now
+
+    async def _forget_expired(self, now: int) -> None:
+        if now - self._forgot_at > FORGET_SECONDS:
+            self._forgot_at = now
+            await self._one_time.forget_expired(now)
+
+
+class TicketVerifier:
+    """A verifier for tokens and for tickets: ``AsyncGuard(TicketVerifier(verifier, one_time), via=…)``.
+
+    A ticket is taken from the query, the ``auth`` payload or the event ``authenticate``. It is none for an HTTP route,
+    so that one that was read in a log asks for nothing, not even for another ticket.
+
+    Args:
+        verifier: decides about tokens, and about the claims of the token that a ticket stands for.
+        one_time: where the tickets are kept.
+    """
+
+    def __init__(self, verifier: Verifier, one_time: OneTime) -> None:
+        self._verifier = verifier
+        self._one_time = one_time
+
+    def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
+        """As :meth:`verify_presented`, where nobody knows which page asks."""
+        if isinstance(token, str):
+            return self.verify_presented(Presented(token, source), now)
+        return self._verifier.verify(token, now, source=source)
+
+    def verify_presented(self, presented: Presented, now: float) -> Identity | Awaitable[Identity]:
+        """Whose token or ticket it is.
+
+        Raises:
+            AuthError: it is not good; a ticket that is unknown, too old or used up already is a malformed token.
+            Unavailable: the tickets are out of reach.
+        """
+        if presented.source in _SOURCES and _FORM.fullmatch(presented.token):
+            return self._take(presented, now)
+        return self._verifier.verify(presented.token, now, source=presented.source)
+
+    async def _take(self, presented: Presented, now: float) -> Identity:
+        taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
+        if taken is None or taken.again:
+            raise MalformedToken("a ticket that is too old, or nobody's" if taken is None else "a used ticket")
+        page = taken.data["origin"]
+        # By event it comes over a connection that an allowed page has opened, and stands in no URL.
+        if page is not None and presented.source != "event" and presented.origin != page:
+            raise MalformedToken("the ticket of another page")
+        claims = dict(taken.data["claims"])
+        self._verifier.expected.check(claims, now)  # another server's tickets may be kept in the same place
+        return Identity.from_claims(claims, presented.source)

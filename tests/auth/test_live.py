@@ -1,0 +1,54 @@
+"""A login server without a guard in its process: its tokens are used elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from support.clock import FakeClock
+from support.tokens import issuer_at
+
+from roomkey.auth import NoSockets
+from roomkey.core.revocations import Revocation
+from roomkey.errors import AuthError, RevokedToken
+from roomkey.stores.revocations import MemoryRevocations
+
+
+class InParts(MemoryRevocations):
+    """A long journal: one entry for each question."""
+
+    async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
+        found, _ = await super().since(position)
+        return found[:1], position + len(found[:1])
+
+
+@pytest.mark.parametrize("name", ["token_id", "session_id", "subject"])
+async def test_what_it_revokes_is_refused_and_kept_for_the_others(name: str) -> None:
+    clock, store = FakeClock(), MemoryRevocations()
+    issuer = issuer_at(clock)
+    live, other = (NoSockets(issuer.verifier(), store, clock=clock.now) for _ in range(2))
+    token = issuer.issue("ada", session_id="s1", token_id="t1")
+    who = await live.verify(token, source="header")
+    assert (who.subject, who.source) == ("ada", "header")
+    assert await live.revoke(**{name: getattr(who, name)}, expires_at=clock.now() + 900) == 0
+    for one in (live, other):
+        with pytest.raises(RevokedToken):
+            await one.verify(token)
+    assert live.sockets_by_session("ada") == {}
+
+
+async def test_it_knows_the_whole_journal_from_the_beginning() -> None:
+    clock, store = FakeClock(), InParts()
+    issuer = issuer_at(clock)
+    for number in range(50):
+        await store.add(Revocation("session", f"s{number}", expires_at=clock.now() + 900))
+    live = NoSockets(issuer.verifier(), store, clock=clock.now)
+    with pytest.raises(RevokedToken):
+        await live.verify(issuer.issue("ada", session_id="s49"))
+
+
+async def test_a_bad_token_is_one_here_too() -> None:
+    clock = FakeClock()
+    live = NoSockets(issuer_at(clock).verifier(leeway=0), clock=clock.now)
+    with pytest.raises(AuthError):
+        await live.verify(issuer_at(clock).issue("ada", expires_in=-1))

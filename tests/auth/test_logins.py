@@ -1,0 +1,445 @@
+"""Logins without their routes: what happens in between, and what may never happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+from argon2 import PasswordHasher
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.strategies import integers, sampled_from
+from sqlalchemy import text
+from support.clock import FakeClock
+from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET
+from support.tokens import issuer_at
+
+from roomkey.auth import Logins, NoSockets, Passwords
+from roomkey.auth.granted import Granted, Origin, Refused, ScopeRefused
+from roomkey.auth.throttle import Throttled
+from roomkey.core.identity import Identity
+from roomkey.errors import AuthError, ConfigError, Unavailable
+from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.sql import Database
+
+HOME = Origin("192.0.2.1", "a browser")
+Hook = Callable[[], Awaitable[Any]]
+
+
+class Desk:
+    """Logins over a database in memory, into which a test may reach at a bad moment.
+
+    Attributes:
+        when_verified: is done while a password is being looked at, after it was found right or wrong.
+        when_issued: is done while an access token is being made.
+        outage: what the table of accounts raises.
+    """
+
+    def __init__(self, database: Database | None = None, **options: Any) -> None:
+        self.clock = FakeClock()
+        self.database = database or Database()
+        self.when_verified: Hook | None = None
+        self.when_issued: Hook | None = None
+        self.outage: Exception | None = None
+        self.accounts = self._accounts()
+        self.sessions = SqlSessions(self.database)
+        issuer = issuer_at(self.clock, expires_in=900)
+        self.live = NoSockets(issuer.verifier(leeway=0), clock=self.clock.now)
+        self.passwords = self._passwords(options.pop("hasher", CHEAP))
+        given = {"secret": SECRET, "passwords": self.passwords, "more_claims": self._more, "clock": self.clock.now}
+        self.logins = Logins(self.accounts, self.sessions, issuer, self.live, **given | options)
+
+    def _accounts(self) -> SqlAccounts:
+        desk = self
+
+        class Shaky(SqlAccounts):
+            async def find(self, username: str) -> Account | None:
+                if desk.outage is not None:
+                    raise desk.outage
+                return await super().find(username)
+
+        return Shaky(self.database)
+
+    def _passwords(self, hasher: PasswordHasher) -> Passwords:
+        desk = self
+
+        class Slow(Passwords):
+            async def verify(self, password_hash: str | None, password: str) -> bool:
+                right = await super().verify(password_hash, password)
+                await desk._once("when_verified")
+                return right
+
+        return Slow(hasher=hasher)
+
+    async def _more(self, account: Account) -> dict[str, Any]:
+        await self._once("when_issued")
+        return {}
+
+    async def _once(self, name: str) -> None:
+        hook = getattr(self, name)
+        setattr(self, name, None)
+        if hook is not None:
+            await hook()
+
+    async def open(self, password_hash: str = HASHED) -> Desk:
+        await self.accounts.open()
+        await self.accounts.add(Account("ada", password_hash))
+        return self
+
+    async def login(self) -> Granted:
+        return await self.logins.login("ada", PASSWORD, HOME)
+
+    async def who(self, granted: Granted) -> Identity:
+        return await self.live.verify(granted.access_token)
+
+    async def disable(self) -> None:
+        """As the admin API does it."""
+        await self.accounts.set_disabled("ada", True)
+        await self.logins.end_all("ada")
+
+    async def close(self) -> None:
+        self.passwords.close()
+        await self.database.close()
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    made = await Desk().open()
+    yield made
+    await made.close()
+
+
+# While a login is under way
+
+
+@pytest.mark.parametrize("moment", ["when_verified", "when_issued"])
+@pytest.mark.parametrize("seconds", [0, 5])
+async def test_a_login_under_way_gets_nothing_once_the_account_is_disabled(
+    desk: Desk, moment: str, seconds: int
+) -> None:
+    async def disable() -> None:
+        await desk.disable()
+        desk.clock.advance(seconds)  # else the token would be one of the second that was revoked
+
+    setattr(desk, moment, disable)
+    with pytest.raises(Refused):
+        await desk.login()
+    assert await desk.logins.sessions_of("ada") == []
+
+
+@pytest.mark.parametrize("what", ["disable", "change"])
+async def test_a_refresh_under_way_gets_nothing_once_the_account_is_disabled_or_changed(desk: Desk, what: str) -> None:
+    granted, other = await desk.login(), await desk.login()
+
+    async def change() -> None:
+        await desk.logins.change_password(await desk.who(other), PASSWORD, NEW_PASSWORD, HOME)
+
+    desk.when_issued = desk.disable if what == "disable" else change
+    try:
+        late = await desk.logins.refresh(str(granted.refresh_token), HOME)
+    except Refused:
+        pass
+    else:
+        with pytest.raises(AuthError):
+            await desk.who(late)
+        with pytest.raises(Refused):
+            await desk.logins.refresh(str(late.refresh_token), HOME)
+
+
+@pytest.mark.parametrize("moment", ["when_verified", "when_issued"])
+async def test_a_login_with_a_password_that_is_being_changed_gets_nothing(desk: Desk, moment: str) -> None:
+    mine = await desk.login()
+
+    async def change() -> None:
+        await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
+
+    setattr(desk, moment, change)
+    with pytest.raises(Refused):
+        await desk.login()
+    [left] = await desk.logins.sessions_of("ada")
+    assert left.session_id == mine.session.session_id
+
+
+async def test_a_login_gets_nothing_whose_password_was_changed_just_before_it_began(desk: Desk) -> None:
+    mine, checked = await desk.login(), await desk.accounts.find("ada")
+    assert checked is not None
+    await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
+    with pytest.raises(Refused):
+        await desk.logins.begin(checked, HOME)
+    assert len(await desk.logins.sessions_of("ada")) == 1
+
+
+async def test_a_login_that_slips_in_while_the_password_changes_is_ended(desk: Desk) -> None:
+    mine = await desk.login()
+    slipped: list[Granted] = []
+
+    class Slipping(SqlAccounts):
+        async def set_password(self, username: str, password_hash: str) -> None:
+            slipped.append(await desk.login())
+            await super().set_password(username, password_hash)
+
+    desk.logins.accounts = Slipping(desk.database)
+    await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
+    with pytest.raises(AuthError):
+        await desk.who(slipped[0])
+    with pytest.raises(Refused):
+        await desk.logins.refresh(str(slipped[0].refresh_token), HOME)
+
+
+# Hashes that are not strong enough any more
+
+WEAK = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+STRONG = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
+
+
+@pytest.mark.parametrize("typed", [PASSWORD, "a wrong one"])
+async def test_a_weak_hash_is_made_anew_by_the_right_password(typed: str) -> None:
+    desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
+    with pytest.raises(Refused) if typed != PASSWORD else nullcontext():
+        await desk.logins.login("ada", typed, HOME)
+    account = await desk.accounts.find("ada")
+    assert account is not None
+    assert ("t=2" in account.password_hash) is (typed == PASSWORD)
+    await desk.login()
+    await desk.close()
+
+
+async def test_a_password_of_former_rules_logs_in_all_the_same() -> None:
+    desk = await Desk(hasher=STRONG).open(WEAK.hash("short"))
+    assert await desk.logins.login("ada", "short", HOME)
+    await desk.close()
+
+
+async def test_a_hash_made_anew_does_not_bring_a_changed_password_back() -> None:
+    desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
+    hashed, changed = desk.passwords.hash, STRONG.hash(NEW_PASSWORD)
+
+    async def slow(password: str) -> str:
+        await desk.accounts.set_password("ada", changed)
+        return await hashed(password)
+
+    desk.passwords.hash = slow  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        await desk.login()
+    account = await desk.accounts.find("ada")
+    assert account is not None
+    assert account.password_hash == changed
+    await desk.close()
+
+
+# When something is out of order
+
+
+async def test_an_outage_uses_no_refresh_token_up(desk: Desk) -> None:
+    granted = await desk.login()
+    for _ in range(3):
+        desk.outage = Unavailable("scripted")
+        with pytest.raises(Unavailable):
+            await desk.logins.refresh(str(granted.refresh_token), HOME)
+        desk.clock.advance(60)  # longer than the grace
+    desk.outage = None
+    assert await desk.logins.refresh(str(granted.refresh_token), HOME)
+
+
+async def test_an_outage_is_no_wrong_password(desk: Desk) -> None:
+    desk.outage = Unavailable("scripted")
+    for _ in range(100):
+        with pytest.raises(Unavailable):
+            await desk.login()
+    desk.outage = None
+    assert await desk.login()
+
+
+async def test_a_wrong_password_is_one_whatever_the_outages_between(desk: Desk) -> None:
+    refused = 0
+    for _ in range(10):
+        desk.outage = Unavailable("scripted")
+        with pytest.raises((Unavailable, Throttled)):
+            await desk.login()
+        desk.outage = None
+        try:
+            await desk.logins.login("ada", "a wrong one", HOME)
+        except Throttled:
+            break
+        except Refused:
+            refused += 1
+    assert refused == 5
+
+
+@pytest.mark.parametrize("how", ["logout", "end_session", "forget_token", "change_password"])
+async def test_an_end_that_failed_can_be_asked_for_again(desk: Desk, how: str) -> None:
+    mine, other = await desk.login(), await desk.login()
+    who = await desk.who(mine)
+    calls: dict[str, Callable[[], Awaitable[Any]]] = {
+        "logout": lambda: desk.logins.logout(who),
+        "end_session": lambda: desk.logins.end_session("ada", mine.session.session_id),
+        "forget_token": lambda: desk.logins.forget_token(str(mine.refresh_token)),
+        "change_password": lambda: desk.logins.change_password(who, PASSWORD, NEW_PASSWORD, HOME),
+    }
+    ended = other if how == "change_password" else mine
+    revoke, desk.live.revoke = desk.live.revoke, _fails  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await calls[how]()
+    desk.live.revoke = revoke  # type: ignore[method-assign]
+    await calls[how]()
+    with pytest.raises(AuthError):
+        await desk.who(ended)
+    with pytest.raises(Refused):
+        await desk.logins.refresh(str(ended.refresh_token), HOME)
+
+
+async def _fails(**_names: Any) -> int:
+    raise Unavailable("scripted")
+
+
+# Bounds
+
+
+async def test_the_last_access_token_of_a_login_ends_with_it(desk: Desk) -> None:
+    granted = await desk.login()
+    lifetime = granted.session.expires_at - desk.clock.now()
+    desk.clock.advance(lifetime - 100)
+    last = await desk.logins.refresh(str(granted.refresh_token), HOME)
+    assert last.expires_in == 100
+    assert (await desk.who(last)).expires_at == granted.session.expires_at
+    desk.clock.advance(100)
+    with pytest.raises(Refused):
+        await desk.logins.refresh(str(last.refresh_token), HOME)
+
+
+async def test_a_login_without_refreshes_ends_with_its_token(desk: Desk) -> None:
+    account = await desk.accounts.find("ada")
+    assert account is not None
+    granted = await desk.logins.begin(account, HOME, client_id="a service", refreshed=False)
+    assert granted.refresh_token is None
+    assert granted.session.expires_at == (await desk.who(granted)).expires_at
+
+
+async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
+    account = await desk.accounts.find("ada")
+    assert account is not None
+    granted = await desk.logins.begin(account, HOME, client_id="app", scope="read write")
+    token = str(granted.refresh_token)
+    for scope in ("admin", "read admin"):
+        with pytest.raises(ScopeRefused):
+            await desk.logins.refresh(token, HOME, client_id="app", scope=scope)
+    less = await desk.logins.refresh(token, HOME, client_id="app", scope="read")
+    assert (await desk.who(less)).scopes == {"read"}
+    full = await desk.logins.refresh(str(less.refresh_token), HOME, client_id="app")
+    assert (await desk.who(full)).scopes == {"read", "write"}
+
+
+async def test_expired_logins_are_forgotten(desk: Desk) -> None:
+    granted = await desk.login()
+    desk.clock.advance(granted.session.expires_at - desk.clock.now() + 1)
+    await desk.login()
+    assert len(await desk.database.rows(text("SELECT session_id FROM login_sessions"))) == 1
+
+
+async def test_what_an_application_adds_to_a_token() -> None:
+    desk = await Desk(more_claims=lambda account: {"team": account.username.upper()}).open()
+    who = await desk.who(await desk.login())
+    assert (who.claim("team"), who.claim("name"), who.claim("client_id")) == ("ADA", "ada", "roomkey")
+    await desk.close()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"secret": b"short"}, {"refresh_lifetime": 0}, {"rotation_grace": -1}, {"rotation_grace": 301}], ids=str
+)
+def test_mistakes(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        Desk(**wrong)
+
+
+async def test_without_a_secret_only_the_same_process_repeats_an_answer(desk: Desk) -> None:
+    first, second = (Desk(desk.database, secret=None) for _ in range(2))
+    granted = await first.login()
+    token = str(granted.refresh_token)
+    following = await first.logins.refresh(token, HOME)
+    assert (await first.logins.refresh(token, HOME)).refresh_token == following.refresh_token
+    with pytest.raises(Refused):
+        await second.logins.refresh(token, HOME)
+    for one in (first, second):
+        one.passwords.close()
+
+
+# I5: a login has at most one live refresh token
+
+
+class Family(RuleBasedStateMachine):
+    """One login, whose tokens are presented in any order and at any time. The model is a few lines: ``tokens``, the
+    number of the unused one, when the last was used up, and whether the login has ended."""
+
+    GRACE, LIFETIME = 10, 400
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.Runner()
+        self.desk = Desk(rotation_grace=self.GRACE, refresh_lifetime=self.LIFETIME)
+        self.run(self.desk.open())
+
+    def run(self, work: Any) -> Any:
+        return self.loop.run(work)
+
+    @initialize()
+    def login(self) -> None:
+        self.tokens = [str(self.run(self.desk.login()).refresh_token)]
+        self.ends_at = self.desk.clock.now() + self.LIFETIME
+        self.rotated_at = 0.0
+        self.ended = False
+
+    @precondition(lambda self: self.ended or self.desk.clock.now() >= self.ends_at)
+    @rule()
+    def login_again(self) -> None:
+        self.login()
+
+    @rule(seconds=sampled_from([0, 1, GRACE, GRACE + 1, LIFETIME // 3]), back=integers(0, 2))
+    def wait_and_present(self, seconds: int, back: int) -> None:
+        self.desk.clock.advance(seconds)
+        self.present(max(0, len(self.tokens) - 1 - back))
+
+    @precondition(lambda self: len(self.tokens) > 3)
+    @rule()
+    def logout(self) -> None:
+        self.run(self.desk.logins.forget_token(self.tokens[-1]))
+        self.ended = True
+
+    def present(self, number: int) -> None:
+        now, newest = self.desk.clock.now(), len(self.tokens) - 1
+        over = self.ended or now >= self.ends_at
+        repeats = number == newest - 1 and now - self.rotated_at <= self.GRACE
+        try:
+            given = self.run(self.desk.logins.refresh(self.tokens[number], HOME)).refresh_token
+        except Refused:
+            given = None
+        if over:
+            assert given is None
+        elif number == newest:
+            self.tokens.append(given)
+            self.rotated_at = now
+        elif repeats:
+            assert given == self.tokens[newest]
+        else:
+            assert given is None
+            self.ended = True
+
+    @invariant()
+    def at_most_one_is_live(self) -> None:
+        if not hasattr(self, "tokens"):
+            return
+        now = self.desk.clock.now()
+        live = [self.run(self.desk.logins.session_of(token)) is not None for token in self.tokens]
+        over = self.ended or now >= self.ends_at
+        assert live == [False] * (len(live) - 1) + [not over]
+
+    def teardown(self) -> None:
+        self.run(self.desk.close())
+        self.loop.close()
+
+
+Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+test_i5_a_family_has_at_most_one_live_refresh_token = Family.TestCase

@@ -1,0 +1,248 @@
+"""``POST /oauth/token``: what each grant gives, and what it refuses (RFC 6749)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+
+import pytest
+from support.oauth import BASIC, PASSWORD, SECRET, Desk
+
+from roomkey.auth.logins import Logins
+from roomkey.errors import RevokedToken, Unavailable
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with Desk.opened() as opened:
+        yield opened
+
+
+def error_of(answer) -> tuple[int, str]:
+    assert answer.headers["cache-control"] == "no-store"
+    assert set(answer.json()) == {"error", "error_description"}
+    return answer.status_code, answer.json()["error"]
+
+
+async def test_rfc6749_5_1_a_code_gets_tokens_that_nobody_keeps(desk):
+    answer = await desk.redeem(await desk.code())
+    assert answer.status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["pragma"] == "no-cache"
+    assert answer.headers["content-type"] == "application/json"
+    body = answer.json()
+    assert set(body) == {"access_token", "token_type", "expires_in", "refresh_token", "scope"}
+    assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 600, "chat files")
+    who = await desk.live.verify(body["access_token"])
+    assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", {"admin"}, ("red",), {"chat", "files"})
+    [session] = await desk.logins.sessions_of("ada")
+    assert (
+        (session.session_id, session.client_id) == (who.session_id, "page") == (who.session_id, who.claims["client_id"])
+    )
+
+
+async def test_rfc6749_3_3_the_answer_names_a_scope_that_differs(desk):
+    assert (await desk.logged_in(scope="files"))["scope"] == "files"
+
+
+async def test_rfc6749_5_1_a_client_without_the_refresh_grant_gets_no_refresh_token(desk):
+    answer = await desk.redeem(await desk.code(client_id="short"), client_id="short")
+    assert set(answer.json()) == {"access_token", "token_type", "expires_in"}
+    [session] = await desk.logins.sessions_of("ada")
+    assert session.expires_at == desk.clock.now() + 600, "the login ends with its only token"
+
+
+async def test_rfc6749_4_4_3_a_service_gets_a_token_of_its_own(desk):
+    answer = await desk.post("token", BASIC, grant_type="client_credentials", scope="jobs")
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"access_token", "token_type", "expires_in", "scope"}
+    who = await desk.live.verify(answer.json()["access_token"])
+    assert (who.subject, who.roles, who.rooms, who.scopes) == ("backend", {"worker"}, ("red",), {"jobs"})
+    assert who.session_id is None
+    assert who.claims["client_id"] == "backend"
+
+
+async def test_rfc9700_4_15_no_service_gets_the_name_of_a_person(desk):
+    answer = await desk.post("token", ("ada", SECRET), grant_type="client_credentials")
+    assert error_of(answer) == (400, "invalid_grant")
+
+
+async def test_rfc6749_6_a_refresh_token_is_used_up_for_the_next(desk):
+    first = await desk.logged_in()
+    second = (await desk.refresh(first["refresh_token"])).json()
+    third = (await desk.refresh(second["refresh_token"])).json()
+    assert len({one["refresh_token"] for one in (first, second, third)}) == 3
+    assert len({(await desk.live.verify(one["access_token"])).session_id for one in (first, second, third)}) == 1
+
+
+async def test_rfc6749_6_a_refresh_may_ask_for_less_and_later_for_all_again(desk):
+    first = await desk.logged_in()
+    second = (await desk.refresh(first["refresh_token"], scope="chat")).json()
+    assert second["scope"] == "chat"
+    assert (await desk.live.verify(second["access_token"])).scopes == {"chat"}
+    assert (await desk.refresh(second["refresh_token"])).json()["scope"] == "chat files"
+
+
+async def test_rfc6749_6_a_refresh_never_gets_more_and_the_token_stays(desk):
+    first = await desk.logged_in(scope="chat")
+    assert error_of(await desk.refresh(first["refresh_token"], scope="chat files")) == (400, "invalid_scope")
+    second = (await desk.refresh(first["refresh_token"])).json()
+    assert error_of(await desk.refresh(first["refresh_token"], scope="files")) == (400, "invalid_scope")
+    assert (await desk.refresh(second["refresh_token"])).status_code == 200
+
+
+async def test_98_a_used_refresh_token_ends_the_whole_login(desk):
+    first = await desk.logged_in()
+    second = (await desk.refresh(first["refresh_token"])).json()
+    third = (await desk.refresh(second["refresh_token"])).json()
+    assert error_of(await desk.refresh(first["refresh_token"])) == (400, "invalid_grant")
+    assert error_of(await desk.refresh(third["refresh_token"])) == (400, "invalid_grant")
+    for given in (first, second, third):
+        with pytest.raises(RevokedToken):
+            await desk.live.verify(given["access_token"])
+
+
+async def test_100_a_refresh_token_of_another_client_is_refused_and_stays(desk):
+    first = await desk.logged_in()
+    assert error_of(await desk.refresh(first["refresh_token"], BASIC)) == (400, "invalid_grant")
+    assert (await desk.http.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})).status_code == 401
+    assert (await desk.refresh(first["refresh_token"])).status_code == 200
+
+
+async def test_100_a_disabled_user_gets_no_token(desk):
+    first = await desk.logged_in()
+    code = await desk.code()
+    await desk.accounts.set_disabled("ada", True)
+    assert error_of(await desk.refresh(first["refresh_token"])) == (400, "invalid_grant")
+    assert error_of(await desk.redeem(code)) == (400, "invalid_grant")
+
+
+async def test_100_a_disabled_client_gets_no_token(desk):
+    first = await desk.logged_in()
+    code = await desk.code()
+    await desk.clients.set_disabled("page", True)
+    assert error_of(await desk.refresh(first["refresh_token"])) == (401, "invalid_client")
+    assert error_of(await desk.redeem(code)) == (401, "invalid_client")
+
+
+async def test_100_nothing_is_refreshed_past_the_lifetime_of_the_login(desk):
+    first = await desk.logged_in()
+    desk.clock.advance(30 * 86400)
+    assert error_of(await desk.refresh(first["refresh_token"])) == (400, "invalid_grant")
+
+
+async def test_101_after_a_lost_answer_the_retry_gets_the_same_again(desk):
+    first = await desk.logged_in()
+    lost = (await desk.refresh(first["refresh_token"])).json()
+    desk.clock.advance(10)
+    again = (await desk.refresh(first["refresh_token"])).json()
+    assert again["refresh_token"] == lost["refresh_token"]
+    assert (await desk.refresh(again["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("grant", ["password", "implicit", "urn:ietf:params:oauth:grant-type:device_code", "x"])
+async def test_rfc6749_5_2_other_grants_are_unsupported(desk, grant):
+    answer = await desk.post("token", BASIC, grant_type=grant, username="ada", password=PASSWORD)
+    assert error_of(answer) == (400, "unsupported_grant_type")
+
+
+@pytest.mark.parametrize(
+    ("auth", "fields"),
+    [
+        (None, {"client_id": "page", "grant_type": "client_credentials"}),
+        (("service", SECRET), {"grant_type": "refresh_token", "refresh_token": "r" * 43}),
+    ],
+)
+async def test_rfc6749_5_2_a_grant_that_is_not_the_clients_is_unauthorized(desk, auth, fields):
+    assert error_of(await desk.post("token", auth, **fields)) == (400, "unauthorized_client")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"grant_type": "refresh_token"},
+        {"grant_type": "refresh_token", "refresh_token": ""},
+        {"grant_type": ""},
+        {},
+        {"grant_type": "authorization_code", "code": "c", "redirect_uri": "u"},
+        {"grant_type": "authorization_code", "code": "c", "code_verifier": "v"},
+        {"grant_type": "authorization_code", "redirect_uri": "u", "code_verifier": "v"},
+    ],
+)
+async def test_rfc6749_3_2_a_missing_or_empty_parameter_is_an_invalid_request(desk, fields):
+    assert error_of(await desk.post("token", client_id="page", **fields)) == (400, "invalid_request")
+
+
+async def test_rfc6749_3_2_an_unknown_parameter_is_ignored(desk):
+    answer = await desk.post("token", BASIC, grant_type="client_credentials", resource="https://x.example", foo="")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw"),
+    [
+        ("application/x-www-form-urlencoded", b"grant_type=client_credentials&grant_type=client_credentials"),
+        ("application/x-www-form-urlencoded", b"grant_type=client_credentials&scope=chat&scope=jobs"),
+        ("application/json", b'{"grant_type": "client_credentials", "scope": "chat", "scope": "jobs"}'),
+        ("application/json", b'{"grant_type": "client_credentials", "scope": ["chat"]}'),
+        ("text/plain", b"grant_type=client_credentials"),
+    ],
+)
+async def test_rfc6749_3_2_a_repeated_parameter_is_an_invalid_request(desk, kind, raw):
+    answer = await desk.http.post("/oauth/token", content=raw, headers={"Content-Type": kind}, auth=BASIC)
+    assert error_of(answer) == (400, "invalid_request")
+
+
+async def test_json_is_taken_as_well(desk):
+    answer = await desk.http.post("/oauth/token", json={"grant_type": "client_credentials", "scope": None}, auth=BASIC)
+    assert answer.status_code == 200
+
+
+async def test_a_large_body_is_refused(desk):
+    assert error_of(await desk.post("token", BASIC, grant_type="x" * 20_000)) == (413, "invalid_request")
+
+
+async def test_rfc6749_3_2_only_post_gets_tokens(desk):
+    assert (
+        await desk.http.get("/oauth/token", params={"grant_type": "client_credentials"}, auth=BASIC)
+    ).status_code == 405
+    assert (await desk.http.post("/oauth/token?grant_type=client_credentials", auth=BASIC)).status_code == 400
+
+
+@pytest.mark.parametrize("scope", ["admin", "chat admin", "CHAT", "chat,jobs"])
+async def test_rfc6749_5_2_a_scope_that_is_not_the_clients_is_invalid(desk, scope):
+    answer = await desk.post("token", BASIC, grant_type="client_credentials", scope=scope)
+    assert error_of(answer) == (400, "invalid_scope")
+
+
+async def test_a_store_out_of_order_is_try_again(desk, monkeypatch):
+    async def fails(*arguments: object, **named: object) -> None:
+        raise Unavailable("the database failed")
+
+    monkeypatch.setattr(Logins, "refresh", fails)
+    answer = await desk.refresh("r" * 43)
+    assert error_of(answer) == (503, "temporarily_unavailable")
+    assert answer.headers["retry-after"] == "1"
+
+
+async def test_113_no_log_and_no_error_holds_a_secret(desk, caplog):
+    caplog.set_level(logging.DEBUG)
+    verifier = "the-verifier-of-this-very-test-0123456789-abcd"
+    code = await desk.code(verifier)
+    given = (await desk.redeem(code, code_verifier=verifier)).json()
+    answers = [
+        await desk.redeem(code, code_verifier=verifier),
+        await desk.refresh(given["refresh_token"], BASIC),
+        await desk.refresh(given["refresh_token"]),
+        await desk.post("token", ("backend", SECRET + "x"), grant_type="client_credentials"),
+        await desk.post("token", grant_type="client_credentials", client_id="backend", client_secret=SECRET + "x"),
+        await desk.submit(await desk.show(), password="typed by mistake"),
+    ]
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 401, 401, 400]
+    lines = [record.getMessage() for record in caplog.records if record.name.startswith("roomkey")]
+    assert {json.loads(line)["event"] for line in lines} >= {"login", "code_reused", "token_refused", "client_refused"}
+    shown = "\n".join([*lines, *(answer.text for answer in answers)])
+    for secret in (code, verifier, SECRET, PASSWORD, "by mistake", *given.values()):
+        assert str(secret) not in shown.replace("600", "") or secret in ("Bearer", "chat files", 600)
+    assert "eyJ" not in shown

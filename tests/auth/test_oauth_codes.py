@@ -1,0 +1,176 @@
+"""Authorization codes at ``POST /oauth/token``: RFC 6749 section 4.1.3 and RFC 7636."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.oauth import BACK, BASIC, Desk, challenge_of, query_of
+
+from roomkey.auth.codes import CODE_LIFETIME, REMEMBERED, is_challenge
+from roomkey.auth.refresh_tokens import hash_of
+from roomkey.errors import RevokedToken
+
+
+@pytest.fixture
+async def desk():
+    async with Desk.opened() as opened:
+        yield opened
+
+
+def refused(answer) -> bool:
+    return (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+
+
+def test_rfc7636_appendix_b():
+    assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
+
+
+async def test_rfc7636_4_6_the_verifier_of_appendix_b_is_taken(desk):
+    code = await desk.code("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    answer = await desk.redeem(code, code_verifier="dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("verifier", ["w" * 43, "v" * 44, challenge_of("v" * 43), "V" * 43])
+async def test_rfc7636_4_6_another_verifier_is_refused(desk, verifier):
+    assert refused(await desk.redeem(await desk.code(), code_verifier=verifier))
+
+
+@pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "é", "v" * 43 + "\n"])
+async def test_rfc7636_4_1_what_has_not_the_form_of_a_verifier_is_refused(desk, verifier):
+    code = await desk.code(verifier)  # its challenge fits: only the form is wrong
+    assert refused(await desk.redeem(code, code_verifier=verifier))
+
+
+@pytest.mark.parametrize("verifier", ["v" * 43, "~" * 128])
+async def test_rfc7636_4_1_the_shortest_and_the_longest_are_taken(desk, verifier):
+    assert (await desk.redeem(await desk.code(verifier), code_verifier=verifier)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "redirect_uri", ["https://app.example/back", BACK + "&x=1", BACK + "/", BACK.upper(), "com.app://back"]
+)
+async def test_rfc6749_4_1_3_the_redirect_uri_is_the_same_to_the_letter(desk, redirect_uri):
+    assert refused(await desk.redeem(await desk.code(), redirect_uri=redirect_uri))
+
+
+async def test_rfc6749_4_1_3_a_code_is_for_the_client_it_was_given_to(desk):
+    assert refused(await desk.redeem(await desk.code(), BASIC))
+    assert refused(await desk.redeem(await desk.code(client_id="backend")))
+
+
+async def test_rfc6749_3_2_1_a_confidential_client_proves_itself(desk):
+    code = await desk.code(client_id="backend")
+    assert (await desk.redeem(code, client_id="backend")).status_code == 401
+    assert (await desk.redeem(code, BASIC)).status_code == 200
+
+
+async def test_rfc6749_4_1_2_a_code_lives_for_a_minute(desk):
+    assert CODE_LIFETIME <= 600, "the longest that the RFC recommends"
+    in_time, late = await desk.code(), await desk.code()
+    desk.clock.advance(CODE_LIFETIME - 1)
+    assert (await desk.redeem(in_time)).status_code == 200
+    desk.clock.advance(1)
+    assert refused(await desk.redeem(late))
+
+
+async def test_rfc6749_4_1_2_a_code_that_is_presented_again_ends_its_login(desk):
+    code = await desk.code()
+    given = (await desk.redeem(code)).json()
+    other = await desk.logged_in()
+    assert refused(await desk.redeem(code))
+    with pytest.raises(RevokedToken):
+        await desk.live.verify(given["access_token"])
+    assert refused(await desk.refresh(given["refresh_token"]))
+    assert (await desk.refresh(other["refresh_token"])).status_code == 200
+
+
+async def test_a_thief_who_comes_late_or_as_another_client_ends_the_login_too(desk):
+    for changed in ({"auth": BASIC}, {"code_verifier": "w" * 43}, {"redirect_uri": "https://evil.example/"}):
+        code = await desk.code()
+        given = (await desk.redeem(code)).json()
+        desk.clock.advance(300)
+        assert refused(await desk.redeem(code, **changed))
+        assert refused(await desk.refresh(given["refresh_token"])), changed
+
+
+async def test_a_code_that_was_presented_wrongly_is_used_up(desk):
+    code = await desk.code()
+    assert refused(await desk.redeem(code, code_verifier="w" * 43))
+    assert refused(await desk.redeem(code))
+    assert not await desk.logins.sessions_of("ada")
+
+
+async def test_nobodys_code_is_refused(desk):
+    for code in ("x", "c" * 43, "c" * 10_000, "\x00"):
+        assert refused(await desk.redeem(code))
+
+
+async def test_the_login_is_the_browsers_and_of_when_the_password_was_given(desk):
+    desk.http.headers["User-Agent"] = "a browser"
+    code = await desk.code()
+    given_at = desk.clock.now()
+    desk.clock.advance(30)
+    desk.http.headers["User-Agent"] = "a backend"
+    given = (await desk.redeem(code)).json()
+    [session] = await desk.logins.sessions_of("ada")
+    assert (session.user_agent, session.auth_time) == ("a browser", given_at)
+    assert (await desk.live.verify(given["access_token"])).claims["auth_time"] == given_at
+
+
+async def test_of_twenty_at_once_none_is_left_with_a_login(postgres):
+    async with Desk.opened(postgres.database()) as desk:
+        for _ in range(5):
+            code = await desk.code()
+            answers = await asyncio.gather(*(desk.redeem(code) for _ in range(20)))
+            assert sum(answer.status_code == 200 for answer in answers) <= 1
+            assert not await desk.logins.sessions_of("ada")
+            for answer in answers:
+                if answer.status_code == 200:
+                    with pytest.raises(RevokedToken):
+                        await desk.live.verify(answer.json()["access_token"])
+
+
+@pytest.mark.parametrize("moment", ["before the login begins", "after the login has begun"])
+async def test_a_second_one_at_any_moment_ends_the_login(desk, monkeypatch, moment):
+    code, begin = await desk.code(), desk.logins.begin
+    second: list[object] = []
+
+    async def interrupted(*arguments, **named):
+        if moment == "before the login begins":
+            second.append(await desk.redeem(code))
+        granted = await begin(*arguments, **named)
+        if moment == "after the login has begun":
+            second.append(await desk.redeem(code))
+        return granted
+
+    monkeypatch.setattr(desk.logins, "begin", interrupted)
+    first = await desk.redeem(code)
+    assert refused(first)
+    assert refused(second[0])
+    assert not await desk.logins.sessions_of("ada")
+
+
+@pytest.mark.parametrize("text", ["", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "+", "x" * 43 + "\n"])
+def test_rfc7636_4_2_what_is_no_challenge(text):
+    assert not is_challenge(text)
+    assert is_challenge(challenge_of("v" * 43))
+
+
+async def test_codes_are_forgotten_when_nobody_can_misuse_them_any_more(desk):
+    code = await desk.code()
+    name = hash_of(code)
+    desk.clock.advance(REMEMBERED - 1)
+    await desk.code()
+    assert await desk.one_time.take("code", name, 0) is not None
+    desk.clock.advance(2)
+    await desk.code()
+    assert await desk.one_time.take("code", name, 0) is None
+
+
+async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk):
+    mine, eves = await desk.code(), await desk.submit(await desk.show(), username="eve")
+    await desk.accounts.set_password("ada", await desk.passwords.hash("another password"))
+    assert refused(await desk.redeem(mine))
+    assert (await desk.redeem(query_of(eves.headers["location"])["code"])).status_code == 200

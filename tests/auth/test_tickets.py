@@ -1,0 +1,276 @@
+"""Connection tickets: one connection, once, within seconds, from the page that asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from socketio import ASGIApp
+from sqlalchemy import text
+from support.clock import FakeClock
+from support.live import Poll, Raw, new_server, serve
+from support.login_server import LoginServer, bearer, running
+from support.postgres import PostgreSQL
+from support.tokens import issuer_at
+
+from roomkey.auth import Tickets, TicketVerifier
+from roomkey.auth.tickets import LIFETIME
+from roomkey.core.credentials import Presented
+from roomkey.core.identity import Identity
+from roomkey.errors import AuthError, ClaimError, ExpiredToken, MalformedToken, Unavailable
+from roomkey.hub import Authenticate, Handshake
+from roomkey.socketio import AsyncGuard
+from roomkey.stores.one_time import SqlOneTime
+from roomkey.stores.sql import Database
+
+PAGE, OTHER = "http://own.example", "http://evil.example"
+VIA = {"via": (Handshake(query="ticket"), Authenticate())}
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[LoginServer]:
+    async with running(port=True, hub=VIA | {"cors_allowed_origins": [PAGE, OTHER]}) as made:
+        yield made
+
+
+async def ask(server: LoginServer, tokens: dict[str, Any], **headers: str) -> str:
+    answer = await server.http.post("/auth/ticket", headers=bearer(tokens) | headers)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    return str(answer.json()["ticket"])
+
+
+async def connect(server: LoginServer, ticket: str, **headers: str) -> tuple[Raw, str]:
+    raw = await Raw.open(server.host, query=f"&ticket={ticket}", headers=headers)
+    return raw, await raw.ask()
+
+
+async def test_a_ticket_opens_a_connection_once(server: LoginServer) -> None:
+    tokens = await server.login()
+    answer = await server.post("ticket", tokens)
+    assert answer.json().keys() == {"ticket", "expires_in"}
+    assert answer.json()["expires_in"] == LIFETIME == 30
+    raw, reply = await connect(server, answer.json()["ticket"])
+    assert reply.startswith("40")
+    [socket] = server.hub.guard.sockets("ada")
+    who = server.issuer.verifier().verify(tokens["access_token"], server.clock.now())
+    assert (socket.identity.session_id, socket.identity.expires_at) == (who.session_id, who.expires_at)
+    assert (socket.identity.roles, socket.identity.rooms) == ({"admin"}, ("red",))
+    assert socket.identity.source == "query"
+    again, reply = await connect(server, answer.json()["ticket"])
+    assert json.loads(reply[2:])["data"]["reason"] == "malformed"
+    for one in (raw, again):
+        await one.close()
+
+
+@pytest.mark.parametrize("ticket", ["rkt_", "rkt_" + "a" * 43, "rkt_" + "a" * 42, "a" * 43])
+async def test_a_ticket_that_nobody_gave_is_a_bad_token(server: LoginServer, ticket: str) -> None:
+    raw, reply = await connect(server, ticket)
+    assert json.loads(reply[2:])["data"]["code"] == "invalid_token"
+    assert ticket not in reply
+    await raw.close()
+
+
+@pytest.mark.parametrize(("seconds", "good"), [(29, True), (30, False), (300, False)])
+async def test_it_is_good_for_thirty_seconds(server: LoginServer, seconds: int, good: bool) -> None:
+    ticket = await ask(server, await server.login())
+    server.clock.advance(seconds)
+    raw, reply = await connect(server, ticket)
+    assert reply.startswith("40" if good else "44")
+    await raw.close()
+
+
+async def test_it_lives_no_longer_than_its_token(server: LoginServer) -> None:
+    tokens = await server.login()
+    server.clock.advance(890)
+    answer = await server.post("ticket", tokens)
+    assert answer.json()["expires_in"] == 10
+    server.clock.advance(9)
+    raw, reply = await connect(server, answer.json()["ticket"])
+    assert reply.startswith("40")
+    server.clock.advance(26)  # the token has expired, and the grace is over
+    server.hub.check_deadlines()
+    assert await raw.is_closed()
+
+
+async def test_what_ends_the_login_ends_its_ticket(server: LoginServer) -> None:
+    tokens = await server.login()
+    ticket = await ask(server, tokens)
+    await server.post("logout", tokens)
+    raw, reply = await connect(server, ticket)
+    assert "token_revoked" in reply
+    await raw.close()
+
+
+async def test_logout_ends_the_socket_that_a_ticket_opened(server: LoginServer) -> None:
+    tokens = await server.login()
+    raw, _ = await connect(server, await ask(server, tokens))
+    assert (await server.post("logout", tokens)).json() == {"sockets": 1}
+    assert await raw.is_closed()
+
+
+@pytest.mark.parametrize(
+    ("asked", "used", "good"),
+    [(PAGE, PAGE, True), (PAGE, OTHER, False), (PAGE, None, False), (None, PAGE, True), (None, None, True)],
+)
+async def test_it_is_bound_to_the_page_that_asked(
+    server: LoginServer, asked: str | None, used: str | None, good: bool
+) -> None:
+    ticket = await ask(server, await server.login(), **({"Origin": asked} if asked else {}))
+    raw, reply = await connect(server, ticket, **({"Origin": used} if used else {}))
+    assert reply.startswith("40" if good else "44")
+    again, reply = await connect(server, ticket, **({"Origin": asked} if asked else {}))
+    assert reply.startswith("44"), "it is used up in any case"
+    for one in (raw, again):
+        await one.close()
+
+
+async def test_on_python_socketio_it_is_bound_to_the_page_too() -> None:
+    async with running() as server:
+        sio = new_server(cors_allowed_origins=[PAGE, OTHER])
+        verifier = TicketVerifier(server.issuer.verifier(), server.one_time)
+        guard = AsyncGuard(verifier, via=Handshake(query="ticket"), clock=server.clock)
+        guard.attach(sio)
+        async with serve(ASGIApp(sio)) as host:
+            server.host = host
+            for used, expected in ((OTHER, "44"), (PAGE, "40")):
+                ticket = await ask(server, await server.login(), Origin=PAGE)
+                raw, reply = await connect(server, ticket, Origin=used)
+                assert reply.startswith(expected)
+                await raw.close()
+            await guard.close()
+
+
+async def test_over_long_polling_its_session_goes_on_with_it(server: LoginServer) -> None:
+    ticket = await ask(server, await server.login())
+    poll = Poll(server.host)
+    await poll.open(f"&ticket={ticket}")
+    poll.url = lambda query="": f"/socket.io/?EIO=4&transport=polling&sid={poll.sid}&ticket={ticket}{query}"
+    assert (await poll.post("40")).status_code == 200
+    assert (await poll.get())[0].startswith("40")
+    assert (await poll.post('42["x"]')).status_code == 200
+    await poll.close()
+
+
+async def test_in_the_payload_and_by_event(server: LoginServer) -> None:
+    tokens = await server.login()
+    raw = await Raw.open(server.host)
+    assert (await raw.ask({"token": await ask(server, tokens)})).startswith("40")
+    late = await Raw.open(server.host)
+    assert (await late.ask()).startswith("40")
+    await late.event("authenticate", {"token": await ask(server, tokens)})
+    assert await late.expect_event("authenticated")
+    server.clock.advance(300)
+    renewed = (await server.refresh(tokens["refresh_token"])).json()
+    await late.event("authenticate", {"token": await ask(server, renewed)})
+    assert (await late.expect_event("authenticated"))[0] == {"expires_in": 900}
+    for one in (raw, late):
+        await one.close()
+
+
+async def test_it_is_nothing_for_an_http_route(server: LoginServer) -> None:
+    ticket = await ask(server, await server.login())
+    for path in ("ticket", "logout", "logout-all"):
+        answer = await server.http.post(f"/auth/{path}", headers={"Authorization": f"Bearer {ticket}"})
+        assert answer.status_code == 401
+    raw, reply = await connect(server, ticket)
+    assert reply.startswith("40"), "asking there did not use it up"
+    await raw.close()
+
+
+async def test_of_fifty_at_once_one_opens(server: LoginServer) -> None:
+    ticket = await ask(server, await server.login())
+    found = await asyncio.gather(*(connect(server, ticket) for _ in range(50)))
+    assert Counter(reply[:2] for _, reply in found) == {"40": 1, "44": 49}
+    for raw, _ in found:
+        await raw.close()
+
+
+# The verifier alone, with SQLite and PostgreSQL
+
+ADA = {"sub": "ada", "iss": "https://login.example", "aud": "chat", "iat": 1_800_000_000, "exp": 1_800_000_900}
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def one_time(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlOneTime]:
+    where: Any = tmp_path / "roomkey.sqlite3"
+    if request.param == "postgresql":
+        server: PostgreSQL = request.getfixturevalue("postgres")
+        where = server.database()
+    database = Database(where)
+    yield SqlOneTime(database)
+    await database.close()
+
+
+async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(one_time: SqlOneTime) -> None:
+    clock = FakeClock()
+    ticket, _ = await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
+    verifier = issuer_at(clock).verifier()
+    servers = [TicketVerifier(verifier, one_time) for _ in range(2)]
+    taken = await asyncio.gather(
+        *(_verified(servers[n % 2], Presented(ticket, "query"), clock.now()) for n in range(50))
+    )
+    assert Counter(type(one) for one in taken) == {Identity: 1, MalformedToken: 49}
+
+
+async def _verified(verifier: TicketVerifier, presented: Presented, now: float) -> object:
+    try:
+        who = verifier.verify_presented(presented, now)
+        return who if isinstance(who, Identity) else await who
+    except AuthError as error:
+        return error
+
+
+async def test_a_ticket_for_another_audience_opens_nothing_here(one_time: SqlOneTime) -> None:
+    clock = FakeClock()
+    tickets = Tickets(one_time, clock=clock.now)
+    ticket, _ = await tickets.issue(Identity.from_claims(ADA | {"aud": "admin"}))
+    verifier = TicketVerifier(issuer_at(clock).verifier(), one_time)
+    refused = await _verified(verifier, Presented(ticket, "query"), clock.now())
+    assert isinstance(refused, ClaimError)
+
+
+async def test_an_expired_token_gets_no_ticket(one_time: SqlOneTime) -> None:
+    clock = FakeClock(1_800_000_900.0)
+    with pytest.raises(ExpiredToken):
+        await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
+
+
+@pytest.mark.parametrize("token", [None, 5, "", "a.b.c"])
+def test_what_is_no_ticket_is_for_the_other_verifier(token: Any) -> None:
+    verifier = TicketVerifier(issuer_at(FakeClock()).verifier(), SqlOneTime())
+    with pytest.raises(AuthError):
+        verifier.verify(token, 1_800_000_000.0)
+
+
+async def test_tickets_that_nobody_used_are_forgotten() -> None:
+    clock, database = FakeClock(), Database()
+    tickets = Tickets(SqlOneTime(database), clock=clock.now)
+    for _ in range(3):
+        clock.advance(3601)
+        await tickets.issue(Identity("ada", claims=ADA))
+    assert len(await database.rows(text("SELECT * FROM one_time"))) == 1
+    await database.close()
+
+
+async def test_a_store_out_of_reach_is_try_again(postgres: PostgreSQL) -> None:
+    async with running(postgres.database(), port=True, hub=VIA) as server:
+        tokens = await server.login()
+        ticket = await ask(server, tokens)
+        take = server.one_time.take
+
+        async def fails(*_arguments: Any) -> Any:
+            raise Unavailable("scripted")
+
+        server.one_time.take = fails  # type: ignore[method-assign]
+        raw, reply = await connect(server, ticket)
+        assert json.loads(reply[2:])["data"]["code"] == "temporarily_unavailable"
+        server.one_time.take = take  # type: ignore[method-assign]
+        again, reply = await connect(server, ticket)
+        assert reply.startswith("40")
+        for one in (raw, again):
+            await one.close()
