@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.strategies import integers, sampled_from
 from sqlalchemy import text
 from support.clock import FakeClock
-from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET
+from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET, running
 from support.tokens import issuer_at
 
 from roomkey.auth import Logins, NoSockets, Passwords
@@ -443,3 +443,48 @@ class Family(RuleBasedStateMachine):
 
 Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 test_i5_a_family_has_at_most_one_live_refresh_token = Family.TestCase
+
+
+async def test_another_applications_token_and_another_issuers_open_nothing_of_the_persons() -> None:
+    async with running() as server:
+        own = await server.login()
+        account = await server.accounts.find("ada")
+        assert account is not None
+        delegated = await server.logins.begin(account, Origin(), client_id="page", scope="chat")
+        foreign = server.issuer.issue("ada", session_id="x", claims={"client_id": "page"})
+        for token in (delegated.access_token, foreign):
+            headers = {"Authorization": f"Bearer {token}"}
+            for method, path in (("GET", "sessions"), ("POST", "logout-all"), ("DELETE", "sessions/x")):
+                answer = await server.http.request(method, f"/auth/{path}", headers=headers)
+                assert (answer.status_code, answer.json()["error"]) == (403, "insufficient_scope")
+        assert await server.is_good(own)
+
+
+async def test_an_account_has_a_bounded_number_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roomkey.auth.logins.MOST_LOGINS", 3)
+    async with running() as server:
+        first = await server.login()
+        for _ in range(3):
+            server.clock.advance(1)
+            await server.login()
+        assert len(await server.logins.sessions_of("ada")) == 3
+        assert (await server.refresh(first["refresh_token"])).status_code == 401
+
+
+async def test_a_refresh_that_waits_while_everything_is_ended_gives_nothing() -> None:
+    holding, reached, going_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def more(account: Account) -> dict[str, str]:
+        if holding.is_set():
+            reached.set()
+            await going_on.wait()
+        return {}
+
+    async with running(more_claims=more) as server:
+        tokens = await server.login()
+        holding.set()
+        waiting = asyncio.create_task(server.refresh(tokens["refresh_token"]))
+        await reached.wait()
+        await server.logins.end_all("ada")
+        going_on.set()
+        assert (await waiting).status_code == 401

@@ -124,3 +124,11 @@ def test_an_attempt_that_was_not_looked_at_does_not_count():
         throttle.withdraw("ada", HOME)
     assert not waits(throttle, "ada", HOME, 0.0)
     throttle.withdraw("grace", HOME)  # as it was forgotten meanwhile
+
+
+def test_clients_of_ipv4_are_told_apart_by_a_listener_for_both():
+    throttle = Throttle()
+    for _ in range(FREE_FOR_PAIR):
+        fail(throttle, "ada", "::ffff:192.0.2.1", 0.0)
+    assert waits(throttle, "ada", HOME, 0.0)
+    assert not waits(throttle, "ada", "::ffff:198.51.100.7", 0.0)

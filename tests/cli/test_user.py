@@ -15,6 +15,7 @@ import pytest
 from roomkey.auth.passwords import Passwords
 from roomkey.core.revocations import Revocation
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.sessions import LoginSession, SqlSessions
 from roomkey.stores.sql_revocations import SqlRevocations
 
 Cli = Callable[..., Any]
@@ -82,12 +83,13 @@ def test_no_password_on_the_command_line(roomkey: Cli) -> None:
     assert (nobody_to_ask.code, "--password-stdin" in nobody_to_ask.err) == (2, True)
 
 
-def test_who_is_disabled_is_revoked(roomkey: Cli, here: Path) -> None:
+@pytest.mark.parametrize("command", [("disable", "ada"), ("passwd", "ada", "--password-stdin")])
+def test_who_is_disabled_or_has_a_new_password_is_revoked(roomkey: Cli, here: Path, command: tuple[str, ...]) -> None:
     (here / "roomkey.toml").write_text('issuer = "hotel"\n')
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
     before = time.time()
-    assert roomkey("user", "passwd", "ada", "--password-stdin", stdin=PASSWORD).code == 0
-    assert roomkey("user", "disable", "ada").code == 0
+    asyncio.run(log_in(here))
+    assert roomkey("user", *command, stdin=PASSWORD).code == 0
 
     async def read() -> list[Revocation]:
         store = SqlRevocations(here / "roomkey.sqlite3")
@@ -100,6 +102,29 @@ def test_who_is_disabled_is_revoked(roomkey: Cli, here: Path) -> None:
     assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", "hotel")
     assert before <= kept.issued_before <= time.time()
     assert kept.expires_at == pytest.approx(kept.issued_before + 7 * 86400)
+    assert asyncio.run(logins_of(here)) == []
+
+
+@pytest.mark.parametrize("what", [("--subject", "ada"), ("--session-id", "s1")])
+def test_a_revoked_login_is_refreshed_no_more(roomkey: Cli, here: Path, what: tuple[str, str]) -> None:
+    roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
+    asyncio.run(log_in(here))
+    assert asyncio.run(logins_of(here)) == ["s1"]
+    assert roomkey("token", "revoke", *what).code == 0
+    assert asyncio.run(logins_of(here)) == []
+
+
+async def log_in(here: Path) -> None:
+    sessions, now = SqlSessions(here / "roomkey.sqlite3"), int(time.time())
+    await sessions.begin(LoginSession("s1", "ada", "roomkey", now, now, now + 3600), "0" * 64)
+    await sessions.close()
+
+
+async def logins_of(here: Path) -> list[str]:
+    sessions = SqlSessions(here / "roomkey.sqlite3")
+    found = [session.session_id for session in await sessions.of("ada", int(time.time()))]
+    await sessions.close()
+    return found
 
 
 def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:

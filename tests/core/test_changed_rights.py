@@ -80,8 +80,12 @@ def test_guests_have_no_rights_to_change():
     assert rights_now.apply(Identity.guest()) == Identity.guest()
 
 
-def test_the_epoch_tells_of_every_change():
+def test_every_change_of_a_subject_is_another_and_no_other_subjects():
     rights_now = ChangedRights()
+    assert rights_now.latest("ada") is None
     rights_now.change("ada", 100, roles=["a"])
+    first = rights_now.latest("ada")
+    rights_now.change("eve", 100, roles=["a"])
+    assert rights_now.latest("ada") is first
     rights_now.change("ada", 100, roles=["a"])
-    assert rights_now.epoch == 2
+    assert rights_now.latest("ada") is not first

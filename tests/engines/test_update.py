@@ -288,3 +288,34 @@ async def test_f90_a_namespace_that_is_still_being_opened_is_refused_alone(offli
     assert not client.session.closed
     assert client.got[-1].startswith("1/admin," if later else "4/admin,")
     assert left == [sid]  # its connect handler had run to its end
+
+
+async def test_it_waits_for_no_disconnect_handler(offline):
+    policy = Policy()
+    policy.namespace("/")(lambda who: who.has_role("member"))
+    server = offline(policy=policy)
+    going_on = asyncio.Event()
+
+    @server.sio.event
+    async def disconnect(sid, *reason):
+        await going_on.wait()
+
+    await server.member(roles=["member"])
+    assert await asyncio.wait_for(server.guard.update("ada", roles=[]), 5) == 1
+    going_on.set()
+    await server.settle()
+
+
+async def test_what_is_changed_for_others_does_not_hold_up_a_decision(offline):
+    policy = Policy()
+
+    @policy.namespace("/")
+    async def rule(who):
+        server.guard._judge.changed.change("eve", server.clock.now(), roles=[])
+        return True
+
+    server = offline(policy=policy)
+    client = await server.client()
+    client.begin_connect(server.token("ada"))
+    await server.settle()
+    assert server.guard.sockets("ada")

@@ -97,3 +97,16 @@ async def test_a_client_cannot_leave_it(offline):
     client.begin_event("leave-room", "user:ada")
     await server.settle()
     assert server.members("user:ada") == {server.sid(client)}
+
+
+async def test_whoever_may_join_it_by_a_rule_is_in_it_already_and_stays(offline):
+    policy = Policy()
+    policy.room("user:{name}")(lambda who, name: who.has_role("member") and who.subject == name)
+    server = offline(policy=policy)
+    client = await server.client()
+    client.begin_connect(server.token("ada", roles=["member"]))
+    await server.settle()
+    await server.guard.enter_room(server.sid(client), "user:ada")
+    await server.guard.update("ada", roles=[])
+    await server.guard.leave_room(server.sid(client), "user:ada")
+    assert server.members("user:ada") == {server.sid(client)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -206,3 +207,20 @@ async def test_every_call_is_in_the_audit_log(desk, caplog):
     ]
     assert calls[1]["subject"] == "eve"
     assert "another horse" not in caplog.text
+
+
+async def test_a_revoked_subject_or_login_is_refreshed_no_more(desk):
+    for name in ("subject", "session_id"):
+        login = (await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
+        who = desk.product.verifier.verify(login["access_token"], time.time())
+        value = who.subject if name == "subject" else who.session_id
+        assert (await desk.call("POST", "/revoke", json={name: value})).status_code == 200
+        again = await desk.http.post("/auth/refresh", json={"refresh_token": login["refresh_token"]})
+        assert again.status_code == 401
+
+
+async def test_a_change_that_is_refused_has_changed_nothing(desk):
+    body = {"password": "another horse battery", "roles": ["bad role"]}
+    assert (await desk.call("PATCH", "/users/ada", json=body)).status_code == 400
+    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
+    assert login.status_code == 200

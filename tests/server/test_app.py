@@ -203,3 +203,9 @@ async def test_oauth_is_served_where_the_issuer_is_an_address(product_client: An
 async def test_oauth_is_not_served_under_a_mere_name(product_client: Any) -> None:
     for path in ("/.well-known/oauth-authorization-server", "/oauth/authorize", "/oauth/token"):
         assert (await product_client.get(path)).status_code == 404
+
+
+@pytest.mark.parametrize("length", [b"0" * 12 + b"90000000", b"0" * 5000 + b"1000001", b"9" * 5000])
+async def test_a_length_with_zeros_in_front_is_read_whole(product_client: Any, length: bytes) -> None:
+    answer = await product_client.post("/auth/login", content=b"x", headers={b"content-length": length})
+    assert answer.status_code == 413

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.cookies import Cookies
+from roomkey.auth.granted import OWN_CLIENT
 from roomkey.auth.http import OAuthError, bearer, holder, read
 from roomkey.auth.live import Live
 from roomkey.core.identity import Identity
@@ -30,22 +31,33 @@ class Asking:
     Args:
         live: decides about access tokens.
         cookies: None where none are given.
+        issuer: whose tokens may ask here: a guard may take those of others besides.
     """
 
-    def __init__(self, live: Live, cookies: Cookies | None) -> None:
+    def __init__(self, live: Live, cookies: Cookies | None, issuer: str | None) -> None:
         self._live = live
+        self._issuer = issuer
         self._cookies = cookies
 
     async def who(self, request: Request, *, even_revoked: bool = False) -> Identity:
         """Whose access token the request carries. The header goes first; it cannot be forged, so it is not checked.
 
+        A token that a person gave to another application opens nothing here: the devices and the password are theirs.
+
         Args:
             even_revoked: take one that is good but for being revoked.
 
         Raises:
-            OAuthError: 401 without a good one; 403 if it is in a cookie, and the page is not an allowed one.
+            OAuthError: 401 without a good one; 403 if it is in a cookie and the page is not an allowed one, or if it is
+                another application's.
             Unavailable: nobody can say.
         """
+        who = await self._holder(request, even_revoked=even_revoked)
+        if who.issuer != self._issuer or who.claim("client_id", OWN_CLIENT) != OWN_CLIENT:
+            raise OAuthError("insufficient_scope", "This is for the person's own login.", 403)
+        return who
+
+    async def _holder(self, request: Request, *, even_revoked: bool) -> Identity:
         cookies = self._cookies
         if cookies is not None and "authorization" not in request.headers:
             token = cookies.access_token(request)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
@@ -18,16 +17,21 @@ from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import Issuer
-from roomkey.errors import ConfigError
+from roomkey.core.shown import shown
+from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.accounts import Account, Accounts
 from roomkey.stores.sessions import LoginSession, Outcome, Sessions
 
 __all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused", "ScopeRefused"]
 
+LOG = logging.getLogger("roomkey.auth")
+
 MoreClaims = Callable[[Account], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 REFRESH_LIFETIME, ROTATION_GRACE = 30 * 86400, 10
 FORGET_SECONDS = 3600
+MOST_LOGINS = 100
+"""Live logins of one account; one more ends the one that was used least lately."""
 
 
 class Logins:
@@ -133,6 +137,8 @@ class Logins:
         )
         token = new_refresh_token()
         await self._sessions.begin(session, hash_of(token))
+        for old in (await self.sessions_of(account.username))[MOST_LOGINS:]:
+            await self._end(old.session_id)
         return await self._grant(account, session, token if refreshed else None, new=True)
 
     async def _forget_expired(self, now: int) -> None:
@@ -201,25 +207,31 @@ class Logins:
         claims = dict(more if isinstance(more, Mapping) else await more)
         ends_in = session.expires_at - int(self._clock())
         expires_in = min(int(self.issuer.expires_in), ends_in)  # the last access token of a login ends with it
-        token = self.issuer.issue(
-            account.username,
-            expires_in=expires_in,
-            roles=account.roles,
-            rooms=account.rooms,
-            scopes=session.scope.split(),
-            session_id=session.session_id,
-            claims={
-                "client_id": session.client_id,
-                "auth_time": session.auth_time,
-                "name": account.name or account.username,
-                **claims,
-            },
-        )
+        try:
+            token = self.issuer.issue(
+                account.username,
+                expires_in=expires_in,
+                roles=account.roles,
+                rooms=account.rooms,
+                scopes=session.scope.split(),
+                session_id=session.session_id,
+                claims={
+                    "client_id": session.client_id,
+                    "auth_time": session.auth_time,
+                    "name": account.name or account.username,
+                    **claims,
+                },
+            )
+        except ConfigError as error:  # such as a token over the size limit: the operator has to mend it
+            LOG.error("no token could be made for %s: %s", shown(account.username), error)
+            raise Unavailable("no token could be made") from None
         # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
         # the logins that there are, and this one may have begun after that.
         current = await self._holder(session)
         if new and current.password_hash != account.password_hash:
             raise await self._stopped(session, "the password was changed meanwhile")
+        if refresh_token is not None and await self.session_of(refresh_token) is None:
+            raise await self._stopped(session, "the login was ended meanwhile")
         return Granted(token, expires_in, refresh_token, session, ends_in)
 
     # Taking back
@@ -227,7 +239,13 @@ class Logins:
     async def logout(self, who: Identity) -> int:
         """End the login that a token belongs to; returns how many live sockets that ended. Twice is fine."""
         if who.session_id is None:
-            return await self.live.revoke(token_id=who.token_id, expires_at=who.expires_at or float("inf"))
+            until = who.expires_at or float("inf")
+            if who.token_id is not None:
+                return await self.live.revoke(token_id=who.token_id, expires_at=until)
+            before = min(who.issued_at or 0, self._clock())
+            return await self.live.revoke(
+                subject=who.subject, issuer=who.issuer, issued_before=before, expires_at=until
+            )
         return await self._end(who.session_id)
 
     async def logout_all(self, who: Identity) -> int:
@@ -236,8 +254,11 @@ class Logins:
 
     async def end_all(self, subject: str) -> int:
         """The same, by whoever may say so."""
-        await self._sessions.end_all(subject, int(self._clock()))
-        return await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=self._last_expiry())
+        ended = await self._sessions.end_all(subject, int(self._clock()))
+        sockets = await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=self._last_expiry())
+        for session in ended:  # by name, too: another node may have given a token by a clock that runs ahead
+            sockets += await self._revoke_session(session.session_id)
+        return sockets
 
     async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> int | None:
         """End the login that a refresh token belongs to (RFC 7009).
@@ -267,7 +288,7 @@ class Logins:
 
     async def _end_others(self, who: Identity) -> int:
         others = [one.session_id for one in await self.sessions_of(who.subject) if one.session_id != who.session_id]
-        return sum(await asyncio.gather(*map(self._end, others)))
+        return sum([await self._end(other) for other in others])  # one after another: others need the store, too
 
     async def session_of(self, token: str) -> LoginSession | None:
         """The live login whose unused refresh token this is, or None."""
@@ -283,6 +304,10 @@ class Logins:
         """End one login of a subject; None if it has none of this name."""
         if all(session.session_id != session_id for session in await self.sessions_of(subject)):
             return None
+        return await self._end(session_id)
+
+    async def end_login(self, session_id: str) -> int:
+        """End a login, whosever it is; returns how many live sockets that ended."""
         return await self._end(session_id)
 
     async def _end(self, session_id: str) -> int:

@@ -112,7 +112,7 @@ def router(
         A router with ``login``, ``refresh``, ``logout``, ``logout-all``, ``password``, ``sessions`` and ``ticket``.
     """
     routes = APIRouter(prefix=prefix, tags=["login"])
-    asking = Asking(logins.live, cookies)
+    asking = Asking(logins.live, cookies, logins.issuer.issuer)
     _add_logins(routes, logins, asking)
     _add_endings(routes, logins, asking)
     _add_password(routes, logins, asking)

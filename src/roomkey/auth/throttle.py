@@ -115,6 +115,7 @@ def _place(address: str) -> str:
         found = ipaddress.ip_address(address)
     except ValueError:
         return address
-    if found.version == 4:
-        return address
+    mapped = getattr(found, "ipv4_mapped", None)  # what a listener for both calls a client of IPv4
+    if found.version == 4 or mapped is not None:
+        return str(mapped or found)
     return str(ipaddress.ip_network((found, 64), strict=False).network_address)

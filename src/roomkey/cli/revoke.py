@@ -73,18 +73,26 @@ def keep(settings: Settings, revoked: Revocation) -> None:
         Unavailable: PostgreSQL is out of reach.
     """
     with needs("server"):
+        from roomkey.stores.sessions import SqlSessions
+        from roomkey.stores.sql import Database
         from roomkey.stores.sql_revocations import SqlRevocations
     # A new file would take the revocation, and no server would ever read it.
     if isinstance(settings.database, Path) and not settings.database.exists():
         fail(f"there is no database {settings.database}: go to the server's folder, or give --database or --config")
 
     async def write() -> None:
-        store = SqlRevocations(settings.database)
+        database, now = Database(settings.database), int(time.time())
         try:
-            await store.open()
-            await store.add(revoked)
+            await database.open()
+            await SqlRevocations(database).add(revoked)
+            sessions = SqlSessions(database)
+            # Else a refresh token would bring a new access token.
+            if revoked.kind == "session":
+                await sessions.end(revoked.name, now)
+            elif revoked.kind == "subject" and revoked.issued_before >= now - 1:
+                await sessions.end_all(revoked.name, now)
         finally:
-            await store.close()
+            await database.close()
 
     asyncio.run(write())
 

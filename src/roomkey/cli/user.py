@@ -54,21 +54,18 @@ def passwd(
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change a password; the new one is asked for."""
+    """Change a password, and end the logins made with the old one; the new one is asked for."""
     hashed = _hashed(_password(password_stdin))
     _run(config, database, lambda accounts: accounts.set_password(username, hashed))
-    typer.echo(f"changed the password of {username}")
+    _revoke_all(config, database, username)
+    typer.echo(f"changed the password of {username} and ended the logins there were")
 
 
 @app.command()
 def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Refuse logins, and revoke the tokens that were handed out: running servers end their sockets."""
-    with needs("server"):
-        from roomkey.server.settings import MAX_TOKEN_LIFETIME, load_settings
     _run(config, database, lambda accounts: accounts.set_disabled(username, True))
-    settings, now = load_settings(config, database=database), time.time()
-    until = now + MAX_TOKEN_LIFETIME
-    keep(settings, Revocation.of(subject=username, issuer=settings.issuer, expires_at=until, now=now))
+    _revoke_all(config, database, username)
     typer.echo(f"disabled {username} and revoked the tokens: running servers end the sockets within a second")
 
 
@@ -124,6 +121,15 @@ def _run(config: Path | None, database: str | None, action: Callable[[SqlAccount
         return asyncio.run(with_accounts())
     except (AccountExists, AccountNotFound) as error:
         fail(str(error))
+
+
+def _revoke_all(config: Path | None, database: str | None, username: str) -> None:
+    """End all logins of a person, and the sockets that their tokens hold open."""
+    with needs("server"):
+        from roomkey.server.settings import MAX_TOKEN_LIFETIME, load_settings
+    settings, now = load_settings(config, database=database), time.time()
+    until = now + MAX_TOKEN_LIFETIME
+    keep(settings, Revocation.of(subject=username, issuer=settings.issuer, expires_at=until, now=now))
 
 
 def _password(from_stdin: bool) -> str:

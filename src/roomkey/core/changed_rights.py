@@ -26,34 +26,38 @@ _NONE = Change()
 
 
 class ChangedRights:
-    """The latest change for each subject, in memory.
-
-    Attributes:
-        epoch: rises with every change; a decision that waited for something compares it.
-    """
+    """The latest change for each subject, in memory."""
 
     def __init__(self) -> None:
-        self.epoch = 0
         self._changes: dict[str, Change] = {}
 
     def change(
         self, subject: str, now: float, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None
     ) -> None:
         """Tokens of this subject that were issued up to now are read with other roles or rooms."""
-        self.epoch += 1
         before = self._changes.get(subject, _NONE)
         self._changes[subject] = Change(
             *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
             *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
         )
 
-    def apply(self, who: Identity) -> Identity:
-        """The identity with the rights it has now. A token without ``iat`` counts as issued long ago."""
+    def latest(self, subject: str) -> Change | None:
+        """The latest change of a subject; a decision about it that waited for something compares which one that is."""
+        return self._changes.get(subject)
+
+    def apply(self, who: Identity, *, now: float | None = None) -> Identity:
+        """The identity with the rights it has now. A token without ``iat`` counts as issued long ago.
+
+        Args:
+            now: seconds since the epoch, where the token was seen before: then it was issued before, whatever it says.
+        """
         change = self._changes.get(who.subject) if self._changes else None
         if change is None or who.is_guest:
             return who
         # Whole seconds, as everywhere: a token of the same second as the change is an older one.
         issued_at = int(who.issued_at or 0)
+        if now is not None:
+            issued_at = min(issued_at, int(now))
         roles = change.roles if issued_at <= int(change.roles_at) else None
         rooms = change.rooms if issued_at <= int(change.rooms_at) else None
         return who if roles is None and rooms is None else who.with_rights(roles, rooms)

@@ -144,6 +144,8 @@ class Policy:
         Raises:
             ConfigError: the event has a rule there already, or ``fresh`` is no number of seconds.
         """
+        if name == "authenticate":
+            raise ConfigError("authenticate is the guard's own event: no rule is asked about it")
         if fresh is not None and not 0 < fresh < float("inf"):
             raise ConfigError("fresh takes more than 0 seconds")
         _check_namespace(namespace)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
 
@@ -64,8 +65,8 @@ class Revocation:
         given = [(kind, name) for kind, name in named.items() if name is not None]
         if len(given) != 1:
             raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
-        if not given[0][1]:
-            raise ConfigError(f"the {given[0][0]} to revoke has no name: it would be every guest, or nobody")
+        if not is_name(given[0][1]):
+            raise ConfigError(f"no {given[0][0]} has this name: 1 to 255 characters, none of them a control character")
         if issued_before is not None and (subject is None or not issued_before <= now):
             raise ConfigError("issued_before goes with subject, and never lies in the future")
         if expires_at != expires_at:

@@ -339,6 +339,8 @@ class Authenticator:
             await self._teardown.end(admission, Input.FORBID, error)
             return False
         except AuthError as error:
+            if admission.identity is not None and admission.identity.is_guest:  # it takes nobody's place
+                self._teardown.uncount(admission)
             await self._bad_token(connection, admission, error, presented, ack_id)
             return False
         admission.attempts = 0

@@ -301,7 +301,7 @@ class BaseAsyncGuard:
             expires_at=expires_at,
             now=self.clock.now(),
         )
-        everybody = subject is not None and issued_before is None and issuer is None
+        everybody = subject is not None and issued_before is None
         return await self._revoking.revoke(revoked, everybody=everybody)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:

@@ -134,7 +134,7 @@ class Judge:
             AuthError: they may not.
         """
         while True:
-            epoch = self.changed.epoch
+            latest = self.changed.latest(who.subject)
             who = self.with_rights_of_now(who)
             inquiry = self.policy.about_namespace(namespace)
             if not inquiry.questions and inquiry.otherwise:
@@ -143,7 +143,7 @@ class Judge:
             if decision.error is not None:
                 raise decision.error
             self.check_still_valid(who)  # a rule may have waited
-            if self.changed.epoch == epoch:  # else it was asked about rights that are no more
+            if self.changed.latest(who.subject) is latest:  # else it was asked about rights that are no more
                 return who
 
     async def verify(self, presented: Presented) -> Identity:
@@ -167,7 +167,7 @@ class Judge:
 
     def with_rights_of_now(self, who: Identity) -> Identity:
         """The identity with what was changed since its token was made, and the roles that its roles include."""
-        return self.policy.expand_roles(self.changed.apply(who))
+        return self.policy.expand_roles(self.changed.apply(who, now=self.clock.now()))
 
     def check_still_valid(self, who: Identity) -> None:
         """Not revoked, and not so late inside the verifier's leeway that the socket would end at once.

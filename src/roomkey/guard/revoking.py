@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
-from roomkey.core.revocations import Revocation, Revocations
+from roomkey.core.revocations import FOREVER, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
 from roomkey.guard.teardown import Teardown
@@ -87,8 +87,13 @@ class Revoking:
         return len(ending.result())
 
     def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> asyncio.Future[list[None]]:
-        """End every live socket that these revocations are about."""
+        """End every live socket that these revocations are about.
+
+        Args:
+            everybody: whatever ``iat`` says: a token that was seen before the revocation was issued before it.
+        """
         names = {(revoked.kind, revoked.name) for revoked in new}
+        issuers = {revoked.issuer for revoked in new}
         endings = []
         for admission in self._teardown.registry:
             who = admission.identity
@@ -97,12 +102,14 @@ class Revoking:
                 (("token", who.token_id), ("session", who.session_id), ("subject", who.subject))
             ):
                 continue
-            if admission.live and (everybody or self.revocations.is_revoked(who)):
+            meant = everybody and not issuers.isdisjoint((None, who.issuer))
+            if admission.live and (meant or self.revocations.is_revoked(who)):
+                if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back
+                    token = Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER)
+                    self.revocations.add(token, self._clock.now())
                 ending = self._teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected"))
                 endings.append(self._teardown.spawn(ending))
         return asyncio.gather(*endings)
-
-    # The store
 
     @property
     def has_store(self) -> bool:

@@ -11,12 +11,16 @@ from roomkey.core.admission import Admission, Input, State
 from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.subject_limits import SubjectUse
-from roomkey.errors import AuthError, PermissionDenied
+from roomkey.errors import AuthError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit
 from roomkey.guard.judge import Decision, Judge, Kind
 from roomkey.guard.teardown import Teardown
 
 _OPEN = (State.CONNECTING, State.ADMITTED)  # it is known who it is, and it may enter rooms
+
+
+MAX_ROOMS = 1000
+"""Rooms that one socket may be in by the policy."""
 
 
 class Rights:
@@ -44,17 +48,23 @@ class Rights:
         if self._use is not None:
             self._use.take(_identity(admission), "joins", self._judge.clock.monotonic())
         await self._demand(admission, "room", room)
+        if room == self._own_room(admission):  # it is there, and stays there whatever rule is taken back
+            return
+        if len(admission.rooms) >= MAX_ROOMS:
+            raise self.denied(admission, "room", room, LimitExceeded("rooms", f"{MAX_ROOMS} rooms on one socket"))
         admission.rooms |= {room}
         await self._teardown.port.enter_room(admission, room)
 
     async def leave_room(self, admission: Admission, room: str) -> None:
         """Take a socket out of a room that :meth:`enter_room` put it into."""
         _check_open(admission)
-        who = admission.identity
-        is_own = self._user_rooms and who is not None and room == OWN_ROOM + who.subject
-        if room in admission.rooms and not is_own:  # out of its own room nothing would reach the person
+        if room in admission.rooms:
             admission.rooms -= {room}
             await self._teardown.port.leave_room(admission, room)
+
+    def _own_room(self, admission: Admission) -> str | None:
+        who = admission.identity
+        return OWN_ROOM + who.subject if self._user_rooms and who is not None and not who.is_guest else None
 
     async def check_emit(self, admission: Admission, room: str, event: str) -> None:
         """Whether a client may emit an event to a room.
@@ -120,13 +130,13 @@ class Rights:
             False, and nothing was changed: something else happened to it, to the token or to its subject's rights
             meanwhile.
         """
-        old, epoch = admission.identity, self._judge.changed.epoch
+        old, latest = admission.identity, self._judge.changed.latest(new.subject)
         asked = admission.rooms
         namespace = admission.namespace
         kept = {room for room in asked if await self._judge.decide(new, "room", room, namespace, again=True)}
         if admission.state not in _OPEN or admission.identity is not old:
             return False
-        if self._judge.changed.epoch != epoch or self._judge.revocations.is_revoked(new):
+        if self._judge.changed.latest(new.subject) is not latest or self._judge.revocations.is_revoked(new):
             return False
         admission.identity = new
         if old is None or new.expires_at != old.expires_at:  # else its client would be warned a second time

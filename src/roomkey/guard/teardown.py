@@ -90,8 +90,10 @@ class Teardown:
             if Action.REPORT in actions:
                 await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
             if Action.DISCONNECT in actions:
-                leave = self.port.disconnect if Action.CLOSE in actions else self.port.leave
-                await self._attempt(leave(admission))
+                if Action.CLOSE in actions:
+                    await self._attempt(self.port.disconnect(admission))
+                else:  # its disconnect handler runs, for which nobody has to wait
+                    self.spawn(self.port.leave(admission))
         finally:  # also when whoever waited here was cancelled
             if Action.CLOSE in actions:
                 self._close(connection)

@@ -145,6 +145,7 @@ def admin_router(
     """
     routes = APIRouter(prefix=prefix, tags=["administration"])
     _add_users(routes, logins, accounts, guard)
+    _add_revocation(routes, logins, guard)
     _add_sockets(routes, guard, sio)
     return routes
 
@@ -199,6 +200,8 @@ def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: 
         except AccountNotFound:
             raise OAuthError("not_found", "There is no account of this name.", 404) from None
 
+
+def _add_revocation(routes: APIRouter, logins: Logins, guard: BaseAsyncGuard) -> None:
     @routes.post(
         "/revoke",
         summary="Revoke a token, a login or everything of a subject",
@@ -212,7 +215,13 @@ def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: 
         asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
         _record(who, "revoke", **asked.model_dump(exclude_none=True))
         try:
-            return answer(Count(sockets=await guard.revoke(**asked.model_dump())))
+            sockets = await guard.revoke(**asked.model_dump())
+            # Else a refresh token would bring a new access token.
+            if asked.subject is not None and asked.issued_before is None:
+                sockets += await logins.end_all(asked.subject)
+            elif asked.session_id is not None:
+                sockets += await logins.end_login(asked.session_id)
+            return answer(Count(sockets=sockets))
         except ConfigError as error:
             raise invalid(error) from None
 
@@ -223,14 +232,14 @@ async def _change(
     account = await accounts.find(username)
     if account is None:
         raise AccountNotFound(username)
-    if changed.password is not None:
-        await accounts.set_password(username, await logins.passwords.hash(changed.password))
+    # What can be refused comes first: a request that is refused has changed nothing.
+    hashed = None if changed.password is None else await logins.passwords.hash(changed.password)
     sockets = 0
     if changed.roles is not None or changed.rooms is not None:
-        roles = account.roles if changed.roles is None else tuple(changed.roles)
-        rooms = account.rooms if changed.rooms is None else tuple(changed.rooms)
-        await accounts.set_rights(username, roles=roles, rooms=rooms)
-        sockets = await guard.update(username, roles=roles, rooms=rooms)
+        await accounts.set_rights(username, roles=changed.roles, rooms=changed.rooms)
+        sockets = await guard.update(username, roles=changed.roles, rooms=changed.rooms)
+    if hashed is not None:
+        await accounts.set_password(username, hashed)
     if changed.disabled is not None:
         await accounts.set_disabled(username, changed.disabled)
     if changed.disabled or changed.password is not None:

@@ -71,6 +71,7 @@ def _check_body(headers: dict[bytes, bytes]) -> Any:
     if b"transfer-encoding" in headers:
         return PlainTextResponse("send a Content-Length\n", 411, {"Connection": "close"})
     length = headers.get(b"content-length", b"0")
-    if not length.isdigit() or int(length[:12]) > MAX_BODY:
+    digits = length.lstrip(b"0") or b"0"
+    if not length.isdigit() or len(digits) > 12 or int(digits) > MAX_BODY:
         return PlainTextResponse(f"at most {MAX_BODY} bytes\n", 413, {"Connection": "close"})
     return None

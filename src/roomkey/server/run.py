@@ -149,7 +149,8 @@ async def _serve(
             accounts,
             keys,
             policy=policy,
-            revocations=SqlRevocations(database),
+            # Connections of its own: logins that wait for the database must not look as if it were out of reach.
+            revocations=SqlRevocations(None if demo else settings.database),
             sessions=SqlSessions(database),
             one_time=SqlOneTime(database),
             clients=SqlClients(database),

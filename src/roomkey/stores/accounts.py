@@ -171,16 +171,20 @@ class SqlAccounts(SqlStore):
         """
         await self._change(username, disabled=disabled)
 
-    async def set_rights(self, username: str, *, roles: Sequence[str], rooms: Sequence[str]) -> None:
-        """Replace the roles and rooms.
+    async def set_rights(
+        self, username: str, *, roles: Sequence[str] | None = None, rooms: Sequence[str] | None = None
+    ) -> None:
+        """Replace the roles, the rooms, or both; None leaves them.
 
         Raises:
             AccountNotFound: no such account.
             ConfigError: a name that :func:`check_name` refuses.
         """
+        given = {"roles": ("role", roles), "rooms": ("room", rooms)}
         checked = {
-            "roles": [check_name(role, "role") for role in roles],
-            "rooms": [check_name(r, "room") for r in rooms],
+            column: [check_name(name, what) for name in names]
+            for column, (what, names) in given.items()
+            if names is not None
         }
         await self._change(username, **checked)
 

@@ -147,6 +147,9 @@ class SqlSessions(SqlStore):
         """Use a refresh token up, in one transaction."""
 
         async def work(connection: AsyncConnection) -> Rotation:
+            known = select(_RefreshToken.session_id).where(_RefreshToken.token_hash == token_hash)
+            if (await connection.execute(known)).one_or_none() is None:
+                return Rotation(Outcome.UNKNOWN)  # before anything is locked: whoever guesses disturbs nobody
             # First of all the change, which takes the lock: whoever comes second finds the token used.
             live = select(_Session.session_id).where(_Session.ended_at.is_(None), _Session.expires_at > now)
             use = (
