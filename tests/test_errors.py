@@ -39,15 +39,30 @@ TABLE = {
         False,
     ),
     "TooManyAttempts": ("too_many_attempts", "too_many_attempts", "too many attempts", False, False),
+    "LimitExceeded": ("limit_exceeded", "limit_exceeded", "limit exceeded", False, True),
+    "ReauthenticationRequired": (
+        "insufficient_user_authentication",
+        "reauthentication_required",
+        "authenticate again",
+        False,
+        False,
+    ),
     "PermissionDenied": ("permission_denied", "permission_denied", "Insufficient permissions", False, False),
     "ProtocolViolation": ("protocol_violation", None, "protocol violation", False, False),
     "Unavailable": ("temporarily_unavailable", "temporarily_unavailable", "temporarily unavailable", True, True),
 }
 
 
+# what stands before the log's text, and as what the client is told of it
+FACTS = {"LimitExceeded": ("limit", "joins"), "ReauthenticationRequired": ("max_age", 300.0)}
+
+
 def made(name: str) -> AuthError:
     kind = getattr(errors, name)
-    return kind("exp", "what the log says") if issubclass(kind, errors.ClaimError) else kind("what the log says")
+    if issubclass(kind, errors.ClaimError):
+        return kind("exp", "what the log says")
+    before = FACTS[name][1:] if name in FACTS else ()
+    return kind(*before, "what the log says")
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -61,6 +76,8 @@ def test_what_the_client_is_told(name):
         told["retry"] = True
     if isinstance(error, errors.ClaimError):
         told["claim"] = "exp"
+    if name in FACTS:
+        told |= dict([FACTS[name]])
     assert error.to_client() == told
     assert error.temporary is temporary
     assert str(error) == "what the log says"
