@@ -1,8 +1,8 @@
 """What the login server costs: ``python bench/login.py``. Numbers on standard output, as JSON.
 
-Logins and refreshes in one process without HTTP, on SQLite in a file; Argon2id with the default cost. Then the time of
-the answer for a name that nobody has against a wrong password, 500 of each in turns: the medians, and the
-Mann-Whitney rank test, whose p is the probability of such a difference between two of one kind.
+Logins, refreshes and introspections in one process without HTTP, on SQLite in a file; Argon2id with the default cost.
+Then the time of the answer for a name that nobody has against a wrong password, 500 of each in turns: the medians, and
+the Mann-Whitney rank test, whose p is the probability of such a difference between two of one kind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from pathlib import Path
 from roomkey import Issuer, Key
 from roomkey.auth import Logins, Passwords
 from roomkey.auth.granted import Origin, Refused
+from roomkey.auth.token_state import introspect
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.clients import Client
 from roomkey.stores.sessions import SqlSessions
 from roomkey.stores.sql import Database
 
@@ -92,11 +94,19 @@ async def main(samples: int) -> dict[str, object]:
             token = waiting.pop()
             waiting.append(str((await logins.refresh(token, Origin())).refresh_token))
 
+        gateway = Client("gateway", "0" * 64, grants=("client_credentials",))
+        access = granted[0].access_token
+
+        async def look_into(_number: int) -> None:
+            if not (await introspect(logins, gateway, access)).active:
+                raise RuntimeError("a good token is not active")
+
         found: dict[str, object] = {
             "logins per second, one after the other": round(await rate(login, count=50, at_once=1), 1),
             "logins per second, 8 at once": round(await rate(login, count=100, at_once=8), 1),
             "refreshes per second, one after the other": round(await rate(refresh, count=500, at_once=1)),
             "refreshes per second, 8 at once": round(await rate(refresh, count=1000, at_once=8)),
+            "introspections per second, one after the other": round(await rate(look_into, count=2000, at_once=1)),
             "timing": await timing(logins, samples),
         }
         passwords.close()

@@ -87,6 +87,7 @@ async def person(guarded: Any) -> AsyncIterator[Callable[..., Person]]:
 
     yield make
     for each in made:  # the server first: a polling client waits for the end of its poll
+        each.sio.reconnection = False  # else it would be back before it is shut down
         await each.site.hang_up()
         await each.sio.shutdown()
 
