@@ -245,6 +245,25 @@ async def test_an_outage_uses_no_refresh_token_up(desk: Desk) -> None:
     assert await desk.logins.refresh(str(granted.refresh_token), HOME)
 
 
+async def test_more_claims_that_fail_use_no_refresh_token_up() -> None:
+    failing: list[Exception] = []
+
+    def more(_account: Account) -> dict[str, str]:
+        for error in failing:
+            raise error
+        return {}
+
+    desk = await Desk(more_claims=more).open()
+    granted = await desk.login()
+    failing.append(RuntimeError("the directory of teams is down"))
+    with pytest.raises(Unavailable, match="more_claims raised RuntimeError"):
+        await desk.logins.refresh(str(granted.refresh_token), HOME)
+    failing.clear()
+    desk.clock.advance(60)  # longer than the grace
+    assert await desk.logins.refresh(str(granted.refresh_token), HOME)
+    await desk.close()
+
+
 async def test_an_outage_is_no_wrong_password(desk: Desk) -> None:
     desk.outage = Unavailable("scripted")
     for _ in range(100):
@@ -432,7 +451,8 @@ class Family(RuleBasedStateMachine):
         if not hasattr(self, "tokens"):
             return
         now = self.desk.clock.now()
-        live = [self.run(self.desk.logins.session_of(token)) is not None for token in self.tokens]
+        found = [self.run(self.desk.logins.find_token(token)) for token in self.tokens]
+        live = [one is not None and one.good for one in found]
         over = self.ended or now >= self.ends_at
         assert live == [False] * (len(live) - 1) + [not over]
 

@@ -35,6 +35,15 @@ async def test_rfc7009_2_1_a_refresh_token_takes_its_whole_login_with_it(desk, h
         await desk.live.verify(given["access_token"])
 
 
+async def test_a_used_refresh_token_takes_its_login_with_it_and_is_not_active(desk):
+    given = await desk.logged_in()
+    assert (await desk.refresh(given["refresh_token"])).status_code == 200
+    assert await desk.introspect(given["refresh_token"]) == NOT_GOOD
+    await revoke(desk, given["refresh_token"])
+    with pytest.raises(RevokedToken):
+        await desk.live.verify(given["access_token"])
+
+
 @pytest.mark.parametrize("hint", ["refresh_token", "access_token"])
 async def test_rfc7009_2_1_an_access_token_is_revoked_alone(desk, hint):
     given = await desk.logged_in()

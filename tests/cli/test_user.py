@@ -98,7 +98,8 @@ def test_who_is_disabled_or_has_a_new_password_is_revoked(roomkey: Cli, here: Pa
         await store.close()
         return list(found)
 
-    (kept,) = asyncio.run(read())
+    kept, its_login = asyncio.run(read())
+    assert (its_login.kind, its_login.name, its_login.issuer) == ("session", "s1", "hotel")
     assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", "hotel")
     assert before <= kept.issued_before <= time.time()
     assert kept.expires_at == pytest.approx(kept.issued_before + 7 * 86400)

@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import text
 from support.clock import FakeClock
 from support.live import Raw
-from support.login_server import HASHED, NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
+from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
 from roomkey.auth import Passwords
@@ -26,6 +26,7 @@ from roomkey.auth.granted import Origin
 from roomkey.core.issuer import Issuer
 from roomkey.core.keys import Key
 from roomkey.stores.accounts import Account
+from roomkey.stores.sessions import Outcome
 
 GRACE, BEYOND = 5, 30
 
@@ -87,6 +88,30 @@ async def test_g95_many_at_once_are_no_way_around(server: LoginServer) -> None:
 
 
 # 97
+
+
+class Counted(Passwords):
+    """Notes with which parameters it hashed."""
+
+    hashed: list[str]
+
+    def matches(self, password_hash: str, typed: bytes) -> bool:
+        self.hashed.append(password_hash.rpartition("$")[0].rpartition("$")[0])
+        return super().matches(password_hash, typed)
+
+
+async def test_g96_an_unknown_name_costs_what_a_known_one_does_and_hears_the_same() -> None:
+    passwords = Counted(hasher=CHEAP)
+    async with running(passwords=passwords) as server:
+        await server.accounts.add(Account("gone", HASHED, disabled=True))
+        answers, costs = set(), []
+        for username in ("ada", "nobody", "gone", "ada\0", "x" * 5000):
+            passwords.hashed = []
+            answers.add((await guess(server.http, username)).text)
+            costs.append(passwords.hashed)
+    assert len(answers) == 1
+    assert costs == [[HASHED.rpartition("$")[0].rpartition("$")[0]]] * 5
+    # Their times are compared by the benchmark, over 500 samples each: python bench/login.py
 
 
 class Slow(Passwords):
@@ -241,7 +266,10 @@ async def test_g100_the_token_of_another_client_is_not_used_up_by_asking(server:
     tokens: dict[str, Any] = {}
     await _of_another_client(server, tokens)
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
-    assert await server.logins.refresh(tokens["refresh_token"], Origin(), client_id="an app")
+    given = await server.logins.refresh(tokens["refresh_token"], Origin(), client_id="an app")
+    server.clock.advance(BEYOND)
+    assert (await server.refresh(tokens["refresh_token"])).status_code == 401
+    assert await server.logins.refresh(str(given.refresh_token), Origin(), client_id="an app"), "nor is it a replay"
 
 
 # 101
@@ -251,14 +279,16 @@ async def test_g100_the_token_of_another_client_is_not_used_up_by_asking(server:
 async def test_g101_a_lost_answer_is_given_again(nodes: tuple[LoginServer, LoginServer], retry_at: int) -> None:
     first, node = nodes[0], nodes[retry_at]
     tokens = await first.login()
-    grant = first.logins._grant
+    sessions = first.logins._sessions
+    rotate = sessions.rotate
 
-    async def crash(*_arguments: Any, **_named: Any) -> Any:
+    async def crash(*arguments: Any) -> Any:
+        assert await rotate(*arguments) is Outcome.ROTATED
         raise RuntimeError("the process dies between rotation and answer")
 
-    first.logins._grant = crash  # type: ignore[method-assign]
+    sessions.rotate = crash  # type: ignore[method-assign]
     assert (await first.refresh(tokens["refresh_token"])).status_code == 500
-    first.logins._grant = grant  # type: ignore[method-assign]
+    sessions.rotate = rotate  # type: ignore[method-assign]
     first.clock.advance(GRACE)
     retried = await node.refresh(tokens["refresh_token"])
     assert retried.status_code == 200

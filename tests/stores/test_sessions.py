@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from roomkey.stores.sessions import LoginSession, Outcome, SqlSessions
+from roomkey.stores.sessions import Found, LoginSession, Outcome, SqlSessions
 
 NOW, GRACE = 1_800_000_000, 10
 SESSION = LoginSession("s1", "ada", "roomkey", NOW, NOW, NOW + 3600, "chat", "127.0.0.1", "a browser")
@@ -26,20 +26,18 @@ async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def outcome(sessions: SqlSessions, used: str, then: str, now: int = NOW) -> Outcome:
-    return (await sessions.rotate(used, then, now, GRACE)).outcome
+    return await sessions.rotate(used, then, now, GRACE)
 
 
 async def test_a_token_rotates_to_its_successor(sessions):
     await sessions.begin(SESSION, "t0")
     for number in range(5):
-        found = await sessions.rotate(f"t{number}", f"t{number + 1}", NOW + 60 * number, GRACE)
-        assert found.outcome is Outcome.ROTATED
-        assert found.session is not None
-        assert found.session.subject == "ada"
+        assert await outcome(sessions, f"t{number}", f"t{number + 1}", NOW + 60 * number) is Outcome.ROTATED
     (session,) = await sessions.of("ada", NOW)
     assert session == replace(SESSION, used_at=NOW + 240)
-    assert await sessions.find("t5", NOW) == session
-    assert await sessions.find("t4", NOW) is None
+    assert await sessions.find("t5", NOW) == Found(session, live=True, used=False)
+    assert await sessions.find("t4", NOW) == Found(session, live=True, used=True)
+    assert await sessions.find("t6", NOW) is None
 
 
 async def test_of_fifty_at_once_exactly_one_rotates(sessions):
@@ -75,8 +73,10 @@ async def test_no_token_of_an_ended_or_expired_session_rotates(sessions):
     assert await outcome(sessions, "t0", "t1") is Outcome.ENDED
     assert await outcome(sessions, "u0", "u1", NOW + 3600) is Outcome.EXPIRED
     assert await outcome(sessions, "nobody's", "t1") is Outcome.UNKNOWN
-    assert await sessions.find("t0", NOW) is None
-    assert await sessions.find("u0", NOW + 3600) is None
+    for token, now in [("t0", NOW), ("u0", NOW + 3600)]:
+        found = await sessions.find(token, now)
+        assert found is not None
+        assert (found.live, found.good, found.used) == (False, False, False)
 
 
 async def test_all_of_a_subject_end_but_one(sessions):

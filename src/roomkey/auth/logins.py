@@ -20,7 +20,7 @@ from roomkey.core.issuer import Issuer
 from roomkey.core.shown import shown
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.accounts import Account, Accounts
-from roomkey.stores.sessions import LoginSession, Outcome, Sessions
+from roomkey.stores.sessions import Found, LoginSession, Outcome, Sessions
 
 __all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused", "ScopeRefused"]
 
@@ -48,7 +48,8 @@ class Logins:
         refresh_lifetime: seconds from a login to its end, however often it is refreshed.
         rotation_grace: seconds in which a refresh token that was just used gets the same successor again, so that two
             tabs, or a lost answer, log nobody out.
-        more_claims: further claims of an account's tokens.
+        more_claims: further claims of an account's tokens; where it raises, there is no token, and the client hears
+            that it may try again.
         clock: seconds since the epoch.
 
     Raises:
@@ -139,7 +140,13 @@ class Logins:
         await self._sessions.begin(session, hash_of(token))
         for old in (await self.sessions_of(account.username))[MOST_LOGINS:]:
             await self._end(old.session_id)
-        return await self._grant(account, session, token if refreshed else None, new=True)
+        granted = await self._grant(account, session, token if refreshed else None)
+        # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
+        # the logins that there are, and this one may have begun after that.
+        current = await self._holder(session)
+        if current.password_hash != account.password_hash:
+            raise await self._stopped(session, "the password was changed meanwhile")
+        return granted
 
     async def _forget_expired(self, now: int) -> None:
         if now - self._forgot_at > FORGET_SECONDS:
@@ -158,31 +165,28 @@ class Logins:
             Refused: it is nobody's, or another client's, or its login has ended. One that was used up before ends its
                 login and the sockets of it.
         """
-        if not looks_like_refresh_token(token):
-            raise Refused("not a refresh token")
-        now = int(self._clock())
-        account: Account | None = None
-        known = await self._sessions.find(hash_of(token), now)
-        if known is not None:  # before anything is used up, which a refusal or an outage would waste
-            _check_presenter(known, client_id, scope)
-            account = await self._holder(known)
-        following = successor(self._secret, token)
-        outcome, session = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
-        if session is None or outcome not in (Outcome.ROTATED, Outcome.REPEATED):
-            record_login("refused", session.subject if session else None, origin, f"refresh: {outcome.name.lower()}")
-            if outcome is Outcome.REUSED and session is not None:
-                audit.record(
-                    "refresh_reused",
-                    level=logging.WARNING,
-                    sub=session.subject,
-                    address=origin.address,
-                    **_named(session),
-                )
-                await self._revoke_session(session.session_id)
-            raise Refused(f"refresh token {outcome.name.lower()}")
+        found = await self.find_token(token)
+        if found is None:  # before anything is locked: whoever guesses disturbs nobody
+            record_login("refused", None, origin, "refresh: unknown")
+            raise Refused("refresh token unknown")
+        session, following = found.session, successor(self._secret, token)
         _check_presenter(session, client_id, scope)
-        account = account or await self._holder(session)
-        return await self._grant(account, replace(session, scope=scope or session.scope), following)
+        # All that may fail or wait is done before the token is used up: an outage wastes none, and whoever ends the
+        # login meanwhile wins.
+        granted = None
+        if found.live:
+            account = await self._holder(session)
+            granted = await self._grant(account, replace(session, scope=scope or session.scope), following)
+        now = int(self._clock())
+        outcome = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
+        if granted is not None and outcome in (Outcome.ROTATED, Outcome.REPEATED):
+            return granted
+        record_login("refused", session.subject, origin, f"refresh: {outcome.name.lower()}")
+        if outcome is Outcome.REUSED:
+            who = _named(session)
+            audit.record("refresh_reused", level=logging.WARNING, sub=session.subject, address=origin.address, **who)
+            await self._revoke_session(session.session_id)
+        raise Refused(f"refresh token {outcome.name.lower()}")
 
     async def _holder(self, session: LoginSession) -> Account:
         """Whose login it is. One whose account is disabled or gone is ended.
@@ -200,11 +204,8 @@ class Logins:
         await self._end(session.session_id)
         return Refused(reason)
 
-    async def _grant(
-        self, account: Account, session: LoginSession, refresh_token: str | None, *, new: bool = False
-    ) -> Granted:
-        more = self._more_claims(account) if self._more_claims is not None else {}
-        claims = dict(more if isinstance(more, Mapping) else await more)
+    async def _grant(self, account: Account, session: LoginSession, refresh_token: str | None) -> Granted:
+        claims = await self._claims(account)
         ends_in = session.expires_at - int(self._clock())
         expires_in = min(int(self.issuer.expires_in), ends_in)  # the last access token of a login ends with it
         try:
@@ -225,14 +226,24 @@ class Logins:
         except ConfigError as error:  # such as a token over the size limit: the operator has to mend it
             LOG.error("no token could be made for %s: %s", shown(account.username), error)
             raise Unavailable("no token could be made") from None
-        # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
-        # the logins that there are, and this one may have begun after that.
-        current = await self._holder(session)
-        if new and current.password_hash != account.password_hash:
-            raise await self._stopped(session, "the password was changed meanwhile")
-        if refresh_token is not None and await self.session_of(refresh_token) is None:
-            raise await self._stopped(session, "the login was ended meanwhile")
         return Granted(token, expires_in, refresh_token, session, ends_in)
+
+    async def _claims(self, account: Account) -> dict[str, Any]:
+        """What the application adds to an account's tokens.
+
+        Raises:
+            Unavailable: it failed.
+        """
+        if self._more_claims is None:
+            return {}
+        try:
+            more = self._more_claims(account)
+            return dict(more if isinstance(more, Mapping) else await more)
+        except Unavailable:
+            raise
+        except Exception as error:
+            LOG.exception("more_claims failed for %s, so there is no token", shown(account.username))
+            raise Unavailable(f"more_claims raised {type(error).__name__}") from error
 
     # Taking back
 
@@ -261,15 +272,15 @@ class Logins:
         return sockets
 
     async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> int | None:
-        """End the login that a refresh token belongs to (RFC 7009).
+        """End the login that a refresh token belongs to, used or not (RFC 7009).
 
         Returns:
             How many live sockets that ended; None if the token is nobody's, or another client's.
         """
-        session = await self.session_of(token)
-        if session is None or session.client_id != client_id:
+        found = await self.find_token(token)
+        if found is None or not found.live or found.session.client_id != client_id:
             return None
-        return await self._end(session.session_id)
+        return await self._end(found.session.session_id)
 
     async def change_password(self, who: Identity, old: str, new: str, origin: Origin) -> int:
         """Change the password, and end the other logins.
@@ -290,8 +301,8 @@ class Logins:
         others = [one.session_id for one in await self.sessions_of(who.subject) if one.session_id != who.session_id]
         return sum([await self._end(other) for other in others])  # one after another: others need the store, too
 
-    async def session_of(self, token: str) -> LoginSession | None:
-        """The live login whose unused refresh token this is, or None."""
+    async def find_token(self, token: str) -> Found | None:
+        """The login that a refresh token belongs to, and whether it is good; None if it is nobody's."""
         if not looks_like_refresh_token(token):
             return None
         return await self._sessions.find(hash_of(token), int(self._clock()))

@@ -57,9 +57,10 @@ async def introspect(logins: Logins, client: Client, token: str) -> Introspectio
 
 
 async def _of_refresh_token(logins: Logins, client: Client, token: str) -> Introspection:
-    session = await logins.session_of(token)
-    if session is None or session.client_id != client.client_id:
+    found = await logins.find_token(token)
+    if found is None or not found.good or found.session.client_id != client.client_id:
         return Introspection(active=False)
+    session = found.session
     account = await logins.accounts.find(session.subject)
     if account is None or account.disabled:
         return Introspection(active=False)
@@ -83,9 +84,9 @@ async def revoke(logins: Logins, client: Client, token: str) -> None:
         Unavailable: nothing is certain.
     """
     if looks_like_refresh_token(token):
-        session = await logins.session_of(token)
-        if session is not None:
-            _check_owner(client, session.client_id)
+        found = await logins.find_token(token)
+        if found is not None:
+            _check_owner(client, found.session.client_id)
             await logins.forget_token(token, client_id=client.client_id)
         return
     who = await _identity(logins, token)

@@ -84,13 +84,15 @@ def keep(settings: Settings, revoked: Revocation) -> None:
         database, now = Database(settings.database), int(time.time())
         try:
             await database.open()
-            await SqlRevocations(database).add(revoked)
-            sessions = SqlSessions(database)
+            sessions, revocations = SqlSessions(database), SqlRevocations(database)
+            await revocations.add(revoked)
             # Else a refresh token would bring a new access token.
             if revoked.kind == "session":
                 await sessions.end(revoked.name, now)
             elif revoked.kind == "subject" and revoked.issued_before >= now - 1:
-                await sessions.end_all(revoked.name, now)
+                for ended in await sessions.end_all(revoked.name, now):  # by name, too: for one refreshed meanwhile
+                    named = Revocation("session", ended.session_id, revoked.issuer, expires_at=revoked.expires_at)
+                    await revocations.add(named)
         finally:
             await database.close()
 

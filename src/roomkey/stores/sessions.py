@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.stores.sql import Base, SqlStore
 
-__all__ = ["LoginSession", "Outcome", "Rotation", "Sessions", "SqlSessions"]
+__all__ = ["Found", "LoginSession", "Outcome", "Sessions", "SqlSessions"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +54,23 @@ class Outcome(Enum):
     EXPIRED = auto()  # its session's time is over
 
 
-class Rotation(NamedTuple):
-    """An outcome, and the session it is about, where there is one."""
+class Found(NamedTuple):
+    """A refresh token that was given out.
 
-    outcome: Outcome
-    session: LoginSession | None = None
+    Attributes:
+        session: the login that it belongs to.
+        live: False if that was ended, or its time is over.
+        used: True if the token was used up.
+    """
+
+    session: LoginSession
+    live: bool
+    used: bool
+
+    @property
+    def good(self) -> bool:
+        """True if it can be exchanged for new tokens."""
+        return self.live and not self.used
 
 
 class Sessions(Protocol):
@@ -70,7 +82,7 @@ class Sessions(Protocol):
     async def begin(self, session: LoginSession, token_hash: str) -> None:
         """Keep a new login with the hash of its first refresh token."""
 
-    async def rotate(self, token_hash: str, next_hash: str, now: int, grace: int) -> Rotation:
+    async def rotate(self, token_hash: str, next_hash: str, now: int, grace: int) -> Outcome:
         """Use a refresh token up, in one transaction: of many at once exactly one rotates.
 
         Args:
@@ -80,8 +92,8 @@ class Sessions(Protocol):
             grace: seconds in which the same token gets the same successor once more.
         """
 
-    async def find(self, token_hash: str, now: int) -> LoginSession | None:
-        """The live session whose unused refresh token this is, or None."""
+    async def find(self, token_hash: str, now: int) -> Found | None:
+        """What a refresh token is; None if it was never given out, or its login is long forgotten."""
 
     async def of(self, subject: str, now: int) -> Sequence[LoginSession]:
         """A subject's live sessions, the last used first."""
@@ -143,56 +155,51 @@ class SqlSessions(SqlStore):
 
         await self._database.run(write)
 
-    async def rotate(self, token_hash: str, next_hash: str, now: int, grace: int) -> Rotation:
+    async def rotate(self, token_hash: str, next_hash: str, now: int, grace: int) -> Outcome:
         """Use a refresh token up, in one transaction."""
 
-        async def work(connection: AsyncConnection) -> Rotation:
-            known = select(_RefreshToken.session_id).where(_RefreshToken.token_hash == token_hash)
-            if (await connection.execute(known)).one_or_none() is None:
-                return Rotation(Outcome.UNKNOWN)  # before anything is locked: whoever guesses disturbs nobody
+        live = select(_Session.session_id).where(_Session.ended_at.is_(None), _Session.expires_at > now)
+        use = (
+            update(_RefreshToken)
+            .where(_RefreshToken.token_hash == token_hash, _RefreshToken.used_at.is_(None))
+            .where(_RefreshToken.session_id.in_(live))
+            .values(used_at=now)
+            .returning(_RefreshToken.session_id)
+        )
+
+        async def work(connection: AsyncConnection) -> Outcome:
             # First of all the change, which takes the lock: whoever comes second finds the token used.
-            live = select(_Session.session_id).where(_Session.ended_at.is_(None), _Session.expires_at > now)
-            use = (
-                update(_RefreshToken)
-                .where(_RefreshToken.token_hash == token_hash, _RefreshToken.used_at.is_(None))
-                .where(_RefreshToken.session_id.in_(live))
-                .values(used_at=now)
-            )
-            rotated = (await connection.execute(use)).rowcount == 1
-            found = select(*_columns, _Session.ended_at, _RefreshToken.used_at.label("token_used_at")).join(
-                _RefreshToken
-            )
-            row = (await connection.execute(found.where(_RefreshToken.token_hash == token_hash))).one_or_none()
-            if row is None:
-                return Rotation(Outcome.UNKNOWN)
-            session = _session(row)
-            if rotated:
-                await _insert_token(connection, next_hash, session.session_id)
-                await connection.execute(_of(session.session_id).values(used_at=now))
-                return Rotation(Outcome.ROTATED, session)
-            if row.ended_at is not None:
-                return Rotation(Outcome.ENDED, session)
-            if session.expires_at <= now:
-                return Rotation(Outcome.EXPIRED, session)
-            successor = select(_RefreshToken.used_at).where(_RefreshToken.token_hash == next_hash)
-            unused = (await connection.execute(successor.where(_RefreshToken.used_at.is_(None)))).one_or_none()
-            if unused is not None and now - row.token_used_at <= grace:
-                return Rotation(Outcome.REPEATED, session)
-            await connection.execute(_of(session.session_id).values(ended_at=now))
-            return Rotation(Outcome.REUSED, session)
+            session_id = (await connection.execute(use)).scalar_one_or_none()
+            if session_id is None:
+                return await self._refused(connection, token_hash, next_hash, now, grace)
+            await _insert_token(connection, next_hash, session_id)
+            await connection.execute(_of(session_id).values(used_at=now))
+            return Outcome.ROTATED
 
         return await self._database.run(work)
 
-    async def find(self, token_hash: str, now: int) -> LoginSession | None:
-        """The live session whose unused refresh token this is, or None."""
-        query = (
-            select(*_columns)
-            .join(_RefreshToken)
-            .where(_RefreshToken.token_hash == token_hash, _RefreshToken.used_at.is_(None))
-            .where(_Session.ended_at.is_(None), _Session.expires_at > now)
-        )
-        for row in await self._database.rows(query):
-            return _session(row)
+    async def _refused(
+        self, connection: AsyncConnection, token_hash: str, next_hash: str, now: int, grace: int
+    ) -> Outcome:
+        """Why a token could not be used; a copy ends its session."""
+        row = (await connection.execute(_token(token_hash))).one_or_none()
+        if row is None:
+            return Outcome.UNKNOWN
+        if row.ended_at is not None:
+            return Outcome.ENDED
+        if row.expires_at <= now:
+            return Outcome.EXPIRED
+        successor = (await connection.execute(_token(next_hash))).one_or_none()
+        if successor is not None and successor.token_used_at is None and now - row.token_used_at <= grace:
+            return Outcome.REPEATED
+        await connection.execute(_of(row.session_id).values(ended_at=now))
+        return Outcome.REUSED
+
+    async def find(self, token_hash: str, now: int) -> Found | None:
+        """What a refresh token is; None if it was never given out, or its login is long forgotten."""
+        for row in await self._database.rows(_token(token_hash)):
+            session = _session(row)
+            return Found(session, row.ended_at is None and session.expires_at > now, row.token_used_at is not None)
         return None
 
     async def of(self, subject: str, now: int) -> Sequence[LoginSession]:
@@ -238,6 +245,12 @@ class SqlSessions(SqlStore):
 
 async def _insert_token(connection: AsyncConnection, token_hash: str, session_id: str) -> None:
     await connection.execute(insert(_RefreshToken).values(token_hash=token_hash, session_id=session_id))
+
+
+def _token(token_hash: str) -> Any:
+    """A refresh token with its session."""
+    found = select(*_columns, _Session.ended_at, _RefreshToken.used_at.label("token_used_at")).join(_RefreshToken)
+    return found.where(_RefreshToken.token_hash == token_hash)
 
 
 def _of(session_id: str) -> Any:
