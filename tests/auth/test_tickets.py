@@ -156,6 +156,25 @@ async def test_over_long_polling_its_session_goes_on_with_it(server: LoginServer
     await poll.close()
 
 
+@pytest.mark.parametrize(("site", "good"), [("same-origin", True), ("cross-site", False), ("none", False)])
+async def test_a_first_poll_of_the_servers_own_page_has_no_origin(server: LoginServer, site: str, good: bool) -> None:
+    ticket = await ask(server, await server.login(), Origin=f"https://{server.host}")
+    raw, reply = await connect(server, ticket, **{"Sec-Fetch-Site": site})
+    assert reply.startswith("40" if good else "44")
+    await raw.close()
+
+
+@pytest.mark.parametrize(("used", "good"), [(PAGE, True), (OTHER, False), (None, False)])
+async def test_by_event_it_is_bound_to_the_page_that_opened_the_connection(
+    server: LoginServer, used: str | None, good: bool
+) -> None:
+    raw = await Raw.open(server.host, headers={"Origin": used} if used else {})
+    assert (await raw.ask()).startswith("40")
+    await raw.event("authenticate", {"token": await ask(server, await server.login(), Origin=PAGE)})
+    assert await raw.expect_event("authenticated" if good else "unauthorized")
+    await raw.close()
+
+
 async def test_in_the_payload_and_by_event(server: LoginServer) -> None:
     tokens = await server.login()
     raw = await Raw.open(server.host)

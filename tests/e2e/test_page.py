@@ -460,3 +460,31 @@ def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> Non
     page.get_by_test_id("stay").wait_for(state="hidden")
     say(page, "still here")
     assert connections(page) == 1
+
+
+# What other pages of the same server do
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_a_ticket_opens_the_page_that_asked_whatever_the_transport(
+    open_page: Any, demo_server: Any, transport: str
+) -> None:
+    """A browser sends no ``Origin`` with a GET to the page's own server, which is how polling begins."""
+    page = open_page(demo_server.url)
+    told = page.evaluate(
+        """async ([password, transport]) => {
+            const post = async (path, body, headers = {}) => (await fetch(`/auth/${path}`, { method: "POST",
+                headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) })).json();
+            const token = (await post("login", { username: "ada", password })).access_token;
+            const ticket = async () => (await post("ticket", {}, { Authorization: `Bearer ${token}` })).ticket;
+            const socket = io({ transports: [transport], auth: { token: await ticket() }, forceNew: true });
+            const first = await new Promise((done) => {
+                socket.on("connect", () => done("connected"));
+                socket.on("connect_error", (error) => done(error.message));
+            });
+            socket.close();
+            return first;
+        }""",
+        [demo_server.passwords()["ada"], transport],
+    )
+    assert told == "connected"

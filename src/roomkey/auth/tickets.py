@@ -99,10 +99,15 @@ class TicketVerifier:
         taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
         if taken is None or taken.again:
             raise MalformedToken("a ticket that is too old, or nobody's" if taken is None else "a used ticket")
-        page = taken.data["origin"]
-        # By event it comes over a connection that an allowed page has opened, and stands in no URL.
-        if page is not None and presented.source != "event" and presented.origin != page:
+        if not _opened_by(presented.origin, taken.data["origin"]):
             raise MalformedToken("the ticket of another page")
         claims = dict(taken.data["claims"])
         self._verifier.expected.check(claims, now)  # another server's tickets may be kept in the same place
         return Identity.from_claims(claims, presented.source)
+
+
+def _opened_by(origin: str | None, page: str | None) -> bool:
+    """True if a connection is the page's that asked for the ticket; anybody's if it was no page."""
+    if page is None or origin is None:
+        return page is None
+    return origin == (page.partition(":")[2] if origin.startswith("//") else page)

@@ -31,8 +31,7 @@ class Presented:
     Attributes:
         token: the bare token, without a scheme.
         source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
-        origin: the page that opened the connection, by the handshake's ``Origin``; None if there is none, or it was
-            presented later.
+        origin: the page that opened the connection, as :func:`page_of` tells; None if no page did.
     """
 
     token: str = field(repr=False)
@@ -95,6 +94,26 @@ class Request:
     origin: str | None = None
 
 
+NO_REQUEST = Request()
+
+
+def page_of(origin: str | None, fetch_site: str | None, host: str | None) -> str | None:
+    """Which page sends a request, as its browser says.
+
+    Args:
+        origin: its ``Origin`` (RFC 6454 section 7).
+        fetch_site: its ``Sec-Fetch-Site``: with a GET to a page's own server, such as a first poll, browsers send that
+            and no ``Origin``.
+        host: its ``Host``.
+
+    Returns:
+        An origin; ``//host``, the server's own with whatever scheme; or None if no page sends it, or nobody can say.
+    """
+    if origin is None and fetch_site == "same-origin" and host:
+        return f"//{host}"
+    return origin
+
+
 def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
     """Find the token of a handshake.
 
@@ -130,11 +149,12 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
     return found[0]
 
 
-def from_event(arguments: tuple[object, ...]) -> Presented:
+def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Presented:
     """Find the token of an ``authenticate`` event.
 
     Args:
         arguments: the event's arguments; the first is an object with the token, what follows is ignored.
+        request: the HTTP request that opened the connection.
 
     Raises:
         CredentialsError: no argument.
@@ -142,7 +162,7 @@ def from_event(arguments: tuple[object, ...]) -> Presented:
     """
     if not arguments or arguments[0] is None:
         raise CredentialsError()
-    return Presented(_payload_token(arguments[0]), "event")
+    return Presented(_payload_token(arguments[0]), "event", request.origin)
 
 
 def has_credentials(way: Handshake, auth: object, request: Request) -> bool:

@@ -32,7 +32,7 @@ from roomkey.guard import audit
 from roomkey.guard.judge import Judge
 from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.rights import Rights
-from roomkey.guard.teardown import Teardown, unauthorized
+from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -215,7 +215,9 @@ class Authenticator:
         if admission.admitted:
             done = await self._refresh(connection, admission, arguments, ack_id)
         else:
-            error = await self._decide(connection, admission, lambda: from_event(arguments), run_connect, ack_id)
+            error = await self._decide(
+                connection, admission, lambda: from_event(arguments, connection.request), run_connect, ack_id
+            )
             done = error is None and admission.admitted
         who = admission.identity
         if not done or who is None:
@@ -319,7 +321,7 @@ class Authenticator:
         admission.feed(Input.PRESENT)
         presented: Presented | None = None
         try:
-            presented = from_event(arguments)
+            presented = from_event(arguments, connection.request)
             verified = await self._judge.verify(presented)
             while True:
                 new = await self._judge.may_connect(verified, admission.namespace)
@@ -359,12 +361,6 @@ class Authenticator:
         ack_id: int | None,
     ) -> None:
         """Count a refused token, tell whoever wants to know, and do what follows."""
-        if error.temporary and admission.admitted:  # not the client's mistake
-            if ack_id is not None:
-                await self._teardown.port.send_ack(admission, ack_id, {"ok": False, "error": error.to_client()})
-            else:
-                await self._teardown.port.send_event(admission, "unauthorized", unauthorized(error))
-            return
         if connection.anonymous and not error.temporary:  # another namespace of the connection brings no new attempts
             admission.attempts = connection.bad_tokens
             connection.bad_tokens += 1

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from roomkey.core.credentials import Request, cookie_values
+from roomkey.core.credentials import Request, cookie_values, page_of
 
 # Of use during the handshake only; kept for thousands of idle connections, they would cost memory.
 _HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
@@ -90,7 +90,7 @@ class HttpRequest:
             authorization=headers.get("authorization"),
             cookie=headers.get("cookie") if cookies_count else None,
             query=self.query,
-            origin=headers.get("origin"),
+            origin=page_of(headers.get("origin"), headers.get("sec-fetch-site"), headers.get("host")),
         )
 
     def cookie(self, name: str) -> str | None:

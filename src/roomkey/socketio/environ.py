@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from roomkey.core.credentials import Request
+from roomkey.core.credentials import Request, page_of
 
 
 def address(environ: Mapping[str, Any]) -> str:
@@ -21,12 +21,12 @@ def address(environ: Mapping[str, Any]) -> str:
 
 def request(environ: Mapping[str, Any]) -> Request:
     """Where tokens may stand. A cookie counts only from a page: its origin was checked by engineio, or is our own."""
-    from_page = "HTTP_ORIGIN" in environ or environ.get("HTTP_SEC_FETCH_SITE") == "same-origin"
+    page = page_of(environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_HOST"))
     return Request(
         authorization=environ.get("HTTP_AUTHORIZATION"),
-        cookie=environ.get("HTTP_COOKIE") if from_page else None,
+        cookie=environ.get("HTTP_COOKIE") if page is not None else None,
         query=environ.get("QUERY_STRING"),
-        origin=environ.get("HTTP_ORIGIN"),
+        origin=page,
     )
 
 
