@@ -9,6 +9,8 @@ import pytest
 from roomkey import Identity
 from roomkey.core.changed_rights import ChangedRights
 
+NOW = 10**6
+
 
 def ada(issued_at: float | None, **claims) -> Identity:
     written = {"sub": "ada", "roles": ["admin"], "role": "owner", "rooms": ["red"], **claims}
@@ -26,12 +28,19 @@ def rights(who: Identity) -> tuple[set[str], tuple[str, ...]]:
 def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(issued_at, changed):
     rights_now = ChangedRights()
     rights_now.change("ada", 100.5, roles=["member"], rooms=["blue"])
-    who = rights_now.apply(ada(issued_at))
+    who = rights_now.apply(ada(issued_at), NOW)
     assert rights(who) == (({"member"}, ("blue",)) if changed else ({"admin", "owner"}, ("red",)))
     # A rule may look at the claims instead.
     assert who.claim("roles") == (["member"] if changed else ["admin"])
     assert who.claim("role") == (None if changed else "owner")
     assert who.claim("rooms") == (["blue"] if changed else ["red"])
+
+
+def test_a_token_that_says_it_is_issued_later_was_issued_by_now():
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, roles=["member"])
+    assert rights(rights_now.apply(ada(200), 100)) == ({"member"}, ("red",))
+    assert rights(rights_now.apply(ada(200), 101)) == ({"admin", "owner"}, ("red",))
 
 
 @pytest.mark.parametrize(
@@ -45,15 +54,15 @@ def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(i
 def test_what_is_not_named_stays(change, roles, rooms):
     rights_now = ChangedRights()
     rights_now.change("ada", 100, **change)
-    assert rights(rights_now.apply(ada(50))) == (roles, rooms)
-    assert rights_now.apply(Identity("eve", issued_at=50)) == Identity("eve", issued_at=50)
+    assert rights(rights_now.apply(ada(50), NOW)) == (roles, rooms)
+    assert rights_now.apply(Identity("eve", issued_at=50), NOW) == Identity("eve", issued_at=50)
 
 
 def test_a_second_change_keeps_what_the_first_said():
     rights_now = ChangedRights()
     rights_now.change("ada", 100, roles=["member"])
     rights_now.change("ada", 200, rooms=["blue"])
-    assert rights(rights_now.apply(ada(50))) == ({"member"}, ("blue",))
+    assert rights(rights_now.apply(ada(50), NOW)) == ({"member"}, ("blue",))
 
 
 def test_a_second_change_makes_the_first_no_younger():
@@ -61,13 +70,13 @@ def test_a_second_change_makes_the_first_no_younger():
     rights_now = ChangedRights()
     rights_now.change("ada", 100, roles=[])
     rights_now.change("ada", 200, rooms=["blue"])
-    assert rights(rights_now.apply(ada(150))) == ({"admin", "owner"}, ("blue",))
+    assert rights(rights_now.apply(ada(150), NOW)) == ({"admin", "owner"}, ("blue",))
 
 
 def test_rooms_may_name_actions_as_in_the_claim():
     rights_now = ChangedRights()
     rights_now.change("ada", 100, rooms=MappingProxyType({"team-*": ("join",)}))
-    who = rights_now.apply(ada(50))
+    who = rights_now.apply(ada(50), NOW)
     assert who.grants("team-red")
     assert not who.grants("team-red", "message")
     assert not who.grants("red")
@@ -77,7 +86,7 @@ def test_rooms_may_name_actions_as_in_the_claim():
 def test_guests_have_no_rights_to_change():
     rights_now = ChangedRights()
     rights_now.change("", 100, roles=["admin"])
-    assert rights_now.apply(Identity.guest()) == Identity.guest()
+    assert rights_now.apply(Identity.guest(), NOW) == Identity.guest()
 
 
 def test_every_change_of_a_subject_is_another_and_no_other_subjects():

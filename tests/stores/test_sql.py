@@ -94,3 +94,19 @@ def test_a_guard_needs_no_sql() -> None:
     assert MemoryRevocations.__module__ == "roomkey.stores.revocations"
     look = "import sys, roomkey.stores.revocations; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], env=os.environ).returncode == 0
+
+
+async def test_what_a_second_database_on_the_same_file_does_takes_nothing_from_the_first(tmp_path: Path) -> None:
+    """SQLite's locks are the process's: to open and close the file once more would drop them."""
+    path = tmp_path / "shared.sqlite3"
+    first, second = Database(path), Database(path)
+    await first.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
+    await second.open()
+    other_process = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT x FROM t').fetchall())"
+    look = [sys.executable, "-c", other_process, str(path)]
+    assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert path.with_name("shared.sqlite3-wal").exists(), "the other process is not the last to leave"
+    await first.run(lambda connection: connection.exec_driver_sql("INSERT INTO t VALUES (1)"))
+    assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == "[(1,)]\n"
+    for database in (first, second):
+        await database.close()

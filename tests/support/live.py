@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import httpx
 import socketio
 import uvicorn
+from support.rawsocket import PATIENCE
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -87,7 +88,7 @@ class Raw:
         prefix = "42" + ("" if namespace == "/" else namespace + ",") + ("" if ack is None else str(ack))
         await self.send(prefix + json.dumps([name, *arguments]))
 
-    async def receive(self, timeout: float = 3.0) -> str | bytes | None:
+    async def receive(self, timeout: float = PATIENCE) -> str | bytes | None:
         """The next packet, or None once the server has closed."""
         return await asyncio.wait_for(self.inbox.get(), timeout)
 
@@ -105,7 +106,7 @@ class Raw:
         assert reply.startswith("44"), reply
         return json.loads(reply[reply.index("{") :])
 
-    async def expect_event(self, name: str, timeout: float = 3.0) -> list[Any]:
+    async def expect_event(self, name: str, timeout: float = PATIENCE) -> list[Any]:
         """Skip packets until an event of this name; gives its arguments."""
         while True:
             packet = await self.receive(timeout)
@@ -115,7 +116,7 @@ class Raw:
                 if data[0] == name:
                     return data[1:]
 
-    async def expect_ack(self, ack: int, timeout: float = 3.0) -> list[Any]:
+    async def expect_ack(self, ack: int, timeout: float = PATIENCE) -> list[Any]:
         """Skip packets until this acknowledgement; gives its arguments."""
         while True:
             packet = await self.receive(timeout)
@@ -123,7 +124,7 @@ class Raw:
             if isinstance(packet, str) and packet.startswith("43") and packet[2:].startswith(f"{ack}["):
                 return json.loads(packet[packet.index("[") :])
 
-    async def is_closed(self, within: float = 3.0) -> bool:
+    async def is_closed(self, within: float = PATIENCE) -> bool:
         """True once the server has closed the transport."""
         try:
             async with asyncio.timeout(within):
@@ -136,7 +137,7 @@ class Raw:
     async def sync(self, namespace: str = "/") -> None:
         """A round trip: when it returns, the server has handled all that was sent before."""
         pong = await self.ws.ping()
-        await asyncio.wait_for(pong, 3)
+        await asyncio.wait_for(pong, PATIENCE)
 
     async def quiet(self, seconds: float = 0.15) -> list[str | bytes]:
         """What arrives within a short while."""
@@ -204,7 +205,7 @@ async def refused_status(host: str, **arguments: Any) -> int:
     raise AssertionError("the server opened the WebSocket")
 
 
-async def until(condition: Any, timeout: float = 3.0) -> None:
+async def until(condition: Any, timeout: float = PATIENCE) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout):
         while not condition():

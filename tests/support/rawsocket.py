@@ -16,6 +16,9 @@ GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 ACCEPT = base64.b64encode(hashlib.sha1((KEY + GUID).encode()).digest()).decode()
 BLANK_LINE = b"\r\n\r\n"
 
+PATIENCE = 20.0
+"""Seconds to wait for what has to come: as long as a busy machine may take."""
+
 
 def frame(
     payload: bytes | str = b"",
@@ -159,7 +162,7 @@ class RawSocket:
     async def text(self, packet: str | bytes) -> None:
         await self.send(frame(packet))
 
-    async def answer(self, timeout: float = 3.0) -> Answer:
+    async def answer(self, timeout: float = PATIENCE) -> Answer:
         """Read an HTTP response."""
         async with asyncio.timeout(timeout):
             head = (await self.reader.readuntil(BLANK_LINE)).decode("latin-1")
@@ -168,7 +171,7 @@ class RawSocket:
             body = await self.reader.readexactly(int(headers.get("content-length", 0)))
         return Answer(int(line.split()[1]), headers, body)
 
-    async def frame(self, timeout: float = 3.0) -> Frame | None:
+    async def frame(self, timeout: float = PATIENCE) -> Frame | None:
         """Read a frame; None if the server has closed the connection without one."""
         try:
             async with asyncio.timeout(timeout):
@@ -184,7 +187,7 @@ class RawSocket:
         self.frames.append(read)
         return read
 
-    async def packet(self, timeout: float = 3.0) -> str:
+    async def packet(self, timeout: float = PATIENCE) -> str:
         """The next text packet."""
         read = await self.frame(timeout)
         assert read is not None, "closed"
@@ -197,7 +200,7 @@ class RawSocket:
         while (read := await self.frame()) is not None and read.opcode != PONG:
             pass
 
-    async def close_code(self, within: float = 3.0, *, answer: bool = True) -> int | None:
+    async def close_code(self, within: float = PATIENCE, *, answer: bool = True) -> int | None:
         """Read until the server closes: the code of its Close frame, or None if there was none.
 
         Args:
@@ -215,7 +218,7 @@ class RawSocket:
                         await self.send(close_frame())
         return code
 
-    async def ends(self, within: float = 3.0) -> bool:
+    async def ends(self, within: float = PATIENCE) -> bool:
         """True once the server has closed the connection."""
         try:
             async with asyncio.timeout(within):

@@ -45,19 +45,17 @@ class ChangedRights:
         """The latest change of a subject; a decision about it that waited for something compares which one that is."""
         return self._changes.get(subject)
 
-    def apply(self, who: Identity, *, now: float | None = None) -> Identity:
+    def apply(self, who: Identity, now: float) -> Identity:
         """The identity with the rights it has now. A token without ``iat`` counts as issued long ago.
 
         Args:
-            now: seconds since the epoch, where the token was seen before: then it was issued before, whatever it says.
+            now: seconds since the epoch: a token that was seen by then was issued by then, whatever it says.
         """
         change = self._changes.get(who.subject) if self._changes else None
         if change is None or who.is_guest:
             return who
         # Whole seconds, as everywhere: a token of the same second as the change is an older one.
-        issued_at = int(who.issued_at or 0)
-        if now is not None:
-            issued_at = min(issued_at, int(now))
+        issued_at = min(int(who.issued_at or 0), int(now))
         roles = change.roles if issued_at <= int(change.roles_at) else None
         rooms = change.rooms if issued_at <= int(change.rooms_at) else None
         return who if roles is None and rooms is None else who.with_rights(roles, rooms)

@@ -34,6 +34,15 @@ Kind = Literal["namespace", "room", "emit", "event"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
+ABOUT: dict[Kind, Callable[[Policy, str, str, str], Inquiry]] = {
+    "namespace": lambda policy, name, _namespace, _event: policy.about_namespace(name),
+    "room": lambda policy, name, namespace, _event: policy.about_room(name, namespace),
+    "emit": lambda policy, name, namespace, event: policy.about_emit(name, event, namespace),
+    "event": lambda policy, name, namespace, _event: policy.about_event(name, namespace),
+}
+"""What the policy says, by kind, name, namespace and, for ``emit``, the event."""
+
+
 class AnyVerifier(Protocol):
     """What a guard needs of a verifier; one that has to fetch keys returns something to await.
 
@@ -167,7 +176,7 @@ class Judge:
 
     def with_rights_of_now(self, who: Identity) -> Identity:
         """The identity with what was changed since its token was made, and the roles that its roles include."""
-        return self.policy.expand_roles(self.changed.apply(who, now=self.clock.now()))
+        return self.policy.expand_roles(self.changed.apply(who, self.clock.now()))
 
     def check_still_valid(self, who: Identity) -> None:
         """Not revoked, and not so late inside the verifier's leeway that the socket would end at once.
@@ -208,7 +217,7 @@ class Judge:
             event: what is emitted, for the kind ``emit``.
             again: it was granted before, so that it is no new thing during the grace.
         """
-        inquiry = self._about(kind, name, namespace, event)
+        inquiry = ABOUT[kind](self.policy, name, namespace, event)
         error: AuthError | None = None if again else self._too_late(who, kind, inquiry)
         rule = None
         if error is None:
@@ -220,17 +229,6 @@ class Judge:
             else:
                 error = self._too_stale(who, inquiry) or (None if again else self._too_late(who, kind, inquiry))
         return Decision(kind, name, who, rule, error)
-
-    def _about(self, kind: Kind, name: str, namespace: str, event: str) -> Inquiry:
-        if kind == "namespace":
-            return self.policy.about_namespace(name)
-        if kind == "room":
-            return self.policy.about_room(name, namespace)
-        return (
-            self.policy.about_emit(name, event, namespace)
-            if kind == "emit"
-            else self.policy.about_event(name, namespace)
-        )
 
     def _too_late(self, who: Identity, kind: Kind, inquiry: Inquiry) -> ExpiredToken | None:
         """During the grace nothing new is granted: what was there goes on."""

@@ -222,9 +222,13 @@ async def _migrate(connection: AsyncConnection) -> None:
 
 
 def _make_private(path: Path) -> None:
-    # SQLite gives its -wal and -shm files the mode of the database, which holds password hashes.
+    # SQLite gives its -wal and -shm files the mode of the database, which holds password hashes. One that is there is
+    # not opened: closing it would drop the locks of every connection that this process has to it (POSIX, fcntl), and
+    # the next process to leave would take the -wal file away from under them.
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except FileExistsError:
+        pass
     except OSError as error:
         raise ConfigError(f"cannot open the database {path}: {error.strerror}") from None
 
