@@ -169,7 +169,7 @@ class Live(RuleBasedStateMachine):
 
     async def _happens(self, actions: list[Any], waits: int) -> None:
         self.waits = waits
-        self.server.clock.advance(2)  # tokens of the same second as a revocation or a change are older ones
+        self.pass_time(2)  # tokens of the same second as a revocation or a change are older ones
         expired = {
             sid: inside for sid, (token, inside) in self.live().items() if token is not None and self.over(token)
         }
@@ -253,6 +253,9 @@ class Live(RuleBasedStateMachine):
 
     async def do_time(self, which: int, seconds: float) -> None:
         await asyncio.sleep(0)  # what was begun reads the clock first
+        self.pass_time(seconds)
+
+    def pass_time(self, seconds: float) -> None:
         self.server.clock.advance(seconds)
         (self.server.sio if self.engine == "hub" else self.server.guard).check_deadlines()
 

@@ -192,16 +192,18 @@ class Judge:
     def check_refresh(self, old: Identity | None, new: Identity) -> None:
         """A live socket is renewed by a later token of the same person; a guest by anybody's.
 
+        The same token again is no mistake: the answer to the first may have been lost.
+
         Raises:
             SubjectMismatch: somebody else's token.
-            MalformedToken: it does not expire later, or was issued earlier.
+            MalformedToken: it expires earlier, or was issued earlier.
         """
         if old is not None and old.is_guest:
             return
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
             raise SubjectMismatch("a refresh with the token of somebody else")
-        if old.expires_at is None or new.expires_at is None or new.expires_at <= old.expires_at:
-            raise MalformedToken("a refresh needs a token that expires later")
+        if old.expires_at is None or new.expires_at is None or new.expires_at < old.expires_at:
+            raise MalformedToken("a refresh needs a token that does not expire earlier")
         if (new.issued_at or 0) < (old.issued_at or 0):
             raise MalformedToken("a refresh needs a token that was not issued earlier")
 
