@@ -38,7 +38,7 @@ def test_redact_leaves_the_rest():
 
 def test_a_record_is_one_line_of_json(caplog):
     caplog.set_level(logging.INFO, logger="roomkey.audit")
-    audit.record("denied", name="a\r\nb\x1b[31m\u2028", empty=None, long="x" * 1000, number=3)
+    audit.record("denied", name="a\r\nb\x1b[31m\u2028", empty=None, long="x" * 1000, number=3, many=["y" * 300] * 30)
     [line] = [entry.getMessage() for entry in caplog.records]
     assert line.isascii()
     assert line.isprintable()
@@ -47,6 +47,7 @@ def test_a_record_is_one_line_of_json(caplog):
     assert "empty" not in told
     assert len(told["long"]) <= 201
     assert told["number"] == 3
+    assert [len(one) for one in told["many"]] == [201] * 20
 
 
 def test_a_token_is_named_by_its_hash():

@@ -98,4 +98,6 @@ def _bounded(value: object) -> object:
         return value
     if isinstance(value, Mapping):
         return {str(name): _bounded(inner) for name, inner in list(value.items())[:20]}
+    if isinstance(value, (list, tuple)):
+        return [_bounded(inner) for inner in value[:20]]
     return _bounded(repr(value))

@@ -10,27 +10,27 @@ from typing import Any
 
 import httpx
 import pytest
-from argon2 import PasswordHasher
 from support.live import Raw, serve
+from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD
 from support.world import BOTH
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.server.api import SCOPE
 from roomkey.server.app import Product, build
-from roomkey.server.settings import Settings
+from roomkey.server.settings import MAX_TOKEN_LIFETIME, Settings
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.revocations import MemoryRevocations
 
 pytestmark = BOTH
-
-PASSWORD = "correct horse battery"
 
 
 class Desk:
     """A running product, an operator's HTTP client, and people with sockets."""
 
-    def __init__(self, product: Product, host: str, http: httpx.AsyncClient) -> None:
-        self.product, self.host, self.http = product, host, http
+    def __init__(self, product: Product, revocations: MemoryRevocations, host: str, http: httpx.AsyncClient) -> None:
+        self.product, self.revocations, self.host, self.http = product, revocations, host, http
+        self.sockets: list[Raw] = []
 
     def token(self, subject: str, **claims: Any) -> str:
         return self.product.issuer.issue(subject, **claims)
@@ -41,8 +41,17 @@ class Desk:
     async def call(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         return await self.http.request(method, f"/api{path}", headers=self.headers(SCOPE), **arguments)
 
+    async def login(self, username: str = "ada", password: str = PASSWORD) -> httpx.Response:
+        return await self.http.post("/auth/login", json={"username": username, "password": password})
+
+    async def kept(self) -> dict[str, float]:
+        """Until when each name is revoked."""
+        found, _ = await self.revocations.since(0)
+        return {name: max(one.expires_at for one in found if one.name == name) for name in {one.name for one in found}}
+
     async def member(self, subject: str, **claims: Any) -> Raw:
         raw = await Raw.open(self.host)
+        self.sockets.append(raw)
         assert (await raw.ask({"token": self.token(subject, **claims)})).startswith("40")
         return raw
 
@@ -55,13 +64,16 @@ class Desk:
 
 @pytest.fixture
 async def desk(engine: Any) -> AsyncIterator[Desk]:
-    accounts = SqlAccounts()
-    passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    await accounts.add(Account("ada", await passwords.hash(PASSWORD), rooms=("red",)))
+    accounts, revocations, passwords = SqlAccounts(), MemoryRevocations(), Passwords(hasher=CHEAP)
+    await accounts.add(Account("ada", HASHED, rooms=("red",)))
     settings = Settings(engine=engine, admin_api=True)
-    product = build(settings, accounts, KeySet([Key.generate("ES256")]), passwords=passwords)
+    keys = KeySet([Key.generate("ES256")])
+    product = build(settings, accounts, keys, revocations=revocations, passwords=passwords)
     async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
-        yield Desk(product, host, http)
+        made = Desk(product, revocations, host, http)
+        yield made
+        for raw in made.sockets:
+            await raw.close()
         await product.close()
     passwords.close()
     await accounts.close()
@@ -107,8 +119,7 @@ async def test_an_account_is_added_listed_and_logs_in(desk):
         **{"username": "eve", "name": "Eve", "roles": ["moderator"], "rooms": ["blue"]},
         **{"disabled": False, "created_at": 0},
     }
-    login = await desk.http.post("/auth/login", json={"username": "eve", "password": PASSWORD})
-    assert login.status_code == 200
+    assert (await desk.login("eve")).status_code == 200
     assert (await desk.call("POST", "/users", json=new)).status_code == 409
 
 
@@ -122,6 +133,8 @@ async def test_an_account_is_added_listed_and_logs_in(desk):
         ("/revoke", {}),
         ("/revoke", {"subject": "ada", "token_id": "x"}),
         ("/revoke", {"subject": "ada", "issued_before": 9e9}),
+        ("/revoke", {"subject": "ada", "expires_at": 1.0}),
+        ("/revoke", {"subject": "ada", "expires_at": "1h"}),
         ("/emit", {"room": "red"}),
         ("/emit", []),
     ],
@@ -130,6 +143,7 @@ async def test_a_broken_request_says_so_and_changes_nothing(desk, path, body):
     answer = await desk.call("POST", path, json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
     assert len((await desk.call("GET", "/users")).json()["users"]) == 1
+    assert await desk.kept() == {}
 
 
 async def test_changed_rooms_reach_the_live_socket(desk):
@@ -137,22 +151,18 @@ async def test_changed_rooms_reach_the_live_socket(desk):
     changed = await desk.call("PATCH", "/users/ada", json={"rooms": ["blue"]})
     assert (changed.status_code, changed.json()) == (200, {"sockets": 1})
     assert await ada.expect_event("permissions_changed") == [{"left": ["red"]}]
-    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
-    who = await desk.product.engine.guard.verify(login.json()["access_token"])
+    who = await desk.product.engine.guard.verify((await desk.login()).json()["access_token"])
     assert who.rooms == ("blue",)
-    await ada.close()
 
 
-@pytest.mark.parametrize("body", [{"disabled": True}, {"password": "another horse battery"}])
+@pytest.mark.parametrize("body", [{"disabled": True}, {"password": NEW_PASSWORD}])
 async def test_a_disabled_account_or_a_new_password_ends_its_sockets(desk, body):
     ada, eve = await desk.member("ada"), await desk.member("eve")
     assert (await desk.call("PATCH", "/users/ada", json=body)).json() == {"sockets": 1}
     assert (await ada.expect_event("unauthorized"))[0]["data"]["reason"] == "token_revoked"
     assert await ada.is_closed()
-    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
-    assert login.status_code == 400
+    assert (await desk.login()).status_code == 400
     await eve.sync()
-    await eve.close()
     assert (await desk.call("PATCH", "/users/nobody", json=body)).status_code == 404
 
 
@@ -162,6 +172,14 @@ async def test_revoking_ends_the_right_sockets(desk):
     assert await first.is_closed()
     assert (await desk.call("POST", "/revoke", json={"subject": "ada"})).json() == {"sockets": 1}
     assert await second.is_closed()
+
+
+@pytest.mark.parametrize("name", ["token_id", "session_id", "subject"])
+async def test_a_revocation_is_kept_as_long_as_it_is_told_or_as_our_tokens_may_live(desk, name):
+    until = time.time() + 30 * 86400
+    for body in ({name: "short"}, {name: "long", "expires_at": until}):
+        assert (await desk.call("POST", "/revoke", json=body)).status_code == 200
+    assert await desk.kept() == {"short": pytest.approx(time.time() + MAX_TOKEN_LIFETIME, abs=60), "long": until}
 
 
 async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
@@ -179,7 +197,6 @@ async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
     assert await ada.is_closed()
     assert (await desk.call("POST", f"/sockets/{listed['ada']['id']}/disconnect")).status_code == 404
     await eve.sync()
-    await eve.close()
 
 
 async def test_an_event_reaches_the_room_and_nobody_else(desk):
@@ -189,29 +206,44 @@ async def test_an_event_reaches_the_room_and_nobody_else(desk):
     assert await ada.expect_event("news") == [{"n": 1}]
     await eve.sync()
     assert not any("news" in str(packet) for packet in eve.seen)
-    await ada.close()
-    await eve.close()
+
+
+async def test_what_is_nested_too_deep_is_refused_and_reaches_nobody(desk):
+    ada = await desk.in_room("ada", "red")
+    nested: list[Any] = []
+    for _ in range(800):
+        nested = [nested]
+    refused = await desk.call("POST", "/emit", json={"room": "red", "event": "deep", "data": nested})
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+    await ada.sync()
+    assert not any("deep" in str(packet) for packet in ada.seen)
 
 
 async def test_every_call_is_in_the_audit_log(desk, caplog):
     caplog.set_level(logging.INFO, "roomkey.audit")
     await desk.call("GET", "/users")
     await desk.call("POST", "/revoke", json={"subject": "eve"})
-    await desk.call("PATCH", "/users/ada", json={"password": "another horse battery"})
+    await desk.call("PATCH", "/users/ada", json={"password": NEW_PASSWORD})
+    await desk.call("PATCH", "/users/nobody", json={"rooms": [], "disabled": True})
+    await desk.call("POST", "/sockets/x/disconnect")
     lines = [json.loads(entry.getMessage()) for entry in caplog.records if entry.name == "roomkey.audit"]
     calls = [line for line in lines if line["event"] == "admin"]
-    assert [(line["action"], line["sub"]) for line in calls] == [
-        ("list users", "operator"),
-        ("revoke", "operator"),
-        ("change user", "operator"),
+    assert {line["sub"] for line in calls} == {"operator"}
+    assert [(line["action"], line.get("outcome"), line.get("reason")) for line in calls] == [
+        ("list users", None, None),
+        ("revoke", "done", None),
+        ("change user", "done", None),
+        ("change user", "refused", "not_found"),
+        ("disconnect", "refused", "not_found"),
     ]
     assert calls[1]["subject"] == "eve"
-    assert "another horse" not in caplog.text
+    assert calls[3]["changed"] == ["disabled", "rooms"]
+    assert NEW_PASSWORD not in caplog.text
 
 
 async def test_a_revoked_subject_or_login_is_refreshed_no_more(desk):
     for name in ("subject", "session_id"):
-        login = (await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
+        login = (await desk.login()).json()
         who = desk.product.verifier.verify(login["access_token"], time.time())
         value = who.subject if name == "subject" else who.session_id
         assert (await desk.call("POST", "/revoke", json={name: value})).status_code == 200
@@ -220,7 +252,6 @@ async def test_a_revoked_subject_or_login_is_refreshed_no_more(desk):
 
 
 async def test_a_change_that_is_refused_has_changed_nothing(desk):
-    body = {"password": "another horse battery", "roles": ["bad role"]}
+    body = {"password": NEW_PASSWORD, "roles": ["bad role"]}
     assert (await desk.call("PATCH", "/users/ada", json=body)).status_code == 400
-    login = await desk.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
-    assert login.status_code == 200
+    assert (await desk.login()).status_code == 200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -162,6 +163,24 @@ async def test_70_a_body_that_is_too_large_is_refused_before_it_is_read(
     product: Any = product_client.product  # type: ignore[attr-defined]
     await product.asgi(scope | {"headers": raw}, receive, send)
     assert sent[0]["status"] == status
+    assert json.loads(sent[1]["body"])["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "expected"),
+    [
+        ("GET", "/nowhere", (404, "not_found")),
+        ("POST", "/auth/login/", (404, "not_found")),  # and no redirect that sends the password on
+        ("GET", "/auth/login", (405, "invalid_request")),
+        ("GET", "/static/nothing.js", (404, "not_found")),
+    ],
+)
+async def test_a_wrong_address_is_told_as_every_error_is(
+    product_client: httpx.AsyncClient, method: str, path: str, expected: tuple[int, str]
+) -> None:
+    answer = await product_client.request(method, path)
+    assert (answer.status_code, answer.json()["error"]) == expected
+    assert answer.json()["error_description"] in ("Not Found.", "Method Not Allowed.")
 
 
 async def test_a_credentials_file_is_private_and_new(product_client: Any, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from roomkey.stores.clients import Client, ClientExists, ClientNotFound, SqlClie
 APP = Client(
     "app",
     title="The app",
-    redirect_uris=("https://app.example/callback", "com.example.app://callback"),
+    redirect_uris=("https://app.example/callback", "http://127.0.0.1:3000/", "com.example.app:/callback"),
     grants=("authorization_code", "refresh_token"),
     scopes=("chat", "profile"),
 )
@@ -66,6 +66,14 @@ async def test_it_is_disabled_and_enabled(clients):
         {"redirect_uris": ("https://app.example/#x",)},
         {"redirect_uris": ("https://app.example/ x",)},
         {"redirect_uris": ("https://äpp.example/",)},
+        {"redirect_uris": ("http://app.example/",)},
+        {"redirect_uris": ("javascript://x/%0aalert(1)",)},
+        {"redirect_uris": ("myapp://callback",)},
+        {"redirect_uris": ("https://app.example/?state=1",)},
+        {"redirect_uris": ("https://app.example/?x=1&code",)},
+        {"scopes": ("a b",)},
+        {"scopes": ('a"b',)},
+        {"scopes": ("",)},
     ],
 )
 def test_what_no_client_can_be(wrong):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.granted import OWN_CLIENT
-from roomkey.auth.http import OAuthError, bearer, holder, read
+from roomkey.auth.http import OAuthError, bearer, challenge, holder, read
 from roomkey.auth.live import Live
 from roomkey.core.identity import Identity
 
@@ -54,7 +54,9 @@ class Asking:
         """
         who = await self._holder(request, even_revoked=even_revoked)
         if who.issuer != self._issuer or who.claim("client_id", OWN_CLIENT) != OWN_CLIENT:
-            raise OAuthError("insufficient_scope", "This is for the person's own login.", 403)
+            raise OAuthError(
+                "insufficient_scope", "This is for the person's own login.", 403, challenge("insufficient_scope")
+            )
         return who
 
     async def _holder(self, request: Request, *, even_revoked: bool) -> Identity:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -33,17 +34,6 @@ BROKEN = "The address that brought you here is broken."
 BUSY = "The server is out of order or too busy. Try again."
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A request that makes sense."""
-
-    client: Client
-    redirect_uri: str
-    scope: str
-    state: str | None
-    challenge: str
-
-
 class _Return(Exception):
     """The client is told (RFC 6749 section 4.1.2.1)."""
 
@@ -51,6 +41,22 @@ class _Return(Exception):
         self.redirect_uri = redirect_uri
         self.answer = {"error": error, "error_description": description, "state": state}
         super().__init__(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a client that is known asks for, and why it will not get it.
+
+    That is told when the person has logged in and not before: nobody's browser is sent on because of a link alone
+    (RFC 9700 section 4.11.2).
+    """
+
+    client: Client
+    redirect_uri: str
+    scope: str
+    state: str | None
+    challenge: str
+    refusal: _Return | None
 
 
 def authorize_router(
@@ -66,7 +72,7 @@ def authorize_router(
         issuer: this server's address, which every answer carries (RFC 9207).
         title: its name on the page.
     """
-    routes = APIRouter(prefix=prefix, tags=["oauth"])
+    routes = APIRouter(prefix=prefix)
     endpoint = _Endpoint(logins, clients, codes, issuer, Pages(title))
 
     @routes.get(
@@ -115,9 +121,8 @@ class _Endpoint:
 
     async def show(self, request: Request) -> Response:
         """The page."""
-        sent, repeated = _read_query(request)
-        asked = await _understand(request, self._clients, sent, repeated)
-        return self._pages.login(sent, asked.client)
+        sent = _read_query(request)
+        return self._form(sent, await _understand(request, self._clients, sent))
 
     async def decide(self, request: Request) -> Response:
         """What becomes of the person's answer."""
@@ -126,19 +131,33 @@ class _Endpoint:
         if sent.decision == "deny":
             raise _Return(asked.redirect_uri, asked.state, "access_denied", "The person said no.")
         if sent.username is None or sent.password is None:
-            return self._pages.login(sent, asked.client)
+            return self._form(sent, asked)
         try:
             return await self._let_in(asked, sent.username, sent.password, origin(request))
         except Refused:
-            return self._pages.login(sent, asked.client, WRONG, 400)
+            return self._form(sent, asked, WRONG, 400)
         except Throttled as error:
-            problem = f"Too many attempts. Try again in {error.retry_after} s."
-            return self._pages.login(sent, asked.client, problem, 429, {"Retry-After": str(error.retry_after)})
+            return self._form(
+                sent, asked, f"Too many attempts. Try again in {error.retry_after} s.", 429, error.retry_after
+            )
         except Unavailable:
-            return self._pages.login(sent, asked.client, BUSY, 503, {"Retry-After": "1"})
+            return self._form(sent, asked, BUSY, 503, 1)
+
+    def _form(
+        self,
+        sent: AuthorizationRequest,
+        asked: _Asked,
+        problem: str = "",
+        status: int = 200,
+        retry_after: int | None = None,
+    ) -> Response:
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        return self._pages.login(sent, asked.client, asked.scope, problem, status, headers)
 
     async def _let_in(self, asked: _Asked, username: str, password: str, came_from: Origin) -> Response:
         account = await self._logins.check_password(username, password, came_from)
+        if asked.refusal is not None:
+            raise asked.refusal
         code = await self._codes.make(
             account,
             came_from,
@@ -165,25 +184,23 @@ class _Endpoint:
         return Response(status_code=303, headers=HEADERS | {"Location": location})
 
 
-def _read_query(request: Request) -> tuple[AuthorizationRequest, bool]:
-    """The parameters of the address, and whether one is there twice."""
+def _read_query(request: Request) -> AuthorizationRequest:
+    """The parameters of the address, each there once (RFC 6749 section 3.1)."""
     try:
         pairs = parse_qsl(request.url.query, keep_blank_values=True, errors="strict", max_num_fields=20)
     except ValueError:
         raise OAuthError("invalid_request", BROKEN) from None
     fields = dict(pairs)
-    for once in ("client_id", "redirect_uri"):
-        if sum(name == once for name, _ in pairs) > 1:
-            raise OAuthError("invalid_request", BROKEN)
-    return AuthorizationRequest.model_validate(fields), len(fields) != len(pairs)
+    if len(fields) != len(pairs):
+        raise OAuthError("invalid_request", BROKEN)
+    return AuthorizationRequest.model_validate(fields)
 
 
-async def _understand(request: Request, clients: Clients, sent: AuthorizationRequest, repeated: bool = False) -> _Asked:
-    """A request, if it makes sense.
+async def _understand(request: Request, clients: Clients, sent: AuthorizationRequest) -> _Asked:
+    """Who asks, and what for.
 
     Raises:
         OAuthError: not even where to send the browser is certain: then it stays here.
-        _Return: something else is wrong.
     """
     client = await clients.find(sent.client_id or "")
     if client is None or not is_served(client) or sent.redirect_uri not in client.redirect_uris:
@@ -195,24 +212,21 @@ async def _understand(request: Request, clients: Clients, sent: AuthorizationReq
             address=origin(request).address,
         )
         raise OAuthError("invalid_request", STRANGER)
+    scope = ""
+    with suppress(ScopeRefused):
+        scope = scope_for(client, sent.scope)
     challenge = sent.code_challenge or ""
     proves = sent.code_challenge_method == "S256" and is_challenge(challenge)
     problems = (
-        (repeated, "invalid_request", "A parameter is there twice."),
         ("authorization_code" not in client.grants, "unauthorized_client", "This client may not ask for codes."),
         (sent.response_type is None, "invalid_request", "response_type is missing."),
         (sent.response_type != "code", "unsupported_response_type", "response_type is code."),
         (not proves, "invalid_request", "Send a code_challenge, with code_challenge_method=S256."),
+        (not scope and sent.scope, "invalid_scope", "The scope is more than the client may have."),
     )
-    for applies, error, description in problems:
-        if applies:
-            raise _Return(sent.redirect_uri, sent.state, error, description)
-    try:
-        scope = scope_for(client, sent.scope)
-    except ScopeRefused:
-        description = "The scope is more than the client may have."
-        raise _Return(sent.redirect_uri, sent.state, "invalid_scope", description) from None
-    return _Asked(client, sent.redirect_uri, scope, sent.state, challenge)
+    told = ((error, description) for applies, error, description in problems if applies)
+    refusal = next((_Return(sent.redirect_uri, sent.state, *one) for one in told), None)
+    return _Asked(client, sent.redirect_uri, scope, sent.state, challenge, refusal)
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

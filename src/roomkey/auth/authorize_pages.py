@@ -15,7 +15,7 @@ from pydantic import Field
 
 from roomkey.auth.client_authentication import Parameters
 from roomkey.auth.http import NO_STORE
-from roomkey.auth.token_grants import scope_for
+from roomkey.core.names import scope_names
 from roomkey.stores.clients import Client
 
 __all__ = ["HEADERS", "AuthorizationForm", "AuthorizationRequest", "Pages"]
@@ -69,6 +69,7 @@ class Pages:
         self,
         sent: AuthorizationRequest,
         client: Client,
+        scope: str,
         problem: str = "",
         status: int = 200,
         headers: Mapping[str, str] | None = None,
@@ -78,12 +79,13 @@ class Pages:
         Args:
             sent: the request, which comes back with the form.
             client: who asks.
+            scope: what it is to get.
             problem: what was wrong with the form as it came.
             status: of HTTP.
             headers: of the answer, beside those of every page.
         """
         kept = sent.model_dump(exclude={"username", "password", "decision"}, exclude_none=True)
-        scopes = "".join(f"<li>{escape(scope)}</li>" for scope in scope_for(client, sent.scope).split())
+        scopes = "".join(f"<li>{escape(one)}</li>" for one in scope_names(scope))
         content = LOGIN.format(
             client=escape(client.title or client.client_id),
             scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>Log in to let it." if scopes else ".",

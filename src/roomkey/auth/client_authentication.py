@@ -11,7 +11,9 @@ from typing import Any
 from urllib.parse import unquote_plus
 
 from fastapi import Request
+from fastapi.security import HTTPBasic
 from pydantic import BaseModel, Field, model_validator
+from starlette.requests import HTTPConnection
 
 from roomkey import audit
 from roomkey.auth.http import OAuthError, origin
@@ -19,12 +21,22 @@ from roomkey.auth.logins import OWN_CLIENT
 from roomkey.auth.throttle import Throttle
 from roomkey.stores.clients import Client, Clients
 
-__all__ = ["METHODS", "ClientAuthentication", "ClientFields", "Parameters", "invalid_client", "is_served"]
+__all__ = ["CLIENT", "METHODS", "ClientAuthentication", "ClientFields", "Parameters", "invalid_client", "is_served"]
 
 METHODS = ("client_secret_basic", "client_secret_post", "none")
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="roomkey", charset="UTF-8"'}
 NOBODY = hashlib.sha256(b"").hexdigest()
+
+
+class _Basic(HTTPBasic):
+    """For the OpenAPI document: FastAPI's own would refuse a broken header in words of its own."""
+
+    async def __call__(self, request: HTTPConnection) -> None:
+        """Nothing: :class:`ClientAuthentication` reads the header."""
+
+
+CLIENT = _Basic(scheme_name="client", description="client_id and client_secret (RFC 6749 section 2.3.1).")
 
 
 class Parameters(BaseModel):

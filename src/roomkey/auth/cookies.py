@@ -57,8 +57,10 @@ class Cookies:
         Raises:
             OAuthError: 403.
         """
-        if request.headers.get(CSRF_HEADER) != "1" or not self._is_allowed(request):
-            raise OAuthError("forbidden", f"With cookies, send {CSRF_HEADER}: 1, from an allowed page.", 403)
+        if request.headers.get(CSRF_HEADER) != "1":
+            raise OAuthError("forbidden", f"With cookies, send the header {CSRF_HEADER}: 1.", 403)
+        if not self._is_allowed(request):
+            raise OAuthError("forbidden", "With cookies, the Origin of a request is an allowed page.", 403)
 
     def _is_allowed(self, request: Request) -> bool:
         origin = request.headers.get("origin")

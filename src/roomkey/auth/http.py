@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 
 from fastapi import Request
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
 from roomkey.auth.granted import Origin, Refused
@@ -17,9 +18,10 @@ from roomkey.auth.throttle import Throttled
 from roomkey.core import jws, strict_json
 from roomkey.core.credentials import bare_token
 from roomkey.core.identity import Identity
-from roomkey.errors import AuthError, ConfigError, CredentialsError, RevokedToken, Unavailable
+from roomkey.errors import AuthError, ConfigError, RevokedToken, Unavailable
 
 __all__ = [
+    "ACCESS_TOKEN",
     "FORM",
     "JSON",
     "NO_STORE",
@@ -28,6 +30,7 @@ __all__ = [
     "answer",
     "answering",
     "bearer",
+    "challenge",
     "errors",
     "holder",
     "origin",
@@ -40,6 +43,9 @@ MAX_BODY = 16 * 1024
 # RFC 6749 section 5.1: an answer with a token in it is kept nowhere.
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 WRONG = "The username or the password is wrong."
+
+# For the OpenAPI document: it refuses nobody, so that the routes themselves answer as RFC 6750 wants it.
+ACCESS_TOKEN = HTTPBearer(scheme_name="access_token", description="An access token.", auto_error=False)
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -134,12 +140,10 @@ async def bearer(request: Request, live: Live, *, even_revoked: bool = False) ->
         OAuthError: none, or one that is not good: 401 with its challenge.
         Unavailable: nobody can say.
     """
-    header = request.headers.get("authorization")
-    if header is None:
-        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer …", 401, _challenge(None))
+    header = request.headers.get("authorization", "")
+    if not header.lower().startswith("bearer "):  # none, or another scheme's: no token was wrong
+        raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer TOKEN", 401, challenge(None))
     try:
-        if not header.lower().startswith("bearer "):
-            raise CredentialsError("not a bearer token")
         token = bare_token(header)
     except AuthError as error:
         raise bad_token(error) from None
@@ -168,10 +172,11 @@ async def holder(token: str, live: Live, source: str, *, even_revoked: bool = Fa
 
 def bad_token(error: AuthError) -> OAuthError:
     """An access token that is not good (RFC 6750 section 3.1)."""
-    return OAuthError("invalid_token", error.message, 401, _challenge("invalid_token"))
+    return OAuthError("invalid_token", error.message, 401, challenge("invalid_token"))
 
 
-def _challenge(error: str | None) -> dict[str, str]:
+def challenge(error: str | None) -> dict[str, str]:
+    """``WWW-Authenticate``, with what was wrong with the token that came, if one did (RFC 6750 section 3)."""
     return {"WWW-Authenticate": 'Bearer realm="roomkey"' + (f', error="{error}"' if error else "")}
 
 
@@ -189,15 +194,26 @@ async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
     if kind not in (JSON, FORM):
         raise OAuthError("invalid_request", f"Send {JSON} or {FORM}.")
     try:
-        return model.model_validate(strict_json.loads(body) if kind == JSON else _form(body), strict=True)
+        fields = strict_json.loads(body) if kind == JSON else _form(body)
     except (ValueError, RecursionError):
+        what = "JSON, or a member is there twice" if kind == JSON else "a form, or a field is there twice"
+        raise OAuthError("invalid_request", f"The body is not {what}.") from None
+    try:
+        return model.model_validate(fields, strict=True)
+    except ValueError:
         raise OAuthError("invalid_request", hint) from None
 
 
 def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """A request's body for OpenAPI."""
-    schema = {"schema": model.model_json_schema()}
-    return {"requestBody": {"required": required, "content": {JSON: schema, FORM: schema}}}
+    """A request's body for OpenAPI; in a form there are only those members that may be text."""
+    schema = model.model_json_schema()
+    texts = {name: told for name, told in schema["properties"].items() if "string" in _types(told)}
+    content = {JSON: {"schema": schema}, FORM: {"schema": schema | {"properties": texts}}}
+    return {"requestBody": {"required": required, "content": content}}
+
+
+def _types(told: dict[str, Any]) -> set[str]:
+    return {one["type"] for one in (told, *told.get("anyOf", ())) if "type" in one}
 
 
 def _form(body: bytes) -> dict[str, str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from roomkey.core.identity import Identity
-from roomkey.core.revocations import FOREVER, Revocation, Revocations
+from roomkey.core.revocations import Revocation, Revocations
 from roomkey.core.verifier import Verifier
 from roomkey.errors import RevokedToken
 from roomkey.stores.revocations import RevocationStore
@@ -18,22 +18,24 @@ FRESH_SECONDS = 1.0
 """How old the knowledge of the store may be."""
 
 
+class Names(TypedDict, total=False):
+    """What is cancelled, as in :meth:`roomkey.core.revocations.Revocation.of`."""
+
+    token_id: str | None
+    session_id: str | None
+    subject: str | None
+    issuer: str | None
+    issued_before: float | None
+    expires_at: float
+
+
 class Live(Protocol):
     """Tokens and the sockets they hold open; every guard is one."""
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
         """Whose token it is; raises :class:`roomkey.errors.AuthError` if it is not good, or revoked."""
 
-    async def revoke(
-        self,
-        *,
-        token_id: str | None = None,
-        session_id: str | None = None,
-        subject: str | None = None,
-        issuer: str | None = None,
-        issued_before: float | None = None,
-        expires_at: float = FOREVER,
-    ) -> int:
+    async def revoke(self, **names: Unpack[Names]) -> int:
         """Cancel tokens; returns how many live sockets that ended."""
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
@@ -71,27 +73,10 @@ class NoSockets:
             raise RevokedToken("revoked")
         return who
 
-    async def revoke(
-        self,
-        *,
-        token_id: str | None = None,
-        session_id: str | None = None,
-        subject: str | None = None,
-        issuer: str | None = None,
-        issued_before: float | None = None,
-        expires_at: float = FOREVER,
-    ) -> int:
+    async def revoke(self, **names: Unpack[Names]) -> int:
         """Cancel tokens; there are no sockets to end."""
         now = self._clock()
-        revoked = Revocation.of(
-            token_id=token_id,
-            session_id=session_id,
-            subject=subject,
-            issuer=issuer,
-            issued_before=issued_before,
-            expires_at=expires_at,
-            now=now,
-        )
+        revoked = Revocation.of(**names, now=now)
         self._revocations.add(revoked, now)
         if self._store is not None:
             await self._store.add(revoked)

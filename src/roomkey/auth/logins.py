@@ -17,6 +17,7 @@ from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import Issuer
+from roomkey.core.names import scope_names
 from roomkey.core.shown import shown
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.accounts import Account, Accounts
@@ -214,7 +215,7 @@ class Logins:
                 expires_in=expires_in,
                 roles=account.roles,
                 rooms=account.rooms,
-                scopes=session.scope.split(),
+                scopes=scope_names(session.scope),
                 session_id=session.session_id,
                 claims={
                     "client_id": session.client_id,
@@ -345,7 +346,7 @@ def new_session_id() -> str:
 def _check_presenter(session: LoginSession, client_id: str, scope: str) -> None:
     if session.client_id != client_id:
         raise Refused("the refresh token of another client")
-    if not set(scope.split()) <= set(session.scope.split()):
+    if not set(scope_names(scope)) <= set(scope_names(session.scope)):
         raise ScopeRefused("more scopes than the login has")
 
 

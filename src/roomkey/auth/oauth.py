@@ -5,22 +5,22 @@ An application mounts it with ``app.include_router(oauth_router(logins, clients,
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Any
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.authorize import authorize_router
-from roomkey.auth.client_authentication import METHODS, ClientAuthentication, ClientFields, invalid_client
+from roomkey.auth.client_authentication import CLIENT, METHODS, ClientAuthentication, ClientFields, invalid_client
 from roomkey.auth.codes import Codes
 from roomkey.auth.http import NO_STORE, answer, answering, body_of, errors, origin, read
 from roomkey.auth.logins import Logins
 from roomkey.auth.router import TokenAnswer
 from roomkey.auth.token_grants import TokenGrants, TokenRequest
 from roomkey.auth.token_state import Introspection, introspect, revoke
+from roomkey.core.addresses import is_private_address
 from roomkey.errors import ConfigError
 from roomkey.stores.clients import GRANTS, Clients
 from roomkey.stores.one_time import OneTime
@@ -98,7 +98,7 @@ def oauth_router(
         summary="Tokens for a code, for a refresh token, or for a client itself",
         response_model=TokenAnswer,
         responses=_errors(),
-        openapi_extra=body_of(TokenRequest),
+        **_from_client(TokenRequest),
     )
     @answering
     async def token(request: Request) -> Response:
@@ -111,7 +111,7 @@ def oauth_router(
         summary="Cancel a token of this client, and end the sockets that it holds open",
         response_class=Response,
         responses={200: {"description": "It is good no more, if it ever was."}, **_errors()},
-        openapi_extra=body_of(OneToken),
+        **_from_client(OneToken),
     )
     @answering
     async def revoke_token(request: Request) -> Response:
@@ -125,7 +125,7 @@ def oauth_router(
         summary="What a token is worth",
         response_model=Introspection,
         responses=_errors(),
-        openapi_extra=body_of(OneToken),
+        **_from_client(OneToken),
     )
     @answering
     async def introspect_token(request: Request) -> Response:
@@ -151,6 +151,11 @@ def oauth_router(
     return routes
 
 
+def _from_client(body: type[BaseModel]) -> dict[str, Any]:
+    """What the document says of a route for clients: the header is one way to say who it is, the body another."""
+    return {"dependencies": [Security(CLIENT)], "openapi_extra": body_of(body) | {"security": [{}]}}
+
+
 def _errors() -> dict[int | str, dict[str, Any]]:
     found = errors(400, 401, 413, 429)
     found[401] = found[401] | {"description": "No such client, or its proof is wrong (RFC 6749 section 5.2)."}
@@ -160,16 +165,9 @@ def _errors() -> dict[int | str, dict[str, Any]]:
 def _address(url: str) -> str:
     """An issuer identifier (RFC 8414 section 2) without a path: then what is well known lies at the server's root."""
     parts = urlsplit(url)
-    secure = parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(parts.hostname or ""))
-    if not secure or not parts.hostname or url != f"{parts.scheme}://{parts.netloc}" or "@" in parts.netloc:
+    if not is_private_address(url) or url != f"{parts.scheme}://{parts.netloc}":
         raise ConfigError(
-            "OAuth needs the server's address as its issuer, with https and without a path: issuer='https://login.example'"
+            "OAuth needs the server's address as its issuer, without a path, and with https (or on this machine): "
+            "issuer='https://login.example'"
         )
     return url
-
-
-def _is_this_machine(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -7,20 +7,35 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.asking import Asking, RefreshRequest
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.granted import Granted, Refused
-from roomkey.auth.http import OAuthError, answer, answering, bad_token, body_of, errors, invalid, origin, read, refused
+from roomkey.auth.http import (
+    ACCESS_TOKEN,
+    OAuthError,
+    answer,
+    answering,
+    bad_token,
+    body_of,
+    errors,
+    invalid,
+    origin,
+    read,
+    refused,
+)
 from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES
 from roomkey.auth.tickets import Tickets
 from roomkey.errors import ConfigError, ExpiredToken
 
 __all__ = ["Ended", "SessionList", "TokenAnswer", "router"]
+
+# Where cookies are on, they will do instead.
+TOKEN = [Security(ACCESS_TOKEN)]
 
 Password = Annotated[
     str,
@@ -169,8 +184,9 @@ def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         "/logout",
         summary="End this login; its refresh token will do, if the access token has expired",
         response_model=Ended,
+        dependencies=TOKEN,
         responses=errors(400, 401, 403, 413),
-        openapi_extra=body_of(RefreshRequest, required=False),
+        openapi_extra=body_of(RefreshRequest, required=False) | {"security": [{}]},
     )
     @answering
     async def logout(request: Request) -> Response:
@@ -183,7 +199,13 @@ def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
             sockets = await logins.forget_token(token) or 0
         return asking.without_cookies(request, answer(Ended(sockets=sockets)))
 
-    @routes.post("/logout-all", summary="End every login of mine", response_model=Ended, responses=errors(401, 403))
+    @routes.post(
+        "/logout-all",
+        summary="End every login of mine",
+        response_model=Ended,
+        dependencies=TOKEN,
+        responses=errors(401, 403),
+    )
     @answering
     async def logout_all(request: Request) -> Response:
         sockets = await logins.logout_all(await asking.who(request))
@@ -195,6 +217,7 @@ def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         "/password",
         summary="Change my password, and end my other logins",
         response_model=Ended,
+        dependencies=TOKEN,
         responses=errors(400, 401, 403, 413, 429),
         openapi_extra=body_of(PasswordRequest),
     )
@@ -212,7 +235,13 @@ def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
 
 
 def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
-    @routes.get("/sessions", summary="My logins and devices", response_model=SessionList, responses=errors(401, 403))
+    @routes.get(
+        "/sessions",
+        summary="My logins and devices",
+        response_model=SessionList,
+        dependencies=TOKEN,
+        responses=errors(401, 403),
+    )
     @answering
     async def sessions(request: Request) -> Response:
         who = await asking.who(request)
@@ -240,6 +269,7 @@ def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         "/sessions/{session_id}",
         summary="End one of my logins",
         response_model=Ended,
+        dependencies=TOKEN,
         responses=errors(401, 403, 404),
     )
     @answering
@@ -256,6 +286,7 @@ def _add_tickets(routes: APIRouter, tickets: Tickets, asking: Asking) -> None:
         "/ticket",
         summary="A ticket that opens one connection",
         response_model=TicketAnswer,
+        dependencies=TOKEN,
         responses=errors(401, 403),
     )
     @answering

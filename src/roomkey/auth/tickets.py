@@ -98,9 +98,10 @@ class TicketVerifier:
     async def _take(self, presented: Presented, now: float) -> Identity:
         taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
         if taken is None or taken.again:
-            raise MalformedToken("a ticket that is too old, or nobody's" if taken is None else "a used ticket")
+            detail = "a ticket that is too old, or nobody's" if taken is None else "a used ticket"
+            raise MalformedToken(detail, message="ticket used, expired or unknown")
         if not _opened_by(presented.origin, taken.data["origin"]):
-            raise MalformedToken("the ticket of another page")
+            raise MalformedToken("the ticket of another page", message="ticket of another page")
         claims = dict(taken.data["claims"])
         self._verifier.expected.check(claims, now)  # another server's tickets may be kept in the same place
         return Identity.from_claims(claims, presented.source)

@@ -13,6 +13,7 @@ from roomkey.auth.codes import Codes
 from roomkey.auth.http import OAuthError
 from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
 from roomkey.auth.router import TokenAnswer, tokens
+from roomkey.core.names import scope_names
 from roomkey.stores.clients import Client
 
 __all__ = ["TokenGrants", "TokenRequest", "scope_for"]
@@ -101,7 +102,7 @@ class TokenGrants:
             client.client_id,
             roles=client.roles,
             rooms=client.rooms,
-            scopes=scope.split(),
+            scopes=scope_names(scope),
             claims={"client_id": client.client_id},
         )
         audit.record("login", outcome="granted", sub=client.client_id, reason="client secret", address=origin.address)
@@ -119,7 +120,7 @@ def scope_for(client: Client, asked: str | None) -> str:
     Raises:
         ScopeRefused: it asks for more.
     """
-    wanted = dict.fromkeys((asked or "").split()) or dict.fromkeys(client.scopes)
+    wanted = dict.fromkeys(scope_names(asked or "")) or dict.fromkeys(client.scopes)
     if not wanted.keys() <= set(client.scopes):
         raise ScopeRefused("more scopes than the client may have")
     return " ".join(wanted)

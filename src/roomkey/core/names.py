@@ -1,4 +1,4 @@
-"""Lists of names, as claims have them."""
+"""Lists of names, as claims and parameters have them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def names(value: object) -> tuple[str, ...]:
         if not isinstance(name, str) or not name:
             return ()
     return tuple(value)
+
+
+def scope_names(scope: str) -> tuple[str, ...]:
+    """The names in a ``scope``: between spaces, and no other white space (RFC 6749 section 3.3)."""
+    return tuple(name for name in scope.split(" ") if name)

@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Request, Security
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from roomkey import audit
-from roomkey.auth.http import OAuthError, answer, answering, bearer, body_of, errors, invalid, read
+from roomkey.auth.http import ACCESS_TOKEN, OAuthError, answer, answering, bearer, body_of, errors, invalid, read
 from roomkey.auth.logins import Logins
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard, LiveSocket
 from roomkey.server.chat import Server
+from roomkey.server.settings import MAX_TOKEN_LIFETIME
 from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
 
 __all__ = ["SCOPE", "admin_router"]
 
 SCOPE = "roomkey:admin"
+
 Names = Annotated[list[str], Field(max_length=1000)]
 
 
@@ -35,6 +39,8 @@ class _Body(BaseModel):
 
 class User(BaseModel):
     """An account, without its password."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     username: str
     name: str
@@ -70,12 +76,17 @@ class ChangedUser(_Body):
 
 
 class Revocation(_Body):
-    """Exactly one of the three names."""
+    """Exactly one of token_id, session_id and subject."""
 
     token_id: str | None = Field(None, min_length=1)
     session_id: str | None = Field(None, min_length=1)
     subject: str | None = Field(None, min_length=1)
     issued_before: float | None = Field(None, description="with subject: seconds since the epoch, not in the future")
+    expires_at: float | None = Field(
+        None,
+        description="the latest exp of these tokens, in seconds since the epoch: the revocation is kept until then; "
+        f"for {MAX_TOKEN_LIFETIME // 86400} days if absent, so that it is needed where a token lives longer",
+    )
 
 
 class Message(_Body):
@@ -143,7 +154,12 @@ def admin_router(
         sio: emits.
         prefix: the path in front of them.
     """
-    routes = APIRouter(prefix=prefix, tags=["administration"])
+    routes = APIRouter(
+        prefix=prefix,
+        tags=["administration"],
+        dependencies=[Security(ACCESS_TOKEN, scopes=[SCOPE])],
+        responses=errors(401, 403),
+    )
     _add_users(routes, logins, accounts, guard)
     _add_revocation(routes, logins, guard)
     _add_sockets(routes, guard, sio)
@@ -151,79 +167,36 @@ def admin_router(
 
 
 def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard) -> None:
-    @routes.get("/users", summary="List the accounts", response_model=UserList, responses=errors(401, 403))
+    @routes.get("/users", summary="List the accounts", response_model=UserList)
     @answering
     async def users(request: Request) -> Response:
         await _operator(request, guard, "list users")
-        return answer(UserList(users=[_user(account) for account in await accounts.all()]))
+        return answer(UserList(users=[User.model_validate(account) for account in await accounts.all()]))
 
-    @routes.post(
-        "/users",
-        summary="Add an account",
-        status_code=201,
-        response_model=User,
-        responses=errors(400, 401, 403, 409, 413),
-        openapi_extra=body_of(NewUser),
-    )
+    @routes.post("/users", summary="Add an account", status_code=201, response_model=User, **_reads(NewUser, 409))
     @answering
     async def add_user(request: Request) -> Response:
         who = await _operator(request, guard, None)
         new = await read(request, NewUser, "Send username and password, perhaps name, roles and rooms.")
-        _record(who, "add user", subject=new.username)
-        try:
+        with _deed(who, "add user", subject=new.username):
             hashed = await logins.passwords.hash(new.password)
             account = Account(new.username, hashed, tuple(new.roles), tuple(new.rooms), name=new.name)
             await accounts.add(account)
-        except ConfigError as error:
-            raise invalid(error) from None
-        except AccountExists:
-            raise OAuthError("already_exists", "There is an account of this name.", 409) from None
         kept = await accounts.find(new.username)
-        return answer(_user(kept or account), 201)
+        return answer(User.model_validate(kept or account), 201)
 
     @routes.patch(
         "/users/{username}",
         summary="Change an account; its live sockets follow",
         response_model=Count,
-        responses=errors(400, 401, 403, 404, 413),
-        openapi_extra=body_of(ChangedUser),
+        **_reads(ChangedUser, 404),
     )
     @answering
     async def change_user(request: Request, username: str) -> Response:
         who = await _operator(request, guard, None)
         changed = await read(request, ChangedUser, "Send roles, rooms, disabled or password.")
-        _record(who, "change user", subject=username, changed=sorted(changed.model_fields_set))
-        try:
+        with _deed(who, "change user", subject=username, changed=sorted(changed.model_fields_set)):
             return answer(Count(sockets=await _change(username, changed, logins, accounts, guard)))
-        except ConfigError as error:
-            raise invalid(error) from None
-        except AccountNotFound:
-            raise OAuthError("not_found", "There is no account of this name.", 404) from None
-
-
-def _add_revocation(routes: APIRouter, logins: Logins, guard: BaseAsyncGuard) -> None:
-    @routes.post(
-        "/revoke",
-        summary="Revoke a token, a login or everything of a subject",
-        response_model=Count,
-        responses=errors(400, 401, 403, 413),
-        openapi_extra=body_of(Revocation),
-    )
-    @answering
-    async def revoke(request: Request) -> Response:
-        who = await _operator(request, guard, None)
-        asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
-        _record(who, "revoke", **asked.model_dump(exclude_none=True))
-        try:
-            sockets = await guard.revoke(**asked.model_dump())
-            # Else a refresh token would bring a new access token.
-            if asked.subject is not None and asked.issued_before is None:
-                sockets += await logins.end_all(asked.subject)
-            elif asked.session_id is not None:
-                sockets += await logins.end_login(asked.session_id)
-            return answer(Count(sockets=sockets))
-        except ConfigError as error:
-            raise invalid(error) from None
 
 
 async def _change(
@@ -247,8 +220,40 @@ async def _change(
     return sockets
 
 
+def _add_revocation(routes: APIRouter, logins: Logins, guard: BaseAsyncGuard) -> None:
+    summary = "Revoke a token, a login or everything of a subject"
+
+    @routes.post("/revoke", summary=summary, response_model=Count, **_reads(Revocation))
+    @answering
+    async def revoke(request: Request) -> Response:
+        who = await _operator(request, guard, None)
+        asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
+        with _deed(who, "revoke", **asked.model_dump(exclude_none=True)):
+            until = _until(asked, guard.clock.now())
+            sockets = await guard.revoke(**asked.model_dump(exclude={"expires_at"}), expires_at=until)
+            # Else a refresh token would bring a new access token.
+            if asked.subject is not None and asked.issued_before is None:
+                sockets += await logins.end_all(asked.subject)
+            elif asked.session_id is not None:
+                sockets += await logins.end_login(asked.session_id)
+            return answer(Count(sockets=sockets))
+
+
+def _until(asked: Revocation, now: float) -> float:
+    """Until when a revocation is kept.
+
+    Raises:
+        ConfigError: a time that is over, at which nothing would be revoked.
+    """
+    if asked.expires_at is None:
+        return now + MAX_TOKEN_LIFETIME
+    if asked.expires_at <= now:
+        raise ConfigError("expires_at lies in the past")
+    return asked.expires_at
+
+
 def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
-    @routes.get("/sockets", summary="List live sockets", response_model=SocketList, responses=errors(401, 403))
+    @routes.get("/sockets", summary="List live sockets", response_model=SocketList)
     @answering
     async def sockets(request: Request, subject: str | None = None) -> Response:
         await _operator(request, guard, "list sockets")
@@ -258,18 +263,19 @@ def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
         "/sockets/{id}/disconnect",
         summary="Disconnect a socket; its client does not come back by itself",
         response_model=Done,
-        responses=errors(401, 403, 404),
+        responses=errors(404),
     )
     @answering
     async def disconnect(request: Request, id: str) -> Response:
-        await _operator(request, guard, "disconnect")
-        for socket in guard.sockets():
-            if _handle(socket.sid) == id:
-                await sio.disconnect(socket.sid, namespace=socket.namespace)
-                return answer(Done())
-        raise OAuthError("not_found", "There is no such socket.", 404)
+        who = await _operator(request, guard, None)
+        with _deed(who, "disconnect", socket=id):
+            for socket in guard.sockets():
+                if _handle(socket.sid) == id:
+                    await sio.disconnect(socket.sid, namespace=socket.namespace)
+                    return answer(Done())
+            raise OAuthError("not_found", "There is no such socket.", 404)
 
-    @routes.get("/rooms", summary="List rooms", response_model=RoomList, responses=errors(401, 403))
+    @routes.get("/rooms", summary="List rooms", response_model=RoomList)
     @answering
     async def rooms(request: Request) -> Response:
         await _operator(request, guard, "list rooms")
@@ -277,23 +283,48 @@ def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
         entries = [RoomEntry(namespace=where, room=room, sockets=count) for (where, room), count in counts.items()]
         return answer(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
 
-    @routes.post(
-        "/emit",
-        summary="Send an event to a room",
-        response_model=Done,
-        responses=errors(400, 401, 403, 413),
-        openapi_extra=body_of(Message),
-    )
+    @routes.post("/emit", summary="Send an event to a room", response_model=Done, **_reads(Message))
     @answering
     async def emit(request: Request) -> Response:
         who = await _operator(request, guard, None)
         message = await read(request, Message, "Send room and event, perhaps data and namespace.")
-        _record(who, "emit", room=message.room, name=message.event, namespace=message.namespace)
-        try:
-            await sio.emit(message.event, message.data, room=message.room, namespace=message.namespace)
-        except (TypeError, ValueError):
-            raise OAuthError("invalid_request", "The data cannot be sent.") from None
+        with _deed(who, "emit", room=message.room, name=message.event, namespace=message.namespace):
+            try:
+                await sio.emit(message.event, message.data, room=message.room, namespace=message.namespace)
+            except (TypeError, ValueError, RecursionError):
+                raise OAuthError("invalid_request", "The data cannot be sent.") from None
         return answer(Done())
+
+
+def _reads(body: type[BaseModel], *statuses: int) -> dict[str, Any]:
+    """What the document says of a route with a body: the body, and its errors beside those that every route has."""
+    return {"openapi_extra": body_of(body), "responses": errors(400, 413, *statuses)}
+
+
+@contextmanager
+def _deed(who: Identity, action: str, **facts: Any) -> Iterator[None]:
+    """What an operator does: an audit line says what became of it, and what it is refused for becomes an answer."""
+    try:
+        with _refusing():
+            yield
+    except BaseException as error:
+        reason = error.error if isinstance(error, OAuthError) else type(error).__name__
+        _record(who, action, outcome="refused", reason=reason, **facts)
+        raise
+    _record(who, action, outcome="done", **facts)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """What a value is refused for becomes an answer."""
+    try:
+        yield
+    except ConfigError as error:
+        raise invalid(error) from None
+    except AccountExists:
+        raise OAuthError("already_exists", "There is an account of this name.", 409) from None
+    except AccountNotFound:
+        raise OAuthError("not_found", "There is no account of this name.", 404) from None
 
 
 async def _operator(request: Request, guard: BaseAsyncGuard, action: str | None) -> Identity:
@@ -314,17 +345,6 @@ async def _operator(request: Request, guard: BaseAsyncGuard, action: str | None)
 
 def _record(who: Identity, action: str, **facts: Any) -> None:
     audit.record("admin", action=action, sub=who.subject, token=audit.token_name(who), **facts)
-
-
-def _user(account: Account) -> User:
-    return User(
-        username=account.username,
-        name=account.name,
-        roles=list(account.roles),
-        rooms=list(account.rooms),
-        disabled=account.disabled,
-        created_at=account.created_at,
-    )
 
 
 def _socket(socket: LiveSocket) -> SocketEntry:

@@ -6,17 +6,19 @@ import secrets
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, FastAPI, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
-from starlette.types import ASGIApp
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
 from roomkey.auth.cookies import CSRF_HEADER, Cookies
+from roomkey.auth.http import OAuthError
 from roomkey.auth.jwks import jwks_router
 from roomkey.auth.logins import Logins
 from roomkey.auth.oauth import oauth_router
@@ -41,6 +43,19 @@ from roomkey.stores.revocations import RevocationStore
 from roomkey.stores.sessions import Sessions, SqlSessions
 
 __all__ = ["Product", "build"]
+
+ABOUT = "Tokens, and who may have them. What a token opens is the Socket.IO server at `/socket.io/`."
+TAGS = {
+    "login": "People log in with a password, see their logins and end them.",
+    "oauth": "Applications and services get tokens (OAuth 2.0).",
+    "keys": "What others verify tokens with.",
+    "administration": "Accounts, revocations, live sockets and rooms, for tokens with the scope `roomkey:admin`.",
+    "operations": "Whether the server is up.",
+}
+NO_LENGTH = {
+    "description": "The body has no Content-Length.",
+    "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,18 +170,54 @@ class Readiness(BaseModel):
     problem: str | None = None
 
 
+class _Cors(CORSMiddleware):
+    """What pages of other origins may ask; not the page on which people log in (RFC 9700 section 2.6)."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/oauth/authorize":
+            await self.app(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+class _Http(FastAPI):
+    """FastAPI with a document that promises nothing but what happens."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document; its answers are in order, and its tags those of its routes."""
+        document = super().openapi()
+        operations = [operation for path in document["paths"].values() for operation in path.values()]
+        for operation in operations:
+            # FastAPI adds 422 wherever there is a parameter. All of them are text, and any text will do.
+            answers = {status: said for status, said in operation["responses"].items() if status != "422"}
+            if "requestBody" in operation:
+                answers["411"] = NO_LENGTH
+            operation["responses"] = dict(sorted(answers.items()))
+        for unused in ("HTTPValidationError", "ValidationError"):
+            document["components"]["schemas"].pop(unused, None)
+        used = {tag for operation in operations for tag in operation["tags"]}
+        document["tags"] = [{"name": tag, "description": said} for tag, said in TAGS.items() if tag in used]
+        return document
+
+
 def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
     # FastAPI's pages of documentation load scripts from a CDN, which the content security policy forbids.
-    http = FastAPI(title="roomkey", version=__version__, docs_url=None, redoc_url=None)
+    http = _Http(title="roomkey", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
+    http.router.redirect_slashes = False  # 307 would send a password on
     if settings.cors_origins:
         http.add_middleware(
-            CORSMiddleware,
+            _Cors,
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", CSRF_HEADER],
             allow_credentials=settings.cookies,
         )
     http.mount("/static", StaticFiles(directory=page.STATIC))
+
+    @http.exception_handler(HTTPException)
+    async def refuse(_: Request, error: HTTPException) -> Response:
+        code = "not_found" if error.status_code == 404 else "invalid_request"
+        return OAuthError(code, f"{error.detail}.", error.status_code, dict(error.headers or {})).response()
 
     @http.get("/", include_in_schema=False)
     async def home() -> HTMLResponse:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 __all__ = ["MAX_BODY", "Edge"]
@@ -69,9 +69,14 @@ def _honest(scope: Scope) -> list[tuple[bytes, bytes]]:
 def _check_body(headers: dict[bytes, bytes]) -> Any:
     """An answer that refuses the body, or None. engineio reads a body to its end before it looks at its size."""
     if b"transfer-encoding" in headers:
-        return PlainTextResponse("send a Content-Length\n", 411, {"Connection": "close"})
+        return _refusal("Send a Content-Length.", 411)
     length = headers.get(b"content-length", b"0")
     digits = length.lstrip(b"0") or b"0"
     if not length.isdigit() or len(digits) > 12 or int(digits) > MAX_BODY:
-        return PlainTextResponse(f"at most {MAX_BODY} bytes\n", 413, {"Connection": "close"})
+        return _refusal(f"The body has more than {MAX_BODY} bytes.", 413)
     return None
+
+
+def _refusal(description: str, status: int) -> JSONResponse:
+    told = {"error": "invalid_request", "error_description": description}
+    return JSONResponse(told, status, {"Connection": "close"})

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import JSON, BigInteger, String, insert, select, update
+from sqlalchemy import JSON, BigInteger, String, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
+from roomkey.core.addresses import is_private_address
 from roomkey.errors import ConfigError
 from roomkey.stores.accounts import check_name
 from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["GRANTS", "Client", "ClientExists", "ClientNotFound", "Clients", "SqlClients"]
+
+_SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749 section 3.3
+_ANSWERS = frozenset({"code", "state", "iss", "error", "error_description", "error_uri"})
+_APP_URI = re.compile(r"[A-Za-z][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+:/")
 
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
 
@@ -36,7 +43,7 @@ class Client:
         client_id: its name, and the subject of tokens that it gets for itself.
         secret_hash: SHA-256 of its secret in hexadecimal; None for a public client, such as a page or an app.
         title: what people read when they are asked to let it in.
-        redirect_uris: where codes may be sent to, to the letter.
+        redirect_uris: where codes may be sent to, to the letter: https, http on this machine, or an app's own scheme.
         grants: what it may ask for: some of :data:`GRANTS`.
         scopes: what its tokens may hold.
         roles, rooms: of the tokens that it gets for itself.
@@ -64,9 +71,24 @@ class Client:
             raise ConfigError("client_credentials needs a client with a secret")
         if "authorization_code" in self.grants and not self.redirect_uris:
             raise ConfigError("authorization_code needs a redirect URI")
+        for scope in self.scopes:
+            if _SCOPE.fullmatch(scope) is None:
+                raise ConfigError(f"{scope!a} is no scope: it has visible ASCII characters without quote and backslash")
         for uri in self.redirect_uris:
-            if "://" not in uri or "#" in uri or any(letter.isspace() for letter in uri) or not uri.isascii():
-                raise ConfigError(f"{uri!a} is no redirect URI: write it in full, without a fragment")
+            _check_redirect_uri(uri)
+
+
+def _check_redirect_uri(uri: str) -> None:
+    """RFC 6749 section 3.1.2, RFC 9700 section 2.6, and RFC 8252 section 7.1 for the schemes of apps."""
+    if "#" in uri or any(letter.isspace() for letter in uri) or not uri.isascii():
+        raise ConfigError(f"{uri!a} is no redirect URI: write it in full, without a fragment")
+    if not is_private_address(uri) and _APP_URI.match(uri) is None:
+        raise ConfigError(
+            f"{uri!a} is no redirect URI: it begins with https://, on this machine with http://, or with a scheme of "
+            "an app's own, such as com.example.app:/"
+        )
+    if _ANSWERS & {name for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}:
+        raise ConfigError(f"{uri!a} is no redirect URI: in its query it has a parameter that the answer needs")
 
 
 class Clients(Protocol):
@@ -150,11 +172,40 @@ class SqlClients(SqlStore):
         """
         change = update(_Client).where(_Client.client_id == client_id).values(disabled=disabled)
         if await self._database.change(change) == 0:
-            raise ClientNotFound(f"there is no client {client_id!a}; see: roomkey client list")
+            raise _not_found(client_id)
 
     async def all(self) -> Sequence[Client]:
         """Every client, by name."""
         return [_client(row) for row in await self._database.rows(select(*_columns).order_by(_Client.client_id))]
+
+    async def set_secret(self, client_id: str, secret_hash: str) -> None:
+        """Replace the secret; the one before stops working.
+
+        Args:
+            secret_hash: SHA-256 of the new one in hexadecimal.
+
+        Raises:
+            ClientNotFound: no such client.
+            ConfigError: it is a public client, which can keep none.
+        """
+        named = update(_Client).where(_Client.client_id == client_id, _Client.secret_hash.is_not(None))
+        if await self._database.change(named.values(secret_hash=secret_hash)) == 0:
+            if await self.find(client_id) is None:
+                raise _not_found(client_id)
+            raise ConfigError(f"{client_id} is a public client, which can keep no secret")
+
+    async def remove(self, client_id: str) -> None:
+        """Forget it.
+
+        Raises:
+            ClientNotFound: no such client.
+        """
+        if await self._database.change(delete(_Client).where(_Client.client_id == client_id)) == 0:
+            raise _not_found(client_id)
+
+
+def _not_found(client_id: str) -> ClientNotFound:
+    return ClientNotFound(f"there is no client {client_id!a}; see: roomkey client list")
 
 
 def _client(row: Any) -> Client:

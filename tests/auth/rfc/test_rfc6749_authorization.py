@@ -1,0 +1,174 @@
+"""RFC 6749: what is demanded of the authorization endpoint."""
+
+from __future__ import annotations
+
+import html
+from urllib.parse import urlsplit
+
+import pytest
+from support.oauth import BACK, PASSWORD, Form, challenge_of
+from support.rfc import SHARED, TEXT, is_page, refusal, sent_back
+
+from roomkey.errors import ConfigError
+from roomkey.stores.clients import Client
+
+pytestmark = SHARED
+METADATA = "/.well-known/oauth-authorization-server"
+
+
+async def test_s3_1_the_authorization_endpoint_takes_get_and_may_take_post(desk):
+    """GET is supported; POST here does the same."""
+    page = await desk.show()
+    assert page.status_code == 200
+    asked = {name: value for name, value in Form(page.text).fields.items() if name not in ("username", "password")}
+    assert (await desk.http.post("/oauth/authorize", data=asked)).status_code == 200
+
+
+@pytest.mark.parametrize("typed", [{"password": "wrong"}, {"password": ""}, {"username": "nobody"}], ids=str)
+async def test_s3_1_the_person_is_verified_first(desk, typed):
+    """Without a name and its password there is no code."""
+    assert is_page(await desk.submit(await desk.show(), **typed))
+
+
+@pytest.mark.parametrize("endpoint", ["authorization_endpoint", "token_endpoint"])
+async def test_s3_1_and_3_2_an_endpoint_has_no_fragment_and_tls(desk, endpoint):
+    """The address of an endpoint is https and has no fragment."""
+    parts = urlsplit((await desk.http.get(METADATA)).json()[endpoint])
+    assert (parts.scheme, parts.fragment) == ("https", "")
+
+
+async def test_s3_1_a_parameter_without_a_value_counts_as_left_out(desk):
+    """An empty scope means the default, an empty state none."""
+    told = sent_back(await desk.submit(await desk.show(scope="", state="")))
+    assert "state" not in told
+    assert (await desk.redeem(told["code"])).json()["scope"] == "chat files"
+
+
+async def test_s3_1_and_3_2_unknown_parameters_are_ignored(desk):
+    """What the server does not know changes nothing, at both endpoints."""
+    code = sent_back(await desk.submit(await desk.show(prompt="none", foo="bar")))["code"]
+    assert (await desk.redeem(code, foo="bar")).status_code == 200
+
+
+@pytest.mark.parametrize("repeated", ["scope=chat", "state=x", "response_type=code", "foo=1&foo=2"])
+async def test_s3_1_no_parameter_is_there_twice(desk, repeated):
+    """A repeated parameter makes the request invalid, whichever of the two was meant; nobody logs in to that."""
+    query = (await desk.show(scope="chat")).url.query.decode()
+    answer = await desk.http.get(f"/oauth/authorize?{query}&{repeated}")
+    assert is_page(answer)
+    assert (answer.status_code, "<form" in answer.text) == (400, False)
+
+
+@pytest.mark.parametrize(
+    ("asked", "error"),
+    [
+        (None, "invalid_request"),
+        ("", "invalid_request"),
+        ("token", "unsupported_response_type"),
+        ("code token", "unsupported_response_type"),
+        ("CODE", "unsupported_response_type"),
+    ],
+)
+async def test_s3_1_1_response_type_is_required_and_understood(desk, asked, error):
+    """Without one, or with one that the server does not know, the client gets an error."""
+    assert (await refusal(desk, await desk.show(response_type=asked)))["error"] == error
+
+
+@pytest.mark.parametrize("uri", ["/back", "app.example/back", "https://app.example/#here", "https://app.example/ b"])
+async def test_s3_1_2_a_redirect_uri_is_absolute_and_has_no_fragment(uri):
+    """No client is kept with another."""
+    with pytest.raises(ConfigError):
+        Client("x", redirect_uris=(uri,), grants=("authorization_code",))
+
+
+async def test_s3_1_2_the_query_of_a_redirect_uri_is_retained(desk):
+    """What it has in its query stays, and the answer is added."""
+    answer = await desk.submit(await desk.show())
+    assert answer.headers["location"].startswith(BACK + "&")
+    assert sent_back(answer)["tenant"] == "7"
+
+
+async def test_s3_1_2_2_a_client_registers_where_it_wants_its_codes():
+    """None that asks for codes is kept without a redirect URI."""
+    with pytest.raises(ConfigError):
+        Client("x", grants=("authorization_code",))
+
+
+@pytest.mark.parametrize("other", [None, BACK + "/", "https://app.example/back", "https://evil.example/"])
+async def test_s3_1_2_3_and_3_1_2_4_no_browser_is_sent_to_another_redirect_uri(desk, other):
+    """One that is missing or not registered keeps the browser here, and the person is told."""
+    answer = await desk.show(redirect_uri=other)
+    assert is_page(answer)
+    assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize("state", ["af0ifjsldkj", "a b&c=d#e?f%00+ü", '"><b>', "x" * 2000])
+async def test_s4_1_2_state_comes_back_as_it_was_sent(desk, state):
+    """With a code, with an error, and when the person says no."""
+    page = await desk.show(state=state)
+    for decision in ("allow", "deny"):
+        assert sent_back(await desk.submit(page, decision=decision))["state"] == state
+    assert (await refusal(desk, await desk.show(state=state, scope="x")))["state"] == state
+
+
+@pytest.mark.parametrize(
+    ("changed", "error"),
+    [
+        ({"code_challenge": None}, "invalid_request"),
+        ({"client_id": "service"}, "unauthorized_client"),
+        ({"response_type": "token"}, "unsupported_response_type"),
+        ({"scope": "admin"}, "invalid_scope"),
+    ],
+    ids=str,
+)
+async def test_s4_1_2_1_the_client_is_told_what_is_wrong(desk, changed, error):
+    """Where client and redirect URI are right, the error goes there, in its own code and in plain characters."""
+    told = await refusal(desk, await desk.show(**changed))
+    assert told["error"] == error
+    assert TEXT.fullmatch(told["error_description"])
+    assert "code" not in told
+
+
+async def test_s4_1_2_1_a_no_is_access_denied(desk):
+    """A person who refuses sends the client an error, and no code."""
+    told = sent_back(await desk.submit(await desk.show(), decision="deny"))
+    assert (told["error"], "code" in told) == ("access_denied", False)
+
+
+@pytest.mark.parametrize("client_id", [None, "nobody", "gone"])
+async def test_s4_1_2_1_an_unknown_client_is_not_redirected_to(desk, client_id):
+    """The browser stays, whatever redirect URI comes with the name."""
+    assert is_page(await desk.show(client_id=client_id))
+
+
+async def test_s10_2_the_person_sees_who_asks_and_for_what(desk):
+    """The page names the client and the scopes, and every request is asked about anew."""
+    for _ in range(2):
+        page = (await desk.show(scope="files")).text
+        assert html.escape("The <b>Page</b>") in page
+        assert "<li>files</li>" in page
+        assert "code" not in Form(page).action
+
+
+async def test_s10_12_another_site_cannot_say_yes_in_a_persons_place(desk):
+    """A forged form has no password, and there is no session that would stand for one."""
+    forged = {"response_type": "code", "client_id": "page", "redirect_uri": BACK, "decision": "allow"}
+    proof = {"code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256"}
+    await desk.submit(await desk.show())
+    answer = await desk.http.post("/oauth/authorize", data=forged | proof, headers={"Origin": "https://evil.example"})
+    assert is_page(answer)
+    assert not desk.http.cookies
+
+
+async def test_s10_13_the_page_is_not_framed(desk):
+    """No other site shows it in a frame, whatever the browser understands."""
+    headers = (await desk.show()).headers
+    assert headers["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in headers["content-security-policy"]
+
+
+async def test_s10_14_what_is_sent_stays_text(desk):
+    """A value that is shown again is no part of the page."""
+    answer = await desk.submit(await desk.show(state="<script>1</script>"), username="<script>2</script>", password="")
+    assert "<script" not in answer.text
+    assert PASSWORD not in answer.text

@@ -1,0 +1,108 @@
+"""RFC 8414: what is demanded of the metadata of an authorization server."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import pytest
+from support.oauth import BASIC, PASSWORD, SECRET, URL
+from support.rfc import SHARED, sent_back
+
+from roomkey.auth.oauth import oauth_router
+from roomkey.errors import ConfigError
+
+pytestmark = SHARED
+PATH = "/.well-known/oauth-authorization-server"
+ENDPOINTS = ("authorization_endpoint", "token_endpoint", "revocation_endpoint", "introspection_endpoint", "jwks_uri")
+
+
+async def metadata(served):
+    return (await served.http.get(PATH)).json()
+
+
+async def test_s2_what_is_required_is_there(served):
+    """Issuer, authorization and token endpoint, response types."""
+    assert {"issuer", "authorization_endpoint", "token_endpoint", "response_types_supported"} <= (
+        await metadata(served)
+    ).keys()
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    ["http://login.example", "https://login.example?a=b", "https://login.example#a", "login.example", "https://"],
+)
+async def test_s2_an_issuer_is_an_address_with_https_without_query_and_fragment(desk, issuer):
+    """A server with another issuer does not start."""
+    with pytest.raises(ConfigError):
+        oauth_router(desk.logins, desk.clients, desk.one_time, issuer=issuer)
+
+
+@pytest.mark.parametrize("name", ENDPOINTS)
+async def test_s2_every_endpoint_is_an_https_address_of_this_server(served, name):
+    """What is named is there: it answers something else than that there is nothing."""
+    address = (await metadata(served))[name]
+    assert address.startswith(URL + "/")
+    answer = await served.http.request("GET" if name in ("authorization_endpoint", "jwks_uri") else "POST", address)
+    assert answer.status_code in (200, 400)
+
+
+async def test_s2_only_the_grants_that_are_named_are_given(served):
+    """Named, because the default would promise the implicit grant; each is known to the token endpoint."""
+    told = (await metadata(served))["grant_types_supported"]
+    assert told == ["authorization_code", "refresh_token", "client_credentials"]
+    for grant in (*told, "implicit", "password"):
+        answer = await served.post("token", BASIC, grant_type=grant, username="ada", password=PASSWORD)
+        known = answer.status_code == 200 or answer.json()["error"] != "unsupported_grant_type"
+        assert known is (grant in told)
+
+
+async def test_s2_only_the_response_types_and_modes_that_are_named_are_given(served):
+    """A code in the query; the default would promise the fragment as well."""
+    told = await metadata(served)
+    assert (told["response_types_supported"], told["response_modes_supported"]) == (["code"], ["query"])
+    answer = await served.submit(await served.show())
+    assert "code" in sent_back(answer)
+    assert not urlsplit(answer.headers["location"]).fragment
+
+
+@pytest.mark.parametrize("endpoint", ["token", "revocation", "introspection"])
+async def test_s2_the_methods_of_client_authentication_are_those_that_work(served, endpoint):
+    """Each that is named is taken, and none that has to name a signature algorithm besides."""
+    told = await metadata(served)
+    path = {"token": "token", "revocation": "revoke", "introspection": "introspect"}[endpoint]
+    named = told[f"{endpoint}_endpoint_auth_methods_supported"]
+    sent = {"token": "t", "grant_type": "refresh_token", "refresh_token": "r" * 43}
+    works = {
+        "client_secret_basic": await served.post(path, BASIC, **sent),
+        "client_secret_post": await served.post(path, client_id="backend", client_secret=SECRET, **sent),
+        "none": await served.post(path, client_id="page", **sent),
+    }
+    assert named == [method for method, answer in works.items() if answer.status_code != 401]
+    assert f"{endpoint}_endpoint_auth_signing_alg_values_supported" not in told
+
+
+async def test_s2_what_there_is_not_is_not_named(served):
+    """No registration, and nothing that has no address."""
+    told = await metadata(served)
+    assert "registration_endpoint" not in told
+    assert {name for name in told if name.endswith(("_endpoint", "_uri"))} == set(ENDPOINTS)
+
+
+async def test_s3_it_is_at_the_well_known_place(served):
+    """The path is the default one behind the host of the issuer."""
+    assert (await served.http.get((await metadata(served))["issuer"] + PATH)).status_code == 200
+
+
+async def test_s3_1_and_3_2_it_is_json_for_a_get(served):
+    """200, application/json, and no member that is null or an empty list."""
+    answer = await served.http.get(PATH)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
+    assert all(answer.json().values())
+    assert (await served.http.post(PATH)).status_code == 405
+
+
+async def test_s3_3_the_issuer_is_the_one_that_was_asked_and_the_one_of_the_tokens(served):
+    """The same to the letter, so that a client can compare."""
+    told = await metadata(served)
+    given = await served.logged_in()
+    assert told["issuer"] == URL == (await served.introspect(given["access_token"]))["iss"]

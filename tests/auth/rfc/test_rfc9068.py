@@ -1,0 +1,172 @@
+"""RFC 9068: what is demanded of access tokens, of their maker and of who takes them."""
+
+from __future__ import annotations
+
+import jwt
+import pytest
+from support.oauth import BASIC, SECRET, URL
+from support.rfc import SHARED, Served, challenge, error_of
+from support.tokens import hs256
+
+from roomkey import Issuer, Verifier
+from roomkey.errors import TokenError
+
+pytestmark = SHARED
+
+
+async def of_every_kind(served) -> dict[str, str]:
+    """An access token of each way to get one."""
+    given, own = await served.logged_in(), await served.own_login()
+    return {
+        "code": given["access_token"],
+        "refresh": (await served.refresh(given["refresh_token"])).json()["access_token"],
+        "service": (await served.post("token", BASIC, grant_type="client_credentials")).json()["access_token"],
+        "login": own["access_token"],
+    }
+
+
+async def read(served, token: str) -> dict:
+    """The claims, as another library reads and verifies them with the keys that are published."""
+    keys = jwt.PyJWKSet.from_dict((await served.http.get("/.well-known/jwks.json")).json())
+    header = jwt.get_unverified_header(token)
+    return jwt.decode(token, keys[header["kid"]].key, algorithms=[header["alg"]], audience="chat", issuer=URL)
+
+
+async def test_s2_1_the_header_says_access_token_and_a_signature(served):
+    """``typ`` is at+jwt, ``alg`` never none."""
+    for token in (await of_every_kind(served)).values():
+        header = jwt.get_unverified_header(token)
+        assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
+
+
+async def test_s2_1_rs256_is_supported_by_both_sides():
+    """By whoever makes tokens, and by whoever takes them."""
+    async with Served.opened(algorithm="RS256") as served:
+        token = (await served.own_login())["access_token"]
+        assert jwt.get_unverified_header(token)["alg"] == "RS256"
+        assert (await served.ask(token)).status_code == 200
+
+
+async def test_s2_2_every_token_has_the_claims_that_are_required(served):
+    """Seven of them, each of its type; and no two tokens the same ``jti``."""
+    tokens = await of_every_kind(served)
+    claims = [await read(served, token) for token in tokens.values()]
+    for one in claims:
+        assert all(type(one[name]) is str for name in ("iss", "sub", "aud", "client_id", "jti"))
+        assert all(type(one[name]) is int for name in ("exp", "iat"))
+        assert one["exp"] - one["iat"] == 900
+    assert len({one["jti"] for one in claims}) == len(claims)
+
+
+async def test_s2_2_the_subject_is_the_person_or_the_client_itself(served):
+    """A service is its own subject; the client is named in every token."""
+    tokens = await of_every_kind(served)
+    told = {kind: await read(served, token) for kind, token in tokens.items()}
+    assert {kind: (one["sub"], one["client_id"]) for kind, one in told.items()} == {
+        "code": ("ada", "page"),
+        "refresh": ("ada", "page"),
+        "service": ("backend", "backend"),
+        "login": ("ada", "roomkey"),
+    }
+
+
+async def test_s2_2_1_the_time_of_the_login_stays_through_every_refresh(served):
+    """``auth_time`` is when the password was given, not when the token was made."""
+    async with Served.opened() as alone:
+        given = await alone.logged_in()
+        first = (await read(alone, given["access_token"]))["auth_time"]
+        alone.clock.advance(5)
+        later = await read(alone, (await alone.refresh(given["refresh_token"])).json()["access_token"])
+    assert (later["auth_time"], later["iat"] != first) == (first, True)
+
+
+async def test_s2_2_3_a_scope_that_was_asked_for_is_in_the_token(served):
+    """As it is in the answer."""
+    given = await served.logged_in(scope="files")
+    assert (await read(served, given["access_token"]))["scope"] == given["scope"] == "files"
+
+
+async def test_s3_the_audience_is_the_server_whose_keys_they_are(served):
+    """There is one, and no request names another."""
+    code = await served.code(resource="https://elsewhere.example")
+    answer = await served.redeem(code, resource="https://elsewhere.example", audience="elsewhere")
+    assert (await read(served, answer.json()["access_token"]))["aud"] == "chat"
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT"])
+async def test_s4_a_token_with_the_type_is_taken(served, typ):
+    """In both ways to write it, in any case."""
+    claims = await read(served, (await served.own_login())["access_token"])
+    token = served.signed({"alg": "ES256", "kid": served.key.kid, "typ": typ}, claims)
+    assert (await served.ask(token)).status_code == 200
+
+
+@pytest.mark.parametrize("typ", ["JWT", None, "secevent+jwt", "dpop+jwt", "at+jwt2"])
+async def test_s4_a_verifier_that_is_told_so_takes_access_tokens_alone(served, typ):
+    """``token_type="at+jwt"`` refuses every other ``typ``, and none."""
+    claims = await read(served, (await served.own_login())["access_token"])
+    verifier = Verifier(
+        served.key.public(), algorithms=["ES256"], issuer=URL, audience="chat", token_type="at+jwt", leeway=0
+    )
+    header = {"alg": "ES256", "kid": served.key.kid}
+    assert verifier.verify(served.signed(header | {"typ": "at+jwt"}, claims), claims["iat"]).subject == "ada"
+    with pytest.raises(TokenError):
+        verifier.verify(served.signed(header | ({} if typ is None else {"typ": typ}), claims), claims["iat"])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"iss": "https://another.example"},
+        {"iss": URL + "/"},
+        {"iss": None},
+        {"aud": "another"},
+        {"aud": ["another", "and one more"]},
+        {"aud": None},
+        {"exp": 1_700_000_000},
+        {"exp": None},
+    ],
+    ids=str,
+)
+async def test_s4_issuer_audience_and_time_are_checked(served, changed):
+    """The issuer to the letter, the audience is this server, the token has an end that is not over."""
+    claims = await read(served, (await served.own_login())["access_token"])
+    header = {"alg": "ES256", "kid": served.key.kid, "typ": "at+jwt"}
+    assert (await served.ask(served.signed(header, claims | {"aud": ["another", "chat"]}))).status_code == 200
+    kept = {name: value for name, value in (claims | changed).items() if value is not None}
+    answer = await served.ask(served.signed(header, kept))
+    assert (error_of(answer), challenge(answer)["error"]) == ((401, "invalid_token"), "invalid_token")
+
+
+@pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384"])
+async def test_s4_the_signature_is_checked_and_none_is_refused(served, algorithm):
+    """Neither without a signature, nor with the public key as a secret, nor with another algorithm."""
+    claims = await read(served, (await served.own_login())["access_token"])
+    header = {"alg": algorithm, "kid": served.key.kid, "typ": "at+jwt"}
+    token = {
+        "none": served.signed(header, claims).rpartition(".")[0] + ".",
+        "HS256": hs256(header, claims, served.key.to_pem()),
+        "ES384": served.signed(header, claims),
+    }[algorithm]
+    assert (await served.ask(token)).status_code == 401
+
+
+async def test_s5_no_service_gets_the_subject_of_a_person(served):
+    """Where a client has the name of an account, it gets no token: nobody may take one for the other."""
+    answer = await served.post("token", ("ada", SECRET), grant_type="client_credentials")
+    assert error_of(answer) == (400, "invalid_grant")
+
+
+async def test_s6_a_token_tells_no_more_of_a_person_than_is_needed(served):
+    """It is signed, not encrypted: no address, no password and no hash is in it."""
+    claims = await read(served, (await served.own_login())["access_token"])
+    assert claims.keys() <= {
+        *("iss", "sub", "aud", "exp", "iat", "jti", "sid", "client_id", "auth_time", "name", "roles", "rooms", "scope")
+    }
+
+
+async def test_s4_an_issuer_that_is_not_told_so_makes_no_access_tokens_of_this_kind(served):
+    """Its plain tokens are refused by whoever demands the type."""
+    plain = Issuer(served.key, issuer=URL, audience="chat")
+    with pytest.raises(TokenError):
+        plain.verifier(token_type="at+jwt").verify(plain.issue("ada"), plain.clock())

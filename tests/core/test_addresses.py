@@ -1,0 +1,45 @@
+"""Where secrets may be sent."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey.core.addresses import is_private_address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://app.example",
+        "https://app.example:8443/back?x=1",
+        "http://localhost:8000",
+        "http://127.0.0.1/",
+        "http://[::1]:3000/back",
+        "HTTPS://app.example/",
+    ],
+)
+def test_https_and_this_machine(url):
+    assert is_private_address(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://app.example/",
+        "http://10.0.0.1/",
+        "http://localhost.evil.example/",
+        "http://localhost@evil.example/",
+        "https://ada:secret@app.example/",
+        "https://",
+        "https:///back",
+        "https://app.example:port/",
+        "https://[::1",
+        "ftp://localhost/",
+        "javascript://localhost/%0aalert(1)",
+        "//app.example/",
+        "app.example",
+        "",
+    ],
+)
+def test_nothing_else(url):
+    assert not is_private_address(url)
