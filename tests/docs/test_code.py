@@ -6,12 +6,16 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
+from fastapi import FastAPI
 from support.live import Raw, serve
 
-from roomkey import Issuer, Key
+from roomkey import Issuer, Key, KeySet
+from roomkey.auth.jwks import jwks_router
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,11 +68,55 @@ async def test_the_hub_of_a_page_admits_and_refuses(monkeypatch, page, number):
         assert (await nobody.ask()).startswith("44")
         await ada.event("message", "hello", ack=1)
         assert await ada.expect_ack(1) == ["delivered"]
+        for number, (room, allowed) in enumerate([("red", True), ("blue", False)], start=2):
+            await ada.event("join-room", room, ack=number)
+            assert (await ada.expect_ack(number))[0]["ok"] is allowed
         assert await nobody.is_closed()
         await ada.close()
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"], ids=lambda page: page.name)
+async def test_the_guards_page_mounts_routes_beside_sockets():
+    names: dict[str, object] = {"__name__": "page"}
+    for block in BLOCK.findall((ROOT / "docs" / "guard.md").read_text()):
+        exec(compile(block, "guard.md", "exec"), names)
+    issuer = Issuer(Key.from_secret(names["SECRET"]), audience="chat")
+    good, stale = ({"Authorization": f"Bearer {issuer.issue('ada', expires_in=life)}"} for life in (60, -60))
+    async with serve(names["asgi"]) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
+        ada = await Raw.open(host)
+        assert (await ada.ask({"token": issuer.issue("ada")})).startswith("40")
+        for headers in ({}, stale):
+            refused = await http.post("/news", params={"text": "hello"}, headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+        assert (await http.post("/news", params={"text": "hello"}, headers=good)).status_code == 200
+        assert await ada.receive() == '42["news",{"from":"ada","text":"hello"}]'
+        await ada.close()
+
+
+async def test_the_page_of_tokens_verifies_with_fetched_keys():
+    names: dict[str, object] = {"__name__": "page"}
+    [block] = [block for block in BLOCK.findall((ROOT / "docs" / "tokens.md").read_text()) if "httpx" in block]
+    exec(compile(block, "tokens.md", "exec"), names)
+    key = Key.generate("ES256")
+    token = Issuer(key, issuer="https://login.example", audience="chat").issue("ada")
+    app = FastAPI()
+    app.include_router(jwks_router(KeySet([key])))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as http:
+        await names["published"].fetch(http)
+    assert names["verifier"].verify(token, time.time()).subject == "ada"
+
+
+LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("examples/*/README.md"))]
+
+
+def anchors(page):
+    """Where links into a page may lead, as GitHub names its headings."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
+        found = page.parent / target if target else page
+        assert found.exists(), target
+        assert not anchor or anchor in anchors(found), f"{target}#{anchor}"

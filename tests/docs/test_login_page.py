@@ -1,9 +1,13 @@
-"""The page about the login server: what its first and its last application do."""
+"""The page about the login server: what its applications do."""
 
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -11,7 +15,11 @@ import pytest
 from support.live import Raw, serve
 from support.login_server import HASHED, PASSWORD
 
+from roomkey import Identity
+from roomkey.auth.live import NoSockets
+from roomkey.errors import RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.sql_revocations import SqlRevocations
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "login.md").read_text(), re.MULTILINE | re.DOTALL
@@ -24,29 +32,89 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
 
 
-@pytest.mark.usefixtures("environment")
-@pytest.mark.parametrize("blocks", [1, len(BLOCKS)], ids=["the first", "the last"])
-async def test_its_application_logs_in_refreshes_and_ends_sockets(blocks: int) -> None:
+def blocks_up_to(words: str) -> list[str]:
+    """The blocks of the page up to the one with these words in it."""
+    [last] = [number for number, block in enumerate(BLOCKS) if words in block]
+    return BLOCKS[: last + 1]
+
+
+@asynccontextmanager
+async def running(blocks: list[str]) -> AsyncIterator[tuple[dict[str, Any], str]]:
+    """The application that these blocks make, with an account; its names and where it listens."""
     names: dict[str, Any] = {"__name__": "page"}
-    for block in BLOCKS[:blocks]:
+    for block in blocks:
+        if "hub = Hub(" in block:
+            names.pop("asgi", None)  # every application says what serves it
         exec(compile(block, "login.md", "exec"), names)
-    await SqlAccounts(names["database"]).add(Account("ada", HASHED))
-    transport = httpx.ASGITransport(names["app"])
+    await SqlAccounts(names["database"]).add(Account("ada", HASHED, rooms=("red",)))
+    async with serve(names["asgi"]) as host:
+        yield names, host
+    await names["hub"].close()
+    await names["database"].close()
+
+
+APPLICATIONS = {"tokens": "async def refreshed", "cookies": "cookies=Cookies()))", "tickets": "tickets=Tickets("}
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("kind", APPLICATIONS)
+async def test_its_applications_log_in_refresh_open_rooms_and_end_sockets(kind: str) -> None:
     async with (
-        httpx.AsyncClient(transport=transport, base_url="http://test") as http,
-        serve(names["hub"]) as host,
+        running(blocks_up_to(APPLICATIONS[kind])) as (names, host),
+        httpx.AsyncClient(base_url=f"http://{host}") as http,
     ):
         tokens = (await http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
-        if blocks > 1:
-            tokens = await names["refreshed"](http, tokens)
+        tokens = await names["refreshed"](http, tokens)
         header = {"Authorization": f"Bearer {tokens['access_token']}"}
         presented = tokens["access_token"]
-        if blocks > 1:
+        if kind == "tickets":
             presented = (await http.post("/auth/ticket", headers=header)).json()["ticket"]
         raw = await Raw.open(host)
         assert (await raw.ask({"token": presented})).startswith("40")
+        for ack, (room, allowed) in enumerate([("red", True), ("blue", False)]):
+            await raw.event("join-room", room, ack=ack)
+            assert (await raw.expect_ack(ack))[0]["ok"] is allowed
         assert (await http.post("/auth/logout", headers=header)).json() == {"sockets": 1}
         assert await raw.is_closed()
         await raw.close()
-    await names["hub"].close()
-    await names["database"].close()
+
+
+@pytest.mark.usefixtures("environment")
+async def test_its_own_routes_take_the_token_while_it_is_good() -> None:
+    async with (
+        running(blocks_up_to("async def holder")) as (names, host),
+        httpx.AsyncClient(base_url=f"http://{host}") as http,
+    ):
+        tokens = (await http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
+        header = {"Authorization": f"Bearer {tokens['access_token']}"}
+        assert (await http.get("/rooms", headers=header)).json() == ["red"]
+        nobody = await http.get("/rooms")
+        assert (nobody.status_code, nobody.headers["www-authenticate"]) == (401, "Bearer")
+        await http.post("/auth/logout", headers=header)
+        revoked = await http.get("/rooms", headers=header)
+        assert (revoked.status_code, revoked.json()) == (401, {"detail": "jwt revoked"})
+        assert revoked.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+        class OutOfReach:
+            async def verify(self, token: str) -> Identity:
+                raise Unavailable("the store is out of reach")
+
+        hub, names["hub"] = names["hub"], SimpleNamespace(guard=OutOfReach())
+        out_of_order = await http.get("/rooms", headers=header)
+        assert (out_of_order.status_code, out_of_order.headers["retry-after"]) == (503, "1")
+        names["hub"] = hub
+
+
+@pytest.mark.usefixtures("environment")
+async def test_a_process_on_the_same_database_knows_what_was_revoked() -> None:
+    async with (
+        running(blocks_up_to("async def holder")) as (names, host),
+        httpx.AsyncClient(base_url=f"http://{host}") as http,
+    ):
+        tokens = (await http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
+        token = tokens["access_token"]
+        await http.post("/auth/logout", headers={"Authorization": f"Bearer {token}"})
+        verifier = names["issuer"].verifier()
+        assert verifier.verify(token, time.time()).subject == "ada", "it reads no database"
+        with pytest.raises(RevokedToken):
+            await NoSockets(verifier, SqlRevocations(names["database"])).verify(token)

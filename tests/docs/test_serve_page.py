@@ -1,0 +1,88 @@
+"""The page about ``roomkey serve``: every setting, and every call of the admin API."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import tomllib
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.live import Raw, serve
+from support.login_server import CHEAP
+
+from roomkey import Key, KeySet
+from roomkey.auth.passwords import Passwords
+from roomkey.server.api import SCOPE
+from roomkey.server.app import Product, build
+from roomkey.server.settings import Settings, load_settings
+from roomkey.stores.accounts import SqlAccounts
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
+[DEFAULTS] = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+CALLS = re.findall(r"^    curl -s -H @headers (.*)$", PAGE, re.MULTILINE)
+
+
+def test_every_setting_is_on_the_page() -> None:
+    unset = set(re.findall(r"^# (\w+) = ", DEFAULTS, re.MULTILINE))
+    assert tomllib.loads(DEFAULTS).keys() | unset == Settings.model_fields.keys()
+    assert all(Settings.model_fields[name].default is None for name in unset)
+
+
+def test_the_defaults_on_the_page_are_the_defaults(tmp_path: Path) -> None:
+    written = tmp_path / "roomkey.toml"
+    written.write_text(DEFAULTS)
+    assert load_settings(written).model_dump() == Settings().model_dump()
+
+
+@pytest.fixture
+async def product() -> AsyncIterator[Product]:
+    accounts, passwords = SqlAccounts(), Passwords(hasher=CHEAP)
+    made = build(Settings(admin_api=True), accounts, KeySet([Key.generate("ES256")]), passwords=passwords)
+    yield made
+    await made.close()
+    passwords.close()
+    await accounts.close()
+
+
+def request_of(call: str, socket_id: str) -> dict[str, Any]:
+    """What curl sends for a line of the page."""
+    words = shlex.split(call.replace("$ID", socket_id))
+    options = dict(pairwise(words))
+    [url] = [word for word in words if word.startswith("localhost:8000")]
+    body = options.get("-d")
+    return {
+        "method": options.get("-X", "GET" if body is None else "POST"),
+        "url": url.removeprefix("localhost:8000"),
+        "content": body,
+    }
+
+
+async def test_every_call_of_the_admin_api_works(product: Product) -> None:
+    headers = {
+        "Authorization": f"Bearer {product.issuer.issue('ops', scopes=[SCOPE])}",
+        "Content-Type": "application/json",
+    }
+    called = set()
+    async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}", headers=headers) as http:
+        ada = await Raw.open(host)
+        assert (await ada.ask({"token": product.issuer.issue("ada", rooms=["red"])})).startswith("40")
+        await ada.event("join-room", "red", ack=1)
+        assert (await ada.expect_ack(1))[0]["ok"] is True
+        for call in CALLS:
+            found = (await http.get("/api/sockets")).json()["sockets"]
+            asked = request_of(call, found[0]["id"] if found else "")
+            answer = await http.request(**asked)
+            assert answer.is_success, (call, answer.text)
+            called.add((asked["method"], asked["url"].partition("?")[0]))
+        await ada.close()
+        document = (await http.get("/openapi.json")).json()["paths"]
+    for path, operations in document.items():
+        if path.startswith("/api/"):
+            pattern = re.compile(re.sub(r"{\w+}", "[^/]+", path))
+            shown = {method.lower() for method, url in called if pattern.fullmatch(url)}
+            assert shown == operations.keys(), path
