@@ -174,3 +174,27 @@ async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk
     await desk.accounts.set_password("ada", await desk.passwords.hash("another password"))
     assert refused(await desk.redeem(mine))
     assert (await desk.redeem(query_of(eves.headers["location"])["code"])).status_code == 200
+
+
+async def test_a_client_that_is_disabled_meanwhile_gets_nothing_for_a_code(desk, monkeypatch):
+    code, begin = await desk.code(), desk.logins.begin
+
+    async def slowly(*arguments, **named):
+        granted = await begin(*arguments, **named)
+        await desk.clients.set_disabled("page", True)
+        return granted
+
+    monkeypatch.setattr(desk.logins, "begin", slowly)
+    assert refused(await desk.redeem(code))
+    assert await desk.logins.sessions_of("ada") == []
+
+
+async def test_a_service_whose_secret_is_changed_meanwhile_gets_no_token(desk, monkeypatch):
+    find = desk.accounts.find
+
+    async def slowly(username):
+        await desk.clients.set_secret("backend", "0" * 64)
+        return await find(username)
+
+    monkeypatch.setattr(desk.accounts, "find", slowly)
+    assert refused(await desk.post("token", BASIC, grant_type="client_credentials"))

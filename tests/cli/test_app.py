@@ -38,14 +38,14 @@ def test_version(roomkey: Cli) -> None:
 
 
 def test_help_of_every_command(roomkey: Cli) -> None:
-    for command in ("", "serve", "token issue", "token inspect", "keys new", "user add", "doctor"):
+    for command in ("", "serve", "token issue", "token inspect", "keys new", "user set", "client secret", "doctor"):
         ran = roomkey(*command.split(), "--help")
         assert (ran.code, ran.err) == (0, "")
         assert "Usage: roomkey" in ran.out
 
 
 def test_no_secret_is_a_flag(roomkey: Cli) -> None:
-    for command in (["serve"], ["token", "issue"], ["token", "inspect"], ["user", "add"]):
+    for command in (["serve"], ["token", "issue"], ["token", "inspect"], ["user", "add"], ["client", "secret"]):
         options = roomkey(*command, "--help").out
         assert not {"--secret ", "--password ", "--key "} & {word + " " for word in options.split()}
 
@@ -59,12 +59,14 @@ def test_python_m(tmp_path: Path) -> None:
     ("missing", "arguments", "extra"),
     [
         ({"typer"}, ["--version"], "cli"),
+        ({"typer"}, ["client", "list"], "server"),
         ({"pydantic_settings"}, ["keys", "list"], "cli"),
         ({"uvicorn"}, ["serve", "--demo"], "server"),
         ({"fastapi"}, ["serve", "--demo"], "server"),
         ({"picows"}, ["serve", "--demo"], "server"),
         ({"socketio"}, ["serve", "--demo", "--port", "0", "--engine", "python-socketio"], "server"),
         ({"sqlalchemy"}, ["user", "list"], "server"),
+        ({"sqlalchemy"}, ["client", "disable", "bot"], "server"),
         ({"argon2"}, ["user", "passwd", "ada", "--password-stdin"], "server"),
     ],
 )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from roomkey.core.revocations import Revocation
+from roomkey.errors import Unavailable
+from roomkey.stores.clients import Client
+from roomkey.stores.sql_revocations import SqlRevocations
 
 Cli = Callable[..., Any]
 
@@ -16,6 +23,10 @@ Cli = Callable[..., Any]
 def listed(roomkey: Cli) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(roomkey("client", "list", "--json").out)
     return found
+
+
+def hash_of(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def test_a_service_gets_a_secret_that_is_shown_once(roomkey: Cli, here: Path) -> None:
@@ -26,7 +37,7 @@ def test_a_service_gets_a_secret_that_is_shown_once(roomkey: Cli, here: Path) ->
     assert (client["kind"], client["grants"], client["scopes"]) == ("confidential", ["client_credentials"], ["chat"])
     database = b"".join(path.read_bytes() for path in here.glob("roomkey.sqlite3*"))
     assert secret.encode() not in database
-    assert hashlib.sha256(secret.encode()).hexdigest().encode() in database
+    assert hash_of(secret).encode() in database
     assert "bot" in roomkey("client", "list").out
 
 
@@ -44,6 +55,127 @@ def test_it_is_disabled_and_enabled(roomkey: Cli) -> None:
         assert listed(roomkey)[0]["disabled"] is disabled
 
 
+@pytest.mark.parametrize("command", ["disable", "remove"])
+def test_its_tokens_and_the_logins_made_for_it_are_revoked(roomkey: Cli, here: Path, tables: Any, command: str) -> None:
+    (here / "roomkey.toml").write_text('issuer = "https://login.example"\n')
+    roomkey("client", "add", "app", "--redirect-uri", "https://app.example/callback")
+    for login, who, client_id in [
+        ("s1", "ada", "app"),
+        ("s2", "eve", "app"),
+        ("s3", "ada", "roomkey"),
+        ("s4", "app", "roomkey"),
+    ]:
+        tables.log_in(login, subject=who, client_id=client_id)
+    before = time.time()
+    ran = roomkey("client", command, "app")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out == f"{command}d app and revoked its tokens: running servers end their sockets within a second\n"
+
+    itself, *logins = tables.revocations()
+    assert (itself.kind, itself.name) == ("subject", "app")
+    assert before <= itself.issued_before <= time.time()
+    assert sorted((one.kind, one.name) for one in logins) == [("session", "s1"), ("session", "s2")]
+    for one in (itself, *logins):
+        assert one.issuer == ("https://login.example" if one is itself else None)
+        assert one.expires_at == pytest.approx(itself.issued_before + 7 * 86400)
+    assert [tables.logins(who) for who in ("ada", "eve", "app")] == [["s3"], [], ["s4"]]
+
+
+def test_an_ending_that_failed_is_asked_for_again(roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login is ended before its tokens are revoked: nobody would find it any more."""
+    roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
+    for login in ("s1", "s2", "s3"):
+        tables.log_in(login, client_id="app")
+    add, added = SqlRevocations.add, []
+
+    async def fail_at_the_third(self: SqlRevocations, revoked: Revocation) -> None:
+        added.append(revoked)
+        if len(added) == 3:
+            raise Unavailable("the database failed: disk I/O error")
+        await add(self, revoked)
+
+    monkeypatch.setattr(SqlRevocations, "add", fail_at_the_third)
+    ran = roomkey("client", "disable", "app")
+    assert (ran.code, ran.out) == (1, "")
+    assert "roomkey doctor" in ran.err
+    assert tables.client("app").disabled
+    assert len(tables.logins()) == 2
+
+    assert roomkey("client", "disable", "app").code == 0
+    assert tables.logins() == []
+    assert {one.name for one in tables.revocations()} == {"app", "s1", "s2", "s3"}
+
+
+def test_no_client_has_the_logins_of_the_server_itself(roomkey: Cli, tables: Any) -> None:
+    """They are in the name ``roomkey``: a client of that name would end those of everybody."""
+    refused = roomkey("client", "add", "roomkey")
+    assert (refused.code, refused.out) == (2, "")
+    assert "choose another name" in refused.err
+    tables.add_client(Client("roomkey", "0" * 64, grants=("client_credentials",)))
+    tables.log_in("s1", client_id="roomkey")
+    assert roomkey("client", "remove", "roomkey").code == 0
+    assert tables.client("roomkey") is None
+    assert tables.logins() == ["s1"]
+
+
+def test_a_client_that_was_removed_is_gone(roomkey: Cli, tables: Any) -> None:
+    for name in ("bot", "other"):
+        roomkey("client", "add", name)
+    assert roomkey("client", "remove", "bot").code == 0
+    assert tables.client("bot") is None
+    assert [client["client_id"] for client in listed(roomkey)] == ["other"]
+
+
+def test_a_new_secret_takes_the_place_of_the_old(roomkey: Cli, tables: Any) -> None:
+    first = roomkey("client", "add", "bot", "--scope", "chat").out.strip()
+    before = tables.client("bot")
+    ran = roomkey("client", "secret", "bot")
+    second = ran.out.strip()
+    assert (ran.code, len(second)) == (0, 43)
+    assert second != first
+    assert tables.client("bot") == replace(before, secret_hash=hash_of(second))
+    assert second not in ran.err
+
+
+def test_a_public_client_gets_no_secret(roomkey: Cli, tables: Any) -> None:
+    roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
+    ran = roomkey("client", "secret", "app")
+    assert (ran.code, ran.out, ran.err) == (1, "", "app is a public client, which can keep no secret\n")
+    assert tables.client("app").secret_hash is None
+
+
+def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
+    uris = ["https://app.example/callback", "com.example.app:/back/to/where/the/person/has/come/from"]
+    roomkey("client", "add", "bot", "--role", "worker", "--room", "red", "--room", "blue", "--scope", "jobs")
+    roomkey("client", "add", "app", "--title", "The \x1b[31mApp", "--redirect-uri", uris[0], "--redirect-uri", uris[1])
+    roomkey("client", "disable", "bot")
+    app, bot = listed(roomkey)
+    assert bot | {"created_at": ""} == {
+        **{"client_id": "bot", "title": "", "kind": "confidential", "grants": ["client_credentials"]},
+        **{"redirect_uris": [], "scopes": ["jobs"], "roles": ["worker"], "rooms": ["red", "blue"]},
+        **{"disabled": True, "created_at": ""},
+    }
+    assert (app["title"], app["redirect_uris"], app["disabled"]) == ("The \x1b[31mApp", uris, False)
+    shown = roomkey("client", "list").out
+    assert shown.splitlines() == [
+        "app",
+        '  title          "The \\u001b[31mApp"',
+        "  kind           confidential",
+        "  grants         authorization_code, refresh_token",
+        f"  redirect_uris  {uris[0]}",
+        f"                 {uris[1]}",
+        f"  created_at     {app['created_at']}",
+        "bot",
+        "  kind           confidential",
+        "  grants         client_credentials",
+        "  scopes         jobs",
+        "  roles          worker",
+        "  rooms          red, blue",
+        "  disabled       yes",
+        f"  created_at     {bot['created_at']}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -52,14 +184,35 @@ def test_it_is_disabled_and_enabled(roomkey: Cli) -> None:
         (("add", "app", "--redirect-uri", "/callback"), 1, "redirect URI"),
         (("add", "taken"), 1, "already"),
         (("disable", "nobody"), 1, "roomkey client list"),
+        (("remove", "nobody"), 1, "roomkey client list"),
+        (("secret", "nobody"), 1, "roomkey client list"),
     ],
 )
-def test_mistakes_say_what_to_do(roomkey: Cli, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_mistakes_say_what_to_do(roomkey: Cli, tables: Any, arguments: tuple[str, ...], code: int, words: str) -> None:
     roomkey("client", "add", "taken")
+    before = listed(roomkey)
     ran = roomkey("client", *arguments)
     assert (ran.code, ran.out) == (code, "")
     assert words in ran.err
+    assert listed(roomkey) == before
+    assert tables.revocations() == []
 
 
 def test_no_clients_yet(roomkey: Cli) -> None:
     assert "roomkey client add" in roomkey("client", "list").err
+
+
+def test_clients_in_postgresql(
+    roomkey: Cli, tables: Any, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    where = postgres.database()
+    monkeypatch.setenv("ROOMKEY_DATABASE", where)
+    there = tables.at(where)
+    roomkey("client", "add", "bot")
+    there.log_in(client_id="bot")
+    secret = roomkey("client", "secret", "bot").out.strip()
+    assert there.client("bot").secret_hash == hash_of(secret)
+    assert roomkey("client", "remove", "bot").code == 0
+    assert (there.client("bot"), there.logins()) == (None, [])
+    assert [one.name for one in there.revocations()] == ["bot", "s1"]
+    assert list(here.iterdir()) == []

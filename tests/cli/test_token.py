@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
@@ -15,10 +14,7 @@ import jwt
 import pytest
 
 from roomkey import Issuer, Key
-from roomkey.core.revocations import Revocation
-from roomkey.keysets.files import save_key, write_private
-from roomkey.stores.accounts import SqlAccounts
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.keysets.files import make_folder, save_key, write_private
 
 Cli = Callable[..., Any]
 SECRET_TEXT = secrets.token_urlsafe(40)
@@ -108,6 +104,73 @@ def test_the_secret_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyP
     assert SECRET_TEXT not in seen.out + seen.err
 
 
+def header_of(ran: Any) -> dict[str, Any]:
+    return jwt.get_unverified_header(ran.out.strip())
+
+
+def test_the_key_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in ``roomkey serve``: it is used instead of the folder."""
+    roomkey("keys", "new")
+    of_the_folder = roomkey("token", "issue", "ada").out
+    key = Key.generate("ES256")
+    monkeypatch.setenv("ROOMKEY_KEY", json.dumps(key.to_jwk(private=True)))
+    made = roomkey("token", "issue", "ada")
+    assert header_of(made)["kid"] == key.kid
+    seen = roomkey("token", "inspect", stdin=made.out)
+    assert (seen.code, "the key in ROOMKEY_KEY" in seen.out, "issuer roomkey" in seen.out) == (0, True, True)
+    assert roomkey("token", "inspect", stdin=of_the_folder).code == 1
+
+    monkeypatch.setenv("ROOMKEY_SECRET", SECRET_TEXT)
+    assert header_of(roomkey("token", "issue", "ada"))["alg"] == "HS256"
+
+
+def test_a_key_of_the_environment_that_is_no_good(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    roomkey("keys", "new")
+    key = Key.generate("ES384")
+    for value, said in [
+        (json.dumps(key.to_jwk(private=True)), "the key in ROOMKEY_KEY is for ES384, not ES256"),
+        (json.dumps(key.to_jwk()), "ROOMKEY_KEY holds a public key"),
+        (SECRET_TEXT, "ROOMKEY_KEY: neither a JSON Web Key nor PEM"),
+    ]:
+        monkeypatch.setenv("ROOMKEY_KEY", value)
+        made = roomkey("token", "issue", "ada")
+        assert (made.code, made.out) == (1, "")
+        assert said in made.err
+        assert SECRET_TEXT not in made.err
+
+
+@pytest.mark.parametrize("command", ["issue", "inspect"])
+def test_the_help_says_which_keys_are_used(roomkey: Cli, command: str) -> None:
+    told = " ".join(roomkey("token", command, "--help").out.split())
+    assert re.search(r"Without --key-file and --secret-file .*ROOMKEY_SECRET.*ROOMKEY_KEY, else .*folder", told)
+
+
+def test_a_key_counts_as_it_does_for_the_server(roomkey: Cli, here: Path) -> None:
+    """Keys rotate: a retired one is refused, and the next one does not sign yet."""
+    make_folder(here / "keys")
+    now, made = int(time.time()), {}
+    for state, not_before in [
+        ("retired", now - 9000),
+        ("retiring", now - 5000),
+        ("signing", now - 600),
+        ("next", now + 600),
+    ]:
+        key = made[state] = Key.generate("ES256")
+        save_key(key, here / "keys" / f"{key.kid}.jwk", not_before)
+    assert [key["state"] for key in json.loads(roomkey("keys", "list", "--json").out)] == list(made)
+    assert header_of(roomkey("token", "issue", "ada"))["kid"] == made["signing"].kid
+    for state, key in made.items():
+        token = Issuer(key, issuer="roomkey", audience="roomkey").issue("ada")
+        seen = json.loads(roomkey("token", "inspect", "--json", stdin=token).out)
+        assert seen["verdict"]["accepted"] is (state != "retired"), state
+
+
+def test_a_folder_without_a_key_for_the_algorithm(roomkey: Cli) -> None:
+    roomkey("keys", "new", "--algorithm", "ES384")
+    made = roomkey("token", "issue", "ada")
+    assert (made.code, made.err) == (1, "no key for ES256 in keys; make one: roomkey keys new --algorithm ES256\n")
+
+
 def test_a_weak_secret_is_wrong_usage_and_is_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", "hunter2-hunter2")
     seen = roomkey("token", "inspect", stdin=Issuer.ephemeral().issue("ada"))
@@ -190,39 +253,22 @@ PLACES = ["sqlite", "postgresql"]
 
 
 @pytest.fixture
-def database(here: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Path | str:
-    """A server's database, as the settings name it."""
-    where: Path | str = here / "roomkey.sqlite3"
+def database(here: Path, tables: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The tables of a server's database, which the settings name."""
     if getattr(request, "param", "sqlite") == "postgresql":
         where = request.getfixturevalue("postgres").database()
-        monkeypatch.setenv("ROOMKEY_DATABASE", str(where))
-
-    async def make() -> None:
-        accounts = SqlAccounts(where)
-        await accounts.open()
-        await accounts.close()
-
-    asyncio.run(make())
-    return where
-
-
-def revocations(where: Path | str) -> list[Revocation]:
-    async def read() -> list[Revocation]:
-        store = SqlRevocations(where)
-        await store.open()
-        found, _ = await store.since(0)
-        await store.close()
-        return list(found)
-
-    return asyncio.run(read())
+        monkeypatch.setenv("ROOMKEY_DATABASE", where)
+        tables = tables.at(where)
+    assert tables.revocations() == []  # which makes them
+    return tables
 
 
 @pytest.mark.parametrize("database", PLACES, indirect=True)
-def test_revoke_a_person(roomkey: Cli, database: Path | str) -> None:
+def test_revoke_a_person(roomkey: Cli, database: Any) -> None:
     before = time.time()
     ran = roomkey("token", "revoke", "--subject", "ada")
     assert (ran.code, ran.err) == (0, "")
-    (kept,) = revocations(database)
+    (kept,) = database.revocations()
     assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", None)
     assert before <= kept.issued_before <= time.time()
     assert kept.expires_at == pytest.approx(kept.issued_before + WEEK)
@@ -241,21 +287,21 @@ def test_revoke_a_person(roomkey: Cli, database: Path | str) -> None:
         (["--subject", "a", "--issued-before", "2023-11-14T22:13:20"], ("subject", "a", None, 1_700_000_000, WEEK)),
     ],
 )
-def test_revoke_by_name(roomkey: Cli, database: Path | str, arguments: list[str], kept: tuple[Any, ...]) -> None:
+def test_revoke_by_name(roomkey: Cli, database: Any, arguments: list[str], kept: tuple[Any, ...]) -> None:
     assert roomkey("token", "revoke", *arguments).code == 0
-    (found,) = revocations(database)
+    (found,) = database.revocations()
     assert (found.kind, found.name, found.issuer, found.issued_before) == kept[:4]
     assert found.expires_at - time.time() == pytest.approx(kept[4], abs=60)
 
 
 @pytest.mark.parametrize(("lifetime", "kept"), [(900, WEEK), (30 * 86400, 30 * 86400)])
-def test_revoke_a_token(roomkey: Cli, here: Path, database: Path | str, lifetime: int, kept: int) -> None:
+def test_revoke_a_token(roomkey: Cli, here: Path, database: Any, lifetime: int, kept: int) -> None:
     """By its jti, of its issuer, and never for a shorter time than it lives."""
     token = Issuer.ephemeral(issuer="me").issue("ada", expires_in=lifetime)
     (here / "token.txt").write_text(f"Bearer {token}\n")
     said = [roomkey("token", "revoke", "-", stdin=token), roomkey("token", "revoke", "token.txt")]
     assert [ran.code for ran in said] == [0, 0], said
-    first, second = revocations(database)
+    first, second = database.revocations()
     assert (first.kind, first.name, first.issuer) == (second.kind, second.name, second.issuer)
     assert (first.kind, first.issuer) == ("token", "me")
     assert first.name in roomkey("token", "inspect", stdin=token).out
@@ -276,14 +322,14 @@ def test_revoke_a_token(roomkey: Cli, here: Path, database: Path | str, lifetime
         (["absent.txt"], "cannot read the file absent.txt"),
     ],
 )
-def test_revoke_wrong_usage(roomkey: Cli, database: Path | str, arguments: list[str], said: str) -> None:
+def test_revoke_wrong_usage(roomkey: Cli, database: Any, arguments: list[str], said: str) -> None:
     ran = roomkey("token", "revoke", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert said in " ".join(ran.err.split())
-    assert revocations(database) == []
+    assert database.revocations() == []
 
 
-def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Path | str) -> None:
+def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Any) -> None:
     token = Issuer.ephemeral().issue("ada")
     on_the_line = roomkey("token", "revoke", token)
     assert (on_the_line.code, "give a file, or - for standard input" in on_the_line.err) == (2, True)
@@ -302,7 +348,7 @@ def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Path | 
         True,
     )
     assert not (here / "other.sqlite3").exists(), "no server would read it"
-    assert revocations(database) == []
+    assert database.revocations() == []
 
 
 def test_a_database_out_of_reach_and_its_password(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

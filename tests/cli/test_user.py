@@ -13,32 +13,16 @@ from typing import Any
 import pytest
 
 from roomkey.auth.passwords import Passwords
-from roomkey.core.revocations import Revocation
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.sessions import LoginSession, SqlSessions
-from roomkey.stores.sql_revocations import SqlRevocations
 
 Cli = Callable[..., Any]
 PASSWORD = "correct horse battery"
 
 
-def stored(here: Path, username: str, database: str = "roomkey.sqlite3") -> Account | None:
-    async def find() -> Account | None:
-        accounts = SqlAccounts(here / database)
-        await accounts.open()
-        found = await accounts.find(username)
-        await accounts.close()
-        return found
-
-    return asyncio.run(find())
-
-
-def test_add_list_and_change(roomkey: Cli, here: Path) -> None:
+def test_add_list_and_change(roomkey: Cli, here: Path, tables: Any) -> None:
     arguments = ("user", "add", "ada", "--role", "admin", "--room", "red", "--room", "blue", "--password-stdin")
     added = roomkey(*arguments, stdin=PASSWORD + "\n")
     assert (added.code, added.out) == (0, "added ada\n")
-    account = stored(here, "ada")
-    assert account is not None
+    account = tables.account("ada")
     assert (account.roles, account.rooms, account.disabled) == (("admin",), ("red", "blue"), False)
     assert asyncio.run(Passwords().verify(account.password_hash, PASSWORD))
     assert stat.S_IMODE((here / "roomkey.sqlite3").stat().st_mode) == 0o600
@@ -51,11 +35,10 @@ def test_add_list_and_change(roomkey: Cli, here: Path) -> None:
 
     disabled = roomkey("user", "disable", "ada")
     assert (disabled.code, "running servers end the sockets" in disabled.out) == (0, True)
-    assert (stored(here, "ada") or account).disabled
+    assert tables.account("ada").disabled
     assert roomkey("user", "enable", "ada").code == 0
     assert roomkey("user", "passwd", "ada", "--password-stdin", stdin="another password").code == 0
-    changed = stored(here, "ada")
-    assert changed is not None
+    changed = tables.account("ada")
     assert not changed.disabled
     assert asyncio.run(Passwords().verify(changed.password_hash, "another password"))
 
@@ -84,48 +67,91 @@ def test_no_password_on_the_command_line(roomkey: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", [("disable", "ada"), ("passwd", "ada", "--password-stdin")])
-def test_who_is_disabled_or_has_a_new_password_is_revoked(roomkey: Cli, here: Path, command: tuple[str, ...]) -> None:
+def test_who_is_disabled_or_has_a_new_password_is_revoked(
+    roomkey: Cli, here: Path, tables: Any, command: tuple[str, ...]
+) -> None:
     (here / "roomkey.toml").write_text('issuer = "hotel"\n')
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
     before = time.time()
-    asyncio.run(log_in(here))
+    tables.log_in()
     assert roomkey("user", *command, stdin=PASSWORD).code == 0
 
-    async def read() -> list[Revocation]:
-        store = SqlRevocations(here / "roomkey.sqlite3")
-        await store.open()
-        found, _ = await store.since(0)
-        await store.close()
-        return list(found)
-
-    kept, its_login = asyncio.run(read())
-    assert (its_login.kind, its_login.name, its_login.issuer) == ("session", "s1", "hotel")
+    kept, its_login = tables.revocations()
+    assert (its_login.kind, its_login.name, its_login.issuer) == ("session", "s1", None)
     assert (kept.kind, kept.name, kept.issuer) == ("subject", "ada", "hotel")
     assert before <= kept.issued_before <= time.time()
     assert kept.expires_at == pytest.approx(kept.issued_before + 7 * 86400)
-    assert asyncio.run(logins_of(here)) == []
+    assert tables.logins() == []
 
 
 @pytest.mark.parametrize("what", [("--subject", "ada"), ("--session-id", "s1")])
-def test_a_revoked_login_is_refreshed_no_more(roomkey: Cli, here: Path, what: tuple[str, str]) -> None:
+def test_a_revoked_login_is_refreshed_no_more(roomkey: Cli, tables: Any, what: tuple[str, str]) -> None:
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
-    asyncio.run(log_in(here))
-    assert asyncio.run(logins_of(here)) == ["s1"]
+    tables.log_in()
+    assert tables.logins() == ["s1"]
     assert roomkey("token", "revoke", *what).code == 0
-    assert asyncio.run(logins_of(here)) == []
+    assert tables.logins() == []
 
 
-async def log_in(here: Path) -> None:
-    sessions, now = SqlSessions(here / "roomkey.sqlite3"), int(time.time())
-    await sessions.begin(LoginSession("s1", "ada", "roomkey", now, now, now + 3600), "0" * 64)
-    await sessions.close()
+@pytest.mark.parametrize(
+    ("options", "roles", "rooms", "said"),
+    [
+        (("--room", "green", "--room", "blue"), ("admin",), ("green", "blue"), "roles admin and rooms green, blue"),
+        (("--role", "guest"), ("guest",), ("red",), "roles guest and rooms red"),
+        (("--no-roles",), (), ("red",), "no roles and rooms red"),
+        (("--no-rooms", "--role", "guest"), ("guest",), (), "roles guest and no rooms"),
+    ],
+)
+def test_rights_are_replaced(
+    roomkey: Cli, tables: Any, options: tuple[str, ...], roles: tuple[str, ...], rooms: tuple[str, ...], said: str
+) -> None:
+    tables.add_account("ada", roles=("admin",), rooms=("red",))
+    ran = roomkey("user", "set", "ada", *options)
+    assert (ran.code, ran.err) == (0, "")
+    first, then = ran.out.splitlines()
+    assert first == f"ada has {said}"
+    assert "until they are refreshed" in then
+    account = tables.account("ada")
+    assert (account.roles, account.rooms) == (roles, rooms)
 
 
-async def logins_of(here: Path) -> list[str]:
-    sessions = SqlSessions(here / "roomkey.sqlite3")
-    found = [session.session_id for session in await sessions.of("ada", int(time.time()))]
-    await sessions.close()
-    return found
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("ada",), 2, "say what to replace: --role, --no-roles, --room, --no-rooms"),
+        (("ada", "--role", "x", "--no-roles"), 2, "not both"),
+        (("ada", "--room", "x", "--no-rooms", "--role", "x"), 2, "not both"),
+        (("ada", "--room", "two words"), 1, "a room has only visible characters"),
+        (("ada", "--room", "x", "--role", ""), 1, "a role has 1 to 150 characters"),
+        (("nobody", "--no-rooms"), 1, "no account 'nobody'; see: roomkey user list"),
+    ],
+)
+def test_rights_that_cannot_be_replaced_stay(
+    roomkey: Cli, tables: Any, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    tables.add_account("ada", roles=("admin",), rooms=("red",))
+    ran = roomkey("user", "set", *arguments)
+    assert (ran.code, ran.out, ran.err.count("\n")) == (code, "", 1)
+    assert said in ran.err
+    account = tables.account("ada")
+    assert (account.roles, account.rooms) == (("admin",), ("red",))
+
+
+def test_a_list_fits_into_80_columns_and_cuts_no_name(
+    roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rooms = tuple(f"team:{number}" for number in range(20))
+    for name in ("ada", "x" * 60):
+        tables.add_account(name, roles=("moderator",), rooms=rooms)
+    listed = roomkey("user", "list").out
+    assert max(map(len, listed.splitlines())) <= 80
+    assert "…" not in listed
+    assert listed.count("x") == 60
+    for word in ("ada", "moderator", *(f"{room}," for room in rooms[:-1]), rooms[-1]):
+        assert word in listed
+    assert "name" not in listed.split(), "a column without a value"
+    assert json.loads(roomkey("user", "list", "--json").out)[0]["name"] == ""
 
 
 def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
@@ -139,8 +165,8 @@ def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest
     assert list(here.iterdir()) == []
 
 
-def test_another_database(roomkey: Cli, here: Path) -> None:
+def test_another_database(roomkey: Cli, here: Path, tables: Any) -> None:
     (here / "roomkey.toml").write_text('database = "other.sqlite3"\n')
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
-    assert stored(here, "ada", "other.sqlite3") is not None
+    assert tables.at(here / "other.sqlite3").account("ada") is not None
     assert "no accounts yet" in roomkey("user", "list", "--database", "third.sqlite3").err

@@ -89,6 +89,19 @@ async def test_all_of_a_subject_end_but_one(sessions):
     assert len(await sessions.of("eve", NOW)) == 1
 
 
+async def test_the_live_sessions_of_a_client(sessions):
+    for number, client_id in enumerate(["app", "app", "app", "roomkey"]):
+        kept = replace(
+            SESSION, session_id=f"s{number}", client_id=client_id, subject=f"p{number}", used_at=NOW + number
+        )
+        await sessions.begin(replace(kept, expires_at=NOW + 60) if number == 2 else kept, f"t{number}")
+    assert [session.session_id for session in await sessions.of_client("app", NOW)] == ["s2", "s1", "s0"]
+    await sessions.end("s0", NOW)
+    (live,) = await sessions.of_client("app", NOW + 60)
+    assert (live.session_id, live.subject, live.client_id) == ("s1", "p1", "app")
+    assert await sessions.of_client("nobody", NOW) == []
+
+
 async def test_what_is_over_is_forgotten(sessions):
     await sessions.begin(SESSION, "t0")
     await outcome(sessions, "t0", "t1")

@@ -89,7 +89,7 @@ def oauth_router(
     base = _address(issuer if issuer is not None else logins.issuer.issuer or "")
     codes = Codes(one_time, logins)
     authentication = ClientAuthentication(clients)
-    grants = TokenGrants(logins, codes)
+    grants = TokenGrants(logins, clients, codes)
     routes = APIRouter(tags=["oauth"])
     routes.include_router(authorize_router(logins, clients, codes, prefix=prefix, issuer=base, title=title))
 

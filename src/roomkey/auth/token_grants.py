@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from pydantic import Field
 
 from roomkey import audit
-from roomkey.auth.client_authentication import ClientFields
+from roomkey.auth.client_authentication import ClientFields, is_served
 from roomkey.auth.codes import Codes
 from roomkey.auth.http import OAuthError
 from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
 from roomkey.auth.router import TokenAnswer, tokens
 from roomkey.core.names import scope_names
-from roomkey.stores.clients import Client
+from roomkey.stores.clients import Client, Clients
 
 __all__ = ["TokenGrants", "TokenRequest", "scope_for"]
 
@@ -38,11 +38,13 @@ class TokenGrants:
 
     Args:
         logins: begins and refreshes logins.
+        clients: those there are.
         codes: takes authorization codes in.
     """
 
-    def __init__(self, logins: Logins, codes: Codes) -> None:
+    def __init__(self, logins: Logins, clients: Clients, codes: Codes) -> None:
         self._logins = logins
+        self._clients = clients
         self._codes = codes
         self._grants: dict[str, tuple[tuple[str, ...], Grant]] = {
             "authorization_code": (("code", "redirect_uri", "code_verifier"), self._authorization_code),
@@ -83,6 +85,7 @@ class TokenGrants:
         granted = await self._codes.exchange(
             asked.code or "", client, redirect_uri=asked.redirect_uri or "", verifier=asked.code_verifier or ""
         )
+        await self._check_still_served(client, granted.session.session_id)
         return tokens(granted)
 
     async def _refresh_token(self, client: Client, asked: TokenRequest, origin: Origin) -> TokenAnswer:
@@ -105,10 +108,24 @@ class TokenGrants:
             scopes=scope_names(scope),
             claims={"client_id": client.client_id},
         )
+        await self._check_still_served(client)
         audit.record("login", outcome="granted", sub=client.client_id, reason="client secret", address=origin.address)
         return TokenAnswer(
             access_token=token, expires_in=int(issuer.expires_in), refresh_token=None, scope=scope or None
         )
+
+    async def _check_still_served(self, client: Client, session_id: str | None = None) -> None:
+        """Whoever disables a client ends the logins that there are, and this one may have begun after that.
+
+        Raises:
+            Refused: it was disabled or removed, or has another secret.
+        """
+        current = await self._clients.find(client.client_id)
+        if current is not None and is_served(current) and current.secret_hash == client.secret_hash:
+            return
+        if session_id is not None:
+            await self._logins.end_login(session_id)
+        raise Refused("the client was disabled, or its secret changed, meanwhile")
 
 
 Grant = Callable[[Client, TokenRequest, Origin], Awaitable[TokenAnswer]]

@@ -14,6 +14,6 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if (error.name or "roomkey").startswith("roomkey"):
             raise
-        extra = "server" if {"serve", "user"}.intersection(sys.argv[1:2]) else "cli"
+        extra = "server" if {"serve", "user", "client"}.intersection(sys.argv[1:2]) else "cli"
         sys.exit(f"{error.name} is missing: pip install 'roomkey[{extra}]'")
     run()

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import json
 import secrets
-from collections.abc import Awaitable, Callable
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from roomkey.cli.output import fail, iso, needs, print_table
-from roomkey.cli.sources import ConfigOption, DatabaseOption
-
-if TYPE_CHECKING:
-    from roomkey.stores.clients import SqlClients
+from roomkey.cli.output import fail, iso, needs, print_blocks, print_list
+from roomkey.cli.sources import ConfigOption, DatabaseOption, read_settings
+from roomkey.cli.stores import Stores, in_database
 
 app = typer.Typer(
     help="Applications and services that may ask for tokens.", no_args_is_help=True, rich_markup_mode=None
 )
 
-_Result = TypeVar("_Result")
 Names = list[str] | None
 
 ClientId = Annotated[str, typer.Argument(help="client_id: the client's name.")]
@@ -46,13 +39,16 @@ def add(
     that gets tokens for itself (client credentials).
     """
     with needs("server"):
+        from roomkey.auth.granted import OWN_CLIENT
         from roomkey.stores.clients import Client
     if public and not redirect_uri:
         fail("a service needs a secret: leave --public out, or give --redirect-uri", 2)
-    secret = None if public else secrets.token_urlsafe(32)
+    if client_id == OWN_CLIENT:
+        fail(f"{OWN_CLIENT} is the client_id of the server's own logins: choose another name", 2)
+    made, its_hash = (None, None) if public else _new_secret()
     client = Client(
         client_id,
-        hashlib.sha256(secret.encode()).hexdigest() if secret is not None else None,
+        its_hash,
         title=title,
         redirect_uris=tuple(redirect_uri or ()),
         grants=("authorization_code", "refresh_token") if redirect_uri else ("client_credentials",),
@@ -60,25 +56,48 @@ def add(
         roles=tuple(role or ()),
         rooms=tuple(room or ()),
     )
-    _run(config, database, lambda clients: clients.add(client))
+    in_database(read_settings(config, database=database), lambda stores: stores.clients.add(client))
     typer.echo(f"added {client_id}", err=True)
-    if secret is not None:
-        typer.echo("its secret, which is not shown again:", err=True)
-        typer.echo(secret)
+    if made is not None:
+        _tell_secret(made)
 
 
 @app.command()
 def disable(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
-    """Give it no tokens any more; those that it has run out."""
-    _run(config, database, lambda clients: clients.set_disabled(client_id, True))
-    typer.echo(f"disabled {client_id}")
+    """Give it no tokens any more, and revoke those that it has: running servers end their sockets."""
+    in_database(read_settings(config, database=database), lambda stores: stores.disable_client(client_id))
+    typer.echo(f"disabled {client_id} and revoked its tokens: running servers end their sockets within a second")
 
 
 @app.command()
 def enable(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Give it tokens again."""
-    _run(config, database, lambda clients: clients.set_disabled(client_id, False))
+    in_database(read_settings(config, database=database), lambda stores: stores.clients.set_disabled(client_id, False))
     typer.echo(f"enabled {client_id}")
+
+
+@app.command()
+def remove(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
+    """Forget it, and revoke the tokens that it has: running servers end their sockets."""
+
+    async def change(stores: Stores) -> None:
+        await stores.disable_client(client_id)
+        await stores.clients.remove(client_id)
+
+    in_database(read_settings(config, database=database), change)
+    typer.echo(f"removed {client_id} and revoked its tokens: running servers end their sockets within a second")
+
+
+@app.command()
+def secret(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
+    """Make a new secret, and print it once; the one before stops working at once.
+
+    Tokens that it has stay good: roomkey client disable ends them, and roomkey client enable lets it ask for new ones.
+    """
+    new, its_hash = _new_secret()
+    in_database(read_settings(config, database=database), lambda stores: stores.clients.set_secret(client_id, its_hash))
+    typer.echo(f"changed the secret of {client_id}: the one before does not work any more", err=True)
+    _tell_secret(new)
 
 
 @app.command("list")
@@ -88,41 +107,32 @@ def list_clients(
     config: ConfigOption = None,
 ) -> None:
     """Show the clients."""
+    clients = in_database(read_settings(config, database=database), lambda stores: stores.clients.all())
     rows: list[dict[str, object]] = [
         {
             "client_id": one.client_id,
+            "title": one.title,
             "kind": "public" if one.secret_hash is None else "confidential",
             "grants": list(one.grants),
             "redirect_uris": list(one.redirect_uris),
             "scopes": list(one.scopes),
+            "roles": list(one.roles),
+            "rooms": list(one.rooms),
             "disabled": one.disabled,
             "created_at": iso(one.created_at),
         }
-        for one in _run(config, database, lambda clients: clients.all())
+        for one in clients
     ]
-    if as_json:
-        typer.echo(json.dumps(rows))
-    elif rows:
-        print_table(rows)
-    else:
-        typer.echo("no clients yet: roomkey client add NAME", err=True)
+    print_list(rows, as_json, "no clients yet: roomkey client add NAME", print_blocks)
 
 
-def _run(config: Path | None, database: str | None, action: Callable[[SqlClients], Awaitable[_Result]]) -> _Result:
-    """Do one thing with the clients of the settings."""
-    with needs("server"):
-        from roomkey.server.settings import load_settings
-        from roomkey.stores.clients import ClientExists, ClientNotFound, SqlClients
-    settings = load_settings(config, database=database)
+def _new_secret() -> tuple[str, str]:
+    """A secret, and what is kept of it."""
+    made = secrets.token_urlsafe(32)
+    return made, hashlib.sha256(made.encode()).hexdigest()
 
-    async def with_clients() -> _Result:
-        clients = SqlClients(settings.database)
-        try:
-            return await action(clients)
-        finally:
-            await clients.close()
 
-    try:
-        return asyncio.run(with_clients())
-    except (ClientExists, ClientNotFound) as error:
-        fail(str(error))
+def _tell_secret(made: str) -> None:
+    """Print a secret; nothing else goes to standard output."""
+    typer.echo("its secret, which is not shown again:", err=True)
+    typer.echo(made)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from roomkey import Key
-from roomkey.cli.output import fail, iso, needs, relative, span
-from roomkey.cli.sources import AlgorithmOption, ConfigOption, seconds
+from roomkey.cli.output import fail, iso, relative, span
+from roomkey.cli.sources import AlgorithmOption, ConfigOption, read_settings, seconds
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import KEY, environment_key, key_path, load_key_files, make_folder, save_key, write_private
 from roomkey.keysets.folder import remove_retired
@@ -32,12 +32,6 @@ WORDS = {"next": "signs from ", "signing": "until ", "retiring": "accepted until
 """What stands in front of the time at which a state ends."""
 
 
-def _settings(config: Path | None, algorithm: str | None = None) -> Settings:
-    with needs("cli"):
-        from roomkey.server.settings import load_settings
-    return load_settings(config, algorithm=algorithm)
-
-
 @app.command()
 def new(
     algorithm: Annotated[str, typer.Option(help="What it signs with.")] = "ES256",
@@ -52,7 +46,7 @@ def new(
     if pem and key.kty == "oct":
         fail(f"a key for {algorithm} is a shared secret and has no PEM form; leave --pem out", 2)
     if out is None:
-        folder = _settings(config).keys
+        folder = read_settings(config).keys
         if any(algorithm in file.key.algorithms for file in load_key_files(folder)):
             fail(f"there is a key for {algorithm} in {folder} already: roomkey keys rotate makes the one after it")
         make_folder(folder)
@@ -78,7 +72,7 @@ def rotate(
     """Make the server's next key: published now, signing soon. The one before it is accepted until its last token has
     expired. Running servers see it within seconds."""
     # Whole seconds, as in the key's file.
-    settings, now, ahead = _settings(config, algorithm), int(time.time()), seconds(publish_before)
+    settings, now, ahead = read_settings(config, algorithm=algorithm), int(time.time()), seconds(publish_before)
     if not 0 <= ahead <= MAX_AHEAD:
         fail(f"--publish-before takes 0 to {span(MAX_AHEAD)}", 2)
     planned = make_next(settings.keys, settings.algorithm, now, lifetime=settings.token_lifetime, publish_before=ahead)
@@ -114,7 +108,7 @@ def list_keys(
     config: ConfigOption = None,
 ) -> None:
     """Show what each of the server's keys is doing: next, signing, retiring, retired; unused with its algorithm."""
-    settings, now = _settings(config, algorithm), time.time()
+    settings, now = read_settings(config, algorithm=algorithm), time.time()
     rows = list(_rows(settings, now))
     if as_json:
         shown = [row._asdict() | {"until": None if row.until is None else iso(row.until)} for row in rows]

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import NoReturn
 
 import typer
 
-__all__ = ["fail", "iso", "needs", "print_table", "relative", "shown", "span"]
+__all__ = ["fail", "iso", "needs", "print_blocks", "print_list", "print_table", "relative", "shown", "span"]
+
+LINE = 80
+"""Characters of a line that every terminal has room for."""
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
@@ -57,20 +61,62 @@ def relative(seconds: float, now: float) -> str:
 
 
 def shown(value: object) -> str:
-    """A value out of a token, safe for a terminal: text as it is if it is printable, else as JSON in ASCII."""
+    """A value that others chose, safe for a terminal: text as it is if it is printable, else as JSON in ASCII."""
     return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
 
-def print_table(rows: list[dict[str, object]]) -> None:
-    """Print rows of the same columns; lists in a cell are separated by commas."""
+Rows = list[dict[str, object]]
+
+
+def print_list(rows: Rows, as_json: bool, nothing: str, show: Callable[[Rows], None]) -> None:
+    """Print rows of the same columns.
+
+    Args:
+        rows: with text, lists of text, True and False in them.
+        as_json: for programs, as one JSON array, which is empty where there are none.
+        nothing: what to say on standard error where there are none.
+        show: prints them for people.
+    """
+    if as_json:
+        typer.echo(json.dumps(rows))
+    elif rows:
+        show(rows)
+    else:
+        typer.echo(nothing, err=True)
+
+
+def print_table(rows: Rows) -> None:
+    """Print a line for each row. A column that is empty in all of them is left out."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name)
+    names = [name for name in rows[0] if any(row[name] not in ("", []) for row in rows)]
+    for name in names:
+        # Names are never cut, so that they can be used; only they are long.
+        short = isinstance(rows[0][name], bool) or name.endswith("_at")
+        table.add_column(name, overflow="fold", no_wrap=short)
     for row in rows:
-        cells = (", ".join(v) if isinstance(v, list) else {True: "yes", False: "no"}.get(v, v) for v in row.values())  # type: ignore[call-overload]
-        table.add_row(*(Text(str(cell)) for cell in cells))
+        table.add_row(*(Text(", ".join(_words(row[name]))) for name in names))
     Console().print(table)
+
+
+def print_blocks(rows: Rows) -> None:
+    """Print a block for each row, headed by its first column; for values that are long. What is empty is left out."""
+    width = max(map(len, rows[0])) + 2
+    for row in rows:
+        heading, *others = ((name, _words(value)) for name, value in row.items() if value)
+        typer.echo(heading[1][0])
+        for name, words in others:
+            together = ", ".join(words)
+            lines = [together] if 2 + width + len(together) <= LINE else words
+            for label, line in zip_longest([name], lines, fillvalue=""):
+                typer.echo(f"  {label:{width}}{line}")
+
+
+def _words(value: object) -> list[str]:
+    """A cell, safe for a terminal."""
+    if isinstance(value, bool):
+        return ["yes" if value else "no"]
+    return [shown(one) for one in value] if isinstance(value, list) else [shown(value)]

@@ -1,25 +1,21 @@
-"""``roomkey token revoke``, and what it shares with ``roomkey user disable``."""
+"""``roomkey token revoke``."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from roomkey import AuthError
-from roomkey.cli.output import fail, iso, needs, shown
-from roomkey.cli.sources import ConfigOption, DatabaseOption, is_token, read_token, seconds
+from roomkey.cli.output import fail, iso, shown
+from roomkey.cli.sources import ConfigOption, DatabaseOption, is_token, read_settings, read_token, seconds
+from roomkey.cli.stores import in_database
 from roomkey.core.jws import decode_unverified
 from roomkey.core.revocations import Revocation
 
-if TYPE_CHECKING:
-    from roomkey.server.settings import Settings
-
-__all__ = ["keep", "revoke"]
+__all__ = ["revoke"]
 
 
 def revoke(
@@ -45,9 +41,9 @@ def revoke(
         fail("say what to revoke, by one of --token-id, --session-id, --subject and FILE (- is standard input)", 2)
     if issued_before is not None and subject is None:
         fail("--issued-before goes with --subject", 2)
-    with needs("server"):
-        from roomkey.server.settings import MAX_TOKEN_LIFETIME, load_settings
-    settings, now = load_settings(config, database=database), time.time()
+    settings, now = read_settings(config, database=database), time.time()
+    from roomkey.server.settings import MAX_TOKEN_LIFETIME
+
     until = now + (MAX_TOKEN_LIFETIME if expires_in is None else _lifetime(expires_in))
     if file is not None:
         token_id, issuer, until = _of_token(file, issuer, until)
@@ -60,43 +56,9 @@ def revoke(
         expires_at=until,
         now=now,
     )
-    keep(settings, revoked)
+    in_database(settings, lambda stores: stores.revoke(revoked), make=False)
     typer.echo(f"revoked {_in_words(revoked)}; kept until {iso(until)}")
     typer.echo(f"running servers on {settings.database_name} end their sockets within a second")
-
-
-def keep(settings: Settings, revoked: Revocation) -> None:
-    """Write a revocation into the database of the settings.
-
-    Raises:
-        ConfigError: the database cannot be used.
-        Unavailable: PostgreSQL is out of reach.
-    """
-    with needs("server"):
-        from roomkey.stores.sessions import SqlSessions
-        from roomkey.stores.sql import Database
-        from roomkey.stores.sql_revocations import SqlRevocations
-    # A new file would take the revocation, and no server would ever read it.
-    if isinstance(settings.database, Path) and not settings.database.exists():
-        fail(f"there is no database {settings.database}: go to the server's folder, or give --database or --config")
-
-    async def write() -> None:
-        database, now = Database(settings.database), int(time.time())
-        try:
-            await database.open()
-            sessions, revocations = SqlSessions(database), SqlRevocations(database)
-            await revocations.add(revoked)
-            # Else a refresh token would bring a new access token.
-            if revoked.kind == "session":
-                await sessions.end(revoked.name, now)
-            elif revoked.kind == "subject" and revoked.issued_before >= now - 1:
-                for ended in await sessions.end_all(revoked.name, now):  # by name, too: for one refreshed meanwhile
-                    named = Revocation("session", ended.session_id, revoked.issuer, expires_at=revoked.expires_at)
-                    await revocations.add(named)
-        finally:
-            await database.close()
-
-    asyncio.run(write())
 
 
 def _of_token(file: str, issuer: str | None, until: float) -> tuple[str, str | None, float]:

@@ -1,14 +1,15 @@
-"""Where a command finds what it works on: keys (a file or a secret that it is told, else the server's own), a token, a
-database."""
+"""Where a command finds what it works on: settings, keys (a file or a secret that it is told, else the server's own), a
+token."""
 
 from __future__ import annotations
 
 import os
 import re
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,7 +17,11 @@ from roomkey import Key, KeySet, Verifier
 from roomkey.cli.output import fail, needs
 from roomkey.core.jws import MAX_TOKEN
 from roomkey.errors import ConfigError
-from roomkey.keysets.files import load_key_set, load_keys, read_private
+from roomkey.keysets.files import KEY, environment_key, load_key_files, load_key_set, read_private, signing_key
+from roomkey.keysets.folder import KeyFolder
+
+if TYPE_CHECKING:
+    from roomkey.server.settings import Settings
 
 __all__ = [
     "SECRET",
@@ -24,10 +29,13 @@ __all__ = [
     "ConfigOption",
     "DatabaseOption",
     "KeyFileOption",
+    "RoleOption",
+    "RoomOption",
     "SecretFileOption",
     "Source",
     "find_source",
     "is_token",
+    "read_settings",
     "read_token",
     "seconds",
 ]
@@ -52,6 +60,8 @@ DatabaseOption = Annotated[
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings file; roomkey.toml if there is one.")]
 KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
 SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret; or set {SECRET}.")]
+RoleOption = Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")]
+RoomOption = Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")]
 AlgorithmOption = Annotated[str | None, typer.Option(help="Signature algorithm, such as HS256 or ES256.")]
 
 
@@ -60,11 +70,12 @@ class Source:
     """Keys, and what belongs to them.
 
     Attributes:
-        keys: to sign or verify with.
+        keys: to verify with.
         algorithms: that they are used with.
         named: where they come from, in words.
         issuer: ``iss`` that goes with them, or None.
         audience: ``aud`` that goes with them, or None.
+        signer: the one that signs new tokens; the first private one of the keys if None.
     """
 
     keys: KeySet
@@ -72,16 +83,32 @@ class Source:
     named: str
     issuer: str | None = None
     audience: str | None = None
+    signer: Key | None = None
+
+    def signing(self) -> Key:
+        """What signs new tokens.
+
+        Raises:
+            ConfigError: there are only public keys.
+        """
+        return self.signer or signing_key(self.keys, self.algorithms[0])
 
     def verifier(self) -> Verifier:
         """What accepts the tokens that these keys sign."""
         return Verifier(self.keys, algorithms=self.algorithms, issuer=self.issuer, audience=self.audience)
 
 
+def read_settings(config: Path | None, **flags: object) -> Settings:
+    """The settings of the server, as :func:`roomkey.server.settings.load_settings` reads them."""
+    with needs("cli"):
+        from roomkey.server.settings import load_settings
+    return load_settings(config, **flags)
+
+
 def find_source(
     *, key_file: Path | None, secret_file: Path | None, algorithm: str | None, config: Path | None
 ) -> Source | None:
-    """The keys that the options name; without options ``ROOMKEY_SECRET``; without it the server's folder of keys.
+    """The keys that the options name; without options ``ROOMKEY_SECRET``; without it what a server would use now.
 
     Returns:
         The source, or None if there are no keys anywhere.
@@ -114,15 +141,16 @@ def _source(keys: KeySet, algorithm: str | None, named: str) -> Source:
 
 
 def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
-    with needs("cli"):
-        from roomkey.server.settings import load_settings
-    settings = load_settings(config, algorithm=algorithm)
-    keys = load_keys(settings.keys)
-    if not keys:
+    """The key in ``ROOMKEY_KEY``, else those of the folder that count at this moment, as in ``roomkey serve``."""
+    settings, now = read_settings(config, algorithm=algorithm), time.time()
+    if (signer := environment_key(settings.algorithm)) is not None:
+        keys, named = KeySet([signer]), f"the key in {KEY}"
+    elif load_key_files(settings.keys):
+        folder = KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
+        keys, named, signer = folder.accepted(now), f"the keys in {settings.keys}", folder.signing(now)
+    else:
         return None
-    return Source(
-        KeySet(keys), (settings.algorithm,), f"the keys in {settings.keys}", settings.issuer, settings.audience
-    )
+    return Source(keys, (settings.algorithm,), named, settings.issuer, settings.audience, signer)
 
 
 def seconds(text: str) -> int:

@@ -16,6 +16,8 @@ from roomkey.cli.sources import (
     AlgorithmOption,
     ConfigOption,
     KeyFileOption,
+    RoleOption,
+    RoomOption,
     SecretFileOption,
     Source,
     find_source,
@@ -24,7 +26,6 @@ from roomkey.cli.sources import (
 )
 from roomkey.core.jws import decode_unverified
 from roomkey.errors import ConfigError
-from roomkey.keysets.files import signing_key
 
 app = typer.Typer(help="Make tokens, look at them, revoke them.", no_args_is_help=True, rich_markup_mode=None)
 app.command("revoke")(revoke)
@@ -35,8 +36,8 @@ TIMES = ("exp", "iat", "nbf", "auth_time")
 @app.command()
 def issue(
     subject: Annotated[str, typer.Argument(help="sub: who the token is for.")],
-    role: Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")] = None,
-    room: Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")] = None,
+    role: RoleOption = None,
+    room: RoomOption = None,
     scope: Annotated[list[str] | None, typer.Option(help="A scope; may be repeated.")] = None,
     expires_in: Annotated[str, typer.Option(help="Lifetime: 900, 15m, 8h, 30d.")] = "15m",
     claim: Annotated[list[str] | None, typer.Option(help="name=value, a value of JSON or else text.")] = None,
@@ -47,12 +48,16 @@ def issue(
     algorithm: AlgorithmOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make a token and print it, signed with the server's newest key unless told otherwise."""
+    """Make a token and print it.
+
+    Without --key-file and --secret-file it is signed with ROOMKEY_SECRET, and without that as the server would do it
+    now: with ROOMKEY_KEY, else with the newest key of its folder that signs.
+    """
     source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
     if source is None:
         fail(f"no key to sign with: roomkey keys new makes one, or give --key-file, --secret-file or {SECRET}")
     maker = Issuer(
-        signing_key(source.keys, source.algorithms[0]),
+        source.signing(),
         algorithm=source.algorithms[0],
         issuer=issuer or source.issuer,
         audience=audience or source.audience,
@@ -97,7 +102,9 @@ def inspect(
 ) -> None:
     """Show a token in words, and say whether a verifier with these keys accepts it.
 
-    Without keys it is only shown. Exit code 0: accepted, or only shown; 1: refused; 2: wrong usage.
+    Without --key-file and --secret-file the keys are ROOMKEY_SECRET, and without that those that the server accepts
+    now: ROOMKEY_KEY, else its folder of keys, where a retired one does not count. Without any the token is only shown.
+    Whether it was revoked is not looked at. Exit code 0: accepted, or only shown; 1: refused; 2: wrong usage.
     """
     now = time.time()
     token = read_token(file)

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from roomkey.cli.output import fail, iso, needs, print_table
-from roomkey.cli.revoke import keep
-from roomkey.cli.sources import ConfigOption, DatabaseOption
-from roomkey.core.revocations import Revocation
+from roomkey.cli.output import fail, iso, needs, print_list, print_table
+from roomkey.cli.sources import ConfigOption, DatabaseOption, RoleOption, RoomOption, read_settings
+from roomkey.cli.stores import Stores, in_database
 
 if TYPE_CHECKING:
-    from roomkey.stores.accounts import SqlAccounts
+    from roomkey.stores.accounts import Account, SqlAccounts
 
 app = typer.Typer(help="The accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
-
-_Result = TypeVar("_Result")
 
 Username = Annotated[str, typer.Argument(help="The name to log in with.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
@@ -31,8 +26,8 @@ PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the 
 @app.command()
 def add(
     username: Username,
-    role: Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")] = None,
-    room: Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")] = None,
+    role: RoleOption = None,
+    room: RoomOption = None,
     password_stdin: PasswordStdin = False,
     database: DatabaseOption = None,
     config: ConfigOption = None,
@@ -43,7 +38,7 @@ def add(
     check_name(username)
     hashed = _hashed(_password(password_stdin))
     account = Account(username, hashed, roles=tuple(role or ()), rooms=tuple(room or ()))
-    _run(config, database, lambda accounts: accounts.add(account))
+    in_database(read_settings(config, database=database), lambda stores: stores.accounts.add(account))
     typer.echo(f"added {username}")
 
 
@@ -56,24 +51,53 @@ def passwd(
 ) -> None:
     """Change a password, and end the logins made with the old one; the new one is asked for."""
     hashed = _hashed(_password(password_stdin))
-    _run(config, database, lambda accounts: accounts.set_password(username, hashed))
-    _revoke_all(config, database, username)
+    _put_out(config, database, username, lambda accounts: accounts.set_password(username, hashed))
     typer.echo(f"changed the password of {username} and ended the logins there were")
 
 
 @app.command()
 def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Refuse logins, and revoke the tokens that were handed out: running servers end their sockets."""
-    _run(config, database, lambda accounts: accounts.set_disabled(username, True))
-    _revoke_all(config, database, username)
+    _put_out(config, database, username, lambda accounts: accounts.set_disabled(username, True))
     typer.echo(f"disabled {username} and revoked the tokens: running servers end the sockets within a second")
 
 
 @app.command()
 def enable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Allow logins again."""
-    _run(config, database, lambda accounts: accounts.set_disabled(username, False))
+    in_database(read_settings(config, database=database), lambda stores: stores.accounts.set_disabled(username, False))
     typer.echo(f"enabled {username}")
+
+
+@app.command("set")
+def set_rights(
+    username: Username,
+    role: RoleOption = None,
+    no_roles: Annotated[bool, typer.Option("--no-roles", help="Take all roles away.")] = False,
+    room: RoomOption = None,
+    no_rooms: Annotated[bool, typer.Option("--no-rooms", help="Take all rooms away.")] = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Replace the roles, the rooms, or both; what is not given stays.
+
+    Live sockets and the tokens that were handed out keep the rights they have until they are refreshed: to put somebody
+    out at once, roomkey token revoke --subject NAME.
+    """
+    if (role and no_roles) or (room and no_rooms):
+        fail("--role or --no-roles, --room or --no-rooms, not both", 2)
+    roles, rooms = [] if no_roles else role or None, [] if no_rooms else room or None
+    if roles is None and rooms is None:
+        fail("say what to replace: --role, --no-roles, --room, --no-rooms", 2)
+
+    async def change(stores: Stores) -> Account | None:
+        await stores.accounts.set_rights(username, roles=roles, rooms=rooms)
+        return await stores.accounts.find(username)
+
+    now_is = in_database(read_settings(config, database=database), change)
+    if now_is is not None:
+        typer.echo(f"{username} has {_in_words('role', now_is.roles)} and {_in_words('room', now_is.rooms)}")
+    typer.echo("tokens and live sockets keep the rights they have until they are refreshed")
 
 
 @app.command("list")
@@ -83,10 +107,11 @@ def list_users(
     config: ConfigOption = None,
 ) -> None:
     """Show the accounts."""
-    accounts = _run(config, database, lambda accounts: accounts.all())
-    rows = [
+    accounts = in_database(read_settings(config, database=database), lambda stores: stores.accounts.all())
+    rows: list[dict[str, object]] = [
         {
             "username": one.username,
+            "name": one.name,
             "roles": list(one.roles),
             "rooms": list(one.rooms),
             "disabled": one.disabled,
@@ -94,42 +119,23 @@ def list_users(
         }
         for one in accounts
     ]
-    if as_json:
-        typer.echo(json.dumps(rows))
-    elif rows:
-        print_table(rows)
-    else:
-        typer.echo("no accounts yet: roomkey user add NAME --room ROOM", err=True)
+    print_list(rows, as_json, "no accounts yet: roomkey user add NAME --room ROOM", print_table)
 
 
-def _run(config: Path | None, database: str | None, action: Callable[[SqlAccounts], Awaitable[_Result]]) -> _Result:
-    """Do one thing with the accounts of the settings."""
-    with needs("server"):
-        from roomkey.server.settings import load_settings
-        from roomkey.stores.accounts import AccountExists, AccountNotFound, SqlAccounts
-    settings = load_settings(config, database=database)
+def _put_out(
+    config: Path | None, database: str | None, username: str, change: Callable[[SqlAccounts], Awaitable[None]]
+) -> None:
+    """Change an account, and end the logins there were."""
 
-    async def with_accounts() -> _Result:
-        accounts = SqlAccounts(settings.database)
-        try:
-            await accounts.open()
-            return await action(accounts)
-        finally:
-            await accounts.close()
+    async def work(stores: Stores) -> None:
+        await change(stores.accounts)
+        await stores.revoke_account(username)
 
-    try:
-        return asyncio.run(with_accounts())
-    except (AccountExists, AccountNotFound) as error:
-        fail(str(error))
+    in_database(read_settings(config, database=database), work)
 
 
-def _revoke_all(config: Path | None, database: str | None, username: str) -> None:
-    """End all logins of a person, and the sockets that their tokens hold open."""
-    with needs("server"):
-        from roomkey.server.settings import MAX_TOKEN_LIFETIME, load_settings
-    settings, now = load_settings(config, database=database), time.time()
-    until = now + MAX_TOKEN_LIFETIME
-    keep(settings, Revocation.of(subject=username, issuer=settings.issuer, expires_at=until, now=now))
+def _in_words(what: str, names: Sequence[str]) -> str:
+    return f"{what}s {', '.join(names)}" if names else f"no {what}s"
 
 
 def _password(from_stdin: bool) -> str:

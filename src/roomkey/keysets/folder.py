@@ -115,7 +115,8 @@ class KeyFolder:
         self._all = load_key_files(self._folder, known=self._all)
         files = [file for file in self._all if self._algorithm in file.key.algorithms]
         if not files:
-            raise ConfigError(f"no key for {self._algorithm} in {self._folder}; make one: roomkey keys new")
+            make = f"roomkey keys new --algorithm {self._algorithm}"
+            raise ConfigError(f"no key for {self._algorithm} in {self._folder}; make one: {make}")
         for file in files:
             file.verifying  # noqa: B018 - made now, so that no token waits for it
         return files

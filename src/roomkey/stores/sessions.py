@@ -204,11 +204,14 @@ class SqlSessions(SqlStore):
 
     async def of(self, subject: str, now: int) -> Sequence[LoginSession]:
         """A subject's live sessions, the last used first."""
-        query = (
-            select(*_columns)
-            .where(_Session.subject == subject, _Session.ended_at.is_(None), _Session.expires_at > now)
-            .order_by(_Session.used_at.desc(), _Session.session_id)
-        )
+        return await self._of(_Session.subject == subject, now)
+
+    async def of_client(self, client_id: str, now: int) -> Sequence[LoginSession]:
+        """The live sessions that were made for an OAuth client, the last used first."""
+        return await self._of(_Session.client_id == client_id, now)
+
+    async def _of(self, which: Any, now: int) -> Sequence[LoginSession]:
+        query = select(*_columns).where(*_live(which, now)).order_by(_Session.used_at.desc(), _Session.session_id)
         return [_session(row) for row in await self._database.rows(query)]
 
     async def end(self, session_id: str, now: int) -> LoginSession | None:
@@ -223,11 +226,10 @@ class SqlSessions(SqlStore):
         return await self._end(theirs if but is None else theirs & (_Session.session_id != but), now)
 
     async def _end(self, which: Any, now: int) -> Sequence[LoginSession]:
-        live = (which, _Session.ended_at.is_(None), _Session.expires_at > now)
+        end = update(_Session).where(*_live(which, now)).values(ended_at=now).returning(*_columns)
 
         async def work(connection: AsyncConnection) -> Sequence[LoginSession]:
-            ended = await connection.execute(update(_Session).where(*live).values(ended_at=now).returning(*_columns))
-            return [_session(row) for row in ended]
+            return [_session(row) for row in await connection.execute(end)]
 
         return await self._database.run(work)
 
@@ -251,6 +253,10 @@ def _token(token_hash: str) -> Any:
     """A refresh token with its session."""
     found = select(*_columns, _Session.ended_at, _RefreshToken.used_at.label("token_used_at")).join(_RefreshToken)
     return found.where(_RefreshToken.token_hash == token_hash)
+
+
+def _live(which: Any, now: int) -> tuple[Any, ...]:
+    return which, _Session.ended_at.is_(None), _Session.expires_at > now
 
 
 def _of(session_id: str) -> Any:
