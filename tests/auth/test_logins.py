@@ -21,7 +21,7 @@ from roomkey.auth import Logins, NoSockets, Passwords
 from roomkey.auth.granted import Granted, Origin, Refused, ScopeRefused
 from roomkey.auth.throttle import Throttled
 from roomkey.core.identity import Identity
-from roomkey.errors import AuthError, ConfigError, Unavailable
+from roomkey.errors import AuthError, ConfigError, RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.sessions import SqlSessions
 from roomkey.stores.sql import Database
@@ -350,6 +350,15 @@ async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
     assert (await desk.who(less)).scopes == {"read"}
     full = await desk.logins.refresh(str(less.refresh_token), HOME, client_id="app")
     assert (await desk.who(full)).scopes == {"read", "write"}
+
+
+async def test_ending_everything_is_remembered_for_longer_tokens_that_were_made_beside_the_logins(desk: Desk) -> None:
+    token = desk.logins.issuer.issue("ada", expires_in=6 * 86400)
+    await desk.logins.end_all("ada")
+    desk.clock.advance(5 * 86400)
+    await desk.logins.end_all("eve")  # what has expired is forgotten at the next occasion
+    with pytest.raises(RevokedToken):
+        await desk.live.verify(token)
 
 
 async def test_expired_logins_are_forgotten(desk: Desk) -> None:

@@ -52,6 +52,13 @@ def test_issue_without_a_key_says_what_to_do(roomkey: Cli) -> None:
     assert made.err.count("\n") == 1
 
 
+def test_a_token_that_outlives_revocations_is_made_with_a_word_about_it(roomkey: Cli, secret_file: str) -> None:
+    week = roomkey("token", "issue", "ada", "--expires-in", "7d", "--secret-file", secret_file)
+    month = roomkey("token", "issue", "ada", "--expires-in", "30d", "--secret-file", secret_file)
+    assert (week.code, week.err, month.code) == (0, "", 0)
+    assert month.err == "it lives longer than a revocation is kept: to revoke it, add --expires-in 30d\n"
+
+
 def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--expires-in", "-3m", "--secret-file", secret_file).out
     seen = roomkey("token", "inspect", "--secret-file", secret_file, stdin=token)

@@ -16,9 +16,10 @@ from support.world import BOTH
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.server.api import SCOPE
 from roomkey.server.app import Product, build
-from roomkey.server.settings import MAX_TOKEN_LIFETIME, Settings
+from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.revocations import MemoryRevocations
 

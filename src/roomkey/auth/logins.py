@@ -16,7 +16,7 @@ from roomkey.auth.password_check import PasswordCheck, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
 from roomkey.core.identity import Identity
-from roomkey.core.issuer import Issuer
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME, Issuer
 from roomkey.core.names import scope_names
 from roomkey.core.shown import shown
 from roomkey.errors import ConfigError, Unavailable
@@ -267,7 +267,9 @@ class Logins:
     async def end_all(self, subject: str) -> int:
         """The same, by whoever may say so."""
         ended = await self._sessions.end_all(subject, int(self._clock()))
-        sockets = await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=self._last_expiry())
+        # As long as for tokens that were made beside the logins, which may live longer than those.
+        until = self._clock() + max(MAX_TOKEN_LIFETIME, self.issuer.expires_in)
+        sockets = await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=until)
         for session in ended:  # by name, too: another node may have given a token by a clock that runs ahead
             sockets += await self._revoke_session(session.session_id)
         return sockets

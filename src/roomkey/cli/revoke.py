@@ -12,6 +12,7 @@ from roomkey import AuthError
 from roomkey.cli.output import fail, iso, shown
 from roomkey.cli.sources import ConfigOption, DatabaseOption, is_token, read_settings, read_token, seconds
 from roomkey.cli.stores import in_database
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
 from roomkey.core.revocations import Revocation
 
@@ -42,7 +43,6 @@ def revoke(
     if issued_before is not None and subject is None:
         fail("--issued-before goes with --subject", 2)
     settings, now = read_settings(config, database=database), time.time()
-    from roomkey.server.settings import MAX_TOKEN_LIFETIME
 
     until = now + (MAX_TOKEN_LIFETIME if expires_in is None else _lifetime(expires_in))
     if file is not None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from roomkey.cli.output import fail, needs
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.revocations import Revocation
 
 if TYPE_CHECKING:
@@ -79,8 +80,6 @@ class Stores:
 
     def _everything_of(self, subject: str) -> Revocation:
         """What this server has issued to a subject until now."""
-        from roomkey.server.settings import MAX_TOKEN_LIFETIME
-
         now = time.time()
         until = now + MAX_TOKEN_LIFETIME
         return Revocation.of(subject=subject, issuer=self.settings.issuer, expires_at=until, now=now)

@@ -24,6 +24,7 @@ from roomkey.cli.sources import (
     read_token,
     seconds,
 )
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
 from roomkey.errors import ConfigError
 
@@ -62,9 +63,12 @@ def issue(
         issuer=issuer or source.issuer,
         audience=audience or source.audience,
     )
+    lifetime = seconds(expires_in)
+    if lifetime > MAX_TOKEN_LIFETIME:
+        typer.echo(f"it lives longer than a revocation is kept: to revoke it, add --expires-in {expires_in}", err=True)
     made = maker.issue(
         subject,
-        expires_in=seconds(expires_in),
+        expires_in=lifetime,
         roles=role or (),
         rooms=room or (),
         scopes=scope or (),

@@ -17,6 +17,9 @@ from roomkey.core.names import MAX_NAMES
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
 
+MAX_TOKEN_LIFETIME = 7 * 86400
+"""Seconds: what a login server makes lives no longer, and a revocation is kept as long where nobody says more."""
+
 RESERVED = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "rooms", "scope"})
 
 

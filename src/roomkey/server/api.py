@@ -20,10 +20,10 @@ from roomkey import audit
 from roomkey.auth.http import ACCESS_TOKEN, OAuthError, answer, answering, bearer, body_of, errors, invalid, read
 from roomkey.auth.logins import Logins
 from roomkey.core.identity import Identity
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard, LiveSocket
 from roomkey.server.chat import Server
-from roomkey.server.settings import MAX_TOKEN_LIFETIME
 from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
 
 __all__ = ["SCOPE", "admin_router"]

@@ -24,12 +24,12 @@ from pydantic_settings import (
 )
 
 from roomkey.core.algorithms import ALGORITHMS
+from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.errors import ConfigError
 
 __all__ = [
     "CONFIG_FILE",
     "ENV_PREFIX",
-    "MAX_TOKEN_LIFETIME",
     "POLICY_KEYS",
     "Settings",
     "check_exposure",
@@ -42,8 +42,6 @@ CONFIG_FILE = Path("roomkey.toml")
 ENV_PREFIX = "ROOMKEY_"
 POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "event"})
 """What the file says beside settings: rules, never in the environment and never a flag."""
-MAX_TOKEN_LIFETIME = 7 * 86400
-"""Seconds; a revocation that is not told otherwise is kept as long."""
 
 # Read strictly, so that no part of a password is taken for a host and shown.
 _HOST = r"(?:[\w.%-]+|\[[\da-fA-F:.]+\])?(?::\d+)?"
