@@ -34,7 +34,7 @@ def test_namespaces_of_one_connection_count_once(when_full):
         use.leave(ADA, "one")
     assert use.connections(ADA) == ("one",)
     use.leave(ADA, "one")
-    assert use._subjects == {}
+    assert use._connections == {}
 
 
 def test_a_connection_too_many_is_refused_and_changes_nothing():
@@ -83,6 +83,21 @@ def test_so_many_in_a_second_over_all_connections(what):
         use.take(ADA, what, 10.34)
 
 
+def test_who_comes_back_has_no_new_second_and_who_stays_away_is_forgotten():
+    use = SubjectUse(SubjectLimits(events=2))
+    for connection in ("one", "two"):
+        use.connect(ADA, connection)
+        use.take(ADA, "events", 10.0)
+        use.leave(ADA, connection)
+    use.connect(ADA, "three")
+    with pytest.raises(LimitExceeded):
+        use.take(ADA, "events", 10.0)
+    use.leave(ADA, "three")
+    for second in range(20, 30):
+        use.take(EVE, "events", second)
+    assert list(use._buckets["events"]) == [(EVE.issuer, "eve")]
+
+
 @given(
     st.lists(
         st.tuples(st.booleans(), st.sampled_from([ADA, EVE, Identity.guest()]), st.sampled_from("abcd")), max_size=30
@@ -112,4 +127,4 @@ def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
     for one in inside:
         use.leave(*one)
     use.leave(ADA, "never there")
-    assert use._subjects == {}
+    assert use._connections == {}

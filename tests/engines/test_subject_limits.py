@@ -24,7 +24,7 @@ def limit(what: str) -> dict[str, object]:
 
 def counted(server, subject: str = "ada") -> int:
     use = server.guard.authenticator._use
-    return sum(len(one.connections) for (_, name), one in use._subjects.items() if name == subject)
+    return sum(len(connections) for (_, name), connections in use._connections.items() if name == subject)
 
 
 async def connects(server, subject: str = "ada", namespace: str = "") -> bool:
@@ -130,7 +130,7 @@ async def test_whoever_has_gone_counts_no_more(offline, leaving, via):
         server.clock.advance(1)
     await server.settle()
     assert client.session.closed
-    assert server.guard.authenticator._use._subjects == {}
+    assert server.guard.authenticator._use._connections == {}
     if "handler" not in leaving:
         assert server.admission(await come()).admitted
 
@@ -260,4 +260,4 @@ async def test_c42_a_guest_who_presents_two_persons_at_once_counts_for_neither_a
     gate.open.set()
     await server.settle()
     assert client.session.closed  # the one who lost is somebody else on a live socket
-    assert server.guard.authenticator._use._subjects == {}
+    assert server.guard.authenticator._use._connections == {}

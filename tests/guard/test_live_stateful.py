@@ -308,7 +308,7 @@ class Live(RuleBasedStateMachine):
     @invariant()
     def a_subject_has_no_more_than_it_may(self) -> None:
         use = self.server.guard.authenticator._use
-        counted = {name: set(one.connections) for (_, name), one in use._subjects.items()}
+        counted = {name: set(connections) for (_, name), connections in use._connections.items()}
         live: dict[str, set[str]] = {}
         for admission in self.server.guard.registry:
             if admission.admitted and not admission.identity.is_guest:

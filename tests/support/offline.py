@@ -154,7 +154,7 @@ class Offline:
             "intervals": timers._intervals._due,
             "expiries": timers._expiries._due,
             "tasks": guard.teardown._tasks,
-            "counted": use._subjects if use is not None else {},
+            "counted": use._connections if use is not None else {},
             "server": self.sio.members.sockets if self.engine == "hub" else self.sio.manager.rooms,
             "rooms": self.sio.members._rooms if self.engine == "hub" else {},
         }

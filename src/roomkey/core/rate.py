@@ -18,6 +18,10 @@ class TokenBucket:
         self._tokens = rate
         self._at = now
 
+    def is_full(self, now: float) -> bool:
+        """True if it is as good as a new one."""
+        return self._tokens + (now - self._at) * self.rate >= self.rate
+
     def take(self, now: float) -> float:
         """Take a token; returns what is left, below 0 for how many too many were taken."""
         tokens = self._tokens + (now - self._at) * self.rate

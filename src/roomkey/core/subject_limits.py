@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Literal
 
 from roomkey.core.identity import Identity
@@ -40,14 +41,6 @@ class SubjectLimits:
             raise ConfigError("when_full takes 'refuse' or 'end_oldest'")
 
 
-@dataclass(slots=True)
-class _Use:
-    """What one subject has: its connections, the oldest first, with the number of namespaces on each."""
-
-    connections: dict[str, int] = field(default_factory=dict)
-    buckets: dict[str, TokenBucket] = field(default_factory=dict)
-
-
 class SubjectUse:
     """What every subject has and does, against the limits.
 
@@ -57,7 +50,10 @@ class SubjectUse:
 
     def __init__(self, limits: SubjectLimits) -> None:
         self.limits = limits
-        self._subjects: dict[Subject, _Use] = {}
+        # Of each subject its connections, the oldest first, with the number of namespaces on each.
+        self._connections: dict[Subject, dict[str, int]] = {}
+        # Apart from those: whoever disconnects and comes back has no new second. The one used last stands last.
+        self._buckets: dict[str, OrderedDict[Subject, TokenBucket]] = {"joins": OrderedDict(), "events": OrderedDict()}
 
     def connect(self, who: Identity, connection_id: str) -> str | None:
         """A subject joins a namespace on a connection.
@@ -70,31 +66,30 @@ class SubjectUse:
         """
         if who.is_guest:
             return None
-        use = self._subjects.setdefault(_subject(who), _Use())
+        connections = self._connections.setdefault(_subject(who), {})
         oldest = None
-        full = self.limits.sockets is not None and len(use.connections) >= self.limits.sockets
-        if full and connection_id not in use.connections:
+        full = self.limits.sockets is not None and len(connections) >= self.limits.sockets
+        if full and connection_id not in connections:
             if self.limits.when_full == "refuse":
-                raise LimitExceeded("sockets", f"{len(use.connections)} connections already")
-            oldest = next(iter(use.connections))
-        use.connections[connection_id] = use.connections.get(connection_id, 0) + 1
+                raise LimitExceeded("sockets", f"{len(connections)} connections already")
+            oldest = next(iter(connections))
+        connections[connection_id] = connections.get(connection_id, 0) + 1
         return oldest
 
     def connections(self, who: Identity) -> tuple[str, ...]:
         """The connections of a subject, the oldest first."""
-        use = self._subjects.get(_subject(who))
-        return tuple(use.connections) if use is not None else ()
+        return tuple(self._connections.get(_subject(who), ()))
 
     def leave(self, who: Identity, connection_id: str) -> None:
         """A namespace connection that :meth:`connect` let in is gone."""
-        use = self._subjects.get(_subject(who))
-        if use is None or connection_id not in use.connections:
+        connections = self._connections.get(_subject(who), {})
+        if connection_id not in connections:
             return
-        use.connections[connection_id] -= 1
-        if not use.connections[connection_id]:
-            del use.connections[connection_id]
-        if not use.connections:
-            del self._subjects[_subject(who)]
+        connections[connection_id] -= 1
+        if not connections[connection_id]:
+            del connections[connection_id]
+        if not connections:
+            del self._connections[_subject(who)]
 
     def take(self, who: Identity, what: Literal["joins", "events"], now: float) -> None:
         """Count a join or an event.
@@ -106,13 +101,15 @@ class SubjectUse:
             LimitExceeded: too many in this second.
         """
         rate = self.limits.joins if what == "joins" else self.limits.events
-        use = self._subjects.get(_subject(who))
-        if rate is None or use is None:
+        if rate is None or who.is_guest:
             return
-        bucket = use.buckets.get(what)
-        if bucket is None:
-            bucket = use.buckets[what] = TokenBucket(rate, now)
-        if not bucket.take_if_any(now):
+        buckets, subject = self._buckets[what], _subject(who)
+        bucket = buckets.setdefault(subject, TokenBucket(rate, now))
+        buckets.move_to_end(subject)
+        allowed = bucket.take_if_any(now)
+        while next(iter(buckets.values())).is_full(now):
+            buckets.popitem(last=False)
+        if not allowed:
             raise LimitExceeded(what, f"more than {rate:g} {what} per second")
 
 
