@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -71,8 +72,8 @@ def test_an_empty_payload_is_no_payload():
     "request_",
     [
         Request(authorization=f"Bearer {OTHER}"),
-        Request(cookie=f"session={OTHER}"),
         Request(query=f"token={OTHER}"),
+        Request(query=f"token={OTHER}", cookie=f"session={TOKEN}"),
     ],
 )
 def test_c36_two_different_tokens(request_):
@@ -80,6 +81,15 @@ def test_c36_two_different_tokens(request_):
         from_handshake(EVERYWHERE, {"token": TOKEN}, request_)
     assert caught.value.message == "more than one token provided"
     assert OTHER not in str(caught.value)
+
+
+@pytest.mark.parametrize("cookie", [f"session={OTHER}", f"session={OTHER}; session=more", "session=Basic x"])
+def test_a_cookie_counts_where_there_is_nothing_else(cookie):
+    """The browser sends it along with whatever the page presents, such as a ticket."""
+    carried = Request(cookie=cookie)
+    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
+    for more in (Request(authorization=TOKEN), Request(query=f"token={TOKEN}")):
+        assert from_handshake(EVERYWHERE, None, replace(more, cookie=cookie)).token == TOKEN
 
 
 def test_the_same_token_twice_is_one():

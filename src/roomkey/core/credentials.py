@@ -123,7 +123,8 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
         request: the HTTP request's side.
 
     Returns:
-        The first source that has a token, in the order auth, header, cookie, query.
+        The first source that has a token, in the order auth, header, query, cookie. A cookie counts where there is
+        nothing else: the browser sends it along, whatever the page presents.
 
     Raises:
         CredentialsError: nothing was sent, or something else than one token.
@@ -132,6 +133,8 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
     found: list[Presented] = []
     failed: AuthError | None = None
     for source, value in _sources(way, auth, request):
+        if source == "cookie" and found and found[0].source != source:
+            break
         try:
             token = _payload_token(value) if source == "auth" else bare_token(value)
             found.append(Presented(token, source, request.origin))
@@ -175,12 +178,12 @@ def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[s
         yield "auth", auth
     if way.header and request.authorization is not None:
         yield "header", request.authorization
-    if way.cookie and request.cookie:
-        for value in cookie_values(request.cookie, way.cookie):
-            yield "cookie", value
     if way.query and request.query:
         for value in parse_qs(request.query, keep_blank_values=True).get(way.query, ()):
             yield "query", value
+    if way.cookie and request.cookie:
+        for value in cookie_values(request.cookie, way.cookie):
+            yield "cookie", value
 
 
 def cookie_values(header: str, name: str) -> list[str]:
