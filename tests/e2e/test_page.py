@@ -356,16 +356,16 @@ def test_stay_at_any_time_also_without_a_connection(open_page: Any, product: Any
     assert served.token_id("grace") not in (first, second)
 
 
-def test_a_token_of_the_same_second_is_refused_and_the_socket_stays(open_page: Any, product: Any) -> None:
+def test_a_token_that_ends_earlier_is_refused_and_the_socket_stays(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url)
     log_in(page, served, "grace")
     connect(page, "handshake", "grace")
     join(page, "red")
-    same = page.evaluate("import('/static/state.js').then(({ state }) => state.session.token)")
+    shorter = served.product.issuer.issue("grace", rooms=["red"], expires_in=600)
     page.route(
         "**/auth/login",
-        lambda route: route.fulfill(json={"access_token": same, "token_type": "Bearer", "expires_in": 900}),
+        lambda route: route.fulfill(json={"access_token": shorter, "token_type": "Bearer", "expires_in": 600}),
     )
     page.get_by_test_id("stay-open").click()
     stay(page, "whatever")
