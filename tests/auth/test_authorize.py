@@ -164,6 +164,13 @@ async def test_rfc6749_4_1_2_1_and_7636_4_4_1_other_errors_go_back_with_the_stat
     assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", told["error_description"])
 
 
+async def test_a_form_of_another_site_is_not_looked_at(desk):
+    form = Form((await desk.show()).text)
+    typed = form.fields | {"username": "ada", "password": PASSWORD, "decision": "allow"}
+    answer = await desk.http.post("/oauth/authorize", data=typed, headers={"Sec-Fetch-Site": "cross-site"})
+    assert is_page(answer, 403)
+
+
 async def test_the_form_is_looked_at_as_closely_as_the_address(desk):
     form = Form((await desk.show()).text)
     for changed, error in (({"scope": "admin"}, "invalid_scope"), ({"code_challenge": ""}, "invalid_request")):

@@ -264,6 +264,51 @@ async def test_more_claims_that_fail_use_no_refresh_token_up() -> None:
     await desk.close()
 
 
+async def test_a_copy_that_was_found_out_during_an_outage_is_found_out_again(desk: Desk) -> None:
+    granted = await desk.login()
+    current = await desk.logins.refresh(str(granted.refresh_token), HOME)
+    desk.clock.advance(60)
+    revoke, desk.live.revoke = desk.live.revoke, _fails  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await desk.logins.refresh(str(granted.refresh_token), HOME)
+    desk.live.revoke = revoke  # type: ignore[method-assign]
+    with pytest.raises(Refused):
+        await desk.logins.refresh(str(granted.refresh_token), HOME)
+    with pytest.raises(RevokedToken):
+        await desk.who(current)
+
+
+async def test_rights_that_are_taken_while_more_claims_waits_are_not_given_again() -> None:
+    desk = Desk()
+
+    async def more(_account: Account) -> dict[str, str]:
+        await desk.accounts.set_rights("ada", roles=[], rooms=[])
+        desk.clock.advance(5)
+        return {}
+
+    desk = await Desk(more_claims=more).open()
+    await desk.accounts.set_rights("ada", roles=["admin"], rooms=["red"])
+    who = await desk.who(await desk.login())
+    assert (who.roles, who.rooms) == (frozenset(), ())
+    await desk.close()
+
+
+async def test_devices_that_log_in_at_once_while_a_hash_is_made_anew_all_get_in() -> None:
+    desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
+    granted = await asyncio.gather(*(desk.login() for _ in range(4)))
+    assert len({one.session.session_id for one in granted}) == 4
+    await desk.close()
+
+
+async def test_a_refresh_gives_what_the_client_may_have_by_now(desk: Desk) -> None:
+    account = await desk.accounts.find("ada")
+    assert account is not None
+    granted = await desk.logins.begin(account, HOME, client_id="app", scope="read write")
+    token = str(granted.refresh_token)
+    less = await desk.logins.refresh(token, HOME, client_id="app", allowed=("write", "more"))
+    assert (await desk.who(less)).scopes == {"write"}
+
+
 async def test_an_outage_is_no_wrong_password(desk: Desk) -> None:
     desk.outage = Unavailable("scripted")
     for _ in range(100):

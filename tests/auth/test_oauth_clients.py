@@ -8,6 +8,7 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import httpx
 import pytest
 from support.oauth import BASIC, CLIENTS, SECRET, Desk
 
@@ -132,6 +133,21 @@ async def test_95_failures_of_one_address_are_slowed_down_whatever_the_client(de
     for number in range(FREE_FOR_ADDRESS):
         assert unknown(await desk.post("token", (f"guess{number}", "wrong"), **SERVICE))
     assert (await desk.post("token", BASIC, **SERVICE)).status_code == 429
+
+
+async def test_nobody_slows_a_public_client_down(desk):
+    """A page of another site could make its visitor fail in the client's name."""
+    given = await desk.logged_in()
+    for _ in range(FREE_FOR_ADDRESS + 1):
+        await desk.post("token", client_id="page", client_secret="x", grant_type="refresh_token")
+    assert (await desk.refresh(given["refresh_token"])).status_code == 200
+
+
+@pytest.mark.parametrize("second", [BASIC, ("backend", "wrong")])
+async def test_one_authorization_header_and_no_second(desk, second):
+    headers = [("Authorization", httpx.BasicAuth(*pair)._auth_header) for pair in (BASIC, second)]
+    answer = await desk.http.post("/oauth/token", headers=headers, data=SERVICE)
+    assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 async def test_success_is_never_slowed_down(desk):

@@ -173,6 +173,26 @@ async def test_113_the_log_names_the_decision_and_no_secret(
         assert not any(secret in record.getMessage() for record in caplog.records if record.name.startswith("roomkey"))
 
 
+@pytest.mark.parametrize(
+    ("site", "kind", "status"),
+    [
+        ("cross-site", "application/x-www-form-urlencoded", 403),
+        ("cross-site", "text/plain", 403),
+        ("cross-site", "application/json", 400),
+        ("same-origin", "application/x-www-form-urlencoded", 400),
+        (None, "application/x-www-form-urlencoded", 400),
+    ],
+)
+async def test_a_form_of_another_site_is_not_looked_at(
+    client: httpx.AsyncClient, site: str | None, kind: str, status: int
+) -> None:
+    """Else a page could use up its visitor's attempts: only a form goes across sites without being asked for."""
+    body = b'{"username": "eve", "password": "x"}' if kind == "application/json" else b"username=eve&password=x"
+    headers = {"Content-Type": kind} | ({"Sec-Fetch-Site": site} if site else {})
+    answer = await client.post("/auth/login", content=body, headers=headers)
+    assert answer.status_code == status
+
+
 async def test_the_description_tells_answers_and_errors(client: httpx.AsyncClient) -> None:
     operation = (await client.get("/openapi.json")).json()["paths"]["/auth/login"]["post"]
     assert set(operation["responses"]) == {"200", "400", "403", "413", "429", "503"}

@@ -19,6 +19,7 @@ from roomkey.core.credentials import (
     from_event,
     from_handshake,
     has_credentials,
+    page_of,
 )
 from roomkey.errors import CredentialsBadFormat, CredentialsError, MalformedToken, MissingAuthorizationHeader
 
@@ -81,6 +82,24 @@ def test_c36_two_different_tokens(request_):
         from_handshake(EVERYWHERE, {"token": TOKEN}, request_)
     assert caught.value.message == "more than one token provided"
     assert OTHER not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "page"),
+    [
+        ("https://a.example", "cross-site", "https://a.example"),
+        (None, "same-origin", "//own.example"),
+        ("", "same-origin", "//own.example"),
+        ("", "cross-site", None),
+        (None, "cross-site", None),
+        (None, "none", None),
+        (None, None, None),
+        ("null", "same-origin", "null"),
+    ],
+)
+def test_which_page_sends_a_request(origin, site, page):
+    assert page_of(origin, site, "own.example") == page
+    assert page_of(origin, site, None) == (page if origin else None)
 
 
 @pytest.mark.parametrize("cookie", [f"session={OTHER}", f"session={OTHER}; session=more", "session=Basic x"])

@@ -11,7 +11,7 @@ from support.world import Gate, rooms_world
 
 from roomkey import Policy
 from roomkey.errors import Unavailable
-from roomkey.socketio import Authenticate, Handshake
+from roomkey.socketio import Authenticate, Handshake, SubjectLimits
 
 
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
@@ -150,6 +150,49 @@ async def test_the_same_token_again_is_no_mistake(live):
         assert await refresh(server, client, token, ack) == [{"expires_in": 500}]
     assert server.members("red") == {server.sid(client)}
     assert client.heard("unauthorized") == []
+
+
+async def refreshing_at_once(offline, tokens, **settings):
+    """How often the rule of a room was asked, when a live socket in three rooms presents all of these at once."""
+    policy, asked = Policy(), []
+
+    async def slowly(who, room):
+        asked.append(room)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return True
+
+    policy.room("{room}")(slowly)
+    server = offline(policy=policy, **settings)
+    client = await server.client()
+    client.begin_connect(server.token(expires_in=100))
+    for room in ("a", "b", "c"):
+        client.begin_event("join-room", room)
+    await server.settle()
+    asked.clear()
+    for ack, expires_in in enumerate(tokens):
+        client.begin_event("authenticate", {"token": server.token(expires_in=expires_in)}, ack=ack)
+    for _ in tokens:
+        await server.settle()
+    answers = [client.answered(ack) for ack in range(len(tokens))]
+    assert server.admission(client).admitted
+    return len(asked), answers
+
+
+async def test_refreshes_at_once_take_turns_and_ask_each_rule_once(offline):
+    asked, answers = await refreshing_at_once(offline, range(101, 121))
+    assert asked <= 20 * 3
+    assert answers == [[{"expires_in": expires_in}] for expires_in in range(101, 121)]
+
+
+async def test_a_token_that_lives_no_longer_is_answered_and_asks_no_rule(offline):
+    asked, answers = await refreshing_at_once(offline, [100] * 20)
+    assert (asked, answers) == (0, [[{"expires_in": 100}]] * 20)
+
+
+async def test_presenting_a_token_on_a_live_socket_is_an_event_of_its_subject(offline):
+    _, answers = await refreshing_at_once(offline, [100] * 20, subject_limits=SubjectLimits(events=13))
+    assert [answer[0].get("error", {}).get("limit") for answer in answers] == [None] * 10 + ["events"] * 10
 
 
 @WAYS

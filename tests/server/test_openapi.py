@@ -81,6 +81,7 @@ def sender(who: str, served: ProductThread, session: requests.Session) -> Callab
     return lambda case: call(case, served.url, session=session, **sent[who]())
 
 
+@pytest.mark.no_cover
 def test_no_server_error_and_no_undocumented_answer():
     with ExitStack() as stack:
         session = stack.enter_context(requests.Session())
@@ -290,7 +291,7 @@ def test_every_answer_of_oauth_is_in_the_document(document):
         "/oauth/introspect": {"post": client},
         "/oauth/authorize": {
             "get": ["200", "303", "400", "503"],
-            "post": ["200", "303", "400", "411", "413", "429", "503"],
+            "post": ["200", "303", "400", "403", "411", "413", "429", "503"],
         },
         "/.well-known/oauth-authorization-server": {"get": ["200"]},
         "/.well-known/jwks.json": {"get": ["200", "304"]},

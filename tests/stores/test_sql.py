@@ -96,6 +96,16 @@ def test_a_guard_needs_no_sql() -> None:
     assert subprocess.run([sys.executable, "-c", look], env=os.environ).returncode == 0
 
 
+async def test_a_database_behind_a_link_is_private_from_its_first_byte(tmp_path: Path) -> None:
+    (tmp_path / "link.sqlite3").symlink_to(tmp_path / "real.sqlite3")
+    database = Database(tmp_path / "link.sqlite3")
+    await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
+    found = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir() if not path.is_symlink()}
+    assert set(found.values()) == {0o600}
+    assert "real.sqlite3" in found
+    await database.close()
+
+
 async def test_what_a_second_database_on_the_same_file_does_takes_nothing_from_the_first(tmp_path: Path) -> None:
     """SQLite's locks are the process's: to open and close the file once more would drop them."""
     path = tmp_path / "shared.sqlite3"

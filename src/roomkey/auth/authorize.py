@@ -20,7 +20,7 @@ from roomkey import audit
 from roomkey.auth.authorize_pages import HEADERS, AuthorizationForm, AuthorizationRequest, Pages
 from roomkey.auth.client_authentication import is_served
 from roomkey.auth.codes import Codes, is_challenge
-from roomkey.auth.http import DESCRIBED, FORM, WRONG, OAuthError, origin, read
+from roomkey.auth.http import DESCRIBED, FORM, WRONG, OAuthError, origin, read, refuse_foreign_form
 from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_grants import scope_for
@@ -89,7 +89,7 @@ def authorize_router(
         "/authorize",
         summary="The person's answer",
         response_class=HTMLResponse,
-        responses=_documented(200, 303, 400, 413, 429, 503),
+        responses=_documented(200, 303, 400, 403, 413, 429, 503),
         openapi_extra=_form(),
     )
     async def decide(request: Request) -> Response:
@@ -126,6 +126,7 @@ class _Endpoint:
 
     async def decide(self, request: Request) -> Response:
         """What becomes of the person's answer."""
+        refuse_foreign_form(request)
         sent = await read(request, AuthorizationForm, BROKEN)
         asked = await _understand(request, self._clients, sent)
         if sent.decision == "deny":

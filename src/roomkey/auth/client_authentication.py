@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
 from roomkey import audit
-from roomkey.auth.http import OAuthError, origin
+from roomkey.auth.http import OAuthError, authorization, origin
 from roomkey.auth.logins import OWN_CLIENT
 from roomkey.auth.throttle import Throttle
 from roomkey.stores.clients import Client, Clients
@@ -82,11 +82,13 @@ class ClientAuthentication:
             Throttled: too many failed from there.
             Unavailable: nobody can say.
         """
-        client_id, secret = _presented(request.headers.get("authorization"), sent)
+        client_id, secret = _presented(authorization(request), sent)
         address = origin(request).address
-        self._throttle.check(client_id, address, time.monotonic())
         client = await self._clients.find(client_id)
         reason = _refusal(client, secret)
+        if client is not None and client.secret_hash is None and not reason:
+            return client  # whoever failed from its address guessed nothing of it: it has no secret
+        self._throttle.check(client_id, address, time.monotonic())
         if client is None or reason:
             # Counted when it has failed and not before: services may well ask many times at once.
             self._throttle.begin(client_id, address, time.monotonic())

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from roomkey.errors import AuthError
 from roomkey.stores.sessions import LoginSession
 
-__all__ = ["OWN_CLIENT", "Granted", "Origin", "Refused", "ScopeRefused"]
+__all__ = ["OWN_CLIENT", "Granted", "Origin", "PasswordChanged", "Refused", "ScopeRefused"]
 
 OWN_CLIENT = "roomkey"
 """The ``client_id`` of tokens that were given for a password, and not to an OAuth client."""
@@ -22,6 +22,10 @@ class Refused(AuthError):
 
     code = "invalid_grant"
     text = "refused"
+
+
+class PasswordChanged(Refused):
+    """The hash of the password was replaced while it was looked at: by another password, or by a stronger hash."""
 
 
 class ScopeRefused(Refused):

@@ -29,12 +29,14 @@ __all__ = [
     "Problem",
     "answer",
     "answering",
+    "authorization",
     "bearer",
     "challenge",
     "errors",
     "holder",
     "origin",
     "read",
+    "refuse_foreign_form",
 ]
 
 JSON = "application/json"
@@ -130,6 +132,31 @@ def origin(request: Request) -> Origin:
     return Origin(address, request.headers.get("user-agent", ""))
 
 
+def authorization(request: Request) -> str | None:
+    """The one ``Authorization`` header, or None.
+
+    Raises:
+        OAuthError: there are several, of which another server may read another one.
+    """
+    headers = request.headers.getlist("authorization")
+    if len(headers) > 1:
+        raise OAuthError("invalid_request", "Send one Authorization header.")
+    return headers[0] if headers else None
+
+
+def refuse_foreign_form(request: Request) -> None:
+    """A form that a page of another site makes its visitor send is not looked at, and no wrong password is counted.
+
+    JSON is sent across sites only where the server's CORS settings allow it.
+
+    Raises:
+        OAuthError: it is one.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if request.headers.get("sec-fetch-site") == "cross-site" and kind != JSON:
+        raise OAuthError("forbidden", "Forms are sent from this site's own pages.", 403)
+
+
 async def bearer(request: Request, live: Live, *, even_revoked: bool = False) -> Identity:
     """Whose access token the request carries (RFC 6750 section 2.1).
 
@@ -140,7 +167,7 @@ async def bearer(request: Request, live: Live, *, even_revoked: bool = False) ->
         OAuthError: none, or one that is not good: 401 with its challenge.
         Unavailable: nobody can say.
     """
-    header = request.headers.get("authorization", "")
+    header = authorization(request) or ""
     if not header.lower().startswith("bearer "):  # none, or another scheme's: no token was wrong
         raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer TOKEN", 401, challenge(None))
     try:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from roomkey import audit
-from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, Refused, ScopeRefused
+from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.password_check import PasswordCheck, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
@@ -101,8 +101,12 @@ class Logins:
             Refused, Throttled, Unavailable: as for :meth:`check_password`.
         """
         account = await self.check_password(username, password, origin)
+        try:
+            granted = await self.begin(account, origin)
+        except PasswordChanged:  # perhaps only its hash was made anew, by a login on another device
+            granted = await self.begin(await self.check_password(username, password, origin), origin)
         record_login("granted", account.username, origin, "password")
-        return await self.begin(account, origin)
+        return granted
 
     async def begin(
         self,
@@ -146,7 +150,7 @@ class Logins:
         # the logins that there are, and this one may have begun after that.
         current = await self._holder(session)
         if current.password_hash != account.password_hash:
-            raise await self._stopped(session, "the password was changed meanwhile")
+            raise PasswordChanged(str(await self._stopped(session, "the password was changed meanwhile")))
         return granted
 
     async def _forget_expired(self, now: int) -> None:
@@ -154,12 +158,21 @@ class Logins:
             self._forgot_at = now
             await self._sessions.forget_expired(now)
 
-    async def refresh(self, token: str, origin: Origin, *, client_id: str = OWN_CLIENT, scope: str = "") -> Granted:
+    async def refresh(
+        self,
+        token: str,
+        origin: Origin,
+        *,
+        client_id: str = OWN_CLIENT,
+        scope: str = "",
+        allowed: Container[str] | None = None,
+    ) -> Granted:
         """Use a refresh token up, and give its successor with a new access token.
 
         Args:
             client_id: who presents it.
             scope: what the access token may, where that is to be less than the login's (RFC 6749 section 6).
+            allowed: what the client may have by now, of all that the login has; everything if absent.
 
         Raises:
             ScopeRefused: more than the login's. The refresh token stays as it was.
@@ -177,7 +190,8 @@ class Logins:
         granted = None
         if found.live:
             account = await self._holder(session)
-            granted = await self._grant(account, replace(session, scope=scope or session.scope), following)
+            names = [name for name in scope_names(scope or session.scope) if allowed is None or name in allowed]
+            granted = await self._grant(account, replace(session, scope=" ".join(names)), following)
         now = int(self._clock())
         outcome = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
         if granted is not None and outcome in (Outcome.ROTATED, Outcome.REPEATED):
@@ -186,7 +200,7 @@ class Logins:
         if outcome is Outcome.REUSED:
             who = _named(session)
             audit.record("refresh_reused", level=logging.WARNING, sub=session.subject, address=origin.address, **who)
-            await self._revoke_session(session.session_id)
+            await self._end(session.session_id)
         raise Refused(f"refresh token {outcome.name.lower()}")
 
     async def _holder(self, session: LoginSession) -> Account:
@@ -207,6 +221,8 @@ class Logins:
 
     async def _grant(self, account: Account, session: LoginSession, refresh_token: str | None) -> Granted:
         claims = await self._claims(account)
+        if self._more_claims is not None:  # it may have waited: rights that were taken meanwhile are not given again
+            account = await self._holder(session)
         ends_in = session.expires_at - int(self._clock())
         expires_in = min(int(self.issuer.expires_in), ends_in)  # the last access token of a login ends with it
         try:

@@ -25,6 +25,7 @@ from roomkey.auth.http import (
     invalid,
     origin,
     read,
+    refuse_foreign_form,
     refused,
 )
 from roomkey.auth.logins import Logins
@@ -147,6 +148,7 @@ def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     )
     @answering
     async def login(request: Request) -> Response:
+        refuse_foreign_form(request)
         typed = await read(request, LoginRequest, "Send username and password, each a string.")
         put = asking.cookies_for(request) if typed.cookies else None
         try:

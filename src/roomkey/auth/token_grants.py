@@ -90,7 +90,11 @@ class TokenGrants:
 
     async def _refresh_token(self, client: Client, asked: TokenRequest, origin: Origin) -> TokenAnswer:
         granted = await self._logins.refresh(
-            asked.refresh_token or "", origin, client_id=client.client_id, scope=asked.scope or ""
+            asked.refresh_token or "",
+            origin,
+            client_id=client.client_id,
+            scope=asked.scope or "",
+            allowed=client.scopes,
         )
         return tokens(granted)
 

@@ -109,9 +109,9 @@ def page_of(origin: str | None, fetch_site: str | None, host: str | None) -> str
     Returns:
         An origin; ``//host``, the server's own with whatever scheme; or None if no page sends it, or nobody can say.
     """
-    if origin is None and fetch_site == "same-origin" and host:
-        return f"//{host}"
-    return origin
+    if origin:
+        return origin
+    return f"//{host}" if fetch_site == "same-origin" and host else None
 
 
 def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from roomkey.core.admission import Action, Admission, Input
 from roomkey.core.credentials import (
@@ -88,6 +90,7 @@ class Authenticator:
         self._rights = rights
         self._use = use
         self._teardown = teardown
+        self._refreshing: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._registry: Registry = teardown.registry
 
     # Connections
@@ -213,7 +216,9 @@ class Authenticator:
     ) -> None:
         """The event ``authenticate`` arrived: the first token, or a later one for a live socket."""
         if admission.admitted:
-            done = await self._refresh(connection, admission, arguments, ack_id)
+            turn = self._refreshing.setdefault(admission.sid, asyncio.Lock())
+            async with turn:  # else each renewal would make those that wait for a rule ask it anew
+                done = admission.admitted and await self._refresh(connection, admission, arguments, ack_id)
         else:
             error = await self._decide(
                 connection, admission, lambda: from_event(arguments, connection.request), run_connect, ack_id
@@ -319,21 +324,12 @@ class Authenticator:
     ) -> bool:
         """A live socket presents a later token of the same subject: its deadline moves, nothing else stops."""
         admission.feed(Input.PRESENT)
+        was_guest = admission.identity is not None and admission.identity.is_guest
         presented: Presented | None = None
         try:
+            self._rights.count_event(admission)
             presented = from_event(arguments, connection.request)
-            verified = await self._judge.verify(presented)
-            while True:
-                new = await self._judge.may_connect(verified, admission.namespace)
-                if not admission.admitted:
-                    return False
-                self._judge.check_still_valid(new)
-                self._judge.check_refresh(admission.identity, new)
-                was_guest = admission.identity is not None and admission.identity.is_guest
-                if was_guest:
-                    self._count(admission, new)
-                if await self._rights.renew(admission, new):
-                    break
+            new = await self._renew(admission, await self._judge.verify(presented))
         except SubjectMismatch as error:
             await self._teardown.end(admission, Input.MISMATCH, error)
             return False
@@ -345,12 +341,34 @@ class Authenticator:
                 self._teardown.uncount(admission)
             await self._bad_token(connection, admission, error, presented, ack_id)
             return False
+        if new is None:
+            return admission.admitted
         admission.attempts = 0
         audit.about("refreshed", admission, address=connection.address, source=new.source)
         if was_guest and admission.admitted:
             self._registry.admitted(connection)
             await self._rights.begin(admission, new)
         return admission.admitted
+
+    async def _renew(self, admission: Admission, verified: Identity) -> Identity | None:
+        """Give a live socket its later token.
+
+        Returns:
+            Who it is now; None if there is nothing to renew, or it is not open any more.
+
+        Raises:
+            AuthError: why not.
+        """
+        while self._judge.check_refresh(admission.identity, verified):
+            new = await self._judge.may_connect(verified, admission.namespace)
+            if not admission.admitted:
+                return None
+            self._judge.check_still_valid(new)
+            if admission.identity is not None and admission.identity.is_guest:
+                self._count(admission, new)
+            if await self._rights.renew(admission, new):
+                return new
+        return None
 
     async def _bad_token(
         self,

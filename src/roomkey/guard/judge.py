@@ -189,23 +189,26 @@ class Judge:
         if who.expires_at is not None and self.clock.now() >= who.expires_at + self.grace:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
-    def check_refresh(self, old: Identity | None, new: Identity) -> None:
+    def check_refresh(self, old: Identity | None, new: Identity) -> bool:
         """A live socket is renewed by a later token of the same person; a guest by anybody's.
 
-        The same token again is no mistake: the answer to the first may have been lost.
+        Returns:
+            False if it lives no longer than what the socket has: the same token again is no mistake, since the answer
+            to the first may have been lost; but there is nothing to renew.
 
         Raises:
             SubjectMismatch: somebody else's token.
             MalformedToken: it expires earlier, or was issued earlier.
         """
         if old is not None and old.is_guest:
-            return
+            return True
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
             raise SubjectMismatch("a refresh with the token of somebody else")
         if old.expires_at is None or new.expires_at is None or new.expires_at < old.expires_at:
             raise MalformedToken("a refresh needs a token that does not expire earlier")
         if (new.issued_at or 0) < (old.issued_at or 0):
             raise MalformedToken("a refresh needs a token that was not issued earlier")
+        return new.expires_at > old.expires_at
 
     async def decide(
         self, who: Identity, kind: Kind, name: str, namespace: str, *, event: str = "", again: bool = False

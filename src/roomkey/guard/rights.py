@@ -80,9 +80,17 @@ class Rights:
         Raises:
             AuthError: it may not.
         """
+        self.count_event(admission)
+        await self._demand(admission, "event", event)
+
+    def count_event(self, admission: Admission) -> None:
+        """A client sends an event.
+
+        Raises:
+            LimitExceeded: its subject sends too many.
+        """
         if self._use is not None:
             self._use.take(_identity(admission), "events", self._judge.clock.monotonic())
-        await self._demand(admission, "event", event)
 
     async def _demand(self, admission: Admission, kind: Kind, name: str, event: str = "") -> None:
         decision = await self.decide(admission, kind, name, event)

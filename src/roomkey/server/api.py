@@ -232,7 +232,7 @@ def _add_revocation(routes: APIRouter, logins: Logins, guard: BaseAsyncGuard) ->
             until = _until(asked, guard.clock.now())
             sockets = await guard.revoke(**asked.model_dump(exclude={"expires_at"}), expires_at=until)
             # Else a refresh token would bring a new access token.
-            if asked.subject is not None and asked.issued_before is None:
+            if asked.subject is not None and (asked.issued_before or until) >= int(guard.clock.now()):
                 sockets += await logins.end_all(asked.subject)
             elif asked.session_id is not None:
                 sockets += await logins.end_login(asked.session_id)
@@ -308,8 +308,10 @@ def _deed(who: Identity, action: str, **facts: Any) -> Iterator[None]:
         with _refusing():
             yield
     except BaseException as error:
-        reason = error.error if isinstance(error, OAuthError) else type(error).__name__
-        _record(who, action, outcome="refused", reason=reason, **facts)
+        if isinstance(error, OAuthError):
+            _record(who, action, outcome="refused", reason=error.error, **facts)
+        else:  # what was begun may have been done in part
+            _record(who, action, outcome="failed", reason=type(error).__name__, **facts)
         raise
     _record(who, action, outcome="done", **facts)
 

@@ -174,7 +174,7 @@ class _Cors(CORSMiddleware):
     """What pages of other origins may ask; not the page on which people log in (RFC 9700 section 2.6)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == "/oauth/authorize":
+        if scope["type"] == "http" and scope["path"].endswith("/oauth/authorize"):
             await self.app(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)

@@ -22,6 +22,7 @@ __all__ = ["GRANTS", "Client", "ClientExists", "ClientNotFound", "Clients", "Sql
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749 section 3.3
 _ANSWERS = frozenset({"code", "state", "iss", "error", "error_description", "error_uri"})
+_URI = re.compile(r"[A-Za-z0-9\-._~:/?\[\]@!$&'()*+,;=%]+")  # RFC 3986 section 2, and no fragment
 _APP_URI = re.compile(r"[A-Za-z][A-Za-z0-9-]*(\.[A-Za-z0-9-]+)+:/")
 
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
@@ -80,7 +81,7 @@ class Client:
 
 def _check_redirect_uri(uri: str) -> None:
     """RFC 6749 section 3.1.2, RFC 9700 section 2.6, and RFC 8252 section 7.1 for the schemes of apps."""
-    if "#" in uri or any(letter.isspace() for letter in uri) or not uri.isascii():
+    if _URI.fullmatch(uri) is None:
         raise ConfigError(f"{uri!a} is no redirect URI: write it in full, without a fragment")
     if not is_private_address(uri) and _APP_URI.match(uri) is None:
         raise ConfigError(

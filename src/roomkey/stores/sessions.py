@@ -48,7 +48,7 @@ class Outcome(Enum):
 
     ROTATED = auto()  # it is used up now, and its successor counts
     REPEATED = auto()  # it was used up a moment ago: the same successor is given again
-    REUSED = auto()  # it was used up before that: somebody has a copy, so the session has ended
+    REUSED = auto()  # it was used up before that: somebody has a copy, so the session is to be ended
     UNKNOWN = auto()  # nobody has it
     ENDED = auto()  # its session was ended
     EXPIRED = auto()  # its session's time is over
@@ -181,7 +181,7 @@ class SqlSessions(SqlStore):
     async def _refused(
         self, connection: AsyncConnection, token_hash: str, next_hash: str, now: int, grace: int
     ) -> Outcome:
-        """Why a token could not be used; a copy ends its session."""
+        """Why a token could not be used."""
         row = (await connection.execute(_token(token_hash))).one_or_none()
         if row is None:
             return Outcome.UNKNOWN
@@ -190,9 +190,9 @@ class SqlSessions(SqlStore):
         if row.expires_at <= now:
             return Outcome.EXPIRED
         successor = (await connection.execute(_token(next_hash))).one_or_none()
-        if successor is not None and successor.token_used_at is None and now - row.token_used_at <= grace:
+        unused = successor is not None and successor.token_used_at is None
+        if unused and grace > 0 and now - row.token_used_at <= grace:
             return Outcome.REPEATED
-        await connection.execute(_of(row.session_id).values(ended_at=now))
         return Outcome.REUSED
 
     async def find(self, token_hash: str, now: int) -> Found | None:

@@ -226,7 +226,8 @@ def _make_private(path: Path) -> None:
     # not opened: closing it would drop the locks of every connection that this process has to it (POSIX, fcntl), and
     # the next process to leave would take the -wal file away from under them.
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        # Where a link leads to: O_EXCL follows none.
+        os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         pass
     except OSError as error:
