@@ -176,6 +176,15 @@ async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk
     assert (await desk.redeem(query_of(eves.headers["location"])["code"])).status_code == 200
 
 
+@pytest.mark.parametrize(("seconds", "good"), [(0, False), (1, True)])
+async def test_a_code_from_before_a_logout_everywhere_is_refused(desk, seconds, good):
+    before = await desk.code()
+    await desk.logins.end_all("ada")
+    assert refused(await desk.redeem(before))
+    desk.clock.advance(seconds)  # one of the same second is one from before
+    assert (await desk.redeem(await desk.code())).status_code == (200 if good else 400)
+
+
 async def test_a_client_that_is_disabled_meanwhile_gets_nothing_for_a_code(desk, monkeypatch):
     code, begin = await desk.code(), desk.logins.begin
 

@@ -18,6 +18,8 @@ from dataclasses import asdict, dataclass
 from roomkey import audit
 from roomkey.auth.logins import Granted, Logins, Origin, Refused, new_session_id
 from roomkey.auth.refresh_tokens import hash_of
+from roomkey.core.identity import Identity
+from roomkey.errors import RevokedToken
 from roomkey.stores.accounts import Account
 from roomkey.stores.clients import Client
 from roomkey.stores.one_time import OneTime
@@ -128,6 +130,11 @@ class Codes:
             raise Refused(reason or "the account is gone")
         if hash_of(account.password_hash) != allowed.password:
             raise Refused("the password was changed meanwhile")
+        try:
+            issuer = self._logins.issuer.issuer
+            await self._logins.live.check(Identity(allowed.subject, issuer=issuer, issued_at=allowed.auth_time))
+        except RevokedToken:
+            raise Refused("everything of the person was ended meanwhile") from None
         granted = await self._logins.begin(
             account,
             Origin(allowed.address, allowed.user_agent),

@@ -35,6 +35,9 @@ class Live(Protocol):
     async def verify(self, token: str, *, source: str = "") -> Identity:
         """Whose token it is; raises :class:`roomkey.errors.AuthError` if it is not good, or revoked."""
 
+    async def check(self, who: Identity) -> None:
+        """Raises :class:`roomkey.errors.RevokedToken` if what was issued to it then is cancelled by now."""
+
     async def revoke(self, **names: Unpack[Names]) -> int:
         """Cancel tokens; returns how many live sockets that ended."""
 
@@ -68,10 +71,18 @@ class NoSockets:
             AuthError: it is not good, or revoked.
         """
         who = self._verifier.verify(token, self._clock(), source=source)
+        await self.check(who)
+        return who
+
+    async def check(self, who: Identity) -> None:
+        """Whether what was issued to it then is still good.
+
+        Raises:
+            RevokedToken: it is cancelled.
+        """
         await self._read()
         if self._revocations.is_revoked(who):
             raise RevokedToken("revoked")
-        return who
 
     async def revoke(self, **names: Unpack[Names]) -> int:
         """Cancel tokens; there are no sockets to end."""

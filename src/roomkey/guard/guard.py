@@ -168,6 +168,16 @@ class BaseAsyncGuard:
         """
         return self._judge.with_rights_of_now(await self._judge.verify(Presented(token, source)))
 
+    async def check(self, who: Identity) -> None:
+        """Whether what was issued to an identity is still good: not revoked since its ``issued_at``, nor too old.
+
+        Raises:
+            RevokedToken, ExpiredToken: it is not.
+            Unavailable: the store of revocations is out of reach, and nobody can say.
+        """
+        await self._revoking.check()
+        self._judge.check_still_valid(who)
+
     def sockets(self, subject: str | None = None) -> list[LiveSocket]:
         """The admitted sockets, of everybody or of one subject."""
         return [
