@@ -14,10 +14,14 @@ from typing import Any
 import httpx
 import pytest
 import socketio
+from argon2 import PasswordHasher
+
+from roomkey.stores.accounts import Account, SqlAccounts
 
 Serve = Callable[..., Any]
 PASSWORD = "correct horse battery"
 PATIENCE = 10.0
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def roomkey(folder: Path, *arguments: str, typed: str = "") -> None:
@@ -27,12 +31,15 @@ def roomkey(folder: Path, *arguments: str, typed: str = "") -> None:
 
 
 @pytest.fixture
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A server's folder, with an account."""
+    where: Path | str = tmp_path / "roomkey.sqlite3"
     if getattr(request, "param", "sqlite") == "postgresql":
-        url = request.getfixturevalue("postgres").database()
-        (tmp_path / "roomkey.toml").write_text(f"database = {json.dumps(url)}\n")
-    roomkey(tmp_path, "user", "add", "ada", "--room", "red", "--password-stdin", typed=PASSWORD)
+        where = request.getfixturevalue("postgres").database()
+        (tmp_path / "roomkey.toml").write_text(f"database = {json.dumps(where)}\n")
+    accounts = SqlAccounts(where)
+    await accounts.add(Account("ada", CHEAP.hash(PASSWORD), rooms=("red",)))
+    await accounts.close()
     return tmp_path
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from support.offline import turns
 from support.world import Gate
 
 from roomkey import ConfigError, Policy
@@ -152,8 +153,10 @@ async def test_update_takes_lists_and_something_to_change(offline, wrong):
 async def held(server, gate, packet) -> None:
     packet()
     await asyncio.wait_for(gate.reached.wait(), 2)
-    await server.guard.update("ada", roles=[])
+    changing = asyncio.ensure_future(server.guard.update("ada", roles=[]))
+    await turns()  # where the rule of the namespace is asked anew, it waits at the gate, too
     gate.open.set()
+    await changing
     await server.settle()
 
 
