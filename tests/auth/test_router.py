@@ -193,6 +193,15 @@ async def test_a_form_of_another_site_is_not_looked_at(
     assert answer.status_code == status
 
 
+async def test_of_two_authorization_headers_none_counts(server: LoginServer) -> None:
+    good = bearer(await server.login())["Authorization"]
+    for second in (good, "Bearer nonsense", "Basic eDp5"):
+        headers = [("Authorization", good), ("Authorization", second)]
+        answer = await server.http.get("/auth/sessions", headers=headers)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+        assert "invalid_token" in answer.headers["www-authenticate"]
+
+
 async def test_the_description_tells_answers_and_errors(client: httpx.AsyncClient) -> None:
     operation = (await client.get("/openapi.json")).json()["paths"]["/auth/login"]["post"]
     assert set(operation["responses"]) == {"200", "400", "403", "413", "429", "503"}

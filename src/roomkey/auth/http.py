@@ -167,7 +167,10 @@ async def bearer(request: Request, live: Live, *, even_revoked: bool = False) ->
         OAuthError: none, or one that is not good: 401 with its challenge.
         Unavailable: nobody can say.
     """
-    header = authorization(request) or ""
+    try:
+        header = authorization(request) or ""
+    except OAuthError as error:
+        raise OAuthError("invalid_token", error.description, 401, challenge("invalid_token")) from None
     if not header.lower().startswith("bearer "):  # none, or another scheme's: no token was wrong
         raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer TOKEN", 401, challenge(None))
     try:
