@@ -165,13 +165,14 @@ async def refreshing_at_once(offline, tokens, **settings):
     policy.room("{room}")(slowly)
     server = offline(policy=policy, **settings)
     client = await server.client()
-    client.begin_connect(server.token(expires_in=100))
+    made = {expires_in: server.token(expires_in=expires_in) for expires_in in [100, *tokens]}
+    client.begin_connect(made[100])
     for room in ("a", "b", "c"):
         client.begin_event("join-room", room)
     await server.settle()
     asked.clear()
     for ack, expires_in in enumerate(tokens):
-        client.begin_event("authenticate", {"token": server.token(expires_in=expires_in)}, ack=ack)
+        client.begin_event("authenticate", {"token": made[expires_in]}, ack=ack)
     for _ in tokens:
         await server.settle()
     answers = [client.answered(ack) for ack in range(len(tokens))]
@@ -185,9 +186,16 @@ async def test_refreshes_at_once_take_turns_and_ask_each_rule_once(offline):
     assert answers == [[{"expires_in": expires_in}] for expires_in in range(101, 121)]
 
 
-async def test_a_token_that_lives_no_longer_is_answered_and_asks_no_rule(offline):
+async def test_the_token_that_it_has_is_answered_and_asks_no_rule(offline):
     asked, answers = await refreshing_at_once(offline, [100] * 20)
     assert (asked, answers) == (0, [[{"expires_in": 100}]] * 20)
+
+
+@WAYS
+async def test_another_token_of_the_same_second_brings_its_rights(live):
+    server, client = live
+    assert await refresh(server, client, server.token(rooms=["blue"], expires_in=90)) == [{"expires_in": 90}]
+    assert client.heard("permissions_changed") == [{"left": ["red"]}]
 
 
 async def test_presenting_a_token_on_a_live_socket_is_an_event_of_its_subject(offline):

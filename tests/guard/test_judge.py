@@ -214,7 +214,8 @@ async def test_whatever_a_verifier_raises_is_an_answer(error, later):
 )
 def test_b33_a_refresh_is_a_later_token_of_the_same_person(bench, new, error):
     if error is None:
-        bench.judge.check_refresh(bench.who(), bench.who(**new))
+        assert bench.judge.check_refresh(bench.who(), bench.who(**new)) is (new["exp"] > NOW + 100)
+        assert bench.judge.check_refresh(bench.who(), bench.who(**new, jti="another")) is True
     else:
         with pytest.raises(error):
             bench.judge.check_refresh(bench.who(), bench.who(**new))

@@ -193,8 +193,8 @@ class Judge:
         """A live socket is renewed by a later token of the same person; a guest by anybody's.
 
         Returns:
-            False if it lives no longer than what the socket has: the same token again is no mistake, since the answer
-            to the first may have been lost; but there is nothing to renew.
+            False if it is the token that the socket has: no mistake, since the answer to the first may have been lost;
+            but there is nothing to renew.
 
         Raises:
             SubjectMismatch: somebody else's token.
@@ -208,7 +208,7 @@ class Judge:
             raise MalformedToken("a refresh needs a token that does not expire earlier")
         if (new.issued_at or 0) < (old.issued_at or 0):
             raise MalformedToken("a refresh needs a token that was not issued earlier")
-        return new.expires_at > old.expires_at
+        return new.token_id is None or (new.token_id, new.expires_at) != (old.token_id, old.expires_at)
 
     async def decide(
         self, who: Identity, kind: Kind, name: str, namespace: str, *, event: str = "", again: bool = False
