@@ -213,7 +213,7 @@ async def _understand(request: Request, clients: Clients, sent: AuthorizationReq
             address=origin(request).address,
         )
         raise OAuthError("invalid_request", STRANGER)
-    scope = ""
+    scope = None
     with suppress(ScopeRefused):
         scope = scope_for(client, sent.scope)
     challenge = sent.code_challenge or ""
@@ -223,11 +223,11 @@ async def _understand(request: Request, clients: Clients, sent: AuthorizationReq
         (sent.response_type is None, "invalid_request", "response_type is missing."),
         (sent.response_type != "code", "unsupported_response_type", "response_type is code."),
         (not proves, "invalid_request", "Send a code_challenge, with code_challenge_method=S256."),
-        (not scope and sent.scope, "invalid_scope", "The scope is more than the client may have."),
+        (scope is None, "invalid_scope", "The scope is more than the client may have."),
     )
     told = ((error, description) for applies, error, description in problems if applies)
     refusal = next((_Return(sent.redirect_uri, sent.state, *one) for one in told), None)
-    return _Asked(client, sent.redirect_uri, scope, sent.state, challenge, refusal)
+    return _Asked(client, sent.redirect_uri, scope or "", sent.state, challenge, refusal)
 
 
 def _documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -152,8 +152,7 @@ def refuse_foreign_form(request: Request) -> None:
     Raises:
         OAuthError: it is one.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if request.headers.get("sec-fetch-site") == "cross-site" and kind != JSON:
+    if request.headers.get("sec-fetch-site") == "cross-site" and _content_type(request) != JSON:
         raise OAuthError("forbidden", "Forms are sent from this site's own pages.", 403)
 
 
@@ -205,9 +204,15 @@ def bad_token(error: AuthError) -> OAuthError:
     return OAuthError("invalid_token", error.message, 401, challenge("invalid_token"))
 
 
-def challenge(error: str | None) -> dict[str, str]:
-    """``WWW-Authenticate``, with what was wrong with the token that came, if one did (RFC 6750 section 3)."""
-    return {"WWW-Authenticate": 'Bearer realm="roomkey"' + (f', error="{error}"' if error else "")}
+def challenge(error: str | None, scope: str | None = None) -> dict[str, str]:
+    """``WWW-Authenticate`` (RFC 6750 section 3).
+
+    Args:
+        error: what was wrong with the token that came, if one did.
+        scope: what it would have to hold.
+    """
+    told = {"realm": "roomkey", "error": error, "scope": scope}
+    return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{text}"' for name, text in told.items() if text)}
 
 
 async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
@@ -220,7 +225,7 @@ async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
         OAuthError: too large, of another kind, or not what the model asks for.
     """
     body = await _bounded(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    kind = _content_type(request)
     if kind not in (JSON, FORM):
         raise OAuthError("invalid_request", f"Send {JSON} or {FORM}.")
     try:
@@ -244,6 +249,10 @@ def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
 
 def _types(told: dict[str, Any]) -> set[str]:
     return {one["type"] for one in (told, *told.get("anyOf", ())) if "type" in one}
+
+
+def _content_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 def _form(body: bytes) -> dict[str, str]:

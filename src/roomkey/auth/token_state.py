@@ -87,7 +87,8 @@ async def revoke(logins: Logins, client: Client, token: str) -> None:
         found = await logins.find_token(token)
         if found is not None:
             _check_owner(client, found.session.client_id)
-            await logins.forget_token(token, client_id=client.client_id)
+            if found.live:
+                await logins.end_login(found.session.session_id)
         return
     who = await _identity(logins, token)
     if who is not None:

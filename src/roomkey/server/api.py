@@ -17,7 +17,18 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from roomkey import audit
-from roomkey.auth.http import ACCESS_TOKEN, OAuthError, answer, answering, bearer, body_of, errors, invalid, read
+from roomkey.auth.http import (
+    ACCESS_TOKEN,
+    OAuthError,
+    answer,
+    answering,
+    bearer,
+    body_of,
+    challenge,
+    errors,
+    invalid,
+    read,
+)
 from roomkey.auth.logins import Logins
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
@@ -338,8 +349,8 @@ async def _operator(request: Request, guard: BaseAsyncGuard, action: str | None)
     who = await bearer(request, guard)
     if not who.has_scope(SCOPE):
         _record(who, "refused", path=request.url.path)
-        challenge = {"WWW-Authenticate": f'Bearer realm="roomkey", error="insufficient_scope", scope="{SCOPE}"'}
-        raise OAuthError("insufficient_scope", f"The token needs the scope {SCOPE}.", 403, challenge)
+        description = f"The token needs the scope {SCOPE}."
+        raise OAuthError("insufficient_scope", description, 403, challenge("insufficient_scope", SCOPE))
     if action is not None:
         _record(who, action, path=request.url.path)
     return who
