@@ -1,10 +1,10 @@
-"""Where secrets may be sent."""
+"""Where secrets may be sent, and which addresses belong to one client."""
 
 from __future__ import annotations
 
 import pytest
 
-from roomkey.core.addresses import is_private_address
+from roomkey.core.addresses import is_private_address, network_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,18 @@ def test_https_and_this_machine(url):
 )
 def test_nothing_else(url):
     assert not is_private_address(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:DB8::1", "2001:db8::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("unknown", "unknown"),
+        ("", ""),
+    ],
+)
+def test_network_of_names_what_one_client_has(address, network):
+    assert network_of(address) == network

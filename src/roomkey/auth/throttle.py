@@ -7,11 +7,10 @@ bounded.
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import lru_cache
 
+from roomkey.core.addresses import network_of
 from roomkey.errors import AuthError
 
 __all__ = ["Throttle", "Throttled"]
@@ -103,19 +102,6 @@ class Throttle:
 
 
 def _keys(username: str, address: str) -> tuple[tuple[str, str], tuple[str, str]]:
-    place = _place(address)
+    place = network_of(address)
     # Where letter case does not count for accounts, each way to write a name would get its own attempts.
     return (username[:255].casefold(), place), ("", place)
-
-
-@lru_cache(maxsize=4096)
-def _place(address: str) -> str:
-    """The address, or for IPv6 its network: one customer has 2**64 addresses."""
-    try:
-        found = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    mapped = getattr(found, "ipv4_mapped", None)  # what a listener for both calls a client of IPv4
-    if found.version == 4 or mapped is not None:
-        return str(mapped or found)
-    return str(ipaddress.ip_network((found, 64), strict=False).network_address)

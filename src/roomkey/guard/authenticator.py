@@ -56,7 +56,8 @@ class Authenticator:
         connect_timeout: seconds after which a connection on which no namespace was joined is closed.
         max_refusals: so many refused namespace connections close the whole connection.
         max_namespaces: so many namespaces one connection may join.
-        max_anonymous: so many connections one address may hold on which nothing is admitted.
+        max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
+            network, may have.
 
     Raises:
         ConfigError: settings that contradict each other.

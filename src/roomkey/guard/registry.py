@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from roomkey.core.addresses import network_of
 from roomkey.core.admission import Admission
 from roomkey.core.credentials import Request
 
@@ -59,16 +60,16 @@ class Registry:
     def __init__(self) -> None:
         self.connections: dict[str, Connection] = {}
         self.admissions: dict[str, Admission] = {}
-        self._anonymous: Counter[str] = Counter()
+        self._anonymous: Counter[str] = Counter()  # by the name that network_of gives an address
 
     def open(self, connection: Connection) -> None:
         """Add a connection."""
         self.connections[connection.connection_id] = connection
-        self._anonymous[connection.address] += 1
+        self._anonymous[network_of(connection.address)] += 1
 
     def anonymous_from(self, address: str) -> int:
-        """How many connections from this address have nothing admitted on them."""
-        return self._anonymous[address]
+        """Return the number of connections from this address, or its /64 network, on which nothing is admitted."""
+        return self._anonymous[network_of(address)]
 
     def add(self, connection: Connection, admission: Admission) -> None:
         """Add a namespace connection."""
@@ -103,6 +104,7 @@ class Registry:
         return iter(list(self.admissions.values()))
 
     def _count_down(self, address: str) -> None:
-        self._anonymous[address] -= 1
-        if self._anonymous[address] <= 0:
-            del self._anonymous[address]
+        network = network_of(address)
+        self._anonymous[network] -= 1
+        if self._anonymous[network] <= 0:
+            del self._anonymous[network]
