@@ -54,12 +54,13 @@ javascript:
 	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
 	else echo "npm is missing: the tests with JavaScript clients are skipped"; fi
 
-# Pin the newest versions, with hashes and without the address of any registry.
+# Pin the newest versions: with hashes and extras, and without the address of any registry.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate
 lock:
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--no-annotate --extra server pyproject.toml -o requirements/serve.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-		--no-annotate --extra server --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --group install -o requirements/install.txt
+	$(COMPILE) -c requirements/install.txt --extra server pyproject.toml -o requirements/serve.txt
+	$(COMPILE) -c requirements/install.txt --extra server --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \

@@ -2,15 +2,7 @@
 # Run the guard's tests on the oldest python-socketio that roomkey supports.
 set -eu
 folder=.venv-oldest
-if [ ! -f $folder/.made ]; then
-    echo "installing python-socketio 5.11.0 into $folder …"
-    .venv/bin/python -m venv $folder
-    $folder/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-    $folder/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-    $folder/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes \
-        -r requirements/oldest.txt
-    touch $folder/.made
-fi
+PYTHON=.venv/bin/python sh scripts/venv.sh $folder requirements/dev.txt requirements/oldest.txt
 # Without the hub, which does not depend on it; without what compares the two servers' own verbs, which is true of the
 # newest; and without a test of an empty attachment, which fails there.
 exec $folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not hub and not OnHub and not back_by_the" tests/socketio tests/engines \

@@ -1,9 +1,13 @@
 #!/bin/sh
-# Make a virtual environment and install what a requirements file pins.
-#   scripts/venv.sh FOLDER REQUIREMENTS
+# Make a virtual environment and install what requirements files pin, one after another.
+#   scripts/venv.sh FOLDER REQUIREMENTS…
 # PYTHON names the interpreter; else the first of python3, python3.14 … python3.11 that is new enough is taken.
+#
+# What it installs does not depend on the day: pip itself is pinned, each file names all that it needs (which
+# tests/test_requirements.py checks), and pip looks for nothing else.
 set -eu
-folder=$1 requirements=$2
+folder=$1
+shift
 
 new_enough() {
     command -v "$1" >/dev/null 2>&1 && "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
@@ -24,8 +28,9 @@ else
     fi
 fi
 
+installer=requirements/install.txt
 stamp=$folder/.made-of
-wanted=$(cat "$requirements" pyproject.toml | cksum)
+wanted=$(cat "$installer" "$@" pyproject.toml "$0" | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 
 if ! "$PYTHON" -m venv "$folder" 2>/dev/null; then
@@ -33,6 +38,9 @@ if ! "$PYTHON" -m venv "$folder" 2>/dev/null; then
     exit 1
 fi
 echo "installing into $folder …"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$requirements"
-"$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps -e .
+install() {
+    "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps "$@"
+}
+for requirements in "$installer" "$@"; do install --require-hashes -r "$requirements"; done
+install --no-build-isolation -e .
 echo "$wanted" >"$stamp"
