@@ -8,6 +8,9 @@ import logging
 import pytest
 from socketio.exceptions import TimeoutError as HostTimeout
 from support.live import until
+from support.tasks import tasks_made
+
+from roomkey.socketio import Authenticate, SubjectLimits
 
 # From the server: what a handler returns, and the acknowledgement that is written for it.
 RETURNED = [
@@ -125,6 +128,60 @@ async def test_e82_ack_id_0_is_nobodys(make_world, engine):
         assert client.ws.close_code is None
     else:
         assert await client.is_closed()
+
+
+UNASKED = ['431["x"]', '43999999999999999["x"]', "430[]", '43/never,1["x"]', "432[]"]
+
+
+@pytest.mark.parametrize("packet", UNASKED, ids=["one", "huge", "zero", "namespace", "two"])
+async def test_a_flood_of_unsolicited_acknowledgements_is_closed_without_tasks(make_world, engine, packet):
+    """Checklist 114: one that matches nothing counts, and nothing is queued for it."""
+    world = await make_world(server={"event_rate": 10} if engine == "hub" else None)
+    client = await world.member()
+    with tasks_made() as made:
+        for _ in range(300):
+            await client.send(packet)
+        assert await client.is_closed()
+    assert len(made) < 20, made
+    assert len(world.refusals) == 1
+
+
+async def test_unsolicited_acknowledgements_before_admission_end_the_socket_once(make_world):
+    world = await make_world(via=Authenticate())
+    client = await world.client()
+    await client.ask()
+    with tasks_made() as made:
+        for _ in range(300):
+            await client.send('431["x"]')
+        assert await client.is_closed()
+    assert len(made) < 20, made
+    assert len(world.refusals) == 1
+
+
+async def test_an_unsolicited_acknowledgement_counts_as_an_event_of_its_subject(make_world):
+    world = await make_world(subject_limits=SubjectLimits(events=3))
+    client = await world.member()
+    for _ in range(3):
+        await client.send('439["late"]')
+    await client.event("x", ack=1)
+    assert "limit_exceeded" in str(await client.receive())
+
+
+async def test_an_expected_acknowledgement_needs_no_task_and_is_not_counted(make_world):
+    told = []
+    world = await make_world(subject_limits=SubjectLimits(events=3))
+    client = await world.member()
+    for _ in range(5):
+        await world.sio.emit("ask", to=world.sid(), callback=lambda *values: told.append(values))
+        await client.expect_event("ask")
+    with tasks_made() as made:
+        for number in range(1, 6):
+            await client.send(f'43{number}["yes"]')
+        await until(lambda: len(told) == 5)
+    assert made == []
+    await client.event("x", ack=1)
+    await client.sync()
+    assert "limit" not in str(client.seen)
 
 
 async def test_a_callback_that_raises_harms_nobody(make_world, caplog):

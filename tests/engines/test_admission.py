@@ -172,3 +172,61 @@ async def test_a_refused_authenticate_is_acknowledged_too(make_world):
     await client.expect_event("unauthorized")
     await client.event("authenticate", {"token": world.token()}, ack=2)
     assert await client.expect_ack(2) == [{"expires_in": 900}]
+
+
+# The CONNECT payload of a client that has not authenticated yet
+
+DEEP = {"token": None, "x": [[[]] for _ in range(500)]}
+
+
+def _kept(world):
+    """What the guard holds of CONNECT payloads, by the size of its text."""
+    return [len(text) for connection in world.guard.registry.connections.values() for text in connection.auth.values()]
+
+
+def _takes_two(world):
+    @world.sio.event
+    async def connect(sid, environ):
+        world.calls.append("connect")
+
+
+def _takes_three(world):
+    @world.sio.event
+    async def connect(sid, environ, auth):
+        world.calls.append(auth)
+
+
+@pytest.mark.parametrize("prepare", [lambda world: None, _takes_two], ids=["no handler", "a handler without auth"])
+async def test_a_payload_that_no_handler_takes_is_not_kept_until_login(make_world, prepare):
+    """Checklist 114."""
+    world = await make_world(via=Authenticate(), prepare=prepare)
+    client = await world.client()
+    assert (await client.ask(DEEP)).startswith("40")
+    assert _kept(world) == []
+
+
+async def test_a_payload_for_the_connect_handler_is_kept_as_text_until_login(make_world):
+    """Checklist 114: decoded, it would take many times as much memory."""
+    world = await make_world(via=Authenticate(max_attempts=3), prepare=_takes_three)
+    client = await world.client()
+    assert (await client.ask(DEEP)).startswith("40")
+    [size] = _kept(world)
+    assert size <= len(json.dumps(DEEP))
+    await client.event("authenticate", {"token": "bad"})
+    await client.expect_event("unauthorized")
+    await client.event("authenticate", {"token": world.token()})
+    await client.expect_event("authenticated")
+    assert world.calls == [DEEP]
+    assert _kept(world) == []
+
+
+async def test_payloads_kept_until_login_are_bounded_for_each_connection(make_world):
+    """Checklist 114."""
+    world = await make_world(via=Authenticate(), prepare=_takes_three, server={"namespaces": "*"})
+    world.sio.on("connect", lambda namespace, sid, environ, auth: None, namespace="*")
+    client = await world.client()
+    assert (await client.ask({"x": "y" * 9000}, "/a")).startswith("40")
+    refused = await client.ask_data({"x": "y" * 9000}, "/b")
+    assert refused["data"]["reason"] == "limit_exceeded"
+    assert (await client.ask({"x": "y" * 1000}, "/c")).startswith("40")
+    assert sum(_kept(world)) <= 16_384

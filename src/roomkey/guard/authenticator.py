@@ -32,7 +32,7 @@ from roomkey.errors import (
 )
 from roomkey.guard import audit
 from roomkey.guard.judge import Judge
-from roomkey.guard.registry import Connection, Registry
+from roomkey.guard.registry import MAX_KEPT_AUTH, Connection, Registry
 from roomkey.guard.rights import Rights
 from roomkey.guard.teardown import Teardown
 
@@ -40,7 +40,8 @@ LOG = logging.getLogger("roomkey.guard")
 
 Way = Handshake | Authenticate
 NO_TOKEN = Presented("", GUEST)
-RunConnect = Callable[[Admission], Awaitable[bool]]
+RunConnect = Callable[[Admission, object], Awaitable[bool]]
+"""Calls the application's connect handler with the CONNECT packet's payload; False if it declines."""
 
 
 class Authenticator:
@@ -173,27 +174,39 @@ class Authenticator:
         return max(0.0, self.later.timeout - waited)
 
     async def decide_handshake(
-        self, connection: Connection, admission: Admission, auth: object, run_connect: RunConnect
+        self, connection: Connection, admission: Admission, auth: object, run_connect: RunConnect, *, wants_auth: bool
     ) -> AuthError | None:
         """Decide about the token of a handshake, or leave it open until ``authenticate``.
 
         Args:
             auth: the CONNECT packet's payload.
-            run_connect: calls the application's connect handler; False if that declines.
+            run_connect: calls the application's connect handler.
+            wants_auth: that handler takes the payload.
 
         Returns:
             Why it is refused, or None: it is admitted, or may stay in quarantine for a while.
         """
         way = self.handshake
+
+        async def run(admission: Admission) -> bool:
+            return await run_connect(admission, auth)
+
         presents = way is not None and has_credentials(way, auth, connection.request)
         if not presents and not self.required:
-            return await self._decide(connection, admission, lambda: NO_TOKEN, run_connect)
+            return await self._decide(connection, admission, lambda: NO_TOKEN, run)
         if way is None or (self.later is not None and not presents):
-            return None
+            return self._leave_open(connection, admission, auth if wants_auth else None)
         admission.max_attempts = 1
-        return await self._decide(
-            connection, admission, lambda: from_handshake(way, auth, connection.request), run_connect
-        )
+        return await self._decide(connection, admission, lambda: from_handshake(way, auth, connection.request), run)
+
+    def _leave_open(self, connection: Connection, admission: Admission, auth: object) -> AuthError | None:
+        """Wait for ``authenticate``; only what the connect handler will be given is kept until then."""
+        if not auth or connection.keep_auth(admission.namespace, auth):
+            return None
+        error = LimitExceeded("auth", f"more than {MAX_KEPT_AUTH} characters of auth before authentication")
+        admission.feed(Input.PACKET, error)
+        self._teardown.tell_refused(error, connection, admission)
+        return error
 
     def refused(self, connection: Connection) -> None:
         """The host has answered a CONNECT with a refusal: count it, and close what nobody uses."""
@@ -216,13 +229,17 @@ class Authenticator:
         run_connect: RunConnect,
     ) -> None:
         """The event ``authenticate`` arrived: the first token, or a later one for a live socket."""
+
+        async def run(admission: Admission) -> bool:
+            return await run_connect(admission, connection.take_auth(admission.namespace))
+
         if admission.admitted:
             turn = self._refreshing.setdefault(admission.sid, asyncio.Lock())
             async with turn:  # else each renewal would make those that wait for a rule ask it anew
                 done = admission.admitted and await self._refresh(connection, admission, arguments, ack_id)
         else:
             error = await self._decide(
-                connection, admission, lambda: from_event(arguments, connection.request), run_connect, ack_id
+                connection, admission, lambda: from_event(arguments, connection.request), run, ack_id
             )
             done = error is None and admission.admitted
         who = admission.identity
@@ -241,7 +258,7 @@ class Authenticator:
         connection: Connection,
         admission: Admission,
         find: Callable[[], Presented],
-        run_connect: RunConnect,
+        run_connect: Callable[[Admission], Awaitable[bool]],
         ack_id: int | None = None,
     ) -> AuthError | None:
         """The one path from a presented token to an open namespace; returns why not, or None."""
@@ -272,7 +289,9 @@ class Authenticator:
         await self._teardown.perform(connection, admission, actions, why)
         return why
 
-    async def _run_connect(self, admission: Admission, run_connect: RunConnect) -> AuthError | None:
+    async def _run_connect(
+        self, admission: Admission, run_connect: Callable[[Admission], Awaitable[bool]]
+    ) -> AuthError | None:
         try:
             if not await run_connect(admission):
                 return PermissionDenied("the connect handler declined", message="Connection rejected by server")
@@ -314,7 +333,7 @@ class Authenticator:
         admission.counted = who
         for other in self._on(oldest) if oldest is not None else ():
             error = LimitExceeded("sockets", "a newer connection took its place")
-            self._teardown.spawn(self._teardown.end(other, Input.REVOKE, error))
+            self._teardown.end_soon(other, Input.REVOKE, error)
 
     def _on(self, connection_id: str) -> list[Admission]:
         connection = self._registry.connections.get(connection_id)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any
 
 from roomkey.core.admission import Action, Admission, Input, State
 from roomkey.core.claims import is_name
 from roomkey.core.policy import OPEN, Policy
+from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
     AuthError,
     ConfigError,
@@ -25,6 +27,9 @@ from roomkey.guard.teardown import Teardown
 LOG = logging.getLogger("roomkey.guard")
 
 _ADMITTED = State.ADMITTED  # an Enum's members are slow to look up by its name
+
+UNEXPECTED_PER_SECOND = 100.0
+"""Acknowledgements that nobody waits for, of one connection."""
 
 AUTHENTICATE = "authenticate"
 JOIN, LEAVE = "join-room", "leave-room"
@@ -64,6 +69,7 @@ class Events:
         self._rights = rights
         self._authenticator = authenticator
         self._teardown = teardown
+        self._clock = teardown.clock
         self._every = every
         self._served: dict[str, Served] = {}
 
@@ -111,7 +117,7 @@ class Events:
         if admission is not None and name == AUTHENTICATE and self._authenticator.takes_event(admission):
             await self._authenticator.on_event(connection, admission, tuple(arguments[1:]), ack_id, run_connect)
             return None
-        if not await self.packet(connection, admission) or admission is None:
+        if not self.packet(connection, admission) or admission is None:
             return None
         try:
             await self._rights.check_event(admission, name)
@@ -144,16 +150,30 @@ class Events:
             return None
         return admission if self._policy.about_event(name, namespace) is OPEN else None
 
-    async def packet(self, connection: Connection, admission: Admission | None) -> bool:
+    def packet(self, connection: Connection, admission: Admission | None) -> bool:
         """True if an event or an acknowledgement may be looked at; one before admission ends the socket."""
         if admission is None:
             # After a DISCONNECT of ours, packets of an honest client may still be under way.
             if not connection.in_use:
                 self._teardown.violation(connection, "a packet before a namespace was joined")
             return False
-        if not admission.admitted:
-            await self._teardown.end(admission, Input.PACKET, CredentialsError("a packet before admission"))
+        if admission.live and not admission.admitted:  # only the first such packet is worth a task
+            self._teardown.end_soon(admission, Input.PACKET, CredentialsError("a packet before admission"))
         return Action.DISPATCH in admission.feed(Input.PACKET)
+
+    def unexpected_ack(self, connection: Connection, admission: Admission | None) -> None:
+        """Count an acknowledgement that nobody waits for: as an event of its subject; a flood closes.
+
+        A few are honest: their callers have stopped waiting.
+        """
+        with suppress(AuthError):
+            if admission is not None:
+                self._rights.count_event(admission)
+        now = self._clock.monotonic()
+        if connection.unexpected is None:
+            connection.unexpected = TokenBucket(UNEXPECTED_PER_SECOND, now)
+        if connection.unexpected.take(now) < 0:
+            self._teardown.violation(connection, "acknowledgements that nobody asked for")
 
     async def answer_error(
         self, admission: Admission, error: AuthError, ack_id: int | None, event: str | None = None

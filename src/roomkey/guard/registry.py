@@ -6,9 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from roomkey.core import strict_json
 from roomkey.core.addresses import network_of
 from roomkey.core.admission import Admission
 from roomkey.core.credentials import Request
+from roomkey.core.rate import TokenBucket
+
+MAX_KEPT_AUTH = 16_384
+"""Characters of CONNECT payloads that one connection may have kept for its connect handlers."""
 
 
 @dataclass(slots=True, eq=False)
@@ -21,12 +26,13 @@ class Connection:
         request: what its HTTP request carried where tokens may stand.
         admissions: by namespace.
         opened_at: when, on the monotonic clock in seconds.
-        auth: by namespace, the CONNECT payloads that a connect handler has still to see.
+        auth: by namespace, as JSON, the CONNECT payloads that wait for a connect handler.
         refusals: how many namespace connections were refused on it.
         credential: the token its HTTP request carried, to which the session is bound.
         bad_tokens: how many tokens were refused on it before anything was admitted.
         anonymous: nothing was ever admitted on it.
         closing: it is being closed; whatever still arrives is dropped.
+        unexpected: counts acknowledgements that nobody waits for, from the first one on.
     """
 
     connection_id: str
@@ -34,19 +40,34 @@ class Connection:
     request: Request = field(repr=False)
     admissions: dict[str, Admission] = field(default_factory=dict)
     opened_at: float = 0.0
-    auth: dict[str, object] = field(default_factory=dict, repr=False)
+    auth: dict[str, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     bad_tokens: int = 0
     credential: str | None = field(default=None, repr=False)
     anonymous: bool = True
     closing: bool = False
+    unexpected: TokenBucket | None = None
+
+    def keep_auth(self, namespace: str, payload: object) -> bool:
+        """Keep a CONNECT payload until the connect handler runs.
+
+        It is kept as JSON: decoded, a payload can take twenty times as much memory.
+
+        Returns:
+            False if all payloads of the connection together would be over :data:`MAX_KEPT_AUTH`; nothing is kept then.
+        """
+        text = strict_json.dumps(payload, separators=(",", ":"))
+        if len(text) + sum(map(len, self.auth.values())) > MAX_KEPT_AUTH:
+            return False
+        self.auth[namespace] = text
+        return True
 
     def take_auth(self, namespace: str) -> object:
-        """The CONNECT payload of a namespace, for its connect handler; it is kept no longer."""
-        auth = self.auth.pop(namespace, None)
+        """Return the CONNECT payload that was kept for a namespace, or None. It is not kept any longer."""
+        text = self.auth.pop(namespace, None)
         if not self.auth:
             self.auth = {}  # a dictionary that was filled once stays large
-        return auth
+        return None if text is None else strict_json.loads(text)
 
     @property
     def in_use(self) -> bool:

@@ -107,8 +107,8 @@ class Revoking:
                 if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back
                     token = Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER)
                     self.revocations.add(token, self._clock.now())
-                ending = self._teardown.end(admission, Input.REVOKE, RevokedToken("revoked while connected"))
-                endings.append(self._teardown.spawn(ending))
+                error = RevokedToken("revoked while connected")
+                endings.append(self._teardown.end_soon(admission, Input.REVOKE, error))
         return asyncio.gather(*endings)
 
     @property

@@ -38,6 +38,7 @@ class Teardown:
 
     Attributes:
         port: the host's side; set when the guard is attached.
+        clock: where to read the time.
         timers: the deadlines that end what is due.
         lifetimes: those of live sockets.
         callbacks: called with each refusal and the peer's address.
@@ -49,6 +50,7 @@ class Teardown:
         self, registry: Registry, clock: Clock, *, grace: float, warn_before: float, use: SubjectUse | None
     ) -> None:
         self.registry = registry
+        self.clock = clock
         self.timers = Timers(clock, self._deadline_passed)
         self.lifetimes = Lifetimes(self.timers, clock, grace=grace, warn_before=warn_before)
         self._use = use
@@ -65,6 +67,10 @@ class Teardown:
             else:
                 self.tell_refused(error, connection, admission)
         return self._finish(connection, admission, actions, error)
+
+    def end_soon(self, admission: Admission, why: Input, error: AuthError) -> asyncio.Task[None]:
+        """End a socket from outside: its state changes now, and a task does the rest."""
+        return self.spawn(self.end(admission, why, error))
 
     async def _finish(
         self, connection: Connection | None, admission: Admission, actions: tuple[Action, ...], error: AuthError
@@ -156,12 +162,12 @@ class Teardown:
         if admission is None:
             return
         if kind == "admission":
-            self.spawn(self.end(admission, Input.TIMEOUT, AuthenticationTimeout("no valid token in time")))
+            self.end_soon(admission, Input.TIMEOUT, AuthenticationTimeout("no valid token in time"))
         elif admission.identity is not None:
             left = self.lifetimes.due(admission)
             if left is None:
                 expired = ExpiredToken("exp", "expired while connected", expired_at=admission.identity.expires_at)
-                self.spawn(self.end(admission, Input.EXPIRE, expired))
+                self.end_soon(admission, Input.EXPIRE, expired)
             elif left > 0 and admission.admitted:
                 self.spawn(self.port.send_event(admission, "token_expiring", {"expires_in": left}))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.hub.handlers import Found
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
-from roomkey.hub.socket import Socket, as_arguments
+from roomkey.hub.socket import AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ LOG = logging.getLogger("roomkey.hub")
 
 # An Enum's members are slow to look up by its name, and these are looked at for each message.
 _EVENT, _ACK, _ADMITTED = PacketType.EVENT, PacketType.ACK, State.ADMITTED
+
+CONNECT_ARGUMENTS = 3
+"""A connect handler's ``(sid, environ, auth)``."""
 
 DECLINED = "Connection rejected by server"
 
@@ -43,14 +47,15 @@ class Dispatch:
         self._steps = {
             PacketType.CONNECT: self._connect,
             PacketType.DISCONNECT: self._disconnect,
-            PacketType.ACK: self._ack,
         }
 
     def packet(self, session: EngineSession, packet: Packet) -> None:
         """A packet arrived on a session."""
         if packet.type is _EVENT:
             self._event(session, packet)
-        elif packet.type is not _ACK and session.take_event(self._monotonic()) < 0:
+        elif packet.type is _ACK:
+            self._ack(session, packet)
+        elif session.take_event(self._monotonic()) < 0:
             session.violation("far more packets than one connection may send")  # each CONNECT costs a verification
         else:
             self._hub.tasks.start(self._steps[packet.type](session, packet))
@@ -75,10 +80,11 @@ class Dispatch:
         admission = authenticator.ask(connection, namespace, new_sid())
         socket = Socket(admission, session)
         self._hub.members.add(socket)
-        connection.auth[namespace] = auth  # the connect handler may be called much later
         data: list[object] = []
         try:
-            error = await authenticator.decide_handshake(connection, admission, auth, partial(self.run_connect, data))
+            error = await authenticator.decide_handshake(
+                connection, admission, auth, partial(self.run_connect, data), wants_auth=self._wants_auth(namespace)
+            )
         except Exception as failure:
             LOG.exception("a CONNECT could not be decided, so it is refused")
             error = Unavailable(type(failure).__name__)
@@ -107,20 +113,23 @@ class Dispatch:
                 reply = encode(PacketType.CONNECT_ERROR, namespace, {**told, "data": error.to_client()})
             session.send(reply)
 
-    async def run_connect(self, data: list[object], admission: Admission) -> bool:
+    def _wants_auth(self, namespace: str) -> bool:
+        found = self._hub.handlers.find("connect", namespace)
+        return found is not None and found.takes is not None and found.takes >= CONNECT_ARGUMENTS
+
+    async def run_connect(self, data: list[object], admission: Admission, auth: object) -> bool:
         """Call the application's connect handler; False if it declines.
 
         Args:
             data: takes what the handler wants the client to be told besides a message.
+            auth: the CONNECT packet's payload.
 
         Raises:
             PermissionDenied: it refused, with a message for the client.
         """
-        connection = self._guard.registry.connections.get(admission.connection_id)
         session = self._hub.engine.sessions.get(admission.connection_id)
-        if connection is None or session is None:
+        if session is None:
             return False
-        auth = connection.take_auth(admission.namespace)
         found = self._hub.handlers.find("connect", admission.namespace)
         if found is None:
             return True
@@ -205,20 +214,27 @@ class Dispatch:
         if admission is not None and admission.admitted:
             await self._guard.events.answer_error(admission, TooManyAttempts("too many events"), packet.id)
 
-    async def _ack(self, session: EngineSession, packet: Packet) -> None:
+    def _ack(self, session: EngineSession, packet: Packet) -> None:
+        """An acknowledgement: one that nobody waits for counts as an event, and no task is made for it."""
         admission = session.connection.admissions.get(packet.namespace)
-        if not await self._guard.events.packet(session.connection, admission) or admission is None:
-            return
-        socket = self._hub.members.get(admission.sid)
+        admitted = self._guard.events.packet(session.connection, admission)
+        socket = self._hub.members.get(admission.sid) if admitted and admission is not None else None
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
-        if callback is None:
-            return
+        if callback is not None:
+            self._call_back(callback, packet)
+        elif session.take_event(self._monotonic()) <= -self._hub.engine.event_rate:
+            session.violation("far more packets than one connection may send")
+        else:
+            self._guard.events.unexpected_ack(session.connection, admission)
+
+    def _call_back(self, callback: AckCallback, packet: Packet) -> None:
         try:
             answer = callback(*packet.data)
-            if inspect.isawaitable(answer):
-                await answer
         except Exception:
             LOG.exception("the callback of an acknowledgement failed")
+        else:
+            if inspect.isawaitable(answer):
+                self._hub.tasks.start(_finish(answer))
 
     # The end
 
@@ -227,7 +243,7 @@ class Dispatch:
         if admission is not None:
             await self.leave(admission, CLIENT_DISCONNECT)
         else:
-            await self._guard.events.packet(session.connection, None)
+            self._guard.events.packet(session.connection, None)
 
     async def leave(self, admission: Admission, reason: str) -> None:
         """A namespace connection ends, and its session goes on if others use it."""
@@ -289,6 +305,13 @@ async def _call(found: Found, *arguments: Any) -> Any:
     if inspect.isawaitable(answer):
         return await answer
     return answer
+
+
+async def _finish(answer: Awaitable[object]) -> None:
+    try:
+        await answer
+    except Exception:
+        LOG.exception("the callback of an acknowledgement failed")
 
 
 def _refusal(error: Exception) -> tuple[object, ...] | None:

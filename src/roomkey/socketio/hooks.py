@@ -46,6 +46,7 @@ class Hooks:
         self.sessions = Sessions(guard, port, by_address=by_address)
         self.inner: dict[str, Callable[..., Any]] = {}
         self._unfiltered = False
+        self._asking: dict[tuple[str, str], object] = {}  # CONNECT payloads on their way through python-socketio
 
     def install(self) -> None:
         """Put the guard between the transport and the server's own code."""
@@ -139,12 +140,14 @@ class Hooks:
             await self._refuse(eio_sid, namespace, PermissionDenied(message="Invalid namespace"))
             self.guard.authenticator.refused(connection)
             return
-        connection.auth[namespace] = data  # python-socketio tells no {} and no [] from nothing
+        self._asking[eio_sid, namespace] = data  # python-socketio tells no {} and no [] from nothing
         try:
             await self.inner["_handle_connect"](eio_sid, namespace, data)
         except Exception as error:
             LOG.exception("python-socketio failed to handle a CONNECT, so it is refused")
             await self._abandon(eio_sid, namespace, Unavailable(type(error).__name__))
+        finally:
+            self._asking.pop((eio_sid, namespace), None)
         admission = connection.admissions.get(namespace)
         if admission is not None and admission.live:
             admission.answered = True
@@ -187,29 +190,35 @@ class Hooks:
         if connection is None:
             raise HostRefusal("Connection rejected by server")
         admission = self.guard.authenticator.ask(connection, namespace, sid)
-        auth = connection.auth.get(namespace)
+        auth = self._asking.pop((eio_sid, namespace), None)
         refusals: list[HostRefusal] = []
+        wants_auth = self._connect_takes_auth(namespace, (sid, {}, auth))
         error = await self.guard.authenticator.decide_handshake(
-            connection, admission, auth, partial(self._run_connect, refusals)
+            connection, admission, auth, partial(self._run_connect, refusals), wants_auth=wants_auth
         )
         if error is None:
             return
         raise refusals[0] if refusals else HostRefusal(error.message, error.to_client())
 
-    async def _run_connect(self, refusals: list[HostRefusal], admission: Admission) -> bool:
-        """Call the application's connect handler once, with the arguments that its signature takes."""
-        environ = self.sio.environ[admission.connection_id]
-        auth = self.guard.registry.connections[admission.connection_id].take_auth(admission.namespace)
-        arguments: tuple[object, ...] = (admission.sid, environ, auth or None)
-        handler, full = self.sio._get_event_handler("connect", admission.namespace, arguments)
+    def _connect_takes_auth(self, namespace: str, arguments: tuple[object, ...]) -> bool:
+        """True if somebody is there to be called with ``(sid, environ, auth)``."""
+        handler, full = self.sio._get_event_handler("connect", namespace, arguments)
         if handler is None:
-            owner, full = self.sio._get_namespace_handler(admission.namespace, arguments)
+            owner, full = self.sio._get_namespace_handler(namespace, arguments)
             handler = getattr(owner, "on_connect", None)
-        if handler is not None and not takes(handler, *full):
+            if handler is None:
+                return owner is not None  # its class may have a trigger_event of its own
+        return takes(handler, *full)
+
+    async def _run_connect(self, refusals: list[HostRefusal], admission: Admission, auth: object) -> bool:
+        """Call the application's connect handler once, with the arguments that its signature takes."""
+        namespace, environ = admission.namespace, self.sio.environ[admission.connection_id]
+        arguments: tuple[object, ...] = (admission.sid, environ, auth or None)
+        if not self._connect_takes_auth(namespace, arguments):
             arguments = arguments[:2]
         try:
             with self.port.in_handler():
-                result = await self.inner["_trigger_event"]("connect", admission.namespace, *arguments)
+                result = await self.inner["_trigger_event"]("connect", namespace, *arguments)
         except (HostRefusal, ConnectionRefusedError) as refusal:
             refusals.append(
                 refusal if isinstance(refusal, HostRefusal) else HostRefusal("Connection rejected by server")
@@ -250,11 +259,18 @@ class Hooks:
             return
         if not isinstance(data, list) or id is None or id < 1:  # python-socketio keeps its counter at 0
             self.guard.teardown.violation(connection, "an acknowledgement without its id or its list")
-        elif await self.guard.events.packet(connection, admission):
+        elif not self._awaits(connection, admission, id):
+            self.guard.events.unexpected_ack(connection, admission)
+        else:
             try:
                 await self.inner["_handle_ack"](eio_sid, namespace, id, data)
             except Exception:
                 LOG.exception("an acknowledgement's callback failed")
+
+    def _awaits(self, connection: Connection, admission: Admission | None, ack_id: int) -> bool:
+        """True if the application waits for this acknowledgement of an admitted socket."""
+        admitted = self.guard.events.packet(connection, admission)
+        return admitted and admission is not None and ack_id in self.sio.manager.callbacks.get(admission.sid, ())
 
     async def _trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
         """Every handler of the application is called from here."""
