@@ -135,9 +135,14 @@ class Raw:
             return False
 
     async def sync(self, namespace: str = "/") -> None:
-        """A round trip: when it returns, the server has handled all that was sent before."""
-        pong = await self.ws.ping()
-        await asyncio.wait_for(pong, PATIENCE)
+        """A round trip: when it returns, the server has handled all that was sent before, or has closed.
+
+        A second one follows, because a heartbeat that came with the first is answered behind it.
+        """
+        with suppress(ConnectionClosed):
+            for _count in range(2):
+                pong = await self.ws.ping()
+                await asyncio.wait_for(pong, PATIENCE)
 
     async def quiet(self, seconds: float = 0.15) -> list[str | bytes]:
         """What arrives within a short while."""
