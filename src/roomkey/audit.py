@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 
 from roomkey.core.identity import Identity
 
@@ -20,6 +21,9 @@ LOG = logging.getLogger("roomkey.audit")
 MAX_VALUE = 200
 MAX_LINE = 20_000
 """The longest line that is looked through for secrets, in characters; the rest is cut off."""
+
+URL_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn.asgi", "aiohttp.access", "hypercorn.access")
+"""Where ASGI and WSGI servers write the URLs of requests and WebSockets, query strings included."""
 
 _FORMATTER = logging.Formatter()
 _encode = json.JSONEncoder(ensure_ascii=True, default=str).encode
@@ -73,18 +77,53 @@ def without_secrets(text: str) -> str:
 
 
 class RedactSecrets(logging.Filter):
-    """Keeps tokens and session ids out of a logger that writes packets and addresses, as engineio's does at INFO."""
+    """Keep tokens and session IDs out of a logger that writes packets, addresses or URLs.
+
+    The filter rewrites the arguments of a record and leaves their number alone, because some formatters
+    (``uvicorn.access``) read them. A record that still holds a secret after that becomes one redacted text.
+
+    Args:
+        query: the name of a query parameter that carries tokens, of any form.
+    """
+
+    def __init__(self, query: str | None = None) -> None:
+        super().__init__()
+        self._query = re.compile(rf"([?&]{re.escape(query)}=)[^&\s\"']+") if query is not None else None
 
     def filter(self, entry: logging.LogRecord) -> bool:
         """Rewrite the message; every record passes."""
         try:
-            entry.msg, entry.args = without_secrets(_cut(entry.getMessage())), ()
+            if isinstance(entry.args, tuple):
+                entry.args = tuple(self._clean(value) if isinstance(value, str) else value for value in entry.args)
+            message = entry.getMessage()
+            if (clean := self._clean(message)) != message:
+                entry.msg, entry.args = clean, ()
             if entry.exc_info:
-                entry.exc_text = without_secrets(_cut(_FORMATTER.formatException(entry.exc_info)))
+                entry.exc_text = self._clean(_FORMATTER.formatException(entry.exc_info))
                 entry.exc_info = None
         except Exception:  # a message that cannot be formatted cannot be checked for tokens
             entry.msg, entry.args = "(a log message that could not be formatted)", ()
         return True
+
+    def _clean(self, text: str) -> str:
+        text = _cut(text)
+        if self._query is not None:
+            text = self._query.sub(r"\1…", text)
+        return without_secrets(text)
+
+
+_redactor = lru_cache(maxsize=None)(RedactSecrets)  # equal filters are one, so that a logger gets each of them once
+
+
+def redact_logs(*loggers: logging.Logger, query: str | None = None) -> None:
+    """Keep secrets out of the given loggers, and out of those in which an HTTP server writes URLs.
+
+    Args:
+        loggers: more loggers, such as a library's own.
+        query: the name of the query parameter that carries tokens, if any.
+    """
+    for logger in (*loggers, *map(logging.getLogger, URL_LOGGERS)):
+        logger.addFilter(_redactor(query))
 
 
 def _cut(text: str) -> str:

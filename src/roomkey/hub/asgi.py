@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Any
 
-from roomkey.audit import RedactSecrets
 from roomkey.hub.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.engine import (
     BAD_METHOD,
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ASGIApp"]
 
-REDACT = RedactSecrets()
 
 TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
@@ -50,8 +47,6 @@ class ASGIApp:
         self._hub = hub
         self._engine = hub.engine
         self._other_app = other_app
-        # uvicorn writes the address of each WebSocket, and so session ids and the tokens of some clients.
-        logging.getLogger("uvicorn.error").addFilter(REDACT)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, one WebSocket, or the server's life."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import cached_property
 from typing import Any, TypeVar, Unpack, overload
 
+from roomkey.audit import redact_logs
 from roomkey.core.admission import State
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
@@ -92,6 +93,7 @@ class Hub:
             raise ConfigError(
                 "cookies and cors_allowed_origins='*' would let every page speak for its visitor: name it"
             )
+        redact_logs(query=handshake.query if handshake is not None else None)
         self.path = f"/{path.strip('/')}/"
         self.handlers = Handlers(namespaces)
         self.members = Rooms()

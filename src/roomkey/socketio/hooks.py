@@ -12,7 +12,7 @@ from typing import Any
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
-from roomkey.audit import RedactSecrets
+from roomkey.audit import redact_logs
 from roomkey.core import strict_json
 from roomkey.core.admission import Admission, Input
 from roomkey.core.callables import takes
@@ -27,7 +27,6 @@ from roomkey.socketio.sessions import Sessions
 
 LOG = logging.getLogger("roomkey.guard")
 
-REDACT = RedactSecrets()  # one for all servers: they share their loggers, and a line is looked through once
 MAX_ATTACHMENTS = 10
 # Where instrument() keeps the server's own _trigger_event. The guard stands behind it, next to the handlers, so that
 # nothing can happen between its check and them.
@@ -65,8 +64,8 @@ class Hooks:
         self.sio.manager.json = strict_json
         self.port.call_disconnect = self._disconnect_handler
         self.sio.roomkey_guard = self.guard
-        for logger in (self.sio.logger, self.sio.eio.logger, LOG):
-            logger.addFilter(REDACT)
+        handshake = self.guard.authenticator.handshake
+        redact_logs(self.sio.logger, self.sio.eio.logger, LOG, query=handshake.query if handshake is not None else None)
         if hasattr(self.sio.manager, "channel") and not self.guard.has_store:
             LOG.warning("revocations are kept in this process, and reach no other node: give the guard a store")
 
