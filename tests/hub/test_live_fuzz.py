@@ -327,6 +327,8 @@ def held_by(hub: Hub) -> int:
         ours = type(one).__module__.partition(".")[0] in ("roomkey", "collections")
         if ours or isinstance(one, dict | list | tuple | set):
             waiting.extend(gc.get_referents(one))
+        if isinstance(one, dict):
+            waiting.extend(one)  # keys that are text are not among its referents
     return len(seen)
 
 
