@@ -24,6 +24,7 @@ import pytest
 import pytest_asyncio
 import socketio
 import uvicorn
+from support.clock import FakeClock
 
 from roomkey import Policy
 from roomkey.guard.guard import BaseAsyncGuard
@@ -218,6 +219,12 @@ class Site:
     async def _event(self, event: str, namespace: str, sid: str, *args: Any) -> Any:
         self.calls.append((event, namespace, *args))
         return args
+
+    async def pass_time(self, clock: FakeClock, seconds: float) -> None:
+        """Move the clock that this server was made with, and do what is due then."""
+        clock.advance(seconds)
+        (self.sio if isinstance(self.sio, Hub) else self.guard).check_deadlines()
+        await self.guard.settle()
 
     def _is_empty(self) -> bool:
         return all(each.closed for each in self.sio.eio.sockets.values())
