@@ -7,10 +7,12 @@ import logging
 from collections.abc import AsyncIterator
 
 import pytest
-from support.oauth import BASIC, PASSWORD, SECRET, Desk
+from sqlalchemy import text
+from support.oauth import BACK, BASIC, CODE, PASSWORD, SECRET, Desk, query_of
 
 from roomkey.auth.logins import Logins
 from roomkey.errors import RevokedToken, Unavailable
+from roomkey.stores.clients import Client
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ async def test_rfc6749_5_1_a_code_gets_tokens_that_nobody_keeps(desk):
     assert set(body) == {"access_token", "token_type", "expires_in", "refresh_token", "scope"}
     assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 600, "chat files")
     who = await desk.live.verify(body["access_token"])
-    assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", {"admin"}, ("red",), {"chat", "files"})
+    assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", set(), (), {"chat", "files"})
     [session] = await desk.logins.sessions_of("ada")
     assert (
         (session.session_id, session.client_id) == (who.session_id, "page") == (who.session_id, who.claims["client_id"])
@@ -246,3 +248,30 @@ async def test_113_no_log_and_no_error_holds_a_secret(desk, caplog):
     for secret in (code, verifier, SECRET, PASSWORD, "by mistake", *given.values()):
         assert str(secret) not in shown.replace("600", "") or secret in ("Bearer", "chat files", 600)
     assert "eyJ" not in shown
+
+
+async def test_no_application_gets_a_scope_that_only_the_server_gives(desk):
+    """Checklist 116: a client that an older version has stored, its codes and its logins bring nobody the scope."""
+    await desk.clients.add(Client("old", redirect_uris=(BACK,), grants=CODE, scopes=("chat", "files")))
+    everything = text("UPDATE clients SET scopes = :scopes WHERE client_id = 'old'")
+    await desk.clients._database.change(everything.bindparams(scopes='["chat", "roomkey:admin"]'))
+    first = (await desk.redeem(await desk.code(client_id="old"), client_id="old")).json()
+    await desk.clients._database.change(text("UPDATE login_sessions SET scope = 'chat roomkey:admin'"))
+    second = (await desk.refresh(first["refresh_token"], client_id="old")).json()
+    for given in (first, second):
+        assert given["scope"] == "chat"
+        assert (await desk.live.verify(given["access_token"])).scopes == {"chat"}
+    refused = await desk.submit(await desk.show(client_id="old", scope="roomkey:admin"))
+    assert query_of(refused.headers["location"])["error"] == "invalid_scope"
+    code = await desk.code(client_id="old")
+    await desk.clients._database.change(text("""UPDATE one_time SET data = replace(data, 'chat', 'roomkey:admin')"""))
+    assert (await desk.redeem(code, client_id="old")).json().get("scope") is None
+
+
+async def test_a_first_party_application_gets_all_roles_and_rooms_and_keeps_them_at_a_refresh(desk):
+    await desk.clients.add(Client("ours", redirect_uris=(BACK,), grants=CODE, scopes=("chat",), first_party=True))
+    first = (await desk.redeem(await desk.code(client_id="ours"), client_id="ours")).json()
+    second = (await desk.refresh(first["refresh_token"], client_id="ours")).json()
+    for given in (first, second):
+        who = await desk.live.verify(given["access_token"])
+        assert (who.roles, who.rooms, who.scopes) == ({"admin"}, ("red",), {"chat"})

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from support.oauth import BASIC, SECRET, Desk
+from support.oauth import BACK, BASIC, CODE, SECRET, Desk
 
 from roomkey import Issuer, Key
 from roomkey.auth.live import NoSockets
 from roomkey.errors import RevokedToken, Unavailable
+from roomkey.stores.clients import Client
 
 NOT_GOOD = {"active": False}
 
@@ -127,9 +128,17 @@ async def test_rfc7662_2_2_what_is_told_of_an_access_token(desk):
         "iss": "https://login.example",
         "jti": who.token_id,
         "sid": who.session_id,
-        "roles": ["admin"],
-        "rooms": ["red"],
     }, "and neither auth_time nor name"
+
+
+async def test_introspection_tells_the_roles_and_rooms_that_the_scopes_release(desk):
+    await desk.clients.add(
+        Client("open", redirect_uris=(BACK,), grants=CODE, scopes=("roles", "room:red", "room:blue"))
+    )
+    code = await desk.code(client_id="open")
+    given = (await desk.redeem(code, client_id="open")).json()
+    told = await desk.introspect(given["access_token"])
+    assert (told["roles"], told["rooms"]) == (["admin"], ["red"])
 
 
 async def test_rfc7662_2_2_what_is_told_of_a_clients_own_refresh_token(desk):

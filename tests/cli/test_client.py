@@ -48,6 +48,12 @@ def test_an_app_has_redirects_and_no_secret(roomkey: Cli) -> None:
     assert (client["kind"], client["grants"]) == ("public", ["authorization_code", "refresh_token"])
 
 
+def test_an_app_of_ones_own_is_first_party(roomkey: Cli) -> None:
+    roomkey("client", "add", "app", "--public", "--first-party", "--redirect-uri", "https://app.example/callback")
+    assert listed(roomkey)[0]["first_party"] is True
+    assert "first_party    yes" in roomkey("client", "list").out
+
+
 def test_it_is_disabled_and_enabled(roomkey: Cli) -> None:
     roomkey("client", "add", "bot")
     for command, disabled in (("disable", True), ("enable", False)):
@@ -153,7 +159,7 @@ def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
     assert bot | {"created_at": ""} == {
         **{"client_id": "bot", "title": "", "kind": "confidential", "grants": ["client_credentials"]},
         **{"redirect_uris": [], "scopes": ["jobs"], "roles": ["worker"], "rooms": ["red", "blue"]},
-        **{"disabled": True, "created_at": ""},
+        **{"first_party": False, "disabled": True, "created_at": ""},
     }
     assert (app["title"], app["redirect_uris"], app["disabled"]) == ("The \x1b[31mApp", uris, False)
     shown = roomkey("client", "list").out
@@ -180,6 +186,8 @@ def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
     ("arguments", "code", "words"),
     [
         (("add", "bot", "--public"), 2, "needs a secret"),
+        (("add", "app", "--redirect-uri", "https://app.example/", "--scope", "roomkey:admin"), 1, "service"),
+        (("add", "bot", "--first-party"), 2, "--redirect-uri"),
         (("add", "b ot"), 1, "no spaces"),
         (("add", "app", "--redirect-uri", "/callback"), 1, "redirect URI"),
         (("add", "taken"), 1, "already"),

@@ -98,3 +98,13 @@ def test_every_change_of_a_subject_is_another_and_no_other_subjects():
     assert rights_now.latest("ada") is first
     rights_now.change("ada", 100, roles=["a"])
     assert rights_now.latest("ada") is not first
+
+
+def test_an_applications_token_is_narrowed_and_never_widened():
+    rights_now = ChangedRights()
+    rights_now.change("ada", 100, roles=["member", "owner"], rooms={"red": ["join"], "blue": ["join"]})
+    who = rights_now.apply(ada(50, delegated=True), NOW)
+    assert rights(who) == ({"owner"}, ("red",))
+    assert who.grants("red")
+    assert not who.grants("red", "say")
+    assert rights(rights_now.apply(ada(50, delegated=True, rooms=["green"]), NOW)) == ({"owner"}, ())

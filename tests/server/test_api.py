@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import time
@@ -21,13 +22,30 @@ from roomkey.server.api import SCOPE
 from roomkey.server.app import Product, build
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores.clients import Client, SqlClients
 from roomkey.stores.revocations import MemoryRevocations
 
 pytestmark = BOTH
 
+SECRET_HASH = hashlib.sha256(b"secret").hexdigest()
+CLIENTS = (
+    Client("ops", SECRET_HASH, grants=("client_credentials",), scopes=(SCOPE, "chat")),
+    Client(
+        "app",
+        SECRET_HASH,
+        redirect_uris=("https://app.example/back",),
+        grants=("authorization_code", "client_credentials"),
+        scopes=("chat",),
+        first_party=True,
+    ),
+)
+
 
 class Desk:
     """A running product, an operator's HTTP client, and people with sockets."""
+
+    accounts: SqlAccounts
+    clients: SqlClients
 
     def __init__(self, product: Product, revocations: MemoryRevocations, host: str, http: httpx.AsyncClient) -> None:
         self.product, self.revocations, self.host, self.http = product, revocations, host, http
@@ -67,16 +85,21 @@ class Desk:
 async def desk(engine: Any) -> AsyncIterator[Desk]:
     accounts, revocations, passwords = SqlAccounts(), MemoryRevocations(), Passwords(hasher=CHEAP)
     await accounts.add(Account("ada", HASHED, rooms=("red",)))
-    settings = Settings(engine=engine, admin_api=True)
-    keys = KeySet([Key.generate("ES256")])
-    product = build(settings, accounts, keys, revocations=revocations, passwords=passwords)
+    await accounts.add(Account("boss", HASHED, roles=(SCOPE,)))
+    settings = Settings(engine=engine, admin_api=True, issuer="http://127.0.0.1:8000")
+    keys, clients = KeySet([Key.generate("ES256")]), SqlClients()
+    for client in CLIENTS:
+        await clients.add(client)
+    product = build(settings, accounts, keys, revocations=revocations, passwords=passwords, clients=clients)
     async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
         made = Desk(product, revocations, host, http)
+        made.accounts, made.clients = accounts, clients
         yield made
         for raw in made.sockets:
             await raw.close()
         await product.close()
     passwords.close()
+    await clients.close()
     await accounts.close()
 
 
@@ -102,6 +125,42 @@ async def test_every_route_wants_the_scope(desk, method, path):
     assert f'scope="{SCOPE}"' in refused.headers["www-authenticate"]
 
 
+async def test_a_token_that_a_person_gave_to_an_application_never_opens_it(desk):
+    """Checklist 116: whatever the token carries, and whoever the person is."""
+    for subject, client_id in (("ada", "app"), ("boss", "app"), ("ops", "app"), ("app", "app")):
+        claims = {"client_id": client_id}
+        token = desk.token(subject, scopes=[SCOPE], roles=[SCOPE], session_id="s1", claims=claims)
+        answer = await desk.http.get("/api/users", headers={"Authorization": f"Bearer {token}"})
+        assert (answer.status_code, answer.json()["error"]) == (403, "insufficient_scope"), (subject, client_id)
+
+
+async def test_a_service_is_an_operator_while_it_has_the_scope(desk):
+    async def status(client_id: str, **asked: str) -> int:
+        form = {"grant_type": "client_credentials", **asked}
+        given = (await desk.http.post("/oauth/token", data=form, auth=(client_id, "secret"))).json()
+        headers = {"Authorization": f"Bearer {given['access_token']}"}
+        return (await desk.http.get("/api/users", headers=headers)).status_code
+
+    assert await status("ops") == 200
+    assert await status("ops", scope="chat") == 403
+    assert await status("app") == 403
+    token = desk.token("ops", scopes=[SCOPE], claims={"client_id": "ops"})
+    await desk.clients.set_disabled("ops", True)
+    answer = await desk.http.get("/api/users", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 403
+
+
+async def test_a_person_is_an_operator_while_the_account_has_the_role(desk):
+    async def status(username: str) -> int:
+        headers = {"Authorization": f"Bearer {tokens[username]}"}
+        return (await desk.http.get("/api/users", headers=headers)).status_code
+
+    tokens = {name: (await desk.login(name)).json()["access_token"] for name in ("ada", "boss")}
+    assert (await status("ada"), await status("boss")) == (403, 200)
+    await desk.accounts.set_rights("boss", roles=[])
+    assert await status("boss") == 403
+
+
 async def test_f93_it_is_off_unless_it_is_asked_for(engine):
     product = build(Settings(engine=engine), SqlAccounts(), KeySet([Key.generate("ES256")]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://127.0.0.1:8000") as http:
@@ -114,9 +173,9 @@ async def test_an_account_is_added_listed_and_logs_in(desk):
     made = await desk.call("POST", "/users", json=new)
     assert made.status_code == 201
     listed = (await desk.call("GET", "/users")).json()["users"]
-    assert [user["username"] for user in listed] == ["ada", "eve"]
-    assert made.json() == listed[1]
-    assert listed[1] | {"created_at": 0} == {
+    assert [user["username"] for user in listed] == ["ada", "boss", "eve"]
+    assert made.json() == listed[2]
+    assert listed[2] | {"created_at": 0} == {
         **{"username": "eve", "name": "Eve", "roles": ["moderator"], "rooms": ["blue"]},
         **{"disabled": False, "created_at": 0},
     }
@@ -143,7 +202,7 @@ async def test_an_account_is_added_listed_and_logs_in(desk):
 async def test_a_broken_request_says_so_and_changes_nothing(desk, path, body):
     answer = await desk.call("POST", path, json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
-    assert len((await desk.call("GET", "/users")).json()["users"]) == 1
+    assert len((await desk.call("GET", "/users")).json()["users"]) == 2
     assert await desk.kept() == {}
 
 

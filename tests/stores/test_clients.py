@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from roomkey import ConfigError
 from roomkey.stores.clients import Client, ClientExists, ClientNotFound, SqlClients
@@ -17,6 +18,7 @@ APP = Client(
     redirect_uris=("https://app.example/callback", "http://127.0.0.1:3000/", "com.example.app:/callback"),
     grants=("authorization_code", "refresh_token"),
     scopes=("chat", "profile"),
+    first_party=True,
 )
 SERVICE = Client("service", "0" * 64, grants=("client_credentials",), roles=("bot",), rooms=("lobby",))
 
@@ -28,6 +30,21 @@ async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     await made.open()
     yield made
     await made.close()
+
+
+@pytest.mark.parametrize("grants", [APP.grants, (*APP.grants, "client_credentials")])
+def test_a_client_with_redirect_uris_cannot_have_the_operators_scope(grants):
+    with pytest.raises(ConfigError, match="add a service without a redirect URI"):
+        replace(APP, secret_hash="0" * 64, grants=grants, scopes=("chat", "roomkey:admin"))
+    assert replace(SERVICE, scopes=("roomkey:admin",)).scopes == ("roomkey:admin",)
+
+
+async def test_a_stored_client_with_redirect_uris_loses_the_operators_scope(clients):
+    await clients.add(APP)
+    stored = r"""UPDATE clients SET scopes = '["chat", "roomkey\:admin"]' WHERE client_id = 'app'"""
+    await clients._database.change(text(stored))
+    assert (await clients.find("app")).scopes == ("chat",)
+    assert [one.scopes for one in await clients.all()] == [("chat",)]
 
 
 async def test_what_is_added_is_found_as_it_was(clients):

@@ -139,6 +139,7 @@ class Codes:
             account,
             Origin(allowed.address, allowed.user_agent),
             client_id=client.client_id,
+            first_party=client.first_party,
             scope=allowed.scope,
             auth_time=allowed.auth_time,
             session_id=allowed.session_id,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from roomkey import audit
+from roomkey.auth.carried import carried, held
 from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.password_check import PasswordCheck, record_login
@@ -17,7 +18,7 @@ from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME, Issuer
-from roomkey.core.names import scope_names
+from roomkey.core.names import DELEGATED, scope_names
 from roomkey.core.shown import shown
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.accounts import Account, Accounts
@@ -114,6 +115,7 @@ class Logins:
         origin: Origin,
         *,
         client_id: str = OWN_CLIENT,
+        first_party: bool = False,
         scope: str = "",
         auth_time: int = 0,
         session_id: str = "",
@@ -123,6 +125,7 @@ class Logins:
 
         Args:
             client_id: the OAuth client it is for.
+            first_party: True for a client whose tokens carry all roles and rooms; see :mod:`roomkey.auth.carried`.
             scope: what its tokens may.
             auth_time: when the password was given; now if absent.
             session_id: its name; a new one if absent.
@@ -137,7 +140,7 @@ class Logins:
             auth_time=auth_time or now,
             used_at=now,
             expires_at=now + (self._refresh_lifetime if refreshed else int(self.issuer.expires_in)),
-            scope=scope,
+            scope=" ".join(held(scope_names(scope))),
             address=origin.address,
             user_agent=origin.user_agent[:200],
         )
@@ -145,7 +148,7 @@ class Logins:
         await self._sessions.begin(session, hash_of(token))
         for old in (await self.sessions_of(account.username))[MOST_LOGINS:]:
             await self._end(old.session_id)
-        granted = await self._grant(account, session, token if refreshed else None)
+        granted = await self._grant(account, session, token if refreshed else None, first_party=first_party)
         # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
         # the logins that there are, and this one may have begun after that.
         current = await self._holder(session)
@@ -164,6 +167,7 @@ class Logins:
         origin: Origin,
         *,
         client_id: str = OWN_CLIENT,
+        first_party: bool = False,
         scope: str = "",
         allowed: Container[str] | None = None,
     ) -> Granted:
@@ -171,6 +175,7 @@ class Logins:
 
         Args:
             client_id: who presents it.
+            first_party: as for :meth:`begin`.
             scope: what the access token may, where that is to be less than the login's (RFC 6749 section 6).
             allowed: what the client may have by now, of all that the login has; everything if absent.
 
@@ -191,7 +196,8 @@ class Logins:
         if found.live:
             account = await self._holder(session)
             names = [name for name in scope_names(scope or session.scope) if allowed is None or name in allowed]
-            granted = await self._grant(account, replace(session, scope=" ".join(names)), following)
+            narrowed = replace(session, scope=" ".join(names))
+            granted = await self._grant(account, narrowed, following, first_party=first_party)
         now = int(self._clock())
         outcome = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
         if granted is not None and outcome in (Outcome.ROTATED, Outcome.REPEATED):
@@ -219,25 +225,31 @@ class Logins:
         await self._end(session.session_id)
         return Refused(reason)
 
-    async def _grant(self, account: Account, session: LoginSession, refresh_token: str | None) -> Granted:
+    async def _grant(
+        self, account: Account, session: LoginSession, refresh_token: str | None, *, first_party: bool
+    ) -> Granted:
         claims = await self._claims(account)
         if self._more_claims is not None:  # it may have waited: rights that were taken meanwhile are not given again
             account = await self._holder(session)
+        is_own = session.client_id == OWN_CLIENT
+        rights = carried(account, scope_names(session.scope), is_own=is_own, is_first_party=first_party)
+        session = replace(session, scope=" ".join(rights.scopes))
         ends_in = session.expires_at - int(self._clock())
         expires_in = min(int(self.issuer.expires_in), ends_in)  # the last access token of a login ends with it
         try:
             token = self.issuer.issue(
                 account.username,
                 expires_in=expires_in,
-                roles=account.roles,
-                rooms=account.rooms,
-                scopes=scope_names(session.scope),
+                roles=rights.roles,
+                rooms=rights.rooms,
+                scopes=rights.scopes,
                 session_id=session.session_id,
                 claims={
-                    "client_id": session.client_id,
-                    "auth_time": session.auth_time,
                     "name": account.name or account.username,
                     **claims,
+                    "client_id": session.client_id,
+                    "auth_time": session.auth_time,
+                    **({} if is_own or first_party else {DELEGATED: True}),
                 },
             )
         except ConfigError as error:  # such as a token over the size limit: the operator has to mend it

@@ -93,6 +93,7 @@ class TokenGrants:
             asked.refresh_token or "",
             origin,
             client_id=client.client_id,
+            first_party=client.first_party,
             scope=asked.scope or "",
             allowed=client.scopes,
         )

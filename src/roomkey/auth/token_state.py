@@ -6,10 +6,12 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from roomkey.auth.carried import held
 from roomkey.auth.http import OAuthError
 from roomkey.auth.logins import Logins
 from roomkey.auth.refresh_tokens import looks_like_refresh_token
 from roomkey.core.identity import Identity
+from roomkey.core.names import scope_names
 from roomkey.errors import AuthError, Unavailable
 from roomkey.stores.clients import Client
 
@@ -66,7 +68,7 @@ async def _of_refresh_token(logins: Logins, client: Client, token: str) -> Intro
         return Introspection(active=False)
     return Introspection(
         active=True,
-        scope=session.scope or None,
+        scope=" ".join(held(scope_names(session.scope))) or None,
         client_id=session.client_id,
         exp=session.expires_at,
         iat=session.used_at,

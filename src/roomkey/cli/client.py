@@ -26,6 +26,9 @@ def add(
     client_id: ClientId,
     redirect_uri: Annotated[Names, typer.Option(help="Where people come back to, in full; may be repeated.")] = None,
     public: Annotated[bool, typer.Option("--public", help="A page or an app, which can keep no secret.")] = False,
+    first_party: Annotated[
+        bool, typer.Option("--first-party", help="Your own: its tokens carry all roles and rooms of a person.")
+    ] = False,
     title: Annotated[str, typer.Option(help="What people read when they let it in.")] = "",
     scope: Annotated[Names, typer.Option(help="What its tokens may hold; may be repeated.")] = None,
     role: Annotated[Names, typer.Option(help="A role of a service; may be repeated.")] = None,
@@ -43,6 +46,8 @@ def add(
         from roomkey.stores.clients import Client
     if public and not redirect_uri:
         fail("a service needs a secret: leave --public out, or give --redirect-uri", 2)
+    if first_party and not redirect_uri:
+        fail("--first-party goes with --redirect-uri: nobody logs in to a service", 2)
     if client_id == OWN_CLIENT:
         fail(f"{OWN_CLIENT} is the client_id of the server's own logins: choose another name", 2)
     made, its_hash = (None, None) if public else _new_secret()
@@ -55,6 +60,7 @@ def add(
         scopes=tuple(scope or ()),
         roles=tuple(role or ()),
         rooms=tuple(room or ()),
+        first_party=first_party,
     )
     in_database(read_settings(config, database=database), lambda stores: stores.clients.add(client))
     typer.echo(f"added {client_id}", err=True)
@@ -118,6 +124,7 @@ def list_clients(
             "scopes": list(one.scopes),
             "roles": list(one.roles),
             "rooms": list(one.rooms),
+            "first_party": one.first_party,
             "disabled": one.disabled,
             "created_at": iso(one.created_at),
         }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from roomkey.core.grants import granted_actions, narrowed
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
+from roomkey.core.names import DELEGATED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,4 +60,16 @@ class ChangedRights:
         issued_at = min(int(who.issued_at or 0), int(now))
         roles = change.roles if issued_at <= int(change.roles_at) else None
         rooms = change.rooms if issued_at <= int(change.rooms_at) else None
-        return who if roles is None and rooms is None else who.with_rights(roles, rooms)
+        if roles is None and rooms is None:
+            return who
+        return who.with_rights(*(_narrowed(who, roles, rooms) if who.claim(DELEGATED) is True else (roles, rooms)))
+
+
+def _narrowed(
+    who: Identity, roles: Iterable[str] | None, rooms: RoomsClaim | None
+) -> tuple[Iterable[str] | None, RoomsClaim | None]:
+    """Take from an application's token what its person lost; what the person gained is not the application's."""
+    return (
+        None if roles is None else sorted(who.roles.intersection(roles)),
+        None if rooms is None else narrowed(who.room_actions, granted_actions(copy_rooms(rooms))),
+    )

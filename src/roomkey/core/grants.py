@@ -64,6 +64,21 @@ def grants(actions: Actions, room: str, event: str | None = None) -> bool:
     )
 
 
+def narrowed(actions: Actions, allowed: Actions) -> dict[str, list[str]]:
+    """Return a ``rooms`` claim with those actions that other grants allow too.
+
+    Args:
+        actions: from :func:`granted_actions`.
+        allowed: likewise.
+    """
+    return {
+        pattern: sorted(
+            action for action in given if grants(allowed, pattern, None if action == JOIN else action.partition(":")[2])
+        )
+        for pattern, given in actions.items()
+    }
+
+
 @lru_cache(maxsize=1024)
 def _matcher(pattern: str) -> re.Pattern[str]:
     if pattern == "*":

@@ -22,3 +22,16 @@ def names(value: object) -> tuple[str, ...]:
 def scope_names(scope: str) -> tuple[str, ...]:
     """The names in a ``scope``: between spaces, and no other white space (RFC 6749 section 3.3)."""
     return tuple(name for name in scope.split(" ") if name)
+
+
+OPERATOR = "roomkey:admin"
+"""The scope, and the role of an account, that opens the admin API."""
+
+
+def is_reserved(name: str) -> bool:
+    """Return True for scopes and roles that are about the server itself: no application gets one for a person."""
+    return name.startswith("roomkey:")
+
+
+DELEGATED = "delegated"
+"""The claim of tokens that people give to applications: changed rights narrow what those carry, and never widen it."""

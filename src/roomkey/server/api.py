@@ -1,7 +1,7 @@
 """The admin API: accounts, revocation, sockets and rooms, for operators and their scripts. Off unless it is asked for.
 
-Every route wants an access token with the scope ``roomkey:admin`` and writes a line to the audit log. A socket is named
-by a hash of its id, since whoever has the id itself may continue a polling session.
+Every route wants an operator's access token (:mod:`roomkey.server.operators`) and writes a line to the audit log. A
+socket is named by a hash of its id, since whoever has the id itself may continue a polling session.
 """
 
 from __future__ import annotations
@@ -32,14 +32,17 @@ from roomkey.auth.http import (
 from roomkey.auth.logins import Logins
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
+from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard, LiveSocket
 from roomkey.server.chat import Server
+from roomkey.server.operators import Operators
 from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
+from roomkey.stores.clients import Clients
 
 __all__ = ["SCOPE", "admin_router"]
 
-SCOPE = "roomkey:admin"
+SCOPE = OPERATOR
 
 Names = Annotated[list[str], Field(max_length=1000)]
 
@@ -154,7 +157,13 @@ class Done(BaseModel):
 
 
 def admin_router(
-    logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard, sio: Server, *, prefix: str = "/api"
+    logins: Logins,
+    accounts: SqlAccounts,
+    guard: BaseAsyncGuard,
+    sio: Server,
+    *,
+    clients: Clients | None = None,
+    prefix: str = "/api",
 ) -> APIRouter:
     """The routes.
 
@@ -163,31 +172,65 @@ def admin_router(
         accounts: who may log in.
         guard: has the live sockets.
         sio: emits.
+        clients: services that may be operators; none if absent.
         prefix: the path in front of them.
     """
+    desk = _Desk(guard, Operators(logins.issuer.issuer, accounts, clients))
     routes = APIRouter(
         prefix=prefix,
         tags=["administration"],
         dependencies=[Security(ACCESS_TOKEN, scopes=[SCOPE])],
         responses=errors(401, 403),
     )
-    _add_users(routes, logins, accounts, guard)
-    _add_revocation(routes, logins, guard)
-    _add_sockets(routes, guard, sio)
+    _add_users(routes, desk, logins, accounts)
+    _add_revocation(routes, desk, logins)
+    _add_sockets(routes, desk, sio)
     return routes
 
 
-def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard) -> None:
+class _Desk:
+    """Where operators show their tokens.
+
+    Args:
+        guard: verifies them.
+        operators: decides whose they are.
+    """
+
+    def __init__(self, guard: BaseAsyncGuard, operators: Operators) -> None:
+        self.guard = guard
+        self._operators = operators
+
+    async def operator(self, request: Request, action: str | None) -> Identity:
+        """Return who asks, if they may.
+
+        Args:
+            action: what they do, for the audit log; None if the route writes its own line.
+
+        Raises:
+            OAuthError: 401 without a good token, 403 if it is not an operator's (RFC 6750 section 3.1).
+            Unavailable: nobody can say.
+        """
+        who = await bearer(request, self.guard)
+        if not await self._operators.include(who):
+            _record(who, "refused", path=request.url.path)
+            description = f"The token needs the scope {SCOPE}, and has to be an operator's."
+            raise OAuthError("insufficient_scope", description, 403, challenge("insufficient_scope", SCOPE))
+        if action is not None:
+            _record(who, action, path=request.url.path)
+        return who
+
+
+def _add_users(routes: APIRouter, desk: _Desk, logins: Logins, accounts: SqlAccounts) -> None:
     @routes.get("/users", summary="List the accounts", response_model=UserList)
     @answering
     async def users(request: Request) -> Response:
-        await _operator(request, guard, "list users")
+        await desk.operator(request, "list users")
         return answer(UserList(users=[User.model_validate(account) for account in await accounts.all()]))
 
     @routes.post("/users", summary="Add an account", status_code=201, response_model=User, **_reads(NewUser, 409))
     @answering
     async def add_user(request: Request) -> Response:
-        who = await _operator(request, guard, None)
+        who = await desk.operator(request, None)
         new = await read(request, NewUser, "Send username and password, perhaps name, roles and rooms.")
         with _deed(who, "add user", subject=new.username):
             hashed = await logins.passwords.hash(new.password)
@@ -204,10 +247,10 @@ def _add_users(routes: APIRouter, logins: Logins, accounts: SqlAccounts, guard: 
     )
     @answering
     async def change_user(request: Request, username: str) -> Response:
-        who = await _operator(request, guard, None)
+        who = await desk.operator(request, None)
         changed = await read(request, ChangedUser, "Send roles, rooms, disabled or password.")
         with _deed(who, "change user", subject=username, changed=sorted(changed.model_fields_set)):
-            return answer(Count(sockets=await _change(username, changed, logins, accounts, guard)))
+            return answer(Count(sockets=await _change(username, changed, logins, accounts, desk.guard)))
 
 
 async def _change(
@@ -231,13 +274,14 @@ async def _change(
     return sockets
 
 
-def _add_revocation(routes: APIRouter, logins: Logins, guard: BaseAsyncGuard) -> None:
+def _add_revocation(routes: APIRouter, desk: _Desk, logins: Logins) -> None:
+    guard = desk.guard
     summary = "Revoke a token, a login or everything of a subject"
 
     @routes.post("/revoke", summary=summary, response_model=Count, **_reads(Revocation))
     @answering
     async def revoke(request: Request) -> Response:
-        who = await _operator(request, guard, None)
+        who = await desk.operator(request, None)
         asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
         with _deed(who, "revoke", **asked.model_dump(exclude_none=True)):
             until = _until(asked, guard.clock.now())
@@ -263,11 +307,13 @@ def _until(asked: Revocation, now: float) -> float:
     return asked.expires_at
 
 
-def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
+def _add_sockets(routes: APIRouter, desk: _Desk, sio: Server) -> None:
+    guard = desk.guard
+
     @routes.get("/sockets", summary="List live sockets", response_model=SocketList)
     @answering
     async def sockets(request: Request, subject: str | None = None) -> Response:
-        await _operator(request, guard, "list sockets")
+        await desk.operator(request, "list sockets")
         return answer(SocketList(sockets=[_socket(one) for one in guard.sockets(subject)]))
 
     @routes.post(
@@ -278,7 +324,7 @@ def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
     )
     @answering
     async def disconnect(request: Request, id: str) -> Response:
-        who = await _operator(request, guard, None)
+        who = await desk.operator(request, None)
         with _deed(who, "disconnect", socket=id):
             for socket in guard.sockets():
                 if _handle(socket.sid) == id:
@@ -289,7 +335,7 @@ def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
     @routes.get("/rooms", summary="List rooms", response_model=RoomList)
     @answering
     async def rooms(request: Request) -> Response:
-        await _operator(request, guard, "list rooms")
+        await desk.operator(request, "list rooms")
         counts = Counter((socket.namespace, room) for socket in guard.sockets() for room in socket.rooms)
         entries = [RoomEntry(namespace=where, room=room, sockets=count) for (where, room), count in counts.items()]
         return answer(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
@@ -297,7 +343,7 @@ def _add_sockets(routes: APIRouter, guard: BaseAsyncGuard, sio: Server) -> None:
     @routes.post("/emit", summary="Send an event to a room", response_model=Done, **_reads(Message))
     @answering
     async def emit(request: Request) -> Response:
-        who = await _operator(request, guard, None)
+        who = await desk.operator(request, None)
         message = await read(request, Message, "Send room and event, perhaps data and namespace.")
         with _deed(who, "emit", room=message.room, name=message.event, namespace=message.namespace):
             try:
@@ -338,22 +384,6 @@ def _refusing() -> Iterator[None]:
         raise OAuthError("already_exists", "There is an account of this name.", 409) from None
     except AccountNotFound:
         raise OAuthError("not_found", "There is no account of this name.", 404) from None
-
-
-async def _operator(request: Request, guard: BaseAsyncGuard, action: str | None) -> Identity:
-    """Who asks, if they may.
-
-    Raises:
-        OAuthError: 401 without a good token, 403 without the scope (RFC 6750 section 3.1).
-    """
-    who = await bearer(request, guard)
-    if not who.has_scope(SCOPE):
-        _record(who, "refused", path=request.url.path)
-        description = f"The token needs the scope {SCOPE}."
-        raise OAuthError("insufficient_scope", description, 403, challenge("insufficient_scope", SCOPE))
-    if action is not None:
-        _record(who, action, path=request.url.path)
-    return who
 
 
 def _record(who: Identity, action: str, **facts: Any) -> None:

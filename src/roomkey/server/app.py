@@ -49,7 +49,7 @@ TAGS = {
     "login": "People log in with a password, see their logins and end them.",
     "oauth": "Applications and services get tokens (OAuth 2.0).",
     "keys": "What others verify tokens with.",
-    "administration": "Accounts, revocations, live sockets and rooms, for tokens with the scope `roomkey:admin`.",
+    "administration": "Accounts, revocations, live sockets and rooms, for operators (`roomkey:admin`).",
     "operations": "Whether the server is up.",
 }
 NO_LENGTH = {
@@ -141,19 +141,20 @@ def build(
     cookies = Cookies(settings.cors_origins) if settings.cookies else None
     http.include_router(router(logins, cookies=cookies, tickets=Tickets(tickets, clock=clock)))
     http.include_router(jwks_router(accepted, clock=clock))
+    known = None
     if "://" in settings.issuer:  # OAuth's metadata names addresses, and its clients compare them with `iss`
         known = clients if clients is not None else SqlClients()
         http.include_router(oauth_router(logins, known, tickets, jwks_path="/.well-known/jwks.json"))
     if settings.admin_api:
-        http.include_router(_admin(logins, accounts, engine))
+        http.include_router(_admin(logins, accounts, engine, known))
     asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
     return Product(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
 
 
-def _admin(logins: Logins, accounts: Accounts, engine: Engine) -> APIRouter:
+def _admin(logins: Logins, accounts: Accounts, engine: Engine, clients: Clients | None) -> APIRouter:
     if not isinstance(accounts, SqlAccounts):
         raise ConfigError("admin_api works on roomkey's own table of accounts")
-    return admin_router(logins, accounts, engine.guard, engine.sio)
+    return admin_router(logins, accounts, engine.guard, engine.sio, clients=clients)
 
 
 def _sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:

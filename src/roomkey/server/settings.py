@@ -74,7 +74,7 @@ class Settings(BaseSettings):
         sockets_per_subject: connections that one subject may have at once; None for no limit.
         when_full: what one more does: ``refuse`` it, or ``end_oldest`` to end the oldest.
         events_per_second: events that one subject may send in a second; None for no limit.
-        admin_api: serve ``/api`` to tokens with the scope ``roomkey:admin``.
+        admin_api: serve ``/api`` to operators (``roomkey:admin``).
         cookies: pages may ask for their tokens in cookies, and their sockets take them; it needs TLS.
         cors_origins: other origins whose pages may connect, such as ``https://app.example``.
         tls_cert: certificate chain, PEM.

@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import JSON, BigInteger, String, delete, insert, select, update
+from sqlalchemy import JSON, BigInteger, String, delete, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.addresses import is_private_address
+from roomkey.core.names import is_reserved
 from roomkey.errors import ConfigError
 from roomkey.stores.accounts import check_name
 from roomkey.stores.sql import Base, SqlStore, Where
@@ -46,10 +47,12 @@ class Client:
         title: what people read when they are asked to let it in.
         redirect_uris: where codes may be sent to, to the letter: https, http on this machine, or an app's own scheme.
         grants: what it may ask for: some of :data:`GRANTS`.
-        scopes: what its tokens may hold.
+        scopes: what its tokens may hold; none that begins with ``roomkey:`` if people log in to it.
         roles, rooms: of the tokens that it gets for itself.
         disabled: True if it gets nothing.
         created_at: seconds since the epoch.
+        first_party: True for an application of the server's own operator: the tokens that people give it carry all
+            their roles and rooms. Otherwise they carry what the scopes release.
     """
 
     client_id: str
@@ -62,6 +65,7 @@ class Client:
     rooms: tuple[str, ...] = ()
     disabled: bool = False
     created_at: int = 0
+    first_party: bool = False
 
     def __post_init__(self) -> None:
         check_name(self.client_id, "client")
@@ -77,6 +81,11 @@ class Client:
                 raise ConfigError(f"{scope!a} is no scope: it has visible ASCII characters without quote and backslash")
         for uri in self.redirect_uris:
             _check_redirect_uri(uri)
+        if self.redirect_uris and (reserved := sorted(filter(is_reserved, self.scopes))):
+            raise ConfigError(
+                f"scope {', '.join(reserved)} cannot go with a redirect URI: everybody who logs in would hold it; "
+                "add a service without a redirect URI, or give the account the role roomkey:admin"
+            )
 
 
 def _check_redirect_uri(uri: str) -> None:
@@ -121,6 +130,7 @@ class _Client(Base):
     rooms: Mapped[list[str]] = mapped_column(JSON)
     disabled: Mapped[bool] = mapped_column(default=False)
     created_at: Mapped[int] = mapped_column(BigInteger)
+    first_party: Mapped[bool] = mapped_column(default=False, server_default=false())
 
 
 _FIELDS = tuple(Client.__dataclass_fields__)
@@ -212,4 +222,6 @@ def _not_found(client_id: str) -> ClientNotFound:
 def _client(row: Any) -> Client:
     values: dict[str, Any] = {name: getattr(row, name) for name in _FIELDS}
     lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    if lists["redirect_uris"]:  # one that an older version has kept gets nothing by the scope either
+        lists["scopes"] = tuple(scope for scope in lists["scopes"] if not is_reserved(scope))
     return Client(**(values | lists))

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 __all__ = ["NEWEST", "upgrade"]
 
-NEWEST = "0002"
+NEWEST = "0003"
 """The version that this program works with."""
 
 

@@ -1,0 +1,37 @@
+"""What a person's token carries, by whose application it is for."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey.auth.carried import Carried, carried
+from roomkey.stores.accounts import Account
+
+ADA = Account("ada", "x", roles=("admin", "roomkey:admin"), rooms=("red", "team-*"))
+
+
+def for_application(*scopes: str, is_first_party: bool = False) -> Carried:
+    return carried(ADA, scopes, is_own=False, is_first_party=is_first_party)
+
+
+def test_an_own_login_carries_every_right_of_the_account():
+    assert carried(ADA, (), is_own=True, is_first_party=False) == Carried(ADA.roles, ADA.rooms, ())
+
+
+def test_a_first_party_application_carries_everything_but_what_is_the_servers():
+    found = for_application("chat", "roomkey:admin", is_first_party=True)
+    assert found == Carried(("admin",), ADA.rooms, ("chat",))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "roles", "rooms"),
+    [
+        (("chat",), (), ()),
+        (("roles",), ("admin",), ()),
+        (("rooms",), (), ADA.rooms),
+        (("role:admin", "role:moderator", "role:roomkey:admin"), ("admin",), ()),
+        (("room:red", "room:blue", "room:team-7", "room:team-*", "room:*"), (), ("red", "team-7", "team-*")),
+    ],
+)
+def test_another_application_carries_what_the_scopes_release(scopes, roles, rooms):
+    assert for_application(*scopes) == Carried(roles, rooms, scopes)
