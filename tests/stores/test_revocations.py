@@ -9,10 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 
 from roomkey.core.revocations import FOREVER, Revocation
@@ -299,3 +301,95 @@ async def test_a_file_that_another_holds_is_out_of_reach(impatient: None, tmp_pa
 def test_another_kind_of_database(where: str) -> None:
     with pytest.raises(ConfigError, match=r"^a database is a file or a postgresql:// URL$"):
         SqlRevocations(where)
+
+
+# Several processes
+
+FREEZE = """
+import asyncio, os, signal, sys
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from roomkey.core.revocations import Revocation
+from roomkey.stores.sql_revocations import SqlRevocations
+
+@event.listens_for(Engine, "after_cursor_execute")
+def freeze(connection, cursor, statement, *_):
+    if "INTO revocations" in statement:
+        print("frozen", flush=True)
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+asyncio.run(SqlRevocations(sys.argv[1]).add(Revocation("subject", "ada")))
+"""
+
+
+@on_shared
+async def test_a_process_that_freezes_while_it_revokes_holds_nobody_up(impatient: None, place: Place) -> None:
+    """Checklist 125: the lock ends with the statement that writes, not with the process."""
+    store = await place.open()
+    with subprocess.Popen([sys.executable, "-c", FREEZE, place.where], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert await asyncio.to_thread(child.stdout.readline) == "frozen\n"
+            await store.add(TOKEN)
+            assert [entry.name for entry in (await store.since(0))[0]] == ["ada", "jti-1"]
+        finally:
+            child.kill()
+
+
+@on_postgresql
+async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(impatient: None, place: Place) -> None:
+    """Checklist 125: they take this lock for as long as they run."""
+    store = await place.open()
+    other = await asyncpg.connect(place.where)
+    try:
+        async with other.transaction():
+            await other.execute("LOCK TABLE revocations IN SHARE UPDATE EXCLUSIVE MODE")
+            await store.add(TOKEN)
+    finally:
+        await other.close()
+
+
+@on_shared
+async def test_a_reader_does_not_wait_for_those_that_write(impatient: None, place: Place) -> None:
+    """Checklist 125: it has a connection of its own, so that a locked table refuses no new sockets."""
+    store = await place.open()
+    async with locked(place):
+        adding = [asyncio.create_task(store.add(named(number))) for number in range(10)]
+        done, _ = await asyncio.wait(adding, timeout=0.1)
+        assert not done
+        started = time.monotonic()
+        assert (await store.since(0))[0] == []
+        assert time.monotonic() - started < 0.5
+    await asyncio.wait(adding)
+    assert [task.exception() for task in adding] == [None] * 10
+
+
+@asynccontextmanager
+async def locked(place: Place) -> AsyncIterator[None]:
+    """The journal can be read but not written."""
+    if "://" not in place.where:
+        with sqlite3.connect(place.where) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+        return
+    other = await asyncpg.connect(place.where)
+    async with other.transaction():
+        await other.execute("LOCK TABLE revocations IN SHARE MODE")
+        yield
+    await other.close()
+
+
+@on_postgresql
+async def test_what_was_answered_survives_a_kill_of_the_database_whatever_its_settings(
+    place: Place, postgres: Any
+) -> None:
+    """Checklist 127: with ``synchronous_commit=off`` the last half second would be lost."""
+    name = place.where.partition("@/")[2].partition("?")[0]
+    other = await asyncpg.connect(place.where)
+    await other.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    await other.close()
+    store = await place.open()
+    await store.add(ADA)
+    postgres.stop()
+    postgres.start()
+    assert list((await store.since(0))[0]) == [ADA]

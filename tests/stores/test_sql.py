@@ -6,14 +6,22 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
 
+import asyncpg
 import pytest
+from packaging.requirements import Requirement
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
+from support.postgres import PostgreSQL
 
-from roomkey.errors import ConfigError
+from roomkey.errors import ConfigError, Unavailable
+from roomkey.stores import sql
 from roomkey.stores.revocations import MemoryRevocations
 from roomkey.stores.sql import Database
+from roomkey.stores.sql_engines import postgresql_engine
 
 
 async def pragma(database: Database, name: str) -> object:
@@ -120,3 +128,125 @@ async def test_what_a_second_database_on_the_same_file_does_takes_nothing_from_t
     assert subprocess.run(look, capture_output=True, text=True, check=True).stdout == "[(1,)]\n"
     for database in (first, second):
         await database.close()
+
+
+async def value(database: Database, query: str) -> object:
+    async def ask(connection: AsyncConnection) -> object:
+        return (await connection.exec_driver_sql(query)).scalar_one()
+
+    return await database.run(ask)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
+async def test_a_database_that_does_not_wait_for_its_disk_is_made_to(
+    postgres: PostgreSQL, theirs: str, ours: str
+) -> None:
+    """Checklist 127: only the value that loses what was answered is changed."""
+    where = postgres.database()
+    other = await asyncpg.connect(where)
+    await other.execute(f"ALTER DATABASE {where.partition('@/')[2].partition('?')[0]} SET synchronous_commit={theirs}")
+    await other.close()
+    database = Database(where)
+    assert await value(database, "SHOW synchronous_commit") == ours
+    await database.close()
+
+
+HOLD = """
+import asyncio, os, signal, sys
+from roomkey.stores import sql
+sql.PATIENCE = 1.0
+
+async def freeze(connection):
+    await connection.exec_driver_sql("UPDATE t SET x = 1")
+    print("frozen", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+asyncio.run(sql.Database(sys.argv[1]).run(freeze))
+"""
+
+
+async def test_a_process_that_freezes_in_a_transaction_loses_it_before_others_give_up(
+    postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checklist 125: for every lock, the server ends the transaction of a process that says nothing more."""
+    monkeypatch.setattr(sql, "PATIENCE", 1.0)
+    database = Database(where := postgres.database())
+    await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t AS SELECT 0 AS x"))
+    with subprocess.Popen([sys.executable, "-c", HOLD, where], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            assert await asyncio.to_thread(child.stdout.readline) == "frozen\n"
+            await database.change(text("UPDATE t SET x = 2"))
+        finally:
+            child.kill()
+    assert await value(database, "SELECT x FROM t") == 2
+    await database.close()
+
+
+async def test_whoever_leaves_before_it_is_their_turn_leaves_no_work() -> None:
+    database = Database()
+    await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: AsyncConnection) -> None:
+        begun.set()
+        await go_on.wait()
+
+    holding = asyncio.create_task(database.run(hold))
+    await begun.wait()
+    waiting = asyncio.create_task(database.change(text("INSERT INTO t VALUES (1)")))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    go_on.set()
+    await holding
+    assert await value(database, "SELECT count(*) FROM t") == 0
+    await database.close()
+
+
+async def test_what_is_too_much_fails_immediately_and_in_the_meantime_nothing_else_does() -> None:
+    database = Database(most_waiting=2)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: AsyncConnection) -> None:
+        begun.set()
+        await go_on.wait()
+
+    holding = asyncio.create_task(database.run(hold))
+    await begun.wait()
+    waiting = [asyncio.create_task(database.rows(text("SELECT 1"))) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable, match="too many"):
+        await database.rows(text("SELECT 1"))
+    go_on.set()
+    await asyncio.gather(holding, *waiting)
+    await database.rows(text("SELECT 1"))
+    await database.close()
+
+
+async def test_a_busy_event_loop_does_not_look_like_a_database_without_an_answer(
+    postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checklist 126: its own lateness is not the database's."""
+    database = Database(postgres.database())
+    await database.open()
+    monkeypatch.setattr(sql, "PATIENCE", 0.5)
+    asking = asyncio.create_task(database.rows(text("SELECT 1")))
+    await asyncio.sleep(0.001)
+    time.sleep(0.7)
+    assert await asking == [(1,)]
+    await database.close()
+
+
+async def test_what_asyncpg_raises_while_it_connects_is_told_whatever_sqlalchemy_makes_of_it() -> None:
+    """SQLAlchemy 2.0 lets it through as it is."""
+    engine = postgresql_engine("postgresql://u:hunter2@127.0.0.1:1/db", 1, 5.0, 5.0)
+    with pytest.raises(Unavailable, match=r"^the database failed: ConnectionRefusedError$"):
+        await engine.connect()
+    await engine.dispose()
+
+
+def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for extra in ("sql", "postgresql"):
+        needed = [Requirement(line) for line in project["optional-dependencies"][extra]]
+        assert all("2.0.36" in one.specifier for one in needed if one.name == "sqlalchemy")

@@ -10,22 +10,27 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import URL, Executable, event
+from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from sqlalchemy.orm import DeclarativeBase
-from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.migrations import upgrade
+from roomkey.stores.patience import finishes_within
+from roomkey.stores.sql_engines import postgresql_engine, sqlite_engine
 
 __all__ = ["Base", "Database", "SqlStore", "Where"]
 
 PATIENCE = 5.0
 """Seconds that SQLite waits for another writer, and that PostgreSQL has for everything it is asked."""
 
-POSTGRESQL = ("postgresql://", "postgres://")
-POOL = {"pool_size": 5, "max_overflow": 0}
+UPGRADE_PATIENCE = 60.0
+"""Seconds that PostgreSQL has to bring the tables up to date, such as for an index on a large table."""
+
+CONNECTIONS = 5
+MOST_WAITING = 500
+"""Requests that wait for a connection; the next one fails immediately."""
 
 # Two processes that start together would both make the tables, and one would fail.
 LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7519)"}
@@ -47,24 +52,64 @@ class Database:
     Args:
         where: a SQLite file, made with mode 0600 by :meth:`open`; a ``postgresql://user@host/name`` URL as libpq reads
             it, with ``PGPASSFILE`` and the other variables; None keeps everything in memory, on one connection.
+        connections: how many at most.
+        most_waiting: how many requests may wait for one of them.
 
     Raises:
         ConfigError: a URL of something else, or asyncpg is not installed.
     """
 
-    def __init__(self, where: Path | str | None = None) -> None:
-        url = where if isinstance(where, str) and "://" in where else None
-        self._path = None if where is None or url is not None else Path(where)
-        self._patience = PATIENCE if url is not None else None
+    def __init__(
+        self,
+        where: Path | str | None = None,
+        *,
+        connections: int = CONNECTIONS,
+        most_waiting: int = MOST_WAITING,
+    ) -> None:
+        self._url = where if isinstance(where, str) and "://" in where else None
+        self._path = None if where is None or self._url is not None else Path(where)
+        self._connections = connections if where is not None else 1
+        self._free = asyncio.Semaphore(self._connections)
+        self._waiting, self._most_waiting = 0, most_waiting
         self._running: set[asyncio.Task[Any]] = set()
         self._opening = asyncio.Lock()
         self._opened = False
-        self._engine = _sqlite(self._path) if url is None else _postgresql(url)
+        self._opener = self  # whose part it is to bring the tables up to date
+        self._engine = self._new_engine()
+        # One statement is a transaction by itself. Without BEGIN and COMMIT around it, a process that freezes
+        # in between holds no locks.
+        self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    @property
+    def is_postgresql(self) -> bool:
+        """True for PostgreSQL, False for SQLite."""
+        return self._url is not None
+
+    def _new_engine(self) -> AsyncEngine:
+        if self._url is None:
+            return sqlite_engine(self._path, self._connections, PATIENCE)
+        return postgresql_engine(self._url, self._connections, PATIENCE, PATIENCE)
 
     @classmethod
     def at(cls, where: Where) -> Database:
         """The database that is meant: one that several share, or a new one."""
         return where if isinstance(where, Database) else cls(where)
+
+    def separate(self, connections: int, most_waiting: int = MOST_WAITING) -> Database:
+        """Return the same database with connections of its own, which nothing else can use up.
+
+        In memory there is only one connection, so it is this database itself.
+
+        Args:
+            connections: how many at most.
+            most_waiting: how many requests may wait for one of them.
+        """
+        where = self._url or self._path
+        if where is None:
+            return self
+        made = Database(where, connections=connections, most_waiting=most_waiting)
+        made._opener = self
+        return made
 
     async def open(self) -> None:
         """Make the file where it is missing, and bring the tables up to date. What is first of all asked does it, too.
@@ -76,20 +121,41 @@ class Database:
         async with self._opening:
             if self._opened:
                 return
+            if self._opener is not self:
+                await self._opener.open()
+                self._opened = True
+                return
             if self._path is not None:
                 _make_private(self._path)
             try:
-                await self._bounded(self._transaction(_migrate))
+                await self._upgrade()
             except Unavailable as error:
                 if self._path is None:
                     raise
                 raise ConfigError(f"cannot use the database {self._path}: {error}") from None
             self._opened = True
 
+    async def _upgrade(self) -> None:
+        if self._url is None:
+            await self._bounded(self._transaction(self._engine, _migrate), None)
+            return
+        engine = postgresql_engine(self._url, 1, PATIENCE, UPGRADE_PATIENCE)
+        try:
+            await self._bounded(self._transaction(engine, _migrate), UPGRADE_PATIENCE)
+        finally:
+            await self._dispose(engine)
+
     async def close(self) -> None:
         """Close the connections, as far as the other side takes part in it."""
+        await self._dispose(self._engine)
+
+    async def _dispose(self, engine: AsyncEngine) -> None:
         with contextlib.suppress(Unavailable, SQLAlchemyError, OSError):
-            await self._bounded(self._engine.dispose())
+            await self._bounded(engine.dispose(), self._patience)
+
+    @property
+    def _patience(self) -> float | None:
+        return None if self._url is None else PATIENCE  # SQLite's own waiting is bounded, and cannot be broken off
 
     async def rows(self, query: Executable) -> Sequence[Any]:
         """What a SELECT finds, as rows of SQLAlchemy.
@@ -101,10 +167,10 @@ class Database:
         async def fetch(connection: AsyncConnection) -> Sequence[Any]:
             return (await connection.execute(query)).all()
 
-        return await self.run(fetch)
+        return await self._do(self._single, fetch)
 
     async def change(self, statement: Executable) -> int:
-        """Carry out an INSERT, UPDATE or DELETE.
+        """Carry out one INSERT, UPDATE or DELETE, as :meth:`run` does.
 
         Returns:
             How many rows it changed.
@@ -117,12 +183,12 @@ class Database:
         async def execute(connection: AsyncConnection) -> int:
             return (await connection.execute(statement)).rowcount
 
-        return await self.run(execute)
+        return await self._do(self._single, execute)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
         """Work in one transaction, which is kept for good when this returns.
 
-        It is carried through even if the caller stops waiting for it.
+        If the caller stops waiting before the work has a connection, nothing is done. After that it is carried through.
 
         Args:
             work: gets the connection.
@@ -132,32 +198,63 @@ class Database:
 
         Raises:
             IntegrityError: what is to be unique is there already.
-            Unavailable: the database failed, or gave no answer in time; nothing is certain. The text has the kind of
-                failure and no address.
+            Unavailable: the database failed, gave no answer in time, or has too much to do; nothing is certain. The
+                text has the kind of failure and no address.
         """
+        return await self._do(self._engine, work)
+
+    async def _do(self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
         if not self._opened:
             await self.open()
-        return await self._bounded(self._transaction(work))
+        waited = await self._get_connection()
+        patience = None if self._patience is None else max(self._patience - waited, self._patience / 8)
+        return await self._bounded(self._transaction(engine, work), patience, self._free.release)
 
-    async def _transaction(self, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
+    async def _get_connection(self) -> float:
+        """Wait for a free connection, in the caller's own task: a client that leaves takes its request along.
+
+        Returns:
+            Seconds that it took.
+
+        Raises:
+            Unavailable: too many wait already, or it takes too long.
+        """
+        if self._waiting >= self._most_waiting:
+            raise Unavailable("too many requests wait for the database")
+        self._waiting += 1
+        started = asyncio.get_running_loop().time()
         try:
-            async with self._engine.begin() as connection:
+            async with asyncio.timeout(PATIENCE):
+                await self._free.acquire()
+        except TimeoutError:
+            raise Unavailable(f"the database gave no answer within {PATIENCE:g} s") from None
+        finally:
+            self._waiting -= 1
+        return asyncio.get_running_loop().time() - started
+
+    @staticmethod
+    async def _transaction(engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
+        try:
+            async with engine.begin() as connection:
                 return await work(connection)
         except IntegrityError:
             raise
         except (SQLAlchemyError, OSError) as error:
             raise Unavailable(f"the database failed: {_kind(error)}") from None
 
-    async def _bounded(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+    async def _bounded(
+        self, work: Coroutine[Any, Any, _Result], patience: float | None, then: Callable[[], None] | None = None
+    ) -> _Result:
         # Not asyncio.timeout: that waits until the work has heeded its cancellation, and a driver first wants a word
         # with the server that does not answer.
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._forget)
-        await asyncio.wait({task}, timeout=self._patience)
-        if not task.done():
+        if then is not None:
+            task.add_done_callback(lambda _: then())
+        if not await finishes_within(task, patience):
             task.cancel()
-            raise Unavailable(f"the database gave no answer within {PATIENCE:g} s")
+            raise Unavailable(f"the database gave no answer within {self._patience or patience:g} s")
         return task.result()
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
@@ -190,32 +287,6 @@ class SqlStore:
         await self._database.close()
 
 
-def _sqlite(path: Path | None) -> AsyncEngine:
-    # In memory there is one connection, taken in turns: what two share, one would commit for the other.
-    pool = POOL if path is not None else {"pool_size": 1, "max_overflow": 0, "poolclass": AsyncAdaptedQueuePool}
-    database = None if path is None else str(path)
-    engine = create_async_engine(URL.create("sqlite+aiosqlite", database=database), **pool)
-    event.listen(engine.sync_engine, "connect", _prepare_connection)
-    return engine
-
-
-def _postgresql(url: str) -> AsyncEngine:
-    if not url.startswith(POSTGRESQL):
-        raise ConfigError("a database is a file or a postgresql:// URL")
-    try:
-        import asyncpg
-    except ModuleNotFoundError:
-        raise ConfigError("asyncpg is missing: pip install 'roomkey[postgresql]'") from None
-
-    async def connect() -> Any:
-        # asyncpg reads the URL as libpq does, and SQLAlchemy has none that it could show.
-        return await asyncpg.connect(url, timeout=PATIENCE, command_timeout=PATIENCE)
-
-    return create_async_engine(
-        "postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True, pool_timeout=PATIENCE, **POOL
-    )
-
-
 async def _migrate(connection: AsyncConnection) -> None:
     await connection.exec_driver_sql(LOCK_SCHEMA[connection.dialect.name])
     await connection.run_sync(upgrade)
@@ -232,14 +303,6 @@ def _make_private(path: Path) -> None:
         pass
     except OSError as error:
         raise ConfigError(f"cannot open the database {path}: {error.strerror}") from None
-
-
-def _prepare_connection(connection: Any, _record: object) -> None:
-    # WAL: the server reads while `roomkey user add` writes. FULL: what was answered survives a loss of power.
-    cursor = connection.cursor()
-    for pragma in (f"busy_timeout={PATIENCE * 1000:.0f}", "journal_mode=WAL", "synchronous=FULL"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
 
 
 def _kind(error: BaseException) -> str:

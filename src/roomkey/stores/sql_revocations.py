@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from sqlalchemy import BigInteger, Double, Integer, Text, case, delete, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import BigInteger, Double, Insert, Integer, Text, case, delete, func, insert, literal, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.revocations import FOREVER, Kind, Revocation
@@ -35,9 +35,11 @@ class _Entry(Base):
 
 _columns = (_Entry.id, _Entry.kind, _Entry.name, _Entry.issuer, _Entry.issued_before, _Entry.expires_at)
 
-# PostgreSQL gives ids before it commits: without the lock a reader could see 8 and never look for 7 again. SQLite has
-# one writer at a time.
-LOCK_JOURNAL = "LOCK TABLE revocations IN SHARE ROW EXCLUSIVE MODE"
+# PostgreSQL gives ids before it commits: without the lock a reader could see 8 and never look for 7 again. The lock is
+# taken and given back by the statement that writes, so that a process that freezes cannot hold it, and it is the
+# journal's alone, so that it is in nobody's way. SQLite has one writer at a time.
+JOURNAL = 7520
+_locked = select(func.pg_advisory_xact_lock(JOURNAL)).cte("locked")
 
 
 class SqlRevocations(SqlStore):
@@ -50,7 +52,14 @@ class SqlRevocations(SqlStore):
 
     def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(where)
+        # What is new is read on a connection of its own: whatever writes or waits, the reader does not wait for it.
+        self._reader = self._database.separate(1)
         self._clock = clock
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._reader.close()
+        await super().close()
 
     async def add(self, revoked: Revocation) -> None:
         """Keep a revocation. When this returns it is on the disk.
@@ -70,12 +79,7 @@ class SqlRevocations(SqlStore):
             "recorded_at": self._clock(),
         }
 
-        async def write(connection: AsyncConnection) -> None:
-            if connection.dialect.name == "postgresql":
-                await connection.exec_driver_sql(LOCK_JOURNAL)
-            await connection.execute(insert(_Entry).values(row))
-
-        await self._database.run(write)
+        await self._database.change(_insertion(row) if self._database.is_postgresql else insert(_Entry).values(row))
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
         """What was added after a position (0 is the beginning), a batch at the most, and the position after it.
@@ -89,7 +93,7 @@ class SqlRevocations(SqlStore):
         end = select(func.coalesce(func.max(_Entry.id), 0)).scalar_subquery()
         known = case((end < position, 0), else_=position)
         query = select(*_columns).where(_Entry.id > known).order_by(_Entry.id).limit(BATCH)
-        rows = await self._database.rows(query)
+        rows = await self._reader.rows(query)
         return [_revocation(*row[1:]) for row in rows], rows[-1].id if rows else position
 
     async def forget_expired(self, now: float) -> None:
@@ -102,6 +106,12 @@ class SqlRevocations(SqlStore):
             Unavailable: the database is out of reach.
         """
         await self._database.change(delete(_Entry).where(_Entry.expires_at <= now - KEPT_AFTER_EXPIRY))
+
+
+def _insertion(row: Mapping[str, Any]) -> Insert:
+    """Return a statement that first takes the lock, then an id, and commits by itself."""
+    values = [literal(value, _Entry.__table__.c[name].type) for name, value in row.items()]
+    return insert(_Entry).from_select(list(row), select(*values).select_from(_locked))
 
 
 def _check(name: str) -> None:
