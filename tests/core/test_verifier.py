@@ -219,3 +219,76 @@ def test_changing_keys_choose_no_algorithm(every_key):
     verifier = Verifier(lambda _now: KeySet([every_key["HS256"]]), algorithms=["ES256"])
     with pytest.raises(AlgorithmNotAllowed):
         verifier.verify(Issuer(every_key["HS256"], clock=lambda: NOW).issue("eve"), NOW)
+
+
+A, B = "https://a.example", "https://b.example"
+
+
+def _two_issuers() -> tuple[Issuer, Issuer]:
+    return (
+        Issuer(Key.generate("ES256", kid="1"), issuer=A, clock=lambda: NOW),
+        Issuer(Key.generate("ES256", kid="1"), issuer=B, clock=lambda: NOW),
+    )
+
+
+def test_verifier_binds_each_key_to_its_issuer():
+    """Checklist 121: two issuers with one ``kid``, one of them under two spellings."""
+    a, b = _two_issuers()
+    verifier = Verifier(
+        {(A, "a.example"): a.key.public(), B: lambda now: KeySet([b.key.public()])}, algorithms=["ES256"]
+    )
+    assert verifier.verify(a.issue("ada"), NOW).issuer == A
+    assert verifier.verify(b.issue("ada"), NOW).issuer == B
+    assert verifier.verify(Issuer(a.key, issuer="a.example", clock=lambda: NOW).issue("ada"), NOW).subject == "ada"
+    for key, issuer in ((b.key, A), (a.key, B), (b.key, "a.example")):
+        with pytest.raises(BadSignature):
+            verifier.verify(Issuer(key, issuer=issuer, clock=lambda: NOW).issue("ada"), NOW)
+    for issuer in ("https://c.example", None):
+        with pytest.raises(UnknownKey):
+            verifier.verify(Issuer(a.key, issuer=issuer, clock=lambda: NOW).issue("ada"), NOW)
+
+
+def test_verifier_rejects_shared_keys_of_several_issuers():
+    a, b = _two_issuers()
+    shared = KeySet([Key.generate("ES256"), Key.generate("ES256")])
+    for keys in (shared, [*shared], lambda now: shared):
+        with pytest.raises(ConfigError, match="a mapping of each issuer to its keys"):
+            Verifier(keys, algorithms=["ES256"], issuer=[A, B])
+    for keys, settings in (
+        ({A: a.key}, {"issuer": A}),
+        ({}, {}),
+        ({A: a.key, (B, A): b.key}, {}),
+        ({A: []}, {}),
+        ({"": a.key}, {}),
+        ({A: Key.generate("RS256")}, {}),
+    ):
+        with pytest.raises(ConfigError):
+            Verifier(keys, algorithms=["ES256"], **settings)
+    one_key = Verifier(a.key.public(), algorithms=["ES256"], issuer=[A, "a.example"])
+    assert one_key.verify(a.issue("ada"), NOW).issuer == A
+
+
+@pytest.mark.parametrize("name", ["type", "token_type", "token_use", "typ"])
+@pytest.mark.parametrize("kind", ["refresh", "Refresh", "refresh_token", "Offline", "id", "ID"])
+def test_verifier_rejects_tokens_that_are_not_for_access(name, kind):
+    with pytest.raises(ClaimError) as refused:
+        Verifier.hs256(SECRET).verify(jwt.encode(GOOD | {name: kind}, SECRET), NOW)
+    assert refused.value.to_client()["message"] == f"invalid {name} value"
+    assert Verifier.hs256(SECRET, claims={name: kind}).verify(jwt.encode(GOOD | {name: kind}, SECRET), NOW)
+
+
+@pytest.mark.parametrize("kind", ["access", "Bearer", "sliding", "bearer", 7, None])
+def test_verifier_accepts_other_kinds_of_token(kind):
+    assert Verifier.hs256(SECRET).verify(jwt.encode(GOOD | {"token_type": kind}, SECRET), NOW).subject == "1"
+
+
+@pytest.mark.parametrize("found", ["refresh", "Access", "access ", None, 1, True, ["access"], {"access": 1}])
+def test_verifier_demands_exact_values_of_claims(found):
+    verifier = Verifier.hs256(SECRET, claims={"token_type": "access", "level": 1})
+    assert verifier.verify(jwt.encode(GOOD | {"token_type": "access", "level": 1}, SECRET), NOW).subject == "1"
+    for claims in ({"token_type": found, "level": 1}, {"token_type": "access", "level": True}, {"level": 1}):
+        with pytest.raises(ClaimError):
+            verifier.verify(jwt.encode(GOOD | claims, SECRET), NOW)
+    for wrong in ({"token_type": ["access"]}, {"token_type": None}, {1: "access"}):
+        with pytest.raises(ConfigError):
+            Verifier.hs256(SECRET, claims=wrong)

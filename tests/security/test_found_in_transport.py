@@ -14,7 +14,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as ws_connect
 from websockets.exceptions import ConnectionClosed
 
-from roomkey import Issuer, KeySet, Policy, Verifier
+from roomkey import Issuer, Policy, Verifier
 
 __all__ = ["clock", "engine", "make_world"]
 
@@ -100,9 +100,8 @@ async def test_d56_a_session_belongs_to_a_subject_of_an_issuer(make_world, engin
     ours = Issuer.ephemeral(issuer="https://a.example", audience="chat", clock=clock.now, algorithm="ES256")
     other = Issuer.ephemeral(issuer="https://b.example", audience="chat", clock=clock.now, algorithm="ES256")
     both = Verifier(
-        KeySet([ours.key.public(), other.key.public()]),
+        {"https://a.example": ours.key.public(), "https://b.example": other.key.public()},
         algorithms=["ES256"],
-        issuer=["https://a.example", "https://b.example"],
         audience="chat",
     )
     world = await make_world(verifier=both)

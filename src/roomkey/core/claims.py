@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -14,6 +14,9 @@ MAX_NAME = 255
 LAST_SECOND = 253_402_300_799  # the year 9999; a larger NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
+KINDS = ("type", "token_type", "token_use", "typ")
+"""Claims by which issuers tell their tokens apart; none is registered, each is common."""
+NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Expected:
         require: claims that must be there.
         max_lifetime: the longest ``exp - iat`` in seconds, or None; with it, ``iat`` and ``exp`` are required.
         max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required and not ahead.
+        claims: further claims and the exact value that each must have.
 
     Raises:
         ConfigError: a negative or infinite number of seconds, or a value of a wrong type.
@@ -38,8 +42,12 @@ class Expected:
     require: tuple[str, ...] = ("exp", "sub")
     max_lifetime: float | None = None
     max_age: float | None = None
+    claims: Mapping[str, str | int | bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        for name, wanted in self.claims.items():
+            if not isinstance(name, str) or not isinstance(wanted, (str, int)):
+                raise ConfigError(f"claims requires a string or a whole number for {name!r}, not {wanted!r}")
         for name in ("leeway", "max_lifetime", "max_age"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value >= 0):
@@ -53,7 +61,8 @@ class Expected:
             now: seconds since the epoch.
 
         Raises:
-            ClaimError: the first check that fails: types, presence, ``nbf``, ``exp``, lifetime, ``iss``, ``aud``.
+            ClaimError: the first check that fails: types, presence, ``nbf``, ``exp``, lifetime, ``iss``, ``aud``, other
+                values.
         """
         check_types(claims)
         for name in self.require:
@@ -69,6 +78,17 @@ class Expected:
                 message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
             )
         self._check_audience(claims)
+        self._check_values(claims)
+
+    def _check_values(self, claims: dict[str, Any]) -> None:
+        for name, wanted in self.claims.items():
+            found = claims.get(name)
+            if type(found) is not type(wanted) or found != wanted:  # True is 1, and no string is a number
+                raise ClaimError(name, f"{name} is {shown(found)}, expected {shown(wanted)}")
+        for name in KINDS:
+            kind = claims.get(name)
+            if isinstance(kind, str) and kind.lower() in NOT_FOR_ACCESS and name not in self.claims:
+                raise ClaimError(name, f"{name} is {shown(kind)}: not an access token")
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypedDict, Unpack
 
 from roomkey.core import jws
@@ -10,9 +10,13 @@ from roomkey.core.algorithms import check_algorithms
 from roomkey.core.claims import LAST_SECOND, Expected, one_or_more
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
+from roomkey.core.shown import shown
 from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
+
+Keys = KeySet | Key | Iterable[Key] | LiveKeySet
+"""The keys of one issuer, as a verifier takes them."""
 
 
 class VerifierSettings(TypedDict, total=False):
@@ -25,6 +29,7 @@ class VerifierSettings(TypedDict, total=False):
     max_lifetime: float | None
     max_age: float | None
     token_type: str | None
+    claims: Mapping[str, str | int | bool]
 
 
 class Verifier:
@@ -32,9 +37,11 @@ class Verifier:
 
     Args:
         keys: the keys it trusts: a :class:`KeySet`, or :class:`Key` objects; or what tells those of a time, such as
-            :meth:`roomkey.keysets.folder.KeyFolder.accepted`, so that keys can be rotated.
+            :meth:`roomkey.keysets.folder.KeyFolder.accepted`, so that keys can be rotated. For several issuers, a
+            mapping from each ``iss`` (or a tuple of its spellings) to that issuer's keys: a key verifies the tokens
+            of its own issuer only.
         algorithms: the accepted algorithms; never taken from a token (RFC 8725 section 3.1).
-        issuer: the accepted ``iss``, one or several; None accepts any.
+        issuer: the accepted ``iss``, one or several; None accepts any. Several need one key, or a mapping as ``keys``.
         audience: the accepted ``aud``, one or several; None accepts only tokens without ``aud``.
         leeway: seconds of clock difference to forgive.
         require: claims that must be there.
@@ -42,6 +49,9 @@ class Verifier:
         max_age: the longest accepted time since ``iat`` in seconds; None sets no bound.
         token_type: ``"at+jwt"`` to demand an access token by its ``typ`` (RFC 9068 section 4), ``"JWT"`` to demand
             that one, None for either or none.
+        claims: further claims and the exact value that each must have, such as ``{"token_type": "access"}``. By
+            default a token that calls itself a refresh or ID token is rejected; a claim that is named here is not
+            looked at for that.
 
     Raises:
         ConfigError: settings under which it could accept what it should not, or nothing at all.
@@ -49,7 +59,7 @@ class Verifier:
 
     def __init__(
         self,
-        keys: KeySet | Key | Iterable[Key] | LiveKeySet,
+        keys: Keys | Mapping[str | tuple[str, ...], Keys],
         *,
         algorithms: Iterable[str],
         issuer: str | Iterable[str] | None = None,
@@ -59,26 +69,38 @@ class Verifier:
         max_lifetime: float | None = None,
         max_age: float | None = None,
         token_type: str | None = None,
+        claims: Mapping[str, str | int | bool] | None = None,
     ) -> None:
-        if isinstance(keys, Key):
-            keys = [keys]
-        self.keys = keys if isinstance(keys, KeySet) or callable(keys) else KeySet(keys)
+        issuers = one_or_more(issuer, "issuer")
+        self.keys: KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
+        if isinstance(keys, Mapping):
+            if issuers:
+                raise ConfigError("a mapping as keys names the issuers; remove the argument issuer")
+            self.keys = _by_issuer(keys)
+            issuers = tuple(self.keys)
+        else:
+            self.keys = _key_source(keys)
+            if len(issuers) > 1 and not (isinstance(self.keys, KeySet) and self.keys.only()):
+                raise ConfigError(
+                    "several issuers, and keys that any of them could use; "
+                    "pass a mapping of each issuer to its keys: Verifier({'https://a.example': keys_of_a, …})"
+                )
         self._previous: tuple[KeySet, float] | None = None
         self.algorithms = check_algorithms(algorithms)
-        if isinstance(self.keys, KeySet) and not any(
-            set(key.algorithms).intersection(self.algorithms) for key in self.keys
-        ):
-            raise ConfigError(f"no key is usable with {', '.join(self.algorithms)}")
+        for source in self.keys.values() if isinstance(self.keys, dict) else (self.keys,):
+            if isinstance(source, KeySet) and not any(set(key.algorithms) & set(self.algorithms) for key in source):
+                raise ConfigError(f"no key is usable with {', '.join(self.algorithms)}")
         if token_type is not None and token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.token_type = token_type
         self.expected = Expected(
-            issuers=one_or_more(issuer, "issuer"),
+            issuers=issuers,
             audiences=one_or_more(audience, "audience"),
             leeway=leeway,
             require=one_or_more(require, "require") if require else (),
             max_lifetime=max_lifetime,
             max_age=max_age,
+            claims=dict(claims or {}),
         )
 
     @classmethod
@@ -160,7 +182,7 @@ class Verifier:
         return Identity.from_claims(claims, source)
 
     def _check_signature(self, parts: jws.Parts, now: float) -> None:
-        keys = self.keys if isinstance(self.keys, KeySet) else self.keys(now)
+        keys = self._keys_of(parts, now)
         try:
             jws.check_signature(parts, keys, self.algorithms)
         except (BadSignature, UnknownKey) as error:
@@ -171,9 +193,38 @@ class Verifier:
             except (BadSignature, UnknownKey):
                 raise error from None
 
+    def _keys_of(self, parts: jws.Parts, now: float) -> KeySet:
+        source = self.keys
+        if isinstance(source, dict):
+            # The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
+            issuer = jws.json_object(parts.payload, "payload").get("iss")
+            if not isinstance(issuer, str) or issuer not in source:
+                raise UnknownKey(f"no key of the issuer {shown(issuer)}")
+            source = source[issuer]
+        return source if isinstance(source, KeySet) else source(now)
+
     def _check_type(self, found: str | None) -> None:
         if found is None or found.removeprefix("application/") != str(self.token_type).lower():
             raise MalformedToken(f"typ is {found}, expected {self.token_type}")
+
+
+def _key_source(keys: Keys) -> KeySet | LiveKeySet:
+    if isinstance(keys, Key):
+        keys = [keys]
+    return keys if isinstance(keys, KeySet) or callable(keys) else KeySet(keys)
+
+
+def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
+    """The keys of each issuer, under each spelling of its ``iss``."""
+    bound: dict[str, KeySet | LiveKeySet] = {}
+    for issuers, source in keys.items():
+        for issuer in one_or_more(issuers, "an issuer in keys"):
+            if issuer in bound:
+                raise ConfigError(f"keys names the issuer {issuer!r} twice")
+            bound[issuer] = _key_source(source)
+    if not bound:
+        raise ConfigError("keys is empty; name at least one issuer and its keys")
+    return bound
 
 
 def _previous(secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
