@@ -201,7 +201,7 @@ async def test_a_callback_that_raises_harms_nobody(make_world, caplog):
 async def test_a_callback_goes_with_one_client(make_world, engine):
     """python-socketio calls it once for each, which its documentation does not support."""
     told = []
-    world = await make_world()
+    world = await make_world(policy=None)
     clients = [await world.member(name) for name in ("ada", "bob")]
     for name in ("ada", "bob"):
         await world.sio.enter_room(world.sid(name), "red")

@@ -62,7 +62,7 @@ async def test_bytes_in_a_client_s_acknowledgement(make_world):
 
 
 async def test_bytes_in_a_namespace_to_a_room(make_world):
-    world = await make_world(server={"namespaces": ["/chat"]})
+    world = await make_world(policy=None, server={"namespaces": ["/chat"]})
     client, other = await world.member("ada", "/chat"), await world.member("bob", "/chat")
     await world.sio.enter_room(world.sid("ada", "/chat"), "red", namespace="/chat")
     await world.sio.emit("file", b"x", room="red", namespace="/chat")

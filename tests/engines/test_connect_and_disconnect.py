@@ -177,7 +177,7 @@ async def test_what_a_connect_handler_sends_to_its_client_comes_after_the_reply(
             await world.sio.emit("welcome", 2, to=sid)
             await world.sio.emit("news", 3, room="red")
 
-    world = await make_world(prepare=prepare)
+    world = await make_world(policy=None, prepare=prepare)
     client = await world.client()
     replies = [await client.ask({"token": world.token()}), *[await client.receive() for _ in range(2)]]
     kinds = [str(packet)[:14] for packet in replies if str(packet).startswith("42")]

@@ -64,7 +64,7 @@ async def really(server, client, kind: str, name: str, event: str) -> bool:
 async def test_it_is_the_real_decision(offline, wishes, roles, inside, open_emits, seconds):
     policy = full_policy()
     policy.open_emits = open_emits
-    server = offline(policy=policy, namespaces=("/", "/admin"), warn_before=0, max_refusals=100)
+    server = offline(policy=policy, namespaces=("/", "/admin"), warn_before=0, max_refusals=100, own_joins="allow")
     server.guard.relay(*EVENTS)
     for name in ("transfer", "secret", "open"):
         server.sio.on(name, lambda sid: "done")

@@ -106,7 +106,7 @@ async def test_a_class_has_the_verbs_of_its_namespace(make_world):
 
         world.sio.register_namespace(Chat("/chat"))
 
-    world = await make_world(prepare=prepare)
+    world = await make_world(policy=None, prepare=prepare)
     ada, bob = await world.member("ada", "/chat"), await world.member("bob", "/chat")
     for client in (ada, bob):
         await client.event("enter", "red", namespace="/chat", ack=1)

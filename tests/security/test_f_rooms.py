@@ -108,7 +108,7 @@ async def test_f94_the_servers_policy_wins_over_the_tokens_rooms(offline, rooms,
     if rule is not None:
         policy.room("vault")(lambda who: False)
         policy.emit("vault")(lambda who: False)
-    server = offline(policy=policy)
+    server = offline(policy=policy, own_joins="allow")
     server.guard.relay("say")
     inside, eve = await server.member("inside"), await server.member("eve", rooms=rooms)
     await server.sio.enter_room(server.sid(inside), "vault")

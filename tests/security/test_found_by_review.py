@@ -189,7 +189,7 @@ async def test_room_events_obey_rules_about_events(make_world):
 
 
 async def test_a_client_leaves_only_rooms_it_asked_for(make_world):
-    world = await make_world()
+    world = await make_world(attach={"own_joins": "allow"})
     world.guard.serve_rooms()
     client = await world.member()
     sid = world.sid()

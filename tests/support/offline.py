@@ -74,7 +74,15 @@ class Client:
 class Offline:
     """One server, its guard, its issuer and its clock."""
 
-    def __init__(self, engine: str, *, namespaces: tuple[str, ...] = ("/",), verifier: Any = None, **settings: Any):
+    def __init__(
+        self,
+        engine: str,
+        *,
+        namespaces: tuple[str, ...] = ("/",),
+        verifier: Any = None,
+        manager: Any = None,
+        **settings: Any,
+    ):
         self.clock = FakeClock()
         self.issuer = issuer_at(self.clock)
         if "policy" not in settings:
@@ -88,9 +96,10 @@ class Offline:
             self.sio = Hub(verifier, ping_interval=1e9, namespaces=namespaces, clock=self.clock, **settings)
             self.guard = self.sio.guard
         else:
-            self.sio = new_server(namespaces=list(namespaces))
+            attach = {name: settings.pop(name) for name in ("own_joins",) if name in settings}
+            self.sio = new_server(namespaces=list(namespaces), client_manager=manager)
             self.guard = AsyncGuard(verifier, clock=self.clock, **settings)
-            self.guard.attach(self.sio)
+            self.guard.attach(self.sio, **attach)
         self.guard.serve_rooms()
         self.clients: list[Client] = []
 

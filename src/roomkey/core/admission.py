@@ -18,6 +18,7 @@ is not in the table changes nothing and does nothing: what lost a race stays los
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -124,6 +125,7 @@ class Admission:
         answered: the client has had the CONNECT reply, so that it can be told things by events.
         opened: the application's connect handler accepted it, so that its disconnect handler is owed.
         rooms: those that the policy let it into.
+        own_rooms: those of them that the application put it into, by its server's own ``enter_room``.
         counted: the identity that it counts for, where a subject's connections are limited.
         ended_by: why it was refused or ended, if somebody decided that.
     """
@@ -138,6 +140,7 @@ class Admission:
     answered: bool = False
     opened: bool = False
     rooms: frozenset[str] = frozenset()  # most are in none: an empty set of their own would be the largest part
+    own_rooms: frozenset[str] = frozenset()
     ended_by: AuthError | None = None
     counted: Identity | None = None
 
@@ -166,6 +169,16 @@ class Admission:
         self.attempts += 1
         last = self.attempts >= self.max_attempts
         return self.feed(Input.LAST_BAD_TOKEN if last else Input.BAD_TOKEN, error)
+
+    @property
+    def all_rooms(self) -> frozenset[str]:
+        """The rooms that depend on the policy, whoever put the socket into them."""
+        return self.rooms | self.own_rooms if self.own_rooms else self.rooms
+
+    def lose_rooms(self, rooms: Iterable[str]) -> None:
+        """Forget rooms, whoever put the socket into them."""
+        self.rooms = self.rooms.difference(rooms)
+        self.own_rooms = self.own_rooms.difference(rooms)
 
     @property
     def live(self) -> bool:

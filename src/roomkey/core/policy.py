@@ -225,6 +225,10 @@ class Policy:
             return CLOSED
         return Inquiry(tuple(self._matching(self._rooms, "room", str(room), namespace, None)))
 
+    def has_room_rules(self, namespace: str) -> bool:
+        """Return True if the policy says anything about the rooms of a namespace."""
+        return any(rule.namespace in (None, namespace) for rule in self._rooms)
+
     def about_emit(self, room: object, event: str, namespace: str) -> Inquiry:
         """The rules to ask before a client that is in a room may emit to it."""
         if not is_room_name(room):

@@ -186,7 +186,7 @@ class BaseAsyncGuard:
                 sid=admission.sid,
                 namespace=admission.namespace,
                 identity=admission.identity,
-                rooms=admission.rooms,
+                rooms=admission.all_rooms,
                 address=self.registry.connections[admission.connection_id].address,
             )
             for admission in self.registry

@@ -5,19 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
+from typing import Literal, get_args
 
 from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.subject_limits import SubjectUse
-from roomkey.errors import AuthError, LimitExceeded, PermissionDenied
+from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit
 from roomkey.guard.judge import Decision, Judge, Kind
 from roomkey.guard.teardown import Teardown
 
 _OPEN = (State.CONNECTING, State.ADMITTED)  # it is known who it is, and it may enter rooms
 
+
+OwnJoins = Literal["policy", "allow"]
+"""What an application's own ``enter_room`` needs: the policy's consent where it has rules about rooms, or nothing."""
 
 MAX_ROOMS = 1000
 """Rooms that one socket may be in by the policy."""
@@ -38,6 +42,50 @@ class Rights:
         self._teardown = teardown
         self._use = use
         self._user_rooms = user_rooms
+        self._own_joins: OwnJoins = "policy"
+
+    def set_own_joins(self, own_joins: OwnJoins) -> None:
+        """Choose what the application's own ``enter_room`` needs.
+
+        Raises:
+            ConfigError: a value other than ``"policy"`` and ``"allow"``.
+        """
+        if own_joins not in get_args(OwnJoins):
+            raise ConfigError(f"own_joins must be 'policy' or 'allow', not {own_joins!r}")
+        self._own_joins = own_joins
+
+    def _asks_about(self, admission: Admission) -> bool:
+        """True if the policy decides about the application's own joins, too."""
+        return self._own_joins == "policy" and self._judge.policy.has_room_rules(admission.namespace)
+
+    async def check_own_join(self, admission: Admission, room: object) -> None:
+        """Decide about a room that the application itself is about to put a socket into.
+
+        Raises:
+            AuthError: the policy has rules about rooms, and none allows this one; or the room is the guard's, and
+                somebody else's.
+        """
+        if room == self._own_room(admission):
+            return
+        if self._asks_about(admission):
+            if not isinstance(room, str):
+                raise self.denied(admission, "room", room)
+            await self._demand(admission, "room", room)
+            admission.own_rooms |= {room}
+        elif self._is_foreign(room):
+            raise self.denied(admission, "room", room)
+
+    def may_be_in(self, admission: Admission, room: object) -> bool:
+        """Return True if nothing speaks against a socket being put into a room, once that was decided."""
+        if room == self._own_room(admission) or room in admission.all_rooms:
+            return True
+        return not self._asks_about(admission) and not self._is_foreign(room)
+
+    def _is_foreign(self, room: object) -> bool:
+        """True for a room that is one subject's, or one socket's."""
+        if not isinstance(room, str):
+            return False
+        return (self._user_rooms and room.startswith(OWN_ROOM)) or room in self._teardown.registry.admissions
 
     async def enter_room(self, admission: Admission, room: str) -> None:
         """Put a socket into a room, if the policy lets it in.
@@ -60,7 +108,8 @@ class Rights:
         _check_open(admission)
         if room in admission.rooms:
             admission.rooms -= {room}
-            await self._teardown.port.leave_room(admission, room)
+            if room not in admission.own_rooms:  # else the application wants it there
+                await self._teardown.port.leave_room(admission, room)
 
     def _own_room(self, admission: Admission) -> str | None:
         who = admission.identity
@@ -139,7 +188,7 @@ class Rights:
             meanwhile.
         """
         old, latest = admission.identity, self._judge.changed.latest(new.subject)
-        asked = admission.rooms
+        asked = admission.all_rooms
         namespace = admission.namespace
         kept = {room for room in asked if await self._judge.decide(new, "room", room, namespace, again=True)}
         if admission.state not in _OPEN or admission.identity is not old:
@@ -149,11 +198,11 @@ class Rights:
         admission.identity = new
         if old is None or new.expires_at != old.expires_at:  # else its client would be warned a second time
             self._teardown.lifetimes.watch(admission)
-        await self._leave(admission, admission.rooms - kept)  # what was not asked about counts as lost
+        await self._leave(admission, admission.all_rooms - kept)  # what was not asked about counts as lost
         return True
 
     async def _leave(self, admission: Admission, rooms: frozenset[str]) -> None:
-        admission.rooms -= rooms
+        admission.lose_rooms(rooms)
         for room in rooms:
             await self._teardown.port.leave_room(admission, room)
         if rooms and admission.answered:

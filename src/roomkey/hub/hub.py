@@ -13,6 +13,7 @@ from roomkey.core.admission import State
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
 from roomkey.guard.judge import AnyVerifier
+from roomkey.guard.rights import OwnJoins
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.dispatch import Dispatch
 from roomkey.hub.engine import Engine
@@ -44,6 +45,8 @@ class Hub:
             ``allowed(origin, environ)``; only the same origin if absent.
         session_binding: ``"cookie"`` binds a polling session to a cookie, ``"address"`` to its address; a session that
             was opened with a token in a header, cookie or query is bound to its subject in any case.
+        own_joins: ``"policy"`` also checks the application's own :meth:`enter_room`, in namespaces that the policy has
+            room rules for; ``"allow"`` leaves it to the application.
         ping_interval: seconds between the server's pings.
         ping_timeout: seconds to wait for a pong.
         max_unsent: bytes that may wait for a client that does not read them, before it is closed.
@@ -77,6 +80,7 @@ class Hub:
         namespaces: Iterable[str] = ("/",),
         cors_allowed_origins: AnyOrigin = None,
         session_binding: str | None = None,
+        own_joins: OwnJoins = "policy",
         ping_interval: float = 25.0,
         ping_timeout: float = 20.0,
         max_unsent: int = 1 << 20,
@@ -87,6 +91,7 @@ class Hub:
         limits = limits if limits is not None else Limits()
         self.guard = BaseAsyncGuard(verifier, max_namespaces=limits.namespaces, **settings)
         self.guard.teardown.port = HubPort(self)
+        self.guard.rights.set_own_joins(own_joins)
         origins = Origins(cors_allowed_origins)
         handshake = self.guard.authenticator.handshake
         if origins.everybody and handshake is not None and handshake.cookie is not None:
@@ -268,25 +273,27 @@ class Hub:
         elif alone.sid not in skipped:
             alone.send_alone(message)
 
-    # Rooms: what the application does itself is its own decision; hub.guard.enter_room asks the policy
+    # Rooms
 
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """Put a client into a room, without asking the policy.
+        """Put a client into a room, if its policy has no rules about rooms here, or one that allows it.
+
+        With ``own_joins="allow"`` the policy is not asked. The room of another subject stays closed in any case.
 
         Raises:
-            PermissionDenied: no such client.
-            ConfigError: the room is another client's sid.
+            PermissionDenied: no such client, or it may not enter. Let it pass out of an event handler, and the guard
+                answers the client.
         """
         socket = self._socket(sid, namespace)
         if room != sid:
-            self._no_sid(room)
+            await self.guard.rights.check_own_join(socket.admission, room)
             self.members.enter(socket, room)
 
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Take a client out of a room, if it is there."""
         socket = self.members.get(sid, namespace)
         if socket is not None:
-            socket.admission.rooms -= {room}
+            socket.admission.lose_rooms({room})
             self.members.leave(socket, room)
 
     async def close_room(self, room: str, namespace: str | None = None) -> None:
@@ -297,7 +304,7 @@ class Hub:
         """
         self._no_sid(room)
         for socket in tuple(self.members.of(namespace or "/", room)):
-            socket.admission.rooms -= {room}
+            socket.admission.lose_rooms({room})
             self.members.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
@@ -307,7 +314,7 @@ class Hub:
 
     def _no_sid(self, room: str) -> None:
         if room in self.members.sockets:
-            raise ConfigError("a client's sid is no room to enter or to close")
+            raise ConfigError("a client's sid is no room to close")
 
     # Clients
 

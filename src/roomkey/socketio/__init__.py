@@ -21,8 +21,10 @@ from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.rights import OwnJoins
 from roomkey.socketio.checks import check_settings
 from roomkey.socketio.hooks import Hooks
+from roomkey.socketio.joins import Joins
 from roomkey.socketio.port import SocketIOPort
 
 __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
@@ -33,7 +35,9 @@ class AsyncGuard(BaseAsyncGuard):
     :class:`roomkey.guard.guard.BaseAsyncGuard`: a verifier, then ``via``, ``policy`` and bounds by name.
     """
 
-    def attach(self, sio: socketio.AsyncServer, *, session_binding: str | None = None) -> None:
+    def attach(
+        self, sio: socketio.AsyncServer, *, session_binding: str | None = None, own_joins: OwnJoins = "policy"
+    ) -> None:
         """Guard a server: every namespace, those registered later included.
 
         Args:
@@ -41,6 +45,9 @@ class AsyncGuard(BaseAsyncGuard):
             session_binding: ``"address"`` also refuses requests to a session from another address than the one that
                 opened it. A session that was opened with a token in a header, cookie or query is bound to its
                 subject in any case.
+            own_joins: ``"policy"`` also checks the application's own ``sio.enter_room``, in namespaces that the policy
+                has room rules for; ``"allow"`` leaves it to the application. The room of another subject stays closed
+                in any case.
 
         Raises:
             ConfigError: a setting under which the server would leak, a version of python-socketio whose inner names
@@ -50,7 +57,9 @@ class AsyncGuard(BaseAsyncGuard):
             raise ConfigError("this guard is attached already; make one guard for each server")
         if session_binding not in (None, "address"):
             raise ConfigError("session_binding takes None or 'address'")
+        self.rights.set_own_joins(own_joins)
         check_settings(sio, self.authenticator.handshake)
         port = SocketIOPort(sio)
         Hooks(self, port, by_address=session_binding == "address").install()
+        Joins(self, sio.manager).install()
         self.teardown.port = port

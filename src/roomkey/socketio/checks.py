@@ -31,6 +31,12 @@ SERVER_CALLS = {
     "_get_namespace_handler": ("namespace", "args"),
 }
 MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
+ROOM_SEAMS = {
+    "enter_room": ("sid", "namespace", "room"),
+    "basic_enter_room": ("sid", "namespace", "room"),
+    "basic_leave_room": ("sid", "namespace", "room"),
+}
+NODE_SEAMS = {"_handle_enter_room": ("message",)}  # of a manager that hears of other nodes
 
 
 def is_instrumented(function: Any) -> bool:

@@ -1,0 +1,90 @@
+"""The application's own ``sio.enter_room``: where the guard stands in the manager of python-socketio's rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from roomkey.core.admission import Admission
+from roomkey.errors import AuthError, PermissionDenied
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
+
+NODE_SECONDS = 1.0
+"""How long a join that another node asks for may hold up what that node says next."""
+
+
+class Joins:
+    """Decides about the rooms that the application puts sockets into, by whatever name of python-socketio's.
+
+    A manager has two: ``enter_room``, which may wait for a rule, and beneath it ``basic_enter_room``, which lets in
+    only what was decided. Managers with several nodes call the second one past the first.
+
+    Args:
+        guard: decides.
+        manager: of the server's rooms.
+    """
+
+    def __init__(self, guard: BaseAsyncGuard, manager: Any) -> None:
+        self._guard = guard
+        self._manager = manager
+        self._inner: dict[str, Callable[..., Any]] = {}
+
+    def install(self) -> None:
+        """Stand in the place of the manager's own functions."""
+        has_nodes = hasattr(self._manager, "channel")
+        seams = ROOM_SEAMS | (NODE_SEAMS if has_nodes else {})
+        check_seams(self._manager, seams)
+        for name in seams:
+            self._inner[name] = getattr(self._manager, name)
+            setattr(self._manager, name, getattr(self, name))
+
+    def _admission(self, sid: str, namespace: str) -> Admission | None:
+        admission = self._guard.registry.admissions.get(sid)
+        return admission if admission is not None and admission.namespace == namespace else None
+
+    async def enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
+        """Put a socket into a room, if it may enter; one that is connected elsewhere is that node's to decide about.
+
+        Raises:
+            AuthError: it may not.
+        """
+        admission = self._admission(sid, namespace)
+        if admission is not None and room != sid:
+            await self._guard.rights.check_own_join(admission, room)
+        return await self._inner["enter_room"](sid, namespace, room, eio_sid=eio_sid)
+
+    def basic_enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
+        """Put a socket into a room; for the namespace as a whole, and its own sid, that is python-socketio's affair.
+
+        Raises:
+            PermissionDenied: it was not decided, or has been taken back meanwhile.
+        """
+        if room is not None and room != sid:
+            admission = self._admission(sid, namespace)
+            if admission is None and self._manager.is_connected(sid, namespace):
+                raise PermissionDenied("this socket is not admitted")
+            if admission is not None and not self._guard.rights.may_be_in(admission, room):
+                raise self._guard.rights.denied(admission, "room", room)
+        return self._inner["basic_enter_room"](sid, namespace, room, eio_sid=eio_sid)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Any) -> Any:
+        """Take a socket out of a room."""
+        admission = self._admission(sid, namespace)
+        if admission is not None:
+            admission.lose_rooms({room})
+        return self._inner["basic_leave_room"](sid, namespace, room)
+
+    async def _handle_enter_room(self, message: Mapping[str, Any]) -> None:
+        """Another node wants one of our sockets in a room. A rule that takes its time holds up nothing else."""
+        sid, namespace = str(message.get("sid")), str(message.get("namespace"))
+        if self._admission(sid, namespace) is not None:
+            entering = self._guard.teardown.spawn(self._enter_for_node(sid, namespace, message.get("room")))
+            await asyncio.wait([entering], timeout=NODE_SECONDS)
+
+    async def _enter_for_node(self, sid: str, namespace: str, room: object) -> None:
+        try:
+            await self.enter_room(sid, namespace, room)
+        except AuthError:
+            return  # the audit log has it, and nobody waits for an answer
