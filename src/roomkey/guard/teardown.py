@@ -175,6 +175,7 @@ class Teardown:
         self, error: AuthError, connection: Connection, admission: Admission | None = None, token: str | None = None
     ) -> None:
         """Write the audit line, and call whoever asked to be called."""
+        error.with_traceback(None)  # its frames hold the connection and the token, as long as somebody keeps the error
         audit.refused(error, connection.address, admission, token)
         for callback in self.callbacks:
             self.spawn(_call_back(callback, error, connection.address))

@@ -90,6 +90,7 @@ class Hooks:
             await self.inner["_handle_eio_disconnect"](eio_sid, *reason)
         finally:
             self.port.end_half_upgrade(eio_sid)
+            self.sessions.release(eio_sid)
             self.guard.teardown.closed(eio_sid)
 
     async def _handle_eio_message(self, eio_sid: str, data: object) -> None:

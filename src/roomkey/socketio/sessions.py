@@ -67,6 +67,17 @@ class Sessions:
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
 
+    def release(self, connection_id: str) -> None:
+        """Forget a session that has ended: engineio's heartbeat keeps its transport for one more ``ping_interval``.
+
+        With it, everything that :meth:`bind` put there would stay, the opening request included.
+        """
+        transport = self.sio.eio.sockets.get(connection_id)
+        if transport is not None:
+            transport.handle_get_request = _say_closed
+            transport.handle_post_request = _ignore
+            transport._websocket_handler = _close_websocket
+
     async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
         """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
         reader = asyncio.current_task()
@@ -96,3 +107,15 @@ class Sessions:
             return True
         self.guard.authenticator.intruder(connection, address(environ))
         return False
+
+
+async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:
+    return [eio_packet.Packet(eio_packet.CLOSE)]
+
+
+async def _ignore(environ: Mapping[str, Any]) -> None:
+    return None
+
+
+async def _close_websocket(ws: Any) -> None:
+    await ws.close()

@@ -1,0 +1,77 @@
+"""What is left of a connection that has ended: nothing of ours."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+from support.live import Poll, until
+
+from roomkey.hub import Hub
+from roomkey.socketio import Authenticate, Handshake
+
+
+class Marker(dict[Any, Any]):
+    """A dictionary that can be watched: it goes when its owner goes."""
+
+
+def watch(world) -> list[weakref.ref[Marker]]:
+    """Mark what is kept for the only connection, and its opening request; the references die with their owners."""
+    [connection] = world.guard.registry.connections.values()
+    connection.admissions = Marker(connection.admissions)
+    if isinstance(world.sio, Hub):
+        request = world.sio.engine.sessions[connection.connection_id].request
+        request.headers = Marker(request.headers)
+        kept = request.headers
+    else:
+        kept = world.sio.environ[connection.connection_id]["marker"] = Marker()
+    return [weakref.ref(connection.admissions), weakref.ref(kept)]
+
+
+class OverWebSocket:
+    async def open(self, world):
+        self.client = await world.client()
+
+    async def connect(self, payload):
+        return await self.client.ask(payload)
+
+    async def close(self):
+        await self.client.close()
+
+
+class OverPolling:
+    async def open(self, world):
+        self.client = await Poll(world.host).open()
+
+    async def connect(self, payload):
+        await self.client.post(f'40{{"token":"{payload["token"]}"}}')
+        return (await self.client.get())[0]
+
+    async def close(self):
+        await self.client.post("1")
+        await self.client.close()
+
+
+@pytest.mark.parametrize("transport", [OverWebSocket, OverPolling])
+@pytest.mark.parametrize(
+    ("way", "says"), [(Handshake(), "40"), (Handshake(), "44"), (Authenticate(), "40"), (Handshake(), None)], ids=str
+)
+async def test_a_closed_connection_leaves_nothing(make_world, way, says, transport):
+    """Neither what the guard knows of it, nor its opening request, whoever closes and whatever it was told."""
+    world = await make_world(via=way)
+    client = transport()
+    await client.open(world)
+    markers = watch(world)
+    if says is not None:
+        assert (await client.connect({"token": world.token() if says == "40" else "bad"})).startswith(says)
+    await client.close()
+    await until(lambda: not world.guard.registry.connections)
+    await world.tick(2.0)
+
+    def is_gone():
+        gc.collect()
+        return all(marker() is None for marker in markers)
+
+    await until(is_gone, timeout=5)
