@@ -15,7 +15,7 @@ MALFORMED = {
     "event with an empty list": "42[]",
     "cut JSON": '42["x"',
     "name null": "42[null]",
-    "name a number": "42[5]",
+    "name a boolean": "42[true]",
     "name a list": "42[[]]",
     "name an object": "42[{}]",
     "name empty": '42[""]',

@@ -101,10 +101,20 @@ def texts(*packets: str) -> list[tuple[bytes, ...]]:
 
 MALFORMED = [
     *texts("", "0", "00", "2", "2probe", "5", "6", "6x", "7", "8", "9", "a", "\x00", "4", "4a", "47", "48", "49", "44"),
-    *texts('44{"message":"x"}', "42", "42[", "42[]", "42{}", "42null", "42[1]", "42[null]", '42[["a"]]', '42[{"a":1}]'),
+    *texts('44{"message":"x"}', "42", "42[", "42[]", "42{}", "42null", "42[null]", '42[["a"]]', '42[{"a":1}]'),
     *texts('42["a"', '42["a",]', "42['a']", '42["a"]]', "42[a]", '42/["a"', '42/x["a"]', "43", "43[]", "431", "431{}"),
     *texts(
-        "40[", '40{"token"', "401{}", "40/" + "x" * 256 + ",", '41["x"]', "411", "45-", "46", "461-[]", '4\u0662["a"]'
+        "42[true]",
+        "40[",
+        '40{"token"',
+        "401{}",
+        "40/" + "x" * 256 + ",",
+        '41["x"]',
+        "411",
+        "45-",
+        "46",
+        "461-[]",
+        '4\u0662["a"]',
     ),
     (frame(b"\x00\x01", BINARY),),  # an attachment of nothing
     (frame(b"", BINARY),),
@@ -814,9 +824,13 @@ async def test_e79_nor_does_the_application_send_one(world, bystander):
 
 
 @pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "a\\ud83dz", "\\ude00\\ud83d"])
-async def test_e80_a_lone_surrogate_closes(world, bystander, caplog, text):
-    await closes(world, caplog, bystander, frame(f'42["shout","{text}"]'))
-    await closes(world, caplog, bystander, frame(f'42["shout",{{"{text}":1}}]'))
+async def test_e80_a_lone_surrogate_reaches_nobody(world, bystander, poll, text):
+    raw = await attacker(world)
+    await raw.text(f'42["shout","{text}",{{"{text}":1}}]')
+    whole = json.loads(f'"{text}"').encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    for told in (await bystander.packet(), *await poll.get()):
+        assert json.loads(told[2:]) == ["said", whole, {whole: 1}]
+    await goes_on(bystander)
 
 
 @pytest.mark.parametrize(

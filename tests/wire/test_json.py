@@ -121,8 +121,38 @@ def test_79_null_itself_is_written(value):
     assert b"null" in json.dumps(value)[0] + b"".join(json.dumps(value)[1])
 
 
-@pytest.mark.parametrize("text", [r'"\ud800"', r'"\udc00"', r'"\ud800x"', r'"\ud800\ud800"', r'{"\udfff":1}'])
-def test_80_a_lone_surrogate_is_not_read(text):
+LONE = [
+    (r'"\ud800"', "\ufffd"),
+    (r'"\udc00"', "\ufffd"),
+    (r'"party \ud83c"', "party \ufffd"),
+    (r'"\uD83CX\uDFFF"', "\ufffdX\ufffd"),
+    (r'"\ud800\ud800"', "\ufffd\ufffd"),
+    (r'"\udc00\ud800"', "\ufffd\ufffd"),
+    (r'"\ud83d\ud83d\ude00\ude00"', "\ufffd😀\ufffd"),
+    (r'"\\\ud83d\\ud83d\ude00\\\\\udc00"', "\\\ufffd\\ud83d\ufffd\\\\\ufffd"),
+    (r'"\\ud83d\ud83d\"\u0041\ud83d"', '\\ud83d\ufffd"A\ufffd'),
+    (r'{"\udfff":["\ud800"]}', {"\ufffd": ["\ufffd"]}),
+]
+
+
+@pytest.mark.parametrize(("text", "value"), LONE)
+def test_half_a_character_is_read_as_its_replacement(text, value):
+    """Checklist 80: half an emoji is content, which closes nothing."""
+    assert same(loads(text), value)
+
+
+@given(st.text(st.characters() | st.sampled_from('\ud83d\ude00\ud800\udfff\\"u')))
+@THOROUGH
+def test_any_halves_are_read_one_by_one(text):
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves side by side are one
+    escaped = "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else standard.dumps(c)[1:-1] for c in text)
+    assert loads(f'["{escaped}"]') == [whole]
+
+
+@pytest.mark.parametrize(
+    "text", ['["\\ud800\0"]', '["\\ud800", NaN]', r'["\ud800"', r"[\ud800]", r'["\ud80"]', r'["\ud8zz"]']
+)
+def test_beside_half_a_character_nothing_else_is_forgiven(text):
     with pytest.raises(ValueError):
         loads(text)
 
@@ -133,10 +163,32 @@ def test_80_what_is_not_utf8_is_not_read(text):
         json.loads(text, DEEP)
 
 
-@pytest.mark.parametrize("value", ["\ud800", ["a\udfff"], {"\ud800": 1}, [b"bytes", "\ud800"], [b"", {"\udc00": 1}]])
-def test_80_a_lone_surrogate_is_not_written(value):
+@pytest.mark.parametrize(
+    ("value", "text", "attachments"),
+    [
+        ("\ud800", '"\ufffd"', ()),
+        (["a\udfff", ("\ud83d\ude00",)], '["a\ufffd",["\ufffd\ufffd"]]', ()),  # Python never puts them together
+        ({"\ud800": {"x": None}, 1: 2}, '{"\ufffd":{"x":null},"1":2}', ()),
+        (
+            [b"one", "\ud800", b"two"],
+            '[{"_placeholder":true,"num":0},"\ufffd",{"_placeholder":true,"num":1}]',
+            (b"one", b"two"),
+        ),
+    ],
+)
+def test_half_a_character_is_written_as_its_replacement(value, text, attachments):
+    """Checklist 80: no receiver gets what it cannot read."""
+    assert json.dumps(value) == (text.encode(), attachments)
+
+
+@pytest.mark.parametrize("wrong", [{1}, 2**64, math.nan], ids=repr)
+def test_beside_half_a_character_nothing_else_is_written(wrong):
+    with pytest.raises((TypeError, ValueError)):
+        json.dumps(["\ud800", b"bytes", wrong])
+    circle: list[Any] = ["\ud800"]
+    circle.append(circle)
     with pytest.raises(TypeError):
-        json.dumps(value)
+        json.dumps(circle)
 
 
 def test_80_a_pair_of_surrogates_is_one_character():
@@ -220,11 +272,13 @@ def test_78_depth_is_that_of_the_value(value, ascii_only):
         b"[" * 1_000_000,
         b'["' + b"\\u0041" * 166_000 + b'"]',
         b'["' + b"\\ud83d\\ude00" * 83_000 + b'"]',
+        b'["' + b"\\ud83d" * 166_000 + b'"]',
+        b'["' + b"\\\\\\ud83d" * 125_000 + b'"',
         b"[" + b",".join([b"1" * 4000] * 249) + b"]",
         b"[" + b",".join([b"1" + b"0" * 250] * 3900) + b"]",
         b"{" + b",".join(b'"%d":0' % number for number in range(100_000)) + b"}",
     ],
-    ids=["brackets", "escapes", "surrogate pairs", "long integers", "integers", "keys"],
+    ids=["brackets", "escapes", "surrogate pairs", "halves", "halves, cut", "long integers", "integers", "keys"],
 )
 def test_78_a_hostile_megabyte_takes_no_time_to_speak_of(text):
     """50 ms are what it may take on a good machine; the bound here only tells linear from quadratic."""

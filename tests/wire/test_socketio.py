@@ -149,7 +149,7 @@ def test_format(text, packet):
         pytest.param('٢["a"]'.encode(), id="a digit of another script"),
         pytest.param(b"2", id="EVENT without data"),
         pytest.param(b"2[]", id="EVENT without a name"),
-        pytest.param(b"2[1]", id="EVENT named by a number"),
+        pytest.param(b"2[true]", id="EVENT named by a boolean"),
         pytest.param(b"2[null]", id="EVENT named by null"),
         pytest.param(b'2[["a"]]', id="EVENT named by a list"),
         pytest.param(b'2[{"_placeholder":true,"num":0}]', id="EVENT named by a placeholder"),
@@ -364,8 +364,10 @@ def test_79_numbers_that_are_not_json_are_not_sent(kind, number):
 @pytest.mark.parametrize(
     ("text", "packet"),
     [
-        (b'2["\\ud800"]', None),
-        (b'2["a","\\udc00\\ud800"]', None),
+        (b'2["\\ud800"]', Packet(EVENT, "/", ["\ufffd"])),
+        (b'2/chat,7["a","\\udc00\\ud800"]', Packet(EVENT, "/chat", ["a", "\ufffd\ufffd"], 7)),
+        (b'0{"token":"\\ud83c"}', Packet(CONNECT, "/", {"token": "\ufffd"})),
+        (b'31["\\ud83c"]', Packet(ACK, "/", ["\ufffd"], 1)),
         (b'2["\xed\xa0\x80"]', None),
         (b'2["a\x00"]', None),
         (b'2["a\\u0000"]', Packet(EVENT, "/", ["a\0"])),
@@ -381,10 +383,18 @@ def test_80_strings_that_break_receivers(text, packet):
 
 
 def test_80_what_python_alone_takes_for_text_is_not_sent():
-    with pytest.raises(TypeError):
-        encode(EVENT, "/", ["x", "\ud800"])
+    assert encode(EVENT, "/", ["x", "\ud800"]).text == '42["x","\ufffd"]'.encode()
     with pytest.raises(ValueError):  # a UnicodeEncodeError is one
         encode(EVENT, "/\ud800", ["x"])
+
+
+@pytest.mark.parametrize(
+    ("number", "name"), [(b"5", "5"), (b"-5", "-5"), (b"5.0", "5"), (b"5.5", "5.5"), (b"-0.0", "0"), (b"1e21", "1e+21")]
+)
+def test_an_event_named_by_a_number_is_named_by_its_text(number, name):
+    """As in Node: ``emit(5, "x")``."""
+    assert read(b'2[%b,"x"]' % number) == Packet(EVENT, "/", [name, "x"])
+    assert read(b"51-[%b,%b]" % (number, P0), binary=(b"data",)) == Packet(EVENT, "/", [name, b"data"])
 
 
 @pytest.mark.parametrize("name", [b"__proto__", b"constructor", b"prototype"])

@@ -37,11 +37,12 @@ _scan = _DECODER.scan_once  # type: ignore[attr-defined]  # what raw_decode call
 _ENCODERS: dict[tuple[str, str] | None, Callable[[Any], str]] = {}
 
 
-def loads(text: str | bytes) -> Any:
+def loads(text: str | bytes, *, surrogates: bool = False) -> Any:
     """Parse one JSON value.
 
     Args:
         text: UTF-8 bytes or str; a byte order mark is refused.
+        surrogates: accept escapes of unpaired surrogates.
 
     Raises:
         ValueError: not JSON, or JSON that other parsers read differently (duplicate members, NaN, Infinity,
@@ -56,7 +57,7 @@ def loads(text: str | bytes) -> Any:
         value, end = _scan(text, 0)
         if end != len(text):
             raise ValueError("extra data")
-        if "\\" in text and ("\\ud" in text or "\\uD" in text):
+        if not surrogates and "\\" in text and ("\\ud" in text or "\\uD" in text):
             # Only an escape can still make an unpaired surrogate, which no UTF-8 output can carry.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except StopIteration:

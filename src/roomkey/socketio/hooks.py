@@ -13,12 +13,12 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
-from roomkey.core import strict_json
 from roomkey.core.admission import Admission, Input
 from roomkey.core.callables import takes
 from roomkey.errors import AuthError, PermissionDenied, Unavailable
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
+from roomkey.socketio import content_json
 from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_CALLS, SERVER_SEAMS, check_seams, is_instrumented
 from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.packets import strict_packet
@@ -61,7 +61,7 @@ class Hooks:
             if self.sio.eio.handlers.get(event) == self.inner[name]:
                 self.sio.eio.on(event, getattr(self, name))
         self.sio.packet_class = strict_packet(self.sio.packet_class)
-        self.sio.manager.json = strict_json
+        self.sio.manager.json = content_json
         self.port.call_disconnect = self._disconnect_handler
         self.sio.roomkey_guard = self.guard
         handshake = self.guard.authenticator.handshake

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from typing import Any
 
-from roomkey.core import strict_json
+from socketio import packet
+
+from roomkey.socketio import content_json
+
+_EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 
 
 def strict_packet(packet_class: Any) -> Any:
-    """A subclass of a server's packet class: strict JSON, and each attachment stands in its packet exactly once.
+    """A subclass of a server's packet class: strict JSON, an event that is named by a number has its text as name, and
+    each attachment stands in its packet exactly once.
 
     One placeholder for one attachment (Socket.IO protocol 5): otherwise a small packet that names one attachment many
     times becomes a large one for everybody it is relayed to.
     """
 
     class StrictPacket(packet_class):  # type: ignore[misc]
-        json = strict_json
+        json = content_json
+
+        def decode(self, encoded_packet: Any) -> Any:
+            count = super().decode(encoded_packet)
+            if self.packet_type in _EVENTS and isinstance(self.data, list) and self.data:
+                self.data[0] = _name(self.data[0])
+            return count
 
         def add_attachment(self, attachment: bytes) -> Any:
             count = self.attachment_count
@@ -26,6 +37,14 @@ def strict_packet(packet_class: Any) -> Any:
             return super().add_attachment(attachment)
 
     return StrictPacket
+
+
+def _name(name: Any) -> Any:
+    """An event's name; for a number what JavaScript writes for it: Node runs the handlers of that."""
+    if isinstance(name, (int, float)) and not isinstance(name, bool):
+        whole = isinstance(name, float) and name.is_integer() and abs(name) < 1e21
+        return str(int(name) if whole else name)
+    return name
 
 
 def _placeholders(data: Any, *, at_most: int) -> list[Any]:

@@ -1,4 +1,8 @@
-"""JSON for packets: RFC 8259, UTF-8, no NaN and no Infinity in either direction, and bytes put aside."""
+"""JSON for packets: RFC 8259, UTF-8, no NaN and no Infinity in either direction, and bytes put aside.
+
+Half an emoji, as JavaScript's ``slice`` leaves it, is content like any other. No UTF-8 can carry it, so that U+FFFD
+stands in its place in both directions (Unicode 3.9, as ``TextEncoder`` does).
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,44 @@ _WRITTEN_PLACEHOLDER = re.compile(rb'[{,]"_placeholder":true')
 # An opening bracket as 1, a closing one as -1, anything else as nothing.
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
+# An escaped surrogate without its other half (RFC 8259 section 7). The text must hold no escaped backslash.
+_HEX = rb"[0-9a-fA-F]{2}"
+_HIGH, _LOW = rb"\\u[dD][89abAB]" + _HEX, rb"\\u[dD][c-fC-F]" + _HEX
+_LONE_ESCAPE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
+_LONE = re.compile("[\ud800-\udfff]")
+_REPLACEMENT = "\ufffd"
 
 
 def loads(text: bytes, nesting: int, containers: int = 100_000) -> Any:
     """Read one value.
 
     Raises:
-        ValueError: not JSON, a number out of range, an unpaired surrogate, nested deeper than ``nesting``, or more
-            than ``containers`` brackets that open, which would take long to read.
+        ValueError: not JSON, a number out of range, nested deeper than ``nesting``, or more than ``containers``
+            brackets that open, which would take long to read.
     """
     # What is short is neither deep nor much.
     brackets = text.count(b"[") + text.count(b"{") if len(text) > 2 * nesting else 0
     if brackets > containers:
         raise ValueError("too many arrays and objects")
-    value = orjson.loads(text)
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        value = orjson.loads(_with_whole_characters(text))
     if brackets > nesting and _depth(text) > nesting:
         raise ValueError("nested too deep")
     return value
+
+
+def _with_whole_characters(text: bytes) -> bytes:
+    """The text with U+FFFD for each lone surrogate.
+
+    Raises:
+        ValueError: it has none, so that something else is wrong with it.
+    """
+    if b"\0" in text or (b"\\ud" not in text and b"\\uD" not in text):
+        raise ValueError("not JSON")
+    marked = text.replace(b"\\\\", b"\0\0")
+    return _LONE_ESCAPE.sub(_REPLACEMENT.encode(), marked).replace(b"\0\0", b"\\\\")
 
 
 def dumps(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
@@ -45,8 +70,7 @@ def dumps(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
         The text, and the attachments in the order of their placeholders.
 
     Raises:
-        TypeError: something that JSON has no form for, an integer over 64 bits, an unpaired surrogate, or more than
-            254 levels.
+        TypeError: something that JSON has no form for, an integer over 64 bits, or more than 254 levels.
         ValueError: NaN, Infinity, or beside bytes a dict that would be read as a placeholder.
     """
     attachments: list[bytes] = []
@@ -71,10 +95,27 @@ def _with_attachments(value: Any, attachments: list[bytes]) -> bytes:
 
     try:
         return orjson.dumps(value, put_aside, _WITH_NUMBER_KEYS)
-    except TypeError as error:  # orjson's own says only where it stopped
-        if isinstance(error.__cause__, TypeError):
+    except TypeError as error:
+        if isinstance(error.__cause__, TypeError):  # orjson's own says only where it stopped
             raise error.__cause__ from None
-        raise
+        if "surrogates" not in str(error):
+            raise
+    attachments.clear()
+    try:
+        return orjson.dumps(_whole_characters(value), put_aside, _WITH_NUMBER_KEYS)
+    except RecursionError:
+        raise TypeError("nested too deep") from None
+
+
+def _whole_characters(value: Any) -> Any:
+    """A copy with U+FFFD for each lone surrogate."""
+    if isinstance(value, str):
+        return _LONE.sub(_REPLACEMENT, value)
+    if isinstance(value, dict):
+        return {_whole_characters(name): _whole_characters(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_whole_characters(part) for part in value]
+    return value
 
 
 def put_back(value: Any, attachments: list[bytes]) -> Any:

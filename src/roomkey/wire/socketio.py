@@ -34,7 +34,8 @@ class Packet(NamedTuple):
     Attributes:
         type: ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``; the binary ones have their attachments put back.
         namespace: ``/`` or another.
-        data: any JSON of a CONNECT (None if it has none); an event's name and arguments; an acknowledgement's.
+        data: any JSON of a CONNECT (None if it has none); an event's name and arguments; an acknowledgement's. A name
+            that is a number stands there as its text.
         id: of the acknowledgement that is asked for, or given.
     """
 
@@ -166,8 +167,11 @@ class Decoder:
         except ValueError:
             return ProtocolError("a packet whose data is not JSON")
         if kind is _EVENT:
-            if type(data) is list and data and type(data[0]) is str:
-                return Packet(kind, namespace, data, number)
+            if type(data) is list and data:
+                if type(data[0]) in _NUMBERS:  # Node runs the handlers of its text
+                    data[0] = _number_text(data[0])
+                if type(data[0]) is str:
+                    return Packet(kind, namespace, data, number)
             ok = False
         elif kind is _ACK:
             ok = type(data) is list and number is not None
@@ -178,6 +182,13 @@ class Decoder:
         return Packet(kind, namespace, data, number) if ok else ProtocolError(_MISFORMED[kind])
 
 
+def _number_text(number: float) -> str:
+    """A number as JavaScript writes it: 5.0 is "5"."""
+    whole = isinstance(number, float) and number.is_integer() and abs(number) < 1e21
+    return str(int(number) if whole else number)
+
+
+_NUMBERS = (int, float)
 _MISFORMED = {
     _EVENT: "an event that is no list with a name",
     _ACK: "an acknowledgement without its id or its list",
