@@ -396,3 +396,29 @@ def test_a_room_decorator_without_its_pattern_says_so():
     for kind in ("room", "emit"):
         with pytest.raises(ConfigError, match=f"pattern: @policy.{kind}"):
             getattr(Policy(), kind)(lambda who: True)
+
+
+def test_event_wildcard_covers_events_without_a_rule_of_their_own():
+    policy = Policy()
+    policy.event("*")(lambda who, event: event.startswith("read"))
+    policy.event("*", namespace="/staff")(lambda who: who.has_role("staff"))
+    policy.event("write")(lambda who: True)
+    assert decided(policy.about_event("read-page", "/"))
+    assert not decided(policy.about_event("delete", "/"))
+    assert not decided(policy.about_event("join-room", "/"))
+    assert decided(policy.about_event("write", "/staff"))
+    assert not decided(policy.about_event("read-page", "/staff"))
+    assert told(policy.about_event("delete", "/")) == [("event *", (), {"event": "delete"})]
+
+
+@pytest.mark.parametrize(
+    "name", ["connect", "disconnect", "connect_error", "disconnecting", "newListener", "authenticate", "", 5, "a\nb"]
+)
+def test_policy_rejects_rules_for_events_that_never_reach_one(name):
+    policy = Policy()
+    for register in (policy.event, lambda event: policy.emit("red", event=event)):
+        with pytest.raises(ConfigError, match="no rule is ever asked about"):
+            register(name)
+    with pytest.raises(ConfigError, match="leave the event out"):
+        policy.emit("red", event="*")
+    assert policy.about_event("message", "/") is OPEN

@@ -188,6 +188,25 @@ async def test_room_events_obey_rules_about_events(make_world):
     assert (await client.expect_ack(1))[0]["ok"] is False
 
 
+async def test_event_wildcard_is_asked_before_the_application(make_world):
+    def prepare(world):
+        @world.sio.on("*")
+        async def anything(event, sid, *data):
+            world.calls.append(event)
+
+    policy = Policy()
+    policy.room("*")(rooms_claim)
+    policy.event("*")(lambda who, event: event == "open")
+    world = await make_world(policy=policy, prepare=prepare)
+    world.guard.serve_rooms()
+    client = await world.member(rooms=["red"])
+    for number, (event, argument) in enumerate((("join-room", "red"), ("delete", 1))):
+        await client.event(event, argument, ack=number)
+        assert (await client.expect_ack(number))[0]["error"]["reason"] == "permission_denied"
+    await client.event("open", 1)
+    await until(lambda: world.calls == ["open"])
+
+
 async def test_a_client_leaves_only_rooms_it_asked_for(make_world):
     world = await make_world(attach={"own_joins": "allow"})
     world.guard.serve_rooms()

@@ -250,3 +250,9 @@ def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> No
     usual = make_engine(settings, verifier).guard.policy
     assert decided(usual.about_room("red", "/"))
     assert not decided(usual.about_room("blue", "/"))
+
+
+@pytest.mark.parametrize("name", ["connect", "disconnect", "authenticate"])
+def test_declared_rule_for_an_unreachable_event_names_its_line(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"roomkey\.toml:2:8: no rule is ever asked about the event '{name}'"):
+        declared(f'[[event]]\nname = "{name}"\nallow = "nobody"')

@@ -16,6 +16,7 @@ from unicodedata import is_normalized
 
 from roomkey.core.callables import takes
 from roomkey.core.claims import is_name
+from roomkey.core.event_names import ANY_EVENT, check_event
 from roomkey.core.identity import Identity
 from roomkey.core.roles import RoleHierarchy
 from roomkey.errors import ConfigError
@@ -78,6 +79,14 @@ class _RoomRule:
     event: str | None = None
 
 
+class _EventRule(NamedTuple):
+    question: Question
+    takes_event: bool
+
+    def about(self, event: str) -> Question:
+        return replace(self.question, fields=(("event", event),)) if self.takes_event else self.question
+
+
 class Policy:
     """Rules, by what they are about.
 
@@ -112,7 +121,7 @@ class Policy:
         self.open_emits = open_emits
         self.roles = RoleHierarchy(roles)
         self._namespaces: dict[str, Question] = {}
-        self._events: dict[tuple[str | None, str], Question] = {}
+        self._events: dict[tuple[str | None, str], _EventRule] = {}
         self._rooms: list[_RoomRule] = []
         self._emits: list[_RoomRule] = []
 
@@ -137,24 +146,28 @@ class Policy:
         """Decorate ``rule(who) -> bool``: who may send this event.
 
         Args:
+            name: the event; or ``*`` for every event that has no rule of its own. A rule with a parameter ``event``
+                gets the event's name.
             namespace: only there; everywhere if absent.
             fresh: seconds since the holder proved who they are (``auth_time``, else ``iat``) at the most; with an
                 older token the client is asked to authenticate again (RFC 9470), and the socket stays.
 
         Raises:
-            ConfigError: the event has a rule there already, or ``fresh`` is no number of seconds.
+            ConfigError: the event has a rule there already or never reaches a rule, as ``connect`` and ``disconnect``
+                do not; or ``fresh`` is not a number of seconds.
         """
-        if name == "authenticate":
-            raise ConfigError("authenticate is the guard's own event: no rule is asked about it")
+        if name != ANY_EVENT:
+            check_event(name)
         if fresh is not None and not 0 < fresh < float("inf"):
             raise ConfigError("fresh takes more than 0 seconds")
         _check_namespace(namespace)
 
         def add(rule: RuleT) -> RuleT:
-            _check_rule(rule, f"event {name}")
+            told = ("event",) if _has_parameter(rule, "event") else ()
+            _check_rule(rule, f"event {name}", **dict.fromkeys(told, ""))
             if (namespace, name) in self._events:
                 raise ConfigError(f"event {name} has a rule already")
-            self._events[namespace, name] = Question(f"event {name}", rule, fresh=fresh)
+            self._events[namespace, name] = _EventRule(Question(f"event {name}", rule, fresh=fresh), bool(told))
             return rule
 
         return add
@@ -184,8 +197,10 @@ class Policy:
             namespace: only there; everywhere if absent.
 
         Raises:
-            ConfigError: a template that cannot be read.
+            ConfigError: a template that cannot be read, or an event that no client can send.
         """
+        if event is not None:
+            check_event(event)
         return self._about_rooms(self._emits, "emit", pattern, namespace, event)
 
     def _about_rooms(
@@ -215,9 +230,12 @@ class Policy:
         """The rules to ask before an event is handled: :data:`OPEN` itself if everybody may send it."""
         if not self._events:
             return OPEN if self.open_events else CLOSED
-        keys = ((namespace, event), (None, event))
-        questions = tuple(self._events[key] for key in keys if key in self._events)
+        rules = self._event_rules(event, namespace) or self._event_rules(ANY_EVENT, namespace)
+        questions = tuple(rule.about(event) for rule in rules)
         return Inquiry(questions, every=True) if questions else OPEN if self.open_events else CLOSED
+
+    def _event_rules(self, name: str, namespace: str) -> list[_EventRule]:
+        return [self._events[key] for key in ((namespace, name), (None, name)) if key in self._events]
 
     def about_room(self, room: object, namespace: str) -> Inquiry:
         """The rules to ask before a room may be entered."""

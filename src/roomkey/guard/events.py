@@ -9,6 +9,7 @@ from typing import Any
 
 from roomkey.core.admission import Action, Admission, Input, State
 from roomkey.core.claims import is_name
+from roomkey.core.event_names import AUTHENTICATE, is_event_name
 from roomkey.core.policy import OPEN, Policy
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
@@ -31,22 +32,7 @@ _ADMITTED = State.ADMITTED  # an Enum's members are slow to look up by its name
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
 
-AUTHENTICATE = "authenticate"
 JOIN, LEAVE = "join-room", "leave-room"
-# Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all handlers, whose arguments
-# would shift by one; from the wire they are an attack.
-RESERVED_EVENTS = frozenset(
-    {
-        "connect",
-        "connect_error",
-        "disconnect",
-        "disconnecting",
-        "newListener",
-        "removeListener",
-        "__disconnect_final",
-        "*",
-    }
-)
 
 Served = Callable[[Admission, str, Sequence[object]], Coroutine[Any, Any, None]]
 
@@ -210,8 +196,3 @@ class Events:
         if not is_name(room):
             raise self._rights.denied(admission, kind, room)
         return str(room)
-
-
-def is_event_name(name: object) -> bool:
-    """True for a name that a client may send."""
-    return is_name(name) and name not in RESERVED_EVENTS
