@@ -86,7 +86,7 @@ def test_what_the_client_is_told(name):
 
 def test_the_table_is_complete():
     kinds = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__}
-    assert kinds - TABLE.keys() == {"AuthError", "ConfigError", "SubjectMismatch"}
+    assert kinds - TABLE.keys() == {"AuthError", "ConfigError", "Declined", "SubjectMismatch"}
 
 
 def test_subject_mismatch():

@@ -14,6 +14,7 @@
     ├── TooManyAttempts
     ├── LimitExceeded                more sockets, joins or events than one subject may have
     ├── PermissionDenied             namespace, room or event
+    │   └── Declined                 the application's connect handler refused
     ├── ReauthenticationRequired     the proof of who it is lies too far back for this event
     ├── ProtocolViolation            a packet that no honest client sends
     └── Unavailable (temporary)      a key, a store or a handler out of order: refuse, and say "try again"
@@ -27,7 +28,7 @@ Neither ever holds a token, a key or a password.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AlgorithmNotAllowed",
@@ -37,6 +38,7 @@ __all__ = [
     "ClaimError",
     "ConfigError",
     "CredentialsError",
+    "Declined",
     "ExpiredToken",
     "ImmatureToken",
     "LimitExceeded",
@@ -239,6 +241,23 @@ class PermissionDenied(AuthError):
     code = "permission_denied"
     reason = "permission_denied"
     text = "Insufficient permissions"
+
+
+class Declined(PermissionDenied):
+    """The application's connect handler refused.
+
+    Args:
+        message: the handler's text for the client.
+        data: the handler's data for the client, instead of the usual members; None for those.
+    """
+
+    def __init__(self, message: str, data: object = None) -> None:
+        self._data = data
+        super().__init__("the connect handler refused", message=message)
+
+    def to_client(self) -> Any:
+        """Return what the handler wants the client to be told."""
+        return super().to_client() if self._data is None else self._data
 
 
 class ReauthenticationRequired(AuthError):

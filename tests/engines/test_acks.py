@@ -45,6 +45,30 @@ async def test_what_a_handler_returns_is_the_acknowledgement(make_world, kind, v
     assert client.inbox.empty()  # nobody asked
 
 
+@pytest.mark.parametrize("kind", ["async", "sync", "class"])
+async def test_a_handler_can_withhold_its_acknowledgement(make_world, kind, caplog):
+    def prepare(world):
+        async def later(sid):
+            return world.sio.not_handled
+
+        class Chat(world.Namespace):
+            def on_x(self, sid):
+                return self.server.not_handled
+
+        if kind == "class":
+            world.sio.register_namespace(Chat("/"))
+        else:
+            world.sio.on("x", later if kind == "async" else lambda sid: world.sio.not_handled)
+        world.sio.on("last", lambda sid: "done")
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.event("x", ack=1)
+    await client.event("last", ack=2)
+    assert await client.receive() == '432["done"]'
+    assert [one.getMessage() for one in caplog.records if one.levelno >= logging.ERROR] == []
+
+
 async def test_acknowledgements_keep_their_ids_and_namespaces(make_world):
     gate = asyncio.Event()
 

@@ -6,6 +6,8 @@ import pytest
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 from support.live import until
 
+from roomkey.socketio import Authenticate
+
 REFUSALS = [
     ((), {"message": "Connection rejected by server"}),
     (("full",), {"message": "full"}),
@@ -33,6 +35,26 @@ async def test_a_refusal_tells_the_client_its_message_and_data(make_world, engin
         assert answer["data"]["type"] == "UnauthorizedError"
         assert answer["data"]["message"] == told["message"]
     assert answer == told
+    assert await client.is_closed()
+
+
+@pytest.mark.parametrize(("arguments", "told"), REFUSALS, ids=str)
+async def test_a_refusal_after_authenticate_keeps_its_message_and_data(make_world, arguments, told):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            raise HostRefusal(*arguments)
+
+    world = await make_world(via=Authenticate(), prepare=prepare)
+    client = await world.client()
+    assert (await client.ask()).startswith("40")
+    await client.event("authenticate", {"token": world.token()})
+    [error] = await client.expect_event("unauthorized")
+    assert error["message"] == error["inner"]["message"] == told["message"]
+    if "data" in told:
+        assert error["data"] == told["data"]
+    else:
+        assert error["data"]["code"] == "permission_denied"
     assert await client.is_closed()
 
 

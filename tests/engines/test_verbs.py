@@ -32,6 +32,24 @@ async def three(make_world, **settings):
     return world, got
 
 
+@pytest.mark.parametrize("room", [42, 0, "42"], ids=repr)
+async def test_a_room_may_be_a_number_wherever_rooms_are_named(make_world, room):
+    world = await make_world(policy=None)
+    ada, bob = await world.member("ada"), await world.member("bob")
+    await world.sio.enter_room(world.sid("ada"), room)
+    assert room in world.sio.rooms(world.sid("ada"))
+    await world.sio.emit("news", 1, room=room)
+    await world.sio.emit("news", 2, room=[room, "none"])
+    await world.sio.emit("news", 3, room=room, skip_sid=world.sid("ada"))
+    assert [await ada.expect_event("news") for _ in range(2)] == [[1], [2]]
+    await world.sio.leave_room(world.sid("ada"), room)
+    await world.sio.enter_room(world.sid("bob"), room)
+    await world.sio.close_room(room)
+    await world.sio.emit("news", 4, room=room)
+    await world.sio.emit("news", 5)
+    assert await bob.expect_event("news") == await ada.expect_event("news") == [5]
+
+
 async def test_emit_to_everybody_in_a_namespace(make_world):
     world, got = await three(make_world)
     await world.sio.emit("news", {"a": 1})

@@ -175,7 +175,7 @@ class Admission:
         """The rooms that depend on the policy, whoever put the socket into them."""
         return self.rooms | self.own_rooms if self.own_rooms else self.rooms
 
-    def lose_rooms(self, rooms: Iterable[str]) -> None:
+    def lose_rooms(self, rooms: Iterable[object]) -> None:
         """Forget rooms, whoever put the socket into them."""
         self.rooms = self.rooms.difference(rooms)
         self.own_rooms = self.own_rooms.difference(rooms)

@@ -6,17 +6,16 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.shown import shown
-from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
+from roomkey.errors import AuthError, Declined, PermissionDenied, TooManyAttempts, Unavailable
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.hub.handlers import Found
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
-from roomkey.hub.socket import AckCallback, Socket, as_arguments
+from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
 
 if TYPE_CHECKING:
@@ -80,10 +79,9 @@ class Dispatch:
         admission = authenticator.ask(connection, namespace, new_sid())
         socket = Socket(admission, session)
         self._hub.members.add(socket)
-        data: list[object] = []
         try:
             error = await authenticator.decide_handshake(
-                connection, admission, auth, partial(self.run_connect, data), wants_auth=self._wants_auth(namespace)
+                connection, admission, auth, self.run_connect, wants_auth=self._wants_auth(namespace)
             )
         except Exception as failure:
             LOG.exception("a CONNECT could not be decided, so it is refused")
@@ -93,39 +91,35 @@ class Dispatch:
             admission.answered = True
             socket.send_held()
             return
-        self._refuse(session, namespace, error or admission.ended_by or Unavailable("it ended meanwhile"), *data)
+        self._refuse(session, namespace, error or admission.ended_by or Unavailable("it ended meanwhile"))
         self._forget(admission)
         self._guard.teardown.left(admission)
         authenticator.refused(connection)
 
-    def _refuse(self, session: EngineSession, namespace: str, error: AuthError, data: object = None) -> None:
-        """Answer CONNECT_ERROR.
-
-        Args:
-            data: what the application says instead of the error's own data.
-        """
+    def _refuse(self, session: EngineSession, namespace: str, error: AuthError) -> None:
+        """Answer CONNECT_ERROR."""
         if session.alive:
-            told = {"message": error.message, "data": error.to_client() if data is None else data}
+            told = {"message": error.message, "data": error.to_client()}
             try:
                 reply = encode(PacketType.CONNECT_ERROR, namespace, told)
             except (TypeError, ValueError):
                 LOG.exception("what the connect handler says is not JSON")
-                reply = encode(PacketType.CONNECT_ERROR, namespace, {**told, "data": error.to_client()})
+                told["data"] = AuthError.to_client(error)
+                reply = encode(PacketType.CONNECT_ERROR, namespace, told)
             session.send(reply)
 
     def _wants_auth(self, namespace: str) -> bool:
         found = self._hub.handlers.find("connect", namespace)
         return found is not None and found.takes is not None and found.takes >= CONNECT_ARGUMENTS
 
-    async def run_connect(self, data: list[object], admission: Admission, auth: object) -> bool:
+    async def run_connect(self, admission: Admission, auth: object) -> bool:
         """Call the application's connect handler; False if it declines.
 
         Args:
-            data: takes what the handler wants the client to be told besides a message.
             auth: the CONNECT packet's payload.
 
         Raises:
-            PermissionDenied: it refused, with a message for the client.
+            Declined: it refused, with a message for the client.
         """
         session = self._hub.engine.sessions.get(admission.connection_id)
         if session is None:
@@ -140,8 +134,7 @@ class Dispatch:
             refusal = _refusal(error)
             if refusal is None:
                 raise
-            data.extend(refusal[1:])
-            raise PermissionDenied("the connect handler refused", message=str(refusal[0])) from None
+            raise Declined(str(refusal[0]), *refusal[1:]) from None
         return answer is not False
 
     # EVENT and ACK
@@ -161,7 +154,7 @@ class Dispatch:
     async def _ask(self, session: EngineSession, packet: Packet) -> None:
         """Let the guard look at an event, and perhaps wait for a rule."""
         admission = await self._guard.events.arrived(
-            session.connection, packet.namespace, packet.data, packet.id, partial(self.run_connect, [])
+            session.connection, packet.namespace, packet.data, packet.id, self.run_connect
         )
         if admission is not None:
             self._handle(session, packet, admission)
@@ -191,7 +184,7 @@ class Dispatch:
 
     def _answer(self, session: EngineSession, packet: Packet, admission: Admission, answer: object) -> None:
         """What a handler returned is the acknowledgement, if one was asked for."""
-        if packet.id is not None and admission.state is _ADMITTED:
+        if packet.id is not None and answer is not NOT_HANDLED and admission.state is _ADMITTED:
             try:
                 session.send(encode(_ACK, packet.namespace, as_arguments(answer), packet.id))
             except (TypeError, ValueError):

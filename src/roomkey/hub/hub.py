@@ -23,12 +23,13 @@ from roomkey.hub.origins import AnyOrigin, Origins
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
-from roomkey.hub.socket import Answer, Socket, as_arguments
+from roomkey.hub.socket import NOT_HANDLED, Answer, Room, Socket, as_arguments
 from roomkey.hub.tasks import Tasks
 from roomkey.wire import Limits, Message, PacketType, encode
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Sids = str | Iterable[str] | None
+Target = Room | Iterable[Room] | None
 _ADMITTED = State.ADMITTED
 CLOSE_SECONDS = 2.0
 """How long handlers and background tasks may take to end when the server stops."""
@@ -57,6 +58,7 @@ class Hub:
     Attributes:
         guard: whom a socket belongs to, policy-checked rooms, revocation: ``hub.guard.identity(sid)`` and so on.
         counts: what was refused and closed, by reason.
+        not_handled: a handler that returns it sends no acknowledgement.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -71,6 +73,8 @@ class Hub:
 
         hub.run(port=8000)
     """
+
+    not_handled = NOT_HANDLED
 
     def __init__(
         self,
@@ -172,8 +176,8 @@ class Hub:
         self,
         event: str,
         data: object = None,
-        to: Sids = None,
-        room: Sids = None,
+        to: Target = None,
+        room: Target = None,
         skip_sid: Sids = None,
         namespace: str | None = None,
         callback: Callable[..., Any] | None = None,
@@ -250,7 +254,7 @@ class Hub:
             socket.take_ack(number)  # nobody waits for it any more
         return values if len(values) > 1 else next(iter(values), None)
 
-    def _asked(self, target: Sids, namespace: str) -> Socket | None:
+    def _asked(self, target: Target, namespace: str) -> Socket | None:
         """The one client that is asked for an acknowledgement; None if it is gone."""
         socket = self.members.get(target, namespace) if isinstance(target, str) else None
         if socket is None and (not isinstance(target, str) or self.members.of(namespace, target)):
@@ -262,7 +266,7 @@ class Hub:
         socket.send_alone(encode(PacketType.EVENT, socket.namespace, arguments, number))
         return number
 
-    def _deliver(self, message: Message, namespace: str, target: Sids, skip: Sids) -> None:
+    def _deliver(self, message: Message, namespace: str, target: Target, skip: Sids) -> None:
         """Write to each admitted socket; the packet was encoded once, and no task is made for a recipient."""
         skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
         alone = self.members.get(target, namespace) if isinstance(target, str) else None
@@ -275,7 +279,7 @@ class Hub:
 
     # Rooms
 
-    async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+    async def enter_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Put a client into a room, if its policy has no rules about rooms here, or one that allows it.
 
         With ``own_joins="allow"`` the policy is not asked. The room of another subject stays closed in any case.
@@ -289,14 +293,14 @@ class Hub:
             await self.guard.rights.check_own_join(socket.admission, room)
             self.members.enter(socket, room)
 
-    async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
+    async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Take a client out of a room, if it is there."""
         socket = self.members.get(sid, namespace)
         if socket is not None:
             socket.admission.lose_rooms({room})
             self.members.leave(socket, room)
 
-    async def close_room(self, room: str, namespace: str | None = None) -> None:
+    async def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Take everybody out of a room.
 
         Raises:
@@ -307,12 +311,12 @@ class Hub:
             socket.admission.lose_rooms({room})
             self.members.leave(socket, room)
 
-    def rooms(self, sid: str, namespace: str | None = None) -> list[str]:
+    def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
         """The rooms a client is in, its own sid included; none if there is no such client."""
         socket = self.members.get(sid, namespace)
         return [sid, *socket.rooms] if socket is not None else []
 
-    def _no_sid(self, room: str) -> None:
+    def _no_sid(self, room: Room) -> None:
         if room in self.members.sockets:
             raise ConfigError("a client's sid is no room to close")
 

@@ -10,6 +10,7 @@ from roomkey.errors import ConfigError
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
+    from roomkey.hub.socket import Room
 
 
 class Namespace:
@@ -51,19 +52,19 @@ class Namespace:
         """:meth:`Hub.call` in this namespace."""
         return await self.hub.call(event, data, **{"namespace": self.namespace, **where})
 
-    async def enter_room(self, sid: str, room: str) -> None:
+    async def enter_room(self, sid: str, room: Room) -> None:
         """:meth:`Hub.enter_room` in this namespace."""
         await self.hub.enter_room(sid, room, self.namespace)
 
-    async def leave_room(self, sid: str, room: str) -> None:
+    async def leave_room(self, sid: str, room: Room) -> None:
         """:meth:`Hub.leave_room` in this namespace."""
         await self.hub.leave_room(sid, room, self.namespace)
 
-    async def close_room(self, room: str) -> None:
+    async def close_room(self, room: Room) -> None:
         """:meth:`Hub.close_room` in this namespace."""
         await self.hub.close_room(room, self.namespace)
 
-    def rooms(self, sid: str) -> list[str]:
+    def rooms(self, sid: str) -> list[Any]:
         """:meth:`Hub.rooms` in this namespace."""
         return self.hub.rooms(sid, self.namespace)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from roomkey.hub.socket import NOWHERE, Socket
+from roomkey.hub.socket import NOWHERE, Room, Socket
 
 _NOBODY: dict[str, Socket] = {}
 
@@ -15,7 +15,7 @@ class Rooms:
     def __init__(self) -> None:
         self.sockets: dict[str, Socket] = {}
         self._namespaces: dict[str, dict[str, Socket]] = {}
-        self._rooms: dict[tuple[str, str], dict[str, Socket]] = {}
+        self._rooms: dict[tuple[str, Room], dict[str, Socket]] = {}
 
     def get(self, sid: str, namespace: str | None = None) -> Socket | None:
         """The socket of this sid (in this namespace), or None."""
@@ -34,39 +34,40 @@ class Rooms:
             self.leave(socket, room)
         _drop(self._namespaces, socket.namespace, socket.sid)
 
-    def enter(self, socket: Socket, room: str) -> None:
+    def enter(self, socket: Socket, room: Room) -> None:
         """Put a socket into a room."""
         if socket.rooms is NOWHERE:
             socket.rooms = set()
         socket.rooms.add(room)
         self._rooms.setdefault((socket.namespace, room), {})[socket.sid] = socket
 
-    def leave(self, socket: Socket, room: str) -> None:
+    def leave(self, socket: Socket, room: Room) -> None:
         """Take a socket out of a room, if it is there."""
         socket.rooms.discard(room)
         _drop(self._rooms, (socket.namespace, room), socket.sid)
 
-    def of(self, namespace: str, room: str | None) -> Iterable[Socket]:
+    def of(self, namespace: str, room: Room | None) -> Iterable[Socket]:
         """Who is in a room, or in a namespace where no room is given."""
         if room is None:
             return self._namespaces.get(namespace, _NOBODY).values()
-        alone = self.sockets.get(room)
+        alone = self.sockets.get(room) if isinstance(room, str) else None
         if alone is not None:
             return (alone,) if alone.namespace == namespace else ()
         return self._rooms.get((namespace, room), _NOBODY).values()
 
     def receivers(
-        self, namespace: str, target: str | Iterable[str] | None, skipped: frozenset[str]
+        self, namespace: str, target: Room | Iterable[Room] | None, skipped: frozenset[str]
     ) -> tuple[Socket, ...]:
         """Who gets a packet for a room, for several (each socket once) or for everybody.
 
         Returns:
             A copy: a socket that reads too slowly is closed, and leaves its rooms, while it is written to.
         """
-        if target is None or isinstance(target, str):
-            found = self.of(namespace, target)
-        else:
+        found: Iterable[Socket]
+        if isinstance(target, Iterable) and not isinstance(target, str):
             found = {socket.sid: socket for room in target for socket in self.of(namespace, room)}.values()
+        else:
+            found = self.of(namespace, target)
         return tuple(socket for socket in found if socket.sid not in skipped) if skipped else tuple(found)
 
 

@@ -10,8 +10,14 @@ from roomkey.core.admission import Admission, State
 from roomkey.hub.session import EngineSession
 from roomkey.wire import Message
 
-NOWHERE: set[str] = set()
+NOWHERE: set[Room] = set()
 """The rooms of every socket that is in none: thousands of empty sets would cost memory. Nobody adds to it."""
+
+NOT_HANDLED = object()
+"""What a handler returns to withhold its acknowledgement."""
+
+Room = str | int
+"""A room's name; whatever can be a dictionary's key works."""
 
 AckCallback = Callable[..., Any]
 
@@ -64,7 +70,7 @@ class Socket:
         self.namespace = admission.namespace
         self.admission = admission
         self.session = session
-        self.rooms: set[str] = NOWHERE
+        self.rooms: set[Room] = NOWHERE
         self.data: dict[str, Any] | None = None
         self._acks: dict[int, AckCallback] | None = None
         self._last_ack = 0

@@ -15,7 +15,7 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 from roomkey.audit import redact_logs
 from roomkey.core.admission import Admission, Input
 from roomkey.core.callables import takes
-from roomkey.errors import AuthError, PermissionDenied, Unavailable
+from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio import content_json
@@ -224,8 +224,9 @@ class Hooks:
                 refusal if isinstance(refusal, HostRefusal) else HostRefusal("Connection rejected by server")
             )
             told = refusals[0].error_args
-            message = told.get("message") if isinstance(told, dict) else told
-            raise PermissionDenied("the connect handler refused", message=str(message)) from None
+            if not isinstance(told, dict):
+                told = {"message": told}
+            raise Declined(str(told.get("message")), told.get("data")) from None
         return result is not False
 
     async def _disconnect_handler(self, admission: Admission, *reason: object) -> None:
