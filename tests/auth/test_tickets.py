@@ -205,6 +205,8 @@ async def test_of_fifty_at_once_one_opens(server: LoginServer) -> None:
     ticket = await ask(server, await server.login())
     found = await asyncio.gather(*(connect(server, ticket) for _ in range(50)))
     assert Counter(reply[:2] for _, reply in found) == {"40": 1, "44": 49}
+    refused = {json.loads(reply[2:])["message"] for _, reply in found if reply.startswith("44")}
+    assert refused == {"ticket used, expired or unknown"}, "none for want of time"
     for raw, _ in found:
         await raw.close()
 

@@ -107,7 +107,7 @@ async def test_a_good_token_opens_the_connection(js: Any, guarded: Any, kind: An
     assert await site.sio.call("question", (b"\x01", {"deep": b"\x02"}), to=socket.sid) == (b"\x01", {"deep": b"\x02"})
     await socket.event("question", b"\x01", {"deep": b"\x02"})
     if kind[1] == "upgrade":
-        await asyncio.wait_for(socket.upgraded.wait(), 5)
+        await asyncio.wait_for(socket.upgraded.wait(), 20)
         assert await socket.call("echo", "after the upgrade") == ["after the upgrade"]
     assert socket.transport == ("polling" if kind[1] == "polling" else "websocket")
 

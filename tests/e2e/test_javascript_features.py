@@ -32,7 +32,7 @@ async def admitted(js: Any, site: Any, kind: Any, **options: Any) -> Any:
     socket = js.open(site, kind, auth={"token": DESK.issue("ada", rooms=["red"])}, **options)
     await socket.expect("connect")
     if kind[1] == "upgrade":
-        await asyncio.wait_for(socket.upgraded.wait(), 5)
+        await asyncio.wait_for(socket.upgraded.wait(), 20)
     return socket
 
 

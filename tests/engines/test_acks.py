@@ -259,7 +259,7 @@ async def call_and_answer(make_world, answer, **arguments):
     calling = asyncio.create_task(world.sio.call("ask", {"q": 1}, to=world.sid(), **arguments))
     assert await client.receive() == '421["ask",{"q":1}]'
     await client.send(f"431{answer}")
-    return await asyncio.wait_for(calling, 3)
+    return await asyncio.wait_for(calling, 20)
 
 
 @pytest.mark.parametrize(("wire", "value"), [("[]", None), ('["yes"]', "yes"), ('["a",2]', ("a", 2)), ("[[1]]", [1])])

@@ -166,7 +166,7 @@ async def test_f88_an_emit_that_waits_for_its_rule_loses_against_a_change(chat):
     eve = await server.member("eve", rooms=["red"])
     await join(server, eve, "red")
     ada.begin_event("say", "red", "x", ack=1)
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await server.guard.update("ada", roles=[])
     gate.open.set()
     await server.settle()

@@ -143,7 +143,7 @@ async def test_a_connection_that_is_decided_meanwhile_is_refused(offline):
     server = offline(policy=policy)
     client = await server.client()
     client.begin_connect(server.token())
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await server.guard.revoke(subject="ada")
     gate.open.set()
     await server.settle()

@@ -105,7 +105,7 @@ async def test_whoever_has_gone_counts_no_more(offline, leaving, via):
         if via:
             client.begin_event("authenticate", {"token": token})
         if waits:
-            await asyncio.wait_for(gate.reached.wait(), 2)
+            await asyncio.wait_for(gate.reached.wait(), 20)
         await server.settle()
         return client
 
@@ -253,7 +253,7 @@ async def test_c42_a_guest_who_presents_two_persons_at_once_counts_for_neither_a
     gate.reached.clear()
     for subject in ("ada", "eve"):
         client.begin_event("authenticate", {"token": server.token(subject)})
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await client.settle()
     if leaves:
         await client.session.lose()

@@ -152,7 +152,7 @@ async def test_update_takes_lists_and_something_to_change(offline, wrong):
 
 async def held(server, gate, packet) -> None:
     packet()
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     changing = asyncio.ensure_future(server.guard.update("ada", roles=[]))
     await turns()  # where the rule of the namespace is asked anew, it waits at the gate, too
     gate.open.set()
@@ -221,7 +221,7 @@ async def test_f88_a_guest_who_becomes_somebody_gets_the_rights_of_now(offline):
     gate.open.clear()
     gate.reached.clear()
     client.begin_event("authenticate", {"token": server.token(roles=["admin"])})
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await server.guard.update("ada", roles=["member"])
     gate.open.set()
     await server.settle()
@@ -250,7 +250,7 @@ async def test_rooms_that_a_connect_handler_entered_are_left_as_well(offline, la
         client.begin_event("authenticate", {"token": token})
     else:
         client.begin_connect(token)
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await server.guard.update("ada", roles=[])
     gate.open.set()
     await server.settle()
@@ -282,7 +282,7 @@ async def test_f90_a_namespace_that_is_still_being_opened_is_refused_alone(offli
             client.begin_event("authenticate", {"token": token}, namespace=namespace)
             await server.settle()
     sid = server.sid(client, "/admin")
-    await asyncio.wait_for(gate.reached.wait(), 2)
+    await asyncio.wait_for(gate.reached.wait(), 20)
     await server.guard.update("ada", roles=[])
     gate.open.set()
     await server.settle()
@@ -304,7 +304,7 @@ async def test_it_waits_for_no_disconnect_handler(offline):
         await going_on.wait()
 
     await server.member(roles=["member"])
-    assert await asyncio.wait_for(server.guard.update("ada", roles=[]), 5) == 1
+    assert await asyncio.wait_for(server.guard.update("ada", roles=[]), 20) == 1
     going_on.set()
     await server.settle()
 

@@ -324,7 +324,7 @@ async def test_whoever_waits_for_the_first_answer_is_refused_by_close(bench):
     store.fault = None  # the call that hangs goes on hanging
     await one.revoking.close()
     with pytest.raises(Unavailable):
-        await asyncio.wait_for(waiting, 1)
+        await asyncio.wait_for(waiting, 20)
 
 
 async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
@@ -332,4 +332,4 @@ async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
     one = bench(store)
     await one.revoking.check()
     break_down(store, "hangs", monkeypatch)
-    await asyncio.wait_for(one.revoking.close(), 2)
+    await asyncio.wait_for(one.revoking.close(), 20)

@@ -170,7 +170,7 @@ NO_CONNECT = ["41", '42["message"]', "431[]", '44{"message":"x"}', "41/custom,",
 )
 async def test_without_a_connect_first_the_connection_is_closed_at_once(world, raw, packet):
     await raw.text(packet)
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     assert [read.opcode for read in raw.frames if read.opcode == TEXT] == [TEXT]  # the OPEN packet alone
 
 
@@ -191,7 +191,7 @@ async def test_a_connect_that_is_asked_for_twice_is_one(world, member):
 @pytest.mark.parametrize("auth", ["[1]", '"x"', "5x", "{", '{"token":"a"}{}'])
 async def test_a_connect_whose_payload_is_no_object_opens_nothing(world, raw, auth):
     await raw.text("40" + auth)
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     assert [read.payload[:3] for read in raw.frames[1:-1]] in ([], [b"44{"])
     assert world.sio.members.sockets == {}
 
@@ -211,7 +211,7 @@ async def test_an_event_and_its_arguments(member, arguments):
 @pytest.mark.parametrize("payload", ["", "[]", "{}", '{"0":"message"}', '"message"', "null", "true", "[null]", "[1]"])
 async def test_an_event_is_a_list_that_is_not_empty_or_the_connection_is_closed(member, payload):
     await member.text("42" + payload)
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,7 @@ async def test_an_event_is_a_list_that_is_not_empty_or_the_connection_is_closed(
 )
 async def test_an_event_that_is_no_json_closes_the_connection(member, payload):
     await member.text("42" + payload)
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 async def test_an_event_that_nobody_handles_is_nothing(member):
@@ -342,7 +342,7 @@ async def test_a_binary_ack_of_the_client_reaches_the_callback(world, member):
 @pytest.mark.parametrize("packet", ["431", "431{}", '431"x"', "431null", "43[]", "43", "431[", "43-1[]", "431.5[]"])
 async def test_an_ack_is_a_list_with_an_id_or_the_connection_is_closed(member, packet):
     await member.text(packet)
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 # Disconnection from a namespace
@@ -368,7 +368,7 @@ async def test_disconnect_from_the_main_namespace_leaves_a_custom_one(world, mem
 
 async def test_disconnect_from_the_last_namespace_closes_the_connection(world, member):
     await member.text("41")
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
     assert [read.payload for read in member.frames if read.opcode == TEXT][3:] == []
 
 
@@ -390,13 +390,13 @@ async def test_the_server_disconnects_from_one_namespace(world, member):
 async def test_the_server_disconnects_from_the_last_namespace_and_closes(member):
     await member.text('42["leave"]')
     assert await member.packet() == "41"
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 @pytest.mark.parametrize("packet", ["41{}", "411", '41["x"]', "41/custom,{}", "41/custom,1"])
 async def test_a_disconnect_has_neither_data_nor_an_id(member, packet):
     await member.text(packet)
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 # Packet encoding: the document's examples, as the server writes them and as it reads them
@@ -448,7 +448,7 @@ async def test_encoding_as_read(world, member, packet, answer):
 )
 async def test_encoding_that_is_no_packet_closes(member, packet):
     await member.text(packet)
-    assert await member.close_code(1.0) is not None
+    assert await member.close_code() is not None
 
 
 async def test_the_sample_session(world):
@@ -472,6 +472,6 @@ async def test_the_sample_session(world):
     assert await upgraded.packet() == f"461-/custom,1[{PLACE % 0}]"
     assert (await upgraded.frame()).payload == ONE
     await upgraded.text("1")
-    assert await upgraded.close_code(1.0) is not None
+    assert await upgraded.close_code() is not None
     assert SEPARATOR not in str(upgraded.frames)
     await poll.close()

@@ -78,7 +78,7 @@ async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
 
     tasks.start(first())
     tasks.start(settles())
-    await asyncio.wait_for(tasks.settle(), 3)
+    await asyncio.wait_for(tasks.settle(), 20)
     assert done == ["second", "settled"]
 
 

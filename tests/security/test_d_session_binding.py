@@ -356,7 +356,7 @@ async def test_d60_half_an_upgrade_then_silence(make_world, probe):
     await world.tick(9.9)
     assert not raw.reader.at_eof()
     await world.tick(0.2)
-    assert await raw.close_code(1.0) == 1002
+    assert await raw.close_code() == 1002
     await victim.goes_on()
     again, _ = await victim.upgrade()
     await again.text("2probe")
@@ -410,7 +410,7 @@ async def test_d60_an_upgrade_of_a_session_that_ends_meanwhile(make_world):
     await raw.text("2probe")
     assert await raw.packet() == "3probe"
     await world.guard.revoke(subject="victim")
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     assert world.sio.engine.sessions == {}
 
 
@@ -452,7 +452,7 @@ async def test_d62_the_old_sid_after_a_kick(make_world):
     await world.guard.revoke(subject="victim")
     assert (await victim.request("POST", '42["say",1]')).status == 400
     raw, answer = await victim.upgrade()
-    assert answer.status == 400 or await raw.close_code(1.0) is not None
+    assert answer.status == 400 or await raw.close_code() is not None
     told, disconnected = await victim.packets()
     assert "token_revoked" in told
     assert disconnected == "41"
@@ -476,5 +476,5 @@ async def test_d62_the_old_sid_of_a_websocket_after_a_kick(make_world):
     websocket = await RawSocket.member(world.host, world.token("victim"))
     [eio_sid] = world.sio.engine.sessions
     await world.guard.revoke(subject="victim")
-    assert await websocket.close_code(1.0) is not None
+    assert await websocket.close_code() is not None
     assert await attack(Person(world), _named(world, eio_sid)) == [UNKNOWN] * 3

@@ -80,7 +80,7 @@ async def closes(world, caplog, bystander: RawSocket, *frames: bytes) -> None:
         await raw.send(one)
     what = str(frames)[:200]
     try:
-        assert await raw.close_code(1.0) is not None, what
+        assert await raw.close_code() is not None, what
     except TimeoutError:
         pytest.fail(f"not closed: {what}")
     await until(lambda: len(world.sio.engine.sessions) == sessions - 1)
@@ -193,7 +193,7 @@ async def test_e66_fewer_or_more_attachments_than_declared(world, bystander, cap
     world.calls.clear()
     raw = await attacker(world)
     await raw.send(one + data + data)  # the packet is whole, and then there is one too many
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     await goes_on(bystander)
 
 
@@ -236,7 +236,7 @@ async def test_e68_attachments_that_do_not_all_arrive_in_time(world, bystander):
     await world.tick(3.9)
     assert len(world.sio.engine.sessions) == 2
     await world.tick(0.2)  # an attachment now and then does not move the deadline
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     await goes_on(bystander)
 
 
@@ -271,7 +271,7 @@ async def _warm(process) -> RawSocket:
         await raw.text('42["message","' + "x" * 900_000 + '"]')
         await raw.packet()
         await raw.send(frame("x" * 5, TEXT, length=b"\x7f" + (1 << 40).to_bytes(8)))
-        assert await raw.close_code(1.0) == 1009
+        assert await raw.close_code() == 1009
     return member
 
 
@@ -287,7 +287,7 @@ async def test_e69_a_message_over_the_limit(process, size, pieces):
     sending = asyncio.create_task(
         raw.send(b"".join(frame(part, CONTINUATION if at else TEXT, fin=False) for at, part in enumerate(parts)))
     )
-    assert await raw.close_code(1.0) == 1009
+    assert await raw.close_code() == 1009
     with suppress(ConnectionError):
         await sending
     assert process.peak() - before < size
@@ -308,7 +308,7 @@ async def test_e72_deflated_bombs_on_20_anonymous_sockets(process):
         assert answer.status == 101
         assert "sec-websocket-extensions" not in answer.headers
         await raw.send(frame(packed[:-4], TEXT, rsv=4))
-        assert await raw.close_code(1.0) == 1002
+        assert await raw.close_code() == 1002
     assert process.peak() - before < 20_000_000
     await goes_on(bystander)
 
@@ -340,10 +340,10 @@ async def nothing_is_left(world, raw: RawSocket) -> None:
 async def test_e70_a_content_length_over_the_limit_or_none_at_all(world, poll, length):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, f"Content-Length: {length}") + b"x" * 1000)
-    answer = await raw.answer(1.0)
+    answer = await raw.answer()
     assert answer.status in (400, 413)
     if answer.status == 413:
-        await until(lambda: not world.sio.engine.sessions, 1.0)
+        await until(lambda: not world.sio.engine.sessions)
         await world.tick(1.1)
         await nothing_is_left(world, raw)
 
@@ -359,17 +359,17 @@ async def test_e70_a_body_over_the_limit_that_is_sent_all_the_same(world, poll, 
         await raw.send(post(poll, world.host, "Content-Length: 4000000"))
         body = b"x" * 4_000_000
     await raw.send(body)
-    assert (await raw.answer(1.0)).status == 413
-    await until(lambda: not world.sio.engine.sessions, 1.0)
+    assert (await raw.answer()).status == 413
+    await until(lambda: not world.sio.engine.sessions)
     await raw.send(f"GET /elsewhere HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
-    assert (await raw.answer(1.0)).status == 404  # the connection stands at the next request
+    assert (await raw.answer()).status == 404  # the connection stands at the next request
     await nothing_is_left(world, raw)
 
 
 async def test_e70_chunks_over_the_limit_are_refused_before_they_end(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Transfer-Encoding: chunked") + b"f4241\r\n" + b"x" * 1_000_001)
-    assert (await raw.answer(1.0)).status == 413
+    assert (await raw.answer()).status == 413
     await nothing_is_left(world, raw)
 
 
@@ -377,8 +377,8 @@ async def test_e70_a_body_that_is_shorter_than_it_says(world, poll, monkeypatch)
     monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.1)
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
-    assert (await raw.answer(1.0)).status == 408
-    assert await raw.ends(1.0)
+    assert (await raw.answer()).status == 408
+    assert await raw.ends()
     assert world.calls == []
     await nothing_is_left(world, raw)
 
@@ -397,7 +397,7 @@ async def test_e70_a_body_that_is_cut(world, poll):
 async def test_e70_a_body_that_is_longer_than_it_says(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 13") + b'42["message"]' + b'42["message"]')
-    assert await raw.ends(1.0)  # the rest is no request
+    assert await raw.ends()  # the rest is no request
     assert world.calls in ([], [()])
 
 
@@ -405,7 +405,7 @@ async def test_e70_two_lengths_are_none(world, poll):
     for headers in (["Content-Length: 13", "Content-Length: 14"], ["Content-Length: 13", "Transfer-Encoding: chunked"]):
         raw = await RawSocket.open(world.host)
         await raw.send(post(poll, world.host, *headers) + b'42["message"]')
-        assert (await raw.answer(1.0)).status in (400, 413)
+        assert (await raw.answer()).status in (400, 413)
         await raw.close()
     assert world.calls == []
 
@@ -418,7 +418,7 @@ async def test_e70_200_bodies_over_the_limit_without_a_token(world):
             f"POST /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: {world.host}\r\n"
             "Content-Length: 99999999\r\n\r\n".encode()
         )
-        assert (await raw.answer(1.0)).status == 400
+        assert (await raw.answer()).status == 400
         await raw.close()
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
 
@@ -449,9 +449,7 @@ async def test_e73_one_byte_fragments_and_endless_continuation(world, bystander,
 async def test_e73_a_ping_flood_is_answered_and_stops_nobody(world, bystander):
     raw = await attacker(world)
     sending = asyncio.create_task(raw.send(frame(b"x" * 125, PING) * 20_000))
-    started = time.monotonic()
     await goes_on(bystander)
-    assert time.monotonic() - started < 1
     for _count in range(20_000):
         assert (await raw.frame()).opcode == 10
     await sending
@@ -541,12 +539,12 @@ async def test_e74_a_request_that_does_not_end(world, impatient, poll, sent, aga
         if sent == "nothing":
             return  # uvicorn's own timer for idle connections
     await raw.send(SLOW[sent].format(sid=poll.sid).encode())
-    assert await raw.ends(2.0)
+    assert await raw.ends()
     await until(lambda: not world.sio.engine.undecided)
 
 
 async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
-    ended = asyncio.create_task(raw.ends(2.0))
+    ended = asyncio.create_task(raw.ends())
     while not ended.done():
         await raw.send(piece)
         await asyncio.sleep(0.02)
@@ -570,7 +568,7 @@ async def test_e74_a_head_of_any_size(world, again):
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await raw.answer()).status == 404
     await raw.send(POLL.encode() + b"X: " + b"y" * 20_000)
-    assert await raw.ends(1.0)
+    assert await raw.ends()
     if not again:  # behind another request it is uvicorn's, which closes without an answer
         assert world.sio.counts["refused: Bad request"] == 1
 
@@ -579,7 +577,7 @@ async def test_e74_half_a_request_right_behind_a_whole_one(world, impatient):
     raw = await RawSocket.open(world.host)
     await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\nGET /else")
     assert (await raw.answer()).status == 404
-    assert await raw.ends(2.0)
+    assert await raw.ends()
 
 
 async def test_e74_a_body_that_drips(world, impatient, poll):
@@ -603,7 +601,7 @@ async def test_e74_a_body_that_comes_slowly_and_comes_is_taken(world, poll, monk
 async def test_e74_an_answered_request_whose_body_drips_on(world, impatient, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 99999999"))
-    assert (await raw.answer(1.0)).status == 413
+    assert (await raw.answer()).status == 413
     assert await ends_though_it_drips(raw, b"4")
 
 
@@ -748,7 +746,7 @@ async def test_e77_more_events_than_one_socket_may_send(make_world):
     await raw.text('42["message",1]')
     assert await raw.packet() == '42["back",1]'
     await raw.send(frame('42["message",1]') * 200)
-    assert await raw.close_code(1.0) is not None
+    assert await raw.close_code() is not None
     assert world.sio.counts["refused: too many events"] >= 50
     await goes_on(bystander)
 
@@ -785,7 +783,7 @@ async def test_e78_packets_that_are_long_to_read(world, bystander, packet):
     raw = await attacker(world)
     loop_was_busy = asyncio.create_task(longest_pause())
     await raw.text(packet)
-    answer = await raw.frame(3.0)
+    answer = await raw.frame()
     assert answer is None or answer.opcode == 8 or answer.payload.startswith(b'42["back"')
     await goes_on(bystander)
     loop_was_busy.cancel()
@@ -974,9 +972,9 @@ async def test_e84_no_pong_an_early_pong_and_a_pong_flood(make_world, caplog):
     await bystander.text("3")
     await goes_on(bystander)
     await world.tick(20.1)
-    assert await silent.close_code(1.0) is not None
+    assert await silent.close_code() is not None
     await bystander.text("3")
-    assert await bystander.close_code(1.0) is not None
+    assert await bystander.close_code() is not None
 
 
 async def test_e84_over_polling(make_world):

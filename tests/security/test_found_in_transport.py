@@ -57,7 +57,7 @@ async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
     poll = await Poll(world.host).open()
     async with half_upgraded(world.host, poll) as half:
         await world.tick(10.1)
-        await asyncio.wait_for(half.wait_closed(), 3)
+        await asyncio.wait_for(half.wait_closed(), 20)
     await poll.close()
 
 
@@ -67,7 +67,7 @@ async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post
         poll = await Poll(world.host).open()
         async with half_upgraded(world.host, poll) as half:
             await poll.post("1")
-            await asyncio.wait_for(half.wait_closed(), 3)
+            await asyncio.wait_for(half.wait_closed(), 20)
         await poll.close()
     await until(lambda: not world.guard.registry.connections)
 
@@ -78,7 +78,7 @@ async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world
     poll = await Poll.member(world.host, world.token())
     async with half_upgraded(world.host, poll) as half:
         await world.tick(10.1)
-        await asyncio.wait_for(half.wait_closed(), 3)
+        await asyncio.wait_for(half.wait_closed(), 20)
     await world.sio.emit("news", 1)
     packets = await poll.get()
     assert "news" in str(packets if packets != ["6"] else await poll.get())
@@ -89,7 +89,7 @@ async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world
 async def test_a_post_that_cannot_be_read_leaves_nothing(make_world, body):
     world = await make_world()
     poll = await Poll(world.host).open()
-    await asyncio.wait_for(poll.http.post(poll.url(), content=body), 3)
+    await asyncio.wait_for(poll.http.post(poll.url(), content=body), 20)
     await until(lambda: not world.guard.registry.connections)
     left = [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
     assert left == []

@@ -12,6 +12,7 @@ import time
 import pytest
 import socketio
 from support.live import until
+from support.rawsocket import PATIENCE
 
 
 def free_port() -> int:
@@ -63,7 +64,9 @@ async def listening(*worlds):
     for world in worlds:
         raw = await world.client()
         await raw.close()
-    await asyncio.sleep(0.3)
+    async with worlds[0].sio.manager.redis.client() as client, asyncio.timeout(PATIENCE):
+        while (await client.pubsub_numsub("socketio"))[0][1] < len(worlds):
+            await asyncio.sleep(0.01)
 
 
 async def test_a_broadcast_from_another_node_reaches_the_admitted_only(two_nodes):

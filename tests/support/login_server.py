@@ -7,14 +7,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import httpx
+import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
 from support.clock import FakeClock
 from support.live import Raw, serve
+from support.rawsocket import PATIENCE
 from support.tokens import issuer_at
 from support.world import HEARTBEAT
 
 from roomkey.auth import Logins, Passwords, Tickets, TicketVerifier, router
+from roomkey.guard import revoking
 from roomkey.hub import ASGIApp, Hub
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.one_time import SqlOneTime
@@ -117,8 +120,14 @@ def bearer(tokens: dict[str, Any]) -> dict[str, str]:
 
 @asynccontextmanager
 async def running(where: Where = None, *, port: bool = False, **settings: Any) -> AsyncIterator[LoginServer]:
-    """One node with two accounts; with ``port``, sockets can be opened."""
+    """One node with two accounts; with ``port``, sockets can be opened.
+
+    It has more time for its store than a real one: on a busy machine an honest answer may take seconds, and no test
+    here is about that.
+    """
     async with AsyncExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(revoking, "STORE_SECONDS", PATIENCE)
         made = LoginServer(where, **settings)
         stack.push_async_callback(made.close)
         await made.database.open()

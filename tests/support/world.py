@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import socketio
 from support.clock import FakeClock
-from support.live import Raw, new_server, serve
+from support.live import Raw, new_server, serve, until
 from support.tokens import issuer_at
 
 from roomkey import Issuer, Policy
@@ -90,6 +90,15 @@ class World:
         else:
             found = {str(name): set(inner) for name, inner in self.sio.manager.rooms.get(namespace, {}).items() if name}
         return {name: sids for name, sids in found.items() if sids != {name} and not name.startswith("user:")}
+
+    async def polled(self) -> None:
+        """Wait until the poll of the only session has arrived and waits for a packet."""
+        if isinstance(self.sio, Hub):
+            [session] = self.sio.engine.sessions.values()
+            await until(lambda: session.transport.busy)
+        else:
+            [socket] = self.sio.eio.sockets.values()
+            await until(lambda: socket.queue._getters)
 
     @property
     def is_empty(self) -> bool:
