@@ -134,6 +134,7 @@ def test_required_claims():
     assert asking.verify(jwt.encode(GOOD | {"jti": "t"}, SECRET, algorithm="HS256"), NOW)
     nothing = Verifier.hs256(SECRET, require=())
     assert nothing.verify(jwt.encode({"x": 1}, SECRET, algorithm="HS256"), NOW).subject == ""
+    assert (nothing.requires_subject, asking.requires_subject) == (False, True)
 
 
 OLD = secrets.token_urlsafe(32)
@@ -292,3 +293,37 @@ def test_verifier_demands_exact_values_of_claims(found):
     for wrong in ({"token_type": ["access"]}, {"token_type": None}, {1: "access"}):
         with pytest.raises(ConfigError):
             Verifier.hs256(SECRET, claims=wrong)
+
+
+def signed(**claims):
+    return jwt.encode({"exp": NOW + 60} | claims, SECRET, algorithm="HS256")
+
+
+def test_subject_of_another_claim():
+    """Checklist 119."""
+    verifier = Verifier.hs256(SECRET, subject_claim="user_id", integer_subject=True)
+    who = verifier.verify(signed(user_id=7, token_type="access", sub="other"), NOW)
+    assert (who.subject, who.claim("user_id")) == ("7", 7)
+    assert verifier.verify(signed(user_id="ada"), NOW).subject == "ada"
+    assert Verifier.hs256(SECRET, integer_subject=True).verify(signed(sub=7), NOW).subject == "7"
+    with pytest.raises(MissingClaim, match="user_id is missing"):
+        verifier.verify(signed(sub="ada"), NOW)
+
+
+@pytest.mark.parametrize("value", [True, False, None, 1.5, 2**53, -(2**53), [7], {"id": 7}, "", "a\nb", "x" * 256])
+@pytest.mark.parametrize("claim", ["sub", "user_id"])
+def test_subject_is_text_or_a_whole_number(claim, value):
+    with pytest.raises(ClaimError) as caught:
+        Verifier.hs256(SECRET, subject_claim=claim, integer_subject=True).verify(signed(**{claim: value}), NOW)
+    assert caught.value.claim == claim
+
+
+def test_whole_number_is_not_a_subject_by_default():
+    with pytest.raises(ClaimError):
+        Verifier.hs256(SECRET, subject_claim="user_id").verify(signed(user_id=7), NOW)
+
+
+@pytest.mark.parametrize("claim", ["", "exp", "aud", "iss", "jti", "roles", 5, None])
+def test_subject_claim_must_name_somebody(claim):
+    with pytest.raises(ConfigError, match="subject_claim"):
+        Verifier.hs256(SECRET, subject_claim=claim)

@@ -78,6 +78,11 @@ class TicketVerifier:
         self._verifier = verifier
         self._one_time = one_time
 
+    @property
+    def requires_subject(self) -> bool:
+        """True if every token says whose it is."""
+        return self._verifier.requires_subject
+
     def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
         """As :meth:`verify_presented`, where nobody knows which page asks."""
         if isinstance(token, str):
@@ -103,8 +108,8 @@ class TicketVerifier:
         if not _opened_by(presented.origin, taken.data["origin"]):
             raise MalformedToken("the ticket of another page", message="ticket of another page")
         claims = dict(taken.data["claims"])
-        self._verifier.expected.check(claims, now)  # another server's tickets may be kept in the same place
-        return Identity.from_claims(claims, presented.source)
+        # Checked, because another server's tickets may be kept in the same place.
+        return self._verifier.identify(claims, now, source=presented.source)
 
 
 def _opened_by(origin: str | None, page: str | None) -> bool:

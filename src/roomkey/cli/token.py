@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
@@ -26,6 +26,7 @@ from roomkey.cli.sources import (
 )
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
+from roomkey.core.verifier import VerifierSettings
 from roomkey.errors import ConfigError
 
 app = typer.Typer(help="Make tokens, look at them, revoke them.", no_args_is_help=True, rich_markup_mode=None)
@@ -98,6 +99,8 @@ def inspect(
     issuer: Annotated[str | None, typer.Option(help="The iss to expect.")] = None,
     audience: Annotated[str | None, typer.Option(help="The aud to expect.")] = None,
     leeway: Annotated[float, typer.Option(help="Seconds of clock difference to forgive.")] = 30.0,
+    subject_claim: Annotated[str, typer.Option(help="The claim that names the subject.")] = "sub",
+    integer_subject: Annotated[bool, typer.Option(help="Accept a whole number as subject.")] = False,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
     algorithm: AlgorithmOption = None,
@@ -114,7 +117,16 @@ def inspect(
     token = read_token(file)
     try:
         source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
-        verdict = _verdict(token, now, source, issuer, audience, leeway)
+        verdict = _verdict(
+            token,
+            now,
+            source,
+            issuer=issuer or (source.issuer if source else None),
+            audience=audience or (source.audience if source else None),
+            leeway=leeway,
+            subject_claim=subject_claim,
+            integer_subject=integer_subject,
+        )
     except ConfigError as error:
         fail(str(error), 2)
     try:
@@ -129,15 +141,13 @@ def inspect(
     raise typer.Exit(1 if verdict["accepted"] is False else 0)
 
 
-def _verdict(
-    token: str, now: float, source: Source | None, issuer: str | None, audience: str | None, leeway: float
-) -> dict[str, Any]:
+def _verdict(token: str, now: float, source: Source | None, **settings: Unpack[VerifierSettings]) -> dict[str, Any]:
     """Whether the token is accepted (None: there was nothing to check with), by whom, and the check that failed."""
     if source is None:
         return {"accepted": None, "detail": f"not checked: give --key-file, --secret-file or {SECRET}"}
-    issuer, audience = issuer or source.issuer, audience or source.audience
-    verifier = Verifier(source.keys, algorithms=source.algorithms, issuer=issuer, audience=audience, leeway=leeway)
-    by = {"keys": source.named, "algorithms": list(source.algorithms), "issuer": issuer, "audience": audience}
+    verifier = Verifier(source.keys, algorithms=source.algorithms, **settings)
+    expected = {"issuer": settings.get("issuer"), "audience": settings.get("audience")}
+    by = {"keys": source.named, "algorithms": list(source.algorithms), **expected}
     try:
         verifier.verify(token, now)
     except AuthError as error:

@@ -14,6 +14,8 @@ MAX_NAME = 255
 LAST_SECOND = 253_402_300_799  # the year 9999; a larger NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
+NO_SUBJECTS = frozenset({*TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"})
+LAST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads alike (RFC 8259 section 6)
 KINDS = ("type", "token_type", "token_use", "typ")
 """Claims by which issuers tell their tokens apart; none is registered, each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
@@ -31,6 +33,8 @@ class Expected:
         max_lifetime: the longest ``exp - iat`` in seconds, or None; with it, ``iat`` and ``exp`` are required.
         max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required and not ahead.
         claims: further claims and the exact value that each must have.
+        subject_claim: the claim that names the subject.
+        integer_subject: also accept a whole number there, as its decimal text.
 
     Raises:
         ConfigError: a negative or infinite number of seconds, or a value of a wrong type.
@@ -43,8 +47,12 @@ class Expected:
     max_lifetime: float | None = None
     max_age: float | None = None
     claims: Mapping[str, str | int | bool] = field(default_factory=dict)
+    subject_claim: str = "sub"
+    integer_subject: bool = False
 
     def __post_init__(self) -> None:
+        if not is_name(self.subject_claim) or self.subject_claim in NO_SUBJECTS:
+            raise ConfigError(f"subject_claim must name the claim that says who it is, not {self.subject_claim!r}")
         for name, wanted in self.claims.items():
             if not isinstance(name, str) or not isinstance(wanted, (str, int)):
                 raise ConfigError(f"claims requires a string or a whole number for {name!r}, not {wanted!r}")
@@ -53,21 +61,29 @@ class Expected:
             if value is not None and not (_is_number(value) and value >= 0):
                 raise ConfigError(f"{name} takes seconds, 0 or more, not {value!r}")
 
-    def check(self, claims: dict[str, Any], now: float) -> None:
+    def check(self, claims: dict[str, Any], now: float) -> str:
         """Judge the claims.
 
         Args:
             claims: the payload of a token whose signature is verified.
             now: seconds since the epoch.
 
+        Returns:
+            The subject; an empty text if the token names none.
+
         Raises:
             ClaimError: the first check that fails: types, presence, ``nbf``, ``exp``, lifetime, ``iss``, ``aud``, other
                 values.
         """
+        if self.integer_subject:
+            claims = self._with_text(claims)
         check_types(claims)
         for name in self.require:
             if name not in claims:
                 raise MissingClaim(name, f"claim {name} is missing")
+        subject: str = claims.get(self.subject_claim, "")
+        if self.subject_claim != "sub" and self.subject_claim in claims:
+            check_name(self.subject_claim, subject)
         self._check_times(claims, now)
         if self.max_lifetime is not None or self.max_age is not None:
             self._check_bounds(claims, now)
@@ -79,6 +95,14 @@ class Expected:
             )
         self._check_audience(claims)
         self._check_values(claims)
+        return subject
+
+    def _with_text(self, claims: dict[str, Any]) -> dict[str, Any]:
+        """The claims with the subject as text; True is no number here, and what JavaScript rounds is nobody's."""
+        number = claims.get(self.subject_claim)
+        if type(number) is int and abs(number) <= LAST_INTEGER:
+            return {**claims, self.subject_claim: str(number)}
+        return claims
 
     def _check_values(self, claims: dict[str, Any]) -> None:
         for name, wanted in self.claims.items():
@@ -157,11 +181,21 @@ def check_types(claims: dict[str, Any]) -> None:
     for name in NAMES:
         value = claims.get(name, "absent")
         # A plain name is printable and short; is_name is asked about the others.
-        if not (type(value) is str and value.isprintable() and 0 < len(value) <= MAX_NAME) and not is_name(value):
-            raise ClaimError(name, f"{name} is {shown(value)}, not a string of 1 to {MAX_NAME} characters")
+        if not (type(value) is str and value.isprintable() and 0 < len(value) <= MAX_NAME):
+            check_name(name, value)
     audience = claims.get("aud", "")
     if type(audience) is not str and not (type(audience) is list and all(isinstance(name, str) for name in audience)):
         raise ClaimError("aud", f"aud is {shown(audience)}, not a string or a list of strings")
+
+
+def check_name(claim: str, value: object) -> None:
+    """Check that a claim is a name.
+
+    Raises:
+        ClaimError: it is not.
+    """
+    if not is_name(value):
+        raise ClaimError(claim, f"{claim} is {shown(value)}, not a string of 1 to {MAX_NAME} characters")
 
 
 def is_name(value: object) -> bool:

@@ -30,7 +30,7 @@ class Identity:
     """What is known of the holder of a verified token. It is a value: it never changes and can be compared.
 
     Attributes:
-        subject: ``sub``.
+        subject: ``sub``, or the claim that the verifier takes it from.
         roles: ``roles`` (a list of strings) and ``role`` (one string), exactly as written.
         scopes: ``scope``, split at spaces (RFC 8693 section 4.2).
         rooms: the names and patterns of ``rooms`` that it grants to join; ask :meth:`grants` about one room.
@@ -68,12 +68,13 @@ class Identity:
         return cls("", source=GUEST)
 
     @classmethod
-    def from_claims(cls, claims: dict[str, Any], source: str = "") -> Identity:
+    def from_claims(cls, claims: dict[str, Any], source: str = "", *, subject: str | None = None) -> Identity:
         """Make an identity of claims that were already checked.
 
         Args:
             claims: a verified token's payload; taken over, not copied.
             source: where the token was presented.
+            subject: who holds it; the claim ``sub`` if omitted.
         """
         get = claims.get
         roles: tuple[str, ...] = ()
@@ -84,7 +85,7 @@ class Identity:
             del claims["rooms"]
         role, scope = get("role"), get("scope")
         fields = {
-            "subject": get("sub", ""),
+            "subject": get("sub", "") if subject is None else subject,
             "roles": frozenset((*roles, role)) if isinstance(role, str) and role else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
             "rooms": joinable(actions) if actions else (),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
@@ -30,6 +30,8 @@ class VerifierSettings(TypedDict, total=False):
     max_age: float | None
     token_type: str | None
     claims: Mapping[str, str | int | bool]
+    subject_claim: str
+    integer_subject: bool
 
 
 class Verifier:
@@ -44,7 +46,7 @@ class Verifier:
         issuer: the accepted ``iss``, one or several; None accepts any. Several need one key, or a mapping as ``keys``.
         audience: the accepted ``aud``, one or several; None accepts only tokens without ``aud``.
         leeway: seconds of clock difference to forgive.
-        require: claims that must be there.
+        require: claims that must be there; by default ``exp`` and the subject's.
         max_lifetime: the longest accepted ``exp - iat`` in seconds; None sets no bound.
         max_age: the longest accepted time since ``iat`` in seconds; None sets no bound.
         token_type: ``"at+jwt"`` to demand an access token by its ``typ`` (RFC 9068 section 4), ``"JWT"`` to demand
@@ -52,6 +54,8 @@ class Verifier:
         claims: further claims and the exact value that each must have, such as ``{"token_type": "access"}``. By
             default a token that calls itself a refresh or ID token is rejected; a claim that is named here is not
             looked at for that.
+        subject_claim: the claim that names the subject, such as ``"user_id"``, where it is not ``sub``.
+        integer_subject: also accept a whole number there: 7 becomes the subject ``"7"``.
 
     Raises:
         ConfigError: settings under which it could accept what it should not, or nothing at all.
@@ -65,11 +69,13 @@ class Verifier:
         issuer: str | Iterable[str] | None = None,
         audience: str | Iterable[str] | None = None,
         leeway: float = 30.0,
-        require: Iterable[str] = ("exp", "sub"),
+        require: Iterable[str] | None = None,
         max_lifetime: float | None = None,
         max_age: float | None = None,
         token_type: str | None = None,
         claims: Mapping[str, str | int | bool] | None = None,
+        subject_claim: str = "sub",
+        integer_subject: bool = False,
     ) -> None:
         issuers = one_or_more(issuer, "issuer")
         self.keys: KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
@@ -97,11 +103,18 @@ class Verifier:
             issuers=issuers,
             audiences=one_or_more(audience, "audience"),
             leeway=leeway,
-            require=one_or_more(require, "require") if require else (),
+            require=_required(require, subject_claim),
             max_lifetime=max_lifetime,
             max_age=max_age,
             claims=dict(claims or {}),
+            subject_claim=subject_claim,
+            integer_subject=integer_subject,
         )
+
+    @property
+    def requires_subject(self) -> bool:
+        """True if every token that it accepts says whose it is."""
+        return self.expected.subject_claim in self.expected.require
 
     @classmethod
     def hs256(
@@ -178,8 +191,20 @@ class Verifier:
         if self.token_type is not None:
             self._check_type(parts.header.type)
         claims = jws.json_object(parts.payload, "payload")
-        self.expected.check(claims, now)
-        return Identity.from_claims(claims, source)
+        return self.identify(claims, now, source=source)
+
+    def identify(self, claims: dict[str, Any], now: float, *, source: str = "") -> Identity:
+        """Decide on the claims of a token whose signature was verified.
+
+        Args:
+            claims: its payload; taken over, not copied.
+            now: seconds since the epoch.
+            source: where the token was presented.
+
+        Raises:
+            ClaimError: the first check that fails.
+        """
+        return Identity.from_claims(claims, source, subject=self.expected.check(claims, now))
 
     def _check_signature(self, parts: jws.Parts, now: float) -> None:
         keys = self._keys_of(parts, now)
@@ -206,6 +231,12 @@ class Verifier:
     def _check_type(self, found: str | None) -> None:
         if found is None or found.removeprefix("application/") != str(self.token_type).lower():
             raise MalformedToken(f"typ is {found}, expected {self.token_type}")
+
+
+def _required(require: Iterable[str] | None, subject_claim: str) -> tuple[str, ...]:
+    if require is None:
+        return ("exp", subject_claim)
+    return one_or_more(require, "require") if require else ()
 
 
 def _key_source(keys: Keys) -> KeySet | LiveKeySet:

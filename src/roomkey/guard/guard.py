@@ -117,6 +117,11 @@ class BaseAsyncGuard:
     ) -> None:
         if not callable(getattr(verifier, "verify", None)):
             raise ConfigError("the first argument is a verifier: AsyncGuard(Verifier.hs256(SECRET, audience='…'))")
+        if getattr(verifier, "requires_subject", True) is not True:
+            raise ConfigError(
+                "the verifier accepts tokens without a subject, and all of their holders would be one user: "
+                "add the claim to require, or name another one, such as Verifier(…, subject_claim='user_id')"
+            )
         if policy is not None and not isinstance(policy, Policy):
             raise ConfigError("policy takes a roomkey.Policy: policy = Policy(); policy.room(…)(rule)")
         if revocations is not None and not callable(getattr(revocations, "since", None)):

@@ -18,6 +18,7 @@ from roomkey.errors import (
     AuthError,
     ExpiredToken,
     MalformedToken,
+    MissingClaim,
     PermissionDenied,
     ReauthenticationRequired,
     RevokedToken,
@@ -171,6 +172,8 @@ class Judge:
         except Exception as error:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
+        if not who.subject:  # of a verifier of the application's own
+            raise MissingClaim("sub", "the verifier named no subject")
         self.check_still_valid(who)
         return who
 

@@ -1,0 +1,68 @@
+"""Whose a socket is, where the tokens of an application say it in a claim of their own."""
+
+from __future__ import annotations
+
+import jwt
+import pytest
+from support.offline import Offline
+
+from roomkey import ConfigError, Identity, Verifier
+from roomkey.socketio import SubjectLimits
+
+SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
+
+
+def token(server, user, lifetime=60):
+    """As djangorestframework-simplejwt makes them: no ``sub``, and a number."""
+    now = int(server.clock.now())
+    claims = {"user_id": user, "iat": now, "exp": now + lifetime, "jti": f"{user}-{lifetime}", "token_type": "access"}
+    return jwt.encode(claims, SECRET, algorithm="HS256")
+
+
+async def member(server, user):
+    client = await server.client()
+    client.begin_connect(token(server, user))
+    return client, (await client.settle())[0]
+
+
+async def test_two_users_without_sub_are_two(offline):
+    """Checklist 119: rooms, limits, renewals and revocations tell them apart."""
+    verifier = Verifier.hs256(
+        SECRET,
+        subject_claim="user_id",
+        integer_subject=True,
+        claims={"token_type": "access"},
+        require=["exp", "user_id"],
+    )
+    server = offline(verifier=verifier, subject_limits=SubjectLimits(sockets=1))
+    (ada, first), (bob, second) = await member(server, 1), await member(server, 2)
+    assert (first[0], second[0]) == ("0", "0")
+    assert server.members("user:1") == {server.sid(ada)}
+    assert (await member(server, 1))[1].startswith("4")  # one socket each
+    bob_sid = server.sid(bob)
+    server.clock.advance(1)
+    ada.begin_event("authenticate", {"token": token(server, 2, 90)})
+    await server.settle()
+    assert ada.heard("unauthorized")[0]["data"]["reason"] == "subject_mismatch"
+    assert await server.guard.revoke(subject="2") == 1
+    assert server.admission(bob) is None or not server.admission(bob).live
+    assert server.members("user:2") - {bob_sid} == set()
+
+
+def test_verifier_that_can_yield_no_subject_makes_no_guard(engine):
+    with pytest.raises(ConfigError, match="subject_claim="):
+        Offline(engine, verifier=Verifier.hs256(SECRET, require=["exp", "user_id"]))
+
+
+async def test_identity_without_a_subject_is_refused(offline):
+    """A verifier of the application's own, whose settings nobody can look at."""
+
+    class Own:
+        def verify(self, token, now, *, source=""):
+            return Identity("", source=source)
+
+    server = offline(verifier=Own())
+    client = await server.client()
+    client.begin_connect("anything")
+    assert (await client.settle())[0].startswith("4")
+    assert server.guard.sockets() == []
