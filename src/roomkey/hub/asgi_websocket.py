@@ -32,7 +32,7 @@ class AsgiWebSocket:
     def __init__(self, engine: Engine, send: Any) -> None:
         self._engine = engine
         self._send = send
-        self._outbox: list[dict[str, Any]] = []
+        self._outbox: list[tuple[dict[str, Any], int]] = []
         self._unsent = 0
         self._wake = asyncio.Event()
         self._closed = False
@@ -80,7 +80,7 @@ class AsgiWebSocket:
     def _put(self, event: dict[str, Any], size: int) -> None:
         if self._closed:
             return
-        self._outbox.append(event)
+        self._outbox.append((event, size))
         self._unsent += size
         self._wake.set()
         if self._unsent > self._engine.max_unsent and self.session is not None:
@@ -92,12 +92,11 @@ class AsgiWebSocket:
                 await self._wake.wait()
                 self._wake.clear()
                 outbox, self._outbox = self._outbox, []
-                for event in outbox:
+                for event, size in outbox:
                     await self._send(event)
+                    self._unsent -= size
                     if event["type"] == "websocket.close":
                         return
-                if not self._outbox:
-                    self._unsent = 0
 
 
 async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: Any, send: Any) -> None:
