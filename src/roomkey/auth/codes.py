@@ -16,9 +16,9 @@ from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
 
 from roomkey import audit
+from roomkey.auth.ending import holder_of
 from roomkey.auth.logins import Granted, Logins, Origin, Refused, new_session_id
 from roomkey.auth.refresh_tokens import hash_of
-from roomkey.core.identity import Identity
 from roomkey.errors import RevokedToken
 from roomkey.stores.accounts import Account
 from roomkey.stores.clients import Client
@@ -132,7 +132,8 @@ class Codes:
             raise Refused("the password was changed meanwhile")
         try:
             issuer = self._logins.issuer.issuer
-            await self._logins.live.check(Identity(allowed.subject, issuer=issuer, issued_at=allowed.auth_time))
+            whose = holder_of(allowed.subject, issuer, allowed.auth_time, allowed.session_id)
+            await self._logins.live.check(whose)
         except RevokedToken:
             raise Refused("everything of the person was ended meanwhile") from None
         granted = await self._logins.begin(

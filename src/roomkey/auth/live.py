@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from typing import Protocol, TypedDict, Unpack
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeAlias, TypedDict, Unpack
 
 from roomkey.core.identity import Identity
 from roomkey.core.revocations import Revocation, Revocations
@@ -16,6 +16,10 @@ __all__ = ["Live", "NoSockets"]
 
 FRESH_SECONDS = 1.0
 """How old the knowledge of the store may be."""
+
+
+Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
+"""What is called with each revocation that was kept; it returns how many further sockets it ended."""
 
 
 class Names(TypedDict, total=False):
@@ -39,7 +43,10 @@ class Live(Protocol):
         """Raises :class:`roomkey.errors.RevokedToken` if what was issued to it then is cancelled by now."""
 
     async def revoke(self, **names: Unpack[Names]) -> int:
-        """Cancel tokens; returns how many live sockets that ended."""
+        """Cancel tokens, and call the followers; returns how many live sockets that ended."""
+
+    def follow_revocations(self, follower: Follower) -> None:
+        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
         """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
@@ -63,6 +70,7 @@ class NoSockets:
         self._revocations = Revocations()
         self._position = 0
         self._read_at = -FRESH_SECONDS
+        self._followers: list[Follower] = []
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
         """Whose token it is.
@@ -85,13 +93,17 @@ class NoSockets:
             raise RevokedToken("revoked")
 
     async def revoke(self, **names: Unpack[Names]) -> int:
-        """Cancel tokens; there are no sockets to end."""
+        """Cancel tokens; there are no sockets to end but those that the followers know."""
         now = self._clock()
         revoked = Revocation.of(**names, now=now)
         self._revocations.add(revoked, now)
         if self._store is not None:
             await self._store.add(revoked)
-        return 0
+        return sum([await follower(revoked) for follower in self._followers])
+
+    def follow_revocations(self, follower: Follower) -> None:
+        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
+        self._followers.append(follower)
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
         """None at all."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from roomkey import audit
 from roomkey.auth.carried import carried, held
+from roomkey.auth.ending import LoginEnding
 from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.password_check import PasswordCheck, record_login
@@ -20,7 +21,7 @@ from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME, Issuer
 from roomkey.core.names import DELEGATED, scope_names
 from roomkey.core.shown import shown
-from roomkey.errors import ConfigError, Unavailable
+from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, Accounts
 from roomkey.stores.sessions import Found, LoginSession, Outcome, Sessions
 
@@ -88,6 +89,8 @@ class Logins:
         self._more_claims = more_claims
         self._clock = clock
         self._forgot_at = 0
+        self._ending = LoginEnding(sessions, issuer.issuer, clock, lambda login: self._end(login.session_id))
+        self.live.follow_revocations(self._ending.follow)
 
     # Giving
 
@@ -198,6 +201,7 @@ class Logins:
             names = [name for name in scope_names(scope or session.scope) if allowed is None or name in allowed]
             narrowed = replace(session, scope=" ".join(names))
             granted = await self._grant(account, narrowed, following, first_party=first_party)
+            await self._check_revoked(session)
         now = int(self._clock())
         outcome = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
         if granted is not None and outcome in (Outcome.ROTATED, Outcome.REPEATED):
@@ -208,6 +212,18 @@ class Logins:
             audit.record("refresh_reused", level=logging.WARNING, sub=session.subject, address=origin.address, **who)
             await self._end(session.session_id)
         raise Refused(f"refresh token {outcome.name.lower()}")
+
+    async def _check_revoked(self, session: LoginSession) -> None:
+        """End a login that was revoked where nobody knew of logins.
+
+        Raises:
+            Refused: it was revoked.
+            Unavailable: nobody can say.
+        """
+        try:
+            await self.live.check(self._ending.holder(session))
+        except RevokedToken:
+            raise await self._stopped(session, "revoked") from None
 
     async def _holder(self, session: LoginSession) -> Account:
         """Whose login it is. One whose account is disabled or gone is ended.
@@ -294,13 +310,9 @@ class Logins:
 
     async def end_all(self, subject: str) -> int:
         """The same, by whoever may say so."""
-        ended = await self._sessions.end_all(subject, int(self._clock()))
         # As long as for tokens that were made beside the logins, which may live longer than those.
         until = self._clock() + max(MAX_TOKEN_LIFETIME, self.issuer.expires_in)
-        sockets = await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=until)
-        for session in ended:  # by name, too: another node may have given a token by a clock that runs ahead
-            sockets += await self._revoke_session(session.session_id)
-        return sockets
+        return await self.live.revoke(subject=subject, issuer=self.issuer.issuer, expires_at=until)
 
     async def forget_token(self, token: str, *, client_id: str = OWN_CLIENT) -> int | None:
         """End the login that a refresh token belongs to, used or not (RFC 7009).
@@ -353,14 +365,7 @@ class Logins:
         return await self._end(session_id)
 
     async def _end(self, session_id: str) -> int:
-        """End a login: first its tokens and sockets, so that where that fails, it can be asked for again."""
-        sockets = await self._revoke_session(session_id)
-        ended = await self._sessions.end(session_id, int(self._clock()))
-        if ended is not None:
-            audit.record("logged_out", sub=ended.subject, **_named(ended))
-        return sockets
-
-    async def _revoke_session(self, session_id: str) -> int:
+        """End a login with its tokens and sockets; the revocation is kept first, and :class:`LoginEnding` follows."""
         return await self.live.revoke(session_id=session_id, expires_at=self._last_expiry())
 
     def _last_expiry(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -14,6 +14,7 @@ from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.revocations import Revocation
 
 if TYPE_CHECKING:
+    from roomkey.auth.ending import LoginEnding
     from roomkey.server.settings import Settings
     from roomkey.stores.accounts import SqlAccounts
     from roomkey.stores.clients import SqlClients
@@ -42,13 +43,20 @@ class Stores:
 
     async def revoke(self, revoked: Revocation) -> None:
         """Keep a revocation, and end the logins it is about: else a refresh token would bring a new access token."""
-        now = int(time.time())
         await self.revocations.add(revoked)
-        if revoked.kind == "session":
-            await self.sessions.end(revoked.name, now)
-        elif revoked.kind == "subject" and revoked.issued_before >= now - 1:
-            # By name, too: for one refreshed meanwhile.
-            await self._end(await self.sessions.of(revoked.name, now), revoked)
+        await self._ending(revoked.expires_at).follow(revoked)
+
+    def _ending(self, until: float) -> LoginEnding:
+        """What ends logins; the revocations that it makes of their names are kept until then."""
+        with needs("server"):
+            from roomkey.auth.ending import LoginEnding
+
+        async def revoke(login: LoginSession) -> int:
+            # Whatever issuer the application on this database has: no two logins have one name.
+            await self.revoke(Revocation("session", login.session_id, expires_at=until))
+            return 0
+
+        return LoginEnding(self.sessions, self.settings.issuer, time.time, revoke)
 
     async def revoke_account(self, username: str) -> None:
         """End all logins of a person, and cancel the tokens that were handed out."""
@@ -69,14 +77,8 @@ class Stores:
             return  # the logins of this name were made with a password, for no client
         # Once more, until there is none: a request that was under way when it was disabled may have begun one.
         while theirs := await self.sessions.of_client(client_id, int(time.time())):
-            await self._end(theirs, itself)
-
-    async def _end(self, logins: Iterable[LoginSession], why: Revocation) -> None:
-        """End logins: first the tokens of each, so that where that fails, it can be asked for again."""
-        for login in logins:  # whatever issuer the application on this database has: no two logins have one name
-            named = Revocation("session", login.session_id, expires_at=why.expires_at)
-            await self.revocations.add(named)
-            await self.sessions.end(login.session_id, int(time.time()))
+            for login in theirs:
+                await self.revoke(Revocation("session", login.session_id, expires_at=itself.expires_at))
 
     def _everything_of(self, subject: str) -> Revocation:
         """What this server has issued to a subject until now."""

@@ -74,6 +74,17 @@ class Revocation:
         before = 0.0 if subject is None else now if issued_before is None else issued_before
         return cls(*given[0], issuer, before, expires_at)
 
+    def ends(self, who: Identity) -> bool:
+        """Return True if this is about the token, ticket, login or code that an identity stands for.
+
+        Whole seconds count: what is of the same second as ``issued_before`` ends. Without ``issued_at`` it is old.
+        """
+        if self.issuer not in (None, who.issuer):
+            return False
+        if self.kind == "subject":
+            return self.name == who.subject and int(who.issued_at or 0) <= int(self.issued_before)
+        return self.name == (who.token_id if self.kind == "token" else who.session_id)
+
 
 @dataclass(slots=True)
 class Revocations:

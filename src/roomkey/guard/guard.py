@@ -7,7 +7,7 @@ The host calls in (a connection opened, a namespace asked for, an event arrived)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -132,6 +132,7 @@ class BaseAsyncGuard:
         use = SubjectUse(subject_limits) if subject_limits is not None else None
         self.teardown = Teardown(self.registry, self.clock, grace=grace, warn_before=warn_before, use=use)
         self._revoking = Revoking(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
+        self._followers: list[Callable[[Revocation], Awaitable[int]]] = []
         self._judge = Judge(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
         self.rights = Rights(self._judge, self.teardown, use, user_rooms=user_rooms)
         self.authenticator = Authenticator(
@@ -318,7 +319,15 @@ class BaseAsyncGuard:
             now=self.clock.now(),
         )
         everybody = subject is not None and issued_before is None
-        return await self._revoking.revoke(revoked, everybody=everybody)
+        sockets = await self._revoking.revoke(revoked, everybody=everybody)
+        return sockets + sum([await follower(revoked) for follower in self._followers])
+
+    def follow_revocations(self, follower: Callable[[Revocation], Awaitable[int]]) -> None:
+        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns.
+
+        The login server ends logins and their refresh tokens by it. It returns how many further sockets it ended.
+        """
+        self._followers.append(follower)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` whenever a token or a connection is refused. Works as a decorator.

@@ -286,11 +286,6 @@ def _add_revocation(routes: APIRouter, desk: _Desk, logins: Logins) -> None:
         with _deed(who, "revoke", **asked.model_dump(exclude_none=True)):
             until = _until(asked, guard.clock.now())
             sockets = await guard.revoke(**asked.model_dump(exclude={"expires_at"}), expires_at=until)
-            # Else a refresh token would bring a new access token.
-            if asked.subject is not None and (asked.issued_before or until) >= int(guard.clock.now()):
-                sockets += await logins.end_all(asked.subject)
-            elif asked.session_id is not None:
-                sockets += await logins.end_login(asked.session_id)
             return answer(Count(sockets=sockets))
 
 
