@@ -134,3 +134,17 @@ def test_an_issuer_may_be_named():
     assert revocations.is_revoked(Identity("ada", issuer="a"))
     for other in ("b", None):
         assert not revocations.is_revoked(Identity("ada", token_id="t", issuer=other, issued_at=1))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["token_id", "session_id", "subject"]), NAMES, st.none() | NAMES), max_size=6),
+    st.tuples(NAMES, st.none() | NAMES, st.none() | NAMES, st.none() | TIMES, st.none() | NAMES),
+)
+def test_one_revocation_and_all_of_them_decide_alike(orders, holder):
+    subject, token_id, session_id, issued_at, issuer = holder
+    who = Identity(subject, token_id=token_id, session_id=session_id, issued_at=issued_at, issuer=issuer)
+    revoked = [Revocation.of(**{kind: name}, issuer=issuer, now=50.5) for kind, name, issuer in orders]
+    together = Revocations()
+    for one in revoked:
+        together.add(one, 50.5)
+    assert together.is_revoked(who) == any(one.ends(who) for one in revoked)
