@@ -181,3 +181,13 @@ async def test_expired_comes_back_by_itself(guarded: Any, person: Any, transport
     assert (await ada.next())[0] == "disconnect"
     await ada.expect("connect")
     assert await ada.sio.call("echo", "again") == "again"
+
+
+@every_transport
+async def test_authorization_header_reaches_every_request(guarded: Any, person: Any, transport: str) -> None:
+    """Its polling transport sends the header with the first request only."""
+    site = guarded(DESK.verifier())
+    ada = person(site, transport)
+    await ada.connect(headers={"Authorization": f"Bearer {DESK.issue('ada')}"})
+    await ada.expect("connect")
+    assert await ada.sio.call("echo", "hello") == "hello"

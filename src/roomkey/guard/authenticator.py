@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from weakref import WeakValueDictionary
 
 from roomkey.core.admission import Action, Admission, Input
@@ -13,7 +12,6 @@ from roomkey.core.credentials import (
     Authenticate,
     Handshake,
     Presented,
-    Request,
     from_event,
     from_handshake,
     has_credentials,
@@ -23,7 +21,6 @@ from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import (
     AuthError,
     ConfigError,
-    CredentialsError,
     LimitExceeded,
     PermissionDenied,
     SubjectMismatch,
@@ -32,6 +29,7 @@ from roomkey.errors import (
 )
 from roomkey.guard import audit
 from roomkey.guard.judge import Judge
+from roomkey.guard.owners import Owners
 from roomkey.guard.registry import MAX_KEPT_AUTH, Connection, Registry
 from roomkey.guard.rights import Rights
 from roomkey.guard.teardown import Teardown
@@ -83,6 +81,7 @@ class Authenticator:
         if min(max_refusals, max_namespaces, max_anonymous) < 1:
             raise ConfigError("max_refusals, max_namespaces and max_anonymous are at least 1")
         self.handshake, self.later = _ways(via)
+        self.owners = Owners(self.handshake, judge, teardown)
         self.connect_timeout = connect_timeout
         self.max_refusals = max_refusals
         self.max_namespaces = max_namespaces
@@ -102,45 +101,11 @@ class Authenticator:
         if self._registry.anonymous_from(connection.address) >= self.max_anonymous:
             self._teardown.tell_refused(TooManyAttempts("too many connections without a token"), connection)
             return False
-        try:
-            presented = self._ambient(connection.request)
-            connection.credential = presented.token if presented is not None else None
-        except AuthError:
-            connection.credential = None  # the CONNECT packet will be refused for it
+        self.owners.bind(connection)
         connection.opened_at = self._judge.clock.monotonic()
         self._registry.open(connection)
         self._teardown.timers.after(("connection", connection.connection_id), self.connect_timeout)
         return True
-
-    async def is_owner(self, connection: Connection, request: Request) -> bool:
-        """True if a later HTTP request of an Engine.IO session comes from whoever opened it.
-
-        Where the opening request carried a token, a later one must carry the same, or another valid one of the same
-        subject: the session's id alone is no credential.
-        """
-        if connection.credential is None:
-            return True
-        try:
-            presented = self._ambient(request)
-            if presented is None or presented.token == connection.credential:
-                return presented is not None
-            who = await self._judge.verify(presented)
-        except AuthError:
-            return False
-        known = (admission.identity for admission in connection.admissions.values() if admission.live)
-        return any(one is not None and (one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
-
-    def intruder(self, connection: Connection, address: str) -> None:
-        """A request to a session came from somebody else: it was not answered, and its owner is not disturbed."""
-        error = CredentialsError("a session's id without its token")
-        self._teardown.tell_refused(error, replace(connection, address=address))
-
-    def _ambient(self, request: Request) -> Presented | None:
-        """The token that the HTTP request itself carries, or None."""
-        way = self.handshake
-        if way is None or not has_credentials(way, None, request):
-            return None
-        return from_handshake(way, None, request)
 
     # Namespaces
 

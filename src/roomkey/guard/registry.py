@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from roomkey.core import strict_json
 from roomkey.core.addresses import network_of
 from roomkey.core.admission import Admission
-from roomkey.core.credentials import Request
+from roomkey.core.credentials import Presented, Request
 from roomkey.core.rate import TokenBucket
 
 MAX_KEPT_AUTH = 16_384
@@ -29,6 +29,7 @@ class Connection:
         auth: by namespace, as JSON, the CONNECT payloads that wait for a connect handler.
         refusals: how many namespace connections were refused on it.
         credential: the token its HTTP request carried, to which the session is bound.
+        repeats: a later HTTP request has carried the credential, too.
         bad_tokens: how many tokens were refused on it before anything was admitted.
         anonymous: nothing was ever admitted on it.
         closing: it is being closed; whatever still arrives is dropped.
@@ -43,7 +44,8 @@ class Connection:
     auth: dict[str, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     bad_tokens: int = 0
-    credential: str | None = field(default=None, repr=False)
+    credential: Presented | None = field(default=None, repr=False)
+    repeats: bool = False
     anonymous: bool = True
     closing: bool = False
     unexpected: TokenBucket | None = None

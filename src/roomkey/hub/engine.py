@@ -192,9 +192,9 @@ class Engine:
         if session is None:
             return UNKNOWN_SID
         credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
-        authenticator = self.guard.authenticator
-        if not self._is_bound(session, request) or not await authenticator.is_owner(session.connection, credentials):
-            authenticator.intruder(session.connection, request.address)
+        owners, connection = self.guard.authenticator.owners, session.connection
+        if not self._is_bound(session, request) or not await owners.is_owner(connection, credentials, request.address):
+            owners.intruder(connection, request.address)
             self.counts["refused: not the owner of the session"] += 1
             return FORBIDDEN
         return session

@@ -30,6 +30,7 @@ SERVER_CALLS = {
     "_get_event_handler": ("event", "namespace", "args"),
     "_get_namespace_handler": ("namespace", "args"),
 }
+ENGINE_SEAMS = {"_make_response": ("response_dict", "environ")}
 MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
 ROOM_SEAMS = {
     "enter_room": ("sid", "namespace", "room"),

@@ -19,11 +19,18 @@ from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio import content_json
-from roomkey.socketio.checks import MANAGER_SEAMS, SERVER_CALLS, SERVER_SEAMS, check_seams, is_instrumented
+from roomkey.socketio.checks import (
+    ENGINE_SEAMS,
+    MANAGER_SEAMS,
+    SERVER_CALLS,
+    SERVER_SEAMS,
+    check_seams,
+    is_instrumented,
+)
 from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
-from roomkey.socketio.sessions import Sessions
+from roomkey.socketio.sessions import ANSWER, Sessions
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -51,10 +58,13 @@ class Hooks:
         """Put the guard between the transport and the server's own code."""
         check_seams(self.sio, SERVER_SEAMS | SERVER_CALLS)
         check_seams(self.sio.manager, MANAGER_SEAMS)
+        check_seams(self.sio.eio, ENGINE_SEAMS)
         for name in SERVER_SEAMS:
             self._replace(self.sio, name)
         for name in MANAGER_SEAMS:
             self._replace(self.sio.manager, name)
+        for name in ENGINE_SEAMS:
+            self._replace(self.sio.eio, name)
         # engineio holds its own references; instrument() puts others there, which call the server's names.
         for event in ("connect", "message", "disconnect"):
             name = f"_handle_eio_{event}"
@@ -84,6 +94,10 @@ class Hooks:
             return False
         self.sessions.bind(connection, environ)
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
+
+    async def _make_response(self, response: dict[str, Any], environ: Mapping[str, Any]) -> Any:
+        """Answer a request, with a refusal where a session's own functions have noted one: engineio asks none."""
+        return await self.inner["_make_response"](environ.get(ANSWER, response), environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
         try:

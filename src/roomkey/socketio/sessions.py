@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 from engineio import packet as eio_packet
@@ -14,6 +15,20 @@ from roomkey.socketio.environ import address, length_ok, request
 from roomkey.socketio.port import SocketIOPort
 
 UPGRADE_SECONDS = 10.0
+
+ANSWER = "roomkey.answer"
+"""In the environ of a request, the answer that engineio is to give instead of its own."""
+
+
+def _refusal(status: str, code: int, message: str) -> dict[str, Any]:
+    """Return a response of engineio's with the body of Node's engine.io."""
+    body = json.dumps({"code": code, "message": message}, separators=(",", ":")).encode()
+    return {"status": status, "headers": [("Content-Type", "application/json")], "response": body}
+
+
+FORBIDDEN = _refusal("403 FORBIDDEN", 4, "Forbidden")
+BAD_REQUEST = _refusal("400 BAD REQUEST", 3, "Bad request")
+TOO_LARGE = _refusal("413 CONTENT TOO LARGE", 3, "Bad request")
 
 
 class Sessions:
@@ -40,22 +55,24 @@ class Sessions:
         async def handle_get_request(environ: Mapping[str, Any]) -> Any:
             # A WebSocket's own opening request comes through here; a polling session's does not.
             if environ is not opening and not await self._is_owner(connection, environ):
-                return [eio_packet.Packet(eio_packet.NOOP)]
+                return FORBIDDEN
             if connection.closing and transport.queue.empty():
                 return [eio_packet.Packet(eio_packet.CLOSE)]
             return await get(environ)
 
-        async def handle_post_request(environ: Mapping[str, Any]) -> Any:
+        async def handle_post_request(environ: MutableMapping[str, Any]) -> None:
             if not await self._is_owner(connection, environ):
-                return None
+                environ[ANSWER] = FORBIDDEN
+                return
             if not length_ok(environ, self.sio.eio.max_http_buffer_size):
+                environ[ANSWER] = TOO_LARGE
                 self.guard.teardown.violation(connection, "a request body over the limit")
-                return None
+                return
             try:
-                return await post(environ)
+                await post(environ)
             except Exception as error:  # engineio would wait for a queue that nobody empties
+                environ[ANSWER] = BAD_REQUEST
                 self.guard.teardown.violation(connection, f"a request that cannot be read ({type(error).__name__})")
-                return None
 
         async def websocket_handler(ws: Any) -> None:
             if connection.closing or connection.connection_id in self.port.websockets:
@@ -102,10 +119,11 @@ class Sessions:
             self.port.websockets.pop(connection.connection_id, None)
 
     async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
-        same_place = not self.by_address or address(environ) == connection.address
-        if same_place and await self.guard.authenticator.is_owner(connection, request(environ)):
+        owners, asking = self.guard.authenticator.owners, address(environ)
+        same_place = not self.by_address or asking == connection.address
+        if same_place and await owners.is_owner(connection, request(environ), asking):
             return True
-        self.guard.authenticator.intruder(connection, address(environ))
+        owners.intruder(connection, asking)
         return False
 
 

@@ -1,0 +1,87 @@
+"""Whose the requests of an Engine.IO session are: the session's id alone is not a credential."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from roomkey.core.addresses import network_of
+from roomkey.core.credentials import Handshake, Presented, Request, from_handshake, has_credentials
+from roomkey.errors import AuthError, CredentialsError
+from roomkey.guard.judge import Judge
+from roomkey.guard.registry import Connection
+from roomkey.guard.teardown import Teardown
+
+
+class Owners:
+    """Binds each session to the token of the HTTP request that opened it.
+
+    Args:
+        handshake: where HTTP requests may carry a token; None if nowhere.
+        judge: verifies the tokens of later requests.
+        teardown: reports requests that do not come from the owner.
+    """
+
+    def __init__(self, handshake: Handshake | None, judge: Judge, teardown: Teardown) -> None:
+        self._handshake = handshake
+        self._judge = judge
+        self._teardown = teardown
+
+    def bind(self, connection: Connection) -> None:
+        """Note the token with which a session was opened."""
+        try:
+            connection.credential = self._shown(connection.request)
+        except AuthError:
+            connection.credential = None  # the CONNECT packet is refused for it
+
+    async def is_owner(self, connection: Connection, request: Request, address: str) -> bool:
+        """Return True if a later HTTP request of a session comes from the client that opened it.
+
+        If the opening request carried a token, a later one must carry the same token, or another valid one of the
+        same subject. python-socketio's client sends its headers with the first request only: until a later request
+        repeats the token, the network that opened the session is enough.
+
+        Args:
+            request: the part of the later request that may contain tokens.
+            address: the address from which the later request comes.
+        """
+        opened = connection.credential
+        if opened is None:
+            return True
+        try:
+            shown = self._shown(request)
+            if shown is None:
+                return _sends_once(opened, connection) and network_of(address) == network_of(connection.address)
+            if shown.token != opened.token:
+                if not await self._is_same_subject(connection, opened, shown):
+                    return False
+                connection.credential = shown
+        except AuthError:
+            return False
+        connection.repeats = True
+        return True
+
+    def intruder(self, connection: Connection, address: str) -> None:
+        """Report that a request to a session came from another client; the owner is not disturbed."""
+        error = CredentialsError("a session's id without its token")
+        self._teardown.tell_refused(error, replace(connection, address=address))
+
+    async def _is_same_subject(self, connection: Connection, opened: Presented, shown: Presented) -> bool:
+        who = await self._judge.verify(shown)
+        admissions = [admission.identity for admission in connection.admissions.values() if admission.live]
+        known = [identity for identity in admissions if identity is not None and not identity.is_guest]
+        # Before CONNECT nobody is known, and two tabs may have refreshed a cookie. A ticket is valid once: for CONNECT.
+        if not known and opened.token.count(".") == 2:
+            known = [await self._judge.verify(opened)]
+        return any((one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
+
+    def _shown(self, request: Request) -> Presented | None:
+        """Return the token that an HTTP request itself carries, or None."""
+        way = self._handshake
+        if way is None or not has_credentials(way, None, request):
+            return None
+        return from_handshake(way, None, request)
+
+
+def _sends_once(opened: Presented, connection: Connection) -> bool:
+    """Return True if the client may be one that sends its headers with the first request only."""
+    return opened.source == "header" and not connection.repeats
