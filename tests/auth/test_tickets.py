@@ -274,6 +274,7 @@ async def test_tickets_that_nobody_used_are_forgotten() -> None:
     for _ in range(3):
         clock.advance(3601)
         await tickets.issue(Identity("ada", claims=ADA))
+        await tickets._forgetting.settle()
     assert len(await database.rows(text("SELECT * FROM one_time"))) == 1
     await database.close()
 

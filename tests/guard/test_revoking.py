@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 
 import pytest
 from support.clock import FakeClock
@@ -18,8 +19,9 @@ from roomkey.core.revocations import Revocation, Revocations
 from roomkey.errors import Unavailable
 from roomkey.guard import revoking
 from roomkey.guard.registry import Connection, Registry
-from roomkey.guard.revoking import FORGET_SECONDS, Revoking
+from roomkey.guard.revoking import Revoking
 from roomkey.guard.teardown import Teardown
+from roomkey.stores.forgetting import FORGET_SECONDS
 
 BOTH_FAULTS = pytest.mark.parametrize("fault", ["raises", "hangs", "breaks"])
 
@@ -176,6 +178,88 @@ async def test_a_revocation_is_in_the_store_when_it_returns_and_comes_back_as_no
     await one.revoking.poll()
     assert one.revoking.revocations.epoch == epoch
     assert not ada.live
+
+
+# The age of what is known
+
+
+@pytest.fixture
+def rarely(monkeypatch) -> None:
+    """It does not poll by itself while a test looks."""
+    monkeypatch.setattr(revoking, "POLL_SECONDS", 3600.0)
+
+
+async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decided(bench, rarely):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    store.entries.append(Revocation("token", "t1"))
+    one.clock.advance(revoking.FRESH_SECONDS)
+    await one.revoking.check()
+    assert len(one.revoking.revocations) == 0
+    one.clock.advance(0.01)
+    await one.revoking.check()
+    assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
+
+
+@BOTH_FAULTS
+async def test_a_store_that_stops_after_it_took_a_revocation_is_trusted_for_a_second(bench, rarely, fault, monkeypatch):
+    """Checklist 126: it is the age of the last answer that counts, and not only a question that failed."""
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    break_down(store, fault, monkeypatch)
+    one.clock.advance(revoking.FRESH_SECONDS)
+    await one.revoking.check()
+    one.clock.advance(0.01)
+    with pytest.raises(Unavailable):
+        await one.revoking.check()
+
+
+async def test_many_who_ask_at_once_are_one_question(bench, rarely):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    one.clock.advance(5)
+    store.calls.clear()
+    await asyncio.gather(*(one.revoking.check() for _ in range(50)))
+    assert store.calls == ["since"]
+
+
+async def test_a_question_that_was_asked_too_early_is_asked_again(bench, rarely):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    store.fault = asyncio.Event()
+    store.asked.clear()
+    early = asyncio.create_task(one.revoking.poll())
+    one.revoking._polling = early
+    await store.asked.wait()
+    one.clock.advance(5)
+    late = asyncio.create_task(one.revoking.check())
+    await asyncio.sleep(0)
+    store.entries.append(Revocation("token", "t1"))
+    store.calls.clear()
+    store.come_back()
+    await asyncio.gather(early, late)
+    assert "since" in store.calls
+    assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
+
+
+async def test_a_process_that_is_late_refuses_nobody(bench, rarely, monkeypatch):
+    """Checklist 126: an answer that is there counts, however late the event loop gets to it."""
+    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.2)
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    one.clock.advance(60)
+    store.fault = asyncio.Event()
+    store.asked.clear()
+    waiting = asyncio.create_task(one.revoking.check())
+    await store.asked.wait()
+    asyncio.get_running_loop().call_soon(store.come_back)
+    time.sleep(0.4)
+    await waiting
 
 
 # A store out of reach

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from roomkey.stores.one_time import SqlOneTime, Taken
 
@@ -44,9 +45,13 @@ async def test_another_kind_another_name_or_too_late_is_nothing(store, kind, nam
     assert await store.take("ticket", "h", NOW) == Taken(DATA, False, None)
 
 
-async def test_what_is_over_is_forgotten(store):
+async def test_what_is_over_is_forgotten_a_little_at_a_time(store, monkeypatch):
+    monkeypatch.setattr("roomkey.stores.sql.FORGOTTEN_AT_ONCE", 2)
     await store.put("ticket", "h", DATA, NOW + 30)
     await store.put("ticket", "i", DATA, NOW + 31)
+    for number in range(8):
+        await store.put("code", f"old{number}", DATA, NOW - number)
     await store.forget_expired(NOW + 30)
+    assert len(await store._database.rows(text("SELECT * FROM one_time"))) == 1
     assert await store.take("ticket", "h", NOW) is None
     assert await store.take("ticket", "i", NOW) is not None

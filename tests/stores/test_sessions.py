@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from roomkey.stores.sessions import Found, LoginSession, Outcome, SqlSessions
 
@@ -112,3 +113,32 @@ async def test_what_is_over_is_forgotten(sessions):
     await sessions.forget_expired(NOW + 3600)
     assert await outcome(sessions, "t1", "t2") is Outcome.UNKNOWN
     assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s2"]
+
+
+async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
+    """Checklist 128: no transaction grows with the backlog, and a long login has many tokens."""
+    monkeypatch.setattr("roomkey.stores.sessions.BATCH", 2)
+    for number in range(7):
+        await sessions.begin(replace(SESSION, session_id=f"s{number}"), f"t{number}-0")
+    for number in range(45):
+        await outcome(sessions, f"t0-{number}", f"t0-{number + 1}")
+    await sessions.begin(replace(SESSION, session_id="s9", expires_at=NOW + 7200), "u0")
+    deleted = []
+    run = sessions._database.run
+
+    async def watched(work):
+        before = await rows(sessions)
+        found = await run(work)
+        deleted.append(before - await rows(sessions))
+        return found
+
+    monkeypatch.setattr(sessions._database, "run", watched)
+    await sessions.forget_expired(NOW + 3600)
+    assert sum(deleted) == 7 + 7 + 45
+    assert max(deleted) <= 2 + 20
+    assert await rows(sessions) == 2
+
+
+async def rows(sessions) -> int:
+    tables = ("login_sessions", "refresh_tokens")
+    return sum([(await sessions._database.rows(text(f"SELECT count(*) FROM {name}")))[0][0] for name in tables])

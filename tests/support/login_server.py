@@ -91,10 +91,15 @@ class LoginServer:
 
     async def socket(self, tokens: dict[str, Any]) -> Raw:
         """A socket that is admitted, over the real port."""
-        raw = await Raw.open(self.host)
-        self._sockets.append(raw)
+        raw = await self.raw()
         reply = await raw.ask({"token": tokens["access_token"]})
         assert reply.startswith("40"), reply
+        return raw
+
+    async def raw(self, query: str = "") -> Raw:
+        """A connection on which nothing is admitted yet."""
+        raw = await Raw.open(self.host, query=query)
+        self._sockets.append(raw)
         return raw
 
     async def is_good(self, tokens: dict[str, Any]) -> bool:

@@ -22,6 +22,7 @@ from roomkey.auth.refresh_tokens import hash_of
 from roomkey.errors import RevokedToken
 from roomkey.stores.accounts import Account
 from roomkey.stores.clients import Client
+from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.one_time import OneTime
 
 __all__ = ["CODE_LIFETIME", "Codes", "is_challenge"]
@@ -73,7 +74,7 @@ class Codes:
     def __init__(self, store: OneTime, logins: Logins) -> None:
         self._store = store
         self._logins = logins
-        self._forgot_at = 0
+        self._forgetting = Forgetting("codes", lambda now: store.forget_expired(int(now)))
 
     def _now(self) -> int:
         return int(self._logins.issuer.clock())
@@ -87,9 +88,7 @@ class Codes:
             challenge: the S256 ``code_challenge``.
         """
         now = self._now()
-        if now - self._forgot_at > REMEMBERED:
-            self._forgot_at = now
-            await self._store.forget_expired(now)
+        self._forgetting.soon(now)
         allowed = _Allowed(
             client_id=client.client_id,
             redirect_uri=redirect_uri,

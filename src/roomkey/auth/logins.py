@@ -23,6 +23,7 @@ from roomkey.core.names import DELEGATED, scope_names
 from roomkey.core.shown import shown
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, Accounts
+from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.sessions import Found, LoginSession, Outcome, Sessions
 
 __all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused", "ScopeRefused"]
@@ -32,7 +33,6 @@ LOG = logging.getLogger("roomkey.auth")
 MoreClaims = Callable[[Account], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
 
 REFRESH_LIFETIME, ROTATION_GRACE = 30 * 86400, 10
-FORGET_SECONDS = 3600
 MOST_LOGINS = 100
 """Live logins of one account; one more ends the one that was used least lately."""
 
@@ -88,9 +88,9 @@ class Logins:
         self._rotation_grace = rotation_grace
         self._more_claims = more_claims
         self._clock = clock
-        self._forgot_at = 0
         self._ending = LoginEnding(sessions, issuer.issuer, clock, lambda login: self._end(login.session_id))
         self.live.follow_revocations(self._ending.follow)
+        self._forgetting = Forgetting("logins", lambda now: sessions.forget_expired(int(now)))
 
     # Giving
 
@@ -135,7 +135,7 @@ class Logins:
             refreshed: False for a client that gets no refresh token: the login ends with its access token.
         """
         now = int(self._clock())
-        await self._forget_expired(now)
+        self._forgetting.soon(now)
         session = LoginSession(
             session_id=session_id or new_session_id(),
             subject=account.username,
@@ -158,11 +158,6 @@ class Logins:
         if current.password_hash != account.password_hash:
             raise PasswordChanged(str(await self._stopped(session, "the password was changed meanwhile")))
         return granted
-
-    async def _forget_expired(self, now: int) -> None:
-        if now - self._forgot_at > FORGET_SECONDS:
-            self._forgot_at = now
-            await self._sessions.forget_expired(now)
 
     async def refresh(
         self,

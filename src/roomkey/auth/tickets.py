@@ -12,6 +12,7 @@ from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity
 from roomkey.core.verifier import Verifier
 from roomkey.errors import ExpiredToken, MalformedToken
+from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.one_time import OneTime
 
 __all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
@@ -19,7 +20,6 @@ __all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
 LIFETIME = 30
 """Seconds from the request to the last use."""
 
-FORGET_SECONDS = 3600.0
 _FORM = re.compile(r"rkt_[A-Za-z0-9_-]{43}")
 _SOURCES = frozenset({"query", "auth", "event"})
 
@@ -35,7 +35,7 @@ class Tickets:
     def __init__(self, one_time: OneTime, *, clock: Callable[[], float] = time.time) -> None:
         self._one_time = one_time
         self._clock = clock
-        self._forgot_at = 0.0
+        self._forgetting = Forgetting("tickets", lambda now: one_time.forget_expired(int(now)))
 
     async def issue(self, who: Identity, origin: str | None = None) -> tuple[str, int]:
         """A ticket that stands for an access token, and the seconds that it is good for.
@@ -49,18 +49,13 @@ class Tickets:
             Unavailable: the tickets are out of reach.
         """
         now = int(self._clock())
-        await self._forget_expired(now)
+        self._forgetting.soon(now)
         until = now + LIFETIME if who.expires_at is None else min(now + LIFETIME, int(who.expires_at))
         if until <= now:
             raise ExpiredToken("exp", "expired before its ticket was made")
         ticket = f"rkt_{secrets.token_urlsafe(32)}"
         await self._one_time.put("ticket", hash_of(ticket), {"claims": dict(who.claims), "origin": origin}, until)
         return ticket, until - now
-
-    async def _forget_expired(self, now: int) -> None:
-        if now - self._forgot_at > FORGET_SECONDS:
-            self._forgot_at = now
-            await self._one_time.forget_expired(now)
 
 
 class TicketVerifier:

@@ -167,6 +167,7 @@ class Judge:
             who = self._verify(presented, self.clock.now())
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
+                await self._revoking.check()  # it may have taken its time
         except AuthError:
             raise
         except Exception as error:

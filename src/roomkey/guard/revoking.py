@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, Literal, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
@@ -13,16 +13,20 @@ from roomkey.core.revocations import FOREVER, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
 from roomkey.guard.teardown import Teardown
+from roomkey.stores.forgetting import Forgetting
+from roomkey.stores.patience import finishes_within
 from roomkey.stores.revocations import RevocationStore
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 STORE_SECONDS = 2.0
 """How often the store is asked for what is new, and how long it may take to answer."""
 
-FORGET_SECONDS = 3600.0
+FRESH_SECONDS = 1.0
+"""How old what is known of the store may be where a token is decided on: then it is asked first."""
+
 WhenStoreFails = Literal["refuse", "admit"]
 
 
@@ -57,7 +61,11 @@ class Revoking:
         self._clock = clock
         self._refuses = when_store_fails == "refuse"
         self._position = 0
-        self._forgot_at = 0.0
+        self._known_at = float("-inf")
+        self._polling: asyncio.Task[None] | None = None
+        self._forgetting: Forgetting | None = None
+        if store is not None:
+            self._forgetting = Forgetting("revocations", store.forget_expired)
         self._closed = False
         self._following: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -117,7 +125,9 @@ class Revoking:
         return self._store is not None
 
     async def check(self) -> None:
-        """What the store knows is known here, as far as that is to be had.
+        """Know what the store knew a second ago, as far as that is to be had.
+
+        A process that is late, because it has much to do, asks the store now, and refuses nobody for being late.
 
         Raises:
             Unavailable: it is out of reach, and new connections are to be refused then.
@@ -127,14 +137,31 @@ class Revoking:
             raise Unavailable(problem)
 
     async def ready(self) -> str | None:
-        """What is wrong with the store, after it was asked for the first time."""
-        if self._store is not None:
-            await self._open()
+        """What is wrong with the store, after it was asked for what is older than a second."""
+        if self._store is None:
+            return None
+        await self._open()
+        begun = self._clock.monotonic()
+        # A poll that was under way may have read too early; the second one has not.
+        while self.problem is None and self._known_at < min(begun, self._clock.monotonic() - FRESH_SECONDS):
+            await self._poll_once()
+            self._check_open()
         return self.problem
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Unavailable("the server stops")
+
+    async def _poll_once(self) -> None:
+        """Poll, or wait for the poll that is under way: many ask at once, the store is asked once."""
+        if self._polling is None or self._polling.done():
+            self._polling = asyncio.create_task(self.poll())
+        await asyncio.wait({self._polling})
+
     async def poll(self) -> None:
-        """Read what is new in the store, and end what that revokes. It is done every second by itself."""
+        """Read what is new in the store, and end what that revokes. It is done twice a second automatically."""
         assert self._store is not None
+        begun = self._clock.monotonic()
         more = True
         while more:  # a long journal comes in parts, each within the time that the store has
             try:
@@ -144,6 +171,7 @@ class Revoking:
                 return
             self._apply(found)
             more = bool(found)
+        self._known_at = max(self._known_at, begun)
         self._succeeded()
 
     def _apply(self, found: Sequence[Revocation]) -> None:
@@ -175,8 +203,7 @@ class Revoking:
             self._following = asyncio.create_task(self._follow())
         if self._first is not None:
             await asyncio.shield(self._first)
-        if self._closed:
-            raise Unavailable("the server stops")
+        self._check_open()
 
     async def _follow(self) -> None:
         assert self._store is not None
@@ -187,23 +214,14 @@ class Revoking:
                 if not opened:
                     await _in_time(self._store.open())
                     opened = True
-                await self.poll()
+                await self._poll_once()
             except Exception as error:
                 self._failed(error)
             if not self._first.done():
                 self._first.set_result(None)
-            if self.problem is None and self._clock.monotonic() - self._forgot_at > FORGET_SECONDS:
-                await self._forget_expired()
+            if self.problem is None and self._forgetting is not None:
+                self._forgetting.soon(self._clock.now())
             await asyncio.sleep(POLL_SECONDS)
-
-    async def _forget_expired(self) -> None:
-        """Make room in the store. Where that fails, everything is known all the same, and nobody is refused."""
-        assert self._store is not None
-        self._forgot_at = self._clock.monotonic()
-        try:
-            await _in_time(self._store.forget_expired(self._clock.now()))
-        except Unavailable as error:
-            LOG.warning("the revocations' store keeps what has expired (%s)", error)
 
     async def close(self) -> None:
         """Follow the store no more, and close it; whoever asks from now on is refused."""
@@ -212,9 +230,13 @@ class Revoking:
             return
         assert self._store is not None
         assert self._first is not None
-        self._following.cancel()
-        await asyncio.gather(self._following, return_exceptions=True)
+        under_way = [task for task in (self._following, self._polling) if task is not None]
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
         self._following = None
+        if self._forgetting is not None:
+            await self._forgetting.close()
         if not self._first.done():
             self._first.set_result(None)  # somebody may wait for it
         try:
@@ -223,18 +245,21 @@ class Revoking:
             LOG.warning("the revocations' store was not closed (%s)", error)
 
 
-async def _in_time(work: Awaitable[T]) -> T:
+async def _in_time(work: Coroutine[Any, Any, T]) -> T:
     """Wait for the store, and not for ever.
 
     Raises:
-        Unavailable: it takes too long, or fails in whatever way.
+        ConfigError: the store keeps no such name.
+        Unavailable: it takes too long, or fails in any other way.
     """
+    task = asyncio.create_task(work)
     try:
-        async with asyncio.timeout(STORE_SECONDS):
-            return await work
-    except Unavailable:
+        if await finishes_within(task, STORE_SECONDS):
+            return task.result()
+    except (Unavailable, ConfigError):
         raise
-    except TimeoutError:
-        raise Unavailable(f"the store did not answer within {STORE_SECONDS:g} s") from None
     except Exception as error:
         raise Unavailable(f"the store failed ({type(error).__name__})") from error
+    finally:
+        task.cancel()
+    raise Unavailable(f"the store did not answer within {STORE_SECONDS:g} s")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from sqlalchemy import JSON, BigInteger, String, delete, insert, select, update
+from sqlalchemy import JSON, BigInteger, String, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -94,4 +94,4 @@ class SqlOneTime(SqlStore):
 
     async def forget_expired(self, now: int) -> None:
         """Drop what nobody can use any more."""
-        await self._database.change(delete(_OneTime).where(_OneTime.expires_at <= now))
+        await self._database.forget(_OneTime.name_hash, _OneTime.expires_at <= now)

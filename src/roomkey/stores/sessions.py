@@ -16,6 +16,10 @@ from roomkey.stores.sql import Base, SqlStore
 __all__ = ["Found", "LoginSession", "Outcome", "Sessions", "SqlSessions"]
 
 
+BATCH = 100
+"""Sessions that are dropped in one transaction, with ten times as many refresh tokens."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoginSession:
     """One login on one device, and all tokens that come of it.
@@ -234,15 +238,20 @@ class SqlSessions(SqlStore):
         return await self._database.run(work)
 
     async def forget_expired(self, now: int) -> None:
-        """Drop sessions whose time is over."""
+        """Drop sessions whose time is over, a few at a time: a login has a token for each of its refreshes."""
+        oldest = select(_Session.session_id).where(_Session.expires_at <= now).order_by(_Session.expires_at)
 
-        async def work(connection: AsyncConnection) -> None:
-            over = select(_Session.session_id).where(_Session.expires_at <= now)
-            # SQLite keeps to foreign keys only where it is told to.
-            await connection.execute(delete(_RefreshToken).where(_RefreshToken.session_id.in_(over)))
-            await connection.execute(delete(_Session).where(_Session.expires_at <= now))
+        async def work(connection: AsyncConnection) -> int:
+            over = (await connection.scalars(oldest.limit(BATCH))).all()
+            if not over:
+                return 0
+            theirs = select(_RefreshToken.token_hash).where(_RefreshToken.session_id.in_(over)).limit(10 * BATCH)
+            tokens = await connection.execute(delete(_RefreshToken).where(_RefreshToken.token_hash.in_(theirs)))
+            if tokens.rowcount < 10 * BATCH:  # PostgreSQL would look for them, and SQLite leave them
+                await connection.execute(delete(_Session).where(_Session.session_id.in_(over)))
+            return len(over)
 
-        await self._database.run(work)
+        await self._database.repeat(work)
 
 
 async def _insert_token(connection: AsyncConnection, token_hash: str, session_id: str) -> None:

@@ -6,14 +6,15 @@ import asyncio
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Executable
+from sqlalchemy import ColumnElement, Executable, delete, select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.migrations import upgrade
@@ -28,6 +29,7 @@ PATIENCE = 5.0
 UPGRADE_PATIENCE = 60.0
 """Seconds that PostgreSQL has to bring the tables up to date, such as for an index on a large table."""
 
+FORGOTTEN_AT_ONCE = 1000
 CONNECTIONS = 5
 MOST_WAITING = 500
 """Requests that wait for a connection; the next one fails immediately."""
@@ -73,7 +75,7 @@ class Database:
         self._waiting, self._most_waiting = 0, most_waiting
         self._running: set[asyncio.Task[Any]] = set()
         self._opening = asyncio.Lock()
-        self._opened = False
+        self._opened = self._closed = False
         self._opener = self  # whose part it is to bring the tables up to date
         self._engine = self._new_engine()
         # One statement is a transaction by itself. Without BEGIN and COMMIT around it, a process that freezes
@@ -146,7 +148,10 @@ class Database:
             await self._dispose(engine)
 
     async def close(self) -> None:
-        """Close the connections, as far as the other side takes part in it."""
+        """Finish what is under way and close the connections, as far as the other side takes part in it."""
+        self._closed = True
+        if self._running:
+            await asyncio.wait(self._running, timeout=PATIENCE / 5)
         await self._dispose(self._engine)
 
     async def _dispose(self, engine: AsyncEngine) -> None:
@@ -202,6 +207,40 @@ class Database:
                 text has the kind of failure and no address.
         """
         return await self._do(self._engine, work)
+
+    async def repeat(self, work: Callable[[AsyncConnection], Awaitable[int]]) -> None:
+        """Do a little at a time, each in its own transaction, until there is nothing left or the database is closed.
+
+        In between, others get as much time as the last transaction took.
+
+        Args:
+            work: returns 0 if there was nothing left to do.
+
+        Raises:
+            Unavailable: as for :meth:`run`. What was done stays done.
+        """
+        more = True
+        while more and not self._closed:
+            started = time.monotonic()
+            more = await self.run(work) > 0
+            await asyncio.sleep(time.monotonic() - started)
+
+    async def forget(self, key: InstrumentedAttribute[Any], expired: ColumnElement[bool]) -> None:
+        """Drop the rows of a table that have expired, a thousand at a time.
+
+        Args:
+            key: the table's primary key.
+            expired: which rows.
+
+        Raises:
+            Unavailable: as for :meth:`repeat`.
+        """
+        some = delete(key.class_).where(key.in_(select(key).where(expired).limit(FORGOTTEN_AT_ONCE)))
+
+        async def work(connection: AsyncConnection) -> int:
+            return (await connection.execute(some)).rowcount
+
+        await self.repeat(work)
 
     async def _do(self, engine: AsyncEngine, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
         if not self._opened:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Insert, Integer, Text, case, delete, func, insert, literal, select
+from sqlalchemy import BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.revocations import FOREVER, Kind, Revocation
@@ -105,7 +105,7 @@ class SqlRevocations(SqlStore):
         Raises:
             Unavailable: the database is out of reach.
         """
-        await self._database.change(delete(_Entry).where(_Entry.expires_at <= now - KEPT_AFTER_EXPIRY))
+        await self._database.forget(_Entry.id, _Entry.expires_at <= now - KEPT_AFTER_EXPIRY)
 
 
 def _insertion(row: Mapping[str, Any]) -> Insert:
