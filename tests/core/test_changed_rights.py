@@ -7,7 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from roomkey import Identity
+from roomkey.core import changed_rights
 from roomkey.core.changed_rights import ChangedRights
+from roomkey.core.revocations import MARGIN
 
 NOW = 10**6
 
@@ -108,3 +110,22 @@ def test_an_applications_token_is_narrowed_and_never_widened():
     assert who.grants("red")
     assert not who.grants("red", "say")
     assert rights(rights_now.apply(ada(50, delegated=True, rooms=["green"]), NOW)) == ({"owner"}, ())
+
+
+def test_a_change_is_forgotten_once_no_token_can_be_older():
+    rights_now = ChangedRights(lifetime=100)
+    rights_now.change("ada", 0, roles=["member"])
+    rights_now.change("bob", 50, roles=["member"])
+    rights_now.change("ada", 100, rooms=["blue"])  # it moves to the end
+    rights_now.change("carol", 50 + 100 + MARGIN, roles=["member"])
+    assert (rights_now.latest("bob"), len(rights_now)) == (None, 2)
+    rights_now.change("carol", 100 + 100 + MARGIN, roles=["member"])
+    assert (rights_now.latest("ada"), len(rights_now)) == (None, 1)
+
+
+def test_too_many_changes_forget_the_oldest_and_say_so(monkeypatch):
+    monkeypatch.setattr(changed_rights, "MAX_CHANGES", 3)
+    rights_now = ChangedRights()
+    assert [rights_now.change(f"user{number}", number, roles=[]) for number in range(5)] == [0, 0, 0, 1, 1]
+    assert len(rights_now) == 3
+    assert rights_now.latest("user1") is None

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity
-from roomkey.core.revocations import SLOT, Revocation, Revocations
+from roomkey.core import revocations as module
+from roomkey.core.revocations import FOREVER, LONGEST_LIFETIME, SLOT, Revocation, Revocations
 
 NAMES = st.sampled_from(["a", "b", "c"])
 TIMES = st.integers(0, 100)
@@ -78,7 +79,7 @@ def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
     revocations.add(Revocation.of(token_id="t", expires_at=1000, now=900), 900)
     revocations.add(Revocation.of(session_id="s", expires_at=1000, now=900), 900)
     revocations.add(Revocation.of(subject="ada", expires_at=1000, now=900), 900)
-    revocations.add(Revocation.of(token_id="for ever", now=900), 900)
+    revocations.add(Revocation.of(token_id="for ever", expires_at=FOREVER, now=900), 900)
     who = Identity("ada", token_id="t", session_id="s")
     revocations.forget_expired(1000 + 3599)
     assert revocations.is_revoked(who)
@@ -148,3 +149,34 @@ def test_one_revocation_and_all_of_them_decide_alike(orders, holder):
     for one in revoked:
         together.add(one, 50.5)
     assert together.is_revoked(who) == any(one.ends(who) for one in revoked)
+
+
+@pytest.mark.parametrize("names", [{"token_id": "t"}, {"session_id": "s"}, {"subject": "ada"}], ids=str)
+def test_a_revocation_ends_with_the_longest_lifetime_by_default(names):
+    revocations = Revocations(margin=0)
+    revocations.add(Revocation.of(**names, now=900), 900)
+    who = Identity("ada", token_id="t", session_id="s", issued_at=1)
+    revocations.forget_expired(900 + LONGEST_LIFETIME - 1)
+    assert revocations.is_revoked(who)
+    revocations.forget_expired(900 + LONGEST_LIFETIME + 2 * SLOT)
+    assert not revocations.is_revoked(who)
+
+
+def test_too_many_revocations_forget_those_that_end_first(monkeypatch):
+    monkeypatch.setattr(module, "MAX_REVOCATIONS", 10)
+    revocations = Revocations()
+    for number, expires_at in enumerate([FOREVER, 500, *range(1000, 3000, 100)]):
+        revocations.add(Revocation.of(token_id=f"t{number}", expires_at=expires_at, now=0), 0)
+        assert len(revocations) <= 10
+    assert revocations.lost == 12
+    assert revocations.is_revoked(Identity("x", token_id="t0"))
+    assert not revocations.is_revoked(Identity("x", token_id="t1"))
+    assert revocations.is_revoked(Identity("x", token_id="t21"))
+
+
+def test_revoking_the_same_name_again_takes_no_more_room():
+    revocations = Revocations()
+    for now in range(0, 100_000, 100):
+        revocations.add(Revocation.of(subject="ada", now=now), now)
+        revocations.add(Revocation.of(token_id="t", now=now), now)
+    assert len(revocations) == sum(map(len, revocations._slots.values())) == 2

@@ -10,6 +10,7 @@ from socketio.exceptions import TimeoutError as HostTimeout
 from support.live import until
 from support.tasks import tasks_made
 
+from roomkey.core.asked import ACK_SECONDS, MAX_CALLBACKS
 from roomkey.socketio import Authenticate, SubjectLimits
 
 # From the server: what a handler returns, and the acknowledgement that is written for it.
@@ -206,6 +207,41 @@ async def test_an_expected_acknowledgement_needs_no_task_and_is_not_counted(make
     await client.event("x", ack=1)
     await client.sync()
     assert "limit" not in str(client.seen)
+
+
+def _waiting(world, sid):
+    """How many callbacks wait for a socket, by its server's own tables."""
+    if world.engine == "hub":
+        return len(world.sio.members.get(sid)._acks or ())
+    return sum(1 for number in world.sio.manager.callbacks.get(sid, ()) if number)
+
+
+async def test_callbacks_that_are_never_called_are_bounded_in_number(make_world):
+    told = []
+    world = await make_world()
+    client = await world.member()
+    for number in range(MAX_CALLBACKS + 5):
+        await world.sio.emit("ask", to=world.sid(), callback=lambda number=number: told.append(number))
+    assert _waiting(world, world.sid()) == MAX_CALLBACKS
+    for number in (1, 5, 6, MAX_CALLBACKS + 5):
+        await client.send(f"43{number}[]")
+    await until(lambda: MAX_CALLBACKS + 4 in told)
+    assert told == [5, MAX_CALLBACKS + 4]
+
+
+async def test_callbacks_that_are_never_called_are_bounded_in_time(make_world, clock):
+    told = []
+    world = await make_world(grace=0)
+    silent, other = await world.member("ada", expires_in=86400), await world.member("bob", expires_in=86400)
+    await world.sio.emit("ask", to=world.sid("ada"), callback=lambda: told.append("late"))
+    clock.advance(ACK_SECONDS + 1)
+    await world.sio.emit("ask", to=world.sid("bob"), callback=lambda: told.append("in time"))
+    assert (_waiting(world, world.sid("ada")), _waiting(world, world.sid("bob"))) == (0, 1)
+    await world.sio.emit("ask", to=world.sid("ada"), callback=lambda: told.append("asked again"))
+    await silent.send("431[]")
+    await silent.sync()
+    await other.send("431[]")
+    await until(lambda: told == ["in time"])
 
 
 async def test_a_callback_that_raises_harms_nobody(make_world, caplog):

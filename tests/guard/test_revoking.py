@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 
 import pytest
@@ -12,12 +13,13 @@ from support.clock import FakeClock
 from support.live import until
 from support.store import ScriptedStore
 
-from roomkey import ConfigError, Identity
+from roomkey import ConfigError, Identity, Verifier
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.credentials import Request
-from roomkey.core.revocations import Revocation, Revocations
+from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation, Revocations
 from roomkey.errors import Unavailable
 from roomkey.guard import revoking
+from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.revoking import Revoking
 from roomkey.guard.teardown import Teardown
@@ -417,3 +419,21 @@ async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
     await one.revoking.check()
     break_down(store, "hangs", monkeypatch)
     await asyncio.wait_for(one.revoking.close(), 20)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "lifetime"), [({"max_lifetime": 1000}, 1000), ({"max_age": 50}, 50), ({}, LONGEST_LIFETIME)], ids=str
+)
+async def test_the_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, lifetime):
+    clock = FakeClock()
+    verifier = Verifier.hs256(os.urandom(32), require=("exp", "sub", "iat"), **bounds)
+    guard = BaseAsyncGuard(verifier, clock=clock)
+    kept = guard._revoking.revocations
+    await guard.revoke(token_id="t")
+    await guard.revoke(subject="ada")
+    clock.advance(lifetime + MARGIN - 1)
+    kept.forget_expired(clock.now())
+    assert len(kept) == 2
+    clock.advance(2 * SLOT)
+    kept.forget_expired(clock.now())
+    assert len(kept) == 0

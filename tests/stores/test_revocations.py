@@ -19,7 +19,7 @@ import pytest
 
 from roomkey.core.revocations import FOREVER, Revocation
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.stores import sql, sql_revocations
+from roomkey.stores import revocations, sql, sql_revocations
 from roomkey.stores.revocations import MemoryRevocations, RevocationStore
 from roomkey.stores.sql_revocations import SqlRevocations
 
@@ -393,3 +393,14 @@ async def test_what_was_answered_survives_a_kill_of_the_database_whatever_its_se
     postgres.stop()
     postgres.start()
     assert list((await store.since(0))[0]) == [ADA]
+
+
+async def test_a_journal_in_memory_that_is_full_forgets_what_ends_first(monkeypatch):
+    monkeypatch.setattr(revocations, "MAX_REVOCATIONS", 10)
+    store = MemoryRevocations()
+    for number in range(11):
+        await store.add(Revocation("token", f"t{number}", expires_at=1000 + (number * 7) % 11))
+    found, position = await store.since(0)
+    assert (len(found), position) == (9, 11)
+    assert {revoked.name for revoked in found} == {f"t{number}" for number in range(11)} - {"t0", "t8"}
+    assert [int(revoked.name[1:]) for revoked in found] == sorted(int(revoked.name[1:]) for revoked in found)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from roomkey.core.grants import granted_actions, narrowed
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.names import DELEGATED
+from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN
+
+MAX_CHANGES = 1_000_000
+"""Subjects with changed rights; beyond that, the change that is the longest ago is forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,20 +33,43 @@ _NONE = Change()
 
 
 class ChangedRights:
-    """The latest change for each subject, in memory."""
+    """The latest change for each subject, in memory.
 
-    def __init__(self) -> None:
-        self._changes: dict[str, Change] = {}
+    Args:
+        lifetime: the longest lifetime of a token in seconds. After it, no token is older than a change, and the change
+            is forgotten.
+    """
+
+    def __init__(self, lifetime: float = LONGEST_LIFETIME) -> None:
+        self._kept = lifetime + MARGIN
+        self._changes: OrderedDict[str, Change] = OrderedDict()  # the latest change stands last
+
+    def __len__(self) -> int:
+        return len(self._changes)
 
     def change(
         self, subject: str, now: float, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None
-    ) -> None:
-        """Tokens of this subject that were issued up to now are read with other roles or rooms."""
-        before = self._changes.get(subject, _NONE)
+    ) -> int:
+        """Read tokens of this subject that were issued up to now with other roles or rooms.
+
+        Returns:
+            The number of changes that had to be forgotten although tokens may still be older: there are too many.
+        """
+        before = self._changes.pop(subject, _NONE)
         self._changes[subject] = Change(
             *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
             *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
         )
+        while max(self._oldest.roles_at, self._oldest.rooms_at) + self._kept <= now:
+            self._changes.popitem(last=False)
+        lost = max(0, len(self._changes) - MAX_CHANGES)
+        for _ in range(lost):
+            self._changes.popitem(last=False)
+        return lost
+
+    @property
+    def _oldest(self) -> Change:
+        return next(iter(self._changes.values()))
 
     def latest(self, subject: str) -> Change | None:
         """The latest change of a subject; a decision about it that waited for something compares which one that is."""

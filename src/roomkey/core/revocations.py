@@ -10,7 +10,18 @@ from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError
 
 FOREVER = float("inf")
+LONGEST_LIFETIME = 366 * 86400.0
+"""Seconds that a token may live at most, where nothing else is known of it."""
+
+MARGIN = 3600.0
+"""Seconds that a revocation outlives the tokens it is about: more than the leeway of any verifier."""
+
+MAX_REVOCATIONS = 1_000_000
+"""Entries in memory; beyond that, those that end first are forgotten."""
+
 Kind = Literal["token", "session", "subject"]
+Key = tuple[str | None, str]
+"""An issuer, or None for every one, and a name."""
 
 SLOT = 60.0
 """Seconds: entries that end within the same minute are forgotten together."""
@@ -44,7 +55,7 @@ class Revocation:
         subject: str | None = None,
         issuer: str | None = None,
         issued_before: float | None = None,
-        expires_at: float = FOREVER,
+        expires_at: float | None = None,
         now: float,
     ) -> Revocation:
         """Cancel by exactly one of three names.
@@ -55,7 +66,7 @@ class Revocation:
             subject: everything issued to this ``sub`` up to ``issued_before``.
             issuer: only tokens of this ``iss``.
             issued_before: seconds since the epoch, not in the future; ``now`` if absent.
-            expires_at: the latest ``exp`` of the tokens it is about.
+            expires_at: the latest ``exp`` of the tokens it is about. Default: :data:`LONGEST_LIFETIME` from now.
             now: seconds since the epoch.
 
         Raises:
@@ -69,6 +80,8 @@ class Revocation:
             raise ConfigError(f"no {given[0][0]} has this name: 1 to 255 characters, none of them a control character")
         if issued_before is not None and (subject is None or not issued_before <= now):
             raise ConfigError("issued_before goes with subject, and never lies in the future")
+        if expires_at is None:
+            expires_at = now + LONGEST_LIFETIME
         if expires_at != expires_at:
             raise ConfigError("expires_at takes seconds since the epoch")
         before = 0.0 if subject is None else now if issued_before is None else issued_before
@@ -94,15 +107,17 @@ class Revocations:
         epoch: rises with every revocation.
         margin: seconds that a revocation outlives the ``exp`` it is about: more than the leeway of any verifier that
             asks, or a cancelled token would come back to life between ``exp`` and ``exp`` plus leeway.
+        lost: how many had to be forgotten before their time, because there were more than :data:`MAX_REVOCATIONS`.
     """
 
     epoch: int = 0
-    margin: float = 3600.0
+    margin: float = MARGIN
+    lost: int = 0
     # By (issuer or None, name): until when it is kept; a subject's has also up to when its tokens are cancelled.
-    _tokens: dict[tuple[str | None, str], float] = field(default_factory=dict)
-    _sessions: dict[tuple[str | None, str], float] = field(default_factory=dict)
-    _subjects: dict[tuple[str | None, str], tuple[float, float]] = field(default_factory=dict)
-    _slots: dict[float, list[Revocation]] = field(default_factory=dict)
+    _tokens: dict[Key, float] = field(default_factory=dict)
+    _sessions: dict[Key, float] = field(default_factory=dict)
+    _subjects: dict[Key, tuple[float, float]] = field(default_factory=dict)
+    _slots: dict[float, set[tuple[Kind, Key]]] = field(default_factory=dict)  # each entry stands in one of them
     _swept: float = 0.0
 
     def __len__(self) -> int:
@@ -119,21 +134,41 @@ class Revocations:
         """
         self.forget_expired(now)
         key = (revoked.issuer, revoked.name)
-        until = revoked.expires_at + self.margin
+        until, before = revoked.expires_at + self.margin, revoked.issued_before
+        kept = self._until(revoked.kind, key)
         if revoked.kind == "subject":
-            before, kept = self._subjects.get(key, (-1.0, 0.0))
-            if before >= revoked.issued_before and kept >= until:
+            known = self._subjects.get(key, (-1.0, 0.0))[0]
+            if known >= before and kept >= until:
                 return False
-            self._subjects[key] = (max(before, revoked.issued_before), max(until, kept))
+            self._subjects[key] = (max(before, known), max(until, kept))
+        elif kept >= until:
+            return False
         else:
-            held = self._tokens if revoked.kind == "token" else self._sessions
-            if held.get(key, -1.0) >= until:
-                return False
-            held[key] = until
+            (self._tokens if revoked.kind == "token" else self._sessions)[key] = until
         self.epoch += 1
-        if until != FOREVER:
-            self._slots.setdefault(until // SLOT, []).append(revoked)
+        self._file(revoked.kind, key, kept, max(until, kept))
+        if len(self) > MAX_REVOCATIONS:
+            self._make_room()
         return True
+
+    def _until(self, kind: Kind, key: Key) -> float:
+        """Until when an entry is kept; -1 if there is none."""
+        if kind == "subject":
+            return self._subjects.get(key, (-1.0, -1.0))[1]
+        return (self._tokens if kind == "token" else self._sessions).get(key, -1.0)
+
+    def _file(self, kind: Kind, key: Key, before: float, until: float) -> None:
+        """Move an entry to the minute in which it ends."""
+        old = self._slots.get(_slot(before), set())
+        old.discard((kind, key))
+        if not old:
+            self._slots.pop(_slot(before), None)
+        self._slots.setdefault(_slot(until), set()).add((kind, key))
+
+    def _make_room(self) -> None:
+        """Forget those that end first: their tokens have the shortest time left."""
+        while len(self) > MAX_REVOCATIONS:
+            self.lost += self._empty(min(self._slots))
 
     def is_revoked(self, who: Identity) -> bool:
         """True if the identity's token was cancelled. A token without ``iat`` counts as issued long ago."""
@@ -156,16 +191,19 @@ class Revocations:
             return
         self._swept = now
         for slot in [slot for slot in self._slots if (slot + 1) * SLOT <= now]:
-            for revoked in self._slots.pop(slot):
-                self._forget(revoked, now)
+            self._empty(slot)
 
-    def _forget(self, revoked: Revocation, now: float) -> None:
-        """Drop one entry, unless a later revocation of the same name has made it last longer."""
-        key = (revoked.issuer, revoked.name)
-        if revoked.kind == "subject":
-            if self._subjects.get(key, (0.0, FOREVER))[1] <= now:
+    def _empty(self, slot: float) -> int:
+        """Forget what ends in the same minute; returns how much that was."""
+        ending = self._slots.pop(slot)
+        for kind, key in ending:
+            if kind == "subject":
                 del self._subjects[key]
-            return
-        held = self._tokens if revoked.kind == "token" else self._sessions
-        if held.get(key, FOREVER) <= now:
-            del held[key]
+            else:
+                del (self._tokens if kind == "token" else self._sessions)[key]
+        return len(ending)
+
+
+def _slot(until: float) -> float:
+    """The minute in which something ends; all that never ends stands together."""
+    return until if until == FOREVER else until // SLOT

@@ -116,6 +116,12 @@ class Verifier:
         """True if every token that it accepts says whose it is."""
         return self.expected.subject_claim in self.expected.require
 
+    @property
+    def longest_lifetime(self) -> float | None:
+        """The longest time in seconds that an accepted token may live, or None if the settings do not bound it."""
+        bounds = [bound for bound in (self.expected.max_lifetime, self.expected.max_age) if bound is not None]
+        return min(bounds, default=None)
+
     @classmethod
     def hs256(
         cls,

@@ -15,7 +15,7 @@ from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM, Policy
-from roomkey.core.revocations import FOREVER, Revocation, Revocations
+from roomkey.core.revocations import Revocation, Revocations
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
@@ -290,7 +290,7 @@ class BaseAsyncGuard:
         subject: str | None = None,
         issuer: str | None = None,
         issued_before: float | None = None,
-        expires_at: float = FOREVER,
+        expires_at: float | None = None,
     ) -> int:
         """Cancel tokens by exactly one of their names, and end the live sockets they opened.
 
@@ -300,7 +300,9 @@ class BaseAsyncGuard:
             subject: everything issued to this ``sub``.
             issuer: only tokens of this ``iss``.
             issued_before: with ``subject``: only what was issued up to then, in seconds since the epoch.
-            expires_at: when those tokens have expired anyway, so that the entry can be forgotten.
+            expires_at: when those tokens have expired, in seconds since the epoch, so that the entry can be forgotten.
+                Default: the verifier's ``max_lifetime`` from now, or 366 days if it has none. For tokens that live
+                longer, pass their ``exp``; ``float("inf")`` keeps the entry forever.
 
         Returns:
             How many live sockets it ended. When it returns, the store has it for good.
@@ -309,14 +311,15 @@ class BaseAsyncGuard:
             Unavailable: the sockets are ended, but the store did not take it: ask again.
             ConfigError: none or several names, or ``issued_before`` in the future.
         """
+        now = self.clock.now()
         revoked = Revocation.of(
             token_id=token_id,
             session_id=session_id,
             subject=subject,
             issuer=issuer,
             issued_before=issued_before,
-            expires_at=expires_at,
-            now=self.clock.now(),
+            expires_at=expires_at if expires_at is not None else now + self._judge.longest_lifetime,
+            now=now,
         )
         everybody = subject is not None and issued_before is None
         sockets = await self._revoking.revoke(revoked, everybody=everybody)

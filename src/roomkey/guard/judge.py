@@ -13,6 +13,7 @@ from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.policy import Inquiry, Policy, Question
+from roomkey.core.revocations import LONGEST_LIFETIME
 from roomkey.core.shown import shown
 from roomkey.errors import (
     AuthError,
@@ -107,6 +108,7 @@ class Judge:
 
     Attributes:
         changed: rights that were changed after tokens were made.
+        longest_lifetime: of a token, in seconds, as far as the verifier bounds it.
     """
 
     def __init__(
@@ -123,7 +125,8 @@ class Judge:
         self.policy = policy
         self.revocations = revoking.revocations
         self._revoking = revoking
-        self.changed = ChangedRights()
+        self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
+        self.changed = ChangedRights(self.longest_lifetime)
         self.grace = grace
         self.clock = clock
         self.within = within

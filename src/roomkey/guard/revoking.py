@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
-from roomkey.core.revocations import FOREVER, Revocation, Revocations
+from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
 from roomkey.guard.teardown import Teardown
@@ -83,7 +83,7 @@ class Revoking:
         Raises:
             Unavailable: the sockets are ended, but the store did not take it: ask again.
         """
-        self.revocations.add(revoked, self._clock.now())
+        self._add(revoked)
         ending = self._end([revoked], everybody=everybody)
         try:
             if self._store is not None:
@@ -93,6 +93,14 @@ class Revoking:
             # Whoever asked may stop waiting; the sockets end all the same.
             await asyncio.shield(ending)
         return len(ending.result())
+
+    def _add(self, revoked: Revocation) -> bool:
+        """Cancel here; False if it was cancelled already."""
+        lost = self.revocations.lost
+        is_new = self.revocations.add(revoked, self._clock.now())
+        if lost := self.revocations.lost - lost:
+            LOG.error("forgot %d revocations before their time; more than %d are kept", lost, MAX_REVOCATIONS)
+        return is_new
 
     def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> asyncio.Future[list[None]]:
         """End every live socket that these revocations are about.
@@ -114,7 +122,7 @@ class Revoking:
             if admission.live and (meant or self.revocations.is_revoked(who)):
                 if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back
                     token = Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER)
-                    self.revocations.add(token, self._clock.now())
+                    self._add(token)
                 error = RevokedToken("revoked while connected")
                 endings.append(self._teardown.end_soon(admission, Input.REVOKE, error))
         return asyncio.gather(*endings)
@@ -175,8 +183,7 @@ class Revoking:
         self._succeeded()
 
     def _apply(self, found: Sequence[Revocation]) -> None:
-        now = self._clock.now()
-        new = [revoked for revoked in found if self.revocations.add(revoked, now)]
+        new = [revoked for revoked in found if self._add(revoked)]
         if new:
             self._end(new)
 

@@ -9,6 +9,7 @@ from typing import Literal, get_args
 
 from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import Admission, Input, State
+from roomkey.core.changed_rights import MAX_CHANGES
 from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.subject_limits import SubjectUse
@@ -23,6 +24,7 @@ _OPEN = (State.CONNECTING, State.ADMITTED)  # it is known who it is, and it may 
 OwnJoins = Literal["policy", "allow"]
 """What an application's own ``enter_room`` needs: the policy's consent where it has rules about rooms, or nothing."""
 
+LOG = logging.getLogger("roomkey.guard")
 MAX_ROOMS = 1000
 """Rooms that one socket may be in by the policy."""
 
@@ -210,7 +212,8 @@ class Rights:
 
     async def update(self, subject: str, roles: Iterable[str] | None, rooms: RoomsClaim | None) -> int:
         """Change what a subject may do, on its live sockets and for the tokens it has."""
-        self._judge.changed.change(subject, self._judge.clock.now(), roles, rooms)
+        if lost := self._judge.changed.change(subject, self._judge.clock.now(), roles, rooms):
+            LOG.error("forgot %d changed rights before their time; more than %d are kept", lost, MAX_CHANGES)
         live = [one for one in self._teardown.registry if one.identity is not None and one.identity.subject == subject]
         changed = [self._teardown.spawn(self._apply_change(admission)) for admission in live if admission.live]
         await asyncio.shield(asyncio.gather(*changed))

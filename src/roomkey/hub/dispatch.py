@@ -290,6 +290,7 @@ class Dispatch:
         socket = self._hub.members.get(admission.sid)
         if socket is not None:
             socket.forget_acks()
+            self._hub.asked.forget(socket.sid)
             self._hub.members.remove(socket)
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from roomkey.audit import redact_logs
 from roomkey.core.admission import State
+from roomkey.core.asked import Asked
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
 from roomkey.guard.judge import AnyVerifier
@@ -106,6 +107,7 @@ class Hub:
         self.path = f"/{path.strip('/')}/"
         self.handlers = Handlers(namespaces)
         self.members = Rooms()
+        self.asked = Asked()
         self.tasks = Tasks()
         self.dispatch = Dispatch(self)
         self.engine = Engine(
@@ -193,7 +195,8 @@ class Hub:
             room: the same as ``to``.
             skip_sid: who does not get it: one sid or several.
             namespace: ``/`` if absent.
-            callback: called with the client's acknowledgement; only where ``to`` is one sid.
+            callback: called with the client's acknowledgement; only where ``to`` is one sid. It is dropped if 1,000
+                later ones wait for the same client, or an hour after the client was last asked.
             to_subject: a person's ``sub``, instead of ``to``: every socket of theirs.
 
         Raises:
@@ -262,6 +265,9 @@ class Hub:
         return socket
 
     def _ask(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
+        for sid in self.asked.ask(socket.sid, self.guard.clock.monotonic()):
+            if late := self.members.get(sid):
+                late.forget_acks()
         number = socket.expect_ack(callback)
         socket.send_alone(encode(PacketType.EVENT, socket.namespace, arguments, number))
         return number

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from roomkey.core.admission import Admission, State
+from roomkey.core.asked import MAX_CALLBACKS
 from roomkey.hub.session import EngineSession
 from roomkey.wire import Message
 
@@ -47,9 +48,9 @@ class Answer:
             self.values.set_result(values)
 
     def lost(self) -> None:
-        """The client is gone."""
+        """The client is gone, or did not answer for too long."""
         if not self.values.done():
-            self.values.set_exception(TimeoutError("the client is gone"))
+            self.values.set_exception(TimeoutError("the client did not answer"))
 
 
 class Socket:
@@ -94,11 +95,16 @@ class Socket:
             self.session.send(message)
 
     def expect_ack(self, callback: AckCallback) -> int:
-        """Keep a callback for an acknowledgement; returns the id to ask for it with."""
+        """Keep a callback for an acknowledgement, instead of the oldest if there are too many.
+
+        Returns:
+            The id to ask for it with.
+        """
         self._last_ack += 1
         if self._acks is None:
             self._acks = {}
         self._acks[self._last_ack] = callback
+        _lose(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
         return self._last_ack
 
     def take_ack(self, number: int) -> AckCallback | None:
@@ -109,5 +115,10 @@ class Socket:
         """No acknowledgement will come any more."""
         acks, self._acks = self._acks, None
         for callback in acks.values() if acks is not None else ():
-            if isinstance(callback, Answer):
-                callback.lost()
+            _lose(callback)
+
+
+def _lose(callback: AckCallback | None) -> None:
+    """Nothing will call this any more."""
+    if isinstance(callback, Answer):
+        callback.lost()

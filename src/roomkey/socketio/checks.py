@@ -31,7 +31,11 @@ SERVER_CALLS = {
     "_get_namespace_handler": ("namespace", "args"),
 }
 ENGINE_SEAMS = {"_make_response": ("response_dict", "environ")}
-MANAGER_SEAMS = {"get_participants": ("namespace", "room"), "basic_close_room": ("room", "namespace")}
+MANAGER_SEAMS = {
+    "get_participants": ("namespace", "room"),
+    "basic_close_room": ("room", "namespace"),
+    "_generate_ack_id": ("sid", "callback"),
+}
 ROOM_SEAMS = {
     "enter_room": ("sid", "namespace", "room"),
     "basic_enter_room": ("sid", "namespace", "room"),

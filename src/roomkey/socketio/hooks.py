@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
 from roomkey.core.admission import Admission, Input
+from roomkey.core.asked import MAX_CALLBACKS, Asked
 from roomkey.core.callables import takes
 from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
 from roomkey.guard.guard import BaseAsyncGuard
@@ -52,6 +53,7 @@ class Hooks:
         self.sessions = Sessions(guard, port, by_address=by_address)
         self.inner: dict[str, Callable[..., Any]] = {}
         self._unfiltered = False
+        self._asked = Asked()
         self._asking: dict[tuple[str, str], object] = {}  # CONNECT payloads on their way through python-socketio
 
     def install(self) -> None:
@@ -287,6 +289,18 @@ class Hooks:
         admitted = self.guard.events.packet(connection, admission)
         return admitted and admission is not None and ack_id in self.sio.manager.callbacks.get(admission.sid, ())
 
+    def _generate_ack_id(self, sid: str, callback: object) -> int:
+        """Keep a callback, but not forever: python-socketio drops none before its socket is gone."""
+        callbacks = self.sio.manager.callbacks
+        for late in self._asked.ask(sid, self.guard.clock.monotonic()):
+            kept = callbacks.pop(late, None)
+            if kept is not None and late in self.guard.registry.admissions:
+                callbacks[late] = {0: kept[0]}  # its counter: an id that was given once means nothing else later
+        number: int = self.inner["_generate_ack_id"](sid, callback)
+        if number > MAX_CALLBACKS:
+            callbacks[sid].pop(number - MAX_CALLBACKS, None)
+        return number
+
     async def _trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
         """Every handler of the application is called from here."""
         sid = arguments[0]
@@ -318,6 +332,7 @@ class Hooks:
             transport = self.sio.eio.sockets.get(admission.connection_id)
             if transport is not None:
                 transport.session.pop(admission.namespace, None)  # the next identity gets one of its own
+            self._asked.forget(admission.sid)
             self.guard.teardown.left(admission)
 
     # Fan-out

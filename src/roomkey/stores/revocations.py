@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import bisect
+import heapq
+import logging
 import operator
 import threading
 from collections.abc import Sequence
 from typing import Protocol
 
-from roomkey.core.revocations import Revocation
+from roomkey.core.revocations import MAX_REVOCATIONS, Revocation
 
 __all__ = ["KEPT_AFTER_EXPIRY", "MemoryRevocations", "RevocationStore"]
+
+LOG = logging.getLogger("roomkey.stores")
 
 KEPT_AFTER_EXPIRY = 3600.0
 """Seconds that a revocation outlives the tokens it is about: more than the leeway of any verifier."""
@@ -65,6 +69,14 @@ class MemoryRevocations:
         with self._lock:
             self._last += 1
             self._entries.append((self._last, revoked))
+            if len(self._entries) > MAX_REVOCATIONS:
+                self._make_room()
+
+    def _make_room(self) -> None:
+        """Forget the tenth that ends first: those tokens have the shortest time left."""
+        kept = heapq.nlargest(MAX_REVOCATIONS * 9 // 10, self._entries, key=lambda entry: entry[1].expires_at)
+        LOG.error("forgot %d revocations before their time: too many are kept", len(self._entries) - len(kept))
+        self._entries = sorted(kept, key=operator.itemgetter(0))
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
         """Everything that was added after a position (0 is the beginning), and the position after it.
