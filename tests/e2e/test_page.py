@@ -1,6 +1,7 @@
 """The page of ``roomkey serve --demo`` in a real browser: what a person sees and does, with screenshots kept.
 
-Every test fails on an error in the browser's console, an exception in the page, or a request to another host.
+It is the same page whatever speaks Socket.IO, so that one test of it runs on python-socketio, too. Every test fails on
+an error in the browser's console, an exception in the page, or a request to another host.
 """
 
 from __future__ import annotations
@@ -137,16 +138,12 @@ def keep(page: Any, name: str) -> None:
     page.screenshot(path=ARTIFACTS / f"{name}.png", full_page=True)
 
 
-def test_a_wrong_password_is_told(open_page: Any, demo_server: Any) -> None:
-    page = open_page(demo_server.url)
-    keep(page, "page-start")
-    assert page.get_by_test_id("connect").is_disabled()
-    log_in(page, demo_server, "grace", "wrong password")
-    sees(page, "login-problem", "The username or the password is wrong.")
-    keep(page, "page-wrong-password")
+# As a process of its own
 
 
-@pytest.mark.parametrize("way", ["handshake", "authenticate"])
+@pytest.mark.parametrize(
+    ("engine", "way"), [("hub", "handshake"), ("python-socketio", "authenticate")], indirect=["engine"], scope="session"
+)
 def test_log_in_connect_enter_and_be_refused(open_page: Any, demo_server: Any, way: str) -> None:
     page = open_page(demo_server.url)
     log_in(page, demo_server, "grace")
@@ -177,10 +174,46 @@ def test_log_in_connect_enter_and_be_refused(open_page: Any, demo_server: Any, w
     assert room(page, "red").get_by_role("button", name="Join red").is_disabled()
 
 
-def test_two_people_talk_and_only_inside_the_room(open_page: Any, demo_server: Any) -> None:
-    grace, ada, linus = (open_page(demo_server.url) for _ in range(3))
+# In this process
+
+
+@pytest.fixture(scope="session")
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "hub"))
+
+
+@pytest.fixture
+def product(engine: Any) -> Iterator[Callable[..., ProductThread]]:
+    """``product(token_lifetime=…)``: a server in this process, whose guard the test can call."""
+    with ExitStack() as stack:
+
+        def start(policy: Policy | None = None, **settings: Any) -> ProductThread:
+            settings_of = Settings(engine=engine, **settings)
+            return stack.enter_context(ProductThread.running(settings_of, policy=policy))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def usual(engine: Any) -> Iterator[ProductThread]:
+    """One server for all tests that only use it."""
+    with ProductThread.running(Settings(engine=engine)) as served:
+        yield served
+
+
+def test_a_wrong_password_is_told(open_page: Any, usual: Any) -> None:
+    page = open_page(usual.url)
+    keep(page, "page-start")
+    assert page.get_by_test_id("connect").is_disabled()
+    log_in(page, usual, "grace", "wrong password")
+    sees(page, "login-problem", "The username or the password is wrong.")
+    keep(page, "page-wrong-password")
+
+
+def test_two_people_talk_and_only_inside_the_room(open_page: Any, usual: Any) -> None:
+    grace, ada, linus = (open_page(usual.url) for _ in range(3))
     for page, name, way in ((grace, "grace", "handshake"), (ada, "ada", "authenticate"), (linus, "linus", "handshake")):
-        log_in(page, demo_server, name)
+        log_in(page, usual, name)
         connect(page, way, name)
     for page in (grace, ada):
         room(page, "blue").get_by_role("button", name="Join blue").click()
@@ -205,9 +238,9 @@ def test_two_people_talk_and_only_inside_the_room(open_page: Any, demo_server: A
     assert "gone already?" not in grace.get_by_test_id("messages").inner_text()
 
 
-def test_an_admin_enters_a_room_by_name(open_page: Any, demo_server: Any) -> None:
-    page = open_page(demo_server.url)
-    log_in(page, demo_server, "ada")
+def test_an_admin_enters_a_room_by_name(open_page: Any, usual: Any) -> None:
+    page = open_page(usual.url)
+    log_in(page, usual, "ada")
     sees(page, "roles", "admin")
     connect(page, "handshake", "ada")
     page.get_by_label("Another room").fill("attic")
@@ -218,9 +251,9 @@ def test_an_admin_enters_a_room_by_name(open_page: Any, demo_server: Any) -> Non
     sees(page, "status", "not connected")
 
 
-def test_a_phone_in_the_dark(open_page: Any, demo_server: Any) -> None:
-    page = open_page(demo_server.url, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
-    log_in(page, demo_server, "grace")
+def test_a_phone_in_the_dark(open_page: Any, usual: Any) -> None:
+    page = open_page(usual.url, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
+    log_in(page, usual, "grace")
     connect(page, "handshake", "grace")
     room(page, "green").get_by_role("button", name="Join green").click()
     sees(page, "room-green", "Refused")
@@ -230,53 +263,39 @@ def test_a_phone_in_the_dark(open_page: Any, demo_server: Any) -> None:
     keep(page, "page-phone-dark")
 
 
-@pytest.mark.parametrize("way", ["handshake", "authenticate"])
-def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: Any, serve: Any, way: str) -> None:
-    served = serve("--token-lifetime", "6", "--grace", "0")
+def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: Any, product: Any) -> None:
+    served = product(token_lifetime=6, grace=0)
     page = open_page(served.url, expected=NOT_RENEWED)
     refuse_renewals(page)
     log_in(page, served, "linus")
-    connect(page, way, "linus")
+    connect(page, "authenticate", "linus")
     sees(page, "notice", "Your token has expired. Log in again.")
     assert '"token_expired"' in page.get_by_test_id("log").inner_text()
     assert page.get_by_label("Password", exact=True).is_visible()
     assert page.get_by_test_id("connect").is_disabled()
-    keep(page, f"page-expired-{way}")
+    keep(page, "page-expired")
     log_in(page, served, "linus")
-    connect(page, way, "linus")
+    connect(page, "handshake", "linus")
 
 
-def test_a_server_that_starts_anew_knows_its_old_tokens_no_more(open_page: Any, serve: Any) -> None:
-    served = serve()
+def test_a_server_that_starts_anew_knows_its_old_tokens_no_more(open_page: Any, product: Any) -> None:
+    served = product()
     page = open_page(served.url, expected=("ERR_CONNECTION_REFUSED", "status of 400"))
     log_in(page, served, "linus")
     connect(page, "handshake", "linus")
-    served.stop(15)
+    served.stop()
     sees(page, "status", "trying again")
-    (served.folder / "credentials.json").unlink()
-    again = serve("--port", served.url.rpartition(":")[2])
+    served.start()
     sees(page, "notice", "The server does not know who signed this token. Log in again.")
-    log_in(page, again, "linus")
+    log_in(page, served, "linus")
     connect(page, "handshake", "linus")
-    again.stop(15)
+    served.stop()
     sees(page, "status", "trying again")
     page.get_by_test_id("disconnect").click()
     sees(page, "status", "not connected")
 
 
 # A token on a live socket
-
-
-@pytest.fixture
-def product(engine: Any) -> Iterator[Callable[..., ProductThread]]:
-    """``product(token_lifetime=…)``: a server in this process, whose guard the test can call."""
-    with ExitStack() as stack:
-
-        def start(policy: Policy | None = None, **settings: Any) -> ProductThread:
-            settings_of = Settings(engine=engine, **settings)
-            return stack.enter_context(ProductThread.running(settings_of, policy=policy))
-
-        yield start
 
 
 def test_the_token_is_renewed_unasked_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
@@ -466,11 +485,9 @@ def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> Non
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-def test_a_ticket_opens_the_page_that_asked_whatever_the_transport(
-    open_page: Any, demo_server: Any, transport: str
-) -> None:
+def test_a_ticket_opens_the_page_that_asked_whatever_the_transport(open_page: Any, usual: Any, transport: str) -> None:
     """A browser sends no ``Origin`` with a GET to the page's own server, which is how polling begins."""
-    page = open_page(demo_server.url)
+    page = open_page(usual.url)
     told = page.evaluate(
         """async ([password, transport]) => {
             const post = async (path, body, headers = {}) => (await fetch(`/auth/${path}`, { method: "POST",
@@ -485,6 +502,6 @@ def test_a_ticket_opens_the_page_that_asked_whatever_the_transport(
             socket.close();
             return first;
         }""",
-        [demo_server.passwords()["ada"], transport],
+        [usual.passwords()["ada"], transport],
     )
     assert told == "connected"

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from e2e.test_page import browser, open_page  # noqa: F401 - fixtures
 from support.certificate import make_certificate
+from support.pairs import parametrize_engine
+from support.product import ProductThread
+
+from roomkey.server.settings import Settings
 
 PAGE = """
     const post = async (path, body) => {
@@ -27,19 +30,31 @@ PAGE = """
 """
 
 
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(getattr(request, "param", "hub"))
+
+
+@pytest.fixture(scope="module")
+def served(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProductThread]:
+    folder = tmp_path_factory.mktemp("tls")
+    make_certificate(folder)
+    tls = {"tls_cert": folder / "cert.pem", "tls_key": folder / "key.pem"}
+    with ProductThread.running(Settings(engine=engine, cookies=True, via="handshake", **tls)) as made:
+        yield made
+
+
 @pytest.fixture
 def page(
-    serve: Callable[..., Any],
-    tmp_path: Path,
+    served: ProductThread,
     open_page: Callable[..., Any],  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Any]:
     """The server's own page, on which a test is the application, and somebody's password."""
-    make_certificate(tmp_path)
-    served = serve("--cookies", "--via", "handshake", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
     opened = open_page(served.url, expected=("status of 401", "status of 400"), ignore_https_errors=True)
     opened.password = served.passwords()["ada"]
     yield opened
-    assert "Traceback" not in served.errors()
+    assert not [one for one in caplog.get_records("call") if one.exc_info]
 
 
 def do(page: Any, script: str) -> Any:
@@ -51,7 +66,7 @@ def log_in(page: Any) -> None:
     assert (status, set(told)) == (200, {"expires_in"})
 
 
-@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@parametrize_engine(("transport",), [("hub", "polling"), ("hub", "websocket"), ("python-socketio", "polling")])
 def test_the_browser_brings_the_cookie_and_no_script_sees_it(page: Any, transport: str) -> None:
     assert do(page, f'return (await open(undefined, "{transport}"))[1];') == "connect_error"
     log_in(page)

@@ -8,13 +8,13 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import uvicorn
 from argon2 import PasswordHasher
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.hub import runner
+from roomkey.server import run
 from roomkey.server.app import Product, build
 from roomkey.server.demo import ROOMS, add_accounts
 from roomkey.server.settings import Settings
@@ -25,7 +25,10 @@ PATIENCE = 20.0
 
 
 class ProductThread:
-    """A running product with the demo's accounts."""
+    """A running product with the demo's accounts.
+
+    It is served as ``roomkey serve`` serves it, with cheap passwords: a process takes two seconds of CPU to start.
+    """
 
     product: Product
     guard: BaseAsyncGuard
@@ -36,7 +39,7 @@ class ProductThread:
         self._parts = parts
         self._passwords: dict[str, str] = {}
         self._started = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._port = 0
 
     def passwords(self) -> dict[str, str]:
         return self._passwords
@@ -59,24 +62,32 @@ class ProductThread:
         keys = KeySet([Key.generate(self._settings.algorithm)])
         self.product = build(self._settings, accounts, keys, passwords=passwords, rooms=ROOMS, **self._parts)
         self.guard = self.product.engine.guard
-        config = uvicorn.Config(self.product.asgi, port=0, log_level="critical", ws_per_message_deflate=False)
-        self._server = runner.Server(self.product, config, self._listening)
-        await self._server.serve()
+        with run.listen("127.0.0.1", self._port) as listener:
+            self._port = listener.getsockname()[1]
+            self.url = f"http{'s' if self._settings.has_tls else ''}://127.0.0.1:{self._port}"
+            config = run._config(self._settings, self.product)
+            self._server = runner.Server(self.product, config, self._started.set)
+            await self._server.serve(sockets=[listener])
         passwords.close()
         await accounts.close()
 
-    def _listening(self) -> None:
-        self.url = f"http://127.0.0.1:{self._server.servers[0].sockets[0].getsockname()[1]}"
-        self._started.set()
+    def start(self) -> None:
+        """Serve; once more after :meth:`stop`, with other keys and passwords and on the same port."""
+        self._started.clear()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        assert self._started.wait(PATIENCE)
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
 
     @classmethod
     @contextmanager
     def running(cls, settings: Settings, **parts: Any) -> Iterator[ProductThread]:
         """Started, and at the end stopped; ``parts`` are further arguments of ``build``."""
         made = cls(settings, **parts)
-        made._thread.start()
-        assert made._started.wait(PATIENCE)
+        made.start()
         yield made
-        made._server.should_exit = True
-        made._thread.join(PATIENCE)
-        assert not made._thread.is_alive()
+        made.stop()
