@@ -23,7 +23,7 @@ TABLE = [
     (None, OWN, True, True),
     (None, "https://chat.example:8000", False, False),
     (None, "http://chat.example", False, False),
-    (None, "http://CHAT.example:8000", False, False),
+    (None, "http://CHAT.example:8000", True, True),
     (None, "http://chat.example:8000.evil.example", False, False),
     (None, "null", False, False),
     (None, "", False, False),

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from roomkey.auth.granted import Granted
 from roomkey.auth.http import OAuthError
+from roomkey.core import origins
 from roomkey.core.credentials import cookie_values
 from roomkey.errors import ConfigError
 
@@ -37,16 +38,13 @@ class Cookies:
             of the same site, or the browser keeps the cookies back. The server's own origin always may.
 
     Raises:
-        ConfigError: something that is no origin of HTTPS.
+        ConfigError: an entry that is not an origin of HTTPS.
     """
 
     def __init__(self, allowed_origins: Iterable[str] = ()) -> None:
         if isinstance(allowed_origins, str):
             allowed_origins = [allowed_origins]
-        self._allowed = frozenset(allowed_origins)
-        for origin in self._allowed:
-            if not origin.startswith("https://") or origin.count("/") != 2:
-                raise ConfigError(f"{origin!r} is not an origin: write https:// and the host, without a path")
+        self._allowed = origins.allowed_origins(allowed_origins, schemes=("https",))
 
     def check_page(self, request: Request) -> None:
         """Whether the request was made by an allowed page, and not by another site through its visitor's browser.
@@ -66,7 +64,10 @@ class Cookies:
         origin = request.headers.get("origin")
         if origin is None:
             return request.headers.get("sec-fetch-site") == "same-origin"
-        return origin == f"https://{request.headers.get('host', '')}" or origin in self._allowed
+        asking = origins.origin_of(origin)
+        if asking is None:
+            return False
+        return asking == origins.own_origin("https", request.headers.get("host")) or asking in self._allowed
 
     def check_tls(self, request: Request) -> None:
         """Whether they can be set: browsers take them over HTTPS alone.

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity
+from roomkey.core.origins import origin_of, own_origin
 from roomkey.core.verifier import Verifier
 from roomkey.errors import ExpiredToken, MalformedToken
 from roomkey.stores.forgetting import Forgetting
@@ -111,4 +112,7 @@ def _opened_by(origin: str | None, page: str | None) -> bool:
     """True if a connection is the page's that asked for the ticket; anybody's if it was no page."""
     if page is None or origin is None:
         return page is None
-    return origin == (page.partition(":")[2] if origin.startswith("//") else page)
+    asked = origin_of(page)
+    if asked is None:
+        return origin == page  # the same opaque origin: "null"
+    return asked == (own_origin(asked.scheme, origin[2:]) if origin.startswith("//") else origin_of(origin))

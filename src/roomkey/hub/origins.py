@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from roomkey.core.callables import takes
-from roomkey.errors import ConfigError
+from roomkey.core.origins import Origin, allowed_origins, origin_of, own_origin
 from roomkey.hub.requests import HttpRequest
 
 AnyOrigin = str | Iterable[str] | Callable[..., bool] | None
@@ -19,23 +19,19 @@ class Origins:
             ``allowed(origin)`` or ``allowed(origin, environ)``; an empty list to leave the check to somebody else.
 
     Raises:
-        ConfigError: something that is no origin.
+        ConfigError: an entry that is not an origin, and so never matches.
     """
 
     def __init__(self, allowed: AnyOrigin = None) -> None:
         self._ask: Callable[..., bool] | None = None
-        self._named: frozenset[str] = frozenset()
+        self._named: frozenset[Origin] = frozenset()
         self.everybody = allowed == "*" or (isinstance(allowed, (list, tuple)) and not allowed)
         if self.everybody or allowed is None:
             return
         if callable(allowed):
             self._ask = allowed if takes(allowed, "origin", {}) else lambda origin, _environ: allowed(origin)
             return
-        named = [allowed] if isinstance(allowed, str) else list(allowed)
-        for origin in named:
-            if not isinstance(origin, str) or "://" not in origin or origin.count("/") != 2:
-                raise ConfigError(f"{origin!r} is not an origin: write scheme and host, such as https://app.example")
-        self._named = frozenset(named)
+        self._named = allowed_origins([allowed] if isinstance(allowed, str) else allowed)
 
     def allows(self, request: HttpRequest) -> bool:
         """True if the request comes from an allowed page, or from no page at all."""
@@ -68,9 +64,10 @@ class Origins:
         return headers
 
     def _is_own(self, origin: str, request: HttpRequest) -> bool:
-        return origin == f"{request.scheme}://{request.header('host') or ''}"
+        asking = origin_of(origin)
+        return asking is not None and asking == own_origin(request.scheme, request.header("host"))
 
     def _is_named(self, origin: str, request: HttpRequest) -> bool:
         if self._ask is not None:
             return self._ask(origin, request.environ()) is True
-        return origin in self._named
+        return origin_of(origin) in self._named

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp
 
 from roomkey import Policy, hub
 from roomkey.auth.cookies import ACCESS_COOKIE
+from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.judge import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
@@ -104,13 +105,14 @@ def _admission(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _origin_check(others: tuple[str, ...]) -> Callable[[str | None, dict[str, str]], bool] | None:
-    """Which pages may connect: None is engineio's word for the same origin only."""
-    if not others:
-        return None
+def _origin_check(others: tuple[str, ...]) -> Callable[[str | None, dict[str, str]], bool]:
+    """Return the function that tells engineio which pages may connect."""
+    named = allowed_origins(others)
 
     def allowed(origin: str | None, environ: dict[str, str]) -> bool:
-        own = f"{environ['wsgi.url_scheme']}://{environ.get('HTTP_HOST', '')}"
-        return origin is not None and origin in (own, *others)
+        asking = origin_of(origin)
+        if asking is None:
+            return False
+        return asking == own_origin(environ["wsgi.url_scheme"], environ.get("HTTP_HOST")) or asking in named
 
     return allowed

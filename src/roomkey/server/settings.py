@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
+from roomkey.core.origins import allowed_origins
 from roomkey.errors import ConfigError
 
 __all__ = [
@@ -133,11 +134,9 @@ class Settings(BaseSettings):
 
     @field_validator("cors_origins")
     @classmethod
-    def _no_wildcard(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for origin in value:
-            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
-                raise ValueError(f"{origin!r} is not an origin: write scheme and host, such as https://app.example")
-        return value
+    def _as_browsers_send(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        allowed_origins(value, schemes=("http", "https"))
+        return tuple(str(origin) for text in value for origin in allowed_origins([text]))
 
     @field_validator("algorithm")
     @classmethod

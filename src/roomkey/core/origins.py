@@ -1,0 +1,129 @@
+"""Web origins: scheme, host and port (RFC 6454), compared as such wherever a page asks for something."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from roomkey.errors import ConfigError
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+MAX_ORIGIN = 300
+"""Characters: a scheme, the longest name of a host (RFC 1035, section 2.3.4) and a port."""
+
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,31})://(\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*\.?")
+# Browsers keep these letters, and Python's older rules replace them: the name would be somebody else's.
+_DEVIATIONS = frozenset("\u00df\u03c2\u200c\u200d")
+
+
+class Origin(NamedTuple):
+    """A web origin.
+
+    Attributes:
+        scheme: in lower case.
+        host: in lower case and ASCII; an IPv6 address stands in brackets.
+        port: None if the scheme has no default and the text names none.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+
+    def __str__(self) -> str:
+        """Return the form that browsers send (RFC 6454, section 6.2)."""
+        usual = self.port is None or self.port == DEFAULT_PORTS.get(self.scheme)
+        return f"{self.scheme}://{self.host}" + ("" if usual else f":{self.port}")
+
+
+def origin_of(text: str | None) -> Origin | None:
+    """Read an ``Origin`` header; return None for anything but one origin of a host, such as ``null``."""
+    if not text or len(text) > MAX_ORIGIN or not text.isascii():
+        return None
+    try:
+        return _parse(text)
+    except ValueError:
+        return None
+
+
+def own_origin(scheme: str, host: str | None) -> Origin | None:
+    """Return the origin of the server itself, or None if the request does not name it.
+
+    Args:
+        scheme: ``http`` or ``https``.
+        host: the ``Host`` header of the request.
+    """
+    return origin_of(f"{scheme}://{host}") if host else None
+
+
+def allowed_origins(listed: Iterable[str], schemes: Iterable[str] | None = None) -> frozenset[Origin]:
+    """Read the origins of a setting.
+
+    Args:
+        listed: origins such as ``https://app.example``; an internationalized name may be written in Unicode.
+        schemes: the accepted schemes; any but those that no page has if omitted.
+
+    Raises:
+        ConfigError: an entry that no browser can ever send.
+    """
+    return frozenset(_configured(text, schemes) for text in listed)
+
+
+def _configured(text: object, schemes: Iterable[str] | None) -> Origin:
+    remedy = "write scheme and host, such as https://app.example"
+    if not isinstance(text, str):
+        raise ConfigError(f"{text!r} is not an origin; {remedy}")
+    try:
+        origin = _parse(text)
+    except ValueError as error:
+        raise ConfigError(f"{text[:100]!r} is not an origin: {error}; {remedy}") from None
+    if schemes is not None and origin.scheme not in schemes:
+        raise ConfigError(f"{text!r} is not an origin of {' or '.join(schemes)}; {remedy}")
+    if origin.scheme in ("ws", "wss", "file", "data", "blob"):
+        raise ConfigError(f"{text!r} is not an origin: no page has this scheme; {remedy}")
+    return origin
+
+
+def _parse(text: str) -> Origin:
+    """Read one origin.
+
+    Raises:
+        ValueError: it is not one; the text says why.
+    """
+    if "*" in text:
+        raise ValueError("no wildcard matches: list each host, or pass a function")
+    found = _ORIGIN.fullmatch(text)
+    if found is None:
+        raise ValueError(_problem(text))
+    scheme, digits = found[1].lower(), found[3]
+    host = _host(found[2]) if scheme in DEFAULT_PORTS else found[2]  # an application's own scheme has names of its own
+    port = DEFAULT_PORTS.get(scheme) if digits is None else int(digits)
+    if port is not None and not 0 < port < 65536:
+        raise ValueError("the port is not between 1 and 65535")
+    return Origin(scheme, host, port)
+
+
+def _problem(text: str) -> str:
+    """Say why a text is not an origin."""
+    if text.strip() != text:
+        return "it begins or ends with white space or a line break"
+    if "://" not in text:
+        return "it has no scheme"
+    return "it has more than a scheme, a host and a port" if text.count("/") > 2 else "it has no valid host or port"
+
+
+def _host(host: str) -> str:
+    if host.startswith("["):
+        return f"[{ipaddress.IPv6Address(host[1:-1]).compressed}]"
+    if not host.isascii():
+        if not _DEVIATIONS.isdisjoint(host):
+            raise ValueError("write this name in its ASCII form (xn--…)")
+        host = host.encode("idna").decode()
+    host = host.lower()
+    if len(host) > 254 or _HOST.fullmatch(host) is None:
+        raise ValueError("it has no valid host")
+    if host.rstrip(".").rpartition(".")[2].isdigit():
+        return str(ipaddress.IPv4Address(host))  # browsers write an address in full
+    return host
