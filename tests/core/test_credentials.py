@@ -57,16 +57,46 @@ def test_sources_are_off_unless_named():
             Handshake(cookie="other", query="other"), None, Request(cookie=carried.cookie, query=carried.query)
         )
     assert not has_credentials(Handshake(header=False), None, carried)
-    assert has_credentials(Handshake(), {"x": 1}, Request())
+    assert has_credentials(Handshake(), {"token": 1}, Request())
 
 
-def test_an_empty_payload_is_no_payload():
-    """python-socketio's client sends ``{}`` where its user gave nothing."""
-    assert not has_credentials(Handshake(), {}, Request())
+@pytest.mark.parametrize(
+    ("auth", "carried"),
+    [
+        (None, Request()),
+        ({}, Request()),  # what python-socketio's client sends where its user gave nothing
+        ({"token": None}, Request()),
+        ({"token": "", "access_token": None}, Request()),
+        ({"nick": "ada"}, Request()),
+        (None, Request(authorization="")),
+        (None, Request(authorization="Basic eDp5")),
+        (None, Request(authorization="basic eDp5")),
+        (None, Request(authorization='Digest username="x", realm="y"')),
+        (None, Request(authorization="Negotiate " + "Y" * 10_000)),
+        (None, Request(cookie="session=")),
+        (None, Request(cookie='session=""; session=')),
+        (None, Request(query="token=&EIO=4")),
+    ],
+)
+def test_an_empty_place_and_another_scheme_present_nothing(auth, carried):
+    assert not has_credentials(EVERYWHERE, auth, carried)
     with pytest.raises(CredentialsError) as caught:
-        from_handshake(Handshake(), {}, Request())
+        from_handshake(EVERYWHERE, auth, carried)
     assert caught.value.code == "credentials_required"
-    assert from_handshake(Handshake(), {}, Request(authorization=f"Bearer {TOKEN}")).source == "header"
+    with_cookie = replace(carried, cookie=f"session={TOKEN}")
+    assert from_handshake(EVERYWHERE, auth, with_cookie) == Presented(TOKEN, "cookie")
+    if carried.authorization is None:
+        assert from_handshake(EVERYWHERE, auth, replace(carried, authorization=f"Bearer {TOKEN}")).source == "header"
+    if auth is None:
+        assert from_handshake(EVERYWHERE, {"token": "", "auth_token": TOKEN}, carried).source == "auth"
+
+
+@pytest.mark.parametrize("value", [f"Basic eDp5, Bearer {TOKEN}", f"Bearer {TOKEN}, Basic eDp5", "Bearer", "Bearer "])
+def test_a_bearer_header_that_is_not_one_token_is_refused(value):
+    """Two headers arrive as one, and a guest must not come of a token."""
+    assert has_credentials(Handshake(), None, Request(authorization=value))
+    with pytest.raises(CredentialsBadFormat):
+        from_handshake(Handshake(), None, Request(authorization=value))
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def test_without_a_token_one_is_a_guest(hall, via):
 
 
 @pytest.mark.parametrize("via", [Handshake(), (Handshake(), Authenticate())], ids=["handshake", "both"])
-@pytest.mark.parametrize("auth", ['{"token":"rubbish"}', '{"token":""}', '{"token":null}', "[]", '{"x":1}'])
+@pytest.mark.parametrize("auth", ['{"token":"rubbish"}', '{"token":"Basic x"}', '{"token":42}', "[]"])
 async def test_a_bad_token_is_no_missing_one(hall, via, auth):
     server = hall(via=via)
     client = await server.client()
@@ -69,6 +69,43 @@ async def test_a_bad_token_is_no_missing_one(hall, via, auth):
     await server.settle()
     assert client.got[0].startswith("4")
     assert client.session.closed
+
+
+NOTHING = pytest.mark.parametrize("auth", [{"token": None}, {"token": ""}, {"nick": "ada"}], ids=str)
+BASIC = {"Authorization": "Basic eDp5"}  # a browser repeats its proxy's login
+
+
+@NOTHING
+async def test_an_empty_place_for_a_token_makes_a_guest(make_world, auth):
+    world = await make_world(required=False)
+    client = await world.client(headers=BASIC)
+    assert (await client.ask(auth)).startswith("40")
+    assert world.guard.identity(world.sid()).is_guest
+
+
+@NOTHING
+async def test_an_empty_place_for_a_token_waits_in_quarantine(make_world, auth):
+    world = await make_world(via=(Handshake(), Authenticate()))
+    client = await world.client(headers=BASIC)
+    assert (await client.ask(auth)).startswith("40")
+    await world.sio.emit("news", 1)
+    assert await client.quiet(0.05) == []
+    await client.event("authenticate", {"token": world.token()})
+    await client.expect_event("authenticated")
+
+
+@NOTHING
+async def test_an_empty_place_for_a_token_is_refused_as_none(make_world, auth):
+    world = await make_world()
+    client = await world.client(headers=BASIC)
+    assert (await client.ask_data(auth))["data"]["code"] == "credentials_required"
+    assert await client.is_closed()
+
+
+async def test_the_login_of_a_proxy_disturbs_no_token(make_world):
+    world = await make_world()
+    client = await world.client(headers=BASIC)
+    assert (await client.ask({"token": world.token()})).startswith("40")
 
 
 @WAYS

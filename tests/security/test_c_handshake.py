@@ -35,12 +35,13 @@ JSONP = {"python-socketio": 401, "hub": 400}
         ("token", "invalid_token", "invalid token datatype"),
         (5, "invalid_token", "invalid token datatype"),
         ({}, "credentials_required", "no token provided"),
-        ({"token": None}, "invalid_token", "invalid token datatype"),
+        ({"token": None}, "credentials_required", "no token provided"),
         ({"token": 42}, "invalid_token", "invalid token datatype"),
-        ({"token": ""}, "invalid_token", "jwt must be provided"),
+        ({"token": ""}, "credentials_required", "no token provided"),
+        ({"nick": "ada"}, "credentials_required", "no token provided"),
         ({"token": "x" * 900_000}, "invalid_token", "jwt malformed"),
     ],
-    ids=["nothing", "empty list", "list", "string", "number", "empty", "null", "int", "empty string", "900 kB"],
+    ids=["nothing", "empty list", "list", "string", "number", "empty", "null", "int", "empty string", "nick", "900 kB"],
 )
 async def test_c34_no_usable_token_is_refused_and_closed(make_world, auth, code, message):
     world = await make_world()

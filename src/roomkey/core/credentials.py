@@ -1,7 +1,8 @@
 """Where a token may come from, and finding the one that was presented.
 
 Every source is switched on by name. Exactly one token wins; two different ones are refused, because a proxy, a log and
-the server would each believe another of them.
+the server would each believe another of them. An empty place is not a token, and neither is what another scheme of the
+``Authorization`` header carries: browsers repeat their proxy's login with every request.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
         nothing else: the browser sends it along, whatever the page presents.
 
     Raises:
-        CredentialsError: nothing was sent, or something else than one token.
+        CredentialsError: no token was presented, or something else than one token.
         MalformedToken: a payload without a usable token in it.
     """
     found: list[Presented] = []
@@ -169,21 +170,27 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
 
 
 def has_credentials(way: Handshake, auth: object, request: Request) -> bool:
-    """True if the handshake carried anything where a token may stand."""
+    """True if the handshake presents something for a token: a client that has none yet may send an empty place."""
     return any(True for _ in _sources(way, auth, request))
 
 
 def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[str, object]]:
-    if way.auth and auth is not None and auth != {}:  # what python-socketio's client sends for nothing
+    if way.auth and auth is not None and (not isinstance(auth, Mapping) or _members(auth)):
         yield "auth", auth
-    if way.header and request.authorization is not None:
+    if way.header and request.authorization and not _is_another_scheme(request.authorization):
         yield "header", request.authorization
     if way.query and request.query:
-        for value in parse_qs(request.query, keep_blank_values=True).get(way.query, ()):
+        for value in parse_qs(request.query).get(way.query, ()):
             yield "query", value
     if way.cookie and request.cookie:
-        for value in cookie_values(request.cookie, way.cookie):
+        for value in filter(None, cookie_values(request.cookie, way.cookie)):
             yield "cookie", value
+
+
+def _is_another_scheme(authorization: str) -> bool:
+    """True for a header that presents no token: ``Basic …``. Where a bearer token stands beside it, it does."""
+    words = authorization.lower().split()
+    return len(words) > 1 and "bearer" not in words
 
 
 def cookie_values(header: str, name: str) -> list[str]:
@@ -197,13 +204,19 @@ def _payload_token(payload: object) -> str:
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message="invalid token datatype"
         )
-    values = [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
+    values = _members(payload) or [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
     if not values:
         raise MalformedToken("the payload has no token in it", message="invalid token datatype")
     tokens = {bare_token(value) for value in values}
     if len(tokens) > 1:
         raise CredentialsBadFormat("different tokens in one payload", message="more than one token provided")
     return tokens.pop()
+
+
+def _members(payload: Mapping[str, object]) -> list[object]:
+    """What stands where a token may stand, and is not empty."""
+    found = (payload.get(name) for name in PAYLOAD_MEMBERS)
+    return [value for value in found if value is not None and value != ""]
 
 
 def bare_token(value: object) -> str:
