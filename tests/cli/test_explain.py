@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+
+import jwt
 import pytest
 
 RULES = """
@@ -67,3 +70,12 @@ def test_a_rule_that_cannot_be_read_is_found(roomkey, tmp_path):
     ran = roomkey("doctor")
     assert ran.code == 1
     assert "roomkey.toml:3:" in ran.out
+
+
+def test_token_without_iat_is_named(roomkey, tmp_path, monkeypatch):
+    secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
+    monkeypatch.setenv("ROOMKEY_SECRET", secret)
+    (tmp_path / "token").write_text(jwt.encode({"sub": "ada", "exp": time.time() + 60}, secret, algorithm="HS256"))
+    done = roomkey("doctor", "--token", "token")
+    assert done.code == 0
+    assert "yes   token: without iat" in done.out

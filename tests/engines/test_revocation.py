@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import jwt
 import pytest
 from support.world import Gate, rooms_world
 
-from roomkey import ConfigError, PermissionDenied, Policy
+from roomkey import ConfigError, PermissionDenied, Policy, Verifier
+
+SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
 
 
 @pytest.mark.parametrize("key", ["token_id", "session_id", "subject"])
@@ -150,3 +153,53 @@ async def test_a_connection_that_is_decided_meanwhile_is_refused(offline):
     assert client.got[0].startswith("4")
     assert "jwt revoked" in client.got[0]
     assert client.session.closed
+
+
+UNDATED = Verifier.hs256(SECRET)
+
+
+def undated(server, lifetime):
+    """A token without ``iat``, as fastapi-users makes them."""
+    return jwt.encode({"sub": "ada", "exp": server.clock.now() + lifetime}, SECRET, algorithm="HS256")
+
+
+async def connect(server, token):
+    client = await server.client()
+    client.begin_connect(token)
+    return client, (await client.settle())[0][0] == "0"
+
+
+async def test_revoked_subject_returns_with_a_newer_token_without_iat(offline):
+    """Checklist 119: such a token counts as old, unless it expires after all that were revoked."""
+    server = offline(verifier=UNDATED)
+    old = undated(server, 900)
+    await connect(server, old)
+    assert await server.guard.revoke(subject="ada", expires_at=server.clock.now() + 900) == 1
+    server.clock.advance(1)
+    assert [(await connect(server, token))[1] for token in (old, undated(server, 900))] == [False, True]
+
+
+async def test_revocation_without_its_end_is_an_error_where_tokens_have_no_iat(offline):
+    """Checklist 119."""
+    server = offline(verifier=UNDATED)
+    client, _ = await connect(server, undated(server, 900))
+    with pytest.raises(ConfigError, match="pass expires_at"):
+        await server.guard.revoke(subject="ada")
+    assert not client.session.closed
+    assert await server.guard.revoke(token_id="another") == 0  # a token's own name needs no date
+    assert await server.guard.revoke(subject="ada", expires_at=float("inf")) == 1  # for good, because it was asked for
+
+
+async def test_revocation_reaches_a_connected_token_that_expires_later_than_it_says(offline):
+    server = offline(verifier=UNDATED)
+    token = undated(server, 3600)
+    await connect(server, token)
+    assert await server.guard.revoke(subject="ada", expires_at=server.clock.now() + 10) == 1
+    assert not (await connect(server, token))[1]
+
+
+async def test_refusal_of_a_token_without_iat_says_why_in_the_log(offline, caplog):
+    server = offline(verifier=UNDATED)
+    await server.guard.revoke(subject="ada", expires_at=server.clock.now() + 900)
+    await connect(server, undated(server, 900))
+    assert "no iat" in caplog.text

@@ -45,6 +45,12 @@ def explain(
         yield False, f"token: refused, {error}"
         return
     yield True, f"token: good, for {who.subject!a}"
+    if who.issued_at is None:
+        yield (
+            True,
+            "token: without iat, so it counts as older than a revocation of its subject, unless that says when the "
+            "revoked tokens expire",
+        )
     wishes: list[Wish] = [("namespace", namespace, "")]
     wishes += [("room", room, "") for room in rooms]
     wishes += [("emit", *_parts(emit)) for emit in emits]

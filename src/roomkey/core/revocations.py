@@ -171,19 +171,27 @@ class Revocations:
             self.lost += self._empty(min(self._slots))
 
     def is_revoked(self, who: Identity) -> bool:
-        """True if the identity's token was cancelled. A token without ``iat`` counts as issued long ago."""
+        """True if the identity's token was cancelled.
+
+        A token without ``iat`` counts as issued before the revocation, unless it expires later than all tokens that the
+        revocation is about.
+        """
         issuer = who.issuer
         for held, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
             if held and name is not None and ((issuer, name) in held or (None, name) in held):
                 return True
         if not self._subjects:
             return False
-        before = max(
-            self._subjects.get((issuer, who.subject), (-1.0, 0.0))[0],
-            self._subjects.get((None, who.subject), (-1.0, 0.0))[0],
-        )
+        entries = (self._subjects.get((issuer, who.subject)), self._subjects.get((None, who.subject)))
+        return any(entry is not None and self._is_meant(who, *entry) for entry in entries)
+
+    def _is_meant(self, who: Identity, before: float, kept: float) -> bool:
+        """True if a revocation of a subject is about this token of that subject."""
         # Whole seconds: a token of the same second as the revocation is refused.
-        return int(who.issued_at or 0) <= int(before)
+        if who.issued_at is not None:
+            return int(who.issued_at) <= int(before)
+        latest = kept - self.margin
+        return who.expires_at is None or latest == FOREVER or int(who.expires_at) <= int(latest)
 
     def forget_expired(self, now: float) -> None:
         """Drop what no token can match any more, a minute's worth at a time."""

@@ -15,7 +15,7 @@ from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity, RoomsClaim
 from roomkey.core.policy import OWN_ROOM, Policy
-from roomkey.core.revocations import Revocation, Revocations
+from roomkey.core.revocations import FOREVER, Revocation, Revocations
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
@@ -302,23 +302,34 @@ class BaseAsyncGuard:
             issued_before: with ``subject``: only what was issued up to then, in seconds since the epoch.
             expires_at: when those tokens have expired, in seconds since the epoch, so that the entry can be forgotten.
                 Default: the verifier's ``max_lifetime`` from now, or 366 days if it has none. For tokens that live
-                longer, pass their ``exp``; ``float("inf")`` keeps the entry forever.
+                longer, pass their ``exp``; ``float("inf")`` keeps the entry forever. With ``subject`` it also tells
+                tokens without ``iat`` apart: those that expire later are new ones.
 
         Returns:
             How many live sockets it ended. When it returns, the store has it for good.
 
         Raises:
             Unavailable: the sockets are ended, but the store did not take it: ask again.
-            ConfigError: none or several names, or ``issued_before`` in the future.
+            ConfigError: none or several names, ``issued_before`` in the future; or ``subject`` without ``expires_at``,
+                although tokens without ``iat`` are in use.
         """
         now = self.clock.now()
+        if subject is not None and expires_at is None and self._judge.has_undated:
+            raise ConfigError(
+                "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject would be "
+                "locked out; pass expires_at, the latest exp of the tokens to revoke, or let every token have an iat"
+            )
+        if expires_at is None:
+            expires_at = now + self._judge.longest_lifetime
+        if subject is not None:
+            expires_at = max(expires_at, self._latest_undated(subject))
         revoked = Revocation.of(
             token_id=token_id,
             session_id=session_id,
             subject=subject,
             issuer=issuer,
             issued_before=issued_before,
-            expires_at=expires_at if expires_at is not None else now + self._judge.longest_lifetime,
+            expires_at=expires_at,
             now=now,
         )
         everybody = subject is not None and issued_before is None
@@ -331,6 +342,11 @@ class BaseAsyncGuard:
         The login server ends logins and their refresh tokens by it. It returns how many further sockets it ended.
         """
         self._followers.append(follower)
+
+    def _latest_undated(self, subject: str) -> float:
+        """The latest ``exp`` of a subject's live tokens without ``iat``; the caller may have named an earlier one."""
+        undated = (socket.identity for socket in self.sockets(subject) if socket.identity.issued_at is None)
+        return max((who.expires_at or FOREVER for who in undated), default=0.0)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` whenever a token or a connection is refused. Works as a decorator.

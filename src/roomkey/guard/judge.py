@@ -109,6 +109,7 @@ class Judge:
     Attributes:
         changed: rights that were changed after tokens were made.
         longest_lifetime: of a token, in seconds, as far as the verifier bounds it.
+        has_undated: True once a token without ``iat`` was good: nobody can tell whether it is older than a revocation.
     """
 
     def __init__(
@@ -127,6 +128,7 @@ class Judge:
         self._revoking = revoking
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = ChangedRights(self.longest_lifetime)
+        self.has_undated = False
         self.grace = grace
         self.clock = clock
         self.within = within
@@ -178,6 +180,7 @@ class Judge:
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         if not who.subject:  # of a verifier of the application's own
             raise MissingClaim("sub", "the verifier named no subject")
+        self.has_undated = self.has_undated or who.issued_at is None
         self.check_still_valid(who)
         return who
 
@@ -192,7 +195,8 @@ class Judge:
             RevokedToken, ExpiredToken: it is.
         """
         if self.revocations.is_revoked(who):
-            raise RevokedToken("revoked")
+            undated = who.issued_at is None and not who.is_guest
+            raise RevokedToken("revoked; it has no iat, and counts as issued before" if undated else "revoked")
         if who.expires_at is not None and self.clock.now() >= who.expires_at + self.grace:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
