@@ -4,14 +4,35 @@ from __future__ import annotations
 
 import pytest
 
-from roomkey.auth.throttle import FREE_FOR_ADDRESS, FREE_FOR_PAIR, LONGEST, MOST, Throttle, Throttled
+from roomkey.auth.throttle import (
+    FIRST_OF_MANY,
+    FREE_FOR_ACCOUNT,
+    FREE_FOR_ADDRESS,
+    FREE_FOR_PAIR,
+    LONGEST,
+    RESERVE,
+    RESERVE_SECONDS,
+    Throttle,
+    Throttled,
+)
 
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
 
 
 def fail(throttle: Throttle, username: str, address: str, now: float) -> None:
     throttle.check(username, address, now)
+    wrong(throttle, username, address, now)
+
+
+def wrong(throttle: Throttle, username: str, address: str, now: float) -> None:
     throttle.begin(username, address, now)
+    throttle.failed(username, address, now)
+
+
+def right(throttle: Throttle, username: str, address: str, now: float) -> None:
+    throttle.check(username, address, now)
+    throttle.begin(username, address, now)
+    throttle.succeeded(username, address)
 
 
 def waits(throttle: Throttle, username: str, address: str, now: float) -> int:
@@ -42,7 +63,7 @@ def test_g95_ten_thousand_guesses_from_elsewhere_lock_nobody_out():
     for _ in range(10_000):
         now += 0.01
         if not waits(throttle, "ada", ELSEWHERE, now):
-            throttle.begin("ada", ELSEWHERE, now)
+            wrong(throttle, "ada", ELSEWHERE, now)
             guesses += 1
     assert guesses < FREE_FOR_PAIR + 10
     assert waits(throttle, "ada", HOME, now) == 0
@@ -52,9 +73,52 @@ def test_g95_one_address_that_sprays_accounts_is_slowed_down():
     throttle, tried = Throttle(), 0
     for number in range(1000):
         if not waits(throttle, f"user{number}", ELSEWHERE, 0.0):
-            throttle.begin(f"user{number}", ELSEWHERE, 0.0)
+            wrong(throttle, f"user{number}", ELSEWHERE, 0.0)
             tried += 1
-    assert tried == FREE_FOR_ADDRESS
+    assert tried == FREE_FOR_ADDRESS + RESERVE
+    assert waits(throttle, "ada", ELSEWHERE, 0.0) == RESERVE_SECONDS + 1
+    assert waits(throttle, "ada", ELSEWHERE, RESERVE_SECONDS) == 0
+
+
+@pytest.mark.parametrize("attack", ["fails now and then", "is slowed down"])
+def test_a_neighbor_who_fails_locks_nobody_out(attack):
+    throttle, now = Throttle(), 0.0
+    for _ in range(100):
+        now += 300 if attack == "fails now and then" else 61
+        if not waits(throttle, "mallory", HOME, now):
+            wrong(throttle, "mallory", HOME, now)
+        right(throttle, "ada", HOME, now)
+        right(throttle, "grace", HOME, now)
+
+
+def test_right_passwords_use_up_no_reserve_and_make_the_address_known():
+    throttle = Throttle()
+    right(throttle, "ada", HOME, 0.0)
+    for number in range(FREE_FOR_ADDRESS):
+        fail(throttle, f"user{number}", HOME, 0.0)
+    for number in range(50):
+        right(throttle, f"colleague{number}", HOME, 0.0)
+    for number in range(int(RESERVE)):
+        fail(throttle, f"other{number}", HOME, 0.0)
+    assert waits(throttle, "eve", HOME, 0.0)
+    right(throttle, "ada", HOME, 0.0)
+
+
+def test_many_addresses_have_one_attempt_each_and_the_owner_has_one_too():
+    throttle, tried = Throttle(), 0
+    right(throttle, "ada", HOME, 0.0)
+    for number in range(1000):
+        for _ in range(10):
+            if not waits(throttle, "ada", f"198.51.{number // 250}.{number % 250}", 0.0):
+                wrong(throttle, "ada", f"198.51.{number // 250}.{number % 250}", 0.0)
+                tried += 1
+    assert tried <= FREE_FOR_ACCOUNT + 1000
+    fail(throttle, "ada", "203.0.113.9", 0.0)
+    assert waits(throttle, "ada", "203.0.113.9", 0.0) == FIRST_OF_MANY + 1
+    right(throttle, "ada", "203.0.113.10", 0.0)
+    for _ in range(FREE_FOR_PAIR - 1):  # at home a few mistakes are still nothing
+        fail(throttle, "ada", HOME, 0.0)
+    right(throttle, "ada", HOME, 0.0)
 
 
 def test_the_networks_of_ipv6_count_as_one_place():
@@ -69,8 +133,9 @@ def test_success_forgets_the_accounts_failures():
     throttle = Throttle()
     for _ in range(FREE_FOR_PAIR - 1):
         fail(throttle, "ada", HOME, 0.0)
-    fail(throttle, "ada", HOME, 0.0)
+    throttle.begin("ada", HOME, 0.0)
     throttle.succeeded("ada", HOME)
+    fail(throttle, "ada", HOME, 0.0)
     assert not waits(throttle, "ada", HOME, 0.0)
 
 
@@ -78,21 +143,39 @@ def test_a_right_password_of_one_account_does_not_free_an_address_for_guesses_at
     throttle, tried = Throttle(), 0
     for number in range(1000):
         if not waits(throttle, f"user{number}", ELSEWHERE, 0.0):
-            throttle.begin(f"user{number}", ELSEWHERE, 0.0)
+            wrong(throttle, f"user{number}", ELSEWHERE, 0.0)
             tried += 1
         if not waits(throttle, "mallory", ELSEWHERE, 0.0):
             throttle.begin("mallory", ELSEWHERE, 0.0)
             throttle.succeeded("mallory", ELSEWHERE)
-    assert tried == FREE_FOR_ADDRESS
+    assert tried == FREE_FOR_ADDRESS + RESERVE
 
 
-def test_many_at_once_are_no_way_around():
-    throttle, looked_at = Throttle(), 0
+@pytest.mark.parametrize("failures", [0, FREE_FOR_PAIR])
+def test_many_at_once_are_no_way_around(failures):
+    """Those that could be too many wait until it is known whether the others were right."""
+    throttle, now, looked_at = Throttle(), 0.0, 0
+    for _ in range(failures):
+        fail(throttle, "ada", HOME, now)
+    now += 2 if failures else 0
     for _ in range(50):  # all are begun before one is done
-        if not waits(throttle, "ada", HOME, 0.0):
-            throttle.begin("ada", HOME, 0.0)
+        if not throttle.is_undecided("ada", HOME, now) and not waits(throttle, "ada", HOME, now):
+            throttle.begin("ada", HOME, now)
             looked_at += 1
-    assert looked_at == FREE_FOR_PAIR
+    assert looked_at == (1 if failures else FREE_FOR_PAIR)
+    for _ in range(looked_at):
+        throttle.failed("ada", HOME, now)
+    assert not throttle.is_undecided("ada", HOME, now)
+    assert waits(throttle, "ada", HOME, now)
+
+
+def test_right_ones_at_once_are_no_attack():
+    throttle = Throttle()
+    for _ in range(FREE_FOR_PAIR):
+        throttle.begin("ada", HOME, 0.0)
+    assert throttle.is_undecided("ada", HOME, 0.0)
+    throttle.succeeded("ada", HOME)
+    assert not throttle.is_undecided("ada", HOME, 0.0)
 
 
 @pytest.mark.parametrize("address", ["", "unknown", "[::1]"])
@@ -103,11 +186,16 @@ def test_addresses_of_no_known_form(address):
     assert waits(throttle, "ada", address, 0.0)
 
 
-def test_memory_is_bounded():
+def test_memory_is_bounded(monkeypatch):
+    monkeypatch.setattr("roomkey.auth.throttle.MOST", 100)
     throttle = Throttle()
-    for number in range(MOST + 1000):
-        throttle.begin(f"user{number}", HOME, 0.0)
-    assert len(throttle._failures) <= MOST
+    for number in range(300):
+        wrong(throttle, f"user{number}" * 1000, HOME, 0.0)
+        throttle.begin(f"good{number}", HOME, 0.0)
+        throttle.succeeded(f"good{number}", HOME)
+    assert len(throttle._failures) <= 100
+    assert len(throttle._known) <= 100
+    assert {len(key) for key in throttle._failures} == {16}
 
 
 def test_g95_each_way_to_write_a_name_has_no_attempts_of_its_own():
@@ -120,7 +208,8 @@ def test_g95_each_way_to_write_a_name_has_no_attempts_of_its_own():
 def test_an_attempt_that_was_not_looked_at_does_not_count():
     throttle = Throttle()
     for _ in range(100):
-        fail(throttle, "ada", HOME, 0.0)
+        throttle.check("ada", HOME, 0.0)
+        throttle.begin("ada", HOME, 0.0)
         throttle.withdraw("ada", HOME)
     assert not waits(throttle, "ada", HOME, 0.0)
     throttle.withdraw("grace", HOME)  # as it was forgotten meanwhile

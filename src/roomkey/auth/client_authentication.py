@@ -88,10 +88,11 @@ class ClientAuthentication:
         reason = _refusal(client, secret)
         if client is not None and client.secret_hash is None and not reason:
             return client  # whoever failed from its address guessed nothing of it: it has no secret
-        self._throttle.check(client_id, address, time.monotonic())
+        now = time.monotonic()
+        self._throttle.check(client_id, address, now)
+        self._throttle.begin(client_id, address, now)
         if client is None or reason:
-            # Counted when it has failed and not before: services may well ask many times at once.
-            self._throttle.begin(client_id, address, time.monotonic())
+            self._throttle.failed(client_id, address, now)
             audit.record(
                 "client_refused",
                 level=logging.WARNING,
@@ -100,6 +101,7 @@ class ClientAuthentication:
                 address=address,
             )
             raise invalid_client()
+        self._throttle.succeeded(client_id, address)
         return client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from dataclasses import replace
@@ -15,6 +16,9 @@ from roomkey.stores.accounts import Account, AccountNotFound, Accounts
 
 __all__ = ["PasswordCheck", "record_login"]
 
+MOST_WAITING = 64
+"""Logins that wait for others of their account or address; one more is told to try again."""
+
 
 class PasswordCheck:
     """Checks passwords of accounts.
@@ -26,6 +30,8 @@ class PasswordCheck:
 
     def __init__(self, accounts: Accounts, passwords: Passwords) -> None:
         self.throttle = Throttle()
+        self._decided = asyncio.Event()
+        self._waiting = 0
         self._accounts = accounts
         self._passwords = passwords
 
@@ -40,22 +46,48 @@ class PasswordCheck:
             Throttled: too many were wrong from there.
             Unavailable: too many passwords are being checked at once, or the accounts are out of reach.
         """
-        now = time.monotonic()
-        self.throttle.check(username, origin.address, now)
-        self.throttle.begin(username, origin.address, now)
+        address = origin.address
+        await self._turn(username, address)
+        self.throttle.check(username, address, time.monotonic())
+        self.throttle.begin(username, address, time.monotonic())
         try:
             account = await self._accounts.find(username)
             right = await self._passwords.verify(account.password_hash if account else None, password)
         except Exception:  # nobody has looked at the password: it was neither right nor wrong
-            self.throttle.withdraw(username, origin.address)
+            self.throttle.withdraw(username, address)
             raise
+        except BaseException:  # whoever asked has left: that is no way around the delays
+            self.throttle.failed(username, address, time.monotonic())
+            raise
+        else:
+            if account is None or account.disabled or not right:
+                self.throttle.failed(username, address, time.monotonic())
+            else:
+                self.throttle.succeeded(username, address)
+        finally:
+            self._decided.set()
+            self._decided = asyncio.Event()
         if account is None or account.disabled or not right:
             reason = "no such user" if account is None else "disabled" if account.disabled else "wrong password"
             # An unknown name is not written down: people type their password into the wrong field.
             record_login("refused", account.username if account else None, origin, reason)
             raise Refused(reason)
-        self.throttle.succeeded(username, origin.address)
         return await self._strengthen(account, password)
+
+    async def _turn(self, username: str, address: str) -> None:
+        """Wait while others' attempts could make this one too many: several right ones at once are no attack.
+
+        Raises:
+            Unavailable: too many are waiting already.
+        """
+        while self.throttle.is_undecided(username, address, time.monotonic()):
+            if self._waiting >= MOST_WAITING:
+                raise Unavailable(f"{self._waiting} logins are waiting for others of their account or address")
+            self._waiting += 1
+            try:
+                await self._decided.wait()
+            finally:
+                self._waiting -= 1
 
     async def _strengthen(self, account: Account, password: str) -> Account:
         """A hash made with weaker parameters than today's is replaced while the password is at hand."""
