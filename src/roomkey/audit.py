@@ -53,10 +53,15 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
 
 
 def token_name(who: Identity | None, token: str | None = None) -> str | None:
-    """A name for a token that is none: its ``jti``, else the first 8 characters of its SHA-256."""
-    if who is not None and who.token_id is not None:
-        return who.token_id
-    return None if token is None else hashlib.sha256(token.encode(errors="replace")).hexdigest()[:8]
+    """A name for a token that does not give it away: its ``jti``, else :func:`token_hash`."""
+    if who is not None and (who.token_id or who.token_hash):
+        return who.token_id or who.token_hash
+    return None if token is None else token_hash(token)
+
+
+def token_hash(token: str) -> str:
+    """The first 8 characters of a token's SHA-256."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()[:8]
 
 
 def redact(text: str) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 
+import jwt
 from support.world import rooms_world
 
+from roomkey import Verifier
 from roomkey.errors import AuthError
 
 
@@ -80,3 +83,35 @@ async def test_h113_no_secret_and_no_broken_line_in_any_log(make_world, engine, 
         if entry.name.startswith("roomkey"):
             assert entry.getMessage().isascii()
             assert not any(ord(character) < 32 for character in entry.getMessage())
+
+
+SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
+
+
+async def test_every_line_names_a_token_without_jti_by_its_hash(offline, caplog):
+    caplog.set_level(logging.INFO, logger="roomkey.audit")
+    server = offline(verifier=Verifier.hs256(SECRET))
+    now = int(server.clock.now())
+    first, second = (
+        jwt.encode({"sub": "ada", "iat": now, "exp": now + life}, SECRET, algorithm="HS256") for life in (60, 90)
+    )
+    client = await server.client()
+    client.begin_connect(first)
+    await client.settle()
+    client.begin_event("join-room", "blue", ack=1)
+    await server.settle()
+    client.begin_event("authenticate", {"token": second})
+    await server.settle()
+    await server.guard.revoke(subject="ada")
+    again = await server.client()
+    again.begin_connect(second)
+    await server.settle()
+    lines = [json.loads(entry.getMessage()) for entry in caplog.records if entry.name == "roomkey.audit"]
+    names = [hashlib.sha256(token.encode()).hexdigest()[:8] for token in (first, second)]
+    assert [(line["event"], line["token"]) for line in lines] == [
+        ("admitted", names[0]),
+        ("denied", names[0]),
+        ("refreshed", names[1]),
+        ("ended", names[1]),
+        ("refused", names[1]),
+    ]

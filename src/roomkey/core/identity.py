@@ -43,6 +43,7 @@ class Identity:
         issuer: ``iss``, or None.
         source: where the token was presented: ``auth``, ``header``, ``cookie``, ``query``, ``event``, ``guest`` or "".
         room_actions: ``rooms`` as what may be done where, by pattern.
+        token_hash: what the audit log calls a token without ``jti``; None if it has one.
     """
 
     subject: str
@@ -57,6 +58,7 @@ class Identity:
     issuer: str | None = None
     source: str = ""
     room_actions: Actions = field(default_factory=lambda: NOTHING, repr=False, hash=False)
+    token_hash: str | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.rooms and not self.room_actions:

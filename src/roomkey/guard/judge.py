@@ -6,9 +6,10 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar, get_args
 
+from roomkey.audit import token_hash
 from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import GUEST, Identity
@@ -181,6 +182,8 @@ class Judge:
         if not who.subject:  # of a verifier of the application's own
             raise MissingClaim("sub", "the verifier named no subject")
         self.has_undated = self.has_undated or who.issued_at is None
+        if who.token_id is None:
+            who = replace(who, token_hash=token_hash(presented.token))
         self.check_still_valid(who)
         return who
 
