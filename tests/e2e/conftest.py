@@ -34,7 +34,7 @@ from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard, Authenticate
 
 JS = Path(__file__).parents[1] / "js"
-PATIENCE = 10.0
+PATIENCE = 20.0
 LINE_LIMIT = 16 * 2**20
 TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["polling", "websocket"]}
 
@@ -70,6 +70,12 @@ class JsSocket:
             self.upgraded.set()
         if report["what"] != "upgrade":
             self.reports.put_nowait(report)
+
+    async def opened(self, kind: tuple[str, str]) -> None:
+        """Connected, and upgraded if that is its kind: what a server says in the midst of an upgrade may be lost."""
+        await self.expect("connect")
+        if kind[1] == "upgrade":
+            await asyncio.wait_for(self.upgraded.wait(), PATIENCE)
 
     async def expect_any(self) -> dict[str, Any]:
         """The next thing that happens."""

@@ -1,6 +1,6 @@
 """Tokens on live sockets, as the official JavaScript client meets them: renewal, expiry, revocation, changed rights.
 
-The servers are in this process, so that a test can call their guard; the times are real.
+The servers are in this process, so that a test can call their guard and move its clock.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 import pytest
+from support.clock import FakeClock
 
 from roomkey import Issuer, Key, Policy
 from roomkey.policies import rooms_claim
@@ -33,8 +34,8 @@ REVOKED = {
     "type": "UnauthorizedError",
     "reason": "token_revoked",
 }
-SHORT = 8
-"""Seconds; the warning comes when 1.75 to 4 of them are left, and one whole second must be, on whatever machine."""
+SHORT = 100
+"""Seconds; the warning comes before the last quarter of them."""
 
 
 async def enter(js: Any, site: Any, kind: Any, token: str, *rooms: str) -> Any:
@@ -58,8 +59,10 @@ async def renew(socket: Any, token: str) -> None:
 
 async def test_a_stream_arrives_whole_across_two_refreshes(js: Any, guarded: Any) -> None:
     async def listen(kind: Any, way: Any) -> None:
-        site = guarded(DESK.verifier(), via=way, grace=0)
-        token = DESK.issue("ada", rooms=["red"], expires_in=SHORT)
+        clock = FakeClock(time.time())
+        desk = Issuer(DESK.key, issuer="desk", audience="chat", clock=clock.now)
+        site = guarded(DESK.verifier(), via=way, grace=0, clock=clock)
+        token = desk.issue("ada", rooms=["red"], expires_in=SHORT)
         socket = await enter(js, site, kind, token, "red")
         other = await enter(js, site, ("current", "websocket"), token)  # it does not renew
         sent = itertools.count()
@@ -72,8 +75,9 @@ async def test_a_stream_arrives_whole_across_two_refreshes(js: Any, guarded: Any
         heard: list[dict[str, Any]] = []
         streaming = asyncio.create_task(stream())
         for lifetime in (SHORT, 900):
+            await site.pass_time(clock, 0.9 * SHORT)
             heard += await socket.skip_to("event", name="token_expiring")
-            socket.emit("authenticate", {"token": DESK.issue("ada", rooms=["red"], expires_in=lifetime)})
+            socket.emit("authenticate", {"token": desk.issue("ada", rooms=["red"], expires_in=lifetime)})
             heard += await socket.skip_to("event", name="authenticated")
         await other.skip_to("event", name="unauthorized")
         await other.expect("disconnect")
@@ -92,11 +96,13 @@ async def test_a_stream_arrives_whole_across_two_refreshes(js: Any, guarded: Any
 
 async def test_an_auth_function_brings_it_back_and_a_fixed_token_does_not(js: Any, guarded: Any) -> None:
     async def expire(kind: Any, *, fresh: bool) -> None:
-        site = guarded(DESK.verifier(), grace=0.2)
-        short = {"token": DESK.issue("ada", expires_in=2)}
+        clock = FakeClock(time.time())
+        site = guarded(DESK.verifier(), grace=10, clock=clock)
+        short = {"token": DESK.issue("ada", expires_in=SHORT)}
         auths = [short, {"token": DESK.issue("ada")}] if fresh else [short]
         socket = js.open(site, kind, auths=auths)
-        await socket.expect("connect")
+        await socket.opened(kind)
+        await site.pass_time(clock, SHORT + 11)
         [said] = (await socket.expect("event", name="unauthorized"))["args"]
         assert (said["data"]["reason"], said["data"]["retry"]) == ("token_expired", True)
         await socket.expect("disconnect", active=True)

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 import socketio
 from socketio.exceptions import ConnectionError as Refused
+from support.clock import FakeClock
 from support.tokens import EXPIRED
 
 from roomkey import Issuer
@@ -171,11 +172,13 @@ async def test_revoked_is_disconnected(guarded: Any, person: Any, transport: str
 
 @every_transport
 async def test_expired_comes_back_by_itself(guarded: Any, person: Any, transport: str) -> None:
-    site = guarded(DESK.verifier(), grace=0)
-    tokens = [DESK.issue("ada", expires_in=2), DESK.issue("ada")]
+    clock = FakeClock(time.time())
+    site = guarded(DESK.verifier(), grace=0, clock=clock)
+    tokens = [DESK.issue("ada", expires_in=60), DESK.issue("ada")]
     ada = person(site, transport, reconnection=True)
     await ada.connect(lambda: {"token": tokens.pop(0) if len(tokens) > 1 else tokens[0]})
     await ada.expect("connect")
+    await site.pass_time(clock, 61)
     event, told = await ada.next()
     assert (event, told["message"], told["data"]["retry"]) == ("unauthorized", "jwt expired", True)
     assert (await ada.next())[0] == "disconnect"

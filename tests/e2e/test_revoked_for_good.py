@@ -68,7 +68,11 @@ class Client:
         assert (await asyncio.wait_for(self.told.get(), PATIENCE))["data"]["reason"] == "token_revoked"
 
 
-@pytest.mark.parametrize("folder", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize(
+    ("engine", "folder"),
+    [("hub", "sqlite"), ("python-socketio", "postgresql")],
+    indirect=True,
+)
 async def test_a_live_socket_ends_and_its_token_is_refused(serve: Serve, folder: Path) -> None:
     served = serve(demo=False)
     token = token_of(served.url)
@@ -83,6 +87,7 @@ async def test_a_live_socket_ends_and_its_token_is_refused(serve: Serve, folder:
     assert "Traceback" not in served.errors()
 
 
+@pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
 async def test_it_outlasts_a_kill(serve: Serve, folder: Path) -> None:
     served = serve(demo=False)
     token = token_of(served.url)

@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +19,47 @@ import httpx
 import pytest
 import socketio
 from support.certificate import make_certificate
+from support.product import ProductThread
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from roomkey.cli import main
+from roomkey.server.settings import Settings
+
 Serve = Callable[..., Any]
+Product = Callable[..., ProductThread]
+Refused = Callable[..., tuple[int, str]]
 
 hub_only = pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
 """What a test looks at has nothing to do with what speaks Socket.IO."""
 
 
-def run_serve(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "roomkey", "serve", *arguments]
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ROOMKEY_")}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment)
+@pytest.fixture
+def refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str]]:
+    """The exit code and the only output of a ``roomkey serve`` that cannot start, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("roomkey.server.logs.configure", lambda: None)  # which is for the whole process
+    for name in [name for name in os.environ if name.startswith("ROOMKEY_")]:
+        monkeypatch.delenv(name)
+
+    def run(*arguments: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["roomkey", "serve", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert out == ""
+        return int(ended.value.code or 0), err
+
+    return run
+
+
+@pytest.fixture
+def product(engine: Any) -> Iterator[Product]:
+    """``product(via=…)``: the same in this process, for what is not about processes."""
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(ProductThread.running(Settings(engine=engine, **settings)))
 
 
 def token_of(served: Any, username: str) -> str:
@@ -46,7 +75,12 @@ async def connected(served: Any, token: str | None, transports: list[str] | None
     return made
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("engine", "number"),
+    [("hub", signal.SIGTERM), ("python-socketio", signal.SIGINT)],
+    indirect=["engine"],
+    scope="session",
+)
 async def test_112_a_stop_closes_open_sockets_and_exits_with_0(serve: Serve, number: int) -> None:
     served = serve()
     gone = [asyncio.Event(), asyncio.Event()]
@@ -90,8 +124,8 @@ async def test_rooms_chat_and_both_ways(demo_server: Any) -> None:
     await ada.disconnect()
 
 
-async def test_one_way_only(serve: Serve) -> None:
-    served = serve("--via", "authenticate")
+async def test_one_way_only(product: Product) -> None:
+    served = product(via="authenticate")
     made = socketio.AsyncClient(reconnection=False)
     admitted = asyncio.Event()
     made.on("authenticated", lambda *_: admitted.set())
@@ -103,8 +137,8 @@ async def test_one_way_only(serve: Serve) -> None:
     await made.disconnect()
 
 
-async def test_32_a_socket_ends_when_its_token_does(serve: Serve) -> None:
-    served = serve("--token-lifetime", "2", "--grace", "0")
+async def test_32_a_socket_ends_when_its_token_does(product: Product) -> None:
+    served = product(token_lifetime=2, grace=0)
     made = await connected(served, token_of(served, "linus"))
     told: asyncio.Queue[Any] = asyncio.Queue()
     gone = asyncio.Event()
@@ -158,7 +192,8 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        ran = run_serve(tmp_path, "--port", str(port))
+        command = [sys.executable, "-m", "roomkey", "serve", "--port", str(port)]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     other_port = f"(--port {port + 1}, make serve PORT={port + 1})"
     assert ran.stderr == f"Port {port} is taken: take another {other_port}, or stop that program\n"
@@ -166,12 +201,12 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_113_no_start_on_a_public_address_without_tls(tmp_path: Path, host: str) -> None:
-    ran = run_serve(tmp_path, "--host", host, "--port", "0")
-    assert ran.returncode == 1
-    assert "can be reached from other machines" in ran.stderr
-    assert "--behind-proxy" in ran.stderr
-    assert ran.stderr.count("\n") == 1
+def test_113_no_start_on_a_public_address_without_tls(refused: Refused, host: str) -> None:
+    code, said = refused("--host", host, "--port", "0")
+    assert code == 1
+    assert "can be reached from other machines" in said
+    assert "--behind-proxy" in said
+    assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -183,11 +218,11 @@ def test_113_no_start_on_a_public_address_without_tls(tmp_path: Path, host: str)
         (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
     ],
 )
-def test_what_cannot_start_says_why_in_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
-    ran = run_serve(tmp_path, "--port", "0", *arguments)
-    assert (ran.returncode, ran.stdout) == (1, "")
-    assert said in ran.stderr
-    assert ran.stderr.count("\n") == 1
+def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: list[str], said: str) -> None:
+    code, error = refused("--port", "0", *arguments)
+    assert code == 1
+    assert said in error
+    assert error.count("\n") == 1
 
 
 @hub_only
@@ -211,9 +246,9 @@ def test_without_accounts_it_says_how_to_add_one(serve: Serve) -> None:
     assert "roomkey user add" in served.output
 
 
-async def test_tls(serve: Serve, tmp_path: Path, engine: str) -> None:
+async def test_tls(product: Product, tmp_path: Path, engine: str) -> None:
     trusting = make_certificate(tmp_path)
-    served = serve("--tls-cert", "cert.pem", "--tls-key", "key.pem")
+    served = product(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     url = served.url.replace("127.0.0.1", "localhost")
     async with httpx.AsyncClient(verify=trusting, base_url=url) as web:
         handshake = "/socket.io/?EIO=4&transport=polling"
@@ -231,11 +266,11 @@ async def test_tls(serve: Serve, tmp_path: Path, engine: str) -> None:
             await made.eio.disconnect(abort=True)  # without it a polling client waits for the end of its last poll
 
 
-def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(serve: Serve, engine: str) -> None:
+def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(product: Product, engine: str) -> None:
     """What the proxy says about scheme and host decides for both transports; of anybody else it is not believed."""
     refusal = {"hub": 403, "python-socketio": 400}[engine]
     for trusted, allowed in (("127.0.0.1", True), ("192.0.2.1", False)):
-        served = serve("--behind-proxy", "--trusted-proxies", trusted, demo=False)
+        served = product(behind_proxy=True, trusted_proxies=(trusted,))
         headers = {"Origin": served.url.replace("http", "https"), "X-Forwarded-Proto": "https"}
         query = {"EIO": "4", "transport": "polling"}
         answer = httpx.get(f"{served.url}/socket.io/", params=query, headers=headers)
@@ -248,4 +283,3 @@ def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(serv
             with pytest.raises(InvalidStatus) as refused:
                 connect(address, additional_headers=headers)
             assert refused.value.response.status_code == 403
-        served.end()
