@@ -29,7 +29,8 @@ async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
     listener.bind(("127.0.0.1", 0))
     quiet: dict[str, Any] = {"log_level": "error", "lifespan": "off", "timeout_graceful_shutdown": 1, **settings}
     if isinstance(server_app, Hub):
-        server: uvicorn.Server = runner.Server(server_app, runner.config(server_app, **quiet))
+        config = runner.config(server_app, quiet.pop("app", None), **quiet)
+        server: uvicorn.Server = runner.Server(server_app, config)
     else:
         server = uvicorn.Server(uvicorn.Config(server_app, **quiet))
     # What Server.serve() does, without its main loop: that looks ten times a second whether to go on.

@@ -16,7 +16,7 @@ from roomkey.hub.engine import (
     Refusal,
 )
 from roomkey.hub.polling import Polling
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.requests import HttpRequest, path_in_app
 from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.wire import ProtocolError, State, decode_payload
 
@@ -52,7 +52,7 @@ class ASGIApp:
         """Serve one request, one WebSocket, or the server's life."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif not self._hub.serves(scope["path"]):
+        elif not self._hub.serves(path_in_app(scope)):
             if self._other_app is not None:
                 await self._other_app(scope, receive, send)
             else:

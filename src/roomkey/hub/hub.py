@@ -41,7 +41,7 @@ class Hub:
 
     Args:
         verifier: decides about tokens.
-        path: where Socket.IO is served.
+        path: where Socket.IO is served; below the prefix, if :attr:`asgi` is mounted under one.
         namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
         cors_allowed_origins: other origins whose pages may connect: one, several, ``"*"``, or a function
             ``allowed(origin, environ)``; only the same origin if absent.
@@ -104,7 +104,7 @@ class Hub:
                 "cookies and cors_allowed_origins='*' would let every page speak for its visitor: name it"
             )
         redact_logs(query=handshake.query if handshake is not None else None)
-        self.path = f"/{path.strip('/')}/"
+        self.path = f"/{path.strip('/')}/".replace("//", "/")
         self.handlers = Handlers(namespaces)
         self.members = Rooms()
         self.asked = Asked()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
@@ -27,6 +27,20 @@ def split_target(target: bytes) -> tuple[str, str]:
     """A request's target as its path, decoded, and its query as it stands there."""
     path, _, query = target.decode("latin-1").partition("?")
     return unquote(path) if "%" in path else path, query
+
+
+def path_in_app(scope: Mapping[str, Any]) -> str:
+    """Return the path of an ASGI scope as the application sees it: without the prefix under which it is mounted.
+
+    ASGI's ``path`` begins with ``root_path``. Where a proxy has already removed its own prefix, frameworks leave
+    that out of ``path``, and only the prefix of the mount is there (Starlette's ``app_root_path`` is the proxy's).
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    for prefix in (root, root.removeprefix(scope.get("app_root_path", "").rstrip("/"))):
+        if prefix and (path == prefix or path.startswith(f"{prefix}/")):
+            return path[len(prefix) :]
+    return path
 
 
 class HttpRequest:
