@@ -1,13 +1,18 @@
 # make serve: the demo on http://127.0.0.1:8000        make test: everything that CI checks
+# make check: the same without what takes long, before each commit
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test lint types unit coverage oldest bench lock clean
+.PHONY: serve test check lint types unit coverage oldest newest others bench lock clean
 
 serve: .venv-serve client
 	@exec $(BIN)/python -m roomkey serve --demo --port $(PORT)
 
-test: .venv-dev client javascript lint types unit oldest
+test: .venv-dev client javascript lint types unit oldest newest
+
+# No end-to-end tests, fuzzing, long state machines or processes that start, and fewer examples of Hypothesis.
+check: .venv-dev client lint types
+	$(BIN)/python -m pytest -q -n auto -m "not long" --ignore tests/e2e --hypothesis-profile check
 
 lint: .venv-dev
 	$(BIN)/ruff check .
@@ -18,7 +23,7 @@ types: .venv-dev
 	$(BIN)/mypy
 
 # Without compiled files each worker would rewrite the assertions of the whole suite.
-unit coverage oldest: export PYTHONDONTWRITEBYTECODE :=
+check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
 unit: .venv-dev
 	$(BIN)/python -m pytest -n auto
@@ -30,6 +35,10 @@ coverage: .venv-dev client javascript
 # The guard stands at python-socketio's private names, so it is tried on the oldest supported version too.
 oldest: .venv-dev
 	@sh scripts/oldest.sh
+
+# The newest Python that is here, and in CI those between it and the one in .venv.
+newest others: .venv-dev
+	@sh scripts/pythons.sh $@
 
 # bench/socketio needs Node for its peers and takes half an hour; --quick is one short round.
 bench: .venv-dev
@@ -63,5 +72,5 @@ lock:
 	$(COMPILE) -c requirements/install.txt --extra server --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
-	rm -rf .venv .venv-oldest .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
+	rm -rf .venv .venv-oldest .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
 		bench/socketio/node_modules

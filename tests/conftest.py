@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support import examples
 from support.postgres import postgres
 
-__all__ = ["demo_server", "engine", "postgres", "serve", "start_server"]
+__all__ = ["demo_server", "engine", "examples", "postgres", "serve", "start_server"]
 
 START_WITHIN = 60.0  # seconds; three passwords are hashed, on whatever machine this is
 

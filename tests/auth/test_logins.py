@@ -515,8 +515,8 @@ class Family(RuleBasedStateMachine):
         self.loop.close()
 
 
-Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
-test_i5_a_family_has_at_most_one_live_refresh_token = Family.TestCase
+Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
+test_i5_a_family_has_at_most_one_live_refresh_token = pytest.mark.long(Family.TestCase)
 
 
 async def test_another_applications_token_and_another_issuers_open_nothing_of_the_persons() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.examples import examples
 
 from roomkey.core.deadlines import Deadlines
 
@@ -50,7 +51,7 @@ class AgainstADictionary(RuleBasedStateMachine):
 
 
 TestAgainstADictionary = AgainstADictionary.TestCase
-TestAgainstADictionary.settings = settings(max_examples=40, stateful_step_count=25)
+TestAgainstADictionary.settings = settings(max_examples=examples(40), stateful_step_count=25)
 
 
 def test_keys_need_no_order():

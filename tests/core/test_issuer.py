@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwt as jose_jwt
 from joserfc.jwk import import_key
+from support.examples import examples
 
 from roomkey import ConfigError, Issuer, Key, Verifier
 from roomkey.core.algorithms import ALGORITHMS
@@ -47,7 +48,7 @@ def test_others_read_it(every_key, algorithm):
     assert jose_jwt.decode(token, import_key(jwk), algorithms=[algorithm]).claims == by_pyjwt
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(
     NAMES,
     st.lists(NAMES, max_size=4),

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc import jwt as jose_jwt
 from joserfc.jwk import import_key
+from support.examples import examples
 
 from roomkey import Issuer, Key, Verifier
 from roomkey.core import jws
@@ -122,7 +123,7 @@ HEADER_VALUES = (
 MEMBERS = st.dictionaries(st.sampled_from(HEADERS), HEADER_VALUES, max_size=4)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(CHOSEN, MEMBERS, st.booleans())
 def test_edited_headers_signed_by_the_right_key(algorithm, members, keep):
     header = ({"alg": algorithm, "kid": "k", "typ": "JWT"} if keep else {"alg": algorithm}) | members
@@ -139,7 +140,7 @@ VALUES = (
 EDITS = st.dictionaries(st.sampled_from(["sub", "exp", "nbf", "iat", "aud", "iss", "jti", "x"]), VALUES, max_size=3)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(CHOSEN, EDITS, st.sampled_from(["{%s}", "{%s,%s}", "[{%s}]", " {%s}\n", "{%s}x", "\ufeff{%s}", "{%s", "%s"]))
 def test_edited_claims_signed_by_the_right_key(algorithm, edits, frame):
     inside = json.dumps({"sub": "ada", "exp": NOW + FAR} | edits)[1:-1]
@@ -170,7 +171,7 @@ def test_re_encoded_parts(algorithm, which, part, how):
     assert accepts(algorithm, respelled) == (parts[part] == original)
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.text() | st.text("ey.AJ-_=", max_size=40) | st.binary() | st.integers() | st.none())
 def test_nothing_but_an_auth_error_comes_out(token):
     with pytest.raises(AuthError) as caught:

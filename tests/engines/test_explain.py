@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from roomkey import ConfigError, PermissionDenied, Policy
 
@@ -53,7 +54,7 @@ async def really(server, client, kind: str, name: str, event: str) -> bool:
     return answer in ({"ok": True}, "done")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(60), suppress_health_check=list(HealthCheck))
 @given(
     st.lists(WISHES, min_size=1, max_size=12),
     st.sampled_from([[], ["member"], ["admin"]]),

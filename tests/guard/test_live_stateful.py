@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -18,6 +19,8 @@ from support.offline import Client, Offline
 
 from roomkey import Policy
 from roomkey.core.subject_limits import SubjectLimits
+
+pytestmark = pytest.mark.long
 
 GRACE, LIFETIMES = 25.0, [30.0, 300.0, 3000.0]
 SUBJECTS, ROLES, ROOMS = ["ada", "eve"], ["admin", "member"], ["staff", "red", "blue", "lounge"]
@@ -340,6 +343,6 @@ class OnHub(Live):
     engine = "hub"
 
 
-EXAMPLES = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=40, stateful_step_count=20, suppress_health_check=list(HealthCheck))
 TestLiveOnSocketIO, TestLiveOnHub = OnSocketIO.TestCase, OnHub.TestCase
 TestLiveOnSocketIO.settings = TestLiveOnHub.settings = EXAMPLES

@@ -12,6 +12,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
@@ -24,6 +25,8 @@ from roomkey import Policy
 from roomkey.hub import Authenticate, Handshake, Hub
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
+
+pytestmark = pytest.mark.long
 
 TIMEOUT, GRACE, LIFETIME = 15.0, 25.0, 100.0
 SUBJECTS = ("ada", "eve")
@@ -327,6 +330,6 @@ class OnHub(Quarantine):
         return [*super().timers(), self.sio.engine.timers]
 
 
-EXAMPLES = settings(max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=120, stateful_step_count=40, suppress_health_check=list(HealthCheck))
 TestOnSocketIO, TestOnHub = OnSocketIO.TestCase, OnHub.TestCase
 TestOnSocketIO.settings = TestOnHub.settings = EXAMPLES

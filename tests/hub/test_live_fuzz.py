@@ -26,9 +26,10 @@ from support.tokens import issuer_at
 from roomkey.hub import Hub, websocket
 from roomkey.hub.session import EngineSession
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = settings(
     max_examples=200,
-    deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

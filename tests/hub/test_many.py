@@ -18,6 +18,8 @@ from support.hub_process import hub_process
 from support.live import until
 from support.rawsocket import BLANK_LINE, RawSocket, frame, hello, upgrade
 
+pytestmark = pytest.mark.long
+
 FULL = "true" in (os.environ.get("CI"), os.environ.get("ROOMKEY_MANY"))
 WANTED = 10_000 if FULL else 1_000
 EVENTS = 20

@@ -81,6 +81,7 @@ def sender(who: str, served: ProductThread, session: requests.Session) -> Callab
     return lambda case: call(case, served.url, session=session, **sent[who]())
 
 
+@pytest.mark.long
 def test_no_server_error_and_no_undocumented_answer():
     with ExitStack() as stack:
         session = stack.enter_context(requests.Session())

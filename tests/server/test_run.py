@@ -26,6 +26,8 @@ from websockets.sync.client import connect
 from roomkey.cli import main
 from roomkey.server.settings import Settings
 
+pytestmark = pytest.mark.long
+
 Serve = Callable[..., Any]
 Product = Callable[..., ProductThread]
 Refused = Callable[..., tuple[int, str]]

@@ -24,7 +24,6 @@ CONFIG = SchemathesisConfig.from_dict({"generation": {"with-security-parameters"
 EXAMPLES = 10  # of each kind for each route
 BOUNDED = settings(
     max_examples=EXAMPLES,
-    deadline=None,
     database=None,
     derandomize=True,
     phases=[Phase.generate],

@@ -16,7 +16,9 @@ import roomkey.wire.socketio
 from roomkey.wire import Decoder, EnginePacket, EngineType, Message, Packet, ProtocolError, encode
 from roomkey.wire.engineio import encode_binary, encode_payload
 
-MORE = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+pytestmark = pytest.mark.long
+
+MORE = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 SEEDS = [
     b"40",
     b'40/chat,{"token":"t"}',

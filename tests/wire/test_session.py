@@ -8,6 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+from support.examples import examples
 
 from roomkey.wire import Action, Input, Session, State
 from roomkey.wire.session import HEARTBEAT, TRANSPORT
@@ -238,4 +239,4 @@ class Model(RuleBasedStateMachine):
 
 
 TestModel = Model.TestCase
-TestModel.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestModel.settings = settings(max_examples=examples(150), stateful_step_count=30)

@@ -9,6 +9,7 @@ import socketio.packet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 from wire.values import EVENTS, IDS, THOROUGH, packets, same
 
 from roomkey.wire import Decoder, Limits, Message, Packet, PacketType, ProtocolError, encode
@@ -571,4 +572,4 @@ class OneDecoder(RuleBasedStateMachine):
 
 
 TestOneDecoder = OneDecoder.TestCase
-TestOneDecoder.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestOneDecoder.settings = settings(max_examples=examples(60), stateful_step_count=30)

@@ -6,11 +6,12 @@ from typing import Any
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from support.examples import examples
 
 from roomkey.wire import PacketType
 
 # A busy machine is no reason to fail: nothing here is about time.
-THOROUGH = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 # What makes a scanner that takes a string for structure stumble.

@@ -1,0 +1,19 @@
+"""How much Hypothesis tries: all of it in ``make test``, a fifth in ``make check``."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+__all__ = ["examples"]
+
+# No time limit for an example, on whatever machine; and in CI the same examples each time.
+settings.register_profile("test", deadline=None, derandomize=os.environ.get("CI") == "true")
+settings.register_profile("check", settings.get_profile("test"), max_examples=20)
+settings.load_profile("test")
+
+
+def examples(most: int) -> int:
+    """How many examples the current profile tries, where ``make test`` tries ``most``."""
+    return max(most // 5, 10) if settings.get_current_profile_name() == "check" else most
