@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from support.live import serve
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
@@ -228,3 +229,22 @@ async def test_oauth_is_not_served_under_a_mere_name(product_client: Any) -> Non
 async def test_a_length_with_zeros_in_front_is_read_whole(product_client: Any, length: bytes) -> None:
     answer = await product_client.post("/auth/login", content=b"x", headers={b"content-length": length})
     assert answer.status_code == 413
+
+
+READABLE = ["/", "/healthz", "/readyz", "/.well-known/jwks.json", "/openapi.json", "/static/app.js"]
+
+
+@pytest.mark.parametrize("path", [*READABLE, "/auth/sessions", "/absent"])
+async def test_head_works_like_get_without_a_body(product_client: Any, path: str) -> None:
+    async with serve(product_client.product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
+        got, head = await http.get(path), await http.head(path)
+        assert (got.status_code == 200) is (path in READABLE)
+        assert head.status_code == got.status_code
+        assert head.content == b""
+        assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
+        assert (await http.get("/healthz")).json() == {"status": "ok"}  # nothing is left on the connection
+
+
+async def test_head_is_not_in_the_openapi_document(product_client: httpx.AsyncClient) -> None:
+    paths = (await product_client.get("/openapi.json")).json()["paths"]
+    assert not [path for path, operations in paths.items() if "head" in operations]

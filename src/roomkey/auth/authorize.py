@@ -20,7 +20,7 @@ from roomkey import audit
 from roomkey.auth.authorize_pages import HEADERS, AuthorizationForm, AuthorizationRequest, Pages
 from roomkey.auth.client_authentication import is_served
 from roomkey.auth.codes import Codes, is_challenge
-from roomkey.auth.http import DESCRIBED, FORM, WRONG, OAuthError, origin, read, refuse_foreign_form
+from roomkey.auth.http import DESCRIBED, FORM, WRONG, OAuthError, origin, read, readable, refuse_foreign_form
 from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_grants import scope_for
@@ -75,7 +75,8 @@ def authorize_router(
     routes = APIRouter(prefix=prefix)
     endpoint = _Endpoint(logins, clients, codes, issuer, Pages(title))
 
-    @routes.get(
+    @readable(
+        routes,
         "/authorize",
         summary="The page on which a person lets a client in",
         response_class=HTMLResponse,

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import parse_qsl
 
-from fastapi import Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
@@ -36,6 +36,7 @@ __all__ = [
     "holder",
     "origin",
     "read",
+    "readable",
     "refuse_foreign_form",
 ]
 
@@ -100,6 +101,23 @@ def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 Route = TypeVar("Route", bound=Callable[..., Coroutine[Any, Any, Response]])
+AnyRoute = TypeVar("AnyRoute", bound=Callable[..., Any])
+
+
+def readable(routes: APIRouter | FastAPI, path: str, **options: Any) -> Callable[[AnyRoute], AnyRoute]:
+    """Decorate a route for GET, and for HEAD, which servers answer without the body (RFC 9110, section 9.3.2).
+
+    Args:
+        routes: where to add it.
+        path: of the route.
+        options: those of ``routes.get``.
+    """
+
+    def add(route: AnyRoute) -> AnyRoute:
+        routes.head(path, **{**options, "include_in_schema": False})(route)
+        return routes.get(path, **options)(route)
+
+    return add
 
 
 def answering(route: Route) -> Route:

@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
+from roomkey.auth.http import readable
 from roomkey.core.keys import KeySet, LiveKeySet
 
 __all__ = ["MAX_AGE", "JwkSet", "jwks_router"]
@@ -53,7 +54,8 @@ def jwks_router(
     # It is public: a page of any origin may read it, and every cache may keep it.
     shared = {"Cache-Control": f"public, max-age={max_age}", "Access-Control-Allow-Origin": "*"}
 
-    @routes.get(
+    @readable(
+        routes,
         path,
         summary="The public keys of the tokens (JWK Set)",
         response_class=Response,

@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from roomkey.auth.authorize import authorize_router
 from roomkey.auth.client_authentication import CLIENT, METHODS, ClientAuthentication, ClientFields, invalid_client
 from roomkey.auth.codes import Codes
-from roomkey.auth.http import NO_STORE, answer, answering, body_of, errors, origin, read
+from roomkey.auth.http import NO_STORE, answer, answering, body_of, errors, origin, read, readable
 from roomkey.auth.logins import Logins
 from roomkey.auth.router import TokenAnswer
 from roomkey.auth.token_grants import TokenGrants, TokenRequest
@@ -144,7 +144,7 @@ def oauth_router(
         jwks_uri=base + jwks_path if jwks_path is not None else None,
     ).model_dump(exclude_none=True)
 
-    @routes.get(METADATA_PATH, summary="Where everything is, for OAuth clients", response_model=Metadata)
+    @readable(routes, METADATA_PATH, summary="Where everything is, for OAuth clients", response_model=Metadata)
     async def well_known() -> Response:
         return JSONResponse(metadata, headers={"Cache-Control": f"public, max-age={METADATA_AGE}"})
 

@@ -25,6 +25,7 @@ from roomkey.auth.http import (
     invalid,
     origin,
     read,
+    readable,
     refuse_foreign_form,
     refused,
 )
@@ -237,7 +238,8 @@ def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
 
 
 def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
-    @routes.get(
+    @readable(
+        routes,
         "/sessions",
         summary="My logins and devices",
         response_model=SessionList,

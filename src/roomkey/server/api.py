@@ -28,6 +28,7 @@ from roomkey.auth.http import (
     errors,
     invalid,
     read,
+    readable,
 )
 from roomkey.auth.logins import Logins
 from roomkey.core.identity import Identity
@@ -221,7 +222,7 @@ class _Desk:
 
 
 def _add_users(routes: APIRouter, desk: _Desk, logins: Logins, accounts: SqlAccounts) -> None:
-    @routes.get("/users", summary="List the accounts", response_model=UserList)
+    @readable(routes, "/users", summary="List the accounts", response_model=UserList)
     @answering
     async def users(request: Request) -> Response:
         await desk.operator(request, "list users")
@@ -305,7 +306,7 @@ def _until(asked: Revocation, now: float) -> float:
 def _add_sockets(routes: APIRouter, desk: _Desk, sio: Server) -> None:
     guard = desk.guard
 
-    @routes.get("/sockets", summary="List live sockets", response_model=SocketList)
+    @readable(routes, "/sockets", summary="List live sockets", response_model=SocketList)
     @answering
     async def sockets(request: Request, subject: str | None = None) -> Response:
         await desk.operator(request, "list sockets")
@@ -327,7 +328,7 @@ def _add_sockets(routes: APIRouter, desk: _Desk, sio: Server) -> None:
                     return answer(Done())
             raise OAuthError("not_found", "There is no such socket.", 404)
 
-    @routes.get("/rooms", summary="List rooms", response_model=RoomList)
+    @readable(routes, "/rooms", summary="List rooms", response_model=RoomList)
     @answering
     async def rooms(request: Request) -> Response:
         await desk.operator(request, "list rooms")

@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
 from roomkey.auth.cookies import CSRF_HEADER, Cookies
-from roomkey.auth.http import OAuthError
+from roomkey.auth.http import OAuthError, readable
 from roomkey.auth.jwks import jwks_router
 from roomkey.auth.logins import Logins
 from roomkey.auth.oauth import oauth_router
@@ -220,15 +220,16 @@ def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
         code = "not_found" if error.status_code == 404 else "invalid_request"
         return OAuthError(code, f"{error.detail}.", error.status_code, dict(error.headers or {})).response()
 
-    @http.get("/", include_in_schema=False)
+    @readable(http, "/", include_in_schema=False)
     async def home() -> HTMLResponse:
         return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
 
-    @http.get("/healthz", summary="Whether the server is up", tags=["operations"])
+    @readable(http, "/healthz", summary="Whether the server is up", tags=["operations"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @http.get(
+    @readable(
+        http,
         "/readyz",
         summary="Whether it can decide about new connections",
         tags=["operations"],
