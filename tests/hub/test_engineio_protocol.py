@@ -5,6 +5,7 @@ The comments name the document's sections; the last part is what the document's 
 
 from __future__ import annotations
 
+import base64
 import json
 
 import httpx
@@ -145,11 +146,39 @@ async def test_receiving_waits_until_there_is_a_packet(world):
     await poll.close()
 
 
-async def test_receiving_all_that_waits_comes_in_one_answer_and_in_order(world):
+async def test_receiving_what_waits_comes_in_order_and_in_answers_of_16_packets(world):
+    """python-socketio's client accepts no more (``engineio.payload.Payload.max_decode_packets``)."""
     poll = await polling(world)
-    for number in range(100):
+    for number in range(20):
         await world.sio.emit("news", number)
-    assert await poll.get() == [f'42["news",{number}]' for number in range(100)]
+    await world.sio.emit("file", [b"x"] * 20)
+    answers = [await poll.get() for _ in range(3)]
+    assert [len(packets) for packets in answers] == [16, 16, 9]
+    assert answers[0] + answers[1][:4] == [f'42["news",{number}]' for number in range(20)]
+    assert answers[1][4].startswith('4520-["file",')
+    assert answers[1][5:] + answers[2] == ["b" + base64.b64encode(b"x").decode()] * 20
+    await poll.close()
+
+
+async def test_upgrading_what_was_not_fetched_yet_follows_in_order(world):
+    """Even where an answer ended in the midst of a packet with attachments."""
+    poll = await polling(world)
+    await world.sio.emit("file", [b"x"] * 20)
+    await world.sio.emit("news", 1)
+    assert len(await poll.get()) == 16
+    socket = await probed(world, poll)
+    await socket.text("5")
+    assert [(await socket.frame())[:2] for _ in range(5)] == [(BINARY, b"x")] * 5
+    assert await socket.packet() == '42["news",1]'
+    await poll.close()
+
+
+async def test_sending_many_events_in_one_body(world):
+    """A client puts all that it emits in one turn into one body: it is told how many bytes that may have."""
+    poll = await polling(world)
+    assert (await poll.post(*[f'42["message",{number}]' for number in range(300)])).text == "ok"
+    answers = [packet for _ in range(19) for packet in await poll.get()]
+    assert answers == [f'42["back",{number}]' for number in range(300)]
     await poll.close()
 
 

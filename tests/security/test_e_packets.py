@@ -424,15 +424,16 @@ async def test_e70_200_bodies_over_the_limit_without_a_token(world):
 
 
 async def test_e71_5000_packets_in_one_body(world, poll, bystander):
+    """Checklist 71: twice what one connection may send in a second, and of the rest nothing is looked at."""
     assert (await poll.post(*['42["message"]'] * 5000)).status_code == 400
-    assert world.calls == []
+    assert len(world.calls) == 1999  # CONNECT counted, too
     await until(lambda: len(world.sio.engine.sessions) == 1)
     await goes_on(bystander)
 
 
-async def test_e71_as_many_packets_as_are_allowed(world, poll):
-    assert (await poll.post(*['42["message"]'] * 256)).text == "ok"
-    assert len(await poll.get()) == 256
+async def test_e71_as_many_packets_as_the_rate_allows(world, poll):
+    assert (await poll.post(*['42["message"]'] * 1999)).text == "ok"
+    assert len(world.calls) == 1999
 
 
 # 73: frames
@@ -1004,4 +1005,4 @@ async def test_e85_a_client_of_protocol_3_gets_a_400_and_the_log_names_the_fix(w
 
 
 def test_the_limits_are_settings():
-    assert (Limits().payload, Limits().attachments, Limits().packets, Limits().fragments) == (1_000_000, 10, 256, 1024)
+    assert (Limits().payload, Limits().attachments, Limits().fragments) == (1_000_000, 10, 1024)

@@ -87,7 +87,7 @@ class HubSession:
 
     send_soon = send
 
-    def send_packet(self, packet: bytes) -> None:
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
         """A ping: none of the machine's clients looks at it."""
 
     def close(self, code: int = NORMAL) -> bool:

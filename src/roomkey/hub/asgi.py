@@ -176,15 +176,19 @@ class ASGIApp:
             return UNKNOWN_SID
         if session.transport is not transport:
             return BAD_REQUEST._replace(detail="polling after the upgrade")
-        packets = decode_payload(body, self._engine.limits)
-        if isinstance(packets, ProtocolError):
-            session.violation(packets.reason)
-            return BAD_REQUEST._replace(detail=packets.reason)
-        for packet in packets:
+        return self._received(session, body)
+
+    def _received(self, session: EngineSession, body: bytes) -> bytes | Refusal:
+        for packet in decode_payload(body, self._engine.limits):
+            if isinstance(packet, ProtocolError):
+                session.violation(packet.reason)
+                return BAD_REQUEST._replace(detail=packet.reason)
             if packet.binary:
                 session.binary(packet.data)
             else:
                 session.text(b"%d%b" % (packet.type, packet.data))
+            if session.connection.closing or not session.alive:
+                break  # of whatever follows nothing counts, and it may be much
         if session.ended_for == VIOLATION:
             return BAD_REQUEST._replace(detail="a packet that no client sends")
         return b"ok"

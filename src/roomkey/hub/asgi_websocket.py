@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from roomkey.hub.engine import BAD_REQUEST, Engine, Refusal
 from roomkey.hub.requests import HttpRequest
-from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession
+from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession, Part
 from roomkey.wire import Message, State
 
 if TYPE_CHECKING:
@@ -42,15 +42,16 @@ class AsgiWebSocket:
 
     def send(self, message: Message) -> None:
         """Send a Socket.IO packet, with its attachments."""
-        self._put({"type": "websocket.send", "text": message.text.decode()}, len(message.text))
+        self.send_packet(message.text)
         for attachment in message.attachments:
-            self._put({"type": "websocket.send", "bytes": attachment}, len(attachment))
+            self.send_packet(attachment, binary=True)
 
     send_soon = send
 
-    def send_packet(self, packet: bytes) -> None:
-        """Send an Engine.IO packet that is no message."""
-        self._put({"type": "websocket.send", "text": packet.decode()}, len(packet))
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
+        """Send one Engine.IO packet, or the data of a binary message."""
+        data: dict[str, Any] = {"bytes": packet} if binary else {"text": packet.decode()}
+        self._put({"type": "websocket.send", **data}, len(packet))
 
     def close(self, code: int = NORMAL) -> bool:
         """Close after what was sent has left, or after a short while."""
@@ -67,7 +68,7 @@ class AsgiWebSocket:
     def left(self) -> None:
         """The client has said that it closes."""
 
-    def take(self) -> list[Message | bytes]:
+    def take(self) -> list[Part]:
         """Nothing: a session never moves from a WebSocket to another transport."""
         return []
 

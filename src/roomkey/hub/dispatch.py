@@ -143,7 +143,7 @@ class Dispatch:
         """An event: nothing waits and no task is made, unless a rule or the handler has to be waited for."""
         excess = session.take_event(self._monotonic())
         if excess < 0:
-            self._hub.tasks.start(self._one_too_many(session, packet, excess))
+            self._one_too_many(session, packet, excess)
             return
         admission = self._guard.events.at_once(session.connection, packet.namespace, packet.data)
         if admission is None:
@@ -197,7 +197,7 @@ class Dispatch:
         else:
             LOG.error("the handler of %s failed", shown(packet.data[0]), exc_info=error)
 
-    async def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
+    def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """One event too many in this second: it is refused; a second's worth of them closes the connection."""
         if excess <= -self._hub.engine.event_rate:
             session.violation("far more events than one connection may send")
@@ -205,7 +205,8 @@ class Dispatch:
         self._hub.counts["refused: too many events"] += 1
         admission = session.connection.admissions.get(packet.namespace)
         if admission is not None and admission.admitted:
-            await self._guard.events.answer_error(admission, TooManyAttempts("too many events"), packet.id)
+            error = TooManyAttempts("too many events")
+            self._hub.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
 
     def _ack(self, session: EngineSession, packet: Packet) -> None:
         """An acknowledgement: one that nobody waits for counts as an event, and no task is made for it."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING
 
-from roomkey.hub.session import NOOP, NORMAL
+from roomkey.hub.session import NOOP, NORMAL, Part
 from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from roomkey.hub.session import EngineSession
 
 CLOSE = b"1"
+MOST_PACKETS = 16
+"""Packets of one answer: python-socketio's client accepts no more, and loses the connection over it."""
 
 
 class Polling:
@@ -32,7 +35,7 @@ class Polling:
     def __init__(self, engine: Engine, session: EngineSession) -> None:
         self._engine = engine
         self._session = session
-        self._queue: list[Message | bytes] = []
+        self._queue: deque[Part] = deque()
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self._closed = False
@@ -40,16 +43,16 @@ class Polling:
 
     def send(self, message: Message) -> None:
         """Send a Socket.IO packet, with its attachments."""
-        self._put(message, message.size)
+        self._put((message.text, False), *((attachment, True) for attachment in message.attachments))
 
     send_soon = send
 
-    def send_packet(self, packet: bytes) -> None:
-        """Send an Engine.IO packet that is no message; nobody has to fetch a NOOP."""
-        if packet == NOOP:
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
+        """Send an Engine.IO packet; nobody has to fetch a NOOP."""
+        if packet == NOOP and not binary:
             self._release(NOOP)
         else:
-            self._put(packet, len(packet))
+            self._put((packet, binary))
 
     def close(self, code: int = NORMAL) -> bool:
         """Close, once what was sent is fetched; after an upgrade nothing is left here, and a last poll is released.
@@ -67,20 +70,24 @@ class Polling:
     def abort(self) -> None:
         """Close now."""
         self._closed = True
-        self._queue.clear()
+        self._drop()
         self._release(CLOSE)
 
     def left(self) -> None:
         """The client has said that it closes: a poll of its is released, and nothing more is for it."""
         self._closed = True
-        self._queue.clear()
+        self._drop()
         self._release(NOOP)
 
-    def _put(self, packet: Message | bytes, size: int) -> None:
+    def _drop(self) -> None:
+        self._queue.clear()
+        self._size = 0
+
+    def _put(self, *parts: Part) -> None:
         if self._closed:
             return
-        self._queue.append(packet)
-        self._size += size
+        self._queue.extend(parts)
+        self._size += sum(len(data) for data, _binary in parts)
         if self._size > self._engine.max_unsent:
             self._engine.too_slow(self._session)
         elif self._waiter is not None and not self._waiter.done():
@@ -89,7 +96,8 @@ class Polling:
     def _release(self, packet: bytes) -> None:
         """Answer a waiting poll with this, if there is one."""
         if self._waiter is not None and not self._waiter.done():
-            self._queue.append(packet)
+            self._queue.append((packet, False))
+            self._size += len(packet)
             self._waiter.set_result(None)
 
     @property
@@ -102,20 +110,17 @@ class Polling:
         """True while a poll waits."""
         return self._waiter is not None
 
-    def take(self) -> list[Message | bytes]:
-        """What waits to be fetched; it waits no more."""
-        queue, self._queue, self._size = self._queue, [], 0
-        return queue
+    def take(self, most: int | None = None) -> list[Part]:
+        """What waits to be fetched, or so many packets of it; they wait no more."""
+        count = len(self._queue) if most is None else min(most, len(self._queue))
+        taken = [self._queue.popleft() for _ in range(count)]
+        self._size -= sum(len(data) for data, _binary in taken)
+        return taken
 
     def body(self) -> bytes:
-        """What waits to be fetched, as the body of an answer, which is never empty."""
-        parts: list[bytes] = []
-        for packet in self.take() or [CLOSE if self._closed else NOOP]:
-            if isinstance(packet, Message):
-                parts += (packet.text, *map(encode_binary, packet.attachments))
-            else:
-                parts.append(packet)
-        return encode_payload(parts)
+        """What waits to be fetched, as the body of an answer, which is never empty; the next one has what is left."""
+        parts = self.take(MOST_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
+        return encode_payload(encode_binary(data) if binary else data for data, binary in parts)
 
     def begin(self) -> asyncio.Future[None]:
         """A poll has come: what is returned is done when there is something to fetch."""

@@ -39,6 +39,10 @@ NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 10
 """Close codes of a WebSocket (RFC 6455 section 7.4.1)."""
 
 
+Part = tuple[bytes, bool]
+"""An Engine.IO packet, and whether it is a binary message."""
+
+
 class Transport(Protocol):
     """What carries packets to a client. A method of one that is gone does nothing."""
 
@@ -48,8 +52,8 @@ class Transport(Protocol):
     def send_soon(self, message: Message) -> None:
         """The same for one of many receivers; it may wait for the end of this turn of the event loop."""
 
-    def send_packet(self, packet: bytes) -> None:
-        """Send an Engine.IO packet that is no message."""
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
+        """Send one Engine.IO packet, or the data of a binary message."""
 
     def close(self, code: int = NORMAL) -> bool:
         """Close after what was sent has left, or after a short while; False if something waits to be fetched."""
@@ -60,7 +64,7 @@ class Transport(Protocol):
     def left(self) -> None:
         """The client has said that it closes."""
 
-    def take(self) -> list[Message | bytes]:
+    def take(self) -> list[Part]:
         """What was sent and has not left, for another transport."""
 
 
@@ -240,11 +244,9 @@ class EngineSession:
         self._candidate = None
         before = self.transport
         self.use(candidate)
-        for packet in before.take():
-            if isinstance(packet, Message):
-                candidate.send(packet)
-            elif packet != NOOP:
-                candidate.send_packet(packet)
+        for packet, binary in before.take():
+            if binary or packet != NOOP:
+                candidate.send_packet(packet, binary=binary)
         before.close()
         self._engine.switched(self)
 

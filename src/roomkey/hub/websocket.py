@@ -22,7 +22,7 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
 
-from roomkey.hub.session import INTERNAL, NORMAL, PROTOCOL_ERROR, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR
+from roomkey.hub.session import INTERNAL, NORMAL, PROTOCOL_ERROR, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR, Part
 from roomkey.wire import Message
 
 if TYPE_CHECKING:
@@ -125,10 +125,10 @@ class PicowsWebSocket(WSListener):
         else:
             ws.underlying_transport.write(b"".join([message.framed or _framed(message) for message in corked]))
 
-    def send_packet(self, packet: bytes) -> None:
-        """Send an Engine.IO packet that is no message."""
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
+        """Send one Engine.IO packet, or the data of a binary message."""
         if self._ws is not None:
-            self._ws.send(TEXT, packet)
+            self._ws.send(BINARY if binary else TEXT, packet)
 
     def close(self, code: int = NORMAL) -> bool:
         """Close after what was sent has left, or after a short while."""
@@ -150,7 +150,7 @@ class PicowsWebSocket(WSListener):
     def left(self) -> None:
         """The client has said that it closes."""
 
-    def take(self) -> list[Message | bytes]:
+    def take(self) -> list[Part]:
         """Nothing: a session never moves from a WebSocket to another transport."""
         return []
 

@@ -6,7 +6,7 @@ https://github.com/socketio/engine.io-protocol, version 4.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -58,19 +58,24 @@ def decode_packet(text: bytes) -> EnginePacket | ProtocolError:
     return EnginePacket(kind, text[1:])
 
 
-def decode_payload(body: bytes, limits: Limits) -> list[EnginePacket] | ProtocolError:
-    """Read the body of a long-polling POST: packets between separators (0x1e), binary ones as ``b`` and base64."""
+def decode_payload(body: bytes, limits: Limits) -> Iterator[EnginePacket | ProtocolError]:
+    """Read the body of a long-polling POST: packets between separators (0x1e), binary ones as ``b`` and base64.
+
+    They are read one by one: clients are told how many bytes a body may have and no number of packets, so that whoever
+    counts them may stop in the midst of a flood. Nothing follows an error.
+    """
     if len(body) > limits.payload:
-        return ProtocolError("a body over the limit")
-    if body.count(SEPARATOR) >= limits.packets:
-        return ProtocolError(f"more than {limits.packets} packets in one body")
-    packets = []
-    for part in body.split(SEPARATOR):
+        yield ProtocolError("a body over the limit")
+        return
+    start = 0
+    while True:
+        end = body.find(SEPARATOR, start)
+        part = body[start : end if end >= 0 else len(body)]
         packet = _decode_binary(part) if part[:1] == BINARY else decode_packet(part)
-        if isinstance(packet, ProtocolError):
-            return packet
-        packets.append(packet)
-    return packets
+        yield packet
+        if end < 0 or isinstance(packet, ProtocolError):
+            return
+        start = end + 1
 
 
 def _decode_binary(part: bytes) -> EnginePacket | ProtocolError:

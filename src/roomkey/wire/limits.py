@@ -13,7 +13,6 @@ class Limits:
 
     Args:
         payload: bytes of one WebSocket message, one polling body, or one packet together with its attachments.
-        packets: packets in one polling body.
         fragments: frames in one WebSocket message.
         attachments: binary attachments of one packet.
         namespaces: namespaces that one connection may join.
@@ -27,7 +26,6 @@ class Limits:
     """
 
     payload: int = 1_000_000
-    packets: int = 256
     fragments: int = 1024
     attachments: int = 10
     namespaces: int = 32
