@@ -201,9 +201,11 @@ def test_key_sets(every_key):
     assert two.only() is None
     assert len(two) == len(list(two)) == 2
     assert KeySet([every_key["ES256"]]).only() is every_key["ES256"]
-    for keys in ([], [every_key["ES256"], every_key["ES256"]]):
+    for keys in ([], [Key.generate("ES256", kid="k"), Key.generate("ES256", kid="k")]):
         with pytest.raises(ConfigError):
             KeySet(keys)
+    twice = KeySet([every_key["ES256"].public(), every_key["ES256"]])
+    assert [key.is_private for key in twice] == [True]
     assert len(KeySet.from_pem(every_key["ES256"].to_pem(), every_key["RS256"].to_pem())) == 2
 
 

@@ -1,8 +1,8 @@
 """The compact form of a signed token (RFC 7515 section 7.1), read strictly.
 
-Libraries accept padding, white space, non-zero trailing bits, duplicate members and header members they do not
-understand; each of these makes two readers of one token disagree. So the form is read here, and only the signature
-is a library's work (joserfc's algorithm models, on cryptography's keys).
+Libraries accept padding, white space, non-zero trailing bits, duplicate members and header members that change what
+a signature means; each of these makes two readers of one token disagree. So the form is read here, and only the
+signature is a library's work (joserfc's algorithm models, on cryptography's keys).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from roomkey.errors import AlgorithmNotAllowed, BadSignature, MalformedToken, Un
 MAX_TOKEN = 8192
 """The longest token in bytes; checked before anything is decoded."""
 
-# Understood, or harmless to ignore (thumbprints). Everything else is refused: `crit` and `b64` change what a signature
-# means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice, `cty: JWT` nests a token.
-HEADER_MEMBERS = frozenset({"alg", "typ", "kid", "x5t", "x5t#S256"})
+# `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice,
+# `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Everything else is ignored (RFC 7515, section 4).
+REFUSED_MEMBERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"})
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 4
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -64,7 +64,7 @@ def split(token: object) -> Parts:
         Its parts; the payload is still encoded JSON.
 
     Raises:
-        MalformedToken: not the strict compact form, or a header that roomkey does not understand.
+        MalformedToken: not the strict compact form, or a header that roomkey refuses.
         BadSignature: the third part is empty.
         AlgorithmNotAllowed: the header names no algorithm that roomkey knows.
     """
@@ -107,13 +107,13 @@ def parse_header(part: bytes) -> Header:
     """Read a header part.
 
     Raises:
-        MalformedToken: not a JSON object, an unknown member, or a member of a wrong type.
+        MalformedToken: not a JSON object, a member that is refused, or a member of a wrong type.
         AlgorithmNotAllowed: ``alg`` is no string.
     """
     members = json_object(decode_part(part), "header")
-    unknown = members.keys() - HEADER_MEMBERS
-    if unknown:
-        raise MalformedToken(f"header member {shown(sorted(unknown)[0])} is not accepted")
+    refused = members.keys() & REFUSED_MEMBERS
+    if refused:
+        raise MalformedToken(f"header member {min(refused)} is not accepted")
     algorithm, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
     if not isinstance(algorithm, str):
         raise AlgorithmNotAllowed("the header names no alg")
@@ -152,19 +152,13 @@ def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> 
 
     Raises:
         AlgorithmNotAllowed: not in the list, or not one of the key's.
-        UnknownKey: no key of that ``kid``, or no ``kid`` where there are several keys.
+        UnknownKey: no key of that ``kid``, or no ``kid`` where several keys fit the algorithm.
         BadSignature: it does not verify.
     """
     header = parts.header
     if header.algorithm not in algorithms:
         raise AlgorithmNotAllowed(f"alg {shown(header.algorithm)}, accepted: {', '.join(algorithms)}")
-    key = keys.only() if header.kid is None else keys.get(header.kid)
-    if key is None:
-        raise UnknownKey(
-            f"no key with kid {shown(header.kid)}" if header.kid else "no kid, and more than one key to choose from"
-        )
-    if header.algorithm not in key.algorithms:
-        raise AlgorithmNotAllowed(f"alg {header.algorithm}, but key {key.kid} is for {', '.join(key.algorithms)}")
+    key = _find(header, keys)
     try:
         valid = key.verify(header.algorithm, parts.signing_input, parts.signature)
     except Exception as error:
@@ -172,6 +166,21 @@ def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> 
     if not valid:
         raise BadSignature(f"the signature is not that of key {key.kid}")
     return key
+
+
+def _find(header: Header, keys: KeySet) -> Key:
+    """Find the one key that the ``kid`` and ``alg`` of a header name."""
+    named = keys.named(header.kid)
+    if not named:
+        raise UnknownKey(f"no key with kid {shown(header.kid)}")
+    fitting = [key for key in named if header.algorithm in key.algorithms]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UnknownKey(f"no kid, and {len(fitting)} keys for {header.algorithm} to choose from")
+    usable = sorted({name for key in named for name in key.algorithms})
+    which = f"key {named[0].kid} is" if len(named) == 1 else f"these {len(named)} keys are"
+    raise AlgorithmNotAllowed(f"alg {header.algorithm}, but {which} for {', '.join(usable)}")
 
 
 def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:

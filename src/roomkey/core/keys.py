@@ -8,13 +8,13 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES, MODELS, suits
-from roomkey.core.weak_keys import MIN_RSA_BITS, check_purpose, check_rsa, check_secret
+from roomkey.core.weak_keys import MIN_RSA_BITS, check_purpose, check_rsa, check_secret, check_size
 from roomkey.errors import ConfigError
 
 JoseKey = OctKey | RSAKey | ECKey | OKPKey
@@ -137,6 +137,7 @@ class Key:
         if not isinstance(kty, str) or kty not in KEY_TYPES:
             raise ConfigError(f"kty must be one of {', '.join(KEY_TYPES)}")
         check_purpose(members)
+        check_size(members)
         try:
             with _quiet():
                 made = KEY_TYPES[kty].import_key(members)
@@ -177,6 +178,11 @@ class Key:
             told["alg"] = self.algorithms[0]
         return told
 
+    def thumbprint(self) -> str:
+        """The RFC 7638 thumbprint of the key material, the same for both halves of a key pair."""
+        with _quiet():
+            return self._jose.thumbprint()
+
     def to_pem(self, private: bool = False) -> bytes:
         """The key as PEM: SPKI, or PKCS#8 with ``private``.
 
@@ -204,25 +210,30 @@ class Key:
 
 
 class KeySet:
-    """Keys by ``kid``.
+    """Keys by ``kid`` and algorithm.
+
+    A ``kid`` may name several keys, as long as the algorithm of a token tells them apart. The same key twice is one
+    key, for the algorithms of both.
 
     Args:
-        keys: each with another ``kid``.
+        keys: the keys.
 
     Attributes:
         refused: what :meth:`from_jwks` left out, as (kid or None, why).
 
     Raises:
-        ConfigError: no key, or two with one ``kid``.
+        ConfigError: no key, or two different keys with one ``kid`` and a common algorithm.
     """
 
     def __init__(self, keys: Iterable[Key], *, refused: Iterable[tuple[str | None, str]] = ()) -> None:
-        held = tuple(keys)
-        self._keys = {key.kid: key for key in held}
+        held, ambiguous = _told_apart(keys)
         self.refused = tuple(refused)
-        self._only = held[0] if len(held) == 1 else None
-        if len(self._keys) != len(held):
-            raise ConfigError("two keys have the same kid")
+        if ambiguous:
+            raise ConfigError(f"two keys have the kid {ambiguous[0].kid} and a common algorithm; give each its own kid")
+        self._keys = held
+        self._named: dict[str, tuple[Key, ...]] = {}
+        for key in held:
+            self._named[key.kid] = (*self._named.get(key.kid, ()), key)
         if not held:
             why = "; ".join(f"{kid}: {reason}" for kid, reason in self.refused)
             raise ConfigError("a key set needs at least one usable key" + (f" ({why})" if why else ""))
@@ -230,6 +241,8 @@ class KeySet:
     @classmethod
     def from_jwks(cls, jwks: Mapping[str, Any], *, allow_symmetric: bool = False) -> KeySet:
         """A JWK Set (RFC 7517 section 5). A bad key is refused and listed in ``refused``; the others stay.
+
+        Each entry is judged for itself: one that cannot verify signatures does not spoil another one of its ``kid``.
 
         Args:
             allow_symmetric: let ``oct`` keys in: never for a set that was fetched from somewhere.
@@ -248,10 +261,9 @@ class KeySet:
             except ConfigError as error:
                 kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
                 refused.append((kid if isinstance(kid, str) else None, str(error)))
-        # A refused key counts too: which of the two did the sender mean?
-        uses = Counter([*(key.kid for key in made), *(kid for kid, _ in refused)])
-        refused += [(key.kid, "two keys have this kid") for key in made if uses[key.kid] > 1]
-        return cls((key for key in made if uses[key.kid] == 1), refused=refused)
+        held, ambiguous = _told_apart(made)
+        refused += [(key.kid, "another key has this kid and algorithm") for key in ambiguous]
+        return cls(held, refused=refused)
 
     @classmethod
     def from_pem(cls, *pems: str | bytes, algorithms: Iterable[str] | None = None) -> KeySet:
@@ -259,19 +271,23 @@ class KeySet:
         return cls(Key.from_pem(pem, algorithms=algorithms) for pem in pems)
 
     def get(self, kid: str) -> Key | None:
-        """The key of this name, or None."""
-        return self._keys.get(kid)
+        """The first key of this name, or None."""
+        return next(iter(self._named.get(kid, ())), None)
+
+    def named(self, kid: str | None) -> tuple[Key, ...]:
+        """The keys of this name; all keys if it is None."""
+        return self._keys if kid is None else self._named.get(kid, ())
 
     def only(self) -> Key | None:
         """The key, if there is exactly one."""
-        return self._only
+        return self._keys[0] if len(self._keys) == 1 else None
 
     def to_jwks(self, private: bool = False) -> dict[str, Any]:
         """The set as a JWK Set; without ``private``, shared secrets are left out."""
         return {"keys": [key.to_jwk(private) for key in self if private or key.kty != "oct"]}
 
     def __iter__(self) -> Iterator[Key]:
-        return iter(self._keys.values())
+        return iter(self._keys)
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -282,6 +298,26 @@ LiveKey = Callable[[float], Key]
 
 LiveKeySet = Callable[[float], KeySet]
 """The keys that are trusted at a time, in seconds since the epoch."""
+
+
+def _told_apart(keys: Iterable[Key]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
+    """Divide keys into those that the ``kid`` and ``alg`` of a token find, and those that they cannot tell apart."""
+    merged: dict[tuple[str, str], Key] = {}
+    for key in keys:
+        same = (key.kid, key.thumbprint())
+        merged[same] = _united(merged[same], key) if same in merged else key
+    uses = Counter((key.kid, name) for key in merged.values() for name in key.algorithms)
+    ambiguous = {key for key in merged.values() if any(uses[key.kid, name] > 1 for name in key.algorithms)}
+    return (
+        tuple(key for key in merged.values() if key not in ambiguous),
+        tuple(key for key in merged.values() if key in ambiguous),
+    )
+
+
+def _united(one: Key, other: Key) -> Key:
+    """The same key, listed twice: the private half if there is one, for the algorithms of both."""
+    algorithms = (*one.algorithms, *(name for name in other.algorithms if name not in one.algorithms))
+    return replace(other if other.is_private else one, algorithms=algorithms)
 
 
 def _of_set(jwk: object, allow_symmetric: bool) -> Key:

@@ -11,6 +11,8 @@ from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES
 from roomkey.errors import ConfigError
 
 MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 16_384
+"""OpenSSL verifies with no longer one; each bit costs time."""
 # How secrets in documentation begin; some are long enough for HS256.
 PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "change_me", "your-256-bit", "your-384-bit",
                 "your-512-bit", "your-secret", "your_secret", "yoursecret", "my-secret", "my_secret", "mysecret",
@@ -63,8 +65,19 @@ def check_purpose(jwk: Mapping[str, Any]) -> None:
         raise ConfigError("alg is not a signature algorithm that roomkey knows")
 
 
+def check_size(jwk: Mapping[str, Any]) -> None:
+    """Refuse an RSA key that is too long, before a library computes with it.
+
+    Raises:
+        ConfigError: its modulus has more than 16,384 bits.
+    """
+    modulus = jwk.get("n")
+    if jwk.get("kty") == "RSA" and isinstance(modulus, str) and len(modulus) * 6 > MAX_RSA_BITS + 64:
+        raise ConfigError(f"this RSA key has more than {MAX_RSA_BITS} bits")
+
+
 def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
-    """Refuse an RSA key that is short (RFC 7518 section 3.3), has a useless exponent, or can be factored.
+    """Refuse an RSA key that is short (RFC 7518 section 3.3) or too long, has a useless exponent, or can be factored.
 
     Raises:
         ConfigError: it is one of these.
@@ -75,6 +88,8 @@ def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
         raise ConfigError(
             f"this RSA key has {numbers.n.bit_length()} bits and needs {MIN_RSA_BITS} (RFC 7518 section 3.3)"
         )
+    if numbers.n.bit_length() > MAX_RSA_BITS:
+        raise ConfigError(f"this RSA key has more than {MAX_RSA_BITS} bits")
     if numbers.e < 3 or numbers.e % 2 == 0:
         raise ConfigError("this RSA key has an unusable public exponent")
     if _is_roca(numbers.n):
