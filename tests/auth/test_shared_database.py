@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.clock import FakeClock
-from support.login_server import LoginServer, running
+from support.live import until
+from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
-from roomkey.guard import revoking
+from roomkey.auth.throttle import FREE_FOR_PAIR
+from roomkey.errors import Unavailable
+from roomkey.guard import keeping, revoking
 
 
 class Nodes(NamedTuple):
@@ -77,3 +80,103 @@ async def test_a_backlog_of_expired_logins_makes_no_login_fail(nodes: Nodes, mon
     tokens = await nodes.here.login()
     assert (await nodes.here.post("ticket", tokens)).status_code == 200
     await asyncio.wait_for(begun.wait(), 5)
+
+
+# A revocation that fails half way
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, part: Any, name: str) -> None:
+    async def failing(*_: Any, **__: Any) -> Any:
+        raise Unavailable("scripted")
+
+    monkeypatch.setattr(part, name, failing)
+
+
+async def end(node: LoginServer, what: str, tokens: dict[str, Any]) -> int:
+    if what == "logout-all":
+        return (await node.post("logout-all", tokens)).status_code
+    who = node.issuer.verifier(leeway=0).verify(tokens["access_token"], node.clock.now())
+    return (await node.http.delete(f"/auth/sessions/{who.session_id}", headers=bearer(tokens))).status_code
+
+
+@pytest.mark.parametrize(
+    ("what", "broken", "again"),
+    [
+        ("logout-all", "journal", "here"),
+        ("logout-all", "logins", "there"),
+        ("logout-all", "logins", "nobody"),
+        ("session", "journal", "there"),
+        ("session", "logins", "here"),
+        ("session", "journal", "nobody"),
+    ],
+)
+async def test_a_revocation_that_failed_takes_effect_or_is_repeated_with_the_same_token(
+    nodes: Nodes, what: str, broken: str, again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Checklist 124: nothing stays half ended, on either node."""
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.01 if again == "nobody" else 3600.0)
+    tokens = await nodes.here.login()
+    sockets = [await node.socket(tokens) for node in nodes]
+    with monkeypatch.context() as outage:
+        store = nodes.here.hub.guard._revoking._store
+        fail(outage, *((store, "add") if broken == "journal" else (nodes.here.sessions, "end")))
+        assert await end(nodes.here, what, tokens) == 503
+    if again == "nobody":
+        await until(lambda: len(nodes.here.hub.guard._revoking.keeping) == 0)
+    else:
+        await nodes.there.hub.guard._revoking.poll()
+        assert await end(getattr(nodes, again), what, tokens) == 200
+    for node, socket in reversed(list(zip(nodes, sockets, strict=True))):  # the other first: a refresh ends it, too
+        await node.hub.guard._revoking.poll()
+        assert await socket.is_closed()
+        assert not await node.is_good(tokens)
+        assert (await node.refresh(tokens["refresh_token"])).status_code == 401
+
+
+async def test_a_token_that_was_revoked_alone_ends_nothing(nodes: Nodes) -> None:
+    """Whoever has a stolen token that was revoked cannot log its owner out with it."""
+    tokens = await nodes.here.login()
+    who = await nodes.here.hub.guard.verify(tokens["access_token"])
+    await nodes.here.hub.guard.revoke(token_id=who.token_id)
+    for what in ("logout-all", "session"):
+        assert await end(nodes.here, what, tokens) == 401
+
+
+# A password change whose answer is lost
+
+
+@pytest.mark.parametrize("moment", ["before", "commit", "after"])
+async def test_a_password_change_that_failed_is_repeated_as_it_was(
+    nodes: Nodes, moment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same request says what became of it, and is not a wrong password."""
+    mine, other = await nodes.here.login(), await nodes.here.login()
+    change = {"password": PASSWORD, "new_password": NEW_PASSWORD}
+    accounts, set_password = nodes.here.accounts, nodes.here.accounts.set_password
+
+    async def loses_its_answer(*arguments: Any) -> None:
+        if moment != "before":
+            await set_password(*arguments)
+        if moment == "after":
+            fail(outage, nodes.here.sessions, "of")
+        else:
+            raise Unavailable("scripted")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(accounts, "set_password", loses_its_answer)
+        assert (await nodes.here.post("password", mine, **change)).status_code == 503
+    for _ in range(FREE_FOR_PAIR):
+        assert (await nodes.here.post("password", mine, **change)).status_code == 200
+    assert (await nodes.there.post("password", mine, **change)).status_code == 200
+    await nodes.there.login(password=NEW_PASSWORD)
+    for node in nodes:
+        assert (await node.refresh(other["refresh_token"])).status_code == 401
+    assert (await nodes.here.refresh(mine["refresh_token"])).status_code == 200
+
+
+async def test_a_password_change_with_two_wrong_passwords_is_two_attempts(nodes: Nodes) -> None:
+    mine = await nodes.here.login()
+    for attempt in range(FREE_FOR_PAIR):
+        wrong = {"password": f"wrong {attempt}", "new_password": f"something else {attempt}"}
+        answer = await nodes.here.post("password", mine, **wrong)
+        assert answer.status_code == (400 if 2 * attempt < FREE_FOR_PAIR else 429)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.granted import OWN_CLIENT
-from roomkey.auth.http import OAuthError, bearer, challenge, holder, read
+from roomkey.auth.http import EvenRevoked, OAuthError, bearer, challenge, holder, read
 from roomkey.auth.live import Live
 from roomkey.core.identity import Identity
 
@@ -39,13 +39,13 @@ class Asking:
         self._issuer = issuer
         self._cookies = cookies
 
-    async def who(self, request: Request, *, even_revoked: bool = False) -> Identity:
+    async def who(self, request: Request, *, even_revoked: EvenRevoked | None = None) -> Identity:
         """Whose access token the request carries. The header goes first; it cannot be forged, so it is not checked.
 
         A token that a person gave to another application opens nothing here: the devices and the password are theirs.
 
         Args:
-            even_revoked: take one that is good but for being revoked.
+            even_revoked: whether one is taken that is good but for being revoked; never if absent.
 
         Raises:
             OAuthError: 401 without a good one; 403 if it is in a cookie and the page is not an allowed one, or if it is
@@ -59,7 +59,7 @@ class Asking:
             )
         return who
 
-    async def _holder(self, request: Request, *, even_revoked: bool) -> Identity:
+    async def _holder(self, request: Request, *, even_revoked: EvenRevoked | None) -> Identity:
         cookies = self._cookies
         if cookies is not None and "authorization" not in request.headers:
             token = cookies.access_token(request)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, FastAPI, Request
@@ -174,11 +174,15 @@ def refuse_foreign_form(request: Request) -> None:
         raise OAuthError("forbidden", "Forms are sent from this site's own pages.", 403)
 
 
-async def bearer(request: Request, live: Live, *, even_revoked: bool = False) -> Identity:
+EvenRevoked: TypeAlias = Callable[[Identity], Awaitable[bool]]
+"""Says whether a token that is good but for being revoked is taken."""
+
+
+async def bearer(request: Request, live: Live, *, even_revoked: EvenRevoked | None = None) -> Identity:
     """Whose access token the request carries (RFC 6750 section 2.1).
 
     Args:
-        even_revoked: take one that is good but for being revoked.
+        even_revoked: whether one is taken that is good but for being revoked; never if absent.
 
     Raises:
         OAuthError: none, or one that is not good: 401 with its challenge.
@@ -197,7 +201,7 @@ async def bearer(request: Request, live: Live, *, even_revoked: bool = False) ->
     return await holder(token, live, "header", even_revoked=even_revoked)
 
 
-async def holder(token: str, live: Live, source: str, *, even_revoked: bool = False) -> Identity:
+async def holder(token: str, live: Live, source: str, *, even_revoked: EvenRevoked | None = None) -> Identity:
     """Whose access token it is.
 
     Raises:
@@ -209,10 +213,11 @@ async def holder(token: str, live: Live, source: str, *, even_revoked: bool = Fa
     except Unavailable:
         raise
     except RevokedToken as error:
-        if not even_revoked:
-            raise bad_token(error) from None
         # Only of a token whose signature and claims are good it is asked whether it was revoked.
-        return Identity.from_claims(jws.json_object(jws.split(token).payload, "payload"), source)
+        who = Identity.from_claims(jws.json_object(jws.split(token).payload, "payload"), source)
+        if even_revoked is None or not await even_revoked(who):
+            raise bad_token(error) from None
+        return who
     except AuthError as error:
         raise bad_token(error) from None
 

@@ -69,7 +69,7 @@ class NoSockets:
         self._clock = clock
         self._revocations = Revocations()
         self._position = 0
-        self._read_at = -FRESH_SECONDS
+        self._read_at = float("-inf")
         self._followers: list[Follower] = []
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
@@ -96,9 +96,9 @@ class NoSockets:
         """Cancel tokens; there are no sockets to end but those that the followers know."""
         now = self._clock()
         revoked = Revocation.of(**names, now=now)
-        self._revocations.add(revoked, now)
-        if self._store is not None:
+        if self._store is not None:  # first: if that fails nothing is done, and it can be asked for with the same token
             await self._store.add(revoked)
+        self._revocations.add(revoked, now)
         return sum([await follower(revoked) for follower in self._followers])
 
     def follow_revocations(self, follower: Follower) -> None:
@@ -112,9 +112,10 @@ class NoSockets:
     async def _read(self) -> None:
         if self._store is None or time.monotonic() - self._read_at < FRESH_SECONDS:
             return
+        begun = time.monotonic()
         found = None
         while found is None or found:  # a long journal comes in parts
             found, self._position = await self._store.since(self._position)
             for revoked in found:
                 self._revocations.add(revoked, self._clock())
-        self._read_at = time.monotonic()
+        self._read_at = begun

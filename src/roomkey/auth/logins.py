@@ -17,6 +17,7 @@ from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.password_check import PasswordCheck, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
+from roomkey.auth.throttle import Throttled
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME, Issuer
 from roomkey.core.names import DELEGATED, scope_names
@@ -215,10 +216,8 @@ class Logins:
             Refused: it was revoked.
             Unavailable: nobody can say.
         """
-        try:
-            await self.live.check(self._ending.holder(session))
-        except RevokedToken:
-            raise await self._stopped(session, "revoked") from None
+        if await self._is_revoked(self._ending.holder(session)):
+            raise await self._stopped(session, "revoked")
 
     async def _holder(self, session: LoginSession) -> Account:
         """Whose login it is. One whose account is disabled or gone is ended.
@@ -299,6 +298,23 @@ class Logins:
             )
         return await self._end(who.session_id)
 
+    async def is_half_ended(self, who: Identity) -> bool:
+        """Return True if a revoked token belongs to somebody with a login that is revoked but has not ended.
+
+        Then the database failed while the login was being ended. The same token may ask for it again.
+        """
+        if not await self._is_revoked(replace(who, token_id=None)):  # the token alone was revoked: it is for nothing
+            return False
+        logins = await self.sessions_of(who.subject)
+        return any([await self._is_revoked(self._ending.holder(login)) for login in logins])
+
+    async def _is_revoked(self, who: Identity) -> bool:
+        try:
+            await self.live.check(who)
+        except RevokedToken:
+            return True
+        return False
+
     async def logout_all(self, who: Identity) -> int:
         """End every login of a subject, and every token issued to it until now."""
         return await self.end_all(who.subject)
@@ -325,15 +341,30 @@ class Logins:
 
         Raises:
             ConfigError: the new one is too short or too long.
-            Refused, Throttled, Unavailable: the old one is not right.
+            Refused, Throttled: the old one is not right.
+            Unavailable: perhaps it is changed, perhaps not. Ask again with the same two passwords.
         """
         check_new_password(new)
-        account = await self.check_password(who.subject, old, origin)
+        try:
+            account = await self.check_password(who.subject, old, origin)
+        except Refused as error:
+            # Perhaps it was changed by the same request before, and the answer was lost in an outage.
+            if not await self._is_password(who.subject, new, origin):
+                raise error from None
+            return await self._end_others(who)
         # Before: if that fails, the old password still allows to ask again.
         ended = await self._end_others(who)
         await self.accounts.set_password(account.username, await self.passwords.hash(new))
         record_login("password_changed", account.username, origin, "by its owner")
         return ended + await self._end_others(who)  # and whoever logged in with the old one meanwhile
+
+    async def _is_password(self, username: str, password: str, origin: Origin) -> bool:
+        """Return True if it is; if not, it is an attempt like any other, and is counted."""
+        try:
+            await self.check_password(username, password, origin)
+        except (Refused, Throttled):
+            return False
+        return True
 
     async def _end_others(self, who: Identity) -> int:
         others = [one.session_id for one in await self.sessions_of(who.subject) if one.session_id != who.session_id]

@@ -32,6 +32,7 @@ from roomkey.auth.http import (
 from roomkey.auth.logins import Logins
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES
 from roomkey.auth.tickets import Tickets
+from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError, ExpiredToken
 
 __all__ = ["Ended", "SessionList", "TokenAnswer", "router"]
@@ -194,7 +195,7 @@ def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     @answering
     async def logout(request: Request) -> Response:
         try:
-            sockets = await logins.logout(await asking.who(request, even_revoked=True))
+            sockets = await logins.logout(await asking.who(request, even_revoked=_always))
         except OAuthError as error:
             if error.status != 401 or not asking.has_refresh_token(request):
                 raise
@@ -211,8 +212,12 @@ def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     )
     @answering
     async def logout_all(request: Request) -> Response:
-        sockets = await logins.logout_all(await asking.who(request))
+        sockets = await logins.logout_all(await asking.who(request, even_revoked=logins.is_half_ended))
         return asking.without_cookies(request, answer(Ended(sockets=sockets)))
+
+
+async def _always(_: Identity) -> bool:
+    return True
 
 
 def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
@@ -278,7 +283,7 @@ def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     )
     @answering
     async def end_session(request: Request, session_id: str) -> Response:
-        who = await asking.who(request)
+        who = await asking.who(request, even_revoked=logins.is_half_ended)
         ended = await logins.end_session(who.subject, session_id)
         if ended is None:
             raise OAuthError("not_found", "You have no such login.", 404)

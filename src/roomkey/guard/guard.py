@@ -7,7 +7,7 @@ The host calls in (a connection opened, a namespace asked for, an event arrived)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -22,6 +22,7 @@ from roomkey.guard.authenticator import Authenticator, Way
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.events import Events
 from roomkey.guard.judge import KINDS, AnyVerifier, Decision, Judge, Kind
+from roomkey.guard.keeping import Follower
 from roomkey.guard.registry import Registry
 from roomkey.guard.revoking import Revoking, WhenStoreFails
 from roomkey.guard.rights import Rights
@@ -132,7 +133,6 @@ class BaseAsyncGuard:
         use = SubjectUse(subject_limits) if subject_limits is not None else None
         self.teardown = Teardown(self.registry, self.clock, grace=grace, warn_before=warn_before, use=use)
         self._revoking = Revoking(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
-        self._followers: list[Callable[[Revocation], Awaitable[int]]] = []
         self._judge = Judge(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
         self.rights = Rights(self._judge, self.teardown, use, user_rooms=user_rooms)
         self.authenticator = Authenticator(
@@ -309,7 +309,8 @@ class BaseAsyncGuard:
             How many live sockets it ended. When it returns, the store has it for good.
 
         Raises:
-            Unavailable: the sockets are ended, but the store did not take it: ask again.
+            Unavailable: the sockets of this process are ended, but not all is kept yet. It will be as soon as the
+                store is back; ask again to be told so.
             ConfigError: none or several names, ``issued_before`` in the future; or ``subject`` without ``expires_at``,
                 although tokens without ``iat`` are in use.
         """
@@ -333,15 +334,14 @@ class BaseAsyncGuard:
             now=now,
         )
         everybody = subject is not None and issued_before is None
-        sockets = await self._revoking.revoke(revoked, everybody=everybody)
-        return sockets + sum([await follower(revoked) for follower in self._followers])
+        return await self._revoking.revoke(revoked, everybody=everybody)
 
-    def follow_revocations(self, follower: Callable[[Revocation], Awaitable[int]]) -> None:
+    def follow_revocations(self, follower: Follower) -> None:
         """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns.
 
         The login server ends logins and their refresh tokens by it. It returns how many further sockets it ended.
         """
-        self._followers.append(follower)
+        self._revoking.keeping.followers.append(follower)
 
     def _latest_undated(self, subject: str) -> float:
         """The latest ``exp`` of a subject's live tokens without ``iat``; the caller may have named an earlier one."""

@@ -12,6 +12,7 @@ from roomkey.core.admission import Input
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
+from roomkey.guard.keeping import Keeping
 from roomkey.guard.teardown import Teardown
 from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.patience import finishes_within
@@ -66,6 +67,7 @@ class Revoking:
         self._forgetting: Forgetting | None = None
         if store is not None:
             self._forgetting = Forgetting("revocations", store.forget_expired)
+        self.keeping = Keeping(self._write if store is not None else None)
         self._closed = False
         self._following: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -78,21 +80,25 @@ class Revoking:
             everybody: every token of the subject, also one whose ``iat`` is ahead of our clock.
 
         Returns:
-            How many live sockets it ended.
+            How many live sockets it ended, with those that the followers ended.
 
         Raises:
-            Unavailable: the sockets are ended, but the store did not take it: ask again.
+            Unavailable: the sockets here are ended, but the store did not take it. It is written when the store is
+                back; ask again to be told so.
         """
         self._add(revoked)
         ending = self._end([revoked], everybody=everybody)
         try:
-            if self._store is not None:
-                await self._open()
-                await _in_time(self._store.add(revoked))
+            more = await self.keeping.keep(revoked)
         finally:
             # Whoever asked may stop waiting; the sockets end all the same.
             await asyncio.shield(ending)
-        return len(ending.result())
+        return len(ending.result()) + more
+
+    async def _write(self, revoked: Revocation) -> None:
+        assert self._store is not None
+        await self._open()
+        await _in_time(self._store.add(revoked))
 
     def _add(self, revoked: Revocation) -> bool:
         """Cancel here; False if it was cancelled already."""
@@ -233,6 +239,7 @@ class Revoking:
     async def close(self) -> None:
         """Follow the store no more, and close it; whoever asks from now on is refused."""
         self._closed = True
+        await self.keeping.close()
         if self._following is None:
             return
         assert self._store is not None

@@ -1,0 +1,111 @@
+"""Revocations that could not be kept, or followed, at once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from support.live import until
+
+from roomkey.core.revocations import Revocation
+from roomkey.errors import ConfigError, Unavailable
+from roomkey.guard import keeping
+from roomkey.guard.keeping import Keeping
+
+
+class Parts:
+    """A journal and a follower; each fails as long as a test says so."""
+
+    def __init__(self) -> None:
+        self.failing: dict[str, Exception | None] = {"write": None, "follow": None}
+        self.done: list[tuple[str, Revocation]] = []
+        self.keeping = Keeping(self.write)
+        self.keeping.followers.append(self.follow)
+
+    async def write(self, revoked: Revocation) -> None:
+        self._do("write", revoked)
+
+    async def follow(self, revoked: Revocation) -> int:
+        self._do("follow", revoked)
+        return 2
+
+    def _do(self, what: str, revoked: Revocation) -> None:
+        if (error := self.failing[what]) is not None:
+            raise error
+        self.done.append((what, revoked))
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.001)
+
+
+def subject(before: float) -> Revocation:
+    return Revocation("subject", "ada", issued_before=before)
+
+
+async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> None:
+    parts = Parts()
+    assert await parts.keeping.keep(subject(5.0)) == 2
+    assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
+
+
+@pytest.mark.parametrize("what", ["write", "follow"])
+async def test_keeping_finishes_when_the_store_is_back_and_writes_once(what: str) -> None:
+    """Checklist 124: what took effect here is remembered, and written when the store is back."""
+    parts = Parts()
+    parts.failing[what] = Unavailable("scripted")
+    with pytest.raises(Unavailable):
+        await parts.keeping.keep(subject(5.0))
+    await asyncio.sleep(0.01)
+    assert len(parts.keeping) == 1
+    parts.failing[what] = None
+    await until(lambda: len(parts.keeping) == 0)
+    assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
+
+
+async def test_keeping_remembers_the_widest_of_many_requests() -> None:
+    parts = Parts()
+    parts.failing["write"] = Unavailable("scripted")
+    for before in (5.0, 7.0, 6.0):
+        with pytest.raises(Unavailable):
+            await parts.keeping.keep(subject(before))
+    assert len(parts.keeping) == 1
+    parts.failing["write"] = None
+    await parts.keeping.keep(subject(6.0))
+    await until(lambda: len(parts.keeping) == 0)
+    assert ("write", subject(7.0)) in parts.done
+
+
+async def test_keeping_goes_on_though_the_caller_left() -> None:
+    parts = Parts()
+    held = asyncio.Event()
+
+    async def hold(_: Revocation) -> None:
+        await held.wait()
+
+    parts.keeping._write = hold
+    waiting = asyncio.create_task(parts.keeping.keep(subject(5.0)))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    held.set()
+    await until(lambda: parts.done == [("follow", subject(5.0))])
+
+
+async def test_keeping_does_not_repeat_what_can_never_be_kept() -> None:
+    parts = Parts()
+    parts.failing["write"] = ConfigError("no database keeps this name")
+    with pytest.raises(ConfigError):
+        await parts.keeping.keep(subject(5.0))
+    assert len(parts.keeping) == 0
+
+
+async def test_closing_says_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
+    parts = Parts()
+    parts.failing["write"] = Unavailable("scripted")
+    with pytest.raises(Unavailable):
+        await parts.keeping.keep(subject(5.0))
+    await parts.keeping.close()
+    assert "1 revocations were not finished before the server stopped" in caplog.messages
