@@ -7,6 +7,7 @@ import threading
 
 import pytest
 from argon2 import PasswordHasher
+from support.live import until
 
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES, Passwords
 from roomkey.errors import ConfigError, Unavailable
@@ -99,7 +100,7 @@ async def test_97_only_a_few_at_once_and_the_line_is_bounded() -> None:
     passwords = Passwords(at_once=2, waiting=3, hasher=slow)
     hashed = await passwords.hash(GOOD)
     tasks = [asyncio.create_task(passwords.verify(hashed, GOOD)) for _ in range(5)]
-    await asyncio.sleep(0)
+    await until(lambda: slow.now == 2)
     with pytest.raises(Unavailable):
         await passwords.verify(hashed, GOOD)
     slow.go.set()
