@@ -110,7 +110,13 @@ def test_rights_are_replaced(
     assert (ran.code, ran.err) == (0, "")
     first, then = ran.out.splitlines()
     assert first == f"ada has {said}"
-    assert "until they are refreshed" in then
+    assert "within a second" in then
+    (kept,) = tables.revocations()
+    assert (kept.kind, kept.name) == ("rights", "ada")
+    assert {name: tuple(names) for name, names in kept.rights.items()}.items() <= {
+        "roles": roles,
+        "rooms": rooms,
+    }.items()
     account = tables.account("ada")
     assert (account.roles, account.rooms) == (roles, rooms)
 

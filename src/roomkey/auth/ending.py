@@ -53,8 +53,9 @@ class LoginEnding:
         self._revoke = revoke
 
     def holder(self, session: LoginSession) -> Identity:
-        """Return the identity that stands for a login."""
-        return holder_of(session.subject, self._issuer, session.auth_time, session.session_id)
+        """Return the identity that stands for a login; what is there now was begun by now, whatever it says."""
+        begun = min(session.auth_time, int(self._clock()))
+        return holder_of(session.subject, self._issuer, begun, session.session_id)
 
     async def follow(self, revoked: Revocation) -> int:
         """End what a revocation is about, after it was kept.

@@ -6,8 +6,9 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
+from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.identity import Identity
-from roomkey.core.revocations import Revocation, Revocations
+from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
 from roomkey.core.verifier import Verifier
 from roomkey.errors import RevokedToken
 from roomkey.stores.revocations import RevocationStore
@@ -68,19 +69,20 @@ class NoSockets:
         self._store = store
         self._clock = clock
         self._revocations = Revocations()
+        self._changed = ChangedRights(verifier.longest_lifetime or LONGEST_LIFETIME)
         self._position = 0
         self._read_at = float("-inf")
         self._followers: list[Follower] = []
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
-        """Whose token it is.
+        """Whose token it is, with the rights of now as far as the store knows of changes.
 
         Raises:
             AuthError: it is not good, or revoked.
         """
         who = self._verifier.verify(token, self._clock(), source=source)
         await self.check(who)
-        return who
+        return self._changed.apply(who, self._clock())
 
     async def check(self, who: Identity) -> None:
         """Whether what was issued to it then is still good.
@@ -117,5 +119,12 @@ class NoSockets:
         while found is None or found:  # a long journal comes in parts
             found, self._position = await self._store.since(self._position)
             for revoked in found:
-                self._revocations.add(revoked, self._clock())
+                self._know(revoked)
         self._read_at = begun
+
+    def _know(self, revoked: Revocation) -> None:
+        if revoked.kind == "rights":
+            rights = revoked.rights or {}
+            self._changed.change(revoked.name, revoked.issued_before, rights.get("roles"), rights.get("rooms"))
+        else:
+            self._revocations.add(revoked, self._clock())

@@ -58,6 +58,18 @@ class Stores:
 
         return LoginEnding(self.sessions, self.settings.issuer, time.time, revoke)
 
+    async def set_rights(self, username: str, roles: list[str] | None, rooms: list[str] | None) -> None:
+        """Replace roles or rooms of an account, and of the tokens that were handed out; None leaves them.
+
+        Raises:
+            AccountNotFound: no such account.
+        """
+        await self.accounts.set_rights(username, roles=roles, rooms=rooms)
+        now = time.time()
+        rights = {name: names for name, names in (("roles", roles), ("rooms", rooms)) if names is not None}
+        change = Revocation("rights", username, None, now, now + MAX_TOKEN_LIFETIME, rights)
+        await self.revocations.add(change)
+
     async def revoke_account(self, username: str) -> None:
         """End all logins of a person, and cancel the tokens that were handed out."""
         await self.revoke(self._everything_of(username))

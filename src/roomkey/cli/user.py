@@ -81,8 +81,7 @@ def set_rights(
 ) -> None:
     """Replace the roles, the rooms, or both; what is not given stays.
 
-    Live sockets and the tokens that were handed out keep the rights they have until they are refreshed: to put somebody
-    out at once, roomkey token revoke --subject NAME.
+    Running servers change live sockets, and read the tokens that were handed out with the new rights.
     """
     if (role and no_roles) or (room and no_rooms):
         fail("--role or --no-roles, --room or --no-rooms, not both", 2)
@@ -91,13 +90,13 @@ def set_rights(
         fail("say what to replace: --role, --no-roles, --room, --no-rooms", 2)
 
     async def change(stores: Stores) -> Account | None:
-        await stores.accounts.set_rights(username, roles=roles, rooms=rooms)
+        await stores.set_rights(username, roles, rooms)
         return await stores.accounts.find(username)
 
     now_is = in_database(read_settings(config, database=database), change)
     if now_is is not None:
         typer.echo(f"{username} has {_in_words('role', now_is.roles)} and {_in_words('room', now_is.rooms)}")
-    typer.echo("tokens and live sockets keep the rights they have until they are refreshed")
+    typer.echo("running servers change live sockets and tokens within a second")
 
 
 @app.command("list")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
@@ -19,7 +20,7 @@ MARGIN = 3600.0
 MAX_REVOCATIONS = 1_000_000
 """Entries in memory; beyond that, those that end first are forgotten."""
 
-Kind = Literal["token", "session", "subject"]
+Kind = Literal["token", "session", "subject", "rights"]
 Key = tuple[str | None, str]
 """An issuer, or None for every one, and a name."""
 
@@ -32,12 +33,15 @@ class Revocation:
     """One thing that is cancelled; kept by its name and never by a token's text.
 
     Attributes:
-        kind: what ``name`` is: a token's ``jti``, the ``sid`` of one login, or a ``sub``.
+        kind: what ``name`` is: a token's ``jti``, the ``sid`` of one login, or a ``sub``. With ``rights`` it is a
+            ``sub``, too, and nothing is cancelled: its tokens are read with other rights.
         name: of it.
         issuer: the ``iss`` of the tokens it is about; every issuer's if None.
         issued_before: for a subject: tokens issued up to then are cancelled, in seconds since the epoch, that whole
             second included.
         expires_at: the latest ``exp`` of the tokens it is about, after which it may be forgotten.
+        rights: of kind ``rights``: the ``roles``, the ``rooms`` or both, as claims, that tokens issued up to
+            ``issued_before`` are read with.
     """
 
     kind: Kind
@@ -45,6 +49,7 @@ class Revocation:
     issuer: str | None = None
     issued_before: float = 0.0
     expires_at: float = FOREVER
+    rights: Mapping[str, Any] | None = field(default=None, hash=False)
 
     @classmethod
     def of(
@@ -88,15 +93,24 @@ class Revocation:
         return cls(*given[0], issuer, before, expires_at)
 
     def ends(self, who: Identity) -> bool:
-        """Return True if this is about the token, ticket, login or code that an identity stands for.
-
-        Whole seconds count: what is of the same second as ``issued_before`` ends. Without ``issued_at`` it is old.
-        """
-        if self.issuer not in (None, who.issuer):
+        """Return True if this is about the token, ticket, login or code that an identity stands for."""
+        if self.issuer not in (None, who.issuer) or self.kind == "rights":
             return False
         if self.kind == "subject":
-            return self.name == who.subject and int(who.issued_at or 0) <= int(self.issued_before)
+            return self.name == who.subject and _is_older(who, self.issued_before, self.expires_at)
         return self.name == (who.token_id if self.kind == "token" else who.session_id)
+
+
+def _is_older(who: Identity, issued_before: float, latest: float) -> bool:
+    """Return True for what a revocation of its subject ends.
+
+    A token without ``iat`` counts as issued before the revocation, unless it expires later than all tokens that the
+    revocation is about (``latest``).
+    """
+    # Whole seconds: a token of the same second as the revocation is refused.
+    if who.issued_at is not None:
+        return int(who.issued_at) <= int(issued_before)
+    return who.expires_at is None or latest == FOREVER or int(who.expires_at) <= int(latest)
 
 
 @dataclass(slots=True)
@@ -171,11 +185,7 @@ class Revocations:
             self.lost += self._empty(min(self._slots))
 
     def is_revoked(self, who: Identity) -> bool:
-        """True if the identity's token was cancelled.
-
-        A token without ``iat`` counts as issued before the revocation, unless it expires later than all tokens that the
-        revocation is about.
-        """
+        """True if the identity's token was cancelled: if :meth:`Revocation.ends` says so of one of them."""
         issuer = who.issuer
         for held, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
             if held and name is not None and ((issuer, name) in held or (None, name) in held):
@@ -183,15 +193,7 @@ class Revocations:
         if not self._subjects:
             return False
         entries = (self._subjects.get((issuer, who.subject)), self._subjects.get((None, who.subject)))
-        return any(entry is not None and self._is_meant(who, *entry) for entry in entries)
-
-    def _is_meant(self, who: Identity, before: float, kept: float) -> bool:
-        """True if a revocation of a subject is about this token of that subject."""
-        # Whole seconds: a token of the same second as the revocation is refused.
-        if who.issued_at is not None:
-            return int(who.issued_at) <= int(before)
-        latest = kept - self.margin
-        return who.expires_at is None or latest == FOREVER or int(who.expires_at) <= int(latest)
+        return any(entry is not None and _is_older(who, entry[0], entry[1] - self.margin) for entry in entries)
 
     def forget_expired(self, now: float) -> None:
         """Drop what no token can match any more, a minute's worth at a time."""

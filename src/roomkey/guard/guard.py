@@ -13,7 +13,7 @@ from typing import TypedDict
 
 from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Presented
-from roomkey.core.identity import Identity, RoomsClaim
+from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
@@ -135,6 +135,7 @@ class BaseAsyncGuard:
         self._revoking = Revoking(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
         self._judge = Judge(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
         self.rights = Rights(self._judge, self.teardown, use, user_rooms=user_rooms)
+        self._revoking.on_rights = self.rights.follow
         self.authenticator = Authenticator(
             via,
             self._judge,
@@ -235,7 +236,7 @@ class BaseAsyncGuard:
         """Change what a subject may do, at once: on its live sockets, and for whoever returns with an older token.
 
         Rooms that are no longer allowed are left, and the client hears ``permissions_changed``; a namespace that is
-        no longer allowed is disconnected. It is known to this process only, and until it ends.
+        no longer allowed is disconnected. With a store of revocations, it outlasts this process and reaches the others.
 
         Args:
             subject: the ``sub``.
@@ -247,10 +248,18 @@ class BaseAsyncGuard:
 
         Raises:
             ConfigError: nothing to change.
+            Unavailable: it is changed here, and will be elsewhere when the store is back; ask again to be told so.
         """
         if (roles is None and rooms is None) or isinstance(roles, str) or isinstance(rooms, str):
             raise ConfigError("update takes roles=[…] or rooms=[…], or both")
-        return await self.rights.update(subject, roles, rooms)
+        now = self.clock.now()
+        rights = {
+            **({} if roles is None else {"roles": list(roles)}),
+            **({} if rooms is None else {"rooms": copy_rooms(rooms)}),
+        }
+        until = now + self._judge.longest_lifetime
+        change = Revocation("rights", subject, issued_before=now, expires_at=until, rights=rights)
+        return await self.rights.update(change, self._revoking.keeping.keep if self.has_store else None)
 
     async def explain(
         self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from roomkey import audit
@@ -42,6 +42,9 @@ class Revoking:
         when_store_fails: ``"refuse"`` new connections while the store is out of reach, or ``"admit"`` them on what
             is known. Admitted sockets stay in either case.
 
+    Attributes:
+        on_rights: is called with what the store knows of changed rights.
+
     Raises:
         ConfigError: another ``when_store_fails``.
     """
@@ -72,6 +75,7 @@ class Revoking:
         self._following: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
         self.problem: str | None = None
+        self.on_rights: Callable[[Revocation], object] = lambda change: None
 
     async def revoke(self, revoked: Revocation, *, everybody: bool) -> int:
         """Cancel, end what is live, and keep it in the store.
@@ -189,7 +193,10 @@ class Revoking:
         self._succeeded()
 
     def _apply(self, found: Sequence[Revocation]) -> None:
-        new = [revoked for revoked in found if self._add(revoked)]
+        for revoked in found:
+            if revoked.kind == "rights":
+                self.on_rights(revoked)
+        new = [revoked for revoked in found if revoked.kind != "rights" and self._add(revoked)]
         if new:
             self._end(new)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable
 from typing import Literal, get_args
 
 from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.changed_rights import MAX_CHANGES
-from roomkey.core.identity import Identity, RoomsClaim
+from roomkey.core.identity import Identity
 from roomkey.core.policy import OWN_ROOM
+from roomkey.core.revocations import Revocation
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit
@@ -44,6 +45,7 @@ class Rights:
         self._teardown = teardown
         self._use = use
         self._user_rooms = user_rooms
+        self._unread: dict[str, list[Revocation]] = {}  # changes of ours that were not read from the store yet
         self._own_joins: OwnJoins = "policy"
 
     def set_own_joins(self, own_joins: OwnJoins) -> None:
@@ -210,14 +212,57 @@ class Rights:
         if rooms and admission.answered:
             await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
 
-    async def update(self, subject: str, roles: Iterable[str] | None, rooms: RoomsClaim | None) -> int:
-        """Change what a subject may do, on its live sockets and for the tokens it has."""
-        if lost := self._judge.changed.change(subject, self._judge.clock.now(), roles, rooms):
-            LOG.error("forgot %d changed rights before their time; more than %d are kept", lost, MAX_CHANGES)
-        live = [one for one in self._teardown.registry if one.identity is not None and one.identity.subject == subject]
-        changed = [self._teardown.spawn(self._apply_change(admission)) for admission in live if admission.live]
-        await asyncio.shield(asyncio.gather(*changed))
+    async def update(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]] | None) -> int:
+        """Change what a subject may do, on its live sockets and for the tokens it has.
+
+        Args:
+            keep: writes the change to the store; None if there is none.
+
+        Returns:
+            How many live sockets it changed.
+
+        Raises:
+            Unavailable: the store did not take it.
+        """
+        changed = self._change(change)
+        try:
+            if keep is not None:
+                await self._keep(change, keep)
+        finally:
+            await asyncio.shield(asyncio.gather(*changed))
         return len(changed)
+
+    async def _keep(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]]) -> None:
+        self._unread.setdefault(change.name, []).append(change)
+        try:
+            await keep(change)
+        except BaseException:
+            self._read(change)
+            raise
+
+    def follow(self, change: Revocation) -> None:
+        """Know a change that the store has; of several, the one that stands last in it counts, on every process."""
+        self._read(change)
+        if change.name not in self._unread:  # else one of ours stands behind it
+            self._change(change)
+
+    def _read(self, change: Revocation) -> None:
+        unread = self._unread.get(change.name, [])
+        if change in unread:
+            unread.remove(change)
+        if not unread:
+            self._unread.pop(change.name, None)
+
+    def _change(self, change: Revocation) -> list[asyncio.Task[None]]:
+        """Know a change at once, and change the live sockets in the tasks that are returned."""
+        subject, rights, known = change.name, change.rights or {}, self._judge.changed
+        before = known.latest(subject)
+        if lost := known.change(subject, change.issued_before, rights.get("roles"), rights.get("rooms")):
+            LOG.error("forgot %d changed rights before their time; more than %d are kept", lost, MAX_CHANGES)
+        if known.latest(subject) == before:
+            return []
+        live = [one for one in self._teardown.registry if one.identity is not None and one.identity.subject == subject]
+        return [self._teardown.spawn(self._apply_change(admission)) for admission in live if admission.live]
 
     async def _apply_change(self, admission: Admission) -> None:
         """A decision that was under way about the older rights is lost; so it is made again until it counts."""

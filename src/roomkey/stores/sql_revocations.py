@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
+from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
 from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.revocations import FOREVER, Kind, Revocation
@@ -31,9 +31,13 @@ class _Entry(Base):
     issued_before: Mapped[float] = mapped_column(Double)
     expires_at: Mapped[float | None] = mapped_column(Double, index=True)
     recorded_at: Mapped[float] = mapped_column(Double)
+    rights: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
-_columns = (_Entry.id, _Entry.kind, _Entry.name, _Entry.issuer, _Entry.issued_before, _Entry.expires_at)
+_columns = (
+    *(_Entry.id, _Entry.kind, _Entry.name, _Entry.issuer, _Entry.issued_before, _Entry.expires_at),
+    _Entry.rights,
+)
 
 # PostgreSQL gives ids before it commits: without the lock a reader could see 8 and never look for 7 again. The lock is
 # taken and given back by the statement that writes, so that a process that freezes cannot hold it, and it is the
@@ -77,6 +81,7 @@ class SqlRevocations(SqlStore):
             "issued_before": revoked.issued_before,
             "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
             "recorded_at": self._clock(),
+            "rights": None if revoked.rights is None else dict(revoked.rights),
         }
 
         await self._database.change(_insertion(row) if self._database.is_postgresql else insert(_Entry).values(row))
@@ -125,6 +130,11 @@ def _check(name: str) -> None:
 
 
 def _revocation(
-    kind: Kind, name: str, issuer: str | None, issued_before: float, expires_at: float | None
+    kind: Kind,
+    name: str,
+    issuer: str | None,
+    issued_before: float,
+    expires_at: float | None,
+    rights: dict[str, Any] | None,
 ) -> Revocation:
-    return Revocation(kind, name, issuer, issued_before, FOREVER if expires_at is None else expires_at)
+    return Revocation(kind, name, issuer, issued_before, FOREVER if expires_at is None else expires_at, rights)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, inspect, text
 
 __all__ = ["NEWEST", "upgrade"]
 
-NEWEST = "0003"
+NEWEST = "0004"
 """The version that this program works with."""
 
 
