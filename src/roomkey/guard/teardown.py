@@ -191,6 +191,7 @@ class Teardown:
         """Wait until everything that was begun in the background is done."""
         while self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)  # from Python 3.12 on, gathering what is done leaves no turn for forgetting it
 
     async def _attempt(self, step: Awaitable[None]) -> None:
         try:
