@@ -21,6 +21,7 @@ from roomkey.core.credentials import (
     has_credentials,
     page_of,
 )
+from roomkey.core.jws import LONGEST_TOKEN
 from roomkey.errors import CredentialsBadFormat, CredentialsError, MalformedToken, MissingAuthorizationHeader
 
 TOKEN = "aaaa.bbbb.cccc"
@@ -201,8 +202,8 @@ def test_no_string(value):
 
 
 def test_size_is_checked_before_the_text_is_looked_at():
-    assert bare_token("Bearer " + "x" * 8192) == "x" * 8192
-    for value in ("x" * 8200, " " * 1_000_000, "Bearer " + "x" * 8193):
+    assert bare_token("Bearer " + "x" * LONGEST_TOKEN) == "x" * LONGEST_TOKEN
+    for value in ("x" * (LONGEST_TOKEN + 8), " " * 1_000_000, "Bearer " + "x" * (LONGEST_TOKEN + 1)):
         with pytest.raises(MalformedToken) as caught:
             bare_token(value)
         assert caught.value.message == "jwt malformed"
@@ -269,3 +270,20 @@ def test_settings_that_admit_nobody():
         with pytest.raises(ConfigError):
             Authenticate(**wrong)
     assert (Authenticate().timeout, Authenticate().max_attempts) == (15.0, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"header": "X-Token"}, "a header is always Authorization"),
+        ({"auth": "token"}, "auth must be True or False"),
+        ({"header": None}, "header must be True or False"),
+        ({"cookie": True}, "the name of a cookie"),
+        ({"query": True}, "the name of a query"),
+        ({"query": ""}, "the name of a query"),
+    ],
+    ids=str,
+)
+def test_source_of_a_wrong_type_is_rejected_with_the_remedy(settings, said):
+    with pytest.raises(ConfigError, match=said):
+        Handshake(**settings)

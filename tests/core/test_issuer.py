@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import jwt
 import pytest
 from hypothesis import given, settings
@@ -183,3 +185,24 @@ def test_a_key_that_cannot_take_over_signs_nothing(every_key, name):
         made.issue("ada")
     with pytest.raises(ConfigError):
         Issuer(lambda _now: turn[-1], algorithm="ES256")
+
+
+def test_lifetime_may_be_a_timedelta():
+    issuer = Issuer.ephemeral(expires_in=timedelta(minutes=5), clock=lambda: NOW)
+    assert decode_unverified(issuer.issue("ada"))[1]["exp"] == NOW + 300
+    for seconds in (3600, -1):
+        token = issuer.issue("ada", expires_in=timedelta(seconds=seconds))
+        assert decode_unverified(token)[1]["exp"] == NOW + seconds
+
+
+@pytest.mark.parametrize("expires_in", ["900", float("nan"), float("inf"), True, [900]])
+def test_lifetime_of_another_type_is_rejected(expires_in):
+    with pytest.raises(ConfigError, match="seconds or a timedelta"):
+        Issuer.ephemeral(expires_in=expires_in)
+    with pytest.raises(ConfigError, match="seconds or a timedelta"):
+        Issuer.ephemeral().issue("ada", expires_in=expires_in)
+
+
+def test_issuer_takes_a_key_and_no_secret():
+    with pytest.raises(ConfigError, match=r"Key\.from_secret"):
+        Issuer("a shared secret of more than 32 bytes")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import time
+from pathlib import Path
 
 import jwt
 import pytest
 
 from roomkey import ConfigError, Issuer, Key, KeySet, Verifier
+from roomkey.core.credentials import Handshake, Request, from_handshake
 from roomkey.errors import (
     AlgorithmNotAllowed,
     AuthError,
@@ -327,3 +330,64 @@ def test_whole_number_is_not_a_subject_by_default():
 def test_subject_claim_must_name_somebody(claim):
     with pytest.raises(ConfigError, match="subject_claim"):
         Verifier.hs256(SECRET, subject_claim=claim)
+
+
+JWKS = KeySet([Key.generate("ES256")]).to_jwks()
+
+
+@pytest.mark.parametrize(
+    ("keys", "remedy"),
+    [
+        ("https://login.example/.well-known/jwks.json", r"KeySet\.from_jwks\(fetched\)"),
+        (b"http://login.example/jwks.json", r"KeySet\.from_jwks\(fetched\)"),
+        ({"https://login.example": "https://login.example/jwks.json"}, r"KeySet\.from_jwks\(fetched\)"),
+        (SECRET, r"Verifier\.hs256"),
+        (Key.generate("ES256").public().to_pem(), r"Verifier\.pem"),
+        (Path("key.pem"), r"Verifier\.pem\(Path\('key\.pem'\)"),
+        (JWKS, r"KeySet\.from_jwks"),
+        (JWKS["keys"][0], r"Key\.from_jwk"),
+        ([SECRET], r"Key\.from_pem"),
+        (None, r"Key\.from_pem"),
+        (42, r"Key\.from_pem"),
+    ],
+    ids=range(11),
+)
+def test_what_is_not_a_key_is_rejected_with_the_remedy(keys, remedy):
+    with pytest.raises(ConfigError, match=remedy) as caught:
+        Verifier(keys, algorithms=["ES256"])
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [Verifier.hs256, Key.from_secret, lambda url: Verifier.pem(url, algorithms=["ES256"])])
+def test_address_is_neither_a_secret_nor_a_key(make):
+    """Everybody knows the address, and could sign with it."""
+    with pytest.raises(ConfigError, match=r"KeySet\.from_jwks"):
+        make("https://login.example/realms/chat/protocol/openid-connect/certs")
+
+
+@pytest.mark.parametrize(("make", "algorithm"), [(Verifier.hs384, "HS384"), (Verifier.hs512, "HS512")])
+def test_named_constructors_of_the_longer_hashes(make, algorithm):
+    old, new = secrets.token_urlsafe(64), secrets.token_urlsafe(64)
+    verifier = make(new, previous=(old, END))
+    for secret in (old, new):
+        assert verifier.verify(jwt.encode(GOOD, secret, algorithm=algorithm), NOW).subject == "1"
+    with pytest.raises(AlgorithmNotAllowed):
+        verifier.verify(jwt.encode(GOOD, new, algorithm="HS256"), NOW)
+    with pytest.raises(ConfigError, match="bytes"):
+        make("s1aB" * 8)
+
+
+def test_longest_token_is_a_setting():
+    issuer = Issuer.ephemeral()
+    with pytest.raises(ConfigError, match="max_token is 8192"):
+        issuer.issue("ada", claims={"pad": "x" * 9000})
+    key = Key.generate("HS256")
+    long = Issuer(key, max_token=20_000)
+    token = long.issue("ada", claims={"pad": "x" * 9000})
+    assert long.verifier().verify(token, time.time()).subject == "ada"
+    assert from_handshake(Handshake(), {"token": token}, Request()).token == token
+    with pytest.raises(MalformedToken, match="at most 8192"):
+        Verifier(key, algorithms=["HS256"]).verify(token, time.time())
+    for wrong in (0, -1, 65_537, 1.5, True, "8192", None):
+        with pytest.raises(ConfigError, match="max_token must be"):
+            Verifier(key, algorithms=["HS256"], max_token=wrong)

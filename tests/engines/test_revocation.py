@@ -203,3 +203,9 @@ async def test_refusal_of_a_token_without_iat_says_why_in_the_log(offline, caplo
     await server.guard.revoke(subject="ada", expires_at=server.clock.now() + 900)
     await connect(server, undated(server, 900))
     assert "no iat" in caplog.text
+
+
+@pytest.mark.parametrize("unnamed", [("ada",), ("ada", "login")])
+async def test_revocation_of_something_unnamed_says_how_to_name_it(offline, unnamed):
+    with pytest.raises(ConfigError, match=r"revoke\(subject='ada'\)"):
+        await offline().guard.revoke(*unnamed)

@@ -214,7 +214,7 @@ async def holder(token: str, live: Live, source: str, *, even_revoked: EvenRevok
         raise
     except RevokedToken as error:
         # Only of a token whose signature and claims are good it is asked whether it was revoked.
-        who = Identity.from_claims(jws.json_object(jws.split(token).payload, "payload"), source)
+        who = Identity.from_claims(jws.json_object(jws.split(token, jws.LONGEST_TOKEN).payload, "payload"), source)
         if even_revoked is None or not await even_revoked(who):
             raise bad_token(error) from None
         return who

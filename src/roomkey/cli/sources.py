@@ -15,7 +15,7 @@ import typer
 
 from roomkey import Key, KeySet, Verifier
 from roomkey.cli.output import fail, needs
-from roomkey.core.jws import MAX_TOKEN
+from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import KEY, environment_key, load_key_files, load_key_set, read_private, signing_key
 from roomkey.keysets.folder import KeyFolder
@@ -76,6 +76,7 @@ class Source:
         issuer: ``iss`` that goes with them, or None.
         audience: ``aud`` that goes with them, or None.
         signer: the one that signs new tokens; the first private one of the keys if None.
+        max_token: the longest token that goes with them, in bytes.
     """
 
     keys: KeySet
@@ -84,6 +85,7 @@ class Source:
     issuer: str | None = None
     audience: str | None = None
     signer: Key | None = None
+    max_token: int = MAX_TOKEN
 
     def signing(self) -> Key:
         """What signs new tokens.
@@ -95,7 +97,13 @@ class Source:
 
     def verifier(self) -> Verifier:
         """What accepts the tokens that these keys sign."""
-        return Verifier(self.keys, algorithms=self.algorithms, issuer=self.issuer, audience=self.audience)
+        return Verifier(
+            self.keys,
+            algorithms=self.algorithms,
+            issuer=self.issuer,
+            audience=self.audience,
+            max_token=self.max_token,
+        )
 
 
 def read_settings(config: Path | None, **flags: object) -> Settings:
@@ -150,7 +158,9 @@ def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
         keys, named, signer = folder.accepted(now), f"the keys in {settings.keys}", folder.signing(now)
     else:
         return None
-    return Source(keys, (settings.algorithm,), named, settings.issuer, settings.audience, signer)
+    return Source(
+        keys, (settings.algorithm,), named, settings.issuer, settings.audience, signer, max_token=settings.max_token
+    )
 
 
 def seconds(text: str) -> int:
@@ -171,13 +181,13 @@ def read_token(file: str) -> str:
     if file == "-":
         if sys.stdin.isatty():
             typer.echo("Paste the token, then press Enter:", err=True)
-        text = sys.stdin.readline(2 * MAX_TOKEN)
+        text = sys.stdin.readline(2 * LONGEST_TOKEN)
     elif is_token(file):
         text = file
     else:
         try:
             with Path(file).open() as lines:
-                text = lines.readline(2 * MAX_TOKEN)
+                text = lines.readline(2 * LONGEST_TOKEN)
         except (OSError, UnicodeError):
             fail(f"cannot read the file {file}", 2)
     token = re.sub(r"(?i)^bearer\s+", "", text.strip())

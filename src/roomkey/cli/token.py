@@ -63,6 +63,7 @@ def issue(
         algorithm=source.algorithms[0],
         issuer=issuer or source.issuer,
         audience=audience or source.audience,
+        max_token=source.max_token,
     )
     lifetime = seconds(expires_in)
     if lifetime > MAX_TOKEN_LIFETIME:
@@ -145,6 +146,7 @@ def _verdict(token: str, now: float, source: Source | None, **settings: Unpack[V
     """Whether the token is accepted (None: there was nothing to check with), by whom, and the check that failed."""
     if source is None:
         return {"accepted": None, "detail": f"not checked: give --key-file, --secret-file or {SECRET}"}
+    settings.setdefault("max_token", source.max_token)
     verifier = Verifier(source.keys, algorithms=source.algorithms, **settings)
     expected = {"issuer": settings.get("issuer"), "audience": settings.get("audience")}
     by = {"keys": source.named, "algorithms": list(source.algorithms), **expected}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Any
+from typing import Any, Protocol
 
 from roomkey.core.shown import shown
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
@@ -19,6 +19,13 @@ LAST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads alike (RFC 
 KINDS = ("type", "token_type", "token_use", "typ")
 """Claims by which issuers tell their tokens apart; none is registered, each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
+
+
+class TimeSpan(Protocol):
+    """A :class:`datetime.timedelta`, whose module has clocks, and is not imported here."""
+
+    def total_seconds(self) -> float:
+        """Its length in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +226,21 @@ def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"{what} takes a string or a list of strings, not {value!r}")
     return names
+
+
+def as_seconds(value: object, what: str) -> float:
+    """A setting that takes a span of time: seconds, or a :class:`datetime.timedelta`.
+
+    Raises:
+        ConfigError: neither, or not finite.
+    """
+    total_seconds = getattr(value, "total_seconds", None)
+    if callable(total_seconds):
+        value = total_seconds()
+    if not _is_number(value):
+        raise ConfigError(f"{what} must be seconds or a timedelta, not {value!r}")
+    assert isinstance(value, (int, float))
+    return value
 
 
 def _is_number(value: object) -> bool:

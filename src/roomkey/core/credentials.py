@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
-from roomkey.core.jws import MAX_TOKEN
+from roomkey.core.jws import LONGEST_TOKEN
 from roomkey.errors import (
     AuthError,
     ConfigError,
@@ -22,7 +22,7 @@ from roomkey.errors import (
 )
 
 PAYLOAD_MEMBERS = ("token", "access_token", "auth_token")
-MAX_PRESENTED = MAX_TOKEN + len("Bearer ")
+MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # a verifier has its own limit, which is lower
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Handshake:
         query: the name of a query parameter to accept, or None: URLs are logged, so it is off unless named.
 
     Raises:
-        ConfigError: no source at all.
+        ConfigError: no source at all, or a source of a wrong type.
     """
 
     auth: bool = True
@@ -60,6 +60,16 @@ class Handshake:
     query: str | None = None
 
     def __post_init__(self) -> None:
+        for switch in ("auth", "header"):
+            if not isinstance(getattr(self, switch), bool):
+                raise ConfigError(
+                    f"{switch} must be True or False, not {getattr(self, switch)!r}; a header is always Authorization: "
+                    "clients that cannot set it send the token in the auth payload"
+                )
+        for named in ("cookie", "query"):
+            value = getattr(self, named)
+            if value is not None and not (isinstance(value, str) and value):
+                raise ConfigError(f"{named} must be the name of a {named}, such as {named}='token', not {value!r}")
         if not (self.auth or self.header or self.cookie or self.query):
             raise ConfigError("Handshake needs a source: auth, header, cookie='…' or query='…'")
 

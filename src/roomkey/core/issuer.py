@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Unpack
 
 from roomkey.core import strict_json
-from roomkey.core.claims import check_types, one_or_more
+from roomkey.core.claims import TimeSpan, as_seconds, check_types, one_or_more
 from roomkey.core.grants import granted_actions
-from roomkey.core.jws import MAX_TOKEN
+from roomkey.core.jws import MAX_TOKEN, check_max_token
 from roomkey.core.keys import Key, LiveKey
 from roomkey.core.names import MAX_NAMES
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
@@ -32,8 +32,9 @@ class Issuer:
         algorithm: one of the key's; its first if absent.
         issuer: ``iss`` of every token, or None for no such claim.
         audience: ``aud`` of every token, one or several, or None for no such claim.
-        expires_in: lifetime in seconds where :meth:`issue` is not told another.
+        expires_in: lifetime where :meth:`issue` is not told another: seconds, or a :class:`datetime.timedelta`.
         token_type: the header's ``typ``: ``JWT``, or ``at+jwt`` (RFC 9068).
+        max_token: the longest token to make, in bytes; verifiers must accept as much.
         clock: seconds since the epoch.
 
     Raises:
@@ -47,10 +48,16 @@ class Issuer:
         algorithm: str | None = None,
         issuer: str | None = None,
         audience: str | Iterable[str] | None = None,
-        expires_in: float = 900.0,
+        expires_in: float | TimeSpan = 900.0,
         token_type: str = "JWT",  # noqa: S107 - a type, not a password
+        max_token: int = MAX_TOKEN,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        if not isinstance(key, Key) and not callable(key):
+            raise ConfigError(
+                f"Issuer requires a Key, not {type(key).__name__}: Issuer(Key.from_secret(secret)) or "
+                "Issuer(Key.from_pem(private_key))"
+            )
         self.clock = clock
         self._source = key
         first = self.key
@@ -61,7 +68,8 @@ class Issuer:
         self.issuer = issuer
         audiences = one_or_more(audience, "audience")
         self.audience = audience if audience is None or isinstance(audience, str) else list(audiences)
-        self.expires_in = expires_in
+        self.expires_in = as_seconds(expires_in, "expires_in")
+        self.max_token = check_max_token(max_token)
         self._token_type = token_type
         self._signs_with = self._headed(first)
 
@@ -84,7 +92,7 @@ class Issuer:
         *,
         audience: str | None = None,
         issuer: str | None = None,
-        expires_in: float = 900.0,
+        expires_in: float | TimeSpan = 900.0,
         algorithm: str = "HS256",
         clock: Callable[[], float] = time.time,
     ) -> Issuer:
@@ -95,7 +103,7 @@ class Issuer:
         self,
         subject: str,
         *,
-        expires_in: float | None = None,
+        expires_in: float | TimeSpan | None = None,
         roles: Iterable[str] = (),
         rooms: Iterable[str] | Mapping[str, Iterable[str]] = (),
         scopes: Iterable[str] = (),
@@ -108,7 +116,8 @@ class Issuer:
 
         Args:
             subject: ``sub``: who it is for, a string of 1 to 255 characters.
-            expires_in: lifetime in seconds; negative makes a token that has expired, for tests.
+            expires_in: lifetime in seconds, or a :class:`datetime.timedelta`; negative makes a token that has expired,
+                for tests.
             roles, scopes: left out of the token where empty.
             rooms: names and patterns of rooms, or for each what may be done there: ``{"team-*": ["join"]}``.
             claims: further claims; none that an argument here stands for.
@@ -117,13 +126,13 @@ class Issuer:
             not_before: ``nbf`` in seconds since the epoch.
 
         Returns:
-            The compact form, at most 8192 characters.
+            The compact form, at most ``max_token`` characters.
 
         Raises:
             ConfigError: a claim that no verifier would accept, a token over the size limit, or no key that can sign.
         """
         now = int(self.clock())
-        lifetime = self.expires_in if expires_in is None else expires_in
+        lifetime = self.expires_in if expires_in is None else as_seconds(expires_in, "expires_in")
         payload: dict[str, Any] = {
             "iss": self.issuer,
             "sub": subject,
@@ -154,8 +163,11 @@ class Issuer:
             key, header = self._signs_with = self._headed(current)
         signing_input = header + b"." + body
         token = signing_input + b"." + _base64url(key.sign(self.algorithm, signing_input))
-        if len(token) > MAX_TOKEN:
-            raise ConfigError(f"a token of {len(token)} characters; at most {MAX_TOKEN} are accepted anywhere")
+        if len(token) > self.max_token:
+            raise ConfigError(
+                f"the token has {len(token)} characters, and max_token is {self.max_token}; put less into it, "
+                "or raise max_token here and in every verifier"
+            )
         return token.decode("ascii")
 
     def verifier(self, **settings: Unpack[VerifierSettings]) -> Verifier:
@@ -171,7 +183,7 @@ class Issuer:
             raise ConfigError(
                 "this issuer's key changes: make a Verifier of all keys, such as those of KeyFolder.accepted"
             )
-        settings = {"issuer": self.issuer, "audience": self.audience, **settings}
+        settings = {"issuer": self.issuer, "audience": self.audience, "max_token": self.max_token, **settings}
         return Verifier(self._source.verifying(), algorithms=[self.algorithm], **settings)
 
 

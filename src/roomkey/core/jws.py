@@ -16,10 +16,13 @@ from typing import Any, NamedTuple
 from roomkey.core import strict_json
 from roomkey.core.keys import MAX_KID, Key, KeySet
 from roomkey.core.shown import shown
-from roomkey.errors import AlgorithmNotAllowed, BadSignature, MalformedToken, UnknownKey
+from roomkey.errors import AlgorithmNotAllowed, BadSignature, ConfigError, MalformedToken, UnknownKey
 
 MAX_TOKEN = 8192
-"""The longest token in bytes; checked before anything is decoded."""
+"""The longest token in bytes, unless a verifier says otherwise; checked before anything is decoded."""
+
+LONGEST_TOKEN = 65_536
+"""The longest that a verifier can be told to accept, in bytes."""
 
 # `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice,
 # `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Everything else is ignored (RFC 7515, section 4).
@@ -54,11 +57,23 @@ class Parts(NamedTuple):
     signature: bytes
 
 
-def split(token: object) -> Parts:
+def check_max_token(value: object) -> int:
+    """Check the setting ``max_token``.
+
+    Raises:
+        ConfigError: not a whole number of bytes from 1 to :data:`LONGEST_TOKEN`.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LONGEST_TOKEN:
+        raise ConfigError(f"max_token must be a number of bytes from 1 to {LONGEST_TOKEN}, not {value!r}")
+    return value
+
+
+def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
     """Take a token apart.
 
     Args:
         token: what was presented, of any type.
+        max_token: its longest length in bytes.
 
     Returns:
         Its parts; the payload is still encoded JSON.
@@ -72,8 +87,8 @@ def split(token: object) -> Parts:
         raise MalformedToken(f"a {type(token).__name__} instead of a string", message="invalid token datatype")
     if not token:
         raise MalformedToken("empty", message="jwt must be provided")
-    if len(token) > MAX_TOKEN:
-        raise MalformedToken(f"{len(token)} characters, at most {MAX_TOKEN}", message="jwt malformed")
+    if len(token) > max_token:
+        raise MalformedToken(f"{len(token)} characters, at most {max_token}", message="jwt malformed")
     try:
         raw = token.encode("ascii")
     except UnicodeEncodeError:
@@ -191,8 +206,8 @@ def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         MalformedToken: not a compact token whose header and payload are JSON objects.
     """
-    if not isinstance(token, str) or len(token) > MAX_TOKEN or token.count(".") != 2:
-        raise MalformedToken(f"not three parts, or over {MAX_TOKEN} characters", message="jwt malformed")
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN or token.count(".") != 2:
+        raise MalformedToken(f"not three parts, or over {LONGEST_TOKEN} characters", message="jwt malformed")
     try:
         header, payload, _ = token.encode("ascii").split(b".")
         return json_object(decode_part(header), "header"), json_object(decode_part(payload), "payload")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any, TypedDict, Unpack
 
 from roomkey.core import jws
@@ -11,6 +12,7 @@ from roomkey.core.claims import LAST_SECOND, Expected, one_or_more
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.shown import shown
+from roomkey.core.weak_keys import is_address
 from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
@@ -32,6 +34,7 @@ class VerifierSettings(TypedDict, total=False):
     claims: Mapping[str, str | int | bool]
     subject_claim: str
     integer_subject: bool
+    max_token: int
 
 
 class Verifier:
@@ -56,6 +59,7 @@ class Verifier:
             looked at for that.
         subject_claim: the claim that names the subject, such as ``"user_id"``, where it is not ``sub``.
         integer_subject: also accept a whole number there: 7 becomes the subject ``"7"``.
+        max_token: the longest token to look at, in bytes, at most 65536.
 
     Raises:
         ConfigError: settings under which it could accept what it should not, or nothing at all.
@@ -76,10 +80,12 @@ class Verifier:
         claims: Mapping[str, str | int | bool] | None = None,
         subject_claim: str = "sub",
         integer_subject: bool = False,
+        max_token: int = jws.MAX_TOKEN,
     ) -> None:
         issuers = one_or_more(issuer, "issuer")
         self.keys: KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
-        if isinstance(keys, Mapping):
+        self.max_token = jws.check_max_token(max_token)
+        if isinstance(keys, Mapping) and not _is_jwk(keys):
             if issuers:
                 raise ConfigError("a mapping as keys names the issuers; remove the argument issuer")
             self.keys = _by_issuer(keys)
@@ -131,7 +137,7 @@ class Verifier:
         previous: tuple[str | bytes, float] | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
-        """A verifier for tokens signed with a shared secret, as PyJWT's ``jwt.encode(payload, SECRET)`` makes them.
+        """A verifier for tokens signed with HS256, as PyJWT's ``jwt.encode(payload, SECRET)`` makes them.
 
         Args:
             secret: at least 32 bytes.
@@ -143,13 +149,44 @@ class Verifier:
         Raises:
             ConfigError: a short or placeholder secret, the same secret twice, or a time that is none.
         """
-        made = cls(
-            Key.from_secret(secret, kid=kid),
-            algorithms=["HS256"],
-            **settings,
-        )
+        return cls._hmac("HS256", secret, kid, previous, settings)
+
+    @classmethod
+    def hs384(
+        cls,
+        secret: str | bytes,
+        *,
+        kid: str | None = None,
+        previous: tuple[str | bytes, float] | None = None,
+        **settings: Unpack[VerifierSettings],
+    ) -> Verifier:
+        """As :meth:`hs256`, with HS384 and a secret of at least 48 bytes."""
+        return cls._hmac("HS384", secret, kid, previous, settings)
+
+    @classmethod
+    def hs512(
+        cls,
+        secret: str | bytes,
+        *,
+        kid: str | None = None,
+        previous: tuple[str | bytes, float] | None = None,
+        **settings: Unpack[VerifierSettings],
+    ) -> Verifier:
+        """As :meth:`hs256`, with HS512 and a secret of at least 64 bytes."""
+        return cls._hmac("HS512", secret, kid, previous, settings)
+
+    @classmethod
+    def _hmac(
+        cls,
+        algorithm: str,
+        secret: str | bytes,
+        kid: str | None,
+        previous: tuple[str | bytes, float] | None,
+        settings: VerifierSettings,
+    ) -> Verifier:
+        made = cls(Key.from_secret(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
         if previous is not None:
-            made._previous = _previous(secret, previous, kid)
+            made._previous = _previous(algorithm, secret, previous, kid)
         return made
 
     @classmethod
@@ -172,6 +209,8 @@ class Verifier:
             ConfigError: not a PEM public key, or not one for these algorithms.
         """
         chosen = check_algorithms(algorithms)
+        if isinstance(public_key, str) and is_address(public_key):
+            raise ConfigError(f"Verifier.pem requires the text of a PEM file; {_remedy(public_key)}")
         return cls(
             Key.from_pem(public_key, kid=kid, algorithms=chosen),
             algorithms=chosen,
@@ -192,7 +231,7 @@ class Verifier:
         Raises:
             TokenError: the first check that fails; ``str(error)`` says what was found and by how much.
         """
-        parts = jws.split(token)
+        parts = jws.split(token, self.max_token)
         self._check_signature(parts, now)
         if self.token_type is not None:
             self._check_type(parts.header.type)
@@ -245,10 +284,37 @@ def _required(require: Iterable[str] | None, subject_claim: str) -> tuple[str, .
     return one_or_more(require, "require") if require else ()
 
 
-def _key_source(keys: Keys) -> KeySet | LiveKeySet:
-    if isinstance(keys, Key):
-        keys = [keys]
-    return keys if isinstance(keys, KeySet) or callable(keys) else KeySet(keys)
+def _is_jwk(keys: Mapping[Any, Any]) -> bool:
+    """True for what is not a mapping of issuers, but a JWK or a JWK Set."""
+    return "kty" in keys or isinstance(keys.get("keys"), list)
+
+
+def _key_source(keys: object) -> KeySet | LiveKeySet:
+    if isinstance(keys, KeySet):
+        return keys
+    if callable(keys):
+        live: LiveKeySet = keys
+        return live
+    if isinstance(keys, (str, bytes, PurePath, Mapping)):
+        raise ConfigError(f"a verifier requires keys; {_remedy(keys)}")
+    held = [keys] if isinstance(keys, Key) else list(keys) if isinstance(keys, Iterable) else None
+    if held is None or not all(isinstance(key, Key) for key in held):
+        raise ConfigError("a verifier requires a KeySet or Key objects, such as Key.from_pem(public_key)")
+    return KeySet(held)
+
+
+def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
+    """What to write instead of something that is no key; it may be a secret, so it is not shown."""
+    if isinstance(keys, Mapping):
+        return "read the JWK Set with KeySet.from_jwks(…), or the JWK with Key.from_jwk(…)"
+    if isinstance(keys, PurePath):
+        return f"read the file: Verifier.pem(Path({str(keys)!r}).read_bytes(), algorithms=[…])"
+    text = keys.decode("utf-8", "replace") if isinstance(keys, bytes) else keys
+    if is_address(text):
+        return "fetch what is at this address, and pass KeySet.from_jwks(fetched)"
+    if "-----BEGIN" in text:
+        return "use Verifier.pem(public_key, algorithms=[…])"
+    return "use Verifier.hs256(secret) for a shared secret"
 
 
 def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
@@ -264,14 +330,14 @@ def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet |
     return bound
 
 
-def _previous(secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
+def _previous(algorithm: str, secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
     """The secret that is on its way out, as a key, and until when."""
     if not isinstance(previous, tuple) or len(previous) != 2:
         raise ConfigError("previous takes two values: the old secret, and a time in seconds since the epoch")
     old, until = previous
     if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= LAST_SECOND:
         raise ConfigError("previous takes the old secret first, and then a time in seconds since the epoch")
-    key = Key.from_secret(old)
-    if key.kid == Key.from_secret(secret).kid:  # thumbprints
+    key = Key.from_secret(old, algorithm=algorithm)
+    if key.kid == Key.from_secret(secret, algorithm=algorithm).kid:  # thumbprints
         raise ConfigError("previous holds the secret that is in use: it takes the one before it")
-    return KeySet([key if kid is None else Key.from_secret(old, kid=kid)]), until
+    return KeySet([key if kid is None else Key.from_secret(old, algorithm=algorithm, kid=kid)]), until

@@ -293,7 +293,7 @@ class BaseAsyncGuard:
 
     async def revoke(
         self,
-        *,
+        *unnamed: object,
         token_id: str | None = None,
         session_id: str | None = None,
         subject: str | None = None,
@@ -320,9 +320,11 @@ class BaseAsyncGuard:
         Raises:
             Unavailable: the sockets of this process are ended, but not all is kept yet. It will be as soon as the
                 store is back; ask again to be told so.
-            ConfigError: none or several names, ``issued_before`` in the future; or ``subject`` without ``expires_at``,
-                although tokens without ``iat`` are in use.
+            ConfigError: a value without its name, none or several names, ``issued_before`` in the future; or
+                ``subject`` without ``expires_at``, although tokens without ``iat`` are in use.
         """
+        if unnamed:
+            raise ConfigError("name what to revoke: revoke(subject='ada'), revoke(session_id=…) or revoke(token_id=…)")
         now = self.clock.now()
         if subject is not None and expires_at is None and self._judge.has_undated:
             raise ConfigError(

@@ -112,6 +112,7 @@ def build(
         issuer=settings.issuer,
         audience=settings.audience,
         expires_in=settings.token_lifetime,
+        max_token=settings.max_token,
         token_type="at+jwt",  # noqa: S106 - a type, not a password (RFC 9068)
         clock=clock,
     )
@@ -120,6 +121,7 @@ def build(
         algorithms=[settings.algorithm],
         issuer=settings.issuer,
         audience=settings.audience,
+        max_token=settings.max_token,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
     tickets = one_time if one_time is not None else SqlOneTime()

@@ -25,6 +25,7 @@ from pydantic_settings import (
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
+from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.core.origins import allowed_origins
 from roomkey.errors import ConfigError
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
         token_lifetime: seconds from login to expiry.
         refresh_lifetime: seconds from a login to its end, however often its tokens are refreshed.
         rotation_grace: seconds in which a refresh token that was just used is answered as before.
+        max_token: the longest token that is made and accepted, in bytes.
         algorithm: what new tokens are signed with (RFC 7518 section 3.1).
         via: where a client may present its token: at the handshake, after connecting, or both.
         authenticate_timeout: seconds a client may stay connected before it has presented a token.
@@ -98,6 +100,7 @@ class Settings(BaseSettings):
     token_lifetime: Annotated[int, Field(gt=0, le=MAX_TOKEN_LIFETIME)] = 900
     refresh_lifetime: Annotated[int, Field(gt=0, le=400 * 86400)] = 30 * 86400
     rotation_grace: Annotated[int, Field(ge=0, le=300)] = 10
+    max_token: Annotated[int, Field(ge=1024, le=LONGEST_TOKEN)] = MAX_TOKEN
     algorithm: str = "ES256"
     via: Literal["both", "handshake", "authenticate"] = "both"
     authenticate_timeout: Annotated[float, Field(gt=0, le=300)] = 15.0
