@@ -115,6 +115,19 @@ async def test_a_good_token(guarded: Any, person: Any, transport: str, later: bo
 
 
 @every_transport
+async def test_many_events_of_one_turn_arrive(guarded: Any, person: Any, transport: str) -> None:
+    """It accepts at most 16 packets in one answer to a poll."""
+    site = guarded(DESK.verifier())
+    ada = person(site, transport)
+    await ada.enter(DESK.issue("ada"))
+    for number in range(40):
+        await site.sio.emit("news", number)
+    for number in range(40):
+        await ada.expect("news", number)
+    assert await ada.sio.call("echo", "still here") == "still here"
+
+
+@every_transport
 @pytest.mark.parametrize("token", [None, "expired"])
 async def test_refused_at_the_handshake(guarded: Any, person: Any, transport: str, token: str | None) -> None:
     site = guarded(DESK.verifier())

@@ -67,6 +67,16 @@ class Raw:
         assert str(await raw.receive()).startswith("0{")
         return raw
 
+    @classmethod
+    async def upgrade(cls, host: str, eio_sid: str) -> Raw:
+        """Take a polling session over."""
+        url = f"ws://{host}/socket.io/?EIO=4&transport=websocket&sid={eio_sid}"
+        raw = cls(await connect(url, max_size=None, compression=None))
+        await raw.send("2probe")
+        assert await raw.receive() == "3probe"
+        await raw.send("5")
+        return raw
+
     async def _read(self) -> None:
         try:
             async for packet in self.ws:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from engineio import packet as eio_packet
@@ -35,7 +36,10 @@ class SocketIOSession:
     def sent(self) -> list[str]:
         packets = []
         while not self._socket.queue.empty():
-            packet = self._socket.queue.get_nowait()
+            try:
+                packet = self._socket.queue.get_nowait()
+            except asyncio.QueueEmpty:  # the end of one poll
+                continue
             self._socket.queue.task_done()
             if packet is not None and isinstance(packet.data, str):
                 packets.append(packet.data)

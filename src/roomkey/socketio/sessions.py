@@ -30,6 +30,42 @@ FORBIDDEN = _refusal("403 FORBIDDEN", 4, "Forbidden")
 BAD_REQUEST = _refusal("400 BAD REQUEST", 3, "Bad request")
 TOO_LARGE = _refusal("413 CONTENT TOO LARGE", 3, "Bad request")
 
+MOST_PACKETS = 16
+"""Packets of one answer: python-socketio's client accepts no more, and loses the connection over it."""
+
+
+class FewAtOnce(asyncio.Queue[Any]):
+    """A queue of which one poll of engineio takes no more than :data:`MOST_PACKETS`.
+
+    engineio waits for the first packet with ``get``, and then asks ``get_nowait`` for more until that has no more.
+
+    Args:
+        before: the queue whose place it takes; nobody waits for that yet.
+    """
+
+    def __init__(self, before: asyncio.Queue[Any]) -> None:
+        super().__init__()
+        self._taken = 0
+        while not before.empty():
+            self.put_nowait(before.get_nowait())
+
+    async def get(self) -> Any:
+        """Take the first packet."""
+        self._taken = 0
+        return await super().get()
+
+    def get_nowait(self) -> Any:
+        """Take a packet; asyncio's ``get`` calls this, too.
+
+        Raises:
+            QueueEmpty: none waits, or the next one is for another poll.
+        """
+        if self._taken >= MOST_PACKETS:
+            self._taken = 0
+            raise asyncio.QueueEmpty
+        self._taken += 1
+        return super().get_nowait()
+
 
 class Sessions:
     """Stands at each session's own request functions.
@@ -80,6 +116,7 @@ class Sessions:
             else:
                 await self._read_websocket(connection, transport, read_websocket, ws)
 
+        transport.queue = FewAtOnce(transport.queue)
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
