@@ -228,3 +228,56 @@ def test_a_wrong_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv(KEY, json.dumps(key.to_jwk()))
     with pytest.raises(ConfigError, match=f"{KEY} holds a public key"):
         environment_key("ES256")
+
+
+def test_named_pipe_among_the_keys_is_refused_at_once(tmp_path: Path) -> None:
+    """Nobody writes to it: whoever opened it to read would wait forever."""
+    load_or_create(tmp_path / "keys", "ES256")
+    pipe = tmp_path / "keys" / "a.jwk"
+    os.mkfifo(pipe, 0o600)
+    for read in (lambda: load_keys(tmp_path / "keys"), lambda: load_key(pipe), lambda: load_key_set(pipe)):
+        with pytest.raises(ConfigError, match="not an ordinary file"):
+            read()
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """Its owner can read it, replace it, and give it another mode."""
+    folder = tmp_path / "keys"
+    load_or_create(folder, "ES256")
+    path = folder if what == "folder" else next(folder.iterdir())
+    if os.geteuid() == 0:
+        os.chown(path, 54321, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        load_keys(folder)
+
+
+def test_key_of_root_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a container or an administrator provides it."""
+    path = tmp_path / "key.jwk"
+    save_key(Key.generate("ES256"), path)
+    found = os.stat_result([*path.stat()[:4], 0, *path.stat()[5:]])
+    monkeypatch.setattr(os, "fstat", lambda _fd: found)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    assert load_key(path).is_private
+
+
+def test_pem_file_with_two_keys_yields_two_keys_or_an_error(tmp_path: Path) -> None:
+    keys = [Key.generate("ES256"), Key.generate("RS256")]
+    path = tmp_path / "keys.pem"
+    path.write_bytes(b"".join(key.to_pem() for key in keys))
+    assert {key.kid for key in load_key_set(path)} == {key.kid for key in keys}
+    secret = tmp_path / "private.pem"
+    write_private(secret, b"".join(key.to_pem(private=True) for key in keys))
+    with pytest.raises(ConfigError, match="contains 2 keys"):
+        load_key(secret)
+
+
+def test_pem_in_the_environment_may_have_literal_line_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Key.generate("ES256")
+    monkeypatch.setenv(KEY, key.to_pem(private=True).decode().replace("\n", "\\n"))
+    found = environment_key()
+    assert found is not None
+    assert found.thumbprint() == key.thumbprint()

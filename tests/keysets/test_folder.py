@@ -201,13 +201,10 @@ def test_what_fails_for_a_moment_is_tried_again(
 ) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     new = made(folder, clock.time, publish_before=0)
-    opened = Path.open
-    monkeypatch.setattr(
-        Path, "open", lambda *_args, **_named: (_ for _ in ()).throw(OSError(24, "Too many open files"))
-    )
-    keys.signing(clock.time)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", lambda *_args, **_named: (_ for _ in ()).throw(OSError(24, "Too many open files")))
+        keys.signing(clock.time)
     assert "Too many open files" in str(keys.problem)
-    monkeypatch.setattr(Path, "open", opened)
     clock.advance(TRY_AGAIN)
     assert keys.signing(clock.time).kid == new.kid
 

@@ -14,7 +14,8 @@ from typing import Any
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES, MODELS, suits
-from roomkey.core.weak_keys import MIN_RSA_BITS, check_purpose, check_rsa, check_secret, check_size
+from roomkey.core.pem import key_blocks
+from roomkey.core.weak_keys import MIN_RSA_BITS, OTHER_KEY, check_purpose, check_rsa, check_secret, check_size
 from roomkey.errors import ConfigError
 
 JoseKey = OctKey | RSAKey | ECKey | OKPKey
@@ -83,8 +84,8 @@ class Key:
         with _quiet():
             try:
                 made = OctKey.import_key(raw)
-            except ValueError:
-                raise ConfigError("this secret is a public key; use Key.from_pem and a public-key algorithm") from None
+            except ValueError:  # joserfc's own idea of a key that is not a secret
+                raise ConfigError(OTHER_KEY) from None
         return _judged(made, kid=kid, algorithms=(algorithm,))
 
     @classmethod
@@ -104,17 +105,18 @@ class Key:
             password: for an encrypted private key.
 
         Raises:
-            ConfigError: not a key, a weak key, or none of the algorithms suits it.
+            ConfigError: not a key, several keys, a weak key, or none of the algorithms suits it.
         """
         if not isinstance(pem, (str, bytes)):
             raise ConfigError(f"a PEM file is a str or bytes, not {type(pem).__name__}: is a setting missing?")
         data = pem.encode() if isinstance(pem, str) else pem
-        if b"-----BEGIN" not in data:
-            raise ConfigError("not a PEM file: it has no line '-----BEGIN …-----'")
+        block, *others = key_blocks(data)
+        if others:
+            raise ConfigError(f"this PEM contains {len(others) + 1} keys; read them with KeySet.from_pem, or keep one")
         for kind in PEM_TYPES:
             try:
                 with _quiet():
-                    made = kind.import_key(data, password=password)
+                    made = kind.import_key(block, password=password)
             except Exception:  # noqa: S112 - not of this kind, whatever a library says about it
                 continue
             return _judged(made, kid=kid, algorithms=algorithms)
@@ -267,8 +269,16 @@ class KeySet:
 
     @classmethod
     def from_pem(cls, *pems: str | bytes, algorithms: Iterable[str] | None = None) -> KeySet:
-        """A set of PEM keys, named by their thumbprints."""
-        return cls(Key.from_pem(pem, algorithms=algorithms) for pem in pems)
+        """A set of PEM keys, named by their thumbprints; one PEM may contain several.
+
+        Raises:
+            ConfigError: as :meth:`Key.from_pem`.
+        """
+        return cls(
+            Key.from_pem(block, algorithms=algorithms)
+            for pem in pems
+            for block in key_blocks(pem.encode() if isinstance(pem, str) else pem)
+        )
 
     def get(self, kid: str) -> Key | None:
         """The first key of this name, or None."""

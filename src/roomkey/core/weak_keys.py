@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,9 @@ from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES
 from roomkey.errors import ConfigError
 
 MIN_RSA_BITS = 2048
+OTHER_KEY = "this secret is a PEM or SSH key, such as a public key; use Key.from_pem and a public-key algorithm"
+_MARKER = re.compile(rb"-{4,5} ?(?:begin|end) [a-z0-9 ]", re.IGNORECASE)
+_SSH = re.compile(rb"\s*(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+ ", re.IGNORECASE)
 MAX_RSA_BITS = 16_384
 """OpenSSL verifies with no longer one; each bit costs time."""
 # How secrets in documentation begin; some are long enough for HS256.
@@ -28,16 +32,21 @@ SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61,
 
 
 def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
-    """Refuse a shared secret that is short (RFC 7518 section 3.2) or a placeholder.
+    """Refuse a shared secret that is short (RFC 7518 section 3.2), a placeholder or a key of another kind.
 
     Args:
         raw: the secret.
         algorithm: the HMAC it is for.
-        typed: a person wrote it into a setting, so that "xxxxxxxx…" is a placeholder too.
+        typed: a person wrote it into a setting, so that "xxxxxxxx…" is a placeholder too, and a line break at its end
+            is a mistake.
 
     Raises:
         ConfigError: with a command that makes a good one.
     """
+    if _MARKER.search(raw) is not None or _SSH.match(raw) is not None:  # in any letter case
+        raise ConfigError(OTHER_KEY)
+    if typed and _ends_with_line_break(raw):
+        raise ConfigError("the secret ends with a line break; remove it, such as with secret.strip()")
     wanted = HMAC_BYTES[algorithm]
     remedy = f"make one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
     if len(raw) < wanted:
@@ -54,6 +63,15 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
 def is_address(text: str) -> bool:
     """True for a URL, where somebody took the address of a key for the key."""
     return text.lstrip().lower().startswith(("http://", "https://"))
+
+
+def _ends_with_line_break(raw: bytes) -> bool:
+    """Return True if it is a text with a line break at its end; random bytes may end like that, too."""
+    text = raw.rstrip(b"\r\n")
+    try:
+        return text != raw and text.decode().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def check_purpose(jwk: Mapping[str, Any]) -> None:

@@ -115,15 +115,11 @@ def read_private(path: Path) -> bytes:
     """Read a file with a secret in it, if nobody but its owner can.
 
     Raises:
-        ConfigError: absent, no ordinary file, too large, or readable by others; the text names the command to run.
+        ConfigError: absent, no ordinary file, too large, of another user, or readable by others; the text names the
+            command to run.
     """
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ConfigError(f"{path} is not a file")
-            _check_mode(path, status.st_mode, 0o600)
-            data = file.read(MAX_KEY_FILE + 1)
+        data = _read_file(path, private=True)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > MAX_KEY_FILE:
@@ -179,9 +175,7 @@ def load_key_set(path: Path) -> KeySet:
         ConfigError: unreadable, no key, or a private key that others can read.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KEY_FILE + 1)
-        keys = _parse_key_set(data)
+        keys = _parse_key_set(_read_file(path, private=False))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except ConfigError as error:
@@ -211,7 +205,7 @@ def load_key_files(folder: Path, known: Iterable[KeyFile] = ()) -> list[KeyFile]
             return []
         if not folder.is_dir():
             raise ConfigError(f"{folder} is not a folder; `keys` names the folder of the key files")
-        _check_mode(folder, folder.stat().st_mode, 0o700)
+        _check_private(folder, folder.stat(), 0o700)
         files = [before.get((path, stamp(path.stat()))) or _load_key_file(path) for path in _key_files(folder)]
     except OSError as error:
         raise ConfigError(f"cannot read the keys in {folder}: {error.strerror}") from None
@@ -285,8 +279,8 @@ def signing_key(keys: KeySet, algorithm: str) -> Key:
 
 
 def stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What changes whenever a file is replaced or written to, or others may read it."""
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode
+    """What changes whenever a file is replaced or written to, changes hands, or others may read it."""
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_uid
 
 
 def is_key_file(name: str) -> bool:
@@ -298,10 +292,32 @@ def _key_files(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if is_key_file(path.name))
 
 
-def _check_mode(path: Path, mode: int, wanted: int) -> None:
-    # Windows has no such bits: st_mode says 0666 of every file there.
-    if os.name == "posix" and mode & 0o077:
-        raise ConfigError(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o}): chmod {wanted:o} {path}")
+def _read_file(path: Path, *, private: bool) -> bytes:
+    """Read an ordinary file, a byte further than a key file may be long.
+
+    Raises:
+        ConfigError: it is something else, such as a named pipe, which would let its reader wait; or it has to be
+            private, and is not.
+        OSError: it cannot be read.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ConfigError(f"{path} is not an ordinary file")
+        if private:
+            _check_private(path, found, 0o600)
+        return file.read(MAX_KEY_FILE + 1)
+
+
+def _check_private(path: Path, found: os.stat_result, wanted: int) -> None:
+    """Refuse what others can read, or could replace."""
+    if os.name != "posix":  # Windows has no such bits: st_mode says 0666 of every file there
+        return
+    if found.st_uid not in (os.geteuid(), 0):
+        raise ConfigError(f"{path} belongs to another user (uid {found.st_uid}): chown {os.geteuid()} {path}")
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise ConfigError(f"{path} can be read by others (mode {mode:04o}): chmod {wanted:o} {path}")
 
 
 def _load_key_file(path: Path) -> KeyFile:

@@ -82,6 +82,9 @@ def _check_tls(settings: Settings) -> None:
     """Read the certificate as uvicorn will, where the error can still be one line."""
     if settings.tls_cert is None:
         return
+    for path in (settings.tls_cert, settings.tls_key):
+        if path is not None and path.exists() and not path.is_file():  # OpenSSL would wait for a named pipe
+            raise ConfigError(f"TLS: {path} is not an ordinary file")
     try:
         # Without the password, OpenSSL would ask for one on the terminal.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
