@@ -422,3 +422,17 @@ def test_policy_rejects_rules_for_events_that_never_reach_one(name):
     with pytest.raises(ConfigError, match="leave the event out"):
         policy.emit("red", event="*")
     assert policy.about_event("message", "/") is OPEN
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        *(lambda policy, name=name: policy.namespace(name) for name in ("*", "/a,b", "/a?b", 5)),
+        *(lambda policy, kind=kind: getattr(policy, kind)("r", namespace="/a,b") for kind in ("event", "room", "emit")),
+        lambda policy: policy.room("conversation_1234567"),  # looks like a socket's id: denied before a rule is asked
+        lambda policy: policy.emit("conversation_1234567"),
+    ],
+)
+def test_rule_about_a_name_that_nothing_has_is_rejected(register):
+    with pytest.raises(ConfigError):
+        register(Policy())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_NAMES = 1000
+_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
 
 
 def names(value: object) -> tuple[str, ...]:
@@ -35,3 +38,8 @@ def is_reserved(name: str) -> bool:
 
 DELEGATED = "delegated"
 """The claim of tokens that people give to applications: changed rights narrow what those carry, and never widen it."""
+
+
+def looks_like_sid(room: str) -> bool:
+    """True for a name that could be a socket's id: on another node, such a room receives that person's messages."""
+    return _SID.fullmatch(room) is not None

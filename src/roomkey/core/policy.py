@@ -18,6 +18,7 @@ from roomkey.core.callables import takes
 from roomkey.core.claims import is_name
 from roomkey.core.event_names import ANY_EVENT, check_event
 from roomkey.core.identity import Identity
+from roomkey.core.names import looks_like_sid
 from roomkey.core.roles import RoleHierarchy
 from roomkey.errors import ConfigError
 
@@ -284,8 +285,8 @@ def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
 
 def _check_namespace(name: str | None) -> None:
     """A rule for a namespace that cannot be would never be asked."""
-    if name is not None and not name.startswith("/"):
-        raise ConfigError(f"a namespace begins with '/': {name!r}")
+    if name is not None and not is_namespace_name(name):
+        raise ConfigError(f"a namespace begins with '/', without ',' and '?': {name!r}")
 
 
 def _has_parameter(rule: Rule, name: str) -> bool:
@@ -294,6 +295,11 @@ def _has_parameter(rule: Rule, name: str) -> bool:
     except (TypeError, ValueError):  # no signature to look at
         return False
     return parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
+
+
+def is_namespace_name(name: object) -> bool:
+    """True for a name that a client can ask for: the packet ends it with a comma, or with a query."""
+    return isinstance(name, str) and name.startswith("/") and not set(name) & {",", "?"}
 
 
 def is_room_name(room: object) -> bool:
@@ -315,7 +321,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
         raise ConfigError(f"room pattern {pattern!r}: a field is named twice")
     if any(":" not in between and "/" not in between for between in parts[2:-1:2]):
         raise ConfigError(f"room pattern {pattern!r}: put ':' or '/' between two fields, or they run into each other")
-    if not is_room_name(_FIELD.sub("x", pattern)):
+    if not is_room_name(_FIELD.sub("x", pattern)) or (len(parts) == 1 and looks_like_sid(pattern)):
         raise ConfigError(f"room pattern {pattern!r}: no room has such a name, so that its rule would never be asked")
     written = (f"(?P<{part}>[^:/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
     return re.compile("".join(written))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from binascii import b2a_base64
 from collections.abc import Coroutine
 from typing import Any, Protocol
 
 from roomkey.core.admission import Admission
-
-_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
-
 
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -19,11 +15,6 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 def new_sid() -> str:
     """A new id of a session or a socket: 120 random bits in base64url, 20 characters."""
     return b2a_base64(os.urandom(15), newline=False).translate(_URL_SAFE).decode()
-
-
-def looks_like_sid(room: str) -> bool:
-    """True for a name that could be a socket's id: on another node, such a room receives that person's messages."""
-    return _SID.fullmatch(room) is not None
 
 
 class ServerPort(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from roomkey.core.admission import Admission
-from roomkey.guard.port import looks_like_sid
+from roomkey.core.names import looks_like_sid
 from roomkey.hub.session import SERVER_DISCONNECT
 from roomkey.wire import Message, PacketType, encode
 

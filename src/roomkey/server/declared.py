@@ -11,7 +11,7 @@ from string import Formatter
 from typing import Any, NamedTuple
 
 from roomkey import Policy
-from roomkey.core.policy import is_room_name
+from roomkey.core.policy import is_namespace_name, is_room_name
 from roomkey.core.rules import About, RuleError, compile_rule, did_you_mean
 from roomkey.errors import ConfigError
 from roomkey.server.settings import POLICY_KEYS, read_source
@@ -79,10 +79,6 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != ""
 
 
-def _is_namespace(value: object) -> bool:
-    return isinstance(value, str) and value.startswith("/")
-
-
 def _is_seconds(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf
 
@@ -93,7 +89,7 @@ _KEYS = {
     "pattern": _Takes('the pattern of rooms, such as "team:{team}"', is_room_name),
     "allow": _Takes('a rule, such as "role:admin"', lambda value: isinstance(value, str)),
     "event": _Takes("the name of an event", _is_text),
-    "namespace": _Takes('a namespace, such as "/chat"', _is_namespace),
+    "namespace": _Takes('a namespace, such as "/chat"', is_namespace_name),
     "fresh": _Takes("a number of seconds above 0", _is_seconds),
 }
 _TABLES: dict[About, _Table] = {

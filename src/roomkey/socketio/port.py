@@ -15,7 +15,7 @@ from engineio import packet as eio_packet
 from socketio import packet
 
 from roomkey.core.admission import Admission
-from roomkey.guard.port import looks_like_sid
+from roomkey.core.names import looks_like_sid
 
 LOG = logging.getLogger("roomkey.guard")
 FLUSH_SECONDS = 1.0

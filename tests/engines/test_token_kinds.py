@@ -1,0 +1,25 @@
+"""Tokens that are good, and meant for something else than opening a socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from roomkey.socketio import Authenticate, Handshake
+
+
+@pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+@pytest.mark.parametrize(("claim", "kind"), [("token_type", "refresh"), ("token_use", "id"), ("type", "refresh")])
+async def test_refresh_and_id_tokens_open_no_socket(offline, via, claim, kind):
+    server = offline(via=via)
+    client = await server.client()
+    token = server.token(claims={claim: kind})
+    if isinstance(via, Handshake):
+        client.begin_connect(token)
+        [packet] = await client.settle()
+    else:
+        client.begin_connect(None)
+        await client.settle()
+        client.begin_event("authenticate", {"token": token})
+        packet = (await client.settle())[0]
+    assert f"invalid {claim} value" in packet
+    assert server.guard.sockets() == []
