@@ -17,6 +17,7 @@ from roomkey.core.credentials import (
     has_credentials,
 )
 from roomkey.core.identity import GUEST, Identity
+from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import (
     AuthError,
@@ -35,6 +36,9 @@ from roomkey.guard.rights import Rights
 from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
+
+PACKET_AROUND_TOKEN = 1024
+"""Bytes of the packet that presents a token, besides the token."""
 
 Way = Handshake | Authenticate
 NO_TOKEN = Presented("", GUEST)
@@ -57,6 +61,7 @@ class Authenticator:
         max_namespaces: so many namespaces one connection may join.
         max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
             network, may have.
+        max_anonymous_packet: bytes of one packet before anything is admitted on its connection.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -75,17 +80,24 @@ class Authenticator:
         max_refusals: int,
         max_namespaces: int,
         max_anonymous: int,
+        max_anonymous_packet: int,
     ) -> None:
         if not 0 < connect_timeout < float("inf"):
             raise ConfigError("connect_timeout takes more than 0 seconds")
         if min(max_refusals, max_namespaces, max_anonymous) < 1:
             raise ConfigError("max_refusals, max_namespaces and max_anonymous are at least 1")
+        if max_anonymous_packet < MAX_TOKEN + PACKET_AROUND_TOKEN:
+            raise ConfigError(
+                f"max_anonymous_packet must be at least {MAX_TOKEN + PACKET_AROUND_TOKEN} bytes: "
+                "the packet with the longest token has to fit in"
+            )
         self.handshake, self.later = _ways(via)
         self.owners = Owners(self.handshake, judge, teardown)
         self.connect_timeout = connect_timeout
         self.max_refusals = max_refusals
         self.max_namespaces = max_namespaces
         self.max_anonymous = max_anonymous
+        self.max_anonymous_packet = max_anonymous_packet
         self.required = required
         self._judge = judge
         self._rights = rights

@@ -64,6 +64,7 @@ class GuardSettings(TypedDict, total=False):
     connect_timeout: float
     max_refusals: int
     max_anonymous: int
+    max_anonymous_packet: int
     clock: Clock | None
 
 
@@ -91,6 +92,7 @@ class BaseAsyncGuard:
         max_namespaces: so many namespaces one connection may join.
         max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
             network, may have.
+        max_anonymous_packet: bytes of one packet before anything is admitted on its connection.
         clock: where to read the time.
 
     Raises:
@@ -114,6 +116,7 @@ class BaseAsyncGuard:
         max_refusals: int = 3,
         max_namespaces: int = 32,
         max_anonymous: int = 1000,
+        max_anonymous_packet: int = 16_384,
         clock: Clock | None = None,
     ) -> None:
         if not callable(getattr(verifier, "verify", None)):
@@ -147,6 +150,7 @@ class BaseAsyncGuard:
             max_refusals=max_refusals,
             max_namespaces=max_namespaces,
             max_anonymous=max_anonymous,
+            max_anonymous_packet=max_anonymous_packet,
         )
         counts_events = subject_limits is not None and subject_limits.events is not None
         self.events = Events(self.policy, self.rights, self.authenticator, self.teardown, every=counts_events)

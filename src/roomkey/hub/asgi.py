@@ -165,7 +165,7 @@ class ASGIApp:
             return BAD_REQUEST._replace(detail="two posts at once")
         transport.posting = True
         try:
-            body = await _read(request, receive, self._engine.limits.payload)
+            body = await _read(request, receive, session.max_body)
         finally:
             transport.posting = False
         if not isinstance(body, bytes):

@@ -163,7 +163,7 @@ async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket
             return
         text = message.get("text")
         data = message.get("bytes") if text is None else text.encode(errors="surrogatepass")
-        if len(data) > engine.limits.payload:
+        if len(data) > session.max_packet:
             session.end(TRANSPORT_CLOSE, TOO_BIG)
             return
         if session.transport is not websocket:

@@ -33,6 +33,7 @@ VIOLATION = "protocol violation"
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
+ANONYMOUS_PACKETS = 4  # in one polling body: a client that joins several namespaces at once sends several
 _CLOSED = State.CLOSED  # an Enum's members are slow to look up by its name
 
 NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1007, 1008, 1009, 1011
@@ -130,6 +131,16 @@ class EngineSession:
         """True if a WebSocket carries it."""
         return self._state.state is State.WEBSOCKET
 
+    @property
+    def max_packet(self) -> int:
+        """Bytes that a packet may have now: fewer before anything is admitted."""
+        return self._engine.anonymous_packet if self.connection.anonymous else self._engine.limits.payload
+
+    @property
+    def max_body(self) -> int:
+        """Bytes that a polling body may have now; before admission, as much as several packets may."""
+        return min(self._engine.limits.payload, ANONYMOUS_PACKETS * self.max_packet)
+
     def use(self, transport: Transport) -> None:
         """Send by this transport from now on."""
         self.transport = transport
@@ -140,7 +151,9 @@ class EngineSession:
 
     def text(self, data: bytes) -> None:
         """An Engine.IO text packet arrived on the current transport."""
-        if data[:1] == _MESSAGE:  # in every state but CLOSED; looking into the table would cost each message
+        if len(data) > self._engine.anonymous_packet and self.connection.anonymous:
+            self.violation("a large packet before admission", code=TOO_BIG)
+        elif data[:1] == _MESSAGE:  # in every state but CLOSED; looking into the table would cost each message
             if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data[1:])
                 if type(packet) is Packet:
@@ -149,7 +162,11 @@ class EngineSession:
                     self._engine.await_attachments(self)
                 elif isinstance(packet, ProtocolError):
                     self.violation(packet.reason, code=_code_for(data))
-            return
+        else:
+            self._control(data)
+
+    def _control(self, data: bytes) -> None:
+        """An Engine.IO packet that is no message."""
         control = decode_packet(data)
         kind = None if isinstance(control, ProtocolError) or control.data else control.type
         if kind is EngineType.PONG:

@@ -22,7 +22,18 @@ from picows import (
 )
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
 
-from roomkey.hub.session import INTERNAL, NORMAL, PROTOCOL_ERROR, TOO_BIG, TRANSPORT_CLOSE, TRANSPORT_ERROR, Part
+from roomkey.core.rate import TokenBucket
+from roomkey.hub.gate import Gate
+from roomkey.hub.session import (
+    INTERNAL,
+    NORMAL,
+    POLICY_VIOLATION,
+    PROTOCOL_ERROR,
+    TOO_BIG,
+    TRANSPORT_CLOSE,
+    TRANSPORT_ERROR,
+    Part,
+)
 from roomkey.wire import Message
 
 if TYPE_CHECKING:
@@ -32,11 +43,18 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("roomkey.hub")
 
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
-CONTINUATION, CLOSE, PONG = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PONG
+CONTINUATION, CLOSE, PING, PONG = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PING, WSMsgType.PONG
+FRAME_HEAD = 14  # bytes, at most
 READ_BUFFER = 2048  # bytes; it grows with what arrives
 CLOSE_SECONDS = 1.0
 LARGE = 16_384  # bytes; what is larger is sent at once, and so is what comes after MOST_CORKED others
 MOST_CORKED = 64
+
+CONTROL_RATE = 100.0
+"""Control frames, and fragments before admission, that one WebSocket may send per second; one more closes it."""
+
+SMALL_FRAGMENT = 1024
+"""Bytes. A smaller part of a message counts as an event: it costs the server as much."""
 
 
 class Opened(Protocol):
@@ -56,7 +74,19 @@ class PicowsWebSocket(WSListener):
         session: whose it is, or is to become by an upgrade.
     """
 
-    __slots__ = ("_binary", "_closing", "_corked", "_engine", "_fragments", "_opened", "_ws", "session")
+    __slots__ = (
+        "_binary",
+        "_closing",
+        "_collected",
+        "_control",
+        "_corked",
+        "_engine",
+        "_fragments",
+        "_gate",
+        "_opened",
+        "_ws",
+        "session",
+    )
 
     def __init__(self, engine: Engine, opened: Opened | None = None) -> None:
         self._corked: list[Message] | None = None
@@ -64,6 +94,9 @@ class PicowsWebSocket(WSListener):
         self._opened = opened
         self._ws: WSTransport | None = None
         self._fragments: list[bytes] | None = None
+        self._collected = 0
+        self._control: TokenBucket | None = None  # most clients send no control frame, ever
+        self._gate: Gate | None = None
         self._binary = False
         self._closing = False
         self.session: EngineSession | None = None
@@ -84,7 +117,8 @@ class PicowsWebSocket(WSListener):
             *(self._engine.limits.payload, None, READ_BUFFER),
         )
         protocol.connection_made(_Quiet(transport))
-        transport.set_protocol(protocol)
+        self._gate = Gate(protocol, self, transport)
+        transport.set_protocol(self._gate)
         # picows reads a request again: one that says no more than it has to know.
         head = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
         _feed(protocol, f"{head}Sec-WebSocket-Key: {key}\r\n\r\n".encode("latin-1") + rest)
@@ -166,9 +200,22 @@ class PicowsWebSocket(WSListener):
         if opened is not None:
             opened(self)
 
+    def arrived(self, gate: Gate) -> None:
+        """Bytes arrived: close where they are too many for one frame, and remove the gate after the admission."""
+        session = self.session
+        if session is None or self._closing:
+            return
+        if not session.connection.anonymous:
+            self._gate = None
+            gate.open()
+        elif gate.pending > self._engine.anonymous_packet + FRAME_HEAD:
+            self._break(TOO_BIG)
+
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame arrived, unmasked."""
         kind = frame.msg_type
+        if self._gate is not None:
+            self._gate.pending = frame.tail_size
         if self._closing:
             if kind is CLOSE:
                 transport.disconnect()
@@ -180,10 +227,20 @@ class PicowsWebSocket(WSListener):
         elif kind is CLOSE:
             self.close()
             transport.disconnect()
-        elif kind is WSMsgType.PING:
-            transport.send_pong(frame.get_payload_as_bytes())
-        elif kind is not PONG:
+        elif kind is PING or kind is PONG:
+            if self._is_flood():
+                self._break(POLICY_VIOLATION)
+            elif kind is PING:
+                transport.send_pong(frame.get_payload_as_bytes())
+        else:
             self._fragment(frame)
+
+    def _is_flood(self) -> bool:
+        """Count a control frame, or what is counted like one."""
+        now = self._engine.guard.clock.monotonic()
+        if self._control is None:
+            self._control = TokenBucket(CONTROL_RATE, now)
+        return self._control.take(now) < 0
 
     def _fragment(self, frame: WSFrame) -> None:
         """A binary frame, or a part of a message (RFC 6455 section 5.4)."""
@@ -192,13 +249,27 @@ class PicowsWebSocket(WSListener):
             self._break(PROTOCOL_ERROR)
             return
         if self._fragments is None:
-            self._fragments, self._binary = [], frame.msg_type is BINARY
+            self._fragments, self._collected, self._binary = [], 0, frame.msg_type is BINARY
         self._fragments.append(frame.get_payload_as_bytes())
-        if len(self._fragments) > limits.fragments or sum(map(len, self._fragments)) > limits.payload:
+        self._collected += frame.payload_size
+        if len(self._fragments) > limits.fragments or self._collected > self._most():
             self._break(TOO_BIG)
+        elif not frame.fin and frame.payload_size < SMALL_FRAGMENT and self._is_one_too_many():
+            self._break(POLICY_VIOLATION)
         elif frame.fin:
             whole, self._fragments = b"".join(self._fragments), None
             (self._data if self._binary else self._text)(whole)
+
+    def _most(self) -> int:
+        """Bytes that a message may have now."""
+        return self.session.max_packet if self.session is not None else self._engine.anonymous_packet
+
+    def _is_one_too_many(self) -> bool:
+        """Count a small fragment."""
+        session = self.session
+        if session is None or session.connection.anonymous:
+            return self._is_flood()
+        return session.take_event(self._engine.guard.clock.monotonic()) <= -self._engine.event_rate
 
     def _text(self, data: bytes) -> None:
         session = self.session
@@ -232,7 +303,7 @@ class PicowsWebSocket(WSListener):
             # picows closes soon, and would wait for ever for a client that does not read what it was sent before.
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._ws.disconnect, False)
         if self.session is not None and self.session.transport is self:
-            self._engine.violation(self.session, f"a broken WebSocket frame or one over the limit ({code})")
+            self._engine.violation(self.session, f"a broken WebSocket frame, or more than is allowed ({code})")
 
     def failed(self) -> None:
         """Handling a frame failed: our mistake, and the client's session ends."""

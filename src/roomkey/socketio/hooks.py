@@ -31,7 +31,7 @@ from roomkey.socketio.checks import (
 from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.port import SocketIOPort
-from roomkey.socketio.sessions import ANSWER, Sessions
+from roomkey.socketio.sessions import ANSWER, LARGE_PACKET, Sessions
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -129,6 +129,8 @@ class Hooks:
             return self._attachment_problem(connection, data) if collecting else "binary data that belongs to no packet"
         if not isinstance(data, str) or not data or data[0] not in "012356":
             return "not a packet that a client sends"
+        if self.sessions.is_too_large(connection, data):
+            return LARGE_PACKET
         if collecting:
             return "text where an attachment belongs"
         if data[0] in "56":

@@ -16,6 +16,11 @@ from roomkey.socketio.port import SocketIOPort
 
 UPGRADE_SECONDS = 10.0
 
+ANONYMOUS_PACKETS = 4
+"""In one polling body before admission: a client that joins several namespaces at once sends several packets."""
+
+LARGE_PACKET = "a large packet before admission"
+
 ANSWER = "roomkey.answer"
 """In the environ of a request, the answer that engineio is to give instead of its own."""
 
@@ -100,7 +105,7 @@ class Sessions:
             if not await self._is_owner(connection, environ):
                 environ[ANSWER] = FORBIDDEN
                 return
-            if not length_ok(environ, self.sio.eio.max_http_buffer_size):
+            if not length_ok(environ, self._max_body(connection)):
                 environ[ANSWER] = TOO_LARGE
                 self.guard.teardown.violation(connection, "a request body over the limit")
                 return
@@ -137,6 +142,7 @@ class Sessions:
         reader = asyncio.current_task()
         assert reader is not None
         self.port.websockets[connection.connection_id] = reader
+        self._bound(connection, ws)
         half_done = asyncio.get_running_loop().call_later(
             UPGRADE_SECONDS, lambda: None if transport.upgraded else reader.cancel()
         )
@@ -154,6 +160,35 @@ class Sessions:
             if not transport.upgraded:
                 transport.upgrading = False  # polling goes on
             self.port.websockets.pop(connection.connection_id, None)
+
+    def _max_body(self, connection: Connection) -> int:
+        """Bytes that a polling body may have now."""
+        most: int = self.sio.eio.max_http_buffer_size
+        if not connection.anonymous:
+            return most
+        return min(most, ANONYMOUS_PACKETS * self.guard.authenticator.max_anonymous_packet)
+
+    def is_too_large(self, connection: Connection, data: object) -> bool:
+        """Return True for a packet that is larger than one may be before anything is admitted."""
+        if not connection.anonymous or not isinstance(data, (str, bytes)):
+            return False
+        size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
+        return size > self.guard.authenticator.max_anonymous_packet
+
+    def _bound(self, connection: Connection, ws: Any) -> None:
+        """Keep large packets from engineio until something is admitted: it decodes JSON before it asks anybody."""
+        wait = ws.wait
+
+        async def wait_for_small() -> Any:
+            data = await wait()
+            if not connection.anonymous:
+                ws.wait = wait
+            elif self.is_too_large(connection, data):
+                self.guard.teardown.violation(connection, LARGE_PACKET)
+                raise ValueError(LARGE_PACKET)  # engineio stops reading
+            return data
+
+        ws.wait = wait_for_small
 
     async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
         owners, asking = self.guard.authenticator.owners, address(environ)

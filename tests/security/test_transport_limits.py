@@ -1,0 +1,175 @@
+"""What a connection may cost before and after admission: bytes, frames, fragments, requests, and upgrades that wait."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+from support.live import Poll, serve, until
+from support.rawsocket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame
+from support.world import World, clock, make_world
+
+from roomkey.hub import Authenticate, Hub
+
+__all__ = ["clock", "make_world"]
+
+LIMIT = 16_384
+PLACES = {"hub": "hub", "hub-asgi": "hub", "python-socketio": "python-socketio"}
+
+
+@pytest.fixture(params=PLACES)
+def place(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def engine(request: pytest.FixtureRequest) -> str:
+    return PLACES[request.getfixturevalue("place")] if "place" in request.fixturenames else "hub"
+
+
+@pytest.fixture
+async def quarantine(make_world, place) -> AsyncIterator[World]:
+    """A server that keeps sockets in quarantine until they authenticate, at each place it can run."""
+    world = await make_world(via=Authenticate())
+    if place != "hub-asgi":
+        yield world
+        return
+    async with serve(world.sio.asgi) as world.host:
+        yield world
+
+
+def connect_packet(size: int) -> str:
+    """A CONNECT packet of so many bytes: arrays, which take much more room when they are decoded."""
+    packet = '40{"a":[%s0],"b":"%s"}'
+    filled = packet % ("[]," * ((size - 100) // 3), "")
+    return packet % ("[]," * ((size - 100) // 3), "x" * (size - len(filled)))
+
+
+async def test_a_large_packet_before_admission_closes_the_websocket(quarantine):
+    """Checklist 114: of packets, none over the limit is kept or decoded for who is not admitted."""
+    small, large = await RawSocket.session(quarantine.host), await RawSocket.session(quarantine.host)
+    await small.text(connect_packet(LIMIT - 100))
+    assert (await small.packet()).startswith("40")
+    await large.text(connect_packet(LIMIT + 10))
+    await large.close_code()
+    await until(lambda: len(quarantine.guard.registry.connections) == 1)
+    await small.text(connect_packet(LIMIT + 10))  # in quarantine is not admitted
+    await small.close_code()
+    await until(lambda: not quarantine.guard.registry.connections)
+
+
+async def test_an_admitted_client_sends_large_packets(quarantine):
+    received = []
+    quarantine.sio.on("data", lambda sid, text: received.append(len(text)))
+    raw = await RawSocket.session(quarantine.host)
+    await raw.text("40")
+    await raw.packet()
+    await raw.text('42["authenticate",{}]'.format(json.dumps({"token": quarantine.token()})))
+    assert "authenticated" in await raw.packet()
+    await raw.text('42["data","%s"]' % ("x" * 500_000))
+    await until(lambda: received == [500_000])
+    await raw.close()
+
+
+async def test_a_large_polling_body_before_admission_ends_the_session(quarantine):
+    polls = [await Poll(quarantine.host).open() for _count in range(3)]
+    assert (await polls[0].post(connect_packet(LIMIT - 100))).text.lower() == "ok"
+    await polls[1].post(connect_packet(LIMIT + 10))
+    assert (await polls[2].post(connect_packet(540_000))).status_code == 413
+    await until(lambda: len(quarantine.guard.registry.connections) == 1)
+    for poll in polls:
+        await poll.close()
+
+
+async def test_a_large_frame_before_admission_is_not_collected(make_world):
+    world = await make_world()
+    raw = await RawSocket.session(world.host)
+    await raw.send(frame(b"x" * 900_000)[: LIMIT + 5000])  # the rest never comes
+    assert await raw.close_code() == 1009
+    fragmented = await RawSocket.session(world.host)
+    await fragmented.send(frame(b"x" * 10_000, TEXT, fin=False) + frame(b"x" * 10_000, CONTINUATION, fin=False))
+    assert await fragmented.close_code() == 1009
+
+
+async def test_a_connection_that_is_admitted_reads_without_a_gate(make_world):
+    world = await make_world()
+    raw = await RawSocket.member(world.host, world.token())
+    [session] = world.sio.engine.sessions.values()
+    await raw.sync()
+    assert session.transport._gate is None
+    await raw.send(frame(b"x" * 900_000)[: LIMIT * 2])
+    await raw.send(frame(b"x" * 900_000)[LIMIT * 2 :])  # no packet, but no packet over the limit either
+    assert await raw.close_code() == 1008
+
+
+@pytest.mark.parametrize("admitted", [False, True])
+@pytest.mark.parametrize("flood", [frame(b"", PING), frame(b"x" * 125, PONG)], ids=["ping", "pong"])
+async def test_a_flood_of_control_frames_is_closed(make_world, flood, admitted):
+    """Checklist 73: control frames are counted, and a flood of them closes before it costs the others anything."""
+    world = await make_world()
+    opened = RawSocket.member(world.host, world.token()) if admitted else RawSocket.session(world.host)
+    raw = await opened
+    await raw.send(flood * 90)
+    world.clock.advance(1)
+    await raw.sync()
+    world.clock.advance(1)
+    await raw.send(flood * 101)
+    assert await raw.close_code() == 1008
+    await until(lambda: not world.sio.engine.sessions)
+
+
+async def test_a_flood_on_a_websocket_that_waits_for_its_upgrade_is_closed(make_world):
+    world = await make_world()
+    poll = await Poll(world.host).open()
+    raw = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
+    await raw.send(frame(b"", PING) * 101)
+    assert await raw.close_code() == 1008
+    await poll.close()
+
+
+def fragments(text: bytes, size: int) -> bytes:
+    parts = [text[start : start + size] for start in range(0, len(text), size)]
+    first, *middle, last = parts
+    frames = [frame(one, CONTINUATION, fin=False) for one in middle]
+    return b"".join([frame(first, TEXT, fin=False), *frames, frame(last, CONTINUATION)])
+
+
+async def test_small_fragments_are_counted_as_events(make_world):
+    world = await make_world(event_rate=300)
+    received = []
+    world.sio.on("data", lambda sid, text: received.append(len(text)))
+    raw = await RawSocket.member(world.host, world.token())
+    text = b'42["data","%b"]' % (b"x" * 6000)
+    await raw.send(fragments(text, 2000) * 200)
+    await until(lambda: len(received) == 200)
+    world.clock.advance(1)
+    await raw.send(fragments(text, 24))
+    await until(lambda: len(received) == 201)
+    await raw.send(fragments(text, 24) * 2)
+    assert await raw.close_code() == 1008
+
+
+async def test_fragments_before_admission_are_counted_like_control_frames(make_world):
+    world = await make_world()
+    raw = await RawSocket.session(world.host)
+    await raw.send(frame(b"4", TEXT, fin=False) + frame(b"", CONTINUATION, fin=False) * 100)
+    assert await raw.close_code() == 1008
+
+
+async def test_collecting_fragments_costs_the_same_for_each(make_world, monkeypatch):
+    world = await make_world(event_rate=1e6)
+    raw = await RawSocket.member(world.host, world.token())
+    [session] = world.sio.engine.sessions.values()
+    await raw.send(frame(b"4", TEXT, fin=False) + frame(b"xx", CONTINUATION, fin=False) * 500)
+    await raw.sync()
+    assert session.transport._collected == 1001
+    await raw.close()
+
+
+@pytest.mark.parametrize("size", [0, 100])
+def test_a_limit_that_no_token_fits_in_is_refused(size):
+    from roomkey import ConfigError, Issuer
+
+    with pytest.raises(ConfigError, match="max_anonymous_packet must be at least"):
+        Hub(Issuer.ephemeral(audience="chat").verifier(), max_anonymous_packet=size)
