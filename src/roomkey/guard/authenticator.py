@@ -17,7 +17,6 @@ from roomkey.core.credentials import (
     has_credentials,
 )
 from roomkey.core.identity import GUEST, Identity
-from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import (
     AuthError,
@@ -36,6 +35,9 @@ from roomkey.guard.rights import Rights
 from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
+
+ANONYMOUS_PACKET = 16_384
+"""Bytes of a packet before admission, where nothing else is set."""
 
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
@@ -61,7 +63,8 @@ class Authenticator:
         max_namespaces: so many namespaces one connection may join.
         max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
             network, may have.
-        max_anonymous_packet: bytes of one packet before anything is admitted on its connection.
+        max_anonymous_packet: bytes of one packet before anything is admitted on its connection; by default 16 KiB,
+            or twice the verifier's ``max_token`` if that is more.
 
     Raises:
         ConfigError: settings that contradict each other.
@@ -80,24 +83,19 @@ class Authenticator:
         max_refusals: int,
         max_namespaces: int,
         max_anonymous: int,
-        max_anonymous_packet: int,
+        max_anonymous_packet: int | None,
     ) -> None:
         if not 0 < connect_timeout < float("inf"):
             raise ConfigError("connect_timeout takes more than 0 seconds")
         if min(max_refusals, max_namespaces, max_anonymous) < 1:
             raise ConfigError("max_refusals, max_namespaces and max_anonymous are at least 1")
-        if max_anonymous_packet < MAX_TOKEN + PACKET_AROUND_TOKEN:
-            raise ConfigError(
-                f"max_anonymous_packet must be at least {MAX_TOKEN + PACKET_AROUND_TOKEN} bytes: "
-                "the packet with the longest token has to fit in"
-            )
         self.handshake, self.later = _ways(via)
         self.owners = Owners(self.handshake, judge, teardown)
         self.connect_timeout = connect_timeout
         self.max_refusals = max_refusals
         self.max_namespaces = max_namespaces
         self.max_anonymous = max_anonymous
-        self.max_anonymous_packet = max_anonymous_packet
+        self.max_anonymous_packet = _checked_packet(max_anonymous_packet, judge.max_token)
         self.required = required
         self._judge = judge
         self._rights = rights
@@ -395,3 +393,15 @@ def _ways(via: Way | Sequence[Way] | None) -> tuple[Handshake | None, Authentica
     if not listed or len(shakes) > 1 or len(laters) > 1 or len(shakes) + len(laters) != len(listed):
         raise ConfigError("via takes Handshake(…), Authenticate(…), or one of each in a tuple")
     return (shakes[0] if shakes else None), (laters[0] if laters else None)
+
+
+def _checked_packet(size: int | None, max_token: int) -> int:
+    """Return the most bytes of a packet before admission: the packet with the longest token must fit in."""
+    if size is None:
+        return max(ANONYMOUS_PACKET, 2 * max_token)
+    if size < max_token + PACKET_AROUND_TOKEN:
+        raise ConfigError(
+            f"max_anonymous_packet must be at least {max_token + PACKET_AROUND_TOKEN} bytes: "
+            "the packet with the longest token has to fit in"
+        )
+    return size

@@ -64,7 +64,7 @@ class GuardSettings(TypedDict, total=False):
     connect_timeout: float
     max_refusals: int
     max_anonymous: int
-    max_anonymous_packet: int
+    max_anonymous_packet: int | None
     clock: Clock | None
 
 
@@ -92,7 +92,8 @@ class BaseAsyncGuard:
         max_namespaces: so many namespaces one connection may join.
         max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
             network, may have.
-        max_anonymous_packet: bytes of one packet before anything is admitted on its connection.
+        max_anonymous_packet: bytes of one packet before anything is admitted on its connection; by default 16 KiB,
+            or twice the verifier's ``max_token`` if that is more.
         clock: where to read the time.
 
     Raises:
@@ -116,7 +117,7 @@ class BaseAsyncGuard:
         max_refusals: int = 3,
         max_namespaces: int = 32,
         max_anonymous: int = 1000,
-        max_anonymous_packet: int = 16_384,
+        max_anonymous_packet: int | None = None,
         clock: Clock | None = None,
     ) -> None:
         if not callable(getattr(verifier, "verify", None)):

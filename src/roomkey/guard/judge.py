@@ -13,6 +13,7 @@ from roomkey.audit import token_hash
 from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import GUEST, Identity
+from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.policy import Inquiry, Policy, Question
 from roomkey.core.revocations import LONGEST_LIFETIME
 from roomkey.core.shown import shown
@@ -127,6 +128,7 @@ class Judge:
         self.policy = policy
         self.revocations = revoking.revocations
         self._revoking = revoking
+        self.max_token: int = getattr(verifier, "max_token", None) or MAX_TOKEN
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = ChangedRights(self.longest_lifetime)
         self.has_undated = False
