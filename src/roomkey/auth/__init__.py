@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
-try:
+from roomkey.extras import needs
+
+with needs("server", "roomkey.auth"):
     import argon2  # noqa: F401
     import fastapi  # noqa: F401
-except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
-    raise ImportError("roomkey.auth needs its libraries: pip install 'roomkey[server]'") from missing
+    import sqlalchemy  # noqa: F401
 
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.live import Live, NoSockets

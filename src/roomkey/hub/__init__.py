@@ -13,11 +13,11 @@
 
 from __future__ import annotations
 
-try:
+from roomkey.extras import needs
+
+with needs("hub", "roomkey.hub"):
     import orjson  # noqa: F401
     import picows  # noqa: F401
-except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
-    raise ImportError("roomkey.hub needs its libraries: pip install 'roomkey[hub]'") from missing
 
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits

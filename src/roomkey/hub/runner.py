@@ -11,8 +11,11 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from roomkey.extras import needs
+
+with needs("hub", "roomkey.hub.runner"):
+    import uvicorn
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.switch import Switches

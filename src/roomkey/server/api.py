@@ -12,9 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Security
-from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
+from roomkey.extras import needs
+
+with needs("server", "roomkey.server.api"):
+    from fastapi import APIRouter, Request, Security
+    from fastapi.responses import Response
+    from pydantic import BaseModel, ConfigDict, Field
 
 from roomkey import audit
 from roomkey.auth.http import (

@@ -7,8 +7,11 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
+from roomkey.extras import needs
+
+with needs("server", "roomkey.server.demo"):
+    from rich.console import Console
+    from rich.table import Table
 
 from roomkey.auth.passwords import Passwords
 from roomkey.keysets.files import write_private

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.types import ASGIApp
+from roomkey.extras import needs
+
+with needs("server", "roomkey.server.engines"):
+    from starlette.types import ASGIApp
 
 from roomkey import Policy, hub
 from roomkey.auth.cookies import ACCESS_COOKIE

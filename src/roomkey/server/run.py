@@ -11,8 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-from rich.console import Console
+from roomkey.extras import needs
+
+with needs("server", "roomkey.server.run"):
+    import uvicorn
+    from rich.console import Console
 
 from roomkey import Key, KeySet, Policy
 from roomkey.auth.passwords import Passwords

@@ -14,14 +14,17 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from roomkey.extras import needs
+
+with needs("cli", "roomkey.server.settings"):
+    from pydantic import Field, ValidationError, field_validator, model_validator
+    from pydantic_settings import (
+        BaseSettings,
+        InitSettingsSource,
+        NoDecode,
+        PydanticBaseSettingsSource,
+        SettingsConfigDict,
+    )
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME

@@ -12,10 +12,10 @@ python-socketio that moved one is an error at start and never a silent hole. Ver
 
 from __future__ import annotations
 
-try:
+from roomkey.extras import needs
+
+with needs("socketio", "roomkey.socketio"):
     import socketio
-except ImportError as missing:  # pragma: no cover - shown by a test in a bare environment
-    raise ImportError("roomkey.socketio needs python-socketio: pip install 'roomkey[socketio]'") from missing
 
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits

@@ -13,9 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from sqlalchemy import JSON, BigInteger, String, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, mapped_column
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.accounts"):
+    from sqlalchemy import JSON, BigInteger, String, insert, select, update
+    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.errors import ConfigError
 from roomkey.stores.sql import Base, SqlStore, Where

@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import parse_qsl, urlsplit
 
-from sqlalchemy import JSON, BigInteger, String, delete, false, insert, select, update
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Mapped, mapped_column
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.clients"):
+    from sqlalchemy import JSON, BigInteger, String, delete, false, insert, select, update
+    from sqlalchemy.exc import IntegrityError
+    from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.addresses import is_private_address
 from roomkey.core.names import is_reserved

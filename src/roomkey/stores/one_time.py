@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
-from sqlalchemy import JSON, BigInteger, String, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import Mapped, mapped_column
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.one_time"):
+    from sqlalchemy import JSON, BigInteger, String, insert, select, update
+    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.stores.sql import Base, SqlStore
 

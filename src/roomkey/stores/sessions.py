@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple, Protocol
 
-from sqlalchemy import BigInteger, ForeignKey, String, Text, delete, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.orm import Mapped, mapped_column
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.sessions"):
+    from sqlalchemy import BigInteger, ForeignKey, String, Text, delete, insert, select, update
+    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.stores.sql import Base, SqlStore
 

@@ -11,10 +11,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Executable, delete, select
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.sql"):
+    from sqlalchemy import ColumnElement, Executable, delete, select
+    from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+    from sqlalchemy.orm import DeclarativeBase, InstrumentedAttribute
 
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores.migrations import upgrade

@@ -5,9 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.sql_engines"):
+    import aiosqlite  # noqa: F401 - SQLAlchemy loads it later
+    from sqlalchemy import URL, event
+    from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+    from sqlalchemy.pool import AsyncAdaptedQueuePool
 
 from roomkey.errors import ConfigError, Unavailable
 

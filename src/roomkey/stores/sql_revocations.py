@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
-from sqlalchemy.orm import Mapped, mapped_column
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.sql_revocations"):
+    from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
+    from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.revocations import FOREVER, Kind, Revocation
 from roomkey.errors import ConfigError

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, inspect, text
+from roomkey.extras import needs
+
+with needs("sql", "roomkey.stores.migrations"):
+    from sqlalchemy import Connection, inspect, text
 
 __all__ = ["NEWEST", "upgrade"]
 

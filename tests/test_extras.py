@@ -1,0 +1,67 @@
+"""A module whose packages are missing says what to install."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+# Imports every module of roomkey, with some packages missing, and prints the errors.
+PROGRAM = """
+import importlib, pkgutil, sys
+
+blocked, names = sys.argv[1], sys.argv[2:]
+ALWAYS = {"roomkey", "joserfc", "cryptography", "cffi", "typing_extensions"}
+
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        top = name.partition(".")[0]
+        everything = top not in ALWAYS | sys.stdlib_module_names and not top.startswith("_")
+        if everything if blocked == "everything" else top == blocked:
+            raise ModuleNotFoundError(f"No module named {top!r}", name=top)
+
+sys.meta_path.insert(0, Missing())
+import roomkey
+
+if not names:
+    names = [found.name for found in pkgutil.walk_packages(roomkey.__path__, "roomkey.", onerror=lambda name: None)]
+    names.remove("roomkey.__main__")
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(name, error, sep=": ")
+"""
+PUBLIC = [
+    *("roomkey.hub", "roomkey.socketio", "roomkey.auth", "roomkey.auth.jwks", "roomkey.auth.oauth"),
+    *("roomkey.stores.accounts", "roomkey.stores.sessions", "roomkey.stores.sql_revocations", "roomkey.stores.clients"),
+    *("roomkey.stores.one_time", "roomkey.hub.runner", "roomkey.server.settings", "roomkey.server.app", "roomkey.wire"),
+]
+
+
+def errors(blocked: str, *names: str) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, blocked, *names]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+
+
+def test_module_without_packages_says_what_to_install():
+    """The command line's own modules apart: its entry says it for them."""
+    found = errors("everything")
+    assert [line for line in found if "pip install 'roomkey[" not in line and "roomkey.cli" not in line] == []
+    inside = {"roomkey.hub.runner", "roomkey.auth.jwks", "roomkey.auth.oauth"}  # their packages say it
+    assert {line.partition(":")[0] for line in found} >= set(PUBLIC) - inside
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "some"),
+    [
+        ("sqlalchemy", "sql", "roomkey.stores.accounts"),
+        ("aiosqlite", "sql", "roomkey.stores.sql_engines"),
+        ("argon2", "server", "roomkey.auth"),
+        ("httptools", "hub", "roomkey.hub.runner"),
+        ("pydantic_settings", "cli", "roomkey.server.settings"),
+    ],
+)
+def test_module_names_the_package_and_its_extra(package, extra, some):
+    assert errors(package, some) == [f"{some}: {some} needs {package}: pip install 'roomkey[{extra}]'"]
