@@ -12,7 +12,6 @@ import pytest
 from support.clock import FakeClock
 
 from roomkey import Issuer, Key, KeySet, Verifier
-from roomkey.core.algorithms import ALGORITHMS
 from roomkey.errors import BadSignature, ConfigError, UnknownKey
 from roomkey.keysets.files import key_path, load_key_files, load_keys, load_or_create, save_key
 from roomkey.keysets.folder import LOOK_EVERY, TRY_AGAIN, KeyFolder, remove_retired, rotate
@@ -59,7 +58,7 @@ class Published:
         return self._copy
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])  # one for each kind of key
 def test_rotation_under_load(tmp_path: Path, clock: FakeClock, algorithm: str) -> None:
     """Two servers sign and verify without a pause, a third verifies with a copy of the public keys."""
     folder = tmp_path / "keys"

@@ -107,7 +107,7 @@ async def test_one_person_sends_so_many_events(product: Any) -> None:
 
 async def test_no_warning_where_none_is_wanted(product: Any) -> None:
     served = product(warn_before=0, grace=0)
-    raw, _ = await ask(served, expires_in=6)
+    raw, _ = await ask(served, expires_in=4)
     await raw.expect_event("unauthorized", 10)
     assert not any("token_expiring" in str(packet) for packet in raw.seen)
 
