@@ -18,10 +18,10 @@ import pytest
 from support.calm import calm
 from support.hub_process import hub_process
 from support.live import SEPARATOR, Poll, until
-from support.rawsocket import BINARY, CONTINUATION, PING, TEXT, RawSocket, frame, upgrade
+from support.rawsocket import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, upgrade
 from support.world import clock, make_world
 
-from roomkey.hub import Limits, asgi, switch
+from roomkey.hub import Limits, asgi, switch, uvicorn_http
 
 __all__ = ["calm", "clock", "make_world"]
 
@@ -447,13 +447,17 @@ async def test_e73_one_byte_fragments_and_endless_continuation(world, bystander,
     await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), big * 4)
 
 
-async def test_e73_a_ping_flood_is_closed_and_stops_nobody(world, bystander):
+@pytest.mark.parametrize("opcode", [PING, PONG])
+async def test_control_frames_over_their_rate_close(world, caplog, bystander, opcode):
+    """Checklist 73: a flood of pings or pongs is not read to its end; what honest clients send is answered."""
     raw = await attacker(world)
-    sending = asyncio.create_task(raw.send(frame(b"x" * 125, PING) * 20_000))
+    await raw.send(frame(b"x", opcode) * 50)
     await goes_on(bystander)
-    assert await raw.close_code() == 1008
-    await sending
-    await goes_on(bystander)
+    await closes(world, caplog, bystander, frame(b"x" * 125, opcode) * 20_000)
+    assert world.sio.counts["closed: protocol violation"] == 1
+    await raw.send(frame(b'42["message",1]'))
+    while (await raw.frame()).opcode != TEXT:
+        pass
 
 
 async def deaf(world, query: str = "") -> RawSocket:
@@ -510,7 +514,8 @@ async def until_cut(raw: RawSocket, flood: bytes) -> None:
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(switch, "HEAD_SECONDS", 0.2)
-    monkeypatch.setattr(switch, "STALL_SECONDS", 0.2)
+    for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
+        monkeypatch.setattr(uvicorn_http, name, 0.2)
     monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
 
 
@@ -588,8 +593,8 @@ async def test_e74_a_body_that_drips(world, impatient, poll):
 
 
 async def test_e74_a_body_that_comes_slowly_and_comes_is_taken(world, poll, monkeypatch):
-    monkeypatch.setattr(switch, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(switch, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(uvicorn_http, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.3)
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 13"))
     for byte in b'42["message"]':

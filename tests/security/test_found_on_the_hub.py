@@ -77,17 +77,37 @@ async def test_no_websocket_of_our_path_passes_by_the_switch(make_world, version
         await raw.close()
 
 
-async def test_a_body_behind_an_upgrade_that_is_ignored_is_no_request(make_world):
-    world = await make_world()
-    async with serve(world.sio, app=not_found) as host:
+class Waits:
+    """A verifier that is asked and does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def verify(self, token, now, *, source=""):
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("ends", ["close", "deadline"])
+@pytest.mark.parametrize("over_asgi", [False, True], ids=["run", "asgi"])
+async def test_an_upgrade_that_waits_for_its_verifier_ends(make_world, over_asgi, ends, monkeypatch):
+    """Checklist 114: it is tracked, and has a deadline."""
+    if ends == "deadline":
+        for module in ("switch", "asgi_websocket"):
+            monkeypatch.setattr(f"roomkey.hub.{module}.UPGRADE_SECONDS", 0.1)
+    verifier = Waits()
+    world = await make_world(verifier=verifier)
+    async with serve(ASGIApp(world.sio) if over_asgi else world.sio) as host:
+        poll = await Poll(host, headers={"Authorization": f"Bearer {world.token()}"}).open()
         raw = await RawSocket.open(host)
-        hidden = POLL + b"\r\n"
-        head = b"POST /x HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: foo\r\nContent-Length: %d\r\n\r\n"
-        await raw.send(head % len(hidden))
-        await raw.send(hidden)
+        await raw.send(upgrade(host, f"&sid={poll.sid}", Authorization=f"Bearer {world.token(rooms=['red'])}"))
+        await verifier.asked.wait()
+        assert len(world.sio.engine.undecided) == 1
+        if ends == "close":
+            await world.sio.close()
         assert await raw.ends()
-        assert not world.sio.engine.sessions
-        await raw.close()
+        assert not world.sio.engine.undecided
+        await poll.close()
 
 
 async def test_the_bound_on_what_is_unsent_holds_for_what_picows_writes_in_parts():

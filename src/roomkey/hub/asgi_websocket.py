@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
-from roomkey.hub.engine import BAD_REQUEST, Engine, Refusal
+from roomkey.hub.engine import BAD_REQUEST, UPGRADE_SECONDS, Engine, Refusal
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession, Part
 from roomkey.wire import Message, State
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
 
 CLOSE_SECONDS = 1.0
+TOO_LATE = BAD_REQUEST._replace(detail="an upgrade that waited too long for its verifier")
 
 
 class AsgiWebSocket:
@@ -137,10 +138,30 @@ async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal
         return refusal
     if "sid" not in parameters:
         return engine.open(request, State.WEBSOCKET)
-    session = await engine.find(parameters["sid"], request)
+    try:
+        async with asyncio.timeout(UPGRADE_SECONDS) as deadline:
+            waiting = _Waiting(deadline)
+            engine.undecided.add(waiting)
+            try:
+                session = await engine.find(parameters["sid"], request)
+            finally:
+                engine.undecided.discard(waiting)
+    except TimeoutError:
+        return TOO_LATE
     if isinstance(session, EngineSession) and not session.alive:
         return BAD_REQUEST
     return session
+
+
+class _Waiting:
+    """An upgrade that waits for a verifier, as the stop of the server sees it."""
+
+    def __init__(self, deadline: asyncio.Timeout) -> None:
+        self._deadline = deadline
+
+    def shutdown(self) -> None:
+        """Wait no longer."""
+        self._deadline.reschedule(asyncio.get_running_loop().time())
 
 
 async def _read_until_ended(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:

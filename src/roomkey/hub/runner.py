@@ -19,6 +19,7 @@ with needs("hub", "roomkey.hub.runner"):
 
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.switch import Switches
+from roomkey.hub.uvicorn_http import HttpProtocol
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -26,8 +27,19 @@ if TYPE_CHECKING:
 STOP_SECONDS = 3
 
 
+def _websocket_protocol() -> Any:
+    """uvicorn's WebSockets with our bounds, if the library that they need is installed."""
+    try:
+        from roomkey.hub.uvicorn_websocket import WebSocketProtocol
+    except ImportError:
+        return "auto"
+    return WebSocketProtocol
+
+
 COMMON: dict[str, Any] = {
     "loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
+    "http": HttpProtocol,
+    "ws": _websocket_protocol(),
     "access_log": False,  # it would write query strings, where some clients put their token
     "proxy_headers": False,
     "server_header": False,
@@ -45,7 +57,7 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
         settings: those of ``uvicorn.Config``; they win over what is set here.
     """
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
-    ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else "auto"}
+    ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else COMMON["ws"]}
     ours |= {"ws_per_message_deflate": False, "ws_max_size": hub.engine.limits.payload}
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, Refusal
+from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, UPGRADE_SECONDS, Refusal
 from roomkey.hub.requests import HttpRequest, split_target
+from roomkey.hub.uvicorn_http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.websocket import PicowsWebSocket
 from roomkey.wire import State
 
@@ -28,125 +28,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("roomkey.hub")
 
-HEAD_SECONDS = 10.0
-STALL_SECONDS = 10.0
-"""How long a request's head may take, and how long its body may say nothing."""
-
 BLANK_LINE = b"\r\n\r\n"
 _REASONS = {400: "Bad Request", 403: "Forbidden", 426: "Upgrade Required", 429: "Too Many Requests", 431: "Too Large"}
-
-
-class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with an end to heads and bodies that never come and to answers that nobody reads."""
-
-    _deadline: asyncio.TimerHandle | None = None
-    _reading: asyncio.TimerHandle | None = None
-    _head = 0
-    _in_head = False
-    _whole = True
-    switch: Switch | None = None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wait(None)
-        self._read_on()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        if self._whole:
-            if self.cycle is not None and self.cycle.response_complete and b"websocket" in data.lower():
-                self._give_back(data)
-                return
-            self._begin()
-        if self._in_head:
-            self._head += len(data)
-        super().data_received(data)
-        if self._in_head and self._head > MAX_HEAD:
-            self._give_up()
-        elif not self._in_head and not self._whole and not self._answered:
-            self._wait(STALL_SECONDS)
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self._whole:  # it stands behind another one in the same segment
-            self._begin()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        super().on_headers_complete()
-        if self.parser.should_upgrade() and not self._should_upgrade() and self._has_body():
-            self._give_up()  # llhttp ends the message here: its body would be read as a request
-
-    def _should_upgrade(self) -> bool:
-        """Never on Socket.IO's path: what the switch did not take for a WebSocket is none."""
-        return self.switch is not None and not self.switch.serves(self.url) and bool(super()._should_upgrade())
-
-    def _has_body(self) -> bool:
-        named = dict(self.headers)
-        return named.get(b"content-length", b"0").strip(b"0 ") != b"" or b"transfer-encoding" in named
-
-    def on_message_complete(self) -> None:
-        self._whole = True
-        # uvicorn's timer for idle connections began with the answer, and ended with the rest of the request.
-        self._wait(STALL_SECONDS if self._answered else None)
-        super().on_message_complete()
-
-    @property
-    def _answered(self) -> bool:
-        """True if a request was answered before all of it had arrived: the rest is read, lest TCP reset the answer."""
-        return self.cycle is not None and self.cycle.response_complete
-
-    def _begin(self) -> None:
-        self._whole, self._in_head, self._head = False, True, 0
-        self._wait(HEAD_SECONDS)
-
-    def _give_back(self, data: bytes) -> None:
-        """A proxy has sent a WebSocket's request on a connection that had another one before."""
-        assert self.switch is not None
-        self.connections.discard(self)
-        self._unset_keepalive_if_required()
-        self._wait(None)
-        self._read_on()
-        self.transport.set_protocol(self.switch)
-        self.switch.connection_made(self.transport)
-        self.switch.data_received(data)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: the upgrade is ignored (RFC 9110 section 7.8), and every client could fill the log with it."""
-
-    def _wait(self, seconds: float | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(seconds, self._give_up) if seconds is not None else None
-
-    def _give_up(self) -> None:
-        if self.transport.get_write_buffer_size():  # a close would wait for whoever does not read
-            self.transport.abort()
-        else:
-            self.transport.close()
-
-    def timeout_keep_alive_handler(self) -> None:
-        self._give_up()
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._watch_reader()
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        self._read_on()
-
-    def _watch_reader(self, unsent: int | None = None) -> None:
-        """Look again and again whether the peer reads anything at all."""
-        size = self.transport.get_write_buffer_size()
-        if unsent is not None and size >= unsent:
-            self.transport.abort()
-        else:
-            self._reading = self.loop.call_later(STALL_SECONDS, self._watch_reader, size)
-
-    def _read_on(self) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            self._reading = None
 
 
 class _Head:
@@ -335,6 +218,8 @@ class Switch(asyncio.Protocol):
             websocket.start(transport, key, rest, first=engine.greet(session))
         else:
             transport.pause_reading()
+            engine.undecided.add(self)
+            self._deadline = asyncio.get_running_loop().call_later(UPGRADE_SECONDS, self.shutdown)
             self._hub.tasks.start(self._offer(transport, request, parameters["sid"], key, rest))
 
     async def _offer(
@@ -342,7 +227,10 @@ class Switch(asyncio.Protocol):
     ) -> None:
         """A WebSocket for a session that polls."""
         engine = self._hub.engine
-        session = await engine.find(eio_sid, request)
+        try:
+            session = await engine.find(eio_sid, request)
+        finally:
+            self._decided()
         if transport.is_closing():
             return
         if isinstance(session, Refusal):

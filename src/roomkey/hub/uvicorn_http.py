@@ -1,0 +1,236 @@
+"""uvicorn's HTTP protocol with bounds: on what a client may send, and on how long it may take."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from roomkey.hub.engine import MAX_HEAD
+
+HEAD_SECONDS = 10.0
+STALL_SECONDS = 10.0
+BODY_SECONDS = 10.0
+SLOWEST_BODY = 1_000
+"""How long a request's head may take, how long its body may say nothing, and how long the body may take in all: a body
+gets one more second for each so many bytes of it that have arrived."""
+
+MAX_PIPELINED = 16
+"""Requests that may wait behind another one of the same connection."""
+
+
+class FirstRequests(Protocol):
+    """What takes back a connection whose next request asks for a WebSocket of Socket.IO's path."""
+
+    def serves(self, url: bytes) -> bool:
+        """Return True if a request's target is Socket.IO's."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection."""
+
+    def data_received(self, data: bytes) -> None:
+        """Read the request."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with an end to heads and bodies that never come and to answers that nobody reads.
+
+    Deadlines run from the first byte. An upgrade that is not a WebSocket's is ignored (RFC 9110 section 7.8), and the
+    body behind it is read.
+    """
+
+    _deadline: asyncio.TimerHandle | None = None
+    _reading: asyncio.TimerHandle | None = None
+    _active: RequestResponseCycle | None = None
+    _head = 0
+    _body = 0
+    _body_began = 0.0
+    _in_head = False
+    _whole = True
+    _body_follows = False
+    _muted = False
+    switch: FirstRequests | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._begin()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        self._read_on()
+        self.pipeline.clear()
+        if self._active is not None:  # uvicorn tells the last request alone, which may be waiting behind this one
+            self._active.disconnected = True
+            self._active.message_event.set()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        if self._whole:
+            if self.switch is not None and self._answered and b"websocket" in data.lower():
+                self._give_back(self.switch, data)
+                return
+            self._begin()
+        if self._in_head:
+            self._head += len(data)
+        else:
+            self._body += len(data)
+        self._unset_keepalive_if_required()
+        self._parse(data)
+        if self._in_head and self._head > MAX_HEAD:
+            self._give_up()
+        elif not self._in_head and not self._whole and not self._answered:
+            self._wait(self._seconds_for_body())
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            message = "Invalid HTTP request received."
+            self.logger.warning(message)
+            self.send_400_response(message)
+
+    def _upgrade(self, rest: bytes) -> None:
+        """Switch protocols, or go on as if nobody had asked for it."""
+        if self._should_upgrade():
+            self._wait(None)
+            self.handle_websocket_upgrade()
+            if rest:
+                self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
+            return
+        if self._body_follows:
+            # The parser takes the message to be over. It gets a head that has nothing but the length of the body.
+            named = dict(self.headers)
+            name = b"transfer-encoding" if b"transfer-encoding" in named else b"content-length"
+            self._muted = True
+            self._parse(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, named[name]))
+            self._muted = self._body_follows = False
+        if rest:
+            self._parse(rest)
+
+    def on_message_begin(self) -> None:
+        if self._muted:
+            return
+        super().on_message_begin()
+        if self._whole:  # it stands behind another one in the same segment
+            self._begin()
+
+    def on_url(self, url: bytes) -> None:
+        if not self._muted:
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self._muted:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self._muted:
+            return
+        self._in_head = False
+        self._body, self._body_began = 0, self.loop.time()
+        super().on_headers_complete()
+        self._body_follows = self.parser.should_upgrade() and not self._should_upgrade() and self._has_body()
+        if len(self.pipeline) > MAX_PIPELINED:
+            self._muted = True  # the parser would go on to the end of what it has
+            self._give_up()
+        elif self.pipeline:
+            self.flow.resume_reading()  # uvicorn pauses, and would not notice that the client leaves
+
+    def on_body(self, body: bytes) -> None:
+        if not self._muted:
+            super().on_body(body)
+
+    def _should_upgrade(self) -> bool:
+        """A WebSocket is asked for by a GET without a body (RFC 6455 section 4.1), and on Socket.IO's path from the
+        switch alone."""
+        if self.scope["method"] != "GET" or self._has_body() or not super()._should_upgrade():
+            return False
+        return self.switch is None or not self.switch.serves(self.url)
+
+    def _has_body(self) -> bool:
+        named = dict(self.headers)
+        return named.get(b"content-length", b"0").strip(b"0 ") != b"" or b"transfer-encoding" in named
+
+    def on_message_complete(self) -> None:
+        if self._muted or self._body_follows:
+            return
+        self._whole = True
+        # uvicorn's timer for idle connections began with the answer, and ended with the rest of the request.
+        self._wait(STALL_SECONDS if self._answered else None)
+        super().on_message_complete()
+
+    @property
+    def _answered(self) -> bool:
+        """True if a request was answered before all of it had arrived: the rest is read, lest TCP reset the answer."""
+        return self.cycle is not None and self.cycle.response_complete
+
+    def _begin(self) -> None:
+        self._whole, self._in_head, self._head = False, True, 0
+        self._wait(HEAD_SECONDS)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._active = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _give_back(self, switch: FirstRequests, data: bytes) -> None:
+        """A proxy has sent a WebSocket's request on a connection that had another one before."""
+        self.connections.discard(self)
+        self._unset_keepalive_if_required()
+        self._wait(None)
+        self._read_on()
+        self.transport.set_protocol(switch)  # type: ignore[arg-type]
+        switch.connection_made(self.transport)
+        switch.data_received(data)
+
+    # Deadlines
+
+    def _seconds_for_body(self) -> float:
+        ends = self._body_began + BODY_SECONDS + self._body / SLOWEST_BODY
+        return min(STALL_SECONDS, ends - self.loop.time())
+
+    def _wait(self, seconds: float | None) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = self.loop.call_later(seconds, self._expired) if seconds is not None else None
+
+    def _expired(self) -> None:
+        if self.flow.read_paused and not self._in_head:  # the application is slow, not the client
+            self._body_began += STALL_SECONDS
+            self._wait(STALL_SECONDS)
+        else:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        if self.transport.get_write_buffer_size():  # a close would wait for whoever does not read
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self._give_up()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._read_on()
+
+    def _watch_reader(self, unsent: int | None = None) -> None:
+        """Look again and again whether the peer reads anything at all."""
+        size = self.transport.get_write_buffer_size()
+        if unsent is not None and size >= unsent:
+            self.transport.abort()
+        else:
+            self._reading = self.loop.call_later(STALL_SECONDS, self._watch_reader, size)
+
+    def _read_on(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None

@@ -1,0 +1,233 @@
+"""Requests to an application beside Socket.IO, on the protocols that the hub and ``roomkey serve`` run on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import socketio
+import websockets
+from support.live import new_server, serve, until
+from support.rawsocket import CONTINUATION, PING, TEXT, RawSocket, frame, upgrade
+
+from roomkey import Issuer
+from roomkey.hub import Hub, runner, uvicorn_http
+from roomkey.socketio import AsyncGuard
+
+WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n" % (
+    b"A" * 22 + b"=="
+)
+
+
+class App:
+    """Answers with the method and the body, and echoes over WebSockets; it knows what runs."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope, receive, send):
+        self.running += 1
+        try:
+            await (self._websocket if scope["type"] == "websocket" else self._http)(scope, receive, send)
+        finally:
+            self.running -= 1
+
+    async def _http(self, scope, receive, send):
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return
+            body, more = body + message.get("body", b""), message.get("more_body", False)
+        self.bodies.append(body)
+        while scope["path"] == "/wait" and (await receive())["type"] != "http.disconnect":
+            pass
+        text = scope["method"].encode() + b" " + body
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+        await send({"type": "http.response.body", "body": text})
+
+    async def _websocket(self, scope, receive, send):
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": message["text"]})
+
+
+@pytest.fixture
+def app() -> App:
+    return App()
+
+
+@pytest.fixture(params=["hub", "python-socketio"])
+async def host(request, app):
+    verifier = Issuer.ephemeral(audience="chat").verifier()
+    if request.param == "hub":
+        async with serve(Hub(verifier), app=app, log_level="warning") as where:
+            yield where
+        return
+    sio = new_server()
+    AsyncGuard(verifier).attach(sio)
+    bounded = {name: runner.COMMON[name] for name in ("http", "ws")}
+    async with serve(socketio.ASGIApp(sio, app), log_level="warning", **bounded) as where:
+        yield where
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
+        monkeypatch.setattr(uvicorn_http, name, 0.2)
+    monkeypatch.setattr("roomkey.hub.switch.HEAD_SECONDS", 0.2)
+
+
+UPGRADES = {
+    "h2c": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAA\r\n",
+    "websocket": WEBSOCKET,
+    "unknown": b"Connection: upgrade\r\nUpgrade: foo\r\n",
+}
+BODIES = {
+    "length": (b"Content-Length: 21\r\n\r\n", b"GET /a HTTP/1.1\r\n\r\nxx"),
+    "chunks": (b"Transfer-Encoding: chunked\r\n\r\n", b"5\r\nGET /\r\n10\r\na HTTP/1.1\r\n\r\nxx\r\n0\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize("in_pieces", [False, True], ids=["one segment", "two segments"])
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("asked", UPGRADES)
+async def test_a_body_behind_an_ignored_upgrade_arrives_whole(host, app, asked, body, in_pieces):
+    """Checklist 120: the request is handed on whole, and the connection goes on with the next one."""
+    head, sent = BODIES[body]
+    parts = [
+        b"POST /x HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + head,
+        sent + b"GET /next HTTP/1.1\r\nHost: x\r\n\r\n",
+    ]
+    raw = await RawSocket.open(host)
+    for part in parts if in_pieces else [b"".join(parts)]:
+        await raw.send(part)
+        await asyncio.sleep(0)
+    assert (await raw.answer()).body == b"POST GET /a HTTP/1.1\r\n\r\nxx"
+    assert (await raw.answer()).body == b"GET "
+    assert app.bodies == [b"GET /a HTTP/1.1\r\n\r\nxx", b""]
+    await raw.close()
+
+
+@pytest.mark.parametrize("asked", UPGRADES)
+async def test_a_body_behind_an_ignored_upgrade_has_a_deadline(host, app, impatient, asked):
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + b"Content-Length: 21\r\n\r\nGET")
+    assert await raw.ends()
+    await until(lambda: not app.running)
+    assert app.bodies == []
+
+
+async def test_a_websocket_of_the_application_opens(host):
+    async with websockets.connect(f"ws://{host}/live") as socket:
+        await socket.send("hello")
+        assert await socket.recv() == "hello"
+
+
+async def test_frames_behind_the_handshake_of_an_application_arrive(host):
+    raw = await RawSocket.open(host)
+    await raw.send(upgrade(host, line="GET /live HTTP/1.1") + frame("early"))
+    assert (await raw.answer()).status == 101
+    assert (await raw.frame()).payload == b"early"
+    await raw.close()
+
+
+@pytest.mark.parametrize("flood", [frame(b"x", PING), frame(b"x", 10), frame(b"", CONTINUATION, fin=False)])
+async def test_a_websocket_of_the_application_bounds_frames_without_a_message(host, app, flood):
+    """Checklist 73."""
+    raw = await RawSocket.open(host)
+    await raw.send(upgrade(host, line="GET /live HTTP/1.1"))
+    assert (await raw.answer()).status == 101
+    await raw.send(frame(b"x", TEXT, fin=False) + flood * 10_000)
+    assert await raw.ends()
+    await until(lambda: not app.running)
+
+
+async def test_requests_behind_a_waiting_one_are_bounded(host, app):
+    """Checklist 114: sixteen wait; one more closes the connection, and nothing goes on for it."""
+    one = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
+    raw = await RawSocket.open(host)
+    await raw.send(one)
+    await until(lambda: app.running == 1)
+    await raw.send(one * uvicorn_http.MAX_PIPELINED)
+    other = await RawSocket.open(host)
+    await other.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await other.answer()).body == b"GET "
+    assert app.running == 1
+    await raw.send(one * 10_000)
+    assert await raw.ends()
+    await until(lambda: not app.running)
+    assert app.bodies == [b"", b""]
+    await other.close()
+
+
+async def test_a_client_that_leaves_with_requests_waiting_is_noticed(host, app):
+    raw = await RawSocket.open(host)
+    await raw.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
+    await until(lambda: app.running == 1)
+    await raw.close()
+    await until(lambda: not app.running)
+    assert app.bodies == [b""]
+
+
+async def test_requests_behind_each_other_are_answered(host):
+    raw = await RawSocket.open(host)
+    await raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * uvicorn_http.MAX_PIPELINED)
+    for _ in range(uvicorn_http.MAX_PIPELINED):
+        assert (await raw.answer()).body == b"GET "
+    await raw.close()
+
+
+SLOW = {
+    "nothing": (b"", b""),
+    "a line": (b"GET /x", b"y"),
+    "headers": (b"GET /x HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+    "a body": (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x"),
+    "chunks": (b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "polling headers": (b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
+    "a handshake": (
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n",
+        b"A: b\r\n",
+    ),
+}
+
+
+@pytest.mark.parametrize("slow", SLOW)
+async def test_a_request_that_drips_is_closed(host, app, impatient, slow):
+    """Checklist 74: the deadline runs from the first byte, whatever the route."""
+    begun, piece = SLOW[slow]
+    raw = await RawSocket.open(host)
+    await raw.send(begun)
+    ended = asyncio.create_task(raw.ends())
+    while not ended.done():
+        await raw.send(piece)
+        await asyncio.sleep(0.02)
+    assert await ended
+    await until(lambda: not app.running)
+    assert app.bodies == []
+
+
+async def test_a_large_body_that_keeps_coming_is_read(host, app, monkeypatch):
+    monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 0.05)
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
+    for _ in range(5):
+        await raw.send(b"x" * 1000)
+        await asyncio.sleep(0.03)
+    assert (await raw.answer()).body == b"POST " + b"x" * 5000
+    await raw.close()
+
+
+async def test_garbage_behind_a_request_is_one_line_in_the_log(host, app, caplog):
+    raw = await RawSocket.open(host)
+    await raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x00\x01garbage\r\n\r\n")
+    assert await raw.ends()
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")
+    await raw.close()
+    await until(lambda: not app.running)
+    assert [(entry.getMessage(), entry.exc_info) for entry in caplog.records] == [
+        ("Invalid HTTP request received.", None)
+    ]
