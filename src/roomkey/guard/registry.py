@@ -64,6 +64,11 @@ class Connection:
         self.auth[namespace] = text
         return True
 
+    @property
+    def admitted(self) -> bool:
+        """True while a socket of the connection is admitted, be it a guest's."""
+        return any(admission.admitted for admission in self.admissions.values())
+
     def take_auth(self, namespace: str) -> object:
         """Return the CONNECT payload that was kept for a namespace, or None. It is not kept any longer."""
         text = self.auth.pop(namespace, None)

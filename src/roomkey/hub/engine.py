@@ -228,7 +228,7 @@ class Engine:
 
     def await_attachments(self, session: EngineSession) -> None:
         """A packet began whose attachments have to follow; before admission none is collected."""
-        if not any(admission.admitted for admission in session.connection.admissions.values()):
+        if not session.connection.admitted:
             session.violation("a binary packet before admission")
             return
         self.timers.after(("attachments", session.eio_sid), ATTACHMENT_SECONDS)

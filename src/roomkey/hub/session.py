@@ -134,7 +134,7 @@ class EngineSession:
     @property
     def max_packet(self) -> int:
         """Bytes that a packet may have now: fewer before anything is admitted."""
-        return self._engine.anonymous_packet if self.connection.anonymous else self._engine.limits.payload
+        return self._engine.limits.payload if self.connection.admitted else self._engine.anonymous_packet
 
     @property
     def max_body(self) -> int:
@@ -151,7 +151,7 @@ class EngineSession:
 
     def text(self, data: bytes) -> None:
         """An Engine.IO text packet arrived on the current transport."""
-        if len(data) > self._engine.anonymous_packet and self.connection.anonymous:
+        if len(data) > self._engine.anonymous_packet and not self.connection.admitted:
             self.violation("a large packet before admission", code=TOO_BIG)
         elif data[:1] == _MESSAGE:  # in every state but CLOSED; looking into the table would cost each message
             if self._state.state is not _CLOSED and not self.connection.closing:

@@ -205,7 +205,7 @@ class PicowsWebSocket(WSListener):
         session = self.session
         if session is None or self._closing:
             return
-        if not session.connection.anonymous:
+        if session.connection.admitted:
             self._gate = None
             gate.open()
         elif gate.pending > self._engine.anonymous_packet + FRAME_HEAD:
@@ -267,7 +267,7 @@ class PicowsWebSocket(WSListener):
     def _is_one_too_many(self) -> bool:
         """Count a small fragment."""
         session = self.session
-        if session is None or session.connection.anonymous:
+        if session is None or not session.connection.admitted:
             return self._is_flood()
         return session.take_event(self._engine.guard.clock.monotonic()) <= -self._engine.event_rate
 

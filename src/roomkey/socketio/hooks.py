@@ -137,7 +137,7 @@ class Hooks:
             head = _BINARY_HEAD.match(data)
             if head is None or int(head[1]) > MAX_ATTACHMENTS:
                 return f"a binary packet without 1 to {MAX_ATTACHMENTS} attachments"
-            if not any(admission.admitted for admission in connection.admissions.values()):
+            if not connection.admitted:
                 return "a binary packet before admission"
         return None
 

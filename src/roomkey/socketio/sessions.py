@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from engineio import packet as eio_packet
 
+from roomkey.core.rate import TokenBucket
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.environ import address, length_ok, request
 from roomkey.socketio.port import SocketIOPort
 
 UPGRADE_SECONDS = 10.0
+
+CONTROL_RATE = 10.0
+"""Engine.IO packets of one connection that carry no message; an honest client sends one for each ping."""
 
 ANONYMOUS_PACKETS = 4
 """In one polling body before admission: a client that joins several namespaces at once sends several packets."""
@@ -121,6 +125,7 @@ class Sessions:
             else:
                 await self._read_websocket(connection, transport, read_websocket, ws)
 
+        transport.receive = self._counted(connection, transport.receive)
         transport.queue = FewAtOnce(transport.queue)
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
@@ -134,7 +139,7 @@ class Sessions:
         transport = self.sio.eio.sockets.get(connection_id)
         if transport is not None:
             transport.handle_get_request = _say_closed
-            transport.handle_post_request = _ignore
+            transport.handle_post_request = transport.receive = _ignore
             transport._websocket_handler = _close_websocket
 
     async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
@@ -161,16 +166,28 @@ class Sessions:
                 transport.upgrading = False  # polling goes on
             self.port.websockets.pop(connection.connection_id, None)
 
+    def _counted(self, connection: Connection, take: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
+        """Count the packets that carry no message: engineio begins a task for each pong, asked for or not."""
+        control = TokenBucket(CONTROL_RATE, connection.opened_at)
+
+        async def counted(packet: Any) -> None:
+            if packet.packet_type != eio_packet.MESSAGE and control.take(self.guard.clock.monotonic()) < 0:
+                self.guard.teardown.violation(connection, "a flood of Engine.IO packets that carry no message")
+            elif not connection.closing:
+                await take(packet)
+
+        return counted
+
     def _max_body(self, connection: Connection) -> int:
         """Bytes that a polling body may have now."""
         most: int = self.sio.eio.max_http_buffer_size
-        if not connection.anonymous:
+        if connection.admitted:
             return most
         return min(most, ANONYMOUS_PACKETS * self.guard.authenticator.max_anonymous_packet)
 
     def is_too_large(self, connection: Connection, data: object) -> bool:
         """Return True for a packet that is larger than one may be before anything is admitted."""
-        if not connection.anonymous or not isinstance(data, (str, bytes)):
+        if connection.admitted or not isinstance(data, (str, bytes)):
             return False
         size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
         return size > self.guard.authenticator.max_anonymous_packet
@@ -181,7 +198,7 @@ class Sessions:
 
         async def wait_for_small() -> Any:
             data = await wait()
-            if not connection.anonymous:
+            if connection.admitted:
                 ws.wait = wait
             elif self.is_too_large(connection, data):
                 self.guard.teardown.violation(connection, LARGE_PACKET)
@@ -203,7 +220,7 @@ async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:
     return [eio_packet.Packet(eio_packet.CLOSE)]
 
 
-async def _ignore(environ: Mapping[str, Any]) -> None:
+async def _ignore(_arrived: object) -> None:
     return None
 
 

@@ -1,0 +1,84 @@
+"""What a connection may send while none of its sockets is admitted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from support.live import Poll, until
+from support.rawsocket import RawSocket, frame, hello
+from support.world import BOTH, echo
+
+from roomkey.socketio import Authenticate, Handshake
+
+pytestmark = BOTH
+
+LARGE = "x" * 20_000
+
+
+def connections(world) -> int:
+    return len(world.guard.registry.connections)
+
+
+@pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_a_large_packet_before_admission_closes(make_world, way):
+    """Checklist 114: the packet is dropped before it is decoded, over both transports."""
+    world = await make_world(prepare=echo, via=way)
+    raw = await RawSocket.session(world.host)
+    await raw.text("40" + json.dumps({"token": LARGE}))
+    assert await raw.ends()
+    poll = await Poll(world.host).open()
+    await poll.post("40" + json.dumps({"token": LARGE}))
+    await until(lambda: connections(world) == 0)
+    assert [str(error) for error, _ in world.refusals][:1] == ["a large packet before admission"]
+    await poll.close()
+
+
+async def test_a_large_packet_after_admission_is_handled(make_world):
+    world = await make_world(prepare=echo)
+    raw = await RawSocket.member(world.host, world.token())
+    await raw.text(f'42["message","{LARGE}"]')
+    assert await raw.packet() == f'42["back","{LARGE}"]'
+    poll = await Poll.member(world.host, world.token())
+    assert (await poll.post(f'42["message","{LARGE}"]')).text.lower() == "ok"
+    assert await poll.get() == [f'42["back","{LARGE}"]']
+    await poll.close()
+
+
+async def test_the_bound_before_admission_is_a_setting(make_world):
+    world = await make_world(max_anonymous_packet=100_000)
+    member = await RawSocket.session(world.host)
+    await member.text("40" + json.dumps({"token": world.token(), "more": LARGE}))
+    assert (await member.packet()).startswith("40")
+
+
+async def test_a_guest_may_send_large_packets(make_world):
+    world = await make_world(prepare=echo, required=False)
+    guest = await RawSocket.session(world.host)
+    await guest.text("40")
+    assert (await guest.packet()).startswith("40")
+    await guest.text(f'42["message","{LARGE}"]')
+    assert await guest.packet() == f'42["back","{LARGE}"]'
+
+
+@pytest.mark.parametrize("packet", ["2", "3", ""])
+async def test_a_flood_of_packets_without_a_message_closes(make_world, packet):
+    """Checklist 73: engineio begins a task for each pong, asked for or not."""
+    world = await make_world()
+    raw = await RawSocket.member(world.host, world.token())
+    await raw.send(frame(packet) * 100)
+    assert await raw.ends()
+    await until(lambda: connections(world) == 0)
+
+
+async def test_a_frame_that_only_begins_is_bounded_before_admission(make_world):
+    """Checklist 114: its head announces more than may come, and no more than that is kept."""
+    world = await make_world()
+    raw = await RawSocket.session(world.host)
+    await raw.send(frame(hello("x" * 500_000))[:40_000])
+    if world.engine == "hub":
+        assert await raw.ends()
+        await until(lambda: connections(world) == 0)
+    else:  # the ASGI server reads it to its end, which is the server's own bound
+        await raw.send(frame(hello("x" * 500_000))[40_000:])
+        assert await raw.ends()
