@@ -51,6 +51,10 @@ def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
         ("prot = 1", "unknown key 'prot'"),
         ('trusted_proxies = ["*"]', "name the proxies"),
         ('tls_cert = "a.pem"', "belong together"),
+        ('issuer = "https://a.example\\n"', "fail  roomkey.toml: issuer: the value begins or ends with a line break"),
+        ('cors_origins = ["https://a.example\\r"]', "fail  roomkey.toml: cors_origins: "),
+        ('cors_origins = ["https://*.a.example"]', "no wildcard matches"),
+        (f"x = {'[' * 5000}", "fail  roomkey.toml is not TOML"),
     ],
 )
 def test_what_must_be_mended_fails(roomkey: Cli, here: Path, settings: str, said: str) -> None:
@@ -109,3 +113,20 @@ def test_a_postgresql_elsewhere(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, o
     ran = roomkey("doctor")
     assert ("add ?sslmode=verify-full" in ran.out) == warned
     assert "ok    1 account(s) in postgresql://db.example/db" in ran.out
+
+
+@pytest.mark.parametrize(
+    "secret", ["short", "0123456789abcdefghijklmnopqrstuvwxyz\r", "-----begin public key-----" * 2]
+)
+def test_a_secret_that_cannot_be_used_fails(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    monkeypatch.setenv("ROOMKEY_SECRET", secret)
+    for command in (["doctor"], ["token", "issue", "ada"]):
+        ran = roomkey(*command)
+        assert ran.code == 1
+        assert "ROOMKEY_SECRET: " in ran.out + ran.err
+        assert secret not in ran.out + ran.err
+
+
+def test_a_byte_order_mark_does_no_harm(roomkey: Cli, here: Path) -> None:
+    (here / "roomkey.toml").write_bytes(b"\xef\xbb\xbfport = 9000\n")
+    assert "port 9000" in roomkey("doctor").out

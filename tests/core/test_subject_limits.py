@@ -128,3 +128,11 @@ def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
         use.leave(*one)
     use.leave(ADA, "never there")
     assert use._connections == {}
+
+
+@pytest.mark.parametrize("what", ["joins", "events"])
+@pytest.mark.parametrize("rate", [1e15, 1e17, 1.7e308])
+def test_huge_rate_is_no_limit(what, rate):
+    use = SubjectUse(SubjectLimits(joins=rate, events=rate))
+    for _ in range(3):
+        use.take(ADA, what, 10.0)

@@ -391,3 +391,15 @@ def test_longest_token_is_a_setting():
     for wrong in (0, -1, 65_537, 1.5, True, "8192", None):
         with pytest.raises(ConfigError, match="max_token must be"):
             Verifier(key, algorithms=["HS256"], max_token=wrong)
+
+
+@pytest.mark.parametrize("setting", ["issuer", "audience"])
+@pytest.mark.parametrize("value", ["chat\n", "chat\r\n", " chat", ["a", "chat\t"]])
+def test_name_with_a_line_break_around_it_is_an_error(setting, value):
+    """Neither a verifier with it would accept a token, nor another verifier a token that has it."""
+    makers = [lambda: Verifier(Key.generate("ES256"), algorithms=["ES256"], **{setting: value})]
+    if isinstance(value, str):
+        makers.append(lambda: Issuer.ephemeral(**{setting: value}))
+    for make in makers:
+        with pytest.raises(ConfigError, match=f"{setting} begins or ends with white space or a line break"):
+            make()

@@ -143,3 +143,59 @@ def test_elsewhere_only_with_tls_or_behind_a_proxy(host: str) -> None:
         check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, behind_proxy=True))
     check_exposure(Settings(host=host, tls_cert=Path("a"), tls_key=Path("b")))
+
+
+BOM = b"\xef\xbb\xbf"
+
+
+def test_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+    (folder / "roomkey.toml").write_bytes(BOM + b"port = 9000\n")
+    assert load_settings().port == 9000
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"x = " + b"[" * 5000, "nested too deeply"),
+        (b"x = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b"x = " + b"{a=" * 5000, "nested too deeply"),
+        ("port = 1".encode("utf-16"), "not in UTF-8"),
+        (b'issuer = "caf\xe9"', "not in UTF-8"),
+    ],
+)
+def test_file_that_cannot_be_read_is_one_line(folder: Path, content: bytes, said: str) -> None:
+    (folder / "roomkey.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_settings()
+    assert str(caught.value).startswith("roomkey.toml is not TOML")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["issuer", "audience", "host", "database", "algorithm", "cors_origins"])
+@pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
+def test_line_break_at_the_end_of_a_setting_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+) -> None:
+    """As a file of another system leaves them in the environment."""
+    monkeypatch.setenv(f"ROOMKEY_{name.upper()}", f"https://a.example{end}")
+    with pytest.raises(ConfigError, match="line break") as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"ROOMKEY_{name.upper()}: ")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'issuer = "https://a.example\\n"',
+        'audience = "chat\\r"',
+        'audience = " chat"',
+        'cors_origins = ["https://a.example\\r\\n"]',
+    ],
+)
+def test_line_break_in_the_file_is_named(folder: Path, text: str) -> None:
+    (folder / "roomkey.toml").write_text(text)
+    with pytest.raises(ConfigError, match="line break") as caught:
+        load_settings()
+    assert str(caught.value).startswith(f"roomkey.toml: {text.split()[0]}: ")
+    assert str(caught.value).isprintable()

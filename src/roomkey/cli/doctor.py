@@ -20,7 +20,7 @@ import typer
 from roomkey.cli.explain import explain
 from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
-from roomkey.cli.sources import SECRET, ConfigOption
+from roomkey.cli.sources import SECRET, ConfigOption, environment_secret
 from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY
 
@@ -143,6 +143,10 @@ def _environment(known: Iterable[str]) -> Iterator[Finding]:
         if name.upper().startswith("ROOMKEY_") and name.upper() not in names:
             near = difflib.get_close_matches(name.upper(), names, 1)
             yield "warn", f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "")
+    try:
+        environment_secret()
+    except ConfigError as error:
+        yield "fail", str(error)
 
 
 def _database(settings: Settings) -> Iterator[Finding]:

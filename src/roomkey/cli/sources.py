@@ -33,6 +33,7 @@ __all__ = [
     "RoomOption",
     "SecretFileOption",
     "Source",
+    "environment_secret",
     "find_source",
     "is_token",
     "read_settings",
@@ -131,14 +132,27 @@ def find_source(
     if secret_file is not None:
         # Editors end a file with a line break; no secret does.
         secret = read_private(secret_file).rstrip(b"\r\n")
-        return _source(_secret_keys(secret, algorithm), algorithm, f"the secret in {secret_file}")
-    if SECRET in os.environ:
-        return _source(_secret_keys(os.environ[SECRET].encode(), algorithm), algorithm, f"the secret in {SECRET}")
+        return _source(_secret_keys(secret, algorithm, str(secret_file)), algorithm, f"the secret in {secret_file}")
+    if (keys := environment_secret(algorithm)) is not None:
+        return _source(keys, algorithm, f"the secret in {SECRET}")
     return _server_source(config, algorithm)
 
 
-def _secret_keys(secret: bytes, algorithm: str | None) -> KeySet:
-    return KeySet([Key.from_secret(secret, algorithm=algorithm or "HS256")])
+def environment_secret(algorithm: str | None = None) -> KeySet | None:
+    """Return the shared secret in ``ROOMKEY_SECRET``, or None if the variable is not set.
+
+    Raises:
+        ConfigError: the secret cannot be used; the text names the variable.
+    """
+    secret = os.environ.get(SECRET)
+    return None if secret is None else _secret_keys(secret.encode(errors="surrogateescape"), algorithm, SECRET)
+
+
+def _secret_keys(secret: bytes, algorithm: str | None, where: str) -> KeySet:
+    try:
+        return KeySet([Key.from_secret(secret, algorithm=algorithm or "HS256")])
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
 
 
 def _source(keys: KeySet, algorithm: str | None, named: str) -> Source:

@@ -218,13 +218,16 @@ def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]
     """A setting that takes one name or several.
 
     Raises:
-        ConfigError: not strings, or an empty one.
+        ConfigError: not strings, an empty one, or one with white space or a line break around it, which no token has.
     """
     if value is None:
         return ()
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(name, str) and name for name in names):
         raise ConfigError(f"{what} takes a string or a list of strings, not {value!r}")
+    for name in names:
+        if name.strip() != name:
+            raise ConfigError(f"{what} begins or ends with white space or a line break: {name[:100]!r}; remove it")
     return names
 
 

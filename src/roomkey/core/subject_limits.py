@@ -107,7 +107,7 @@ class SubjectUse:
         bucket = buckets.setdefault(subject, TokenBucket(rate, now))
         buckets.move_to_end(subject)
         allowed = bucket.take_if_any(now)
-        while next(iter(buckets.values())).is_full(now):
+        while buckets and next(iter(buckets.values())).is_full(now):  # at a huge rate even the one just used is full
             buckets.popitem(last=False)
         if not allowed:
             raise LimitExceeded(what, f"more than {rate:g} {what} per second")

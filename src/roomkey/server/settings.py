@@ -27,6 +27,7 @@ with needs("cli", "roomkey.server.settings"):
     )
 
 from roomkey.core.algorithms import ALGORITHMS
+from roomkey.core.claims import one_or_more
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.core.origins import allowed_origins
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     behind_proxy: bool = False
     trusted_proxies: Names = ("127.0.0.1", "::1")
 
+    @field_validator("issuer", "audience")
+    @classmethod
+    def _as_in_tokens(cls, value: str) -> str:
+        return one_or_more(value, "the value")[0]
+
     @field_validator("cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -149,6 +155,13 @@ class Settings(BaseSettings):
     def _known(cls, value: str) -> str:
         if value not in ALGORITHMS:
             raise ValueError(f"take one of {', '.join(ALGORITHMS)}")
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod  # the last one is asked first
+    def _without_line_breaks(cls, value: object) -> object:
+        if isinstance(value, str) and value.strip("\r\n") != value:
+            raise ValueError("the value begins or ends with a line break; remove it")
         return value
 
     @model_validator(mode="after")
@@ -255,10 +268,14 @@ def read_source(config: Path | None) -> tuple[Path, str, dict[str, Any]]:
     if config is None and not path.exists():
         return path, "", {}
     try:
-        source = path.read_text("utf-8")
+        source = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
         return path, source, tomllib.loads(source)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not TOML: it is not in UTF-8; save it in this encoding") from None
+    except RecursionError:
+        raise ConfigError(f"{path} is not TOML that can be read: its brackets are nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 
