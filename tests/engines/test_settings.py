@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roomkey import ConfigError, Issuer
+from roomkey import ConfigError, Issuer, Key, Verifier
 from roomkey.hub import Hub
 from roomkey.socketio import AsyncGuard, Authenticate, Handshake
 
@@ -60,3 +60,19 @@ def test_a_verifier_is_demanded(engine):
 def test_arguments_of_a_wrong_kind_are_refused(engine, settings):
     with pytest.raises(ConfigError):
         MAKERS[engine](Issuer.ephemeral(audience="chat").verifier(), **settings)
+
+
+@pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_longer_tokens_open_sockets_where_the_verifier_accepts_them(make_world, clock, via):
+    key = Key.generate("HS256")
+    issuer = Issuer(key, max_token=12_000, clock=clock.now)
+    token = issuer.issue("ada", claims={"pad": "x" * 7000})
+    assert 8192 < len(token) < 12_000
+    for verifier, opens in ((issuer.verifier(), True), (Verifier(key, algorithms=["HS256"]), False)):
+        world = await make_world(via=via, verifier=verifier)
+        client = await world.client()
+        await client.ask({"token": token} if isinstance(via, Handshake) else None)
+        if isinstance(via, Authenticate):
+            await client.event("authenticate", {"token": token}, ack=1)
+            await client.expect_ack(1)
+        assert len(world.guard.sockets("ada")) == opens
