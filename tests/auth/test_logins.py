@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import integers, sampled_from
 from sqlalchemy import text
-from support.clock import FakeClock
+from support.clock import FakeClock, forgets_by
 from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET, running
 from support.tokens import issuer_at
 
@@ -406,7 +406,8 @@ async def test_ending_everything_is_remembered_for_longer_tokens_that_were_made_
         await desk.live.verify(token)
 
 
-async def test_expired_logins_are_forgotten(desk: Desk) -> None:
+async def test_expired_logins_are_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgets_by(desk.clock, monkeypatch)
     granted = await desk.login()
     desk.clock.advance(granted.session.expires_at - desk.clock.now() + 1)
     await desk.login()

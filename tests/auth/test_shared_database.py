@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from support.clock import FakeClock
+from support.clock import FakeClock, forgets_by
 from support.live import until
 from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
@@ -77,6 +77,8 @@ async def test_a_backlog_of_expired_logins_makes_no_login_fail(nodes: Nodes, mon
 
     for part in (nodes.here.sessions, nodes.here.one_time):
         monkeypatch.setattr(part, "forget_expired", too_long)
+    forgets_by(nodes.here.clock, monkeypatch)
+    await nodes.here.login()
     tokens = await nodes.here.login()
     assert (await nodes.here.post("ticket", tokens)).status_code == 200
     await asyncio.wait_for(begun.wait(), 5)

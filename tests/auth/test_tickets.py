@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from socketio import ASGIApp
 from sqlalchemy import text
-from support.clock import FakeClock
+from support.clock import FakeClock, forgets_by
 from support.live import Poll, Raw, new_server, serve
 from support.login_server import LoginServer, bearer, running
 from support.postgres import PostgreSQL
@@ -268,8 +268,9 @@ def test_what_is_no_ticket_is_for_the_other_verifier(token: Any) -> None:
         verifier.verify(token, 1_800_000_000.0)
 
 
-async def test_tickets_that_nobody_used_are_forgotten() -> None:
+async def test_tickets_that_nobody_used_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, database = FakeClock(), Database()
+    forgets_by(clock, monkeypatch)
     tickets = Tickets(SqlOneTime(database), clock=clock.now)
     for _ in range(3):
         clock.advance(3601)

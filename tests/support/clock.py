@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import pytest
+
 
 class FakeClock:
-    """Wall and monotonic time together; nothing passes unless :meth:`advance` says so."""
+    """Wall and monotonic time together; nothing passes unless :meth:`advance` says so.
+
+    Attributes:
+        wrong_by: seconds by which the time of day is ahead of what it should be.
+    """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
         self.time = start
+        self.wrong_by = 0.0
 
     def now(self) -> float:
-        return self.time
+        return self.time + self.wrong_by
 
     def monotonic(self) -> float:
         return self.time - 1_700_000_000.0
 
     def advance(self, seconds: float) -> None:
         self.time += seconds
+
+
+def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> None:
+    """Let stores forget what has expired by this clock, from the second time on that they are asked to."""
+    patch.setattr("roomkey.stores.forgetting.monotonic", clock.monotonic)
+    patch.setattr("roomkey.core.horizon.FIRST", 0.0)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
 from roomkey.core.changed_rights import ChangedRights
+from roomkey.core.horizon import Horizon
 from roomkey.core.identity import Identity
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
 from roomkey.core.verifier import Verifier
@@ -70,6 +71,7 @@ class NoSockets:
         self._clock = clock
         self._revocations = Revocations()
         self._changed = ChangedRights(verifier.longest_lifetime or LONGEST_LIFETIME)
+        self._horizon = Horizon()
         self._position = 0
         self._read_at = float("-inf")
         self._followers: list[Follower] = []
@@ -96,11 +98,10 @@ class NoSockets:
 
     async def revoke(self, **names: Unpack[Names]) -> int:
         """Cancel tokens; there are no sockets to end but those that the followers know."""
-        now = self._clock()
-        revoked = Revocation.of(**names, now=now)
+        revoked = Revocation.of(**names, now=self._clock())
         if self._store is not None:  # first: if that fails nothing is done, and it can be asked for with the same token
             await self._store.add(revoked)
-        self._revocations.add(revoked, now)
+        self._know(revoked)
         return sum([await follower(revoked) for follower in self._followers])
 
     def follow_revocations(self, follower: Follower) -> None:
@@ -123,8 +124,8 @@ class NoSockets:
         self._read_at = begun
 
     def _know(self, revoked: Revocation) -> None:
+        horizon = self._horizon.at(self._clock(), time.monotonic())
         if revoked.kind == "rights":
-            rights = revoked.rights or {}
-            self._changed.change(revoked.name, revoked.issued_before, rights.get("roles"), rights.get("rooms"))
+            self._changed.follow(revoked, horizon)
         else:
-            self._revocations.add(revoked, self._clock())
+            self._revocations.add(revoked, horizon)

@@ -55,7 +55,8 @@ class Tickets:
         if until <= now:
             raise ExpiredToken("exp", "expired before its ticket was made")
         ticket = f"rkt_{secrets.token_urlsafe(32)}"
-        await self._one_time.put("ticket", hash_of(ticket), {"claims": dict(who.claims), "origin": origin}, until)
+        kept = {"claims": dict(who.claims), "origin": origin, "issued_at": now}
+        await self._one_time.put("ticket", hash_of(ticket), kept, until)
         return ticket, until - now
 
 
@@ -101,6 +102,9 @@ class TicketVerifier:
         if taken is None or taken.again:
             detail = "a ticket that is too old, or nobody's" if taken is None else "a used ticket"
             raise MalformedToken(detail, message="ticket used, expired or unknown")
+        # The clock was set back, so that nobody knows how old it is; two servers may differ by a second.
+        if taken.data["issued_at"] > now + 1:
+            raise MalformedToken("a ticket of the future", message="ticket used, expired or unknown")
         if not _opened_by(presented.origin, taken.data["origin"]):
             raise MalformedToken("the ticket of another page", message="ticket of another page")
         claims = dict(taken.data["claims"])

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from roomkey.core.grants import granted_actions, narrowed
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.names import DELEGATED
-from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN
+from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, Revocation
 
 MAX_CHANGES = 1_000_000
 """Subjects with changed rights; beyond that, the change that is the longest ago is forgotten."""
@@ -47,10 +47,24 @@ class ChangedRights:
     def __len__(self) -> int:
         return len(self._changes)
 
+    def follow(self, change: Revocation, horizon: float) -> int:
+        """As :meth:`change`, for an entry of the journal."""
+        rights = change.rights or {}
+        return self.change(change.name, change.issued_before, rights.get("roles"), rights.get("rooms"), horizon=horizon)
+
     def change(
-        self, subject: str, now: float, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None
+        self,
+        subject: str,
+        now: float,
+        roles: Iterable[str] | None = None,
+        rooms: RoomsClaim | None = None,
+        *,
+        horizon: float | None = None,
     ) -> int:
         """Read tokens of this subject that were issued up to now with other roles or rooms.
+
+        Args:
+            horizon: up to when what has expired may be forgotten; now if absent.
 
         Returns:
             The number of changes that had to be forgotten although tokens may still be older: there are too many.
@@ -60,7 +74,8 @@ class ChangedRights:
             *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
             *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
         )
-        while max(self._oldest.roles_at, self._oldest.rooms_at) + self._kept <= now:
+        over = (now if horizon is None else horizon) - self._kept
+        while len(self._changes) > 1 and max(self._oldest.roles_at, self._oldest.rooms_at) <= over:
             self._changes.popitem(last=False)
         lost = max(0, len(self._changes) - MAX_CHANGES)
         for _ in range(lost):

@@ -141,7 +141,7 @@ class Revocations:
         """Cancel.
 
         Args:
-            now: seconds since the epoch.
+            now: seconds since the epoch; no later than :class:`roomkey.core.horizon.Horizon` says.
 
         Returns:
             False if it was cancelled already, for at least as long.

@@ -129,6 +129,7 @@ class Judge:
         self.revocations = revoking.revocations
         self._revoking = revoking
         self.max_token: int = getattr(verifier, "max_token", None) or MAX_TOKEN
+        self.horizon = revoking.horizon
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = ChangedRights(self.longest_lifetime)
         self.has_undated = False

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
+from roomkey.core.horizon import Horizon
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
@@ -64,12 +65,13 @@ class Revoking:
         self._teardown = teardown
         self._clock = clock
         self._refuses = when_store_fails == "refuse"
+        self._horizon = Horizon()
         self._position = 0
         self._known_at = float("-inf")
         self._polling: asyncio.Task[None] | None = None
         self._forgetting: Forgetting | None = None
         if store is not None:
-            self._forgetting = Forgetting("revocations", store.forget_expired)
+            self._forgetting = Forgetting("revocations", store.forget_expired, clock=clock.monotonic)
         self.keeping = Keeping(self._write if store is not None else None)
         self._closed = False
         self._following: asyncio.Task[None] | None = None
@@ -104,10 +106,14 @@ class Revoking:
         await self._open()
         await _in_time(self._store.add(revoked))
 
+    def horizon(self) -> float:
+        """Return the time up to which what has expired may be forgotten."""
+        return self._horizon.at(self._clock.now(), self._clock.monotonic())
+
     def _add(self, revoked: Revocation) -> bool:
         """Cancel here; False if it was cancelled already."""
         lost = self.revocations.lost
-        is_new = self.revocations.add(revoked, self._clock.now())
+        is_new = self.revocations.add(revoked, self.horizon())
         if lost := self.revocations.lost - lost:
             LOG.error("forgot %d revocations before their time; more than %d are kept", lost, MAX_REVOCATIONS)
         return is_new

@@ -255,9 +255,9 @@ class Rights:
 
     def _change(self, change: Revocation) -> list[asyncio.Task[None]]:
         """Know a change at once, and change the live sockets in the tasks that are returned."""
-        subject, rights, known = change.name, change.rights or {}, self._judge.changed
+        subject, known = change.name, self._judge.changed
         before = known.latest(subject)
-        if lost := known.change(subject, change.issued_before, rights.get("roles"), rights.get("rooms")):
+        if lost := known.follow(change, self._judge.horizon()):
             LOG.error("forgot %d changed rights before their time; more than %d are kept", lost, MAX_CHANGES)
         if known.latest(subject) == before:
             return []

@@ -5,6 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from math import inf
+from time import monotonic
+
+from roomkey.core.horizon import Horizon
 
 __all__ = ["Forgetting"]
 
@@ -16,17 +20,22 @@ RETRY_SECONDS = 60.0
 
 
 class Forgetting:
-    """Drops what has expired, in a task of its own.
+    """Drops what has expired, in a task of its own, and only what has surely expired (:mod:`roomkey.core.horizon`).
 
     Args:
         what: what is dropped, for the log.
         forget: drops everything that has expired at a time, however long that takes.
+        clock: seconds on a monotonic clock; the machine's if absent.
     """
 
-    def __init__(self, what: str, forget: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, what: str, forget: Callable[[float], Awaitable[None]], *, clock: Callable[[], float] | None = None
+    ) -> None:
         self._what = what
         self._forget = forget
         self._task: asyncio.Task[None] | None = None
+        self._horizon = Horizon()
+        self._monotonic = clock
         self._begun_at = 0.0
         self._pause = 0.0
 
@@ -36,11 +45,12 @@ class Forgetting:
         Args:
             now: seconds since the epoch. If the clock was set back, it is time.
         """
+        horizon = self._horizon.at(now, (self._monotonic or monotonic)())
         running = self._task is not None and not self._task.done()
-        if running or 0 <= now - self._begun_at < self._pause:
+        if running or horizon == -inf or 0 <= now - self._begun_at < self._pause:
             return
         self._begun_at = now
-        self._task = asyncio.create_task(self._run(now))
+        self._task = asyncio.create_task(self._run(horizon))
 
     async def _run(self, now: float) -> None:
         self._pause = RETRY_SECONDS

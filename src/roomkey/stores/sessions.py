@@ -198,7 +198,9 @@ class SqlSessions(SqlStore):
             return Outcome.EXPIRED
         successor = (await connection.execute(_token(next_hash))).one_or_none()
         unused = successor is not None and successor.token_used_at is None
-        if unused and grace > 0 and now - row.token_used_at <= grace:
+        # Used in the future: the clock was set back, so nobody knows how long ago it was. A second is the difference of
+        # two servers that both count in whole seconds.
+        if unused and grace > 0 and -1 <= now - row.token_used_at <= grace:
             return Outcome.REPEATED
         return Outcome.REUSED
 

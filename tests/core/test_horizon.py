@@ -1,0 +1,37 @@
+"""What may be forgotten, by a clock that may be wrong."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from roomkey.core.horizon import FIRST, LASTING, Horizon
+
+DAY, YEAR = 86400.0, 366 * 86400.0
+
+
+def horizon(*moments: tuple[float, float]) -> list[float]:
+    """Ask at each moment: seconds that have passed, and by how much the time of day is wrong."""
+    made = Horizon()
+    return [made.at(1e9 + passed + wrong, passed) - 1e9 for passed, wrong in moments]
+
+
+def test_nothing_is_forgotten_at_first_and_then_what_is_over():
+    assert horizon((0, 0), (FIRST - 1, 0), (FIRST, 0), (FIRST + 5, 0)) == [-inf, -inf, FIRST, FIRST + 5]
+
+
+@pytest.mark.parametrize("wrong", [60.0, DAY, YEAR])
+def test_a_jump_ahead_counts_only_once_it_has_lasted(wrong):
+    """Checklist 118."""
+    moments = [(0, 0), (FIRST, 0), (2 * FIRST, wrong), (FIRST + LASTING, wrong), (FIRST + 2 * LASTING, wrong)]
+    assert horizon(*moments)[2:] == [2 * FIRST, FIRST + LASTING, FIRST + 2 * LASTING + wrong]
+
+
+def test_a_clock_that_begins_wrong_and_is_mended_forgets_nothing_meanwhile():
+    assert horizon((0, YEAR), (60, YEAR), (120, 0), (FIRST, 0))[:3] == [-inf, -inf, -inf]
+    assert horizon((0, YEAR), (120, 0), (FIRST, 0))[-1] == FIRST
+
+
+def test_a_clock_that_is_set_back_is_believed_at_once():
+    assert horizon((0, 0), (FIRST, 0), (FIRST + 1, -DAY))[-1] == FIRST + 1 - DAY
