@@ -100,7 +100,7 @@ async def test_a_background_task_that_nobody_waits_for_is_logged(make_world, cap
     world = await make_world()
     world.sio.start_background_task(fail)
     await world.settle()
-    assert [entry.name for entry in caplog.records if entry.levelno == logging.ERROR] == ["roomkey.hub"]
+    assert [entry.name for entry in caplog.records if entry.levelno == logging.ERROR] == ["roomkey.guard"]
     assert "in the background" in caplog.text
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from support.clock import FakeClock
 from support.live import new_server
+from support.offline import rest
 from support.sessions import HubSession, SocketIOSession
 from support.tokens import issuer_at
 
@@ -119,7 +120,7 @@ class Quarantine(RuleBasedStateMachine):
 
     async def _check_deadlines(self) -> None:
         self.check_deadlines()
-        await self.guard.settle()
+        await rest(self.sio, self.guard)
 
     def token(self, client: Client, kind: str, subject: str) -> tuple[str, bool]:
         """A token of some kind, and whether it is good."""
@@ -273,7 +274,7 @@ class Quarantine(RuleBasedStateMachine):
     def server_disconnects(self, client: Client) -> None:
         if client.state == "in":
             self.run(self.sio.disconnect(client.sid))
-            self.run(self.guard.settle())
+            self.run(rest(self.sio, self.guard))
             client.state = "out"
 
     def note_sid(self, client: Client) -> None:
@@ -288,7 +289,7 @@ class Quarantine(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_left_of_who_is_out(self) -> None:
-        self.run(self.guard.settle())
+        self.run(rest(self.sio, self.guard))
         for client in self.all:
             if client.state == "out":
                 assert client.session.closed

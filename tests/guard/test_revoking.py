@@ -82,7 +82,7 @@ async def bench():
         if store is not None:
             store.come_back()
         await one.revoking.close()
-        await one.teardown.settle()
+        await one.teardown.background.settle()
 
 
 def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:

@@ -22,7 +22,7 @@ from support.rawsocket import RawSocket
 from support.server_process import PATIENCE, served_url
 from websockets.asyncio.client import connect
 
-from roomkey import Issuer, Key
+from roomkey import ConfigError, Issuer, Key
 from roomkey.hub import ASGIApp, Hub
 
 SECRET = secrets.token_urlsafe(32)
@@ -239,3 +239,10 @@ async def test_a_websocket_under_a_server_that_speaks_none(hub: Hub) -> None:
     async with serve(hub.asgi, ws="none") as host:
         assert await refused_status(host) == 400
     assert hub.engine.sessions == {}
+
+
+@pytest.mark.parametrize("setting", [{"workers": 2}, {"workers": 0}, {"reload": True}, {"reload_dirs": ["."]}], ids=str)
+def test_run_rejects_what_needs_several_processes(setting):
+    hub = Hub(Issuer.ephemeral(audience="chat").verifier())
+    with pytest.raises(ConfigError, match=r"one process|cannot reload"):
+        hub.run(port=0, **setting)

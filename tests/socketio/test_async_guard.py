@@ -230,3 +230,19 @@ async def test_acknowledgement_0_cannot_break_a_room_for_the_others(make_world):
     assert await eve.is_closed()
     await world.sio.emit("news", 1, room="r", callback=lambda *a: answers.append(a))
     await ada.expect_event("news")
+
+
+async def test_a_guard_that_is_not_attached_says_so_at_its_first_use():
+    guard = unattached()
+    for verb in (guard.serve_rooms, guard.sockets, lambda: guard.relay("say"), lambda: guard.identity("sid")):
+        with pytest.raises(ConfigError, match=r"not attached.*guard\.attach"):
+            verb()
+    asking = [
+        guard.enter_room("sid", "red"),
+        guard.leave_room("sid", "red"),
+        guard.check_emit("sid", "red", "say"),
+        guard.explain("sid", "room", "red"),
+    ]
+    for verb in asking:
+        with pytest.raises(ConfigError, match=r"not attached.*guard\.attach"):
+            await verb

@@ -108,6 +108,7 @@ class Authenticator:
 
     def opened(self, connection: Connection) -> bool:
         """A transport opened. Returns False if it must be refused."""
+        self._teardown.home.settle_here()
         if self._registry.anonymous_from(connection.address) >= self.max_anonymous:
             self._teardown.tell_refused(TooManyAttempts("too many connections without a token"), connection)
             return False

@@ -21,6 +21,7 @@ from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.events import Events
+from roomkey.guard.home import Home, at_home
 from roomkey.guard.judge import KINDS, AnyVerifier, Decision, Judge, Kind
 from roomkey.guard.keeping import Follower
 from roomkey.guard.registry import Registry
@@ -158,6 +159,11 @@ class BaseAsyncGuard:
 
     # What an application calls
 
+    @property
+    def home(self) -> Home:
+        """The event loop that the guarded server runs on."""
+        return self.teardown.home
+
     def identity(self, sid: str, namespace: str | None = None) -> Identity:
         """Who a socket belongs to.
 
@@ -167,12 +173,15 @@ class BaseAsyncGuard:
 
         Raises:
             PermissionDenied: no such socket, or it is not known yet who it is.
+            ConfigError: the guard is not attached to a server.
         """
+        self._check_attached()
         admission = self.registry.admissions.get(sid)
         if admission is None or admission.identity is None or namespace not in (None, admission.namespace):
             raise PermissionDenied("this socket has no identity")
         return admission.identity
 
+    @at_home
     async def verify(self, token: str, *, source: str = "") -> Identity:
         """Decide about a token outside of a socket, as for one: for an HTTP route of the same application.
 
@@ -181,6 +190,7 @@ class BaseAsyncGuard:
         """
         return self._judge.with_rights_of_now(await self._judge.verify(Presented(token, source)))
 
+    @at_home
     async def check(self, who: Identity) -> None:
         """Whether what was issued to an identity is still good: not revoked since its ``issued_at``, nor too old.
 
@@ -193,6 +203,7 @@ class BaseAsyncGuard:
 
     def sockets(self, subject: str | None = None) -> list[LiveSocket]:
         """The admitted sockets, of everybody or of one subject."""
+        self._check_attached()
         return [
             LiveSocket(
                 sid=admission.sid,
@@ -212,6 +223,7 @@ class BaseAsyncGuard:
         """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
         return Counter(socket.identity.session_id for socket in self.sockets(subject))
 
+    @at_home
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Put a socket into a room, if the policy lets it in.
 
@@ -221,6 +233,7 @@ class BaseAsyncGuard:
         """
         await self.rights.enter_room(self._open_admission(sid, namespace), room)
 
+    @at_home
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Take a socket out of a room that :meth:`enter_room` put it into; another room is the application's.
 
@@ -229,6 +242,7 @@ class BaseAsyncGuard:
         """
         await self.rights.leave_room(self._open_admission(sid, namespace), room)
 
+    @at_home
     async def check_emit(self, sid: str, room: str, event: str, namespace: str | None = None) -> None:
         """Ask the policy whether a client may emit an event to a room, before a handler does it for it.
 
@@ -237,6 +251,7 @@ class BaseAsyncGuard:
         """
         await self.rights.check_emit(self._open_admission(sid, namespace), room, event)
 
+    @at_home
     async def update(self, subject: str, *, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> int:
         """Change what a subject may do, at once: on its live sockets, and for whoever returns with an older token.
 
@@ -266,6 +281,7 @@ class BaseAsyncGuard:
         change = Revocation("rights", subject, issued_before=now, expires_at=until, rights=rights)
         return await self.rights.update(change, self._revoking.keeping.keep if self.has_store else None)
 
+    @at_home
     async def explain(
         self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"
     ) -> Decision:
@@ -296,6 +312,7 @@ class BaseAsyncGuard:
         """The room that all sockets of a subject are in: ``sio.emit(…, room=guard.subject_room("ada"))``."""
         return OWN_ROOM + subject
 
+    @at_home
     async def revoke(
         self,
         *unnamed: object,
@@ -378,6 +395,7 @@ class BaseAsyncGuard:
         Adds the events ``join-room`` and ``leave-room``, each with a room's name. The acknowledgement is
         ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; a refusal without one is the event ``error``.
         """
+        self._check_attached()
         self.events.serve_rooms()
 
     def relay(self, *events: str) -> None:
@@ -389,6 +407,7 @@ class BaseAsyncGuard:
         Raises:
             ConfigError: a name that no event can have, or one with a meaning of its own.
         """
+        self._check_attached()
         self.events.relay(events)
 
     @property
@@ -396,6 +415,7 @@ class BaseAsyncGuard:
         """True if revocations outlast this process."""
         return self._revoking.has_store
 
+    @at_home
     async def ready(self) -> str | None:
         """As :attr:`problem`, after the store was asked for the first time."""
         return await self._revoking.ready()
@@ -407,8 +427,10 @@ class BaseAsyncGuard:
 
     def check_deadlines(self) -> None:
         """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
+        self.home.check_here("check_deadlines")
         self.teardown.timers.check()
 
+    @at_home
     async def close(self) -> None:
         """Close every connection, because the server stops; clients come back by themselves when it is up again."""
         for connection in list(self.registry.connections.values()):
@@ -416,11 +438,17 @@ class BaseAsyncGuard:
         await self.settle()
         await self._revoking.close()
 
+    @at_home
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""
-        await self.teardown.settle()
+        await self.teardown.background.settle()
+
+    def _check_attached(self) -> None:
+        if not hasattr(self.teardown, "port"):
+            raise ConfigError("this guard is not attached, so the server is open to everybody; call guard.attach(sio)")
 
     def _open_admission(self, sid: str, namespace: str | None) -> Admission:
+        self._check_attached()
         admission = self.registry.admissions.get(sid)
         if (
             admission is None

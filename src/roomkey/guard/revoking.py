@@ -224,7 +224,8 @@ class Revoking:
         Raises:
             Unavailable: it was closed.
         """
-        if self._following is None and not self._closed:
+        # It ends with its event loop: a thread may have asked first, on a loop of its own.
+        if (self._following is None or self._following.done()) and not self._closed:
             self._first = asyncio.get_running_loop().create_future()
             self._following = asyncio.create_task(self._follow())
         if self._first is not None:

@@ -16,7 +16,9 @@ from roomkey.core.admission import Action, Admission, Input, State
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
 from roomkey.guard import audit
+from roomkey.guard.background import Background
 from roomkey.guard.clock import Clock
+from roomkey.guard.home import Home
 from roomkey.guard.lifetimes import Lifetimes
 from roomkey.guard.port import ServerPort
 from roomkey.guard.registry import Connection, Registry
@@ -41,6 +43,8 @@ class Teardown:
         clock: where to read the time.
         timers: the deadlines that end what is due.
         lifetimes: those of live sockets.
+        background: the tasks of the guard and its host.
+        home: the event loop that they run on.
         callbacks: called with each refusal and the peer's address.
     """
 
@@ -55,7 +59,8 @@ class Teardown:
         self.lifetimes = Lifetimes(self.timers, clock, grace=grace, warn_before=warn_before)
         self._use = use
         self.callbacks: list[OnRefused] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.background = Background()
+        self.home = Home()
 
     def end(self, admission: Admission, why: Input, error: AuthError) -> Coroutine[Any, Any, None]:
         """End a socket from outside: its state changes now, what is returned does the rest."""
@@ -180,18 +185,9 @@ class Teardown:
         for callback in self.callbacks:
             self.spawn(_call_back(callback, error, connection.address))
 
-    def spawn(self, work: Awaitable[None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do something in the background; what it raises is logged."""
-        task = asyncio.get_running_loop().create_task(self._attempt(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def settle(self) -> None:
-        """Wait until everything that was begun in the background is done."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            await asyncio.sleep(0)  # from Python 3.12 on, gathering what is done leaves no turn for forgetting it
+        return self.background.spawn(work)
 
     async def _attempt(self, step: Awaitable[None]) -> None:
         try:

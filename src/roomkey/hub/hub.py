@@ -13,6 +13,7 @@ from roomkey.core.admission import State
 from roomkey.core.asked import Asked
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
+from roomkey.guard.home import Home, at_home
 from roomkey.guard.judge import AnyVerifier
 from roomkey.guard.rights import OwnJoins
 from roomkey.hub.asgi import ASGIApp
@@ -25,7 +26,6 @@ from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
 from roomkey.hub.socket import NOT_HANDLED, Answer, Room, Socket, as_arguments
-from roomkey.hub.tasks import Tasks
 from roomkey.wire import Limits, Message, PacketType, encode
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -108,7 +108,7 @@ class Hub:
         self.handlers = Handlers(namespaces)
         self.members = Rooms()
         self.asked = Asked()
-        self.tasks = Tasks()
+        self.tasks = self.guard.teardown.background
         self.dispatch = Dispatch(self)
         self.engine = Engine(
             self.guard,
@@ -174,6 +174,7 @@ class Hub:
 
     # Sending
 
+    @at_home
     async def emit(
         self,
         event: str,
@@ -222,6 +223,7 @@ class Hub:
         """Send the event ``message``; the arguments are those of :meth:`emit`."""
         await self.emit("message", data, **where)
 
+    @at_home
     async def call(
         self,
         event: str,
@@ -285,6 +287,7 @@ class Hub:
 
     # Rooms
 
+    @at_home
     async def enter_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Put a client into a room, if its policy has no rules about rooms here, or one that allows it.
 
@@ -299,6 +302,7 @@ class Hub:
             await self.guard.rights.check_own_join(socket.admission, room)
             self.members.enter(socket, room)
 
+    @at_home
     async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Take a client out of a room, if it is there."""
         socket = self.members.get(sid, namespace)
@@ -306,6 +310,7 @@ class Hub:
             socket.admission.lose_rooms({room})
             self.members.leave(socket, room)
 
+    @at_home
     async def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Take everybody out of a room.
 
@@ -328,6 +333,7 @@ class Hub:
 
     # Clients
 
+    @at_home
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
         """End a client's connection to a namespace; it does not come back by itself."""
         socket = self.members.get(sid, namespace)
@@ -388,10 +394,20 @@ class Hub:
 
     # Running
 
+    @property
+    def home(self) -> Home:
+        """The event loop that the hub runs on."""
+        return self.guard.home
+
     def start_background_task(
         self, target: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, **named: Any
     ) -> asyncio.Task[Any]:
-        """Run ``target(*arguments, **named)`` beside the server; what it raises is logged."""
+        """Run ``target(*arguments, **named)`` beside the server; what it raises is logged.
+
+        Raises:
+            ConfigError: this is called from another thread than the server's.
+        """
+        self.home.check_here("start_background_task")
         return self.tasks.background(target(*arguments, **named))
 
     async def sleep(self, seconds: float = 0) -> None:
@@ -415,6 +431,9 @@ class Hub:
             port: TCP port; 0 takes a free one.
             app: an ASGI application for every path that is not Socket.IO's.
             settings: those of ``uvicorn.Config``, such as ``ssl_certfile``.
+
+        Raises:
+            ConfigError: ``workers`` or ``reload``: a hub is one process.
         """
         from roomkey.hub.runner import run  # uvicorn is of no use to whoever mounts hub.asgi elsewhere
 
@@ -425,19 +444,23 @@ class Hub:
         self.guard.check_deadlines()
         self.engine.timers.check()
 
+    @at_home
     async def close(self) -> None:
         """Close every connection, because the server stops; clients come back by themselves when it is up again.
 
         Handlers and background tasks have 2 seconds to end by themselves, then they are cancelled.
         """
         self.engine.close_all()
+        # Not by wait_for: a handler that closes the hub is not to wait for itself.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.settle(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.settle()
         self.tasks.cancel()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.guard.close(), CLOSE_SECONDS)
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.guard.close()
 
+    @at_home
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""
         await self.guard.settle()
-        await self.tasks.settle()

@@ -17,6 +17,7 @@ with needs("hub", "roomkey.hub.runner"):
     import uvicorn
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from roomkey.errors import ConfigError
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.switch import Switches
 from roomkey.hub.uvicorn_http import HttpProtocol
@@ -55,7 +56,14 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
         hub: the hub.
         app: an ASGI application for every path that is not Socket.IO's.
         settings: those of ``uvicorn.Config``; they win over what is set here.
+
+    Raises:
+        ConfigError: ``workers`` or ``reload``, which need uvicorn's own process manager.
     """
+    if settings.get("workers") not in (None, 1):
+        raise ConfigError("a hub runs in one process; start several without workers=, behind a load balancer")
+    if any(settings[name] for name in settings if name.startswith("reload")):
+        raise ConfigError("a hub cannot reload itself; run `uvicorn --reload module:hub.asgi` while you develop")
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
     ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else COMMON["ws"]}
     ours |= {"ws_per_message_deflate": False, "ws_max_size": hub.engine.limits.payload}
@@ -124,4 +132,4 @@ class Server(uvicorn.Server):
 
 def run(hub: Hub, **settings: Any) -> None:
     """Serve until SIGINT or SIGTERM; the arguments are those of :func:`config`."""
-    Server(hub, config(hub, **settings)).run()
+    Server(hub, config(hub, **settings), hub.guard.home.settle_here).run()

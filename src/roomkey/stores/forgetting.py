@@ -63,7 +63,7 @@ class Forgetting:
 
     async def settle(self) -> None:
         """Wait until nothing is being dropped."""
-        if self._task is not None:
+        if self._task is not None and not self._task.done():
             await asyncio.wait({self._task})
 
     async def close(self) -> None:

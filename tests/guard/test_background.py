@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from roomkey.hub.tasks import Tasks
+from roomkey.guard.background import Background
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def calm():
 
 
 async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
-    tasks, done = Tasks(), []
+    tasks, done = Background(), []
 
     async def work():
         await asyncio.sleep(0)
@@ -32,7 +32,7 @@ async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
 
 
 async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
-    tasks, done = Tasks(), []
+    tasks, done = Background(), []
 
     async def work():
         done.append(1)
@@ -45,7 +45,7 @@ async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
 
 
 async def test_a_failure_is_logged_and_the_others_go_on(caplog):
-    tasks, done = Tasks(), []
+    tasks, done = Background(), []
 
     async def fail():
         raise LookupError("inside")
@@ -57,12 +57,12 @@ async def test_a_failure_is_logged_and_the_others_go_on(caplog):
     tasks.start(work())
     await tasks.settle()
     assert done == [1]
-    assert [entry.name for entry in caplog.records] == ["roomkey.hub"]
+    assert [entry.name for entry in caplog.records] == ["roomkey.guard"]
     assert "inside" in caplog.text
 
 
 async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
-    tasks, done = Tasks(), []
+    tasks, done = Background(), []
 
     async def second():
         await asyncio.sleep(0)
@@ -83,7 +83,7 @@ async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
 
 
 async def test_a_background_task_is_its_caller_s(caplog):
-    tasks = Tasks()
+    tasks = Background()
 
     async def give(value):
         await asyncio.sleep(0)
@@ -100,3 +100,34 @@ async def test_a_background_task_is_its_caller_s(caplog):
     await tasks.settle()
     assert tasks._running == set()
     assert len(caplog.records) == 1
+
+
+async def test_settle_does_not_wait_for_a_task_that_begins_to_settle_later():
+    tasks, done, gate = Background(), [], asyncio.Event()
+
+    async def first():
+        await tasks.settle()
+        done.append("first")
+
+    async def second():
+        await gate.wait()
+        await tasks.settle()
+        done.append("second")
+
+    tasks.spawn(first())
+    tasks.spawn(second())
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.wait_for(tasks.settle(), 20)
+    assert sorted(done) == ["first", "second"]
+
+
+async def test_a_task_that_is_cancelled_before_it_begins_is_forgotten():
+    tasks = Background()
+
+    async def work():
+        raise AssertionError
+
+    tasks.spawn(work()).cancel()
+    await asyncio.wait_for(tasks.settle(), 20)
+    assert tasks._running == set()

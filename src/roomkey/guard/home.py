@@ -1,0 +1,79 @@
+"""The event loop that a server runs on, and calls that come from elsewhere, such as from a thread."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+from roomkey.errors import ConfigError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Home:
+    """The event loop that a guard and its host live on, from the first thing that happens there.
+
+    Sockets, timers and tasks belong to that loop and are not safe to be touched from another thread.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def settle_here(self) -> None:
+        """The server runs on the running loop."""
+        self._loop = asyncio.get_running_loop()
+
+    def is_elsewhere(self) -> bool:
+        """True if the server runs on a loop, and the caller does not run on that one."""
+        loop = self._loop
+        if loop is None or not loop.is_running():
+            return False
+        try:
+            return asyncio.get_running_loop() is not loop
+        except RuntimeError:
+            return True
+
+    async def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await a coroutine on the server's loop, from whichever loop this is awaited on."""
+        if self._loop is None or not self.is_elsewhere():
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+    def check_here(self, verb: str) -> None:
+        """Check that something that cannot be handed over is called on the server's own loop.
+
+        Raises:
+            ConfigError: it is called from elsewhere.
+        """
+        if self.is_elsewhere():
+            raise ConfigError(
+                f"{verb} was called from another thread or event loop than the server's; "
+                "call it there: loop.call_soon_threadsafe(…) or asyncio.run_coroutine_threadsafe(…, loop)"
+            )
+
+
+class HasHome(Protocol):
+    """What lives on a server's event loop."""
+
+    @property
+    def home(self) -> Home:
+        """Which one."""
+
+
+S = TypeVar("S", bound=HasHome)
+
+
+def at_home(
+    verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Let a coroutine method be awaited on any event loop, in any thread; it runs on the server's own."""
+
+    @wraps(verb)
+    def call(self: S, /, *arguments: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
+        work = verb(self, *arguments, **named)
+        return self.home.run(work) if self.home.is_elsewhere() else work
+
+    return call

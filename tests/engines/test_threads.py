@@ -1,0 +1,110 @@
+"""Verbs that are awaited in another thread, on an event loop of its own, as an HTTP route without ``async`` does it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+
+import pytest
+from support.store import ScriptedStore
+
+from roomkey import ConfigError
+from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.hub import Hub
+
+
+async def in_thread(verb, *arguments, **named):
+    """Call a verb in another thread, and await it there."""
+    return await asyncio.to_thread(lambda: asyncio.run(_await(verb, arguments, named)))
+
+
+async def _await(verb, arguments, named):
+    return await verb(*arguments, **named)
+
+
+async def test_a_revocation_from_a_thread_ends_the_socket(make_world):
+    world = await make_world()
+    client = await world.member()
+    assert await in_thread(world.guard.revoke, subject="ada") == 1
+    assert (await client.expect_event("unauthorized"))[0]["data"]["reason"] == "token_revoked"
+    assert await client.is_closed()
+
+
+async def test_rights_change_from_a_thread(make_world):
+    world = await make_world()
+    client = await world.member(rooms=["red", "blue"])
+    await in_thread(world.guard.enter_room, world.sid(), "red")
+    assert world.rooms() == {"red": {world.sid()}}
+    assert await in_thread(world.guard.update, "ada", rooms=["blue"]) == 1
+    assert await client.expect_event("permissions_changed") == [{"left": ["red"]}]
+
+
+async def test_a_verb_that_is_made_in_a_thread_may_be_awaited_on_the_server_s_loop(make_world):
+    world = await make_world()
+    client = await world.member()
+    loop = asyncio.get_running_loop()
+
+    def hand_over():
+        return asyncio.run_coroutine_threadsafe(world.guard.revoke(subject="ada"), loop).result()
+
+    assert await asyncio.to_thread(hand_over) == 1
+    assert await client.is_closed()
+
+
+async def test_a_store_that_a_thread_asked_first_is_followed_afterwards(make_world):
+    store = ScriptedStore()
+    world = await make_world(revocations=store)
+    await in_thread(world.guard.ready)
+    assert (await (await world.client()).ask({"token": world.token()})).startswith("40")
+    assert world.guard._revoking._following.get_loop() is asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("engine", ["hub"])
+async def test_the_hub_s_verbs_work_from_a_thread(make_world, engine):
+    world = await make_world()
+    client = await world.member(rooms=["red"])
+    hub, sid = world.sio, world.sid()
+    for verb, arguments in [
+        (hub.enter_room, (sid, "red")),
+        (hub.emit, ("one", 1, "red")),
+        (hub.send, ("two",)),
+        (hub.leave_room, (sid, "red")),
+        (hub.emit, ("three", 3, "red")),
+        (hub.emit, ("four", 4)),
+    ]:
+        await in_thread(verb, *arguments)
+    assert [await client.receive() for _ in range(3)] == ['42["one",1]', '42["message","two"]', '42["four",4]']
+    asking = asyncio.create_task(in_thread(hub.call, "ask", to=sid))
+    assert await client.receive() == '421["ask"]'
+    await client.send('431["yes"]')
+    assert await asking == "yes"
+    await in_thread(hub.disconnect, sid)
+    assert await client.receive() == "41"
+    await in_thread(hub.close)
+
+
+@pytest.mark.parametrize("engine", ["hub"])
+async def test_what_cannot_be_handed_over_names_the_right_call(make_world, engine):
+    world = await make_world()
+    await world.member()
+
+    async def work():
+        world.calls.append(threading.current_thread())
+
+    for verb, arguments in [(world.sio.start_background_task, (work,)), (world.guard.check_deadlines, ())]:
+        with pytest.raises(ConfigError, match="threadsafe"):
+            await asyncio.to_thread(verb, *arguments)
+    assert world.calls == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "anywhere"),
+    [(BaseAsyncGuard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
+    ids=["guard", "hub"],
+)
+def test_every_coroutine_of_the_public_interface_can_be_awaited_anywhere(owner, anywhere):
+    """Those named touch nothing that belongs to the server's loop themselves."""
+    public = {name: member for name, member in vars(owner).items() if not name.startswith("_")}
+    bound = {name for name, member in public.items() if inspect.iscoroutinefunction(member)}
+    assert bound == anywhere
