@@ -12,6 +12,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from sqlalchemy import text
 from support.login_server import NEW_PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
@@ -21,6 +22,7 @@ from roomkey.errors import Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.sessions import SqlSessions
 from roomkey.stores.sql import Database
+from roomkey.stores.sql_revocations import SqlRevocations
 
 NOW = 1_700_000_000.0
 PASSWORD = "correct horse battery"
@@ -439,3 +441,30 @@ async def test_a_database_out_of_reach_is_try_again(postgres: PostgreSQL) -> Non
             while (answer := await server.refresh(tokens["refresh_token"])).status_code == 503:
                 await asyncio.sleep(0.05)
         assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["login", "no login"])
+async def test_logging_out_again_writes_nothing(server: LoginServer, kind: str) -> None:
+    tokens = await server.login() if kind == "login" else {"access_token": server.issuer.issue("ada")}
+    rows = []
+    for _ in range(3):
+        assert (await server.post("logout", tokens)).status_code == 200
+        rows.append(len(await server.database.rows(text("SELECT id FROM revocations"))))
+    assert rows == [1, 1, 1]
+
+
+async def test_a_logout_that_was_not_kept_is_written_again(
+    server: LoginServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where only writing fails."""
+    tokens = await server.login()
+    with monkeypatch.context() as outage:
+        outage.setattr(SqlRevocations, "add", _unavailable)
+        for _ in range(2):
+            assert (await server.post("logout", tokens)).status_code == 503
+    assert (await server.post("logout", tokens)).status_code == 200
+    assert len(await server.database.rows(text("SELECT id FROM revocations"))) == 1
+
+
+async def _unavailable(*_: Any) -> None:
+    raise Unavailable("read-only")

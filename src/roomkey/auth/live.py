@@ -50,6 +50,10 @@ class Live(Protocol):
     def follow_revocations(self, follower: Follower) -> None:
         """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
 
+    @property
+    def unfinished(self) -> int:
+        """The number of revocations that took effect here and are not kept yet."""
+
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
         """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
 
@@ -107,6 +111,11 @@ class NoSockets:
     def follow_revocations(self, follower: Follower) -> None:
         """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
         self._followers.append(follower)
+
+    @property
+    def unfinished(self) -> int:
+        """None: what the store does not take has no effect here either."""
+        return 0
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
         """None at all."""

@@ -287,7 +287,9 @@ class Logins:
     # Taking back
 
     async def logout(self, who: Identity) -> int:
-        """End the login that a token belongs to; returns how many live sockets that ended. Twice is fine."""
+        """End the login that a token belongs to; returns how many live sockets that ended. Twice writes nothing."""
+        if await self._is_over(who):
+            return 0
         if who.session_id is None:
             until = who.expires_at or float("inf")
             if who.token_id is not None:
@@ -314,6 +316,13 @@ class Logins:
         except RevokedToken:
             return True
         return False
+
+    async def _is_over(self, who: Identity) -> bool:
+        """Return True if a token was logged out before, and nothing of that is left to be done."""
+        if self.live.unfinished or not await self._is_revoked(who):
+            return False
+        # The revocation is kept before the login ends.
+        return all(login.session_id != who.session_id for login in await self.sessions_of(who.subject))
 
     async def logout_all(self, who: Identity) -> int:
         """End every login of a subject, and every token issued to it until now."""

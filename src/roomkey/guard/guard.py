@@ -381,6 +381,11 @@ class BaseAsyncGuard:
         undated = (socket.identity for socket in self.sockets(subject) if socket.identity.issued_at is None)
         return max((who.expires_at or FOREVER for who in undated), default=0.0)
 
+    @property
+    def unfinished(self) -> int:
+        """The number of revocations that took effect here and are not kept in the store yet."""
+        return len(self._revoking.keeping)
+
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` whenever a token or a connection is refused. Works as a decorator.
 
