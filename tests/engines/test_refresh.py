@@ -46,7 +46,7 @@ async def test_a_refresh_with_another_subject_closes_for_good(make_world):
 
 
 async def test_a_refresh_that_is_refused_keeps_the_old_token_until_its_time(make_world):
-    world = await make_world(grace=0)
+    world = await make_world(grace=0, warn_before=0)
     client = await world.member("ada", expires_in=100)
     for token in (world.token(expires_in=50), "rubbish"):
         await client.event("authenticate", {"token": token})
