@@ -10,13 +10,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import httpx
 import pytest
 from support import examples
 from support.postgres import postgres
 
 __all__ = ["demo_server", "engine", "examples", "postgres", "serve", "start_server"]
+
+# Each client would read all certificates of the system, which takes longer than most tests.
+httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
 START_WITHIN = 60.0  # seconds; three passwords are hashed, on whatever machine this is
 
