@@ -383,6 +383,7 @@ async def test_c51_a_foreign_origin_is_refused_on_every_transport(make_world, en
 
 
 async def test_c52_a_cookie_without_origin_is_no_credential_and_a_token_is(make_world):
+    """Checklist 52: without Origin, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     alone = await world.client(headers=cookie)

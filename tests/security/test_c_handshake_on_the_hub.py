@@ -201,6 +201,7 @@ JOINING = pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade
 
 @JOINING
 async def test_c52_without_an_origin_a_cookie_is_nothing_and_a_token_is_good(make_world, transport):
+    """Checklist 52: without Origin, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     assert not await admitted(transport, world.host, cookie)

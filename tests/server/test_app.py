@@ -248,3 +248,20 @@ async def test_head_works_like_get_without_a_body(product_client: Any, path: str
 async def test_head_is_not_in_the_openapi_document(product_client: httpx.AsyncClient) -> None:
     paths = (await product_client.get("/openapi.json")).json()["paths"]
     assert not [path for path, operations in paths.items() if "head" in operations]
+
+
+@pytest.mark.parametrize(
+    ("host", "page", "may"),
+    [
+        ("App.example:80", "http://app.example", True),
+        ("app.example", "http://app.example:80", True),
+        ("app.example", "http://app.example:8080", False),
+        ("app.example", "https://app.example", False),
+    ],
+)
+async def test_own_page_is_known_by_scheme_host_and_port(
+    product_client: httpx.AsyncClient, engine: str, host: str, page: str, may: bool
+) -> None:
+    """Checklist 51: on both engines, letter case and the default port make no difference."""
+    answer = await product_client.get(HANDSHAKE, headers={"Host": host, "Origin": page})
+    assert answer.status_code == (200 if may else REFUSED[engine])
