@@ -186,13 +186,49 @@ async def test_a_server_without_them_says_so() -> None:
         assert (await browser.get("/auth/sessions", headers=PAGE | {"Cookie": cookie})).status_code == 401
 
 
-async def test_a_token_that_no_browser_keeps_is_an_error_and_no_silent_loss() -> None:
-    many = {"rooms_of_the_app": ["a room with a long name"] * 200}
-    options = {"routes": {"cookies": Cookies()}, "more_claims": lambda account: many}
+async def test_a_token_that_no_browser_keeps_is_an_error_that_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("roomkey.auth.logins.MOST_LOGINS", 1)
+    more: dict[str, Any] = {}
+    options = {"routes": {"cookies": Cookies()}, "more_claims": lambda account: more}
     async with running(**options) as server, server.client(base_url=OWN) as browser:
-        answer = await browser.post("/auth/login", json=ASK, headers=PAGE)
-        assert answer.status_code == 500
-        assert "set-cookie" not in answer.headers
+        await log_in(browser)
+        more["rooms_of_the_app"] = ["a room with a long name"] * 200
+        for path, body in (("login", ASK), ("refresh", None)):
+            answer = await browser.post(f"/auth/{path}", json=body, headers=PAGE)
+            assert (answer.status_code, answer.json()["error"]) == (400, "token_too_large")
+            assert "set-cookie" not in answer.headers
+        assert len(await server.logins.sessions_of("ada")) == 1, "neither another one nor one less"
+        refresh_token = browser.cookies[REFRESH_COOKIE]
+        server.clock.advance(60)  # after the grace, as the first use
+        assert (await server.refresh(refresh_token)).status_code == 200, "without cookies there is room"
+        more.clear()
+        await log_in(browser)
+
+
+@pytest.mark.parametrize("path", ["refresh", "logout"])
+@pytest.mark.parametrize(
+    ("body", "label"), [(b"", "application/json"), (b"{}", "application/json"), (b" { }\n", "text/plain"), (b"", None)]
+)
+async def test_an_empty_body_means_the_cookie_whatever_its_label(
+    server: LoginServer, browser: httpx.AsyncClient, path: str, body: bytes, label: str | None
+) -> None:
+    await log_in(browser)
+    refresh_token = browser.cookies[REFRESH_COOKIE]
+    server.clock.advance(1000)  # the access token has expired
+    labeled = {} if label is None else {"Content-Type": label}
+    answer = await browser.post(f"/auth/{path}", content=body, headers=PAGE | labeled)
+    assert answer.status_code == 200, answer.text
+    server.clock.advance(60)
+    assert (await server.refresh(refresh_token)).status_code == 401, "it is used up, or logged out"
+
+
+async def test_a_body_with_a_token_goes_before_the_cookie(server: LoginServer, browser: httpx.AsyncClient) -> None:
+    await log_in(browser)
+    other = await server.login()
+    answer = await browser.post("/auth/refresh", json={"refresh_token": other["refresh_token"]}, headers=PAGE)
+    assert "refresh_token" in answer.json()
+    broken = await browser.post("/auth/refresh", content=b'{"refresh_token": 5}', headers=PAGE)
+    assert broken.status_code == 400
 
 
 @pytest.mark.parametrize("origin", ["*", "null", "http://app.example", "app.example", "https://app.example/"])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.granted import OWN_CLIENT
-from roomkey.auth.http import EvenRevoked, OAuthError, bearer, challenge, holder, read
+from roomkey.auth.http import EvenRevoked, OAuthError, bearer, challenge, holder, is_empty, read
 from roomkey.auth.live import Live
 from roomkey.core.identity import Identity
 
@@ -68,9 +68,10 @@ class Asking:
                 return await holder(token, self._live, "cookie", even_revoked=even_revoked)
         return await bearer(request, self._live, even_revoked=even_revoked)
 
-    def has_refresh_token(self, request: Request) -> bool:
+    async def has_refresh_token(self, request: Request) -> bool:
         """True if the request has a body, or the cookie."""
-        return _has_body(request) or (self._cookies is not None and self._cookies.refresh_token(request) is not None)
+        has_cookie = self._cookies is not None and self._cookies.refresh_token(request) is not None
+        return has_cookie or not await is_empty(request)
 
     async def refresh_token(self, request: Request) -> tuple[str, Cookies | None]:
         """The refresh token of the body; of the cookie, if there is no body.
@@ -82,7 +83,7 @@ class Asking:
             OAuthError: 400 if there is none; 403 if it is in a cookie, and the page is not an allowed one.
         """
         cookies = self._cookies
-        if cookies is not None and not _has_body(request):
+        if cookies is not None and await is_empty(request):
             token = cookies.refresh_token(request)
             if token is not None:
                 cookies.check_page(request)
@@ -106,7 +107,3 @@ class Asking:
         if self._cookies is not None and "authorization" not in request.headers:
             self._cookies.remove(response)
         return response
-
-
-def _has_body(request: Request) -> bool:
-    return "content-type" in request.headers

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from roomkey.errors import AuthError
 from roomkey.stores.sessions import LoginSession
 
-__all__ = ["OWN_CLIENT", "Granted", "Origin", "PasswordChanged", "Refused", "ScopeRefused"]
+__all__ = ["OWN_CLIENT", "Granted", "Origin", "PasswordChanged", "Refused", "ScopeRefused", "TokenTooLong"]
 
 OWN_CLIENT = "roomkey"
 """The ``client_id`` of tokens that were given for a password, and not to an OAuth client."""
@@ -32,6 +32,22 @@ class ScopeRefused(Refused):
     """More was asked for than the login was allowed (RFC 6749 section 6)."""
 
     code = "invalid_scope"
+
+
+class TokenTooLong(AuthError):
+    """The access token is longer than what asked for it can keep. Nothing was used up.
+
+    Args:
+        length: of the token, in characters.
+        most: what can be kept.
+    """
+
+    code = "token_too_large"
+    text = "token too large"
+
+    def __init__(self, length: int, most: int) -> None:
+        self.length, self.most = length, most
+        super().__init__(f"the access token has {length} characters, and at most {most} can be kept")
 
 
 @dataclass(frozen=True, slots=True)

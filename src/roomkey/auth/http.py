@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
-from roomkey.auth.granted import Origin, Refused
+from roomkey.auth.granted import Origin, Refused, TokenTooLong
 from roomkey.auth.live import Live
 from roomkey.auth.throttle import Throttled
 from roomkey.core import jws, strict_json
@@ -34,6 +34,7 @@ __all__ = [
     "challenge",
     "errors",
     "holder",
+    "is_empty",
     "origin",
     "read",
     "readable",
@@ -132,6 +133,12 @@ def answering(route: Route) -> Route:
         except Throttled as error:
             wait = {"Retry-After": str(error.retry_after)}
             return OAuthError("too_many_attempts", "Too many attempts; wait.", 429, wait).response()
+        except TokenTooLong as error:
+            description = (
+                f"The access token has {error.length} characters, and a cookie keeps {error.most}; "
+                "take the tokens in the answer, or let the account have fewer rooms."
+            )
+            return OAuthError(error.code, description).response()
         except Unavailable:
             wait = {"Retry-After": "1"}
             return OAuthError("temporarily_unavailable", "Out of order or too busy; try again.", 503, wait).response()
@@ -247,7 +254,7 @@ async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
     Raises:
         OAuthError: too large, of another kind, or not what the model asks for.
     """
-    body = await _bounded(request)
+    body = await body_sent(request)
     kind = _content_type(request)
     if kind not in (JSON, FORM):
         raise OAuthError("invalid_request", f"Send {JSON} or {FORM}.")
@@ -286,13 +293,30 @@ def _form(body: bytes) -> dict[str, str]:
     return fields
 
 
-async def _bounded(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise OAuthError("invalid_request", "The body is too large.", 413)
+async def body_sent(request: Request) -> bytes:
+    """Return the body of a request, however often it is asked for.
+
+    Raises:
+        OAuthError: it is too large.
+    """
+    body: bytes | None = getattr(request.state, "roomkey_body", None)
+    if body is None:
+        body = b""
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise OAuthError("invalid_request", "The body is too large.", 413)
+        request.state.roomkey_body = body
     return body
+
+
+async def is_empty(request: Request) -> bool:
+    """Return True if a request has no body, or an object without members, whatever its headers call it.
+
+    Raises:
+        OAuthError: it is too large.
+    """
+    return (await body_sent(request)).translate(None, b" \t\r\n") in (b"", b"{}")
 
 
 def refused(error: Refused, description: str = WRONG, status: int = 400) -> OAuthError:

@@ -12,7 +12,7 @@ from typing import Any
 from roomkey import audit
 from roomkey.auth.carried import carried, held
 from roomkey.auth.ending import LoginEnding
-from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused
+from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused, TokenTooLong
 from roomkey.auth.live import Live, NoSockets
 from roomkey.auth.password_check import PasswordCheck, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
@@ -99,17 +99,22 @@ class Logins:
         """As :meth:`roomkey.auth.password_check.PasswordCheck.check`."""
         return await self._password_check.check(username, password, origin)
 
-    async def login(self, username: str, password: str, origin: Origin) -> Granted:
+    async def login(self, username: str, password: str, origin: Origin, *, max_token: int | None = None) -> Granted:
         """Begin a login with a password.
+
+        Args:
+            max_token: characters that the access token may have at most; as many as it takes if absent.
 
         Raises:
             Refused, Throttled, Unavailable: as for :meth:`check_password`.
+            TokenTooLong: the access token has more than ``max_token`` characters.
         """
         account = await self.check_password(username, password, origin)
         try:
-            granted = await self.begin(account, origin)
+            granted = await self.begin(account, origin, max_token=max_token)
         except PasswordChanged:  # perhaps only its hash was made anew, by a login on another device
-            granted = await self.begin(await self.check_password(username, password, origin), origin)
+            account = await self.check_password(username, password, origin)
+            granted = await self.begin(account, origin, max_token=max_token)
         record_login("granted", account.username, origin, "password")
         return granted
 
@@ -124,6 +129,7 @@ class Logins:
         auth_time: int = 0,
         session_id: str = "",
         refreshed: bool = True,
+        max_token: int | None = None,
     ) -> Granted:
         """Begin a login for somebody whose password was right.
 
@@ -134,6 +140,7 @@ class Logins:
             auth_time: when the password was given; now if absent.
             session_id: its name; a new one if absent.
             refreshed: False for a client that gets no refresh token: the login ends with its access token.
+            max_token: as for :meth:`login`.
         """
         now = int(self._clock())
         self._forgetting.soon(now)
@@ -150,9 +157,13 @@ class Logins:
         )
         token = new_refresh_token()
         await self._sessions.begin(session, hash_of(token))
+        try:
+            granted = await self._grant(account, session, token if refreshed else None, first_party, max_token)
+        except TokenTooLong:
+            await self._sessions.end(session.session_id, now)  # nobody was given anything of it
+            raise
         for old in (await self.sessions_of(account.username))[MOST_LOGINS:]:
             await self._end(old.session_id)
-        granted = await self._grant(account, session, token if refreshed else None, first_party=first_party)
         # Once more, now that there is something to cancel: whoever disables an account, or changes its password, ends
         # the logins that there are, and this one may have begun after that.
         current = await self._holder(session)
@@ -169,6 +180,7 @@ class Logins:
         first_party: bool = False,
         scope: str = "",
         allowed: Container[str] | None = None,
+        max_token: int | None = None,
     ) -> Granted:
         """Use a refresh token up, and give its successor with a new access token.
 
@@ -177,8 +189,10 @@ class Logins:
             first_party: as for :meth:`begin`.
             scope: what the access token may, where that is to be less than the login's (RFC 6749 section 6).
             allowed: what the client may have by now, of all that the login has; everything if absent.
+            max_token: as for :meth:`login`.
 
         Raises:
+            TokenTooLong: the access token has more than ``max_token`` characters. The refresh token stays as it was.
             ScopeRefused: more than the login's. The refresh token stays as it was.
             Refused: it is nobody's, or another client's, or its login has ended. One that was used up before ends its
                 login and the sockets of it.
@@ -196,7 +210,7 @@ class Logins:
             account = await self._holder(session)
             names = [name for name in scope_names(scope or session.scope) if allowed is None or name in allowed]
             narrowed = replace(session, scope=" ".join(names))
-            granted = await self._grant(account, narrowed, following, first_party=first_party)
+            granted = await self._grant(account, narrowed, following, first_party, max_token)
             await self._check_revoked(session)
         now = int(self._clock())
         outcome = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._rotation_grace)
@@ -236,7 +250,12 @@ class Logins:
         return Refused(reason)
 
     async def _grant(
-        self, account: Account, session: LoginSession, refresh_token: str | None, *, first_party: bool
+        self,
+        account: Account,
+        session: LoginSession,
+        refresh_token: str | None,
+        first_party: bool,
+        max_token: int | None,
     ) -> Granted:
         claims = await self._claims(account)
         if self._more_claims is not None:  # it may have waited: rights that were taken meanwhile are not given again
@@ -265,6 +284,14 @@ class Logins:
         except ConfigError as error:  # such as a token over the size limit: the operator has to mend it
             LOG.error("no token could be made for %s: %s", shown(account.username), error)
             raise Unavailable("no token could be made") from None
+        if max_token is not None and len(token) > max_token:
+            LOG.error(
+                "the access token of %s has %d characters, and a cookie %d",
+                shown(account.username),
+                len(token),
+                max_token,
+            )
+            raise TokenTooLong(len(token), max_token)
         return Granted(token, expires_in, refresh_token, session, ends_in)
 
     async def _claims(self, account: Account) -> dict[str, Any]:

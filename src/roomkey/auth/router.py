@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.asking import Asking, RefreshRequest
-from roomkey.auth.cookies import Cookies
+from roomkey.auth.cookies import MAX_COOKIE, Cookies
 from roomkey.auth.granted import Granted, Refused
 from roomkey.auth.http import (
     ACCESS_TOKEN,
@@ -154,7 +154,7 @@ def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         typed = await read(request, LoginRequest, "Send username and password, each a string.")
         put = asking.cookies_for(request) if typed.cookies else None
         try:
-            granted = await logins.login(typed.username, typed.password, origin(request))
+            granted = await logins.login(typed.username, typed.password, origin(request), max_token=_most(put))
         except Refused as error:
             raise refused(error) from None
         return _given(granted, put)
@@ -170,9 +170,14 @@ def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
     async def refresh(request: Request) -> Response:
         token, put = await asking.refresh_token(request)
         try:
-            return _given(await logins.refresh(token, origin(request)), put)
+            return _given(await logins.refresh(token, origin(request), max_token=_most(put)), put)
         except Refused as error:
             raise refused(error, "Log in again.", 401) from None
+
+
+def _most(put: Cookies | None) -> int | None:
+    """Characters that an access token may have."""
+    return None if put is None else MAX_COOKIE
 
 
 def _given(granted: Granted, put: Cookies | None) -> Response:
@@ -197,7 +202,7 @@ def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         try:
             sockets = await logins.logout(await asking.who(request, even_revoked=_always))
         except OAuthError as error:
-            if error.status != 401 or not asking.has_refresh_token(request):
+            if error.status != 401 or not await asking.has_refresh_token(request):
                 raise
             token, _ = await asking.refresh_token(request)
             sockets = await logins.forget_token(token) or 0
