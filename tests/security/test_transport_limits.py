@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 
 import pytest
 from support.live import Poll, serve, until
-from support.rawsocket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame
+from support.rawsocket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame, upgrade
 from support.world import World, clock, make_world
 
+from roomkey.guard import owners
 from roomkey.hub import Authenticate, Hub
 
 __all__ = ["clock", "make_world"]
@@ -173,3 +175,78 @@ def test_a_limit_that_no_token_fits_in_is_refused(size):
 
     with pytest.raises(ConfigError, match="max_anonymous_packet must be at least"):
         Hub(Issuer.ephemeral(audience="chat").verifier(), max_anonymous_packet=size)
+
+
+class Waits:
+    """A verifier that is asked and does not answer."""
+
+    def __init__(self) -> None:
+        self.asked = self.left = 0
+
+    async def verify(self, token, now, *, source=""):
+        self.asked += 1
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left += 1
+
+
+@pytest.fixture
+async def waiting(make_world, place) -> AsyncIterator[tuple[World, Waits]]:
+    """A server whose verifier does not answer."""
+    verifier = Waits()
+    world = await make_world(verifier=verifier)
+    if place != "hub-asgi":
+        yield world, verifier
+        return
+    async with serve(world.sio.asgi) as world.host:
+        yield world, verifier
+
+
+async def asks_for_an_upgrade(world: World, poll: Poll) -> RawSocket:
+    raw = await RawSocket.open(world.host)
+    await raw.send(upgrade(world.host, f"&sid={poll.sid}", Authorization=f"Bearer {world.token(rooms=['red'])}"))
+    return raw
+
+
+@pytest.mark.parametrize("ends", ["close", "deadline", "session"])
+async def test_an_upgrade_that_waits_for_its_verifier_ends(waiting, ends, monkeypatch):
+    """Checklist 114: an upgrade that waits has a deadline, and ends with the server and with its session."""
+    world, verifier = waiting
+    if ends == "deadline":
+        monkeypatch.setattr(owners, "OWNER_SECONDS", 0.1)
+    poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    raw = await asks_for_an_upgrade(world, poll)
+    await until(lambda: verifier.asked)
+    if ends == "close":
+        await (world.sio.close() if isinstance(world.sio, Hub) else world.guard.close())
+    elif ends == "session":
+        await poll.post("1")
+    assert await raw.ends()
+    assert verifier.left == verifier.asked
+    await poll.close()
+
+
+async def test_few_requests_of_a_session_wait_for_the_verifier(waiting):
+    world, verifier = waiting
+    poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    few = [await asks_for_an_upgrade(world, poll) for _count in range(owners.MAX_ASKING)]
+    await until(lambda: verifier.asked == owners.MAX_ASKING)
+    many = await asks_for_an_upgrade(world, poll)
+    assert (await many.answer()).status == 403
+    assert verifier.asked == owners.MAX_ASKING
+    for raw in few:
+        await raw.close()
+    await poll.close()
+
+
+async def test_no_verification_goes_on_for_an_upgrade_whose_client_left(make_world):
+    verifier = Waits()
+    world = await make_world(verifier=verifier)
+    poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
+    raw = await asks_for_an_upgrade(world, poll)
+    await until(lambda: verifier.asked)
+    await raw.close()
+    await until(lambda: verifier.left)
+    assert not world.sio.engine.undecided
+    await poll.close()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from roomkey.core.addresses import network_of
 from roomkey.core.credentials import Handshake, Presented, Request, from_handshake, has_credentials
-from roomkey.errors import AuthError, CredentialsError
+from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
 from roomkey.guard.judge import Judge
 from roomkey.guard.registry import Connection
 from roomkey.guard.teardown import Teardown
+
+OWNER_SECONDS = 10.0
+"""How long a request may wait until it is known whether it comes from the owner of its session."""
+
+MAX_ASKING = 4
+"""Requests of one session that may wait so: a poll, a POST and an upgrade, and one again after a lost connection."""
 
 
 class Owners:
@@ -52,7 +59,7 @@ class Owners:
             if shown is None:
                 return _sends_once(opened, connection) and network_of(address) == network_of(connection.address)
             if shown.token != opened.token:
-                if not await self._is_same_subject(connection, opened, shown):
+                if not await self._ask(connection, opened, shown):
                     return False
                 connection.credential = shown
         except AuthError:
@@ -64,6 +71,21 @@ class Owners:
         """Report that a request to a session came from another client; the owner is not disturbed."""
         error = CredentialsError("a session's id without its token")
         self._teardown.tell_refused(error, replace(connection, address=address))
+
+    async def _ask(self, connection: Connection, opened: Presented, shown: Presented) -> bool:
+        """Verify a request's token: for a few requests at a time, and not longer than the session lives."""
+        asking = connection.asking = connection.asking or []
+        if len(asking) >= MAX_ASKING:
+            raise TooManyAttempts("too many requests of one session wait for a verification")
+        try:
+            async with asyncio.timeout(OWNER_SECONDS) as waiting:
+                asking.append(waiting)
+                try:
+                    return await self._is_same_subject(connection, opened, shown)
+                finally:
+                    asking.remove(waiting)
+        except TimeoutError:
+            raise Unavailable("the session ended, or the verification took too long") from None
 
     async def _is_same_subject(self, connection: Connection, opened: Presented, shown: Presented) -> bool:
         who = await self._judge.verify(shown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Connection:
         anonymous: nothing was ever admitted on it.
         closing: it is being closed; whatever still arrives is dropped.
         unexpected: counts acknowledgements that nobody waits for, from the first one on.
+        asking: the requests that wait until it is known whether they come from its owner.
     """
 
     connection_id: str
@@ -49,6 +51,7 @@ class Connection:
     anonymous: bool = True
     closing: bool = False
     unexpected: TokenBucket | None = None
+    asking: list[asyncio.Timeout] | None = field(default=None, repr=False)
 
     def keep_auth(self, namespace: str, payload: object) -> bool:
         """Keep a CONNECT payload until the connect handler runs.
@@ -75,6 +78,12 @@ class Connection:
         if not self.auth:
             self.auth = {}  # a dictionary that was filled once stays large
         return None if text is None else strict_json.loads(text)
+
+    def abandon(self) -> None:
+        """End the wait of every request, because the connection ends."""
+        for waiting in self.asking or ():
+            if not waiting.expired():
+                waiting.reschedule(0)
 
     @property
     def in_use(self) -> bool:

@@ -122,6 +122,7 @@ class Teardown:
 
     def _close(self, connection: Connection) -> None:
         connection.closing = True
+        connection.abandon()
         for admission in connection.admissions.values():
             admission.feed(Input.GONE)
         remaining = self.port.close(connection.connection_id)
@@ -132,6 +133,8 @@ class Teardown:
         """A transport is gone, and everything on it."""
         self.timers.cancel(("connection", connection_id))
         connection = self.registry.close(connection_id)
+        if connection is not None:
+            connection.abandon()
         for admission in list(connection.admissions.values()) if connection is not None else ():
             self._forget(admission)
 

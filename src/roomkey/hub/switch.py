@@ -79,7 +79,7 @@ class Switch(asyncio.Protocol):
         proxies: knows whose word about the client's address counts; None if nobody's does.
     """
 
-    __slots__ = ("_buffer", "_deadline", "_hub", "_others", "_proxies", "_transport")
+    __slots__ = ("_buffer", "_deadline", "_hub", "_offering", "_others", "_proxies", "_transport")
 
     def __init__(self, hub: Hub, others: Callable[[], HttpProtocol], proxies: ProxyHeadersMiddleware | None) -> None:
         self._hub = hub
@@ -87,6 +87,7 @@ class Switch(asyncio.Protocol):
         self._proxies = proxies
         self._buffer = b""
         self._deadline: asyncio.TimerHandle | None = None
+        self._offering: asyncio.Task[None] | None = None  # an upgrade that waits for its verifier
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -96,8 +97,9 @@ class Switch(asyncio.Protocol):
         self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone before it said what it wants."""
+        """It is gone before it said what it wants, or before it was known whether it may."""
         self._decided()
+        self._leave()
 
     def eof_received(self) -> None:
         """It will not say what it wants: the transport closes."""
@@ -108,6 +110,9 @@ class Switch(asyncio.Protocol):
         if transport is None:
             return
         data = self._buffer + data
+        if self._offering is not None:
+            self._keep(data)
+            return
         end = data.find(BLANK_LINE)
         if end < 0:
             self._buffer = data
@@ -137,10 +142,22 @@ class Switch(asyncio.Protocol):
         return self._hub.serves(split_target(url)[0])
 
     def shutdown(self) -> None:
-        """The server stops, or the head does not come."""
+        """The server stops, or the head or the verifier's answer does not come."""
         self._decided()
+        self._leave()
         if self._transport is not None:
             self._transport.close()
+
+    def _leave(self) -> None:
+        """Do no more for an upgrade that nobody waits for."""
+        if self._offering is not None and not self._offering.done():
+            self._offering.cancel()
+
+    def _keep(self, data: bytes) -> None:
+        """Keep what arrives before the answer to an upgrade; while it is read, a client that leaves is noticed."""
+        self._buffer = data
+        if len(data) > MAX_HEAD:
+            self.shutdown()
 
     def _decided(self) -> None:
         if self._deadline is not None:
@@ -217,14 +234,13 @@ class Switch(asyncio.Protocol):
             session.use(websocket)
             websocket.start(transport, key, rest, first=engine.greet(session))
         else:
-            transport.pause_reading()
             engine.undecided.add(self)
             self._deadline = asyncio.get_running_loop().call_later(UPGRADE_SECONDS, self.shutdown)
-            self._hub.tasks.start(self._offer(transport, request, parameters["sid"], key, rest))
+            self._buffer = rest
+            offer = self._offer(transport, request, parameters["sid"], key)
+            self._offering = self._hub.tasks.background(offer)
 
-    async def _offer(
-        self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, key: str, rest: bytes
-    ) -> None:
+    async def _offer(self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, key: str) -> None:
         """A WebSocket for a session that polls."""
         engine = self._hub.engine
         try:
@@ -236,9 +252,9 @@ class Switch(asyncio.Protocol):
         if isinstance(session, Refusal):
             self._refuse(engine.refused(request.address, session))
             return
-        transport.resume_reading()
         websocket = PicowsWebSocket(engine, _offer)
         websocket.session = session
+        rest, self._buffer = self._buffer, b""
         websocket.start(transport, key, rest)
 
     def _refuse(self, refusal: Refusal) -> None:
