@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import secrets
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from support.clock import FakeClock, forgets_by
 from support.live import until
 from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
+from roomkey.auth.codes import Codes
+from roomkey.auth.granted import Refused
+from roomkey.auth.sealed import seal
 from roomkey.auth.throttle import FREE_FOR_PAIR
-from roomkey.errors import Unavailable
+from roomkey.auth.tickets import TicketVerifier
+from roomkey.core.credentials import Presented
+from roomkey.errors import MalformedToken, Unavailable
 from roomkey.guard import keeping, revoking
+from roomkey.stores.clients import Client
 
 
 class Nodes(NamedTuple):
@@ -182,3 +191,64 @@ async def test_a_password_change_with_two_wrong_passwords_is_two_attempts(nodes:
         wrong = {"password": f"wrong {attempt}", "new_password": f"something else {attempt}"}
         answer = await nodes.here.post("password", mine, **wrong)
         assert answer.status_code == (400 if 2 * attempt < FREE_FOR_PAIR else 429)
+
+
+# What was made up
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """What the databases are asked."""
+    asked: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        asked.append(arguments[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: list[str]) -> None:
+    """Checklist 115: also those that were good once, and those of another kind."""
+    now = nodes.here.clock.now()
+    tickets, key = TicketVerifier(nodes.here.issuer.verifier(), nodes.here.one_time), await nodes.here.one_time.key()
+    codes = Codes(nodes.here.one_time, nodes.here.logins)
+    made_up = [
+        "A" * 43,
+        secrets.token_urlsafe(32),
+        seal(key, "ticket", int(now)),
+        seal(bytes(32), "ticket", int(now) + 9),
+    ]
+    statements.clear()
+    for name in [*made_up, seal(key, "code", int(now) + 9)]:
+        with pytest.raises(MalformedToken):
+            await tickets.verify_presented(Presented(f"rkt_{name}", "query"), now)
+    for name in [*made_up, seal(key, "ticket", int(now) + 9)]:
+        with pytest.raises(Refused):
+            await codes.exchange(name, Client("app"), redirect_uri="", verifier="")
+    assert statements == []
+
+
+async def test_made_up_refresh_tokens_write_nothing(nodes: Nodes, statements: list[str]) -> None:
+    """Checklist 115: one look at the index, and no lock."""
+    await nodes.here.login()
+    statements.clear()
+    for path in ("refresh", "logout"):
+        answer = await nodes.here.http.post(f"/auth/{path}", json={"refresh_token": secrets.token_urlsafe(32)})
+        assert answer.status_code == (401 if path == "refresh" else 200)
+    assert len(statements) <= 2
+    assert all(one.startswith("SELECT") for one in statements)
+
+
+async def test_a_ticket_of_one_node_opens_a_connection_of_the_other(nodes: Nodes) -> None:
+    tokens = await nodes.here.login()
+    ticket = (await nodes.here.post("ticket", tokens)).json()["ticket"]
+    raw = await nodes.there.raw()
+    assert (await raw.ask({"token": ticket})).startswith("40")
+
+
+async def test_all_who_ask_for_the_key_at_once_get_the_same(nodes: Nodes) -> None:
+    found = await asyncio.gather(*(node.one_time.key() for node in nodes for _ in range(20)))
+    assert len({*found}) == 1
+    assert len(found[0]) == 32

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from argon2 import PasswordHasher
+from sqlalchemy.ext.asyncio import AsyncConnection
 from support.live import serve
 
 from roomkey import Key, KeySet
@@ -24,7 +27,9 @@ from roomkey.server.demo import add_accounts, write_credentials
 from roomkey.server.edge import MAX_BODY
 from roomkey.server.logs import configure
 from roomkey.server.settings import Settings
+from roomkey.stores import probe
 from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores.sql import Database
 
 NOW = 1_700_000_000.0
 ORIGIN = "http://127.0.0.1:8000"
@@ -265,3 +270,38 @@ async def test_own_page_is_known_by_scheme_host_and_port(
     """Checklist 51: on both engines, letter case and the default port make no difference."""
     answer = await product_client.get(HANDSHAKE, headers={"Host": host, "Origin": page})
     assert answer.status_code == (200 if may else REFUSED[engine])
+
+
+@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
+async def test_the_server_is_not_ready_while_it_cannot_write(
+    where: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)
+    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.4)
+    url = tmp_path / "db.sqlite3" if where == "sqlite" else request.getfixturevalue("postgres").database()
+    database = Database(url)
+    accounts = SqlAccounts(database)
+    await accounts.open()
+    product = build(Settings(), accounts, KeySet([Key.generate("ES256")]), database=database)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(database.close)
+        stack.push_async_callback(product.close)
+        web = await stack.enter_async_context(
+            httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://test")
+        )
+        assert (await web.get("/readyz")).status_code == 200
+        other = Database(url)
+        stack.push_async_callback(other.close)
+        lock = "BEGIN IMMEDIATE" if where == "sqlite" else "LOCK TABLE users IN SHARE MODE"
+        answers: list[httpx.Response] = []
+
+        async def hold(connection: AsyncConnection) -> None:
+            await connection.exec_driver_sql(lock)
+            answers.append(await web.get("/readyz"))
+
+        await other.run(hold)
+        assert answers[0].status_code == 503
+        assert answers[0].json()["problem"].startswith("the database cannot be written to: ")
+        async with asyncio.timeout(10):
+            while (await web.get("/readyz")).status_code != 200:
+                await asyncio.sleep(0.05)

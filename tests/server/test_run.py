@@ -218,6 +218,7 @@ def test_113_no_start_on_a_public_address_without_tls(refused: Refused, host: st
         (["--host", "no.such.host.invalid", "--behind-proxy"], "is no address to listen on"),
         (["--database", "nowhere/a.sqlite3"], "cannot open the database"),
         (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
+        (["--database", "postgresql://127.0.0.1:1/db"], "the database failed: ConnectionRefusedError"),
     ],
 )
 def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: list[str], said: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import inspect, text
 
 from roomkey.stores.sessions import Found, LoginSession, Outcome, SqlSessions
 
@@ -142,3 +142,11 @@ async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
 async def rows(sessions) -> int:
     tables = ("login_sessions", "refresh_tokens")
     return sum([(await sessions._database.rows(text(f"SELECT count(*) FROM {name}")))[0][0] for name in tables])
+
+
+async def test_the_logins_of_a_client_are_found_by_an_index(sessions):
+    def indexed(connection):
+        return [index["column_names"] for index in inspect(connection).get_indexes("login_sessions")]
+
+    found = await sessions._database.run(lambda connection: connection.run_sync(indexed))
+    assert ["client_id"] in found

@@ -250,3 +250,25 @@ def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
     for extra in ("sql", "postgresql"):
         needed = [Requirement(line) for line in project["optional-dependencies"][extra]]
         assert all("2.0.36" in one.specifier for one in needed if one.name == "sqlalchemy")
+
+
+async def test_separate_connections_are_not_used_up_by_others(tmp_path: Path) -> None:
+    """Checklist 115: logins do not wait for sockets that come with tickets."""
+    database = Database(tmp_path / "db.sqlite3")
+    apart = database.separate(1, most_waiting=1)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(_: AsyncConnection) -> None:
+        begun.set()
+        await go_on.wait()
+
+    holding = asyncio.create_task(apart.run(hold))
+    await begun.wait()
+    waiting = asyncio.create_task(apart.rows(text("SELECT 1")))
+    await asyncio.sleep(0)
+    with pytest.raises(Unavailable):
+        await apart.rows(text("SELECT 1"))
+    assert await database.rows(text("SELECT 1")) == [(1,)]
+    go_on.set()
+    await asyncio.gather(holding, waiting)
+    await database.close()

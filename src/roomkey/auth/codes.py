@@ -11,7 +11,6 @@ import hashlib
 import hmac
 import logging
 import re
-import secrets
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
 
@@ -19,6 +18,7 @@ from roomkey import audit
 from roomkey.auth.ending import holder_of
 from roomkey.auth.logins import Granted, Logins, Origin, Refused, new_session_id
 from roomkey.auth.refresh_tokens import hash_of
+from roomkey.auth.sealed import is_sealed, seal
 from roomkey.errors import RevokedToken
 from roomkey.stores.accounts import Account
 from roomkey.stores.clients import Client
@@ -102,7 +102,7 @@ class Codes:
             user_agent=origin.user_agent[:200],
             expires_at=now + CODE_LIFETIME,
         )
-        code = secrets.token_urlsafe(32)
+        code = seal(await self._store.key(), "code", now + REMEMBERED)
         await self._store.put("code", hash_of(code), asdict(allowed), now + REMEMBERED)
         return code
 
@@ -115,7 +115,8 @@ class Codes:
                 presented before: then the login that came of it ends. Whatever the reason, it is used up.
         """
         name, now = hash_of(code), self._now()
-        taken = await self._store.take("code", name, now)
+        sealed = is_sealed(await self._store.key(), "code", code, now)
+        taken = await self._store.take("code", name, now) if sealed else None
         if taken is None:
             raise Refused("no such code")
         allowed = _Allowed(**taken.data)

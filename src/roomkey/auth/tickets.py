@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 
 from roomkey.auth.refresh_tokens import hash_of
+from roomkey.auth.sealed import is_sealed, seal
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity
 from roomkey.core.origins import origin_of, own_origin
@@ -21,7 +21,8 @@ __all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
 LIFETIME = 30
 """Seconds from the request to the last use."""
 
-_FORM = re.compile(r"rkt_[A-Za-z0-9_-]{43}")
+PREFIX = "rkt_"
+_FORM = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
 _SOURCES = frozenset({"query", "auth", "event"})
 
 
@@ -54,7 +55,7 @@ class Tickets:
         until = now + LIFETIME if who.expires_at is None else min(now + LIFETIME, int(who.expires_at))
         if until <= now:
             raise ExpiredToken("exp", "expired before its ticket was made")
-        ticket = f"rkt_{secrets.token_urlsafe(32)}"
+        ticket = PREFIX + seal(await self._one_time.key(), "ticket", until)
         kept = {"claims": dict(who.claims), "origin": origin, "issued_at": now}
         await self._one_time.put("ticket", hash_of(ticket), kept, until)
         return ticket, until - now
@@ -98,7 +99,9 @@ class TicketVerifier:
         return self._verifier.verify(presented.token, now, source=presented.source)
 
     async def _take(self, presented: Presented, now: float) -> Identity:
-        taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
+        taken = None
+        if is_sealed(await self._one_time.key(), "ticket", presented.token.removeprefix(PREFIX), now):
+            taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
         if taken is None or taken.again:
             detail = "a ticket that is too old, or nobody's" if taken is None else "a used ticket"
             raise MalformedToken(detail, message="ticket used, expired or unknown")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -42,8 +42,10 @@ from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Accounts, SqlAccounts
 from roomkey.stores.clients import Clients, SqlClients
 from roomkey.stores.one_time import OneTime, SqlOneTime
+from roomkey.stores.probe import Probe
 from roomkey.stores.revocations import RevocationStore
 from roomkey.stores.sessions import Sessions, SqlSessions
+from roomkey.stores.sql import Database
 
 __all__ = ["Product", "build"]
 
@@ -89,6 +91,7 @@ def build(
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
+    database: Database | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Product:
     """Put the product together. Nothing is opened: ``accounts`` is open already.
@@ -106,6 +109,7 @@ def build(
         secret: what refresh tokens are derived from, 32 bytes; a new one if absent.
         passwords: how passwords are checked.
         rooms: rooms that the page offers beside those of a person's token.
+        database: what ``/readyz`` tries to write to; nothing if absent.
         clock: seconds since the epoch, for the times in tokens.
     """
     signing, accepted = _sources(keys, settings.algorithm)
@@ -131,7 +135,7 @@ def build(
     engine = make_engine(settings, TicketVerifier(verifier, tickets), policy, revocations)
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
-    http = _http(settings, page.render(via=settings.via, rooms=rooms), engine.guard)
+    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(engine.guard, database))
     logins = Logins(
         accounts,
         sessions if sessions is not None else SqlSessions(),
@@ -206,7 +210,17 @@ class _Http(FastAPI):
         return document
 
 
-def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
+def _readiness(guard: BaseAsyncGuard, database: Database | None) -> Callable[[], Awaitable[str | None]]:
+    """Return what says why new connections or logins fail: revocations cannot be read, or nothing can be written."""
+    probe = Probe(database) if database is not None else None
+
+    async def problem() -> str | None:
+        return await guard.ready() or (await probe.problem() if probe is not None else None)
+
+    return problem
+
+
+def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[str | None]]) -> FastAPI:
     # FastAPI's pages of documentation load scripts from a CDN, which the content security policy forbids.
     http = _Http(title="roomkey", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
     http.router.redirect_slashes = False  # 307 would send a password on
@@ -236,13 +250,13 @@ def _http(settings: Settings, index: str, guard: BaseAsyncGuard) -> FastAPI:
     @readable(
         http,
         "/readyz",
-        summary="Whether it can decide about new connections",
+        summary="Whether it can decide about new connections, and write to the database",
         tags=["operations"],
         response_model_exclude_none=True,
         responses={503: {"model": Readiness, "description": "It cannot: `problem` says why."}},
     )
     async def ready(response: Response) -> Readiness:
-        problem = await guard.ready()
+        problem = await problem_now()
         if problem is None:
             return Readiness(status="ok")
         response.status_code = 503

@@ -150,6 +150,8 @@ async def _serve(
             secret = load_or_create_secret(settings.keys / "refresh.secret")
             keys = _keys(settings)
         rooms = demo_accounts.ROOMS if demo else ()
+        # Connections of their own, and few may wait: sockets that come with tickets must not hold logins up.
+        one_time = SqlOneTime(database.separate(2, most_waiting=100))
         product = build(
             settings,
             accounts,
@@ -158,11 +160,12 @@ async def _serve(
             # Connections of its own: logins that wait for the database must not look as if it were out of reach.
             revocations=SqlRevocations(None if demo else settings.database),
             sessions=SqlSessions(database),
-            one_time=SqlOneTime(database),
+            one_time=one_time,
             clients=SqlClients(database),
             secret=secret,
             passwords=passwords,
             rooms=rooms,
+            database=database,
         )
         if credentials_file is not None:
             demo_accounts.write_credentials(credentials_file, people)

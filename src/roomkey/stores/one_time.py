@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import secrets
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -9,14 +12,17 @@ from roomkey.extras import needs
 
 with needs("sql", "roomkey.stores.one_time"):
     from sqlalchemy import JSON, BigInteger, String, insert, select, update
+    from sqlalchemy.exc import IntegrityError
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.stores.sql import Base, SqlStore
+from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["Kind", "OneTime", "SqlOneTime", "Taken"]
 
 Kind = Literal["code", "ticket"]
+
+KEY_NAME = "one_time"
 
 
 class Taken(NamedTuple):
@@ -38,6 +44,9 @@ class OneTime(Protocol):
 
     async def open(self) -> None:
         """Make it ready."""
+
+    async def key(self) -> bytes:
+        """A secret of 32 bytes that all who use the same store share: it shows which names may be in it."""
 
     async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
         """Keep something under the hash of what the client is given."""
@@ -67,12 +76,39 @@ class _OneTime(Base):
     became: Mapped[str | None] = mapped_column(String(255))
 
 
+class _Secret(Base):
+    __tablename__ = "secrets"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    secret: Mapped[str] = mapped_column(String(64))
+
+
 class SqlOneTime(SqlStore):
     """:class:`OneTime` in SQLite or PostgreSQL.
 
     Args:
         where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
     """
+
+    def __init__(self, where: Where = None) -> None:
+        super().__init__(where)
+        self._key: asyncio.Task[bytes] | None = None
+
+    async def key(self) -> bytes:
+        """A secret of 32 bytes, made by the first server that asks for it, and kept in the database."""
+        if self._key is None or (self._key.done() and self._key.exception() is not None):
+            self._key = asyncio.create_task(self._read_key())  # once, however many wait for it
+        await asyncio.wait({self._key})
+        return self._key.result()
+
+    async def _read_key(self) -> bytes:
+        query = select(_Secret.secret).where(_Secret.name == KEY_NAME)
+        if not (rows := await self._database.rows(query)):
+            new = insert(_Secret).values(name=KEY_NAME, secret=secrets.token_hex(32))
+            with contextlib.suppress(IntegrityError):  # another server was faster, and its key counts
+                await self._database.change(new)
+            rows = await self._database.rows(query)
+        return bytes.fromhex(rows[0].secret)
 
     async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
         """Keep something under the hash of what the client is given."""

@@ -123,7 +123,7 @@ class _Session(Base):
 
     session_id: Mapped[str] = mapped_column(String(64), primary_key=True)
     subject: Mapped[str] = mapped_column(String(255), index=True)
-    client_id: Mapped[str] = mapped_column(String(255))
+    client_id: Mapped[str] = mapped_column(String(255), index=True)
     auth_time: Mapped[int] = mapped_column(BigInteger)
     used_at: Mapped[int] = mapped_column(BigInteger)
     expires_at: Mapped[int] = mapped_column(BigInteger, index=True)

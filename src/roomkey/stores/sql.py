@@ -79,6 +79,7 @@ class Database:
         self._running: set[asyncio.Task[Any]] = set()
         self._opening = asyncio.Lock()
         self._opened = self._closed = False
+        self._separate: list[Database] = []
         self._opener = self  # whose part it is to bring the tables up to date
         self._engine = self._new_engine()
         # One statement is a transaction by itself. Without BEGIN and COMMIT around it, a process that freezes
@@ -114,6 +115,7 @@ class Database:
             return self
         made = Database(where, connections=connections, most_waiting=most_waiting)
         made._opener = self
+        self._separate.append(made)
         return made
 
     async def open(self) -> None:
@@ -153,6 +155,7 @@ class Database:
     async def close(self) -> None:
         """Finish what is under way and close the connections, as far as the other side takes part in it."""
         self._closed = True
+        await asyncio.gather(*(one.close() for one in self._separate))
         if self._running:
             await asyncio.wait(self._running, timeout=PATIENCE / 5)
         await self._dispose(self._engine)

@@ -63,11 +63,6 @@ class SqlRevocations(SqlStore):
         self._reader = self._database.separate(1)
         self._clock = clock
 
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._reader.close()
-        await super().close()
-
     async def add(self, revoked: Revocation) -> None:
         """Keep a revocation. When this returns it is on the disk.
 

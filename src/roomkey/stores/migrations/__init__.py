@@ -11,7 +11,7 @@ with needs("sql", "roomkey.stores.migrations"):
 
 __all__ = ["NEWEST", "upgrade"]
 
-NEWEST = "0004"
+NEWEST = "0005"
 """The version that this program works with."""
 
 
