@@ -11,6 +11,7 @@ from support.live import until
 from support.tasks import tasks_made
 
 from roomkey.core.asked import ACK_SECONDS, MAX_CALLBACKS
+from roomkey.errors import CredentialsError, ProtocolViolation
 from roomkey.socketio import Authenticate, SubjectLimits
 
 # From the server: what a handler returns, and the acknowledgement that is written for it.
@@ -180,7 +181,8 @@ async def test_unsolicited_acknowledgements_before_admission_end_the_socket_once
             await client.send('431["x"]')
         assert await client.is_closed()
     assert len(made) < 20, made
-    assert len(world.refusals) == 1
+    told = [type(error) for error, _ in world.refusals]
+    assert told in ([CredentialsError], [CredentialsError, ProtocolViolation])  # the flood may outrun the end
 
 
 async def test_an_unsolicited_acknowledgement_counts_as_an_event_of_its_subject(make_world):
