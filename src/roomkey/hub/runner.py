@@ -19,6 +19,7 @@ with needs("hub", "roomkey.hub.runner"):
 
 from roomkey.errors import ConfigError
 from roomkey.hub.asgi import ASGIApp
+from roomkey.hub.checks import check_picows, check_uvicorn
 from roomkey.hub.switch import Switches
 from roomkey.hub.uvicorn_http import HttpProtocol
 
@@ -58,12 +59,17 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
         settings: those of ``uvicorn.Config``; they win over what is set here.
 
     Raises:
+        ConfigError: a version of picows or uvicorn whose inner names have changed.
+
+    Raises:
         ConfigError: ``workers`` or ``reload``, which need uvicorn's own process manager.
     """
     if settings.get("workers") not in (None, 1):
         raise ConfigError("a hub runs in one process; start several without workers=, behind a load balancer")
     if any(settings[name] for name in settings if name.startswith("reload")):
         raise ConfigError("a hub cannot reload itself; run `uvicorn --reload module:hub.asgi` while you develop")
+    check_picows()
+    check_uvicorn()
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
     ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else COMMON["ws"]}
     ours |= {"ws_per_message_deflate": False, "ws_max_size": hub.engine.limits.payload}

@@ -21,6 +21,7 @@ from roomkey import Key, KeySet, Policy
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
+from roomkey.hub.checks import check_uvicorn
 from roomkey.keysets.files import environment_key, load_or_create
 from roomkey.keysets.folder import KeyFolder
 from roomkey.keysets.secrets import load_or_create_secret
@@ -73,6 +74,7 @@ def _config(settings: Settings, product: Product) -> uvicorn.Config:
         config = runner.config(product.engine.sio, **chosen)
         config.app = product.asgi  # what stands in front of everything stands in front of the hub, too
         return config
+    check_uvicorn()
     return uvicorn.Config(
         product.asgi,
         ws_max_size=MAX_BODY,

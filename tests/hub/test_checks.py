@@ -1,0 +1,75 @@
+"""A picows or uvicorn whose inner names have changed is an error before anything listens."""
+
+from __future__ import annotations
+
+import pytest
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from roomkey import ConfigError, Issuer
+from roomkey.hub import Hub, checks, runner
+
+
+@pytest.fixture(autouse=True)
+def _checked_again():
+    yield
+    checks.check_uvicorn.cache_clear()
+    checks.check_picows.cache_clear()
+
+
+@pytest.fixture
+def hub() -> Hub:
+    checks.check_uvicorn.cache_clear()
+    checks.check_picows.cache_clear()
+    return Hub(Issuer.ephemeral(audience="chat").verifier())
+
+
+def test_the_installed_versions_are_accepted(hub):
+    runner.config(hub)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (HttpToolsProtocol, "_start_asgi_task"),
+        (HttpToolsProtocol, "on_body"),
+        (WebSocketsSansIOProtocol, "handle_pong"),
+    ],
+)
+def test_a_uvicorn_without_a_method_is_refused(hub, monkeypatch, owner, name):
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(ConfigError, match=rf"no {owner.__name__}\.{name}\(.*uvicorn 0\.46 to 0\.54"):
+        runner.config(hub)
+
+
+def test_a_uvicorn_with_other_parameters_is_refused(hub, monkeypatch):
+    monkeypatch.setattr(HttpToolsProtocol, "send_400_response", lambda self, status, msg: None)
+    with pytest.raises(ConfigError, match=r"no HttpToolsProtocol\.send_400_response\(msg\)"):
+        runner.config(hub)
+
+
+def test_a_uvicorn_without_an_attribute_is_refused(hub, monkeypatch):
+    monkeypatch.setattr(checks, "HTTP_ATTRIBUTES", (*checks.HTTP_ATTRIBUTES, "moved"))
+    with pytest.raises(ConfigError, match=r"no HttpToolsProtocol\.moved"):
+        runner.config(hub)
+
+
+def test_another_picows_is_refused(hub, monkeypatch):
+    monkeypatch.setattr(checks, "version", lambda package: "2.4.0")
+    with pytest.raises(ConfigError, match=r"picows 2\.4\.0 has no .*picows 2\.3"):
+        runner.config(hub)
+
+
+def test_a_picows_without_a_name_is_refused(hub, monkeypatch):
+    monkeypatch.setattr(checks, "PICOWS_NAMES", {"WSFrame": ("moved",)})
+    with pytest.raises(ConfigError, match=r"no WSFrame\.moved"):
+        runner.config(hub)
+
+
+def test_the_bounds_are_those_of_the_package():
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
+    assert '"uvicorn>=0.46,<0.55"' in text
+    assert '"picows>=2.3,<2.4"' in text
+    assert (checks.UVICORN, checks.PICOWS) == ("0.46 to 0.54", "2.3")
