@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 from typing import Any
@@ -75,3 +76,5 @@ async def test_a_closed_connection_leaves_nothing(make_world, way, says, transpo
         return all(marker() is None for marker in markers)
 
     await until(is_gone, timeout=5)
+    # engineio waits for its next ping up to ping_interval, and keeps the connection's queue so long.
+    await until(lambda: not any("_heartbeat" in repr(task.get_coro()) for task in asyncio.all_tasks()))

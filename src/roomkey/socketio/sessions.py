@@ -90,6 +90,7 @@ class Sessions:
         self.port = port
         self.sio = port.sio
         self.by_address = by_address
+        self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
     def bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
         """Answer later requests of the session only to whoever opened it, without disturbing them."""
@@ -130,12 +131,33 @@ class Sessions:
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
+        transport._send_ping = self._heartbeat(connection.connection_id, transport)
+
+    def _heartbeat(self, connection_id: str, transport: Any) -> Callable[[], Awaitable[None]]:
+        """engineio's heartbeat, as a task that can be found: engineio keeps no handle of it."""
+        send_ping = transport._send_ping
+
+        async def beat() -> None:
+            task = asyncio.current_task()
+            if transport.closed or task is None:
+                return
+            self.heartbeats[connection_id] = task
+            try:
+                await send_ping()
+            finally:
+                if self.heartbeats.get(connection_id) is task:
+                    del self.heartbeats[connection_id]
+
+        return beat
 
     def release(self, connection_id: str) -> None:
-        """Forget a session that has ended: engineio's heartbeat keeps its transport for one more ``ping_interval``.
+        """Forget a session that has ended, with everything that :meth:`bind` put there.
 
-        With it, everything that :meth:`bind` put there would stay, the opening request included.
+        engineio's heartbeat would keep it for one more ``ping_interval``, and the opening request with it.
         """
+        heartbeat = self.heartbeats.pop(connection_id, None)
+        if heartbeat is not None and heartbeat is not asyncio.current_task():  # a missing pong ends it in that task
+            heartbeat.cancel()
         transport = self.sio.eio.sockets.get(connection_id)
         if transport is not None:
             transport.handle_get_request = _say_closed
