@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from support.clock import FakeClock
 from support.tokens import issuer_at
 
 from roomkey.auth import NoSockets
-from roomkey.core.revocations import Revocation
+from roomkey.core.revocations import LONGEST_LIFETIME, Revocation
 from roomkey.errors import AuthError, RevokedToken
 from roomkey.stores.revocations import MemoryRevocations
 
@@ -52,3 +53,12 @@ async def test_a_bad_token_is_one_here_too() -> None:
     live = NoSockets(issuer_at(clock).verifier(leeway=0), clock=clock.now)
     with pytest.raises(AuthError):
         await live.verify(issuer_at(clock).issue("ada", expires_in=-1))
+
+
+@pytest.mark.parametrize(("settings", "kept"), [({"max_lifetime": 1000}, 1000), ({}, LONGEST_LIFETIME)])
+async def test_a_revocation_is_kept_no_longer_than_a_token_may_live(settings: dict[str, Any], kept: float) -> None:
+    clock, store = FakeClock(), MemoryRevocations()
+    live = NoSockets(issuer_at(clock).verifier(**settings), store, clock=clock.now)
+    await live.revoke(token_id="t1")
+    [entry] = (await store.since(0))[0]
+    assert entry.expires_at == clock.now() + kept

@@ -101,8 +101,13 @@ class NoSockets:
             raise RevokedToken("revoked")
 
     async def revoke(self, **names: Unpack[Names]) -> int:
-        """Cancel tokens; there are no sockets to end but those that the followers know."""
-        revoked = Revocation.of(**names, now=self._clock())
+        """Cancel tokens; there are no sockets to end but those that the followers know.
+
+        Without ``expires_at`` the entry is kept as long as a token may live, as a guard does.
+        """
+        now = self._clock()
+        names.setdefault("expires_at", now + (self._verifier.longest_lifetime or LONGEST_LIFETIME))
+        revoked = Revocation.of(**names, now=now)
         if self._store is not None:  # first: if that fails nothing is done, and it can be asked for with the same token
             await self._store.add(revoked)
         self._know(revoked)
