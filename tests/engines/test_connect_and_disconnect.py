@@ -6,7 +6,7 @@ import pytest
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 from support.live import until
 
-from roomkey.socketio import Authenticate
+from roomkey.socketio import Authenticate, Handshake
 
 REFUSALS = [
     ((), {"message": "Connection rejected by server"}),
@@ -207,3 +207,98 @@ async def test_what_a_connect_handler_sends_to_its_client_comes_after_the_reply(
     assert replies[0 if engine == "hub" else 2].startswith("40{")
     await world.sio.emit("news", 4, room="red")
     assert await client.receive() == '42["news",4]'
+
+
+# A client that leaves by DISCONNECT
+
+
+async def test_a_client_may_connect_again_after_it_left_its_last_namespace(make_world):
+    def prepare(world):
+        world.sio.on("disconnect", lambda sid, reason: world.calls.append(reason))
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    first = world.sid()
+    await client.send("41")
+    await until(lambda: world.is_empty)
+    assert (await client.ask({"token": world.token()})).startswith("40")
+    assert world.sid() != first
+    await world.tick(60)
+    await client.sync()
+    assert world.calls == ["client disconnect"]
+
+
+@pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
+async def test_a_connection_without_a_namespace_is_closed_after_connect_timeout(make_world, via):
+    world = await make_world(via=via, required=False)
+    client = await world.client()
+    assert (await client.ask()).startswith("40")
+    await world.tick(100)
+    await client.send("41")
+    await until(lambda: world.is_empty)
+    await world.tick(14)
+    await client.sync()
+    await world.tick(2)
+    assert await client.is_closed()
+    assert world.refusals[-1][0].code == "authentication_timeout"
+
+
+async def test_short_visits_before_admission_do_not_make_the_time_longer(make_world):
+    world = await make_world(via=Authenticate(timeout=60), connect_timeout=15)
+    client = await world.client()
+    await world.tick(10)
+    assert (await client.ask()).startswith("40")
+    await client.send("41")
+    await until(lambda: world.is_empty)
+    await world.tick(6)
+    assert await client.is_closed()
+
+
+async def test_a_server_that_disconnects_the_last_namespace_closes(make_world):
+    world = await make_world()
+    client = await world.member()
+    await world.sio.disconnect(world.sid())
+    assert await client.receive() == "41"
+    assert await client.is_closed()
+
+
+# Namespaces that a client is not in
+
+
+PLACE = '{"_placeholder":true,"num":0}'
+NEVER_JOINED = ['42/chat,["x"]', '42/chat,1["x"]', '43/chat,1["x"]', "41/chat,", f'451-/chat,["x",{PLACE}]']
+
+
+@pytest.mark.parametrize("packet", NEVER_JOINED)
+async def test_a_packet_for_another_namespace_than_the_joined_ones_is_nothing(make_world, packet):
+    def prepare(world):
+        world.sio.on("x", lambda *arguments: world.calls.append(arguments), namespace="/chat")
+        world.sio.on("last", lambda sid: "done")
+
+    world = await make_world(prepare=prepare)
+    client = await world.member()
+    await client.send(packet)
+    if packet.startswith("45"):
+        await client.send(b"bytes")
+    await client.event("last", ack=9)
+    assert await client.receive() == '439["done"]'
+    assert world.calls == []
+
+
+@pytest.mark.parametrize("packet", NEVER_JOINED)
+async def test_a_packet_before_any_namespace_was_joined_closes_unless_it_leaves(make_world, packet):
+    world = await make_world()
+    client = await world.client()
+    await client.send(packet)
+    if packet.startswith("41"):
+        assert (await client.ask({"token": world.token()})).startswith("40")
+    else:
+        assert await client.is_closed()
+        assert world.refusals[-1][0].code == "protocol_violation"
+
+
+async def test_an_unknown_namespace_is_answered_by_its_message_alone(make_world):
+    """As the protocol's own test suite wants it."""
+    world = await make_world()
+    client = await world.member()
+    assert await client.ask(namespace="/random") == '44/random,{"message":"Invalid namespace"}'

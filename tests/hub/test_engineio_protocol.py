@@ -132,8 +132,29 @@ async def test_sending_two_posts_at_once_close_the_session(world):
     await slow.send(b'["message"]')
     assert (await slow.answer()).status == 400
     assert world.sio.engine.sessions == {}
-    assert await poll.get() == ["1"]
     assert (await poll.http.get(poll.url())).status_code == 400
+    await poll.close()
+
+
+@pytest.mark.parametrize("why", ["silence", "violation", "two polls"])
+async def test_a_session_that_ended_badly_is_unknown_at_once(world, why):
+    """Whatever waited to be fetched: a ping, or an event."""
+    poll = await polling(world)
+    await world.sio.emit("news", 1)
+    if why == "silence":
+        await world.tick(25)
+        await world.tick(20)
+    elif why == "violation":
+        assert (await poll.post("abc")).status_code == 400
+    else:
+        await poll.get()
+        waiting = await begin_poll(world.sio, poll.http.get(poll.url()))
+        assert (await poll.http.get(poll.url())).status_code == 400
+        assert (await waiting).text == "1"
+    await until(lambda: not world.sio.engine.sessions)
+    answer = await poll.http.get(poll.url())
+    assert (answer.status_code, answer.json()["code"]) == (400, 1)
+    assert (await poll.post('42["message"]')).status_code == 400
     await poll.close()
 
 

@@ -367,6 +367,15 @@ async def test_5_5_1_nothing_follows_a_close(world, member):
     await until(lambda: not world.sio.engine.sessions)
 
 
+@pytest.mark.parametrize("behind", [close_frame(), close_frame(0), frame(b"", 3), b"\xff\xff"], ids=repr)
+async def test_5_5_1_nothing_behind_a_close_counts_in_the_same_segment(world, member, behind):
+    violations = world.sio.counts["closed: protocol violation"]
+    await member.send(close_frame() + behind)
+    assert await member.close_code() == 1000
+    await until(lambda: not world.sio.engine.sessions)
+    assert world.sio.counts["closed: protocol violation"] == violations
+
+
 async def test_5_5_1_nothing_is_sent_behind_a_close(world, member):
     """A client that has been told that it is over, and has not closed yet."""
     [session] = world.sio.engine.sessions.values()
@@ -383,7 +392,7 @@ async def test_5_5_1_a_malformed_close_is_a_protocol_error(member, payload):
     assert await member.close_code() in (1002, 1007)
 
 
-@pytest.mark.parametrize("code", [1, 999, 1004, 1005, 1015, 1016, 2999])
+@pytest.mark.parametrize("code", [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65535])
 async def test_7_4_a_close_code_that_nobody_may_send(member, code):
     await member.send(close_frame(code))
     assert await member.close_code() == 1002

@@ -58,7 +58,8 @@ class Authenticator:
         rights: what whoever is in may do.
         use: what each subject has, where that is limited.
         required: False lets in as a guest whoever presents nothing.
-        connect_timeout: seconds after which a connection on which no namespace was joined is closed.
+        connect_timeout: seconds after which a connection on which no namespace was joined, or the last one was left,
+            is closed.
         max_refusals: so many refused namespace connections close the whole connection.
         max_namespaces: so many namespaces one connection may join.
         max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
@@ -115,8 +116,11 @@ class Authenticator:
         self.owners.bind(connection)
         connection.opened_at = self._judge.clock.monotonic()
         self._registry.open(connection)
-        self._teardown.timers.after(("connection", connection.connection_id), self.connect_timeout)
+        self._await_connect(connection, self.connect_timeout)
         return True
+
+    def _await_connect(self, connection: Connection, seconds: float) -> None:
+        self._teardown.timers.after(("connection", connection.connection_id), seconds)
 
     # Namespaces
 
@@ -189,6 +193,18 @@ class Authenticator:
         connection.refusals += 1
         if connection.refusals >= self.max_refusals or not connection.in_use:
             self._teardown.close_soon(connection)
+
+    def left(self, admission: Admission) -> None:
+        """A client left a namespace by itself: it may ask for another one, within ``connect_timeout``.
+
+        Where nobody was ever let in, that runs from the opening: no series of short visits makes it longer.
+        """
+        self._teardown.forget(admission)
+        connection = self._registry.connections.get(admission.connection_id)
+        if connection is None or connection.closing or connection.in_use:
+            return
+        waited = self._judge.clock.monotonic() - connection.opened_at if admission.identity is None else 0.0
+        self._await_connect(connection, max(0.0, self.connect_timeout - waited))
 
     # authenticate, and authenticate again
 

@@ -136,16 +136,17 @@ class Teardown:
         if connection is not None:
             connection.abandon()
         for admission in list(connection.admissions.values()) if connection is not None else ():
-            self._forget(admission)
+            self.forget(admission)
 
     def left(self, admission: Admission) -> None:
-        """A namespace connection ended, by either side; a connection that nobody uses is closed."""
-        self._forget(admission)
+        """The server ended a namespace connection; a connection that nobody uses is closed."""
+        self.forget(admission)
         connection = self.registry.connections.get(admission.connection_id)
         if connection is not None and not connection.in_use:
             self.close_soon(connection)
 
-    def _forget(self, admission: Admission) -> None:
+    def forget(self, admission: Admission) -> None:
+        """A namespace connection is gone, with its deadlines and what it counted for."""
         admission.feed(Input.GONE)
         self.timers.cancel(("admission", admission.sid))
         self.timers.cancel_expiry(admission.sid)

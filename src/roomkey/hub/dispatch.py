@@ -71,7 +71,7 @@ class Dispatch:
             return
         if not self._hub.handlers.knows(namespace):
             unknown = PermissionDenied("a namespace that is not served", message="Invalid namespace")
-            self._refuse(session, namespace, unknown)
+            session.send(encode(PacketType.CONNECT_ERROR, namespace, {"message": unknown.message}))
             self._guard.teardown.tell_refused(unknown, connection)
             self._hub.counts["refused: Invalid namespace"] += 1
             authenticator.refused(connection)
@@ -234,10 +234,8 @@ class Dispatch:
 
     async def _disconnect(self, session: EngineSession, packet: Packet) -> None:
         admission = session.connection.admissions.get(packet.namespace)
-        if admission is not None:
+        if admission is not None:  # else it has left already, or was never there
             await self.leave(admission, CLIENT_DISCONNECT)
-        else:
-            self._guard.events.packet(session.connection, None)
 
     async def leave(self, admission: Admission, reason: str) -> None:
         """A namespace connection ends, and its session goes on if others use it."""
@@ -246,7 +244,8 @@ class Dispatch:
             await self.disconnect_handler(admission, reason)
         finally:
             self._forget(admission)
-            self._guard.teardown.left(admission)
+            guard = self._guard
+            (guard.authenticator if reason == CLIENT_DISCONNECT else guard.teardown).left(admission)
 
     async def disconnect_handler(self, admission: Admission, reason: str) -> None:
         """Call the application's disconnect handler, once, and only for whom the connect handler has accepted."""

@@ -30,6 +30,7 @@ LOG = logging.getLogger("roomkey.hub")
 CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
 PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = "ping timeout", "transport close", "transport error"
 VIOLATION = "protocol violation"
+_NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR, VIOLATION})
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
@@ -277,8 +278,8 @@ class EngineSession:
             code: for the WebSocket.
         """
         if (self.alive or closed) and not self.connection.closing:
-            self._engine.violation(self, detail, code)
             self.ended_for = VIOLATION
+            self._engine.violation(self, detail, code)
 
     def end(self, reason: str, code: int = NORMAL, *, abort: bool = False) -> None:
         """End the session, and close its transport.
@@ -291,13 +292,13 @@ class EngineSession:
         if not self._engine.forget(self):
             return
         self._state.feed(Input.LOST)
-        self.ended_for = reason
+        self.ended_for = self.ended_for or reason
         self._drop_candidate()
         drained = True
         if abort:
             self.transport.abort()
         else:
-            drained = self.transport.close(code) or reason == CLIENT_DISCONNECT
+            drained = self.transport.close(code) or self.ended_for in _NOTHING_TO_SAY
         self._engine.ended(self, reason, drained=drained)
 
 

@@ -225,8 +225,7 @@ class PicowsWebSocket(WSListener):
         elif kind is TEXT and frame.fin and self._fragments is None:
             self._text(frame.get_payload_as_bytes())
         elif kind is CLOSE:
-            self.close()
-            transport.disconnect()
+            self._client_closes(transport, frame.get_payload_as_bytes())
         elif kind is PING or kind is PONG:
             if self._is_flood():
                 self._break(POLICY_VIOLATION)
@@ -289,11 +288,30 @@ class PicowsWebSocket(WSListener):
         else:
             session.candidate_text(self, b"")
 
+    def _client_closes(self, transport: WSTransport, payload: bytes) -> None:
+        if _may_be_sent(payload):
+            self._answer_close(transport)
+        else:
+            self._break(PROTOCOL_ERROR)
+
+    def _answer_close(self, transport: WSTransport) -> None:
+        self.close()
+        transport.disconnect()
+
     def _break(self, code: int) -> None:
         self.close(code)
         if self._ws is not None:
             self._ws.disconnect()
         self.broken(code)
+
+    def refused(self) -> None:
+        """picows refuses a frame; it reads one ahead, so that this one may stand behind a Close."""
+        ws = self._ws
+        handshake = ws.close_handshake if ws is not None else None
+        if ws is not None and handshake is not None and handshake.recv is not None:
+            self._answer_close(ws)  # nothing that follows a Close counts (RFC 6455 section 5.5.1)
+        else:
+            self.broken()
 
     def broken(self, code: int = PROTOCOL_ERROR) -> None:
         """The client broke the WebSocket protocol, or sent too much; picows closes."""
@@ -329,6 +347,12 @@ class PicowsWebSocket(WSListener):
         if session.alive and session.transport is self:
             handshake = transport.close_handshake
             session.end(TRANSPORT_CLOSE if handshake is not None or self._closing else TRANSPORT_ERROR)
+
+
+def _may_be_sent(payload: bytes) -> bool:
+    """True for the payload of a Close frame without a code, or with one that may be sent (RFC 6455 section 7.4)."""
+    code = int.from_bytes(payload[:2])
+    return not payload or 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 class _Switching(WSUpgradeResponse):
@@ -443,7 +467,7 @@ class _Log:
     info = warning = log = debug
 
     def error(self, *_message: object) -> None:
-        self._websocket.broken()
+        self._websocket.refused()
 
     def exception(self, *_message: object) -> None:
         self._websocket.failed()

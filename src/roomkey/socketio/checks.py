@@ -19,6 +19,7 @@ from roomkey.errors import ConfigError
 SERVER_SEAMS = {
     "_trigger_event": ("event", "namespace"),
     "_handle_connect": ("eio_sid", "namespace", "data"),
+    "_handle_disconnect": ("eio_sid", "namespace"),
     "_handle_event": ("eio_sid", "namespace", "id", "data"),
     "_handle_ack": ("eio_sid", "namespace", "id", "data"),
     "_handle_eio_connect": ("eio_sid", "environ"),

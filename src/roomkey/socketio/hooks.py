@@ -16,7 +16,7 @@ from roomkey.audit import redact_logs
 from roomkey.core.admission import Admission, Input
 from roomkey.core.asked import MAX_CALLBACKS, Asked
 from roomkey.core.callables import takes
-from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
+from roomkey.errors import AuthError, Declined, Unavailable
 from roomkey.guard.guard import BaseAsyncGuard
 from roomkey.guard.registry import Connection
 from roomkey.socketio import content_json
@@ -55,6 +55,7 @@ class Hooks:
         self._unfiltered = False
         self._asked = Asked()
         self._asking: dict[tuple[str, str], object] = {}  # CONNECT payloads on their way through python-socketio
+        self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
 
     def install(self) -> None:
         """Put the guard between the transport and the server's own code."""
@@ -118,7 +119,11 @@ class Hooks:
             self.guard.teardown.violation(connection, problem)
             return
         try:
-            await self.inner["_handle_eio_message"](eio_sid, data)
+            if isinstance(data, str) and data[0] in "56":
+                # python-socketio refuses it for a namespace that is not joined; it may just have been left.
+                self.sio._binary_packet[eio_sid] = self.sio.packet_class(encoded_packet=data)
+            else:
+                await self.inner["_handle_eio_message"](eio_sid, data)
         except Exception as error:
             self.guard.teardown.violation(connection, f"a packet that cannot be read ({type(error).__name__})")
 
@@ -155,7 +160,7 @@ class Hooks:
         if connection is None or connection.closing or not self.guard.authenticator.may_ask(connection, namespace):
             return
         if not self._is_known(namespace):
-            await self._refuse(eio_sid, namespace, PermissionDenied(message="Invalid namespace"))
+            await self._answer_error(eio_sid, namespace, {"message": "Invalid namespace"})
             self.guard.authenticator.refused(connection)
             return
         self._asking[eio_sid, namespace] = data  # python-socketio tells no {} and no [] from nothing
@@ -184,8 +189,10 @@ class Hooks:
         )
 
     async def _refuse(self, eio_sid: str, namespace: str, error: AuthError) -> None:
-        reply = {"message": error.message, "data": error.to_client()}
-        await self.port.send(eio_sid, self.sio.packet_class(packet.CONNECT_ERROR, data=reply, namespace=namespace))
+        await self._answer_error(eio_sid, namespace, {"message": error.message, "data": error.to_client()})
+
+    async def _answer_error(self, eio_sid: str, namespace: str, told: dict[str, object]) -> None:
+        await self.port.send(eio_sid, self.sio.packet_class(packet.CONNECT_ERROR, data=told, namespace=namespace))
 
     async def _abandon(self, eio_sid: str, namespace: str, error: AuthError) -> None:
         """Take back a half-made namespace connection."""
@@ -335,7 +342,17 @@ class Hooks:
             if transport is not None:
                 transport.session.pop(admission.namespace, None)  # the next identity gets one of its own
             self._asked.forget(admission.sid)
-            self.guard.teardown.left(admission)
+            by_client = (admission.connection_id, admission.namespace) in self._leaving
+            (self.guard.authenticator if by_client else self.guard.teardown).left(admission)
+
+    async def _handle_disconnect(self, eio_sid: str, namespace: str | None, *reason: Any) -> None:
+        """The client leaves a namespace, or its connection is gone."""
+        left = eio_sid, namespace or "/"
+        self._leaving.add(left)
+        try:
+            await self.inner["_handle_disconnect"](eio_sid, namespace, *reason)
+        finally:
+            self._leaving.discard(left)
 
     # Fan-out
 
