@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 import socketio
 import websockets
+from starlette.requests import Request
 from support.live import new_server, serve, until
 from support.rawsocket import CONTINUATION, PING, TEXT, RawSocket, frame, upgrade
 
@@ -231,3 +233,35 @@ async def test_garbage_behind_a_request_is_one_line_in_the_log(host, app, caplog
     assert [(entry.getMessage(), entry.exc_info) for entry in caplog.records] == [
         ("Invalid HTTP request received.", None)
     ]
+
+
+@pytest.mark.parametrize(
+    "half", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
+)
+async def test_a_truncated_body_is_one_line_in_the_log(host, app, caplog, half):
+    """Checklist 120: the application does not take it for whole, and what it raises over it is no traceback."""
+
+    async def reads(scope, receive, send):
+        app.bodies.append(await Request(scope, receive).body())
+
+    app._http = reads
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + half)
+    await until(lambda: app.running)
+    await raw.close()
+    await until(lambda: not app.running and caplog.records)
+    expected = "a client left before its request had arrived (ClientDisconnect)"
+    assert [(entry.getMessage(), entry.exc_info) for entry in caplog.records] == [(expected, None)]
+    assert app.bodies == []
+
+
+WHOLE, CONNECTED = {"disconnected": True, "more_body": False}, {"disconnected": False, "more_body": True}
+
+
+@pytest.mark.parametrize("state", [WHOLE, CONNECTED], ids=["whole", "connected"])
+async def test_an_error_of_the_application_keeps_its_traceback(state):
+    async def fails(scope, receive, send):
+        raise ValueError("a mistake")
+
+    with pytest.raises(ValueError, match="a mistake"):
+        await uvicorn_http._without_traceback(fails, SimpleNamespace(**state), {}, None, None)

@@ -42,7 +42,7 @@ HTTP_ATTRIBUTES = (
     *("connections", "cycle", "flow", "headers", "logger", "loop"),
     *("parser", "pipeline", "scope", "server_state", "transport"),
 )
-CYCLE_ATTRIBUTES = ("disconnected", "message_event", "response_complete")
+CYCLE_ATTRIBUTES = ("disconnected", "message_event", "more_body", "response_complete")
 WEBSOCKET_METHODS: Mapping[str, tuple[str, ...]] = {
     "data_received": ("data",),
     "handle_ping": (),

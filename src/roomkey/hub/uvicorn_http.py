@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from functools import partial
 from typing import Any, Protocol
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from roomkey.hub.engine import MAX_HEAD
+
+LOG = logging.getLogger("roomkey.hub")
 
 HEAD_SECONDS = 10.0
 STALL_SECONDS = 10.0
@@ -175,7 +179,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
-        super()._start_asgi_task(cycle, app)
+        super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
     def _give_back(self, switch: FirstRequests, data: bytes) -> None:
         """A proxy has sent a WebSocket's request on a connection that had another one before."""
@@ -234,3 +238,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._reading is not None:
             self._reading.cancel()
             self._reading = None
+
+
+async def _without_traceback(app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any) -> None:
+    """Call the application. What it raises over a body that ended early is not its mistake: any client can cause it."""
+    try:
+        await app(scope, receive, send)
+    except Exception as error:
+        if not (cycle.disconnected and cycle.more_body):
+            raise
+        LOG.warning("a client left before its request had arrived (%s)", type(error).__name__)
