@@ -22,4 +22,4 @@ async def test_settle_ends_when_a_step_is_done_and_not_yet_forgotten():
 
     guard.teardown.spawn(nothing())
     await asyncio.create_task(guard.settle())  # runs behind the step, in the same turn
-    assert not guard.teardown._tasks
+    assert not guard.teardown.background._running

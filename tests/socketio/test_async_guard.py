@@ -234,7 +234,7 @@ async def test_acknowledgement_0_cannot_break_a_room_for_the_others(make_world):
 
 async def test_a_guard_that_is_not_attached_says_so_at_its_first_use():
     guard = unattached()
-    for verb in (guard.serve_rooms, guard.sockets, lambda: guard.relay("say"), lambda: guard.identity("sid")):
+    for verb in (guard.serve_rooms, lambda: guard.relay("say"), lambda: guard.identity("sid")):
         with pytest.raises(ConfigError, match=r"not attached.*guard\.attach"):
             verb()
     asking = [

@@ -203,7 +203,6 @@ class BaseAsyncGuard:
 
     def sockets(self, subject: str | None = None) -> list[LiveSocket]:
         """The admitted sockets, of everybody or of one subject."""
-        self._check_attached()
         return [
             LiveSocket(
                 sid=admission.sid,
