@@ -250,3 +250,25 @@ async def test_no_verification_goes_on_for_an_upgrade_whose_client_left(make_wor
     await until(lambda: verifier.left)
     assert not world.sio.engine.undecided
     await poll.close()
+
+
+async def test_packets_before_admission_have_a_lower_rate(make_world):
+    world = await make_world()
+    raw = await RawSocket.session(world.host)
+    started = []
+    start = world.sio.tasks.start
+    world.sio.tasks.start = lambda work: (started.append(work), start(work))
+    await raw.send(frame('42["x"]') * 5000)
+    assert await raw.close_code() in (1000, 1008)
+    assert len(started) <= 101
+
+
+async def test_what_a_closed_client_goes_on_sending_is_not_read(make_world):
+    world = await make_world()
+    raw = await RawSocket.session(world.host)
+    [session] = world.sio.engine.sessions.values()
+    websocket = session.transport
+    await raw.send(frame("2") * 50_000)
+    await until(lambda: websocket._late >= 1000)
+    assert not websocket._ws.underlying_transport.is_reading()
+    assert await raw.close_code() == 1008

@@ -198,8 +198,8 @@ class Dispatch:
             LOG.error("the handler of %s failed", shown(packet.data[0]), exc_info=error)
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
-        """One event too many in this second: it is refused; a second's worth of them closes the connection."""
-        if excess <= -self._hub.engine.event_rate:
+        """One event too many in this second: it is refused; a second's worth, or one before admission, closes."""
+        if excess <= -self._hub.engine.event_rate or not session.connection.admitted:
             session.violation("far more events than one connection may send")
             return
         self._hub.counts["refused: too many events"] += 1

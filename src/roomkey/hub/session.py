@@ -34,6 +34,7 @@ _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, T
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
+ANONYMOUS_RATE = 100.0  # packets per second before admission
 ANONYMOUS_PACKETS = 4  # in one polling body: a client that joins several namespaces at once sends several
 _CLOSED = State.CLOSED  # an Enum's members are slow to look up by its name
 
@@ -110,7 +111,7 @@ class EngineSession:
         self._engine = engine
         self._state = Session(state)
         self._decoder = Decoder(engine.limits)
-        self._bucket = TokenBucket(engine.event_rate, connection.opened_at)
+        self._bucket = TokenBucket(min(engine.event_rate, ANONYMOUS_RATE), connection.opened_at)
         self._candidate: Transport | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
@@ -199,6 +200,8 @@ class EngineSession:
 
     def take_event(self, now: float) -> float:
         """Count an event against the session's rate; below 0 it is one too many."""
+        if self._bucket.rate != self._engine.event_rate and self.connection.admitted:
+            self._bucket = TokenBucket(self._engine.event_rate, now)
         return self._bucket.take(now)
 
     # The heartbeat

@@ -53,6 +53,9 @@ MOST_CORKED = 64
 CONTROL_RATE = 100.0
 """Control frames, and fragments before admission, that one WebSocket may send per second; one more closes it."""
 
+MOST_LATE = 1000
+"""Frames that are read after a close, in case the client's own Close is behind them."""
+
 SMALL_FRAGMENT = 1024
 """Bytes. A smaller part of a message counts as an event: it costs the server as much."""
 
@@ -83,6 +86,7 @@ class PicowsWebSocket(WSListener):
         "_engine",
         "_fragments",
         "_gate",
+        "_late",
         "_opened",
         "_ws",
         "session",
@@ -94,7 +98,7 @@ class PicowsWebSocket(WSListener):
         self._opened = opened
         self._ws: WSTransport | None = None
         self._fragments: list[bytes] | None = None
-        self._collected = 0
+        self._collected = self._late = 0
         self._control: TokenBucket | None = None  # most clients send no control frame, ever
         self._gate: Gate | None = None
         self._binary = False
@@ -217,8 +221,7 @@ class PicowsWebSocket(WSListener):
         if self._gate is not None:
             self._gate.pending = frame.tail_size
         if self._closing:
-            if kind is CLOSE:
-                transport.disconnect()
+            self._too_late(transport, kind)
             return
         if frame.rsv1 or frame.rsv2 or frame.rsv3:  # no extension was agreed on (RFC 6455 section 5.2)
             self._break(PROTOCOL_ERROR)
@@ -233,6 +236,14 @@ class PicowsWebSocket(WSListener):
                 transport.send_pong(frame.get_payload_as_bytes())
         else:
             self._fragment(frame)
+
+    def _too_late(self, transport: WSTransport, kind: WSMsgType) -> None:
+        """A frame arrived after the close: only the client's own Close matters, and not much is read for it."""
+        self._late += 1
+        if kind is CLOSE:
+            transport.disconnect()
+        elif self._late == MOST_LATE:
+            transport.underlying_transport.pause_reading()
 
     def _is_flood(self) -> bool:
         """Count a control frame, or what is counted like one."""
