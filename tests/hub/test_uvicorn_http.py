@@ -182,12 +182,86 @@ async def test_requests_behind_each_other_are_answered(host):
     await raw.close()
 
 
+async def test_a_websocket_behind_a_waiting_request_leaves_nothing_running(host, app):
+    """Checklist 114: its frames would come between the parts of that answer, and nobody would tell it of the end."""
+    raw = await RawSocket.open(host)
+    await raw.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade(host, line="GET /live HTTP/1.1"))
+    await until(lambda: app.running)
+    assert app.running == 1
+    await raw.close()
+    await until(lambda: not app.running)
+
+
+@pytest.mark.parametrize("asked", UPGRADES)
+async def test_many_ignored_upgrades_in_one_segment_close_quietly(host, app, caplog, asked):
+    raw = await RawSocket.open(host)
+    await raw.send((b"POST /wait HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + b"Content-Length: 1\r\n\r\nx") * 1000)
+    assert await raw.ends()
+    await until(lambda: not app.running)
+    assert not caplog.records
+
+
+TRAILERS = {"one": b"x" * 65_536, "many": b"x\r\nA: " * 10_000}
+
+
+@pytest.mark.parametrize("sent", TRAILERS)
+async def test_trailers_without_end_close_the_connection(host, app, monkeypatch, sent):
+    """Checklist 114: what stands behind a body is counted, too."""
+    monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 100.0)
+    monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 100.0)
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: ")
+    ended = asyncio.create_task(raw.ends())
+    for _ in range(64):
+        if ended.done():
+            break
+        await raw.send(TRAILERS[sent])
+        await asyncio.sleep(0)
+    assert await ended
+    await until(lambda: not app.running)
+    assert app.bodies == []
+
+
+async def test_a_trailer_is_not_a_header(host, app):
+    """RFC 9110 section 6.5.1: a proxy that sets a header removes only the client's own header of that name."""
+    seen = []
+
+    async def remember(scope, receive, send):
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 204, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    app._http = remember
+    raw = await RawSocket.open(host)
+    trailer = b"X-Forwarded-For: 10.9.9.9\r\nAuthorization: Bearer x\r\n"
+    await raw.send(
+        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n" + trailer + b"\r\n"
+    )
+    assert (await raw.answer()).status == 204
+    assert [name for name, _ in seen] == [b"host", b"transfer-encoding"]
+    await raw.close()
+
+
+async def test_small_chunks_that_keep_coming_are_read(host, app):
+    raw = await RawSocket.open(host)
+    await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    await raw.send(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
+    await until(lambda: app.bodies)
+    assert app.bodies == [b"x" * 20_000]
+    await raw.close()
+
+
 SLOW = {
     "nothing": (b"", b""),
     "a line": (b"GET /x", b"y"),
     "headers": (b"GET /x HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
     "a body": (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n", b"x"),
     "chunks": (b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "a chunk's extension": (b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1;", b"x" * 100),
+    "trailers": (
+        b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nA: ",
+        b"x" * 100,
+    ),
     "polling headers": (b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n", b"A: b\r\n"),
     "a handshake": (
         b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n",

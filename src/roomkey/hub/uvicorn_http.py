@@ -21,6 +21,10 @@ SLOWEST_BODY = 1_000
 """How long a request's head may take, how long its body may say nothing, and how long the body may take in all: a body
 gets one more second for each so many bytes of it that have arrived."""
 
+AROUND_BYTE = 8
+"""Bytes that may stand around each byte of a body in chunks, beside as many as a head may have: the chunks' sizes and
+extensions, and the trailers."""
+
 MAX_PIPELINED = 16
 """Requests that may wait behind another one of the same connection."""
 
@@ -49,6 +53,7 @@ class HttpProtocol(HttpToolsProtocol):
     _reading: asyncio.TimerHandle | None = None
     _active: RequestResponseCycle | None = None
     _head = 0
+    _behind_head = 0
     _body = 0
     _body_began = 0.0
     _in_head = False
@@ -81,41 +86,53 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head:
             self._head += len(data)
         else:
-            self._body += len(data)
+            self._behind_head += len(data)
         self._unset_keepalive_if_required()
         self._parse(data)
-        if self._in_head and self._head > MAX_HEAD:
+        if self._is_too_much():
             self._give_up()
         elif not self._in_head and not self._whole and not self._answered:
             self._wait(self._seconds_for_body())
 
+    def _is_too_much(self) -> bool:
+        """Return True for a head that is too long, and for a body with too much around it."""
+        if self._in_head:
+            return self._head > MAX_HEAD
+        return not self._whole and self._behind_head - self._body > MAX_HEAD + AROUND_BYTE * self._body
+
     def _parse(self, data: bytes) -> None:
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._upgrade(data[upgrade.args[0] :])
+            while data and not self.transport.is_closing():
+                data = self._feed(data)
         except httptools.HttpParserError:
             message = "Invalid HTTP request received."
             self.logger.warning(message)
             self.send_400_response(message)
 
-    def _upgrade(self, rest: bytes) -> None:
-        """Switch protocols, or go on as if nobody had asked for it."""
+    def _feed(self, data: bytes) -> bytes:
+        """Parse; returns what is behind a request for an upgrade, and has still to be parsed."""
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._upgrade(data[upgrade.args[0] :])
+        return b""
+
+    def _upgrade(self, rest: bytes) -> bytes:
+        """Switch protocols, or go on as if nobody had asked for it; returns what has still to be parsed."""
         if self._should_upgrade():
             self._wait(None)
             self.handle_websocket_upgrade()
             if rest:
                 self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
-            return
+            return b""
         if self._body_follows:
             # The parser takes the message to be over. It gets a head that has nothing but the length of the body.
             named = dict(self.headers)
             name = b"transfer-encoding" if b"transfer-encoding" in named else b"content-length"
             self._muted = True
-            self._parse(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, named[name]))
+            self.parser.feed_data(b"POST / HTTP/1.1\r\n%b: %b\r\n\r\n" % (name, named[name]))
             self._muted = self._body_follows = False
-        if rest:
-            self._parse(rest)
+        return rest
 
     def on_message_begin(self) -> None:
         if self._muted:
@@ -129,14 +146,14 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._muted:
+        if self._in_head and not self._muted:  # or it is a trailer, which is not a header (RFC 9110 section 6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         if self._muted:
             return
         self._in_head = False
-        self._body, self._body_began = 0, self.loop.time()
+        self._behind_head, self._body, self._body_began = 0, 0, self.loop.time()
         super().on_headers_complete()
         self._body_follows = self.parser.should_upgrade() and not self._should_upgrade() and self._has_body()
         if len(self.pipeline) > MAX_PIPELINED:
@@ -146,12 +163,15 @@ class HttpProtocol(HttpToolsProtocol):
             self.flow.resume_reading()  # uvicorn pauses, and would not notice that the client leaves
 
     def on_body(self, body: bytes) -> None:
+        self._body += len(body)
         if not self._muted:
             super().on_body(body)
 
     def _should_upgrade(self) -> bool:
-        """A WebSocket is asked for by a GET without a body (RFC 6455 section 4.1), and on Socket.IO's path from the
-        switch alone."""
+        """A WebSocket is asked for by a GET without a body (RFC 6455 section 4.1), behind no request that waits, and on
+        Socket.IO's path from the switch alone."""
+        if self._active is not None and not self._active.response_complete:
+            return False
         if self.scope["method"] != "GET" or self._has_body() or not super()._should_upgrade():
             return False
         return self.switch is None or not self.switch.serves(self.url)
