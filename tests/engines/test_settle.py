@@ -41,7 +41,7 @@ async def test_settle_waits_for_what_a_callback_begins(make_world, engine):
                 await later()
 
         @world.sio.event
-        async def disconnect(sid, reason):
+        async def disconnect(sid, *reason):
             await asyncio.sleep(0.01)
             done.append(sid)
 
