@@ -120,7 +120,7 @@ def serve(engine: str) -> None:
     async def echo(sid: str, data: object) -> object:
         return data
 
-    uvicorn.run(socketio.ASGIApp(sio), port=port, log_level="critical", ws_per_message_deflate=False, **runner.COMMON)
+    uvicorn.run(socketio.ASGIApp(sio), port=port, log_level="critical", **runner.UVICORN_SETTINGS)
 
 
 def memory(pid: int) -> float:

@@ -70,7 +70,7 @@ async def host(request, app):
         return
     sio = new_server()
     AsyncGuard(verifier).attach(sio)
-    bounded = {name: runner.COMMON[name] for name in ("http", "ws")}
+    bounded = {name: runner.UVICORN_SETTINGS[name] for name in ("http", "ws")}
     async with serve(socketio.ASGIApp(sio, app), log_level="warning", **bounded) as where:
         yield where
 

@@ -22,7 +22,7 @@ async def host():
     sio = new_server()
     AsyncGuard(ISSUER.verifier()).attach(sio)
     sio.on("echo", lambda sid, *data: data)
-    async with serve(socketio.ASGIApp(sio), ws=runner.COMMON["ws"]) as where:
+    async with serve(socketio.ASGIApp(sio), ws=runner.UVICORN_SETTINGS["ws"]) as where:
         yield where
 
 

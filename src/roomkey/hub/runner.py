@@ -38,16 +38,17 @@ def _websocket_protocol() -> Any:
     return WebSocketProtocol
 
 
-COMMON: dict[str, Any] = {
+UVICORN_SETTINGS: dict[str, Any] = {
     "loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
     "http": HttpProtocol,
     "ws": _websocket_protocol(),
+    "ws_per_message_deflate": False,  # 15 kB of compressed zeros become 16 MB
     "access_log": False,  # it would write query strings, where some clients put their token
     "proxy_headers": False,
     "server_header": False,
     "timeout_graceful_shutdown": STOP_SECONDS,
 }
-"""Settings of ``uvicorn.Config`` that suit every Socket.IO server."""
+"""Settings for ``uvicorn.run`` that suit every Socket.IO server: deadlines, bounds, and no tokens in the access log."""
 
 
 def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
@@ -59,10 +60,8 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
         settings: those of ``uvicorn.Config``; they win over what is set here.
 
     Raises:
-        ConfigError: a version of picows or uvicorn whose inner names have changed.
-
-    Raises:
-        ConfigError: ``workers`` or ``reload``, which need uvicorn's own process manager.
+        ConfigError: a version of picows or uvicorn whose inner names have changed; or ``workers`` or ``reload``, which
+            need uvicorn's own process manager.
     """
     if settings.get("workers") not in (None, 1):
         raise ConfigError("a hub runs in one process; start several without workers=, behind a load balancer")
@@ -71,14 +70,14 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
     check_picows()
     check_uvicorn()
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
-    ours = {**COMMON, "http": Switches(hub), "ws": "none" if app is None else COMMON["ws"]}
-    ours |= {"ws_per_message_deflate": False, "ws_max_size": hub.engine.limits.payload}
+    ours = {**UVICORN_SETTINGS, "http": Switches(hub), "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
+    ours["ws_max_size"] = hub.engine.limits.payload
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Makes the event loop that :data:`COMMON` names."""
-    return uvicorn.Config(ASGIApp, loop=COMMON["loop"], log_config=None).get_loop_factory()
+    """Makes the event loop that :data:`UVICORN_SETTINGS` names."""
+    return uvicorn.Config(ASGIApp, loop=UVICORN_SETTINGS["loop"], log_config=None).get_loop_factory()
 
 
 class Closable(Protocol):

@@ -78,8 +78,7 @@ def _config(settings: Settings, product: Product) -> uvicorn.Config:
     return uvicorn.Config(
         product.asgi,
         ws_max_size=MAX_BODY,
-        ws_per_message_deflate=False,  # 15 kB of compressed zeros become 16 MB
-        **{**runner.COMMON, **chosen},
+        **{**runner.UVICORN_SETTINGS, **chosen},
     )
 
 
