@@ -77,6 +77,64 @@ async def test_keeping_remembers_the_widest_of_many_requests() -> None:
     assert ("write", subject(7.0)) in parts.done
 
 
+@pytest.mark.parametrize("is_back", [False, True], ids=["during the outage", "when the store is back"])
+async def test_keeping_writes_each_of_two_changes_of_one_subject(is_back: bool) -> None:
+    """A change of rooms does not take the place of a change of roles that waits for the store."""
+    parts = Parts()
+    roles = Revocation("rights", "ada", None, 5.0, 100.0, {"roles": []})
+    rooms = Revocation("rights", "ada", None, 7.0, 90.0, {"rooms": ["red"]})
+    parts.failing["write"] = Unavailable("scripted")
+    with pytest.raises(Unavailable):
+        await parts.keeping.keep(roles)
+    if is_back:
+        parts.failing["write"] = None
+        await parts.keeping.keep(rooms)
+    else:
+        with pytest.raises(Unavailable):
+            await parts.keeping.keep(rooms)
+        parts.failing["write"] = None
+    await until(lambda: len(parts.keeping) == 0)
+    both = Revocation("rights", "ada", None, 7.0, 100.0, {"roles": [], "rooms": ["red"]})
+    assert [revoked for what, revoked in parts.done if what == "write"] == ([roles, rooms] if is_back else [both])
+
+
+async def test_keeping_writes_an_earlier_change_before_a_later_one() -> None:
+    """Whatever is under way: of two changes, the one that stands last in the journal counts."""
+    parts = Parts()
+    held = asyncio.Event()
+    earlier, later = (Revocation("rights", "ada", None, at, 100.0, {"roles": [str(at)]}) for at in (5.0, 7.0))
+    parts.failing["write"] = Unavailable("scripted")
+    with pytest.raises(Unavailable):
+        await parts.keeping.keep(earlier)
+    parts.failing["write"] = None
+    written = []
+
+    async def write(revoked: Revocation) -> None:
+        if not written:
+            await held.wait()
+        written.append(revoked)
+
+    parts.keeping._write = write
+    await asyncio.sleep(0.01)  # it is being written again
+    keeping_later = asyncio.create_task(parts.keeping.keep(later))
+    await asyncio.sleep(0)
+    held.set()
+    await keeping_later
+    await until(lambda: len(parts.keeping) == 0)
+    assert written == [earlier, later]
+
+
+async def test_keeping_remembers_the_longest_of_many_requests() -> None:
+    parts = Parts()
+    parts.failing["write"] = Unavailable("scripted")
+    for until_then in (100.0, 90.0):
+        with pytest.raises(Unavailable):
+            await parts.keeping.keep(Revocation("session", "s", expires_at=until_then))
+    parts.failing["write"] = None
+    await until(lambda: len(parts.keeping) == 0)
+    assert parts.done[0] == ("write", Revocation("session", "s", expires_at=100.0))
+
+
 async def test_keeping_goes_on_though_the_caller_left() -> None:
     parts = Parts()
     held = asyncio.Event()

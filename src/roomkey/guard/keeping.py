@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TypeAlias
+from weakref import WeakValueDictionary
 
 from roomkey.core.revocations import Revocation
-from roomkey.errors import ConfigError
+from roomkey.errors import ConfigError, Unavailable
 
 __all__ = ["Follower", "Keeping"]
 
 LOG = logging.getLogger("roomkey.guard")
 
 RETRY_SECONDS = 0.5
+TURN_SECONDS = 2.0
+"""How long to wait until the store is asked again, and until it has taken another revocation of the same name."""
 
 Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
 """What is called with each revocation that was kept; it returns how many further sockets it ended."""
+
+
+_Key: TypeAlias = tuple[str, str | None, str]
+"""What is revoked: its kind, its issuer and its name."""
 
 
 class Keeping:
@@ -34,21 +43,19 @@ class Keeping:
     """
 
     def __init__(self, write: Callable[[Revocation], Awaitable[None]] | None) -> None:
-        self._write = write
+        self._write = write if write is not None else _nowhere
         self.followers: list[Follower] = []
         # By what is revoked, so that asking again and again adds nothing; True if it is written already.
-        self._rest: dict[tuple[str, str | None, str], tuple[Revocation, bool]] = {}
+        self._rest: dict[_Key, tuple[Revocation, bool]] = {}
+        self._turns: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """How many revocations are not done yet."""
         return len(self._rest)
 
-    async def keep(self, revoked: Revocation, *, written: bool = False) -> int:
+    async def keep(self, revoked: Revocation) -> int:
         """Write a revocation and let the followers act on it.
-
-        Args:
-            written: True if the store has it already.
 
         Returns:
             How many sockets the followers ended.
@@ -58,25 +65,57 @@ class Keeping:
             Unavailable: it is not all done yet. It will be, when the store is back.
         """
         key = (revoked.kind, revoked.issuer, revoked.name)
+        written = False
         try:
-            if self._write is not None and not written:
+            async with self._turn(key):
+                await self._write_rest(key)
                 await self._write(revoked)
             written = True
-            sockets = sum([await follower(revoked) for follower in self.followers])
+            sockets = await self._follow(revoked)
         except ConfigError:
             raise
         except BaseException:  # also if the caller stops waiting
             self._remember(key, revoked, written)
             raise
-        if key in self._rest and self._rest[key][0].issued_before <= revoked.issued_before:
+        if key in self._rest and _joined(self._rest[key][0], revoked) == revoked:
             del self._rest[key]
         return sockets
 
-    def _remember(self, key: tuple[str, str | None, str], revoked: Revocation, written: bool) -> None:
+    @asynccontextmanager
+    async def _turn(self, key: _Key) -> AsyncIterator[None]:
+        """Let one write at a time: of several changes of one name, the one that is written last counts.
+
+        Raises:
+            Unavailable: others wait for the store with the same name.
+        """
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await turn.acquire()
+        except TimeoutError:
+            raise Unavailable("others with the same name wait for the store") from None
+        try:
+            yield
+        finally:
+            turn.release()
+
+    async def _write_rest(self, key: _Key) -> None:
+        """Write what is remembered of a name, if anything is."""
+        revoked, written = self._rest.get(key, (None, True))
+        if revoked is not None and not written:
+            await self._write(revoked)
+            self._rest[key] = (revoked, True)
+
+    async def _follow(self, revoked: Revocation) -> int:
+        return sum([await follower(revoked) for follower in self.followers])
+
+    def _remember(self, key: _Key, revoked: Revocation, written: bool) -> None:
         if key not in self._rest:
             LOG.warning("a revocation of a %s is not finished; trying again until it is", revoked.kind)
-        elif self._rest[key][0].issued_before > revoked.issued_before:
-            return
+        else:
+            before, was_written = self._rest[key]
+            joined = _joined(before, revoked)
+            revoked, written = joined, written and (was_written or joined == revoked)
         self._rest[key] = (revoked, written)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._finish())
@@ -84,12 +123,21 @@ class Keeping:
     async def _finish(self) -> None:
         while self._rest:
             await asyncio.sleep(RETRY_SECONDS)
-            for revoked, written in list(self._rest.values()):
+            for key in list(self._rest):
                 try:
-                    await self.keep(revoked, written=written)
+                    await self._finish_one(key)
                 except Exception as error:
-                    LOG.debug("a revocation of a %s is still not finished (%s)", revoked.kind, error)
+                    LOG.debug("a revocation of a %s is still not finished (%s)", key[0], error)
         LOG.warning("all revocations are finished")
+
+    async def _finish_one(self, key: _Key) -> None:
+        async with self._turn(key):
+            await self._write_rest(key)
+        rest = self._rest.get(key)
+        if rest is not None:
+            await self._follow(rest[0])
+            if self._rest.get(key) == rest and rest[1]:
+                del self._rest[key]
 
     async def close(self) -> None:
         """Try no more."""
@@ -98,3 +146,14 @@ class Keeping:
             await asyncio.wait({self._task})
         if self._rest:
             LOG.error("%d revocations were not finished before the server stopped", len(self._rest))
+
+
+def _joined(one: Revocation, other: Revocation) -> Revocation:
+    """Return what two revocations of the same name do together; of changed rights, the later ones count."""
+    first, last = sorted((one, other), key=lambda revoked: revoked.issued_before)
+    rights = last.rights if first.rights is None else {**first.rights, **(last.rights or {})}
+    return replace(last, expires_at=max(one.expires_at, other.expires_at), rights=rights)
+
+
+async def _nowhere(_: Revocation) -> None:
+    """Write to no store."""
