@@ -68,8 +68,11 @@ class Keeping:
         written = False
         try:
             async with self._turn(key):
-                await self._write_rest(key)
+                if not self._covers(revoked, key):
+                    await self._write_rest(key)
                 await self._write(revoked)
+                if key in self._rest and self._covers(revoked, key):
+                    self._rest[key] = (revoked, True)
             written = True
             sockets = await self._follow(revoked)
         except ConfigError:
@@ -77,9 +80,13 @@ class Keeping:
         except BaseException:  # also if the caller stops waiting
             self._remember(key, revoked, written)
             raise
-        if key in self._rest and _joined(self._rest[key][0], revoked) == revoked:
-            del self._rest[key]
+        if self._covers(revoked, key):
+            self._rest.pop(key, None)
         return sockets
+
+    def _covers(self, revoked: Revocation, key: _Key) -> bool:
+        """Return True if nothing is remembered of a name that a revocation does not do, too."""
+        return key not in self._rest or _joined(self._rest[key][0], revoked) == revoked
 
     @asynccontextmanager
     async def _turn(self, key: _Key) -> AsyncIterator[None]:
