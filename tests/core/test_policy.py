@@ -171,6 +171,11 @@ def test_patterns_that_cannot_be_read(pattern):
         Policy().room(pattern)
 
 
+def test_pattern_with_a_star_inside_is_told_how_fields_are_written():
+    with pytest.raises(ConfigError, match=r"fields such as 'team:\{team\}', or '\*' alone"):
+        Policy().room("team:*")
+
+
 def test_a_pattern_is_no_regular_expression():
     policy = Policy()
     policy.room("a.b+(c)")(lambda who: True)

@@ -321,6 +321,26 @@ def test_subject_is_text_or_a_whole_number(claim, value):
     assert caught.value.claim == claim
 
 
+@pytest.mark.parametrize(
+    ("settings", "claims", "remedy"),
+    [
+        ({}, {"user_id": 7}, "claim sub is missing; subject_claim names another claim"),
+        ({}, {"sub": 7}, "integer_subject=True accepts whole numbers"),
+        ({"subject_claim": "user_id"}, {"user_id": 7}, "integer_subject=True accepts whole numbers"),
+    ],
+)
+def test_refused_subject_names_the_setting_that_reads_it(settings, claims, remedy):
+    with pytest.raises(ClaimError) as caught:
+        Verifier.hs256(SECRET, **settings).verify(signed(**claims), NOW)
+    assert str(caught.value).endswith(remedy)
+
+
+def test_number_as_token_id_has_no_remedy():
+    with pytest.raises(ClaimError) as caught:
+        Verifier.hs256(SECRET).verify(signed(sub="ada", jti=7), NOW)
+    assert "integer_subject" not in str(caught.value)
+
+
 def test_whole_number_is_not_a_subject_by_default():
     with pytest.raises(ClaimError):
         Verifier.hs256(SECRET, subject_claim="user_id").verify(signed(user_id=7), NOW)

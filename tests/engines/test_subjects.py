@@ -66,3 +66,15 @@ async def test_identity_without_a_subject_is_refused(offline):
     client.begin_connect("anything")
     assert (await client.settle())[0].startswith("4")
     assert server.guard.sockets() == []
+
+
+async def test_number_as_subject_of_a_call_raises_and_changes_nothing(offline):
+    """A program that passes ``user.id`` must not believe that somebody lost their rights."""
+    server = offline()
+    for call in (
+        lambda subject: server.guard.update(subject, roles=[]),
+        lambda subject: server.guard.revoke(subject=subject),
+        lambda subject: server.sio.emit("news", room=server.guard.subject_room(subject)),
+    ):
+        with pytest.raises(ConfigError, match="invalid subject: a int matches no token; use a string, such as '7'"):
+            await call(7)

@@ -87,7 +87,8 @@ class Expected:
         check_types(claims)
         for name in self.require:
             if name not in claims:
-                raise MissingClaim(name, f"claim {name} is missing")
+                hint = "; subject_claim names another claim" if name == self.subject_claim == "sub" else ""
+                raise MissingClaim(name, f"claim {name} is missing{hint}")
         subject: str = claims.get(self.subject_claim, "")
         if self.subject_claim != "sub" and self.subject_claim in claims:
             check_name(self.subject_claim, subject)
@@ -202,7 +203,9 @@ def check_name(claim: str, value: object) -> None:
         ClaimError: it is not.
     """
     if not is_name(value):
-        raise ClaimError(claim, f"{claim} is {shown(value)}, not a string of 1 to {MAX_NAME} characters")
+        # Of the names, only a subject may be a number.
+        hint = "; integer_subject=True accepts whole numbers" if type(value) is int and claim not in NO_SUBJECTS else ""
+        raise ClaimError(claim, f"{claim} is {shown(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
 
 
 def is_name(value: object) -> bool:

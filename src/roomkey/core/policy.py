@@ -316,7 +316,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
     parts = _FIELD.split(pattern)
     literal = "".join(parts[::2])
     if not pattern or "{" in literal or "}" in literal or "*" in literal:
-        raise ConfigError(f"room pattern {pattern!r}: write a name, fields as {{name}}, or '*' alone")
+        raise ConfigError(f"room pattern {pattern!r}: use a name, fields such as 'team:{{team}}', or '*' alone")
     if len(set(parts[1::2])) != len(parts[1::2]):
         raise ConfigError(f"room pattern {pattern!r}: a field is named twice")
     if any(":" not in between and "/" not in between for between in parts[2:-1:2]):

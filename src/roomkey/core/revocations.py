@@ -28,6 +28,16 @@ SLOT = 60.0
 """Seconds: entries that end within the same minute are forgotten together."""
 
 
+def check_string(kind: str, name: object) -> None:
+    """Check that a program names a token, login or subject by its text: the subject of ``user_id`` 7 is ``"7"``.
+
+    Raises:
+        ConfigError: the name is not a string.
+    """
+    if not isinstance(name, str):
+        raise ConfigError(f"invalid {kind}: a {type(name).__name__} matches no token; use a string, such as '7'")
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """One thing that is cancelled; kept by its name and never by a token's text.
@@ -81,6 +91,7 @@ class Revocation:
         given = [(kind, name) for kind, name in named.items() if name is not None]
         if len(given) != 1:
             raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
+        check_string(*given[0])
         if not is_name(given[0][1]):
             raise ConfigError(f"no {given[0][0]} has this name: 1 to 255 characters, none of them a control character")
         if issued_before is not None and (subject is None or not issued_before <= now):

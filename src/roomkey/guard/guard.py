@@ -15,7 +15,7 @@ from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Presented
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
-from roomkey.core.revocations import FOREVER, Revocation, Revocations
+from roomkey.core.revocations import FOREVER, Revocation, Revocations, check_string
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
@@ -266,11 +266,12 @@ class BaseAsyncGuard:
             How many live sockets it changed.
 
         Raises:
-            ConfigError: nothing to change.
+            ConfigError: nothing to change, or a subject that is not a string.
             Unavailable: it is changed here, and will be elsewhere when the store is back; ask again to be told so.
         """
         if (roles is None and rooms is None) or isinstance(roles, str) or isinstance(rooms, str):
             raise ConfigError("update takes roles=[…] or rooms=[…], or both")
+        check_string("subject", subject)
         now = self.clock.now()
         rights = {
             **({} if roles is None else {"roles": list(roles)}),
@@ -309,6 +310,7 @@ class BaseAsyncGuard:
     @staticmethod
     def subject_room(subject: str) -> str:
         """The room that all sockets of a subject are in: ``sio.emit(…, room=guard.subject_room("ada"))``."""
+        check_string("subject", subject)
         return OWN_ROOM + subject
 
     @at_home
