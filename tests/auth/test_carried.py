@@ -24,14 +24,25 @@ def test_a_first_party_application_carries_everything_but_what_is_the_servers():
 
 
 @pytest.mark.parametrize(
-    ("scopes", "roles", "rooms"),
+    ("scopes", "roles", "rooms", "carried_scopes"),
     [
-        (("chat",), (), ()),
-        (("roles",), ("admin",), ()),
-        (("rooms",), (), ADA.rooms),
-        (("role:admin", "role:moderator", "role:roomkey:admin"), ("admin",), ()),
-        (("room:red", "room:blue", "room:team-7", "room:team-*", "room:*"), (), ("red", "team-7", "team-*")),
+        (("chat",), (), (), ("chat",)),
+        (("roles",), ("admin",), (), ("roles",)),
+        (("rooms",), (), ADA.rooms, ("rooms",)),
+        (("role:admin", "role:moderator", "role:roomkey:admin", "role:"), ("admin",), (), ("role:admin",)),
+        (
+            ("room:red", "room:blue", "room:team-7", "room:team-*", "room:*", "room:"),
+            (),
+            ("red", "team-7", "team-*"),
+            ("room:red", "room:team-7", "room:team-*"),
+        ),
     ],
 )
-def test_another_application_carries_what_the_scopes_release(scopes, roles, rooms):
-    assert for_application(*scopes) == Carried(roles, rooms, scopes)
+def test_another_application_carries_what_the_scopes_release(scopes, roles, rooms, carried_scopes):
+    """A person's token has no scope that names a role or a room that the person does not have."""
+    assert for_application(*scopes) == Carried(roles, rooms, carried_scopes)
+
+
+def test_a_first_party_application_carries_no_scope_of_a_right_that_is_missing():
+    found = for_application("role:admin", "role:moderator", "room:blue", is_first_party=True)
+    assert found == Carried(("admin",), ADA.rooms, ("role:admin",))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from roomkey.core.grants import granted_actions, grants
+from roomkey.core.grants import Actions, granted_actions, grants
 from roomkey.core.names import is_reserved
 from roomkey.stores.accounts import Account
 
@@ -35,7 +35,8 @@ def held(scopes: tuple[str, ...]) -> tuple[str, ...]:
 def carried(account: Account, scopes: tuple[str, ...], *, is_own: bool, is_first_party: bool) -> Carried:
     """Decide what a person's token carries.
 
-    The scope ``roles`` releases all roles, ``role:NAME`` one of them; ``rooms`` and ``room:NAME`` likewise.
+    The scope ``roles`` releases all roles, ``role:NAME`` one of them; ``rooms`` and ``room:NAME`` likewise. One that
+    names a role or a room that the person does not have is left out.
 
     Args:
         account: whose token it is, with the rights it has now.
@@ -47,17 +48,17 @@ def carried(account: Account, scopes: tuple[str, ...], *, is_own: bool, is_first
     if is_own:
         return Carried(account.roles, account.rooms, allowed)
     roles = tuple(role for role in account.roles if not is_reserved(role))
+    actions = granted_actions(list(account.rooms))
+    allowed = tuple(scope for scope in allowed if _is_theirs(scope, roles, actions))
     if is_first_party:
         return Carried(roles, account.rooms, allowed)
-    wanted = frozenset(allowed)
-    return Carried(
-        tuple(role for role in roles if _ROLES in wanted or _ROLE + role in wanted),
-        account.rooms if _ROOMS in wanted else _released_rooms(account, allowed),
-        allowed,
-    )
+    released = tuple(role for role in roles if _ROLES in allowed or _ROLE + role in allowed)
+    named = tuple(scope.removeprefix(_ROOM) for scope in allowed if scope.startswith(_ROOM))
+    return Carried(released, account.rooms if _ROOMS in allowed else named, allowed)
 
 
-def _released_rooms(account: Account, scopes: tuple[str, ...]) -> tuple[str, ...]:
-    actions = granted_actions(list(account.rooms))
-    named = (scope.removeprefix(_ROOM) for scope in scopes if scope.startswith(_ROOM))
-    return tuple(room for room in named if grants(actions, room))
+def _is_theirs(scope: str, roles: tuple[str, ...], actions: Actions) -> bool:
+    """Return False for a scope that names a role or a room that the person does not have."""
+    if scope.startswith(_ROLE):
+        return scope.removeprefix(_ROLE) in roles
+    return not scope.startswith(_ROOM) or grants(actions, scope.removeprefix(_ROOM))
