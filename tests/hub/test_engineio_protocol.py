@@ -338,6 +338,18 @@ async def test_heartbeat_polling_no_pong_closes(world):
     await poll.close()
 
 
+async def test_heartbeat_polling_no_pong_answers_the_waiting_poll_with_unknown(world):
+    """The packet CLOSE would be the end of all for python-socketio's client, which may only have been slow."""
+    poll = await polling(world)
+    await world.tick(25.1)
+    assert await poll.get() == ["2"]
+    waiting = await begin_poll(world.sio, poll.answer())
+    await world.tick(20.1)
+    assert await waiting == (400, '{"code":1,"message":"Session ID unknown"}')
+    assert await poll.answer() == (400, '{"code":1,"message":"Session ID unknown"}')
+    await poll.close()
+
+
 async def test_heartbeat_goes_on_after_the_upgrade(world):
     poll = await polling(world)
     await world.tick(25.1)

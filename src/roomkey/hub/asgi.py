@@ -17,7 +17,7 @@ from roomkey.hub.engine import (
 )
 from roomkey.hub.polling import Polling
 from roomkey.hub.requests import HttpRequest, path_in_app
-from roomkey.hub.session import SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
+from roomkey.hub.session import PING_TIMEOUT, SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.wire import ProtocolError, State, decode_payload
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
 # Not the packet CLOSE: python-socketio's client takes that for the end of all, and JavaScript's comes back after both.
 ENDED = UNKNOWN_SID._replace(detail="the server has closed it")
+COMES_BACK = (SERVER_DISCONNECT, PING_TIMEOUT)
+"""Why a session may end whose client is answered so, because it is welcome again."""
+
 TOO_LARGE = Refusal(413, 3, "Bad request", "a body over the limit")
 NOT_FOUND = Refusal(404, 3, "Not found")
 TOO_SLOW = Refusal(408, 3, "Bad request", "a body that did not arrive in time")
@@ -153,7 +156,7 @@ class ASGIApp:
         """What waits to be fetched; of a session that has ended, last of all, that it has."""
         if transport.empty and not session.alive:
             self._engine.heard(session)
-            if session.ended_for == SERVER_DISCONNECT:
+            if session.ended_for in COMES_BACK:
                 return ENDED
         return transport.body()
 
