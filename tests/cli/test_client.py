@@ -41,6 +41,16 @@ def test_a_service_gets_a_secret_that_is_shown_once(roomkey: Cli, here: Path) ->
     assert "bot" in roomkey("client", "list").out
 
 
+@pytest.mark.parametrize(("issuer", "served"), [("roomkey", False), ("https://login.example", True)])
+def test_adding_a_client_says_when_the_server_has_no_oauth(
+    roomkey: Cli, monkeypatch: pytest.MonkeyPatch, issuer: str, served: bool
+) -> None:
+    monkeypatch.setenv("ROOMKEY_ISSUER", issuer)
+    added = roomkey("client", "add", "bot")
+    assert added.code == 0
+    assert ("has no /oauth/ routes; set issuer" not in added.err) == served
+
+
 def test_an_app_has_redirects_and_no_secret(roomkey: Cli) -> None:
     added = roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
     assert (added.code, added.out) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -98,10 +99,29 @@ def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch
     ran = roomkey("doctor")
     assert ran.code == 1
     said = (
-        "fail  cannot read the accounts in postgresql://127.0.0.1:1/db: the database failed: ConnectionRefusedError\n"
+        "fail  cannot read the accounts in postgresql://127.0.0.1:1/db: the database failed: ConnectionRefusedError; "
+        "nothing listens there"
     )
     assert said in ran.out
     assert not any(word in ran.out + ran.err for word in ("hunter2", "sesame", "unencrypted"))
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "remedy"),
+    [
+        (r"/[^/?]+\?", "/missing?", "there is no such database: createdb"),
+        (r"//roomkey@", "//stranger@", "the server does not let this user in: createuser"),
+        (r"host=[^&]+", "host=/nonexistent", "there is no Unix socket"),
+    ],
+)
+def test_doctor_says_what_to_do_about_a_postgresql(
+    roomkey: Cli, monkeypatch: pytest.MonkeyPatch, postgres: Any, find: str, replace: str, remedy: str
+) -> None:
+    url, changed = re.subn(find, replace, postgres.database())
+    monkeypatch.setenv("ROOMKEY_DATABASE", url)
+    ran = roomkey("doctor")
+    assert (changed, ran.code) == (1, 1)
+    assert remedy in ran.out
 
 
 @pytest.mark.parametrize(

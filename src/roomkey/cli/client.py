@@ -18,6 +18,11 @@ app = typer.Typer(
 
 Names = list[str] | None
 
+NO_OAUTH = (
+    "with the issuer {issuer!r}, roomkey serve has no /oauth/ routes; set issuer to the server's address, such as "
+    "https://login.example, in roomkey.toml or ROOMKEY_ISSUER"
+)
+
 ClientId = Annotated[str, typer.Argument(help="client_id: the client's name.")]
 
 
@@ -62,8 +67,11 @@ def add(
         rooms=tuple(room or ()),
         first_party=first_party,
     )
-    in_database(read_settings(config, database=database), lambda stores: stores.clients.add(client))
+    settings = read_settings(config, database=database)
+    in_database(settings, lambda stores: stores.clients.add(client))
     typer.echo(f"added {client_id}", err=True)
+    if not settings.serves_oauth:
+        typer.echo(NO_OAUTH.format(issuer=settings.issuer), err=True)
     if made is not None:
         _tell_secret(made)
 

@@ -37,6 +37,17 @@ LIBRARIES = {
     "python-socketio": ("python-socketio", "python-engineio", "uvicorn", "websockets"),
 }
 
+# What to do about a PostgreSQL that cannot be used, by the error that asyncpg or the network raises.
+REMEDIES = {
+    "ConnectionRefusedError": "; nothing listens there: start PostgreSQL, or correct the host and port",
+    "FileNotFoundError": "; there is no Unix socket: start PostgreSQL, or correct the host",
+    "gaierror": "; the host has no address: correct its name",
+    "InvalidCatalogNameError": "; there is no such database: createdb",
+    "InvalidAuthorizationSpecificationError": "; the server does not let this user in: createuser, and pg_hba.conf",
+    "InvalidPasswordError": "; the password is wrong or missing: PGPASSFILE or PGPASSWORD",
+    "InsufficientPrivilegeError": "; this user needs the right to create tables: GRANT CREATE ON SCHEMA public",
+}
+
 LIMITS = (
     "A Socket.IO session id alone continues a polling session that was opened without a token in a header, cookie or "
     "query, or from the same network in a header that its client never repeats (python-socketio's). It is never "
@@ -173,7 +184,8 @@ def _accounts(name: str, count: Callable[[], int]) -> Finding:
     try:
         number = count()
     except (sqlite3.Error, ConfigError, AuthError) as error:
-        return "fail", f"cannot read the accounts in {name}: {error}"
+        remedies = (remedy for failure, remedy in REMEDIES.items() if str(error).endswith(failure))
+        return "fail", f"cannot read the accounts in {name}: {error}{next(remedies, '')}"
     if number:
         return "ok", f"{number} account(s) in {name}"
     return "warn", f"no account in {name} yet: roomkey user add NAME --room ROOM"

@@ -151,7 +151,7 @@ def build(
     http.include_router(router(logins, cookies=cookies, tickets=Tickets(tickets, clock=clock)))
     http.include_router(jwks_router(accepted, clock=clock))
     known = None
-    if "://" in settings.issuer:  # OAuth's metadata names addresses, and its clients compare them with `iss`
+    if settings.serves_oauth:
         known = clients if clients is not None else SqlClients()
         http.include_router(oauth_router(logins, known, tickets, jwks_path="/.well-known/jwks.json"))
     if settings.admin_api:

@@ -200,6 +200,11 @@ class Settings(BaseSettings):
         return self.tls_cert is not None
 
     @property
+    def serves_oauth(self) -> bool:
+        """True if the issuer is an address: OAuth's metadata names addresses, and its clients compare them."""
+        return "://" in self.issuer
+
+    @property
     def database_name(self) -> str:
         """The database as it may be shown: without user, password and options."""
         found = _DATABASE_URL.fullmatch(str(self.database))
