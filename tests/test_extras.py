@@ -64,4 +64,4 @@ def test_module_without_packages_says_what_to_install():
     ],
 )
 def test_module_names_the_package_and_its_extra(package, extra, some):
-    assert errors(package, some) == [f"{some}: {some} needs {package}: pip install 'roomkey[{extra}]'"]
+    assert errors(package, some) == [f"{some}: {some} requires {package}; run: pip install 'roomkey[{extra}]'"]

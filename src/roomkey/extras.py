@@ -24,4 +24,4 @@ def needs(extra: str, module: str) -> Iterator[None]:
     except ModuleNotFoundError as missing:
         if (missing.name or "roomkey").partition(".")[0] == "roomkey":
             raise
-        raise ImportError(f"{module} needs {missing.name}: pip install 'roomkey[{extra}]'") from missing
+        raise ImportError(f"{module} requires {missing.name}; run: pip install 'roomkey[{extra}]'") from missing

@@ -54,7 +54,7 @@ def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
         ('tls_cert = "a.pem"', "belong together"),
         ('issuer = "https://a.example\\n"', "fail  roomkey.toml: issuer: the value begins or ends with a line break"),
         ('cors_origins = ["https://a.example\\r"]', "fail  roomkey.toml: cors_origins: "),
-        ('cors_origins = ["https://*.a.example"]', "no wildcard matches"),
+        ('cors_origins = ["https://*.a.example"]', "wildcards have no effect"),
         (f"x = {'[' * 5000}", "fail  roomkey.toml is not TOML"),
     ],
 )

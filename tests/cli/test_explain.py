@@ -78,4 +78,4 @@ def test_token_without_iat_is_named(roomkey, tmp_path, monkeypatch):
     (tmp_path / "token").write_text(jwt.encode({"sub": "ada", "exp": time.time() + 60}, secret, algorithm="HS256"))
     done = roomkey("doctor", "--token", "token")
     assert done.code == 0
-    assert "yes   token: without iat" in done.out
+    assert "yes   token: no iat" in done.out

@@ -92,7 +92,7 @@ async def test_rights_reach_a_socket_and_the_tokens_that_were_handed_out(running
     assert await running.join(raw, "red", 1) == {"ok": True}
 
     said = await running.roomkey("user", "set", "ada", "--room", "blue")
-    assert said.endswith("running servers change live sockets and tokens within a second\n")
+    assert said.endswith("running servers update connected sockets and tokens within a second\n")
     assert await raw.expect_event("permissions_changed") == [{"left": ["red"]}]
     assert not (await running.join(raw, "red", 3))["ok"]
     assert await running.join(raw, "blue", 4) == {"ok": True}

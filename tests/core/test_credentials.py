@@ -275,7 +275,7 @@ def test_settings_that_admit_nobody():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"header": "X-Token"}, "a header is always Authorization"),
+        ({"header": "X-Token"}, "the only header is Authorization"),
         ({"auth": "token"}, "auth must be True or False"),
         ({"header": None}, "header must be True or False"),
         ({"cookie": True}, "the name of a cookie"),

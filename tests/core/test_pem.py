@@ -42,10 +42,10 @@ def test_line_breaks_may_be_written_in_other_ways(line_break):
     [
         (b"", "not a PEM file"),
         (EC.to_pem().lower(), "not a PEM file"),
-        (EC.to_pem()[:-10], "no matching line"),
-        (EC.to_pem()[:60] + RSA.to_pem(), "no matching line"),
-        (PARAMETERS, "no key in this PEM"),
-        (CERTIFICATE * 2, "chain of certificates"),
+        (EC.to_pem()[:-10], "has no line '-----END"),
+        (EC.to_pem()[:60] + RSA.to_pem(), "has no line '-----END"),
+        (PARAMETERS, "does not contain a key"),
+        (CERTIFICATE * 2, "several certificates"),
         (b"-----BEGIN PUBLIC KEY-----\n" + b"A" * 20_000 + b"\n-----END PUBLIC KEY-----\n", "more than 16384 bytes"),
     ],
 )
@@ -56,7 +56,7 @@ def test_error_says_what_is_wrong(text, said):
 
 
 def test_pem_of_many_beginnings_is_refused_quickly():
-    with pytest.raises(ConfigError, match="no matching line"):
+    with pytest.raises(ConfigError, match="has no line '-----END"):
         key_blocks(b"-----BEGIN PUBLIC KEY-----\n" * 2000)
 
 

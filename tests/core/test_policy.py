@@ -228,7 +228,7 @@ def test_namespaces():
         assert policy.about_namespace(other) is OPEN
     with pytest.raises(ConfigError, match="already"):
         policy.namespace("/admin")(staff)
-    with pytest.raises(ConfigError, match="begins"):
+    with pytest.raises(ConfigError, match="invalid namespace 'admin'"):
         policy.namespace("admin")
 
 
@@ -422,7 +422,7 @@ def test_event_wildcard_covers_events_without_a_rule_of_their_own():
 def test_policy_rejects_rules_for_events_that_never_reach_one(name):
     policy = Policy()
     for register in (policy.event, lambda event: policy.emit("red", event=event)):
-        with pytest.raises(ConfigError, match="no rule is ever asked about"):
+        with pytest.raises(ConfigError, match="has no effect"):
             register(name)
     with pytest.raises(ConfigError, match="leave the event out"):
         policy.emit("red", event="*")

@@ -358,9 +358,9 @@ JWKS = KeySet([Key.generate("ES256")]).to_jwks()
 @pytest.mark.parametrize(
     ("keys", "remedy"),
     [
-        ("https://login.example/.well-known/jwks.json", r"KeySet\.from_jwks\(fetched\)"),
-        (b"http://login.example/jwks.json", r"KeySet\.from_jwks\(fetched\)"),
-        ({"https://login.example": "https://login.example/jwks.json"}, r"KeySet\.from_jwks\(fetched\)"),
+        ("https://login.example/.well-known/jwks.json", r"KeySet\.from_jwks\(downloaded\)"),
+        (b"http://login.example/jwks.json", r"KeySet\.from_jwks\(downloaded\)"),
+        ({"https://login.example": "https://login.example/jwks.json"}, r"KeySet\.from_jwks\(downloaded\)"),
         (SECRET, r"Verifier\.hs256"),
         (Key.generate("ES256").public().to_pem(), r"Verifier\.pem"),
         (Path("key.pem"), r"Verifier\.pem\(Path\('key\.pem'\)"),

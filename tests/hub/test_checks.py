@@ -38,31 +38,31 @@ def test_the_installed_versions_are_accepted(hub):
 )
 def test_a_uvicorn_without_a_method_is_refused(hub, monkeypatch, owner, name):
     monkeypatch.delattr(owner, name)
-    with pytest.raises(ConfigError, match=rf"no {owner.__name__}\.{name}\(.*uvicorn 0\.46 to 0\.54"):
+    with pytest.raises(ConfigError, match=rf"{owner.__name__}\.{name}\(.*uvicorn 0\.46 to 0\.54"):
         runner.config(hub)
 
 
 def test_a_uvicorn_with_other_parameters_is_refused(hub, monkeypatch):
     monkeypatch.setattr(HttpToolsProtocol, "send_400_response", lambda self, status, msg: None)
-    with pytest.raises(ConfigError, match=r"no HttpToolsProtocol\.send_400_response\(msg\)"):
+    with pytest.raises(ConfigError, match=r"HttpToolsProtocol\.send_400_response\(msg\)"):
         runner.config(hub)
 
 
 def test_a_uvicorn_without_an_attribute_is_refused(hub, monkeypatch):
     monkeypatch.setattr(checks, "HTTP_ATTRIBUTES", (*checks.HTTP_ATTRIBUTES, "moved"))
-    with pytest.raises(ConfigError, match=r"no HttpToolsProtocol\.moved"):
+    with pytest.raises(ConfigError, match=r"HttpToolsProtocol\.moved"):
         runner.config(hub)
 
 
 def test_another_picows_is_refused(hub, monkeypatch):
     monkeypatch.setattr(checks, "version", lambda package: "2.4.0")
-    with pytest.raises(ConfigError, match=r"picows 2\.4\.0 has no .*picows 2\.3"):
+    with pytest.raises(ConfigError, match=r"picows 2\.4\.0 is not supported: .*install picows 2\.3"):
         runner.config(hub)
 
 
 def test_a_picows_without_a_name_is_refused(hub, monkeypatch):
     monkeypatch.setattr(checks, "PICOWS_NAMES", {"WSFrame": ("moved",)})
-    with pytest.raises(ConfigError, match=r"no WSFrame\.moved"):
+    with pytest.raises(ConfigError, match=r"WSFrame\.moved"):
         runner.config(hub)
 
 

@@ -324,7 +324,7 @@ async def test_a_truncated_body_is_one_line_in_the_log(host, app, caplog, half):
     await until(lambda: app.running)
     await raw.close()
     await until(lambda: not app.running and caplog.records)
-    expected = "a client left before its request had arrived (ClientDisconnect)"
+    expected = "a client disconnected before its request was complete (ClientDisconnect)"
     assert [(entry.getMessage(), entry.exc_info) for entry in caplog.records] == [(expected, None)]
     assert app.bodies == []
 

@@ -131,7 +131,7 @@ async def test_d56_a_stolen_sid_without_the_token_of_its_handshake(make_world, c
     caplog.clear()
     assert await attack(thief, victim) == [FORBIDDEN] * 3
     lines = [json.loads(one.getMessage()) for one in caplog.records if one.name == "roomkey.audit"]
-    told = [line for line in lines if line["check"] == "a session's id without its token"]
+    told = [line for line in lines if line["check"] == "a session ID without the session's token"]
     assert [(line["event"], line["address"]) for line in told] == [("refused", ELSEWHERE[0])] * 3
     assert world.sio.counts["refused: not the owner of the session"] == 3
     await victim.goes_on()
@@ -335,7 +335,7 @@ async def test_d59_neither_sid_nor_token_stands_in_a_log_an_answer_or_a_count(ma
         for one in caplog.records
         if one.name.split(".")[0] not in ("websockets", "httpx", "httpcore")
     ]
-    assert any("a session's id without its token" in line for line in written)
+    assert any("a session ID without the session's token" in line for line in written)
     for secret in secrets:
         assert not [line for line in [*said, *written, *world.sio.counts] if secret in line]
 

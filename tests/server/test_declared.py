@@ -150,7 +150,10 @@ MISTAKES = [
     ('[[room]]\npattern = "team "\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
     ('[[room]]\npattern = "{a}{b}"\nallow = "everyone"', "roomkey.toml:2:11: room pattern '{a}{b}': put ':' or '/'"),
     ('[[room]]\npattern = "user:{sub}"\nallow = "everyone"', "roomkey.toml:2:11: a field named 'sub' cannot be told"),
-    ('[[namespace]]\nname = "admin"\nallow = "everyone"', "roomkey.toml:2:8: a namespace begins with '/'"),
+    (
+        '[[namespace]]\nname = "admin"\nallow = "everyone"',
+        "roomkey.toml:2:8: invalid namespace 'admin'",
+    ),
     ('[[event]]\nname = "e"\nallow = "everyone"\n' * 2, "roomkey.toml:5:8: event e has a rule already"),
     *(
         (
@@ -254,5 +257,5 @@ def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> No
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "authenticate"])
 def test_declared_rule_for_an_unreachable_event_names_its_line(name: str) -> None:
-    with pytest.raises(ConfigError, match=rf"roomkey\.toml:2:8: no rule is ever asked about the event '{name}'"):
+    with pytest.raises(ConfigError, match=rf"roomkey\.toml:2:8: a rule for the event '{name}' has no effect"):
         declared(f'[[event]]\nname = "{name}"\nallow = "nobody"')

@@ -159,8 +159,8 @@ def test_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
         (b"x = " + b"[" * 5000, "nested too deeply"),
         (b"x = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
         (b"x = " + b"{a=" * 5000, "nested too deeply"),
-        ("port = 1".encode("utf-16"), "not in UTF-8"),
-        (b'issuer = "caf\xe9"', "not in UTF-8"),
+        ("port = 1".encode("utf-16"), "not UTF-8"),
+        (b'issuer = "caf\xe9"', "not UTF-8"),
     ],
 )
 def test_file_that_cannot_be_read_is_one_line(folder: Path, content: bytes, said: str) -> None:

@@ -69,7 +69,7 @@ async def test_forgetting_that_fails_says_so_and_is_repeated_after_a_minute(
             0,
             RETRY_SECONDS,
         ]
-    assert caplog.messages == ["could not drop expired rows (scripted); trying again in a minute"]
+    assert caplog.messages == ["could not delete expired rows (scripted); trying again in a minute"]
 
 
 async def test_forgetting_after_the_clock_was_set_back_does_not_wait(clock: FakeClock) -> None:

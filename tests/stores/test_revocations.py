@@ -299,7 +299,7 @@ async def test_a_file_that_another_holds_is_out_of_reach(impatient: None, tmp_pa
 
 @pytest.mark.parametrize("where", ["mysql://u:hunter2@h/db", "sqlite:///a", "postgresql+asyncpg://h/db"])
 def test_another_kind_of_database(where: str) -> None:
-    with pytest.raises(ConfigError, match=r"^a database is a file or a postgresql:// URL$"):
+    with pytest.raises(ConfigError, match=r"^invalid database; use a file path or a postgresql:// URL$"):
         SqlRevocations(where)
 
 

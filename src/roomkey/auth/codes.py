@@ -161,7 +161,7 @@ def _refusal(allowed: _Allowed, client: Client, redirect_uri: str, verifier: str
     reasons = {
         "the code is too old": allowed.expires_at <= now,
         # The clock was set back, so that nobody knows how old it is; two servers may differ by a second.
-        "the code is of the future": allowed.auth_time > now + 1,
+        "the code was issued in the future": allowed.auth_time > now + 1,
         "the code of another client": allowed.client_id != client.client_id,
         "another redirect URI": allowed.redirect_uri != redirect_uri,
         "the wrong code verifier": not _proves(verifier, allowed.challenge),

@@ -47,7 +47,7 @@ class TokenTooLong(AuthError):
 
     def __init__(self, length: int, most: int) -> None:
         self.length, self.most = length, most
-        super().__init__(f"the access token has {length} characters, and at most {most} can be kept")
+        super().__init__(f"the access token has {length} characters, but the client can keep at most {most}")
 
 
 @dataclass(frozen=True, slots=True)

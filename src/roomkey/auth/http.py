@@ -135,8 +135,8 @@ def answering(route: Route) -> Route:
             return OAuthError("too_many_attempts", "Too many attempts; wait.", 429, wait).response()
         except TokenTooLong as error:
             description = (
-                f"The access token has {error.length} characters, and a cookie keeps {error.most}; "
-                "take the tokens in the answer, or let the account have fewer rooms."
+                f"The access token has {error.length} characters, but a cookie keeps at most {error.most}. "
+                "Log in without cookies, or give the account fewer roles and rooms."
             )
             return OAuthError(error.code, description).response()
         except Unavailable:

@@ -286,7 +286,7 @@ class Logins:
             raise Unavailable("no token could be made") from None
         if max_token is not None and len(token) > max_token:
             LOG.error(
-                "the access token of %s has %d characters, and a cookie %d",
+                "cannot set the cookie of %s: its access token has %d characters, but a cookie keeps at most %d",
                 shown(account.username),
                 len(token),
                 max_token,

@@ -82,7 +82,7 @@ class PasswordCheck:
         """
         while self.throttle.is_undecided(username, address, time.monotonic()):
             if self._waiting >= MOST_WAITING:
-                raise Unavailable(f"{self._waiting} logins are waiting for others of their account or address")
+                raise Unavailable(f"{self._waiting} logins already wait for others of the same account or address")
             self._waiting += 1
             try:
                 await self._decided.wait()

@@ -107,7 +107,7 @@ class TicketVerifier:
             raise MalformedToken(detail, message="ticket used, expired or unknown")
         # The clock was set back, so that nobody knows how old it is; two servers may differ by a second.
         if taken.data["issued_at"] > now + 1:
-            raise MalformedToken("a ticket of the future", message="ticket used, expired or unknown")
+            raise MalformedToken("the ticket was issued in the future", message="ticket used, expired or unknown")
         if not _opened_by(presented.origin, taken.data["origin"]):
             raise MalformedToken("the ticket of another page", message="ticket of another page")
         claims = dict(taken.data["claims"])

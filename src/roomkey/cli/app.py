@@ -72,7 +72,7 @@ def serve(
     token_lifetime: Annotated[int | None, typer.Option(help="Seconds from login to expiry.")] = None,
     refresh_lifetime: Annotated[int | None, typer.Option(help="Seconds from login to the next one.")] = None,
     rotation_grace: Annotated[int | None, typer.Option(help="Seconds a used refresh token is answered again.")] = None,
-    max_token: Annotated[int | None, typer.Option(help="The longest token, in bytes.")] = None,
+    max_token: Annotated[int | None, typer.Option(help="Maximum length of a token, in bytes.")] = None,
     algorithm: Annotated[str | None, typer.Option(help="What new tokens are signed with.")] = None,
     via: Annotated[str | None, typer.Option(help="both, handshake or authenticate.")] = None,
     authenticate_timeout: Annotated[float | None, typer.Option(help="Seconds to present a token.")] = None,

@@ -32,7 +32,7 @@ def add(
     redirect_uri: Annotated[Names, typer.Option(help="Where people come back to, in full; may be repeated.")] = None,
     public: Annotated[bool, typer.Option("--public", help="A page or an app, which can keep no secret.")] = False,
     first_party: Annotated[
-        bool, typer.Option("--first-party", help="Your own: its tokens carry all roles and rooms of a person.")
+        bool, typer.Option("--first-party", help="Your own client: its tokens contain all roles and rooms of a user.")
     ] = False,
     title: Annotated[str, typer.Option(help="What people read when they let it in.")] = "",
     scope: Annotated[Names, typer.Option(help="What its tokens may hold; may be repeated.")] = None,
@@ -52,7 +52,7 @@ def add(
     if public and not redirect_uri:
         fail("a service needs a secret: leave --public out, or give --redirect-uri", 2)
     if first_party and not redirect_uri:
-        fail("--first-party goes with --redirect-uri: nobody logs in to a service", 2)
+        fail("--first-party requires --redirect-uri: users do not log in to a service", 2)
     if client_id == OWN_CLIENT:
         fail(f"{OWN_CLIENT} is the client_id of the server's own logins: choose another name", 2)
     made, its_hash = (None, None) if public else _new_secret()

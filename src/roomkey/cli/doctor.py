@@ -50,9 +50,10 @@ REMEDIES = {
 
 LIMITS = (
     "A Socket.IO session id alone continues a polling session that was opened without a token in a header, cookie or "
-    "query, or from the same network in a header that its client never repeats (python-socketio's). It is never "
-    "logged; give polling clients the Authorization header, attach with session_binding='address', set "
-    "transports=['websocket'] where every client can, or on the hub session_binding='cookie'.",
+    "query, or with a token in a header that the client does not repeat (python-socketio's client, on the same "
+    "network). roomkey does not log it. Give polling clients the Authorization header, use "
+    "session_binding='address', or serve WebSocket only (transports=['websocket']). On the hub, you can also use "
+    "session_binding='cookie'.",
     "A client that never reads makes its send queue grow: bound it in the proxy.",
     "WebSocket compression lets 15 kB become 16 MB in memory: `roomkey serve` has it off; in a server of your own, "
     "start uvicorn with --ws-per-message-deflate false and --ws-max-size 1000000.",

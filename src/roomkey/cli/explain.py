@@ -48,8 +48,8 @@ def explain(
     if who.issued_at is None:
         yield (
             True,
-            "token: without iat, so it counts as older than a revocation of its subject, unless that says when the "
-            "revoked tokens expire",
+            "token: no iat, so revoking its subject rejects it, unless the revocation names an expiry and the token "
+            "expires later",
         )
     wishes: list[Wish] = [("namespace", namespace, "")]
     wishes += [("room", room, "") for room in rooms]

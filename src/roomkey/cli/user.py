@@ -96,7 +96,7 @@ def set_rights(
     now_is = in_database(read_settings(config, database=database), change)
     if now_is is not None:
         typer.echo(f"{username} has {_in_words('role', now_is.roles)} and {_in_words('room', now_is.rooms)}")
-    typer.echo("running servers change live sockets and tokens within a second")
+    typer.echo("running servers update connected sockets and tokens within a second")
 
 
 @app.command("list")

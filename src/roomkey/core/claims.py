@@ -59,7 +59,7 @@ class Expected:
 
     def __post_init__(self) -> None:
         if not is_name(self.subject_claim) or self.subject_claim in NO_SUBJECTS:
-            raise ConfigError(f"subject_claim must name the claim that says who it is, not {self.subject_claim!r}")
+            raise ConfigError(f"subject_claim must name a claim that identifies the user, not {self.subject_claim!r}")
         for name, wanted in self.claims.items():
             if not isinstance(name, str) or not isinstance(wanted, (str, int)):
                 raise ConfigError(f"claims requires a string or a whole number for {name!r}, not {wanted!r}")

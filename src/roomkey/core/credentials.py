@@ -63,8 +63,8 @@ class Handshake:
         for switch in ("auth", "header"):
             if not isinstance(getattr(self, switch), bool):
                 raise ConfigError(
-                    f"{switch} must be True or False, not {getattr(self, switch)!r}; a header is always Authorization: "
-                    "clients that cannot set it send the token in the auth payload"
+                    f"{switch} must be True or False, not {getattr(self, switch)!r}; the only header is Authorization, "
+                    "and clients that cannot set it can send the token in the auth payload"
                 )
         for named in ("cookie", "query"):
             value = getattr(self, named)

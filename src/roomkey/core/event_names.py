@@ -24,7 +24,7 @@ RESERVED_EVENTS = frozenset(
 
 _REMEDIES = {
     "connect": "; use a rule for the namespace instead",
-    AUTHENTICATE: ", because the guard serves it itself",
+    AUTHENTICATE: ": the guard handles this event itself",
     ANY_EVENT: "; leave the event out to cover every event",
 }
 
@@ -42,4 +42,4 @@ def check_event(name: object) -> None:
     """
     if name == AUTHENTICATE or not is_event_name(name):
         remedy = _REMEDIES.get(name, "") if isinstance(name, str) else ""
-        raise ConfigError(f"no rule is ever asked about the event {name!r}{remedy}")
+        raise ConfigError(f"a rule for the event {name!r} has no effect{remedy}")

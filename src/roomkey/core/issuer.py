@@ -55,8 +55,8 @@ class Issuer:
     ) -> None:
         if not isinstance(key, Key) and not callable(key):
             raise ConfigError(
-                f"Issuer requires a Key, not {type(key).__name__}: Issuer(Key.from_secret(secret)) or "
-                "Issuer(Key.from_pem(private_key))"
+                f"Issuer requires a Key, not {type(key).__name__}; pass Key.from_secret(secret) or "
+                "Key.from_pem(private_key)"
             )
         self.clock = clock
         self._source = key
@@ -165,7 +165,7 @@ class Issuer:
         token = signing_input + b"." + _base64url(key.sign(self.algorithm, signing_input))
         if len(token) > self.max_token:
             raise ConfigError(
-                f"the token has {len(token)} characters, and max_token is {self.max_token}; put less into it, "
+                f"the token has {len(token)} characters, but max_token is {self.max_token}; remove claims, "
                 "or raise max_token here and in every verifier"
             )
         return token.decode("ascii")

@@ -192,7 +192,7 @@ def _find(header: Header, keys: KeySet) -> Key:
     if len(fitting) == 1:
         return fitting[0]
     if fitting:
-        raise UnknownKey(f"no kid, and {len(fitting)} keys for {header.algorithm} to choose from")
+        raise UnknownKey(f"no kid, but {len(fitting)} keys fit {header.algorithm}")
     usable = sorted({name for key in named for name in key.algorithms})
     which = f"key {named[0].kid} is" if len(named) == 1 else f"these {len(named)} keys are"
     raise AlgorithmNotAllowed(f"alg {header.algorithm}, but {which} for {', '.join(usable)}")

@@ -80,9 +80,9 @@ def _configured(text: object, schemes: Iterable[str] | None) -> Origin:
     except ValueError as error:
         raise ConfigError(f"{text[:100]!r} is not an origin: {error}; {remedy}") from None
     if schemes is not None and origin.scheme not in schemes:
-        raise ConfigError(f"{text!r} is not an origin of {' or '.join(schemes)}; {remedy}")
+        raise ConfigError(f"{text!r} is not an origin with the scheme {' or '.join(schemes)}; {remedy}")
     if origin.scheme in ("ws", "wss", "file", "data", "blob"):
-        raise ConfigError(f"{text!r} is not an origin: no page has this scheme; {remedy}")
+        raise ConfigError(f"{text!r} is not an origin: web pages do not have this scheme; {remedy}")
     return origin
 
 
@@ -93,7 +93,7 @@ def _parse(text: str) -> Origin:
         ValueError: it is not one; the text says why.
     """
     if "*" in text:
-        raise ValueError("no wildcard matches: list each host, or pass a function")
+        raise ValueError("wildcards have no effect: list each host, or pass a function")
     found = _ORIGIN.fullmatch(text)
     if found is None:
         raise ValueError(_problem(text))

@@ -26,13 +26,13 @@ def key_blocks(data: bytes) -> list[bytes]:
     text = data.replace(rb"\r", b"").replace(rb"\n", b"\n")
     blocks = [(found[1], found[0]) for found in _BLOCK.finditer(text)]
     if len(blocks) != text.count(b"-----BEGIN "):
-        raise ConfigError("a block of this PEM has no matching line '-----END …-----'; is the text cut?")
+        raise ConfigError("a block of this PEM has no line '-----END …-----'; check that the text is complete")
     keys = [block for label, block in blocks if label.endswith(b"KEY")]
     certificates = [block for label, block in blocks if label.endswith(b"CERTIFICATE")]
     if not keys and len(certificates) > 1:
-        raise ConfigError("this PEM is a chain of certificates; keep only the one whose key signs tokens")
+        raise ConfigError("this PEM contains several certificates; keep only the certificate of the signing key")
     if not keys and not certificates:
-        raise ConfigError("no key in this PEM")
+        raise ConfigError("this PEM does not contain a key")
     if any(len(block) > MAX_BLOCK for block in keys or certificates):
         raise ConfigError(f"a key in this PEM has more than {MAX_BLOCK} bytes")
     return keys or certificates

@@ -286,7 +286,7 @@ def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
 def _check_namespace(name: str | None) -> None:
     """A rule for a namespace that cannot be would never be asked."""
     if name is not None and not is_namespace_name(name):
-        raise ConfigError(f"a namespace begins with '/', without ',' and '?': {name!r}")
+        raise ConfigError(f"invalid namespace {name!r}; begin it with '/', and do not use ',' or '?'")
 
 
 def _has_parameter(rule: Rule, name: str) -> bool:

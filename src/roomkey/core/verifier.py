@@ -87,14 +87,14 @@ class Verifier:
         self.max_token = jws.check_max_token(max_token)
         if isinstance(keys, Mapping) and not _is_jwk(keys):
             if issuers:
-                raise ConfigError("a mapping as keys names the issuers; remove the argument issuer")
+                raise ConfigError("cannot use issuer with a mapping as keys, which names the issuers; remove issuer")
             self.keys = _by_issuer(keys)
             issuers = tuple(self.keys)
         else:
             self.keys = _key_source(keys)
             if len(issuers) > 1 and not (isinstance(self.keys, KeySet) and self.keys.only()):
                 raise ConfigError(
-                    "several issuers, and keys that any of them could use; "
+                    "cannot tell which keys belong to which issuer; "
                     "pass a mapping of each issuer to its keys: Verifier({'https://a.example': keys_of_a, …})"
                 )
         self._previous: tuple[KeySet, float] | None = None
@@ -311,7 +311,7 @@ def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
         return f"read the file: Verifier.pem(Path({str(keys)!r}).read_bytes(), algorithms=[…])"
     text = keys.decode("utf-8", "replace") if isinstance(keys, bytes) else keys
     if is_address(text):
-        return "fetch what is at this address, and pass KeySet.from_jwks(fetched)"
+        return "download the JWK Set from this URL, and pass KeySet.from_jwks(downloaded)"
     if "-----BEGIN" in text:
         return "use Verifier.pem(public_key, algorithms=[…])"
     return "use Verifier.hs256(secret) for a shared secret"

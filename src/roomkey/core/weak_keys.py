@@ -54,7 +54,7 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
             f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
         )
     if typed and is_address(raw.decode("utf-8", "replace")):
-        raise ConfigError("this secret is an address, which is no secret: fetch the keys there for KeySet.from_jwks")
+        raise ConfigError("a URL is not a secret; download the keys from it, and use KeySet.from_jwks")
     lowered = raw.lower()
     if (typed and len(set(raw)) < 8) or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
         raise ConfigError(f"this secret is a placeholder; {remedy}")

@@ -419,6 +419,6 @@ def _checked_packet(size: int | None, max_token: int) -> int:
     if size < max_token + PACKET_AROUND_TOKEN:
         raise ConfigError(
             f"max_anonymous_packet must be at least {max_token + PACKET_AROUND_TOKEN} bytes: "
-            "the packet with the longest token has to fit in"
+            "the packet with the longest token must fit"
         )
     return size

@@ -43,7 +43,7 @@ class Background:
         try:
             await work
         except Exception:
-            LOG.exception("a task in the background failed")
+            LOG.exception("a background task of the server failed")
         finally:
             self._running.discard(asyncio.current_task())
 
@@ -57,7 +57,7 @@ class Background:
     def _background_ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            LOG.error("a background task failed", exc_info=task.exception())
+            LOG.error("a background task of the application failed", exc_info=task.exception())
 
     def cancel(self) -> None:
         """Cancel all that runs, but whoever asks."""

@@ -159,7 +159,7 @@ class Events:
         if connection.unexpected is None:
             connection.unexpected = TokenBucket(UNEXPECTED_PER_SECOND, now)
         if connection.unexpected.take(now) < 0:
-            self._teardown.violation(connection, "acknowledgements that nobody asked for")
+            self._teardown.violation(connection, "too many acknowledgements that the server does not wait for")
 
     async def answer_error(
         self, admission: Admission, error: AuthError, ack_id: int | None, event: str | None = None

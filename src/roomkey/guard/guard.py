@@ -125,8 +125,8 @@ class BaseAsyncGuard:
             raise ConfigError("the first argument is a verifier: AsyncGuard(Verifier.hs256(SECRET, audience='…'))")
         if getattr(verifier, "requires_subject", True) is not True:
             raise ConfigError(
-                "the verifier accepts tokens without a subject, and all of their holders would be one user: "
-                "add the claim to require, or name another one, such as Verifier(…, subject_claim='user_id')"
+                "cannot use a verifier that accepts tokens without a subject: all of their users would be one user; "
+                "add 'sub' to require, or name another claim, such as Verifier(…, subject_claim='user_id')"
             )
         if policy is not None and not isinstance(policy, Policy):
             raise ConfigError("policy takes a roomkey.Policy: policy = Policy(); policy.room(…)(rule)")
@@ -347,12 +347,14 @@ class BaseAsyncGuard:
                 ``subject`` without ``expires_at``, although tokens without ``iat`` are in use.
         """
         if unnamed:
-            raise ConfigError("name what to revoke: revoke(subject='ada'), revoke(session_id=…) or revoke(token_id=…)")
+            raise ConfigError(
+                "name what to revoke; use revoke(subject='ada'), revoke(session_id=…) or revoke(token_id=…)"
+            )
         now = self.clock.now()
         if subject is not None and expires_at is None and self._judge.has_undated:
             raise ConfigError(
                 "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject would be "
-                "locked out; pass expires_at, the latest exp of the tokens to revoke, or let every token have an iat"
+                "locked out; pass expires_at, the latest exp of the tokens to revoke, or issue every token with an iat"
             )
         if expires_at is None:
             expires_at = now + self._judge.longest_lifetime

@@ -50,8 +50,8 @@ class Home:
         """
         if self.is_elsewhere():
             raise ConfigError(
-                f"{verb} was called from another thread or event loop than the server's; "
-                "call it there: loop.call_soon_threadsafe(…) or asyncio.run_coroutine_threadsafe(…, loop)"
+                f"cannot call {verb} outside the server's event loop and thread; "
+                "use loop.call_soon_threadsafe(…) or asyncio.run_coroutine_threadsafe(…, loop)"
             )
 
 

@@ -183,7 +183,7 @@ class Judge:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         if not who.subject:  # of a verifier of the application's own
-            raise MissingClaim("sub", "the verifier named no subject")
+            raise MissingClaim("sub", "the verifier returned no subject")
         self.has_undated = self.has_undated or who.issued_at is None
         if who.token_id is None:
             who = replace(who, token_hash=token_hash(presented.token))

@@ -118,7 +118,7 @@ class Keeping:
 
     def _remember(self, key: _Key, revoked: Revocation, written: bool) -> None:
         if key not in self._rest:
-            LOG.warning("a revocation of a %s is not finished; trying again until it is", revoked.kind)
+            LOG.warning("could not finish a revocation of a %s; trying again until it succeeds", revoked.kind)
         else:
             before, was_written = self._rest[key]
             joined = _joined(before, revoked)
@@ -134,7 +134,7 @@ class Keeping:
                 try:
                     await self._finish_one(key)
                 except Exception as error:
-                    LOG.debug("a revocation of a %s is still not finished (%s)", key[0], error)
+                    LOG.debug("still could not finish a revocation of a %s (%s)", key[0], error)
         LOG.warning("all revocations are finished")
 
     async def _finish_one(self, key: _Key) -> None:

@@ -69,7 +69,7 @@ class Owners:
 
     def intruder(self, connection: Connection, address: str) -> None:
         """Report that a request to a session came from another client; the owner is not disturbed."""
-        error = CredentialsError("a session's id without its token")
+        error = CredentialsError("a session ID without the session's token")
         self._teardown.tell_refused(error, replace(connection, address=address))
 
     async def _ask(self, connection: Connection, opened: Presented, shown: Presented) -> bool:

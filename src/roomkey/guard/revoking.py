@@ -115,7 +115,7 @@ class Revoking:
         lost = self.revocations.lost
         is_new = self.revocations.add(revoked, self.horizon())
         if lost := self.revocations.lost - lost:
-            LOG.error("forgot %d revocations before their time; more than %d are kept", lost, MAX_REVOCATIONS)
+            LOG.error("dropped %d revocations before they expired: more than %d are in memory", lost, MAX_REVOCATIONS)
         return is_new
 
     def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> asyncio.Future[list[None]]:
@@ -174,7 +174,7 @@ class Revoking:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Unavailable("the server stops")
+            raise Unavailable("the server is stopping")
 
     async def _poll_once(self) -> None:
         """Poll, or wait for the poll that is under way: many ask at once, the store is asked once."""

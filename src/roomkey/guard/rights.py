@@ -258,7 +258,7 @@ class Rights:
         subject, known = change.name, self._judge.changed
         before = known.latest(subject)
         if lost := known.follow(change, self._judge.horizon()):
-            LOG.error("forgot %d changed rights before their time; more than %d are kept", lost, MAX_CHANGES)
+            LOG.error("dropped %d changed rights before they expired: more than %d are in memory", lost, MAX_CHANGES)
         if known.latest(subject) == before:
             return []
         live = [one for one in self._teardown.registry if one.identity is not None and one.identity.subject == subject]

@@ -102,7 +102,7 @@ def check_picows() -> None:
         ConfigError: this version has others; the error names the versions that work.
     """
     if not _installed("picows").startswith(f"{PICOWS}."):  # the constructor of WSProtocol does not tell its arguments
-        raise _wrong("picows", PICOWS, "the tested WSProtocol")
+        raise _wrong("picows", PICOWS, "WSProtocol")
     for name, members in PICOWS_NAMES.items():
         owner = getattr(picows, name, None)
         for member in members:
@@ -128,8 +128,8 @@ def _check_set(package: str, supported: str, owner: Any, attributes: Iterable[st
 
 def _wrong(package: str, supported: str, missing: str) -> ConfigError:
     return ConfigError(
-        f"{package} {_installed(package)} has no {missing}: roomkey cannot bound what clients send; "
-        f"install a version that roomkey supports ({package} {supported})"
+        f"{package} {_installed(package)} is not supported: {missing} is missing or different, so roomkey cannot limit "
+        f"what clients send; install {package} {supported}"
     )
 
 

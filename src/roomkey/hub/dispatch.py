@@ -55,7 +55,7 @@ class Dispatch:
         elif packet.type is _ACK:
             self._ack(session, packet)
         elif session.take_event(self._monotonic()) < 0:
-            session.violation("far more packets than one connection may send")  # each CONNECT costs a verification
+            session.violation("far too many packets from one connection")  # each CONNECT costs a verification
         else:
             self._hub.tasks.start(self._steps[packet.type](session, packet))
 
@@ -91,7 +91,7 @@ class Dispatch:
             admission.answered = True
             socket.send_held()
             return
-        self._refuse(session, namespace, error or admission.ended_by or Unavailable("it ended meanwhile"))
+        self._refuse(session, namespace, error or admission.ended_by or Unavailable("the connection ended"))
         self._forget(admission)
         self._guard.teardown.left(admission)
         authenticator.refused(connection)
@@ -217,7 +217,7 @@ class Dispatch:
         if callback is not None:
             self._call_back(callback, packet)
         elif session.take_event(self._monotonic()) <= -self._hub.engine.event_rate:
-            session.violation("far more packets than one connection may send")
+            session.violation("far too many packets from one connection")
         else:
             self._guard.events.unexpected_ack(session.connection, admission)
 

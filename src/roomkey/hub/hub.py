@@ -329,7 +329,7 @@ class Hub:
 
     def _no_sid(self, room: Room) -> None:
         if room in self.members.sockets:
-            raise ConfigError("a client's sid is no room to close")
+            raise ConfigError("cannot close a socket's own room; call disconnect(sid) instead")
 
     # Clients
 

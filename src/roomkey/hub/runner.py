@@ -64,9 +64,9 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
             need uvicorn's own process manager.
     """
     if settings.get("workers") not in (None, 1):
-        raise ConfigError("a hub runs in one process; start several without workers=, behind a load balancer")
+        raise ConfigError("a hub runs in one process; remove workers=")
     if any(settings[name] for name in settings if name.startswith("reload")):
-        raise ConfigError("a hub cannot reload itself; run `uvicorn --reload module:hub.asgi` while you develop")
+        raise ConfigError("a hub cannot reload itself; during development, run `uvicorn --reload module:hub.asgi`")
     check_picows()
     check_uvicorn()
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.

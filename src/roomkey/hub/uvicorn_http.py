@@ -267,4 +267,4 @@ async def _without_traceback(app: Any, cycle: RequestResponseCycle, scope: Any, 
     except Exception as error:
         if not (cycle.disconnected and cycle.more_body):
             raise
-        LOG.warning("a client left before its request had arrived (%s)", type(error).__name__)
+        LOG.warning("a client disconnected before its request was complete (%s)", type(error).__name__)

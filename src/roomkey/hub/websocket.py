@@ -332,7 +332,7 @@ class PicowsWebSocket(WSListener):
             # picows closes soon, and would wait for ever for a client that does not read what it was sent before.
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._ws.disconnect, False)
         if self.session is not None and self.session.transport is self:
-            self._engine.violation(self.session, f"a broken WebSocket frame, or more than is allowed ({code})")
+            self._engine.violation(self.session, f"an invalid WebSocket frame, or too many ({code})")
 
     def failed(self) -> None:
         """Handling a frame failed: our mistake, and the client's session ends."""

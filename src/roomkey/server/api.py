@@ -217,7 +217,7 @@ class _Desk:
         who = await bearer(request, self.guard)
         if not await self._operators.include(who):
             _record(who, "refused", path=request.url.path)
-            description = f"The token needs the scope {SCOPE}, and has to be an operator's."
+            description = f"The admin API requires an operator's token ({SCOPE})."
             raise OAuthError("insufficient_scope", description, 403, challenge("insufficient_scope", SCOPE))
         if action is not None:
             _record(who, action, path=request.url.path)

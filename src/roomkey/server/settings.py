@@ -278,9 +278,9 @@ def read_source(config: Path | None) -> tuple[Path, str, dict[str, Any]]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not TOML: it is not in UTF-8; save it in this encoding") from None
+        raise ConfigError(f"{path} is not TOML: it is not UTF-8; save it as UTF-8") from None
     except RecursionError:
-        raise ConfigError(f"{path} is not TOML that can be read: its brackets are nested too deeply") from None
+        raise ConfigError(f"{path} is not TOML: its brackets are nested too deeply") from None
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
 

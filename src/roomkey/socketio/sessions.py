@@ -194,7 +194,7 @@ class Sessions:
 
         async def counted(packet: Any) -> None:
             if packet.packet_type != eio_packet.MESSAGE and control.take(self.guard.clock.monotonic()) < 0:
-                self.guard.teardown.violation(connection, "a flood of Engine.IO packets that carry no message")
+                self.guard.teardown.violation(connection, "too many Engine.IO packets without a message")
             elif not connection.closing:
                 await take(packet)
 

@@ -86,7 +86,7 @@ class Client:
             _check_redirect_uri(uri)
         if self.redirect_uris and (reserved := sorted(filter(is_reserved, self.scopes))):
             raise ConfigError(
-                f"scope {', '.join(reserved)} cannot go with a redirect URI: everybody who logs in would hold it; "
+                f"a client with a redirect URI cannot have {', '.join(reserved)}: every user who logs in would; "
                 "add a service without a redirect URI, or give the account the role roomkey:admin"
             )
 

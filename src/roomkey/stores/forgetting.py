@@ -57,7 +57,7 @@ class Forgetting:
         try:
             await self._forget(now)
         except Exception as error:
-            LOG.warning("could not drop expired %s (%s); trying again in a minute", self._what, error)
+            LOG.warning("could not delete expired %s (%s); trying again in a minute", self._what, error)
         else:
             self._pause = FORGET_SECONDS
 

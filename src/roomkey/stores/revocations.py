@@ -75,7 +75,7 @@ class MemoryRevocations:
     def _make_room(self) -> None:
         """Forget the tenth that ends first: those tokens have the shortest time left."""
         kept = heapq.nlargest(MAX_REVOCATIONS * 9 // 10, self._entries, key=lambda entry: entry[1].expires_at)
-        LOG.error("forgot %d revocations before their time: too many are kept", len(self._entries) - len(kept))
+        LOG.error("dropped %d revocations before they expired: too many are in memory", len(self._entries) - len(kept))
         self._entries = sorted(kept, key=operator.itemgetter(0))
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:

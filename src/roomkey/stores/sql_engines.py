@@ -66,7 +66,7 @@ def postgresql_engine(url: str, connections: int, to_connect: float, to_answer: 
         ConfigError: a URL of something else, or asyncpg is not installed.
     """
     if not url.startswith(POSTGRESQL):
-        raise ConfigError("a database is a file or a postgresql:// URL")
+        raise ConfigError("invalid database; use a file path or a postgresql:// URL")
     try:
         import asyncpg
     except ModuleNotFoundError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 try:
     import orjson  # noqa: F401
 except ImportError as missing:
-    raise ImportError("roomkey.wire needs orjson: pip install 'roomkey[hub]'") from missing
+    raise ImportError("roomkey.wire requires orjson; run: pip install 'roomkey[hub]'") from missing
 
 from roomkey.wire.engineio import EnginePacket, EngineType, decode_packet, decode_payload, encode_payload
 from roomkey.wire.limits import Limits
