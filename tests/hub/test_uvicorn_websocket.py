@@ -7,7 +7,7 @@ import asyncio
 import pytest
 import socketio
 from support.live import Raw, new_server, serve
-from support.rawsocket import BINARY, RawSocket, frame, hello
+from support.rawsocket import BINARY, CONTINUATION, RawSocket, frame, hello
 
 from roomkey import Issuer
 from roomkey.hub import runner
@@ -74,3 +74,17 @@ async def test_a_client_that_keeps_sending_after_the_close_is_closed(host, monke
     sending = asyncio.create_task(raw.send(frame(b"x" * 100) * 50_000))
     assert await raw.ends()
     await sending
+
+
+@pytest.mark.parametrize(
+    "sent", [frame(b"\xff"), frame(b"4\xc3", fin=False) + frame(b"\x28", CONTINUATION)], ids=["whole", "in parts"]
+)
+async def test_a_text_that_is_no_utf_8_is_one_line_without_a_traceback(host, caplog, sent):
+    """Anybody can send it, before a token."""
+    caplog.set_level("INFO", "uvicorn.error")
+    raw = await RawSocket.session(host)
+    await raw.send(sent)
+    assert await raw.close_code() == 1007
+    [line] = [record for record in caplog.records if record.name == "uvicorn.error" and "UTF-8" in record.message]
+    assert line.exc_text is None
+    assert line.levelname == "INFO"

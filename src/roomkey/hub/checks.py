@@ -48,6 +48,8 @@ WEBSOCKET_METHODS: Mapping[str, tuple[str, ...]] = {
     "handle_ping": (),
     "handle_pong": ("event",),
     "handle_cont": ("event",),
+    "handle_parser_exception": (),
+    "send_receive_event_to_app": (),
 }
 SERVER_METHODS: Mapping[str, tuple[str, ...]] = {
     "startup": ("sockets",),

@@ -10,6 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from roomkey.core.rate import TokenBucket
+from roomkey.hub.session import NOT_UTF8
 from roomkey.hub.websocket import CONTROL_RATE
 
 FRAGMENTS_PER_SECOND = 2000.0
@@ -94,11 +95,28 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if self._takes(self._fragments):
             super().handle_cont(event)
 
+    def send_receive_event_to_app(self) -> None:
+        """Close for a text that is not UTF-8 (RFC 6455 section 8.1); uvicorn would log a traceback for each."""
+        if self.close_sent or self.curr_msg_data_type != "text" or _is_utf8(b"".join(self.frames)):
+            super().send_receive_event_to_app()
+            return
+        self.frames = []
+        self.logger.info("a text on a WebSocket was not UTF-8, so the connection is closed")
+        self.conn.send_close(NOT_UTF8)
+        self.handle_parser_exception()
+
     def _takes(self, bucket: TokenBucket) -> bool:
         if not self._flooded and bucket.take(self.loop.time()) < 0:
             self._flooded = True
             self.transport.abort()  # what it sends on its way out is not worth reading
         return not self._flooded
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        return data.isascii() or bool(data.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 class _Turns:
