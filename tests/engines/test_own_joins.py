@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from support.world import Gate
 
@@ -43,6 +45,14 @@ async def test_own_join_needs_a_rule_that_allows_it(offline, room):
     assert server.members(room) == set()
     assert await join(server, client, "red") == "joined"
     assert server.members("red") == {server.sid(client)}
+
+
+@pytest.mark.parametrize(("policy", "room"), [(None, "blue"), (None, 5), (NO_RULES, "user:bob")])
+async def test_denied_own_join_is_logged_with_its_reason(offline, caplog, policy, room):
+    server = with_handlers(offline(policy=policy) if policy else offline())
+    await join(server, await server.member(rooms=["red"]), room)
+    lines = [json.loads(entry.getMessage()) for entry in caplog.records if entry.name == "roomkey.audit"]
+    assert [line["reason"] for line in lines if line["event"] == "denied"] == ["permission_denied"]
 
 
 async def test_class_based_namespace_asks_the_policy_too(make_world):

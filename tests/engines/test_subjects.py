@@ -76,5 +76,5 @@ async def test_number_as_subject_of_a_call_raises_and_changes_nothing(offline):
         lambda subject: server.guard.revoke(subject=subject),
         lambda subject: server.sio.emit("news", room=server.guard.subject_room(subject)),
     ):
-        with pytest.raises(ConfigError, match="invalid subject: a int matches no token; use a string, such as '7'"):
+        with pytest.raises(ConfigError, match="invalid subject: it is of type int; use a string, such as '7'"):
             await call(7)

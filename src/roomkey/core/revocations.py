@@ -35,7 +35,7 @@ def check_string(kind: str, name: object) -> None:
         ConfigError: the name is not a string.
     """
     if not isinstance(name, str):
-        raise ConfigError(f"invalid {kind}: a {type(name).__name__} matches no token; use a string, such as '7'")
+        raise ConfigError(f"invalid {kind}: it is of type {type(name).__name__}; use a string, such as '7'")
 
 
 @dataclass(frozen=True, slots=True)

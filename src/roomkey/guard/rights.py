@@ -172,9 +172,10 @@ class Rights:
     def denied(self, admission: Admission, kind: str, name: object, error: AuthError | None = None) -> AuthError:
         """Write down that something was denied; returns the error to raise."""
         shown = without_secrets((name if isinstance(name, str) else repr(name))[: 2 * MAX_VALUE])
-        reason = error.reason if error is not None else None
-        audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown, reason=reason)
-        return error if error is not None else PermissionDenied(f"{kind} not allowed")
+        if error is None:
+            error = PermissionDenied(f"{kind} not allowed")
+        audit.about("denied", admission, level=logging.WARNING, kind=kind, name=shown, reason=error.reason)
+        return error
 
     # Changes on a live socket
 
