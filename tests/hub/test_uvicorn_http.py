@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from types import SimpleNamespace
 
 import pytest
 import socketio
 import websockets
 from starlette.requests import Request
+from support.certificate import make_certificate
 from support.live import new_server, serve, until
-from support.rawsocket import CONTINUATION, PING, TEXT, RawSocket, frame, upgrade
+from support.rawsocket import CONTINUATION, PATIENCE, PING, TEXT, RawSocket, frame, upgrade
 
 from roomkey import Issuer
 from roomkey.hub import Hub, runner, uvicorn_http
@@ -283,6 +285,36 @@ async def test_a_request_that_drips_is_closed(host, app, impatient, slow):
     assert await ended
     await until(lambda: not app.running)
     assert app.bodies == []
+
+
+@pytest.fixture
+async def secure(impatient, app, tmp_path):
+    trusted = make_certificate(tmp_path)
+    tls = {"ssl_certfile": tmp_path / "cert.pem", "ssl_keyfile": tmp_path / "key.pem"}
+    async with serve(Hub(Issuer.ephemeral(audience="chat").verifier()), app=app, **tls) as where:
+        yield where, trusted
+
+
+@pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part"])
+async def test_a_tls_handshake_that_does_not_go_on_is_closed(secure, begun):
+    """Checklist 74: the deadline of a request's head counts where there is no request yet."""
+    raw = await RawSocket.open(secure[0])
+    await raw.send(begun)
+    assert await raw.ends()
+
+
+async def test_a_client_that_does_not_answer_the_end_of_tls_is_closed(secure):
+    where, trusted = secure
+
+    def wait_for_both_ends() -> tuple[bytes, bytes]:
+        with socket.create_connection(("127.0.0.1", int(where.rpartition(":")[2])), PATIENCE) as plain:
+            wrapped = trusted.wrap_socket(plain, server_hostname="localhost")
+            end_of_tls = wrapped.recv(1)  # no request comes, so the server closes
+            with socket.socket(fileno=wrapped.detach()) as beneath:
+                beneath.settimeout(PATIENCE)
+                return end_of_tls, beneath.recv(1)
+
+    assert await asyncio.to_thread(wait_for_both_ends) == (b"", b"")
 
 
 async def test_a_large_body_that_keeps_coming_is_read(host, app, monkeypatch):

@@ -18,10 +18,10 @@ with needs("hub", "roomkey.hub.runner"):
     from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from roomkey.errors import ConfigError
+from roomkey.hub import uvicorn_http
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.checks import check_picows, check_uvicorn
 from roomkey.hub.switch import Switches
-from roomkey.hub.uvicorn_http import HttpProtocol
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -40,7 +40,7 @@ def _websocket_protocol() -> Any:
 
 UVICORN_SETTINGS: dict[str, Any] = {
     "loop": "uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-    "http": HttpProtocol,
+    "http": uvicorn_http.HttpProtocol,
     "ws": _websocket_protocol(),
     "ws_per_message_deflate": False,  # 15 kB of compressed zeros become 16 MB
     "access_log": False,  # it would write query strings, where some clients put their token
@@ -105,7 +105,8 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so."""
-        await super().startup(sockets)
+        with _impatient_tls(asyncio.get_running_loop()):
+            await super().startup(sockets)
         if self._started is not None:
             self._started()
 
@@ -133,6 +134,26 @@ class Server(uvicorn.Server):
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _impatient_tls(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Give TLS the deadlines of HTTP: the loop would wait 60 s for a handshake, and 30 s for an end."""
+    create_server = loop.create_server
+
+    async def create(*arguments: Any, **settings: Any) -> Any:
+        if settings.get("ssl") is not None:
+            settings |= {
+                "ssl_handshake_timeout": uvicorn_http.HEAD_SECONDS,
+                "ssl_shutdown_timeout": uvicorn_http.STALL_SECONDS,
+            }
+        return await create_server(*arguments, **settings)
+
+    vars(loop)["create_server"] = create
+    try:
+        yield
+    finally:
+        del vars(loop)["create_server"]
 
 
 def run(hub: Hub, **settings: Any) -> None:
