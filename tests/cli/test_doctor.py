@@ -100,7 +100,7 @@ def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch
     assert ran.code == 1
     said = (
         "fail  cannot read the accounts in postgresql://127.0.0.1:1/db: the database failed: ConnectionRefusedError; "
-        "nothing listens there"
+        "no server listens there"
     )
     assert said in ran.out
     assert not any(word in ran.out + ran.err for word in ("hunter2", "sesame", "unencrypted"))
@@ -109,8 +109,8 @@ def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     ("find", "replace", "remedy"),
     [
-        (r"/[^/?]+\?", "/missing?", "there is no such database: createdb"),
-        (r"//roomkey@", "//stranger@", "the server does not let this user in: createuser"),
+        (r"/[^/?]+\?", "/missing?", "the database does not exist: run createdb"),
+        (r"//roomkey@", "//stranger@", "the server refuses this user: run createuser"),
         (r"host=[^&]+", "host=/nonexistent", "there is no Unix socket"),
     ],
 )

@@ -39,13 +39,13 @@ LIBRARIES = {
 
 # What to do about a PostgreSQL that cannot be used, by the error that asyncpg or the network raises.
 REMEDIES = {
-    "ConnectionRefusedError": "; nothing listens there: start PostgreSQL, or correct the host and port",
+    "ConnectionRefusedError": "; no server listens there: start PostgreSQL, or correct the host and port",
     "FileNotFoundError": "; there is no Unix socket: start PostgreSQL, or correct the host",
-    "gaierror": "; the host has no address: correct its name",
-    "InvalidCatalogNameError": "; there is no such database: createdb",
-    "InvalidAuthorizationSpecificationError": "; the server does not let this user in: createuser, and pg_hba.conf",
-    "InvalidPasswordError": "; the password is wrong or missing: PGPASSFILE or PGPASSWORD",
-    "InsufficientPrivilegeError": "; this user needs the right to create tables: GRANT CREATE ON SCHEMA public",
+    "gaierror": "; cannot find the host: correct its name",
+    "InvalidCatalogNameError": "; the database does not exist: run createdb",
+    "InvalidAuthorizationSpecificationError": "; the server refuses this user: run createuser, or correct pg_hba.conf",
+    "InvalidPasswordError": "; the password is wrong or missing: set PGPASSFILE or PGPASSWORD",
+    "InsufficientPrivilegeError": "; this user cannot create tables: run GRANT CREATE ON SCHEMA public",
 }
 
 LIMITS = (

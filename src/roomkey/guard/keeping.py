@@ -100,7 +100,7 @@ class Keeping:
             async with asyncio.timeout(TURN_SECONDS):
                 await turn.acquire()
         except TimeoutError:
-            raise Unavailable("others with the same name wait for the store") from None
+            raise Unavailable("other changes of the same name already wait for the store") from None
         try:
             yield
         finally:

@@ -101,7 +101,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
             super().send_receive_event_to_app()
             return
         self.frames = []
-        self.logger.info("a text on a WebSocket was not UTF-8, so the connection is closed")
+        self.logger.info("closed a WebSocket: a client sent text that is not UTF-8")
         self.conn.send_close(NOT_UTF8)
         self.handle_parser_exception()
 
