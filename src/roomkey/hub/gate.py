@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
 
-if TYPE_CHECKING:
-    from roomkey.hub.websocket import PicowsWebSocket
-
 READ_AT_ONCE = 16_384
 """Bytes that one read takes, so that no flood holds up the event loop for long before it is noticed."""
+
+
+class Watcher(Protocol):
+    """What decides how long the gate stays."""
+
+    def arrived(self, gate: Gate) -> None:
+        """Bytes arrived: open the gate, leave it, or close the connection."""
 
 
 class Gate(asyncio.BufferedProtocol):
@@ -30,7 +34,7 @@ class Gate(asyncio.BufferedProtocol):
 
     __slots__ = ("_picows", "_transport", "_websocket", "pending")
 
-    def __init__(self, picows: WSProtocol, websocket: PicowsWebSocket, transport: asyncio.Transport) -> None:
+    def __init__(self, picows: WSProtocol, websocket: Watcher, transport: asyncio.Transport) -> None:
         self._picows = picows
         self._websocket = websocket
         self._transport = transport
