@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from support.live import Poll, until
 from support.tokens import EXPIRED
 from support.world import Gate, rooms_world
+from websockets.exceptions import ConnectionClosed
 
 from roomkey import Policy
 from roomkey.errors import Unavailable
@@ -33,6 +35,16 @@ async def test_a_refresh_moves_the_deadline_and_the_rights(make_world, way):
     await world.tick(6)
     [told] = await client.expect_event("unauthorized")
     assert told["data"]["reason"] == "token_expired"
+
+
+async def test_a_flood_of_refreshes_closes_the_connection(make_world):
+    """Checklist 114: each token costs a verification, so they are counted before it."""
+    world = await make_world()
+    client = await world.member("ada", expires_in=100)
+    for _ in range(110):
+        with suppress(ConnectionClosed):
+            await client.event("authenticate", {"token": world.token("ada", expires_in=200)})
+    assert await client.is_closed()
 
 
 async def test_a_refresh_with_another_subject_closes_for_good(make_world):

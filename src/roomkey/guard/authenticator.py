@@ -17,6 +17,7 @@ from roomkey.core.credentials import (
     has_credentials,
 )
 from roomkey.core.identity import GUEST, Identity
+from roomkey.core.rate import TokenBucket
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import (
     AuthError,
@@ -41,6 +42,9 @@ ANONYMOUS_PACKET = 16_384
 
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
+
+RENEWALS_PER_SECOND = 100.0
+"""Tokens that one connection may present on its live sockets: each of them is verified."""
 
 Way = Handshake | Authenticate
 NO_TOKEN = Presented("", GUEST)
@@ -226,6 +230,8 @@ class Authenticator:
             return await run_connect(admission, connection.take_auth(admission.namespace))
 
         if admission.admitted:
+            if self._is_flood(connection):
+                return
             turn = self._refreshing.setdefault(admission.sid, asyncio.Lock())
             async with turn:  # else each renewal would make those that wait for a rule ask it anew
                 done = admission.admitted and await self._refresh(connection, admission, arguments, ack_id)
@@ -244,6 +250,16 @@ class Authenticator:
         await port.send_event(admission, "authenticated", told)
         if ack_id is not None:
             await port.send_ack(admission, ack_id, told)
+
+    def _is_flood(self, connection: Connection) -> bool:
+        """Count a token that is presented on a live socket; a flood of them closes the connection."""
+        now = self._judge.clock.monotonic()
+        if connection.renewing is None:
+            connection.renewing = TokenBucket(RENEWALS_PER_SECOND, now)
+        if connection.renewing.take(now) >= 0:
+            return False
+        self._teardown.violation(connection, "one token after the other on a live socket")
+        return True
 
     async def _decide(
         self,
