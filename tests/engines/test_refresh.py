@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from contextlib import suppress
 
 import pytest
@@ -44,6 +45,16 @@ async def test_a_flood_of_refreshes_closes_the_connection(make_world):
     for _ in range(110):
         with suppress(ConnectionClosed):
             await client.event("authenticate", {"token": world.token("ada", expires_in=200)})
+    assert await client.is_closed()
+
+
+async def test_a_flood_of_visits_to_a_namespace_closes_the_connection(make_world):
+    world = await make_world()
+    client = await world.client()
+    hello = "40" + json.dumps({"token": world.token("ada")})
+    for _ in range(110):
+        await client.send(hello)
+        await client.send("41")
     assert await client.is_closed()
 
 

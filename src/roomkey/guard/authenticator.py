@@ -43,8 +43,8 @@ ANONYMOUS_PACKET = 16_384
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
 
-RENEWALS_PER_SECOND = 100.0
-"""Tokens that one connection may present on its live sockets: each of them is verified."""
+TOKENS_PER_SECOND = 100.0
+"""Tokens that one connection may present, in CONNECT packets and on its live sockets: each of them is verified."""
 
 Way = Handshake | Authenticate
 NO_TOKEN = Presented("", GUEST)
@@ -138,7 +138,7 @@ class Authenticator:
         if len(connection.admissions) >= self.max_namespaces:
             self._teardown.violation(connection, f"more than {self.max_namespaces} namespaces")
             return False
-        return True
+        return not self._is_flood(connection)
 
     def ask(self, connection: Connection, namespace: str, sid: str) -> Admission:
         """A client asks for a namespace: it is in quarantine from here on."""
@@ -252,13 +252,13 @@ class Authenticator:
             await port.send_ack(admission, ack_id, told)
 
     def _is_flood(self, connection: Connection) -> bool:
-        """Count a token that is presented on a live socket; a flood of them closes the connection."""
+        """Count what presents a token; a flood of it closes the connection."""
         now = self._judge.clock.monotonic()
-        if connection.renewing is None:
-            connection.renewing = TokenBucket(RENEWALS_PER_SECOND, now)
-        if connection.renewing.take(now) >= 0:
+        if connection.tokens is None:
+            connection.tokens = TokenBucket(max(TOKENS_PER_SECOND, 2.0 * self.max_namespaces), now)
+        if connection.tokens.take(now) >= 0:
             return False
-        self._teardown.violation(connection, "one token after the other on a live socket")
+        self._teardown.violation(connection, "one token after the other")
         return True
 
     async def _decide(

@@ -35,7 +35,7 @@ class Connection:
         anonymous: nothing was ever admitted on it.
         closing: it is being closed; whatever still arrives is dropped.
         unexpected: counts acknowledgements that nobody waits for, from the first one on.
-        renewing: counts the tokens that are presented on its live sockets, from the first one on.
+        tokens: counts CONNECT packets, and the tokens that are presented on its live sockets.
         asking: the requests that wait until it is known whether they come from its owner.
     """
 
@@ -52,7 +52,7 @@ class Connection:
     anonymous: bool = True
     closing: bool = False
     unexpected: TokenBucket | None = None
-    renewing: TokenBucket | None = None
+    tokens: TokenBucket | None = None
     asking: list[asyncio.Timeout] | None = field(default=None, repr=False)
 
     def keep_auth(self, namespace: str, payload: object) -> bool:
