@@ -22,6 +22,9 @@ lint: .venv-dev
 types: .venv-dev
 	$(BIN)/mypy
 
+# Tests wait for sockets and databases: with one worker for each core, half of the machine would be idle.
+export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN | awk '{ print 2 * $$1 }')
+
 # Without compiled files each worker would rewrite the assertions of the whole suite.
 check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
