@@ -40,6 +40,9 @@ LOG = logging.getLogger("roomkey.guard")
 ANONYMOUS_PACKET = 16_384
 """Bytes of a packet before admission, where nothing else is set."""
 
+ANONYMOUS_PACKETS = 4
+"""In one polling body before admission: a client that joins several namespaces at once sends several packets."""
+
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
 
@@ -101,6 +104,7 @@ class Authenticator:
         self.max_namespaces = max_namespaces
         self.max_anonymous = max_anonymous
         self.max_anonymous_packet = _checked_packet(max_anonymous_packet, judge.max_token)
+        self.max_anonymous_body = ANONYMOUS_PACKETS * self.max_anonymous_packet
         self.required = required
         self._judge = judge
         self._rights = rights

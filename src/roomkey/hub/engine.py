@@ -135,6 +135,7 @@ class Engine:
         self.max_unsent = max_unsent
         self.event_rate = event_rate
         self.anonymous_packet = min(limits.payload, guard.authenticator.max_anonymous_packet)
+        self.anonymous_body = min(limits.payload, guard.authenticator.max_anonymous_body)
         self.session_binding = session_binding
         self.deliver = on_packet
         self.on_end = on_end

@@ -35,7 +35,6 @@ _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, T
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
 ANONYMOUS_RATE = 100.0  # packets per second before admission
-ANONYMOUS_PACKETS = 4  # in one polling body: a client that joins several namespaces at once sends several
 _CLOSED = State.CLOSED  # an Enum's members are slow to look up by its name
 
 NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1007, 1008, 1009, 1011
@@ -141,7 +140,7 @@ class EngineSession:
     @property
     def max_body(self) -> int:
         """Bytes that a polling body may have now; before admission, as much as several packets may."""
-        return min(self._engine.limits.payload, ANONYMOUS_PACKETS * self.max_packet)
+        return self._engine.limits.payload if self.connection.admitted else self._engine.anonymous_body
 
     def use(self, transport: Transport) -> None:
         """Send by this transport from now on."""

@@ -20,9 +20,6 @@ UPGRADE_SECONDS = 10.0
 CONTROL_RATE = 10.0
 """Engine.IO packets of one connection that carry no message; an honest client sends one for each ping."""
 
-ANONYMOUS_PACKETS = 4
-"""In one polling body before admission: a client that joins several namespaces at once sends several packets."""
-
 LARGE_PACKET = "a large packet before admission"
 
 ANSWER = "roomkey.answer"
@@ -205,7 +202,7 @@ class Sessions:
         most: int = self.sio.eio.max_http_buffer_size
         if connection.admitted:
             return most
-        return min(most, ANONYMOUS_PACKETS * self.guard.authenticator.max_anonymous_packet)
+        return min(most, self.guard.authenticator.max_anonymous_body)
 
     def is_too_large(self, connection: Connection, data: object) -> bool:
         """Return True for a packet that is larger than one may be before anything is admitted."""
