@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -38,6 +40,18 @@ async def test_sqlite_keeps_what_it_answered_through_a_loss_of_power(tmp_path: P
     assert await pragma(database, "synchronous") == full
     assert await pragma(database, "journal_mode") == "wal"
     assert (tmp_path / "a?b.sqlite3").stat().st_mode & 0o777 == 0o600
+    await database.close()
+
+
+async def test_open_waits_for_a_connection_that_holds_the_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "new.sqlite3"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        database = Database(path)
+        opening = asyncio.create_task(database.open())
+        await asyncio.wait({opening}, timeout=0.1)
+        other.execute("COMMIT")
+        await opening
     await database.close()
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,16 @@ with needs("sql", "roomkey.stores.sql_engines"):
     from sqlalchemy import URL, event
     from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
     from sqlalchemy.pool import AsyncAdaptedQueuePool
+    from sqlalchemy.util import await_only
 
 from roomkey.errors import ConfigError, Unavailable
 
 __all__ = ["postgresql_engine", "sqlite_engine"]
 
 POSTGRESQL = ("postgresql://", "postgres://")
+
+SWITCH_AGAIN = 0.01
+"""Seconds until a connection again tries to switch a SQLite file to WAL."""
 
 # What a role or a database has set must not lose what was answered: with `off`, a crash loses the last half second.
 # `local` stays, because it survives a crash of this server. A process that freezes in a transaction loses it before
@@ -45,12 +52,28 @@ def sqlite_engine(path: Path | None, connections: int, patience: float) -> Async
     def prepare(connection: Any, _record: object) -> None:
         # WAL: the server reads while `roomkey user add` writes. FULL: what was answered survives a loss of power.
         cursor = connection.cursor()
-        for pragma in (f"busy_timeout={patience * 1000:.0f}", "journal_mode=WAL", "synchronous=FULL"):
-            cursor.execute(f"PRAGMA {pragma}")
+        cursor.execute(f"PRAGMA busy_timeout={patience * 1000:.0f}")
+        _switch_to_wal(cursor, patience)
+        cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
     event.listen(engine.sync_engine, "connect", prepare)
     return engine
+
+
+def _switch_to_wal(cursor: Any, patience: float) -> None:
+    # If several connections switch a new file at the same time, SQLite does not wait: each holds a lock that another
+    # one needs, so all but one fail immediately, whatever busy_timeout says.
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline:
+                raise
+            await_only(asyncio.sleep(SWITCH_AGAIN))
+        else:
+            return
 
 
 def postgresql_engine(url: str, connections: int, to_connect: float, to_answer: float) -> AsyncEngine:
