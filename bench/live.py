@@ -36,7 +36,7 @@ from roomkey import Identity, Issuer, Key, Verifier
 from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import Revocation, Revocations
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection
 from roomkey.hub import Hub
 
@@ -53,7 +53,7 @@ def identity(number: int, now: float) -> Identity:
 
 
 async def deadlines() -> dict[str, float]:
-    guard = BaseAsyncGuard(Issuer.ephemeral(audience="chat").verifier(), user_rooms=False)
+    guard = Guard(Issuer.ephemeral(audience="chat").verifier(), user_rooms=False)
     now = time.time()
     people = [identity(number, now) for number in range(ADMISSIONS)]
     gc.collect()

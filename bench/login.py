@@ -18,8 +18,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from roomkey import Issuer, Key
-from roomkey.auth import Logins, Passwords
-from roomkey.auth.granted import Origin, Refused
+from roomkey.auth import LoginService, Passwords
+from roomkey.auth.issued_tokens import InvalidGrant, Origin
 from roomkey.auth.token_state import introspect
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.clients import Client
@@ -52,7 +52,7 @@ def rank_test(first: list[float], second: list[float]) -> float:
     return math.erfc(abs(z) / math.sqrt(2))
 
 
-async def timing(logins: Logins, samples: int) -> dict[str, object]:
+async def timing(logins: LoginService, samples: int) -> dict[str, object]:
     """Unknown names against wrong passwords, each from another address, so that nothing is throttled."""
     took: dict[str, list[float]] = {"wrong password": [], "unknown user": []}
     names = {"wrong password": "ada", "unknown user": "nobody"}
@@ -62,7 +62,7 @@ async def timing(logins: Logins, samples: int) -> dict[str, object]:
             started = time.perf_counter()
             try:
                 await logins.login(names[what], "a wrong one", came_from)
-            except Refused:
+            except InvalidGrant:
                 took[what].append(time.perf_counter() - started)
     medians = {what: statistics.median(times) * 1000 for what, times in took.items()}
     wrong, unknown = medians["wrong password"], medians["unknown user"]
@@ -82,7 +82,7 @@ async def main(samples: int) -> dict[str, object]:
         await database.open()
         await accounts.add(Account("ada", await passwords.hash(PASSWORD)))
         issuer = Issuer(Key.generate("ES256"), issuer="bench", audience="chat")
-        logins = Logins(accounts, SqlSessions(database), issuer, passwords=passwords)
+        logins = LoginService(accounts, SqlSessions(database), issuer, passwords=passwords)
 
         async def login(number: int) -> None:
             await logins.login("ada", PASSWORD, Origin(f"10.0.0.{number % 250}"))

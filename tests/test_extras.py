@@ -36,7 +36,13 @@ for name in names:
 PUBLIC = [
     *("roomkey.hub", "roomkey.socketio", "roomkey.auth", "roomkey.auth.jwks", "roomkey.auth.oauth"),
     *("roomkey.stores.accounts", "roomkey.stores.sessions", "roomkey.stores.sql_revocations", "roomkey.stores.clients"),
-    *("roomkey.stores.one_time", "roomkey.hub.runner", "roomkey.server.settings", "roomkey.server.app", "roomkey.wire"),
+    *(
+        "roomkey.stores.single_use",
+        "roomkey.hub.runner",
+        "roomkey.server.settings",
+        "roomkey.server.app",
+        "roomkey.wire",
+    ),
 ]
 
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from users import OwnPasswords, OwnUsers
 
 from roomkey import Issuer, Key, Policy
-from roomkey.auth import Logins, router
+from roomkey.auth import LoginService, router
 from roomkey.hub import ASGIApp, Hub
 from roomkey.keysets.secrets import load_or_create_secret
 from roomkey.policies import rooms_claim
@@ -26,7 +26,7 @@ policy.room("*")(rooms_claim)
 hub = Hub(issuer.verifier(), policy=policy, revocations=SqlRevocations(database))
 hub.guard.serve_rooms()
 hub.guard.relay("message")
-logins = Logins(
+logins = LoginService(
     users,
     SqlSessions(database),
     issuer,

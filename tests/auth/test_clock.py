@@ -14,11 +14,11 @@ from support.login_server import LoginServer, running
 from support.oauth import Desk
 from support.tokens import issuer_at
 
-from roomkey.auth.live import NoSockets
 from roomkey.auth.tickets import Tickets, TicketVerifier
+from roomkey.auth.token_authority import StandaloneAuthority
 from roomkey.errors import MalformedToken, RevokedToken
-from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.revocations import MemoryRevocations
+from roomkey.stores.single_use import SqlSingleUseStore
 
 YEAR = 366 * 86400.0
 
@@ -66,7 +66,7 @@ async def test_a_code_of_the_future_is_refused() -> None:
 
 
 async def test_a_ticket_of_the_future_opens_nothing() -> None:
-    clock, one_time = FakeClock(), SqlOneTime()
+    clock, one_time = FakeClock(), SqlSingleUseStore()
     who = issuer_at(clock).verifier().verify(issuer_at(clock).issue("ada"), clock.now())
     ticket, _ = await Tickets(one_time, clock=clock.now).issue(who)
     with pytest.raises(MalformedToken):
@@ -77,8 +77,8 @@ async def test_a_ticket_of_the_future_opens_nothing() -> None:
 async def test_a_clock_that_jumps_ahead_and_back_drops_no_revocation(holder: str) -> None:
     async with running() as server:
         clock, issuer = server.clock, server.issuer
-        live = server.hub.guard if holder == "guard" else NoSockets(issuer.verifier(), MemoryRevocations())
-        if isinstance(live, NoSockets):
+        live = server.hub.guard if holder == "guard" else StandaloneAuthority(issuer.verifier(), MemoryRevocations())
+        if isinstance(live, StandaloneAuthority):
             live._clock = clock.now
         token = issuer.issue("ada", session_id="s1", roles=["admin"])
         await live.revoke(session_id="s1", expires_at=clock.now() + 900)

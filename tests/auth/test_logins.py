@@ -17,8 +17,8 @@ from support.clock import FakeClock, forgets_by
 from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET, running
 from support.tokens import issuer_at
 
-from roomkey.auth import Logins, NoSockets, Passwords
-from roomkey.auth.granted import Granted, Origin, Refused, ScopeRefused
+from roomkey.auth import LoginService, Passwords, StandaloneAuthority
+from roomkey.auth.issued_tokens import InvalidGrant, InvalidScope, IssuedTokens, Origin
 from roomkey.auth.throttle import Throttled
 from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ConfigError, RevokedToken, Unavailable
@@ -48,10 +48,10 @@ class Desk:
         self.accounts = self._accounts()
         self.sessions = SqlSessions(self.database)
         issuer = issuer_at(self.clock, expires_in=900)
-        self.live = NoSockets(issuer.verifier(leeway=0), clock=self.clock.now)
+        self.live = StandaloneAuthority(issuer.verifier(leeway=0), clock=self.clock.now)
         self.passwords = self._passwords(options.pop("hasher", CHEAP))
         given = {"secret": SECRET, "passwords": self.passwords, "more_claims": self._more, "clock": self.clock.now}
-        self.logins = Logins(self.accounts, self.sessions, issuer, self.live, **given | options)
+        self.logins = LoginService(self.accounts, self.sessions, issuer, self.live, **given | options)
 
     def _accounts(self) -> SqlAccounts:
         desk = self
@@ -90,10 +90,10 @@ class Desk:
         await self.accounts.add(Account("ada", password_hash))
         return self
 
-    async def login(self) -> Granted:
+    async def login(self) -> IssuedTokens:
         return await self.logins.login("ada", PASSWORD, HOME)
 
-    async def who(self, granted: Granted) -> Identity:
+    async def who(self, granted: IssuedTokens) -> Identity:
         return await self.live.verify(granted.access_token)
 
     async def disable(self) -> None:
@@ -126,7 +126,7 @@ async def test_a_login_under_way_gets_nothing_once_the_account_is_disabled(
         desk.clock.advance(seconds)  # else the token would be one of the second that was revoked
 
     setattr(desk, moment, disable)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.login()
     assert await desk.logins.sessions_of("ada") == []
 
@@ -141,12 +141,12 @@ async def test_a_refresh_under_way_gets_nothing_once_the_account_is_disabled_or_
     desk.when_issued = desk.disable if what == "disable" else change
     try:
         late = await desk.logins.refresh(str(granted.refresh_token), HOME)
-    except Refused:
+    except InvalidGrant:
         pass
     else:
         with pytest.raises(AuthError):
             await desk.who(late)
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidGrant):
             await desk.logins.refresh(str(late.refresh_token), HOME)
 
 
@@ -158,7 +158,7 @@ async def test_a_login_with_a_password_that_is_being_changed_gets_nothing(desk: 
         await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
 
     setattr(desk, moment, change)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.login()
     [left] = await desk.logins.sessions_of("ada")
     assert left.session_id == mine.session.session_id
@@ -168,14 +168,14 @@ async def test_a_login_gets_nothing_whose_password_was_changed_just_before_it_be
     mine, checked = await desk.login(), await desk.accounts.find("ada")
     assert checked is not None
     await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.logins.begin(checked, HOME)
     assert len(await desk.logins.sessions_of("ada")) == 1
 
 
 async def test_a_login_that_slips_in_while_the_password_changes_is_ended(desk: Desk) -> None:
     mine = await desk.login()
-    slipped: list[Granted] = []
+    slipped: list[IssuedTokens] = []
 
     class Slipping(SqlAccounts):
         async def set_password(self, username: str, password_hash: str) -> None:
@@ -186,7 +186,7 @@ async def test_a_login_that_slips_in_while_the_password_changes_is_ended(desk: D
     await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
     with pytest.raises(AuthError):
         await desk.who(slipped[0])
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.logins.refresh(str(slipped[0].refresh_token), HOME)
 
 
@@ -199,7 +199,7 @@ STRONG = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
 @pytest.mark.parametrize("typed", [PASSWORD, "a wrong one"])
 async def test_a_weak_hash_is_made_anew_by_the_right_password(typed: str) -> None:
     desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
-    with pytest.raises(Refused) if typed != PASSWORD else nullcontext():
+    with pytest.raises(InvalidGrant) if typed != PASSWORD else nullcontext():
         await desk.logins.login("ada", typed, HOME)
     account = await desk.accounts.find("ada")
     assert account is not None
@@ -223,7 +223,7 @@ async def test_a_hash_made_anew_does_not_bring_a_changed_password_back() -> None
         return await hashed(password)
 
     desk.passwords.hash = slow  # type: ignore[method-assign]
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.login()
     account = await desk.accounts.find("ada")
     assert account is not None
@@ -272,7 +272,7 @@ async def test_a_copy_that_was_found_out_during_an_outage_is_found_out_again(des
     with pytest.raises(Unavailable):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
     desk.live.revoke = revoke  # type: ignore[method-assign]
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
     with pytest.raises(RevokedToken):
         await desk.who(current)
@@ -329,7 +329,7 @@ async def test_a_wrong_password_is_one_whatever_the_outages_between(desk: Desk) 
             await desk.logins.login("ada", "a wrong one", HOME)
         except Throttled:
             break
-        except Refused:
+        except InvalidGrant:
             refused += 1
     assert refused == 5
 
@@ -352,7 +352,7 @@ async def test_an_end_that_failed_can_be_asked_for_again(desk: Desk, how: str) -
     await calls[how]()
     with pytest.raises(AuthError):
         await desk.who(ended)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.logins.refresh(str(ended.refresh_token), HOME)
 
 
@@ -371,7 +371,7 @@ async def test_the_last_access_token_of_a_login_ends_with_it(desk: Desk) -> None
     assert last.expires_in == 100
     assert (await desk.who(last)).expires_at == granted.session.expires_at
     desk.clock.advance(100)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await desk.logins.refresh(str(last.refresh_token), HOME)
 
 
@@ -389,7 +389,7 @@ async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
     granted = await desk.logins.begin(account, HOME, client_id="app", scope="read write")
     token = str(granted.refresh_token)
     for scope in ("admin", "read admin"):
-        with pytest.raises(ScopeRefused):
+        with pytest.raises(InvalidScope):
             await desk.logins.refresh(token, HOME, client_id="app", scope=scope)
     less = await desk.logins.refresh(token, HOME, client_id="app", scope="read")
     assert (await desk.who(less)).scopes == {"read"}
@@ -435,7 +435,7 @@ async def test_without_a_secret_only_the_same_process_repeats_an_answer(desk: De
     token = str(granted.refresh_token)
     following = await first.logins.refresh(token, HOME)
     assert (await first.logins.refresh(token, HOME)).refresh_token == following.refresh_token
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await second.logins.refresh(token, HOME)
     for one in (first, second):
         one.passwords.close()
@@ -488,7 +488,7 @@ class Family(RuleBasedStateMachine):
         repeats = number == newest - 1 and now - self.rotated_at <= self.GRACE
         try:
             given = self.run(self.desk.logins.refresh(self.tokens[number], HOME)).refresh_token
-        except Refused:
+        except InvalidGrant:
             given = None
         if over:
             assert given is None

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 from support.oauth import BACK, BASIC, CODE, PASSWORD, SECRET, Desk, query_of
 
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.errors import RevokedToken, Unavailable
 from roomkey.stores.clients import Client
 
@@ -222,7 +222,7 @@ async def test_a_store_out_of_order_is_try_again(desk, monkeypatch):
     async def fails(*arguments: object, **named: object) -> None:
         raise Unavailable("the database failed")
 
-    monkeypatch.setattr(Logins, "refresh", fails)
+    monkeypatch.setattr(LoginService, "refresh", fails)
     answer = await desk.refresh("r" * 43)
     assert error_of(answer) == (503, "temporarily_unavailable")
     assert answer.headers["retry-after"] == "1"

@@ -8,7 +8,7 @@ import pytest
 from support.oauth import BACK, BASIC, CODE, SECRET, Desk
 
 from roomkey import Issuer, Key
-from roomkey.auth.live import NoSockets
+from roomkey.auth.token_authority import StandaloneAuthority
 from roomkey.errors import RevokedToken, Unavailable
 from roomkey.stores.clients import Client
 
@@ -102,7 +102,7 @@ async def test_rfc7009_2_2_1_out_of_order_is_503_with_retry_after(desk, monkeypa
     async def fails(*arguments: object, **named: object) -> None:
         raise Unavailable("the database failed")
 
-    monkeypatch.setattr(NoSockets, "verify", fails)
+    monkeypatch.setattr(StandaloneAuthority, "verify", fails)
     auth = BASIC if path == "introspect" else None
     named = {} if auth else {"client_id": "page"}
     answer = await desk.post(path, auth, token=given["access_token"], **named)

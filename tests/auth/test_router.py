@@ -17,7 +17,7 @@ from support.login_server import NEW_PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
 from roomkey import Issuer, Key
-from roomkey.auth import Logins, Passwords, router
+from roomkey.auth import LoginService, Passwords, router
 from roomkey.errors import Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.sessions import SqlSessions
@@ -56,8 +56,8 @@ def cheap() -> Passwords:
     return Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
 
 
-def logins(accounts: SqlAccounts, passwords: Passwords) -> Logins:
-    return Logins(accounts, SqlSessions(accounts._database), ISSUER, passwords=passwords, clock=lambda: NOW)
+def logins(accounts: SqlAccounts, passwords: Passwords) -> LoginService:
+    return LoginService(accounts, SqlSessions(accounts._database), ISSUER, passwords=passwords, clock=lambda: NOW)
 
 
 def login_client(accounts: SqlAccounts, passwords: Passwords | None = None, prefix: str = "/auth") -> httpx.AsyncClient:

@@ -18,13 +18,13 @@ from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, bearer, ru
 from support.postgres import PostgreSQL
 
 from roomkey.auth.codes import Codes
-from roomkey.auth.granted import Refused
+from roomkey.auth.issued_tokens import InvalidGrant
 from roomkey.auth.sealed import seal
 from roomkey.auth.throttle import FREE_FOR_PAIR
 from roomkey.auth.tickets import TicketVerifier
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.errors import MalformedToken, Unavailable
-from roomkey.guard import keeping, revoking
+from roomkey.guard import keeping, revocation_sync
 from roomkey.stores.clients import Client
 
 
@@ -63,14 +63,14 @@ async def test_a_revoked_token_is_not_admitted_though_the_database_stops_right_a
     nodes: Nodes, postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Checklist 126: the other node has not read it, has not failed to read it, and knows how old its knowledge is."""
-    monkeypatch.setattr(revoking, "POLL_SECONDS", 3600.0)
-    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.5)
+    monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.5)
     tokens = await nodes.here.login()
     assert (await connect(nodes.there, tokens)).startswith("40")
     assert (await nodes.here.post("logout", tokens)).status_code == 200
     postgres.hold()
     try:
-        nodes.there.clock.advance(revoking.FRESH_SECONDS + 0.01)
+        nodes.there.clock.advance(revocation_sync.FRESH_SECONDS + 0.01)
         assert "temporarily_unavailable" in await connect(nodes.there, tokens)
     finally:
         postgres.release()
@@ -223,9 +223,9 @@ async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: 
     statements.clear()
     for name in [*made_up, seal(key, "code", int(now) + 9)]:
         with pytest.raises(MalformedToken):
-            await tickets.verify_presented(Presented(f"rkt_{name}", "query"), now)
+            await tickets.verify_presented(Credential(f"rkt_{name}", "query"), now)
     for name in [*made_up, seal(key, "ticket", int(now) + 9)]:
-        with pytest.raises(Refused):
+        with pytest.raises(InvalidGrant):
             await codes.exchange(name, Client("app"), redirect_uri="", verifier="")
     assert statements == []
 

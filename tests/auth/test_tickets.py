@@ -20,12 +20,12 @@ from support.tokens import issuer_at
 
 from roomkey.auth import Tickets, TicketVerifier
 from roomkey.auth.tickets import LIFETIME
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ClaimError, ExpiredToken, MalformedToken, Unavailable
 from roomkey.hub import Authenticate, Handshake
 from roomkey.socketio import AsyncGuard
-from roomkey.stores.one_time import SqlOneTime
+from roomkey.stores.single_use import SqlSingleUseStore
 from roomkey.stores.sql import Database
 
 PAGE, OTHER = "http://own.example", "http://evil.example"
@@ -217,28 +217,28 @@ ADA = {"sub": "ada", "iss": "https://login.example", "aud": "chat", "iat": 1_800
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def one_time(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlOneTime]:
+async def one_time(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
     where: Any = tmp_path / "roomkey.sqlite3"
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgres")
         where = server.database()
     database = Database(where)
-    yield SqlOneTime(database)
+    yield SqlSingleUseStore(database)
     await database.close()
 
 
-async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(one_time: SqlOneTime) -> None:
+async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(one_time: SqlSingleUseStore) -> None:
     clock = FakeClock()
     ticket, _ = await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
     verifier = issuer_at(clock).verifier()
     servers = [TicketVerifier(verifier, one_time) for _ in range(2)]
     taken = await asyncio.gather(
-        *(_verified(servers[n % 2], Presented(ticket, "query"), clock.now()) for n in range(50))
+        *(_verified(servers[n % 2], Credential(ticket, "query"), clock.now()) for n in range(50))
     )
     assert Counter(type(one) for one in taken) == {Identity: 1, MalformedToken: 49}
 
 
-async def _verified(verifier: TicketVerifier, presented: Presented, now: float) -> object:
+async def _verified(verifier: TicketVerifier, presented: Credential, now: float) -> object:
     try:
         who = verifier.verify_presented(presented, now)
         return who if isinstance(who, Identity) else await who
@@ -246,16 +246,16 @@ async def _verified(verifier: TicketVerifier, presented: Presented, now: float) 
         return error
 
 
-async def test_a_ticket_for_another_audience_opens_nothing_here(one_time: SqlOneTime) -> None:
+async def test_a_ticket_for_another_audience_opens_nothing_here(one_time: SqlSingleUseStore) -> None:
     clock = FakeClock()
     tickets = Tickets(one_time, clock=clock.now)
     ticket, _ = await tickets.issue(Identity.from_claims(ADA | {"aud": "admin"}))
     verifier = TicketVerifier(issuer_at(clock).verifier(), one_time)
-    refused = await _verified(verifier, Presented(ticket, "query"), clock.now())
+    refused = await _verified(verifier, Credential(ticket, "query"), clock.now())
     assert isinstance(refused, ClaimError)
 
 
-async def test_an_expired_token_gets_no_ticket(one_time: SqlOneTime) -> None:
+async def test_an_expired_token_gets_no_ticket(one_time: SqlSingleUseStore) -> None:
     clock = FakeClock(1_800_000_900.0)
     with pytest.raises(ExpiredToken):
         await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
@@ -263,7 +263,7 @@ async def test_an_expired_token_gets_no_ticket(one_time: SqlOneTime) -> None:
 
 @pytest.mark.parametrize("token", [None, 5, "", "a.b.c"])
 def test_what_is_no_ticket_is_for_the_other_verifier(token: Any) -> None:
-    verifier = TicketVerifier(issuer_at(FakeClock()).verifier(), SqlOneTime())
+    verifier = TicketVerifier(issuer_at(FakeClock()).verifier(), SqlSingleUseStore())
     with pytest.raises(AuthError):
         verifier.verify(token, 1_800_000_000.0)
 
@@ -271,7 +271,7 @@ def test_what_is_no_ticket_is_for_the_other_verifier(token: Any) -> None:
 async def test_tickets_that_nobody_used_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, database = FakeClock(), Database()
     forgets_by(clock, monkeypatch)
-    tickets = Tickets(SqlOneTime(database), clock=clock.now)
+    tickets = Tickets(SqlSingleUseStore(database), clock=clock.now)
     for _ in range(3):
         clock.advance(3601)
         await tickets.issue(Identity("ada", claims=ADA))

@@ -14,7 +14,7 @@ from support.login_server import CHEAP, HASHED, PASSWORD
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
-from roomkey.server.app import Product, build
+from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.clients import Client, SqlClients
@@ -26,7 +26,7 @@ from roomkey.stores.sql_revocations import SqlRevocations
 class Running:
     """A product in the test's event loop, and the command line beside it."""
 
-    def __init__(self, product: Product, host: str, http: httpx.AsyncClient, cli: Any) -> None:
+    def __init__(self, product: Application, host: str, http: httpx.AsyncClient, cli: Any) -> None:
         self.product, self.host, self.http, self.cli = product, host, http, cli
         self.sockets: list[Raw] = []
 

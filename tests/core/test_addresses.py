@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roomkey.core.addresses import is_private_address, network_of
+from roomkey.core.addresses import is_confidential, network_of
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from roomkey.core.addresses import is_private_address, network_of
     ],
 )
 def test_https_and_this_machine(url):
-    assert is_private_address(url)
+    assert is_confidential(url)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_https_and_this_machine(url):
     ],
 )
 def test_nothing_else(url):
-    assert not is_private_address(url)
+    assert not is_confidential(url)
 
 
 @pytest.mark.parametrize(

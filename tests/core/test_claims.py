@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from roomkey import ConfigError
 from roomkey.core.claims import Expected, check_types, is_name, one_or_more
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.errors import ClaimError
 
 NOW = 1_800_000_000
@@ -99,18 +99,18 @@ def test_settings_that_are_names():
 
 @given(ANY)
 def test_shown_is_short_and_printable(value):
-    assert len(shown(value)) < 250
-    assert shown(value).isascii() or "…" in shown(value)
-    assert "\n" not in shown(value)
+    assert len(printable(value)) < 250
+    assert printable(value).isascii() or "…" in printable(value)
+    assert "\n" not in printable(value)
 
 
 def test_shown():
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    assert shown(deep) == "[a list]"
-    assert shown(10**5000) == "a very large number"
-    assert shown("\x1b[31m\r\n") == r"'\x1b[31m\r\n'"
-    assert shown(["a", None, 1, True]) == "['a', None, 1, …]"
-    assert shown({"a": 1}) == "a dict"
-    assert len(shown("x" * 10**6)) < 70
+    assert printable(deep) == "[a list]"
+    assert printable(10**5000) == "a very large number"
+    assert printable("\x1b[31m\r\n") == r"'\x1b[31m\r\n'"
+    assert printable(["a", None, 1, True]) == "['a', None, 1, …]"
+    assert printable({"a": 1}) == "a dict"
+    assert len(printable("x" * 10**6)) < 70

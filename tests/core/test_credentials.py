@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from roomkey import AuthError, ConfigError
 from roomkey.core.credentials import (
     Authenticate,
+    Credential,
     Handshake,
-    Presented,
     Request,
     bare_token,
     from_event,
@@ -30,14 +30,14 @@ EVERYWHERE = Handshake(cookie="session", query="token")
 
 
 def test_every_source():
-    assert from_handshake(Handshake(), {"token": TOKEN}, Request()) == Presented(TOKEN, "auth")
-    assert from_handshake(Handshake(), None, Request(authorization=f"Bearer {TOKEN}")) == Presented(TOKEN, "header")
+    assert from_handshake(Handshake(), {"token": TOKEN}, Request()) == Credential(TOKEN, "auth")
+    assert from_handshake(Handshake(), None, Request(authorization=f"Bearer {TOKEN}")) == Credential(TOKEN, "header")
     cookie = Request(cookie=f"a=b; session={TOKEN}; c=d")
-    assert from_handshake(EVERYWHERE, None, cookie) == Presented(TOKEN, "cookie")
+    assert from_handshake(EVERYWHERE, None, cookie) == Credential(TOKEN, "cookie")
     query = Request(query=f"EIO=4&token={TOKEN}&transport=polling")
-    assert from_handshake(EVERYWHERE, None, query) == Presented(TOKEN, "query")
-    assert from_event(({"token": TOKEN},)) == Presented(TOKEN, "event")
-    assert from_event(({"token": TOKEN}, "more")) == Presented(TOKEN, "event")
+    assert from_handshake(EVERYWHERE, None, query) == Credential(TOKEN, "query")
+    assert from_event(({"token": TOKEN},)) == Credential(TOKEN, "event")
+    assert from_event(({"token": TOKEN}, "more")) == Credential(TOKEN, "event")
 
 
 @pytest.mark.parametrize("member", ["token", "access_token", "auth_token"])
@@ -85,7 +85,7 @@ def test_an_empty_place_and_another_scheme_present_nothing(auth, carried):
         from_handshake(EVERYWHERE, auth, carried)
     assert caught.value.code == "credentials_required"
     with_cookie = replace(carried, cookie=f"session={TOKEN}")
-    assert from_handshake(EVERYWHERE, auth, with_cookie) == Presented(TOKEN, "cookie")
+    assert from_handshake(EVERYWHERE, auth, with_cookie) == Credential(TOKEN, "cookie")
     if carried.authorization is None:
         assert from_handshake(EVERYWHERE, auth, replace(carried, authorization=f"Bearer {TOKEN}")).source == "header"
     if auth is None:
@@ -137,15 +137,15 @@ def test_which_page_sends_a_request(origin, site, page):
 def test_a_cookie_counts_where_there_is_nothing_else(cookie):
     """The browser sends it along with whatever the page presents, such as a ticket."""
     carried = Request(cookie=cookie)
-    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
+    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
     for more in (Request(authorization=TOKEN), Request(query=f"token={TOKEN}")):
         assert from_handshake(EVERYWHERE, None, replace(more, cookie=cookie)).token == TOKEN
 
 
 def test_the_same_token_twice_is_one():
     carried = Request(authorization=f"Bearer {TOKEN}", cookie=f"session={TOKEN}", query=f"token={TOKEN}")
-    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
-    assert from_handshake(EVERYWHERE, None, carried) == Presented(TOKEN, "header")
+    assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
+    assert from_handshake(EVERYWHERE, None, carried) == Credential(TOKEN, "header")
 
 
 @pytest.mark.parametrize("cookie", [f"session={TOKEN}; session={OTHER}", f"session={OTHER};x=1;session={TOKEN}"])
@@ -229,7 +229,7 @@ def test_an_event_with_something_else(payload):
 def test_a_header_of_another_scheme_does_not_spoil_the_payload():
     """A proxy's own Basic authentication is none of ours."""
     carried = Request(authorization="Basic eDp5")
-    assert from_handshake(Handshake(), {"token": TOKEN}, carried) == Presented(TOKEN, "auth")
+    assert from_handshake(Handshake(), {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
 
 
 CODES = ("credentials_required", "credentials_bad_format", "invalid_token")

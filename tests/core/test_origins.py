@@ -13,7 +13,7 @@ from roomkey.auth.tickets import _opened_by
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.hub.origins import Origins
 from roomkey.hub.requests import HttpRequest
-from roomkey.server.engines import _origin_check
+from roomkey.server.backends import _origin_check
 from roomkey.server.settings import Settings
 
 SAME = [

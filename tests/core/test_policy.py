@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy
-from roomkey.core.policy import CLOSED, OPEN, Inquiry, Question, is_room_name
+from roomkey.core.policy import CLOSED, OPEN, BoundRule, RuleSet, is_room_name
 from roomkey.policies import emit_claim, own_rooms, rooms_claim
 
 ADA = Identity("ada", rooms=("red",))
@@ -222,7 +222,7 @@ def test_namespaces():
     def staff(who):
         return who.has_role("admin")
 
-    assert policy.about_namespace("/admin") == Inquiry((Question("namespace /admin", staff),))
+    assert policy.about_namespace("/admin") == RuleSet((BoundRule("namespace /admin", staff),))
     assert answers(policy.about_namespace("/admin")) == [False]
     for other in ("/Admin", "/admin/", "/admin?x", "//admin"):
         assert policy.about_namespace(other) is OPEN

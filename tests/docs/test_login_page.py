@@ -16,7 +16,7 @@ from support.live import Raw, serve
 from support.login_server import HASHED, PASSWORD
 
 from roomkey import Identity
-from roomkey.auth.live import NoSockets
+from roomkey.auth.token_authority import StandaloneAuthority
 from roomkey.errors import RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.sql_revocations import SqlRevocations
@@ -117,4 +117,4 @@ async def test_a_process_on_the_same_database_knows_what_was_revoked() -> None:
         verifier = names["issuer"].verifier()
         assert verifier.verify(token, time.time()).subject == "ada", "it reads no database"
         with pytest.raises(RevokedToken):
-            await NoSockets(verifier, SqlRevocations(names["database"])).verify(token)
+            await StandaloneAuthority(verifier, SqlRevocations(names["database"])).verify(token)

@@ -18,7 +18,7 @@ from support.login_server import CHEAP
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.server.api import SCOPE
-from roomkey.server.app import Product, build
+from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings, load_settings
 from roomkey.stores.accounts import SqlAccounts
 
@@ -40,7 +40,7 @@ def test_the_defaults_on_the_page_are_the_defaults(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-async def product() -> AsyncIterator[Product]:
+async def product() -> AsyncIterator[Application]:
     accounts, passwords = SqlAccounts(), Passwords(hasher=CHEAP)
     made = build(Settings(admin_api=True), accounts, KeySet([Key.generate("ES256")]), passwords=passwords)
     yield made
@@ -62,7 +62,7 @@ def request_of(call: str, socket_id: str) -> dict[str, Any]:
     }
 
 
-async def test_every_call_of_the_admin_api_works(product: Product) -> None:
+async def test_every_call_of_the_admin_api_works(product: Application) -> None:
     headers = {
         "Authorization": f"Bearer {product.issuer.issue('ops', scopes=[SCOPE])}",
         "Content-Type": "application/json",

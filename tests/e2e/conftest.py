@@ -27,7 +27,7 @@ import uvicorn
 from support.clock import FakeClock
 
 from roomkey import Policy
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.hub import Hub, Limits, runner
 from roomkey.hub.switch import Switches
 from roomkey.policies import rooms_claim
@@ -190,7 +190,7 @@ class Site:
     """A guarded server with some handlers, and a note of every call that a handler of it got."""
 
     sio: Any
-    guard: BaseAsyncGuard
+    guard: Guard
 
     def __init__(self, url: str, path: str, verifier: Any, policy: Policy | None, options: dict[str, Any]) -> None:
         self.url, self.path = url, path

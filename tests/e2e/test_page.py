@@ -158,7 +158,7 @@ def test_log_in_connect_enter_and_be_refused(open_page: Any, demo_server: Any, w
     room(page, "red").get_by_role("button", name="Join red").click()
     room(page, "red").get_by_role("button", name="Leave red").wait_for()
     room(page, "green").get_by_role("button", name="Join green").click()
-    sees(page, "room-green", "Refused: Insufficient permissions")
+    sees(page, "room-green", "InvalidGrant: Insufficient permissions")
     assert '"permission_denied"' in log.inner_text()
 
     page.get_by_test_id("chat-text").fill("<b>hello</b>")
@@ -256,7 +256,7 @@ def test_a_phone_in_the_dark(open_page: Any, usual: Any) -> None:
     log_in(page, usual, "grace")
     connect(page, "handshake", "grace")
     room(page, "green").get_by_role("button", name="Join green").click()
-    sees(page, "room-green", "Refused")
+    sees(page, "room-green", "InvalidGrant")
     room(page, "red").get_by_role("button", name="Join red").click()
     room(page, "red").get_by_role("button", name="Leave red").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
@@ -438,7 +438,7 @@ def test_rights_that_change_take_rooms_away(open_page: Any, product: Any) -> Non
     sees(page, "messages", "for blue")
     assert "only for red" not in page.get_by_test_id("messages").inner_text()
     room(page, "red").get_by_role("button", name="Join red").click()
-    sees(page, "room-red", "Refused")
+    sees(page, "room-red", "InvalidGrant")
 
 
 def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> None:

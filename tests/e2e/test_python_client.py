@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import socketio
-from socketio.exceptions import ConnectionError as Refused
+from socketio.exceptions import ConnectionError as InvalidGrant
 from support.clock import FakeClock
 from support.tokens import EXPIRED
 
@@ -132,7 +132,7 @@ async def test_many_events_of_one_turn_arrive(guarded: Any, person: Any, transpo
 async def test_refused_at_the_handshake(guarded: Any, person: Any, transport: str, token: str | None) -> None:
     site = guarded(DESK.verifier())
     eve = person(site, transport)
-    with pytest.raises(Refused):
+    with pytest.raises(InvalidGrant):
         await eve.connect({"token": DESK.issue("eve", expires_in=-100)} if token else None)
     kind, error = await eve.next()
     assert kind == "connect_error"

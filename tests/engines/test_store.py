@@ -11,14 +11,14 @@ from support.world import Gate
 from roomkey import Policy
 from roomkey.core.revocations import Revocation
 from roomkey.errors import Unavailable
-from roomkey.guard import revoking
+from roomkey.guard import revocation_sync
 from roomkey.socketio import Authenticate
 from roomkey.stores.revocations import MemoryRevocations
 
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch):
-    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.05)
+    monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.05)
 
 
 async def connects(server, token) -> list[str]:

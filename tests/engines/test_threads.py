@@ -10,7 +10,7 @@ import pytest
 from support.store import ScriptedStore
 
 from roomkey import ConfigError
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.hub import Hub
 
 
@@ -100,7 +100,7 @@ async def test_what_cannot_be_handed_over_names_the_right_call(make_world, engin
 
 @pytest.mark.parametrize(
     ("owner", "anywhere"),
-    [(BaseAsyncGuard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
+    [(Guard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
     ids=["guard", "hub"],
 )
 def test_every_coroutine_of_the_public_interface_can_be_awaited_anywhere(owner, anywhere):

@@ -22,7 +22,7 @@ from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, LoginSer
 from support.postgres import PostgreSQL
 
 from roomkey.auth import Passwords
-from roomkey.auth.granted import Origin
+from roomkey.auth.issued_tokens import Origin
 from roomkey.auth.throttle import Throttled
 from roomkey.core.issuer import Issuer
 from roomkey.core.keys import Key

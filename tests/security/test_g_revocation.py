@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from roomkey import Identity, Policy
 from roomkey.core.admission import State
 from roomkey.core.revocations import SLOT, Revocation, Revocations
-from roomkey.guard import revoking
+from roomkey.guard import revocation_sync
 from roomkey.socketio import Authenticate
 
 __all__ = ["clock", "make_world", "offline"]
@@ -128,7 +128,7 @@ async def test_g103_during_the_upgrade(make_world):
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
 async def test_g103_during_a_failover_of_the_store(offline, fault, monkeypatch):
     """Revoked by another process while the store is away: refused at once, and caught up when it is back."""
-    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.02)
+    monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.02)
     gate, policy, store = Gate(), Policy(), ScriptedStore()
     policy.namespace("/")(gate)
     server = offline(policy=policy, revocations=store)

@@ -19,7 +19,7 @@ from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.server.api import SCOPE
-from roomkey.server.app import Product, build
+from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.clients import Client, SqlClients
@@ -47,7 +47,9 @@ class Desk:
     accounts: SqlAccounts
     clients: SqlClients
 
-    def __init__(self, product: Product, revocations: MemoryRevocations, host: str, http: httpx.AsyncClient) -> None:
+    def __init__(
+        self, product: Application, revocations: MemoryRevocations, host: str, http: httpx.AsyncClient
+    ) -> None:
         self.product, self.revocations, self.host, self.http = product, revocations, host, http
         self.sockets: list[Raw] = []
 

@@ -20,12 +20,12 @@ from support.live import serve
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
-from roomkey.server import client as client_build
 from roomkey.server import page
+from roomkey.server import socketio_js as client_build
 from roomkey.server.app import build
 from roomkey.server.demo import add_accounts, write_credentials
-from roomkey.server.edge import MAX_BODY
 from roomkey.server.logs import configure
+from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
 from roomkey.stores import probe
 from roomkey.stores.accounts import SqlAccounts

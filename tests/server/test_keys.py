@@ -14,14 +14,14 @@ from roomkey.errors import ConfigError
 from roomkey.keysets.files import KEY
 from roomkey.keysets.folder import KeyFolder, rotate
 from roomkey.server import run
-from roomkey.server.app import Product, build
+from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import SqlAccounts
 
 PATH = "/.well-known/jwks.json"
 
 
-async def published(product: Product) -> list[str]:
+async def published(product: Application) -> list[str]:
     async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://test") as client:
         answer = await client.get(PATH)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/jwk-set+json")

@@ -29,8 +29,8 @@ from roomkey.server.settings import Settings
 pytestmark = pytest.mark.long
 
 Serve = Callable[..., Any]
-Product = Callable[..., ProductThread]
-Refused = Callable[..., tuple[int, str]]
+Application = Callable[..., ProductThread]
+InvalidGrant = Callable[..., tuple[int, str]]
 
 hub_only = pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
 """What a test looks at has nothing to do with what speaks Socket.IO."""
@@ -58,7 +58,7 @@ def refused(
 
 
 @pytest.fixture
-def product(engine: Any) -> Iterator[Product]:
+def product(engine: Any) -> Iterator[Application]:
     """``product(via=…)``: the same in this process, for what is not about processes."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(ProductThread.running(Settings(engine=engine, **settings)))
@@ -126,7 +126,7 @@ async def test_rooms_chat_and_both_ways(demo_server: Any) -> None:
     await ada.disconnect()
 
 
-async def test_one_way_only(product: Product) -> None:
+async def test_one_way_only(product: Application) -> None:
     served = product(via="authenticate")
     made = socketio.AsyncClient(reconnection=False)
     admitted = asyncio.Event()
@@ -139,7 +139,7 @@ async def test_one_way_only(product: Product) -> None:
     await made.disconnect()
 
 
-async def test_32_a_socket_ends_when_its_token_does(product: Product) -> None:
+async def test_32_a_socket_ends_when_its_token_does(product: Application) -> None:
     served = product(token_lifetime=2, grace=0)
     made = await connected(served, token_of(served, "linus"))
     told: asyncio.Queue[Any] = asyncio.Queue()
@@ -203,7 +203,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_113_no_start_on_a_public_address_without_tls(refused: Refused, host: str) -> None:
+def test_113_no_start_on_a_public_address_without_tls(refused: InvalidGrant, host: str) -> None:
     code, said = refused("--host", host, "--port", "0")
     assert code == 1
     assert "can be reached from other machines" in said
@@ -221,7 +221,7 @@ def test_113_no_start_on_a_public_address_without_tls(refused: Refused, host: st
         (["--database", "postgresql://127.0.0.1:1/db"], "the database failed: ConnectionRefusedError"),
     ],
 )
-def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: list[str], said: str) -> None:
+def test_what_cannot_start_says_why_in_one_line(refused: InvalidGrant, arguments: list[str], said: str) -> None:
     code, error = refused("--port", "0", *arguments)
     assert code == 1
     assert said in error
@@ -249,7 +249,7 @@ def test_without_accounts_it_says_how_to_add_one(serve: Serve) -> None:
     assert "roomkey user add" in served.output
 
 
-async def test_tls(product: Product, tmp_path: Path, engine: str) -> None:
+async def test_tls(product: Application, tmp_path: Path, engine: str) -> None:
     trusting = make_certificate(tmp_path)
     served = product(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     url = served.url.replace("127.0.0.1", "localhost")
@@ -269,7 +269,7 @@ async def test_tls(product: Product, tmp_path: Path, engine: str) -> None:
             await made.eio.disconnect(abort=True)  # without it a polling client waits for the end of its last poll
 
 
-def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(product: Product, engine: str) -> None:
+def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(product: Application, engine: str) -> None:
     """What the proxy says about scheme and host decides for both transports; of anybody else it is not believed."""
     refusal = {"hub": 403, "python-socketio": 400}[engine]
     for trusted, allowed in (("127.0.0.1", True), ("192.0.2.1", False)):

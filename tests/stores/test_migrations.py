@@ -10,12 +10,12 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from roomkey.stores import accounts, clients, one_time, probe, sessions, sql_revocations
+from roomkey.stores import accounts, clients, probe, sessions, single_use, sql_revocations
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.migrations import NEWEST
 from roomkey.stores.sql import Base, Database
 
-TABLES = (accounts, clients, one_time, probe, sessions, sql_revocations)  # each has brought its own
+TABLES = (accounts, clients, single_use, probe, sessions, sql_revocations)  # each has brought its own
 
 
 def differences(connection: Connection) -> list[object]:

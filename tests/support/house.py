@@ -22,8 +22,8 @@ from roomkey.server.app import build
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.single_use import SqlSingleUseStore
 from roomkey.stores.sql import Database
 from roomkey.stores.sql_revocations import SqlRevocations
 
@@ -45,7 +45,7 @@ class House:
             KEYS,
             revocations=SqlRevocations(database),
             sessions=SqlSessions(database),
-            one_time=SqlOneTime(database),
+            one_time=SqlSingleUseStore(database),
             clients=self.clients,
             passwords=Passwords(hasher=CHEAP),
             clock=lambda: time.time() - self.ago,

@@ -16,12 +16,12 @@ from support.rawsocket import PATIENCE
 from support.tokens import issuer_at
 from support.world import HEARTBEAT
 
-from roomkey.auth import Logins, Passwords, Tickets, TicketVerifier, router
-from roomkey.guard import revoking
+from roomkey.auth import LoginService, Passwords, Tickets, TicketVerifier, router
+from roomkey.guard import revocation_sync
 from roomkey.hub import ASGIApp, Hub
 from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.single_use import SqlSingleUseStore
 from roomkey.stores.sql import Database, Where
 from roomkey.stores.sql_revocations import SqlRevocations
 
@@ -37,7 +37,7 @@ class LoginServer:
 
     Args:
         where: its database; several nodes may share one.
-        settings: of :class:`Logins`.
+        settings: of :class:`LoginService`.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class LoginServer:
         self.database = Database.at(where)
         self.accounts = settings.pop("accounts", None) or SqlAccounts(self.database)
         self.sessions = SqlSessions(self.database)
-        self.one_time = SqlOneTime(self.database)
+        self.one_time = SqlSingleUseStore(self.database)
         self.issuer = issuer_at(self.clock, token_type="at+jwt")
         self.hub = Hub(
             TicketVerifier(self.issuer.verifier(leeway=0), self.one_time),
@@ -64,7 +64,7 @@ class LoginServer:
             **(hub or {}),
         )
         given = {"secret": SECRET, "clock": self.clock.now, "passwords": passwords or Passwords(hasher=CHEAP)}
-        self.logins = Logins(self.accounts, self.sessions, self.issuer, self.hub.guard, **given | settings)
+        self.logins = LoginService(self.accounts, self.sessions, self.issuer, self.hub.guard, **given | settings)
         tickets = Tickets(self.one_time, clock=self.clock.now)
         self.app = FastAPI()
         self.app.include_router(router(self.logins, tickets=tickets, **(routes or {})))
@@ -132,7 +132,7 @@ async def running(where: Where = None, *, port: bool = False, **settings: Any) -
     """
     async with AsyncExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(revoking, "STORE_SECONDS", PATIENCE)
+        patch.setattr(revocation_sync, "STORE_SECONDS", PATIENCE)
         made = LoginServer(where, **settings)
         stack.push_async_callback(made.close)
         await made.database.open()

@@ -17,15 +17,15 @@ from fastapi import FastAPI
 from support.clock import FakeClock
 
 from roomkey import Issuer, Key, Verifier
-from roomkey.auth.live import Live, NoSockets
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
 from roomkey.stores.accounts import Account, SqlAccounts
 from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.single_use import SqlSingleUseStore
 from roomkey.stores.sql import Database, Where
 
 URL = "https://login.example"
@@ -98,7 +98,7 @@ class Desk:
         *,
         url: str = URL,
         start: float | None = None,
-        make_live: Callable[[Verifier], Live] | None = None,
+        make_live: Callable[[Verifier], TokenAuthority] | None = None,
         back: str = BACK,
     ) -> None:
         self.clock = FakeClock() if start is None else FakeClock(start)
@@ -107,13 +107,13 @@ class Desk:
         self.accounts = SqlAccounts(database)
         self.sessions = SqlSessions(database)
         self.clients = SqlClients(database)
-        self.one_time = SqlOneTime(database)
+        self.one_time = SqlSingleUseStore(database)
         key = Key.generate("ES256")
         self.issuer = Issuer(key, issuer=url, audience="chat", expires_in=600, clock=self.clock.now)
         verifier = self.issuer.verifier(leeway=0)
-        self.live = make_live(verifier) if make_live else NoSockets(verifier, clock=self.clock.now)
+        self.live = make_live(verifier) if make_live else StandaloneAuthority(verifier, clock=self.clock.now)
         self.passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        self.logins = Logins(
+        self.logins = LoginService(
             self.accounts,
             self.sessions,
             self.issuer,

@@ -12,10 +12,10 @@ from argon2 import PasswordHasher
 
 from roomkey import Key, KeySet
 from roomkey.auth.passwords import Passwords
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.hub import runner
 from roomkey.server import run
-from roomkey.server.app import Product, build
+from roomkey.server.app import Application, build
 from roomkey.server.demo import ROOMS, add_accounts
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import SqlAccounts
@@ -30,8 +30,8 @@ class ProductThread:
     It is served as ``roomkey serve`` serves it, with cheap passwords: a process takes two seconds of CPU to start.
     """
 
-    product: Product
-    guard: BaseAsyncGuard
+    product: Application
+    guard: Guard
     url: str
 
     def __init__(self, settings: Settings, **parts: Any) -> None:

@@ -20,7 +20,7 @@ from roomkey.wire import (
     Limits,
     Packet,
     PacketType,
-    ProtocolError,
+    Violation,
     decode_packet,
     decode_payload,
     encode,
@@ -59,7 +59,7 @@ def check(data: bytes) -> None:
     body = [packet for packet in told if isinstance(packet, EnginePacket)]
     assert told[: len(body)] == body  # nothing follows an error
     assert sum(len(packet.data) for packet in body) <= LIMITS.payload
-    if isinstance(told[-1], ProtocolError):
+    if isinstance(told[-1], Violation):
         assert told[-1].reason in REASONS
         # The same parts as frames, so that base64 has not to be guessed.
         parts = data.split(b"\x1e")
@@ -74,7 +74,7 @@ def check_messages(messages: list[EnginePacket]) -> None:
         assert sum(map(len, decoder._attachments)) <= LIMITS.payload  # it can be seen within it only
         if told is None:
             assert decoder.waiting
-        elif isinstance(told, ProtocolError):
+        elif isinstance(told, Violation):
             assert told.reason in REASONS
         else:
             assert not decoder.waiting

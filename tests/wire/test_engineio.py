@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wire.values import THOROUGH
 
-from roomkey.wire import EnginePacket, EngineType, Limits, ProtocolError, decode_packet, decode_payload, encode_payload
+from roomkey.wire import EnginePacket, EngineType, Limits, Violation, decode_packet, decode_payload, encode_payload
 from roomkey.wire.engineio import encode_binary
 
 LIMITS = Limits()
@@ -61,7 +61,7 @@ def test_a_text_packet(text, packet):
     "text", [b"", b"7", b"8", b"9", b"a", b"b", b"bAQID", b" 4", b"-1", b"\x00", b"\x04", b"\xff", "٤".encode()]
 )
 def test_63_what_is_no_packet(text):
-    assert decode_packet(text) == ProtocolError("not an Engine.IO packet")
+    assert decode_packet(text) == Violation("not an Engine.IO packet")
 
 
 @pytest.mark.parametrize("digit", [b"0", b"2", b"6"])
@@ -116,7 +116,7 @@ def test_packet_encoding_http_long_polling(body, packets):
 )
 def test_63_of_a_body_nothing_is_read_from_what_is_no_packet_on(body):
     *read, last = decode_payload(body, LIMITS)
-    assert isinstance(last, ProtocolError)
+    assert isinstance(last, Violation)
     assert read == [EnginePacket(MESSAGE, b"a")] * body.startswith(b"4a")
 
 
@@ -134,7 +134,7 @@ def test_71_packets_are_read_one_by_one():
 def test_a_body_over_the_limit_is_refused():
     limits = Limits(payload=5)
     assert list(decode_payload(b"4abcd", limits)) == [EnginePacket(MESSAGE, b"abcd")]
-    assert list(decode_payload(b"4abcde", limits)) == [ProtocolError("a body over the limit")]
+    assert list(decode_payload(b"4abcde", limits)) == [Violation("a body over the limit")]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from wire.values import packets
 
 import roomkey.wire.engineio
 import roomkey.wire.socketio
-from roomkey.wire import Decoder, EnginePacket, EngineType, Message, Packet, ProtocolError, encode
+from roomkey.wire import Decoder, EnginePacket, EngineType, Message, Packet, Violation, encode
 from roomkey.wire.engineio import encode_binary, encode_payload
 
 pytestmark = pytest.mark.long
@@ -97,14 +97,14 @@ def test_63_any_messages_one_after_another(messages):
 def test_the_seeds_are_valid(seed):
     """Or mutations of them would say little."""
     messages = list(roomkey.wire.decode_payload(seed, fuzz.LIMITS))
-    assert not any(isinstance(message, ProtocolError) for message in messages)
+    assert not any(isinstance(message, Violation) for message in messages)
     decoder = Decoder(fuzz.LIMITS)
     told = [
         (decoder.binary if message.binary else decoder.text)(message.data)
         for message in messages
         if message.type is EngineType.MESSAGE
     ]
-    assert not any(isinstance(result, ProtocolError) for result in told)
+    assert not any(isinstance(result, Violation) for result in told)
     assert not told or isinstance(told[-1], Packet)
     fuzz.check(seed)
 
@@ -114,7 +114,7 @@ def test_all_reasons_are_known():
     written = set()
     for module in (roomkey.wire.engineio, roomkey.wire.socketio):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "ProtocolError":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Violation":
                 (reason,) = node.args
                 if isinstance(reason, ast.JoinedStr):
                     values = [ast.unparse(part) for part in reason.values if isinstance(part, ast.FormattedValue)]

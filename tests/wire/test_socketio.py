@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.examples import examples
 from wire.values import EVENTS, IDS, THOROUGH, packets, same
 
-from roomkey.wire import Decoder, Limits, Message, Packet, PacketType, ProtocolError, encode
+from roomkey.wire import Decoder, Limits, Message, Packet, PacketType, Violation, encode
 
 CONNECT, DISCONNECT, EVENT, ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
 CONNECT_ERROR = PacketType.CONNECT_ERROR
@@ -20,7 +20,7 @@ MANY = Limits(attachments=100)
 P0, P1 = b'{"_placeholder":true,"num":0}', b'{"_placeholder":true,"num":1}'
 
 
-def read(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> Packet | ProtocolError | None:
+def read(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> Packet | Violation | None:
     """What the last of them gives; those before it give nothing."""
     decoder = Decoder(limits)
     results = [decoder.text(frame) for frame in frames] + [decoder.binary(frame) for frame in binary]
@@ -30,7 +30,7 @@ def read(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) 
 
 def refused(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> str:
     result = read(*frames, binary=binary, limits=limits)
-    assert isinstance(result, ProtocolError), result
+    assert isinstance(result, Violation), result
     return result.reason
 
 
@@ -191,7 +191,7 @@ def test_format(text, packet):
 )
 def test_63_malformed(text):
     decoder = Decoder(MANY)
-    assert isinstance(decoder.text(text), ProtocolError)
+    assert isinstance(decoder.text(text), Violation)
     assert not decoder.waiting
 
 
@@ -199,7 +199,7 @@ def test_63_malformed(text):
 def test_64_a_binary_packet_without_attachments(text):
     """A decoder that waits for none of them would wait for ever."""
     decoder = Decoder(MANY)
-    assert isinstance(decoder.text(text), ProtocolError)
+    assert isinstance(decoder.text(text), Violation)
     assert not decoder.waiting
     assert decoder.text(b'2["next"]') == Packet(EVENT, "/", ["next"])
 
@@ -207,7 +207,7 @@ def test_64_a_binary_packet_without_attachments(text):
 @pytest.mark.parametrize("count", [b"11", b"12", b"99", b"999999999", b"9999999999", b"9" * 5000, b"0", b"00", b"-1"])
 def test_65_another_number_of_attachments_than_allowed_is_refused_at_the_header(count):
     decoder = Decoder(Limits())
-    assert isinstance(decoder.text(b'5%b-["x",%b]' % (count, P0)), ProtocolError)
+    assert isinstance(decoder.text(b'5%b-["x",%b]' % (count, P0)), Violation)
     assert not decoder.waiting
 
 
@@ -229,7 +229,7 @@ def test_66_text_where_an_attachment_belongs(text):
     decoder = Decoder(MANY)
     assert decoder.text(b'52-["x",%b,%b]' % (P0, P1)) is None
     assert decoder.binary(b"one") is None
-    assert decoder.text(text) == ProtocolError("text where an attachment belongs")
+    assert decoder.text(text) == Violation("text where an attachment belongs")
 
 
 def test_66_fewer_attachments_than_declared_is_waiting():
@@ -246,10 +246,10 @@ def test_66_fewer_attachments_than_declared_is_waiting():
 
 def test_66_an_attachment_that_belongs_to_nothing():
     decoder = Decoder(MANY)
-    assert decoder.binary(b"data") == ProtocolError("binary data that belongs to no packet")
+    assert decoder.binary(b"data") == Violation("binary data that belongs to no packet")
     decoder.text(b'51-["x",%b]' % P0)
     decoder.binary(b"data")
-    assert decoder.binary(b"more") == ProtocolError("binary data that belongs to no packet")
+    assert decoder.binary(b"more") == Violation("binary data that belongs to no packet")
 
 
 def placed(number: bytes) -> bytes:
@@ -279,7 +279,7 @@ def test_67_placeholders_and_attachments_that_do_not_match(text, count):
     decoder = Decoder(MANY)
     assert decoder.text(text) is None
     results = [decoder.binary(b"data") for _ in range(count)]
-    assert results == [None] * (count - 1) + [ProtocolError("placeholders and attachments do not match")]
+    assert results == [None] * (count - 1) + [Violation("placeholders and attachments do not match")]
     # Nothing of it is left over for the next.
     assert not decoder.waiting
     assert decoder.text(b'51-["y",%b]' % P0) is None
@@ -304,7 +304,7 @@ def test_68_a_packet_and_its_attachments_together_have_a_bound(sizes):
     tight = Decoder(Limits(payload=len(text) + 99))
     tight.text(text)
     results = [tight.binary(part) for part in whole]
-    assert ProtocolError("attachments over the limit") in results
+    assert Violation("attachments over the limit") in results
     assert not any(isinstance(result, Packet) for result in results)
 
 
@@ -312,14 +312,14 @@ def test_68_after_too_much_nothing_more_is_taken():
     decoder = Decoder(Limits(payload=100))
     decoder.text(b'52-["x",%b,%b]' % (P0, P1))
     for data in (bytes(101), b"", b"x", b""):
-        assert decoder.binary(data) == ProtocolError("attachments over the limit")
+        assert decoder.binary(data) == Violation("attachments over the limit")
 
 
 def test_68_a_packet_that_alone_is_over_the_limit_is_not_waited_for():
     text = b'51-["x",%b]' % P0
     assert Decoder(Limits(payload=len(text))).text(text) is None
     decoder = Decoder(Limits(payload=len(text) - 1))
-    assert decoder.text(text) == ProtocolError("a binary packet over the limit")
+    assert decoder.text(text) == Violation("a binary packet over the limit")
     assert not decoder.waiting
 
 
@@ -422,7 +422,7 @@ def test_81_names_of_javascript_are_plain_data(name):
 def test_82_ids_of_acknowledgements(digits, number):
     for head, body, kind in ((b"2", b'["x"]', EVENT), (b"3", b"[]", ACK), (b"3/chat,", b"[]", ACK)):
         if number is None:
-            assert isinstance(read(head + digits + body), ProtocolError)
+            assert isinstance(read(head + digits + body), Violation)
         else:
             packet = read(head + digits + body)
             assert (packet.type, packet.id) == (kind, number)
@@ -505,7 +505,7 @@ class OneDecoder(RuleBasedStateMachine):
     def plain(self, name: str, number: int | None) -> None:
         told = self.decoder.text(encode(EVENT, "/", [name], number).text[1:])
         if self.expected:
-            assert told == ProtocolError("text where an attachment belongs")
+            assert told == Violation("text where an attachment belongs")
         else:
             assert told == Packet(EVENT, "/", [name], number)
 
@@ -515,21 +515,21 @@ class OneDecoder(RuleBasedStateMachine):
         text = b"5%d-" % count + encode(EVENT, "/", parts).text[2:]
         told = self.decoder.text(text)
         if self.expected:
-            assert told == ProtocolError("text where an attachment belongs")
+            assert told == Violation("text where an attachment belongs")
         elif count in (1, 2, 3) and len(text) <= self.limits.payload:
             assert told is None
             self.expected, self.got, self.matches = count, [], count == places
             self.budget = self.limits.payload - len(text)
             self.parts = parts
         else:
-            assert isinstance(told, ProtocolError)
+            assert isinstance(told, Violation)
 
     @rule(text=st.binary(max_size=8) | st.sampled_from([b"", b"5", b"50-", b'2["a"', b"7", b"2" + b"[" * 200]))
     def garbage(self, text: bytes) -> None:
         told = self.decoder.text(text)
         assert told is not None
         if self.expected:
-            assert told == ProtocolError("text where an attachment belongs")
+            assert told == Violation("text where an attachment belongs")
 
     # Often enough in a row to complete what was announced.
     @rule(frames=st.lists(st.binary(max_size=40), min_size=1, max_size=3))
@@ -537,11 +537,11 @@ class OneDecoder(RuleBasedStateMachine):
         for data in frames:
             told = self.decoder.binary(data)
             if not self.expected:
-                assert told == ProtocolError("binary data that belongs to no packet")
+                assert told == Violation("binary data that belongs to no packet")
                 continue
             self.budget -= len(data)
             if self.over():
-                assert told == ProtocolError("attachments over the limit")
+                assert told == Violation("attachments over the limit")
                 continue
             self.got.append(data)
             if len(self.got) < self.expected:
@@ -551,7 +551,7 @@ class OneDecoder(RuleBasedStateMachine):
             if self.matches:
                 assert told == Packet(EVENT, "/", [self.parts[0], *self.got])
             else:
-                assert told == ProtocolError("placeholders and attachments do not match")
+                assert told == Violation("placeholders and attachments do not match")
 
     @precondition(lambda self: self.over())
     @rule()

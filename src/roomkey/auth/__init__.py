@@ -16,10 +16,19 @@ with needs("server", "roomkey.auth"):
     import sqlalchemy  # noqa: F401
 
 from roomkey.auth.cookies import Cookies
-from roomkey.auth.live import Live, NoSockets
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
 from roomkey.auth.tickets import Tickets, TicketVerifier
+from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
 
-__all__ = ["Cookies", "Live", "Logins", "NoSockets", "Passwords", "TicketVerifier", "Tickets", "router"]
+__all__ = [
+    "Cookies",
+    "LoginService",
+    "Passwords",
+    "StandaloneAuthority",
+    "TicketVerifier",
+    "Tickets",
+    "TokenAuthority",
+    "router",
+]

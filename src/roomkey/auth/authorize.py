@@ -21,7 +21,7 @@ from roomkey.auth.authorize_pages import HEADERS, AuthorizationForm, Authorizati
 from roomkey.auth.client_authentication import is_served
 from roomkey.auth.codes import Codes, is_challenge
 from roomkey.auth.http import DESCRIBED, FORM, WRONG, OAuthError, origin, read, readable, refuse_foreign_form
-from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
+from roomkey.auth.logins import InvalidGrant, InvalidScope, LoginService, Origin
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_grants import scope_for
 from roomkey.errors import Unavailable
@@ -60,7 +60,7 @@ class _Asked:
 
 
 def authorize_router(
-    logins: Logins, clients: Clients, codes: Codes, *, prefix: str, issuer: str, title: str
+    logins: LoginService, clients: Clients, codes: Codes, *, prefix: str, issuer: str, title: str
 ) -> APIRouter:
     """``GET`` and ``POST {prefix}/authorize``.
 
@@ -102,7 +102,7 @@ def authorize_router(
 class _Endpoint:
     """The endpoint without its routes."""
 
-    def __init__(self, logins: Logins, clients: Clients, codes: Codes, issuer: str, pages: Pages) -> None:
+    def __init__(self, logins: LoginService, clients: Clients, codes: Codes, issuer: str, pages: Pages) -> None:
         self._logins = logins
         self._clients = clients
         self._codes = codes
@@ -136,7 +136,7 @@ class _Endpoint:
             return self._form(sent, asked)
         try:
             return await self._let_in(asked, sent.username, sent.password, origin(request))
-        except Refused:
+        except InvalidGrant:
             return self._form(sent, asked, WRONG, 400)
         except Throttled as error:
             return self._form(
@@ -215,7 +215,7 @@ async def _understand(request: Request, clients: Clients, sent: AuthorizationReq
         )
         raise OAuthError("invalid_request", STRANGER)
     scope = None
-    with suppress(ScopeRefused):
+    with suppress(InvalidScope):
         scope = scope_for(client, sent.scope)
     challenge = sent.code_challenge or ""
     proves = sent.code_challenge_method == "S256" and is_challenge(challenge)

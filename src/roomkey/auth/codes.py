@@ -16,14 +16,14 @@ from dataclasses import asdict, dataclass
 
 from roomkey import audit
 from roomkey.auth.ending import holder_of
-from roomkey.auth.logins import Granted, Logins, Origin, Refused, new_session_id
+from roomkey.auth.logins import InvalidGrant, IssuedTokens, LoginService, Origin, new_session_id
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.sealed import is_sealed, seal
 from roomkey.errors import RevokedToken
 from roomkey.stores.accounts import Account
 from roomkey.stores.clients import Client
 from roomkey.stores.forgetting import Forgetting
-from roomkey.stores.one_time import OneTime
+from roomkey.stores.single_use import SingleUseStore
 
 __all__ = ["CODE_LIFETIME", "Codes", "is_challenge"]
 
@@ -71,7 +71,7 @@ class Codes:
         logins: begins the logins that come of them.
     """
 
-    def __init__(self, store: OneTime, logins: Logins) -> None:
+    def __init__(self, store: SingleUseStore, logins: LoginService) -> None:
         self._store = store
         self._logins = logins
         self._forgetting = Forgetting("codes", lambda now: store.forget_expired(int(now)))
@@ -106,11 +106,11 @@ class Codes:
         await self._store.put("code", hash_of(code), asdict(allowed), now + REMEMBERED)
         return code
 
-    async def exchange(self, code: str, client: Client, *, redirect_uri: str, verifier: str) -> Granted:
+    async def exchange(self, code: str, client: Client, *, redirect_uri: str, verifier: str) -> IssuedTokens:
         """Begin the login that a code stands for.
 
         Raises:
-            Refused: nobody was given it, or it is too late, or it is another client's, or was sent to another address,
+            InvalidGrant: nobody was given it, or it is too late, or it is another client's, or was sent elsewhere,
                 or this is not the ``code_verifier``, or the account is disabled or its password was changed, or it was
                 presented before: then the login that came of it ends. Whatever the reason, it is used up.
         """
@@ -118,24 +118,24 @@ class Codes:
         sealed = is_sealed(await self._store.key(), "code", code, now)
         taken = await self._store.take("code", name, now) if sealed else None
         if taken is None:
-            raise Refused("no such code")
+            raise InvalidGrant("no such code")
         allowed = _Allowed(**taken.data)
         if taken.again:
             await self._store.became(name, _REPLAYED)
             await self._end(allowed)
-            raise Refused("the code was presented before")
+            raise InvalidGrant("the code was presented before")
         account = await self._logins.accounts.find(allowed.subject)
         reason = _refusal(allowed, client, redirect_uri, verifier, now)
         if account is None or reason:
-            raise Refused(reason or "the account is gone")
+            raise InvalidGrant(reason or "the account is gone")
         if hash_of(account.password_hash) != allowed.password:
-            raise Refused("the password was changed meanwhile")
+            raise InvalidGrant("the password was changed meanwhile")
         try:
             issuer = self._logins.issuer.issuer
             whose = holder_of(allowed.subject, issuer, allowed.auth_time, allowed.session_id)
             await self._logins.live.check(whose)
         except RevokedToken:
-            raise Refused("everything of the person was ended meanwhile") from None
+            raise InvalidGrant("everything of the person was ended meanwhile") from None
         granted = await self._logins.begin(
             account,
             Origin(allowed.address, allowed.user_agent),
@@ -149,7 +149,7 @@ class Codes:
         seen = await self._store.take("code", name, now)
         if seen is None or seen.became == _REPLAYED:
             await self._end(allowed)
-            raise Refused("the code was presented twice at once")
+            raise InvalidGrant("the code was presented twice at once")
         return granted
 
     async def _end(self, allowed: _Allowed) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from fastapi import Request
 from fastapi.responses import Response
 
-from roomkey.auth.granted import Granted
 from roomkey.auth.http import OAuthError
+from roomkey.auth.issued_tokens import IssuedTokens
 from roomkey.core import origins
 from roomkey.core.credentials import cookie_values
 from roomkey.errors import ConfigError
@@ -86,7 +86,7 @@ class Cookies:
         """The refresh token that a request carries, or None."""
         return _only(request, REFRESH_COOKIE)
 
-    def put(self, response: Response, granted: Granted) -> None:
+    def put(self, response: Response, granted: IssuedTokens) -> None:
         """Let an answer set them.
 
         Raises:

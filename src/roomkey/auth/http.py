@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
-from roomkey.auth.granted import Origin, Refused, TokenTooLong
-from roomkey.auth.live import Live
+from roomkey.auth.issued_tokens import InvalidGrant, Origin, TokenTooLong
 from roomkey.auth.throttle import Throttled
+from roomkey.auth.token_authority import TokenAuthority
 from roomkey.core import jws, strict_json
 from roomkey.core.credentials import bare_token
 from roomkey.core.identity import Identity
@@ -185,7 +185,7 @@ EvenRevoked: TypeAlias = Callable[[Identity], Awaitable[bool]]
 """Says whether a token that is good but for being revoked is taken."""
 
 
-async def bearer(request: Request, live: Live, *, even_revoked: EvenRevoked | None = None) -> Identity:
+async def bearer(request: Request, live: TokenAuthority, *, even_revoked: EvenRevoked | None = None) -> Identity:
     """Whose access token the request carries (RFC 6750 section 2.1).
 
     Args:
@@ -208,7 +208,7 @@ async def bearer(request: Request, live: Live, *, even_revoked: EvenRevoked | No
     return await holder(token, live, "header", even_revoked=even_revoked)
 
 
-async def holder(token: str, live: Live, source: str, *, even_revoked: EvenRevoked | None = None) -> Identity:
+async def holder(token: str, live: TokenAuthority, source: str, *, even_revoked: EvenRevoked | None = None) -> Identity:
     """Whose access token it is.
 
     Raises:
@@ -319,7 +319,7 @@ async def is_empty(request: Request) -> bool:
     return (await body_sent(request)).translate(None, b" \t\r\n") in (b"", b"{}")
 
 
-def refused(error: Refused, description: str = WRONG, status: int = 400) -> OAuthError:
+def refused(error: InvalidGrant, description: str = WRONG, status: int = 400) -> OAuthError:
     """The one answer for every way in which a grant is refused; the log has the difference."""
     del error
     return OAuthError("invalid_grant", description, status)

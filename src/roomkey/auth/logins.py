@@ -12,22 +12,30 @@ from typing import Any
 from roomkey import audit
 from roomkey.auth.carried import carried, held
 from roomkey.auth.ending import LoginEnding
-from roomkey.auth.granted import OWN_CLIENT, Granted, Origin, PasswordChanged, Refused, ScopeRefused, TokenTooLong
-from roomkey.auth.live import Live, NoSockets
+from roomkey.auth.issued_tokens import (
+    OWN_CLIENT,
+    InvalidGrant,
+    InvalidScope,
+    IssuedTokens,
+    Origin,
+    PasswordChanged,
+    TokenTooLong,
+)
 from roomkey.auth.password_check import PasswordCheck, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
 from roomkey.auth.throttle import Throttled
+from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME, Issuer
 from roomkey.core.names import DELEGATED, scope_names
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.stores.accounts import Account, Accounts
 from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.sessions import Found, LoginSession, Outcome, Sessions
 
-__all__ = ["OWN_CLIENT", "Granted", "Logins", "MoreClaims", "Origin", "Refused", "ScopeRefused"]
+__all__ = ["OWN_CLIENT", "InvalidGrant", "InvalidScope", "IssuedTokens", "LoginService", "MoreClaims", "Origin"]
 
 LOG = logging.getLogger("roomkey.auth")
 
@@ -38,7 +46,7 @@ MOST_LOGINS = 100
 """Live logins of one account; one more ends the one that was used least lately."""
 
 
-class Logins:
+class LoginService:
     """Logins with a life of their own: refreshed, listed, ended, and with them the live sockets.
 
     Args:
@@ -65,7 +73,7 @@ class Logins:
         accounts: Accounts,
         sessions: Sessions,
         issuer: Issuer,
-        live: Live | None = None,
+        live: TokenAuthority | None = None,
         *,
         secret: bytes | None = None,
         passwords: Passwords | None = None,
@@ -80,7 +88,7 @@ class Logins:
             raise ConfigError("refresh_lifetime takes more than 0 seconds, rotation_grace 0 to 300")
         self.accounts = accounts
         self.issuer = issuer
-        self.live: Live = live if live is not None else NoSockets(issuer.verifier(), clock=clock)
+        self.live: TokenAuthority = live if live is not None else StandaloneAuthority(issuer.verifier(), clock=clock)
         self.passwords = passwords if passwords is not None else Passwords()
         self._password_check = PasswordCheck(accounts, self.passwords)
         self._sessions = sessions
@@ -99,14 +107,16 @@ class Logins:
         """As :meth:`roomkey.auth.password_check.PasswordCheck.check`."""
         return await self._password_check.check(username, password, origin)
 
-    async def login(self, username: str, password: str, origin: Origin, *, max_token: int | None = None) -> Granted:
+    async def login(
+        self, username: str, password: str, origin: Origin, *, max_token: int | None = None
+    ) -> IssuedTokens:
         """Begin a login with a password.
 
         Args:
             max_token: characters that the access token may have at most; as many as it takes if absent.
 
         Raises:
-            Refused, Throttled, Unavailable: as for :meth:`check_password`.
+            InvalidGrant, Throttled, Unavailable: as for :meth:`check_password`.
             TokenTooLong: the access token has more than ``max_token`` characters.
         """
         account = await self.check_password(username, password, origin)
@@ -130,7 +140,7 @@ class Logins:
         session_id: str = "",
         refreshed: bool = True,
         max_token: int | None = None,
-    ) -> Granted:
+    ) -> IssuedTokens:
         """Begin a login for somebody whose password was right.
 
         Args:
@@ -181,7 +191,7 @@ class Logins:
         scope: str = "",
         allowed: Container[str] | None = None,
         max_token: int | None = None,
-    ) -> Granted:
+    ) -> IssuedTokens:
         """Use a refresh token up, and give its successor with a new access token.
 
         Args:
@@ -193,14 +203,14 @@ class Logins:
 
         Raises:
             TokenTooLong: the access token has more than ``max_token`` characters. The refresh token stays as it was.
-            ScopeRefused: more than the login's. The refresh token stays as it was.
-            Refused: it is nobody's, or another client's, or its login has ended. One that was used up before ends its
+            InvalidScope: more than the login's. The refresh token stays as it was.
+            InvalidGrant: it is nobody's, or another client's, or its login has ended. A used one ends its
                 login and the sockets of it.
         """
         found = await self.find_token(token)
         if found is None:  # before anything is locked: whoever guesses disturbs nobody
             record_login("refused", None, origin, "refresh: unknown")
-            raise Refused("refresh token unknown")
+            raise InvalidGrant("refresh token unknown")
         session, following = found.session, successor(self._secret, token)
         _check_presenter(session, client_id, scope)
         # All that may fail or wait is done before the token is used up: an outage wastes none, and whoever ends the
@@ -221,13 +231,13 @@ class Logins:
             who = _named(session)
             audit.record("refresh_reused", level=logging.WARNING, sub=session.subject, address=origin.address, **who)
             await self._end(session.session_id)
-        raise Refused(f"refresh token {outcome.name.lower()}")
+        raise InvalidGrant(f"refresh token {outcome.name.lower()}")
 
     async def _check_revoked(self, session: LoginSession) -> None:
         """End a login that was revoked where nobody knew of logins.
 
         Raises:
-            Refused: it was revoked.
+            InvalidGrant: it was revoked.
             Unavailable: nobody can say.
         """
         if await self._is_revoked(self._ending.holder(session)):
@@ -237,17 +247,17 @@ class Logins:
         """Whose login it is. One whose account is disabled or gone is ended.
 
         Raises:
-            Refused: it is.
+            InvalidGrant: it is.
         """
         account = await self.accounts.find(session.subject)
         if account is None or account.disabled:
             raise await self._stopped(session, "the account is disabled or gone")
         return account
 
-    async def _stopped(self, session: LoginSession, reason: str) -> Refused:
+    async def _stopped(self, session: LoginSession, reason: str) -> InvalidGrant:
         record_login("refused", session.subject, Origin(session.address, session.user_agent), reason)
         await self._end(session.session_id)
-        return Refused(reason)
+        return InvalidGrant(reason)
 
     async def _grant(
         self,
@@ -256,7 +266,7 @@ class Logins:
         refresh_token: str | None,
         first_party: bool,
         max_token: int | None,
-    ) -> Granted:
+    ) -> IssuedTokens:
         claims = await self._claims(account)
         if self._more_claims is not None:  # it may have waited: rights that were taken meanwhile are not given again
             account = await self._holder(session)
@@ -282,17 +292,17 @@ class Logins:
                 },
             )
         except ConfigError as error:  # such as a token over the size limit: the operator has to mend it
-            LOG.error("no token could be made for %s: %s", shown(account.username), error)
+            LOG.error("no token could be made for %s: %s", printable(account.username), error)
             raise Unavailable("no token could be made") from None
         if max_token is not None and len(token) > max_token:
             LOG.error(
                 "cannot set the cookie of %s: its access token has %d characters, but a cookie keeps at most %d",
-                shown(account.username),
+                printable(account.username),
                 len(token),
                 max_token,
             )
             raise TokenTooLong(len(token), max_token)
-        return Granted(token, expires_in, refresh_token, session, ends_in)
+        return IssuedTokens(token, expires_in, refresh_token, session, ends_in)
 
     async def _claims(self, account: Account) -> dict[str, Any]:
         """What the application adds to an account's tokens.
@@ -308,7 +318,7 @@ class Logins:
         except Unavailable:
             raise
         except Exception as error:
-            LOG.exception("more_claims failed for %s, so there is no token", shown(account.username))
+            LOG.exception("more_claims failed for %s, so there is no token", printable(account.username))
             raise Unavailable(f"more_claims raised {type(error).__name__}") from error
 
     # Taking back
@@ -377,13 +387,13 @@ class Logins:
 
         Raises:
             ConfigError: the new one is too short or too long.
-            Refused, Throttled: the old one is not right.
+            InvalidGrant, Throttled: the old one is not right.
             Unavailable: perhaps it is changed, perhaps not. Ask again with the same two passwords.
         """
         check_new_password(new)
         try:
             account = await self.check_password(who.subject, old, origin)
-        except Refused as error:
+        except InvalidGrant as error:
             # Perhaps it was changed by the same request before, and the answer was lost in an outage.
             if not await self._is_password(who.subject, new, origin):
                 raise error from None
@@ -398,7 +408,7 @@ class Logins:
         """Return True if it is; if not, it is an attempt like any other, and is counted."""
         try:
             await self.check_password(username, password, origin)
-        except (Refused, Throttled):
+        except (InvalidGrant, Throttled):
             return False
         return True
 
@@ -442,9 +452,9 @@ def new_session_id() -> str:
 
 def _check_presenter(session: LoginSession, client_id: str, scope: str) -> None:
     if session.client_id != client_id:
-        raise Refused("the refresh token of another client")
+        raise InvalidGrant("the refresh token of another client")
     if not set(scope_names(scope)) <= set(scope_names(session.scope)):
-        raise ScopeRefused("more scopes than the login has")
+        raise InvalidScope("more scopes than the login has")
 
 
 def _named(session: LoginSession) -> dict[str, Any]:

@@ -16,14 +16,14 @@ from roomkey.auth.authorize import authorize_router
 from roomkey.auth.client_authentication import CLIENT, METHODS, ClientAuthentication, ClientFields, invalid_client
 from roomkey.auth.codes import Codes
 from roomkey.auth.http import NO_STORE, answer, answering, body_of, errors, origin, read, readable
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.auth.router import TokenAnswer
 from roomkey.auth.token_grants import TokenGrants, TokenRequest
 from roomkey.auth.token_state import Introspection, introspect, revoke
-from roomkey.core.addresses import is_private_address
+from roomkey.core.addresses import is_confidential
 from roomkey.errors import ConfigError
 from roomkey.stores.clients import GRANTS, Clients
-from roomkey.stores.one_time import OneTime
+from roomkey.stores.single_use import SingleUseStore
 
 __all__ = ["Metadata", "oauth_router"]
 
@@ -59,9 +59,9 @@ class Metadata(BaseModel):
 
 
 def oauth_router(
-    logins: Logins,
+    logins: LoginService,
     clients: Clients,
-    one_time: OneTime,
+    one_time: SingleUseStore,
     *,
     prefix: str = "/oauth",
     issuer: str | None = None,
@@ -165,7 +165,7 @@ def _errors() -> dict[int | str, dict[str, Any]]:
 def _address(url: str) -> str:
     """An issuer identifier (RFC 8414 section 2) without a path: then what is well known lies at the server's root."""
     parts = urlsplit(url)
-    if not is_private_address(url) or url != f"{parts.scheme}://{parts.netloc}":
+    if not is_confidential(url) or url != f"{parts.scheme}://{parts.netloc}":
         raise ConfigError(
             "OAuth needs the server's address as its issuer, without a path, and with https (or on this machine): "
             "issuer='https://login.example'"

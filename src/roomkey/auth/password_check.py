@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 
 from roomkey import audit
-from roomkey.auth.granted import Origin, Refused
+from roomkey.auth.issued_tokens import InvalidGrant, Origin
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.throttle import Throttle
 from roomkey.errors import ConfigError, Unavailable
@@ -39,10 +39,10 @@ class PasswordCheck:
         """The account, if name and password are right; the same refusal, as late, for every way in which they are not.
 
         That takes its time, in which the account may change: whoever makes tokens looks at it again afterwards, as
-        :meth:`roomkey.auth.logins.Logins.begin` does.
+        :meth:`roomkey.auth.logins.LoginService.begin` does.
 
         Raises:
-            Refused: they are not.
+            InvalidGrant: they are not.
             Throttled: too many were wrong from there.
             Unavailable: too many passwords are being checked at once, or the accounts are out of reach.
         """
@@ -71,7 +71,7 @@ class PasswordCheck:
             reason = "no such user" if account is None else "disabled" if account.disabled else "wrong password"
             # An unknown name is not written down: people type their password into the wrong field.
             record_login("refused", account.username if account else None, origin, reason)
-            raise Refused(reason)
+            raise InvalidGrant(reason)
         return await self._strengthen(account, password)
 
     async def _turn(self, username: str, address: str) -> None:

@@ -11,9 +11,7 @@ from fastapi import APIRouter, Request, Security
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from roomkey.auth.asking import Asking, RefreshRequest
 from roomkey.auth.cookies import MAX_COOKIE, Cookies
-from roomkey.auth.granted import Granted, Refused
 from roomkey.auth.http import (
     ACCESS_TOKEN,
     OAuthError,
@@ -29,8 +27,10 @@ from roomkey.auth.http import (
     refuse_foreign_form,
     refused,
 )
-from roomkey.auth.logins import Logins
+from roomkey.auth.issued_tokens import InvalidGrant, IssuedTokens
+from roomkey.auth.logins import LoginService
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES
+from roomkey.auth.request_auth import RefreshRequest, RequestAuthenticator
 from roomkey.auth.tickets import Tickets
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError, ExpiredToken
@@ -116,7 +116,7 @@ class SessionList(BaseModel):
 
 
 def router(
-    logins: Logins, *, cookies: Cookies | None = None, tickets: Tickets | None = None, prefix: str = "/auth"
+    logins: LoginService, *, cookies: Cookies | None = None, tickets: Tickets | None = None, prefix: str = "/auth"
 ) -> APIRouter:
     """The login server as routes.
 
@@ -130,7 +130,7 @@ def router(
         A router with ``login``, ``refresh``, ``logout``, ``logout-all``, ``password``, ``sessions`` and ``ticket``.
     """
     routes = APIRouter(prefix=prefix, tags=["login"])
-    asking = Asking(logins.live, cookies, logins.issuer.issuer)
+    asking = RequestAuthenticator(logins.live, cookies, logins.issuer.issuer)
     _add_logins(routes, logins, asking)
     _add_endings(routes, logins, asking)
     _add_password(routes, logins, asking)
@@ -140,7 +140,7 @@ def router(
     return routes
 
 
-def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+def _add_logins(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
     @routes.post(
         "/login",
         summary="Log in with a username and a password",
@@ -155,7 +155,7 @@ def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         put = asking.cookies_for(request) if typed.cookies else None
         try:
             granted = await logins.login(typed.username, typed.password, origin(request), max_token=_most(put))
-        except Refused as error:
+        except InvalidGrant as error:
             raise refused(error) from None
         return _given(granted, put)
 
@@ -171,7 +171,7 @@ def _add_logins(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         token, put = await asking.refresh_token(request)
         try:
             return _given(await logins.refresh(token, origin(request), max_token=_most(put)), put)
-        except Refused as error:
+        except InvalidGrant as error:
             raise refused(error, "Log in again.", 401) from None
 
 
@@ -180,7 +180,7 @@ def _most(put: Cookies | None) -> int | None:
     return None if put is None else MAX_COOKIE
 
 
-def _given(granted: Granted, put: Cookies | None) -> Response:
+def _given(granted: IssuedTokens, put: Cookies | None) -> Response:
     if put is None:
         return answer(tokens(granted))
     response = answer(CookieAnswer(expires_in=granted.expires_in, scope=granted.session.scope or None))
@@ -188,7 +188,7 @@ def _given(granted: Granted, put: Cookies | None) -> Response:
     return response
 
 
-def _add_endings(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+def _add_endings(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
     @routes.post(
         "/logout",
         summary="End this login; its refresh token will do, if the access token has expired",
@@ -225,7 +225,7 @@ async def _always(_: Identity) -> bool:
     return True
 
 
-def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+def _add_password(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
     @routes.post(
         "/password",
         summary="Change my password, and end my other logins",
@@ -240,14 +240,14 @@ def _add_password(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         typed = await read(request, PasswordRequest, "Send password and new_password, each a string.")
         try:
             ended = await logins.change_password(who, typed.password, typed.new_password, origin(request))
-        except Refused as error:
+        except InvalidGrant as error:
             raise refused(error, "The password is wrong.") from None
         except ConfigError as error:
             raise invalid(error) from None
         return answer(Ended(sockets=ended))
 
 
-def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
+def _add_sessions(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
     @readable(
         routes,
         "/sessions",
@@ -295,7 +295,7 @@ def _add_sessions(routes: APIRouter, logins: Logins, asking: Asking) -> None:
         return answer(Ended(sockets=ended))
 
 
-def _add_tickets(routes: APIRouter, tickets: Tickets, asking: Asking) -> None:
+def _add_tickets(routes: APIRouter, tickets: Tickets, asking: RequestAuthenticator) -> None:
     @routes.post(
         "/ticket",
         summary="A ticket that opens one connection",
@@ -313,7 +313,7 @@ def _add_tickets(routes: APIRouter, tickets: Tickets, asking: Asking) -> None:
         return answer(TicketAnswer(ticket=made, expires_in=expires_in))
 
 
-def tokens(granted: Granted) -> TokenAnswer:
+def tokens(granted: IssuedTokens) -> TokenAnswer:
     """What was granted, as an answer."""
     return TokenAnswer(
         access_token=granted.access_token,

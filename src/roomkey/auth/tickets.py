@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.sealed import is_sealed, seal
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
 from roomkey.core.origins import origin_of, own_origin
 from roomkey.core.verifier import Verifier
 from roomkey.errors import ExpiredToken, MalformedToken
 from roomkey.stores.forgetting import Forgetting
-from roomkey.stores.one_time import OneTime
+from roomkey.stores.single_use import SingleUseStore
 
 __all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
 
@@ -34,7 +34,7 @@ class Tickets:
         clock: seconds since the epoch.
     """
 
-    def __init__(self, one_time: OneTime, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, one_time: SingleUseStore, *, clock: Callable[[], float] = time.time) -> None:
         self._one_time = one_time
         self._clock = clock
         self._forgetting = Forgetting("tickets", lambda now: one_time.forget_expired(int(now)))
@@ -72,7 +72,7 @@ class TicketVerifier:
         one_time: where the tickets are kept.
     """
 
-    def __init__(self, verifier: Verifier, one_time: OneTime) -> None:
+    def __init__(self, verifier: Verifier, one_time: SingleUseStore) -> None:
         self._verifier = verifier
         self._one_time = one_time
 
@@ -84,10 +84,10 @@ class TicketVerifier:
     def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
         """As :meth:`verify_presented`, where nobody knows which page asks."""
         if isinstance(token, str):
-            return self.verify_presented(Presented(token, source), now)
+            return self.verify_presented(Credential(token, source), now)
         return self._verifier.verify(token, now, source=source)
 
-    def verify_presented(self, presented: Presented, now: float) -> Identity | Awaitable[Identity]:
+    def verify_presented(self, presented: Credential, now: float) -> Identity | Awaitable[Identity]:
         """Whose token or ticket it is.
 
         Raises:
@@ -98,7 +98,7 @@ class TicketVerifier:
             return self._take(presented, now)
         return self._verifier.verify(presented.token, now, source=presented.source)
 
-    async def _take(self, presented: Presented, now: float) -> Identity:
+    async def _take(self, presented: Credential, now: float) -> Identity:
         taken = None
         if is_sealed(await self._one_time.key(), "ticket", presented.token.removeprefix(PREFIX), now):
             taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))

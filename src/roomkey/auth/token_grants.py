@@ -11,7 +11,7 @@ from roomkey import audit
 from roomkey.auth.client_authentication import ClientFields, is_served
 from roomkey.auth.codes import Codes
 from roomkey.auth.http import OAuthError
-from roomkey.auth.logins import Logins, Origin, Refused, ScopeRefused
+from roomkey.auth.logins import InvalidGrant, InvalidScope, LoginService, Origin
 from roomkey.auth.router import TokenAnswer, tokens
 from roomkey.core.names import scope_names
 from roomkey.stores.clients import Client, Clients
@@ -42,7 +42,7 @@ class TokenGrants:
         codes: takes authorization codes in.
     """
 
-    def __init__(self, logins: Logins, clients: Clients, codes: Codes) -> None:
+    def __init__(self, logins: LoginService, clients: Clients, codes: Codes) -> None:
         self._logins = logins
         self._clients = clients
         self._codes = codes
@@ -68,9 +68,9 @@ class TokenGrants:
             raise OAuthError("invalid_request", f"{asked.grant_type} needs {', '.join(needed)}, each a string.")
         try:
             return await grant(client, asked, origin)
-        except ScopeRefused:
+        except InvalidScope:
             raise OAuthError("invalid_scope", TOO_WIDE) from None
-        except Refused as error:
+        except InvalidGrant as error:
             audit.record(
                 "token_refused",
                 level=logging.WARNING,
@@ -104,7 +104,7 @@ class TokenGrants:
         scope = scope_for(client, asked.scope)
         # RFC 9700 section 4.15: nobody may take a service for a person of the same name.
         if await self._logins.accounts.find(client.client_id) is not None:
-            raise Refused("an account has the client's name")
+            raise InvalidGrant("an account has the client's name")
         issuer = self._logins.issuer
         token = issuer.issue(
             client.client_id,
@@ -123,14 +123,14 @@ class TokenGrants:
         """Whoever disables a client ends the logins that there are, and this one may have begun after that.
 
         Raises:
-            Refused: it was disabled or removed, or has another secret.
+            InvalidGrant: it was disabled or removed, or has another secret.
         """
         current = await self._clients.find(client.client_id)
         if current is not None and is_served(current) and current.secret_hash == client.secret_hash:
             return
         if session_id is not None:
             await self._logins.end_login(session_id)
-        raise Refused("the client was disabled, or its secret changed, meanwhile")
+        raise InvalidGrant("the client was disabled, or its secret changed, meanwhile")
 
 
 Grant = Callable[[Client, TokenRequest, Origin], Awaitable[TokenAnswer]]
@@ -140,9 +140,9 @@ def scope_for(client: Client, asked: str | None) -> str:
     """What a client gets: what it asks for, or all it may have where it asks for nothing (RFC 6749 section 3.3).
 
     Raises:
-        ScopeRefused: it asks for more.
+        InvalidScope: it asks for more.
     """
     wanted = dict.fromkeys(scope_names(asked or "")) or dict.fromkeys(client.scopes)
     if not wanted.keys() <= set(client.scopes):
-        raise ScopeRefused("more scopes than the client may have")
+        raise InvalidScope("more scopes than the client may have")
     return " ".join(wanted)

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from roomkey.auth.carried import held
 from roomkey.auth.http import OAuthError
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.auth.refresh_tokens import looks_like_refresh_token
 from roomkey.core.identity import Identity
 from roomkey.core.names import scope_names
@@ -39,7 +39,7 @@ class Introspection(BaseModel):
     rooms: list[str] | dict[str, list[str]] | None = None
 
 
-async def introspect(logins: Logins, client: Client, token: str) -> Introspection:
+async def introspect(logins: LoginService, client: Client, token: str) -> Introspection:
     """What a token is worth at this moment.
 
     Args:
@@ -58,7 +58,7 @@ async def introspect(logins: Logins, client: Client, token: str) -> Introspectio
     return Introspection(active=True, token_type="Bearer", roles=sorted(who.roles) or None, **claims)  # noqa: S106
 
 
-async def _of_refresh_token(logins: Logins, client: Client, token: str) -> Introspection:
+async def _of_refresh_token(logins: LoginService, client: Client, token: str) -> Introspection:
     found = await logins.find_token(token)
     if found is None or not found.good or found.session.client_id != client.client_id:
         return Introspection(active=False)
@@ -78,7 +78,7 @@ async def _of_refresh_token(logins: Logins, client: Client, token: str) -> Intro
     )
 
 
-async def revoke(logins: Logins, client: Client, token: str) -> None:
+async def revoke(logins: LoginService, client: Client, token: str) -> None:
     """Cancel a token: with a refresh token its whole login; with both the live sockets. One that is not good is none.
 
     Raises:
@@ -103,7 +103,7 @@ def _check_owner(client: Client, client_id: object) -> None:
         raise OAuthError("invalid_grant", "The token is another client's.")
 
 
-async def _identity(logins: Logins, token: str) -> Identity | None:
+async def _identity(logins: LoginService, token: str) -> Identity | None:
     try:
         return await logins.live.verify(token)
     except Unavailable:

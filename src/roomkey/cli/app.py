@@ -98,7 +98,7 @@ def serve(
     if demo_credentials_file is not None and not demo:
         fail("--demo-credentials-file goes with --demo", 2)
     with needs("server"):
-        from roomkey.server.declared import load_policy
+        from roomkey.server.policy_file import load_policy
         from roomkey.server.run import serve as serve_product
         from roomkey.server.settings import load_settings
 

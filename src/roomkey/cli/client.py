@@ -47,7 +47,7 @@ def add(
     that gets tokens for itself (client credentials).
     """
     with needs("server"):
-        from roomkey.auth.granted import OWN_CLIENT
+        from roomkey.auth.issued_tokens import OWN_CLIENT
         from roomkey.stores.clients import Client
     if public and not redirect_uri:
         fail("a service needs a secret: leave --public out, or give --redirect-uri", 2)

@@ -100,7 +100,7 @@ def doctor(
 
 def _findings(config: Path | None) -> Iterator[Finding]:
     with needs("cli"):
-        from roomkey.server.declared import load_policy
+        from roomkey.server.policy_file import load_policy
         from roomkey.server.settings import CONFIG_FILE, Settings, check_exposure, is_loopback, load_settings
     yield from _environment(Settings.model_fields)
     try:

@@ -33,8 +33,8 @@ def explain(
         ConfigError: no keys, settings or rules that cannot be read.
     """
     with needs("server"):
-        from roomkey.server.declared import load_policy
-        from roomkey.server.engines import rooms_of_tokens
+        from roomkey.server.backends import rooms_of_tokens
+        from roomkey.server.policy_file import load_policy
     source = find_source(key_file=None, secret_file=None, algorithm=None, config=config)
     if source is None:
         fail("no keys to look at the token with: roomkey keys new makes one")
@@ -60,9 +60,9 @@ def explain(
 
 async def _decide(who: Identity, policy: Policy, wishes: list[Wish], namespace: str) -> list[tuple[bool, str]]:
     from roomkey import Issuer
-    from roomkey.guard.guard import BaseAsyncGuard
+    from roomkey.guard.guard import Guard
 
-    guard = BaseAsyncGuard(Issuer.ephemeral(audience="nobody").verifier(), policy=policy)
+    guard = Guard(Issuer.ephemeral(audience="nobody").verifier(), policy=policy)
     found = []
     for kind, name, event in wishes:
         decision = await guard.explain(who, kind, name, namespace=namespace, event=event)  # type: ignore[arg-type]

@@ -111,8 +111,8 @@ def list_keys(
     settings, now = read_settings(config, algorithm=algorithm), time.time()
     rows = list(_rows(settings, now))
     if as_json:
-        shown = [row._asdict() | {"until": None if row.until is None else iso(row.until)} for row in rows]
-        typer.echo(json.dumps(shown))
+        printable = [row._asdict() | {"until": None if row.until is None else iso(row.until)} for row in rows]
+        typer.echo(json.dumps(printable))
     elif not rows:
         typer.echo(f"no keys in {settings.keys}; roomkey keys new makes one, and roomkey serve its first", err=True)
     else:

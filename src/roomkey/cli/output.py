@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-__all__ = ["fail", "iso", "needs", "print_blocks", "print_list", "print_table", "relative", "shown", "span"]
+__all__ = ["fail", "iso", "needs", "print_blocks", "print_list", "print_table", "printable", "relative", "span"]
 
 LINE = 80
 """Characters of a line that every terminal has room for."""
@@ -60,7 +60,7 @@ def relative(seconds: float, now: float) -> str:
     return f"in {span(seconds - now)}" if seconds > now else f"{span(now - seconds)} ago"
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     """A value that others chose, safe for a terminal: text as it is if it is printable, else as JSON in ASCII."""
     return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
@@ -119,4 +119,4 @@ def _words(value: object) -> list[str]:
     """A cell, safe for a terminal."""
     if isinstance(value, bool):
         return ["yes" if value else "no"]
-    return [shown(one) for one in value] if isinstance(value, list) else [shown(value)]
+    return [printable(one) for one in value] if isinstance(value, list) else [printable(value)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from roomkey import AuthError
-from roomkey.cli.output import fail, iso, shown
+from roomkey.cli.output import fail, iso, printable
 from roomkey.cli.sources import ConfigOption, DatabaseOption, is_token, read_settings, read_token, seconds
 from roomkey.cli.stores import in_database
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
@@ -99,10 +99,10 @@ def _moment(text: str) -> float:
 
 
 def _in_words(revoked: Revocation) -> str:
-    name = shown(revoked.name)
+    name = printable(revoked.name)
     words = {
         "token": f"the token {name}",
         "session": f"all tokens of the login {name}",
         "subject": f"all tokens of {name} issued up to {iso(revoked.issued_before)}",
     }[revoked.kind]
-    return words if revoked.issuer is None else f"{words} by {shown(revoked.issuer)}"
+    return words if revoked.issuer is None else f"{words} by {printable(revoked.issuer)}"

@@ -29,10 +29,10 @@ __all__ = [
     "ConfigOption",
     "DatabaseOption",
     "KeyFileOption",
+    "KeySource",
     "RoleOption",
     "RoomOption",
     "SecretFileOption",
-    "Source",
     "environment_secret",
     "find_source",
     "is_token",
@@ -67,7 +67,7 @@ AlgorithmOption = Annotated[str | None, typer.Option(help="Signature algorithm, 
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class KeySource:
     """Keys, and what belongs to them.
 
     Attributes:
@@ -116,7 +116,7 @@ def read_settings(config: Path | None, **flags: object) -> Settings:
 
 def find_source(
     *, key_file: Path | None, secret_file: Path | None, algorithm: str | None, config: Path | None
-) -> Source | None:
+) -> KeySource | None:
     """The keys that the options name; without options ``ROOMKEY_SECRET``; without it what a server would use now.
 
     Returns:
@@ -155,14 +155,14 @@ def _secret_keys(secret: bytes, algorithm: str | None, where: str) -> KeySet:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _source(keys: KeySet, algorithm: str | None, named: str) -> Source:
+def _source(keys: KeySet, algorithm: str | None, named: str) -> KeySource:
     usable = dict.fromkeys(name for key in keys for name in key.algorithms)
     if algorithm is not None and algorithm not in usable:
         raise ConfigError(f"{named} is for {', '.join(usable)}, not {algorithm}")
-    return Source(keys, (algorithm,) if algorithm else tuple(usable), named)
+    return KeySource(keys, (algorithm,) if algorithm else tuple(usable), named)
 
 
-def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
+def _server_source(config: Path | None, algorithm: str | None) -> KeySource | None:
     """The key in ``ROOMKEY_KEY``, else those of the folder that count at this moment, as in ``roomkey serve``."""
     settings, now = read_settings(config, algorithm=algorithm), time.time()
     if (signer := environment_key(settings.algorithm)) is not None:
@@ -172,7 +172,7 @@ def _server_source(config: Path | None, algorithm: str | None) -> Source | None:
         keys, named, signer = folder.accepted(now), f"the keys in {settings.keys}", folder.signing(now)
     else:
         return None
-    return Source(
+    return KeySource(
         keys, (settings.algorithm,), named, settings.issuer, settings.audience, signer, max_token=settings.max_token
     )
 

@@ -81,7 +81,7 @@ class Stores:
             ClientNotFound: no such client.
         """
         with needs("server"):
-            from roomkey.auth.granted import OWN_CLIENT
+            from roomkey.auth.issued_tokens import OWN_CLIENT
         await self.clients.set_disabled(client_id, True)
         itself = self._everything_of(client_id)
         await self.revocations.add(itself)  # and no logins: those of this name are a person's

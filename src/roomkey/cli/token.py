@@ -9,17 +9,17 @@ from typing import Annotated, Any, Unpack
 import typer
 
 from roomkey import AuthError, Issuer, Verifier
-from roomkey.cli.output import fail, iso, relative, shown
+from roomkey.cli.output import fail, iso, printable, relative
 from roomkey.cli.revoke import revoke
 from roomkey.cli.sources import (
     SECRET,
     AlgorithmOption,
     ConfigOption,
     KeyFileOption,
+    KeySource,
     RoleOption,
     RoomOption,
     SecretFileOption,
-    Source,
     find_source,
     read_token,
     seconds,
@@ -142,7 +142,7 @@ def inspect(
     raise typer.Exit(1 if verdict["accepted"] is False else 0)
 
 
-def _verdict(token: str, now: float, source: Source | None, **settings: Unpack[VerifierSettings]) -> dict[str, Any]:
+def _verdict(token: str, now: float, source: KeySource | None, **settings: Unpack[VerifierSettings]) -> dict[str, Any]:
     """Whether the token is accepted (None: there was nothing to check with), by whom, and the check that failed."""
     if source is None:
         return {"accepted": None, "detail": f"not checked: give --key-file, --secret-file or {SECRET}"}
@@ -163,7 +163,7 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
             typer.echo(title)
         width = max((len(name) for name in members), default=0)
         for name, value in members.items():
-            typer.echo(f"  {shown(name):{width}}  {_with_time(name, value, now)}")
+            typer.echo(f"  {printable(name):{width}}  {_with_time(name, value, now)}")
     by = verdict.get("by")
     if by:
         expecting = f"issuer {by['issuer'] or 'any'}, audience {by['audience'] or 'none'}"
@@ -172,7 +172,7 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
         typer.echo("Accepted")
     elif verdict["accepted"] is False:
         hint = "; was --audience forgotten?" if verdict["detail"].endswith("expected none") else ""
-        typer.echo(f"Refused: {verdict['detail']} ({verdict['check']}){hint}")
+        typer.echo(f"InvalidGrant: {verdict['detail']} ({verdict['check']}){hint}")
     else:
         typer.echo(f"Neither accepted nor refused, {verdict['detail']}")
 
@@ -180,4 +180,4 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
 def _with_time(name: str, value: object, now: float) -> str:
     if name in TIMES and isinstance(value, (int, float)) and 0 < value < 253_402_300_800:
         return f"{value}  {iso(value)}, {relative(value, now)}"
-    return shown(value)
+    return printable(value)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 
-def is_private_address(url: str) -> bool:
+def is_confidential(url: str) -> bool:
     """True if nobody on the way can read what is sent there: https with a host, or http on this machine.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-def takes(function: Callable[..., Any], *arguments: object, **named: object) -> bool:
+def accepts(function: Callable[..., Any], *arguments: object, **named: object) -> bool:
     """True if a function can be called with these arguments, or has no signature to look at (some builtins)."""
     try:
         inspect.signature(function).bind(*arguments, **named)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any, Protocol
 
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
 MAX_NAME = 255
@@ -98,7 +98,7 @@ class Expected:
         if self.issuers and claims.get("iss") not in self.issuers:
             raise ClaimError(
                 "iss",
-                f"iss is {shown(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
+                f"iss is {printable(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
                 message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
             )
         self._check_audience(claims)
@@ -116,11 +116,11 @@ class Expected:
         for name, wanted in self.claims.items():
             found = claims.get(name)
             if type(found) is not type(wanted) or found != wanted:  # True is 1, and no string is a number
-                raise ClaimError(name, f"{name} is {shown(found)}, expected {shown(wanted)}")
+                raise ClaimError(name, f"{name} is {printable(found)}, expected {printable(wanted)}")
         for name in KINDS:
             kind = claims.get(name)
             if isinstance(kind, str) and kind.lower() in NOT_FOR_ACCESS and name not in self.claims:
-                raise ClaimError(name, f"{name} is {shown(kind)}: not an access token")
+                raise ClaimError(name, f"{name} is {printable(kind)}: not an access token")
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")
@@ -169,7 +169,7 @@ class Expected:
         expected = " or ".join(self.audiences) or "none"
         raise ClaimError(
             "aud",
-            f"aud is {shown(audience)}, expected {expected}",
+            f"aud is {printable(audience)}, expected {expected}",
             message=f"jwt audience invalid. expected: {expected}",
         )
 
@@ -185,7 +185,7 @@ def check_types(claims: dict[str, Any]) -> None:
         value = claims.get(name, 1)
         # By exact type, since True is an int; NaN and the infinities fail the comparison.
         if (type(value) is not int and type(value) is not float) or not 0 < value <= LAST_SECOND:
-            raise ClaimError(name, f"{name} is {shown(value)}, not seconds since 1970")
+            raise ClaimError(name, f"{name} is {printable(value)}, not seconds since 1970")
     for name in NAMES:
         value = claims.get(name, "absent")
         # A plain name is printable and short; is_name is asked about the others.
@@ -193,7 +193,7 @@ def check_types(claims: dict[str, Any]) -> None:
             check_name(name, value)
     audience = claims.get("aud", "")
     if type(audience) is not str and not (type(audience) is list and all(isinstance(name, str) for name in audience)):
-        raise ClaimError("aud", f"aud is {shown(audience)}, not a string or a list of strings")
+        raise ClaimError("aud", f"aud is {printable(audience)}, not a string or a list of strings")
 
 
 def check_name(claim: str, value: object) -> None:
@@ -205,7 +205,7 @@ def check_name(claim: str, value: object) -> None:
     if not is_name(value):
         # Of the names, only a subject may be a number.
         hint = "; integer_subject=True accepts whole numbers" if type(value) is int and claim not in NO_SUBJECTS else ""
-        raise ClaimError(claim, f"{claim} is {shown(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
+        raise ClaimError(claim, f"{claim} is {printable(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
 
 
 def is_name(value: object) -> bool:

@@ -26,7 +26,7 @@ MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # a verifier has its own limit, 
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class Credential:
     """A token as it was presented: not verified.
 
     Attributes:
@@ -125,7 +125,7 @@ def page_of(origin: str | None, fetch_site: str | None, host: str | None) -> str
     return f"//{host}" if fetch_site == "same-origin" and host else None
 
 
-def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
+def from_handshake(way: Handshake, auth: object, request: Request) -> Credential:
     """Find the token of a handshake.
 
     Args:
@@ -141,14 +141,14 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
         CredentialsError: no token was presented, or something else than one token.
         MalformedToken: a payload without a usable token in it.
     """
-    found: list[Presented] = []
+    found: list[Credential] = []
     failed: AuthError | None = None
     for source, value in _sources(way, auth, request):
         if source == "cookie" and found and found[0].source != source:
             break
         try:
             token = _payload_token(value) if source == "auth" else bare_token(value)
-            found.append(Presented(token, source, request.origin))
+            found.append(Credential(token, source, request.origin))
         except AuthError as error:
             failed = failed or error
     if not found:
@@ -163,7 +163,7 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Presented:
     return found[0]
 
 
-def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Presented:
+def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Credential:
     """Find the token of an ``authenticate`` event.
 
     Args:
@@ -176,7 +176,7 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
     """
     if not arguments or arguments[0] is None:
         raise CredentialsError()
-    return Presented(_payload_token(arguments[0]), "event", request.origin)
+    return Credential(_payload_token(arguments[0]), "event", request.origin)
 
 
 def has_credentials(way: Handshake, auth: object, request: Request) -> bool:

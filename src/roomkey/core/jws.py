@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from roomkey.core import strict_json
 from roomkey.core.keys import MAX_KID, Key, KeySet
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.errors import AlgorithmNotAllowed, BadSignature, ConfigError, MalformedToken, UnknownKey
 
 MAX_TOKEN = 8192
@@ -135,7 +135,7 @@ def parse_header(part: bytes) -> Header:
     if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise MalformedToken(f"kid must be a string of 1 to {MAX_KID} characters")
     if "typ" in members and not (isinstance(typ, str) and typ.lower() in TYPES):
-        raise MalformedToken(f"typ {shown(typ)} is not JWT or at+jwt")
+        raise MalformedToken(f"typ {printable(typ)} is not JWT or at+jwt")
     return Header(algorithm, kid, typ.lower() if isinstance(typ, str) else None)
 
 
@@ -172,7 +172,7 @@ def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> 
     """
     header = parts.header
     if header.algorithm not in algorithms:
-        raise AlgorithmNotAllowed(f"alg {shown(header.algorithm)}, accepted: {', '.join(algorithms)}")
+        raise AlgorithmNotAllowed(f"alg {printable(header.algorithm)}, accepted: {', '.join(algorithms)}")
     key = _find(header, keys)
     try:
         valid = key.verify(header.algorithm, parts.signing_input, parts.signature)
@@ -187,7 +187,7 @@ def _find(header: Header, keys: KeySet) -> Key:
     """Find the one key that the ``kid`` and ``alg`` of a header name."""
     named = keys.named(header.kid)
     if not named:
-        raise UnknownKey(f"no key with kid {shown(header.kid)}")
+        raise UnknownKey(f"no key with kid {printable(header.kid)}")
     fitting = [key for key in named if header.algorithm in key.algorithms]
     if len(fitting) == 1:
         return fitting[0]

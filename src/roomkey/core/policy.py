@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
 from unicodedata import is_normalized
 
-from roomkey.core.callables import takes
+from roomkey.core.callables import accepts
 from roomkey.core.claims import is_name
 from roomkey.core.event_names import ANY_EVENT, check_event
 from roomkey.core.identity import Identity
@@ -34,7 +34,7 @@ _EXTRAS = ("room", "event")  # what a rule about rooms is told besides, where it
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class BoundRule:
     """One rule to ask, with the arguments it takes; :meth:`ask` gives its answer or something to await.
 
     Attributes:
@@ -53,7 +53,7 @@ class Question:
         return self.rule(who, *self.arguments, **dict(self.fields))
 
 
-class Inquiry(NamedTuple):
+class RuleSet(NamedTuple):
     """The rules about one thing.
 
     Attributes:
@@ -62,12 +62,12 @@ class Inquiry(NamedTuple):
         otherwise: the answer where there is no rule.
     """
 
-    questions: tuple[Question, ...] = ()
+    questions: tuple[BoundRule, ...] = ()
     every: bool = False
     otherwise: bool = False
 
 
-OPEN, CLOSED = Inquiry(otherwise=True), Inquiry()
+OPEN, CLOSED = RuleSet(otherwise=True), RuleSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +81,10 @@ class _RoomRule:
 
 
 class _EventRule(NamedTuple):
-    question: Question
+    question: BoundRule
     takes_event: bool
 
-    def about(self, event: str) -> Question:
+    def about(self, event: str) -> BoundRule:
         return replace(self.question, fields=(("event", event),)) if self.takes_event else self.question
 
 
@@ -121,7 +121,7 @@ class Policy:
         self.open_events = open_events
         self.open_emits = open_emits
         self.roles = RoleHierarchy(roles)
-        self._namespaces: dict[str, Question] = {}
+        self._namespaces: dict[str, BoundRule] = {}
         self._events: dict[tuple[str | None, str], _EventRule] = {}
         self._rooms: list[_RoomRule] = []
         self._emits: list[_RoomRule] = []
@@ -138,7 +138,7 @@ class Policy:
             _check_rule(rule, f"namespace {name}")
             if name in self._namespaces:
                 raise ConfigError(f"namespace {name} has a rule already")
-            self._namespaces[name] = Question(f"namespace {name}", rule)
+            self._namespaces[name] = BoundRule(f"namespace {name}", rule)
             return rule
 
         return add
@@ -168,7 +168,7 @@ class Policy:
             _check_rule(rule, f"event {name}", **dict.fromkeys(told, ""))
             if (namespace, name) in self._events:
                 raise ConfigError(f"event {name} has a rule already")
-            self._events[namespace, name] = _EventRule(Question(f"event {name}", rule, fresh=fresh), bool(told))
+            self._events[namespace, name] = _EventRule(BoundRule(f"event {name}", rule, fresh=fresh), bool(told))
             return rule
 
         return add
@@ -222,38 +222,38 @@ class Policy:
 
         return add
 
-    def about_namespace(self, namespace: str) -> Inquiry:
+    def about_namespace(self, namespace: str) -> RuleSet:
         """The rules to ask before an identity may connect."""
         question = self._namespaces.get(namespace)
-        return Inquiry((question,)) if question is not None else OPEN if self.open_namespaces else CLOSED
+        return RuleSet((question,)) if question is not None else OPEN if self.open_namespaces else CLOSED
 
-    def about_event(self, event: str, namespace: str) -> Inquiry:
+    def about_event(self, event: str, namespace: str) -> RuleSet:
         """The rules to ask before an event is handled: :data:`OPEN` itself if everybody may send it."""
         if not self._events:
             return OPEN if self.open_events else CLOSED
         rules = self._event_rules(event, namespace) or self._event_rules(ANY_EVENT, namespace)
         questions = tuple(rule.about(event) for rule in rules)
-        return Inquiry(questions, every=True) if questions else OPEN if self.open_events else CLOSED
+        return RuleSet(questions, every=True) if questions else OPEN if self.open_events else CLOSED
 
     def _event_rules(self, name: str, namespace: str) -> list[_EventRule]:
         return [self._events[key] for key in ((namespace, name), (None, name)) if key in self._events]
 
-    def about_room(self, room: object, namespace: str) -> Inquiry:
+    def about_room(self, room: object, namespace: str) -> RuleSet:
         """The rules to ask before a room may be entered."""
         if not is_room_name(room):
             return CLOSED
-        return Inquiry(tuple(self._matching(self._rooms, "room", str(room), namespace, None)))
+        return RuleSet(tuple(self._matching(self._rooms, "room", str(room), namespace, None)))
 
     def has_room_rules(self, namespace: str) -> bool:
         """Return True if the policy says anything about the rooms of a namespace."""
         return any(rule.namespace in (None, namespace) for rule in self._rooms)
 
-    def about_emit(self, room: object, event: str, namespace: str) -> Inquiry:
+    def about_emit(self, room: object, event: str, namespace: str) -> RuleSet:
         """The rules to ask before a client that is in a room may emit to it."""
         if not is_room_name(room):
             return CLOSED
         questions = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
-        return Inquiry(questions, otherwise=self.open_emits and not questions)
+        return RuleSet(questions, otherwise=self.open_emits and not questions)
 
     def expand_roles(self, who: Identity) -> Identity:
         """The identity, with the roles that its roles include."""
@@ -262,7 +262,7 @@ class Policy:
     @staticmethod
     def _matching(
         rules: list[_RoomRule], kind: str, room: str, namespace: str, event: str | None
-    ) -> Iterator[Question]:
+    ) -> Iterator[BoundRule]:
         extras = {"room": room, "event": event or ""}
         for known in rules:
             if known.namespace not in (None, namespace) or known.event not in (None, event):
@@ -271,14 +271,14 @@ class Policy:
                 continue  # a rule about somebody's own room says so: "{kind}:{name}" was not written for it
             told = tuple((name, extras[name]) for name in known.extras)
             if known.match is None:
-                yield Question(f"{kind} {known.pattern}", known.rule, (room,), told)
+                yield BoundRule(f"{kind} {known.pattern}", known.rule, (room,), told)
             elif found := known.match.fullmatch(room):
-                yield Question(f"{kind} {known.pattern}", known.rule, (), (*found.groupdict().items(), *told))
+                yield BoundRule(f"{kind} {known.pattern}", known.rule, (), (*found.groupdict().items(), *told))
 
 
 def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
     """Find out now, and not at the first join, whether a rule can be called."""
-    if not takes(rule, object(), *arguments, **fields):
+    if not accepts(rule, object(), *arguments, **fields):
         written = ", ".join(("who", *arguments, *fields))
         raise ConfigError(f"the rule for {about} is called as rule({written}); write it so")
 

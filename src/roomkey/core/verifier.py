@@ -11,7 +11,7 @@ from roomkey.core.algorithms import check_algorithms
 from roomkey.core.claims import LAST_SECOND, Expected, one_or_more
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
 from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
 
@@ -269,7 +269,7 @@ class Verifier:
             # The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
             issuer = jws.json_object(parts.payload, "payload").get("iss")
             if not isinstance(issuer, str) or issuer not in source:
-                raise UnknownKey(f"no key of the issuer {shown(issuer)}")
+                raise UnknownKey(f"no key of the issuer {printable(issuer)}")
             source = source[issuer]
         return source if isinstance(source, KeySet) else source(now)
 

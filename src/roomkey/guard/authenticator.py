@@ -10,8 +10,8 @@ from weakref import WeakValueDictionary
 from roomkey.core.admission import Action, Admission, Input
 from roomkey.core.credentials import (
     Authenticate,
+    Credential,
     Handshake,
-    Presented,
     from_event,
     from_handshake,
     has_credentials,
@@ -29,10 +29,10 @@ from roomkey.errors import (
     Unavailable,
 )
 from roomkey.guard import audit
-from roomkey.guard.judge import Judge
+from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.owners import Owners
 from roomkey.guard.registry import MAX_KEPT_AUTH, Connection, Registry
-from roomkey.guard.rights import Rights
+from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
@@ -50,7 +50,7 @@ TOKENS_PER_SECOND = 100.0
 """Tokens that one connection may present, in CONNECT packets and on its live sockets: each of them is verified."""
 
 Way = Handshake | Authenticate
-NO_TOKEN = Presented("", GUEST)
+NO_TOKEN = Credential("", GUEST)
 RunConnect = Callable[[Admission, object], Awaitable[bool]]
 """Calls the application's connect handler with the CONNECT packet's payload; False if it declines."""
 
@@ -81,9 +81,9 @@ class Authenticator:
     def __init__(
         self,
         via: Way | Sequence[Way] | None,
-        judge: Judge,
+        judge: Authorizer,
         teardown: Teardown,
-        rights: Rights,
+        rights: SocketAuthorizer,
         use: SubjectUse | None,
         *,
         required: bool,
@@ -269,14 +269,14 @@ class Authenticator:
         self,
         connection: Connection,
         admission: Admission,
-        find: Callable[[], Presented],
+        find: Callable[[], Credential],
         run_connect: Callable[[Admission], Awaitable[bool]],
         ack_id: int | None = None,
     ) -> AuthError | None:
         """The one path from a presented token to an open namespace; returns why not, or None."""
         if Action.VERIFY not in admission.feed(Input.PRESENT):
             return None
-        presented: Presented | None = None
+        presented: Credential | None = None
         try:
             presented = find()
             who = await self._judge.identify(presented, admission.namespace)
@@ -357,7 +357,7 @@ class Authenticator:
         """A live socket presents a later token of the same subject: its deadline moves, nothing else stops."""
         admission.feed(Input.PRESENT)
         was_guest = admission.identity is not None and admission.identity.is_guest
-        presented: Presented | None = None
+        presented: Credential | None = None
         try:
             self._rights.count_event(admission)
             presented = from_event(arguments, connection.request)
@@ -407,7 +407,7 @@ class Authenticator:
         connection: Connection,
         admission: Admission,
         error: AuthError,
-        presented: Presented | None,
+        presented: Credential | None,
         ack_id: int | None,
     ) -> None:
         """Count a refused token, tell whoever wants to know, and do what follows."""

@@ -22,7 +22,7 @@ from roomkey.errors import (
 )
 from roomkey.guard.authenticator import Authenticator, RunConnect
 from roomkey.guard.registry import Connection
-from roomkey.guard.rights import Rights
+from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
@@ -49,7 +49,7 @@ class Events:
     """
 
     def __init__(
-        self, policy: Policy, rights: Rights, authenticator: Authenticator, teardown: Teardown, *, every: bool
+        self, policy: Policy, rights: SocketAuthorizer, authenticator: Authenticator, teardown: Teardown, *, every: bool
     ) -> None:
         self._policy = policy
         self._rights = rights

@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 from typing import TypedDict
 
 from roomkey.core.admission import Admission, State
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations, check_string
 from roomkey.core.subject_limits import SubjectLimits, SubjectUse
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
+from roomkey.guard.authorizer import KINDS, AnyVerifier, Authorizer, Decision, Kind
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.events import Events
 from roomkey.guard.home import Home, at_home
-from roomkey.guard.judge import KINDS, AnyVerifier, Decision, Judge, Kind
 from roomkey.guard.keeping import Follower
 from roomkey.guard.registry import Registry
-from roomkey.guard.revoking import Revoking, WhenStoreFails
-from roomkey.guard.rights import Rights
+from roomkey.guard.revocation_sync import RevocationSync, WhenStoreFails
+from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import OnRefused, Teardown
 from roomkey.stores.revocations import RevocationStore
 
@@ -51,7 +51,7 @@ class LiveSocket:
 
 
 class GuardSettings(TypedDict, total=False):
-    """The settings of a guard, as :class:`BaseAsyncGuard` and the hub take them by name."""
+    """The settings of a guard, as :class:`Guard` and the hub take them by name."""
 
     via: Way | Sequence[Way] | None
     required: bool
@@ -69,7 +69,7 @@ class GuardSettings(TypedDict, total=False):
     clock: Clock | None
 
 
-class BaseAsyncGuard:
+class Guard:
     """What :class:`roomkey.socketio.AsyncGuard` and the hub have in common.
 
     Args:
@@ -137,9 +137,9 @@ class BaseAsyncGuard:
         self.registry = Registry()
         use = SubjectUse(subject_limits) if subject_limits is not None else None
         self.teardown = Teardown(self.registry, self.clock, grace=grace, warn_before=warn_before, use=use)
-        self._revoking = Revoking(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
-        self._judge = Judge(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
-        self.rights = Rights(self._judge, self.teardown, use, user_rooms=user_rooms)
+        self._revoking = RevocationSync(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
+        self._judge = Authorizer(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
+        self.rights = SocketAuthorizer(self._judge, self.teardown, use, user_rooms=user_rooms)
         self._revoking.on_rights = self.rights.follow
         self.authenticator = Authenticator(
             via,
@@ -188,7 +188,7 @@ class BaseAsyncGuard:
         Raises:
             AuthError: it is not good, or revoked.
         """
-        return self._judge.with_rights_of_now(await self._judge.verify(Presented(token, source)))
+        return self._judge.with_rights_of_now(await self._judge.verify(Credential(token, source)))
 
     @at_home
     async def check(self, who: Identity) -> None:

@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import replace
 
 from roomkey.core.addresses import network_of
-from roomkey.core.credentials import Handshake, Presented, Request, from_handshake, has_credentials
+from roomkey.core.credentials import Credential, Handshake, Request, from_handshake, has_credentials
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
-from roomkey.guard.judge import Judge
+from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.registry import Connection
 from roomkey.guard.teardown import Teardown
 
@@ -28,7 +28,7 @@ class Owners:
         teardown: reports requests that do not come from the owner.
     """
 
-    def __init__(self, handshake: Handshake | None, judge: Judge, teardown: Teardown) -> None:
+    def __init__(self, handshake: Handshake | None, judge: Authorizer, teardown: Teardown) -> None:
         self._handshake = handshake
         self._judge = judge
         self._teardown = teardown
@@ -72,7 +72,7 @@ class Owners:
         error = CredentialsError("a session ID without the session's token")
         self._teardown.tell_refused(error, replace(connection, address=address))
 
-    async def _ask(self, connection: Connection, opened: Presented, shown: Presented) -> bool:
+    async def _ask(self, connection: Connection, opened: Credential, shown: Credential) -> bool:
         """Verify a request's token: for a few requests at a time, and not longer than the session lives."""
         asking = connection.asking = connection.asking or []
         if len(asking) >= MAX_ASKING:
@@ -87,7 +87,7 @@ class Owners:
         except TimeoutError:
             raise Unavailable("the session ended, or the verification took too long") from None
 
-    async def _is_same_subject(self, connection: Connection, opened: Presented, shown: Presented) -> bool:
+    async def _is_same_subject(self, connection: Connection, opened: Credential, shown: Credential) -> bool:
         who = await self._judge.verify(shown)
         admissions = [admission.identity for admission in connection.admissions.values() if admission.live]
         known = [identity for identity in admissions if identity is not None and not identity.is_guest]
@@ -96,7 +96,7 @@ class Owners:
             known = [await self._judge.verify(opened)]
         return any((one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
 
-    def _shown(self, request: Request) -> Presented | None:
+    def _shown(self, request: Request) -> Credential | None:
         """Return the token that an HTTP request itself carries, or None."""
         way = self._handshake
         if way is None or not has_credentials(way, None, request):
@@ -104,6 +104,6 @@ class Owners:
         return from_handshake(way, None, request)
 
 
-def _sends_once(opened: Presented, connection: Connection) -> bool:
+def _sends_once(opened: Credential, connection: Connection) -> bool:
     """Return True if the client may be one that sends its headers with the first request only."""
     return opened.source == "header" and not connection.repeats

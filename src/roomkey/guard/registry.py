@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from roomkey.core import strict_json
 from roomkey.core.addresses import network_of
 from roomkey.core.admission import Admission
-from roomkey.core.credentials import Presented, Request
+from roomkey.core.credentials import Credential, Request
 from roomkey.core.rate import TokenBucket
 
 MAX_KEPT_AUTH = 16_384
@@ -47,7 +47,7 @@ class Connection:
     auth: dict[str, str] = field(default_factory=dict, repr=False)
     refusals: int = 0
     bad_tokens: int = 0
-    credential: Presented | None = field(default=None, repr=False)
+    credential: Credential | None = field(default=None, repr=False)
     repeats: bool = False
     anonymous: bool = True
     closing: bool = False

@@ -18,8 +18,8 @@ from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, Proto
 from roomkey.guard import audit
 from roomkey.guard.background import Background
 from roomkey.guard.clock import Clock
+from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.home import Home
-from roomkey.guard.lifetimes import Lifetimes
 from roomkey.guard.port import ServerPort
 from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.timers import Timers
@@ -35,7 +35,7 @@ class Teardown:
     Args:
         registry: all of them.
         clock: where to read the time.
-        grace, warn_before: as for :class:`Lifetimes`.
+        grace, warn_before: as for :class:`ExpiryWatch`.
         use: what each subject has, where that is limited.
 
     Attributes:
@@ -56,7 +56,7 @@ class Teardown:
         self.registry = registry
         self.clock = clock
         self.timers = Timers(clock, self._deadline_passed)
-        self.lifetimes = Lifetimes(self.timers, clock, grace=grace, warn_before=warn_before)
+        self.lifetimes = ExpiryWatch(self.timers, clock, grace=grace, warn_before=warn_before)
         self._use = use
         self.callbacks: list[OnRefused] = []
         self.background = Background()

@@ -18,7 +18,7 @@ from roomkey.hub.engine import (
 from roomkey.hub.polling import Polling
 from roomkey.hub.requests import HttpRequest, path_in_app
 from roomkey.hub.session import PING_TIMEOUT, SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
-from roomkey.wire import ProtocolError, State, decode_payload
+from roomkey.wire import State, Violation, decode_payload
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -183,7 +183,7 @@ class ASGIApp:
 
     def _received(self, session: EngineSession, body: bytes) -> bytes | Refusal:
         for packet in decode_payload(body, self._engine.limits):
-            if isinstance(packet, ProtocolError):
+            if isinstance(packet, Violation):
                 session.violation(packet.reason)
                 return BAD_REQUEST._replace(detail=packet.reason)
             if packet.binary:

@@ -9,11 +9,11 @@ from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
 from roomkey.core.admission import Admission, Input, State
-from roomkey.core.shown import shown
+from roomkey.core.printable import printable
 from roomkey.errors import AuthError, Declined, PermissionDenied, TooManyAttempts, Unavailable
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
-from roomkey.hub.handlers import Found
+from roomkey.hub.handlers import BoundHandler
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
 from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
@@ -188,14 +188,14 @@ class Dispatch:
             try:
                 session.send(encode(_ACK, packet.namespace, as_arguments(answer), packet.id))
             except (TypeError, ValueError):
-                LOG.exception("what the handler of %s returned is not JSON", shown(packet.data[0]))
+                LOG.exception("what the handler of %s returned is not JSON", printable(packet.data[0]))
 
     def _failed(self, packet: Packet, admission: Admission, error: Exception) -> None:
         """A handler raised: one of guard's errors is the client's answer, any other is for the log alone."""
         if isinstance(error, AuthError):
             self._hub.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
         else:
-            LOG.error("the handler of %s failed", shown(packet.data[0]), exc_info=error)
+            LOG.error("the handler of %s failed", printable(packet.data[0]), exc_info=error)
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """One event too many in this second: it is refused; a second's worth, or one before admission, closes."""
@@ -294,7 +294,7 @@ class Dispatch:
             self._hub.members.remove(socket)
 
 
-async def _call(found: Found, *arguments: Any) -> Any:
+async def _call(found: BoundHandler, *arguments: Any) -> Any:
     answer = found.handler(*found.before, *arguments)
     if inspect.isawaitable(answer):
         return await answer

@@ -16,7 +16,7 @@ import orjson
 from roomkey.audit import record
 from roomkey.errors import ConfigError, ProtocolViolation
 from roomkey.guard import audit
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.guard.timers import Name, Timers
@@ -109,7 +109,7 @@ class Engine:
 
     def __init__(
         self,
-        guard: BaseAsyncGuard,
+        guard: Guard,
         *,
         origins: Origins,
         limits: Limits,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from roomkey.core.callables import takes
+from roomkey.core.callables import accepts
 from roomkey.errors import ConfigError
 from roomkey.hub.namespace import Namespace
 
@@ -17,7 +17,7 @@ ANY = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class BoundHandler:
     """A handler, with the arguments that stand before the event's own.
 
     Attributes:
@@ -43,10 +43,10 @@ class Handlers:
     def __init__(self, namespaces: Iterable[str] = ("/",)) -> None:
         named = (namespaces,) if isinstance(namespaces, str) else namespaces
         self._open = ANY if namespaces == ANY else frozenset(named)
-        self._functions: dict[tuple[str, str], Found] = {}
+        self._functions: dict[tuple[str, str], BoundHandler] = {}
         self._classes: dict[str, Namespace] = {}
         self._known: set[str] = set()
-        self._cache: dict[tuple[str, str], Found | None] = {}
+        self._cache: dict[tuple[str, str], BoundHandler | None] = {}
 
     def add(self, event: str, handler: Handler, namespace: str = "/") -> None:
         """Register a function.
@@ -57,7 +57,7 @@ class Handlers:
         if not callable(handler):
             raise ConfigError(f"the handler of {event!r} is no function")
         number = lifecycle_arguments(event, handler, before=namespace == ANY) if event in LIFECYCLE else None
-        self._functions[namespace, event] = Found(handler, (), number, _waits(handler))
+        self._functions[namespace, event] = BoundHandler(handler, (), number, _waits(handler))
         self._changed(namespace)
 
     def add_class(self, owner: Namespace) -> None:
@@ -83,7 +83,7 @@ class Handlers:
         """True if clients may ask for the namespace."""
         return namespace in self._known or self._open == ANY or namespace in self._open
 
-    def find(self, event: str, namespace: str) -> Found | None:
+    def find(self, event: str, namespace: str) -> BoundHandler | None:
         """The handler of an event that a client sent, or of ``connect`` and ``disconnect``; the most special wins."""
         key = (namespace, event)
         if key in self._functions:
@@ -95,7 +95,7 @@ class Handlers:
         # Not remembered: these names are the client's choice, and there is no end of names.
         return self._find(event, namespace)
 
-    def _find(self, event: str, namespace: str) -> Found | None:
+    def _find(self, event: str, namespace: str) -> BoundHandler | None:
         lifecycle = event in LIFECYCLE
         candidates: tuple[tuple[str, str, tuple[str, ...]], ...] = (
             (namespace, ANY, (event,)),
@@ -105,12 +105,12 @@ class Handlers:
         for where, what, before in candidates:
             found = self._functions.get((where, what))
             if found is not None and not (lifecycle and what == ANY):
-                return Found(found.handler, before, found.takes, found.waits)
+                return BoundHandler(found.handler, before, found.takes, found.waits)
         for where, before in ((namespace, ()), (ANY, (namespace,))):
             method = self._classes[where].handler(event) if where in self._classes else None
             if method is not None:
                 number = lifecycle_arguments(event, method, before=bool(before)) if lifecycle else None
-                return Found(method, before, number, _waits(method))
+                return BoundHandler(method, before, number, _waits(method))
         return None
 
 
@@ -130,7 +130,7 @@ def lifecycle_arguments(event: str, handler: Handler, *, before: bool = False) -
     """
     most, least = (3, 2) if event == "connect" else (2, 1)
     for number in (most, least):
-        if takes(handler, *range(number + before)):
+        if accepts(handler, *range(number + before)):
             return number
     written = "connect(sid, environ) or connect(sid, environ, auth)"
     if event == "disconnect":

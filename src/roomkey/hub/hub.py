@@ -12,10 +12,10 @@ from roomkey.audit import redact_logs
 from roomkey.core.admission import State
 from roomkey.core.asked import Asked
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.guard import BaseAsyncGuard, GuardSettings
+from roomkey.guard.authorizer import AnyVerifier
+from roomkey.guard.guard import Guard, GuardSettings
 from roomkey.guard.home import Home, at_home
-from roomkey.guard.judge import AnyVerifier
-from roomkey.guard.rights import OwnJoins
+from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.dispatch import Dispatch
 from roomkey.hub.engine import Engine
@@ -94,7 +94,7 @@ class Hub:
         **settings: Unpack[GuardSettings],
     ) -> None:
         limits = limits if limits is not None else Limits()
-        self.guard = BaseAsyncGuard(verifier, max_namespaces=limits.namespaces, **settings)
+        self.guard = Guard(verifier, max_namespaces=limits.namespaces, **settings)
         self.guard.teardown.port = HubPort(self)
         self.guard.rights.set_own_joins(own_joins)
         origins = Origins(cors_allowed_origins)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from roomkey.core.callables import takes
+from roomkey.core.callables import accepts
 from roomkey.core.origins import Origin, allowed_origins, origin_of, own_origin
 from roomkey.hub.requests import HttpRequest
 
@@ -29,7 +29,7 @@ class Origins:
         if self.everybody or allowed is None:
             return
         if callable(allowed):
-            self._ask = allowed if takes(allowed, "origin", {}) else lambda origin, _environ: allowed(origin)
+            self._ask = allowed if accepts(allowed, "origin", {}) else lambda origin, _environ: allowed(origin)
             return
         self._named = allowed_origins([allowed] if isinstance(allowed, str) else allowed)
 

@@ -16,9 +16,9 @@ from roomkey.wire import (
     Input,
     Message,
     Packet,
-    ProtocolError,
     Session,
     State,
+    Violation,
     decode_packet,
 )
 
@@ -161,7 +161,7 @@ class EngineSession:
                     self._engine.deliver(self, packet)
                 elif packet is None:
                     self._engine.await_attachments(self)
-                elif isinstance(packet, ProtocolError):
+                elif isinstance(packet, Violation):
                     self.violation(packet.reason, code=_code_for(data))
         else:
             self._control(data)
@@ -169,7 +169,7 @@ class EngineSession:
     def _control(self, data: bytes) -> None:
         """An Engine.IO packet that is no message."""
         control = decode_packet(data)
-        kind = None if isinstance(control, ProtocolError) or control.data else control.type
+        kind = None if isinstance(control, Violation) or control.data else control.type
         if kind is EngineType.PONG:
             self._do(self._state.feed(Input.PONG))
         elif kind is EngineType.CLOSE:
@@ -186,10 +186,10 @@ class EngineSession:
             if packet is not None:
                 self._received(packet)
 
-    def _received(self, packet: Packet | ProtocolError) -> None:
+    def _received(self, packet: Packet | Violation) -> None:
         if type(packet) is Packet:
             self._engine.deliver(self, packet)
-        elif isinstance(packet, ProtocolError):
+        elif isinstance(packet, Violation):
             self.violation(packet.reason)
 
     @property

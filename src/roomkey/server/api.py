@@ -33,12 +33,12 @@ from roomkey.auth.http import (
     read,
     readable,
 )
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import BaseAsyncGuard, LiveSocket
+from roomkey.guard.guard import Guard, LiveSocket
 from roomkey.server.chat import Server
 from roomkey.server.operators import Operators
 from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
@@ -161,9 +161,9 @@ class Done(BaseModel):
 
 
 def admin_router(
-    logins: Logins,
+    logins: LoginService,
     accounts: SqlAccounts,
-    guard: BaseAsyncGuard,
+    guard: Guard,
     sio: Server,
     *,
     clients: Clients | None = None,
@@ -200,7 +200,7 @@ class _Desk:
         operators: decides whose they are.
     """
 
-    def __init__(self, guard: BaseAsyncGuard, operators: Operators) -> None:
+    def __init__(self, guard: Guard, operators: Operators) -> None:
         self.guard = guard
         self._operators = operators
 
@@ -224,7 +224,7 @@ class _Desk:
         return who
 
 
-def _add_users(routes: APIRouter, desk: _Desk, logins: Logins, accounts: SqlAccounts) -> None:
+def _add_users(routes: APIRouter, desk: _Desk, logins: LoginService, accounts: SqlAccounts) -> None:
     @readable(routes, "/users", summary="List the accounts", response_model=UserList)
     @answering
     async def users(request: Request) -> Response:
@@ -258,7 +258,7 @@ def _add_users(routes: APIRouter, desk: _Desk, logins: Logins, accounts: SqlAcco
 
 
 async def _change(
-    username: str, changed: ChangedUser, logins: Logins, accounts: SqlAccounts, guard: BaseAsyncGuard
+    username: str, changed: ChangedUser, logins: LoginService, accounts: SqlAccounts, guard: Guard
 ) -> int:
     account = await accounts.find(username)
     if account is None:
@@ -278,7 +278,7 @@ async def _change(
     return sockets
 
 
-def _add_revocation(routes: APIRouter, desk: _Desk, logins: Logins) -> None:
+def _add_revocation(routes: APIRouter, desk: _Desk, logins: LoginService) -> None:
     guard = desk.guard
     summary = "Revoke a token, a login or everything of a subject"
 

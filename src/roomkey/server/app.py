@@ -23,31 +23,31 @@ from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
 from roomkey.auth.cookies import CSRF_HEADER, Cookies
 from roomkey.auth.http import OAuthError, readable
 from roomkey.auth.jwks import jwks_router
-from roomkey.auth.logins import Logins
+from roomkey.auth.logins import LoginService
 from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
 from roomkey.auth.tickets import Tickets, TicketVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.keysets.files import signing_key
 from roomkey.keysets.folder import KeyFolder
 from roomkey.server import page
 from roomkey.server.api import admin_router
+from roomkey.server.backends import Engine, make_engine
 from roomkey.server.chat import serve_chat
-from roomkey.server.edge import Edge
-from roomkey.server.engines import Engine, make_engine
+from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
 from roomkey.stores.accounts import Accounts, SqlAccounts
 from roomkey.stores.clients import Clients, SqlClients
-from roomkey.stores.one_time import OneTime, SqlOneTime
 from roomkey.stores.probe import Probe
 from roomkey.stores.revocations import RevocationStore
 from roomkey.stores.sessions import Sessions, SqlSessions
+from roomkey.stores.single_use import SingleUseStore, SqlSingleUseStore
 from roomkey.stores.sql import Database
 
-__all__ = ["Product", "build"]
+__all__ = ["Application", "build"]
 
 ABOUT = "Tokens, and who may have them. What a token opens is the Socket.IO server at `/socket.io/`."
 TAGS = {
@@ -64,7 +64,7 @@ NO_LENGTH = {
 
 
 @dataclass(frozen=True, slots=True)
-class Product:
+class Application:
     """What was built, with the parts that tests and the runner take hold of."""
 
     asgi: ASGIApp
@@ -86,14 +86,14 @@ def build(
     policy: Policy | None = None,
     revocations: RevocationStore | None = None,
     sessions: Sessions | None = None,
-    one_time: OneTime | None = None,
+    one_time: SingleUseStore | None = None,
     clients: Clients | None = None,
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
     database: Database | None = None,
     clock: Callable[[], float] = time.time,
-) -> Product:
+) -> Application:
     """Put the product together. Nothing is opened: ``accounts`` is open already.
 
     Args:
@@ -131,12 +131,12 @@ def build(
         max_token=settings.max_token,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
-    tickets = one_time if one_time is not None else SqlOneTime()
+    tickets = one_time if one_time is not None else SqlSingleUseStore()
     engine = make_engine(settings, TicketVerifier(verifier, tickets), policy, revocations)
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
     http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(engine.guard, database))
-    logins = Logins(
+    logins = LoginService(
         accounts,
         sessions if sessions is not None else SqlSessions(),
         issuer,
@@ -156,11 +156,11 @@ def build(
         http.include_router(oauth_router(logins, known, tickets, jwks_path="/.well-known/jwks.json"))
     if settings.admin_api:
         http.include_router(_admin(logins, accounts, engine, known))
-    asgi = Edge(engine.asgi(http), script_origins=page.script_origins())
-    return Product(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
+    asgi = RequestHardening(engine.asgi(http), script_origins=page.script_origins())
+    return Application(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
 
 
-def _admin(logins: Logins, accounts: Accounts, engine: Engine, clients: Clients | None) -> APIRouter:
+def _admin(logins: LoginService, accounts: Accounts, engine: Engine, clients: Clients | None) -> APIRouter:
     if not isinstance(accounts, SqlAccounts):
         raise ConfigError("admin_api works on roomkey's own table of accounts")
     return admin_router(logins, accounts, engine.guard, engine.sio, clients=clients)
@@ -210,7 +210,7 @@ class _Http(FastAPI):
         return document
 
 
-def _readiness(guard: BaseAsyncGuard, database: Database | None) -> Callable[[], Awaitable[str | None]]:
+def _readiness(guard: Guard, database: Database | None) -> Callable[[], Awaitable[str | None]]:
     """Return what says why new connections or logins fail: revocations cannot be read, or nothing can be written."""
     probe = Probe(database) if database is not None else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 
 __all__ = ["MAX_TEXT", "Server", "serve_chat"]
 
@@ -27,7 +27,7 @@ class Server(Protocol):
         """End a client's connection to a namespace."""
 
 
-def serve_chat(sio: Server, guard: BaseAsyncGuard) -> None:
+def serve_chat(sio: Server, guard: Guard) -> None:
     """Register the events. Only admitted sockets reach them: the guard is in front.
 
     ``message`` takes ``{"room", "text"}`` with a text of 1 to 2000 characters, goes as ``{"room", "from", "text"}`` to

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from roomkey.auth.client_authentication import is_served
-from roomkey.auth.granted import OWN_CLIENT
+from roomkey.auth.issued_tokens import OWN_CLIENT
 from roomkey.core.identity import Identity
 from roomkey.core.names import OPERATOR
 from roomkey.stores.accounts import Accounts

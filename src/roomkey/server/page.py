@@ -6,17 +6,17 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
-from roomkey.server import client
+from roomkey.server import socketio_js
 
 __all__ = ["STATIC", "render", "script_origins"]
 
 STATIC = Path(__file__).parent / "static"
-VENDORED = STATIC / "vendor" / client.FILE
+VENDORED = STATIC / "vendor" / socketio_js.FILE
 
 
 def script_origins() -> tuple[str, ...]:
     """Other origins that the page loads scripts from: the CDN, where the wheel carries no copy of the client."""
-    return () if VENDORED.is_file() else (client.CDN,)
+    return () if VENDORED.is_file() else (socketio_js.CDN,)
 
 
 def render(*, via: str, rooms: Iterable[str]) -> str:
@@ -26,10 +26,10 @@ def render(*, via: str, rooms: Iterable[str]) -> str:
         via: which ways of presenting a token the server allows: ``both``, ``handshake`` or ``authenticate``.
         rooms: rooms to offer beside those of the person's token.
     """
-    url = f"/static/vendor/{client.FILE}" if VENDORED.is_file() else client.CDN_URL
+    url = f"/static/vendor/{socketio_js.FILE}" if VENDORED.is_file() else socketio_js.CDN_URL
     values = {
         "{{client_url}}": url,
-        "{{client_integrity}}": client.INTEGRITY,
+        "{{client_integrity}}": socketio_js.INTEGRITY,
         "{{via}}": via,
         "{{rooms}}": " ".join(rooms),
     }

@@ -27,13 +27,13 @@ from roomkey.keysets.folder import KeyFolder
 from roomkey.keysets.secrets import load_or_create_secret
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
-from roomkey.server.app import Product, build
-from roomkey.server.edge import MAX_BODY
+from roomkey.server.app import Application, build
+from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores.accounts import SqlAccounts
 from roomkey.stores.clients import SqlClients
-from roomkey.stores.one_time import SqlOneTime
 from roomkey.stores.sessions import SqlSessions
+from roomkey.stores.single_use import SqlSingleUseStore
 from roomkey.stores.sql import Database
 from roomkey.stores.sql_revocations import SqlRevocations
 
@@ -47,7 +47,7 @@ def serve(
 
     Args:
         settings: as read by :func:`roomkey.server.settings.load_settings`.
-        policy: as read by :func:`roomkey.server.declared.load_policy`.
+        policy: as read by :func:`roomkey.server.policy_file.load_policy`.
         demo: accounts, database and keys that exist only while it runs.
         credentials_file: where to write the demo accounts' passwords, for tests.
 
@@ -62,7 +62,7 @@ def serve(
         loop.run(_serve(settings, policy, listener, demo, credentials_file))
 
 
-def _config(settings: Settings, product: Product) -> uvicorn.Config:
+def _config(settings: Settings, product: Application) -> uvicorn.Config:
     chosen: dict[str, Any] = {
         "log_config": None,
         "proxy_headers": settings.behind_proxy,
@@ -152,7 +152,7 @@ async def _serve(
             keys = _keys(settings)
         rooms = demo_accounts.ROOMS if demo else ()
         # Connections of their own, and few may wait: sockets that come with tickets must not hold logins up.
-        one_time = SqlOneTime(database.separate(2, most_waiting=100))
+        one_time = SqlSingleUseStore(database.separate(2, most_waiting=100))
         product = build(
             settings,
             accounts,

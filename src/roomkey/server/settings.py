@@ -286,7 +286,7 @@ def read_source(config: Path | None) -> tuple[Path, str, dict[str, Any]]:
 
 
 def _read_toml(config: Path | None) -> dict[str, Any]:
-    """What the settings file says about settings; the policy in it is read by :mod:`roomkey.server.declared`."""
+    """What the settings file says about settings; the policy in it is read by :mod:`roomkey.server.policy_file`."""
     path, _, values = read_source(config)
     known = [*Settings.model_fields, *sorted(POLICY_KEYS)]
     for name in values:

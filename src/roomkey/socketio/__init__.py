@@ -20,8 +20,8 @@ with needs("socketio", "roomkey.socketio"):
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import BaseAsyncGuard
-from roomkey.guard.rights import OwnJoins
+from roomkey.guard.guard import Guard
+from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.socketio.checks import check_settings
 from roomkey.socketio.hooks import Hooks
 from roomkey.socketio.joins import Joins
@@ -30,9 +30,9 @@ from roomkey.socketio.port import SocketIOPort
 __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 
 
-class AsyncGuard(BaseAsyncGuard):
+class AsyncGuard(Guard):
     """Closes a :class:`socketio.AsyncServer`. Its arguments are those of
-    :class:`roomkey.guard.guard.BaseAsyncGuard`: a verifier, then ``via``, ``policy`` and bounds by name.
+    :class:`roomkey.guard.guard.Guard`: a verifier, then ``via``, ``policy`` and bounds by name.
     """
 
     def attach(

@@ -15,9 +15,9 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 from roomkey.audit import redact_logs
 from roomkey.core.admission import Admission, Input
 from roomkey.core.asked import MAX_CALLBACKS, Asked
-from roomkey.core.callables import takes
+from roomkey.core.callables import accepts
 from roomkey.errors import AuthError, Declined, Unavailable
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection
 from roomkey.socketio import content_json
 from roomkey.socketio.checks import (
@@ -46,7 +46,7 @@ _WANTS_ACK: ContextVar[bool] = ContextVar("roomkey_wants_ack", default=False)
 class Hooks:
     """The guard's side of one server: what stands where python-socketio's own functions stood."""
 
-    def __init__(self, guard: BaseAsyncGuard, port: SocketIOPort, *, by_address: bool) -> None:
+    def __init__(self, guard: Guard, port: SocketIOPort, *, by_address: bool) -> None:
         self.guard = guard
         self.port = port
         self.sio = port.sio
@@ -233,7 +233,7 @@ class Hooks:
             handler = getattr(owner, "on_connect", None)
             if handler is None:
                 return owner is not None  # its class may have a trigger_event of its own
-        return takes(handler, *full)
+        return accepts(handler, *full)
 
     async def _run_connect(self, refusals: list[HostRefusal], admission: Admission, auth: object) -> bool:
         """Call the application's connect handler once, with the arguments that its signature takes."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from roomkey.core.admission import Admission
 from roomkey.errors import AuthError, PermissionDenied
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
 
 NODE_SECONDS = 1.0
@@ -26,7 +26,7 @@ class Joins:
         manager: of the server's rooms.
     """
 
-    def __init__(self, guard: BaseAsyncGuard, manager: Any) -> None:
+    def __init__(self, guard: Guard, manager: Any) -> None:
         self._guard = guard
         self._manager = manager
         self._inner: dict[str, Callable[..., Any]] = {}

@@ -10,7 +10,7 @@ from typing import Any
 from engineio import packet as eio_packet
 
 from roomkey.core.rate import TokenBucket
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection
 from roomkey.socketio.environ import address, length_ok, request
 from roomkey.socketio.port import SocketIOPort
@@ -82,7 +82,7 @@ class Sessions:
         by_address: also bind each session to the address that opened it.
     """
 
-    def __init__(self, guard: BaseAsyncGuard, port: SocketIOPort, *, by_address: bool) -> None:
+    def __init__(self, guard: Guard, port: SocketIOPort, *, by_address: bool) -> None:
         self.guard = guard
         self.port = port
         self.sio = port.sio

@@ -16,7 +16,7 @@ with needs("sql", "roomkey.stores.clients"):
     from sqlalchemy.exc import IntegrityError
     from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.core.addresses import is_private_address
+from roomkey.core.addresses import is_confidential
 from roomkey.core.names import is_reserved
 from roomkey.errors import ConfigError
 from roomkey.stores.accounts import check_name
@@ -95,7 +95,7 @@ def _check_redirect_uri(uri: str) -> None:
     """RFC 6749 section 3.1.2, RFC 9700 section 2.6, and RFC 8252 section 7.1 for the schemes of apps."""
     if _URI.fullmatch(uri) is None:
         raise ConfigError(f"{uri!a} is no redirect URI: write it in full, without a fragment")
-    if not is_private_address(uri) and _APP_URI.match(uri) is None:
+    if not is_confidential(uri) and _APP_URI.match(uri) is None:
         raise ConfigError(
             f"{uri!a} is no redirect URI: it begins with https://, on this machine with http://, or with a scheme of "
             "an app's own, such as com.example.app:/"

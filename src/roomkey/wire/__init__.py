@@ -1,6 +1,6 @@
 """Engine.IO protocol 4 and Socket.IO protocol 5, without I/O and without a clock.
 
-Bytes go in, values come out. What is malformed comes out as a :class:`ProtocolError`, which is a value too: nothing
+Bytes go in, values come out. What is malformed comes out as a :class:`Violation`, which is a value too: nothing
 here raises for what a peer sent.
 """
 
@@ -13,9 +13,9 @@ except ImportError as missing:
 
 from roomkey.wire.engineio import EnginePacket, EngineType, decode_packet, decode_payload, encode_payload
 from roomkey.wire.limits import Limits
-from roomkey.wire.problem import ProtocolError
 from roomkey.wire.session import Action, Input, Session, State
 from roomkey.wire.socketio import Decoder, Message, Packet, PacketType, encode
+from roomkey.wire.violation import Violation
 
 __all__ = [
     "Action",
@@ -27,9 +27,9 @@ __all__ = [
     "Message",
     "Packet",
     "PacketType",
-    "ProtocolError",
     "Session",
     "State",
+    "Violation",
     "decode_packet",
     "decode_payload",
     "encode",

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from roomkey.wire.limits import Limits
-from roomkey.wire.problem import ProtocolError
+from roomkey.wire.violation import Violation
 
 SEPARATOR = b"\x1e"
 BINARY = b"b"
@@ -46,7 +46,7 @@ class EnginePacket(NamedTuple):
 _BY_DIGIT = {ord(str(int(kind))): kind for kind in EngineType}
 
 
-def decode_packet(text: bytes) -> EnginePacket | ProtocolError:
+def decode_packet(text: bytes) -> EnginePacket | Violation:
     """Read a text packet, as it stands in a WebSocket text frame or between separators.
 
     Args:
@@ -54,18 +54,18 @@ def decode_packet(text: bytes) -> EnginePacket | ProtocolError:
     """
     kind = _BY_DIGIT.get(text[0]) if text else None
     if kind is None:
-        return ProtocolError("not an Engine.IO packet")
+        return Violation("not an Engine.IO packet")
     return EnginePacket(kind, text[1:])
 
 
-def decode_payload(body: bytes, limits: Limits) -> Iterator[EnginePacket | ProtocolError]:
+def decode_payload(body: bytes, limits: Limits) -> Iterator[EnginePacket | Violation]:
     """Read the body of a long-polling POST: packets between separators (0x1e), binary ones as ``b`` and base64.
 
     They are read one by one: clients are told how many bytes a body may have and no number of packets, so that whoever
     counts them may stop in the midst of a flood. Nothing follows an error.
     """
     if len(body) > limits.payload:
-        yield ProtocolError("a body over the limit")
+        yield Violation("a body over the limit")
         return
     start = 0
     while True:
@@ -73,16 +73,16 @@ def decode_payload(body: bytes, limits: Limits) -> Iterator[EnginePacket | Proto
         part = body[start : end if end >= 0 else len(body)]
         packet = _decode_binary(part) if part[:1] == BINARY else decode_packet(part)
         yield packet
-        if end < 0 or isinstance(packet, ProtocolError):
+        if end < 0 or isinstance(packet, Violation):
             return
         start = end + 1
 
 
-def _decode_binary(part: bytes) -> EnginePacket | ProtocolError:
+def _decode_binary(part: bytes) -> EnginePacket | Violation:
     try:
         return EnginePacket(EngineType.MESSAGE, binascii.a2b_base64(part[1:], strict_mode=True), binary=True)
     except binascii.Error:
-        return ProtocolError("a binary packet that is not base64")
+        return Violation("a binary packet that is not base64")
 
 
 def encode_binary(data: bytes) -> bytes:

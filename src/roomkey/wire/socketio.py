@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from roomkey.wire import json
 from roomkey.wire.limits import Limits
-from roomkey.wire.problem import ProtocolError
+from roomkey.wire.violation import Violation
 
 
 class PacketType(IntEnum):
@@ -96,14 +96,14 @@ class Decoder:
         """True while attachments are missing."""
         return self._packet is not None
 
-    def text(self, data: bytes) -> Packet | ProtocolError | None:
+    def text(self, data: bytes) -> Packet | Violation | None:
         """Read a text message, without Engine.IO's ``4``.
 
         Returns:
             The packet; None if its attachments have to follow; or what is wrong.
         """
         if self._packet is not None:
-            return ProtocolError("text where an attachment belongs")
+            return Violation("text where an attachment belongs")
         if data[:1] == b"2":  # most of all packets
             bracket = data.find(b"[", 0, _FAR)
             if bracket == 1:
@@ -112,30 +112,30 @@ class Decoder:
                 return self._finish(_EVENT, "/", data[bracket:], int(data[1:bracket]))
         head = _HEAD.match(data)
         if head is None:
-            return ProtocolError("not a Socket.IO packet")
+            return Violation("not a Socket.IO packet")
         digit, count, name, digits = head.groups()
         namespace = "/" if name is None else self._namespace(name)
-        if isinstance(namespace, ProtocolError):
+        if isinstance(namespace, Violation):
             return namespace
         if digits is not None and len(digits) > self._limits.id_digits:
-            return ProtocolError("an acknowledgement id with too many digits")
+            return Violation("an acknowledgement id with too many digits")
         number = None if digits is None else int(digits)
         kind = (_PLAIN if count is None else _BINARY).get(digit)
         if kind is None:
-            return ProtocolError("a packet that no client sends")
+            return Violation("a packet that no client sends")
         packet = self._finish(kind, namespace, data[head.end() :], number)
-        if count is None or isinstance(packet, ProtocolError):
+        if count is None or isinstance(packet, Violation):
             return packet
         return self._wait_for(packet, int(count), len(data))
 
-    def binary(self, data: bytes) -> Packet | ProtocolError | None:
+    def binary(self, data: bytes) -> Packet | Violation | None:
         """Read a binary message: an attachment. Returns as :meth:`text` does."""
         packet = self._packet
         if packet is None:
-            return ProtocolError("binary data that belongs to no packet")
+            return Violation("binary data that belongs to no packet")
         self._held += len(data)
         if self._held > self._limits.payload:
-            return ProtocolError("attachments over the limit")
+            return Violation("attachments over the limit")
         self._attachments.append(data)
         if len(self._attachments) < self._expected:
             return None
@@ -143,29 +143,29 @@ class Decoder:
         try:
             return packet._replace(data=json.put_back(packet.data, attachments))
         except ValueError:
-            return ProtocolError("placeholders and attachments do not match")
+            return Violation("placeholders and attachments do not match")
 
-    def _namespace(self, name: bytes) -> str | ProtocolError:
+    def _namespace(self, name: bytes) -> str | Violation:
         if len(name) > self._limits.namespace_length:
-            return ProtocolError("a namespace with a very long name")
+            return Violation("a namespace with a very long name")
         try:
             return name.decode()
         except UnicodeDecodeError:
-            return ProtocolError("a namespace that is not UTF-8")
+            return Violation("a namespace that is not UTF-8")
 
-    def _wait_for(self, packet: Packet, count: int, held: int) -> ProtocolError | None:
+    def _wait_for(self, packet: Packet, count: int, held: int) -> Violation | None:
         if not 1 <= count <= self._limits.attachments:
-            return ProtocolError(f"a binary packet without 1 to {self._limits.attachments} attachments")
+            return Violation(f"a binary packet without 1 to {self._limits.attachments} attachments")
         if held > self._limits.payload:
-            return ProtocolError("a binary packet over the limit")
+            return Violation("a binary packet over the limit")
         self._packet, self._expected, self._held = packet, count, held
         return None
 
-    def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | ProtocolError:
+    def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | Violation:
         try:
             data = json.loads(body, self._limits.nesting, self._limits.containers) if body else None
         except ValueError:
-            return ProtocolError("a packet whose data is not JSON")
+            return Violation("a packet whose data is not JSON")
         if kind is _EVENT:
             if type(data) is list and data:
                 if type(data[0]) in _NUMBERS:  # Node runs the handlers of its text
@@ -179,7 +179,7 @@ class Decoder:
             ok = number is None
         else:
             ok = number is None and not body
-        return Packet(kind, namespace, data, number) if ok else ProtocolError(_MISFORMED[kind])
+        return Packet(kind, namespace, data, number) if ok else Violation(_MISFORMED[kind])
 
 
 def _number_text(number: float) -> str:

@@ -6,7 +6,7 @@ import pytest
 from support.oauth import BASIC, SECRET
 from support.rfc import SHARED, error_of
 
-from roomkey.auth.live import NoSockets
+from roomkey.auth.token_authority import StandaloneAuthority
 from roomkey.errors import Unavailable
 
 pytestmark = SHARED
@@ -103,7 +103,7 @@ async def test_s2_2_1_where_nothing_is_certain_the_client_comes_again(desk, monk
         raise Unavailable("the database failed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(NoSockets, "revoke", fails)
+        broken.setattr(StandaloneAuthority, "revoke", fails)
         answer = await revoke(desk, given["refresh_token"])
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert await is_good(desk, given["access_token"])

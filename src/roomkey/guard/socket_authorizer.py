@@ -9,14 +9,14 @@ from typing import Literal, get_args
 
 from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import Admission, Input, State
-from roomkey.core.changed_rights import MAX_CHANGES
 from roomkey.core.identity import Identity
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.revocations import Revocation
+from roomkey.core.rights_overrides import MAX_CHANGES
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit
-from roomkey.guard.judge import Decision, Judge, Kind
+from roomkey.guard.authorizer import Authorizer, Decision, Kind
 from roomkey.guard.teardown import Teardown
 
 _OPEN = (State.CONNECTING, State.ADMITTED)  # it is known who it is, and it may enter rooms
@@ -30,7 +30,7 @@ MAX_ROOMS = 1000
 """Rooms that one socket may be in by the policy."""
 
 
-class Rights:
+class SocketAuthorizer:
     """The policy, on live sockets.
 
     Args:
@@ -40,7 +40,7 @@ class Rights:
         user_rooms: put every socket into its subject's own room, ``user:{sub}``.
     """
 
-    def __init__(self, judge: Judge, teardown: Teardown, use: SubjectUse | None, *, user_rooms: bool) -> None:
+    def __init__(self, judge: Authorizer, teardown: Teardown, use: SubjectUse | None, *, user_rooms: bool) -> None:
         self._judge = judge
         self._teardown = teardown
         self._use = use

@@ -9,7 +9,7 @@ from support.clock import FakeClock
 
 from roomkey import ConfigError, Identity
 from roomkey.core.admission import Admission
-from roomkey.guard.lifetimes import Lifetimes
+from roomkey.guard.expiry_watch import ExpiryWatch
 
 
 class Noted:
@@ -30,7 +30,7 @@ class Watched:
 
     def __init__(self, *, grace: float = 25.0, warn_before: float = 60.0) -> None:
         self.clock, self.timers = FakeClock(0.0), Noted()
-        self.lifetimes = Lifetimes(self.timers, self.clock, grace=grace, warn_before=warn_before)
+        self.lifetimes = ExpiryWatch(self.timers, self.clock, grace=grace, warn_before=warn_before)
         self.admission = Admission("connection", "/", "sid")
 
     def begin(self, expires_at: float | None) -> float | None:

@@ -9,7 +9,7 @@ import pytest
 from support.clock import FakeClock
 from support.tokens import issuer_at
 
-from roomkey.auth import NoSockets
+from roomkey.auth import StandaloneAuthority
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation
 from roomkey.errors import AuthError, RevokedToken
 from roomkey.stores.revocations import MemoryRevocations
@@ -27,7 +27,7 @@ class InParts(MemoryRevocations):
 async def test_what_it_revokes_is_refused_and_kept_for_the_others(name: str) -> None:
     clock, store = FakeClock(), MemoryRevocations()
     issuer = issuer_at(clock)
-    live, other = (NoSockets(issuer.verifier(), store, clock=clock.now) for _ in range(2))
+    live, other = (StandaloneAuthority(issuer.verifier(), store, clock=clock.now) for _ in range(2))
     token = issuer.issue("ada", session_id="s1", token_id="t1")
     who = await live.verify(token, source="header")
     assert (who.subject, who.source) == ("ada", "header")
@@ -43,14 +43,14 @@ async def test_it_knows_the_whole_journal_from_the_beginning() -> None:
     issuer = issuer_at(clock)
     for number in range(50):
         await store.add(Revocation("session", f"s{number}", expires_at=clock.now() + 900))
-    live = NoSockets(issuer.verifier(), store, clock=clock.now)
+    live = StandaloneAuthority(issuer.verifier(), store, clock=clock.now)
     with pytest.raises(RevokedToken):
         await live.verify(issuer.issue("ada", session_id="s49"))
 
 
 async def test_a_bad_token_is_one_here_too() -> None:
     clock = FakeClock()
-    live = NoSockets(issuer_at(clock).verifier(leeway=0), clock=clock.now)
+    live = StandaloneAuthority(issuer_at(clock).verifier(leeway=0), clock=clock.now)
     with pytest.raises(AuthError):
         await live.verify(issuer_at(clock).issue("ada", expires_in=-1))
 
@@ -58,7 +58,7 @@ async def test_a_bad_token_is_one_here_too() -> None:
 @pytest.mark.parametrize(("settings", "kept"), [({"max_lifetime": 1000}, 1000), ({}, LONGEST_LIFETIME)])
 async def test_a_revocation_is_kept_no_longer_than_a_token_may_live(settings: dict[str, Any], kept: float) -> None:
     clock, store = FakeClock(), MemoryRevocations()
-    live = NoSockets(issuer_at(clock).verifier(**settings), store, clock=clock.now)
+    live = StandaloneAuthority(issuer_at(clock).verifier(**settings), store, clock=clock.now)
     await live.revoke(token_id="t1")
     [entry] = (await store.since(0))[0]
     assert entry.expires_at == clock.now() + kept

@@ -13,7 +13,7 @@ JITTER = 0.5
 """The share of the warning time over which warnings are spread: thousands of sockets do not refresh in one second."""
 
 
-class Lifetimes:
+class ExpiryWatch:
     """The deadlines of live sockets.
 
     Args:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy, Verifier
-from roomkey.core.policy import CLOSED, OPEN, Inquiry
-from roomkey.server.declared import declared_policy, load_policy
-from roomkey.server.engines import make_engine
+from roomkey.core.policy import CLOSED, OPEN, RuleSet
+from roomkey.server.backends import make_engine
+from roomkey.server.policy_file import declared_policy, load_policy
 from roomkey.server.settings import Settings, load_settings
 
 DOCUMENT = """\
@@ -60,7 +60,7 @@ def mistake(source: str) -> str:
     return str(caught.value)
 
 
-def decided(inquiry: Inquiry, who: Identity = ADA) -> bool:
+def decided(inquiry: RuleSet, who: Identity = ADA) -> bool:
     answers = [question.ask(who) for question in inquiry.questions]
     return any(answers) if answers else inquiry.otherwise
 

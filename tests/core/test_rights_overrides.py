@@ -7,9 +7,9 @@ from types import MappingProxyType
 import pytest
 
 from roomkey import Identity
-from roomkey.core import changed_rights
-from roomkey.core.changed_rights import ChangedRights
+from roomkey.core import rights_overrides
 from roomkey.core.revocations import MARGIN
+from roomkey.core.rights_overrides import RightsOverrides
 
 NOW = 10**6
 
@@ -28,7 +28,7 @@ def rights(who: Identity) -> tuple[set[str], tuple[str, ...]]:
     [(None, True), (50, True), (100, True), (100.9, True), (101, False), (10**6, False)],
 )
 def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(issued_at, changed):
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100.5, roles=["member"], rooms=["blue"])
     who = rights_now.apply(ada(issued_at), NOW)
     assert rights(who) == (({"member"}, ("blue",)) if changed else ({"admin", "owner"}, ("red",)))
@@ -39,7 +39,7 @@ def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(i
 
 
 def test_a_token_that_says_it_is_issued_later_was_issued_by_now():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member"])
     assert rights(rights_now.apply(ada(200), 100)) == ({"member"}, ("red",))
     assert rights(rights_now.apply(ada(200), 101)) == ({"admin", "owner"}, ("red",))
@@ -54,14 +54,14 @@ def test_a_token_that_says_it_is_issued_later_was_issued_by_now():
     ],
 )
 def test_what_is_not_named_stays(change, roles, rooms):
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, **change)
     assert rights(rights_now.apply(ada(50), NOW)) == (roles, rooms)
     assert rights_now.apply(Identity("eve", issued_at=50), NOW) == Identity("eve", issued_at=50)
 
 
 def test_a_second_change_keeps_what_the_first_said():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member"])
     rights_now.change("ada", 200, rooms=["blue"])
     assert rights(rights_now.apply(ada(50), NOW)) == ({"member"}, ("blue",))
@@ -69,14 +69,14 @@ def test_a_second_change_keeps_what_the_first_said():
 
 def test_a_second_change_makes_the_first_no_younger():
     """A token that was issued between the two knows of the first: its own roles count."""
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=[])
     rights_now.change("ada", 200, rooms=["blue"])
     assert rights(rights_now.apply(ada(150), NOW)) == ({"admin", "owner"}, ("blue",))
 
 
 def test_rooms_may_name_actions_as_in_the_claim():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, rooms=MappingProxyType({"team-*": ("join",)}))
     who = rights_now.apply(ada(50), NOW)
     assert who.grants("team-red")
@@ -86,13 +86,13 @@ def test_rooms_may_name_actions_as_in_the_claim():
 
 
 def test_guests_have_no_rights_to_change():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("", 100, roles=["admin"])
     assert rights_now.apply(Identity.guest(), NOW) == Identity.guest()
 
 
 def test_every_change_of_a_subject_is_another_and_no_other_subjects():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     assert rights_now.latest("ada") is None
     rights_now.change("ada", 100, roles=["a"])
     first = rights_now.latest("ada")
@@ -103,7 +103,7 @@ def test_every_change_of_a_subject_is_another_and_no_other_subjects():
 
 
 def test_an_applications_token_is_narrowed_and_never_widened():
-    rights_now = ChangedRights()
+    rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member", "owner"], rooms={"red": ["join"], "blue": ["join"]})
     who = rights_now.apply(ada(50, delegated=True), NOW)
     assert rights(who) == ({"owner"}, ("red",))
@@ -113,7 +113,7 @@ def test_an_applications_token_is_narrowed_and_never_widened():
 
 
 def test_a_change_is_forgotten_once_no_token_can_be_older():
-    rights_now = ChangedRights(lifetime=100)
+    rights_now = RightsOverrides(lifetime=100)
     rights_now.change("ada", 0, roles=["member"])
     rights_now.change("bob", 50, roles=["member"])
     rights_now.change("ada", 100, rooms=["blue"])  # it moves to the end
@@ -124,8 +124,8 @@ def test_a_change_is_forgotten_once_no_token_can_be_older():
 
 
 def test_too_many_changes_forget_the_oldest_and_say_so(monkeypatch):
-    monkeypatch.setattr(changed_rights, "MAX_CHANGES", 3)
-    rights_now = ChangedRights()
+    monkeypatch.setattr(rights_overrides, "MAX_CHANGES", 3)
+    rights_now = RightsOverrides()
     assert [rights_now.change(f"user{number}", number, roles=[]) for number in range(5)] == [0, 0, 0, 1, 1]
     assert len(rights_now) == 3
     assert rights_now.latest("user1") is None

@@ -32,7 +32,7 @@ FRESH_SECONDS = 1.0
 WhenStoreFails = Literal["refuse", "admit"]
 
 
-class Revoking:
+class RevocationSync:
     """Cancels tokens and ends the sockets they opened.
 
     Args:

@@ -18,10 +18,10 @@ from roomkey.core.admission import Admission, Input, State
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation, Revocations
 from roomkey.errors import Unavailable
-from roomkey.guard import revoking
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard import revocation_sync
+from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection, Registry
-from roomkey.guard.revoking import Revoking
+from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.teardown import Teardown
 from roomkey.stores.forgetting import FORGET_SECONDS
 
@@ -48,7 +48,7 @@ class Bench:
         self.clock, self.registry = FakeClock(), Registry()
         self.teardown = Teardown(self.registry, self.clock, grace=25.0, warn_before=60.0, use=None)
         self.teardown.port = SilentPort()
-        self.revoking = Revoking(Revocations(), store, self.teardown, self.clock, when_store_fails)
+        self.revoking = RevocationSync(Revocations(), store, self.teardown, self.clock, when_store_fails)
 
     def socket(self, subject: str, *, live: bool = True, **fields) -> Admission:
         number = str(len(self.registry.connections))
@@ -86,7 +86,7 @@ async def bench():
 
 
 def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:
-    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.02)
+    monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.02)
     store.fault = {"raises": Unavailable("x"), "hangs": asyncio.Event(), "breaks": OSError("disk")}[fault]
 
 
@@ -161,7 +161,7 @@ async def test_what_another_process_revokes_ends_sockets_at_the_next_poll(bench)
 
 
 async def test_it_polls_by_itself(bench, monkeypatch):
-    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -188,7 +188,7 @@ async def test_a_revocation_is_in_the_store_when_it_returns_and_comes_back_as_no
 @pytest.fixture
 def rarely(monkeypatch) -> None:
     """It does not poll by itself while a test looks."""
-    monkeypatch.setattr(revoking, "POLL_SECONDS", 3600.0)
+    monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
 
 
 async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decided(bench, rarely):
@@ -196,7 +196,7 @@ async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decid
     one = bench(store)
     await one.revoking.check()
     store.entries.append(Revocation("token", "t1"))
-    one.clock.advance(revoking.FRESH_SECONDS)
+    one.clock.advance(revocation_sync.FRESH_SECONDS)
     await one.revoking.check()
     assert len(one.revoking.revocations) == 0
     one.clock.advance(0.01)
@@ -211,7 +211,7 @@ async def test_a_store_that_stops_after_it_took_a_revocation_is_trusted_for_a_se
     one = bench(store)
     await one.revoking.check()
     break_down(store, fault, monkeypatch)
-    one.clock.advance(revoking.FRESH_SECONDS)
+    one.clock.advance(revocation_sync.FRESH_SECONDS)
     await one.revoking.check()
     one.clock.advance(0.01)
     with pytest.raises(Unavailable):
@@ -250,7 +250,7 @@ async def test_a_question_that_was_asked_too_early_is_asked_again(bench, rarely)
 
 async def test_a_process_that_is_late_refuses_nobody(bench, rarely, monkeypatch):
     """Checklist 126: an answer that is there counts, however late the event loop gets to it."""
-    monkeypatch.setattr(revoking, "STORE_SECONDS", 0.2)
+    monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.2)
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -294,7 +294,7 @@ async def test_a_store_out_of_reach_refuses_new_ones_keeps_the_others_and_recove
 
 @BOTH_FAULTS
 async def test_a_store_that_is_away_from_the_beginning_refuses_until_it_was_read(bench, fault, monkeypatch):
-    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     store = ScriptedStore(Revocation("token", "t1"))
     break_down(store, fault, monkeypatch)
     one = bench(store)
@@ -354,7 +354,7 @@ async def test_whoever_stops_waiting_for_the_store_stops_nothing(bench):
 
 async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
     """A replica that is read-only tells everything that is new: nobody need wait for its owner."""
-    monkeypatch.setattr(revoking, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     monkeypatch.setattr("roomkey.core.horizon.FIRST", 0.0)
     store = ScriptedStore()
 
@@ -428,7 +428,7 @@ async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
 async def test_the_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, lifetime):
     clock = FakeClock()
     verifier = Verifier.hs256(os.urandom(32), require=("exp", "sub", "iat"), **bounds)
-    guard = BaseAsyncGuard(verifier, clock=clock)
+    guard = Guard(verifier, clock=clock)
     kept = guard._revoking.revocations
     await guard.revoke(token_id="t")
     await guard.revoke(subject="ada")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class ProtocolError:
+class Violation:
     """A value, never raised: the peer broke the protocol.
 
     Attributes:

@@ -8,18 +8,18 @@ from typing import Any
 
 from roomkey.extras import needs
 
-with needs("server", "roomkey.server.engines"):
+with needs("server", "roomkey.server.backends"):
     from starlette.types import ASGIApp
 
 from roomkey import Policy, hub
 from roomkey.auth.cookies import ACCESS_COOKIE
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
-from roomkey.guard.guard import BaseAsyncGuard
-from roomkey.guard.judge import AnyVerifier
+from roomkey.guard.authorizer import AnyVerifier
+from roomkey.guard.guard import Guard
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import emit_claim, rooms_claim
 from roomkey.server.chat import Server
-from roomkey.server.edge import MAX_BODY
+from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
 from roomkey.stores.revocations import RevocationStore
 
@@ -38,7 +38,7 @@ class Engine:
     """
 
     sio: Server
-    guard: BaseAsyncGuard
+    guard: Guard
     close: Callable[[], Any]
     asgi: Callable[[ASGIApp], ASGIApp]
 

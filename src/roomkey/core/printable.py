@@ -5,7 +5,7 @@ from __future__ import annotations
 LIMIT = 60
 
 
-def shown(value: object) -> str:
+def printable(value: object) -> str:
     """A string or number as it stands, escaped and cut; a list as its first items; anything else as its type's name."""
     if isinstance(value, list):
         items = ", ".join(_one(item) for item in value[:3])

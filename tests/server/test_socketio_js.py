@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from roomkey.server import client
+from roomkey.server import socketio_js
 from roomkey.server.page import VENDORED
 
 
@@ -19,10 +19,10 @@ def test_the_copy_has_the_expected_bytes() -> None:
             pytest.fail("no copy of the client: python scripts/vendor_client.py")
         pytest.skip("no copy of the client: python scripts/vendor_client.py")
     data = VENDORED.read_bytes()
-    assert "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode() == client.INTEGRITY
-    assert f"Socket.IO v{client.VERSION}".encode() in data[:100]
+    assert "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode() == socketio_js.INTEGRITY
+    assert f"Socket.IO v{socketio_js.VERSION}".encode() in data[:100]
 
 
 def test_the_constants_have_their_form() -> None:
-    assert re.fullmatch(r"4\.\d+\.\d+", client.VERSION)
-    assert f"https://cdn.socket.io/{client.VERSION}/socket.io.min.js" == client.CDN_URL
+    assert re.fullmatch(r"4\.\d+\.\d+", socketio_js.VERSION)
+    assert f"https://cdn.socket.io/{socketio_js.VERSION}/socket.io.min.js" == socketio_js.CDN_URL

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from roomkey.errors import AuthError
 from roomkey.stores.sessions import LoginSession
 
-__all__ = ["OWN_CLIENT", "Granted", "Origin", "PasswordChanged", "Refused", "ScopeRefused", "TokenTooLong"]
+__all__ = ["OWN_CLIENT", "InvalidGrant", "InvalidScope", "IssuedTokens", "Origin", "PasswordChanged", "TokenTooLong"]
 
 OWN_CLIENT = "roomkey"
 """The ``client_id`` of tokens that were given for a password, and not to an OAuth client."""
 
 
-class Refused(AuthError):
+class InvalidGrant(AuthError):
     """No token is given; the text never says which part was wrong.
 
     Args:
@@ -24,11 +24,11 @@ class Refused(AuthError):
     text = "refused"
 
 
-class PasswordChanged(Refused):
+class PasswordChanged(InvalidGrant):
     """The hash of the password was replaced while it was looked at: by another password, or by a stronger hash."""
 
 
-class ScopeRefused(Refused):
+class InvalidScope(InvalidGrant):
     """More was asked for than the login was allowed (RFC 6749 section 6)."""
 
     code = "invalid_scope"
@@ -59,7 +59,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class IssuedTokens:
     """What a client is given.
 
     Attributes:

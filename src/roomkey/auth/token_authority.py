@@ -6,15 +6,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
-from roomkey.core.changed_rights import ChangedRights
 from roomkey.core.horizon import Horizon
 from roomkey.core.identity import Identity
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
+from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.core.verifier import Verifier
 from roomkey.errors import RevokedToken
 from roomkey.stores.revocations import RevocationStore
 
-__all__ = ["Live", "NoSockets"]
+__all__ = ["StandaloneAuthority", "TokenAuthority"]
 
 FRESH_SECONDS = 1.0
 """How old the knowledge of the store may be."""
@@ -35,7 +35,7 @@ class Names(TypedDict, total=False):
     expires_at: float
 
 
-class Live(Protocol):
+class TokenAuthority(Protocol):
     """Tokens and the sockets they hold open; every guard is one."""
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
@@ -58,7 +58,7 @@ class Live(Protocol):
         """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
 
 
-class NoSockets:
+class StandaloneAuthority:
     """For a login server without a guard in its process: its tokens are used elsewhere.
 
     Args:
@@ -74,7 +74,7 @@ class NoSockets:
         self._store = store
         self._clock = clock
         self._revocations = Revocations()
-        self._changed = ChangedRights(verifier.longest_lifetime or LONGEST_LIFETIME)
+        self._changed = RightsOverrides(verifier.longest_lifetime or LONGEST_LIFETIME)
         self._horizon = Horizon()
         self._position = 0
         self._read_at = float("-inf")

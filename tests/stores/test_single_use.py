@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from roomkey.stores.one_time import SqlOneTime, Taken
+from roomkey.stores.single_use import SqlSingleUseStore, Taken
 
 NOW = 1_800_000_000
 DATA = {"sub": "ada", "origin": "https://app.example"}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlOneTime]:
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
     where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
-    made = SqlOneTime(where)
+    made = SqlSingleUseStore(where)
     await made.open()
     yield made
     await made.close()

@@ -32,7 +32,7 @@ class Change:
 _NONE = Change()
 
 
-class ChangedRights:
+class RightsOverrides:
     """The latest change for each subject, in memory.
 
     Args:

@@ -9,12 +9,12 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.cookies import Cookies
-from roomkey.auth.granted import OWN_CLIENT
 from roomkey.auth.http import EvenRevoked, OAuthError, bearer, challenge, holder, is_empty, read
-from roomkey.auth.live import Live
+from roomkey.auth.issued_tokens import OWN_CLIENT
+from roomkey.auth.token_authority import TokenAuthority
 from roomkey.core.identity import Identity
 
-__all__ = ["Asking", "RefreshRequest"]
+__all__ = ["RefreshRequest", "RequestAuthenticator"]
 
 AnyResponse = TypeVar("AnyResponse", bound=Response)
 
@@ -25,7 +25,7 @@ class RefreshRequest(BaseModel):
     refresh_token: str = Field(min_length=1)
 
 
-class Asking:
+class RequestAuthenticator:
     """Finds tokens in requests.
 
     Args:
@@ -34,7 +34,7 @@ class Asking:
         issuer: whose tokens may ask here: a guard may take those of others besides.
     """
 
-    def __init__(self, live: Live, cookies: Cookies | None, issuer: str | None) -> None:
+    def __init__(self, live: TokenAuthority, cookies: Cookies | None, issuer: str | None) -> None:
         self._live = live
         self._issuer = issuer
         self._cookies = cookies

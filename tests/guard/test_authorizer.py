@@ -9,7 +9,7 @@ from support.clock import FakeClock
 from support.tokens import issuer_at
 
 from roomkey import Identity, Policy
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.core.revocations import Revocation
 from roomkey.errors import (
     AuthError,
@@ -22,7 +22,7 @@ from roomkey.errors import (
     SubjectMismatch,
     Unavailable,
 )
-from roomkey.guard.guard import BaseAsyncGuard
+from roomkey.guard.guard import Guard
 
 FRESH = 300
 
@@ -34,7 +34,7 @@ class Bench:
         self.clock = FakeClock()
         self.issuer = issuer_at(self.clock)
         self.policy = Policy(roles="admin > moderator")
-        guard = BaseAsyncGuard(verifier or self.issuer.verifier(), policy=self.policy, clock=self.clock, **settings)
+        guard = Guard(verifier or self.issuer.verifier(), policy=self.policy, clock=self.clock, **settings)
         self.judge = guard._judge
 
     def who(self, **claims) -> Identity:
@@ -46,7 +46,7 @@ class Bench:
         self.judge.revocations.add(Revocation.of(token_id="t", now=now), now)
 
     async def identify(self, token: str | None = None) -> Identity:
-        return await self.judge.identify(Presented(token or self.issuer.issue("ada", token_id="t"), "auth"), "/")
+        return await self.judge.identify(Credential(token or self.issuer.issue("ada", token_id="t"), "auth"), "/")
 
 
 @pytest.fixture

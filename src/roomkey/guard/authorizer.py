@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol, TypeVar, get_args
 
 from roomkey.audit import token_hash
-from roomkey.core.changed_rights import ChangedRights
-from roomkey.core.credentials import Presented
+from roomkey.core.credentials import Credential
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.jws import MAX_TOKEN
-from roomkey.core.policy import Inquiry, Policy, Question
+from roomkey.core.policy import BoundRule, Policy, RuleSet
+from roomkey.core.printable import printable
 from roomkey.core.revocations import LONGEST_LIFETIME
-from roomkey.core.shown import shown
+from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.errors import (
     AuthError,
     ExpiredToken,
@@ -29,7 +29,7 @@ from roomkey.errors import (
     Unavailable,
 )
 from roomkey.guard.clock import Clock
-from roomkey.guard.revoking import Revoking
+from roomkey.guard.revocation_sync import RevocationSync
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
@@ -38,7 +38,7 @@ Kind = Literal["namespace", "room", "emit", "event"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
-ABOUT: dict[Kind, Callable[[Policy, str, str, str], Inquiry]] = {
+ABOUT: dict[Kind, Callable[[Policy, str, str, str], RuleSet]] = {
     "namespace": lambda policy, name, _namespace, _event: policy.about_namespace(name),
     "room": lambda policy, name, namespace, _event: policy.about_room(name, namespace),
     "emit": lambda policy, name, namespace, event: policy.about_emit(name, event, namespace),
@@ -57,7 +57,7 @@ class AnyVerifier(Protocol):
         """Return the identity or raise exactly one :class:`AuthError`."""
 
 
-VerifyPresented = Callable[[Presented, float], Identity | Awaitable[Identity]]
+VerifyPresented = Callable[[Credential, float], Identity | Awaitable[Identity]]
 
 
 def _token_alone(verifier: AnyVerifier) -> VerifyPresented:
@@ -92,12 +92,12 @@ class Decision:
             by = f" by the rule for {self.rule}"
         elif self.error is None or isinstance(self.error, PermissionDenied):
             by = " by the default, since no rule is about it"
-        holder = "a guest" if self.who.is_guest else f"subject {shown(self.who.subject)}"
+        holder = "a guest" if self.who.is_guest else f"subject {printable(self.who.subject)}"
         roles, rooms = ", ".join(sorted(self.who.roles)) or "none", ", ".join(self.who.rooms) or "none"
-        return f"{self.kind} {shown(self.name)}: {verdict}{by}; {holder}, roles: {roles}, rooms: {rooms}"
+        return f"{self.kind} {printable(self.name)}: {verdict}{by}; {holder}, roles: {roles}, rooms: {rooms}"
 
 
-class Judge:
+class Authorizer:
     """One decision path: verify, not revoked, may connect; then the policy for every room and event.
 
     Args:
@@ -118,7 +118,7 @@ class Judge:
         self,
         verifier: AnyVerifier,
         policy: Policy,
-        revoking: Revoking,
+        revoking: RevocationSync,
         grace: float,
         clock: Clock,
         within: float,
@@ -131,13 +131,13 @@ class Judge:
         self.max_token: int = getattr(verifier, "max_token", None) or MAX_TOKEN
         self.horizon = revoking.horizon
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
-        self.changed = ChangedRights(self.longest_lifetime)
+        self.changed = RightsOverrides(self.longest_lifetime)
         self.has_undated = False
         self.grace = grace
         self.clock = clock
         self.within = within
 
-    async def identify(self, presented: Presented, namespace: str) -> Identity:
+    async def identify(self, presented: Credential, namespace: str) -> Identity:
         """From what was presented to who may connect to a namespace.
 
         Raises:
@@ -165,7 +165,7 @@ class Judge:
             if self.changed.latest(who.subject) is latest:  # else it was asked about rights that are no more
                 return who
 
-    async def verify(self, presented: Presented) -> Identity:
+    async def verify(self, presented: Credential) -> Identity:
         """From a presented token to whose it is, wherever they may connect.
 
         Raises:
@@ -252,7 +252,7 @@ class Judge:
                 error = self._too_stale(who, inquiry) or (None if again else self._too_late(who, kind, inquiry))
         return Decision(kind, name, who, rule, error)
 
-    def _too_late(self, who: Identity, kind: Kind, inquiry: Inquiry) -> ExpiredToken | None:
+    def _too_late(self, who: Identity, kind: Kind, inquiry: RuleSet) -> ExpiredToken | None:
         """During the grace nothing new is granted: what was there goes on."""
         if who.expires_at is None or self.clock.now() < who.expires_at:
             return None
@@ -260,7 +260,7 @@ class Judge:
             return ExpiredToken("exp", "expired: refresh the token first", expired_at=who.expires_at)
         return None
 
-    def _too_stale(self, who: Identity, inquiry: Inquiry) -> ReauthenticationRequired | None:
+    def _too_stale(self, who: Identity, inquiry: RuleSet) -> ReauthenticationRequired | None:
         """The proof of who it is (OpenID Connect Core section 2, ``auth_time``) lies too far back."""
         limits = [question.fresh for question in inquiry.questions if question.fresh is not None]
         if not limits:
@@ -272,7 +272,7 @@ class Judge:
             return None
         return ReauthenticationRequired(min(limits), "the proof of who it is lies too far back")
 
-    async def _ask(self, inquiry: Inquiry, who: Identity) -> tuple[bool, str | None]:
+    async def _ask(self, inquiry: RuleSet, who: Identity) -> tuple[bool, str | None]:
         """Whether the rules allow, and which of them decided."""
         if not inquiry.questions:
             return inquiry.otherwise, None
@@ -281,7 +281,7 @@ class Judge:
                 return not inquiry.every, question.name
         return inquiry.every, inquiry.questions[-1].name
 
-    async def _allows(self, question: Question, who: Identity) -> bool:
+    async def _allows(self, question: BoundRule, who: Identity) -> bool:
         """Ask one rule. Only ``True`` itself allows; a rule that fails denies."""
         try:
             answer = question.ask(who)

@@ -7,18 +7,18 @@ from typing import Any
 
 from roomkey.extras import needs
 
-with needs("server", "roomkey.server.edge"):
+with needs("server", "roomkey.server.request_hardening"):
     from starlette.datastructures import MutableHeaders
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_BODY", "Edge"]
+__all__ = ["MAX_BODY", "RequestHardening"]
 
 MAX_BODY = 1_000_000
 """The largest request body and WebSocket message in bytes, as python-socketio's own default."""
 
 
-class Edge:
+class RequestHardening:
     """ASGI middleware around the whole product.
 
     Args:

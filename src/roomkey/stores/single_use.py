@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from roomkey.extras import needs
 
-with needs("sql", "roomkey.stores.one_time"):
+with needs("sql", "roomkey.stores.single_use"):
     from sqlalchemy import JSON, BigInteger, String, insert, select, update
     from sqlalchemy.exc import IntegrityError
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -18,7 +18,7 @@ with needs("sql", "roomkey.stores.one_time"):
 
 from roomkey.stores.sql import Base, SqlStore, Where
 
-__all__ = ["Kind", "OneTime", "SqlOneTime", "Taken"]
+__all__ = ["Kind", "SingleUseStore", "SqlSingleUseStore", "Taken"]
 
 Kind = Literal["code", "ticket"]
 
@@ -31,7 +31,7 @@ class Taken(NamedTuple):
     Attributes:
         data: as it was kept.
         again: True if it was used up before.
-        became: what :meth:`OneTime.became` noted at its first use, or None.
+        became: what :meth:`SingleUseStore.became` noted at its first use, or None.
     """
 
     data: Mapping[str, Any]
@@ -39,7 +39,7 @@ class Taken(NamedTuple):
     became: str | None
 
 
-class OneTime(Protocol):
+class SingleUseStore(Protocol):
     """Where they are kept. Every method raises :class:`roomkey.errors.Unavailable` if that fails."""
 
     async def open(self) -> None:
@@ -83,8 +83,8 @@ class _Secret(Base):
     secret: Mapped[str] = mapped_column(String(64))
 
 
-class SqlOneTime(SqlStore):
-    """:class:`OneTime` in SQLite or PostgreSQL.
+class SqlSingleUseStore(SqlStore):
+    """:class:`SingleUseStore` in SQLite or PostgreSQL.
 
     Args:
         where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
