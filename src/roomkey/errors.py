@@ -73,6 +73,9 @@ class AuthError(Exception):
         reason: finer than ``code``, or None (``token_expired``, ``claim``, …).
         temporary: True if the same request may succeed later.
         retry: True if the client should get a fresh token and connect again.
+        text: the client's message, unless a more precise one is given.
+        other_texts: those more precise ones; ``…`` stands for a variable part.
+        sent_to_clients: False for what only the log of the operator ever has.
     """
 
     code: ClassVar[str] = "invalid_token"
@@ -80,6 +83,8 @@ class AuthError(Exception):
     temporary: ClassVar[bool] = False
     retry: ClassVar[bool] = False
     text: ClassVar[str] = "invalid token"
+    other_texts: ClassVar[tuple[str, ...]] = ()
+    sent_to_clients: ClassVar[bool] = True
 
     def __init__(self, detail: str = "", *, message: str | None = None, **facts: object) -> None:
         self.message = message if message is not None else self.text
@@ -113,6 +118,7 @@ class CredentialsBadFormat(CredentialsError):
 
     code = "credentials_bad_format"
     text = "Format is Authorization: Bearer [token]"
+    other_texts = ("more than one token provided",)
 
 
 class MissingAuthorizationHeader(CredentialsError):
@@ -130,6 +136,13 @@ class MalformedToken(TokenError):
     """Not a JSON Web Token in the strict compact form (RFC 7515 section 3.1, RFC 7519 section 7.2)."""
 
     reason = "malformed"
+    other_texts = (
+        "jwt malformed",
+        "jwt must be provided",
+        "invalid token datatype",
+        "ticket used, expired or unknown",
+        "ticket of another page",
+    )
 
 
 class BadSignature(TokenError):
@@ -137,6 +150,7 @@ class BadSignature(TokenError):
 
     reason = "bad_signature"
     text = "invalid signature"
+    other_texts = ("jwt signature is required",)
 
 
 class UnknownKey(TokenError):
@@ -161,10 +175,12 @@ class ClaimError(TokenError):
     """
 
     reason: ClassVar[str | None] = "claim"
+    text: ClassVar[str] = "invalid … value"
+    other_texts: ClassVar[tuple[str, ...]] = ("jwt audience invalid. expected: …", "jwt issuer invalid. expected: …")
 
     def __init__(self, claim: str, detail: str = "", *, message: str | None = None, **facts: object) -> None:
         self.claim = claim
-        if message is None and type(self).text is AuthError.text:
+        if message is None and type(self).text is ClaimError.text:
             message = f"invalid {claim} value"
         super().__init__(detail, message=message, claim=claim, **facts)
 
@@ -179,6 +195,7 @@ class ExpiredToken(ClaimError):
     reason = "token_expired"
     retry = True
     text = "jwt expired"
+    other_texts = ("maxAge exceeded",)
 
 
 class ImmatureToken(ClaimError):
@@ -191,9 +208,11 @@ class SubjectMismatch(ClaimError):
     """A live socket presented the token of somebody else."""
 
     reason = "subject_mismatch"
+    text = "jwt subject invalid"
+    other_texts = ()
 
     def __init__(self, detail: str = "") -> None:
-        super().__init__("sub", detail, message="jwt subject invalid")
+        super().__init__("sub", detail)
 
 
 class RevokedToken(TokenError):
@@ -241,6 +260,7 @@ class PermissionDenied(AuthError):
     code = "permission_denied"
     reason = "permission_denied"
     text = "Insufficient permissions"
+    other_texts = ("Connection rejected by server", "Invalid namespace")
 
 
 class Declined(PermissionDenied):
@@ -279,6 +299,7 @@ class ProtocolViolation(AuthError):
     """A packet that no honest client sends: a reserved event name, a broken frame, a packet before admission."""
 
     code = "protocol_violation"
+    sent_to_clients = False
     text = "protocol violation"
 
 

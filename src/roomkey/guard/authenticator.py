@@ -28,7 +28,7 @@ from roomkey.errors import (
     TooManyAttempts,
     Unavailable,
 )
-from roomkey.guard import audit
+from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.owners import Owners
 from roomkey.guard.registry import MAX_KEPT_AUTH, Connection, Registry
@@ -251,7 +251,7 @@ class Authenticator:
         if who.expires_at is not None:
             told["expires_in"] = max(0, int(who.expires_at - self._judge.clock.now()))
         port = self._teardown.port
-        await port.send_event(admission, "authenticated", told)
+        await port.send_event(admission, contract.AUTHENTICATED, told)
         if ack_id is not None:
             await port.send_ack(admission, ack_id, told)
 
@@ -306,7 +306,7 @@ class Authenticator:
     ) -> AuthError | None:
         try:
             if not await run_connect(admission):
-                return PermissionDenied("the connect handler declined", message="Connection rejected by server")
+                return PermissionDenied("the connect handler declined", message=contract.DECLINED)
             admission.opened = True
             if admission.identity is not None:
                 self._judge.check_still_valid(admission.identity)  # the handler may have waited
@@ -417,7 +417,7 @@ class Authenticator:
         actions = admission.bad_token(error)
         self._teardown.tell_refused(error, connection, admission, presented.token if presented is not None else None)
         if ack_id is not None and actions:
-            await self._teardown.port.send_ack(admission, ack_id, {"ok": False, "error": error.to_client()})
+            await self._teardown.port.send_ack(admission, ack_id, contract.rejected(error.to_client()))
         await self._teardown.perform(connection, admission, actions, error)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from roomkey.core.admission import Action, Admission, Input, State
 from roomkey.core.claims import is_name
-from roomkey.core.event_names import AUTHENTICATE, is_event_name
+from roomkey.core.event_names import is_event_name
 from roomkey.core.policy import OPEN, Policy
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
@@ -20,7 +20,9 @@ from roomkey.errors import (
     ReauthenticationRequired,
     Unavailable,
 )
+from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator, RunConnect
+from roomkey.guard.contract import AUTHENTICATE
 from roomkey.guard.registry import Connection
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import Teardown
@@ -31,8 +33,6 @@ _ADMITTED = State.ADMITTED  # an Enum's members are slow to look up by its name
 
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
-
-JOIN, LEAVE = "join-room", "leave-room"
 
 Served = Callable[[Admission, str, Sequence[object]], Coroutine[Any, Any, None]]
 
@@ -61,7 +61,7 @@ class Events:
 
     def serve_rooms(self) -> None:
         """Serve ``join-room`` and ``leave-room``."""
-        self._served |= {JOIN: self._room, LEAVE: self._room}
+        self._served |= {contract.JOIN_ROOM: self._room, contract.LEAVE_ROOM: self._room}
 
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
@@ -117,7 +117,7 @@ class Events:
             await self.answer_error(admission, Unavailable(type(error).__name__), ack_id)
         else:
             if ack_id is not None:
-                await self._teardown.port.send_ack(admission, ack_id, {"ok": True})
+                await self._teardown.port.send_ack(admission, ack_id, contract.accepted())
         return None
 
     def at_once(self, connection: Connection, namespace: str, arguments: object) -> Admission | None:
@@ -173,15 +173,15 @@ class Events:
             return
         port, told = self._teardown.port, error.to_client()
         if event is not None and isinstance(error, (ReauthenticationRequired, ExpiredToken)):
-            await port.send_event(admission, "reauthenticate", {"event": event, **told})
+            await port.send_event(admission, contract.REAUTHENTICATE, {"event": event, **told})
         if ack_id is not None:
-            await port.send_ack(admission, ack_id, {"ok": False, "error": told})
+            await port.send_ack(admission, ack_id, contract.rejected(told))
         else:
-            await port.send_event(admission, "error", told)
+            await port.send_event(admission, contract.ERROR, told)
 
     async def _room(self, admission: Admission, name: str, arguments: Sequence[object]) -> None:
         room = self._room_name(admission, "room", arguments)
-        await (self._rights.enter_room if name == JOIN else self._rights.leave_room)(admission, room)
+        await (self._rights.enter_room if name == contract.JOIN_ROOM else self._rights.leave_room)(admission, room)
 
     async def _relay(self, admission: Admission, name: str, arguments: Sequence[object]) -> None:
         room = self._room_name(admission, "emit", arguments)

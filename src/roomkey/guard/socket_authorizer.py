@@ -15,7 +15,7 @@ from roomkey.core.revocations import Revocation
 from roomkey.core.rights_overrides import MAX_CHANGES
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
-from roomkey.guard import audit
+from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer, Decision, Kind
 from roomkey.guard.teardown import Teardown
 
@@ -211,7 +211,7 @@ class SocketAuthorizer:
         for room in rooms:
             await self._teardown.port.leave_room(admission, room)
         if rooms and admission.answered:
-            await self._teardown.port.send_event(admission, "permissions_changed", {"left": sorted(rooms)})
+            await self._teardown.port.send_event(admission, contract.PERMISSIONS_CHANGED, {"left": sorted(rooms)})
 
     async def update(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]] | None) -> int:
         """Change what a subject may do, on its live sockets and for the tokens it has.

@@ -15,7 +15,7 @@ from typing import Any
 from roomkey.core.admission import Action, Admission, Input, State
 from roomkey.core.subject_limits import SubjectUse
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
-from roomkey.guard import audit
+from roomkey.guard import audit, contract
 from roomkey.guard.background import Background
 from roomkey.guard.clock import Clock
 from roomkey.guard.expiry_watch import ExpiryWatch
@@ -99,7 +99,9 @@ class Teardown:
             connection.closing = True  # nothing that still arrives counts, however long the next steps take
         try:
             if Action.REPORT in actions:
-                await self._attempt(self.port.send_event(admission, "unauthorized", unauthorized(error)))
+                await self._attempt(
+                    self.port.send_event(admission, contract.UNAUTHORIZED, contract.unauthorized(error))
+                )
             if Action.DISCONNECT in actions:
                 if Action.CLOSE in actions:
                     await self._attempt(self.port.disconnect(admission))
@@ -178,7 +180,7 @@ class Teardown:
                 expired = ExpiredToken("exp", "expired while connected", expired_at=admission.identity.expires_at)
                 self.end_soon(admission, Input.EXPIRE, expired)
             elif left > 0 and admission.admitted:
-                self.spawn(self.port.send_event(admission, "token_expiring", {"expires_in": left}))
+                self.spawn(self.port.send_event(admission, contract.TOKEN_EXPIRING, {"expires_in": left}))
 
     def tell_refused(
         self, error: AuthError, connection: Connection, admission: Admission | None = None, token: str | None = None
@@ -198,11 +200,6 @@ class Teardown:
             await step
         except Exception:
             LOG.exception("a step failed, the next ones follow")
-
-
-def unauthorized(error: AuthError) -> dict[str, object]:
-    """The argument of the event ``unauthorized``; clients of three generations each find what they look for."""
-    return {"message": error.message, "inner": {"message": error.message}, "data": error.to_client()}
 
 
 async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.printable import printable
 from roomkey.errors import AuthError, Declined, PermissionDenied, TooManyAttempts, Unavailable
+from roomkey.guard import contract
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.hub.handlers import BoundHandler
@@ -28,8 +29,6 @@ _EVENT, _ACK, _ADMITTED = PacketType.EVENT, PacketType.ACK, State.ADMITTED
 
 CONNECT_ARGUMENTS = 3
 """A connect handler's ``(sid, environ, auth)``."""
-
-DECLINED = "Connection rejected by server"
 
 
 class Dispatch:
@@ -70,10 +69,10 @@ class Dispatch:
         if connection.closing or not authenticator.may_ask(connection, namespace):
             return
         if not self._hub.handlers.knows(namespace):
-            unknown = PermissionDenied("a namespace that is not served", message="Invalid namespace")
+            unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
             session.send(encode(PacketType.CONNECT_ERROR, namespace, {"message": unknown.message}))
             self._guard.teardown.tell_refused(unknown, connection)
-            self._hub.counts["refused: Invalid namespace"] += 1
+            self._hub.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
             authenticator.refused(connection)
             return
         admission = authenticator.ask(connection, namespace, new_sid())
@@ -316,8 +315,8 @@ def _refusal(error: Exception) -> tuple[object, ...] | None:
     if isinstance(error, ConnectionRefusedError):
         if isinstance(error.errno, int):  # of the operating system: a database is down, and its address stands there
             return None
-        return (*error.args[:2],) or (DECLINED,)
+        return (*error.args[:2],) or (contract.DECLINED,)
     told = getattr(error, "error_args", None) if type(error).__name__ == "ConnectionRefusedError" else None
     if isinstance(told, dict):
-        return (told.get("message", DECLINED), *([told["data"]] if "data" in told else []))
-    return (DECLINED,) if type(error).__name__ == "ConnectionRefusedError" else None
+        return (told.get("message", contract.DECLINED), *([told["data"]] if "data" in told else []))
+    return (contract.DECLINED,) if type(error).__name__ == "ConnectionRefusedError" else None

@@ -17,6 +17,7 @@ from roomkey.core.admission import Admission, Input
 from roomkey.core.asked import MAX_CALLBACKS, Asked
 from roomkey.core.callables import accepts
 from roomkey.errors import AuthError, Declined, Unavailable
+from roomkey.guard import contract
 from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection
 from roomkey.socketio import content_json
@@ -160,7 +161,7 @@ class Hooks:
         if connection is None or connection.closing or not self.guard.authenticator.may_ask(connection, namespace):
             return
         if not self._is_known(namespace):
-            await self._answer_error(eio_sid, namespace, {"message": "Invalid namespace"})
+            await self._answer_error(eio_sid, namespace, {"message": contract.INVALID_NAMESPACE})
             self.guard.authenticator.refused(connection)
             return
         self._asking[eio_sid, namespace] = data  # python-socketio tells no {} and no [] from nothing
@@ -324,7 +325,7 @@ class Hooks:
             result = await self.inner["_trigger_event"](event, namespace, *arguments)
         except AuthError as error:
             if _WANTS_ACK.get():
-                result = {"ok": False, "error": error.to_client()}
+                result = contract.rejected(error.to_client())
             else:
                 result = self.sio.not_handled
                 await self.guard.events.answer_error(admission, error, None)
