@@ -21,7 +21,7 @@ from roomkey import Issuer
 from roomkey.hub import Hub
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import EngineSession
-from roomkey.wire import State
+from roomkey.wire import TransportState
 
 FEW, MANY, AT_ONCE = 1000, 5000, 50
 EVENT = b'4212["message",{"ack":true,"text":"hello world 12"}]'
@@ -49,7 +49,7 @@ class Nowhere:
 def opened(hub: Hub) -> EngineSession:
     headers = [(b"host", b"x"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
     request = HttpRequest("GET", "/socket.io/", "EIO=4&transport=websocket", headers, "127.0.0.1")
-    session = hub.engine.open(request, State.WEBSOCKET)
+    session = hub.engine.open(request, TransportState.WEBSOCKET)
     assert isinstance(session, EngineSession)
     session.use(Nowhere())
     hub.engine.greet(session)

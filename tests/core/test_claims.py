@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError
-from roomkey.core.claims import Expected, check_types, is_name, one_or_more
+from roomkey.core.claims import ExpectedClaims, check_types, is_name, one_or_more
 from roomkey.core.printable import printable
 from roomkey.errors import ClaimError
 
@@ -18,7 +18,7 @@ ANY = st.recursive(
     max_leaves=5,
 )
 CLAIMS = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid"]
-STRICT = Expected(issuers=("me",), audiences=("chat",), max_lifetime=600, max_age=600)
+STRICT = ExpectedClaims(issuers=("me",), audiences=("chat",), max_lifetime=600, max_age=600)
 
 
 def test_the_first_check_that_fails_is_told():
@@ -26,7 +26,7 @@ def test_the_first_check_that_fails_is_told():
     broken = {"jti": 5, "nbf": NOW + 99, "exp": NOW - 99, "iss": "you", "aud": "mail"}
     mended = {"jti": "t", "sub": "ada", "nbf": NOW, "exp": NOW + 999, "iat": NOW - 600}
     blamed = []
-    expected = Expected(issuers=("me",), audiences=("chat",), max_lifetime=1000)
+    expected = ExpectedClaims(issuers=("me",), audiences=("chat",), max_lifetime=1000)
     for name in ("jti", "sub", "nbf", "exp", "iat", "exp"):
         with pytest.raises(ClaimError) as caught:
             expected.check(broken, NOW)
@@ -62,7 +62,7 @@ def test_the_window(starts, ends, leeway, at):
     claims = {"sub": "ada", "nbf": NOW + starts, "exp": NOW + ends}
     inside = starts - leeway <= at <= ends + leeway
     try:
-        Expected(leeway=leeway).check(claims, NOW + at)
+        ExpectedClaims(leeway=leeway).check(claims, NOW + at)
     except ClaimError:
         accepted = False
     else:
@@ -81,8 +81,8 @@ def test_types_are_checked_where_nothing_is_expected():
     check_types({})
     check_types({"exp": 0.5, "aud": []})
     with pytest.raises(ClaimError):
-        Expected(require=()).check({"iat": "1"}, NOW)
-    Expected(require=()).check({}, NOW)
+        ExpectedClaims(require=()).check({"iat": "1"}, NOW)
+    ExpectedClaims(require=()).check({}, NOW)
 
 
 @pytest.mark.parametrize("value", [[], [""], "", [5], 5, {}, [None], b"chat", object()])

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import Identity
-from roomkey.core.names import MAX_NAMES, names
+from roomkey.core.names import MAX_NAMES, string_list
 from roomkey.policies import own_rooms, rooms_claim
 
 CLAIMS = {
@@ -73,14 +73,14 @@ def test_its_text_shows_no_claims():
     )
 )
 def test_names_are_all_the_names_or_none(value):
-    found = names(value)
+    found = string_list(value)
     good = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
     assert found == (tuple(value) if good else ())
 
 
 def test_too_many_names_are_none():
-    assert len(names(["r"] * MAX_NAMES)) == MAX_NAMES
-    assert names(["r"] * (MAX_NAMES + 1)) == ()
+    assert len(string_list(["r"] * MAX_NAMES)) == MAX_NAMES
+    assert string_list(["r"] * (MAX_NAMES + 1)) == ()
 
 
 def test_ready_made_rules():

@@ -16,23 +16,23 @@ ADA = Identity("ada", rooms=("red",))
 NAMES = st.text(min_size=1, max_size=12)
 
 
-def told(inquiry):
-    return [(question.name, question.arguments, dict(question.fields)) for question in inquiry.questions]
+def told(rules):
+    return [(rule.name, rule.arguments, dict(rule.fields)) for rule in rules.rules]
 
 
 def asked(policy, room, namespace="/"):
-    return told(policy.about_room(room, namespace))
+    return told(policy.rules_for_room(room, namespace))
 
 
-def answers(inquiry, who=ADA):
-    return [question.ask(who) for question in inquiry.questions]
+def answers(rules, who=ADA):
+    return [rule.ask(who) for rule in rules.rules]
 
 
-def decided(inquiry, who=ADA):
-    """What a guard makes of an inquiry."""
-    if not inquiry.questions:
-        return inquiry.otherwise
-    return (all if inquiry.every else any)(answer is True for answer in answers(inquiry, who))
+def decided(rules, who=ADA):
+    """Decide as a guard does."""
+    if not rules.rules:
+        return rules.default
+    return (all if rules.require_all else any)(answer is True for answer in answers(rules, who))
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def teams():
 
 
 def allows(policy, room, namespace="/", who=ADA):
-    return decided(policy.about_room(room, namespace), who)
+    return decided(policy.rules_for_room(room, namespace), who)
 
 
 def test_templates(teams):
@@ -192,27 +192,27 @@ def test_many_fields_take_no_time():
 
 def test_the_defaults():
     policy = Policy()
-    assert policy.about_namespace("/any") is OPEN
-    assert policy.about_event("any", "/") is OPEN
-    assert policy.about_room("any", "/") == CLOSED
-    assert policy.about_emit("any", "message", "/") == OPEN
+    assert policy.rules_for_namespace("/any") is OPEN
+    assert policy.rules_for_event("any", "/") is OPEN
+    assert policy.rules_for_room("any", "/") == CLOSED
+    assert policy.rules_for_emit("any", "message", "/") == OPEN
     assert (decided(OPEN), decided(CLOSED)) == (True, False)
     closed = Policy(open_namespaces=False, open_events=False, open_emits=False)
     closed.event("other")(lambda who: True)
-    for inquiry in (
-        closed.about_namespace("/any"),
-        closed.about_event("any", "/"),
-        Policy(open_events=False).about_event("any", "/"),
-        closed.about_room("any", "/"),
-        closed.about_emit("any", "message", "/"),
+    for rules in (
+        closed.rules_for_namespace("/any"),
+        closed.rules_for_event("any", "/"),
+        Policy(open_events=False).rules_for_event("any", "/"),
+        closed.rules_for_room("any", "/"),
+        closed.rules_for_emit("any", "message", "/"),
     ):
-        assert inquiry == CLOSED
+        assert rules == CLOSED
 
 
 def test_an_event_without_a_rule_is_open_beside_others():
     policy = Policy()
     policy.event("other")(lambda who: False)
-    assert policy.about_event("any", "/") is OPEN
+    assert policy.rules_for_event("any", "/") is OPEN
 
 
 def test_namespaces():
@@ -222,10 +222,10 @@ def test_namespaces():
     def staff(who):
         return who.has_role("admin")
 
-    assert policy.about_namespace("/admin") == RuleSet((BoundRule("namespace /admin", staff),))
-    assert answers(policy.about_namespace("/admin")) == [False]
+    assert policy.rules_for_namespace("/admin") == RuleSet((BoundRule("namespace /admin", staff),))
+    assert answers(policy.rules_for_namespace("/admin")) == [False]
     for other in ("/Admin", "/admin/", "/admin?x", "//admin"):
-        assert policy.about_namespace(other) is OPEN
+        assert policy.rules_for_namespace(other) is OPEN
     with pytest.raises(ConfigError, match="already"):
         policy.namespace("/admin")(staff)
     with pytest.raises(ConfigError, match="invalid namespace 'admin'"):
@@ -236,27 +236,27 @@ def test_events_everywhere_and_in_one_namespace():
     policy = Policy()
     policy.event("delete")(lambda who: True)
     policy.event("delete", namespace="/admin")(lambda who: False)
-    assert answers(policy.about_event("delete", "/")) == [True]
-    assert answers(policy.about_event("delete", "/admin")) == [False, True]
-    assert not decided(policy.about_event("delete", "/admin"))
-    assert policy.about_event("Delete", "/") is OPEN
+    assert answers(policy.rules_for_event("delete", "/")) == [True]
+    assert answers(policy.rules_for_event("delete", "/admin")) == [False, True]
+    assert not decided(policy.rules_for_event("delete", "/admin"))
+    assert policy.rules_for_event("Delete", "/") is OPEN
     with pytest.raises(ConfigError, match="already"):
         policy.event("delete")(lambda who: True)
 
 
-def test_fresh_is_part_of_the_question():
+def test_max_auth_age_is_part_of_a_rule():
     policy = Policy()
-    policy.event("transfer", fresh=300)(lambda who: True)
+    policy.event("transfer", max_auth_age=300)(lambda who: True)
     policy.event("transfer", namespace="/bank")(lambda who: True)
     policy.event("read")(lambda who: True)
-    assert [question.fresh for question in policy.about_event("transfer", "/bank").questions] == [None, 300]
-    assert [question.fresh for question in policy.about_event("read", "/").questions] == [None]
+    assert [rule.max_auth_age for rule in policy.rules_for_event("transfer", "/bank").rules] == [None, 300]
+    assert [rule.max_auth_age for rule in policy.rules_for_event("read", "/").rules] == [None]
 
 
-@pytest.mark.parametrize("fresh", [0, -1, float("inf"), float("nan")])
-def test_fresh_is_a_number_of_seconds(fresh):
-    with pytest.raises(ConfigError, match="fresh"):
-        Policy().event("transfer", fresh=fresh)
+@pytest.mark.parametrize("max_auth_age", [0, -1, float("inf"), float("nan")])
+def test_max_auth_age_is_a_number_of_seconds(max_auth_age):
+    with pytest.raises(ConfigError, match="max_auth_age"):
+        Policy().event("transfer", max_auth_age=max_auth_age)
 
 
 def test_roles_include_others():
@@ -274,20 +274,20 @@ def test_emits_are_asked_by_room_and_event():
     policy.emit("team:{team}")(lambda who, team: team == "red")
     policy.emit("team:{team}", event="delete")(lambda who, team: False)
     policy.emit("hall", namespace="/chat")(lambda who: False)
-    assert told(policy.about_emit("team:red", "message", "/")) == [("emit team:{team}", (), {"team": "red"})]
-    assert answers(policy.about_emit("team:red", "delete", "/")) == [True, False]
-    assert decided(policy.about_emit("team:red", "message", "/"))
-    assert not decided(policy.about_emit("team:blue", "message", "/"))
-    assert not policy.about_emit("team:blue", "message", "/").otherwise
-    assert policy.about_emit("hall", "message", "/") == OPEN
-    assert not decided(policy.about_emit("hall", "message", "/chat"))
+    assert told(policy.rules_for_emit("team:red", "message", "/")) == [("emit team:{team}", (), {"team": "red"})]
+    assert answers(policy.rules_for_emit("team:red", "delete", "/")) == [True, False]
+    assert decided(policy.rules_for_emit("team:red", "message", "/"))
+    assert not decided(policy.rules_for_emit("team:blue", "message", "/"))
+    assert not policy.rules_for_emit("team:blue", "message", "/").default
+    assert policy.rules_for_emit("hall", "message", "/") == OPEN
+    assert not decided(policy.rules_for_emit("hall", "message", "/chat"))
 
 
 def test_a_rule_about_one_event_leaves_the_others_open():
     policy = Policy()
     policy.emit("hall", event="delete")(lambda who: False)
-    assert not decided(policy.about_emit("hall", "delete", "/"))
-    assert decided(policy.about_emit("hall", "Delete", "/"))
+    assert not decided(policy.rules_for_emit("hall", "delete", "/"))
+    assert decided(policy.rules_for_emit("hall", "Delete", "/"))
 
 
 def test_emit_rules_are_no_room_rules():
@@ -295,15 +295,15 @@ def test_emit_rules_are_no_room_rules():
     policy.emit("*")(lambda who, room: True)
     assert not allows(policy, "hall")
     policy.room("attic")(lambda who: False)
-    assert decided(policy.about_emit("attic", "message", "/"))
+    assert decided(policy.rules_for_emit("attic", "message", "/"))
 
 
 @pytest.mark.parametrize("room", ["", "hall ", "hall\n", "hall\0", "re\u0301d", "x" * 256, None, 5, ["hall"]])
 def test_what_is_no_rooms_name_is_closed_whatever_the_settings(room):
     policy = Policy(open_emits=True)
     policy.room("*")(lambda who, room: True)
-    assert policy.about_room(room, "/") == CLOSED
-    assert policy.about_emit(room, "message", "/") == CLOSED
+    assert policy.rules_for_room(room, "/") == CLOSED
+    assert policy.rules_for_emit(room, "message", "/") == CLOSED
 
 
 @pytest.mark.parametrize("kind", ["room", "emit"])
@@ -312,7 +312,9 @@ def test_the_star_never_covers_somebodys_own_room(kind):
     getattr(policy, kind)("*")(lambda who, room: True)
 
     def decide(room):
-        return decided(policy.about_room(room, "/") if kind == "room" else policy.about_emit(room, "message", "/"))
+        return decided(
+            policy.rules_for_room(room, "/") if kind == "room" else policy.rules_for_emit(room, "message", "/")
+        )
 
     assert decide("users")
     assert decide("user")
@@ -332,11 +334,11 @@ def test_rules_are_told_the_room_and_the_event_if_they_ask():
     policy.emit("own:{room}")(lambda who, room: room == "x")  # a field wins
     assert allows(policy, "team:red")
     assert allows(policy, "lobby")
-    assert decided(policy.about_emit("team:red", "message", "/"))
-    assert not decided(policy.about_emit("team:red", "delete", "/"))
-    assert told(policy.about_emit("hall", "ping", "/")) == [("emit *", ("hall",), {"event": "ping"})]
-    assert decided(policy.about_emit("hall", "ping", "/"))
-    assert decided(policy.about_emit("own:x", "message", "/"))
+    assert decided(policy.rules_for_emit("team:red", "message", "/"))
+    assert not decided(policy.rules_for_emit("team:red", "delete", "/"))
+    assert told(policy.rules_for_emit("hall", "ping", "/")) == [("emit *", ("hall",), {"event": "ping"})]
+    assert decided(policy.rules_for_emit("hall", "ping", "/"))
+    assert decided(policy.rules_for_emit("own:x", "message", "/"))
 
 
 def test_the_ready_made_rules_for_claims():
@@ -347,11 +349,11 @@ def test_the_ready_made_rules_for_claims():
     root = Identity("root", roles=frozenset({"admin"}))
     joins = [room for room in ("hall", "team-red", "attic", "user:eve") if allows(policy, room, who=who)]
     assert joins == ["hall", "team-red"]
-    assert decided(policy.about_emit("hall", "message", "/"), who)
-    assert not decided(policy.about_emit("hall", "delete", "/"), who)
-    assert not decided(policy.about_emit("team-red", "message", "/"), who)
+    assert decided(policy.rules_for_emit("hall", "message", "/"), who)
+    assert not decided(policy.rules_for_emit("hall", "delete", "/"), who)
+    assert not decided(policy.rules_for_emit("team-red", "message", "/"), who)
     assert allows(policy, "attic", who=root)
-    assert decided(policy.about_emit("attic", "delete", "/"), root)
+    assert decided(policy.rules_for_emit("attic", "delete", "/"), root)
     assert not allows(policy, "user:eve", who=root)
 
 
@@ -408,12 +410,12 @@ def test_event_wildcard_covers_events_without_a_rule_of_their_own():
     policy.event("*")(lambda who, event: event.startswith("read"))
     policy.event("*", namespace="/staff")(lambda who: who.has_role("staff"))
     policy.event("write")(lambda who: True)
-    assert decided(policy.about_event("read-page", "/"))
-    assert not decided(policy.about_event("delete", "/"))
-    assert not decided(policy.about_event("join-room", "/"))
-    assert decided(policy.about_event("write", "/staff"))
-    assert not decided(policy.about_event("read-page", "/staff"))
-    assert told(policy.about_event("delete", "/")) == [("event *", (), {"event": "delete"})]
+    assert decided(policy.rules_for_event("read-page", "/"))
+    assert not decided(policy.rules_for_event("delete", "/"))
+    assert not decided(policy.rules_for_event("join-room", "/"))
+    assert decided(policy.rules_for_event("write", "/staff"))
+    assert not decided(policy.rules_for_event("read-page", "/staff"))
+    assert told(policy.rules_for_event("delete", "/")) == [("event *", (), {"event": "delete"})]
 
 
 @pytest.mark.parametrize(
@@ -426,7 +428,7 @@ def test_policy_rejects_rules_for_events_that_never_reach_one(name):
             register(name)
     with pytest.raises(ConfigError, match="leave the event out"):
         policy.emit("red", event="*")
-    assert policy.about_event("message", "/") is OPEN
+    assert policy.rules_for_event("message", "/") is OPEN
 
 
 @pytest.mark.parametrize(

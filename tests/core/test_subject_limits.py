@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity
-from roomkey.core.subject_limits import SubjectLimits, SubjectUse
+from roomkey.core.subject_limits import SubjectLimits, SubjectUsage
 from roomkey.errors import LimitExceeded
 
 ADA, EVE = Identity("ada", issuer="me"), Identity("eve", issuer="me")
@@ -28,7 +28,7 @@ def test_limits_are_whole_or_none(settings):
 
 @pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
 def test_namespaces_of_one_connection_count_once(when_full):
-    use = SubjectUse(SubjectLimits(sockets=1, when_full=when_full))
+    use = SubjectUsage(SubjectLimits(sockets=1, when_full=when_full))
     assert [use.connect(ADA, "one") for _ in range(3)] == [None] * 3
     for _ in range(2):
         use.leave(ADA, "one")
@@ -38,7 +38,7 @@ def test_namespaces_of_one_connection_count_once(when_full):
 
 
 def test_a_connection_too_many_is_refused_and_changes_nothing():
-    use = SubjectUse(SubjectLimits(sockets=2))
+    use = SubjectUsage(SubjectLimits(sockets=2))
     use.connect(ADA, "one")
     use.connect(ADA, "two")
     with pytest.raises(LimitExceeded) as caught:
@@ -49,12 +49,12 @@ def test_a_connection_too_many_is_refused_and_changes_nothing():
 
 
 def test_a_connection_too_many_names_the_oldest():
-    use = SubjectUse(SubjectLimits(sockets=2, when_full="end_oldest"))
+    use = SubjectUsage(SubjectLimits(sockets=2, when_full="end_oldest"))
     assert [use.connect(ADA, name) for name in ("one", "two", "two", "three")] == [None, None, None, "one"]
 
 
 def test_a_subject_is_one_of_its_issuer_and_a_guest_is_nobody():
-    use = SubjectUse(SubjectLimits(sockets=1, joins=1))
+    use = SubjectUsage(SubjectLimits(sockets=1, joins=1))
     use.connect(ADA, "one")
     assert use.connect(Identity("ada", issuer="other"), "two") is None
     for number in range(3):
@@ -65,7 +65,7 @@ def test_a_subject_is_one_of_its_issuer_and_a_guest_is_nobody():
 
 @pytest.mark.parametrize("what", ["joins", "events"])
 def test_so_many_in_a_second_over_all_connections(what):
-    use = SubjectUse(SubjectLimits(**{what: 3}))
+    use = SubjectUsage(SubjectLimits(**{what: 3}))
     use.connect(ADA, "one")
     use.connect(ADA, "two")
     use.connect(EVE, "three")
@@ -84,7 +84,7 @@ def test_so_many_in_a_second_over_all_connections(what):
 
 
 def test_who_comes_back_has_no_new_second_and_who_stays_away_is_forgotten():
-    use = SubjectUse(SubjectLimits(events=2))
+    use = SubjectUsage(SubjectLimits(events=2))
     for connection in ("one", "two"):
         use.connect(ADA, connection)
         use.take(ADA, "events", 10.0)
@@ -106,7 +106,7 @@ def test_who_comes_back_has_no_new_second_and_who_stays_away_is_forgotten():
 )
 def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
     """The host's part is the model's: who was let in leaves once, and what must make room leaves."""
-    use = SubjectUse(SubjectLimits(sockets=2, when_full=when_full))
+    use = SubjectUsage(SubjectLimits(sockets=2, when_full=when_full))
     inside: list[tuple[Identity, str]] = []
     for comes, who, connection in steps:
         if comes:
@@ -133,6 +133,6 @@ def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
 @pytest.mark.parametrize("what", ["joins", "events"])
 @pytest.mark.parametrize("rate", [1e15, 1e17, 1.7e308])
 def test_huge_rate_is_no_limit(what, rate):
-    use = SubjectUse(SubjectLimits(joins=rate, events=rate))
+    use = SubjectUsage(SubjectLimits(joins=rate, events=rate))
     for _ in range(3):
         use.take(ADA, what, 10.0)

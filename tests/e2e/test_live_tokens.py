@@ -205,7 +205,7 @@ async def test_an_update_takes_rooms_away_at_once(js: Any, guarded: Any, kind: A
 @every_kind
 async def test_a_step_up(js: Any, guarded: Any, kind: Any) -> None:
     policy = Policy()
-    policy.event("pay", fresh=60)(lambda who: True)
+    policy.event("pay", max_auth_age=60)(lambda who: True)
     site = guarded(DESK.verifier(), policy=policy)
     socket = await enter(js, site, kind, EARLIER.issue("ada"))
     asked = {

@@ -444,7 +444,7 @@ def test_rights_that_change_take_rooms_away(open_page: Any, product: Any) -> Non
 def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> None:
     policy = Policy()
     policy.room("*")(rooms_claim)
-    policy.event("message", fresh=3)(lambda who: True)
+    policy.event("message", max_auth_age=3)(lambda who: True)
     served = product(policy)
     page = open_page(served.url)
     log_in(page, served, "grace")

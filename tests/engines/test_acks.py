@@ -10,7 +10,7 @@ from socketio.exceptions import TimeoutError as HostTimeout
 from support.live import until
 from support.tasks import tasks_made
 
-from roomkey.core.asked import ACK_SECONDS, MAX_CALLBACKS
+from roomkey.core.ack_expiry import ACK_SECONDS, MAX_CALLBACKS
 from roomkey.errors import CredentialsError, ProtocolViolation
 from roomkey.socketio import Authenticate, SubjectLimits
 

@@ -125,7 +125,7 @@ async def in_grace(offline):
     """A server, and a client in ``red`` whose token has expired."""
     policy = Policy()
     policy.room("*")(lambda who, room: True)
-    policy.event("transfer", fresh=1000)(lambda who: True)
+    policy.event("transfer", max_auth_age=1000)(lambda who: True)
     policy.event("guarded")(lambda who: True)
     server = offline(policy=policy)
     for name in ("transfer", "guarded", "open"):

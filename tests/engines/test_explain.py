@@ -19,7 +19,7 @@ def full_policy() -> Policy:
     policy.room("*")(lambda who, room: who.has_role("member"))
     policy.emit("news", event="say")(lambda who: who.has_role("admin"))
     policy.emit("team:{team}")(lambda who, team, event: event == "shout")
-    policy.event("transfer", fresh=50)(lambda who: who.has_role("member"))
+    policy.event("transfer", max_auth_age=50)(lambda who: who.has_role("member"))
     policy.event("secret")(lambda who: False)
     return policy
 

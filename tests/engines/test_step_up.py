@@ -14,7 +14,7 @@ def bank(offline):
 
     def make(**settings):
         policy = Policy()
-        policy.event("transfer", fresh=300)(lambda who: who.has_role("clerk"))
+        policy.event("transfer", max_auth_age=300)(lambda who: who.has_role("clerk"))
         server = offline(policy=policy, **settings)
         server.done = []
 

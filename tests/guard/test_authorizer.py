@@ -98,7 +98,7 @@ async def test_after_exp_nothing_new_is_granted(bench, kind, name, seconds, wait
 
 @pytest.mark.parametrize("seconds", [99, 100])
 async def test_a_fresh_event_is_something_new(bench, seconds):
-    bench.policy.event("transfer", fresh=1000)(lambda who: True)
+    bench.policy.event("transfer", max_auth_age=1000)(lambda who: True)
     who = bench.who()
     bench.clock.advance(seconds)
     decision = await bench.judge.decide(who, "event", "transfer", "/")
@@ -123,7 +123,7 @@ NOW = FakeClock().now()
     ids=lambda value: str(value)[:40],
 )
 async def test_a_proof_is_fresh_by_auth_time_else_by_iat(bench, claims, fresh):
-    bench.policy.event("transfer", fresh=FRESH)(lambda who: True)
+    bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: True)
     decision = await bench.judge.decide(bench.who(**claims), "event", "transfer", "/")
     if fresh:
         assert decision.error is None
@@ -133,15 +133,15 @@ async def test_a_proof_is_fresh_by_auth_time_else_by_iat(bench, claims, fresh):
 
 
 async def test_of_several_rules_the_strictest_says_how_fresh(bench):
-    bench.policy.event("transfer", fresh=FRESH)(lambda who: True)
-    bench.policy.event("transfer", namespace="/bank", fresh=10)(lambda who: True)
+    bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: True)
+    bench.policy.event("transfer", namespace="/bank", max_auth_age=10)(lambda who: True)
     who = bench.who(iat=NOW - 20)
     assert await bench.judge.decide(who, "event", "transfer", "/")
     assert (await bench.judge.decide(who, "event", "transfer", "/bank")).error.to_client()["max_age"] == 10
 
 
 async def test_whoever_may_not_is_not_asked_for_a_fresh_proof(bench):
-    bench.policy.event("transfer", fresh=FRESH)(lambda who: False)
+    bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: False)
     decision = await bench.judge.decide(bench.who(iat=NOW - 1000), "event", "transfer", "/")
     assert type(decision.error) is PermissionDenied
 

@@ -355,7 +355,7 @@ async def test_whoever_stops_waiting_for_the_store_stops_nothing(bench):
 async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
     """A replica that is read-only tells everything that is new: nobody need wait for its owner."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr("roomkey.core.horizon.FIRST", 0.0)
+    monkeypatch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)
     store = ScriptedStore()
 
     async def forget_expired(now):

@@ -41,7 +41,7 @@ allow = "granted"
 [[event]]
 name = "transfer"
 allow = "role:clerk and not guest"
-fresh = 300
+max_auth_age = 300
 namespace = "/bank"
 """
 ADA = Identity.from_claims({"sub": "ada", "roles": ["clerk"], "rooms": ["red", "team:red"]})
@@ -60,32 +60,32 @@ def mistake(source: str) -> str:
     return str(caught.value)
 
 
-def decided(inquiry: RuleSet, who: Identity = ADA) -> bool:
-    answers = [question.ask(who) for question in inquiry.questions]
-    return any(answers) if answers else inquiry.otherwise
+def decided(rule_set: RuleSet, who: Identity = ADA) -> bool:
+    answers = [rule.ask(who) for rule in rule_set.rules]
+    return any(answers) if answers else rule_set.default
 
 
 def test_a_document_with_everything() -> None:
     policy = declared(DOCUMENT)
     moderator = policy.expand_roles(Identity("m", roles=frozenset({"admin"})))
-    assert not decided(policy.about_namespace("/admin"))
-    assert decided(policy.about_namespace("/admin"), moderator)
-    assert policy.about_namespace("/other") is OPEN
+    assert not decided(policy.rules_for_namespace("/admin"))
+    assert decided(policy.rules_for_namespace("/admin"), moderator)
+    assert policy.rules_for_namespace("/other") is OPEN
 
-    assert decided(policy.about_room("team:red", "/"))
-    assert not decided(policy.about_room("team:blue", "/"))
-    assert decided(policy.about_room("team:blue", "/chat"), moderator)
-    assert decided(policy.about_room("user:ada", "/chat"))
-    assert not decided(policy.about_room("user:eve", "/chat"))
-    assert policy.about_room("user:ada", "/") == CLOSED
+    assert decided(policy.rules_for_room("team:red", "/"))
+    assert not decided(policy.rules_for_room("team:blue", "/"))
+    assert decided(policy.rules_for_room("team:blue", "/chat"), moderator)
+    assert decided(policy.rules_for_room("user:ada", "/chat"))
+    assert not decided(policy.rules_for_room("user:eve", "/chat"))
+    assert policy.rules_for_room("user:ada", "/") == CLOSED
 
-    assert decided(policy.about_emit("team:red", "message", "/"))
-    assert not decided(policy.about_emit("team:blue", "message", "/"))
-    assert policy.about_emit("team:blue", "delete", "/") == OPEN
+    assert decided(policy.rules_for_emit("team:red", "message", "/"))
+    assert not decided(policy.rules_for_emit("team:blue", "message", "/"))
+    assert policy.rules_for_emit("team:blue", "delete", "/") == OPEN
 
-    (question,) = policy.about_event("transfer", "/bank").questions
-    assert (question.ask(ADA), question.ask(Identity.guest()), question.fresh) == (True, False, 300)
-    assert policy.about_event("transfer", "/") is OPEN
+    (rule,) = policy.rules_for_event("transfer", "/bank").rules
+    assert (rule.ask(ADA), rule.ask(Identity.guest()), rule.max_auth_age) == (True, False, 300)
+    assert policy.rules_for_event("transfer", "/") is OPEN
 
 
 def test_nothing_declared_is_no_policy() -> None:
@@ -98,19 +98,19 @@ def test_one_table_is_enough(kind: str) -> None:
     subject = {"room": "pattern", "emit": "pattern", "event": "name", "namespace": "name"}[kind]
     policy = declared(f'[[{kind}]]\n{subject} = "/x"\nallow = "nobody"')
     about = {
-        "room": policy.about_room("/x", "/"),
-        "emit": policy.about_emit("/x", "e", "/"),
-        "event": policy.about_event("/x", "/"),
-        "namespace": policy.about_namespace("/x"),
+        "room": policy.rules_for_room("/x", "/"),
+        "emit": policy.rules_for_emit("/x", "e", "/"),
+        "event": policy.rules_for_event("/x", "/"),
+        "namespace": policy.rules_for_namespace("/x"),
     }
-    assert [name for name, inquiry in about.items() if inquiry.questions] == [kind]
+    assert [name for name, rule_set in about.items() if rule_set.rules] == [kind]
     assert not decided(about[kind])
 
 
 def test_roles_alone_are_a_policy() -> None:
     policy = declared('roles = ["a > b"]')
     assert policy.expand_roles(Identity("x", roles=frozenset("a"))).roles == {"a", "b"}
-    assert policy.about_room("lobby", "/") == CLOSED
+    assert policy.rules_for_room("lobby", "/") == CLOSED
 
 
 ROOM = '[[room]]\npattern = "team:{team}"\n'
@@ -137,7 +137,10 @@ MISTAKES = [
     (ROOM + 'allow = """gest"""', "roomkey.toml:3:9: character 1 of the rule: expected"),
     # keys
     (ROOM + 'alow = "everyone"', "roomkey.toml:3:1: [[room]] has no key 'alow'; did you mean allow?"),
-    (ROOM + 'allow = "everyone"\n  fresh = 5', "roomkey.toml:4:3: [[room]] has no key 'fresh'; its keys are pattern, "),
+    (
+        ROOM + 'allow = "everyone"\n  max_auth_age = 5',
+        "roomkey.toml:4:3: [[room]] has no key 'max_auth_age'; its keys are pattern, ",
+    ),
     ('[[event]]\nname = "e"\nallow = "everyone"\nevent.x = 1', "roomkey.toml:4:1: [[event]] has no key 'event'"),
     ("port = 1\n\n" + ROOM, "roomkey.toml:3:1: [[room]] needs allow"),
     ('[[event]]\nallow = "everyone"', "roomkey.toml:1:1: [[event]] needs name"),
@@ -157,8 +160,8 @@ MISTAKES = [
     ('[[event]]\nname = "e"\nallow = "everyone"\n' * 2, "roomkey.toml:5:8: event e has a rule already"),
     *(
         (
-            f'[[event]]\nname = "e"\nallow = "everyone"\nfresh = {value}',
-            "roomkey.toml:4:9: fresh takes a number of seconds",
+            f'[[event]]\nname = "e"\nallow = "everyone"\nmax_auth_age = {value}',
+            "roomkey.toml:4:16: max_auth_age takes a number of seconds",
         )
         for value in ("true", '"300"', "0", "-1", "inf", "nan", "[5]")
     ),
@@ -209,8 +212,8 @@ def test_the_example_of_the_documentation() -> None:
     page = Path(__file__).parents[2] / "docs" / "policy.md"
     source = page.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
     policy = declared(source)
-    assert decided(policy.about_room("team:red", "/"))
-    assert not decided(policy.about_room("attic", "/"))
+    assert decided(policy.rules_for_room("team:red", "/"))
+    assert not decided(policy.rules_for_room("attic", "/"))
     wrong = mistake(source.replace("role:moderator or claim:rooms has team or scope:rooms:write", "claim:rooms has "))
     assert f"`{wrong}`" in page.read_text("utf-8")
 
@@ -227,7 +230,7 @@ def test_the_file_is_found_where_the_settings_find_it(folder: Path) -> None:
     (folder / "other.toml").write_text('port = 5\n[[room]]\npattern = "a"\nallow = "gest"')
     policy = load_policy()
     assert policy is not None
-    assert decided(policy.about_room("team:red", "/"))
+    assert decided(policy.rules_for_room("team:red", "/"))
     with pytest.raises(ConfigError, match=r"other\.toml:4:10: "):
         load_policy(folder / "other.toml")
     with pytest.raises(ConfigError, match="cannot read"):
@@ -251,8 +254,8 @@ def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> No
     policy = declared(DOCUMENT)
     assert make_engine(settings, verifier, policy).guard.policy is policy
     usual = make_engine(settings, verifier).guard.policy
-    assert decided(usual.about_room("red", "/"))
-    assert not decided(usual.about_room("blue", "/"))
+    assert decided(usual.rules_for_room("red", "/"))
+    assert not decided(usual.rules_for_room("blue", "/"))
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "authenticate"])

@@ -8,7 +8,7 @@ import logging
 import pytest
 from support.clock import FakeClock
 
-from roomkey.core.horizon import FIRST
+from roomkey.core.confirmed_time import STARTUP_SECONDS
 from roomkey.errors import Unavailable
 from roomkey.stores.forgetting import FORGET_SECONDS, RETRY_SECONDS, Forgetting
 
@@ -41,7 +41,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 def ready(rows: Rows, clock: FakeClock) -> Forgetting:
     """One that has been running for a while."""
     forgetting = Forgetting("rows", rows.forget)
-    clock.time = NOW - FIRST
+    clock.time = NOW - STARTUP_SECONDS
     forgetting.soon(clock.now())
     clock.time = NOW
     return forgetting

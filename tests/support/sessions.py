@@ -11,7 +11,7 @@ from engineio.async_socket import AsyncSocket
 from roomkey.hub import Hub
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import NORMAL, TRANSPORT_CLOSE
-from roomkey.wire import Message, State
+from roomkey.wire import Message, TransportState
 
 ADDRESS = "192.0.2.7"
 
@@ -65,7 +65,7 @@ class HubSession:
         self._outbox: list[str] = []
 
     async def open(self) -> None:
-        opened = self.sio.engine.open(HttpRequest("GET", "/socket.io/", "", [], ADDRESS), State.WEBSOCKET)
+        opened = self.sio.engine.open(HttpRequest("GET", "/socket.io/", "", [], ADDRESS), TransportState.WEBSOCKET)
         opened.use(self)
         self._session = opened
         self.eio_sid = opened.eio_sid

@@ -113,7 +113,7 @@ def test_79_what_is_written_holds_no_null_that_was_a_number(value):
     except ValueError:
         assert "nan" in repr(value) or "inf" in repr(value)
     else:
-        assert same(json.put_back(loads(text), list(attachments)), value)
+        assert same(json.restore_attachments(loads(text), list(attachments)), value)
 
 
 @pytest.mark.parametrize("value", [None, "null", [None, "null"], {"null": None}, {None: 1}, [b"null", None]])
@@ -295,7 +295,7 @@ def test_78_a_hostile_megabyte_takes_no_time_to_speak_of(text):
 @THOROUGH
 def test_what_is_written_is_read_back(value):
     text, attachments = json.dumps(value)
-    assert same(json.put_back(loads(text), list(attachments)), value)
+    assert same(json.restore_attachments(loads(text), list(attachments)), value)
 
 
 def test_bytes_become_placeholders_in_their_order():
@@ -373,29 +373,29 @@ PLACEHOLDERS = [-1, "0", 1.5, 99, 1, True, False, None, [0], {}, 0.0, "x"]
 @pytest.mark.parametrize("number", PLACEHOLDERS, ids=repr)
 def test_67_a_placeholder_names_an_attachment_by_an_integer(number):
     with pytest.raises(ValueError, match="a placeholder without its attachment"):
-        json.put_back(["x", {"_placeholder": True, "num": number}], [b"data"])
+        json.restore_attachments(["x", {"_placeholder": True, "num": number}], [b"data"])
 
 
 def test_67_a_placeholder_without_a_number_names_none():
     with pytest.raises(ValueError, match="a placeholder without its attachment"):
-        json.put_back([{"_placeholder": True}], [b"data"])
+        json.restore_attachments([{"_placeholder": True}], [b"data"])
 
 
 def test_67_an_attachment_belongs_in_one_place():
     twice = [{"_placeholder": True, "num": 0}, {"a": {"_placeholder": True, "num": 0}}]
     with pytest.raises(ValueError, match="a placeholder without its attachment"):
-        json.put_back(twice, [b"data", b"more"])
+        json.restore_attachments(twice, [b"data", b"more"])
 
 
 @pytest.mark.parametrize("marker", [False, None, 1, "true", [True]], ids=repr)
 def test_67_only_true_makes_a_placeholder(marker):
     with pytest.raises(ValueError, match="an attachment without its placeholder"):
-        json.put_back([{"_placeholder": marker, "num": 0}], [b"data"])
+        json.restore_attachments([{"_placeholder": marker, "num": 0}], [b"data"])
 
 
 def test_67_attachments_may_stand_in_another_order():
     value = [{"_placeholder": True, "num": 1}, {"a": [{"num": 0, "_placeholder": True, "more": 1}]}]
-    assert json.put_back(value, [b"first", b"second"]) == [b"second", {"a": [b"first"]}]
+    assert json.restore_attachments(value, [b"first", b"second"]) == [b"second", {"a": [b"first"]}]
 
 
 @pytest.mark.parametrize("number", [0, 99, "x"])
@@ -433,6 +433,6 @@ def test_67_with_bytes_comes_out_what_went_in_or_nothing(value):
         assert made_up(value)
         return
     if attachments:
-        assert same(json.put_back(loads(text), list(attachments)), value)
+        assert same(json.restore_attachments(loads(text), list(attachments)), value)
     else:
         assert same(loads(text), value)

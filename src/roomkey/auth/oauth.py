@@ -20,7 +20,7 @@ from roomkey.auth.logins import LoginService
 from roomkey.auth.router import TokenAnswer
 from roomkey.auth.token_grants import TokenGrants, TokenRequest
 from roomkey.auth.token_state import Introspection, introspect, revoke
-from roomkey.core.addresses import is_confidential
+from roomkey.core.urls import is_confidential
 from roomkey.errors import ConfigError
 from roomkey.stores.clients import GRANTS, Clients
 from roomkey.stores.single_use import SingleUseStore

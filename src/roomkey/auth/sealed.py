@@ -15,10 +15,10 @@ __all__ = ["is_sealed", "seal"]
 
 NONCE, TIME, TAG = 12, 4, 16  # bytes: 96 random bits, seconds since the epoch, 128 bits of HMAC-SHA256
 
-Kind = Literal["ticket", "code"]
+SealedKind = Literal["ticket", "code"]
 
 
-def seal(key: bytes, kind: Kind, expires_at: int) -> str:
+def seal(key: bytes, kind: SealedKind, expires_at: int) -> str:
     """Return a new name: 43 characters of base64url.
 
     Args:
@@ -30,7 +30,7 @@ def seal(key: bytes, kind: Kind, expires_at: int) -> str:
     return urlsafe_b64encode(body + _tag(key, kind, body)).rstrip(b"=").decode()
 
 
-def is_sealed(key: bytes, kind: Kind, text: str, now: float) -> bool:
+def is_sealed(key: bytes, kind: SealedKind, text: str, now: float) -> bool:
     """Return True if :func:`seal` made a text with this key, for this, and it has not expired.
 
     Args:
@@ -47,5 +47,5 @@ def is_sealed(key: bytes, kind: Kind, text: str, now: float) -> bool:
     return hmac.compare_digest(tag, _tag(key, kind, body)) and int.from_bytes(body[NONCE:], "big") > now
 
 
-def _tag(key: bytes, kind: Kind, body: bytes) -> bytes:
+def _tag(key: bytes, kind: SealedKind, body: bytes) -> bytes:
     return hmac.digest(key, b"roomkey " + kind.encode() + b"\0" + body, "sha256")[:TAG]

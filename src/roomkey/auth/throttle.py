@@ -19,7 +19,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from roomkey.core.addresses import network_of
+from roomkey.core.networks import network_of
 from roomkey.errors import AuthError
 
 __all__ = ["Throttle", "Throttled"]

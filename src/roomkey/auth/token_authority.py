@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
-from roomkey.core.horizon import Horizon
+from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.identity import Identity
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
 from roomkey.core.rights_overrides import RightsOverrides
@@ -24,7 +24,7 @@ Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
 """What is called with each revocation that was kept; it returns how many further sockets it ended."""
 
 
-class Names(TypedDict, total=False):
+class RevocationTarget(TypedDict, total=False):
     """What is cancelled, as in :meth:`roomkey.core.revocations.Revocation.of`."""
 
     token_id: str | None
@@ -44,7 +44,7 @@ class TokenAuthority(Protocol):
     async def check(self, who: Identity) -> None:
         """Raises :class:`roomkey.errors.RevokedToken` if what was issued to it then is cancelled by now."""
 
-    async def revoke(self, **names: Unpack[Names]) -> int:
+    async def revoke(self, **names: Unpack[RevocationTarget]) -> int:
         """Cancel tokens, and call the followers; returns how many live sockets that ended."""
 
     def follow_revocations(self, follower: Follower) -> None:
@@ -75,7 +75,7 @@ class StandaloneAuthority:
         self._clock = clock
         self._revocations = Revocations()
         self._changed = RightsOverrides(verifier.longest_lifetime or LONGEST_LIFETIME)
-        self._horizon = Horizon()
+        self._horizon = ConfirmedTime()
         self._position = 0
         self._read_at = float("-inf")
         self._followers: list[Follower] = []
@@ -100,7 +100,7 @@ class StandaloneAuthority:
         if self._revocations.is_revoked(who):
             raise RevokedToken("revoked")
 
-    async def revoke(self, **names: Unpack[Names]) -> int:
+    async def revoke(self, **names: Unpack[RevocationTarget]) -> int:
         """Cancel tokens; there are no sockets to end but those that the followers know.
 
         Without ``expires_at`` the entry is kept as long as a token may live, as a guard does.

@@ -29,7 +29,7 @@ class TimeSpan(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class ExpectedClaims:
     """What a verifier expects of the claims.
 
     Attributes:

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-from roomkey.core.names import MAX_NAMES, names
+from roomkey.core.names import MAX_NAMES, string_list
 
 Actions = Mapping[str, frozenset[str]]
 
@@ -30,12 +30,12 @@ NOTHING: Actions = MappingProxyType({})
 def granted_actions(claim: object) -> Actions:
     """The actions of a ``rooms`` claim by pattern; nothing if it is malformed anywhere."""
     if not isinstance(claim, dict):
-        return MappingProxyType(dict.fromkeys(names(claim), _ALL))
+        return MappingProxyType(dict.fromkeys(string_list(claim), _ALL))
     if len(claim) > MAX_NAMES:
         return NOTHING
     found: dict[str, frozenset[str]] = {}
     for pattern, actions in claim.items():
-        listed = names(actions)
+        listed = string_list(actions)
         if not pattern or (not listed and actions != []):
             return NOTHING
         found[pattern] = frozenset(listed)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from roomkey.core.grants import NOTHING, Actions, granted_actions, grants, joinable
-from roomkey.core.names import names
+from roomkey.core.names import string_list
 
 GUEST = "guest"
 
@@ -81,7 +81,7 @@ class Identity:
         get = claims.get
         roles: tuple[str, ...] = ()
         actions = NOTHING
-        if "roles" in claims and not (roles := names(claims["roles"])):
+        if "roles" in claims and not (roles := string_list(claims["roles"])):
             del claims["roles"]
         if "rooms" in claims and not (actions := granted_actions(claims["rooms"])):
             del claims["rooms"]

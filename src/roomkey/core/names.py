@@ -8,7 +8,7 @@ MAX_NAMES = 1000
 _SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
 
 
-def names(value: object) -> tuple[str, ...]:
+def string_list(value: object) -> tuple[str, ...]:
     """A list of names out of a claim, or nothing at all.
 
     A claim of another type (a string where a list belongs, a dict, a list with a number in it, more than 1000

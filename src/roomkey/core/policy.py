@@ -39,14 +39,14 @@ class BoundRule:
 
     Attributes:
         name: of the rule, as the policy's author wrote it.
-        fresh: the longest time since the holder proved who they are, in seconds, or None.
+        max_auth_age: the longest time since the holder logged in, in seconds, or None.
     """
 
     name: str
     rule: Rule
     arguments: tuple[object, ...] = ()
     fields: tuple[tuple[str, str], ...] = ()
-    fresh: float | None = None
+    max_auth_age: float | None = None
 
     def ask(self, who: Identity) -> object:
         """Ask the rule about an identity."""
@@ -57,17 +57,17 @@ class RuleSet(NamedTuple):
     """The rules about one thing.
 
     Attributes:
-        questions: the rules to ask.
-        every: all of them must allow; else one that allows is enough.
-        otherwise: the answer where there is no rule.
+        rules: the rules to ask.
+        require_all: all of them must allow; otherwise one that allows is enough.
+        default: the answer if there are no rules.
     """
 
-    questions: tuple[BoundRule, ...] = ()
-    every: bool = False
-    otherwise: bool = False
+    rules: tuple[BoundRule, ...] = ()
+    require_all: bool = False
+    default: bool = False
 
 
-OPEN, CLOSED = RuleSet(otherwise=True), RuleSet()
+OPEN, CLOSED = RuleSet(default=True), RuleSet()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +81,11 @@ class _RoomRule:
 
 
 class _EventRule(NamedTuple):
-    question: BoundRule
+    rule: BoundRule
     takes_event: bool
 
     def about(self, event: str) -> BoundRule:
-        return replace(self.question, fields=(("event", event),)) if self.takes_event else self.question
+        return replace(self.rule, fields=(("event", event),)) if self.takes_event else self.rule
 
 
 class Policy:
@@ -143,24 +143,26 @@ class Policy:
 
         return add
 
-    def event(self, name: str, *, namespace: str | None = None, fresh: float | None = None) -> Callable[[RuleT], RuleT]:
+    def event(
+        self, name: str, *, namespace: str | None = None, max_auth_age: float | None = None
+    ) -> Callable[[RuleT], RuleT]:
         """Decorate ``rule(who) -> bool``: who may send this event.
 
         Args:
             name: the event; or ``*`` for every event that has no rule of its own. A rule with a parameter ``event``
                 gets the event's name.
             namespace: only there; everywhere if absent.
-            fresh: seconds since the holder proved who they are (``auth_time``, else ``iat``) at the most; with an
-                older token the client is asked to authenticate again (RFC 9470), and the socket stays.
+            max_auth_age: the longest time in seconds since the user logged in (``auth_time``, or ``iat`` without it).
+                With an older login, the client must authenticate again (RFC 9470); the socket stays connected.
 
         Raises:
             ConfigError: the event has a rule there already or never reaches a rule, as ``connect`` and ``disconnect``
-                do not; or ``fresh`` is not a number of seconds.
+                do not; or ``max_auth_age`` is not a number of seconds.
         """
         if name != ANY_EVENT:
             check_event(name)
-        if fresh is not None and not 0 < fresh < float("inf"):
-            raise ConfigError("fresh takes more than 0 seconds")
+        if max_auth_age is not None and not 0 < max_auth_age < float("inf"):
+            raise ConfigError("max_auth_age must be more than 0 seconds")
         _check_namespace(namespace)
 
         def add(rule: RuleT) -> RuleT:
@@ -168,7 +170,9 @@ class Policy:
             _check_rule(rule, f"event {name}", **dict.fromkeys(told, ""))
             if (namespace, name) in self._events:
                 raise ConfigError(f"event {name} has a rule already")
-            self._events[namespace, name] = _EventRule(BoundRule(f"event {name}", rule, fresh=fresh), bool(told))
+            self._events[namespace, name] = _EventRule(
+                BoundRule(f"event {name}", rule, max_auth_age=max_auth_age), bool(told)
+            )
             return rule
 
         return add
@@ -222,23 +226,23 @@ class Policy:
 
         return add
 
-    def about_namespace(self, namespace: str) -> RuleSet:
+    def rules_for_namespace(self, namespace: str) -> RuleSet:
         """The rules to ask before an identity may connect."""
-        question = self._namespaces.get(namespace)
-        return RuleSet((question,)) if question is not None else OPEN if self.open_namespaces else CLOSED
+        rule = self._namespaces.get(namespace)
+        return RuleSet((rule,)) if rule is not None else OPEN if self.open_namespaces else CLOSED
 
-    def about_event(self, event: str, namespace: str) -> RuleSet:
+    def rules_for_event(self, event: str, namespace: str) -> RuleSet:
         """The rules to ask before an event is handled: :data:`OPEN` itself if everybody may send it."""
         if not self._events:
             return OPEN if self.open_events else CLOSED
         rules = self._event_rules(event, namespace) or self._event_rules(ANY_EVENT, namespace)
-        questions = tuple(rule.about(event) for rule in rules)
-        return RuleSet(questions, every=True) if questions else OPEN if self.open_events else CLOSED
+        bound = tuple(rule.about(event) for rule in rules)
+        return RuleSet(bound, require_all=True) if bound else OPEN if self.open_events else CLOSED
 
     def _event_rules(self, name: str, namespace: str) -> list[_EventRule]:
         return [self._events[key] for key in ((namespace, name), (None, name)) if key in self._events]
 
-    def about_room(self, room: object, namespace: str) -> RuleSet:
+    def rules_for_room(self, room: object, namespace: str) -> RuleSet:
         """The rules to ask before a room may be entered."""
         if not is_room_name(room):
             return CLOSED
@@ -248,12 +252,12 @@ class Policy:
         """Return True if the policy says anything about the rooms of a namespace."""
         return any(rule.namespace in (None, namespace) for rule in self._rooms)
 
-    def about_emit(self, room: object, event: str, namespace: str) -> RuleSet:
+    def rules_for_emit(self, room: object, event: str, namespace: str) -> RuleSet:
         """The rules to ask before a client that is in a room may emit to it."""
         if not is_room_name(room):
             return CLOSED
-        questions = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
-        return RuleSet(questions, otherwise=self.open_emits and not questions)
+        rules = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
+        return RuleSet(rules, default=self.open_emits and not rules)
 
     def expand_roles(self, who: Identity) -> Identity:
         """The identity, with the roles that its roles include."""

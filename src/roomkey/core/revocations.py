@@ -20,7 +20,7 @@ MARGIN = 3600.0
 MAX_REVOCATIONS = 1_000_000
 """Entries in memory; beyond that, those that end first are forgotten."""
 
-Kind = Literal["token", "session", "subject", "rights"]
+RevocationKind = Literal["token", "session", "subject", "rights"]
 Key = tuple[str | None, str]
 """An issuer, or None for every one, and a name."""
 
@@ -54,7 +54,7 @@ class Revocation:
             ``issued_before`` are read with.
     """
 
-    kind: Kind
+    kind: RevocationKind
     name: str
     issuer: str | None = None
     issued_before: float = 0.0
@@ -87,7 +87,7 @@ class Revocation:
         Raises:
             ConfigError: none or several names, or ``issued_before`` in the future.
         """
-        named: dict[Kind, str | None] = {"token": token_id, "session": session_id, "subject": subject}
+        named: dict[RevocationKind, str | None] = {"token": token_id, "session": session_id, "subject": subject}
         given = [(kind, name) for kind, name in named.items() if name is not None]
         if len(given) != 1:
             raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
@@ -142,7 +142,9 @@ class Revocations:
     _tokens: dict[Key, float] = field(default_factory=dict)
     _sessions: dict[Key, float] = field(default_factory=dict)
     _subjects: dict[Key, tuple[float, float]] = field(default_factory=dict)
-    _slots: dict[float, set[tuple[Kind, Key]]] = field(default_factory=dict)  # each entry stands in one of them
+    _slots: dict[float, set[tuple[RevocationKind, Key]]] = field(
+        default_factory=dict
+    )  # each entry stands in one of them
     _swept: float = 0.0
 
     def __len__(self) -> int:
@@ -152,7 +154,7 @@ class Revocations:
         """Cancel.
 
         Args:
-            now: seconds since the epoch; no later than :class:`roomkey.core.horizon.Horizon` says.
+            now: seconds since the epoch; no later than :class:`roomkey.core.confirmed_time.ConfirmedTime` says.
 
         Returns:
             False if it was cancelled already, for at least as long.
@@ -176,13 +178,13 @@ class Revocations:
             self._make_room()
         return True
 
-    def _until(self, kind: Kind, key: Key) -> float:
+    def _until(self, kind: RevocationKind, key: Key) -> float:
         """Until when an entry is kept; -1 if there is none."""
         if kind == "subject":
             return self._subjects.get(key, (-1.0, -1.0))[1]
         return (self._tokens if kind == "token" else self._sessions).get(key, -1.0)
 
-    def _file(self, kind: Kind, key: Key, before: float, until: float) -> None:
+    def _file(self, kind: RevocationKind, key: Key, before: float, until: float) -> None:
         """Move an entry to the minute in which it ends."""
         old = self._slots.get(_slot(before), set())
         old.discard((kind, key))

@@ -41,7 +41,7 @@ class SubjectLimits:
             raise ConfigError("when_full takes 'refuse' or 'end_oldest'")
 
 
-class SubjectUse:
+class SubjectUsage:
     """What every subject has and does, against the limits.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any, TypedDict, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
-from roomkey.core.claims import LAST_SECOND, Expected, one_or_more
+from roomkey.core.claims import LAST_SECOND, ExpectedClaims, one_or_more
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.printable import printable
@@ -105,7 +105,7 @@ class Verifier:
         if token_type is not None and token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.token_type = token_type
-        self.expected = Expected(
+        self.expected = ExpectedClaims(
             issuers=issuers,
             audiences=one_or_more(audience, "audience"),
             leeway=leeway,

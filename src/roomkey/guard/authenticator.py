@@ -18,7 +18,7 @@ from roomkey.core.credentials import (
 )
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.rate import TokenBucket
-from roomkey.core.subject_limits import SubjectUse
+from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import (
     AuthError,
     ConfigError,
@@ -84,7 +84,7 @@ class Authenticator:
         judge: Authorizer,
         teardown: Teardown,
         rights: SocketAuthorizer,
-        use: SubjectUse | None,
+        use: SubjectUsage | None,
         *,
         required: bool,
         connect_timeout: float,

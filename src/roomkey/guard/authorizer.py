@@ -39,10 +39,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 ABOUT: dict[Kind, Callable[[Policy, str, str, str], RuleSet]] = {
-    "namespace": lambda policy, name, _namespace, _event: policy.about_namespace(name),
-    "room": lambda policy, name, namespace, _event: policy.about_room(name, namespace),
-    "emit": lambda policy, name, namespace, event: policy.about_emit(name, event, namespace),
-    "event": lambda policy, name, namespace, _event: policy.about_event(name, namespace),
+    "namespace": lambda policy, name, _namespace, _event: policy.rules_for_namespace(name),
+    "room": lambda policy, name, namespace, _event: policy.rules_for_room(name, namespace),
+    "emit": lambda policy, name, namespace, event: policy.rules_for_emit(name, event, namespace),
+    "event": lambda policy, name, namespace, _event: policy.rules_for_event(name, namespace),
 }
 """What the policy says, by kind, name, namespace and, for ``emit``, the event."""
 
@@ -155,8 +155,8 @@ class Authorizer:
         while True:
             latest = self.changed.latest(who.subject)
             who = self.with_rights_of_now(who)
-            inquiry = self.policy.about_namespace(namespace)
-            if not inquiry.questions and inquiry.otherwise:
+            rule_set = self.policy.rules_for_namespace(namespace)
+            if not rule_set.rules and rule_set.default:
                 return who
             decision = await self.decide(who, "namespace", namespace, namespace)
             if decision.error is not None:
@@ -239,30 +239,30 @@ class Authorizer:
             event: what is emitted, for the kind ``emit``.
             again: it was granted before, so that it is no new thing during the grace.
         """
-        inquiry = ABOUT[kind](self.policy, name, namespace, event)
-        error: AuthError | None = None if again else self._too_late(who, kind, inquiry)
+        rule_set = ABOUT[kind](self.policy, name, namespace, event)
+        error: AuthError | None = None if again else self._too_late(who, kind, rule_set)
         rule = None
         if error is None:
-            allowed, rule = await self._ask(inquiry, who)
+            allowed, rule = await self._ask(rule_set, who)
             if not allowed:
                 error = PermissionDenied(f"{kind} not allowed")
             elif self.revocations.is_revoked(who):  # a rule may have waited
                 error = RevokedToken("revoked while it was decided")
             else:
-                error = self._too_stale(who, inquiry) or (None if again else self._too_late(who, kind, inquiry))
+                error = self._too_stale(who, rule_set) or (None if again else self._too_late(who, kind, rule_set))
         return Decision(kind, name, who, rule, error)
 
-    def _too_late(self, who: Identity, kind: Kind, inquiry: RuleSet) -> ExpiredToken | None:
+    def _too_late(self, who: Identity, kind: Kind, rule_set: RuleSet) -> ExpiredToken | None:
         """During the grace nothing new is granted: what was there goes on."""
         if who.expires_at is None or self.clock.now() < who.expires_at:
             return None
-        if kind == "room" or any(question.fresh is not None for question in inquiry.questions):
+        if kind == "room" or any(rule.max_auth_age is not None for rule in rule_set.rules):
             return ExpiredToken("exp", "expired: refresh the token first", expired_at=who.expires_at)
         return None
 
-    def _too_stale(self, who: Identity, inquiry: RuleSet) -> ReauthenticationRequired | None:
+    def _too_stale(self, who: Identity, rule_set: RuleSet) -> ReauthenticationRequired | None:
         """The proof of who it is (OpenID Connect Core section 2, ``auth_time``) lies too far back."""
-        limits = [question.fresh for question in inquiry.questions if question.fresh is not None]
+        limits = [rule.max_auth_age for rule in rule_set.rules if rule.max_auth_age is not None]
         if not limits:
             return None
         proved = who.claim("auth_time", who.issued_at)
@@ -272,26 +272,26 @@ class Authorizer:
             return None
         return ReauthenticationRequired(min(limits), "the proof of who it is lies too far back")
 
-    async def _ask(self, inquiry: RuleSet, who: Identity) -> tuple[bool, str | None]:
+    async def _ask(self, rule_set: RuleSet, who: Identity) -> tuple[bool, str | None]:
         """Whether the rules allow, and which of them decided."""
-        if not inquiry.questions:
-            return inquiry.otherwise, None
-        for question in inquiry.questions:
-            if await self._allows(question, who) is not inquiry.every:
-                return not inquiry.every, question.name
-        return inquiry.every, inquiry.questions[-1].name
+        if not rule_set.rules:
+            return rule_set.default, None
+        for rule in rule_set.rules:
+            if await self._allows(rule, who) is not rule_set.require_all:
+                return not rule_set.require_all, rule.name
+        return rule_set.require_all, rule_set.rules[-1].name
 
-    async def _allows(self, question: BoundRule, who: Identity) -> bool:
+    async def _allows(self, rule: BoundRule, who: Identity) -> bool:
         """Ask one rule. Only ``True`` itself allows; a rule that fails denies."""
         try:
-            answer = question.ask(who)
+            answer = rule.ask(who)
             if inspect.isawaitable(answer):
                 answer = await self.in_time(answer)
         except Exception:
-            LOG.exception("the rule for %s failed, so it denies", question.name)
+            LOG.exception("the rule for %s failed, so it denies", rule.name)
             return False
         if not isinstance(answer, bool):
-            LOG.error("the rule for %s returned a %s, so it denies: return True or False", question.name, type(answer))
+            LOG.error("the rule for %s returned a %s, so it denies: return True or False", rule.name, type(answer))
         return answer is True
 
     async def in_time(self, decision: Awaitable[T]) -> T:

@@ -134,7 +134,7 @@ class Events:
         name = arguments[0]
         if not is_event_name(name) or name == AUTHENTICATE or name in self._served:
             return None
-        return admission if self._policy.about_event(name, namespace) is OPEN else None
+        return admission if self._policy.rules_for_event(name, namespace) is OPEN else None
 
     def packet(self, connection: Connection, admission: Admission | None) -> bool:
         """True if an event or an acknowledgement may be looked at; one before admission ends the socket."""

@@ -16,7 +16,7 @@ from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations, check_string
-from roomkey.core.subject_limits import SubjectLimits, SubjectUse
+from roomkey.core.subject_limits import SubjectLimits, SubjectUsage
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator, Way
 from roomkey.guard.authorizer import KINDS, AnyVerifier, Authorizer, Decision, Kind
@@ -135,7 +135,7 @@ class Guard:
         self.clock: Clock = clock if clock is not None else SystemClock()
         self.policy = policy if policy is not None else Policy()
         self.registry = Registry()
-        use = SubjectUse(subject_limits) if subject_limits is not None else None
+        use = SubjectUsage(subject_limits) if subject_limits is not None else None
         self.teardown = Teardown(self.registry, self.clock, grace=grace, warn_before=warn_before, use=use)
         self._revoking = RevocationSync(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
         self._judge = Authorizer(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)

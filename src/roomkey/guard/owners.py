@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from roomkey.core.addresses import network_of
 from roomkey.core.credentials import Credential, Handshake, Request, from_handshake, has_credentials
+from roomkey.core.networks import network_of
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.registry import Connection

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from roomkey.core import strict_json
-from roomkey.core.addresses import network_of
 from roomkey.core.admission import Admission
 from roomkey.core.credentials import Credential, Request
+from roomkey.core.networks import network_of
 from roomkey.core.rate import TokenBucket
 
 MAX_KEPT_AUTH = 16_384

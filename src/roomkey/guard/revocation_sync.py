@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
-from roomkey.core.horizon import Horizon
+from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
@@ -65,7 +65,7 @@ class RevocationSync:
         self._teardown = teardown
         self._clock = clock
         self._refuses = when_store_fails == "refuse"
-        self._horizon = Horizon()
+        self._horizon = ConfirmedTime()
         self._position = 0
         self._known_at = float("-inf")
         self._polling: asyncio.Task[None] | None = None

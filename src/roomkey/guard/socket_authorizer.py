@@ -13,7 +13,7 @@ from roomkey.core.identity import Identity
 from roomkey.core.policy import OWN_ROOM
 from roomkey.core.revocations import Revocation
 from roomkey.core.rights_overrides import MAX_CHANGES
-from roomkey.core.subject_limits import SubjectUse
+from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer, Decision, Kind
@@ -40,7 +40,7 @@ class SocketAuthorizer:
         user_rooms: put every socket into its subject's own room, ``user:{sub}``.
     """
 
-    def __init__(self, judge: Authorizer, teardown: Teardown, use: SubjectUse | None, *, user_rooms: bool) -> None:
+    def __init__(self, judge: Authorizer, teardown: Teardown, use: SubjectUsage | None, *, user_rooms: bool) -> None:
         self._judge = judge
         self._teardown = teardown
         self._use = use

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from roomkey.core.admission import Action, Admission, Input, State
-from roomkey.core.subject_limits import SubjectUse
+from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
 from roomkey.guard import audit, contract
 from roomkey.guard.background import Background
@@ -51,7 +51,7 @@ class Teardown:
     port: ServerPort
 
     def __init__(
-        self, registry: Registry, clock: Clock, *, grace: float, warn_before: float, use: SubjectUse | None
+        self, registry: Registry, clock: Clock, *, grace: float, warn_before: float, use: SubjectUsage | None
     ) -> None:
         self.registry = registry
         self.clock = clock

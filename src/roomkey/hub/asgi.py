@@ -18,7 +18,7 @@ from roomkey.hub.engine import (
 from roomkey.hub.polling import Polling
 from roomkey.hub.requests import HttpRequest, path_in_app
 from roomkey.hub.session import PING_TIMEOUT, SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
-from roomkey.wire import State, Violation, decode_payload
+from roomkey.wire import TransportState, Violation, decode_payload
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -122,7 +122,7 @@ class ASGIApp:
     def _open(self, request: HttpRequest) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal:
         if request.method != "GET":
             return BAD_METHOD
-        session = self._engine.open(request, State.POLLING)
+        session = self._engine.open(request, TransportState.POLLING)
         if isinstance(session, Refusal):
             return session
         session.use(Polling(self._engine, session))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from roomkey.hub.engine import BAD_REQUEST, UPGRADE_SECONDS, Engine, Refusal
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession, Part
-from roomkey.wire import Message, State
+from roomkey.wire import Message, TransportState
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -137,7 +137,7 @@ async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal
     if refusal is not None:
         return refusal
     if "sid" not in parameters:
-        return engine.open(request, State.WEBSOCKET)
+        return engine.open(request, TransportState.WEBSOCKET)
     try:
         async with asyncio.timeout(UPGRADE_SECONDS) as deadline:
             waiting = _Waiting(deadline)

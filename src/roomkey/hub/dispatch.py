@@ -289,7 +289,7 @@ class Dispatch:
         socket = self._hub.members.get(admission.sid)
         if socket is not None:
             socket.forget_acks()
-            self._hub.asked.forget(socket.sid)
+            self._hub.ack_expiry.forget(socket.sid)
             self._hub.members.remove(socket)
 
 

@@ -23,7 +23,7 @@ from roomkey.guard.timers import Name, Timers
 from roomkey.hub.origins import Origins
 from roomkey.hub.requests import HttpRequest
 from roomkey.hub.session import POLICY_VIOLATION, SERVER_DISCONNECT, TRANSPORT_ERROR, EngineSession
-from roomkey.wire import Limits, Packet, State
+from roomkey.wire import Limits, Packet, TransportState
 
 LOG = logging.getLogger("roomkey.hub")
 
@@ -171,7 +171,7 @@ class Engine:
         audit.refused(ProtocolViolation(refusal.detail or refusal.message), address)
         return refusal
 
-    def open(self, request: HttpRequest, state: State) -> EngineSession | Refusal:
+    def open(self, request: HttpRequest, state: TransportState) -> EngineSession | Refusal:
         """Open a session; its transport is set next, and then :meth:`greet` tells the client."""
         eio_sid = new_sid()
         credentials = request.credentials(cookies_count=self.origins.cookies_count(request))

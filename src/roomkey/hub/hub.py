@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import Any, TypeVar, Unpack, overload
 
 from roomkey.audit import redact_logs
+from roomkey.core.ack_expiry import AckExpiry
 from roomkey.core.admission import State
-from roomkey.core.asked import Asked
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authorizer import AnyVerifier
 from roomkey.guard.guard import Guard, GuardSettings
@@ -107,7 +107,7 @@ class Hub:
         self.path = f"/{path.strip('/')}/".replace("//", "/")
         self.handlers = Handlers(namespaces)
         self.members = Rooms()
-        self.asked = Asked()
+        self.ack_expiry = AckExpiry()
         self.tasks = self.guard.teardown.background
         self.dispatch = Dispatch(self)
         self.engine = Engine(
@@ -267,7 +267,7 @@ class Hub:
         return socket
 
     def _ask(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
-        for sid in self.asked.ask(socket.sid, self.guard.clock.monotonic()):
+        for sid in self.ack_expiry.requested(socket.sid, self.guard.clock.monotonic()):
             if late := self.members.get(sid):
                 late.forget_acks()
         number = socket.expect_ack(callback)

@@ -10,14 +10,14 @@ from roomkey.core.rate import TokenBucket
 from roomkey.guard.registry import Connection
 from roomkey.hub.requests import HttpRequest
 from roomkey.wire import (
-    Action,
     Decoder,
     EngineType,
-    Input,
     Message,
     Packet,
-    Session,
-    State,
+    TransportAction,
+    TransportInput,
+    TransportMachine,
+    TransportState,
     Violation,
     decode_packet,
 )
@@ -35,7 +35,7 @@ _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, T
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
 ANONYMOUS_RATE = 100.0  # packets per second before admission
-_CLOSED = State.CLOSED  # an Enum's members are slow to look up by its name
+_CLOSED = TransportState.CLOSED  # an Enum's members are slow to look up by its name
 
 NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1007, 1008, 1009, 1011
 """Close codes of a WebSocket (RFC 6455 section 7.4.1)."""
@@ -106,9 +106,9 @@ class EngineSession:
     send: Callable[[Message], None]
     send_soon: Callable[[Message], None]
 
-    def __init__(self, engine: Engine, connection: Connection, request: HttpRequest, state: State) -> None:
+    def __init__(self, engine: Engine, connection: Connection, request: HttpRequest, state: TransportState) -> None:
         self._engine = engine
-        self._state = Session(state)
+        self._state = TransportMachine(state)
         self._decoder = Decoder(engine.limits)
         self._bucket = TokenBucket(min(engine.event_rate, ANONYMOUS_RATE), connection.opened_at)
         self._candidate: Transport | None = None
@@ -130,7 +130,7 @@ class EngineSession:
     @property
     def upgraded(self) -> bool:
         """True if a WebSocket carries it."""
-        return self._state.state is State.WEBSOCKET
+        return self._state.state is TransportState.WEBSOCKET
 
     @property
     def max_packet(self) -> int:
@@ -171,9 +171,9 @@ class EngineSession:
         control = decode_packet(data)
         kind = None if isinstance(control, Violation) or control.data else control.type
         if kind is EngineType.PONG:
-            self._do(self._state.feed(Input.PONG))
+            self._do(self._state.feed(TransportInput.PONG))
         elif kind is EngineType.CLOSE:
-            self._state.feed(Input.CLOSE)
+            self._state.feed(TransportInput.CLOSE)
             self.transport.left()
             self.end(CLIENT_DISCONNECT)
         elif self.alive:
@@ -207,24 +207,24 @@ class EngineSession:
 
     def beat(self) -> None:
         """It is time for a ping, or the pong is missing."""
-        self._do(self._state.feed(Input.HEARTBEAT_DUE))
+        self._do(self._state.feed(TransportInput.HEARTBEAT_DUE))
 
-    def _do(self, action: Action | None) -> None:
-        if action is Action.PING:
+    def _do(self, action: TransportAction | None) -> None:
+        if action is TransportAction.PING:
             self.transport.send_packet(PING)
             self._engine.beat_after(self, self._engine.ping_timeout)
-        elif action is Action.REST:
+        elif action is TransportAction.REST:
             self._engine.beat_after(self, self._engine.ping_interval)
-        elif action is Action.END_SILENT:
+        elif action is TransportAction.END_SILENT:
             self.end(PING_TIMEOUT)
-        elif action is Action.END:
+        elif action is TransportAction.END:
             self.violation("a pong without a ping", closed=True)
 
     # From polling to WebSocket
 
     def offer(self, candidate: Transport) -> bool:
         """A WebSocket with the session's id opened. Returns False if it is not wanted."""
-        if self._state.feed(Input.OFFER) is Action.REFUSE_CANDIDATE:
+        if self._state.feed(TransportInput.OFFER) is TransportAction.REFUSE_CANDIDATE:
             return False
         self._candidate = candidate
         self._engine.await_upgrade(self)
@@ -234,26 +234,28 @@ class EngineSession:
         """A text packet arrived on a WebSocket that is not the transport yet."""
         if candidate is not self._candidate:
             return
-        happened = {PROBE: Input.PROBE, UPGRADE: Input.UPGRADE}.get(data, Input.CANDIDATE_LOST)
+        happened = {PROBE: TransportInput.PROBE, UPGRADE: TransportInput.UPGRADE}.get(
+            data, TransportInput.CANDIDATE_LOST
+        )
         action = self._state.feed(happened)
-        if action is Action.ANSWER_PROBE:
+        if action is TransportAction.ANSWER_PROBE:
             candidate.send_packet(PROBE_ANSWER)
             self.transport.send_packet(NOOP)  # a waiting poll would keep the client from going on
-        elif action is Action.SWITCH:
+        elif action is TransportAction.SWITCH:
             self._switch(candidate)
-        elif action is Action.DROP_CANDIDATE:
+        elif action is TransportAction.DROP_CANDIDATE:
             self._drop_candidate()
 
     def candidate_lost(self, candidate: Transport | None = None) -> None:
         """A WebSocket closed, or took too long, before it became the transport."""
         if candidate is None or candidate is self._candidate:
-            self._state.feed(Input.CANDIDATE_LOST)
+            self._state.feed(TransportInput.CANDIDATE_LOST)
             self._drop_candidate()
 
     @property
     def upgrading(self) -> bool:
         """True between the answer to a probe and the upgrade: polls are answered at once."""
-        return self._state.state is State.PROBED
+        return self._state.state is TransportState.PROBED
 
     def _drop_candidate(self) -> None:
         candidate, self._candidate = self._candidate, None
@@ -293,7 +295,7 @@ class EngineSession:
         """
         if not self._engine.forget(self):
             return
-        self._state.feed(Input.LOST)
+        self._state.feed(TransportInput.LOST)
         self.ended_for = self.ended_for or reason
         self._drop_candidate()
         drained = True

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from roomkey.core.ack_expiry import MAX_CALLBACKS
 from roomkey.core.admission import Admission, State
-from roomkey.core.asked import MAX_CALLBACKS
 from roomkey.hub.session import EngineSession
 from roomkey.wire import Message
 

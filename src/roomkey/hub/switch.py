@@ -21,7 +21,7 @@ from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, UPGRADE_SE
 from roomkey.hub.requests import HttpRequest, split_target
 from roomkey.hub.uvicorn_http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.websocket import PicowsWebSocket
-from roomkey.wire import State
+from roomkey.wire import TransportState
 
 if TYPE_CHECKING:
     from roomkey.hub.hub import Hub
@@ -225,7 +225,7 @@ class Switch(asyncio.Protocol):
         if refusal is not None:
             self._refuse(engine.refused(request.address, refusal))
         elif "sid" not in parameters:
-            session = engine.open(request, State.WEBSOCKET)
+            session = engine.open(request, TransportState.WEBSOCKET)
             if isinstance(session, Refusal):
                 self._refuse(engine.refused(request.address, session))
                 return

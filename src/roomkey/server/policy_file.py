@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from roomkey import Policy
 from roomkey.core.policy import is_namespace_name, is_room_name
-from roomkey.core.rules import About, RuleError, compile_rule, did_you_mean
+from roomkey.core.rule_language import About, RuleError, compile_rule, did_you_mean
 from roomkey.errors import ConfigError
 from roomkey.server.settings import POLICY_KEYS, read_source
 
@@ -90,13 +90,13 @@ _KEYS = {
     "allow": _Takes('a rule, such as "role:admin"', lambda value: isinstance(value, str)),
     "event": _Takes("the name of an event", _is_text),
     "namespace": _Takes('a namespace, such as "/chat"', is_namespace_name),
-    "fresh": _Takes("a number of seconds above 0", _is_seconds),
+    "max_auth_age": _Takes("a number of seconds above 0", _is_seconds),
 }
 _TABLES: dict[About, _Table] = {
     "namespace": _Table("name"),
     "room": _Table("pattern", ("namespace",)),
     "emit": _Table("pattern", ("event", "namespace")),
-    "event": _Table("name", ("fresh", "namespace")),
+    "event": _Table("name", ("max_auth_age", "namespace")),
 }
 
 

@@ -13,8 +13,8 @@ from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
+from roomkey.core.ack_expiry import MAX_CALLBACKS, AckExpiry
 from roomkey.core.admission import Admission, Input
-from roomkey.core.asked import MAX_CALLBACKS, Asked
 from roomkey.core.callables import accepts
 from roomkey.errors import AuthError, Declined, Unavailable
 from roomkey.guard import contract
@@ -54,7 +54,7 @@ class Hooks:
         self.sessions = Sessions(guard, port, by_address=by_address)
         self.inner: dict[str, Callable[..., Any]] = {}
         self._unfiltered = False
-        self._asked = Asked()
+        self._ack_expiry = AckExpiry()
         self._asking: dict[tuple[str, str], object] = {}  # CONNECT payloads on their way through python-socketio
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
 
@@ -302,7 +302,7 @@ class Hooks:
     def _generate_ack_id(self, sid: str, callback: object) -> int:
         """Keep a callback, but not forever: python-socketio drops none before its socket is gone."""
         callbacks = self.sio.manager.callbacks
-        for late in self._asked.ask(sid, self.guard.clock.monotonic()):
+        for late in self._ack_expiry.requested(sid, self.guard.clock.monotonic()):
             kept = callbacks.pop(late, None)
             if kept is not None and late in self.guard.registry.admissions:
                 callbacks[late] = {0: kept[0]}  # its counter: an id that was given once means nothing else later
@@ -342,7 +342,7 @@ class Hooks:
             transport = self.sio.eio.sockets.get(admission.connection_id)
             if transport is not None:
                 transport.session.pop(admission.namespace, None)  # the next identity gets one of its own
-            self._asked.forget(admission.sid)
+            self._ack_expiry.forget(admission.sid)
             by_client = (admission.connection_id, admission.namespace) in self._leaving
             (self.guard.authenticator if by_client else self.guard.teardown).left(admission)
 

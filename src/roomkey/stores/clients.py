@@ -16,8 +16,8 @@ with needs("sql", "roomkey.stores.clients"):
     from sqlalchemy.exc import IntegrityError
     from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.core.addresses import is_confidential
 from roomkey.core.names import is_reserved
+from roomkey.core.urls import is_confidential
 from roomkey.errors import ConfigError
 from roomkey.stores.accounts import check_name
 from roomkey.stores.sql import Base, SqlStore, Where

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from math import inf
 from time import monotonic
 
-from roomkey.core.horizon import Horizon
+from roomkey.core.confirmed_time import ConfirmedTime
 
 __all__ = ["Forgetting"]
 
@@ -20,7 +20,7 @@ RETRY_SECONDS = 60.0
 
 
 class Forgetting:
-    """Drops what has expired, in a task of its own, and only what has surely expired (:mod:`roomkey.core.horizon`).
+    """Deletes expired records in a task of its own, once :mod:`roomkey.core.confirmed_time` confirms the time.
 
     Args:
         what: what is dropped, for the log.
@@ -34,7 +34,7 @@ class Forgetting:
         self._what = what
         self._forget = forget
         self._task: asyncio.Task[None] | None = None
-        self._horizon = Horizon()
+        self._horizon = ConfirmedTime()
         self._monotonic = clock
         self._begun_at = 0.0
         self._pause = 0.0

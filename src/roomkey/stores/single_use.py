@@ -18,9 +18,9 @@ with needs("sql", "roomkey.stores.single_use"):
 
 from roomkey.stores.sql import Base, SqlStore, Where
 
-__all__ = ["Kind", "SingleUseStore", "SqlSingleUseStore", "Taken"]
+__all__ = ["SingleUseKind", "SingleUseStore", "SqlSingleUseStore", "Taken"]
 
-Kind = Literal["code", "ticket"]
+SingleUseKind = Literal["code", "ticket"]
 
 KEY_NAME = "one_time"
 
@@ -48,10 +48,10 @@ class SingleUseStore(Protocol):
     async def key(self) -> bytes:
         """A secret of 32 bytes that all who use the same store share: it shows which names may be in it."""
 
-    async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
+    async def put(self, kind: SingleUseKind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
         """Keep something under the hash of what the client is given."""
 
-    async def take(self, kind: Kind, name_hash: str, now: int) -> Taken | None:
+    async def take(self, kind: SingleUseKind, name_hash: str, now: int) -> Taken | None:
         """Use it up, in one transaction: of many at once exactly one is the first. None if there is none, or it is too
         late."""
 
@@ -110,12 +110,12 @@ class SqlSingleUseStore(SqlStore):
             rows = await self._database.rows(query)
         return bytes.fromhex(rows[0].secret)
 
-    async def put(self, kind: Kind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
+    async def put(self, kind: SingleUseKind, name_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
         """Keep something under the hash of what the client is given."""
         row = {"name_hash": name_hash, "kind": kind, "data": dict(data), "expires_at": expires_at}
         await self._database.change(insert(_OneTime).values(row))
 
-    async def take(self, kind: Kind, name_hash: str, now: int) -> Taken | None:
+    async def take(self, kind: SingleUseKind, name_hash: str, now: int) -> Taken | None:
         """Use it up, in one transaction."""
         which = (_OneTime.name_hash == name_hash, _OneTime.kind == kind, _OneTime.expires_at > now)
 

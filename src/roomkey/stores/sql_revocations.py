@@ -12,7 +12,7 @@ with needs("sql", "roomkey.stores.sql_revocations"):
     from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
     from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.core.revocations import FOREVER, Kind, Revocation
+from roomkey.core.revocations import FOREVER, Revocation, RevocationKind
 from roomkey.errors import ConfigError
 from roomkey.stores.revocations import KEPT_AFTER_EXPIRY
 from roomkey.stores.sql import Base, SqlStore, Where
@@ -128,7 +128,7 @@ def _check(name: str) -> None:
 
 
 def _revocation(
-    kind: Kind,
+    kind: RevocationKind,
     name: str,
     issuer: str | None,
     issued_before: float,

@@ -13,22 +13,22 @@ except ImportError as missing:
 
 from roomkey.wire.engineio import EnginePacket, EngineType, decode_packet, decode_payload, encode_payload
 from roomkey.wire.limits import Limits
-from roomkey.wire.session import Action, Input, Session, State
 from roomkey.wire.socketio import Decoder, Message, Packet, PacketType, encode
+from roomkey.wire.transport_state import TransportAction, TransportInput, TransportMachine, TransportState
 from roomkey.wire.violation import Violation
 
 __all__ = [
-    "Action",
     "Decoder",
     "EnginePacket",
     "EngineType",
-    "Input",
     "Limits",
     "Message",
     "Packet",
     "PacketType",
-    "Session",
-    "State",
+    "TransportAction",
+    "TransportInput",
+    "TransportMachine",
+    "TransportState",
     "Violation",
     "decode_packet",
     "decode_payload",

@@ -118,24 +118,24 @@ def _whole_characters(value: Any) -> Any:
     return value
 
 
-def put_back(value: Any, attachments: list[bytes]) -> Any:
+def restore_attachments(value: Any, attachments: list[bytes]) -> Any:
     """Put attachments where their placeholders stand.
 
     Raises:
         ValueError: a placeholder without its attachment, a second one for the same, or an attachment without any.
     """
     missing = set(range(len(attachments)))
-    value = _put_back(value, attachments, missing)
+    value = _restore(value, attachments, missing)
     if missing:
         raise ValueError("an attachment without its placeholder")
     return value
 
 
-def _put_back(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
+def _restore(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
     if isinstance(value, list):
         for index, part in enumerate(value):
             if isinstance(part, (list, dict)):
-                value[index] = _put_back(part, attachments, missing)
+                value[index] = _restore(part, attachments, missing)
     elif isinstance(value, dict):
         if value.get(PLACEHOLDER) is True:
             number = value.get(NUMBER)
@@ -146,7 +146,7 @@ def _put_back(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
             return attachments[number]
         for name, part in value.items():
             if isinstance(part, (list, dict)):
-                value[name] = _put_back(part, attachments, missing)
+                value[name] = _restore(part, attachments, missing)
     return value
 
 

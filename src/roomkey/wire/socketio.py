@@ -141,7 +141,7 @@ class Decoder:
             return None
         attachments, self._attachments, self._packet = self._attachments, [], None
         try:
-            return packet._replace(data=json.put_back(packet.data, attachments))
+            return packet._replace(data=json.restore_attachments(packet.data, attachments))
         except ValueError:
             return Violation("placeholders and attachments do not match")
 

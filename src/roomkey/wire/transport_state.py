@@ -18,7 +18,7 @@ from __future__ import annotations
 from enum import Enum, auto
 
 
-class State(Enum):
+class TransportState(Enum):
     """Which transport the session uses."""
 
     __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
@@ -30,7 +30,7 @@ class State(Enum):
     CLOSED = auto()
 
 
-class Input(Enum):
+class TransportInput(Enum):
     """What can happen to it."""
 
     __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
@@ -47,7 +47,7 @@ class Input(Enum):
     LOST = auto()  # the current transport is gone
 
 
-class Action(Enum):
+class TransportAction(Enum):
     """What the host has to do."""
 
     DELIVER = auto()  # hand the message on
@@ -62,38 +62,38 @@ class Action(Enum):
     FORGET = auto()  # the transport is gone already
 
 
-_OPEN = (State.POLLING, State.OFFERED, State.PROBED, State.WEBSOCKET)
-_END = (State.CLOSED, Action.END)
+_OPEN = (TransportState.POLLING, TransportState.OFFERED, TransportState.PROBED, TransportState.WEBSOCKET)
+_END = (TransportState.CLOSED, TransportAction.END)
 
-TRANSPORT: dict[tuple[State, Input], tuple[State, Action | None]] = {
-    (State.POLLING, Input.OFFER): (State.OFFERED, None),
-    (State.OFFERED, Input.OFFER): (State.OFFERED, Action.REFUSE_CANDIDATE),
-    (State.PROBED, Input.OFFER): (State.PROBED, Action.REFUSE_CANDIDATE),
-    (State.WEBSOCKET, Input.OFFER): (State.WEBSOCKET, Action.REFUSE_CANDIDATE),
-    (State.CLOSED, Input.OFFER): (State.CLOSED, Action.REFUSE_CANDIDATE),
-    (State.OFFERED, Input.PROBE): (State.PROBED, Action.ANSWER_PROBE),
-    (State.PROBED, Input.PROBE): (State.POLLING, Action.DROP_CANDIDATE),
-    (State.OFFERED, Input.UPGRADE): (State.POLLING, Action.DROP_CANDIDATE),
-    (State.PROBED, Input.UPGRADE): (State.WEBSOCKET, Action.SWITCH),
-    (State.OFFERED, Input.CANDIDATE_LOST): (State.POLLING, Action.DROP_CANDIDATE),
-    (State.PROBED, Input.CANDIDATE_LOST): (State.POLLING, Action.DROP_CANDIDATE),
-    (State.POLLING, Input.CANDIDATE_LOST): (State.POLLING, None),
-    (State.WEBSOCKET, Input.CANDIDATE_LOST): (State.WEBSOCKET, None),
-    **{(state, Input.MESSAGE): (state, Action.DELIVER) for state in _OPEN},
-    **{(state, Input.CLOSE): _END for state in _OPEN},
-    **{(state, Input.VIOLATION): _END for state in _OPEN},
-    **{(state, Input.LOST): (State.CLOSED, Action.FORGET) for state in _OPEN},
+TRANSPORT: dict[tuple[TransportState, TransportInput], tuple[TransportState, TransportAction | None]] = {
+    (TransportState.POLLING, TransportInput.OFFER): (TransportState.OFFERED, None),
+    (TransportState.OFFERED, TransportInput.OFFER): (TransportState.OFFERED, TransportAction.REFUSE_CANDIDATE),
+    (TransportState.PROBED, TransportInput.OFFER): (TransportState.PROBED, TransportAction.REFUSE_CANDIDATE),
+    (TransportState.WEBSOCKET, TransportInput.OFFER): (TransportState.WEBSOCKET, TransportAction.REFUSE_CANDIDATE),
+    (TransportState.CLOSED, TransportInput.OFFER): (TransportState.CLOSED, TransportAction.REFUSE_CANDIDATE),
+    (TransportState.OFFERED, TransportInput.PROBE): (TransportState.PROBED, TransportAction.ANSWER_PROBE),
+    (TransportState.PROBED, TransportInput.PROBE): (TransportState.POLLING, TransportAction.DROP_CANDIDATE),
+    (TransportState.OFFERED, TransportInput.UPGRADE): (TransportState.POLLING, TransportAction.DROP_CANDIDATE),
+    (TransportState.PROBED, TransportInput.UPGRADE): (TransportState.WEBSOCKET, TransportAction.SWITCH),
+    (TransportState.OFFERED, TransportInput.CANDIDATE_LOST): (TransportState.POLLING, TransportAction.DROP_CANDIDATE),
+    (TransportState.PROBED, TransportInput.CANDIDATE_LOST): (TransportState.POLLING, TransportAction.DROP_CANDIDATE),
+    (TransportState.POLLING, TransportInput.CANDIDATE_LOST): (TransportState.POLLING, None),
+    (TransportState.WEBSOCKET, TransportInput.CANDIDATE_LOST): (TransportState.WEBSOCKET, None),
+    **{(state, TransportInput.MESSAGE): (state, TransportAction.DELIVER) for state in _OPEN},
+    **{(state, TransportInput.CLOSE): _END for state in _OPEN},
+    **{(state, TransportInput.VIOLATION): _END for state in _OPEN},
+    **{(state, TransportInput.LOST): (TransportState.CLOSED, TransportAction.FORGET) for state in _OPEN},
 }
 
-HEARTBEAT: dict[tuple[bool, Input], tuple[bool, Action]] = {
-    (False, Input.HEARTBEAT_DUE): (True, Action.PING),
-    (True, Input.PONG): (False, Action.REST),
-    (True, Input.HEARTBEAT_DUE): (True, Action.END_SILENT),
-    (False, Input.PONG): (False, Action.END),
+HEARTBEAT: dict[tuple[bool, TransportInput], tuple[bool, TransportAction]] = {
+    (False, TransportInput.HEARTBEAT_DUE): (True, TransportAction.PING),
+    (True, TransportInput.PONG): (False, TransportAction.REST),
+    (True, TransportInput.HEARTBEAT_DUE): (True, TransportAction.END_SILENT),
+    (False, TransportInput.PONG): (False, TransportAction.END),
 }
 
 
-class Session:
+class TransportMachine:
     """The state of one session.
 
     Args:
@@ -106,28 +106,28 @@ class Session:
 
     __slots__ = ("awaiting_pong", "state")
 
-    def __init__(self, state: State = State.POLLING) -> None:
+    def __init__(self, state: TransportState = TransportState.POLLING) -> None:
         self.state = state
         self.awaiting_pong = False
 
-    def feed(self, happened: Input) -> Action | None:
+    def feed(self, happened: TransportInput) -> TransportAction | None:
         """Let something happen; returns what is to be done, if anything."""
-        if happened is Input.PONG or happened is Input.HEARTBEAT_DUE:
+        if happened is TransportInput.PONG or happened is TransportInput.HEARTBEAT_DUE:
             return self._beat(happened)
-        if self.state is State.CLOSED and happened is not Input.OFFER:
+        if self.state is TransportState.CLOSED and happened is not TransportInput.OFFER:
             return None
         self.state, action = TRANSPORT.get((self.state, happened), _END)
         return action
 
-    def _beat(self, happened: Input) -> Action | None:
-        if self.state is State.CLOSED:
+    def _beat(self, happened: TransportInput) -> TransportAction | None:
+        if self.state is TransportState.CLOSED:
             return None
         self.awaiting_pong, action = HEARTBEAT[self.awaiting_pong, happened]
-        if action in (Action.END, Action.END_SILENT):
-            self.state = State.CLOSED
+        if action in (TransportAction.END, TransportAction.END_SILENT):
+            self.state = TransportState.CLOSED
         return action
 
     @property
     def closed(self) -> bool:
         """True once it has ended."""
-        return self.state is State.CLOSED
+        return self.state is TransportState.CLOSED

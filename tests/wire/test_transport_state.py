@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from support.examples import examples
 
-from roomkey.wire import Action, Input, Session, State
-from roomkey.wire.session import HEARTBEAT, TRANSPORT
+from roomkey.wire import TransportAction as Action
+from roomkey.wire import TransportInput as Input
+from roomkey.wire import TransportMachine
+from roomkey.wire import TransportState as State
+from roomkey.wire.transport_state import HEARTBEAT, TRANSPORT
 
 STARTS = [State.POLLING, State.WEBSOCKET]
 UPGRADED = [Input.OFFER, Input.PROBE, Input.UPGRADE]
@@ -26,8 +29,8 @@ BEATS = {Input.PONG, Input.HEARTBEAT_DUE}
 OPEN = [state for state in State if state is not State.CLOSED]
 
 
-def session_in(state: State, awaiting: bool = False) -> Session:
-    session = Session()
+def session_in(state: State, awaiting: bool = False) -> TransportMachine:
+    session = TransportMachine()
     for happened in [Input.HEARTBEAT_DUE] * awaiting + WAY_TO[state]:
         session.feed(happened)
     assert (session.state, session.awaiting_pong) == (state, awaiting)
@@ -36,7 +39,7 @@ def session_in(state: State, awaiting: bool = False) -> Session:
 
 def test_upgrade_from_polling_to_a_websocket():
     """engine.io-protocol 4, Upgrade: probe, its answer, upgrade."""
-    session = Session()
+    session = TransportMachine()
     assert [(session.feed(happened), session.state) for happened in UPGRADED] == [
         (None, State.OFFERED),
         (Action.ANSWER_PROBE, State.PROBED),
@@ -54,7 +57,7 @@ def test_upgrade_is_complete_after_one():
 @pytest.mark.parametrize("state", STARTS)
 def test_heartbeat_is_the_servers(state):
     """engine.io-protocol 4, Heartbeat: ping from the server, pong from the client, in turn."""
-    session = Session(state)
+    session = TransportMachine(state)
     for _turn in range(3):
         assert session.feed(Input.HEARTBEAT_DUE) is Action.PING
         assert session.awaiting_pong
@@ -158,7 +161,7 @@ class Model(RuleBasedStateMachine):
 
     @initialize(state=st.sampled_from(STARTS))
     def begin(self, state: State) -> None:
-        self.session = Session(state)
+        self.session = TransportMachine(state)
         self.websocket = state is State.WEBSOCKET
         self.candidate: list[Input] | None = None  # what it has sent, if there is one
         self.pinged = False

@@ -1,10 +1,10 @@
-"""Where secrets may be sent, and which addresses belong to one client."""
+"""URLs that secrets may be sent to."""
 
 from __future__ import annotations
 
 import pytest
 
-from roomkey.core.addresses import is_confidential, network_of
+from roomkey.core.urls import is_confidential
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from roomkey.core.addresses import is_confidential, network_of
         "HTTPS://app.example/",
     ],
 )
-def test_https_and_this_machine(url):
+def test_is_confidential_accepts_https_and_this_machine(url):
     assert is_confidential(url)
 
 
@@ -41,20 +41,5 @@ def test_https_and_this_machine(url):
         "",
     ],
 )
-def test_nothing_else(url):
+def test_is_confidential_rejects_other_urls(url):
     assert not is_confidential(url)
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:DB8::1", "2001:db8::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("unknown", "unknown"),
-        ("", ""),
-    ],
-)
-def test_network_of_names_what_one_client_has(address, network):
-    assert network_of(address) == network

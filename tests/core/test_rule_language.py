@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy
-from roomkey.core.rules import MAX_DEPTH, MAX_TEXT, RESERVED, RuleError, compile_rule
+from roomkey.core.rule_language import MAX_DEPTH, MAX_TEXT, RESERVED, RuleError, compile_rule
 
 ADA = Identity.from_claims(
     {
@@ -180,16 +180,16 @@ def test_the_policy_tells_it_the_room_and_the_event():
     policy.namespace("/a")(compile_rule("role:admin", (), "namespace"))
     policy.event("e")(compile_rule("role:admin", (), "event"))
 
-    def answers(inquiry):
-        return [question.ask(ADA) for question in inquiry.questions]
+    def answers(rules):
+        return [rule.ask(ADA) for rule in rules.rules]
 
-    assert answers(policy.about_room("lobby", "/")) == [True]
-    assert answers(policy.about_room("attic", "/")) == [False]
-    assert answers(policy.about_room("hall:red", "/")) == [False, True]
-    assert answers(policy.about_emit("lobby", "message", "/")) == [True]
-    assert answers(policy.about_emit("lobby", "delete", "/")) == [False]
-    assert answers(policy.about_emit("hall:red", "message", "/")) == [False, True]
-    assert answers(policy.about_namespace("/a")) == answers(policy.about_event("e", "/")) == [True]
+    assert answers(policy.rules_for_room("lobby", "/")) == [True]
+    assert answers(policy.rules_for_room("attic", "/")) == [False]
+    assert answers(policy.rules_for_room("hall:red", "/")) == [False, True]
+    assert answers(policy.rules_for_emit("lobby", "message", "/")) == [True]
+    assert answers(policy.rules_for_emit("lobby", "delete", "/")) == [False]
+    assert answers(policy.rules_for_emit("hall:red", "message", "/")) == [False, True]
+    assert answers(policy.rules_for_namespace("/a")) == answers(policy.rules_for_event("e", "/")) == [True]
 
 
 def test_a_rule_shows_its_text():

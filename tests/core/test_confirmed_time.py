@@ -6,14 +6,16 @@ from math import inf
 
 import pytest
 
-from roomkey.core.horizon import FIRST, LASTING, Horizon
+from roomkey.core.confirmed_time import CONFIRM_SECONDS as LASTING
+from roomkey.core.confirmed_time import STARTUP_SECONDS as FIRST
+from roomkey.core.confirmed_time import ConfirmedTime
 
 DAY, YEAR = 86400.0, 366 * 86400.0
 
 
 def horizon(*moments: tuple[float, float]) -> list[float]:
     """Ask at each moment: seconds that have passed, and by how much the time of day is wrong."""
-    made = Horizon()
+    made = ConfirmedTime()
     return [made.at(1e9 + passed + wrong, passed) - 1e9 for passed, wrong in moments]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from math import inf
 
-__all__ = ["FIRST", "LASTING", "Horizon"]
+__all__ = ["CONFIRM_SECONDS", "STARTUP_SECONDS", "ConfirmedTime"]
 
-FIRST, LASTING = 3600.0, 86400.0
+STARTUP_SECONDS, CONFIRM_SECONDS = 3600.0, 86400.0
 """Seconds after the start in which nothing is forgotten, and after which a jump ahead counts as the time."""
 
 
-class Horizon:
+class ConfirmedTime:
     """Follows the time of day only as far as a monotonic clock confirms it."""
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Horizon:
         ahead = now - monotonic
         if self._since is None:
             self._since = monotonic
-        elif monotonic - self._since >= (FIRST if self._before == -inf else LASTING):
+        elif monotonic - self._since >= (STARTUP_SECONDS if self._before == -inf else CONFIRM_SECONDS):
             self._before, self._lowest, self._since = self._lowest, ahead, monotonic
         self._lowest = min(self._lowest, ahead)
         return monotonic + min(self._lowest, self._before)

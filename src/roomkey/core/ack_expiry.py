@@ -11,13 +11,13 @@ ACK_SECONDS = 3600.0
 """Seconds after which a socket's callbacks are dropped, counted from the last time it was asked."""
 
 
-class Asked:
+class AckExpiry:
     """The sockets that were asked, by when that was last."""
 
     def __init__(self) -> None:
         self._last: OrderedDict[str, float] = OrderedDict()
 
-    def ask(self, sid: str, now: float) -> list[str]:
+    def requested(self, sid: str, now: float) -> list[str]:
         """Note that a socket is asked for an acknowledgement.
 
         Args:
