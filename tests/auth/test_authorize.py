@@ -236,7 +236,8 @@ async def test_a_disabled_account_is_refused_like_a_wrong_password(desk):
     assert WRONG in answer.text
 
 
-async def test_95_guessing_is_slowed_down_together_with_the_login_route(desk):
+@pytest.mark.checklist("G95")
+async def test_authorize_page_shares_the_throttle_of_the_login_route(desk):
     page = await desk.show()
     for _ in range(FREE_FOR_PAIR - 1):
         await desk.submit(page, password="wrong")
@@ -248,7 +249,8 @@ async def test_95_guessing_is_slowed_down_together_with_the_login_route(desk):
     assert set(sent_back(await desk.submit(page, username="eve"))) == {"code", "state"}
 
 
-async def test_97_too_busy_to_look_at_a_password_is_the_page_again(desk, monkeypatch):
+@pytest.mark.checklist("G97")
+async def test_authorize_page_returns_when_password_hashing_is_busy(desk, monkeypatch):
     async def busy(*arguments: object) -> bool:
         raise Unavailable("full")
 

@@ -1,6 +1,6 @@
 """A clock that is set back, or jumps ahead and back, makes nothing good again.
 
-Checklist 118: contradictory times count as reuse, and nothing is forgotten.
+Contradictory times count as reuse, and nothing is forgotten.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         yield made
 
 
+@pytest.mark.checklist("I118")
 @pytest.mark.parametrize("back", [2, 60, 86400])
 async def test_a_used_refresh_token_is_reuse_after_the_clock_was_set_back(server: LoginServer, back: int) -> None:
     first = await server.login()
@@ -40,6 +41,7 @@ async def test_a_used_refresh_token_is_reuse_after_the_clock_was_set_back(server
     assert (await server.refresh(second["refresh_token"])).status_code == 401, "its login ended"
 
 
+@pytest.mark.checklist("I118")
 async def test_two_servers_that_differ_by_a_second_answer_a_lost_refresh(server: LoginServer) -> None:
     first = await server.login()
     second = (await server.refresh(first["refresh_token"])).json()
@@ -58,6 +60,7 @@ async def test_logging_out_everywhere_ends_a_login_that_began_in_the_future(serv
     assert not await server.is_good(tokens)
 
 
+@pytest.mark.checklist("I118")
 async def test_a_code_of_the_future_is_refused() -> None:
     async with Desk.opened() as desk:
         code = await desk.code()
@@ -65,6 +68,7 @@ async def test_a_code_of_the_future_is_refused() -> None:
         assert (await desk.redeem(code)).json()["error"] == "invalid_grant"
 
 
+@pytest.mark.checklist("I118")
 async def test_a_ticket_of_the_future_opens_nothing() -> None:
     clock, one_time = FakeClock(), SqlSingleUseStore()
     who = issuer_at(clock).verifier().verify(issuer_at(clock).issue("ada"), clock.now())
@@ -73,6 +77,7 @@ async def test_a_ticket_of_the_future_opens_nothing() -> None:
         await TicketVerifier(issuer_at(clock).verifier(), one_time).verify(ticket, clock.now() - 3600, source="query")
 
 
+@pytest.mark.checklist("I118")
 @pytest.mark.parametrize("holder", ["guard", "no sockets"])
 async def test_a_clock_that_jumps_ahead_and_back_drops_no_revocation(holder: str) -> None:
     async with running() as server:

@@ -127,8 +127,9 @@ FORGED = {
 }
 
 
+@pytest.mark.checklist("C55")
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES, ids=[path for _, path, _ in ROUTES])
-async def test_55_no_other_site_makes_use_of_them(
+async def test_cookies_are_refused_from_other_sites(
     browser: httpx.AsyncClient, method: str, path: str, body: dict[str, str] | None
 ) -> None:
     await log_in(browser)
@@ -275,7 +276,8 @@ async def secure(tmp_path: Path) -> AsyncIterator[Secure]:
         yield Secure(server, host.replace("127.0.0.1", "localhost"), trust)
 
 
-async def test_52_55_a_socket_takes_the_cookie_from_an_allowed_page_only(secure: Secure) -> None:
+@pytest.mark.checklist("C52", "C55")
+async def test_socket_accepts_the_cookie_from_an_allowed_origin_only(secure: Secure) -> None:
     async with httpx.AsyncClient(base_url=secure.origin, verify=secure.trust) as browser:
         answer = await browser.post("/auth/login", json=ASK, headers=secure.page)
         assert answer.status_code == 200, answer.text

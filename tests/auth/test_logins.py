@@ -441,7 +441,7 @@ async def test_without_a_secret_only_the_same_process_repeats_an_answer(desk: De
         one.passwords.close()
 
 
-# I5: a login has at most one live refresh token
+# A login session has at most one valid refresh token
 
 
 class Family(RuleBasedStateMachine):
@@ -517,7 +517,7 @@ class Family(RuleBasedStateMachine):
 
 
 Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
-test_i5_a_family_has_at_most_one_live_refresh_token = pytest.mark.long(Family.TestCase)
+test_login_session_has_at_most_one_valid_refresh_token = pytest.mark.checklist("J5")(pytest.mark.long(Family.TestCase))
 
 
 async def test_another_applications_token_and_another_issuers_open_nothing_of_the_persons() -> None:

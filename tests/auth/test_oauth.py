@@ -94,7 +94,8 @@ async def test_rfc6749_6_a_refresh_never_gets_more_and_the_token_stays(desk):
     assert (await desk.refresh(second["refresh_token"])).status_code == 200
 
 
-async def test_98_a_used_refresh_token_ends_the_whole_login(desk):
+@pytest.mark.checklist("G98")
+async def test_replayed_refresh_token_ends_its_login_session(desk):
     first = await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"])).json()
     third = (await desk.refresh(second["refresh_token"])).json()
@@ -105,14 +106,16 @@ async def test_98_a_used_refresh_token_ends_the_whole_login(desk):
             await desk.live.verify(given["access_token"])
 
 
-async def test_100_a_refresh_token_of_another_client_is_refused_and_stays(desk):
+@pytest.mark.checklist("G100")
+async def test_refresh_token_of_another_client_is_rejected_and_stays_valid(desk):
     first = await desk.logged_in()
     assert error_of(await desk.refresh(first["refresh_token"], BASIC)) == (400, "invalid_grant")
     assert (await desk.http.post("/auth/refresh", json={"refresh_token": first["refresh_token"]})).status_code == 401
     assert (await desk.refresh(first["refresh_token"])).status_code == 200
 
 
-async def test_100_a_disabled_user_gets_no_token(desk):
+@pytest.mark.checklist("G100")
+async def test_disabled_user_gets_no_token(desk):
     first = await desk.logged_in()
     code = await desk.code()
     await desk.accounts.set_disabled("ada", True)
@@ -120,7 +123,8 @@ async def test_100_a_disabled_user_gets_no_token(desk):
     assert error_of(await desk.redeem(code)) == (400, "invalid_grant")
 
 
-async def test_100_a_disabled_client_gets_no_token(desk):
+@pytest.mark.checklist("G100")
+async def test_disabled_client_gets_no_token(desk):
     first = await desk.logged_in()
     code = await desk.code()
     await desk.clients.set_disabled("page", True)
@@ -128,13 +132,15 @@ async def test_100_a_disabled_client_gets_no_token(desk):
     assert error_of(await desk.redeem(code)) == (401, "invalid_client")
 
 
-async def test_100_nothing_is_refreshed_past_the_lifetime_of_the_login(desk):
+@pytest.mark.checklist("G100")
+async def test_refresh_fails_after_the_login_session_has_expired(desk):
     first = await desk.logged_in()
     desk.clock.advance(30 * 86400)
     assert error_of(await desk.refresh(first["refresh_token"])) == (400, "invalid_grant")
 
 
-async def test_101_after_a_lost_answer_the_retry_gets_the_same_again(desk):
+@pytest.mark.checklist("G101")
+async def test_refresh_retry_after_a_lost_response_returns_the_same_token(desk):
     first = await desk.logged_in()
     lost = (await desk.refresh(first["refresh_token"])).json()
     desk.clock.advance(10)
@@ -228,7 +234,8 @@ async def test_a_store_out_of_order_is_try_again(desk, monkeypatch):
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_113_no_log_and_no_error_holds_a_secret(desk, caplog):
+@pytest.mark.checklist("H113")
+async def test_logs_and_errors_contain_no_secret(desk, caplog):
     caplog.set_level(logging.DEBUG)
     verifier = "the-verifier-of-this-very-test-0123456789-abcd"
     code = await desk.code(verifier)
@@ -250,8 +257,9 @@ async def test_113_no_log_and_no_error_holds_a_secret(desk, caplog):
     assert "eyJ" not in shown
 
 
+@pytest.mark.checklist("I116")
 async def test_no_application_gets_a_scope_that_only_the_server_gives(desk):
-    """Checklist 116: a client that an older version has stored, its codes and its logins bring nobody the scope."""
+    """A client that an older version has stored, its codes and its logins bring nobody the scope."""
     await desk.clients.add(Client("old", redirect_uris=(BACK,), grants=CODE, scopes=("chat", "files")))
     everything = text("UPDATE clients SET scopes = :scopes WHERE client_id = 'old'")
     await desk.clients._database.change(everything.bindparams(scopes='["chat", "roomkey:admin"]'))

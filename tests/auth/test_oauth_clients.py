@@ -119,7 +119,8 @@ async def test_a_client_with_the_name_of_the_servers_own_logins_is_none(desk):
     assert unknown(await desk.refresh(own["refresh_token"], client_id="roomkey"))
 
 
-async def test_95_failures_are_slowed_down_by_client_and_address(desk):
+@pytest.mark.checklist("G95")
+async def test_client_failures_are_throttled_by_client_and_address(desk):
     for _ in range(FREE_FOR_PAIR):
         assert unknown(await desk.post("token", ("backend", "wrong"), **SERVICE))
     slowed = await desk.post("token", BASIC, **SERVICE)
@@ -129,7 +130,8 @@ async def test_95_failures_are_slowed_down_by_client_and_address(desk):
     assert (await desk.post("token", ("service", SECRET), **SERVICE)).status_code == 200
 
 
-async def test_95_failures_of_one_address_are_slowed_down_whatever_the_client(desk):
+@pytest.mark.checklist("G95")
+async def test_client_failures_of_one_address_are_throttled_for_all_clients(desk):
     assert (await desk.post("token", BASIC, **SERVICE)).status_code == 200
     for number in range(FREE_FOR_ADDRESS + int(RESERVE)):
         assert unknown(await desk.post("token", (f"guess{number}", "wrong"), **SERVICE))

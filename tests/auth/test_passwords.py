@@ -42,12 +42,13 @@ async def test_nobody_has_no_password_and_a_broken_hash_neither() -> None:
     assert not await passwords.verify("", GOOD)
 
 
+@pytest.mark.checklist("G97")
 @pytest.mark.parametrize(
     "password",
     ["x" * (MAX_PASSWORD_BYTES + 1), "é" * 513, "x" * 1_000_000, "half a \ud800 pair"],
     ids=["bytes", "letters", "megabyte", "surrogate"],
 )
-async def test_97_a_password_that_is_none_is_wrong_unhashed_and_cannot_be_set(
+async def test_invalid_password_is_wrong_without_hashing_and_cannot_be_set(
     password: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passwords = cheap()
@@ -61,7 +62,8 @@ async def test_97_a_password_that_is_none_is_wrong_unhashed_and_cannot_be_set(
     assert password not in str(caught.value)
 
 
-async def test_97_nul_and_more_than_72_bytes_count() -> None:
+@pytest.mark.checklist("G97")
+async def test_password_bytes_count_after_nul_and_beyond_72() -> None:
     passwords = cheap()
     hashed = await passwords.hash("a" * 100 + "\x00b")
     assert await passwords.verify(hashed, "a" * 100 + "\x00b")
@@ -95,7 +97,8 @@ class Slow(PasswordHasher):
         return super().verify(hash, password)  # type: ignore[return-value]
 
 
-async def test_97_only_a_few_at_once_and_the_line_is_bounded() -> None:
+@pytest.mark.checklist("G97")
+async def test_password_hashing_is_bounded_in_concurrency_and_queue() -> None:
     slow = Slow()
     passwords = Passwords(at_once=2, waiting=3, hasher=slow)
     hashed = await passwords.hash(GOOD)

@@ -140,7 +140,8 @@ async def test_another_content_type_is_a_broken_request(client: httpx.AsyncClien
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_97_a_large_body_is_refused(client: httpx.AsyncClient) -> None:
+@pytest.mark.checklist("G97")
+async def test_login_rejects_a_large_body(client: httpx.AsyncClient) -> None:
     answer = await client.post("/auth/login", json={"username": "ada", "password": "x" * 1_000_000})
     assert (answer.status_code, answer.json()["error"]) == (413, "invalid_request")
 
@@ -151,14 +152,16 @@ async def test_a_password_in_the_address_does_not_log_in(client: httpx.AsyncClie
     assert answer.status_code == 400
 
 
-async def test_97_too_many_at_once_is_try_again(accounts: SqlAccounts) -> None:
+@pytest.mark.checklist("G97")
+async def test_login_asks_to_retry_when_too_many_are_waiting(accounts: SqlAccounts) -> None:
     async with login_client(accounts, Busy()) as client:
         answer = await client.post("/auth/login", json={"username": "ada", "password": PASSWORD})
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_113_the_log_names_the_decision_and_no_secret(
+@pytest.mark.checklist("H113")
+async def test_login_log_names_the_decision_and_no_secret(
     client: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -368,7 +371,8 @@ async def test_a_password_that_stays_as_it_was(server: LoginServer, body: dict[s
     await server.login()
 
 
-async def test_95_the_old_password_cannot_be_guessed_with_a_token(server: LoginServer) -> None:
+@pytest.mark.checklist("G95")
+async def test_password_change_throttles_guesses_of_the_old_password(server: LoginServer) -> None:
     mine = await server.login()
     answers = [await server.post("password", mine, password="a guess", new_password=NEW_PASSWORD) for _ in range(8)]
     # Each is two attempts, since the new password may be the present one already: one answer may have been lost.

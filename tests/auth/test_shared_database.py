@@ -58,11 +58,12 @@ async def connect(node: LoginServer, tokens: dict[str, Any]) -> str:
     return reply
 
 
+@pytest.mark.checklist("I126")
 @on_postgresql
-async def test_a_revoked_token_is_not_admitted_though_the_database_stops_right_after(
+async def test_revoked_token_is_refused_after_the_database_stops(
     nodes: Nodes, postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checklist 126: the other node has not read it, has not failed to read it, and knows how old its knowledge is."""
+    """The other node has not read it, has not failed to read it, and knows how old its knowledge is."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.5)
     tokens = await nodes.here.login()
@@ -76,8 +77,9 @@ async def test_a_revoked_token_is_not_admitted_though_the_database_stops_right_a
         postgres.release()
 
 
+@pytest.mark.checklist("I128")
 async def test_a_backlog_of_expired_logins_makes_no_login_fail(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Checklist 128: dropping it takes longer than a request may."""
+    """Dropping it takes longer than a request may."""
     begun = asyncio.Event()
 
     async def too_long(_: int) -> None:
@@ -110,6 +112,7 @@ async def end(node: LoginServer, what: str, tokens: dict[str, Any]) -> int:
     return (await node.http.delete(f"/auth/sessions/{who.session_id}", headers=bearer(tokens))).status_code
 
 
+@pytest.mark.checklist("I124")
 @pytest.mark.parametrize(
     ("what", "broken", "again"),
     [
@@ -121,10 +124,10 @@ async def end(node: LoginServer, what: str, tokens: dict[str, Any]) -> int:
         ("session", "journal", "nobody"),
     ],
 )
-async def test_a_revocation_that_failed_takes_effect_or_is_repeated_with_the_same_token(
+async def test_failed_revocation_takes_effect_or_can_be_repeated(
     nodes: Nodes, what: str, broken: str, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checklist 124: nothing stays half ended, on either node."""
+    """Nothing stays half ended, on either node."""
     monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.01 if again == "nobody" else 3600.0)
     tokens = await nodes.here.login()
     sockets = [await node.socket(tokens) for node in nodes]
@@ -209,8 +212,9 @@ def statements() -> Iterator[list[str]]:
     event.remove(Engine, "before_cursor_execute", note)
 
 
+@pytest.mark.checklist("I115")
 async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: list[str]) -> None:
-    """Checklist 115: also those that were good once, and those of another kind."""
+    """Also those that were good once, and those of another kind."""
     now = nodes.here.clock.now()
     tickets, key = TicketVerifier(nodes.here.issuer.verifier(), nodes.here.one_time), await nodes.here.one_time.key()
     codes = Codes(nodes.here.one_time, nodes.here.logins)
@@ -230,8 +234,9 @@ async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: 
     assert statements == []
 
 
+@pytest.mark.checklist("I115")
 async def test_made_up_refresh_tokens_write_nothing(nodes: Nodes, statements: list[str]) -> None:
-    """Checklist 115: one look at the index, and no lock."""
+    """One look at the index, and no lock."""
     await nodes.here.login()
     statements.clear()
     for path in ("refresh", "logout"):

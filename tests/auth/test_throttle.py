@@ -43,7 +43,8 @@ def waits(throttle: Throttle, username: str, address: str, now: float) -> int:
     return 0
 
 
-def test_g95_delays_grow_and_have_an_end():
+@pytest.mark.checklist("G95")
+def test_throttle_delays_grow_up_to_a_limit():
     throttle, now, seen = Throttle(), 0.0, []
     for _ in range(FREE_FOR_PAIR):
         fail(throttle, "ada", HOME, now)
@@ -58,7 +59,8 @@ def test_g95_delays_grow_and_have_an_end():
     assert waits(throttle, "ada", HOME, now + 2 * LONGEST + 1) == 0
 
 
-def test_g95_ten_thousand_guesses_from_elsewhere_lock_nobody_out():
+@pytest.mark.checklist("G95")
+def test_ten_thousand_guesses_from_elsewhere_lock_nobody_out():
     throttle, guesses, now = Throttle(), 0, 0.0
     for _ in range(10_000):
         now += 0.01
@@ -69,7 +71,8 @@ def test_g95_ten_thousand_guesses_from_elsewhere_lock_nobody_out():
     assert waits(throttle, "ada", HOME, now) == 0
 
 
-def test_g95_one_address_that_sprays_accounts_is_slowed_down():
+@pytest.mark.checklist("G95")
+def test_throttle_slows_an_address_that_tries_many_accounts():
     throttle, tried = Throttle(), 0
     for number in range(1000):
         if not waits(throttle, f"user{number}", ELSEWHERE, 0.0):
@@ -198,7 +201,8 @@ def test_memory_is_bounded(monkeypatch):
     assert {len(key) for key in throttle._failures} == {16}
 
 
-def test_g95_each_way_to_write_a_name_has_no_attempts_of_its_own():
+@pytest.mark.checklist("G95")
+def test_throttle_counts_all_spellings_of_a_name_together():
     throttle = Throttle()
     for name in ("ada", "Ada", "aDa", "adA", "ADA"):
         fail(throttle, name, HOME, 0.0)

@@ -226,7 +226,8 @@ def test_bearer_in_front_a_file_and_an_argument(roomkey: Cli, here: Path) -> Non
     assert (absent.code, absent.err) == (2, "cannot read the file absent.txt\n")
 
 
-def test_113_a_claim_cannot_write_to_the_terminal(roomkey: Cli) -> None:
+@pytest.mark.checklist("H113")
+def test_claims_cannot_write_control_sequences_to_the_terminal(roomkey: Cli) -> None:
     token = Issuer.ephemeral().issue("ada", claims={"nick": "\x1b[31mred\nAccepted", "\x1b[0m": 1})
     seen = roomkey("token", "inspect", stdin=token)
     assert "\x1b" not in seen.out

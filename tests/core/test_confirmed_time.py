@@ -23,9 +23,9 @@ def test_nothing_is_forgotten_at_first_and_then_what_is_over():
     assert horizon((0, 0), (FIRST - 1, 0), (FIRST, 0), (FIRST + 5, 0)) == [-inf, -inf, FIRST, FIRST + 5]
 
 
+@pytest.mark.checklist("I118")
 @pytest.mark.parametrize("wrong", [60.0, DAY, YEAR])
 def test_a_jump_ahead_counts_only_once_it_has_lasted(wrong):
-    """Checklist 118."""
     moments = [(0, 0), (FIRST, 0), (2 * FIRST, wrong), (FIRST + LASTING, wrong), (FIRST + 2 * LASTING, wrong)]
     assert horizon(*moments)[2:] == [2 * FIRST, FIRST + LASTING, FIRST + 2 * LASTING + wrong]
 

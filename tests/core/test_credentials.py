@@ -100,6 +100,7 @@ def test_a_bearer_header_that_is_not_one_token_is_refused(value):
         from_handshake(Handshake(), None, Request(authorization=value))
 
 
+@pytest.mark.checklist("C36")
 @pytest.mark.parametrize(
     "request_",
     [
@@ -108,7 +109,7 @@ def test_a_bearer_header_that_is_not_one_token_is_refused(value):
         Request(query=f"token={OTHER}", cookie=f"session={TOKEN}"),
     ],
 )
-def test_c36_two_different_tokens(request_):
+def test_two_different_tokens_are_rejected(request_):
     with pytest.raises(CredentialsBadFormat) as caught:
         from_handshake(EVERYWHERE, {"token": TOKEN}, request_)
     assert caught.value.message == "more than one token provided"

@@ -64,6 +64,7 @@ def test_other_text_is_another_origin(setting, sent):
     assert origin_of(sent) not in allowed_origins([setting])
 
 
+@pytest.mark.checklist("C51")
 @pytest.mark.parametrize(
     ("host", "origin", "others"),
     [
@@ -75,10 +76,11 @@ def test_other_text_is_another_origin(setting, sent):
     ],
 )
 def test_every_place_accepts_an_equal_origin(host, origin, others):
-    """Checklist 51: the letter case and the default port do not make another origin."""
+    """The letter case and the default port do not make another origin."""
     assert places(host, origin, *others) == {"hub": True, "python-socketio": True, "cookies": True}
 
 
+@pytest.mark.checklist("C51")
 @pytest.mark.parametrize(
     ("host", "origin"),
     [
@@ -92,7 +94,7 @@ def test_every_place_accepts_an_equal_origin(host, origin, others):
     ],
 )
 def test_every_place_refuses_another_origin(host, origin):
-    """Checklist 51: foreign, opaque and look-alike origins, other ports and other schemes."""
+    """Foreign, opaque and look-alike origins, other ports and other schemes."""
     assert set(places(host, origin, "https://other.example").values()) == {False}
 
 

@@ -66,6 +66,7 @@ def test_templates(teams):
         assert allows(teams, room)
 
 
+@pytest.mark.checklist("F86")
 @pytest.mark.parametrize(
     "room",
     [
@@ -106,13 +107,14 @@ def test_templates(teams):
         b"team:red",
     ],
 )
-def test_f86_never_a_partial_match(teams, room):
+def test_room_pattern_never_matches_partially(teams, room):
     """Letter case, normal forms, trailing space, wildcards, separators, 10 kB, and what is no string."""
     assert not allows(teams, room)
 
 
+@pytest.mark.checklist("F86")
 @given(NAMES, st.sampled_from(["team:{x}", "{x}", "a:{x}:b", "a/{x}", "{x}/z", "{x}:{y}", "t:{x}/c:{y}"]), NAMES)
-def test_f86_a_template_matches_whole_names_of_its_shape(room, template, other):
+def test_room_template_matches_whole_names_only(room, template, other):
     policy = Policy()
     policy.room(template)(lambda who, **fields: True)
     for name in (room, template.replace("{x}", room).replace("{y}", other), f"team:{room}", f"{room}:{other}"):
@@ -125,8 +127,9 @@ def test_f86_a_template_matches_whole_names_of_its_shape(room, template, other):
             assert filled == name
 
 
+@pytest.mark.checklist("F86")
 @given(st.text(max_size=10))
-def test_f86_two_spellings_are_one_room_or_none(name):
+def test_room_spellings_are_one_room_or_invalid(name):
     policy = Policy()
     policy.room("*")(lambda who, room: True)
     decomposed = unicodedata.normalize("NFD", name)
@@ -137,8 +140,9 @@ def test_f86_two_spellings_are_one_room_or_none(name):
         assert asked(policy, spelled) == []
 
 
+@pytest.mark.checklist("F86")
 @given(st.text("ab:", min_size=1, max_size=6), st.text("ab:", min_size=1, max_size=6))
-def test_f86_a_separator_cannot_be_smuggled_in(user, room):
+def test_room_parameter_cannot_contain_a_separator(user, room):
     """Somebody named ``a:b`` gets no room of the template ``user:{sub}``, rather than the room of ``b``."""
     policy = Policy()
     policy.room("user:{sub}")(lambda who, sub: who.subject == sub)

@@ -235,8 +235,9 @@ def _two_issuers() -> tuple[Issuer, Issuer]:
     )
 
 
+@pytest.mark.checklist("I121")
 def test_verifier_binds_each_key_to_its_issuer():
-    """Checklist 121: two issuers with one ``kid``, one of them under two spellings."""
+    """Two issuers with one ``kid``, one of them under two spellings."""
     a, b = _two_issuers()
     verifier = Verifier(
         {(A, "a.example"): a.key.public(), B: lambda now: KeySet([b.key.public()])}, algorithms=["ES256"]
@@ -302,8 +303,8 @@ def signed(**claims):
     return jwt.encode({"exp": NOW + 60} | claims, SECRET, algorithm="HS256")
 
 
+@pytest.mark.checklist("I119")
 def test_subject_of_another_claim():
-    """Checklist 119."""
     verifier = Verifier.hs256(SECRET, subject_claim="user_id", integer_subject=True)
     who = verifier.verify(signed(user_id=7, token_type="access", sub="other"), NOW)
     assert (who.subject, who.claim("user_id")) == ("7", 7)

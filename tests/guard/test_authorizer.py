@@ -197,6 +197,7 @@ async def test_whatever_a_verifier_raises_is_an_answer(error, later):
     assert "secret" not in str(caught.value.to_client())
 
 
+@pytest.mark.checklist("B33")
 @pytest.mark.parametrize(
     ("new", "error"),
     [
@@ -212,7 +213,7 @@ async def test_whatever_a_verifier_raises_is_an_answer(error, later):
     ],
     ids=str,
 )
-def test_b33_a_refresh_is_a_later_token_of_the_same_person(bench, new, error):
+def test_refresh_requires_a_later_token_of_the_same_subject(bench, new, error):
     if error is None:
         assert bench.judge.check_refresh(bench.who(), bench.who(**new)) is (new["exp"] > NOW + 100)
         assert bench.judge.check_refresh(bench.who(), bench.who(**new, jti="another")) is True

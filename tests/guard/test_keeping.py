@@ -50,9 +50,10 @@ async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> Non
     assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
 
 
+@pytest.mark.checklist("I124")
 @pytest.mark.parametrize("what", ["write", "follow"])
 async def test_keeping_finishes_when_the_store_is_back_and_writes_once(what: str) -> None:
-    """Checklist 124: what took effect here is remembered, and written when the store is back."""
+    """What took effect here is remembered, and written when the store is back."""
     parts = Parts()
     parts.failing[what] = Unavailable("scripted")
     with pytest.raises(Unavailable):

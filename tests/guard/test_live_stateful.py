@@ -1,8 +1,8 @@
 """Hypothesis plays clients, an administrator and the clock: no live socket has more than its rights of now.
 
 Each step begins several things between which the event loop makes some turns, so that joins, refreshes, revocations
-and changes of rights overtake each other. Which of them wins is left open; what must hold afterwards is not: I2 to I4
-and I7 of the attack list, computed by a model that knows tokens, revocations and changes, and nothing of the guard.
+and changes of rights overtake each other. Which of them wins is left open; what must hold afterwards is not: the
+invariants of the attack checklist, by a model that knows tokens, revocations and changes, and nothing of the guard.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from support.offline import Client, Offline
 from roomkey import Policy
 from roomkey.core.subject_limits import SubjectLimits
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.checklist("J2", "J3", "J4", "J7")]
 
 GRACE, LIFETIMES = 25.0, [30.0, 300.0, 3000.0]
 SUBJECTS, ROLES, ROOMS = ["ada", "eve"], ["admin", "member"], ["staff", "red", "blue", "lounge"]

@@ -27,7 +27,7 @@ from roomkey.hub import Authenticate, Handshake, Hub
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.checklist("J1")]
 
 TIMEOUT, GRACE, LIFETIME = 15.0, 25.0, 100.0
 SUBJECTS = ("ada", "eve")

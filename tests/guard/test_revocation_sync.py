@@ -204,9 +204,10 @@ async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decid
     assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
 
 
+@pytest.mark.checklist("I126")
 @BOTH_FAULTS
 async def test_a_store_that_stops_after_it_took_a_revocation_is_trusted_for_a_second(bench, rarely, fault, monkeypatch):
-    """Checklist 126: it is the age of the last answer that counts, and not only a question that failed."""
+    """It is the age of the last answer that counts, and not only a question that failed."""
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -248,8 +249,9 @@ async def test_a_question_that_was_asked_too_early_is_asked_again(bench, rarely)
     assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
 
 
+@pytest.mark.checklist("I126")
 async def test_a_process_that_is_late_refuses_nobody(bench, rarely, monkeypatch):
-    """Checklist 126: an answer that is there counts, however late the event loop gets to it."""
+    """An answer that is there counts, however late the event loop gets to it."""
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.2)
     store = ScriptedStore()
     one = bench(store)

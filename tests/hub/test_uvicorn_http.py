@@ -95,11 +95,12 @@ BODIES = {
 }
 
 
+@pytest.mark.checklist("I120")
 @pytest.mark.parametrize("in_pieces", [False, True], ids=["one segment", "two segments"])
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("asked", UPGRADES)
 async def test_a_body_behind_an_ignored_upgrade_arrives_whole(host, app, asked, body, in_pieces):
-    """Checklist 120: the request is handed on whole, and the connection goes on with the next one."""
+    """The request is handed on whole, and the connection goes on with the next one."""
     head, sent = BODIES[body]
     parts = [
         b"POST /x HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + head,
@@ -138,9 +139,9 @@ async def test_frames_behind_the_handshake_of_an_application_arrive(host):
     await raw.close()
 
 
+@pytest.mark.checklist("E73")
 @pytest.mark.parametrize("flood", [frame(b"x", PING), frame(b"x", 10), frame(b"", CONTINUATION, fin=False)])
 async def test_a_websocket_of_the_application_bounds_frames_without_a_message(host, app, flood):
-    """Checklist 73."""
     raw = await RawSocket.open(host)
     await raw.send(upgrade(host, line="GET /live HTTP/1.1"))
     assert (await raw.answer()).status == 101
@@ -149,8 +150,9 @@ async def test_a_websocket_of_the_application_bounds_frames_without_a_message(ho
     await until(lambda: not app.running)
 
 
+@pytest.mark.checklist("I114")
 async def test_requests_behind_a_waiting_one_are_bounded(host, app):
-    """Checklist 114: sixteen wait; one more closes the connection, and nothing goes on for it."""
+    """Sixteen wait; one more closes the connection, and nothing goes on for it."""
     one = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
     raw = await RawSocket.open(host)
     await raw.send(one)
@@ -184,8 +186,9 @@ async def test_requests_behind_each_other_are_answered(host):
     await raw.close()
 
 
+@pytest.mark.checklist("I114")
 async def test_a_websocket_behind_a_waiting_request_leaves_nothing_running(host, app):
-    """Checklist 114: its frames would come between the parts of that answer, and nobody would tell it of the end."""
+    """Its frames would come between the parts of that answer, and nobody would tell it of the end."""
     raw = await RawSocket.open(host)
     await raw.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade(host, line="GET /live HTTP/1.1"))
     await until(lambda: app.running)
@@ -206,9 +209,10 @@ async def test_many_ignored_upgrades_in_one_segment_close_quietly(host, app, cap
 TRAILERS = {"one": b"x" * 65_536, "many": b"x\r\nA: " * 10_000}
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("sent", TRAILERS)
 async def test_trailers_without_end_close_the_connection(host, app, monkeypatch, sent):
-    """Checklist 114: what stands behind a body is counted, too."""
+    """What stands behind a body is counted, too."""
     monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 100.0)
     monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 100.0)
     raw = await RawSocket.open(host)
@@ -272,9 +276,10 @@ SLOW = {
 }
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("slow", SLOW)
 async def test_a_request_that_drips_is_closed(host, app, impatient, slow):
-    """Checklist 74: the deadline runs from the first byte, whatever the route."""
+    """The deadline runs from the first byte, whatever the route."""
     begun, piece = SLOW[slow]
     raw = await RawSocket.open(host)
     await raw.send(begun)
@@ -295,9 +300,10 @@ async def secure(impatient, app, tmp_path):
         yield where, trusted
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part"])
 async def test_a_tls_handshake_that_does_not_go_on_is_closed(secure, begun):
-    """Checklist 74: the deadline of a request's head counts where there is no request yet."""
+    """The deadline of a request's head counts where there is no request yet."""
     raw = await RawSocket.open(secure[0])
     await raw.send(begun)
     assert await raw.ends()
@@ -341,11 +347,12 @@ async def test_garbage_behind_a_request_is_one_line_in_the_log(host, app, caplog
     ]
 
 
+@pytest.mark.checklist("I120")
 @pytest.mark.parametrize(
     "half", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
 )
 async def test_a_truncated_body_is_one_line_in_the_log(host, app, caplog, half):
-    """Checklist 120: the application does not take it for whole, and what it raises over it is no traceback."""
+    """The application does not take it for whole, and what it raises over it is no traceback."""
 
     async def reads(scope, receive, send):
         app.bodies.append(await Request(scope, receive).body())

@@ -1,4 +1,4 @@
-"""Keys that are rotated while servers use them (checklist G 106)."""
+"""Keys that are rotated while servers use them."""
 
 from __future__ import annotations
 
@@ -58,6 +58,7 @@ class Published:
         return self._copy
 
 
+@pytest.mark.checklist("G106")
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])  # one for each kind of key
 def test_rotation_under_load(tmp_path: Path, clock: FakeClock, algorithm: str) -> None:
     """Two servers sign and verify without a pause, a third verifies with a copy of the public keys."""

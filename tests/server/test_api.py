@@ -127,8 +127,9 @@ async def test_every_route_wants_the_scope(desk):
         assert f'scope="{SCOPE}"' in refused.headers["www-authenticate"]
 
 
+@pytest.mark.checklist("I116")
 async def test_a_token_that_a_person_gave_to_an_application_never_opens_it(desk):
-    """Checklist 116: whatever the token carries, and whoever the person is."""
+    """Whatever the token carries, and whoever the person is."""
     for subject, client_id in (("ada", "app"), ("boss", "app"), ("ops", "app"), ("app", "app")):
         claims = {"client_id": client_id}
         token = desk.token(subject, scopes=[SCOPE], roles=[SCOPE], session_id="s1", claims=claims)
@@ -163,7 +164,8 @@ async def test_a_person_is_an_operator_while_the_account_has_the_role(desk):
     assert await status("boss") == 403
 
 
-async def test_f93_it_is_off_unless_it_is_asked_for(engine):
+@pytest.mark.checklist("F93")
+async def test_admin_api_is_off_by_default(engine):
     product = build(Settings(engine=engine), SqlAccounts(), KeySet([Key.generate("ES256")]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://127.0.0.1:8000") as http:
         token = product.issuer.issue("operator", scopes=[SCOPE])

@@ -109,6 +109,7 @@ async def test_no_path_leads_out_of_static(product_client: httpx.AsyncClient) ->
         assert (await product_client.get(path)).status_code == 404
 
 
+@pytest.mark.checklist("C51", "C53")
 @pytest.mark.parametrize(
     "headers",
     [
@@ -121,13 +122,14 @@ async def test_no_path_leads_out_of_static(product_client: httpx.AsyncClient) ->
     ],
     ids=["other", "null", "port", "prefix", "forged", "forged list"],
 )
-async def test_51_53_another_origin_is_refused(
+async def test_socket_of_another_origin_is_refused(
     product_client: httpx.AsyncClient, headers: dict[str, str], engine: str
 ) -> None:
     assert (await product_client.get(HANDSHAKE, headers=headers)).status_code == REFUSED[engine]
 
 
-async def test_51_52_the_same_origin_and_no_origin_may_connect(product_client: httpx.AsyncClient) -> None:
+@pytest.mark.checklist("C51", "C52")
+async def test_socket_of_the_same_origin_or_without_origin_connects(product_client: httpx.AsyncClient) -> None:
     assert (await product_client.get(HANDSHAKE, headers={"Origin": ORIGIN})).status_code == 200
     assert (await product_client.get(HANDSHAKE)).status_code == 200
 
@@ -142,6 +144,7 @@ async def test_another_origin_that_is_allowed(product_client: httpx.AsyncClient,
         assert asked.status_code == status
 
 
+@pytest.mark.checklist("E70")
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -153,7 +156,7 @@ async def test_another_origin_that_is_allowed(product_client: httpx.AsyncClient,
     ],
     ids=["over", "digits", "negative", "hex", "chunked"],
 )
-async def test_70_a_body_that_is_too_large_is_refused_before_it_is_read(
+async def test_large_body_is_rejected_before_it_is_read(
     product_client: httpx.AsyncClient, headers: dict[str, str], status: int
 ) -> None:
     scope = {"type": "http", "method": "POST", "path": "/socket.io/", "scheme": "http", "query_string": b""}
@@ -196,7 +199,8 @@ async def test_a_credentials_file_is_private_and_new(product_client: Any, tmp_pa
         write_credentials(tmp_path / "c.json", product_client.people)
 
 
-def test_113_one_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.checklist("H113")
+def test_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
@@ -255,6 +259,7 @@ async def test_head_is_not_in_the_openapi_document(product_client: httpx.AsyncCl
     assert not [path for path, operations in paths.items() if "head" in operations]
 
 
+@pytest.mark.checklist("C51")
 @pytest.mark.parametrize(
     ("host", "page", "may"),
     [
@@ -267,7 +272,7 @@ async def test_head_is_not_in_the_openapi_document(product_client: httpx.AsyncCl
 async def test_own_page_is_known_by_scheme_host_and_port(
     product_client: httpx.AsyncClient, engine: str, host: str, page: str, may: bool
 ) -> None:
-    """Checklist 51: on both engines, letter case and the default port make no difference."""
+    """On both engines, letter case and the default port make no difference."""
     answer = await product_client.get(HANDSHAKE, headers={"Host": host, "Origin": page})
     assert answer.status_code == (200 if may else REFUSED[engine])
 

@@ -22,10 +22,11 @@ async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
         yield made
 
 
+@pytest.mark.checklist("I117")
 @pytest.mark.parametrize(("house", "door"), [(door, door) for door in ("guard", "api", "command")], indirect=["house"])
 @pytest.mark.parametrize("what", ["subject", "older", "session", "nothing"])
 async def test_a_revocation_ends_the_same_by_every_door(house, door, what):
-    """Checklist 117: sockets, access tokens, refresh tokens, codes and tickets; of all times and of older ones."""
+    """Sockets, access tokens, refresh tokens, codes and tickets; of all times and of older ones."""
     old, new = await house.held(10), await house.held(0)
     verified = await house.guard.verify(old["login"]["access_token"])
     names, of_old, of_new = {
@@ -44,8 +45,9 @@ async def test_a_revocation_ends_the_same_by_every_door(house, door, what):
         await one["socket"].close()
 
 
+@pytest.mark.checklist("I117")
 async def test_a_revocation_by_a_guard_without_logins_ends_refresh_tokens_too(house):
-    """Checklist 117: such as one in another process, over the same store."""
+    """Such as one in another process, over the same store."""
     old, new = await house.held(10), await house.held(0)
     before = (await house.guard.verify(old["login"]["access_token"])).issued_at + 5
     revoked = Revocation("subject", "ada", issued_before=before, expires_at=time.time() + 900)

@@ -77,13 +77,14 @@ async def connected(served: Any, token: str | None, transports: list[str] | None
     return made
 
 
+@pytest.mark.checklist("H112")
 @pytest.mark.parametrize(
     ("engine", "number"),
     [("hub", signal.SIGTERM), ("python-socketio", signal.SIGINT)],
     indirect=["engine"],
     scope="session",
 )
-async def test_112_a_stop_closes_open_sockets_and_exits_with_0(serve: Serve, number: int) -> None:
+async def test_signal_closes_open_sockets_and_exits_with_0(serve: Serve, number: int) -> None:
     served = serve()
     gone = [asyncio.Event(), asyncio.Event()]
     for event, transport in zip(gone, ("websocket", "polling"), strict=True):
@@ -139,7 +140,8 @@ async def test_one_way_only(product: Application) -> None:
     await made.disconnect()
 
 
-async def test_32_a_socket_ends_when_its_token_does(product: Application) -> None:
+@pytest.mark.checklist("B32")
+async def test_socket_is_disconnected_when_its_token_expires(product: Application) -> None:
     served = product(token_lifetime=2, grace=0)
     made = await connected(served, token_of(served, "linus"))
     told: asyncio.Queue[Any] = asyncio.Queue()
@@ -169,7 +171,8 @@ def test_the_demo_prints_passwords_of_its_own(demo_server: Any) -> None:
     ]
 
 
-def test_35_113_no_token_and_no_password_in_any_output(serve: Serve) -> None:
+@pytest.mark.checklist("C35", "H113")
+def test_server_output_contains_no_token_and_no_password(serve: Serve) -> None:
     served = serve()
     token = token_of(served, "ada")
     httpx.get(f"{served.url}/", params={"token": token})
@@ -203,7 +206,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_113_no_start_on_a_public_address_without_tls(refused: InvalidGrant, host: str) -> None:
+def test_server_does_not_start_on_a_public_address_without_tls(refused: InvalidGrant, host: str) -> None:
     code, said = refused("--host", host, "--port", "0")
     assert code == 1
     assert "can be reached from other machines" in said

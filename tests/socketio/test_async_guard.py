@@ -37,7 +37,8 @@ def test_two_guards_on_one_server_are_refused():
         unattached().attach(sio)
 
 
-def test_trap_09_always_connect_is_refused():
+@pytest.mark.checklist("K9")
+def test_attach_rejects_always_connect():
     with pytest.raises(ConfigError, match="always_connect"):
         unattached().attach(new_server(always_connect=True))
 
@@ -170,7 +171,8 @@ async def test_it_closes_under_aiohttp_too(clock):
         await runner.cleanup()
 
 
-async def test_f103_nothing_runs_after_a_revocation_whatever_instrument_waits_for(make_world):
+@pytest.mark.checklist("G103")
+async def test_revoked_socket_runs_no_handler_while_instrument_waits(make_world):
     world = await make_world(False)
     gate, inside = asyncio.Event(), asyncio.Event()
     world.sio.on("act", lambda sid: world.calls.append("act"))

@@ -112,7 +112,8 @@ async def test_quarantine_holds_across_nodes_while_a_decision_waits(make_world, 
         world.sio.manager.thread.cancel()
 
 
-async def test_f87_a_room_named_like_a_sid_of_another_node(two_nodes):
+@pytest.mark.checklist("F87")
+async def test_room_named_like_a_socket_id_of_another_node_is_denied(two_nodes):
     here, there = two_nodes
     await listening(here, there)
     victim = await there.member("victim")
@@ -125,7 +126,8 @@ async def test_f87_a_room_named_like_a_sid_of_another_node(two_nodes):
     assert await eve.quiet() == []
 
 
-async def test_trap_20_without_redis_decisions_stay_closed_and_sockets_stay(two_nodes, redis_server):
+@pytest.mark.checklist("K20", "H110")
+async def test_redis_failure_keeps_decisions_closed_and_sockets_connected(two_nodes, redis_server):
     here, _there = two_nodes
     member = await here.member("ada")
     _url, process = redis_server

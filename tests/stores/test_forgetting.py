@@ -60,10 +60,11 @@ async def test_forgetting_repeats_after_an_hour(clock: FakeClock) -> None:
     assert await attempts(Rows(), clock, 0, 1, FORGET_SECONDS - 1, FORGET_SECONDS) == [0, FORGET_SECONDS]
 
 
+@pytest.mark.checklist("I128")
 async def test_forgetting_that_fails_says_so_and_is_repeated_after_a_minute(
     caplog: pytest.LogCaptureFixture, clock: FakeClock
 ) -> None:
-    """Checklist 128: only success counts."""
+    """Only success counts."""
     with caplog.at_level(logging.WARNING, logger="roomkey.stores"):
         assert await attempts(Rows(failures=1), clock, 0, RETRY_SECONDS - 1, RETRY_SECONDS, 2 * RETRY_SECONDS) == [
             0,
@@ -79,8 +80,9 @@ async def test_forgetting_after_the_clock_was_set_back_does_not_wait(clock: Fake
     assert await attempts(rows, clock, 1, wrong_by=-86400) == [0, 1 - 86400]
 
 
+@pytest.mark.checklist("I118")
 async def test_forgetting_believes_no_clock_that_jumps_ahead(clock: FakeClock) -> None:
-    """Checklist 118: what a wrong clock lets expire is not dropped."""
+    """What a wrong clock lets expire is not dropped."""
     assert await attempts(Rows(), clock, 0, 4000, wrong_by=366 * 86400) == [0, 4000]
 
 

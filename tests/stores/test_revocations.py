@@ -322,9 +322,10 @@ asyncio.run(SqlRevocations(sys.argv[1]).add(Revocation("subject", "ada")))
 """
 
 
+@pytest.mark.checklist("I125")
 @on_shared
 async def test_a_process_that_freezes_while_it_revokes_holds_nobody_up(impatient: None, place: Place) -> None:
-    """Checklist 125: the lock ends with the statement that writes, not with the process."""
+    """The lock ends with the statement that writes, not with the process."""
     store = await place.open()
     with subprocess.Popen([sys.executable, "-c", FREEZE, place.where], stdout=subprocess.PIPE, text=True) as child:
         try:
@@ -336,9 +337,10 @@ async def test_a_process_that_freezes_while_it_revokes_holds_nobody_up(impatient
             child.kill()
 
 
+@pytest.mark.checklist("I125")
 @on_postgresql
 async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(impatient: None, place: Place) -> None:
-    """Checklist 125: they take this lock for as long as they run."""
+    """They take this lock for as long as they run."""
     store = await place.open()
     other = await asyncpg.connect(place.where)
     try:
@@ -349,9 +351,10 @@ async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(im
         await other.close()
 
 
+@pytest.mark.checklist("I125")
 @on_shared
 async def test_a_reader_does_not_wait_for_those_that_write(impatient: None, place: Place) -> None:
-    """Checklist 125: it has a connection of its own, so that a locked table refuses no new sockets."""
+    """It has a connection of its own, so that a locked table refuses no new sockets."""
     store = await place.open()
     async with locked(place):
         adding = [asyncio.create_task(store.add(named(number))) for number in range(10)]
@@ -379,11 +382,10 @@ async def locked(place: Place) -> AsyncIterator[None]:
     await other.close()
 
 
+@pytest.mark.checklist("I127")
 @on_postgresql
-async def test_what_was_answered_survives_a_kill_of_the_database_whatever_its_settings(
-    place: Place, postgres: Any
-) -> None:
-    """Checklist 127: with ``synchronous_commit=off`` the last half second would be lost."""
+async def test_acknowledged_write_survives_a_kill_of_the_database(place: Place, postgres: Any) -> None:
+    """With ``synchronous_commit=off`` the last half second would be lost."""
     name = place.where.partition("@/")[2].partition("?")[0]
     other = await asyncpg.connect(place.where)
     await other.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")

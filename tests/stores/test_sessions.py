@@ -115,8 +115,9 @@ async def test_what_is_over_is_forgotten(sessions):
     assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s2"]
 
 
+@pytest.mark.checklist("I128")
 async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
-    """Checklist 128: no transaction grows with the backlog, and a long login has many tokens."""
+    """No transaction grows with the backlog, and a long login has many tokens."""
     monkeypatch.setattr("roomkey.stores.sessions.BATCH", 2)
     for number in range(7):
         await sessions.begin(replace(SESSION, session_id=f"s{number}"), f"t{number}-0")

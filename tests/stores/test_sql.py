@@ -151,11 +151,12 @@ async def value(database: Database, query: str) -> object:
     return await database.run(ask)
 
 
+@pytest.mark.checklist("I127")
 @pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
 async def test_a_database_that_does_not_wait_for_its_disk_is_made_to(
     postgres: PostgreSQL, theirs: str, ours: str
 ) -> None:
-    """Checklist 127: only the value that loses what was answered is changed."""
+    """Only the value that loses what was answered is changed."""
     where = postgres.database()
     other = await asyncpg.connect(where)
     await other.execute(f"ALTER DATABASE {where.partition('@/')[2].partition('?')[0]} SET synchronous_commit={theirs}")
@@ -179,10 +180,11 @@ asyncio.run(sql.Database(sys.argv[1]).run(freeze))
 """
 
 
-async def test_a_process_that_freezes_in_a_transaction_loses_it_before_others_give_up(
+@pytest.mark.checklist("I125")
+async def test_frozen_process_loses_its_transaction_before_others_give_up(
     postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checklist 125: for every lock, the server ends the transaction of a process that says nothing more."""
+    """For every lock, the server ends the transaction of a process that says nothing more."""
     monkeypatch.setattr(sql, "PATIENCE", 1.0)
     database = Database(where := postgres.database())
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t AS SELECT 0 AS x"))
@@ -237,10 +239,11 @@ async def test_what_is_too_much_fails_immediately_and_in_the_meantime_nothing_el
     await database.close()
 
 
+@pytest.mark.checklist("I126")
 async def test_a_busy_event_loop_does_not_look_like_a_database_without_an_answer(
     postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Checklist 126: its own lateness is not the database's."""
+    """Its own lateness is not the database's."""
     database = Database(postgres.database())
     await database.open()
     monkeypatch.setattr(sql, "PATIENCE", 0.5)
@@ -266,8 +269,9 @@ def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
         assert all("2.0.36" in one.specifier for one in needed if one.name == "sqlalchemy")
 
 
+@pytest.mark.checklist("I115")
 async def test_separate_connections_are_not_used_up_by_others(tmp_path: Path) -> None:
-    """Checklist 115: logins do not wait for sockets that come with tickets."""
+    """Logins do not wait for sockets that come with tickets."""
     database = Database(tmp_path / "db.sqlite3")
     apart = database.separate(1, most_waiting=1)
     begun, go_on = asyncio.Event(), asyncio.Event()

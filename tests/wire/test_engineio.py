@@ -57,15 +57,17 @@ def test_a_text_packet(text, packet):
     assert decode_packet(text) == packet
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize(
     "text", [b"", b"7", b"8", b"9", b"a", b"b", b"bAQID", b" 4", b"-1", b"\x00", b"\x04", b"\xff", "٤".encode()]
 )
-def test_63_what_is_no_packet(text):
+def test_decode_rejects_invalid_packets(text):
     assert decode_packet(text) == Violation("not an Engine.IO packet")
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize("digit", [b"0", b"2", b"6"])
-def test_63_types_that_only_a_server_sends_are_read_as_what_they_are(digit):
+def test_decode_reads_packet_types_of_servers(digit):
     """Whether a client may send it is the session's to say, not the parser's."""
     assert decode_packet(digit).type == EngineType(int(digit))
 
@@ -94,6 +96,7 @@ def test_packet_encoding_http_long_polling(body, packets):
     assert list(decode_payload(body, LIMITS)) == packets
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize(
     "body",
     [
@@ -114,7 +117,7 @@ def test_packet_encoding_http_long_polling(body, packets):
         pytest.param(b"9:4packets", id="lengths, as version 3 wrote them"),
     ],
 )
-def test_63_of_a_body_nothing_is_read_from_what_is_no_packet_on(body):
+def test_decode_stops_a_body_at_the_first_invalid_packet(body):
     *read, last = decode_payload(body, LIMITS)
     assert isinstance(last, Violation)
     assert read == [EnginePacket(MESSAGE, b"a")] * body.startswith(b"4a")
@@ -125,8 +128,9 @@ def test_a_body_may_have_as_many_packets_as_its_bytes_allow():
     assert list(decode_payload(b"\x1e".join([b"4x"] * 5000), LIMITS)) == [EnginePacket(MESSAGE, b"x")] * 5000
 
 
-def test_71_packets_are_read_one_by_one():
-    """Checklist 71: who counts them can stop."""
+@pytest.mark.checklist("E71")
+def test_decode_reads_a_body_packet_by_packet():
+    """Who counts them can stop."""
     flood = decode_payload(b"\x1e".join([b"4x"] * 300_000), LIMITS)
     assert next(flood) == EnginePacket(MESSAGE, b"x")
 

@@ -68,27 +68,31 @@ def mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
+@pytest.mark.checklist("E63")
 @given(st.binary(max_size=300))
 @MORE
-def test_63_any_bytes(data):
+def test_any_bytes_are_read_or_rejected(data):
     fuzz.check(data)
 
 
+@pytest.mark.checklist("E63")
 @given(st.text('0123456789-/,[]{}":\\ub\x1e_placehodrnumt.eE+', max_size=80))
 @MORE
-def test_63_any_text_of_the_characters_that_mean_something(text):
+def test_any_text_of_special_characters_is_read_or_rejected(text):
     fuzz.check(text.encode())
 
 
+@pytest.mark.checklist("E63")
 @given(mutated())
 @MORE
-def test_63_valid_packets_with_some_bytes_changed(data):
+def test_changed_packets_are_read_or_rejected(data):
     fuzz.check(data)
 
 
+@pytest.mark.checklist("E63")
 @given(st.lists(st.tuples(st.booleans(), mutated() | st.binary(max_size=30)), max_size=8))
 @settings(MORE, max_examples=100)
-def test_63_any_messages_one_after_another(messages):
+def test_any_sequence_of_messages_is_read_or_rejected(messages):
     frames = [EnginePacket(EngineType.MESSAGE, data.removeprefix(b"4"), binary) for binary, data in messages]
     fuzz.check_messages(frames)
 

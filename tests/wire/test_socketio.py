@@ -132,6 +132,7 @@ def test_format(text, packet):
     assert read(text) == packet
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize(
     "text",
     [
@@ -189,14 +190,15 @@ def test_format(text, packet):
         pytest.param(b"51-{}", id="BINARY_EVENT with an object"),
     ],
 )
-def test_63_malformed(text):
+def test_malformed_packets_are_rejected(text):
     decoder = Decoder(MANY)
     assert isinstance(decoder.text(text), Violation)
     assert not decoder.waiting
 
 
+@pytest.mark.checklist("E64")
 @pytest.mark.parametrize("text", [b"50-", b"5", b'5["x"]', b'50-["x"]', b"60-1[]", b"61[]", b"5-", b'5-["x"]', b"51-"])
-def test_64_a_binary_packet_without_attachments(text):
+def test_binary_packet_without_attachments_is_rejected(text):
     """A decoder that waits for none of them would wait for ever."""
     decoder = Decoder(MANY)
     assert isinstance(decoder.text(text), Violation)
@@ -204,19 +206,22 @@ def test_64_a_binary_packet_without_attachments(text):
     assert decoder.text(b'2["next"]') == Packet(EVENT, "/", ["next"])
 
 
+@pytest.mark.checklist("E65")
 @pytest.mark.parametrize("count", [b"11", b"12", b"99", b"999999999", b"9999999999", b"9" * 5000, b"0", b"00", b"-1"])
-def test_65_another_number_of_attachments_than_allowed_is_refused_at_the_header(count):
+def test_too_many_attachments_are_rejected_at_the_header(count):
     decoder = Decoder(Limits())
     assert isinstance(decoder.text(b'5%b-["x",%b]' % (count, P0)), Violation)
     assert not decoder.waiting
 
 
-def test_65_the_limit_is_the_limit_and_no_other():
+@pytest.mark.checklist("E65")
+def test_attachment_limit_is_exact():
     assert read(b'5150-["x",%b]' % P0, limits=Limits(attachments=150)) is None
     assert refused(b'5151-["x",%b]' % P0, limits=Limits(attachments=150)).endswith("1 to 150 attachments")
 
 
-def test_65_exactly_as_many_as_allowed_are_waited_for():
+@pytest.mark.checklist("E65")
+def test_allowed_number_of_attachments_is_awaited():
     decoder = Decoder(Limits())
     parts = b",".join(b'{"_placeholder":true,"num":%d}' % number for number in range(10))
     assert decoder.text(b'510-["x",%b]' % parts) is None
@@ -224,15 +229,17 @@ def test_65_exactly_as_many_as_allowed_are_waited_for():
     assert results == [None] * 9 + [Packet(EVENT, "/", ["x", *[b"%d" % number for number in range(10)]])]
 
 
+@pytest.mark.checklist("E66")
 @pytest.mark.parametrize("text", [b'2["next"]', b"1", b"0", b"", b'51-["x",%b]' % P0, b"garbage"])
-def test_66_text_where_an_attachment_belongs(text):
+def test_text_instead_of_an_attachment_is_rejected(text):
     decoder = Decoder(MANY)
     assert decoder.text(b'52-["x",%b,%b]' % (P0, P1)) is None
     assert decoder.binary(b"one") is None
     assert decoder.text(text) == Violation("text where an attachment belongs")
 
 
-def test_66_fewer_attachments_than_declared_is_waiting():
+@pytest.mark.checklist("E66")
+def test_missing_attachments_are_awaited():
     """How long, the host decides: it sees ``waiting``."""
     decoder = Decoder(MANY)
     assert not decoder.waiting
@@ -244,7 +251,8 @@ def test_66_fewer_attachments_than_declared_is_waiting():
     assert not decoder.waiting
 
 
-def test_66_an_attachment_that_belongs_to_nothing():
+@pytest.mark.checklist("E66")
+def test_attachment_without_a_packet_is_rejected():
     decoder = Decoder(MANY)
     assert decoder.binary(b"data") == Violation("binary data that belongs to no packet")
     decoder.text(b'51-["x",%b]' % P0)
@@ -256,11 +264,13 @@ def placed(number: bytes) -> bytes:
     return b'{"_placeholder":true,"num":%b}' % number
 
 
+@pytest.mark.checklist("E67")
 @pytest.mark.parametrize("number", [b"-1", b'"0"', b"1.5", b"99", b"true", b"false", b"null", b"[0]", b"0.0", b"1e0"])
-def test_67_a_placeholder_with_another_number_than_that_of_an_attachment(number):
+def test_placeholder_number_without_an_attachment_is_rejected(number):
     assert refused(b'51-["x",%b]' % placed(number), binary=(b"data",)) == "placeholders and attachments do not match"
 
 
+@pytest.mark.checklist("E67")
 @pytest.mark.parametrize(
     ("text", "count"),
     [
@@ -275,7 +285,7 @@ def test_67_a_placeholder_with_another_number_than_that_of_an_attachment(number)
         pytest.param(b'51-["x","{\\"_placeholder\\":true,\\"num\\":0}"]', 1, id="one in a string"),
     ],
 )
-def test_67_placeholders_and_attachments_that_do_not_match(text, count):
+def test_unmatched_placeholders_and_attachments_are_rejected(text, count):
     decoder = Decoder(MANY)
     assert decoder.text(text) is None
     results = [decoder.binary(b"data") for _ in range(count)]
@@ -286,16 +296,19 @@ def test_67_placeholders_and_attachments_that_do_not_match(text, count):
     assert decoder.binary(b"other") == Packet(EVENT, "/", ["y", b"other"])
 
 
-def test_67_in_a_plain_event_a_placeholder_is_plain_data():
+@pytest.mark.checklist("E67")
+def test_placeholder_in_a_plain_event_is_plain_data():
     assert read(b'2["x",%b]' % P0) == Packet(EVENT, "/", ["x", {"_placeholder": True, "num": 0}])
 
 
-def test_67_attachments_come_in_the_order_of_their_numbers():
+@pytest.mark.checklist("E67")
+def test_attachments_are_read_in_the_order_of_their_numbers():
     assert read(b'52-["x",%b,%b]' % (P1, P0), binary=(b"0", b"1")) == Packet(EVENT, "/", ["x", b"1", b"0"])
 
 
+@pytest.mark.checklist("E68")
 @pytest.mark.parametrize("sizes", [(100,), (60, 40), (0, 100), (100, 0)], ids=str)
-def test_68_a_packet_and_its_attachments_together_have_a_bound(sizes):
+def test_packet_and_attachments_share_one_size_limit(sizes):
     places = b",".join(placed(b"%d" % number) for number in range(len(sizes)))
     text = b'5%d-["x",%b]' % (len(sizes), places)
     exactly = Limits(payload=len(text) + 100)
@@ -308,14 +321,16 @@ def test_68_a_packet_and_its_attachments_together_have_a_bound(sizes):
     assert not any(isinstance(result, Packet) for result in results)
 
 
-def test_68_after_too_much_nothing_more_is_taken():
+@pytest.mark.checklist("E68")
+def test_nothing_is_read_after_the_size_limit():
     decoder = Decoder(Limits(payload=100))
     decoder.text(b'52-["x",%b,%b]' % (P0, P1))
     for data in (bytes(101), b"", b"x", b""):
         assert decoder.binary(data) == Violation("attachments over the limit")
 
 
-def test_68_a_packet_that_alone_is_over_the_limit_is_not_waited_for():
+@pytest.mark.checklist("E68")
+def test_packet_over_the_limit_is_rejected_without_its_attachments():
     text = b'51-["x",%b]' % P0
     assert Decoder(Limits(payload=len(text))).text(text) is None
     decoder = Decoder(Limits(payload=len(text) - 1))
@@ -323,14 +338,16 @@ def test_68_a_packet_that_alone_is_over_the_limit_is_not_waited_for():
     assert not decoder.waiting
 
 
+@pytest.mark.checklist("E78")
 @pytest.mark.parametrize(
     "text", [b"2" + b"[" * 1_000_000, b'2["a",' + b"[" * 99 + b"1" + b"]" * 99 + b",[[]" + b"]" * 2]
 )
-def test_78_nested_too_deep(text):
+def test_deep_nesting_is_rejected(text):
     assert refused(text, limits=Limits(nesting=99)) == "a packet whose data is not JSON"
 
 
-def test_78_attachments_are_put_back_at_any_depth_that_a_limit_allows():
+@pytest.mark.checklist("E78")
+def test_attachments_are_restored_at_any_allowed_depth():
     """Not even the largest of limits may meet the one of Python's stack."""
     limits = Limits(nesting=250)
     inner = b"[" * 248 + P0 + b"]" * 248
@@ -342,26 +359,30 @@ def test_78_attachments_are_put_back_at_any_depth_that_a_limit_allows():
     assert value == b"data"
 
 
-def test_78_a_namespace_has_a_bound():
+@pytest.mark.checklist("E78")
+def test_namespace_length_is_bounded():
     longest = b"/" + b"x" * 254
     assert read(b'2%b,["a"]' % longest) == Packet(EVENT, longest.decode(), ["a"])
     assert refused(b'2%bx,["a"]' % longest) == "a namespace with a very long name"
     assert refused(b"0" + b"/" * 1_000_000) == "a namespace with a very long name"
 
 
+@pytest.mark.checklist("E79")
 @pytest.mark.parametrize("number", [b"NaN", b"Infinity", b"-Infinity", b"1e400", b"-1e400"])
 @pytest.mark.parametrize("head", [b'2["x",%b]', b'2/chat,7["x",%b]', b"31[%b]", b'0{"a":%b}', b'51-["x",[%b]]'])
-def test_79_numbers_that_are_not_json(head, number):
+def test_numbers_that_are_not_json_are_rejected(head, number):
     assert refused(head % number) == "a packet whose data is not JSON"
 
 
+@pytest.mark.checklist("E79")
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
 @pytest.mark.parametrize("kind", [CONNECT, EVENT, ACK, CONNECT_ERROR])
-def test_79_numbers_that_are_not_json_are_not_sent(kind, number):
+def test_numbers_that_are_not_json_are_not_sent(kind, number):
     with pytest.raises(ValueError, match="not JSON"):
         encode(kind, "/", ["x", number], 1)
 
 
+@pytest.mark.checklist("E80")
 @pytest.mark.parametrize(
     ("text", "packet"),
     [
@@ -376,14 +397,15 @@ def test_79_numbers_that_are_not_json_are_not_sent(kind, number):
         (b'2["\\ud83d\\ude00"]', Packet(EVENT, "/", ["😀"])),
     ],
 )
-def test_80_strings_that_break_receivers(text, packet):
+def test_strings_that_would_break_receivers_are_kept_or_replaced(text, packet):
     if packet is None:
         assert refused(text) == "a packet whose data is not JSON"
     else:
         assert read(text) == packet
 
 
-def test_80_what_python_alone_takes_for_text_is_not_sent():
+@pytest.mark.checklist("E80")
+def test_text_of_python_only_is_not_sent():
     assert encode(EVENT, "/", ["x", "\ud800"]).text == '42["x","\ufffd"]'.encode()
     with pytest.raises(ValueError):  # a UnicodeEncodeError is one
         encode(EVENT, "/\ud800", ["x"])
@@ -398,8 +420,9 @@ def test_an_event_named_by_a_number_is_named_by_its_text(number, name):
     assert read(b"51-[%b,%b]" % (number, P0), binary=(b"data",)) == Packet(EVENT, "/", [name, b"data"])
 
 
+@pytest.mark.checklist("E81")
 @pytest.mark.parametrize("name", [b"__proto__", b"constructor", b"prototype"])
-def test_81_names_of_javascript_are_plain_data(name):
+def test_names_of_javascript_are_plain_data(name):
     packet = read(b'2["%b",{"%b":{"admin":true}}]' % (name, name))
     assert packet == Packet(EVENT, "/", [name.decode(), {name.decode(): {"admin": True}}])
     assert encode(*packet).text == b'42["%b",{"%b":{"admin":true}}]' % (name, name)
@@ -407,6 +430,7 @@ def test_81_names_of_javascript_are_plain_data(name):
     assert binary == Packet(EVENT, "/", ["x", {name.decode(): b"data"}])
 
 
+@pytest.mark.checklist("E82")
 @pytest.mark.parametrize(
     ("digits", "number"),
     [
@@ -419,7 +443,7 @@ def test_81_names_of_javascript_are_plain_data(name):
     ],
     ids=lambda part: str(part)[:24],
 )
-def test_82_ids_of_acknowledgements(digits, number):
+def test_acknowledgement_ids_are_checked(digits, number):
     for head, body, kind in ((b"2", b'["x"]', EVENT), (b"3", b"[]", ACK), (b"3/chat,", b"[]", ACK)):
         if number is None:
             assert isinstance(read(head + digits + body), Violation)
@@ -429,7 +453,8 @@ def test_82_ids_of_acknowledgements(digits, number):
             assert type(packet.id) is int
 
 
-def test_82_the_number_of_digits_is_a_limit():
+@pytest.mark.checklist("E82")
+def test_acknowledgement_id_digits_are_bounded():
     limits = Limits(id_digits=3)
     assert read(b'2999["x"]', limits=limits) == Packet(EVENT, "/", ["x"], 999)
     assert refused(b'21000["x"]', limits=limits) == "an acknowledgement id with too many digits"

@@ -73,14 +73,16 @@ def test_heartbeat_without_its_answer_ends_the_session(state):
     assert session.closed
 
 
+@pytest.mark.checklist("E84")
 @pytest.mark.parametrize("state", OPEN)
-def test_84_a_pong_without_a_ping_ends_the_session(state):
+def test_pong_without_a_ping_ends_the_session(state):
     session = session_in(state)
     assert session.feed(Input.PONG) is Action.END
     assert session.closed
 
 
-def test_84_a_second_pong_ends_the_session():
+@pytest.mark.checklist("E84")
+def test_second_pong_ends_the_session():
     session = session_in(State.WEBSOCKET, awaiting=True)
     assert [session.feed(Input.PONG), session.feed(Input.PONG)] == [Action.REST, Action.END]
 
@@ -148,8 +150,9 @@ def test_the_tables_hold_no_pair_that_cannot_happen():
     assert all(after is State.CLOSED for (state, _), (after, _) in TRANSPORT.items() if state is State.CLOSED)
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize("digit", [b"0", b"2", b"6"])
-def test_63_what_only_a_server_sends_ends_the_session(digit):
+def test_packet_of_a_server_ends_the_session(digit):
     """A host feeds such a packet as a violation."""
     session = session_in(State.WEBSOCKET)
     assert session.feed(Input.VIOLATION) is Action.END

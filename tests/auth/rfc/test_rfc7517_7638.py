@@ -57,6 +57,7 @@ async def test_rfc7517_s4_5_and_5_1_every_key_of_a_set_has_its_own_name():
     assert len({key["kid"] for key in keys}) == len(keys) == len(ALGORITHMS)
 
 
+@pytest.mark.checklist("G106")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_rfc7517_s9_2_no_private_half_is_published(algorithm):
     """Nothing but what verifies, though the set that it is made of holds the private key."""
@@ -66,6 +67,7 @@ async def test_rfc7517_s9_2_no_private_half_is_published(algorithm):
     assert key.keys() <= {*REQUIRED[key["kty"]], "kid", "use", "alg"}
 
 
+@pytest.mark.checklist("G106")
 async def test_rfc7517_s9_2_no_shared_secret_is_published():
     """A secret beside a key pair is left out; a server with a secret alone publishes no key."""
     secret = Key.from_secret("a secret of thirty-two bytes, or more")
