@@ -1,0 +1,86 @@
+"""The page for clients and the page of ``roomkey serve`` know every event and error of the wire contract."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from roomkey.guard import contract
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "clients.md").read_text()
+STATIC = ROOT / "src" / "roomkey" / "server" / "static"
+SCRIPTS = "\n".join(script.read_text() for script in sorted(STATIC.glob("*.js")))
+
+SOCKET_IO_EVENTS = {"connect", "connect_error", "disconnect"}
+CHAT_EVENTS = {"message"}
+TOLD_IN_THE_SERVERS_WORDS = {"claim", "malformed"}  # the page shows their message, which names the claim
+REPORTED_BY_STAY = {"reauthentication_required"}  # the page asks for the password instead
+
+
+def rows(heading: str) -> Iterator[list[str]]:
+    """The body of the first table below a heading, cell by cell."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
+    assert table is not None
+    for line in table[0].splitlines()[2:]:
+        yield [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def quoted(cell: str) -> list[str]:
+    """What a cell has in backticks."""
+    return re.findall(r"`([^`]*)`", cell)
+
+
+def test_events_from_the_server_are_those_of_the_contract():
+    told = {}
+    for event, *_ in rows("Events from the server"):
+        name, keys = re.fullmatch(r"`([\w-]+) \{(.*)\}`", event).groups()
+        told[name] = tuple(keys.split(", "))
+    assert told == contract.SERVER_EVENTS
+
+
+def test_events_from_the_client_are_those_of_the_contract():
+    told = [quoted(event)[0].split()[0] for event, *_ in rows("Events from the client")]
+    assert sorted(told) == sorted(contract.CLIENT_EVENTS)
+
+
+def test_errors_are_those_of_the_contract():
+    told = set()
+    for _, code, message, reason, other in rows("Errors"):
+        [code], reasons = quoted(code), quoted(reason)
+        key = (code, reasons[0] if reasons else None, "retry" in quoted(other))
+        told |= {(*key, text) for text in quoted(message)}
+    assert told == {(error.code, error.reason, error.retry, text) for error in contract.ERRORS for text in error.texts}
+
+
+def test_the_code_of_the_page_uses_only_events_of_the_contract():
+    assert set(re.findall(r'\.on\("([\w-]+)"', PAGE)) - SOCKET_IO_EVENTS <= contract.SERVER_EVENTS.keys()
+    assert set(re.findall(r'\b(?:emit|call)\("([\w-]+)"', PAGE)) <= contract.CLIENT_EVENTS
+
+
+def test_the_demo_page_handles_every_event_of_the_contract():
+    handled = set(re.findall(r'socket\.on\("([\w-]+)"', SCRIPTS)) - SOCKET_IO_EVENTS - CHAT_EVENTS
+    reported = set(re.findall(r'"([\w-]+)"', re.search(r"^const REPORTED = \[(.*)\];", SCRIPTS, re.MULTILINE)[1]))
+    events = contract.SERVER_EVENTS.keys()
+    assert handled == events - {contract.ERROR}  # the page always asks for an acknowledgement
+    assert reported == events - {contract.AUTHENTICATED}
+
+
+def test_the_demo_page_sends_every_event_of_the_contract():
+    sent = set(re.findall(r'\b(?:emit|ask)\("([\w-]+)"', SCRIPTS))
+    assert sent - CHAT_EVENTS == contract.CLIENT_EVENTS
+
+
+def test_the_demo_page_has_words_for_every_reason():
+    words = set(re.findall(r"^  (\w+):", re.search(r"const REASONS = \{.*?^\};", SCRIPTS, re.M | re.S)[0], re.M))
+    reasons = {error.reason for error in contract.ERRORS} - {None}
+    assert words == reasons - TOLD_IN_THE_SERVERS_WORDS - REPORTED_BY_STAY
+
+
+def test_the_demo_page_acts_on_reasons_of_the_contract():
+    lists = re.findall(r"^const (?:NEW_LOGIN|HARMLESS) = \[(.*)\];", SCRIPTS, re.MULTILINE)
+    assert len(lists) == 2
+    reasons = {error.reason for error in contract.ERRORS}
+    assert set(re.findall(r'"(\w+)"', " ".join(lists))) <= reasons
