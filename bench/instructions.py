@@ -19,7 +19,7 @@ from typing import Any
 
 from roomkey import Issuer
 from roomkey.hub import Hub
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.requests import HttpRequest
 from roomkey.hub.session import EngineSession
 from roomkey.wire import TransportState
 

@@ -38,7 +38,7 @@ PUBLIC = [
     *("roomkey.stores.accounts", "roomkey.stores.sessions", "roomkey.stores.sql_revocations", "roomkey.stores.clients"),
     *(
         "roomkey.stores.single_use",
-        "roomkey.hub.runner",
+        "roomkey.hub.http.runner",
         "roomkey.server.settings",
         "roomkey.server.app",
         "roomkey.wire",
@@ -55,7 +55,7 @@ def test_module_without_packages_says_what_to_install():
     """The command line's own modules apart: its entry says it for them."""
     found = errors("everything")
     assert [line for line in found if "pip install 'roomkey[" not in line and "roomkey.cli" not in line] == []
-    inside = {"roomkey.hub.runner", "roomkey.auth.jwks", "roomkey.auth.oauth"}  # their packages say it
+    inside = {"roomkey.hub.http.runner", "roomkey.auth.jwks", "roomkey.auth.oauth"}  # their packages say it
     assert {line.partition(":")[0] for line in found} >= set(PUBLIC) - inside
 
 
@@ -65,7 +65,7 @@ def test_module_without_packages_says_what_to_install():
         ("sqlalchemy", "sql", "roomkey.stores.accounts"),
         ("aiosqlite", "sql", "roomkey.stores.sql_engines"),
         ("argon2", "server", "roomkey.auth"),
-        ("httptools", "hub", "roomkey.hub.runner"),
+        ("httptools", "hub", "roomkey.hub.http.runner"),
         ("pydantic_settings", "cli", "roomkey.server.settings"),
     ],
 )

@@ -11,8 +11,8 @@ from roomkey import ConfigError
 from roomkey.auth.cookies import Cookies
 from roomkey.auth.tickets import _opened_by
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
-from roomkey.hub.origins import Origins
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.origins import Origins
+from roomkey.hub.http.requests import HttpRequest
 from roomkey.server.backends import _origin_check
 from roomkey.server.settings import Settings
 

@@ -29,7 +29,7 @@ from support.clock import FakeClock
 from roomkey import Policy
 from roomkey.guard.guard import Guard
 from roomkey.hub import Hub, Limits, runner
-from roomkey.hub.switch import Switches
+from roomkey.hub.http.sniffer import ProtocolSniffers
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard, Authenticate
 
@@ -358,7 +358,7 @@ async def guarded_hall() -> AsyncIterator[_Hall]:
 class _Wing(asyncio.Protocol):
     """A hall for hubs on their own transports: the first line of a connection says which hub takes it."""
 
-    sites: ClassVar[dict[str, tuple[Switches, uvicorn.Config]]] = {}
+    sites: ClassVar[dict[str, tuple[ProtocolSniffers, uvicorn.Config]]] = {}
     state = uvicorn.server.ServerState()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

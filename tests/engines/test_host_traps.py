@@ -15,7 +15,7 @@ from support.live import Poll, until
 from support.world import NOT_THE_OWNER
 
 from roomkey import PermissionDenied
-from roomkey.hub.asgi import request_of
+from roomkey.hub.http.asgi import request_of
 
 both = pytest.mark.parametrize(
     ("engine", "guarded"),
@@ -338,7 +338,7 @@ async def test_trap_15_address_binding(make_world, engine, monkeypatch):
     world = await make_world(attach={"session_binding": "address"})
     owner = await Poll(world.host).open()
     monkeypatch.setattr("roomkey.socketio.sessions.address", lambda environ: "192.0.2.1")
-    monkeypatch.setattr("roomkey.hub.asgi.request_of", elsewhere)
+    monkeypatch.setattr("roomkey.hub.http.asgi.request_of", elsewhere)
     assert await owner.answer() == NOT_THE_OWNER
     await owner.close()
 

@@ -23,8 +23,9 @@ from support.live import serve, until
 from support.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, hello, upgrade
 from support.tokens import issuer_at
 
-from roomkey.hub import Hub, websocket
+from roomkey.hub import Hub
 from roomkey.hub.session import EngineSession
+from roomkey.hub.transports import picows
 
 pytestmark = pytest.mark.long
 
@@ -77,11 +78,11 @@ class Fuzzed:
             self.clock.advance(seconds)
             hub.check_deadlines()
             await hub.settle()
-        await until(lambda: not hub.engine.sessions and not hub.engine.undecided, 5)
+        await until(lambda: not hub.engine.sessions and not hub.engine.pending, 5)
         await hub.settle()
         registry = hub.guard.registry
         left = [
-            *(hub.engine.sessions, hub.engine.lingering, hub.engine.undecided, hub.tasks._running),
+            *(hub.engine.sessions, hub.engine.lingering, hub.engine.pending, hub.tasks._running),
             *(hub.members.sockets, hub.members._namespaces, hub.members._rooms),
             *(registry.connections, registry.admissions, +registry._anonymous),
             *(hub.engine.timers._intervals.next(), hub.guard.teardown.timers._intervals.next()),
@@ -93,7 +94,7 @@ class Fuzzed:
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[Fuzzed]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(websocket, "CLOSE_SECONDS", 0.05)
+        patch.setattr(picows, "CLOSE_SECONDS", 0.05)
         fuzzed = Fuzzed(runner)
         server = serve(fuzzed.hub)
         fuzzed.host = runner.run(_enter(server))

@@ -21,7 +21,9 @@ from support.live import SEPARATOR, Poll, until
 from support.rawsocket import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, upgrade
 from support.world import clock, make_world
 
-from roomkey.hub import Limits, asgi, switch, uvicorn_http
+from roomkey.hub import Limits
+from roomkey.hub.http import asgi, sniffer
+from roomkey.hub.http.uvicorn_private import http as uvicorn_http
 
 __all__ = ["calm", "clock", "make_world"]
 
@@ -513,7 +515,7 @@ async def until_cut(raw: RawSocket, flood: bytes) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(switch, "HEAD_SECONDS", 0.2)
+    monkeypatch.setattr(sniffer, "HEAD_SECONDS", 0.2)
     for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
         monkeypatch.setattr(uvicorn_http, name, 0.2)
     monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
@@ -545,7 +547,7 @@ async def test_e74_a_request_that_does_not_end(world, impatient, poll, sent, aga
             return  # uvicorn's own timer for idle connections
     await raw.send(SLOW[sent].format(sid=poll.sid).encode())
     assert await raw.ends()
-    await until(lambda: not world.sio.engine.undecided)
+    await until(lambda: not world.sio.engine.pending)
 
 
 async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:

@@ -332,7 +332,7 @@ async def test_disconnect_handlers_of_one_connection_keep_their_sessions(make_wo
 
 async def test_a_handler_is_never_cut_off_by_a_close(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.port.FLUSH_SECONDS", 0.05)
-    monkeypatch.setattr("roomkey.hub.websocket.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("roomkey.hub.transports.picows.CLOSE_SECONDS", 0.05)
 
     def prepare(world):
         async def disconnect(namespace, sid, *reason):

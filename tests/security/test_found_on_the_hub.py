@@ -13,7 +13,7 @@ from support.world import clock, make_world
 
 from roomkey import Policy
 from roomkey.hub import ASGIApp
-from roomkey.hub.websocket import _Quiet
+from roomkey.hub.transports.picows_private import QuietTransport
 from roomkey.wire import Decoder, Limits, Violation, json
 
 __all__ = ["clock", "make_world"]
@@ -93,8 +93,8 @@ class Waits:
 async def test_an_upgrade_that_waits_for_its_verifier_ends(make_world, over_asgi, ends, monkeypatch):
     """Checklist 114: it is tracked, and has a deadline."""
     if ends == "deadline":
-        for module in ("switch", "asgi_websocket"):
-            monkeypatch.setattr(f"roomkey.hub.{module}.UPGRADE_SECONDS", 0.1)
+        for module in ("sniffer", "asgi_websocket"):
+            monkeypatch.setattr(f"roomkey.hub.http.{module}.UPGRADE_SECONDS", 0.1)
     verifier = Waits()
     world = await make_world(verifier=verifier)
     async with serve(ASGIApp(world.sio) if over_asgi else world.sio) as host:
@@ -102,11 +102,11 @@ async def test_an_upgrade_that_waits_for_its_verifier_ends(make_world, over_asgi
         raw = await RawSocket.open(host)
         await raw.send(upgrade(host, f"&sid={poll.sid}", Authorization=f"Bearer {world.token(rooms=['red'])}"))
         await verifier.asked.wait()
-        assert len(world.sio.engine.undecided) == 1
+        assert len(world.sio.engine.pending) == 1
         if ends == "close":
             await world.sio.close()
         assert await raw.ends()
-        assert not world.sio.engine.undecided
+        assert not world.sio.engine.pending
         await poll.close()
 
 
@@ -122,7 +122,7 @@ async def test_the_bound_on_what_is_unsent_holds_for_what_picows_writes_in_parts
         def fileno(self):
             return 0
 
-    _Quiet(Transport()).writelines([b"head", b"body"])
+    QuietTransport(Transport()).writelines([b"head", b"body"])
     assert written == [b"headbody"]
 
 

@@ -248,7 +248,7 @@ async def test_no_verification_goes_on_for_an_upgrade_whose_client_left(make_wor
     await until(lambda: verifier.asked)
     await raw.close()
     await until(lambda: verifier.left)
-    assert not world.sio.engine.undecided
+    assert not world.sio.engine.pending
     await poll.close()
 
 

@@ -13,6 +13,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from roomkey.extras import needs
 
 with needs("hub", "roomkey.hub"):
@@ -21,9 +24,31 @@ with needs("hub", "roomkey.hub"):
 
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits
-from roomkey.hub.asgi import ASGIApp
+from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.hub import Hub
 from roomkey.hub.namespace import Namespace
 from roomkey.wire import Limits
 
-__all__ = ["ASGIApp", "Authenticate", "Handshake", "Hub", "Limits", "Namespace", "SubjectLimits"]
+if TYPE_CHECKING:
+    from roomkey.hub.http import runner
+    from roomkey.hub.http.runner import UVICORN_SETTINGS
+
+__all__ = [
+    "UVICORN_SETTINGS",
+    "ASGIApp",
+    "Authenticate",
+    "Handshake",
+    "Hub",
+    "Limits",
+    "Namespace",
+    "SubjectLimits",
+    "runner",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the parts that need uvicorn at their first use: an application that mounts ``hub.asgi`` needs none."""
+    if name not in ("runner", "UVICORN_SETTINGS"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    runner = import_module("roomkey.hub.http.runner")
+    return runner if name == "runner" else runner.UVICORN_SETTINGS

@@ -9,9 +9,7 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
-
-import orjson
+from typing import Protocol
 
 from roomkey.audit import record
 from roomkey.errors import ConfigError, ProtocolViolation
@@ -20,8 +18,17 @@ from roomkey.guard.guard import Guard
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
 from roomkey.guard.timers import Name, Timers
-from roomkey.hub.origins import Origins
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.origins import Origins
+from roomkey.hub.http.requests import HttpRequest
+from roomkey.hub.refusals import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    TOO_MANY,
+    UNKNOWN_SID,
+    UNKNOWN_TRANSPORT,
+    UNSUPPORTED_VERSION,
+    Refusal,
+)
 from roomkey.hub.session import POLICY_VIOLATION, SERVER_DISCONNECT, TRANSPORT_ERROR, EngineSession
 from roomkey.wire import Limits, Packet, TransportState
 
@@ -41,37 +48,6 @@ LINGER_SECONDS = 1.0
 BINDINGS = (None, "address", "cookie")
 COOKIE = "roomkey-session"
 OLD_PROTOCOL = "the Engine.IO protocol 3 of Socket.IO 2 clients: upgrade the client to Socket.IO 3 or later"
-
-
-class Refusal(NamedTuple):
-    """Why a request gets no session (Engine.IO protocol 4, and Node's codes for its errors).
-
-    Attributes:
-        status: of HTTP.
-        code: Engine.IO's number for it.
-        message: its text.
-        detail: for the log alone.
-    """
-
-    status: int
-    code: int
-    message: str
-    detail: str = ""
-
-    @property
-    def body(self) -> bytes:
-        """The answer's body, JSON."""
-        return orjson.dumps({"code": self.code, "message": self.message})
-
-
-UNKNOWN_TRANSPORT = Refusal(400, 0, "Transport unknown")
-UNKNOWN_SID = Refusal(400, 1, "Session ID unknown")
-BAD_METHOD = Refusal(400, 2, "Bad handshake method")
-BAD_REQUEST = Refusal(400, 3, "Bad request")
-FORBIDDEN = Refusal(403, 4, "Forbidden")
-UNSUPPORTED_VERSION = Refusal(400, 5, "Unsupported protocol version")
-HEAD_TOO_LARGE = Refusal(431, 3, "Bad request", "a request's head over the limit")
-TOO_MANY = Refusal(429, 4, "Forbidden", "too many connections without a token")
 
 
 class Closable(Protocol):
@@ -143,7 +119,7 @@ class Engine:
         self.sessions: dict[str, EngineSession] = {}
         self.lingering: dict[str, EngineSession] = {}
         self._corked: list[Corked] = []
-        self.undecided: set[Closable] = set()  # connections that have not said yet what they want
+        self.pending: set[Closable] = set()  # connections that have not said yet what they want
         self.counts: Counter[str] = Counter()
         numbers = (ping_interval * 1000, ping_timeout * 1000, limits.payload)
         self._opening = b'0{"sid":"%%b","upgrades":[%%b],"pingInterval":%d,"pingTimeout":%d,"maxPayload":%d}' % numbers
@@ -299,8 +275,8 @@ class Engine:
 
     def close_all(self) -> None:
         """End every session, because the server stops."""
-        for undecided in list(self.undecided):
-            undecided.shutdown()
+        for pending in list(self.pending):
+            pending.shutdown()
         for session in list(self.sessions.values()):
             session.end(SERVER_DISCONNECT)
 

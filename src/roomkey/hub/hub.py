@@ -16,12 +16,12 @@ from roomkey.guard.authorizer import AnyVerifier
 from roomkey.guard.guard import Guard, GuardSettings
 from roomkey.guard.home import Home, at_home
 from roomkey.guard.socket_authorizer import OwnJoins
-from roomkey.hub.asgi import ASGIApp
 from roomkey.hub.dispatch import Dispatch
 from roomkey.hub.engine import Engine
 from roomkey.hub.handlers import Handler, Handlers
+from roomkey.hub.http.asgi import ASGIApp
+from roomkey.hub.http.origins import AnyOrigin, Origins
 from roomkey.hub.namespace import Namespace
-from roomkey.hub.origins import AnyOrigin, Origins
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
@@ -435,7 +435,7 @@ class Hub:
         Raises:
             ConfigError: ``workers`` or ``reload``: a hub is one process.
         """
-        from roomkey.hub.runner import run  # uvicorn is of no use to whoever mounts hub.asgi elsewhere
+        from roomkey.hub.http.runner import run  # uvicorn is of no use to whoever mounts hub.asgi elsewhere
 
         run(self, host=host, port=port, app=app, **settings)
 

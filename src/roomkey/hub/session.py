@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.registry import Connection
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.requests import HttpRequest
 from roomkey.wire import (
     Decoder,
     EngineType,

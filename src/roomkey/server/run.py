@@ -21,7 +21,7 @@ from roomkey import Key, KeySet, Policy
 from roomkey.auth.passwords import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
-from roomkey.hub.checks import check_uvicorn
+from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.keysets.files import environment_key, load_or_create
 from roomkey.keysets.folder import KeyFolder
 from roomkey.keysets.secrets import load_or_create_secret

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import socket
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from picows import (
-    WSAutoPingStrategy,
-    WSCloseCode,
-    WSFrame,
-    WSListener,
-    WSMsgType,
-    WSTransport,
-    WSUpgradeResponse,
-    WSUpgradeResponseWithListener,
-)
-from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
+from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from roomkey.core.rate import TokenBucket
-from roomkey.hub.gate import Gate
 from roomkey.hub.session import (
     INTERNAL,
     NORMAL,
@@ -34,6 +19,8 @@ from roomkey.hub.session import (
     TRANSPORT_ERROR,
     Part,
 )
+from roomkey.hub.transports.gate import Gate
+from roomkey.hub.transports.picows_private import make_protocol, start
 from roomkey.wire import Message
 
 if TYPE_CHECKING:
@@ -45,7 +32,6 @@ LOG = logging.getLogger("roomkey.hub")
 TEXT, BINARY = WSMsgType.TEXT, WSMsgType.BINARY
 CONTINUATION, CLOSE, PING, PONG = WSMsgType.CONTINUATION, WSMsgType.CLOSE, WSMsgType.PING, WSMsgType.PONG
 FRAME_HEAD = 14  # bytes, at most
-READ_BUFFER = 2048  # bytes; it grows with what arrives
 CLOSE_SECONDS = 1.0
 LARGE = 16_384  # bytes; what is larger is sent at once, and so is what comes after MOST_CORKED others
 MOST_CORKED = 64
@@ -114,18 +100,11 @@ class PicowsWebSocket(WSListener):
             rest: what arrived after the request.
             first: the packet that the client gets together with the answer, in one call of the system.
         """
-        answer = WSUpgradeResponseWithListener(_Switching(_frame(first) if first is not None else b""), self)
-        protocol = WSProtocol(
-            *(None, None, False, lambda request: answer, _Log(self), True, None),
-            *(False, 20, 20, WSAutoPingStrategy.PING_WHEN_IDLE, False),  # Engine.IO has a heartbeat of its own
-            *(self._engine.limits.payload, None, READ_BUFFER),
-        )
-        protocol.connection_made(_Quiet(transport))
+        greeting = _frame(first) if first is not None else b""
+        protocol = make_protocol(transport, self, self, greeting, self._engine.limits.payload)
         self._gate = Gate(protocol, self, transport)
         transport.set_protocol(self._gate)
-        # picows reads a request again: one that says no more than it has to know.
-        head = "GET / HTTP/1.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-        _feed(protocol, f"{head}Sec-WebSocket-Key: {key}\r\n\r\n".encode("latin-1") + rest)
+        start(protocol, key, rest)
 
     # A transport
 
@@ -366,28 +345,6 @@ def _may_be_sent(payload: bytes) -> bool:
     return not payload or 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
-class _Switching(WSUpgradeResponse):
-    """The answer to a handshake (RFC 6455 section 4.2.2), and what follows it at once.
-
-    picows keeps it as long as the connection lives, so it holds no more than it must.
-    """
-
-    __slots__ = ("_first",)
-
-    def __init__(self, first: bytes) -> None:
-        self.status = HTTPStatus.SWITCHING_PROTOCOLS
-        self.headers: dict[str, str] = {}  # type: ignore[assignment]
-        self._first = first
-
-    def to_bytes(self) -> bytearray:
-        accept = self.headers.pop("Sec-WebSocket-Accept").encode()
-        first, self._first = self._first, b""
-        return bytearray(b"%b%b\r\n\r\n%b" % (_SWITCHING, accept, first))
-
-
-_SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: "
-
-
 def _frame(text: bytes) -> bytes:
     """A text frame of a server, which is the same for every client (RFC 6455 section 5.2)."""
     size = len(text)
@@ -398,87 +355,3 @@ def _framed(message: Message) -> bytes:
     """A message as a frame, made once for all its receivers."""
     message.framed = _frame(message.text)
     return message.framed
-
-
-def _feed(protocol: WSProtocol, data: bytes) -> None:
-    """Hand over bytes that were read already."""
-    while data:
-        buffer = protocol.get_buffer(len(data))
-        part = data[: len(buffer)]
-        buffer[: len(part)] = part
-        protocol.buffer_updated(len(part))
-        data = data[len(part) :]
-
-
-class _Quiet:
-    """A transport that answers picows' questions about its socket from memory.
-
-    For a line in its log, picows asks the operating system eleven questions about each connection, and sets options
-    that the event loop has set: that costs more than reading the request.
-    """
-
-    __slots__ = ("_fileno", "_plain", "_transport")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._plain = transport.get_extra_info("ssl_object") is None
-        self._fileno: int = transport.get_extra_info("socket").fileno()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def writelines(self, parts: list[bytes]) -> None:
-        """Write in one piece: asyncio of Python 3.12 and 3.13 does not look at its bound in ``writelines``."""
-        self._transport.write(b"".join(parts))
-
-    def write(self, data: bytes) -> None:
-        """Write at once what the system takes at once, as picows does for frames: uvloop would queue it first."""
-        transport = self._transport
-        if self._plain and not transport.get_write_buffer_size() and not transport.is_closing():
-            with contextlib.suppress(OSError):  # the transport meets it again, and knows what to do
-                data = data[os.write(self._fileno, data) :]
-            if not data:
-                return
-        transport.write(data)
-
-    def get_extra_info(self, name: str, default: object = None) -> Any:
-        if name == "socket":
-            return self
-        if name == "ssl_object":
-            return self._transport.get_extra_info(name, default)
-        return default
-
-    # A socket, as far as picows looks at it.
-
-    def fileno(self) -> int:
-        return self._fileno
-
-    def setsockopt(self, level: int, option: int, value: int) -> None:
-        # uvloop has set it; asyncio does so only where the socket names its protocol.
-        if option == socket.TCP_NODELAY and not type(self._transport).__module__.startswith("uvloop"):
-            self._transport.get_extra_info("socket").setsockopt(level, option, value)
-
-    def getsockopt(self, *_option: object) -> int:
-        return 0
-
-
-class _Log:
-    """picows' logger: it says nothing, but hears of frames that picows refuses, which it tells to its log alone."""
-
-    __slots__ = ("_websocket",)
-
-    def __init__(self, websocket: PicowsWebSocket) -> None:
-        self._websocket = websocket
-
-    def isEnabledFor(self, _level: int) -> bool:
-        return False
-
-    def debug(self, *_message: object) -> None: ...
-
-    info = warning = log = debug
-
-    def error(self, *_message: object) -> None:
-        self._websocket.refused()
-
-    def exception(self, *_message: object) -> None:
-        self._websocket.failed()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from roomkey import ConfigError
-from roomkey.hub.origins import Origins
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.origins import Origins
+from roomkey.hub.http.requests import HttpRequest
 
 APP, OWN = "https://app.example", "http://chat.example:8000"
 

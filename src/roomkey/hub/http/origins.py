@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from roomkey.core.callables import accepts
 from roomkey.core.origins import Origin, allowed_origins, origin_of, own_origin
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.requests import HttpRequest
 
 AnyOrigin = str | Iterable[str] | Callable[..., bool] | None
 

@@ -15,7 +15,8 @@ from support.live import new_server, serve, until
 from support.rawsocket import CONTINUATION, PATIENCE, PING, TEXT, RawSocket, frame, upgrade
 
 from roomkey import Issuer
-from roomkey.hub import Hub, runner, uvicorn_http
+from roomkey.hub import Hub, runner
+from roomkey.hub.http.uvicorn_private import http as uvicorn_http
 from roomkey.socketio import AsyncGuard
 
 WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n" % (
@@ -81,7 +82,7 @@ async def host(request, app):
 def impatient(monkeypatch):
     for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
         monkeypatch.setattr(uvicorn_http, name, 0.2)
-    monkeypatch.setattr("roomkey.hub.switch.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("roomkey.hub.http.sniffer.HEAD_SECONDS", 0.2)
 
 
 UPGRADES = {

@@ -1,7 +1,7 @@
-"""One port for all: WebSockets of the Socket.IO path go to picows, every other request to uvicorn and the ASGI app.
+"""One port for both: picows gets the WebSockets of the Socket.IO path, and uvicorn every other request.
 
-The choice falls once the head of a connection's first request is whole. uvicorn makes one :class:`Switch` for each
-connection, as its HTTP protocol.
+uvicorn makes one :class:`ProtocolSniffer` for each connection, as its HTTP protocol. The sniffer decides once the head
+of the first request is complete.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from roomkey.hub.engine import BAD_REQUEST, HEAD_TOO_LARGE, MAX_HEAD, UPGRADE_SECONDS, Refusal
-from roomkey.hub.requests import HttpRequest, split_target
-from roomkey.hub.uvicorn_http import HEAD_SECONDS, HttpProtocol
-from roomkey.hub.websocket import PicowsWebSocket
+from roomkey.hub.engine import MAX_HEAD, UPGRADE_SECONDS
+from roomkey.hub.http.requests import HttpRequest, split_target
+from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
+from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
+from roomkey.hub.transports.picows import PicowsWebSocket
 from roomkey.wire import TransportState
 
 if TYPE_CHECKING:
@@ -52,8 +53,8 @@ class _Head:
         self.complete = True
 
 
-class Switches:
-    """What uvicorn takes for its ``http`` setting: it makes a :class:`Switch` for each connection.
+class ProtocolSniffers:
+    """What uvicorn takes for its ``http`` setting: it makes a :class:`ProtocolSniffer` for each connection.
 
     Args:
         hub: whose path it knows.
@@ -63,14 +64,14 @@ class Switches:
         self._hub = hub
         self._proxies: ProxyHeadersMiddleware | None = None
 
-    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> Switch:
+    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
         """Make the protocol of a connection, with uvicorn's arguments."""
         if config.proxy_headers and self._proxies is None:
             self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
-        return Switch(self._hub, partial(HttpProtocol, config, server_state, app_state, _loop), self._proxies)
+        return ProtocolSniffer(self._hub, partial(HttpProtocol, config, server_state, app_state, _loop), self._proxies)
 
 
-class Switch(asyncio.Protocol):
+class ProtocolSniffer(asyncio.Protocol):
     """Looks at a connection's first request, and steps aside.
 
     Args:
@@ -93,7 +94,7 @@ class Switch(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A connection was accepted."""
         self._transport = transport  # type: ignore[assignment]
-        self._hub.engine.undecided.add(self)
+        self._hub.engine.pending.add(self)
         self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -130,7 +131,7 @@ class Switch(asyncio.Protocol):
         request = self._upgrade(data[:end])
         if request is None:
             http = self._others()
-            http.switch = self
+            http.sniffer = self
             http.connection_made(transport)
             transport.set_protocol(http)
             http.data_received(data)
@@ -163,7 +164,7 @@ class Switch(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        self._hub.engine.undecided.discard(self)
+        self._hub.engine.pending.discard(self)
 
     def _upgrade(self, head: bytes) -> HttpRequest | None:
         """The request, if it asks for a WebSocket on our path."""
@@ -234,7 +235,7 @@ class Switch(asyncio.Protocol):
             session.use(websocket)
             websocket.start(transport, key, rest, first=engine.greet(session))
         else:
-            engine.undecided.add(self)
+            engine.pending.add(self)
             self._deadline = asyncio.get_running_loop().call_later(UPGRADE_SECONDS, self.shutdown)
             self._buffer = rest
             offer = self._offer(transport, request, parameters["sid"], key)

@@ -60,7 +60,7 @@ class HttpProtocol(HttpToolsProtocol):
     _whole = True
     _body_follows = False
     _muted = False
-    switch: FirstRequests | None = None
+    sniffer: FirstRequests | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -79,8 +79,8 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._whole:
-            if self.switch is not None and self._answered and b"websocket" in data.lower():
-                self._give_back(self.switch, data)
+            if self.sniffer is not None and self._answered and b"websocket" in data.lower():
+                self._give_back(self.sniffer, data)
                 return
             self._begin()
         if self._in_head:
@@ -169,12 +169,12 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """A WebSocket is asked for by a GET without a body (RFC 6455 section 4.1), behind no request that waits, and on
-        Socket.IO's path from the switch alone."""
+        Socket.IO's path only through the sniffer."""
         if self._active is not None and not self._active.response_complete:
             return False
         if self.scope["method"] != "GET" or self._has_body() or not super()._should_upgrade():
             return False
-        return self.switch is None or not self.switch.serves(self.url)
+        return self.sniffer is None or not self.sniffer.serves(self.url)
 
     def _has_body(self) -> bool:
         named = dict(self.headers)
@@ -201,15 +201,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._active = cycle
         super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
-    def _give_back(self, switch: FirstRequests, data: bytes) -> None:
+    def _give_back(self, sniffer: FirstRequests, data: bytes) -> None:
         """A proxy has sent a WebSocket's request on a connection that had another one before."""
         self.connections.discard(self)
         self._unset_keepalive_if_required()
         self._wait(None)
         self._read_on()
-        self.transport.set_protocol(switch)  # type: ignore[arg-type]
-        switch.connection_made(self.transport)
-        switch.data_received(data)
+        self.transport.set_protocol(sniffer)  # type: ignore[arg-type]
+        sniffer.connection_made(self.transport)
+        sniffer.data_received(data)
 
     # Deadlines
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from roomkey.hub.requests import HttpRequest
+from roomkey.hub.http.requests import HttpRequest
 
 
 def request(query="", **headers):

@@ -7,20 +7,22 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from roomkey import ConfigError, Issuer
-from roomkey.hub import Hub, checks, runner
+from roomkey.hub import Hub, private_interfaces, runner
+from roomkey.hub.http.uvicorn_private import checks
+from roomkey.hub.transports import picows_private
 
 
 @pytest.fixture(autouse=True)
 def _checked_again():
     yield
     checks.check_uvicorn.cache_clear()
-    checks.check_picows.cache_clear()
+    picows_private.check_picows.cache_clear()
 
 
 @pytest.fixture
 def hub() -> Hub:
     checks.check_uvicorn.cache_clear()
-    checks.check_picows.cache_clear()
+    picows_private.check_picows.cache_clear()
     return Hub(Issuer.ephemeral(audience="chat").verifier())
 
 
@@ -55,13 +57,13 @@ def test_a_uvicorn_without_an_attribute_is_refused(hub, monkeypatch):
 
 
 def test_another_picows_is_refused(hub, monkeypatch):
-    monkeypatch.setattr(checks, "version", lambda package: "2.4.0")
+    monkeypatch.setattr(private_interfaces, "version", lambda package: "2.4.0")
     with pytest.raises(ConfigError, match=r"picows 2\.4\.0 is not supported: .*install picows 2\.3"):
         runner.config(hub)
 
 
 def test_a_picows_without_a_name_is_refused(hub, monkeypatch):
-    monkeypatch.setattr(checks, "PICOWS_NAMES", {"WSFrame": ("moved",)})
+    monkeypatch.setattr(picows_private, "NAMES", {"WSFrame": ("moved",)})
     with pytest.raises(ConfigError, match=r"WSFrame\.moved"):
         runner.config(hub)
 
@@ -72,4 +74,4 @@ def test_the_bounds_are_those_of_the_package():
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()
     assert '"uvicorn>=0.46,<0.55"' in text
     assert '"picows>=2.3,<2.4"' in text
-    assert (checks.UVICORN, checks.PICOWS) == ("0.46 to 0.54", "2.3")
+    assert (checks.SUPPORTED, picows_private.SUPPORTED) == ("0.46 to 0.54", "2.3")

@@ -11,7 +11,7 @@ from support.rawsocket import BINARY, CONTINUATION, RawSocket, frame, hello
 
 from roomkey import Issuer
 from roomkey.hub import runner
-from roomkey.hub.uvicorn_websocket import SLICE, WebSocketProtocol
+from roomkey.hub.http.uvicorn_private.websocket import SLICE, WebSocketProtocol
 from roomkey.socketio import AsyncGuard
 
 ISSUER = Issuer.ephemeral(audience="chat")
@@ -68,7 +68,7 @@ async def test_large_messages_and_many_small_ones_arrive_whole_and_in_order(host
 
 
 async def test_a_client_that_keeps_sending_after_the_close_is_closed(host, monkeypatch):
-    monkeypatch.setattr("roomkey.hub.uvicorn_websocket.DEAF_SECONDS", 0.05)
+    monkeypatch.setattr("roomkey.hub.http.uvicorn_private.websocket.DEAF_SECONDS", 0.05)
     raw = await RawSocket.session(host)
     await raw.send(frame(b'42["echo"]'))
     sending = asyncio.create_task(raw.send(frame(b"x" * 100) * 50_000))

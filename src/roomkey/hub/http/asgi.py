@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from roomkey.hub.asgi_websocket import refuse_websocket, serve_websocket
-from roomkey.hub.engine import (
+from roomkey.hub.engine import MAX_HEAD, REQUEST_SECONDS
+from roomkey.hub.http.asgi_websocket import refuse_websocket, serve_websocket
+from roomkey.hub.http.requests import HttpRequest, path_in_app
+from roomkey.hub.refusals import (
     BAD_METHOD,
     BAD_REQUEST,
+    BODY_TOO_LARGE,
+    BODY_TOO_SLOW,
+    CLOSED_BY_SERVER,
     HEAD_TOO_LARGE,
-    MAX_HEAD,
-    REQUEST_SECONDS,
+    NOT_FOUND,
     UNKNOWN_SID,
     Refusal,
 )
-from roomkey.hub.polling import Polling
-from roomkey.hub.requests import HttpRequest, path_in_app
 from roomkey.hub.session import PING_TIMEOUT, SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
+from roomkey.hub.transports.polling import Polling
 from roomkey.wire import TransportState, Violation, decode_payload
 
 if TYPE_CHECKING:
@@ -28,14 +31,8 @@ __all__ = ["ASGIApp"]
 
 TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
-# Not the packet CLOSE: python-socketio's client takes that for the end of all, and JavaScript's comes back after both.
-ENDED = UNKNOWN_SID._replace(detail="the server has closed it")
 COMES_BACK = (SERVER_DISCONNECT, PING_TIMEOUT)
 """Why a session may end whose client is answered so, because it is welcome again."""
-
-TOO_LARGE = Refusal(413, 3, "Bad request", "a body over the limit")
-NOT_FOUND = Refusal(404, 3, "Not found")
-TOO_SLOW = Refusal(408, 3, "Bad request", "a body that did not arrive in time")
 
 
 class ASGIApp:
@@ -88,7 +85,7 @@ class ASGIApp:
         if answer is None:  # whoever asked is gone
             return
         if isinstance(answer, Refusal):
-            if answer is not ENDED:
+            if answer is not CLOSED_BY_SERVER:
                 self._engine.refused(request.address, answer)
             closing = [(b"connection", b"close")] if answer.status == 408 else []
             await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
@@ -157,7 +154,7 @@ class ASGIApp:
         if transport.empty and not session.alive:
             self._engine.heard(session)
             if session.ended_for in COMES_BACK:
-                return ENDED
+                return CLOSED_BY_SERVER
         return transport.body()
 
     async def _post(
@@ -214,7 +211,7 @@ async def _read(request: HttpRequest, receive: Any, limit: int) -> bytes | Refus
     """A request's body; None if whoever sent it is gone."""
     length = request.header("content-length") or "0"
     if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > limit:
-        return TOO_LARGE
+        return BODY_TOO_LARGE
     body = bytearray()
     try:
         async with asyncio.timeout(REQUEST_SECONDS):
@@ -224,11 +221,11 @@ async def _read(request: HttpRequest, receive: Any, limit: int) -> bytes | Refus
                     return None
                 body += message.get("body", b"")
                 if len(body) > limit:
-                    return TOO_LARGE
+                    return BODY_TOO_LARGE
                 if not message.get("more_body"):
                     return bytes(body)
     except TimeoutError:
-        return TOO_SLOW
+        return BODY_TOO_SLOW
 
 
 async def _until_gone(receive: Any) -> None:

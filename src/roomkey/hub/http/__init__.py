@@ -1,0 +1,1 @@
+"""HTTP for the hub: requests and their origin, the ASGI application, and the server that listens."""

@@ -1,0 +1,96 @@
+"""WebSockets over ASGI: slower than the hub's own, for servers that are not ours."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from roomkey.hub.engine import Engine
+from roomkey.hub.session import NORMAL, EngineSession, Part
+from roomkey.wire import Message
+
+CLOSE_SECONDS = 1.0
+
+
+class AsgiWebSocket:
+    """A WebSocket that an ASGI server speaks: a :class:`roomkey.hub.session.Transport`.
+
+    Args:
+        engine: says how much may wait.
+        send: ASGI's.
+
+    Attributes:
+        session: whose it is, or is to become by an upgrade.
+        ended: nothing more is read: the application returns, and the server ends the connection.
+    """
+
+    def __init__(self, engine: Engine, send: Any) -> None:
+        self._engine = engine
+        self._send = send
+        self._outbox: list[tuple[dict[str, Any], int]] = []
+        self._unsent = 0
+        self._wake = asyncio.Event()
+        self._closed = False
+        self.ended = asyncio.Event()
+        self._writer = asyncio.ensure_future(self._write())
+        self.session: EngineSession | None = None
+
+    def send(self, message: Message) -> None:
+        """Send a Socket.IO packet, with its attachments."""
+        self.send_packet(message.text)
+        for attachment in message.attachments:
+            self.send_packet(attachment, binary=True)
+
+    send_soon = send
+
+    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
+        """Send one Engine.IO packet, or the data of a binary message."""
+        data: dict[str, Any] = {"bytes": packet} if binary else {"text": packet.decode()}
+        self._put({"type": "websocket.send", **data}, len(packet))
+
+    def close(self, code: int = NORMAL) -> bool:
+        """Close after what was sent has left, or after a short while."""
+        self._put({"type": "websocket.close", "code": code}, 0)
+        self._closed = True
+        asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.gone)
+        return True
+
+    def abort(self) -> None:
+        """Close now."""
+        self._outbox.clear()
+        self.gone()
+
+    def left(self) -> None:
+        """The client has said that it closes."""
+
+    def take(self) -> list[Part]:
+        """Nothing: a session never moves from a WebSocket to another transport."""
+        return []
+
+    def gone(self) -> None:
+        """Nothing can be sent any more, and nothing is read."""
+        self._closed = True
+        self._writer.cancel()
+        self.ended.set()
+
+    def _put(self, event: dict[str, Any], size: int) -> None:
+        if self._closed:
+            return
+        self._outbox.append((event, size))
+        self._unsent += size
+        self._wake.set()
+        if self._unsent > self._engine.max_unsent and self.session is not None:
+            self._engine.too_slow(self.session)
+
+    async def _write(self) -> None:
+        with contextlib.suppress(Exception):  # the client has gone, in whichever way the server says so
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                outbox, self._outbox = self._outbox, []
+                for event, size in outbox:
+                    await self._send(event)
+                    self._unsent -= size
+                    if event["type"] == "websocket.close":
+                        return
