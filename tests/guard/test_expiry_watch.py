@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import FakeClock
 
-from roomkey import ConfigError, Identity
+from roomkey import ConfigError, Identity, Issuer
 from roomkey.core.admission import Admission
 from roomkey.guard.expiry_watch import ExpiryWatch
+from roomkey.guard.settings import GuardSettings
 
 
 class Noted:
@@ -30,7 +31,8 @@ class Watched:
 
     def __init__(self, *, grace: float = 25.0, warn_before: float = 60.0) -> None:
         self.clock, self.timers = FakeClock(0.0), Noted()
-        self.lifetimes = ExpiryWatch(self.timers, self.clock, grace=grace, warn_before=warn_before)
+        settings = GuardSettings(Issuer.ephemeral().verifier(), grace=grace, warn_before=warn_before)
+        self.lifetimes = ExpiryWatch(self.timers, self.clock, settings)
         self.admission = Admission("connection", "/", "sid")
 
     def begin(self, expires_at: float | None) -> float | None:

@@ -13,7 +13,7 @@ from support.clock import FakeClock
 from support.live import until
 from support.store import ScriptedStore
 
-from roomkey import ConfigError, Identity, Verifier
+from roomkey import ConfigError, Identity, Issuer, Verifier
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation, Revocations
@@ -22,6 +22,7 @@ from roomkey.guard import revocation_sync
 from roomkey.guard.guard import Guard
 from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.revocation_sync import RevocationSync
+from roomkey.guard.settings import GuardSettings
 from roomkey.guard.teardown import Teardown
 from roomkey.stores.forgetting import FORGET_SECONDS
 
@@ -46,9 +47,11 @@ class Bench:
 
     def __init__(self, store=None, when_store_fails="refuse") -> None:
         self.clock, self.registry = FakeClock(), Registry()
-        self.teardown = Teardown(self.registry, self.clock, grace=25.0, warn_before=60.0, use=None)
+        verifier = Issuer.ephemeral().verifier()
+        settings = GuardSettings(verifier, revocations=store, when_store_fails=when_store_fails)
+        self.teardown = Teardown(self.registry, self.clock, settings, None)
         self.teardown.port = SilentPort()
-        self.revoking = RevocationSync(Revocations(), store, self.teardown, self.clock, when_store_fails)
+        self.revoking = RevocationSync(Revocations(), settings, self.teardown, self.clock)
 
     def socket(self, subject: str, *, live: bool = True, **fields) -> Admission:
         number = str(len(self.registry.connections))

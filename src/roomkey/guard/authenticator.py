@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from weakref import WeakValueDictionary
 
 from roomkey.core.admission import Action, Admission, Input
 from roomkey.core.credentials import (
-    Authenticate,
     Credential,
-    Handshake,
     from_event,
     from_handshake,
     has_credentials,
@@ -21,7 +19,6 @@ from roomkey.core.rate import TokenBucket
 from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import (
     AuthError,
-    ConfigError,
     LimitExceeded,
     PermissionDenied,
     SubjectMismatch,
@@ -32,24 +29,18 @@ from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.owners import Owners
 from roomkey.guard.registry import MAX_KEPT_AUTH, Connection, Registry
+from roomkey.guard.settings import GuardSettings
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
 
-ANONYMOUS_PACKET = 16_384
-"""Bytes of a packet before admission, where nothing else is set."""
-
 ANONYMOUS_PACKETS = 4
 """In one polling body before admission: a client that joins several namespaces at once sends several packets."""
-
-PACKET_AROUND_TOKEN = 1024
-"""Bytes of the packet that presents a token, besides the token."""
 
 TOKENS_PER_SECOND = 100.0
 """Tokens that one connection may present, in CONNECT packets and on its live sockets: each of them is verified."""
 
-Way = Handshake | Authenticate
 NO_TOKEN = Credential("", GUEST)
 RunConnect = Callable[[Admission, object], Awaitable[bool]]
 """Calls the application's connect handler with the CONNECT packet's payload; False if it declines."""
@@ -59,53 +50,30 @@ class Authenticator:
     """Lets namespace connections in, or not.
 
     Args:
-        via: how a token is presented.
+        settings: how a token is presented, and the limits until one is.
         judge: decides.
         teardown: ends what was not let in.
         rights: what whoever is in may do.
         use: what each subject has, where that is limited.
-        required: False lets in as a guest whoever presents nothing.
-        connect_timeout: seconds after which a connection on which no namespace was joined, or the last one was left,
-            is closed.
-        max_refusals: so many refused namespace connections close the whole connection.
-        max_namespaces: so many namespaces one connection may join.
-        max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
-            network, may have.
-        max_anonymous_packet: bytes of one packet before anything is admitted on its connection; by default 16 KiB,
-            or twice the verifier's ``max_token`` if that is more.
-
-    Raises:
-        ConfigError: settings that contradict each other.
     """
 
     def __init__(
         self,
-        via: Way | Sequence[Way] | None,
+        settings: GuardSettings,
         judge: Authorizer,
         teardown: Teardown,
         rights: SocketAuthorizer,
         use: SubjectUsage | None,
-        *,
-        required: bool,
-        connect_timeout: float,
-        max_refusals: int,
-        max_namespaces: int,
-        max_anonymous: int,
-        max_anonymous_packet: int | None,
     ) -> None:
-        if not 0 < connect_timeout < float("inf"):
-            raise ConfigError("connect_timeout takes more than 0 seconds")
-        if min(max_refusals, max_namespaces, max_anonymous) < 1:
-            raise ConfigError("max_refusals, max_namespaces and max_anonymous are at least 1")
-        self.handshake, self.later = _ways(via)
+        self.handshake, self.later = settings.handshake, settings.authenticate
         self.owners = Owners(self.handshake, judge, teardown)
-        self.connect_timeout = connect_timeout
-        self.max_refusals = max_refusals
-        self.max_namespaces = max_namespaces
-        self.max_anonymous = max_anonymous
-        self.max_anonymous_packet = _checked_packet(max_anonymous_packet, judge.max_token)
+        self.connect_timeout = settings.connect_timeout
+        self.max_refusals = settings.max_refusals
+        self.max_namespaces = settings.max_namespaces
+        self.max_anonymous = settings.max_anonymous
+        self.max_anonymous_packet = settings.anonymous_packet
         self.max_anonymous_body = ANONYMOUS_PACKETS * self.max_anonymous_packet
-        self.required = required
+        self.required = settings.required
         self._judge = judge
         self._rights = rights
         self._use = use
@@ -419,26 +387,3 @@ class Authenticator:
         if ack_id is not None and actions:
             await self._teardown.port.send_ack(admission, ack_id, contract.rejected(error.to_client()))
         await self._teardown.perform(connection, admission, actions, error)
-
-
-def _ways(via: Way | Sequence[Way] | None) -> tuple[Handshake | None, Authenticate | None]:
-    if via is None:
-        via = Handshake()
-    listed = list(via) if isinstance(via, (tuple, list)) else [via]
-    shakes = [way for way in listed if isinstance(way, Handshake)]
-    laters = [way for way in listed if isinstance(way, Authenticate)]
-    if not listed or len(shakes) > 1 or len(laters) > 1 or len(shakes) + len(laters) != len(listed):
-        raise ConfigError("via takes Handshake(…), Authenticate(…), or one of each in a tuple")
-    return (shakes[0] if shakes else None), (laters[0] if laters else None)
-
-
-def _checked_packet(size: int | None, max_token: int) -> int:
-    """Return the most bytes of a packet before admission: the packet with the longest token must fit in."""
-    if size is None:
-        return max(ANONYMOUS_PACKET, 2 * max_token)
-    if size < max_token + PACKET_AROUND_TOKEN:
-        raise ConfigError(
-            f"max_anonymous_packet must be at least {max_token + PACKET_AROUND_TOKEN} bytes: "
-            "the packet with the longest token must fit"
-        )
-    return size

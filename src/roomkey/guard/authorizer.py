@@ -7,12 +7,11 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar, get_args
+from typing import Literal, TypeVar, get_args
 
 from roomkey.audit import token_hash
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import GUEST, Identity
-from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.policy import BoundRule, Policy, RuleSet
 from roomkey.core.printable import printable
 from roomkey.core.revocations import LONGEST_LIFETIME
@@ -30,6 +29,7 @@ from roomkey.errors import (
 )
 from roomkey.guard.clock import Clock
 from roomkey.guard.revocation_sync import RevocationSync
+from roomkey.guard.settings import AnyVerifier, GuardSettings
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
@@ -45,16 +45,6 @@ ABOUT: dict[Kind, Callable[[Policy, str, str, str], RuleSet]] = {
     "event": lambda policy, name, namespace, _event: policy.rules_for_event(name, namespace),
 }
 """What the policy says, by kind, name, namespace and, for ``emit``, the event."""
-
-
-class AnyVerifier(Protocol):
-    """What a guard needs of a verifier; one that has to fetch keys returns something to await.
-
-    One that wants to know how a token was presented has also ``verify_presented(presented, now)``.
-    """
-
-    def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
-        """Return the identity or raise exactly one :class:`AuthError`."""
 
 
 VerifyPresented = Callable[[Credential, float], Identity | Awaitable[Identity]]
@@ -114,28 +104,20 @@ class Authorizer:
         has_undated: True once a token without ``iat`` was good: nobody can tell whether it is older than a revocation.
     """
 
-    def __init__(
-        self,
-        verifier: AnyVerifier,
-        policy: Policy,
-        revoking: RevocationSync,
-        grace: float,
-        clock: Clock,
-        within: float,
-    ) -> None:
+    def __init__(self, settings: GuardSettings, policy: Policy, revoking: RevocationSync, clock: Clock) -> None:
+        verifier = settings.verifier
         self.verifier = verifier
         self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
         self.policy = policy
         self.revocations = revoking.revocations
         self._revoking = revoking
-        self.max_token: int = getattr(verifier, "max_token", None) or MAX_TOKEN
         self.horizon = revoking.horizon
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = RightsOverrides(self.longest_lifetime)
         self.has_undated = False
-        self.grace = grace
+        self.grace = settings.grace
         self.clock = clock
-        self.within = within
+        self.within = settings.connect_timeout
 
     async def identify(self, presented: Credential, namespace: str) -> Identity:
         """From what was presented to who may connect to a namespace.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 from roomkey.core.admission import Admission
-from roomkey.errors import ConfigError
 from roomkey.guard.clock import Clock
+from roomkey.guard.settings import GuardSettings
 from roomkey.guard.timers import Timers
 
 JITTER = 0.5
@@ -19,21 +19,13 @@ class ExpiryWatch:
     Args:
         timers: calls back when one is due.
         clock: where to read the time.
-        grace: seconds after ``exp`` in which a socket stays.
-        warn_before: seconds before ``exp`` at which its client is told, at the earliest; never before half of the
-            time that is left, or a client with short tokens would renew without end. 0 never tells.
-
-    Raises:
-        ConfigError: a negative or infinite number of seconds.
+        settings: of which ``grace`` and ``warn_before`` are used. A warning never comes before half of the time that
+            is left, or a client with short tokens would renew without end.
     """
 
-    def __init__(self, timers: Timers, clock: Clock, *, grace: float, warn_before: float) -> None:
-        if not 0 <= grace < float("inf"):
-            raise ConfigError("grace takes 0 or more seconds")
-        if not 0 <= warn_before < float("inf"):
-            raise ConfigError("warn_before takes 0 or more seconds")
-        self.grace = grace
-        self._warn_before = warn_before
+    def __init__(self, timers: Timers, clock: Clock, settings: GuardSettings) -> None:
+        self.grace = settings.grace
+        self._warn_before = settings.warn_before
         self._timers = timers
         self._clock = clock
 

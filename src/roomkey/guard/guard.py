@@ -7,28 +7,28 @@ The host calls in (a connection opened, a namespace asked for, an event arrived)
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Self
 
 from roomkey.core.admission import Admission, State
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations, check_string
-from roomkey.core.subject_limits import SubjectLimits, SubjectUsage
+from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.authenticator import Authenticator, Way
-from roomkey.guard.authorizer import KINDS, AnyVerifier, Authorizer, Decision, Kind
+from roomkey.guard.authenticator import Authenticator
+from roomkey.guard.authorizer import KINDS, Authorizer, Decision, Kind
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.events import Events
 from roomkey.guard.home import Home, at_home
 from roomkey.guard.keeping import Follower
 from roomkey.guard.registry import Registry
-from roomkey.guard.revocation_sync import RevocationSync, WhenStoreFails
+from roomkey.guard.revocation_sync import RevocationSync
+from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.teardown import OnRefused, Teardown
-from roomkey.stores.revocations import RevocationStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,111 +50,39 @@ class LiveSocket:
     address: str
 
 
-class GuardSettings(TypedDict, total=False):
-    """The settings of a guard, as :class:`Guard` and the hub take them by name."""
-
-    via: Way | Sequence[Way] | None
-    required: bool
-    policy: Policy | None
-    revocations: RevocationStore | None
-    when_store_fails: WhenStoreFails
-    subject_limits: SubjectLimits | None
-    user_rooms: bool
-    grace: float
-    warn_before: float
-    connect_timeout: float
-    max_refusals: int
-    max_anonymous: int
-    max_anonymous_packet: int | None
-    clock: Clock | None
-
-
 class Guard:
     """What :class:`roomkey.socketio.AsyncGuard` and the hub have in common.
 
-    Args:
-        verifier: decides about tokens.
-        via: how a token is presented: :class:`Handshake` (the default), :class:`Authenticate`, or a tuple of both,
-            where a token in the handshake is decided there and a handshake without one must be followed by
-            ``authenticate``.
-        required: False also lets in whoever presents no token, as :meth:`roomkey.Identity.guest`; a bad token is
-            refused all the same, and ``authenticate`` makes a guest somebody.
-        policy: who may do what; without one, every identity may connect and no room may be entered.
-        revocations: where they are kept, such as :class:`roomkey.stores.revocations.SqlRevocations`; the guard opens
-            and closes it. In this process's memory if absent.
-        when_store_fails: ``"refuse"`` new connections while that is out of reach, or ``"admit"`` them on what is
-            known here; admitted sockets stay until their ``exp``.
-        subject_limits: how many sockets, joins and events one subject may have.
-        user_rooms: put every socket into its subject's own room, ``user:{sub}``, which nobody else may enter.
-        grace: seconds after ``exp`` in which a live socket stays, so that it can be renewed; 0 is allowed.
-        warn_before: seconds before ``exp`` at which the client hears ``token_expiring``; 0 for never.
-        connect_timeout: seconds after which a connection on which no namespace was joined is closed.
-        max_refusals: so many refused namespace connections close the whole connection.
-        max_namespaces: so many namespaces one connection may join.
-        max_anonymous: the number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
-            network, may have.
-        max_anonymous_packet: bytes of one packet before anything is admitted on its connection; by default 16 KiB,
-            or twice the verifier's ``max_token`` if that is more.
-        clock: where to read the time.
+    Its arguments are the fields of :class:`roomkey.guard.settings.GuardSettings`: the verifier, and the rest by name.
 
     Raises:
-        ConfigError: settings that contradict each other.
+        ConfigError: a setting is invalid, or settings contradict each other.
     """
 
-    def __init__(
-        self,
-        verifier: AnyVerifier,
-        *,
-        via: Way | Sequence[Way] | None = None,
-        required: bool = True,
-        policy: Policy | None = None,
-        revocations: RevocationStore | None = None,
-        when_store_fails: WhenStoreFails = "refuse",
-        subject_limits: SubjectLimits | None = None,
-        user_rooms: bool = True,
-        grace: float = 25.0,
-        warn_before: float = 60.0,
-        connect_timeout: float = 15.0,
-        max_refusals: int = 3,
-        max_namespaces: int = 32,
-        max_anonymous: int = 1000,
-        max_anonymous_packet: int | None = None,
-        clock: Clock | None = None,
-    ) -> None:
-        if not callable(getattr(verifier, "verify", None)):
-            raise ConfigError("the first argument is a verifier: AsyncGuard(Verifier.hs256(SECRET, audience='…'))")
-        if getattr(verifier, "requires_subject", True) is not True:
-            raise ConfigError(
-                "cannot use a verifier that accepts tokens without a subject: all of their users would be one user; "
-                "add 'sub' to require, or name another claim, such as Verifier(…, subject_claim='user_id')"
-            )
-        if policy is not None and not isinstance(policy, Policy):
-            raise ConfigError("policy takes a roomkey.Policy: policy = Policy(); policy.room(…)(rule)")
-        if revocations is not None and not callable(getattr(revocations, "since", None)):
-            raise ConfigError("revocations takes a store: SqlRevocations('roomkey.sqlite3')")
-        self.clock: Clock = clock if clock is not None else SystemClock()
-        self.policy = policy if policy is not None else Policy()
+    @takes_settings(GuardSettings)
+    def __init__(self, settings: GuardSettings) -> None:
+        self._assemble(settings)
+
+    @classmethod
+    def of(cls, settings: GuardSettings) -> Self:
+        """Make a guard of settings that a host has checked together with its own."""
+        guard = cls.__new__(cls)
+        guard._assemble(settings)
+        return guard
+
+    def _assemble(self, settings: GuardSettings) -> None:
+        self.clock: Clock = settings.clock if settings.clock is not None else SystemClock()
+        self.policy = settings.policy if settings.policy is not None else Policy()
         self.registry = Registry()
-        use = SubjectUsage(subject_limits) if subject_limits is not None else None
-        self.teardown = Teardown(self.registry, self.clock, grace=grace, warn_before=warn_before, use=use)
-        self._revoking = RevocationSync(Revocations(), revocations, self.teardown, self.clock, when_store_fails)
-        self._judge = Authorizer(verifier, self.policy, self._revoking, grace, self.clock, connect_timeout)
-        self.rights = SocketAuthorizer(self._judge, self.teardown, use, user_rooms=user_rooms)
+        limits = settings.subject_limits
+        use = SubjectUsage(limits) if limits is not None else None
+        self.teardown = Teardown(self.registry, self.clock, settings, use)
+        self._revoking = RevocationSync(Revocations(), settings, self.teardown, self.clock)
+        self._judge = Authorizer(settings, self.policy, self._revoking, self.clock)
+        self.rights = SocketAuthorizer(self._judge, self.teardown, use, user_rooms=settings.user_rooms)
         self._revoking.on_rights = self.rights.follow
-        self.authenticator = Authenticator(
-            via,
-            self._judge,
-            self.teardown,
-            self.rights,
-            use,
-            required=required,
-            connect_timeout=connect_timeout,
-            max_refusals=max_refusals,
-            max_namespaces=max_namespaces,
-            max_anonymous=max_anonymous,
-            max_anonymous_packet=max_anonymous_packet,
-        )
-        counts_events = subject_limits is not None and subject_limits.events is not None
+        self.authenticator = Authenticator(settings, self._judge, self.teardown, self.rights, use)
+        counts_events = limits is not None and limits.events is not None
         self.events = Events(self.policy, self.rights, self.authenticator, self.teardown, every=counts_events)
 
     # What an application calls

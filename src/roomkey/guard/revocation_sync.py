@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import Input
@@ -14,10 +14,10 @@ from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revoc
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.clock import Clock
 from roomkey.guard.keeping import Keeping
+from roomkey.guard.settings import GuardSettings
 from roomkey.guard.teardown import Teardown
 from roomkey.stores.forgetting import Forgetting
 from roomkey.stores.patience import finishes_within
-from roomkey.stores.revocations import RevocationStore
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
@@ -29,42 +29,27 @@ STORE_SECONDS = 2.0
 FRESH_SECONDS = 1.0
 """How old what is known of the store may be where a token is decided on: then it is asked first."""
 
-WhenStoreFails = Literal["refuse", "admit"]
-
 
 class RevocationSync:
     """Cancels tokens and ends the sockets they opened.
 
     Args:
         revocations: what every decision looks into.
-        store: what outlasts this process and reaches the others, or None.
+        settings: the store that outlasts this process and reaches the others, and what happens while it is unavailable.
         teardown: ends sockets.
         clock: where to read the time.
-        when_store_fails: ``"refuse"`` new connections while the store is out of reach, or ``"admit"`` them on what
-            is known. Admitted sockets stay in either case.
 
     Attributes:
         on_rights: is called with what the store knows of changed rights.
-
-    Raises:
-        ConfigError: another ``when_store_fails``.
     """
 
-    def __init__(
-        self,
-        revocations: Revocations,
-        store: RevocationStore | None,
-        teardown: Teardown,
-        clock: Clock,
-        when_store_fails: WhenStoreFails,
-    ) -> None:
-        if when_store_fails not in ("refuse", "admit"):
-            raise ConfigError("when_store_fails takes 'refuse' or 'admit'")
+    def __init__(self, revocations: Revocations, settings: GuardSettings, teardown: Teardown, clock: Clock) -> None:
+        store = settings.revocations
         self.revocations = revocations
         self._store = store
         self._teardown = teardown
         self._clock = clock
-        self._refuses = when_store_fails == "refuse"
+        self._refuses = settings.when_store_fails == "refuse"
         self._horizon = ConfirmedTime()
         self._position = 0
         self._known_at = float("-inf")

@@ -22,6 +22,7 @@ from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.home import Home
 from roomkey.guard.port import ServerPort
 from roomkey.guard.registry import Connection, Registry
+from roomkey.guard.settings import GuardSettings
 from roomkey.guard.timers import Timers
 
 LOG = logging.getLogger("roomkey.guard")
@@ -35,7 +36,7 @@ class Teardown:
     Args:
         registry: all of them.
         clock: where to read the time.
-        grace, warn_before: as for :class:`ExpiryWatch`.
+        settings: those of the guard.
         use: what each subject has, where that is limited.
 
     Attributes:
@@ -50,13 +51,11 @@ class Teardown:
 
     port: ServerPort
 
-    def __init__(
-        self, registry: Registry, clock: Clock, *, grace: float, warn_before: float, use: SubjectUsage | None
-    ) -> None:
+    def __init__(self, registry: Registry, clock: Clock, settings: GuardSettings, use: SubjectUsage | None) -> None:
         self.registry = registry
         self.clock = clock
         self.timers = Timers(clock, self._deadline_passed)
-        self.lifetimes = ExpiryWatch(self.timers, clock, grace=grace, warn_before=warn_before)
+        self.lifetimes = ExpiryWatch(self.timers, clock, settings)
         self._use = use
         self.callbacks: list[OnRefused] = []
         self.background = Background()

@@ -6,27 +6,27 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, TypeVar, overload
 
 from roomkey.audit import redact_logs
 from roomkey.core.ack_expiry import AckExpiry
 from roomkey.core.admission import State
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.authorizer import AnyVerifier
-from roomkey.guard.guard import Guard, GuardSettings
+from roomkey.guard.guard import Guard
 from roomkey.guard.home import Home, at_home
-from roomkey.guard.socket_authorizer import OwnJoins
+from roomkey.guard.settings import takes_settings
 from roomkey.hub.dispatch import Dispatch
 from roomkey.hub.engine import Engine
 from roomkey.hub.handlers import Handler, Handlers
 from roomkey.hub.http.asgi import ASGIApp
-from roomkey.hub.http.origins import AnyOrigin, Origins
+from roomkey.hub.http.origins import Origins
 from roomkey.hub.namespace import Namespace
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
+from roomkey.hub.settings import HubSettings
 from roomkey.hub.socket import NOT_HANDLED, Answer, Room, Socket, as_arguments
-from roomkey.wire import Limits, Message, PacketType, encode
+from roomkey.wire import Message, PacketType, encode
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 Sids = str | Iterable[str] | None
@@ -39,22 +39,7 @@ CLOSE_SECONDS = 2.0
 class Hub:
     """A Socket.IO server with the guard built in, and the verbs of python-socketio's ``AsyncServer``.
 
-    Args:
-        verifier: decides about tokens.
-        path: where Socket.IO is served; below the prefix, if :attr:`asgi` is mounted under one.
-        namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
-        cors_allowed_origins: other origins whose pages may connect: one, several, ``"*"``, or a function
-            ``allowed(origin, environ)``; only the same origin if absent.
-        session_binding: ``"cookie"`` binds a polling session to a cookie, ``"address"`` to its address; a session that
-            was opened with a token in a header, cookie or query is bound to its subject in any case.
-        own_joins: ``"policy"`` also checks the application's own :meth:`enter_room`, in namespaces that the policy has
-            room rules for; ``"allow"`` leaves it to the application.
-        ping_interval: seconds between the server's pings.
-        ping_timeout: seconds to wait for a pong.
-        max_unsent: bytes that may wait for a client that does not read them, before it is closed.
-        event_rate: events per second that one connection may send; what is above is refused, and twice of it closes.
-        limits: how much of everything a client may send.
-        settings: those of :class:`roomkey.socketio.AsyncGuard`: ``via``, ``policy``, ``revocations``, ``grace`` …
+    Its arguments are the fields of :class:`roomkey.hub.settings.HubSettings`: the verifier, and the rest by name.
 
     Attributes:
         guard: whom a socket belongs to, policy-checked rooms, revocation: ``hub.guard.identity(sid)`` and so on.
@@ -77,35 +62,20 @@ class Hub:
 
     not_handled = NOT_HANDLED
 
-    def __init__(
-        self,
-        verifier: AnyVerifier,
-        *,
-        path: str = "/socket.io",
-        namespaces: Iterable[str] = ("/",),
-        cors_allowed_origins: AnyOrigin = None,
-        session_binding: str | None = None,
-        own_joins: OwnJoins = "policy",
-        ping_interval: float = 25.0,
-        ping_timeout: float = 20.0,
-        max_unsent: int = 1 << 20,
-        event_rate: float = 2000.0,
-        limits: Limits | None = None,
-        **settings: Unpack[GuardSettings],
-    ) -> None:
-        limits = limits if limits is not None else Limits()
-        self.guard = Guard(verifier, max_namespaces=limits.namespaces, **settings)
+    @takes_settings(HubSettings)
+    def __init__(self, settings: HubSettings) -> None:
+        self.guard = Guard.of(settings)
         self.guard.teardown.port = HubPort(self)
-        self.guard.rights.set_own_joins(own_joins)
-        origins = Origins(cors_allowed_origins)
+        self.guard.rights.set_own_joins(settings.own_joins)
+        origins = Origins(settings.cors_allowed_origins)
         handshake = self.guard.authenticator.handshake
         if origins.everybody and handshake is not None and handshake.cookie is not None:
             raise ConfigError(
                 "cookies and cors_allowed_origins='*' would let every page speak for its visitor: name it"
             )
         redact_logs(query=handshake.query if handshake is not None else None)
-        self.path = f"/{path.strip('/')}/".replace("//", "/")
-        self.handlers = Handlers(namespaces)
+        self.path = f"/{settings.path.strip('/')}/".replace("//", "/")
+        self.handlers = Handlers(settings.namespaces)
         self.members = Rooms()
         self.ack_expiry = AckExpiry()
         self.tasks = self.guard.teardown.background
@@ -113,12 +83,12 @@ class Hub:
         self.engine = Engine(
             self.guard,
             origins=origins,
-            limits=limits,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-            max_unsent=max_unsent,
-            event_rate=event_rate,
-            session_binding=session_binding,
+            limits=settings.limits,
+            ping_interval=settings.ping_interval,
+            ping_timeout=settings.ping_timeout,
+            max_unsent=settings.max_unsent,
+            event_rate=settings.event_rate,
+            session_binding=settings.session_binding,
             on_packet=self.dispatch.packet,
             on_end=self.dispatch.ended,
         )

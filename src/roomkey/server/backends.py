@@ -14,8 +14,8 @@ with needs("server", "roomkey.server.backends"):
 from roomkey import Policy, hub
 from roomkey.auth.cookies import ACCESS_COOKIE
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
-from roomkey.guard.authorizer import AnyVerifier
 from roomkey.guard.guard import Guard
+from roomkey.guard.settings import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import emit_claim, rooms_claim
 from roomkey.server.chat import Server
