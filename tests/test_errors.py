@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from roomkey import Verifier, errors
-from roomkey.core.credentials import Handshake, Request, from_event, from_handshake
+from roomkey.core.credentials import Handshake, Request, find_credential, from_event, missing_credential
 from roomkey.errors import AuthError, ConfigError
 
 # class -> code, reason, text, retry, temporary
@@ -120,6 +120,10 @@ def test_the_table_of_the_handshake():
         with pytest.raises(AuthError) as caught:
             call()
         return caught.value.code, caught.value.message
+
+    def from_handshake(way, payload, request):
+        if find_credential(way, payload, request) is None:
+            raise missing_credential(way)
 
     nothing = Request()
     for payload in (None, {"token": None}, {"token": ""}, {"other": 1}):

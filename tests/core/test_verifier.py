@@ -10,7 +10,7 @@ import jwt
 import pytest
 
 from roomkey import ConfigError, Issuer, Key, KeySet, Verifier
-from roomkey.core.credentials import Handshake, Request, from_handshake
+from roomkey.core.credentials import Handshake, Request, find_credential
 from roomkey.errors import (
     AlgorithmNotAllowed,
     AuthError,
@@ -406,7 +406,7 @@ def test_longest_token_is_a_setting():
     long = Issuer(key, max_token=20_000)
     token = long.issue("ada", claims={"pad": "x" * 9000})
     assert long.verifier().verify(token, time.time()).subject == "ada"
-    assert from_handshake(Handshake(), {"token": token}, Request()).token == token
+    assert find_credential(Handshake(), {"token": token}, Request()).token == token
     with pytest.raises(MalformedToken, match="at most 8192"):
         Verifier(key, algorithms=["HS256"]).verify(token, time.time())
     for wrong in (0, -1, 65_537, 1.5, True, "8192", None):

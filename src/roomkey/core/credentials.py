@@ -1,13 +1,13 @@
-"""Where a token may come from, and finding the one that was presented.
+"""The sources of a token, and the search for the one that a client presents.
 
-Every source is switched on by name. Exactly one token wins; two different ones are refused, because a proxy, a log and
-the server would each believe another of them. An empty place is not a token, and neither is what another scheme of the
-``Authorization`` header carries: browsers repeat their proxy's login with every request.
+Each source is enabled by name. A client presents exactly one token: two different tokens are rejected, because a proxy,
+a log and the server might each use another of them. An empty value is not a token. Another scheme of the
+``Authorization`` header is not a token either: browsers repeat their proxy's login with every request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs
 
@@ -22,17 +22,17 @@ from roomkey.errors import (
 )
 
 PAYLOAD_MEMBERS = ("token", "access_token", "auth_token")
-MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # a verifier has its own limit, which is lower
+MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # each verifier has a lower limit of its own
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A token as it was presented: not verified.
+    """A token that a client presents, before it is verified.
 
     Attributes:
-        token: the bare token, without a scheme.
+        token: the token without its scheme.
         source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
-        origin: the page that opened the connection, as :func:`page_of` tells; None if no page did.
+        origin: the web page that opened the connection, as returned by :func:`page_of`; None if no page did.
     """
 
     token: str = field(repr=False)
@@ -42,16 +42,16 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class Handshake:
-    """The token comes with the connection, and is decided before the connection is answered.
+    """Accept tokens in the handshake. The guard verifies the token before it replies to CONNECT.
 
     Args:
-        auth: accept the CONNECT packet's ``auth`` payload (``token``, ``access_token`` or ``auth_token``).
+        auth: accept the ``auth`` payload of the CONNECT packet (``token``, ``access_token`` or ``auth_token``).
         header: accept the ``Authorization`` header (RFC 6750 section 2.1).
-        cookie: the name of a cookie to accept, or None.
-        query: the name of a query parameter to accept, or None: URLs are logged, so it is off unless named.
+        cookie: name of a cookie to accept, or None.
+        query: name of a query parameter to accept, or None. URLs are logged, so the default is None.
 
     Raises:
-        ConfigError: no source at all, or a source of a wrong type.
+        ConfigError: no source is enabled, or a source has the wrong type.
     """
 
     auth: bool = True
@@ -71,19 +71,19 @@ class Handshake:
             if value is not None and not (isinstance(value, str) and value):
                 raise ConfigError(f"{named} must be the name of a {named}, such as {named}='token', not {value!r}")
         if not (self.auth or self.header or self.cookie or self.query):
-            raise ConfigError("Handshake needs a source: auth, header, cookie='…' or query='…'")
+            raise ConfigError("Handshake requires a source; use auth, header, cookie='…' or query='…'")
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """The token comes after connecting, as the event ``authenticate``; until then the socket is in quarantine.
+    """Accept tokens after the connection, in the event ``authenticate``. Until then the socket is in quarantine.
 
     Args:
-        timeout: seconds from the connection; only success stops it.
-        max_attempts: so many refused tokens close the connection.
+        timeout: seconds from the connection to a successful authentication.
+        max_attempts: number of rejected tokens after which the guard closes the connection.
 
     Raises:
-        ConfigError: no time, or no attempt.
+        ConfigError: ``timeout`` is not above 0 seconds, or ``max_attempts`` is below 1.
     """
 
     timeout: float = 15.0
@@ -92,12 +92,12 @@ class Authenticate:
     def __post_init__(self) -> None:
         numbers = isinstance(self.timeout, (int, float)) and isinstance(self.max_attempts, int)
         if not numbers or not 0 < self.timeout < float("inf") or self.max_attempts < 1:
-            raise ConfigError("Authenticate needs a timeout over 0 seconds and at least 1 attempt")
+            raise ConfigError("Authenticate requires a timeout above 0 seconds and max_attempts of at least 1")
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What the HTTP request of a connection carried, as far as tokens may stand in it."""
+    """The parts of a connection's HTTP request that may contain a token, and the page that sent it."""
 
     authorization: str | None = None
     cookie: str | None = None
@@ -106,44 +106,46 @@ class Request:
 
 
 NO_REQUEST = Request()
+_EMPTY = (None, "")
 
 
 def page_of(origin: str | None, fetch_site: str | None, host: str | None) -> str | None:
-    """Which page sends a request, as its browser says.
+    """Return the web page that sends a request, according to its browser.
 
     Args:
-        origin: its ``Origin`` (RFC 6454 section 7).
-        fetch_site: its ``Sec-Fetch-Site``: with a GET to a page's own server, such as a first poll, browsers send that
-            and no ``Origin``.
-        host: its ``Host``.
+        origin: the ``Origin`` header (RFC 6454 section 7).
+        fetch_site: the ``Sec-Fetch-Site`` header. Browsers send it without ``Origin`` in a GET to the page's own
+            server, such as a first poll.
+        host: the ``Host`` header.
 
     Returns:
-        An origin; ``//host``, the server's own with whatever scheme; or None if no page sends it, or nobody can say.
+        An origin; ``//host`` for the server's own origin with either scheme; or None if no page sends the request, or
+        if its headers do not tell.
     """
     if origin:
         return origin
     return f"//{host}" if fetch_site == "same-origin" and host else None
 
 
-def from_handshake(way: Handshake, auth: object, request: Request) -> Credential:
-    """Find the token of a handshake.
+def find_credential(way: Handshake, auth: object, request: Request) -> Credential | None:
+    """Find the token that a handshake presents.
 
     Args:
-        way: which sources are on.
-        auth: the CONNECT packet's payload, any JSON the client sent; None if it sent none.
-        request: the HTTP request's side.
+        way: the enabled sources.
+        auth: the CONNECT packet's payload, any JSON; None if it has none.
+        request: the connection's HTTP request.
 
     Returns:
-        The first source that has a token, in the order auth, header, query, cookie. A cookie counts where there is
-        nothing else: the browser sends it along, whatever the page presents.
+        The token of the first source that presents one, in the order auth, header, query, cookie; None if none does.
+        A cookie is used only if no other source has a token: browsers send cookies with every request.
 
     Raises:
-        CredentialsError: no token was presented, or something else than one token.
-        MalformedToken: a payload without a usable token in it.
+        CredentialsBadFormat: a header that is not ``Bearer <token>``, or two different tokens.
+        MalformedToken: a payload without a usable token.
     """
     found: list[Credential] = []
     failed: AuthError | None = None
-    for source, value in _sources(way, auth, request):
+    for source, value in _presented(way, auth, request):
         if source == "cookie" and found and found[0].source != source:
             break
         try:
@@ -154,57 +156,60 @@ def from_handshake(way: Handshake, auth: object, request: Request) -> Credential
     if not found:
         if failed is not None:
             raise failed
-        if way.header and not (way.auth or way.cookie or way.query):
-            raise MissingAuthorizationHeader()
-        raise CredentialsError()
-    if any(presented.token != found[0].token for presented in found):
-        sources = ", ".join(presented.source for presented in found)
+        return None
+    if len(found) > 1 and any(credential.token != found[0].token for credential in found):
+        sources = ", ".join(credential.source for credential in found)
         raise CredentialsBadFormat(f"different tokens in {sources}", message="more than one token provided")
     return found[0]
 
 
+def missing_credential(way: Handshake) -> CredentialsError:
+    """Return the error for a handshake that presents no token."""
+    if way.header and not (way.auth or way.cookie or way.query):
+        return MissingAuthorizationHeader()
+    return CredentialsError()
+
+
 def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Credential:
-    """Find the token of an ``authenticate`` event.
+    """Return the token of an ``authenticate`` event.
 
     Args:
-        arguments: the event's arguments; the first is an object with the token, what follows is ignored.
+        arguments: the event's arguments; the first is an object with the token, the others are ignored.
         request: the HTTP request that opened the connection.
 
     Raises:
-        CredentialsError: no argument.
-        MalformedToken: an argument without a usable token in it.
+        CredentialsError: the event has no argument.
+        MalformedToken: the argument has no usable token.
     """
     if not arguments or arguments[0] is None:
         raise CredentialsError()
     return Credential(_payload_token(arguments[0]), "event", request.origin)
 
 
-def has_credentials(way: Handshake, auth: object, request: Request) -> bool:
-    """True if the handshake presents something for a token: a client that has none yet may send an empty place."""
-    return any(True for _ in _sources(way, auth, request))
-
-
-def _sources(way: Handshake, auth: object, request: Request) -> Iterator[tuple[str, object]]:
-    if way.auth and auth is not None and (not isinstance(auth, Mapping) or _members(auth)):
-        yield "auth", auth
-    if way.header and request.authorization and not _is_another_scheme(request.authorization):
-        yield "header", request.authorization
+def _presented(way: Handshake, auth: object, request: Request) -> list[tuple[str, object]]:
+    """Return what each enabled source presents, without empty values and other schemes."""
+    presented: list[tuple[str, object]] = []
+    # An object without a token is the application's own payload.
+    is_own = isinstance(auth, Mapping) and all(auth.get(name) in _EMPTY for name in PAYLOAD_MEMBERS)
+    if way.auth and auth is not None and not is_own:
+        presented.append(("auth", auth))
+    if way.header and request.authorization and not _has_another_scheme(request.authorization):
+        presented.append(("header", request.authorization))
     if way.query and request.query:
-        for value in parse_qs(request.query).get(way.query, ()):
-            yield "query", value
+        presented += [("query", value) for value in parse_qs(request.query).get(way.query, ())]
     if way.cookie and request.cookie:
-        for value in filter(None, cookie_values(request.cookie, way.cookie)):
-            yield "cookie", value
+        presented += [("cookie", value) for value in cookie_values(request.cookie, way.cookie) if value]
+    return presented
 
 
-def _is_another_scheme(authorization: str) -> bool:
-    """True for a header that presents no token: ``Basic …``. Where a bearer token stands beside it, it does."""
+def _has_another_scheme(authorization: str) -> bool:
+    """Return True for a header without a token, such as ``Basic …``; a header that also names Bearer has one."""
     words = authorization.lower().split()
     return len(words) > 1 and "bearer" not in words
 
 
 def cookie_values(header: str, name: str) -> list[str]:
-    """Every value of the cookie (RFC 6265 section 5.4): a neighbour domain can set a second one of the same name."""
+    """Return each value of a cookie (RFC 6265 section 5.4): a sibling domain can set a second cookie of that name."""
     pairs = (pair.partition("=") for pair in header.split(";"))
     return [value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name]
 
@@ -214,7 +219,8 @@ def _payload_token(payload: object) -> str:
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message="invalid token datatype"
         )
-    values = _members(payload) or [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
+    named = [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
+    values = [value for value in named if value not in _EMPTY] or named
     if not values:
         raise MalformedToken("the payload has no token in it", message="invalid token datatype")
     tokens = {bare_token(value) for value in values}
@@ -223,17 +229,11 @@ def _payload_token(payload: object) -> str:
     return tokens.pop()
 
 
-def _members(payload: Mapping[str, object]) -> list[object]:
-    """What stands where a token may stand, and is not empty."""
-    found = (payload.get(name) for name in PAYLOAD_MEMBERS)
-    return [value for value in found if value is not None and value != ""]
-
-
 def bare_token(value: object) -> str:
-    """Take the scheme off: ``Bearer <token>`` in any letter case, or the token alone.
+    """Return a token without its scheme: ``Bearer <token>`` in any letter case, or the token alone.
 
     Raises:
-        MalformedToken: no string, empty, or longer than a token may be.
+        MalformedToken: not a string, empty, or longer than any verifier accepts.
         CredentialsBadFormat: another scheme, or more than two words.
     """
     if not isinstance(value, str):

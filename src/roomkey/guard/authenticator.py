@@ -10,9 +10,9 @@ from weakref import WeakValueDictionary
 from roomkey.core.admission import Action, Admission, Input
 from roomkey.core.credentials import (
     Credential,
+    find_credential,
     from_event,
-    from_handshake,
-    has_credentials,
+    missing_credential,
 )
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.rate import TokenBucket
@@ -147,13 +147,17 @@ class Authenticator:
         async def run(admission: Admission) -> bool:
             return await run_connect(admission, auth)
 
-        presents = way is not None and has_credentials(way, auth, connection.request)
-        if not presents and not self.required:
-            return await self._decide(connection, admission, lambda: NO_TOKEN, run)
-        if way is None or (self.later is not None and not presents):
+        presented: Credential | AuthError | None
+        try:
+            presented = None if way is None else find_credential(way, auth, connection.request)
+        except AuthError as error:
+            presented = error
+        if presented is None and not self.required:
+            return await self._decide(connection, admission, NO_TOKEN, run)
+        if way is None or (self.later is not None and presented is None):
             return self._leave_open(connection, admission, auth if wants_auth else None)
         admission.max_attempts = 1
-        return await self._decide(connection, admission, lambda: from_handshake(way, auth, connection.request), run)
+        return await self._decide(connection, admission, presented or missing_credential(way), run)
 
     def _leave_open(self, connection: Connection, admission: Admission, auth: object) -> AuthError | None:
         """Wait for ``authenticate``; only what the connect handler will be given is kept until then."""
@@ -208,9 +212,11 @@ class Authenticator:
             async with turn:  # else each renewal would make those that wait for a rule ask it anew
                 done = admission.admitted and await self._refresh(connection, admission, arguments, ack_id)
         else:
-            error = await self._decide(
-                connection, admission, lambda: from_event(arguments, connection.request), run, ack_id
-            )
+            try:
+                found: Credential | AuthError = from_event(arguments, connection.request)
+            except AuthError as unusable:
+                found = unusable
+            error = await self._decide(connection, admission, found, run, ack_id)
             done = error is None and admission.admitted
         who = admission.identity
         if not done or who is None:
@@ -237,7 +243,7 @@ class Authenticator:
         self,
         connection: Connection,
         admission: Admission,
-        find: Callable[[], Credential],
+        found: Credential | AuthError,
         run_connect: Callable[[Admission], Awaitable[bool]],
         ack_id: int | None = None,
     ) -> AuthError | None:
@@ -246,7 +252,9 @@ class Authenticator:
             return None
         presented: Credential | None = None
         try:
-            presented = find()
+            if isinstance(found, AuthError):
+                raise found
+            presented = found
             who = await self._judge.identify(presented, admission.namespace)
             self._count(admission, who)
         except AuthError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from roomkey.core.credentials import Credential, Handshake, Request, from_handshake, has_credentials
+from roomkey.core.credentials import Credential, Handshake, Request, find_credential
 from roomkey.core.networks import network_of
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
 from roomkey.guard.authorizer import Authorizer
@@ -98,10 +98,7 @@ class Owners:
 
     def _shown(self, request: Request) -> Credential | None:
         """Return the token that an HTTP request itself carries, or None."""
-        way = self._handshake
-        if way is None or not has_credentials(way, None, request):
-            return None
-        return from_handshake(way, None, request)
+        return None if self._handshake is None else find_credential(self._handshake, None, request)
 
 
 def _sends_once(opened: Credential, connection: Connection) -> bool:
