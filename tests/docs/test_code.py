@@ -30,8 +30,8 @@ async def test_the_python_of_a_page_runs(page, monkeypatch, tmp_path):
     names: dict[str, object] = {"__name__": "page"}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)
-    if "put_out" in names:
-        assert await names["put_out"]() == 0
+    if "revoke_access" in names:
+        assert await names["revoke_access"]() == 0
 
 
 async def test_the_readmes_server_admits_and_refuses(monkeypatch):
