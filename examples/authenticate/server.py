@@ -1,4 +1,4 @@
-"""A guarded Socket.IO server: the token comes after connecting, as the event ``authenticate``."""
+"""A Socket.IO server with a guard: clients connect, then send their token in the event ``authenticate``."""
 
 import os
 import sys
@@ -16,23 +16,23 @@ SECRET = os.environ.get("ROOMKEY_SECRET") or sys.exit("ROOMKEY_SECRET is not set
 sio = socketio.AsyncServer(async_mode="asgi")
 
 policy = Policy()
-policy.room("*")(rooms_claim)  # the rooms that the token names, every room for the role admin
+policy.room("*")(rooms_claim)  # the rooms that the token names; every room for the role admin
 
-via = Authenticate(timeout=15.0, max_attempts=3)  # until then the socket hears and reaches nobody
+via = Authenticate(timeout=15.0, max_attempts=3)  # until then, the socket receives and sends nothing else
 guard = AsyncGuard(Verifier.hs256(SECRET, audience="chat"), via=via, policy=policy)
 guard.attach(sio)
-guard.serve_rooms()  # the events join-room and leave-room
+guard.serve_rooms()  # clients can send join-room and leave-room
 
 
 @sio.event
-async def connect(sid, environ, auth):  # runs once it is known who it is
+async def connect(sid, environ, auth):  # runs only after the token is verified
     await sio.emit("welcome", guard.identity(sid).subject, to=sid)
 
 
 @sio.event
 async def message(sid, room, text):
     if room not in sio.rooms(sid):
-        raise PermissionDenied("not in this room")  # the guard answers the client
+        raise PermissionDenied("not in this room")  # the guard responds to the client
     await sio.emit("message", {"from": guard.identity(sid).subject, "text": text}, room=room)
 
 

@@ -1,20 +1,20 @@
-"""A small chat. Its handlers run on python-socketio and on the hub: both have the same verbs."""
+"""A small chat. Its handlers run on python-socketio and on the hub, which have the same methods."""
 
 from roomkey import PermissionDenied, Policy
 from roomkey.policies import rooms_claim
 
 policy = Policy()
-policy.room("*")(rooms_claim)  # the rooms that the token names, every room for the role admin
+policy.room("*")(rooms_claim)  # the rooms that the token names; every room for the role admin
 
 
 def build(server, guard):
     """Add the chat to a server.
 
     Args:
-        server: a guarded ``socketio.AsyncServer``, or a ``roomkey.hub.Hub``.
-        guard: what was attached to the one, ``hub.guard`` of the other.
+        server: a ``socketio.AsyncServer`` with a guard, or a ``roomkey.hub.Hub``.
+        guard: the ``AsyncGuard`` of the one, or ``hub.guard`` of the other.
     """
-    guard.serve_rooms()  # the events join-room and leave-room
+    guard.serve_rooms()  # clients can send join-room and leave-room
 
     @server.event
     async def connect(sid, environ, auth):
@@ -25,7 +25,7 @@ def build(server, guard):
     @server.event
     async def message(sid, room, text):
         if room not in server.rooms(sid):
-            raise PermissionDenied("not in this room")  # the guard answers the client
+            raise PermissionDenied("not in this room")  # the guard responds to the client
         async with server.session(sid) as session:
             session["sent"] += 1
         await server.emit("message", {"from": session["name"], "text": text}, room=room, skip_sid=sid)

@@ -1,4 +1,4 @@
-"""The chat on roomkey's own server."""
+"""Run the chat on the hub, roomkey's own server."""
 
 import os
 import sys

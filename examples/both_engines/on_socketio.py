@@ -1,4 +1,4 @@
-"""The chat on python-socketio, closed by a guard."""
+"""Run the chat on python-socketio with a guard."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A guarded Socket.IO server: the token comes with the connection."""
+"""A Socket.IO server with a guard: clients send their token at the handshake."""
 
 import os
 import sys
@@ -16,11 +16,11 @@ SECRET = os.environ.get("ROOMKEY_SECRET") or sys.exit("ROOMKEY_SECRET is not set
 sio = socketio.AsyncServer(async_mode="asgi")
 
 policy = Policy()
-policy.room("*")(rooms_claim)  # the rooms that the token names, every room for the role admin
+policy.room("*")(rooms_claim)  # the rooms that the token names; every room for the role admin
 
 guard = AsyncGuard(Verifier.hs256(SECRET, audience="chat"), policy=policy)
 guard.attach(sio)
-guard.serve_rooms()  # the events join-room and leave-room
+guard.serve_rooms()  # clients can send join-room and leave-room
 
 
 @sio.event
@@ -31,7 +31,7 @@ async def connect(sid, environ, auth):
 @sio.event
 async def message(sid, room, text):
     if room not in sio.rooms(sid):
-        raise PermissionDenied("not in this room")  # the guard answers the client
+        raise PermissionDenied("not in this room")  # the guard responds to the client
     await sio.emit("message", {"from": guard.identity(sid).subject, "text": text}, room=room)
 
 

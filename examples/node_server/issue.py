@@ -1,4 +1,4 @@
-"""Make a token for the Node.js server: python issue.py ada red blue"""
+"""Issue a token for the Node.js server: ``python issue.py ada red blue``."""
 
 import os
 import sys

@@ -11,7 +11,7 @@ if (!ROOMKEY_SECRET === !ROOMKEY_PUBLIC_KEY_FILE) {
   process.exit(1);
 }
 
-// A KeyObject, never a string: jsonwebtoken would try to read a string as a PEM, at every token.
+// Use a KeyObject, not a string: jsonwebtoken tries to read a string as PEM for every token.
 const key = ROOMKEY_SECRET
   ? createSecretKey(ROOMKEY_SECRET, "utf8")
   : createPublicKey(readFileSync(ROOMKEY_PUBLIC_KEY_FILE));
@@ -20,7 +20,7 @@ const rules = { algorithms: [ROOMKEY_SECRET ? "HS256" : "ES256"], audience: "cha
 function claimsOf(token) {
   if (typeof token !== "string") throw new jwt.JsonWebTokenError("no token provided");
   const { header, payload } = jwt.verify(token, key, rules);
-  // What jsonwebtoken lets through and roomkey does not.
+  // jsonwebtoken accepts tokens without these properties; roomkey does not.
   const sound = typeof payload.sub === "string" && typeof payload.exp === "number" && !("crit" in header);
   if (!sound) throw new jwt.JsonWebTokenError("invalid token");
   return payload;
@@ -34,13 +34,13 @@ function admit(socket, next) {
     const message = error instanceof jwt.JsonWebTokenError ? error.message : "invalid token";
     const code = message === "no token provided" ? "credentials_required" : "invalid_token";
     next(Object.assign(new Error(message), { data: { message, code, type: "UnauthorizedError" } }));
-    setImmediate(() => socket.conn.close()); // after the answer: a refused client must not keep its connection
+    setImmediate(() => socket.conn.close()); // after the reply, close the connection of a refused client
   }
 }
 
 const http = createServer();
 const io = new Server(http);
-io.use(admit); // guards "/" only: every other namespace is guarded as it is made
+io.use(admit); // guards only "/"; every other namespace is guarded when it is created
 io.on("new_namespace", (namespace) => namespace.use(admit));
 
 io.on("connection", (socket) => {

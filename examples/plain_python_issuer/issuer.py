@@ -1,4 +1,4 @@
-"""Make a token with PyJWT alone, as many login servers do: python issuer.py ada red blue"""
+"""Issue a token with PyJWT alone, as many login servers do: ``python issuer.py ada red blue``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""A guarded Socket.IO server that accepts the tokens of issuer.py: same secret, same audience."""
+"""A Socket.IO server with a guard that accepts the tokens of ``issuer.py``: same secret, same audience."""
 
 import os
 import sys
