@@ -3,7 +3,7 @@
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test check lint types unit coverage oldest newest others bench lock clean
+.PHONY: serve test check lint types unit coverage oldest newest others checklist bench lock clean
 
 serve: .venv-serve client
 	@exec $(BIN)/python -m roomkey serve --demo --port $(PORT)
@@ -42,6 +42,10 @@ oldest: .venv-dev
 # The newest Python that is here, and in CI those between it and the one in .venv.
 newest others: .venv-dev
 	@sh scripts/pythons.sh $@
+
+# docs/security/checklist.md, from the markers on the tests.
+checklist: .venv-dev
+	$(BIN)/python scripts/checklist.py
 
 # bench/socketio needs Node for its peers and takes half an hour; --quick is one short round.
 bench: .venv-dev

@@ -51,7 +51,7 @@ async def enter(url: str, name: str) -> socketio.AsyncSimpleClient:
     return client
 
 
-async def test_the_chat(url: str) -> None:
+async def test_chat_example_relays_messages(url: str) -> None:
     ada, bob = await asyncio.gather(enter(url, "ada"), enter(url, "bob"))
     assert [await ada.call("message", ("red", text)) for text in ("hello", "again")] == [1, 2]
     for text in ("hello", "again"):
@@ -63,7 +63,7 @@ async def test_the_chat(url: str) -> None:
     await bob.disconnect()
 
 
-async def test_nobody_enters_without_a_token(url: str) -> None:
+async def test_chat_example_refuses_a_missing_token(url: str) -> None:
     client = socketio.AsyncClient(reconnection=False)
     told = asyncio.get_running_loop().create_future()
     client.on("connect_error", told.set_result)
@@ -72,7 +72,7 @@ async def test_nobody_enters_without_a_token(url: str) -> None:
     assert (await asyncio.wait_for(told, PATIENCE))["message"] == "no token provided"
 
 
-async def test_it_is_short_and_names_what_it_misses(script: str) -> None:
+async def test_chat_example_is_short_and_names_missing_settings(script: str) -> None:
     for path in FOLDER.iterdir():
         assert path.is_dir() or len(path.read_text().splitlines()) < 60, path.name
     process = await start(script)

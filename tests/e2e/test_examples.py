@@ -106,7 +106,7 @@ MISSING = {
 }
 
 
-async def test_a_missing_secret_is_named() -> None:
+async def test_python_example_names_a_missing_secret() -> None:
     async def names_it(path: Path, missing: str) -> None:
         code, out, err = await run(PYTHON, path.name, cwd=path.parent)
         assert (code, out) == (1, "")
@@ -117,7 +117,7 @@ async def test_a_missing_secret_is_named() -> None:
     await asyncio.gather(*(names_it(EXAMPLES / script, missing) for script, missing in MISSING.items()))
 
 
-async def test_a_missing_secret_is_named_by_node(node_server: Path) -> None:
+async def test_node_example_names_a_missing_secret(node_server: Path) -> None:
     code, _, err = await run("node", "server.js", cwd=node_server)
     assert code == 1
     assert err == "set ROOMKEY_SECRET or ROOMKEY_PUBLIC_KEY_FILE, one of them: see README.md"
@@ -145,7 +145,7 @@ async def refuses(js: Any, server: Any, token: object, message: str) -> None:
     assert report["data"]["type"] == "UnauthorizedError"
 
 
-async def test_plain_python_issuer(js: Any, serve: Serve) -> None:
+async def test_plain_python_issuer_example_runs(js: Any, serve: Serve) -> None:
     folder = EXAMPLES / "plain_python_issuer"
     token = await token_of(PYTHON, "issuer.py", "ada", "red", cwd=folder, SECRET_KEY=SECRET)
     other = await token_of(PYTHON, "issuer.py", "ada", cwd=folder, SECRET_KEY=secrets.token_urlsafe(32))
@@ -166,7 +166,7 @@ def key_pair(folder: Path) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize("kind", ["shared secret", "public key"])
-async def test_node_server(js: Any, serve: Serve, node_server: Path, tmp_path: Path, kind: str) -> None:
+async def test_node_server_example_runs(js: Any, serve: Serve, node_server: Path, tmp_path: Path, kind: str) -> None:
     private, public = key_pair(tmp_path)
     by_secret, by_key = {"ROOMKEY_SECRET": SECRET}, {"ROOMKEY_PRIVATE_KEY_FILE": private}
     mine, others = (by_secret, by_key) if kind == "shared secret" else (by_key, by_secret)
@@ -202,7 +202,9 @@ def example_browser() -> str:
 
 
 @pytest.mark.parametrize("name", ["handshake", "authenticate"])
-async def test_page(name: str, serve: Serve, js_modules: Path, example_browser: str, tmp_path: Path) -> None:
+async def test_page_example_runs(
+    name: str, serve: Serve, js_modules: Path, example_browser: str, tmp_path: Path
+) -> None:
     from playwright.async_api import async_playwright, expect
 
     folder = EXAMPLES / name

@@ -96,7 +96,7 @@ def way(later: bool, **options: Any) -> Handshake | Authenticate:
 
 
 @every_pair
-async def test_a_good_token_opens_the_connection(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_valid_token_connects(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     socket = await admitted(js, site, kind)
     assert site.calls == [("connect", "/", "ada")]
@@ -114,7 +114,7 @@ async def test_a_good_token_opens_the_connection(js: Any, guarded: Any, kind: An
 @both_ways
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_signing_keys_of_every_kind(js: Any, guarded: Any, algorithm: str, later: bool, transport: str) -> None:
+async def test_every_algorithm_connects(js: Any, guarded: Any, algorithm: str, later: bool, transport: str) -> None:
     issuer = Issuer(Key.generate(algorithm), audience="chat")
     site = guarded(issuer.verifier(), via=way(later))
     socket = await admitted(js, site, ("current", transport), issuer.issue("ada"))
@@ -123,7 +123,7 @@ async def test_signing_keys_of_every_kind(js: Any, guarded: Any, algorithm: str,
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", "bEaReR"])
 @pytest.mark.parametrize("place", ["token", "access_token", "auth_token", "header", "event"])
-async def test_the_scheme_may_be_written_in_any_case(js: Any, guarded: Any, scheme: str, place: str) -> None:
+async def test_scheme_is_accepted_in_any_letter_case(js: Any, guarded: Any, scheme: str, place: str) -> None:
     written = f"{scheme} {DESK.issue('ada')}"
     site = guarded(DESK.verifier(), via=way(place == "event"))
     if place == "event":
@@ -136,7 +136,7 @@ async def test_the_scheme_may_be_written_in_any_case(js: Any, guarded: Any, sche
 
 
 @every_kind
-async def test_authenticated_reaches_the_acknowledgement_too(js: Any, guarded: Any, kind: Any) -> None:
+async def test_authenticate_is_acknowledged(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier(), via=Authenticate())
     socket = js.open(site, kind)
     await socket.expect("connect")
@@ -226,7 +226,7 @@ def each_payload(first: int) -> pytest.MarkDecorator:
 
 
 @each_payload(0)
-async def test_refused_at_the_handshake(js: Any, guarded: Any, engine: str, kind: Any, name: str) -> None:
+async def test_bad_token_is_refused_at_handshake(js: Any, guarded: Any, engine: str, kind: Any, name: str) -> None:
     payload, expected = REFUSED[name][0](), REFUSED["nothing" if name in NOT_SENT else name][1]
     site = guarded(DESK.verifier(), via=Handshake())
     options = {} if payload is NOTHING else {"auth": payload}
@@ -243,7 +243,7 @@ async def test_refused_at_the_handshake(js: Any, guarded: Any, engine: str, kind
 
 
 @each_payload(len(FEWER))  # so that each payload meets both engines, one in each way
-async def test_refused_after_connecting(js: Any, guarded: Any, kind: Any, name: str) -> None:
+async def test_bad_token_is_refused_after_connecting(js: Any, guarded: Any, kind: Any, name: str) -> None:
     payload, expected = REFUSED[name][0](), REFUSED[name][1]
     site = guarded(DESK.verifier(), via=Authenticate())
     socket = js.open(site, kind)
@@ -257,9 +257,10 @@ async def test_refused_after_connecting(js: Any, guarded: Any, kind: Any, name: 
     assert site.calls == [("connect", "/", "ada")]
 
 
+@pytest.mark.checklist("A3")
 @both_ways
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_a_public_key_is_no_shared_secret(js: Any, guarded: Any, later: bool, transport: str) -> None:
+async def test_hmac_with_the_public_key_is_refused(js: Any, guarded: Any, later: bool, transport: str) -> None:
     verifier = Verifier.pem(RS.to_pem(), algorithms=["RS256"], audience="chat", issuer="desk")
     header = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
     signing_input = header + b"." + forge(RS).split(".")[1].encode()
@@ -278,7 +279,7 @@ async def test_a_public_key_is_no_shared_secret(js: Any, guarded: Any, later: bo
 
 
 @every_pair
-async def test_a_token_over_the_transports_limit_closes(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_token_over_the_transport_limit_closes(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     payload = {"token": "a" * MEGABYTE}
     socket = js.open(site, kind, reconnection=False, **{} if later else {"auth": payload})
@@ -295,7 +296,7 @@ async def test_a_token_over_the_transports_limit_closes(js: Any, guarded: Any, k
 # Where a token may come from
 
 
-async def test_two_sources_with_one_token_are_one(js: Any, guarded: Any) -> None:
+async def test_same_token_from_two_sources_connects(js: Any, guarded: Any) -> None:
     token = DESK.issue("ada")
     for transport in ("polling", "websocket"):
         site = guarded(DESK.verifier())
@@ -309,8 +310,9 @@ async def test_two_sources_with_one_token_are_one(js: Any, guarded: Any) -> None
         assert site.guard.identity(socket.sid).source == "auth"
 
 
+@pytest.mark.checklist("C36")
 @every_kind
-async def test_two_sources_with_different_tokens_are_refused(js: Any, guarded: Any, kind: Any) -> None:
+async def test_different_tokens_from_two_sources_are_refused(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier())
     headers = {"Authorization": f"Bearer {DESK.issue('eve')}"}
     socket = js.open(site, kind, auth={"token": DESK.issue("ada")}, extraHeaders=headers, reconnection=False)
@@ -321,7 +323,7 @@ async def test_two_sources_with_different_tokens_are_refused(js: Any, guarded: A
 
 @pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
 @pytest.mark.parametrize("source", ["header", "query", "cookie"])
-async def test_a_source_counts_if_it_is_switched_on(js: Any, guarded: Any, source: str, transport: str) -> None:
+async def test_token_source_must_be_enabled(js: Any, guarded: Any, source: str, transport: str) -> None:
     token = DESK.issue("ada")
     kind = ("current", transport)
 
@@ -345,7 +347,7 @@ async def test_a_source_counts_if_it_is_switched_on(js: Any, guarded: Any, sourc
     )
 
 
-async def test_a_demanded_header_is_absent(js: Any, guarded: Any) -> None:
+async def test_missing_required_header_is_refused(js: Any, guarded: Any) -> None:
     site = guarded(DESK.verifier(), via=Handshake(auth=False))
     message = "Server requires Authorization Header"
     expected = data(message, "missing_authorization_header")
@@ -353,7 +355,8 @@ async def test_a_demanded_header_is_absent(js: Any, guarded: Any) -> None:
     await socket.expect("connect_error", message=message, data=expected, active=False)
 
 
-async def test_a_cookie_of_no_page_is_no_credential(js: Any, guarded: Any) -> None:
+@pytest.mark.checklist("C52")
+async def test_cookie_without_origin_is_refused(js: Any, guarded: Any) -> None:
     site = guarded(DESK.verifier(), via=Handshake(cookie="session"))
     socket = js.open(site, extraHeaders={"Cookie": f"session={DESK.issue('ada')}"})
     await socket.expect("connect_error", message="no token provided", active=False)
@@ -362,8 +365,9 @@ async def test_a_cookie_of_no_page_is_no_credential(js: Any, guarded: Any) -> No
 # Before admission
 
 
+@pytest.mark.checklist("C39")
 @every_kind
-async def test_an_event_before_authenticate_ends_it(js: Any, guarded: Any, kind: Any) -> None:
+async def test_event_before_authenticate_disconnects(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier(), via=Authenticate())
     socket = js.open(site, kind)
     await socket.expect("connect")
@@ -373,8 +377,9 @@ async def test_an_event_before_authenticate_ends_it(js: Any, guarded: Any, kind:
     assert site.calls == []
 
 
+@pytest.mark.checklist("C47")
 @every_kind
-async def test_three_bad_tokens_close_it(js: Any, guarded: Any, kind: Any) -> None:
+async def test_three_bad_tokens_close(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier(), via=Authenticate())
     socket = js.open(site, kind)
     await socket.expect("connect")
@@ -386,8 +391,9 @@ async def test_three_bad_tokens_close_it(js: Any, guarded: Any, kind: Any) -> No
     assert site.calls == []
 
 
+@pytest.mark.checklist("C38")
 @pytest.mark.parametrize("try_once", [False, True])
-async def test_silence_ends_at_the_deadline(js: Any, guarded: Any, try_once: bool) -> None:
+async def test_silent_client_is_closed_at_the_deadline(js: Any, guarded: Any, try_once: bool) -> None:
     async def be_silent(kind: Any) -> None:
         clock = FakeClock(time.time())
         site = guarded(DESK.verifier(), via=Authenticate(timeout=15.0), clock=clock)
@@ -406,6 +412,7 @@ async def test_silence_ends_at_the_deadline(js: Any, guarded: Any, try_once: boo
     await asyncio.gather(*map(be_silent, KINDS))
 
 
+@pytest.mark.checklist("C40")
 @every_kind
 async def test_nothing_is_delivered_before_authenticate(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier(), via=Authenticate())
@@ -419,8 +426,9 @@ async def test_nothing_is_delivered_before_authenticate(js: Any, guarded: Any, k
     await socket.event("news", "in time")
 
 
+@pytest.mark.checklist("C40")
 @every_kind
-async def test_nothing_is_delivered_while_a_token_is_looked_at(js: Any, guarded: Any, kind: Any) -> None:
+async def test_nothing_is_delivered_during_verification(js: Any, guarded: Any, kind: Any) -> None:
     class Slow:
         asked, answer = asyncio.Event(), asyncio.Event()
 
@@ -444,7 +452,7 @@ async def test_nothing_is_delivered_while_a_token_is_looked_at(js: Any, guarded:
 
 
 @every_pair
-async def test_rooms_are_entered_only_as_the_token_says(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_token_decides_which_rooms_can_be_joined(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     socket = await admitted(js, site, kind)
     assert await socket.call("join-room", "blue") == [{"ok": False, "error": DENIED}]
@@ -467,7 +475,7 @@ async def test_rooms_are_entered_only_as_the_token_says(js: Any, guarded: Any, k
 
 
 @every_kind
-async def test_an_event_that_a_rule_denies(js: Any, guarded: Any, kind: Any) -> None:
+async def test_event_denied_by_a_rule_is_refused(js: Any, guarded: Any, kind: Any) -> None:
     policy = Policy()
     policy.event("delete")(lambda who: who.has_role("moderator"))
     site = guarded(DESK.verifier(), policy=policy)
@@ -488,7 +496,7 @@ def staff_only() -> Policy:
 
 
 @every_pair
-async def test_a_valid_token_that_the_namespace_refuses(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_namespace_rule_refuses_a_valid_token(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later), policy=staff_only())
     if later:
         socket = js.open(site, kind, namespace="/admin")
@@ -507,7 +515,7 @@ async def test_a_valid_token_that_the_namespace_refuses(js: Any, guarded: Any, k
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind[0] == "current"], ids="-".join)
 @both_ways
-async def test_of_several_namespaces_one_is_refused(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_one_of_several_namespaces_is_refused(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later), policy=staff_only())
     root = await admitted(js, site, kind)
     payload = {"token": DESK.issue("ada", rooms=["red"])}
@@ -541,7 +549,8 @@ async def test_of_several_namespaces_one_is_refused(js: Any, guarded: Any, kind:
 # The end of a live socket
 
 
-async def test_an_expired_token_closes_and_a_fresh_one_returns(js: Any, guarded: Any) -> None:
+@pytest.mark.checklist("B32")
+async def test_expired_socket_closes_and_reconnects_with_a_new_token(js: Any, guarded: Any) -> None:
     async def live_on(kind: Any) -> None:
         clock = FakeClock(int(time.time()))
         site = guarded(DESK.verifier(), grace=0, clock=clock)
@@ -565,7 +574,7 @@ async def test_an_expired_token_closes_and_a_fresh_one_returns(js: Any, guarded:
 
 
 @every_pair
-async def test_revoked_stays_away(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_revoked_client_does_not_reconnect(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     token = DESK.issue("ada", session_id="login 1")
     socket = await admitted(js, site, kind, token)
@@ -586,7 +595,7 @@ async def test_revoked_stays_away(js: Any, guarded: Any, kind: Any, later: bool)
 
 
 @every_pair
-async def test_authenticate_again_renews(js: Any, guarded: Any, kind: Any, later: bool) -> None:
+async def test_authenticate_again_renews_the_token(js: Any, guarded: Any, kind: Any, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     socket = await admitted(js, site, kind)
     before = site.guard.identity(socket.sid)
@@ -606,7 +615,7 @@ async def test_authenticate_again_renews(js: Any, guarded: Any, kind: Any, later
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
-async def test_the_first_client_asks_again_after_a_refusal(js: Any, guarded: Any, transport: str) -> None:
+async def test_oldest_client_reconnects_after_a_refusal(js: Any, guarded: Any, transport: str) -> None:
     """Until 4.4.0 a refused client reconnects once its transport closes, so an auth function may mend it."""
     site = guarded(DESK.verifier())
     auths = [{"token": DESK.issue("ada", expires_in=-100)}] * 3 + [{"token": DESK.issue("ada")}]

@@ -38,7 +38,7 @@ async def admitted(js: Any, site: Any, kind: Any, **options: Any) -> Any:
 
 @everywhere
 @every_kind
-async def test_values_come_through_both_ways_as_they_are(js: Any, guarded: Any, engine: str, kind: Any) -> None:
+async def test_values_arrive_unchanged_in_both_directions(js: Any, guarded: Any, engine: str, kind: Any) -> None:
     site = guarded(DESK.verifier())
     socket = await admitted(js, site, kind)
     values = [
@@ -58,7 +58,7 @@ async def test_values_come_through_both_ways_as_they_are(js: Any, guarded: Any, 
 
 @everywhere
 @every_kind
-async def test_many_events_arrive_whole_and_in_order(js: Any, guarded: Any, engine: str, kind: Any) -> None:
+async def test_many_events_arrive_complete_and_in_order(js: Any, guarded: Any, engine: str, kind: Any) -> None:
     number_of = 5 if engine == "python-socketio" else 100  # it reads 16 packets of a polling body, and closes at more
     site = guarded(DESK.verifier())
     socket = js.open(site, kind, auth={"token": DESK.issue("ada")})  # some of them travel during the upgrade
@@ -74,7 +74,7 @@ async def test_many_events_arrive_whole_and_in_order(js: Any, guarded: Any, engi
 
 @everywhere
 @every_kind
-async def test_a_server_that_stops_is_come_back_to(js: Any, guarded: Any, kind: Any) -> None:
+async def test_client_reconnects_after_a_restart(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier())
     socket = await admitted(js, site, kind)
     before = socket.sid
@@ -114,7 +114,7 @@ async def test_several_namespaces_share_one_connection(js: Any, guarded: Any, ki
 
 @everywhere
 @every_kind
-async def test_a_volatile_event_does_not_wait_for_the_connection(js: Any, guarded: Any, kind: Any) -> None:
+async def test_volatile_event_is_dropped_before_the_connection(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier())
     socket = js.open(site, kind, auth={"token": DESK.issue("ada")})
     socket.emit("lost", volatile=True)
@@ -134,7 +134,7 @@ async def test_a_volatile_event_does_not_wait_for_the_connection(js: Any, guarde
 
 @everywhere
 @of_current
-async def test_emit_with_ack_and_a_timeout(js: Any, guarded: Any, kind: Any) -> None:
+async def test_emit_with_ack_can_time_out(js: Any, guarded: Any, kind: Any) -> None:
     answer = asyncio.Event()
 
     async def when_told(who: Any) -> bool:
@@ -156,9 +156,10 @@ async def test_emit_with_ack_and_a_timeout(js: Any, guarded: Any, kind: Any) -> 
 # Cookies
 
 
+@pytest.mark.checklist("D56")
 @hubs_only
 @pytest.mark.parametrize("transport", ["polling", "upgrade"])
-async def test_a_session_bound_to_a_cookie(js: Any, guarded: Any, transport: str) -> None:
+async def test_session_can_be_bound_to_a_cookie(js: Any, guarded: Any, transport: str) -> None:
     site = guarded(DESK.verifier(), session_binding="cookie")
     kind = ("current", transport)
     socket = await admitted(js, site, kind, withCredentials=True)
@@ -218,8 +219,9 @@ FRIEND, STRANGER = "http://127.0.0.1:8009", "http://127.0.0.1:8010"  # other ori
 TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]
 
 
+@pytest.mark.checklist("C55")
 @everywhere
-async def test_with_credentials_from_a_page_of_another_origin(
+async def test_page_of_an_allowed_origin_connects_with_its_cookie(
     guarded: Any, browser: Any, js_modules: Path, engine: str
 ) -> None:
     """The token is in a cookie: the page that is allowed speaks for its visitor, another one does not."""
@@ -248,9 +250,7 @@ async def test_with_credentials_from_a_page_of_another_origin(
 
 
 @hubs_only
-async def test_a_session_bound_to_a_cookie_in_a_page_of_another_origin(
-    guarded: Any, browser: Any, js_modules: Path
-) -> None:
+async def test_session_cookie_works_in_a_page_of_another_origin(guarded: Any, browser: Any, js_modules: Path) -> None:
     site = guarded(DESK.verifier(), session_binding="cookie", cors_allowed_origins=[FRIEND])
     page = await page_of(browser, js_modules, FRIEND, [])
     auth = {"token": DESK.issue("ada")}

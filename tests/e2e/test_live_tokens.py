@@ -57,7 +57,7 @@ async def renew(socket: Any, token: str) -> None:
 # Renewal
 
 
-async def test_a_stream_arrives_whole_across_two_refreshes(js: Any, guarded: Any) -> None:
+async def test_stream_is_complete_across_two_refreshes(js: Any, guarded: Any) -> None:
     async def listen(kind: Any, way: Any) -> None:
         clock = FakeClock(time.time())
         desk = Issuer(DESK.key, issuer="desk", audience="chat", clock=clock.now)
@@ -94,7 +94,7 @@ async def test_a_stream_arrives_whole_across_two_refreshes(js: Any, guarded: Any
 # Expiry
 
 
-async def test_an_auth_function_brings_it_back_and_a_fixed_token_does_not(js: Any, guarded: Any) -> None:
+async def test_client_reconnects_with_an_auth_function_only(js: Any, guarded: Any) -> None:
     async def expire(kind: Any, *, fresh: bool) -> None:
         clock = FakeClock(time.time())
         site = guarded(DESK.verifier(), grace=10, clock=clock)
@@ -139,7 +139,7 @@ REVOCATIONS = {
 
 
 @pytest.mark.parametrize("key", REVOCATIONS)
-async def test_a_revocation_ends_exactly_its_sockets_while_twenty_chat(js: Any, guarded: Any, key: str) -> None:
+async def test_revocation_among_twenty_active_clients_ends_only_its_own(js: Any, guarded: Any, key: str) -> None:
     chosen, ending = REVOCATIONS[key]
     site = guarded(DESK.verifier())
     site.guard.relay("say")
@@ -185,7 +185,7 @@ async def test_a_revocation_ends_exactly_its_sockets_while_twenty_chat(js: Any, 
 
 
 @every_kind
-async def test_an_update_takes_rooms_away_at_once(js: Any, guarded: Any, kind: Any) -> None:
+async def test_update_removes_rooms_immediately(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier())
     token = DESK.issue("ada", rooms=["red", "blue"])
     socket = await enter(js, site, kind, token, "red", "blue")
@@ -203,7 +203,7 @@ async def test_an_update_takes_rooms_away_at_once(js: Any, guarded: Any, kind: A
 
 
 @every_kind
-async def test_a_step_up(js: Any, guarded: Any, kind: Any) -> None:
+async def test_recent_login_is_requested_and_accepted(js: Any, guarded: Any, kind: Any) -> None:
     policy = Policy()
     policy.event("pay", max_auth_age=60)(lambda who: True)
     site = guarded(DESK.verifier(), policy=policy)
@@ -225,7 +225,7 @@ async def test_a_step_up(js: Any, guarded: Any, kind: Any) -> None:
 
 
 @every_kind
-async def test_a_guest_becomes_somebody(js: Any, guarded: Any, kind: Any) -> None:
+async def test_guest_can_authenticate(js: Any, guarded: Any, kind: Any) -> None:
     policy = Policy()
     policy.room("*")(rooms_claim)
     policy.room("lobby")(lambda who: True)
@@ -247,7 +247,7 @@ async def test_a_guest_becomes_somebody(js: Any, guarded: Any, kind: Any) -> Non
 
 
 @pytest.mark.parametrize("kind", CURRENT, ids="-".join)
-async def test_a_bad_token_makes_nobody_a_guest(js: Any, guarded: Any, kind: Any) -> None:
+async def test_bad_token_does_not_make_a_guest(js: Any, guarded: Any, kind: Any) -> None:
     site = guarded(DESK.verifier(), required=False)
     socket = js.open(site, kind, auth={"token": Issuer.ephemeral(audience="chat").issue("ada")})
     await socket.expect("connect_error", message="invalid signature", active=False)

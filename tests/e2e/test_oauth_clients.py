@@ -68,7 +68,7 @@ async def let_in(url: str, **typed: str) -> str:
         return answer.headers["location"]
 
 
-async def test_authlib_as_a_public_client():
+async def test_authlib_works_as_a_public_client():
     async with served() as desk:
         told = (await desk.http.get(METADATA)).json()
         async with AsyncOAuth2Client(
@@ -93,7 +93,7 @@ async def test_authlib_as_a_public_client():
 
 
 @pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-async def test_authlib_as_a_service_and_a_confidential_client(method):
+async def test_authlib_works_as_a_service_and_a_confidential_client(method):
     async with served() as desk:
         told = (await desk.http.get(METADATA)).json()
         assert method in told["token_endpoint_auth_methods_supported"]
@@ -116,7 +116,7 @@ async def test_authlib_as_a_service_and_a_confidential_client(method):
             assert (await desk.live.verify(token["access_token"])).subject == "ada"
 
 
-async def test_oauth4webapi_in_node(js_modules):
+async def test_oauth4webapi_works_in_node(js_modules):
     if not (js_modules / "oauth4webapi").is_dir():
         missing("oauth4webapi is not installed: npm ci --prefix tests/js")
     async with served() as desk:
@@ -151,7 +151,8 @@ async def socket_of(desk: Desk, token: str) -> Raw:
     return raw
 
 
-async def test_98_a_used_refresh_token_ends_the_sockets_of_its_login_and_no_others():
+@pytest.mark.checklist("G98")
+async def test_replayed_refresh_token_disconnects_only_its_own_login():
     async with served() as desk:
         first, other = await desk.logged_in(), await desk.logged_in()
         second = (await desk.refresh(first["refresh_token"])).json()
@@ -165,7 +166,7 @@ async def test_98_a_used_refresh_token_ends_the_sockets_of_its_login_and_no_othe
         await others.close()
 
 
-async def test_rfc7009_a_revoked_token_ends_its_sockets():
+async def test_rfc7009_revoking_a_token_disconnects_its_sockets():
     async with served() as desk:
         for which in ("access_token", "refresh_token"):
             given = await desk.logged_in()
@@ -175,7 +176,7 @@ async def test_rfc7009_a_revoked_token_ends_its_sockets():
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_a_browser_without_javascript_says_yes(scheme):
+async def test_browser_without_javascript_can_authorize(scheme):
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if chromium is None:
         missing("no browser: apt-get install chromium")

@@ -144,7 +144,7 @@ def keep(page: Any, name: str) -> None:
 @pytest.mark.parametrize(
     ("engine", "way"), [("hub", "handshake"), ("python-socketio", "authenticate")], indirect=["engine"], scope="session"
 )
-def test_log_in_connect_enter_and_be_refused(open_page: Any, demo_server: Any, way: str) -> None:
+def test_user_can_log_in_connect_join_and_be_denied(open_page: Any, demo_server: Any, way: str) -> None:
     page = open_page(demo_server.url)
     log_in(page, demo_server, "grace")
     sees(page, "subject", "grace")
@@ -201,7 +201,7 @@ def usual(engine: Any) -> Iterator[ProductThread]:
         yield served
 
 
-def test_a_wrong_password_is_told(open_page: Any, usual: Any) -> None:
+def test_wrong_password_is_shown(open_page: Any, usual: Any) -> None:
     page = open_page(usual.url)
     keep(page, "page-start")
     assert page.get_by_test_id("connect").is_disabled()
@@ -210,7 +210,7 @@ def test_a_wrong_password_is_told(open_page: Any, usual: Any) -> None:
     keep(page, "page-wrong-password")
 
 
-def test_two_people_talk_and_only_inside_the_room(open_page: Any, usual: Any) -> None:
+def test_two_users_talk_inside_the_room_only(open_page: Any, usual: Any) -> None:
     grace, ada, linus = (open_page(usual.url) for _ in range(3))
     for page, name, way in ((grace, "grace", "handshake"), (ada, "ada", "authenticate"), (linus, "linus", "handshake")):
         log_in(page, usual, name)
@@ -238,7 +238,7 @@ def test_two_people_talk_and_only_inside_the_room(open_page: Any, usual: Any) ->
     assert "gone already?" not in grace.get_by_test_id("messages").inner_text()
 
 
-def test_an_admin_enters_a_room_by_name(open_page: Any, usual: Any) -> None:
+def test_admin_can_join_a_room_by_name(open_page: Any, usual: Any) -> None:
     page = open_page(usual.url)
     log_in(page, usual, "ada")
     sees(page, "roles", "admin")
@@ -251,7 +251,7 @@ def test_an_admin_enters_a_room_by_name(open_page: Any, usual: Any) -> None:
     sees(page, "status", "not connected")
 
 
-def test_a_phone_in_the_dark(open_page: Any, usual: Any) -> None:
+def test_page_fits_a_phone_in_dark_mode(open_page: Any, usual: Any) -> None:
     page = open_page(usual.url, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
     log_in(page, usual, "grace")
     connect(page, "handshake", "grace")
@@ -263,7 +263,8 @@ def test_a_phone_in_the_dark(open_page: Any, usual: Any) -> None:
     keep(page, "page-phone-dark")
 
 
-def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: Any, product: Any) -> None:
+@pytest.mark.checklist("B32")
+def test_expired_token_disconnects_and_asks_to_log_in(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=6, grace=0)
     page = open_page(served.url, expected=NOT_RENEWED)
     refuse_renewals(page)
@@ -278,7 +279,7 @@ def test_32_an_expired_token_ends_the_connection_and_asks_to_log_in(open_page: A
     connect(page, "handshake", "linus")
 
 
-def test_a_server_that_starts_anew_knows_its_old_tokens_no_more(open_page: Any, product: Any) -> None:
+def test_restarted_demo_rejects_its_old_tokens(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url, expected=("ERR_CONNECTION_REFUSED", "status of 400"))
     log_in(page, served, "linus")
@@ -298,7 +299,7 @@ def test_a_server_that_starts_anew_knows_its_old_tokens_no_more(open_page: Any, 
 # A token on a live socket
 
 
-def test_the_token_is_renewed_unasked_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
+def test_token_is_renewed_automatically_and_the_chat_continues(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=8)
     page = open_page(served.url)
     log_in(page, served, "grace")
@@ -318,7 +319,7 @@ def test_the_token_is_renewed_unasked_and_the_chat_goes_on(open_page: Any, produ
     assert answered.value.status == 200
 
 
-def test_a_warning_then_stay_and_the_chat_goes_on(open_page: Any, product: Any) -> None:
+def test_user_can_stay_after_a_warning_and_the_chat_continues(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=12)
     page = open_page(served.url, expected=NOT_RENEWED)
     refuse_renewals(page)
@@ -347,7 +348,7 @@ def test_a_warning_then_stay_and_the_chat_goes_on(open_page: Any, product: Any) 
     assert "eyJ" not in page.content()
 
 
-def test_stay_at_any_time_also_without_a_connection(open_page: Any, product: Any) -> None:
+def test_user_can_stay_at_any_time_without_a_connection(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url)
     log_in(page, served, "grace")
@@ -375,7 +376,7 @@ def test_stay_at_any_time_also_without_a_connection(open_page: Any, product: Any
     assert served.token_id("grace") not in (first, second)
 
 
-def test_a_token_that_ends_earlier_is_refused_and_the_socket_stays(open_page: Any, product: Any) -> None:
+def test_token_that_expires_earlier_is_rejected_and_the_socket_stays(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url)
     log_in(page, served, "grace")
@@ -393,7 +394,7 @@ def test_a_token_that_ends_earlier_is_refused_and_the_socket_stays(open_page: An
     assert connections(page) == 1
 
 
-def test_put_out_by_a_revocation_there_is_no_coming_back(open_page: Any, product: Any) -> None:
+def test_revoked_page_does_not_reconnect(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url)
     log_in(page, served, "grace")
@@ -417,7 +418,7 @@ def test_put_out_by_a_revocation_there_is_no_coming_back(open_page: Any, product
     assert page.get_by_label("Password again").input_value() == ""
 
 
-def test_rights_that_change_take_rooms_away(open_page: Any, product: Any) -> None:
+def test_changed_rights_remove_rooms(open_page: Any, product: Any) -> None:
     served = product()
     page, other = open_page(served.url), open_page(served.url)
     for each, name in ((page, "grace"), (other, "ada")):
@@ -441,7 +442,7 @@ def test_rights_that_change_take_rooms_away(open_page: Any, product: Any) -> Non
     sees(page, "room-red", "InvalidGrant")
 
 
-def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> None:
+def test_action_that_requires_a_recent_login_asks_for_it(open_page: Any, product: Any) -> None:
     policy = Policy()
     policy.room("*")(rooms_claim)
     policy.event("message", max_auth_age=3)(lambda who: True)
@@ -462,7 +463,7 @@ def test_what_wants_a_newer_login_asks_for_it(open_page: Any, product: Any) -> N
     assert not page.get_by_test_id("notice").is_visible()
 
 
-def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> None:
+def test_warning_fits_a_phone_in_dark_mode(open_page: Any, product: Any) -> None:
     served = product(token_lifetime=12)
     page = open_page(served.url, expected=NOT_RENEWED, viewport=PHONE, color_scheme="dark", device_scale_factor=2)
     refuse_renewals(page)
@@ -485,7 +486,7 @@ def test_the_warning_on_a_phone_in_the_dark(open_page: Any, product: Any) -> Non
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-def test_a_ticket_opens_the_page_that_asked_whatever_the_transport(open_page: Any, usual: Any, transport: str) -> None:
+def test_ticket_connects_the_page_over_every_transport(open_page: Any, usual: Any, transport: str) -> None:
     """A browser sends no ``Origin`` with a GET to the page's own server, which is how polling begins."""
     page = open_page(usual.url)
     told = page.evaluate(

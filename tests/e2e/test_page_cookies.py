@@ -67,7 +67,7 @@ def log_in(page: Any) -> None:
 
 
 @parametrize_engine(("transport",), [("hub", "polling"), ("hub", "websocket"), ("python-socketio", "polling")])
-def test_the_browser_brings_the_cookie_and_no_script_sees_it(page: Any, transport: str) -> None:
+def test_browser_sends_the_cookie_and_scripts_cannot_read_it(page: Any, transport: str) -> None:
     assert do(page, f'return (await open(undefined, "{transport}"))[1];') == "connect_error"
     log_in(page)
     assert do(page, "return document.cookie;") == ""
@@ -78,7 +78,7 @@ def test_the_browser_brings_the_cookie_and_no_script_sees_it(page: Any, transpor
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-def test_a_live_socket_is_renewed_with_a_ticket(page: Any, transport: str) -> None:
+def test_ticket_renews_a_connected_socket(page: Any, transport: str) -> None:
     log_in(page)
     before = page.context.cookies()
     told = do(
@@ -93,7 +93,7 @@ def test_a_live_socket_is_renewed_with_a_ticket(page: Any, transport: str) -> No
     assert before != page.context.cookies(), "both tokens are new"
 
 
-def test_logging_out_in_one_tab_ends_the_socket_of_the_other(page: Any) -> None:
+def test_logout_in_one_tab_disconnects_the_other(page: Any) -> None:
     log_in(page)
     other = page.context.new_page()
     other.goto(page.url)

@@ -99,7 +99,7 @@ def way(later: bool) -> Handshake | Authenticate:
 
 @every_transport
 @both_ways
-async def test_a_good_token(guarded: Any, person: Any, transport: str, later: bool) -> None:
+async def test_valid_token_connects(guarded: Any, person: Any, transport: str, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     ada = person(site, transport)
     await ada.enter(DESK.issue("ada", rooms=["red"]))
@@ -115,7 +115,7 @@ async def test_a_good_token(guarded: Any, person: Any, transport: str, later: bo
 
 
 @every_transport
-async def test_many_events_of_one_turn_arrive(guarded: Any, person: Any, transport: str) -> None:
+async def test_many_events_at_once_arrive(guarded: Any, person: Any, transport: str) -> None:
     """It accepts at most 16 packets in one answer to a poll."""
     site = guarded(DESK.verifier())
     ada = person(site, transport)
@@ -129,7 +129,7 @@ async def test_many_events_of_one_turn_arrive(guarded: Any, person: Any, transpo
 
 @every_transport
 @pytest.mark.parametrize("token", [None, "expired"])
-async def test_refused_at_the_handshake(guarded: Any, person: Any, transport: str, token: str | None) -> None:
+async def test_bad_token_is_refused_at_handshake(guarded: Any, person: Any, transport: str, token: str | None) -> None:
     site = guarded(DESK.verifier())
     eve = person(site, transport)
     with pytest.raises(InvalidGrant):
@@ -145,7 +145,7 @@ async def test_refused_at_the_handshake(guarded: Any, person: Any, transport: st
 
 
 @every_transport
-async def test_refused_after_connecting(guarded: Any, person: Any, transport: str) -> None:
+async def test_bad_token_is_refused_after_connecting(guarded: Any, person: Any, transport: str) -> None:
     site = guarded(DESK.verifier(), via=Authenticate())
     eve = person(site, transport)
     await eve.connect()
@@ -160,7 +160,7 @@ async def test_refused_after_connecting(guarded: Any, person: Any, transport: st
 
 
 @every_transport
-async def test_without_a_payload_authenticate_may_follow(guarded: Any, person: Any, transport: str) -> None:
+async def test_authenticate_can_follow_an_empty_connect(guarded: Any, person: Any, transport: str) -> None:
     site = guarded(DESK.verifier(), via=(Handshake(), Authenticate()))
     ada = person(site, transport)
     await ada.connect()  # python-socketio's client sends an empty object
@@ -171,7 +171,7 @@ async def test_without_a_payload_authenticate_may_follow(guarded: Any, person: A
 
 @every_transport
 @both_ways
-async def test_revoked_is_disconnected(guarded: Any, person: Any, transport: str, later: bool) -> None:
+async def test_revoked_client_is_disconnected(guarded: Any, person: Any, transport: str, later: bool) -> None:
     site = guarded(DESK.verifier(), via=way(later))
     ada = person(site, transport)
     await ada.enter(DESK.issue("ada", token_id="one"))
@@ -184,7 +184,7 @@ async def test_revoked_is_disconnected(guarded: Any, person: Any, transport: str
 
 
 @every_transport
-async def test_expired_comes_back_by_itself(guarded: Any, person: Any, transport: str) -> None:
+async def test_expired_client_reconnects_automatically(guarded: Any, person: Any, transport: str) -> None:
     clock = FakeClock(time.time())
     site = guarded(DESK.verifier(), grace=0, clock=clock)
     tokens = [DESK.issue("ada", expires_in=60), DESK.issue("ada")]
@@ -200,7 +200,7 @@ async def test_expired_comes_back_by_itself(guarded: Any, person: Any, transport
 
 
 @every_transport
-async def test_authorization_header_reaches_every_request(guarded: Any, person: Any, transport: str) -> None:
+async def test_authorization_header_of_the_first_request_is_enough(guarded: Any, person: Any, transport: str) -> None:
     """Its polling transport sends the header with the first request only."""
     site = guarded(DESK.verifier())
     ada = person(site, transport)

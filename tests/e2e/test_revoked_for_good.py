@@ -73,7 +73,7 @@ class Client:
     [("hub", "sqlite"), ("python-socketio", "postgresql")],
     indirect=True,
 )
-async def test_a_live_socket_ends_and_its_token_is_refused(serve: Serve, folder: Path) -> None:
+async def test_revoke_command_disconnects_and_refuses_the_token(serve: Serve, folder: Path) -> None:
     served = serve(demo=False)
     token = token_of(served.url)
     client = Client()
@@ -88,7 +88,7 @@ async def test_a_live_socket_ends_and_its_token_is_refused(serve: Serve, folder:
 
 
 @pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
-async def test_it_outlasts_a_kill(serve: Serve, folder: Path) -> None:
+async def test_revocation_survives_a_kill(serve: Serve, folder: Path) -> None:
     served = serve(demo=False)
     token = token_of(served.url)
     await Client().connect(served.url, token)
@@ -99,7 +99,7 @@ async def test_it_outlasts_a_kill(serve: Serve, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
-async def test_who_is_disabled_is_out(serve: Serve, folder: Path) -> None:
+async def test_disabled_user_is_disconnected(serve: Serve, folder: Path) -> None:
     served = serve(demo=False)
     client = Client()
     await client.connect(served.url, token_of(served.url))

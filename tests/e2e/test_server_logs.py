@@ -55,9 +55,10 @@ async def served(how: str, folder: Path):
             await process.wait()
 
 
+@pytest.mark.checklist("I122")
 @pytest.mark.parametrize("how", ["guard", "asgi", "run"])
 async def test_server_logs_show_urls_without_their_tokens(how, tmp_path):
-    """Checklist 122: the lines are there, in the server's own format, and no token is."""
+    """The lines are there, in the server's own format, and no token is."""
     token = Issuer(Key.from_secret(SECRET), audience="chat").issue("ada")
     secrets = [token, token.split(".")[2], "opaque-credential"]
     async with served(how, tmp_path) as (process, url):

@@ -31,7 +31,7 @@ RETURNED = [
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize(("value", "wire"), RETURNED, ids=str)
-async def test_what_a_handler_returns_is_the_acknowledgement(make_world, kind, value, wire):
+async def test_handler_result_is_the_acknowledgement(make_world, kind, value, wire):
     def prepare(world):
         async def later(sid, *arguments):
             return value
@@ -48,7 +48,7 @@ async def test_what_a_handler_returns_is_the_acknowledgement(make_world, kind, v
 
 
 @pytest.mark.parametrize("kind", ["async", "sync", "class"])
-async def test_a_handler_can_withhold_its_acknowledgement(make_world, kind, caplog):
+async def test_handler_can_withhold_its_acknowledgement(make_world, kind, caplog):
     def prepare(world):
         async def later(sid):
             return world.sio.not_handled
@@ -91,7 +91,7 @@ async def test_acknowledgements_keep_their_ids_and_namespaces(make_world):
     assert await client.receive() == '43/chat,0["slow"]'
 
 
-async def test_an_acknowledgement_that_is_not_json_is_logged_and_the_server_goes_on(make_world):
+async def test_acknowledgement_that_is_not_json_is_logged(make_world):
     def prepare(world):
         world.sio.on("bad", lambda sid: object())
         world.sio.on("good", lambda sid: 1)
@@ -110,7 +110,7 @@ ANSWERED = [("[]", ()), ('["yes"]', ("yes",)), ('["a",{"b":[1]}]', ("a", {"b": [
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 @pytest.mark.parametrize(("wire", "values"), ANSWERED, ids=str)
-async def test_a_callback_gets_what_the_client_answers(make_world, kind, wire, values):
+async def test_callback_receives_the_client_acknowledgement(make_world, kind, wire, values):
     async def later(*arguments):
         told.append(arguments)
 
@@ -127,7 +127,8 @@ async def test_a_callback_gets_what_the_client_answers(make_world, kind, wire, v
     assert told == [values]
 
 
-async def test_an_acknowledgement_is_the_client_s_that_was_asked(make_world):
+@pytest.mark.checklist("E82")
+async def test_acknowledgement_of_another_client_calls_nothing(make_world):
     told = []
     world = await make_world(server={"namespaces": ["/", "/chat"]})
     ada, eve = await world.member("ada"), await world.member("eve")
@@ -144,7 +145,8 @@ async def test_an_acknowledgement_is_the_client_s_that_was_asked(make_world):
     assert eve.ws.close_code is None
 
 
-async def test_e82_ack_id_0_is_nobodys(make_world, engine):
+@pytest.mark.checklist("E82")
+async def test_acknowledgement_of_id_0_calls_nothing(make_world, engine):
     """python-socketio keeps its counter under that id, so that the guard closes who names it; the hub has no such."""
     world = await make_world()
     client = await world.member()
@@ -159,9 +161,10 @@ async def test_e82_ack_id_0_is_nobodys(make_world, engine):
 UNASKED = ['431["x"]', '43999999999999999["x"]', "430[]", '43/never,1["x"]', "432[]"]
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("packet", UNASKED, ids=["one", "huge", "zero", "namespace", "two"])
-async def test_a_flood_of_unsolicited_acknowledgements_is_closed_without_tasks(make_world, engine, packet):
-    """Checklist 114: one that matches nothing counts, and nothing is queued for it."""
+async def test_unsolicited_acknowledgement_flood_closes_without_tasks(make_world, engine, packet):
+    """One that matches nothing counts, and nothing is queued for it."""
     world = await make_world(server={"event_rate": 10} if engine == "hub" else None)
     client = await world.member()
     with tasks_made() as made:
@@ -172,7 +175,8 @@ async def test_a_flood_of_unsolicited_acknowledgements_is_closed_without_tasks(m
     assert len(world.refusals) == 1
 
 
-async def test_unsolicited_acknowledgements_before_admission_end_the_socket_once(make_world):
+@pytest.mark.checklist("C39")
+async def test_unsolicited_acknowledgements_before_admission_close_once(make_world):
     world = await make_world(via=Authenticate())
     client = await world.client()
     await client.ask()
@@ -185,7 +189,7 @@ async def test_unsolicited_acknowledgements_before_admission_end_the_socket_once
     assert told in ([CredentialsError], [CredentialsError, ProtocolViolation])  # the flood may outrun the end
 
 
-async def test_an_unsolicited_acknowledgement_counts_as_an_event_of_its_subject(make_world):
+async def test_unsolicited_acknowledgement_counts_as_an_event_of_its_subject(make_world):
     world = await make_world(subject_limits=SubjectLimits(events=3))
     client = await world.member()
     for _ in range(3):
@@ -194,7 +198,7 @@ async def test_an_unsolicited_acknowledgement_counts_as_an_event_of_its_subject(
     assert "limit_exceeded" in str(await client.receive())
 
 
-async def test_an_expected_acknowledgement_needs_no_task_and_is_not_counted(make_world):
+async def test_expected_acknowledgement_needs_no_task_and_is_not_counted(make_world):
     told = []
     world = await make_world(subject_limits=SubjectLimits(events=3))
     client = await world.member()
@@ -218,7 +222,7 @@ def _waiting(world, sid):
     return sum(1 for number in world.sio.manager.callbacks.get(sid, ()) if number)
 
 
-async def test_callbacks_that_are_never_called_are_bounded_in_number(make_world):
+async def test_pending_callbacks_are_bounded_in_number(make_world):
     told = []
     world = await make_world()
     client = await world.member()
@@ -231,7 +235,7 @@ async def test_callbacks_that_are_never_called_are_bounded_in_number(make_world)
     assert told == [5, MAX_CALLBACKS + 4]
 
 
-async def test_callbacks_that_are_never_called_are_bounded_in_time(make_world, clock):
+async def test_pending_callbacks_are_bounded_in_time(make_world, clock):
     told = []
     world = await make_world(grace=0)
     silent, other = await world.member("ada", expires_in=86400), await world.member("bob", expires_in=86400)
@@ -246,7 +250,7 @@ async def test_callbacks_that_are_never_called_are_bounded_in_time(make_world, c
     await until(lambda: told == ["in time"])
 
 
-async def test_a_callback_that_raises_harms_nobody(make_world, caplog):
+async def test_failing_callback_harms_nobody(make_world, caplog):
     def broken(*values):
         raise RuntimeError("in a callback")
 
@@ -260,7 +264,7 @@ async def test_a_callback_that_raises_harms_nobody(make_world, caplog):
     assert client.ws.close_code is None
 
 
-async def test_a_callback_goes_with_one_client(make_world, engine):
+async def test_callback_requires_a_single_client(make_world, engine):
     """python-socketio calls it once for each, which its documentation does not support."""
     told = []
     world = await make_world(policy=None)
@@ -277,7 +281,7 @@ async def test_a_callback_goes_with_one_client(make_world, engine):
     assert clients[0].inbox.empty()
 
 
-async def test_a_callback_for_a_client_that_is_gone_is_never_called(make_world):
+async def test_callback_of_a_disconnected_client_is_never_called(make_world):
     told = []
     world = await make_world()
     client = await world.member()
@@ -301,11 +305,11 @@ async def call_and_answer(make_world, answer, **arguments):
 
 
 @pytest.mark.parametrize(("wire", "value"), [("[]", None), ('["yes"]', "yes"), ('["a",2]', ("a", 2)), ("[[1]]", [1])])
-async def test_call_gives_the_answer(make_world, wire, value):
+async def test_call_returns_the_acknowledgement(make_world, wire, value):
     assert await call_and_answer(make_world, wire) == value
 
 
-async def test_call_from_within_a_handler(make_world):
+async def test_call_works_inside_a_handler(make_world):
     def prepare(world):
         @world.sio.event
         async def begin(sid):
@@ -319,7 +323,7 @@ async def test_call_from_within_a_handler(make_world):
     assert await client.receive() == '435["answer"]'
 
 
-async def test_call_in_a_namespace_by_the_name_sid(make_world):
+async def test_call_accepts_a_namespace_and_the_sid_argument(make_world):
     world = await make_world(server={"namespaces": ["/chat"]})
     client = await world.member("ada", "/chat")
     sid = world.sid("ada", "/chat")
@@ -329,7 +333,7 @@ async def test_call_in_a_namespace_by_the_name_sid(make_world):
     assert await calling == "here"
 
 
-async def test_call_without_an_answer_times_out(make_world, engine):
+async def test_call_without_an_acknowledgement_times_out(make_world, engine):
     world = await make_world()
     await world.member()
     # The hub has no exceptions of its own for what Python has one.
@@ -338,7 +342,7 @@ async def test_call_without_an_answer_times_out(make_world, engine):
 
 
 @pytest.mark.parametrize("engine", ["hub"])
-async def test_nothing_is_kept_of_a_call_that_was_given_up(make_world):
+async def test_canceled_call_leaves_no_callback(make_world):
     """python-socketio keeps the callback as long as the client, who could fill its memory by not answering."""
     world = await make_world()
     await world.member()
@@ -352,7 +356,7 @@ async def test_nothing_is_kept_of_a_call_that_was_given_up(make_world):
     assert asked._acks == {}
 
 
-async def test_call_of_nobody_is_refused(make_world):
+async def test_call_without_a_recipient_is_rejected(make_world):
     world = await make_world()
     await world.member()
     with pytest.raises(ValueError):
@@ -360,7 +364,7 @@ async def test_call_of_nobody_is_refused(make_world):
 
 
 @pytest.mark.parametrize("gone", ["before", "meanwhile"])
-async def test_call_of_a_client_that_is_gone_does_not_wait(make_world, engine, gone):
+async def test_call_of_a_disconnected_client_fails_immediately(make_world, engine, gone):
     """python-socketio waits until the time is up, whatever becomes of the client."""
     world = await make_world()
     client = await world.member()

@@ -12,6 +12,7 @@ from roomkey import PermissionDenied
 from roomkey.socketio import Authenticate, Handshake
 
 
+@pytest.mark.checklist("K2")
 async def test_handlers_registered_later_are_guarded(make_world):
     world = await make_world()
 
@@ -26,7 +27,7 @@ async def test_handlers_registered_later_are_guarded(make_world):
 
 @pytest.mark.parametrize("kind", ["function", "legacy function", "class", "legacy class", "catch-all", "sync"])
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_connect_handlers_of_every_kind_know_who_it_is(make_world, kind, way):
+async def test_connect_handler_of_every_kind_knows_the_identity(make_world, kind, way):
     def prepare(world):
         def note(sid, environ, *auth):
             world.calls.append((world.guard.identity(sid).subject, "QUERY_STRING" in environ, len(auth)))
@@ -84,7 +85,7 @@ async def test_connect_handlers_of_every_kind_know_who_it_is(make_world, kind, w
 
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
 @pytest.mark.parametrize("how", ["false", "refusal", "builtin", "permission"])
-async def test_a_connect_handler_may_decline(make_world, engine, way, how):
+async def test_connect_handler_can_refuse(make_world, engine, way, how):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -116,7 +117,7 @@ async def test_a_connect_handler_may_decline(make_world, engine, way, how):
     assert world.calls == []
 
 
-async def test_what_a_connect_handler_emits_to_its_own_client_arrives(make_world):
+async def test_connect_handler_can_emit_to_its_own_client(make_world):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -130,7 +131,7 @@ async def test_what_a_connect_handler_emits_to_its_own_client_arrives(make_world
     assert not any("everybody" in str(packet) for packet in client.seen)
 
 
-async def test_the_disconnect_handler_knows_who_it_was(make_world):
+async def test_disconnect_handler_knows_the_identity(make_world):
     def prepare(world):
         @world.sio.event
         async def disconnect(sid, *reason):
@@ -143,7 +144,7 @@ async def test_the_disconnect_handler_knows_who_it_was(make_world):
     await until(lambda: not world.guard.registry.admissions)
 
 
-async def test_what_would_end_at_once_is_not_admitted(make_world):
+async def test_token_within_leeway_but_past_its_grace_is_refused(make_world):
     world = await make_world(grace=5)
     token = world.token(expires_in=10)
     world.clock.advance(20)  # inside the verifier's leeway of 30 s, outside the grace
@@ -151,7 +152,7 @@ async def test_what_would_end_at_once_is_not_admitted(make_world):
     assert (await client.ask_data({"token": token}))["data"]["reason"] == "token_expired"
 
 
-async def test_one_connection_with_two_namespaces_and_two_people(make_world):
+async def test_connection_can_have_two_subjects_in_two_namespaces(make_world):
     world = await make_world(server={"namespaces": "*"})
     client = await world.client()
     for namespace, name in (("/a", "ada"), ("/b", "eve")):
@@ -162,7 +163,7 @@ async def test_one_connection_with_two_namespaces_and_two_people(make_world):
     assert await client.quiet() == ['42/a,["news",1]']
 
 
-async def test_a_refused_authenticate_is_acknowledged_too(make_world):
+async def test_refused_authenticate_is_acknowledged(make_world):
     world = await make_world(via=Authenticate(max_attempts=2))
     client = await world.client()
     await client.ask()
@@ -196,17 +197,18 @@ def _takes_three(world):
         world.calls.append(auth)
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("prepare", [lambda world: None, _takes_two], ids=["no handler", "a handler without auth"])
-async def test_a_payload_that_no_handler_takes_is_not_kept_until_login(make_world, prepare):
-    """Checklist 114."""
+async def test_payload_without_a_handler_is_not_kept_until_login(make_world, prepare):
     world = await make_world(via=Authenticate(), prepare=prepare)
     client = await world.client()
     assert (await client.ask(DEEP)).startswith("40")
     assert _kept(world) == []
 
 
-async def test_a_payload_for_the_connect_handler_is_kept_as_text_until_login(make_world):
-    """Checklist 114: decoded, it would take many times as much memory."""
+@pytest.mark.checklist("I114")
+async def test_payload_for_the_connect_handler_is_kept_as_text_until_login(make_world):
+    """Decoded, it would take many times as much memory."""
     world = await make_world(via=Authenticate(max_attempts=3), prepare=_takes_three)
     client = await world.client()
     assert (await client.ask(DEEP)).startswith("40")
@@ -220,8 +222,8 @@ async def test_a_payload_for_the_connect_handler_is_kept_as_text_until_login(mak
     assert _kept(world) == []
 
 
-async def test_payloads_kept_until_login_are_bounded_for_each_connection(make_world):
-    """Checklist 114."""
+@pytest.mark.checklist("I114")
+async def test_payloads_kept_until_login_are_bounded_per_connection(make_world):
     world = await make_world(via=Authenticate(), prepare=_takes_three, server={"namespaces": "*"})
     world.sio.on("connect", lambda namespace, sid, environ, auth: None, namespace="*")
     client = await world.client()

@@ -7,13 +7,14 @@ import json
 import logging
 
 import jwt
+import pytest
 from support.world import rooms_world
 
 from roomkey import Verifier
 from roomkey.errors import AuthError
 
 
-async def test_on_refused_is_told_and_cannot_harm(make_world, caplog):
+async def test_refusal_callback_is_called_and_cannot_harm(make_world, caplog):
     world = await make_world()
     told = []
 
@@ -32,7 +33,8 @@ async def test_on_refused_is_told_and_cannot_harm(make_world, caplog):
     assert isinstance(world.refusals[0][0], AuthError)
 
 
-async def test_the_audit_log_has_a_line_for_each_decision_and_no_token(make_world, caplog):
+@pytest.mark.checklist("H113")
+async def test_audit_log_has_a_line_for_each_decision_and_no_token(make_world, caplog):
     caplog.set_level(logging.INFO, logger="roomkey.audit")
     world = await rooms_world(make_world)
     good, bad = world.token(token_id="t-1"), world.token()[:-4] + "AAAA"
@@ -53,7 +55,8 @@ async def test_the_audit_log_has_a_line_for_each_decision_and_no_token(make_worl
     assert bad not in caplog.text
 
 
-async def test_h113_no_secret_and_no_broken_line_in_any_log(make_world, engine, caplog):
+@pytest.mark.checklist("H113")
+async def test_logs_contain_no_secret_and_no_broken_line(make_world, engine, caplog):
     for name in (None, "socketio.server", "engineio.server"):
         caplog.set_level(logging.DEBUG, logger=name)
 
@@ -88,7 +91,7 @@ async def test_h113_no_secret_and_no_broken_line_in_any_log(make_world, engine, 
 SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
 
 
-async def test_every_line_names_a_token_without_jti_by_its_hash(offline, caplog):
+async def test_audit_log_names_a_token_without_jti_by_its_hash(offline, caplog):
     caplog.set_level(logging.INFO, logger="roomkey.audit")
     server = offline(verifier=Verifier.hs256(SECRET))
     now = int(server.clock.now())

@@ -20,9 +20,10 @@ def connections(world) -> int:
     return len(world.guard.registry.connections)
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_a_large_packet_before_admission_closes(make_world, way):
-    """Checklist 114: the packet is dropped before it is decoded, over both transports."""
+async def test_large_packet_before_admission_closes(make_world, way):
+    """The packet is dropped before it is decoded, over both transports."""
     world = await make_world(prepare=echo, via=way)
     raw = await RawSocket.session(world.host)
     await raw.text("40" + json.dumps({"token": LARGE}))
@@ -34,7 +35,7 @@ async def test_a_large_packet_before_admission_closes(make_world, way):
     await poll.close()
 
 
-async def test_a_large_packet_after_admission_is_handled(make_world):
+async def test_large_packet_after_admission_is_handled(make_world):
     world = await make_world(prepare=echo)
     raw = await RawSocket.member(world.host, world.token())
     await raw.text(f'42["message","{LARGE}"]')
@@ -45,14 +46,14 @@ async def test_a_large_packet_after_admission_is_handled(make_world):
     await poll.close()
 
 
-async def test_the_bound_before_admission_is_a_setting(make_world):
+async def test_size_limit_before_admission_can_be_configured(make_world):
     world = await make_world(max_anonymous_packet=100_000)
     member = await RawSocket.session(world.host)
     await member.text("40" + json.dumps({"token": world.token(), "more": LARGE}))
     assert (await member.packet()).startswith("40")
 
 
-async def test_a_guest_may_send_large_packets(make_world):
+async def test_guest_can_send_large_packets(make_world):
     world = await make_world(prepare=echo, required=False)
     guest = await RawSocket.session(world.host)
     await guest.text("40")
@@ -61,9 +62,10 @@ async def test_a_guest_may_send_large_packets(make_world):
     assert await guest.packet() == f'42["back","{LARGE}"]'
 
 
+@pytest.mark.checklist("E73")
 @pytest.mark.parametrize("packet", ["2", "3", ""])
-async def test_a_flood_of_packets_without_a_message_closes(make_world, packet):
-    """Checklist 73: engineio begins a task for each pong, asked for or not."""
+async def test_control_packet_flood_closes(make_world, packet):
+    """Engineio begins a task for each pong, asked for or not."""
     world = await make_world()
     raw = await RawSocket.member(world.host, world.token())
     await raw.send(frame(packet) * 100)
@@ -71,8 +73,9 @@ async def test_a_flood_of_packets_without_a_message_closes(make_world, packet):
     await until(lambda: connections(world) == 0)
 
 
-async def test_a_frame_that_only_begins_is_bounded_before_admission(make_world):
-    """Checklist 114: its head announces more than may come, and no more than that is kept."""
+@pytest.mark.checklist("I114")
+async def test_unfinished_frame_is_bounded_before_admission(make_world):
+    """Its head announces more than may come, and no more than that is kept."""
     world = await make_world()
     raw = await RawSocket.session(world.host)
     await raw.send(frame(hello("x" * 500_000))[:40_000])

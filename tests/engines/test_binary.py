@@ -8,7 +8,7 @@ import json
 import pytest
 
 
-async def test_bytes_from_the_server(make_world):
+async def test_server_can_emit_bytes(make_world):
     world = await make_world()
     client = await world.member()
     await world.sio.emit("file", ({"a": [b"\x00one"], "n": 1}, b"two", b"three"))
@@ -25,7 +25,7 @@ async def test_bytes_from_the_server(make_world):
 
 @pytest.mark.parametrize("engine", ["hub"])
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
-async def test_what_is_like_bytes(make_world, kind):
+async def test_bytes_like_objects_are_sent_as_bytes(make_world, kind):
     """python-socketio hands it to a transport that cannot send it, and loses the client."""
     world = await make_world()
     client = await world.member()
@@ -33,7 +33,7 @@ async def test_what_is_like_bytes(make_world, kind):
     assert [await client.receive(), await client.receive()] == ['451-["file",{"_placeholder":true,"num":0}]', b"data"]
 
 
-async def test_bytes_from_the_client_and_back_by_the_acknowledgement(make_world):
+async def test_handler_receives_and_acknowledges_bytes(make_world):
     def prepare(world):
         @world.sio.event
         async def swap(sid, data, number):
@@ -51,7 +51,7 @@ async def test_bytes_from_the_client_and_back_by_the_acknowledgement(make_world)
     assert world.calls == [({"list": [b"\x00\xff"], "second": b""}, 5)]
 
 
-async def test_bytes_in_a_client_s_acknowledgement(make_world):
+async def test_client_acknowledgement_can_contain_bytes(make_world):
     world = await make_world()
     client = await world.member()
     calling = asyncio.create_task(world.sio.call("ask", to=world.sid()))
@@ -61,7 +61,7 @@ async def test_bytes_in_a_client_s_acknowledgement(make_world):
     assert await calling == b"answer"
 
 
-async def test_bytes_in_a_namespace_to_a_room(make_world):
+async def test_bytes_reach_a_room_of_a_namespace(make_world):
     world = await make_world(policy=None, server={"namespaces": ["/chat"]})
     client, other = await world.member("ada", "/chat"), await world.member("bob", "/chat")
     await world.sio.enter_room(world.sid("ada", "/chat"), "red", namespace="/chat")

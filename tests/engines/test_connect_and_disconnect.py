@@ -19,7 +19,7 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("arguments", "told"), REFUSALS, ids=str)
-async def test_a_refusal_tells_the_client_its_message_and_data(make_world, engine, arguments, told):
+async def test_refusal_sends_its_message_and_data(make_world, engine, arguments, told):
     """Where the application gives no data, the hub gives that of the wire contract, as every refusal has it."""
 
     def prepare(world):
@@ -39,7 +39,7 @@ async def test_a_refusal_tells_the_client_its_message_and_data(make_world, engin
 
 
 @pytest.mark.parametrize(("arguments", "told"), REFUSALS, ids=str)
-async def test_a_refusal_after_authenticate_keeps_its_message_and_data(make_world, arguments, told):
+async def test_refusal_after_authenticate_sends_its_message_and_data(make_world, arguments, told):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -60,7 +60,7 @@ async def test_a_refusal_after_authenticate_keeps_its_message_and_data(make_worl
 
 @pytest.mark.parametrize("engine", ["hub"])
 @pytest.mark.parametrize(("arguments", "told"), REFUSALS[1:4], ids=str)
-async def test_python_s_own_exception_refuses_as_well(make_world, arguments, told):
+async def test_builtin_connection_refused_error_refuses(make_world, arguments, told):
     """python-socketio tells nothing of it. The hub has no exception of its own, so an application raises this one."""
 
     def prepare(world):
@@ -74,7 +74,7 @@ async def test_python_s_own_exception_refuses_as_well(make_world, arguments, tol
     assert answer == {"data": answer["data"], **told}
 
 
-async def test_a_database_that_is_down_is_not_what_the_client_is_told(make_world):
+async def test_operating_system_errors_are_not_sent_to_the_client(make_world):
     """The same exception, raised by the operating system, has an address of the inside in it."""
 
     def prepare(world):
@@ -90,7 +90,7 @@ async def test_a_database_that_is_down_is_not_what_the_client_is_told(make_world
     assert await client.is_closed()
 
 
-async def test_auth_reaches_the_connect_handler_as_it_was_sent(make_world):
+async def test_connect_handler_receives_auth_as_sent(make_world):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -115,7 +115,7 @@ REASONS = {
 
 @pytest.mark.parametrize("takes", [1, 2])
 @pytest.mark.parametrize("kind", ["async", "sync", "class", "any namespace"])
-async def test_disconnect_handlers_with_and_without_a_reason(make_world, takes, kind):
+async def test_disconnect_handler_may_take_a_reason(make_world, takes, kind):
     def prepare(world):
         def note(*arguments):
             world.calls.append(arguments[-1] if takes == 2 else len(arguments))
@@ -154,7 +154,7 @@ async def test_disconnect_handlers_with_and_without_a_reason(make_world, takes, 
 
 
 @pytest.mark.parametrize(("how", "reason"), REASONS.items(), ids=REASONS)
-async def test_disconnect_handlers_are_told_the_reason_once(make_world, how, reason):
+async def test_disconnect_handler_receives_the_reason_once(make_world, how, reason):
     def prepare(world):
         world.sio.on("disconnect", lambda sid, reason: world.calls.append(reason))
 
@@ -171,7 +171,7 @@ async def test_disconnect_handlers_are_told_the_reason_once(make_world, how, rea
     assert world.calls == [reason]
 
 
-async def test_a_disconnect_handler_with_a_type_error_of_its_own_is_called_once(make_world, engine):
+async def test_disconnect_handler_that_raises_type_error_is_called_once(make_world, engine):
     """python-socketio takes the error for that of a handler without a reason, and calls it a second time."""
 
     def prepare(world):
@@ -188,7 +188,7 @@ async def test_a_disconnect_handler_with_a_type_error_of_its_own_is_called_once(
     assert world.calls == (["client disconnect"] if engine == "hub" else ["client disconnect", None])
 
 
-async def test_what_a_connect_handler_sends_to_its_client_comes_after_the_reply(make_world, engine):
+async def test_emits_of_a_connect_handler_follow_the_reply(make_world, engine):
     """As in Node. From python-socketio it comes before, when the client does not know yet that it is connected."""
 
     def prepare(world):
@@ -212,7 +212,7 @@ async def test_what_a_connect_handler_sends_to_its_client_comes_after_the_reply(
 # A client that leaves by DISCONNECT
 
 
-async def test_a_client_may_connect_again_after_it_left_its_last_namespace(make_world):
+async def test_client_can_reconnect_after_leaving_its_last_namespace(make_world):
     def prepare(world):
         world.sio.on("disconnect", lambda sid, reason: world.calls.append(reason))
 
@@ -228,8 +228,9 @@ async def test_a_client_may_connect_again_after_it_left_its_last_namespace(make_
     assert world.calls == ["client disconnect"]
 
 
+@pytest.mark.checklist("K6")
 @pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_a_connection_without_a_namespace_is_closed_after_connect_timeout(make_world, via):
+async def test_connection_without_a_namespace_closes_after_connect_timeout(make_world, via):
     world = await make_world(via=via, required=False)
     client = await world.client()
     assert (await client.ask()).startswith("40")
@@ -243,7 +244,8 @@ async def test_a_connection_without_a_namespace_is_closed_after_connect_timeout(
     assert world.refusals[-1][0].code == "authentication_timeout"
 
 
-async def test_short_visits_before_admission_do_not_make_the_time_longer(make_world):
+@pytest.mark.checklist("C38")
+async def test_namespace_visits_do_not_extend_the_deadline(make_world):
     world = await make_world(via=Authenticate(timeout=60), connect_timeout=15)
     client = await world.client()
     await world.tick(10)
@@ -254,7 +256,7 @@ async def test_short_visits_before_admission_do_not_make_the_time_longer(make_wo
     assert await client.is_closed()
 
 
-async def test_a_server_that_disconnects_the_last_namespace_closes(make_world):
+async def test_disconnecting_the_last_namespace_closes(make_world):
     world = await make_world()
     client = await world.member()
     await world.sio.disconnect(world.sid())
@@ -270,7 +272,7 @@ NEVER_JOINED = ['42/chat,["x"]', '42/chat,1["x"]', '43/chat,1["x"]', "41/chat,",
 
 
 @pytest.mark.parametrize("packet", NEVER_JOINED)
-async def test_a_packet_for_another_namespace_than_the_joined_ones_is_nothing(make_world, packet):
+async def test_packet_for_a_namespace_not_joined_is_ignored(make_world, packet):
     def prepare(world):
         world.sio.on("x", lambda *arguments: world.calls.append(arguments), namespace="/chat")
         world.sio.on("last", lambda sid: "done")
@@ -285,8 +287,9 @@ async def test_a_packet_for_another_namespace_than_the_joined_ones_is_nothing(ma
     assert world.calls == []
 
 
+@pytest.mark.checklist("C39")
 @pytest.mark.parametrize("packet", NEVER_JOINED)
-async def test_a_packet_before_any_namespace_was_joined_closes_unless_it_leaves(make_world, packet):
+async def test_packet_before_any_namespace_closes_unless_it_leaves(make_world, packet):
     world = await make_world()
     client = await world.client()
     await client.send(packet)
@@ -297,7 +300,8 @@ async def test_a_packet_before_any_namespace_was_joined_closes_unless_it_leaves(
         assert world.refusals[-1][0].code == "protocol_violation"
 
 
-async def test_an_unknown_namespace_is_answered_by_its_message_alone(make_world):
+@pytest.mark.checklist("K10")
+async def test_unknown_namespace_is_refused_with_the_message_only(make_world):
     """As the protocol's own test suite wants it."""
     world = await make_world()
     client = await world.member()

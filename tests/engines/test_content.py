@@ -32,8 +32,9 @@ async def world(make_world):
     return await make_world(prepare=content)
 
 
-async def test_half_an_emoji_is_content_over_websocket(world):
-    """Checklist 80: in a value, a key, an event's name, beside bytes, in an acknowledgement and in ``auth``."""
+@pytest.mark.checklist("E80")
+async def test_half_an_emoji_is_accepted_over_websocket(world):
+    """In a value, a key, an event's name, beside bytes, in an acknowledgement and in ``auth``."""
     client = await world.client()
     await client.send(f'40{{"token":"{world.token()}","nick":"{HALF}"}}')
     assert str(await client.receive()).startswith("40")
@@ -50,8 +51,8 @@ async def test_half_an_emoji_is_content_over_websocket(world):
     assert world.calls[0] == ("connect", REPLACED)
 
 
-async def test_half_an_emoji_is_content_over_long_polling(world):
-    """Checklist 80."""
+@pytest.mark.checklist("E80")
+async def test_half_an_emoji_is_accepted_over_polling(world):
     poll = await Poll.member(world.host, json.dumps(world.token())[1:-1])
     world.calls.clear()
     assert (await poll.post(f'42["{HALF}","{HALF}"]')).status_code == 200
@@ -59,8 +60,9 @@ async def test_half_an_emoji_is_content_over_long_polling(world):
     await poll.close()
 
 
-async def test_half_an_emoji_of_the_application_reaches_everybody_whole(world):
-    """Checklist 80: what the application sends, with and without bytes, and what it acknowledges."""
+@pytest.mark.checklist("E80")
+async def test_half_an_emoji_from_the_application_is_replaced(world):
+    """What the application sends, with and without bytes, and what it acknowledges."""
     client, poll = await world.member(), await Poll.member(world.host, world.token("grace"))
     await world.sio.emit("news", {"\ud83c": ("x\udf89", "🎉")})
     await world.sio.emit("news", [b"bytes", "\ud83c"], to=world.sid("ada"))
@@ -73,7 +75,7 @@ async def test_half_an_emoji_of_the_application_reaches_everybody_whole(world):
 
 
 @pytest.mark.parametrize(("name", "handled"), [("5", "5"), ("5.0", "5"), ("5.5", "5.5")])
-async def test_an_event_named_by_a_number_runs_the_handler_of_its_text(world, name, handled):
+async def test_numeric_event_name_calls_the_handler_of_its_text(world, name, handled):
     client = await world.member()
     world.calls.clear()
     await client.send(f'42[{name},"x"]')
@@ -82,17 +84,18 @@ async def test_an_event_named_by_a_number_runs_the_handler_of_its_text(world, na
     await until(lambda: world.calls == [(handled, "x"), (handled, b"y")])
 
 
+@pytest.mark.checklist("E80")
 @pytest.mark.parametrize("name", ["👨‍👩‍👧", "\u2028"])
-async def test_an_event_may_be_named_by_any_character(world, name):
-    """Checklist 80."""
+async def test_event_name_may_contain_any_character(world, name):
     client = await world.member()
     world.calls.clear()
     await client.event(name, name)
     await until(lambda: world.calls == [(name, name)])
 
 
+@pytest.mark.checklist("E79")
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e400"])
-async def test_beside_half_an_emoji_numbers_that_are_not_json_close(world, number):
+async def test_number_that_is_not_json_next_to_half_an_emoji_closes(world, number):
     client = await world.member()
     await client.send(f'42["message","{HALF}",{number}]')
     assert await client.is_closed()

@@ -47,7 +47,7 @@ def chat(offline):
     return make
 
 
-async def test_the_others_in_the_room_hear_who_says_what(chat):
+async def test_relayed_emit_reaches_the_other_members_with_its_sender(chat):
     server = chat()
     ada, eve, out = [await server.member(name, rooms=["red"]) for name in ("ada", "eve", "out")]
     for client in (ada, eve):
@@ -61,7 +61,8 @@ async def test_the_others_in_the_room_hear_who_says_what(chat):
     assert ada.heard("say") == out.heard("say") == []
 
 
-async def test_from_and_room_are_the_servers_word(chat):
+@pytest.mark.checklist("F89")
+async def test_client_cannot_forge_sender_and_room(chat):
     """A client cannot speak in another's name by sending what the server sends."""
     server = chat()
     ada, eve = [await server.member(name, rooms=["red"]) for name in ("ada", "eve")]
@@ -72,10 +73,11 @@ async def test_from_and_room_are_the_servers_word(chat):
     assert eve.heard("say") == [{"room": "red", "from": "ada", "data": forged}]
 
 
+@pytest.mark.checklist("F91")
 @pytest.mark.parametrize(
     ("open_emits", "inside", "answer"), [(True, True, "ok"), (True, False, DENIED), (False, True, DENIED)]
 )
-async def test_without_a_rule_it_takes_being_in_the_room(chat, open_emits, inside, answer):
+async def test_emit_without_a_rule_requires_membership(chat, open_emits, inside, answer):
     server = chat(policy_of(open_emits=open_emits))
     ada, eve = [await server.member(name, rooms=["red"]) for name in ("ada", "eve")]
     await join(server, eve, "red")
@@ -85,9 +87,10 @@ async def test_without_a_rule_it_takes_being_in_the_room(chat, open_emits, insid
     assert len(eve.heard("say")) == (answer == "ok")
 
 
+@pytest.mark.checklist("F91")
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_f91_with_a_rule_only_the_rule_decides(chat, inside, allowed):
+async def test_emit_rule_decides_instead_of_membership(chat, inside, allowed):
     """One may read and not write, or write and not read."""
     server = chat(policy_of(("red", lambda who: who.has_role("speaker"))))
     ada = await server.member("ada", rooms=["red"], roles=["speaker"] if allowed else ["reader"])
@@ -99,7 +102,7 @@ async def test_f91_with_a_rule_only_the_rule_decides(chat, inside, allowed):
     assert len(eve.heard("say")) == allowed
 
 
-async def test_grants_in_the_token_name_rooms_by_pattern_and_events(chat):
+async def test_token_grants_match_rooms_by_pattern_and_event(chat):
     server = chat(policy_of(("*", emit_claim)))
     server.guard.relay("message")
     ada = await server.member("ada", rooms={"team-*": ["join", "emit:message"], "hall": ["emit"], "lobby": ["join"]})
@@ -115,10 +118,11 @@ async def test_grants_in_the_token_name_rooms_by_pattern_and_events(chat):
     assert (len(eve.heard("message")), len(eve.heard("say"))) == (1, 1)
 
 
+@pytest.mark.checklist("F86")
 @pytest.mark.parametrize(
     "room", [None, 5, "", "*", ["red"], {"room": "red"}, "red ", "RED", "r" * 300, "\x00"], ids=repr
 )
-async def test_what_is_no_room_is_denied(chat, room):
+async def test_emit_to_an_invalid_room_is_denied(chat, room):
     server = chat()
     ada, eve = [await server.member(name, rooms=["red"]) for name in ("ada", "eve")]
     for client in (ada, eve):
@@ -130,7 +134,7 @@ async def test_what_is_no_room_is_denied(chat, room):
     assert ada.answered(3)[0]["ok"] is False
 
 
-async def test_it_stays_in_its_namespace(chat):
+async def test_relayed_emit_stays_in_its_namespace(chat):
     server = chat(namespaces=("/", "/other"))
     ada = await server.member("ada", rooms=["red"])
     eve = await server.member("eve", "/other", rooms=["red"])
@@ -141,7 +145,8 @@ async def test_it_stays_in_its_namespace(chat):
     assert eve.heard("say") == []
 
 
-async def test_whoever_leaves_the_room_while_a_rule_waits_is_out(chat):
+@pytest.mark.checklist("F88")
+async def test_emit_is_denied_after_leaving_while_a_rule_runs(chat):
     """There is no rule about emits, so that being in the room decides; it is asked when the answer is needed."""
     server = chat()
     ada = await server.member("ada", rooms=["red"])
@@ -151,7 +156,8 @@ async def test_whoever_leaves_the_room_while_a_rule_waits_is_out(chat):
     assert await say(server, ada, "red", "x") == DENIED
 
 
-async def test_f88_an_emit_that_waits_for_its_rule_loses_against_a_change(chat):
+@pytest.mark.checklist("F88")
+async def test_emit_waiting_for_its_rule_is_denied_by_a_change(chat):
     gate, policy = Gate(), Policy()
 
     @policy.emit("red")
@@ -174,7 +180,7 @@ async def test_f88_an_emit_that_waits_for_its_rule_loses_against_a_change(chat):
     assert eve.heard("say") == []
 
 
-async def test_a_handler_asks_by_itself(chat):
+async def test_handler_can_check_an_emit(chat):
     server = chat(policy_of(("red", lambda who: who.has_role("speaker"))))
 
     @server.sio.on("shout")
@@ -196,6 +202,6 @@ async def test_a_handler_asks_by_itself(chat):
 
 
 @pytest.mark.parametrize("name", ["connect", "authenticate", "join-room", "say", "", "*", 5], ids=repr)
-async def test_names_with_a_meaning_of_their_own_are_not_relayed(chat, name):
+async def test_reserved_event_names_cannot_be_relayed(chat, name):
     with pytest.raises(ConfigError):
         chat().guard.relay(name)

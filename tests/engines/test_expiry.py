@@ -17,7 +17,7 @@ def when_warned(server) -> float:
     return due - server.clock.now()
 
 
-async def test_it_is_warned_once_within_its_bounds(offline):
+async def test_expiry_warning_is_sent_once(offline):
     server = offline()
     client = await server.member(expires_in=900)
     await server.tick(839.9)
@@ -30,7 +30,7 @@ async def test_it_is_warned_once_within_its_bounds(offline):
     assert client.heard("unauthorized") == []
 
 
-async def test_the_warning_is_not_before_half_of_a_short_life(offline):
+async def test_expiry_warning_waits_for_half_of_a_short_lifetime(offline):
     server = offline()
     client = await server.member(expires_in=40)
     await server.tick(19.9)
@@ -39,7 +39,7 @@ async def test_the_warning_is_not_before_half_of_a_short_life(offline):
     assert client.heard("token_expiring") == [{"expires_in": 10}]
 
 
-async def test_nothing_is_told_where_nothing_is_wanted(offline):
+async def test_expiry_warning_can_be_turned_off(offline):
     server = offline(warn_before=0)
     client = await server.member(expires_in=100)
     for _ in range(124):
@@ -47,7 +47,7 @@ async def test_nothing_is_told_where_nothing_is_wanted(offline):
     assert [packet for packet in client.got if packet[0] == "2"] == []
 
 
-async def test_after_a_refresh_the_warning_moves_and_comes_again(offline):
+async def test_expiry_warning_moves_with_a_refresh(offline):
     server = offline()
     client = await server.member(expires_in=100)
     await server.tick(75)
@@ -62,7 +62,7 @@ async def test_after_a_refresh_the_warning_moves_and_comes_again(offline):
     assert len(client.heard("token_expiring")) == 2
 
 
-async def test_a_change_of_rights_warns_nobody_a_second_time(offline):
+async def test_update_does_not_repeat_the_expiry_warning(offline):
     server = offline()
     client = await server.member(expires_in=100)
     await server.tick(75)
@@ -71,8 +71,9 @@ async def test_a_change_of_rights_warns_nobody_a_second_time(offline):
     assert len(client.heard("token_expiring")) == 1
 
 
+@pytest.mark.checklist("B32")
 @pytest.mark.parametrize("grace", [0, 25])
-async def test_b32_it_ends_at_exp_and_grace_without_a_disconnect(offline, grace):
+async def test_expired_socket_closes_after_the_grace_period(offline, grace):
     server = offline(grace=grace, namespaces=("/", "/chat"))
     clients = [await server.member(expires_in=100), await server.member("eve", "/chat", expires_in=100)]
     await server.tick(99.9 + grace)
@@ -85,7 +86,8 @@ async def test_b32_it_ends_at_exp_and_grace_without_a_disconnect(offline, grace)
     assert server.members("red") == set()
 
 
-async def test_b32_one_namespace_that_expires_ends_the_connection(offline):
+@pytest.mark.checklist("B32")
+async def test_one_expired_namespace_closes_the_connection(offline):
     """Its client returns with a fresh token for each; an expired namespace would stay dead without anybody noticing."""
     server = offline(namespaces=("/", "/chat"), grace=0)
     client = await server.member(expires_in=500)
@@ -96,8 +98,9 @@ async def test_b32_one_namespace_that_expires_ends_the_connection(offline):
     assert [packet.split(",")[0] for packet in client.got if "unauthorized" in packet] == ["2/chat"]
 
 
+@pytest.mark.checklist("B32")
 @pytest.mark.parametrize("idle", [True, False])
-async def test_b32_over_polling_too(make_world, engine, idle):
+async def test_expired_socket_closes_over_polling(make_world, engine, idle):
     """While a poll waits, it answers; a client that polls later finds its session gone, after the last words."""
     world = await make_world(grace=0)
     poll = await Poll.member(world.host, world.token(expires_in=10))
@@ -147,7 +150,7 @@ def handler(server, name):
     return handle
 
 
-async def test_no_join_during_the_grace(in_grace):
+async def test_join_is_denied_during_the_grace_period(in_grace):
     server, client = in_grace
     client.begin_event("join-room", "blue", ack=1)
     client.begin_event("open", ack=2)  # nor by the application's own handler
@@ -162,14 +165,14 @@ async def test_no_join_during_the_grace(in_grace):
     assert [told["event"] for told in client.heard("reauthenticate")] == ["join-room"]
 
 
-async def test_no_event_that_wants_a_fresh_proof_during_the_grace(in_grace):
+async def test_event_that_requires_a_recent_login_is_denied_during_grace(in_grace):
     server, client = in_grace
     client.begin_event("transfer", ack=1)
     await server.settle()
     assert client.answered(1)[0]["error"]["reason"] == "token_expired"
 
 
-async def test_everything_else_goes_on_during_the_grace(in_grace):
+async def test_other_events_continue_during_the_grace_period(in_grace):
     server, client = in_grace
     other = await server.member("eve")
     other.begin_event("join-room", "red")
@@ -184,7 +187,7 @@ async def test_everything_else_goes_on_during_the_grace(in_grace):
     assert client.heard("news") == [1]
 
 
-async def test_a_refresh_during_the_grace_opens_all_again_and_keeps_the_rooms(in_grace):
+async def test_refresh_during_the_grace_period_restores_all_and_keeps_rooms(in_grace):
     server, client = in_grace
     client.begin_event("authenticate", {"token": server.token(expires_in=100)})
     await server.settle()

@@ -62,7 +62,7 @@ async def really(server, client, kind: str, name: str, event: str) -> bool:
     st.booleans(),
     st.sampled_from([0, 60, 105]),
 )
-async def test_it_is_the_real_decision(offline, wishes, roles, inside, open_emits, seconds):
+async def test_explain_returns_the_real_decision(offline, wishes, roles, inside, open_emits, seconds):
     policy = full_policy()
     policy.open_emits = open_emits
     server = offline(policy=policy, namespaces=("/", "/admin"), warn_before=0, max_refusals=100, own_joins="allow")
@@ -109,7 +109,7 @@ async def test_it_is_the_real_decision(offline, wishes, roles, inside, open_emit
         ("event", "secret", "", False, "event secret"),
     ],
 )
-async def test_it_names_the_rule(offline, kind, name, event, verdict, rule):
+async def test_explain_names_the_rule(offline, kind, name, event, verdict, rule):
     server = offline(policy=full_policy(), namespaces=("/", "/admin"))
     client = await server.member(roles=["member"], rooms=["red"])
     decision = await server.guard.explain(server.sid(client), kind, name, event=event)
@@ -118,7 +118,7 @@ async def test_it_names_the_rule(offline, kind, name, event, verdict, rule):
     assert "subject 'ada', roles: member, rooms: red" in str(decision)
 
 
-async def test_it_explains_nothing_about_nobody_and_no_other_kind(offline):
+async def test_explain_rejects_missing_identities_and_unknown_kinds(offline):
     server = offline()
     with pytest.raises(PermissionDenied):
         await server.guard.explain("nobody", "room", "red")
@@ -127,7 +127,7 @@ async def test_it_explains_nothing_about_nobody_and_no_other_kind(offline):
         await server.guard.explain(server.sid(client), "rooms", "red")
 
 
-async def test_it_changes_nothing(offline):
+async def test_explain_changes_nothing(offline):
     server = offline(policy=full_policy())
     client = await server.member(roles=["member"])
     client.got.clear()

@@ -48,7 +48,7 @@ async def join(server, client, room, ack=1):
 
 
 @WAYS
-async def test_without_a_token_one_is_a_guest(hall, via):
+async def test_client_without_a_token_is_a_guest(hall, via):
     server = hall(via=via)
     client = await guest(server)
     who = server.guard.identity(server.sid(client))
@@ -60,9 +60,10 @@ async def test_without_a_token_one_is_a_guest(hall, via):
     assert not client.session.closed
 
 
+@pytest.mark.checklist("C34")
 @pytest.mark.parametrize("via", [Handshake(), (Handshake(), Authenticate())], ids=["handshake", "both"])
 @pytest.mark.parametrize("auth", ['{"token":"rubbish"}', '{"token":"Basic x"}', '{"token":42}', "[]"])
-async def test_a_bad_token_is_no_missing_one(hall, via, auth):
+async def test_bad_token_does_not_make_a_guest(hall, via, auth):
     server = hall(via=via)
     client = await server.client()
     client.begin("0" + auth)
@@ -76,7 +77,7 @@ BASIC = {"Authorization": "Basic eDp5"}  # a browser repeats its proxy's login
 
 
 @NOTHING
-async def test_an_empty_place_for_a_token_makes_a_guest(make_world, auth):
+async def test_empty_token_makes_a_guest(make_world, auth):
     world = await make_world(required=False)
     client = await world.client(headers=BASIC)
     assert (await client.ask(auth)).startswith("40")
@@ -84,7 +85,7 @@ async def test_an_empty_place_for_a_token_makes_a_guest(make_world, auth):
 
 
 @NOTHING
-async def test_an_empty_place_for_a_token_waits_in_quarantine(make_world, auth):
+async def test_empty_token_waits_for_authenticate(make_world, auth):
     world = await make_world(via=(Handshake(), Authenticate()))
     client = await world.client(headers=BASIC)
     assert (await client.ask(auth)).startswith("40")
@@ -94,22 +95,23 @@ async def test_an_empty_place_for_a_token_waits_in_quarantine(make_world, auth):
     await client.expect_event("authenticated")
 
 
+@pytest.mark.checklist("C34")
 @NOTHING
-async def test_an_empty_place_for_a_token_is_refused_as_none(make_world, auth):
+async def test_empty_token_is_refused_as_missing(make_world, auth):
     world = await make_world()
     client = await world.client(headers=BASIC)
     assert (await client.ask_data(auth))["data"]["code"] == "credentials_required"
     assert await client.is_closed()
 
 
-async def test_the_login_of_a_proxy_disturbs_no_token(make_world):
+async def test_basic_authorization_header_does_not_hide_the_token(make_world):
     world = await make_world()
     client = await world.client(headers=BASIC)
     assert (await client.ask({"token": world.token()})).startswith("40")
 
 
 @WAYS
-async def test_it_becomes_somebody_on_the_same_socket(hall, via):
+async def test_guest_can_authenticate_on_the_same_socket(hall, via):
     server = hall(via=via)
     client = await guest(server)
     sid = server.sid(client)
@@ -129,7 +131,8 @@ async def test_it_becomes_somebody_on_the_same_socket(hall, via):
     assert client.session.closed
 
 
-async def test_a_bad_token_leaves_it_a_guest_and_is_an_attempt(hall):
+@pytest.mark.checklist("C47")
+async def test_bad_token_keeps_the_guest_and_counts_as_an_attempt(hall):
     server = hall()
     client = await guest(server)
     for _ in range(2):
@@ -141,7 +144,8 @@ async def test_a_bad_token_leaves_it_a_guest_and_is_an_attempt(hall):
     assert client.session.closed
 
 
-async def test_once_somebody_always_that_one(hall):
+@pytest.mark.checklist("J4")
+async def test_authenticated_guest_keeps_its_subject(hall):
     server = hall()
     client = await guest(server)
     for subject in ("ada", "eve"):
@@ -151,7 +155,8 @@ async def test_once_somebody_always_that_one(hall):
     assert client.session.closed
 
 
-async def test_rooms_that_were_for_guests_alone_are_left(offline):
+@pytest.mark.checklist("J3")
+async def test_guest_rooms_are_left_after_authentication(offline):
     policy = Policy()
     policy.room("lounge")(lambda who: who.is_guest)
     server = offline(policy=policy, required=False)
@@ -163,7 +168,7 @@ async def test_rooms_that_were_for_guests_alone_are_left(offline):
     assert server.members("lounge") == set()
 
 
-async def test_a_namespace_may_be_closed_to_guests(offline):
+async def test_namespace_can_be_closed_to_guests(offline):
     policy = Policy()
     policy.namespace("/")(lambda who: not who.is_guest)
     server = offline(policy=policy, required=False)
@@ -173,7 +178,8 @@ async def test_a_namespace_may_be_closed_to_guests(offline):
     assert "Insufficient permissions" in client.got[0]
 
 
-async def test_guests_stay_within_what_an_address_may_have_and_persons_do_not(make_world):
+@pytest.mark.checklist("E76")
+async def test_address_limit_counts_guests_and_not_users(make_world):
     world = await make_world(required=False, max_anonymous=2)
     first, _second = await world.client(), await world.client()
     for client in (first, _second):
@@ -188,7 +194,7 @@ async def test_guests_stay_within_what_an_address_may_have_and_persons_do_not(ma
     assert world.guard.registry._anonymous == {"127.0.0.1": 2}
 
 
-async def test_revoking_a_person_ends_no_guest(hall):
+async def test_revoking_a_subject_keeps_guests(hall):
     server = hall()
     client = await guest(server)
     assert await server.guard.revoke(subject="ada") == 0
@@ -196,7 +202,7 @@ async def test_revoking_a_person_ends_no_guest(hall):
     assert server.admission(await guest(server)).admitted
 
 
-async def test_what_a_guest_says_comes_from_nobody(hall):
+async def test_relayed_emit_of_a_guest_has_no_sender(hall):
     server = hall()
     server.guard.relay("say")
     client, other = await guest(server), await guest(server)

@@ -12,7 +12,7 @@ from support.live import until
 
 
 @pytest.mark.parametrize("how", ["event", "event()", "event(namespace)", "on", "on(handler)", "on(namespace)"])
-async def test_every_way_to_register_a_handler(make_world, how):
+async def test_handler_can_be_registered_in_every_way(make_world, how):
     def prepare(world):
         async def say(sid, *arguments):
             world.calls.append(arguments)
@@ -35,7 +35,7 @@ async def test_every_way_to_register_a_handler(make_world, how):
     await until(lambda: world.calls == [(1, {"b": [2]})])
 
 
-async def test_the_handler_of_an_event_goes_before_the_catch_all_of_its_namespace(make_world):
+async def test_event_handler_precedes_the_catch_all_handler(make_world):
     def prepare(world):
         world.sio.on("say", lambda sid, *data: world.calls.append(("say", *data)), namespace="/chat")
         world.sio.on("*", lambda event, sid, *data: world.calls.append((event, len(sid), *data)), namespace="/chat")
@@ -56,7 +56,7 @@ async def test_the_handler_of_an_event_goes_before_the_catch_all_of_its_namespac
     assert world.calls == [("say", 1), ("else", 20, 2), ("/other", 3), ("else", "/other", 4)]
 
 
-async def test_an_event_that_nobody_handles_is_not_acknowledged(make_world):
+async def test_event_without_a_handler_is_not_acknowledged(make_world):
     def prepare(world):
         world.sio.on("last", lambda sid: None)
 
@@ -70,7 +70,7 @@ async def test_an_event_that_nobody_handles_is_not_acknowledged(make_world):
 # Classes
 
 
-async def test_a_class_has_the_verbs_of_its_namespace(make_world):
+async def test_namespace_class_has_the_methods_of_the_server(make_world):
     def prepare(world):
         class Chat(world.Namespace):
             async def on_connect(self, sid, environ, auth):
@@ -128,7 +128,7 @@ async def test_a_class_has_the_verbs_of_its_namespace(make_world):
     await until(lambda: world.calls == ["server disconnect"])
 
 
-async def test_a_class_for_every_namespace(make_world):
+async def test_namespace_class_can_serve_every_namespace(make_world):
     def prepare(world):
         class Any(world.Namespace):
             def on_say(self, namespace, sid, text):
@@ -143,14 +143,15 @@ async def test_a_class_for_every_namespace(make_world):
 
 
 @pytest.mark.parametrize("wrong", [object(), "/chat", dict])
-async def test_only_an_instance_of_the_class_is_a_namespace(make_world, wrong):
+async def test_register_namespace_requires_an_instance(make_world, wrong):
     world = await make_world()
     with pytest.raises(ValueError):
         world.sio.register_namespace(wrong)
 
 
+@pytest.mark.checklist("C44")
 @pytest.mark.parametrize("event", ["emit", "_hidden", "__init__", "missing", "on_say", "say there"])
-async def test_a_client_calls_no_method_that_is_no_handler(make_world, event):
+async def test_client_cannot_call_methods_that_are_not_handlers(make_world, event):
     def prepare(world):
         class Chat(world.Namespace):
             def on_say(self, sid):
@@ -175,8 +176,9 @@ async def test_a_client_calls_no_method_that_is_no_handler(make_world, event):
 # What handlers raise
 
 
+@pytest.mark.checklist("E83")
 @pytest.mark.parametrize("kind", ["async", "sync", "too few arguments"])
-async def test_a_handler_that_raises_is_logged_answers_nothing_and_the_next_event_is_handled(make_world, kind, caplog):
+async def test_failing_handler_is_logged_and_the_next_event_is_handled(make_world, kind, caplog):
     def prepare(world):
         async def later(sid, data):
             raise RuntimeError("in the handler")

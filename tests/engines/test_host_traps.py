@@ -1,8 +1,4 @@
-"""The ways in which python-socketio lets people in, each tried without the guard, where it is open, with it, and on the
-hub.
-
-The numbers are those of the project's list of host traps.
-"""
+"""Ways in which python-socketio admits clients by default, each tried without the guard, with it, and on the hub."""
 
 from __future__ import annotations
 
@@ -31,8 +27,9 @@ def elsewhere(scope):
     return request
 
 
+@pytest.mark.checklist("K1")
 @both
-async def test_trap_01_broadcast_while_the_connect_handler_waits(make_world, guarded):
+async def test_broadcast_during_the_connect_handler_does_not_arrive(make_world, guarded):
     gate, inside = asyncio.Event(), asyncio.Event()
 
     def prepare(world):
@@ -56,8 +53,9 @@ async def test_trap_01_broadcast_while_the_connect_handler_waits(make_world, gua
     assert any("for members only" in packet for packet in packets) is not guarded
 
 
+@pytest.mark.checklist("K1")
 @both
-async def test_trap_01_broadcast_while_the_token_is_verified(make_world, guarded):
+async def test_broadcast_during_verification_does_not_arrive(make_world, guarded):
     gate, inside = asyncio.Event(), asyncio.Event()
     world = await make_world(False)
 
@@ -85,9 +83,10 @@ async def test_trap_01_broadcast_while_the_token_is_verified(make_world, guarded
     assert ("for members only" in first) is not guarded
 
 
+@pytest.mark.checklist("K2")
 @both
 @pytest.mark.parametrize("kind", ["function", "class", "catch-all class", "catch-all function"])
-async def test_trap_02_namespace_without_a_connect_handler(make_world, guarded, kind):
+async def test_namespace_without_a_connect_handler_is_guarded(make_world, guarded, kind):
     def prepare(world):
         if kind == "function":
 
@@ -123,8 +122,9 @@ async def test_trap_02_namespace_without_a_connect_handler(make_world, guarded, 
         assert world.calls == [("order", 7)]
 
 
+@pytest.mark.checklist("K3")
 @both
-async def test_trap_03_connect_handler_that_raises(make_world, guarded):
+async def test_connect_handler_that_raises_refuses(make_world, guarded):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -142,8 +142,9 @@ async def test_trap_03_connect_handler_that_raises(make_world, guarded):
     assert any("secret" in packet for packet in await client.quiet()) is not guarded
 
 
+@pytest.mark.checklist("K4")
 @both
-async def test_trap_04_connect_handler_with_a_type_error_is_called_once(make_world, guarded):
+async def test_connect_handler_that_raises_type_error_is_called_once(make_world, guarded):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth=None):
@@ -159,8 +160,9 @@ async def test_trap_04_connect_handler_with_a_type_error_is_called_once(make_wor
     assert len(world.calls) == (1 if guarded else 2)
 
 
+@pytest.mark.checklist("K5")
 @both
-async def test_trap_05_an_error_handler_that_swallows_the_refusal(make_world, guarded):
+async def test_swallowed_refusal_does_not_admit(make_world, guarded):
     """Flask-SocketIO's default error handler leaves the client connected; so does any wrapper that swallows."""
 
     def prepare(world):
@@ -176,7 +178,8 @@ async def test_trap_05_an_error_handler_that_swallows_the_refusal(make_world, gu
     assert (await client.ask()).startswith("40{") is not guarded
 
 
-async def test_trap_06_a_connection_that_never_sends_connect_is_closed_at_the_deadline(make_world):
+@pytest.mark.checklist("K6", "C37")
+async def test_connection_without_connect_is_closed_at_the_deadline(make_world):
     world = await make_world()
     client = await world.client()
     await world.tick(14.9)
@@ -186,8 +189,9 @@ async def test_trap_06_a_connection_that_never_sends_connect_is_closed_at_the_de
     assert world.refusals[0][0].code == "authentication_timeout"
 
 
+@pytest.mark.checklist("K7")
 @both
-async def test_trap_07_a_refused_client_loses_its_websocket(make_world, guarded):
+async def test_refused_client_loses_its_websocket(make_world, guarded):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -200,7 +204,8 @@ async def test_trap_07_a_refused_client_loses_its_websocket(make_world, guarded)
     assert await client.is_closed(within=3 if guarded else 0.2) is guarded
 
 
-async def test_trap_07_refusals_are_counted_where_another_namespace_is_admitted(make_world):
+@pytest.mark.checklist("K7")
+async def test_refusals_count_next_to_an_admitted_namespace(make_world):
     world = await make_world(server={"namespaces": "*"})
     client = await world.member()
     for _attempt in range(3):
@@ -208,8 +213,9 @@ async def test_trap_07_refusals_are_counted_where_another_namespace_is_admitted(
     assert await client.is_closed()
 
 
+@pytest.mark.checklist("K8")
 @both
-async def test_trap_08_disconnect_closes_the_websocket(make_world, guarded):
+async def test_disconnect_closes_the_websocket(make_world, guarded):
     world = await make_world(guarded)
     client = await world.client()
     reply = await client.ask({"token": world.token()})
@@ -218,7 +224,8 @@ async def test_trap_08_disconnect_closes_the_websocket(make_world, guarded):
     assert await client.is_closed(within=3 if guarded else 0.2) is guarded
 
 
-async def test_trap_08_disconnect_ends_a_polling_session(make_world):
+@pytest.mark.checklist("K8")
+async def test_disconnect_closes_the_polling_session(make_world):
     world = await make_world()
     poll = await Poll(world.host).open()
     await poll.post("40" + json.dumps({"token": world.token()}))
@@ -232,17 +239,19 @@ async def test_trap_08_disconnect_ends_a_polling_session(make_world):
     await poll.close()
 
 
+@pytest.mark.checklist("K10")
 @both
-async def test_trap_10_an_unknown_namespace_is_named(make_world, guarded):
+async def test_unknown_namespace_is_refused_by_name(make_world, guarded):
     world = await make_world(guarded)
     client = await world.client()
     reply = await client.ask({"token": world.token()}, "/nowhere")
     assert ('"message":"Invalid namespace"' in reply) is guarded
 
 
+@pytest.mark.checklist("K11")
 @both
 @pytest.mark.parametrize("auth", ["a string", ["a", "list"], 5, True, 1.5])
-async def test_trap_11_auth_of_any_type_never_reaches_a_handler(make_world, guarded, auth):
+async def test_auth_of_a_wrong_type_reaches_no_handler(make_world, guarded, auth):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth=None):
@@ -256,11 +265,12 @@ async def test_trap_11_auth_of_any_type_never_reaches_a_handler(make_world, guar
         assert json.loads(reply[2:])["data"]["message"] == "invalid token datatype"
 
 
+@pytest.mark.checklist("K12", "E65")
 @both
 @pytest.mark.parametrize(
     "packet", ["59999999-" + '["x"]', "511-" + '["x",{"_placeholder":true,"num":0}]', '50-["x"]', '5["x"]']
 )
-async def test_trap_12_attachments_are_bounded(make_world, guarded, packet):
+async def test_attachments_are_bounded(make_world, guarded, packet):
     world = await make_world(guarded)
     client = await world.client()
     assert (await client.ask({"token": world.token()})).startswith("40")
@@ -268,15 +278,17 @@ async def test_trap_12_attachments_are_bounded(make_world, guarded, packet):
     assert await client.is_closed(within=3 if guarded else 0.2) is guarded
 
 
-async def test_trap_13_identity_is_only_told_of_sockets_that_are_here(make_world):
+@pytest.mark.checklist("K13")
+async def test_identity_requires_a_socket_of_this_process(make_world):
     world = await make_world()
     with pytest.raises(PermissionDenied):
         world.guard.identity("AAAAAAAAAAAAAAAAAAAA")
 
 
+@pytest.mark.checklist("K14", "C44")
 @both
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "disconnecting", "newListener"])
-async def test_trap_14_reserved_names_from_the_wire_run_no_handler(make_world, guarded, name):
+async def test_reserved_names_from_clients_call_no_handler(make_world, guarded, name):
     def prepare(world):
         for event in ("connect", "disconnect", "connect_error", "disconnecting", "newListener"):
 
@@ -297,8 +309,9 @@ async def test_trap_14_reserved_names_from_the_wire_run_no_handler(make_world, g
     assert any("forged" in str(call) for call in world.calls) is not guarded
 
 
+@pytest.mark.checklist("K15", "D56")
 @both
-async def test_trap_15_a_stolen_sid_reads_nothing(make_world, engine, guarded):
+async def test_stolen_session_id_reads_nothing(make_world, engine, guarded):
     world = await make_world(guarded)
     owner = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
     thief = Poll(world.host)
@@ -319,7 +332,8 @@ async def test_trap_15_a_stolen_sid_reads_nothing(make_world, engine, guarded):
     await thief.close()
 
 
-async def test_trap_15_another_token_of_the_same_subject_owns_the_session(make_world, engine):
+@pytest.mark.checklist("K15", "D56")
+async def test_another_token_of_the_same_subject_owns_the_session(make_world, engine):
     world = await make_world()
     owner = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
     await owner.post("40")
@@ -334,7 +348,8 @@ async def test_trap_15_another_token_of_the_same_subject_owns_the_session(make_w
         await poll.close()
 
 
-async def test_trap_15_address_binding(make_world, engine, monkeypatch):
+@pytest.mark.checklist("K15", "D56")
+async def test_session_can_be_bound_to_its_address(make_world, engine, monkeypatch):
     world = await make_world(attach={"session_binding": "address"})
     owner = await Poll(world.host).open()
     monkeypatch.setattr("roomkey.socketio.sessions.address", lambda environ: "192.0.2.1")
@@ -343,7 +358,8 @@ async def test_trap_15_address_binding(make_world, engine, monkeypatch):
     await owner.close()
 
 
-async def test_trap_16_a_room_that_looks_like_a_sid_is_refused_even_to_an_admin(make_world):
+@pytest.mark.checklist("K16", "F87")
+async def test_room_that_looks_like_a_socket_id_is_denied_to_admins(make_world):
     world = await make_world()
     world.guard.serve_rooms()
     victim = await world.member("victim")
@@ -354,9 +370,10 @@ async def test_trap_16_a_room_that_looks_like_a_sid_is_refused_even_to_an_admin(
     assert victim.ws.close_code is None
 
 
+@pytest.mark.checklist("K17", "E79")
 @both
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400"])
-async def test_trap_17_no_nan_is_relayed(make_world, guarded, text):
+async def test_nan_is_not_relayed(make_world, guarded, text):
     def prepare(world):
         @world.sio.event
         async def say(sid, data):
@@ -376,15 +393,17 @@ async def test_trap_17_no_nan_is_relayed(make_world, guarded, text):
         assert "said" in str(await other.receive())
 
 
-async def test_trap_17_the_server_itself_cannot_send_nan(make_world):
+@pytest.mark.checklist("K17", "E79")
+async def test_server_cannot_send_nan(make_world):
     world = await make_world()
     await world.member()
     with pytest.raises(ValueError, match="JSON"):
         await world.sio.emit("said", float("nan"))
 
 
+@pytest.mark.checklist("K18", "E70")
 @both
-async def test_trap_18_oversize_posts_leave_no_tasks(make_world, guarded):
+async def test_oversized_posts_leave_no_tasks(make_world, guarded):
     world = await make_world(guarded, server={"max_http_buffer_size": 1000})
     before = len(asyncio.all_tasks())
     polls = [await Poll(world.host).open() for _ in range(5)]

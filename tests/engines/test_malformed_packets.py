@@ -34,7 +34,8 @@ MALFORMED = {
 }
 
 
-async def test_trap_19_a_duplicate_member_is_refused_or_the_last_counts(make_world, engine):
+@pytest.mark.checklist("K19")
+async def test_duplicate_member_is_rejected_or_the_last_one_counts(make_world, engine):
     """RFC 8259 section 4 leaves it open; the hub reads it as Node does, and nobody reads it a second time."""
 
     def prepare(world):
@@ -49,8 +50,9 @@ async def test_trap_19_a_duplicate_member_is_refused_or_the_last_counts(make_wor
         assert await client.is_closed()
 
 
+@pytest.mark.checklist("K19", "E63")
 @pytest.mark.parametrize("packet", MALFORMED.values(), ids=MALFORMED)
-async def test_trap_19_malformed_packets_close_the_connection(make_world, packet, caplog):
+async def test_malformed_packet_closes_the_connection(make_world, packet, caplog):
     world = await make_world()
     client = await world.member()
     other = await world.member("grace")
@@ -62,8 +64,9 @@ async def test_trap_19_malformed_packets_close_the_connection(make_world, packet
     assert other.ws.close_code is None
 
 
+@pytest.mark.checklist("K19", "E66")
 @pytest.mark.parametrize("followed_by", ['42["x"]', "4", "2probe"])
-async def test_trap_19_text_for_an_attachment_closes(make_world, followed_by):
+async def test_text_instead_of_an_attachment_closes(make_world, followed_by):
     world = await make_world()
     client = await world.member()
     await client.send('451-["x",{"_placeholder":true,"num":0}]')
@@ -71,7 +74,8 @@ async def test_trap_19_text_for_an_attachment_closes(make_world, followed_by):
     assert await client.is_closed()
 
 
-async def test_trap_19_bytes_that_belong_to_nothing_close(make_world):
+@pytest.mark.checklist("K19", "E66")
+async def test_bytes_without_a_packet_close(make_world):
     world = await make_world()
     client = await world.member()
     await client.send(b"\x00\x01")

@@ -55,11 +55,12 @@ class OverPolling:
         await self.client.close()
 
 
+@pytest.mark.checklist("J7")
 @pytest.mark.parametrize("transport", [OverWebSocket, OverPolling])
 @pytest.mark.parametrize(
     ("way", "says"), [(Handshake(), "40"), (Handshake(), "44"), (Authenticate(), "40"), (Handshake(), None)], ids=str
 )
-async def test_a_closed_connection_leaves_nothing(make_world, way, says, transport):
+async def test_closed_connection_leaves_nothing(make_world, way, says, transport):
     """Neither what the guard knows of it, nor its opening request, whoever closes and whatever it was told."""
     world = await make_world(via=way)
     client = transport()

@@ -37,7 +37,7 @@ async def join(server, client, room, event="join"):
 
 
 @pytest.mark.parametrize("room", ["blue", "user:bob", "RED", " red", 5])
-async def test_own_join_needs_a_rule_that_allows_it(offline, room):
+async def test_own_join_requires_a_rule_that_allows_it(offline, room):
     server = with_handlers(offline())
     client = await server.member(rooms=["red"])
     answer = await join(server, client, room)
@@ -55,7 +55,7 @@ async def test_denied_own_join_is_logged_with_its_reason(offline, caplog, policy
     assert [line["reason"] for line in lines if line["event"] == "denied"] == ["permission_denied"]
 
 
-async def test_class_based_namespace_asks_the_policy_too(make_world):
+async def test_own_join_of_a_namespace_class_follows_the_policy(make_world):
     world = await make_world()
 
     class Rooms(world.Namespace):
@@ -72,8 +72,9 @@ async def test_class_based_namespace_asks_the_policy_too(make_world):
     assert world.rooms() == {"red": {world.sid()}}
 
 
+@pytest.mark.checklist("F87")
 @pytest.mark.parametrize("settings", [{}, {"policy": NO_RULES}, {"own_joins": "allow"}], ids=["rules", "none", "allow"])
-async def test_room_of_somebody_else_cannot_be_entered(offline, settings):
+async def test_own_join_cannot_enter_the_room_of_another_user(offline, settings):
     server = with_handlers(offline(**settings))
     bob, eve = await server.member("bob"), await server.member("eve", rooms=["*"])
     assert (await join(server, eve, "user:bob"))["error"]["code"] == "permission_denied"
@@ -83,7 +84,7 @@ async def test_room_of_somebody_else_cannot_be_entered(offline, settings):
         await server.sio.enter_room(server.sid(eve), server.sid(bob))
 
 
-async def test_user_rooms_that_the_guard_does_not_make_are_the_applications(offline):
+async def test_own_join_can_enter_user_rooms_if_the_guard_makes_none(offline):
     server = with_handlers(offline(policy=NO_RULES, user_rooms=False))
     eve = await server.member("eve")
     assert await join(server, eve, "user:bob") == "joined"
@@ -94,7 +95,7 @@ async def test_user_rooms_that_the_guard_does_not_make_are_the_applications(offl
     [{"policy": NO_RULES}, {"policy": OTHER_NAMESPACE}, {"own_joins": "allow"}],
     ids=["none", "other", "allow"],
 )
-async def test_own_join_is_the_applications_decision_without_rules(offline, settings):
+async def test_own_join_without_rules_is_allowed_if_configured(offline, settings):
     server = with_handlers(offline(**settings))
     client = await server.member()
     assert await join(server, client, "blue") == "joined"
@@ -119,7 +120,8 @@ async def test_losing_a_right_ends_both_kinds_of_membership(offline, how):
     assert client.heard("permissions_changed") == [{"left": ["blue", "red"]}]
 
 
-async def test_join_that_waits_for_a_rule_is_lost_with_the_right(offline):
+@pytest.mark.checklist("F88")
+async def test_own_join_waiting_for_a_rule_is_denied_by_a_change(offline):
     gate, policy = Gate(), Policy()
     policy.room("{room}")(gate)
     policy.namespace("/")(lambda who: who.has_role("member"))
@@ -133,7 +135,7 @@ async def test_join_that_waits_for_a_rule_is_lost_with_the_right(offline):
     assert server.members("red") == set()
 
 
-async def test_a_room_that_the_application_leaves_is_forgotten(offline):
+async def test_room_that_the_application_leaves_is_forgotten(offline):
     server = with_handlers(offline())
     client = await server.member(rooms=["red", "blue"])
     for room, event in (("red", "join"), ("blue", "join-room")):
@@ -146,7 +148,8 @@ async def test_a_room_that_the_application_leaves_is_forgotten(offline):
     assert server.guard.sockets("ada")[0].rooms == frozenset()
 
 
-async def test_client_leaves_no_room_that_the_application_put_it_into(offline):
+@pytest.mark.checklist("F89")
+async def test_client_cannot_leave_rooms_of_the_application(offline):
     server = with_handlers(offline())
     client = await server.member(rooms=["red"])
     for event in ("join", "join-room", "leave-room"):
@@ -155,7 +158,7 @@ async def test_client_leaves_no_room_that_the_application_put_it_into(offline):
 
 
 @pytest.mark.parametrize(("room", "reply"), [("red", "0"), ("user:ada", "0"), ("blue", "4"), ("user:bob", "4")])
-async def test_connect_handler_joins_as_far_as_the_policy_allows(offline, room, reply):
+async def test_connect_handler_joins_follow_the_policy(offline, room, reply):
     server = offline()
 
     @server.sio.on("connect")
@@ -169,6 +172,6 @@ async def test_connect_handler_joins_as_far_as_the_policy_allows(offline, room, 
     assert len(server.members(room)) == (reply == "0")
 
 
-async def test_own_joins_takes_two_values(offline):
+async def test_own_joins_setting_accepts_two_values(offline):
     with pytest.raises(ConfigError, match="own_joins must be 'policy' or 'allow'"):
         offline(own_joins="never")

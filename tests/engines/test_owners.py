@@ -59,8 +59,9 @@ async def test_session_accepts_a_header_that_is_sent_once(polls):
     assert await owner.get() == ['42["news",1]']
 
 
+@pytest.mark.checklist("D56")
 async def test_session_that_repeats_its_header_is_bound_to_it(polls):
-    """Checklist 56: once the token was repeated, the session's id is not enough, wherever it is used."""
+    """Once the token was repeated, the session's id is not enough, wherever it is used."""
     world, client = await polls()
     owner = await client(token=world.token()).open()
     await owner.post("40")
@@ -71,8 +72,9 @@ async def test_session_that_repeats_its_header_is_bound_to_it(polls):
     assert (await owner.get())[0].startswith("40")
 
 
+@pytest.mark.checklist("D56")
 async def test_session_whose_header_is_sent_once_is_bound_to_its_network(polls):
-    """Checklist 56: a header that the client does not repeat still keeps other networks out."""
+    """A header that the client does not repeat still keeps other networks out."""
     world, client = await polls()
     owner = await client(token=world.token()).open()
     del owner.http.headers["Authorization"]
@@ -84,7 +86,8 @@ async def test_session_whose_header_is_sent_once_is_bound_to_its_network(polls):
     assert (await owner.get())[0].startswith("40")
 
 
-async def test_session_without_its_cookie_answers_polls_and_posts_with_403(polls):
+@pytest.mark.checklist("D56")
+async def test_session_without_its_cookie_receives_403(polls):
     world, client = await polls()
     owner = await client("cookie", world.token()).open()
     await owner.post("40")
@@ -111,7 +114,7 @@ async def test_session_accepts_another_token_of_its_subject_before_connect(polls
 
 
 @pytest.mark.parametrize(("body", "length"), [("4" * 20, 10), ("x", 1_000_000)])
-async def test_post_that_is_discarded_is_not_answered_with_200(polls, body, length, engine):
+async def test_discarded_post_does_not_receive_200(polls, body, length, engine):
     settings = {"server": {"max_http_buffer_size": length}} if engine != "hub" else {"limits": _payload(length)}
     _world, client = await polls(**settings)
     owner = await client().open()

@@ -7,7 +7,7 @@ from support.live import Poll, Raw, until
 MOST = 16  # engineio.payload.Payload.max_decode_packets, beyond which python-socketio's client loses its connection
 
 
-async def test_an_answer_has_no_more_packets_than_a_python_client_accepts(make_world):
+async def test_response_has_at_most_16_packets(make_world):
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
     for number in range(40):
@@ -20,7 +20,7 @@ async def test_an_answer_has_no_more_packets_than_a_python_client_accepts(make_w
     await poll.close()
 
 
-async def test_what_was_not_fetched_before_an_upgrade_follows(make_world):
+async def test_unfetched_packets_follow_the_upgrade(make_world):
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
     for number in range(40):
@@ -32,7 +32,7 @@ async def test_what_was_not_fetched_before_an_upgrade_follows(make_world):
     await poll.close()
 
 
-async def test_the_last_words_of_a_server_are_fetched_16_at_a_time(make_world):
+async def test_last_packets_are_fetched_16_at_a_time(make_world):
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
     for number in range(20):

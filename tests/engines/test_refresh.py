@@ -16,8 +16,9 @@ from roomkey.errors import Unavailable
 from roomkey.socketio import Authenticate, Handshake, SubjectLimits
 
 
+@pytest.mark.checklist("B33")
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_a_refresh_moves_the_deadline_and_the_rights(make_world, way):
+async def test_refresh_changes_the_deadline_and_the_rights(make_world, way):
     world = await rooms_world(make_world, via=way, grace=5)
     client = await world.client()
     first = {"token": world.token(expires_in=100)}
@@ -37,8 +38,9 @@ async def test_a_refresh_moves_the_deadline_and_the_rights(make_world, way):
     assert told["data"]["reason"] == "token_expired"
 
 
-async def test_a_flood_of_refreshes_closes_the_connection(make_world):
-    """Checklist 114: each token costs a verification, so they are counted before it."""
+@pytest.mark.checklist("I114")
+async def test_refresh_flood_closes_the_connection(make_world):
+    """Each token costs a verification, so they are counted before it."""
     world = await make_world()
     client = await world.member("ada", expires_in=100)
     for _ in range(110):
@@ -47,7 +49,8 @@ async def test_a_flood_of_refreshes_closes_the_connection(make_world):
     assert await client.is_closed()
 
 
-async def test_a_flood_of_visits_to_a_namespace_closes_the_connection(make_world):
+@pytest.mark.checklist("C46")
+async def test_namespace_visit_flood_closes_the_connection(make_world):
     world = await make_world()
     client = await world.client()
     visits, reply = 0, await client.ask({"token": world.token("ada")})
@@ -59,7 +62,8 @@ async def test_a_flood_of_visits_to_a_namespace_closes_the_connection(make_world
     assert reply == "None"  # the server has closed
 
 
-async def test_a_refresh_with_another_subject_closes_for_good(make_world):
+@pytest.mark.checklist("B33")
+async def test_refresh_with_another_subject_disconnects_permanently(make_world):
     world = await make_world()
     client = await world.member("ada", expires_in=100)
     await client.event("authenticate", {"token": world.token("eve", expires_in=500)})
@@ -69,7 +73,7 @@ async def test_a_refresh_with_another_subject_closes_for_good(make_world):
     assert await client.is_closed()
 
 
-async def test_a_refresh_that_is_refused_keeps_the_old_token_until_its_time(make_world):
+async def test_rejected_refresh_keeps_the_old_token(make_world):
     world = await make_world(grace=0, warn_before=0)
     client = await world.member("ada", expires_in=100)
     for token in (world.token(expires_in=50), "rubbish"):
@@ -82,7 +86,8 @@ async def test_a_refresh_that_is_refused_keeps_the_old_token_until_its_time(make
     assert (await client.expect_event("unauthorized"))[0]["data"]["reason"] == "token_expired"
 
 
-async def test_expiry_says_why_and_lets_the_client_return(make_world):
+@pytest.mark.checklist("B32")
+async def test_expiry_sends_the_reason_and_lets_the_client_reconnect(make_world):
     world = await make_world(grace=25)
     client = await world.member(expires_in=100)
     await world.tick(124.9)
@@ -94,6 +99,7 @@ async def test_expiry_says_why_and_lets_the_client_return(make_world):
     assert "41" not in client.seen
 
 
+@pytest.mark.checklist("B32")
 async def test_expiry_reaches_a_polling_client(make_world):
     world = await make_world(grace=0)
     poll = await Poll.member(world.host, world.token(expires_in=10))
@@ -133,8 +139,9 @@ async def refresh(server, client, token, ack=7):
     return client.answered(ack)
 
 
+@pytest.mark.checklist("B33")
 @WAYS
-async def test_b33_rooms_and_roles_of_the_new_token_count_at_once(live):
+async def test_refresh_applies_rooms_and_roles_immediately(live):
     server, client = live
     sid = server.sid(client)
     assert await refresh(server, client, server.token(rooms=["blue"], roles=["guide"], expires_in=100)) == [
@@ -148,9 +155,10 @@ async def test_b33_rooms_and_roles_of_the_new_token_count_at_once(live):
     assert client.heard("news") == []
 
 
+@pytest.mark.checklist("B33")
 @WAYS
 @pytest.mark.parametrize("wrong", ["earlier exp", "older iat", "garbage", "expired"])
-async def test_b33_what_is_no_later_token_of_the_same_person_changes_nothing(live, wrong):
+async def test_refresh_with_an_older_or_invalid_token_changes_nothing(live, wrong):
     server, client = live
     before = server.guard.identity(server.sid(client))
     if wrong == "older iat":
@@ -167,7 +175,7 @@ async def test_b33_what_is_no_later_token_of_the_same_person_changes_nothing(liv
 
 
 @WAYS
-async def test_the_same_token_again_is_no_mistake(live):
+async def test_repeated_token_is_accepted(live):
     """The answer to the first may have been lost, or two parts of a page each present it."""
     server, client = live
     token = server.token(rooms=["red"], expires_in=500)
@@ -205,31 +213,32 @@ async def refreshing_at_once(offline, tokens, **settings):
     return len(asked), answers
 
 
-async def test_refreshes_at_once_take_turns_and_ask_each_rule_once(offline):
+async def test_simultaneous_refreshes_run_in_turn_and_ask_each_rule_once(offline):
     asked, answers = await refreshing_at_once(offline, range(101, 121))
     assert asked <= 20 * 3
     assert answers == [[{"expires_in": expires_in}] for expires_in in range(101, 121)]
 
 
-async def test_the_token_that_it_has_is_answered_and_asks_no_rule(offline):
+async def test_repeated_token_asks_no_rule(offline):
     asked, answers = await refreshing_at_once(offline, [100] * 20)
     assert (asked, answers) == (0, [[{"expires_in": 100}]] * 20)
 
 
 @WAYS
-async def test_another_token_of_the_same_second_brings_its_rights(live):
+async def test_token_of_the_same_second_applies_its_rights(live):
     server, client = live
     assert await refresh(server, client, server.token(rooms=["blue"], expires_in=90)) == [{"expires_in": 90}]
     assert client.heard("permissions_changed") == [{"left": ["red"]}]
 
 
-async def test_presenting_a_token_on_a_live_socket_is_an_event_of_its_subject(offline):
+async def test_refresh_counts_as_an_event_of_its_subject(offline):
     _, answers = await refreshing_at_once(offline, [100] * 20, subject_limits=SubjectLimits(events=13))
     assert [answer[0].get("error", {}).get("limit") for answer in answers] == [None] * 10 + ["events"] * 10
 
 
+@pytest.mark.checklist("B33")
 @WAYS
-async def test_b33_somebody_elses_token_ends_it_for_good(live):
+async def test_token_of_another_subject_disconnects_permanently(live):
     server, client = live
     await refresh(server, client, server.token("eve", expires_in=500))
     assert [told["data"]["reason"] for told in client.heard("unauthorized")] == ["subject_mismatch"]
@@ -252,7 +261,7 @@ class Flaky:
 
 @WAYS
 @pytest.mark.parametrize("ack", [7, ""])
-async def test_a_temporary_error_costs_no_attempt(offline, via, ack):
+async def test_temporary_error_does_not_count_as_an_attempt(offline, via, ack):
     verifier = Flaky()
     server = offline(via=via, verifier=verifier)
     verifier.inner = server.issuer.verifier()
@@ -275,8 +284,9 @@ async def test_a_temporary_error_costs_no_attempt(offline, via, ack):
     assert (await refresh(server, client, server.token(expires_in=100), ack=8)) == [{"expires_in": 100}]
 
 
+@pytest.mark.checklist("C47")
 @WAYS
-async def test_bad_tokens_on_a_live_socket_are_attempts(live):
+async def test_bad_refresh_tokens_count_as_attempts(live):
     server, client = live
     for _ in range(3):
         assert not client.session.closed
@@ -284,7 +294,7 @@ async def test_bad_tokens_on_a_live_socket_are_attempts(live):
     assert client.session.closed
 
 
-async def test_handlers_that_run_meanwhile_go_on(offline):
+async def test_running_handlers_continue_during_a_refresh(offline):
     server, gate = offline(), asyncio.Event()
 
     @server.sio.event
@@ -301,7 +311,8 @@ async def test_handlers_that_run_meanwhile_go_on(offline):
     assert client.answered(1) == [[True, ["new"]]]
 
 
-async def test_an_event_that_waits_for_a_rule_is_asked_again_about_the_new_token(offline):
+@pytest.mark.checklist("F88")
+async def test_event_waiting_for_a_rule_is_checked_with_the_new_token(offline):
     """It is neither refused because of the refresh, nor allowed by what the old token said."""
     gate, asked, policy = Gate(), [], Policy()
 
@@ -325,7 +336,8 @@ async def test_an_event_that_waits_for_a_rule_is_asked_again_about_the_new_token
     assert client.answered(1) == ["done"]
 
 
-async def test_a_refresh_that_takes_the_namespace_away_leaves_the_others(offline):
+@pytest.mark.checklist("F90")
+async def test_refresh_without_a_namespace_right_keeps_the_other_namespaces(offline):
     policy = Policy()
     policy.namespace("/admin")(lambda who: who.has_role("admin"))
     server = offline(policy=policy, namespaces=("/", "/admin"))

@@ -13,8 +13,9 @@ from roomkey import ConfigError, PermissionDenied, Policy, Verifier
 SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
 
 
+@pytest.mark.checklist("J2")
 @pytest.mark.parametrize("key", ["token_id", "session_id", "subject"])
-async def test_revocation_ends_live_sockets_for_good(make_world, key):
+async def test_revocation_disconnects_sockets_permanently(make_world, key):
     world = await make_world()
     mine = {"token_id": "t1", "session_id": "s1"}
     first = await world.member("ada", **mine)
@@ -31,14 +32,15 @@ async def test_revocation_ends_live_sockets_for_good(make_world, key):
     assert (await again.ask_data({"token": world.token("ada", **mine)}))["message"] == "jwt revoked"
 
 
-async def test_revoke_takes_exactly_one_name_and_no_future(make_world):
+async def test_revoke_requires_exactly_one_name_and_no_future_time(make_world):
     world = await make_world()
     for wrong in ({}, {"token_id": "a", "subject": "b"}, {"subject": "a", "issued_before": 1_900_000_000}):
         with pytest.raises(ConfigError):
             await world.guard.revoke(**wrong)
 
 
-async def test_a_join_that_waits_loses_against_a_revocation(make_world):
+@pytest.mark.checklist("F88")
+async def test_join_waiting_for_a_rule_is_denied_by_a_revocation(make_world):
     gate, inside = asyncio.Event(), asyncio.Event()
     policy = Policy()
 
@@ -64,7 +66,8 @@ async def test_a_join_that_waits_loses_against_a_revocation(make_world):
 RACES = 1000
 
 
-async def test_f88_a_join_that_races_a_revocation_is_never_a_member_at_the_end(offline):
+@pytest.mark.checklist("F88")
+async def test_join_during_a_revocation_never_leaves_a_member(offline):
     """A thousand times, with the revocation at every turn of the event loop that the join takes."""
     policy, waits = Policy(), 0
 
@@ -92,7 +95,8 @@ async def test_f88_a_join_that_races_a_revocation_is_never_a_member_at_the_end(o
     assert 100 < joined_first < RACES - 100  # the revocation came before some joins and after others
 
 
-async def test_f88_a_join_that_races_a_role_that_is_taken_is_never_a_member_at_the_end(offline):
+@pytest.mark.checklist("F88")
+async def test_join_during_a_role_loss_never_leaves_a_member(offline):
     policy, waits = Policy(), 0
 
     @policy.room("*")
@@ -120,7 +124,7 @@ async def test_f88_a_join_that_races_a_role_that_is_taken_is_never_a_member_at_t
 
 
 @pytest.mark.parametrize("issuer", [None, "https://login.example", "https://another.example"])
-async def test_an_issuer_narrows_what_is_cancelled(offline, issuer):
+async def test_revoke_can_be_limited_to_an_issuer(offline, issuer):
     server = offline()
     client = await server.member()
     ended = await server.guard.revoke(subject="ada", issuer=issuer)
@@ -129,7 +133,7 @@ async def test_an_issuer_narrows_what_is_cancelled(offline, issuer):
     assert client.session.closed == bool(ended)
 
 
-async def test_of_a_subject_only_what_was_issued_before(offline):
+async def test_revoking_a_subject_includes_earlier_tokens_only(offline):
     server = offline()
     old = await server.member()
     await server.tick(10)
@@ -140,7 +144,8 @@ async def test_of_a_subject_only_what_was_issued_before(offline):
     assert [old.session.closed, new.session.closed] == [True, False]
 
 
-async def test_a_connection_that_is_decided_meanwhile_is_refused(offline):
+@pytest.mark.checklist("G103")
+async def test_revocation_refuses_a_connection_being_decided(offline):
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
     server = offline(policy=policy)
@@ -169,8 +174,9 @@ async def connect(server, token):
     return client, (await client.settle())[0][0] == "0"
 
 
+@pytest.mark.checklist("I119")
 async def test_revoked_subject_returns_with_a_newer_token_without_iat(offline):
-    """Checklist 119: such a token counts as old, unless it expires after all that were revoked."""
+    """Such a token counts as old, unless it expires after all that were revoked."""
     server = offline(verifier=UNDATED)
     old = undated(server, 900)
     await connect(server, old)
@@ -179,8 +185,8 @@ async def test_revoked_subject_returns_with_a_newer_token_without_iat(offline):
     assert [(await connect(server, token))[1] for token in (old, undated(server, 900))] == [False, True]
 
 
-async def test_revocation_without_its_end_is_an_error_where_tokens_have_no_iat(offline):
-    """Checklist 119."""
+@pytest.mark.checklist("I119")
+async def test_revocation_requires_an_expiry_if_tokens_have_no_iat(offline):
     server = offline(verifier=UNDATED)
     client, _ = await connect(server, undated(server, 900))
     with pytest.raises(ConfigError, match="pass expires_at"):

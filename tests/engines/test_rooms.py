@@ -8,7 +8,7 @@ from support.world import rooms_world
 from roomkey import Policy
 
 
-async def test_rooms_are_entered_and_left_as_the_policy_allows(make_world):
+async def test_rooms_are_joined_and_left_as_the_policy_allows(make_world):
     world = await rooms_world(make_world)
     ada, eve = await world.member("ada", rooms=["red"]), await world.member("eve")
     await ada.event("join-room", "red", ack=1)
@@ -35,7 +35,7 @@ async def test_rooms_are_entered_and_left_as_the_policy_allows(make_world):
     assert await eve.quiet() == []
 
 
-async def test_a_denial_that_leaves_a_handler_is_answered(make_world):
+async def test_denial_raised_by_a_handler_is_acknowledged(make_world):
     world = await rooms_world(make_world)
     client = await world.member(rooms=["red"])
     await client.event("enter", "red", ack=1)
@@ -47,7 +47,7 @@ async def test_a_denial_that_leaves_a_handler_is_answered(make_world):
 
 
 @pytest.mark.parametrize("answer", [1, "yes", None, ["x"], "raise"])
-async def test_only_true_allows(make_world, answer):
+async def test_rule_allows_only_with_true(make_world, answer):
     policy = Policy()
 
     @policy.room("*")
@@ -62,7 +62,7 @@ async def test_only_true_allows(make_world, answer):
     assert (await client.expect_ack(1))[0]["ok"] is False
 
 
-async def test_event_rules(make_world):
+async def test_event_rules_allow_and_deny_events(make_world):
     policy = Policy()
     policy.event("enter")(lambda who: who.has_role("moderator"))
     policy.room("*")(lambda who, room: True)
@@ -76,7 +76,8 @@ async def test_event_rules(make_world):
     await linus.expect_event("error")
 
 
-async def test_f86_rooms_are_denied_by_every_other_spelling(make_world):
+@pytest.mark.checklist("F86")
+async def test_other_spellings_of_a_room_are_denied(make_world):
     policy = Policy()
     policy.room("team:{team}")(lambda who, team: team in who.rooms)
     world = await rooms_world(make_world, policy=policy)
@@ -104,11 +105,12 @@ async def test_f86_rooms_are_denied_by_every_other_spelling(make_world):
     assert (await client.expect_ack(99))[0]["ok"] is True
 
 
+@pytest.mark.checklist("F89")
 @pytest.mark.parametrize(
     "packet",
     ['42["leave-room","red","{sid}"]', '42["close-room","red"]', '42["disconnect","{sid}"]', '42["leave_room","red"]'],
 )
-async def test_f89_a_client_cannot_put_others_out(make_world, packet):
+async def test_client_cannot_remove_others(make_world, packet):
     world = await rooms_world(make_world)
     victim = await world.member("victim", rooms=["red"])
     await victim.event("join-room", "red", ack=1)
@@ -121,7 +123,8 @@ async def test_f89_a_client_cannot_put_others_out(make_world, packet):
     assert await victim.expect_event("said") == ["still here"]
 
 
-async def test_f92_without_a_policy_events_are_open_and_rooms_are_closed(make_world):
+@pytest.mark.checklist("F92")
+async def test_without_a_policy_events_are_open_and_rooms_closed(make_world):
     world = await rooms_world(make_world, policy=None)
     client = await world.member(roles=["admin"], rooms=["red"])
     await client.event("join-room", "red", ack=1)
@@ -130,7 +133,7 @@ async def test_f92_without_a_policy_events_are_open_and_rooms_are_closed(make_wo
     assert await client.expect_ack(2) == []
 
 
-async def test_a_room_that_is_closed_is_emptied(make_world):
+async def test_closed_room_is_emptied(make_world):
     world = await rooms_world(make_world)
     client = await world.member(rooms=["red"])
     await client.event("join-room", "red", ack=1)

@@ -9,7 +9,7 @@ import pytest
 from support.live import until
 
 
-async def test_a_session_is_kept_and_replaced(make_world):
+async def test_session_is_saved_and_replaced(make_world):
     world = await make_world()
     await world.member("ada")
     await world.member("bob")
@@ -28,7 +28,7 @@ async def test_a_session_is_kept_and_replaced(make_world):
     assert await world.sio.get_session(bob) == {"first": True}
 
 
-async def test_each_namespace_of_a_connection_has_a_session_of_its_own(make_world):
+async def test_each_namespace_of_a_connection_has_its_own_session(make_world):
     world = await make_world(server={"namespaces": ["/", "/chat"]})
     client = await world.member()
     await client.ask({"token": world.token()}, "/chat")
@@ -39,7 +39,7 @@ async def test_each_namespace_of_a_connection_has_a_session_of_its_own(make_worl
     assert await world.sio.get_session(world.sid(namespace="/chat"), namespace="/chat") == {"of": "/chat"}
 
 
-async def test_a_session_reaches_from_the_connect_handler_to_the_disconnect_handler(make_world):
+async def test_session_lasts_from_connect_to_disconnect_handler(make_world):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -55,8 +55,9 @@ async def test_a_session_reaches_from_the_connect_handler_to_the_disconnect_hand
     await until(lambda: world.calls == [{"began": True}])
 
 
+@pytest.mark.checklist("J7")
 @pytest.mark.parametrize("verb", ["get_session", "save_session", "enter_room"])
-async def test_nothing_is_kept_for_a_client_that_is_gone(make_world, verb):
+async def test_session_of_a_disconnected_client_is_deleted(make_world, verb):
     world = await make_world()
     client = await world.member()
     sid = world.sid()
@@ -68,7 +69,7 @@ async def test_nothing_is_kept_for_a_client_that_is_gone(make_world, verb):
     assert world.rooms() == {}
 
 
-async def test_a_background_task_runs_beside_and_gives_its_result(make_world):
+async def test_background_task_returns_its_result(make_world):
     async def add(*numbers, more=0):
         await world.sio.sleep(0)
         world.calls.append(numbers)
@@ -81,7 +82,7 @@ async def test_a_background_task_runs_beside_and_gives_its_result(make_world):
     assert await task == 6
 
 
-async def test_a_background_task_that_fails_says_so_to_whoever_waits(make_world):
+async def test_failing_background_task_raises_when_awaited(make_world):
     async def fail():
         raise LookupError("in the background")
 
@@ -91,7 +92,7 @@ async def test_a_background_task_that_fails_says_so_to_whoever_waits(make_world)
 
 
 @pytest.mark.parametrize("engine", ["hub"])
-async def test_a_background_task_that_nobody_waits_for_is_logged(make_world, caplog):
+async def test_failing_background_task_is_logged_if_not_awaited(make_world, caplog):
     """In python-socketio the event loop says so, once the task is collected."""
 
     async def fail():
@@ -104,7 +105,7 @@ async def test_a_background_task_that_nobody_waits_for_is_logged(make_world, cap
     assert "in the background" in caplog.text
 
 
-async def test_a_background_task_may_be_cancelled(make_world, caplog):
+async def test_background_task_can_be_canceled(make_world, caplog):
     world = await make_world()
     task = world.sio.start_background_task(asyncio.Event().wait)
     await asyncio.sleep(0)
@@ -115,7 +116,7 @@ async def test_a_background_task_may_be_cancelled(make_world, caplog):
     assert caplog.records == []
 
 
-async def test_a_background_task_emits(make_world):
+async def test_background_task_can_emit(make_world):
     async def tell(sid):
         await world.sio.emit("later", 1, to=sid)
 

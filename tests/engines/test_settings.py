@@ -24,7 +24,7 @@ MAKERS = {"python-socketio": AsyncGuard, "hub": Hub}
         {"max_anonymous": 0},
     ],
 )
-def test_settings_that_contradict_are_refused(engine, settings):
+def test_contradictory_settings_are_rejected(engine, settings):
     with pytest.raises(ConfigError):
         MAKERS[engine](Issuer.ephemeral(audience="chat").verifier(), **settings)
 
@@ -46,24 +46,24 @@ def test_settings_that_contradict_are_refused(engine, settings):
     ],
     ids=str,
 )
-def test_settings_of_the_hub_alone(settings):
+def test_invalid_hub_settings_are_rejected(settings):
     with pytest.raises(ConfigError):
         Hub(Issuer.ephemeral(audience="chat").verifier(), **settings)
 
 
-def test_a_verifier_is_demanded(engine):
+def test_verifier_is_required(engine):
     with pytest.raises(ConfigError, match=r"Verifier\.hs256"):
         MAKERS[engine]("a secret")
 
 
 @pytest.mark.parametrize("settings", [{"policy": lambda who: True}, {"via": Handshake}, {"via": "both"}])
-def test_arguments_of_a_wrong_kind_are_refused(engine, settings):
+def test_arguments_of_a_wrong_type_are_rejected(engine, settings):
     with pytest.raises(ConfigError):
         MAKERS[engine](Issuer.ephemeral(audience="chat").verifier(), **settings)
 
 
 @pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_longer_tokens_open_sockets_where_the_verifier_accepts_them(make_world, clock, via):
+async def test_longer_tokens_are_admitted_if_the_verifier_accepts_them(make_world, clock, via):
     key = Key.generate("HS256")
     issuer = Issuer(key, max_token=12_000, clock=clock.now)
     token = issuer.issue("ada", claims={"pad": "x" * 7000})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 
-async def test_settle_in_callbacks_of_a_refusal_does_not_wait_for_them(make_world):
+async def test_settle_inside_a_callback_does_not_wait_for_it(make_world):
     """Two that settle at once do not wait for each other either."""
     settled = []
 

@@ -36,7 +36,7 @@ async def transfer(server, client, amount: int) -> object:
 
 
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_with_an_older_token_it_is_asked_for_and_then_passes(bank, way):
+async def test_event_with_an_old_login_passes_after_a_newer_token(bank, way):
     server = bank(via=way)
     old = server.token(roles=["clerk"], expires_in=5000)
     if isinstance(way, Handshake):
@@ -68,7 +68,7 @@ async def test_with_an_older_token_it_is_asked_for_and_then_passes(bank, way):
     assert not client.session.closed
 
 
-async def test_a_refreshed_token_with_an_old_auth_time_is_no_proof(bank):
+async def test_refreshed_token_with_an_old_auth_time_is_not_enough(bank):
     """Whoever renews a token silently has proved nothing: ``auth_time`` is of the login."""
     server = bank()
     claims = {"auth_time": int(server.clock.now())}
@@ -81,13 +81,13 @@ async def test_a_refreshed_token_with_an_old_auth_time_is_no_proof(bank):
 
 
 @pytest.mark.parametrize("auth_time", ["1800000000", None, True, [1_800_000_000], 10**300, -(10**300), 1_800_000_301])
-async def test_an_auth_time_that_is_no_time_or_far_ahead_is_no_proof(bank, auth_time):
+async def test_invalid_or_future_auth_time_is_not_enough(bank, auth_time):
     server = bank()
     client = await server.member(roles=["clerk"], claims={"auth_time": auth_time})
     assert (await transfer(server, client, 1))["error"]["code"] == "insufficient_user_authentication"
 
 
-async def test_without_an_acknowledgement_it_hears_both_events(bank):
+async def test_client_without_an_acknowledgement_receives_both_events(bank):
     server = bank()
     client = await server.member(roles=["clerk"])
     await server.tick(301)
@@ -97,7 +97,7 @@ async def test_without_an_acknowledgement_it_hears_both_events(bank):
     assert [told["code"] for told in client.heard("error")] == ["insufficient_user_authentication"]
 
 
-async def test_who_may_not_is_not_asked_for_a_proof(bank):
+async def test_denied_client_is_not_asked_for_a_recent_login(bank):
     server = bank()
     client = await server.member()
     await server.tick(301)

@@ -30,16 +30,17 @@ async def connects(server, token) -> list[str]:
     return packets
 
 
-async def test_what_was_there_before_the_first_connection_counts_for_it(offline):
+async def test_earlier_revocation_refuses_the_first_connection(offline):
     server = offline(revocations=ScriptedStore(Revocation("token", "t1")))
     assert "jwt revoked" in (await connects(server, server.token(token_id="t1")))[0]
     assert (await connects(server, server.token(token_id="t2")))[0].startswith("0")
 
 
+@pytest.mark.checklist("J6")
 @pytest.mark.parametrize(
     "names", [{"token_id": "t1"}, {"session_id": "s1"}, {"subject": "ada"}, {"subject": "ada", "issuer": None}], ids=str
 )
-async def test_what_another_process_revokes_ends_sockets_within_a_poll(offline, names):
+async def test_revocation_of_another_process_disconnects_within_a_poll(offline, names):
     journal = MemoryRevocations()  # two guards of one process stand for two processes
     here, there = offline(revocations=journal), offline(revocations=journal)
     client = await here.member(token_id="t1", session_id="s1")
@@ -64,8 +65,9 @@ async def gone(server, store, fault):
     await server.guard._revoking.poll()
 
 
+@pytest.mark.checklist("H110")
 @FAULTS
-async def test_a_store_out_of_reach_refuses_new_ones_and_keeps_the_others(offline, fault):
+async def test_unavailable_store_refuses_new_and_keeps_connected_sockets(offline, fault):
     store = ScriptedStore()
     server = offline(revocations=store)
     client = await server.member(expires_in=100, rooms=["red"])
@@ -89,8 +91,9 @@ async def test_a_store_out_of_reach_refuses_new_ones_and_keeps_the_others(offlin
     assert not client.session.closed
 
 
+@pytest.mark.checklist("H110")
 @FAULTS
-async def test_one_that_is_away_from_the_beginning(offline, fault):
+async def test_store_unavailable_from_the_start_refuses(offline, fault):
     store = ScriptedStore(Revocation("token", "t1"))
     server = offline(revocations=store)
     store.fault = Unavailable("x") if fault == "raises" else asyncio.Event()
@@ -101,7 +104,7 @@ async def test_one_that_is_away_from_the_beginning(offline, fault):
 
 
 @FAULTS
-async def test_where_asked_to_it_admits_on_what_is_known(offline, fault):
+async def test_guard_can_admit_with_an_unavailable_store(offline, fault):
     store = ScriptedStore(Revocation("token", "t1"))
     server = offline(revocations=store, when_store_fails="admit")
     await server.member()
@@ -111,8 +114,9 @@ async def test_where_asked_to_it_admits_on_what_is_known(offline, fault):
     assert server.guard.problem is not None
 
 
+@pytest.mark.checklist("I124")
 @FAULTS
-async def test_a_revocation_that_is_not_kept_ends_the_sockets_and_says_so(offline, fault):
+async def test_unsaved_revocation_disconnects_and_raises(offline, fault):
     store = ScriptedStore()
     server = offline(revocations=store)
     client = await server.member()
@@ -126,7 +130,8 @@ async def test_a_revocation_that_is_not_kept_ends_the_sockets_and_says_so(offlin
     assert [entry.name for entry in store.entries] == ["ada"]
 
 
-async def test_with_authenticate_a_store_out_of_reach_refuses_too(offline):
+@pytest.mark.checklist("H110")
+async def test_unavailable_store_refuses_authenticate(offline):
     store = ScriptedStore()
     server = offline(revocations=store, via=Authenticate())
     client = await server.client()
@@ -143,7 +148,8 @@ async def test_with_authenticate_a_store_out_of_reach_refuses_too(offline):
     assert client.answered(2) == [{"expires_in": 900}]
 
 
-async def test_a_decision_under_way_loses_against_what_a_poll_brings(offline):
+@pytest.mark.checklist("G103")
+async def test_revocation_from_a_poll_refuses_a_pending_decision(offline):
     gate, policy, store = Gate(), Policy(), ScriptedStore()
     policy.namespace("/")(gate)
     server = offline(policy=policy, revocations=store)
@@ -157,7 +163,7 @@ async def test_a_decision_under_way_loses_against_what_a_poll_brings(offline):
     assert "jwt revoked" in client.got[0]
 
 
-async def test_close_ends_the_polling_and_closes_the_store(offline):
+async def test_close_stops_polling_and_closes_the_store(offline):
     store = ScriptedStore()
     server = offline(revocations=store)
     await server.member()
@@ -167,7 +173,7 @@ async def test_close_ends_the_polling_and_closes_the_store(offline):
 
 
 @pytest.mark.parametrize("engine", ["hub"])  # python-socketio has none: guard.close() is it
-async def test_the_hubs_own_close_does_so_too(offline):
+async def test_hub_close_stops_polling_and_closes_the_store(offline):
     store = ScriptedStore()
     server = offline(revocations=store)
     await server.member()

@@ -38,14 +38,14 @@ async def connects(server, subject: str = "ada", namespace: str = "") -> bool:
     return client.got[0][0] == "0"
 
 
-async def test_a_socket_too_many_is_refused(offline):
+async def test_socket_over_the_limit_is_refused(offline):
     server = offline(subject_limits=SubjectLimits(sockets=2))
     assert [await connects(server) for _ in range(4)] == [True, True, False, False]
     assert await connects(server, "eve")
     assert counted(server) == 2
 
 
-async def test_the_oldest_ends_for_good(offline):
+async def test_oldest_socket_can_be_disconnected_instead(offline):
     server = offline(subject_limits=SubjectLimits(sockets=2, when_full="end_oldest"))
     clients = [await server.member() for _ in range(5)]
     await server.settle()
@@ -79,7 +79,7 @@ LEAVING += ["gone while a rule waits", "gone while the handler runs", "update"]
 
 @pytest.mark.parametrize("via", [None, Authenticate()], ids=["handshake", "authenticate"])
 @pytest.mark.parametrize("leaving", LEAVING)
-async def test_whoever_has_gone_counts_no_more(offline, leaving, via):
+async def test_disconnected_socket_is_not_counted(offline, leaving, via):
     """And the next one of the same person comes in."""
     gate, policy = Gate(), Policy()
     waits = "while" in leaving
@@ -136,7 +136,7 @@ async def test_whoever_has_gone_counts_no_more(offline, leaving, via):
 
 
 @pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
-async def test_whoever_was_ended_counts_no_more_while_its_disconnect_handler_takes_its_time(offline, when_full):
+async def test_ended_socket_is_not_counted_during_its_disconnect_handler(offline, when_full):
     """Else a client that returns at once would be refused, or a third one would come in over the limit."""
     server = offline(subject_limits=SubjectLimits(sockets=1, when_full=when_full), grace=0)
     gate = asyncio.Event()
@@ -170,7 +170,7 @@ async def test_whoever_was_ended_counts_no_more_while_its_disconnect_handler_tak
     assert counted(server) == 1
 
 
-async def test_joins_per_second_over_all_devices(offline):
+async def test_joins_per_second_are_limited_across_devices(offline):
     server = offline(subject_limits=SubjectLimits(joins=3))
     rooms = [f"r{number}" for number in range(8)]
     phone, desk = await server.member(rooms=rooms), await server.member(rooms=rooms)
@@ -191,7 +191,7 @@ async def test_joins_per_second_over_all_devices(offline):
     assert server.members("r3") == {server.sid(phone)}
 
 
-async def test_events_per_second_over_all_devices(offline):
+async def test_events_per_second_are_limited_across_devices(offline):
     server = offline(subject_limits=SubjectLimits(events=3))
     seen = []
 
@@ -217,7 +217,7 @@ async def test_events_per_second_over_all_devices(offline):
     assert phone.heard("error") == [limit("events")]
 
 
-async def test_a_guest_counts_from_the_moment_it_is_somebody(offline):
+async def test_guest_is_counted_once_it_has_authenticated(offline):
     server = offline(required=False, subject_limits=SubjectLimits(sockets=1))
     guests = []
     for _ in range(3):
@@ -238,8 +238,9 @@ async def test_a_guest_counts_from_the_moment_it_is_somebody(offline):
     assert guests[1].answered(2) == [{"expires_in": 900}]
 
 
+@pytest.mark.checklist("C42")
 @pytest.mark.parametrize("leaves", [False, True])
-async def test_c42_a_guest_who_presents_two_persons_at_once_counts_for_neither_at_the_end(offline, leaves):
+async def test_guest_with_two_simultaneous_tokens_counts_for_neither(offline, leaves):
     gate, policy = Gate(), Policy()
     gate.open.set()
     policy.room("{room}")(gate)

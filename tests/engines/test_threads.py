@@ -23,7 +23,7 @@ async def _await(verb, arguments, named):
     return await verb(*arguments, **named)
 
 
-async def test_a_revocation_from_a_thread_ends_the_socket(make_world):
+async def test_revocation_from_a_thread_disconnects(make_world):
     world = await make_world()
     client = await world.member()
     assert await in_thread(world.guard.revoke, subject="ada") == 1
@@ -31,7 +31,7 @@ async def test_a_revocation_from_a_thread_ends_the_socket(make_world):
     assert await client.is_closed()
 
 
-async def test_rights_change_from_a_thread(make_world):
+async def test_update_from_a_thread_changes_rights(make_world):
     world = await make_world()
     client = await world.member(rooms=["red", "blue"])
     await in_thread(world.guard.enter_room, world.sid(), "red")
@@ -40,7 +40,7 @@ async def test_rights_change_from_a_thread(make_world):
     assert await client.expect_event("permissions_changed") == [{"left": ["red"]}]
 
 
-async def test_a_verb_that_is_made_in_a_thread_may_be_awaited_on_the_server_s_loop(make_world):
+async def test_coroutine_of_a_thread_can_be_awaited_on_the_server_loop(make_world):
     world = await make_world()
     client = await world.member()
     loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ async def test_a_verb_that_is_made_in_a_thread_may_be_awaited_on_the_server_s_lo
     assert await client.is_closed()
 
 
-async def test_a_store_that_a_thread_asked_first_is_followed_afterwards(make_world):
+async def test_store_first_used_by_a_thread_is_followed_afterwards(make_world):
     store = ScriptedStore()
     world = await make_world(revocations=store)
     await in_thread(world.guard.ready)
@@ -61,7 +61,7 @@ async def test_a_store_that_a_thread_asked_first_is_followed_afterwards(make_wor
 
 
 @pytest.mark.parametrize("engine", ["hub"])
-async def test_the_hub_s_verbs_work_from_a_thread(make_world, engine):
+async def test_hub_methods_work_from_a_thread(make_world, engine):
     world = await make_world()
     client = await world.member(rooms=["red"])
     hub, sid = world.sio, world.sid()
@@ -85,7 +85,7 @@ async def test_the_hub_s_verbs_work_from_a_thread(make_world, engine):
 
 
 @pytest.mark.parametrize("engine", ["hub"])
-async def test_what_cannot_be_handed_over_names_the_right_call(make_world, engine):
+async def test_method_that_needs_the_loop_names_the_right_call(make_world, engine):
     world = await make_world()
     await world.member()
 
@@ -103,7 +103,7 @@ async def test_what_cannot_be_handed_over_names_the_right_call(make_world, engin
     [(Guard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
     ids=["guard", "hub"],
 )
-def test_every_coroutine_of_the_public_interface_can_be_awaited_anywhere(owner, anywhere):
+def test_every_public_coroutine_can_be_awaited_anywhere(owner, anywhere):
     """Those named touch nothing that belongs to the server's loop themselves."""
     public = {name: member for name, member in vars(owner).items() if not name.startswith("_")}
     bound = {name for name, member in public.items() if inspect.iscoroutinefunction(member)}

@@ -7,9 +7,10 @@ import pytest
 from roomkey.socketio import Authenticate, Handshake
 
 
+@pytest.mark.checklist("A12")
 @pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
 @pytest.mark.parametrize(("claim", "kind"), [("token_type", "refresh"), ("token_use", "id"), ("type", "refresh")])
-async def test_refresh_and_id_tokens_open_no_socket(offline, via, claim, kind):
+async def test_refresh_and_id_tokens_are_refused(offline, via, claim, kind):
     server = offline(via=via)
     client = await server.client()
     token = server.token(claims={claim: kind})

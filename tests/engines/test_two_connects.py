@@ -17,9 +17,10 @@ def _connect(token):
     return "40" + json.dumps({"token": token})
 
 
+@pytest.mark.checklist("I123")
 @pytest.mark.parametrize("waits", [True, False], ids=["while the first is decided", "at once"])
 async def test_two_connects_for_one_namespace_give_one_identity(make_world, waits):
-    """Checklist 123: the first decides; the second is neither verified nor seen by a handler."""
+    """The first decides; the second is neither verified nor seen by a handler."""
     gate, policy = Gate(), Policy()
     if waits:
         policy.namespace("/")(gate)
@@ -47,8 +48,9 @@ async def test_two_connects_for_one_namespace_give_one_identity(make_world, wait
     assert client.inbox.empty()
 
 
+@pytest.mark.checklist("I123")
 async def test_two_connects_in_two_posts_give_one_identity(make_world):
-    """Checklist 123: over long-polling, both engines read the second while the first is decided."""
+    """Over long-polling, both engines read the second while the first is decided."""
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
     world = await make_world(policy=policy, max_refusals=10)
@@ -65,8 +67,8 @@ async def test_two_connects_in_two_posts_give_one_identity(make_world):
     await client.close()
 
 
+@pytest.mark.checklist("I123")
 async def test_two_connects_in_one_poll_give_one_identity(make_world):
-    """Checklist 123."""
     world = await make_world(via=(Handshake(), Authenticate()), max_refusals=10)
     client = await Poll(world.host).open()
     await client.post("40", _connect(world.token("bob")))

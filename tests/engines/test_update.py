@@ -25,7 +25,8 @@ async def join(server, client, *rooms, namespace=""):
     await server.settle()
 
 
-async def test_rooms_are_left_at_once_and_the_client_is_told(offline):
+@pytest.mark.checklist("J3")
+async def test_update_leaves_rooms_immediately_and_informs_the_client(offline):
     server = offline(policy=staff_policy())
     ada = await server.member(roles=["admin"], rooms=["red", "blue"])
     eve = await server.member("eve", roles=["admin"], rooms=["red"])
@@ -40,7 +41,7 @@ async def test_rooms_are_left_at_once_and_the_client_is_told(offline):
     assert not ada.session.closed
 
 
-async def test_more_rights_count_at_once_too(offline):
+async def test_update_applies_new_rights_immediately(offline):
     server = offline(policy=staff_policy())
     ada = await server.member()
     await server.guard.update("ada", roles=["admin"], rooms={"team-*": ["join"]})
@@ -50,7 +51,7 @@ async def test_more_rights_count_at_once_too(offline):
     assert (who.grants("team-red"), who.grants("team-red", "message")) == (True, False)
 
 
-async def test_every_socket_of_the_subject_in_every_namespace(offline):
+async def test_update_reaches_every_socket_of_the_subject(offline):
     server = offline(policy=staff_policy(), namespaces=("/", "/chat"))
     clients = [await server.member(rooms=["red"]), await server.member(rooms=["red"])]
     clients[0].begin_connect(server.token(rooms=["red"]), "/chat")
@@ -59,7 +60,8 @@ async def test_every_socket_of_the_subject_in_every_namespace(offline):
     assert await server.guard.update("nobody", rooms=[]) == 0
 
 
-async def test_f90_a_namespace_right_taken_away_ends_that_namespace_and_no_other(offline):
+@pytest.mark.checklist("F90")
+async def test_losing_a_namespace_right_disconnects_that_namespace_only(offline):
     server = offline(policy=staff_policy(), namespaces=("/", "/admin"))
     left = []
     server.sio.on("disconnect", lambda sid, *reason: left.append(sid), namespace="/admin")
@@ -87,7 +89,7 @@ async def test_f90_a_namespace_right_taken_away_ends_that_namespace_and_no_other
     assert not ada.session.closed
 
 
-async def test_the_last_namespace_that_is_taken_away_closes_the_connection(offline):
+async def test_losing_the_last_namespace_right_closes_the_connection(offline):
     server = offline(policy=staff_policy(), namespaces=("/", "/admin"))
     ada = await server.member("ada", "/admin", roles=["admin"])
     await server.guard.update("ada", roles=[])
@@ -96,7 +98,7 @@ async def test_the_last_namespace_that_is_taken_away_closes_the_connection(offli
 
 
 @pytest.mark.parametrize(("seconds", "older"), [(-5, True), (0, True), (0.9, True), (1, False)])
-async def test_an_older_token_gets_the_new_rights_and_a_later_one_its_own(offline, seconds, older):
+async def test_update_overrides_older_tokens_and_not_newer_ones(offline, seconds, older):
     server = offline(policy=staff_policy())
     server.clock.advance(10)
     await server.guard.update("ada", roles=["member"], rooms=[])
@@ -110,7 +112,7 @@ async def test_an_older_token_gets_the_new_rights_and_a_later_one_its_own(offlin
     assert (set(who.roles), who.rooms) == (({"member"}, ()) if older else ({"admin"}, ("red",)))
 
 
-async def test_a_refresh_with_an_older_token_gets_the_new_rights(offline):
+async def test_refresh_with_an_older_token_keeps_the_updated_rights(offline):
     server = offline(policy=staff_policy())
     older = server.token(roles=["admin"], rooms=["red"], expires_in=500)
     client = await server.member(roles=["admin"], rooms=["red"], expires_in=100)
@@ -128,7 +130,7 @@ async def test_a_refresh_with_an_older_token_gets_the_new_rights(offline):
     assert server.members("staff") == {server.sid(client)}
 
 
-async def test_role_hierarchies_count_in_rules_and_on_the_identity(offline):
+async def test_role_hierarchy_applies_to_rules_and_identity(offline):
     server = offline(policy=staff_policy(roles=["owner > admin > member"]))
     client = await server.member(roles=["owner"])
     assert server.guard.identity(server.sid(client)).roles == {"owner", "admin", "member"}
@@ -142,7 +144,7 @@ async def test_role_hierarchies_count_in_rules_and_on_the_identity(offline):
 
 
 @pytest.mark.parametrize("wrong", [{}, {"roles": "admin"}, {"rooms": "red"}, {"roles": "admin", "rooms": []}], ids=str)
-async def test_update_takes_lists_and_something_to_change(offline, wrong):
+async def test_update_requires_lists_and_a_change(offline, wrong):
     with pytest.raises(ConfigError):
         await offline().guard.update("ada", **wrong)
 
@@ -169,8 +171,9 @@ def slow_member(gate):
     return rule
 
 
+@pytest.mark.checklist("F88")
 @pytest.mark.parametrize("kind", ["join", "event", "connect", "refresh"])
-async def test_f88_the_older_rights_never_win(offline, kind):
+async def test_concurrent_join_never_keeps_older_rights(offline, kind):
     gate, policy, done = Gate(), Policy(), []
     if kind in ("connect", "refresh"):
         policy.namespace("/")(slow_member(gate))
@@ -208,7 +211,8 @@ async def test_f88_the_older_rights_never_win(offline, kind):
     assert done == []
 
 
-async def test_f88_a_guest_who_becomes_somebody_gets_the_rights_of_now(offline):
+@pytest.mark.checklist("F88")
+async def test_authenticating_guest_gets_the_updated_rights(offline):
     """While the rooms of the guest are asked about, the person's rights change: nobody of that name is live yet."""
     gate, policy = Gate(), Policy()
     gate.open.set()
@@ -228,8 +232,9 @@ async def test_f88_a_guest_who_becomes_somebody_gets_the_rights_of_now(offline):
     assert server.guard.identity(server.sid(client)).roles == {"member"}
 
 
+@pytest.mark.checklist("J3")
 @pytest.mark.parametrize("later", [False, True])
-async def test_rooms_that_a_connect_handler_entered_are_left_as_well(offline, later):
+async def test_update_leaves_rooms_joined_by_the_connect_handler(offline, later):
     """The handler still runs when the rights change; what it entered by the older ones is no exception."""
     from roomkey.socketio import Authenticate
 
@@ -261,8 +266,9 @@ async def test_rooms_that_a_connect_handler_entered_are_left_as_well(offline, la
     assert client.heard("permissions_changed") == ([{"left": ["staff"]}] if later else [])
 
 
+@pytest.mark.checklist("F90")
 @pytest.mark.parametrize("later", [False, True])
-async def test_f90_a_namespace_that_is_still_being_opened_is_refused_alone(offline, later):
+async def test_losing_a_namespace_right_refuses_a_pending_connect_only(offline, later):
     from roomkey.socketio import Authenticate
 
     gate = Gate()
@@ -293,7 +299,7 @@ async def test_f90_a_namespace_that_is_still_being_opened_is_refused_alone(offli
     assert left == [sid]  # its connect handler had run to its end
 
 
-async def test_it_waits_for_no_disconnect_handler(offline):
+async def test_update_does_not_wait_for_disconnect_handlers(offline):
     policy = Policy()
     policy.namespace("/")(lambda who: who.has_role("member"))
     server = offline(policy=policy)
@@ -309,7 +315,7 @@ async def test_it_waits_for_no_disconnect_handler(offline):
     await server.settle()
 
 
-async def test_what_is_changed_for_others_does_not_hold_up_a_decision(offline):
+async def test_update_of_other_subjects_does_not_delay_a_decision(offline):
     policy = Policy()
 
     @policy.namespace("/")

@@ -25,7 +25,7 @@ async def enter(server, subject, via=None):
 
 
 @WAYS
-async def test_every_socket_of_a_person_is_reached_and_nobody_elses(offline, via):
+async def test_user_room_reaches_every_socket_of_its_subject_only(offline, via):
     server = offline(via=via)
     phone, desk, eve = [await enter(server, name, via) for name in ("ada", "ada", "eve")]
     await server.sio.emit("news", "for ada", room=server.guard.subject_room("ada"))
@@ -37,7 +37,7 @@ async def test_every_socket_of_a_person_is_reached_and_nobody_elses(offline, via
 
 
 @pytest.mark.parametrize("engine", ["hub"])
-async def test_on_the_hub_by_name(offline):
+async def test_hub_can_emit_to_a_subject(offline):
     server = offline(namespaces=("/", "/chat"))
     ada, eve = await enter(server, "ada"), await enter(server, "eve")
     ada.begin_connect(server.token("ada"), "/chat")
@@ -53,7 +53,7 @@ async def test_on_the_hub_by_name(offline):
         await server.sio.emit("news", 5, to="red", to_subject="ada")
 
 
-async def test_in_each_namespace_by_itself(offline):
+async def test_user_room_belongs_to_its_namespace(offline):
     server = offline(namespaces=("/", "/chat"))
     client = await enter(server, "ada")
     assert server.members("user:ada", "/chat") == set()
@@ -63,7 +63,7 @@ async def test_in_each_namespace_by_itself(offline):
     assert server.members("user:ada", "/chat") == {server.sid(client, "/chat")}
 
 
-async def test_a_guest_has_none_until_it_is_somebody(offline):
+async def test_guest_has_no_user_room_until_it_authenticates(offline):
     server = offline(required=False)
     client = await server.client()
     client.begin_connect(None)
@@ -74,13 +74,13 @@ async def test_a_guest_has_none_until_it_is_somebody(offline):
     assert server.members("user:ada") == {server.sid(client)}
 
 
-async def test_not_where_they_are_not_wanted(offline):
+async def test_user_rooms_can_be_turned_off(offline):
     server = offline(user_rooms=False)
     await enter(server, "ada")
     assert server.members("user:ada") == set()
 
 
-async def test_a_change_of_rights_and_a_refresh_leave_it_alone(offline):
+async def test_update_and_refresh_keep_the_user_room(offline):
     server = offline(policy=Policy())
     client = await server.member(expires_in=100)
     await server.guard.update("ada", roles=[], rooms=[])
@@ -91,7 +91,7 @@ async def test_a_change_of_rights_and_a_refresh_leave_it_alone(offline):
     assert client.heard("permissions_changed") == []
 
 
-async def test_a_client_cannot_leave_it(offline):
+async def test_client_cannot_leave_its_user_room(offline):
     server = offline()
     client = await server.member()
     client.begin_event("leave-room", "user:ada")
@@ -99,7 +99,7 @@ async def test_a_client_cannot_leave_it(offline):
     assert server.members("user:ada") == {server.sid(client)}
 
 
-async def test_whoever_may_join_it_by_a_rule_is_in_it_already_and_stays(offline):
+async def test_rule_for_user_rooms_keeps_the_membership(offline):
     policy = Policy()
     policy.room("user:{name}")(lambda who, name: who.has_role("member") and who.subject == name)
     server = offline(policy=policy)

@@ -33,7 +33,7 @@ async def three(make_world, **settings):
 
 
 @pytest.mark.parametrize("room", [42, 0, "42"], ids=repr)
-async def test_a_room_may_be_a_number_wherever_rooms_are_named(make_world, room):
+async def test_room_can_be_a_number(make_world, room):
     world = await make_world(policy=None)
     ada, bob = await world.member("ada"), await world.member("bob")
     await world.sio.enter_room(world.sid("ada"), room)
@@ -50,7 +50,7 @@ async def test_a_room_may_be_a_number_wherever_rooms_are_named(make_world, room)
     assert await bob.expect_event("news") == await ada.expect_event("news") == [5]
 
 
-async def test_emit_to_everybody_in_a_namespace(make_world):
+async def test_emit_reaches_everybody_in_the_namespace(make_world):
     world, got = await three(make_world)
     await world.sio.emit("news", {"a": 1})
     await world.sio.emit("news", {"b": 1}, namespace="/other")
@@ -73,7 +73,7 @@ async def test_emit_to_everybody_in_a_namespace(make_world):
     ],
     ids=str,
 )
-async def test_emit_writes_a_tuple_as_several_arguments_and_none_as_no_argument(make_world, data, wire):
+async def test_emit_sends_a_tuple_as_arguments_and_none_as_no_argument(make_world, data, wire):
     world = await make_world(policy=None)
     client = await world.member()
     await world.sio.emit("news", data)
@@ -81,7 +81,7 @@ async def test_emit_writes_a_tuple_as_several_arguments_and_none_as_no_argument(
 
 
 @pytest.mark.parametrize("by", ["to", "room"])
-async def test_emit_to_a_client_a_room_or_several(make_world, by):
+async def test_emit_reaches_a_client_a_room_or_several(make_world, by):
     world, got = await three(make_world)
     for name in ("ada", "bob"):
         await world.sio.enter_room(world.sid(name), "red")
@@ -95,7 +95,7 @@ async def test_emit_to_a_client_a_room_or_several(make_world, by):
     assert numbers == {"ada": ["1", "2", "3"], "bob": ["2", "3", "4"], "eve": ["4"]}
 
 
-async def test_emit_to_no_room_at_all_reaches_nobody(make_world, engine):
+async def test_emit_to_an_empty_list_reaches_nobody(make_world, engine):
     """python-socketio takes an empty list for none, and sends to everybody what was meant for a few."""
     world, got = await three(make_world)
     await world.sio.emit("news", 1, to=[])
@@ -103,7 +103,7 @@ async def test_emit_to_no_room_at_all_reaches_nobody(make_world, engine):
 
 
 @pytest.mark.parametrize("kind", ["one", "several"])
-async def test_emit_skips_whom_it_is_told_to(make_world, kind):
+async def test_emit_skips_excluded_clients(make_world, kind):
     world, got = await three(make_world)
     for name in EVERYBODY:
         await world.sio.enter_room(world.sid(name), "red")
@@ -115,7 +115,7 @@ async def test_emit_skips_whom_it_is_told_to(make_world, kind):
     assert await got() == {name: ['42["news",1]', '42["news",2]'] for name in others}
 
 
-async def test_emit_in_a_namespace(make_world):
+async def test_emit_stays_in_its_namespace(make_world):
     world = await make_world(policy=None, server={"namespaces": ["/", "/chat"]})
     client, other = await world.member("ada", "/chat"), await world.member("bob")
     sid = world.sid("ada", "/chat")
@@ -128,7 +128,7 @@ async def test_emit_in_a_namespace(make_world):
     assert await client.quiet(0.05) == []
 
 
-async def test_send_is_the_event_message(make_world):
+async def test_send_emits_the_event_message(make_world):
     world = await make_world(policy=None)
     client = await world.member()
     await world.sio.send("hello", to=world.sid())
@@ -136,7 +136,7 @@ async def test_send_is_the_event_message(make_world):
 
 
 @pytest.mark.parametrize(("data", "error"), [(object(), TypeError), ({1, 2}, TypeError), (float("inf"), ValueError)])
-async def test_what_is_not_json_is_an_error_and_reaches_nobody(make_world, data, error):
+async def test_emit_of_a_value_that_is_not_json_raises(make_world, data, error):
     world, got = await three(make_world)
     with pytest.raises(error):
         await world.sio.emit("news", data)
@@ -146,7 +146,7 @@ async def test_what_is_not_json_is_an_error_and_reaches_nobody(make_world, data,
 # rooms
 
 
-async def test_rooms_are_entered_left_and_closed(make_world):
+async def test_rooms_can_be_joined_left_and_closed(make_world):
     world, got = await three(make_world)
     ada, bob = world.sid("ada"), world.sid("bob")
     assert sorted(world.sio.rooms(ada)) == sorted([ada, "user:ada"])
@@ -166,7 +166,7 @@ async def test_rooms_are_entered_left_and_closed(make_world):
     assert await got() == {"bob": ['42["news",1]']}
 
 
-async def test_a_room_belongs_to_its_namespace(make_world):
+async def test_room_belongs_to_its_namespace(make_world):
     world = await make_world(policy=None, server={"namespaces": ["/", "/chat"]})
     here, there = await world.member("ada"), await world.member("ada", "/chat")
     await world.sio.enter_room(world.sid(), "red")
@@ -178,7 +178,7 @@ async def test_a_room_belongs_to_its_namespace(make_world):
     assert await there.quiet(0.05) == []
 
 
-async def test_a_client_that_leaves_leaves_its_rooms(make_world):
+async def test_disconnected_client_leaves_its_rooms(make_world):
     world = await make_world(policy=None)
     client = await world.member()
     sid = world.sid()
@@ -190,7 +190,8 @@ async def test_a_client_that_leaves_leaves_its_rooms(make_world):
     await world.sio.leave_room(sid, "red")  # whoever tidies up may come too late
 
 
-async def test_a_sid_is_no_room_to_enter_or_to_close(make_world):
+@pytest.mark.checklist("K16")
+async def test_room_of_a_socket_id_cannot_be_joined_or_closed(make_world):
     world, got = await three(make_world)
     ada, bob = world.sid("ada"), world.sid("bob")
     with pytest.raises(PermissionDenied):
@@ -206,7 +207,7 @@ async def test_a_sid_is_no_room_to_enter_or_to_close(make_world):
 # clients
 
 
-async def test_disconnect_ends_one_namespace_and_the_connection_with_the_last(make_world):
+async def test_disconnecting_the_last_namespace_ends_the_connection(make_world):
     world = await make_world(policy=None, server={"namespaces": ["/", "/chat"]})
     client = await world.member("ada")
     await client.ask({"token": world.token()}, "/chat")
@@ -222,7 +223,7 @@ async def test_disconnect_ends_one_namespace_and_the_connection_with_the_last(ma
     assert await client.is_closed()
 
 
-async def test_a_namespace_is_joined_again_while_its_disconnect_handler_still_runs(make_world):
+async def test_namespace_can_be_rejoined_during_its_disconnect_handler(make_world):
     """The official client sends both packets at once when an application calls disconnect() and connect()."""
     gate = asyncio.Event()
 
@@ -251,7 +252,7 @@ async def test_a_namespace_is_joined_again_while_its_disconnect_handler_still_ru
     assert await client.receive() == '42/chat,["news",1]'
 
 
-async def test_transport_and_environ_of_a_client(make_world):
+async def test_transport_and_environ_are_available(make_world):
     world = await make_world(policy=None)
     await world.client(query="&x=1", headers={"X-Mine": "yes", "Authorization": f"Bearer {world.token('ada')}"})
     client = world._clients[0]

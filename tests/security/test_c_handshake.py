@@ -1,4 +1,4 @@
-"""The attack list, group C: the handshake and what comes before authentication, on a live guarded server."""
+"""Attack checklist, group C: the handshake and what comes before authentication, on a live guarded server."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ FOREIGN_ORIGIN = {"python-socketio": (400, 403), "hub": (403, 403)}
 JSONP = {"python-socketio": 401, "hub": 400}
 
 
+@pytest.mark.checklist("C34")
 @pytest.mark.parametrize(
     ("auth", "code", "message"),
     [
@@ -43,7 +44,7 @@ JSONP = {"python-socketio": 401, "hub": 400}
     ],
     ids=["nothing", "empty list", "list", "string", "number", "empty", "null", "int", "empty string", "nick", "15 kB"],
 )
-async def test_c34_no_usable_token_is_refused_and_closed(make_world, auth, code, message):
+async def test_connect_without_a_usable_token_is_refused_and_closed(make_world, auth, code, message):
     world = await make_world()
     client = await world.client()
     told = await client.ask_data(auth)
@@ -54,7 +55,8 @@ async def test_c34_no_usable_token_is_refused_and_closed(make_world, auth, code,
     await until(lambda: not world.guard.registry.connections)
 
 
-async def test_c34_null_auth_is_no_token(make_world):
+@pytest.mark.checklist("C34")
+async def test_null_auth_counts_as_no_token(make_world):
     world = await make_world()
     client = await world.client()
     await client.send("40null")
@@ -62,13 +64,15 @@ async def test_c34_null_auth_is_no_token(make_world):
     assert await client.is_closed()
 
 
-async def test_c35_a_token_in_the_query_is_refused_by_default(make_world):
+@pytest.mark.checklist("C35")
+async def test_query_token_is_refused_by_default(make_world):
     world = await make_world()
     client = await world.client(query=f"&token={world.token()}")
     assert (await client.ask_data())["message"] == "no token provided"
 
 
-async def test_c35_where_enabled_it_stands_in_no_log_at_any_level(make_world, engine, caplog):
+@pytest.mark.checklist("C35")
+async def test_query_token_is_never_logged(make_world, engine, caplog):
     for name in (None, "socketio.server", "engineio.server"):
         caplog.set_level(logging.DEBUG, logger=name)
     world = await make_world(via=Handshake(query="token"))
@@ -87,21 +91,24 @@ async def test_c35_where_enabled_it_stands_in_no_log_at_any_level(make_world, en
     assert not [line for line in own if token in line or "eyJ" in line]
 
 
-async def test_c36_different_tokens_in_auth_and_header_are_refused(make_world):
+@pytest.mark.checklist("C36")
+async def test_different_tokens_in_auth_and_header_are_refused(make_world):
     world = await make_world()
     client = await world.client(headers={"Authorization": f"Bearer {world.token('eve')}"})
     told = await client.ask_data({"token": world.token("ada")})
     assert (told["message"], told["data"]["code"]) == ("more than one token provided", "credentials_bad_format")
 
 
-async def test_c36_the_same_token_twice_is_one(make_world):
+@pytest.mark.checklist("C36")
+async def test_same_token_in_auth_and_header_is_accepted(make_world):
     world = await make_world()
     token = world.token()
     client = await world.client(headers={"Authorization": f"Bearer {token}"})
     assert (await client.ask({"token": token})).startswith("40")
 
 
-async def test_c37_connect_never_sent(make_world):
+@pytest.mark.checklist("C37")
+async def test_connection_without_connect_is_closed_at_the_deadline(make_world):
     world = await make_world(connect_timeout=10)
     client = await world.client()
     poll = await Poll(world.host).open()
@@ -111,7 +118,8 @@ async def test_c37_connect_never_sent(make_world):
     await poll.close()
 
 
-async def test_c38_never_authenticated(make_world):
+@pytest.mark.checklist("C38")
+async def test_unauthenticated_client_is_closed_at_the_deadline(make_world):
     world = await make_world(via=Authenticate(timeout=15))
     client = await world.client()
     assert (await client.ask()).startswith("40")
@@ -125,7 +133,8 @@ async def test_c38_never_authenticated(make_world):
     assert await client.is_closed()
 
 
-async def test_c38_a_bad_token_does_not_stop_the_clock(make_world):
+@pytest.mark.checklist("C38")
+async def test_bad_token_does_not_stop_the_deadline(make_world):
     world = await make_world(via=Authenticate(timeout=15))
     client = await world.client()
     await client.ask()
@@ -138,7 +147,8 @@ async def test_c38_a_bad_token_does_not_stop_the_clock(make_world):
     assert await client.is_closed()
 
 
-async def test_c38_connections_without_a_token_are_bounded_per_address(make_world, engine):
+@pytest.mark.checklist("C38")
+async def test_unauthenticated_connections_are_bounded_per_address(make_world, engine):
     world = await make_world(max_anonymous=3)
     clients = [await world.client() for _ in range(3)]
     poll = Poll(world.host)
@@ -148,13 +158,14 @@ async def test_c38_connections_without_a_token_are_bounded_per_address(make_worl
     await poll.close()
 
 
+@pytest.mark.checklist("C39")
 @pytest.mark.parametrize(
     "packet",
     ['42["message","x"]', '421["message","x"]', '42["join-room","red"]', '431["x"]', "41"],
     ids=["event", "event with ack", "room join", "ack", "disconnect"],
 )
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_c39_nothing_is_dispatched_before_authentication(make_world, packet, way):
+async def test_nothing_is_handled_before_authentication(make_world, packet, way):
     def prepare(world):
         world.guard.serve_rooms()
         for name in ("message", "disconnect", "connect"):
@@ -172,7 +183,8 @@ async def test_c39_nothing_is_dispatched_before_authentication(make_world, packe
     assert world.calls == []
 
 
-async def test_c39_no_binary_packet_is_collected_before_authentication(make_world):
+@pytest.mark.checklist("C39")
+async def test_binary_packets_are_not_collected_before_authentication(make_world):
     world = await make_world(via=Authenticate())
     client = await world.client()
     await client.ask()
@@ -181,8 +193,9 @@ async def test_c39_no_binary_packet_is_collected_before_authentication(make_worl
     assert world.refusals[0][0].code == "protocol_violation"
 
 
+@pytest.mark.checklist("C40")
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
+async def test_broadcasts_do_not_arrive_before_the_decision(make_world, way):
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
 
@@ -204,7 +217,8 @@ async def test_c40_nothing_arrives_while_the_decision_is_made(make_world, way):
     assert not [packet for packet in client.seen if "confidential" in str(packet)]
 
 
-async def test_c41_an_event_by_a_parallel_post_during_verification(make_world):
+@pytest.mark.checklist("C41")
+async def test_event_in_a_parallel_post_is_not_handled_during_verification(make_world):
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
 
@@ -227,7 +241,8 @@ async def test_c41_an_event_by_a_parallel_post_during_verification(make_world):
     await second.close()
 
 
-async def test_c41_an_event_right_behind_connect_waits_for_the_decision(make_world):
+@pytest.mark.checklist("C41")
+async def test_event_directly_after_connect_waits_for_the_decision(make_world):
     order = []
 
     def prepare(world):
@@ -247,7 +262,8 @@ async def test_c41_an_event_right_behind_connect_waits_for_the_decision(make_wor
     assert order == ["connect", "message"]
 
 
-async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
+@pytest.mark.checklist("C42")
+async def test_simultaneous_tokens_of_two_users_give_one_identity(make_world):
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
 
@@ -275,7 +291,8 @@ async def test_c42_two_users_at_once_one_wins_and_is_never_mixed(make_world):
     await other.close()
 
 
-async def test_c43_authenticate_racing_the_deadline_never_resurrects(make_world):
+@pytest.mark.checklist("C43")
+async def test_authenticate_at_the_deadline_never_revives_the_socket(make_world):
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
 
@@ -296,7 +313,8 @@ async def test_c43_authenticate_racing_the_deadline_never_resurrects(make_world)
     assert not [packet for packet in client.seen if '"authenticated"' in str(packet)]
 
 
-async def test_c46_connect_200_times_is_one_session_and_a_flood_closes(make_world):
+@pytest.mark.checklist("C46")
+async def test_repeated_connect_gives_one_session_and_a_flood_closes(make_world):
     world = await make_world()
     client = await world.member()
     for _count in range(200):
@@ -305,7 +323,8 @@ async def test_c46_connect_200_times_is_one_session_and_a_flood_closes(make_worl
     assert len([packet for packet in client.seen if str(packet).startswith("40")]) == 1
 
 
-async def test_c47_500_bad_tokens_on_one_socket(make_world):
+@pytest.mark.checklist("C47")
+async def test_bad_tokens_close_after_the_maximum_attempts(make_world):
     world = await make_world(via=Authenticate(max_attempts=3))
     client = await world.client()
     await client.ask()
@@ -318,7 +337,8 @@ async def test_c47_500_bad_tokens_on_one_socket(make_world):
     assert client.seen[-1] == "41"
 
 
-async def test_c48_unknown_namespaces_are_named_bounded_and_closed(make_world):
+@pytest.mark.checklist("C48")
+async def test_unknown_namespaces_are_refused_counted_and_closed(make_world):
     world = await make_world()
     client = await world.client()
     await client.ask({}, "/n0")  # who sends on without reading may miss the answers: the connection is cut
@@ -332,7 +352,8 @@ async def test_c48_unknown_namespaces_are_named_bounded_and_closed(make_world):
     assert world.is_empty
 
 
-async def test_c48_namespaces_of_one_connection_are_bounded(make_world):
+@pytest.mark.checklist("C48")
+async def test_namespaces_of_one_connection_are_bounded(make_world):
     world = await make_world(server={"namespaces": "*"}, max_namespaces=3)
     client = await world.client()
     for number in range(3):
@@ -341,8 +362,9 @@ async def test_c48_namespaces_of_one_connection_are_bounded(make_world):
     assert await client.is_closed()
 
 
+@pytest.mark.checklist("C49")
 @pytest.mark.parametrize("name", ["/admin?x=1", "/admin/", "/ADMIN", "//admin", "/adm%69n", "/admin\\u0000", "/admin "])
-async def test_c49_spellings_of_a_guarded_namespace(make_world, name):
+async def test_other_spelling_of_a_namespace_does_not_bypass_the_guard(make_world, name):
     policy = Policy()
     policy.namespace("/admin")(lambda who: who.has_role("admin"))
 
@@ -357,10 +379,11 @@ async def test_c49_spellings_of_a_guarded_namespace(make_world, name):
     assert world.calls == []
 
 
+@pytest.mark.checklist("C50")
 @pytest.mark.parametrize(
     "query", ["", "?EIO=3&transport=polling", "?EIO=abc&transport=polling", "?EIO=4&transport=abc"]
 )
-async def test_c50_a_broken_handshake_is_a_bad_request(make_world, query):
+async def test_invalid_handshake_receives_400(make_world, query):
     world = await make_world()
     poll = Poll(world.host)
     assert (await poll.http.get(f"/socket.io/{query}")).status_code == 400
@@ -368,10 +391,11 @@ async def test_c50_a_broken_handshake_is_a_bad_request(make_world, query):
     await poll.close()
 
 
+@pytest.mark.checklist("C51")
 @pytest.mark.parametrize(
     "origin", ["http://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1"]
 )
-async def test_c51_a_foreign_origin_is_refused_on_every_transport(make_world, engine, origin):
+async def test_foreign_origin_is_refused_on_every_transport(make_world, engine, origin):
     world = await make_world()
     poll = Poll(world.host, headers={"Origin": origin})
     polling = (await poll.http.get(poll.url())).status_code
@@ -384,8 +408,9 @@ async def test_c51_a_foreign_origin_is_refused_on_every_transport(make_world, en
     await poll.close()
 
 
-async def test_c52_a_cookie_without_origin_is_no_credential_and_a_token_is(make_world):
-    """Checklist 52: without Origin, a cookie is refused and a token is accepted."""
+@pytest.mark.checklist("C52")
+async def test_without_origin_a_cookie_is_refused_and_a_token_accepted(make_world):
+    """Without Origin, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     alone = await world.client(headers=cookie)
@@ -396,7 +421,8 @@ async def test_c52_a_cookie_without_origin_is_no_credential_and_a_token_is(make_
     assert (await without_cookie.ask({"token": world.token()})).startswith("40")
 
 
-async def test_c54_jsonp_is_refused(make_world, engine):
+@pytest.mark.checklist("C54")
+async def test_jsonp_is_refused(make_world, engine):
     world = await make_world()
     poll = Poll(world.host)
     assert (await poll.http.get(poll.url("&j=0"))).status_code == JSONP[engine]
@@ -404,7 +430,8 @@ async def test_c54_jsonp_is_refused(make_world, engine):
     await poll.close()
 
 
-async def test_c55_a_cookie_from_another_site_opens_nothing(make_world):
+@pytest.mark.checklist("C55")
+async def test_cookie_sent_from_another_site_is_refused(make_world):
     world = await make_world(via=Handshake(cookie="session"))
     headers = {"Cookie": f"session={world.token()}", "Origin": "http://evil.example"}
     assert await refused_status(world.host, headers=headers) == 403
@@ -425,7 +452,7 @@ async def test_c55_a_cookie_from_another_site_opens_nothing(make_world):
     ],
     ids=["none", "no exp", "exp string", "exp NaN", "exp infinite", "issuer", "wrong key"],
 )  # fmt: skip
-async def test_bad_tokens_end_alike_in_both_ways(make_world, token, message):
+async def test_bad_token_ends_the_same_in_both_ways(make_world, token, message):
     assert SECRET not in token
     world = await make_world(via=(Handshake(), Authenticate(max_attempts=1)))
     first, second = await world.client(), await world.client()
@@ -439,9 +466,10 @@ async def test_bad_tokens_end_alike_in_both_ways(make_world, token, message):
     assert isinstance(first, Raw)
 
 
+@pytest.mark.checklist("C44")
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "__disconnect_final", "newListener"])
 @pytest.mark.parametrize("admitted", [True, False])
-async def test_c44_an_event_of_a_reserved_name_closes_and_calls_nothing(make_world, name, admitted):
+async def test_reserved_event_name_closes_and_calls_no_handler(make_world, name, admitted):
     def prepare(world):
         world.sio.on("disconnect", lambda sid, *reason: world.calls.append(("disconnect", *reason)))
         world.sio.on("connect", lambda sid, environ, auth: world.calls.append(("connect", auth)))
@@ -455,8 +483,9 @@ async def test_c44_an_event_of_a_reserved_name_closes_and_calls_nothing(make_wor
     assert "forged" not in str(world.calls)
 
 
+@pytest.mark.checklist("C45")
 @pytest.mark.parametrize("name", [None, [], {}, True, "", "n" * 10_000, "a\r\nb"])
-async def test_c45_an_impossible_event_name_closes_with_one_bounded_line(make_world, name, caplog):
+async def test_invalid_event_name_closes_with_one_bounded_log_line(make_world, name, caplog):
     world = await make_world()
     client = await world.member()
     caplog.clear()
@@ -468,8 +497,9 @@ async def test_c45_an_impossible_event_name_closes_with_one_bounded_line(make_wo
     assert lines[0].isprintable()
 
 
+@pytest.mark.checklist("E79")
 @pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e400", '{"a":[NaN]}'])
-async def test_e79_a_number_that_is_no_json_closes_and_is_never_forwarded(make_world, text):
+async def test_number_that_is_not_json_closes_and_is_never_forwarded(make_world, text):
     def prepare(world):
         @world.sio.event
         async def say(sid, data):

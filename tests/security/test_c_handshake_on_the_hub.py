@@ -1,4 +1,4 @@
-"""The attack list, group C: what of it differs by transport, on each of the hub's: polling, WebSocket, and upgrade."""
+"""Attack checklist, group C: what differs by transport, on each of the hub's: polling, WebSocket and upgrade."""
 
 from __future__ import annotations
 
@@ -66,9 +66,10 @@ def entered(answer: Answer) -> bool:
     return answer.status in (200, 101)
 
 
-# 50
+# Invalid requests
 
 
+@pytest.mark.checklist("C50")
 @pytest.mark.parametrize(
     ("method", "query", "code", "message"),
     [
@@ -88,7 +89,7 @@ def entered(answer: Answer) -> bool:
         ("GET", "EIO=4&transport=polling&j=0", 3, "Bad request"),
     ],
 )
-async def test_c50_the_errors_of_engine_io(make_world, method, query, code, message):
+async def test_invalid_polling_request_receives_the_engineio_error(make_world, method, query, code, message):
     world = await make_world()
     answer = await http(world.host, f"{method} /socket.io/?{query}", {})
     assert (answer.status, answer.json) == (400, {"code": code, "message": message})
@@ -96,6 +97,7 @@ async def test_c50_the_errors_of_engine_io(make_world, method, query, code, mess
     assert world.sio.counts[f"refused: {message}"] == 1
 
 
+@pytest.mark.checklist("C50")
 @pytest.mark.parametrize(
     ("query", "code", "message"),
     [
@@ -107,7 +109,7 @@ async def test_c50_the_errors_of_engine_io(make_world, method, query, code, mess
         ("EIO=4&transport=websocket&j=0", 3, "Bad request"),
     ],
 )
-async def test_c50_the_errors_of_engine_io_for_a_websocket(make_world, query, code, message):
+async def test_invalid_websocket_request_receives_the_engineio_error(make_world, query, code, message):
     world = await make_world()
     raw = await RawSocket.open(world.host)
     await raw.send(upgrade(world.host, line=f"GET /socket.io/?{query} HTTP/1.1"))
@@ -116,9 +118,10 @@ async def test_c50_the_errors_of_engine_io_for_a_websocket(make_world, query, co
     assert await raw.ends()
 
 
-# 51
+# Origins
 
 
+@pytest.mark.checklist("C51")
 @EVERY_TRANSPORT
 @pytest.mark.parametrize(
     "origin",
@@ -136,15 +139,16 @@ async def test_c50_the_errors_of_engine_io_for_a_websocket(make_world, query, co
         "file://",
     ],
 )
-async def test_c51_a_foreign_origin(make_world, transport, origin):
+async def test_foreign_origin_is_refused(make_world, transport, origin):
     world = await make_world()
     answer = await by(transport, world.host, {"Origin": origin.format(host=world.host)})
     assert (answer.status, answer.json) == FORBIDDEN
     assert "access-control-allow-origin" not in answer.headers
 
 
+@pytest.mark.checklist("C51")
 @EVERY_TRANSPORT
-async def test_c51_the_own_origin_and_named_ones(make_world, transport):
+async def test_own_origin_and_allowed_origins_are_accepted(make_world, transport):
     world = await make_world(cors_allowed_origins=["https://app.example"])
     for origin in (f"http://{world.host}", f"HTTP://{world.host}", "https://app.example", "https://APP.example:443"):
         answer = await by(transport, world.host, {"Origin": origin})
@@ -156,7 +160,8 @@ async def test_c51_the_own_origin_and_named_ones(make_world, transport):
         assert (await by(transport, world.host, {"Origin": origin})).status == 403
 
 
-async def test_c51_a_preflight_of_a_foreign_page_is_not_encouraged(make_world):
+@pytest.mark.checklist("C51")
+async def test_preflight_of_a_foreign_page_gets_no_cors_headers(make_world):
     world = await make_world(cors_allowed_origins="https://app.example")
     asking = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
     good = await http(world.host, "OPTIONS /socket.io/", {"Origin": "https://app.example"} | asking)
@@ -166,7 +171,7 @@ async def test_c51_a_preflight_of_a_foreign_page_is_not_encouraged(make_world):
     assert not [name for name in evil.headers if name.startswith("access-control")]
 
 
-# 52, 55
+# Cookies
 
 
 async def admitted(transport: str, host: str, headers: dict[str, str]) -> bool:
@@ -199,9 +204,10 @@ async def admitted(transport: str, host: str, headers: dict[str, str]) -> bool:
 JOINING = pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
 
 
+@pytest.mark.checklist("C52")
 @JOINING
-async def test_c52_without_an_origin_a_cookie_is_nothing_and_a_token_is_good(make_world, transport):
-    """Checklist 52: without Origin, a cookie is refused and a token is accepted."""
+async def test_without_origin_a_cookie_is_refused_and_a_token_accepted(make_world, transport):
+    """Without Origin, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     assert not await admitted(transport, world.host, cookie)
@@ -210,22 +216,25 @@ async def test_c52_without_an_origin_a_cookie_is_nothing_and_a_token_is_good(mak
     assert await admitted(transport, world.host, {"Authorization": f"Bearer {world.token()}"})
 
 
+@pytest.mark.checklist("C55")
 @JOINING
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", ""])
-async def test_c55_a_cookie_that_another_site_makes_the_browser_send(make_world, transport, site):
+async def test_cookie_sent_from_another_site_is_refused(make_world, transport, site):
     world = await make_world(via=Handshake(cookie="session"))
     assert not await admitted(transport, world.host, {"Cookie": f"session={world.token()}", "Sec-Fetch-Site": site})
 
 
+@pytest.mark.checklist("C55")
 @EVERY_TRANSPORT
-async def test_c55_a_cookie_with_a_foreign_origin(make_world, transport):
+async def test_cookie_with_a_foreign_origin_is_refused(make_world, transport):
     world = await make_world(via=Handshake(cookie="session"), cors_allowed_origins="https://app.example")
     headers = {"Cookie": f"session={world.token()}", "Origin": "https://evil.example"}
     assert (await by(transport, world.host, headers)).status == 403
 
 
+@pytest.mark.checklist("C55")
 @JOINING
-async def test_c55_cookies_and_origins_that_a_function_allows(make_world, transport):
+async def test_cookie_is_accepted_from_an_origin_that_a_function_allows(make_world, transport):
     world = await make_world(
         via=Handshake(cookie="session"), cors_allowed_origins=lambda origin: origin == "https://a.example"
     )
@@ -233,22 +242,25 @@ async def test_c55_cookies_and_origins_that_a_function_allows(make_world, transp
     assert await admitted(transport, world.host, cookie | {"Origin": "https://a.example"})
 
 
-def test_c55_every_page_and_cookies_is_a_mistake(verifier):
+@pytest.mark.checklist("C55")
+def test_cookies_with_every_origin_allowed_are_rejected(verifier):
     with pytest.raises(ConfigError):
         Hub(verifier, via=Handshake(cookie="session"), cors_allowed_origins="*")
 
 
+@pytest.mark.checklist("C55")
 @pytest.mark.parametrize("site", ["same-origin", "cross-site"])
-async def test_c55_the_cookie_of_a_session_is_for_http_alone_and_for_its_site(make_world, site):
+async def test_session_cookie_is_http_only_and_same_site(make_world, site):
     world = await make_world(session_binding="cookie")
     answer = await http(world.host, "GET /socket.io/?EIO=4&transport=polling", {"Sec-Fetch-Site": site})
     attributes = answer.headers["set-cookie"].split("; ")[1:]
     assert attributes == ["Path=/", "HttpOnly", "SameSite=Lax"]  # over http, None would not be kept
 
 
-# 53
+# Proxies
 
 
+@pytest.mark.checklist("C53")
 @EVERY_TRANSPORT
 @pytest.mark.parametrize(
     "forged",
@@ -260,14 +272,15 @@ async def test_c55_the_cookie_of_a_session_is_for_http_alone_and_for_its_site(ma
     ],
     ids=["host and proto", "host", "Forwarded", "original host"],
 )
-async def test_c53_a_forged_host_makes_no_origin_ours(make_world, transport, forged):
+async def test_forged_host_does_not_allow_an_origin(make_world, transport, forged):
     world = await make_world()
     answer = await by(transport, world.host, {"Origin": "http://evil.example"} | forged)
     assert answer.status == 403
 
 
+@pytest.mark.checklist("C53")
 @EVERY_TRANSPORT
-async def test_c53_a_forged_scheme_and_address_are_not_believed(make_world, transport, caplog):
+async def test_forged_scheme_and_address_are_ignored(make_world, transport, caplog):
     world = await make_world()
     forged = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9"}
     assert (await by(transport, world.host, {"Origin": f"https://{world.host}"} | forged)).status == 403
@@ -275,9 +288,10 @@ async def test_c53_a_forged_scheme_and_address_are_not_believed(make_world, tran
     assert "203.0.113.9" not in caplog.text
 
 
+@pytest.mark.checklist("C53")
 @pytest.mark.parametrize("trusted", [True, False])
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-async def test_c53_a_proxy_is_believed_where_it_is_named(verifier, transport, trusted, caplog):
+async def test_trusted_proxy_sets_scheme_and_address(verifier, transport, trusted, caplog):
     hub = Hub(verifier)
     proxy = "127.0.0.1" if trusted else "203.0.113.1"
     async with serve(hub, proxy_headers=True, forwarded_allow_ips=proxy) as host:

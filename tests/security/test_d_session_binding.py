@@ -1,4 +1,4 @@
-"""The attack list, group D: whose session it is, on the hub. A sid alone is no credential."""
+"""Attack checklist, group D: who owns a session, on the hub. A session ID alone is not a credential."""
 
 from __future__ import annotations
 
@@ -110,12 +110,13 @@ async def attack(thief: Person, victim: Person) -> list[tuple[int, object]]:
     return [(one.status, one.json) for one in [*answers, answer]]
 
 
-# 56
+# Polling sessions
 
 
+@pytest.mark.checklist("D56")
 @pytest.mark.parametrize("theirs", ["nothing", "another's token", "no token", "an expired one of the victim's"])
 @pytest.mark.parametrize("place", ["header", "cookie", "query"])
-async def test_d56_a_stolen_sid_without_the_token_of_its_handshake(make_world, caplog, place, theirs):
+async def test_stolen_session_id_is_refused_without_its_token(make_world, caplog, place, theirs):
     world = await make_world(prepare=prepare, via=Handshake(cookie="session", query="token"))
     query, headers = carried(place, world.token("victim"), world.host)
     victim = await Person(world, query=query, headers=headers).open()
@@ -138,8 +139,9 @@ async def test_d56_a_stolen_sid_without_the_token_of_its_handshake(make_world, c
     assert world.calls == [1]
 
 
+@pytest.mark.checklist("D56")
 @pytest.mark.parametrize("place", ["header", "cookie", "query"])
-async def test_d56_a_later_token_of_the_same_person_is_good(make_world, place):
+async def test_newer_token_of_the_same_subject_owns_the_session(make_world, place):
     world = await make_world(prepare=prepare, via=Handshake(cookie="session", query="token"))
     query, headers = carried(place, world.token("victim"), world.host)
     victim = await Person(world, query=query, headers=headers).open()
@@ -152,7 +154,8 @@ async def test_d56_a_later_token_of_the_same_person_is_good(make_world, place):
     await raw.close()
 
 
-async def test_d56_a_token_in_another_place_is_good_too(make_world):
+@pytest.mark.checklist("D56")
+async def test_token_from_another_source_owns_the_session(make_world):
     world = await make_world(prepare=prepare, via=Handshake(query="token"))
     token = world.token("victim")
     victim = await Person(world, headers={"Authorization": f"Bearer {token}"}).open()
@@ -161,7 +164,8 @@ async def test_d56_a_token_in_another_place_is_good_too(make_world):
     await victim.goes_on()
 
 
-async def test_d56_a_cookie_that_a_foreign_page_sends_is_no_credential(make_world):
+@pytest.mark.checklist("D56")
+async def test_cookie_from_a_foreign_page_does_not_own_the_session(make_world):
     world = await make_world(prepare=prepare, via=Handshake(cookie="session"))
     _, headers = carried("cookie", world.token("victim"), world.host)
     victim = await Person(world, headers=headers).open()
@@ -171,8 +175,9 @@ async def test_d56_a_cookie_that_a_foreign_page_sends_is_no_credential(make_worl
     await victim.goes_on()
 
 
+@pytest.mark.checklist("D56")
 @pytest.mark.parametrize("theirs", ["", "roomkey-session=", "roomkey-session=AAAA", "another=x"])
-async def test_d56_a_session_bound_to_a_cookie(make_world, theirs):
+async def test_session_can_be_bound_to_a_cookie(make_world, theirs):
     world = await make_world(prepare=prepare, session_binding="cookie")
     victim = Person(world)
     opened = await victim.request("GET")
@@ -192,14 +197,16 @@ async def test_d56_a_session_bound_to_a_cookie(make_world, theirs):
     assert world.calls == [1, 2]
 
 
-async def test_d56_each_session_has_a_cookie_of_its_own(make_world):
+@pytest.mark.checklist("D56")
+async def test_each_session_has_its_own_cookie(make_world):
     world = await make_world(session_binding="cookie")
     cookies = {(await Person(world).request("GET")).headers["set-cookie"].split(";")[0] for _ in range(5)}
     assert len(cookies) == 5
     assert all(len(base64.urlsafe_b64decode(cookie.partition("=")[2])) == 24 for cookie in cookies)
 
 
-async def test_d56_a_session_bound_to_its_address(make_world):
+@pytest.mark.checklist("D56")
+async def test_session_can_be_bound_to_its_address(make_world):
     world = await make_world(prepare=prepare, session_binding="address")
     token = world.token()
     victim = await Person(world, headers={"Authorization": f"Bearer {token}"}).open()
@@ -210,12 +217,14 @@ async def test_d56_a_session_bound_to_its_address(make_world):
     assert world.calls == [1]
 
 
-def test_d56_a_binding_that_there_is_not_is_a_mistake(verifier):
+@pytest.mark.checklist("D56")
+def test_unknown_session_binding_is_rejected(verifier):
     with pytest.raises(ConfigError):
         Hub(verifier, session_binding="token")
 
 
-async def test_d56_while_a_poll_of_the_owner_waits(make_world):
+@pytest.mark.checklist("D56")
+async def test_stolen_session_id_is_refused_while_the_owner_polls(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world, headers={"Authorization": f"Bearer {world.token('victim')}"}).open()
     await victim.join()
@@ -226,11 +235,12 @@ async def test_d56_while_a_poll_of_the_owner_waits(make_world):
     assert await waiting == ['42["news",1]']
 
 
-# 57
+# Upgraded sessions
 
 
+@pytest.mark.checklist("D57")
 @pytest.mark.parametrize("bound", [True, False])
-async def test_d57_a_stolen_sid_of_an_upgraded_session(make_world, bound):
+async def test_stolen_session_id_is_refused_after_an_upgrade(make_world, bound):
     world = await make_world(prepare=prepare)
     headers = {"Authorization": f"Bearer {world.token('victim')}"} if bound else {}
     victim = await Person(world, headers=headers).open()
@@ -257,7 +267,8 @@ async def test_d57_a_stolen_sid_of_an_upgraded_session(make_world, bound):
     assert world.calls == [1]
 
 
-async def test_d57_polling_is_over_for_the_owner_too(make_world):
+@pytest.mark.checklist("D57")
+async def test_owner_cannot_poll_after_an_upgrade(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -273,10 +284,11 @@ async def test_d57_polling_is_over_for_the_owner_too(make_world):
     assert world.calls == [1]
 
 
-# 58
+# Random session IDs
 
 
-async def test_d58_sids_have_120_random_bits(make_world):
+@pytest.mark.checklist("D58")
+async def test_session_ids_have_120_random_bits(make_world):
     world = await make_world()
     sids = set()
     for _count in range(300):
@@ -289,7 +301,8 @@ async def test_d58_sids_have_120_random_bits(make_world):
         assert len({sid[place] for sid in sids}) > 40
 
 
-async def test_d58_a_guessed_sid_is_unknown_and_opens_nothing(make_world):
+@pytest.mark.checklist("D58")
+async def test_guessed_session_id_is_unknown(make_world):
     world = await make_world()
     thief = Person(world)
     for guess in ("A" * 20, "0", "-1", "*", "__proto__", "../x", "%2e", "a" * 1000):
@@ -303,10 +316,11 @@ def _named(world, sid: str) -> Person:
     return person
 
 
-# 59
+# Logs
 
 
-async def test_d59_neither_sid_nor_token_stands_in_a_log_an_answer_or_a_count(make_world, caplog):
+@pytest.mark.checklist("D59")
+async def test_session_ids_and_tokens_are_not_in_logs_responses_or_counts(make_world, caplog):
     for name in (None, "roomkey", "roomkey.audit", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "picows"):
         caplog.set_level(logging.DEBUG, logger=name)
     world = await make_world(prepare=prepare, via=Handshake(query="token"))
@@ -340,11 +354,12 @@ async def test_d59_neither_sid_nor_token_stands_in_a_log_an_answer_or_a_count(ma
         assert not [line for line in [*said, *written, *world.sio.counts] if secret in line]
 
 
-# 60
+# Unfinished upgrades
 
 
+@pytest.mark.checklist("D60")
 @pytest.mark.parametrize("probe", [True, False])
-async def test_d60_half_an_upgrade_then_silence(make_world, probe):
+async def test_unfinished_upgrade_is_closed_and_the_session_continues(make_world, probe):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -369,8 +384,9 @@ async def test_d60_half_an_upgrade_then_silence(make_world, probe):
     assert await again.packet() == '42["said",3]'
 
 
+@pytest.mark.checklist("D60")
 @pytest.mark.parametrize("probe", [True, False])
-async def test_d60_half_an_upgrade_then_a_cut(make_world, probe):
+async def test_session_continues_after_an_upgrade_that_is_cut(make_world, probe):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -386,7 +402,8 @@ async def test_d60_half_an_upgrade_then_a_cut(make_world, probe):
     await victim.goes_on()
 
 
-async def test_d60_two_probes_at_once(make_world):
+@pytest.mark.checklist("D60")
+async def test_second_probe_during_an_upgrade_is_refused(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -402,7 +419,8 @@ async def test_d60_two_probes_at_once(make_world):
     assert await winner.packet() == '42["said",1]'
 
 
-async def test_d60_an_upgrade_of_a_session_that_ends_meanwhile(make_world):
+@pytest.mark.checklist("D60")
+async def test_upgrade_of_a_session_that_ends_is_closed(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
@@ -414,10 +432,11 @@ async def test_d60_an_upgrade_of_a_session_that_ends_meanwhile(make_world):
     assert world.sio.engine.sessions == {}
 
 
-# 61
+# Simultaneous and canceled polls
 
 
-async def test_d61_a_second_poll_closes_the_session(make_world):
+@pytest.mark.checklist("D61")
+async def test_second_poll_closes_the_session(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -430,7 +449,8 @@ async def test_d61_a_second_poll_closes_the_session(make_world):
     assert world.guard.registry.connections == {}
 
 
-async def test_d61_a_cancelled_poll_closes_the_session(make_world):
+@pytest.mark.checklist("D61")
+async def test_canceled_poll_closes_the_session(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token())
@@ -442,10 +462,11 @@ async def test_d61_a_cancelled_poll_closes_the_session(make_world):
     assert world.calls == []
 
 
-# 62
+# After a disconnect
 
 
-async def test_d62_the_old_sid_after_a_kick(make_world):
+@pytest.mark.checklist("D62")
+async def test_old_session_id_is_refused_after_a_disconnect(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
@@ -460,7 +481,8 @@ async def test_d62_the_old_sid_after_a_kick(make_world):
     assert world.calls == []
 
 
-async def test_d62_what_was_not_fetched_is_forgotten_soon(make_world):
+@pytest.mark.checklist("D62")
+async def test_unfetched_packets_are_dropped_after_a_disconnect(make_world):
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
@@ -471,7 +493,8 @@ async def test_d62_what_was_not_fetched_is_forgotten_soon(make_world):
     assert await attack(victim, victim) == [UNKNOWN] * 3
 
 
-async def test_d62_the_old_sid_of_a_websocket_after_a_kick(make_world):
+@pytest.mark.checklist("D62")
+async def test_old_websocket_session_id_is_refused_after_a_disconnect(make_world):
     world = await make_world(prepare=prepare)
     websocket = await RawSocket.member(world.host, world.token("victim"))
     [eio_sid] = world.sio.engine.sessions

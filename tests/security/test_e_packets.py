@@ -1,4 +1,4 @@
-"""The attack list, group E: packets and resources, on a live hub.
+"""Attack checklist, group E: packets and resources, on a live hub.
 
 The attacker is admitted, so that nothing else stops it; a bystander has to go on as if nothing had happened.
 """
@@ -99,7 +99,7 @@ def texts(*packets: str) -> list[tuple[bytes, ...]]:
     return [(frame(packet),) for packet in packets]
 
 
-# 63 to 68: malformed packets
+# Malformed packets
 
 MALFORMED = [
     *texts("", "0", "00", "2", "2probe", "5", "6", "6x", "7", "8", "9", "a", "\x00", "4", "4a", "47", "48", "49", "44"),
@@ -126,12 +126,14 @@ MALFORMED = [
 ]
 
 
-async def test_e63_malformed_frames(world, bystander, caplog):
+@pytest.mark.checklist("E63")
+async def test_malformed_frame_closes_its_connection_only(world, bystander, caplog):
     for frames in MALFORMED:
         await closes(world, caplog, bystander, *frames)
     assert world.sio.counts["closed: protocol violation"] >= len(MALFORMED) - 5
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize(
     "body",
     [
@@ -153,7 +155,7 @@ async def test_e63_malformed_frames(world, bystander, caplog):
         f"bAQID{SEPARATOR}bAQID",
     ],
 )
-async def test_e63_malformed_polling_bodies(world, bystander, caplog, body):
+async def test_malformed_polling_body_closes_its_session_only(world, bystander, caplog, body):
     poll = await Poll.member(world.host, world.token("mallory"))
     world.calls.clear()
     caplog.clear()
@@ -167,14 +169,16 @@ async def test_e63_malformed_polling_bodies(world, bystander, caplog, body):
     await poll.close()
 
 
-async def test_e64_a_binary_packet_without_its_count(world, bystander, caplog):
+@pytest.mark.checklist("E64")
+async def test_binary_packet_without_a_count_closes(world, bystander, caplog):
     for packet in ("450-", "45", '45["x"]', '450-["x"]', '45-["x"]', "451", '451["x"]', '451-"x"', "460-1[]", "46[]"):
         await closes(world, caplog, bystander, frame(packet))
     for packet in ('4500-["x"]', '451-1-["x"]', '45١-["x"]', '45+1-["x"]', f'4599999999999-["x",{PLACE % 0}]'):
         await closes(world, caplog, bystander, frame(packet))
 
 
-async def test_e65_more_than_10_attachments_close_at_the_head(world, bystander, caplog):
+@pytest.mark.checklist("E65")
+async def test_more_than_10_attachments_close_at_the_header(world, bystander, caplog):
     for count in (11, 12, 100, 4294967296, 10**9):
         places = ",".join(PLACE % number for number in range(min(count, 12)))
         await closes(world, caplog, bystander, frame(f'45{count}-["message",{places}]'))
@@ -184,7 +188,8 @@ async def test_e65_more_than_10_attachments_close_at_the_head(world, bystander, 
     assert (await raw.packet()).startswith('4510-["back"')
 
 
-async def test_e66_fewer_or_more_attachments_than_declared(world, bystander, caplog):
+@pytest.mark.checklist("E66")
+async def test_wrong_number_of_attachments_closes(world, bystander, caplog):
     two = frame(f'452-["message",{PLACE % 0},{PLACE % 1}]')
     one = frame(f'451-["message",{PLACE % 0}]')
     data = frame(b"\x01", BINARY)
@@ -199,7 +204,8 @@ async def test_e66_fewer_or_more_attachments_than_declared(world, bystander, cap
     await goes_on(bystander)
 
 
-async def test_e66_the_heartbeat_may_stand_between_attachments(make_world):
+@pytest.mark.checklist("E66")
+async def test_heartbeat_may_arrive_between_attachments(make_world):
     world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
     raw = await attacker(world)
     await raw.text(f'451-["message",{PLACE % 0}]')
@@ -212,7 +218,8 @@ async def test_e66_the_heartbeat_may_stand_between_attachments(make_world):
 NUMBERS = ["-1", '"0"', "1.5", "0.0", "1", "99", "true", "false", "null", "[0]", "{}", "1e0", "18446744073709551616"]
 
 
-async def test_e67_a_placeholder_without_its_attachment(world, bystander, caplog):
+@pytest.mark.checklist("E67")
+async def test_placeholder_without_its_attachment_closes(world, bystander, caplog):
     data = frame(b"\x01", BINARY)
     for number in NUMBERS:
         await closes(world, caplog, bystander, frame(f'451-["message",{PLACE % number}]'), data)
@@ -223,12 +230,14 @@ async def test_e67_a_placeholder_without_its_attachment(world, bystander, caplog
     await closes(world, caplog, bystander, frame(f'452-["message",{twice}]'), data, data)
 
 
-async def test_e68_attachments_over_the_bound(world, bystander, caplog):
+@pytest.mark.checklist("E68")
+async def test_attachments_over_the_limit_close(world, bystander, caplog):
     head = frame(f'4510-["message",{",".join(PLACE % number for number in range(10))}]')
     await closes(world, caplog, bystander, head, *[frame(b"x" * 250_000, BINARY)] * 4)
 
 
-async def test_e68_attachments_that_do_not_all_arrive_in_time(world, bystander):
+@pytest.mark.checklist("E68")
+async def test_attachments_that_arrive_late_close(world, bystander):
     raw = await attacker(world)
     await raw.text(f'453-["message",{PLACE % 0},{PLACE % 1},{PLACE % 2}]')
     await raw.sync()
@@ -242,7 +251,8 @@ async def test_e68_attachments_that_do_not_all_arrive_in_time(world, bystander):
     await goes_on(bystander)
 
 
-async def test_e68_the_deadline_of_one_packet_is_not_the_next_ones(world):
+@pytest.mark.checklist("E68")
+async def test_attachment_deadline_restarts_with_each_packet(world):
     raw = await attacker(world)
     for _count in range(3):
         await raw.text(f'451-["message",{PLACE % 0}]')
@@ -255,7 +265,7 @@ async def test_e68_the_deadline_of_one_packet_is_not_the_next_ones(world):
     await goes_on(raw)
 
 
-# 69, 72: memory, of a hub that is a process of its own
+# Memory, of a hub that is a process of its own
 
 
 @pytest.fixture(scope="module")
@@ -277,9 +287,10 @@ async def _warm(process) -> RawSocket:
     return member
 
 
+@pytest.mark.checklist("E69")
 @pytest.mark.parametrize("size", [1_100_000, 15_000_000, 17_500_000])
 @pytest.mark.parametrize("pieces", [1, 100])
-async def test_e69_a_message_over_the_limit(process, size, pieces):
+async def test_message_over_the_limit_closes_without_being_buffered(process, size, pieces):
     bystander = await _warm(process)
     raw = await RawSocket.member(process.host, process.token("mallory"))
     data = b"4" + b"x" * (size - 1)
@@ -296,7 +307,8 @@ async def test_e69_a_message_over_the_limit(process, size, pieces):
     await goes_on(bystander)
 
 
-async def test_e72_deflated_bombs_on_20_anonymous_sockets(process):
+@pytest.mark.checklist("E72")
+async def test_compressed_frames_close_without_being_inflated(process):
     """Compression is never agreed on, so that a deflated frame is a broken one."""
     bystander = await _warm(process)
     bomb = zlib.compressobj(wbits=-15)
@@ -315,7 +327,7 @@ async def test_e72_deflated_bombs_on_20_anonymous_sockets(process):
     await goes_on(bystander)
 
 
-# 70, 71: bodies
+# Bodies
 
 
 @pytest.fixture
@@ -336,10 +348,11 @@ async def nothing_is_left(world, raw: RawSocket) -> None:
     assert world.guard.registry.connections == {}
 
 
+@pytest.mark.checklist("E70")
 @pytest.mark.parametrize(
     "length", ["1000001", "17500000", "9" * 18, "9" * 30, "1e3", "-1", "0x10", "1,1", "five", "1 1"]
 )
-async def test_e70_a_content_length_over_the_limit_or_none_at_all(world, poll, length):
+async def test_post_without_a_length_or_over_the_limit_is_rejected(world, poll, length):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, f"Content-Length: {length}") + b"x" * 1000)
     answer = await raw.answer()
@@ -350,8 +363,9 @@ async def test_e70_a_content_length_over_the_limit_or_none_at_all(world, poll, l
         await nothing_is_left(world, raw)
 
 
+@pytest.mark.checklist("E70")
 @pytest.mark.parametrize("chunked", [True, False])
-async def test_e70_a_body_over_the_limit_that_is_sent_all_the_same(world, poll, chunked):
+async def test_response_arrives_after_a_body_over_the_limit(world, poll, chunked):
     """The answer is not lost, though the client reads it only when it has sent everything."""
     raw = await RawSocket.open(world.host)
     if chunked:
@@ -368,14 +382,16 @@ async def test_e70_a_body_over_the_limit_that_is_sent_all_the_same(world, poll, 
     await nothing_is_left(world, raw)
 
 
-async def test_e70_chunks_over_the_limit_are_refused_before_they_end(world, poll):
+@pytest.mark.checklist("E70")
+async def test_chunks_over_the_limit_are_rejected_before_they_end(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Transfer-Encoding: chunked") + b"f4241\r\n" + b"x" * 1_000_001)
     assert (await raw.answer()).status == 413
     await nothing_is_left(world, raw)
 
 
-async def test_e70_a_body_that_is_shorter_than_it_says(world, poll, monkeypatch):
+@pytest.mark.checklist("E70")
+async def test_body_shorter_than_its_length_is_closed(world, poll, monkeypatch):
     monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.1)
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
@@ -385,7 +401,8 @@ async def test_e70_a_body_that_is_shorter_than_it_says(world, poll, monkeypatch)
     await nothing_is_left(world, raw)
 
 
-async def test_e70_a_body_that_is_cut(world, poll):
+@pytest.mark.checklist("E70")
+async def test_truncated_body_changes_nothing(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
     [session] = world.sio.engine.sessions.values()
@@ -396,14 +413,16 @@ async def test_e70_a_body_that_is_cut(world, poll):
     assert (await poll.post('42["message"]')).text == "ok"
 
 
-async def test_e70_a_body_that_is_longer_than_it_says(world, poll):
+@pytest.mark.checklist("E70")
+async def test_body_longer_than_its_length_is_not_read(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 13") + b'42["message"]' + b'42["message"]')
     assert await raw.ends()  # the rest is no request
     assert world.calls in ([], [()])
 
 
-async def test_e70_two_lengths_are_none(world, poll):
+@pytest.mark.checklist("E70")
+async def test_two_content_lengths_are_rejected(world, poll):
     for headers in (["Content-Length: 13", "Content-Length: 14"], ["Content-Length: 13", "Transfer-Encoding: chunked"]):
         raw = await RawSocket.open(world.host)
         await raw.send(post(poll, world.host, *headers) + b'42["message"]')
@@ -412,7 +431,8 @@ async def test_e70_two_lengths_are_none(world, poll):
     assert world.calls == []
 
 
-async def test_e70_200_bodies_over_the_limit_without_a_token(world):
+@pytest.mark.checklist("E70")
+async def test_large_bodies_without_a_token_leave_no_task(world):
     tasks = len(asyncio.all_tasks())
     for _count in range(200):
         raw = await RawSocket.open(world.host)
@@ -425,23 +445,26 @@ async def test_e70_200_bodies_over_the_limit_without_a_token(world):
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
 
 
-async def test_e71_5000_packets_in_one_body(world, poll, bystander):
-    """Checklist 71: twice what one connection may send in a second, and of the rest nothing is looked at."""
+@pytest.mark.checklist("E71")
+async def test_5000_packets_in_one_body_are_rejected(world, poll, bystander):
+    """Twice what one connection may send in a second, and of the rest nothing is looked at."""
     assert (await poll.post(*['42["message"]'] * 5000)).status_code == 400
     assert len(world.calls) == 2000  # the rate of an admitted connection begins with its admission
     await until(lambda: len(world.sio.engine.sessions) == 1)
     await goes_on(bystander)
 
 
-async def test_e71_as_many_packets_as_the_rate_allows(world, poll):
+@pytest.mark.checklist("E71")
+async def test_packets_within_the_rate_are_accepted(world, poll):
     assert (await poll.post(*['42["message"]'] * 1999)).text == "ok"
     assert len(world.calls) == 1999
 
 
-# 73: frames
+# Frames
 
 
-async def test_e73_one_byte_fragments_and_endless_continuation(world, bystander, caplog):
+@pytest.mark.checklist("E73")
+async def test_tiny_and_endless_fragments_close(world, bystander, caplog):
     one = frame(b"x", CONTINUATION, fin=False)
     await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), one * 1024)
     await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), frame(b"", CONTINUATION, fin=False) * 1024)
@@ -449,9 +472,10 @@ async def test_e73_one_byte_fragments_and_endless_continuation(world, bystander,
     await closes(world, caplog, bystander, frame(b"4", TEXT, fin=False), big * 4)
 
 
+@pytest.mark.checklist("E73")
 @pytest.mark.parametrize("opcode", [PING, PONG])
 async def test_control_frames_over_their_rate_close(world, caplog, bystander, opcode):
-    """Checklist 73: a flood of pings or pongs is not read to its end; what honest clients send is answered."""
+    """A flood of pings or pongs is not read to its end; what honest clients send is answered."""
     raw = await attacker(world)
     await raw.send(frame(b"x", opcode) * 50)
     await goes_on(bystander)
@@ -479,7 +503,8 @@ def stop_reading(raw: RawSocket) -> None:
     raw.writer.transport.pause_reading()
 
 
-async def test_e73_a_ping_flood_by_who_does_not_read_is_cut(world, bystander):
+@pytest.mark.checklist("E73")
+async def test_ping_flood_of_a_client_that_does_not_read_is_closed(world, bystander):
     raw = await deaf(world)
     await raw.text("40" + json.dumps({"token": world.token()}))
     await until(lambda: len(world.sio.members.sockets) == 2)
@@ -491,7 +516,8 @@ async def test_e73_a_ping_flood_by_who_does_not_read_is_cut(world, bystander):
     await goes_on(bystander)
 
 
-async def test_e73_the_same_on_a_websocket_that_is_not_the_transport_yet(world, bystander, poll):
+@pytest.mark.checklist("E73")
+async def test_control_frame_flood_during_an_upgrade_is_closed(world, bystander, poll):
     raw = await deaf(world, f"&sid={poll.sid}")
     stop_reading(raw)
     await until_cut(raw, frame(b"x" * 125, PING) * 1000)
@@ -510,7 +536,7 @@ async def until_cut(raw: RawSocket, flood: bytes) -> None:
                 return
 
 
-# 74: slow-loris
+# Slow requests
 
 
 @pytest.fixture
@@ -536,9 +562,10 @@ SLOW = {
 }
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
 @pytest.mark.parametrize("sent", SLOW)
-async def test_e74_a_request_that_does_not_end(world, impatient, poll, sent, again):
+async def test_unfinished_request_is_closed(world, impatient, poll, sent, again):
     raw = await RawSocket.open(world.host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -558,8 +585,9 @@ async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
     return await ended
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
-async def test_e74_headers_without_end(world, impatient, again):
+async def test_endless_headers_are_closed(world, impatient, again):
     raw = await RawSocket.open(world.host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -568,8 +596,9 @@ async def test_e74_headers_without_end(world, impatient, again):
     assert await ends_though_it_drips(raw, b"X: y\r\n")
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
-async def test_e74_a_head_of_any_size(world, again):
+async def test_request_head_is_bounded(world, again):
     raw = await RawSocket.open(world.host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -580,21 +609,24 @@ async def test_e74_a_head_of_any_size(world, again):
         assert world.sio.counts["refused: Bad request"] == 1
 
 
-async def test_e74_half_a_request_right_behind_a_whole_one(world, impatient):
+@pytest.mark.checklist("E74")
+async def test_unfinished_pipelined_request_is_closed(world, impatient):
     raw = await RawSocket.open(world.host)
     await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\nGET /else")
     assert (await raw.answer()).status == 404
     assert await raw.ends()
 
 
-async def test_e74_a_body_that_drips(world, impatient, poll):
+@pytest.mark.checklist("E74")
+async def test_slow_body_is_closed(world, impatient, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 1000"))
     assert await ends_though_it_drips(raw, b"4")
     assert world.calls == []
 
 
-async def test_e74_a_body_that_comes_slowly_and_comes_is_taken(world, poll, monkeypatch):
+@pytest.mark.checklist("E74")
+async def test_slow_body_within_the_minimum_rate_is_accepted(world, poll, monkeypatch):
     monkeypatch.setattr(uvicorn_http, "HEAD_SECONDS", 0.3)
     monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.3)
     raw = await RawSocket.open(world.host)
@@ -605,14 +637,16 @@ async def test_e74_a_body_that_comes_slowly_and_comes_is_taken(world, poll, monk
     assert (await raw.answer()).body == b"ok"
 
 
-async def test_e74_an_answered_request_whose_body_drips_on(world, impatient, poll):
+@pytest.mark.checklist("E74")
+async def test_slow_body_of_an_answered_request_is_closed(world, impatient, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 99999999"))
     assert (await raw.answer()).status == 413
     assert await ends_though_it_drips(raw, b"4")
 
 
-async def test_e74_a_poll_that_waits_is_not_slow(world, impatient, poll):
+@pytest.mark.checklist("E74")
+async def test_waiting_poll_is_not_closed(world, impatient, poll):
     waiting = asyncio.create_task(poll.get())
     await asyncio.sleep(0.5)
     assert not waiting.done()
@@ -620,10 +654,11 @@ async def test_e74_a_poll_that_waits_is_not_slow(world, impatient, poll):
     assert await waiting == ['42["news",1]']
 
 
-# 75: backpressure
+# Backpressure
 
 
-async def test_e75_a_reader_that_never_reads_is_closed_and_others_are_served(make_world, caplog):
+@pytest.mark.checklist("E75")
+async def test_client_that_never_reads_is_closed_and_others_are_served(make_world, caplog):
     world = await make_world(prepare=echo, max_unsent=200_000)
     bystander = await RawSocket.member(world.host, world.token("grace"))
     raw = await deaf(world)
@@ -642,7 +677,8 @@ async def test_e75_a_reader_that_never_reads_is_closed_and_others_are_served(mak
     await goes_on(bystander)
 
 
-async def test_e75_a_client_that_does_not_poll(make_world):
+@pytest.mark.checklist("E75")
+async def test_client_that_does_not_poll_is_closed(make_world):
     world = await make_world(prepare=echo, max_unsent=200_000)
     poll = await Poll.member(world.host, world.token())
     for _count in range(19):
@@ -654,7 +690,8 @@ async def test_e75_a_client_that_does_not_poll(make_world):
     await poll.close()
 
 
-async def test_e75_a_poll_whose_answer_is_not_read(make_world, impatient):
+@pytest.mark.checklist("E75")
+async def test_client_that_does_not_read_its_poll_is_closed(make_world, impatient):
     world = await make_world(prepare=echo, max_unsent=20_000_000)
     poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
@@ -671,7 +708,8 @@ async def test_e75_a_poll_whose_answer_is_not_read(make_world, impatient):
     await poll.close()
 
 
-async def test_e75_a_poll_whose_answer_is_read_slowly(make_world, impatient):
+@pytest.mark.checklist("E75")
+async def test_client_that_reads_its_poll_slowly_is_closed(make_world, impatient):
     world = await make_world(prepare=echo, max_unsent=20_000_000)
     poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
@@ -690,7 +728,8 @@ async def test_e75_a_poll_whose_answer_is_read_slowly(make_world, impatient):
     await poll.close()
 
 
-async def test_e75_a_broken_frame_behind_unread_data_is_no_way_to_stay(make_world):
+@pytest.mark.checklist("E75")
+async def test_invalid_frame_behind_unread_data_still_closes(make_world):
     world = await make_world(prepare=echo)
     raw = await deaf(world)
     await raw.text("40" + json.dumps({"token": world.token()}))
@@ -706,10 +745,11 @@ async def test_e75_a_broken_frame_behind_unread_data_is_no_way_to_stay(make_worl
     await until_cut(raw, frame(b"x" * 1000))
 
 
-# 76, 77: rates
+# Rates
 
 
-async def test_e76_connections_without_a_token_are_bounded_for_each_address(make_world):
+@pytest.mark.checklist("E76")
+async def test_connections_without_a_token_are_bounded_per_address(make_world):
     world = await make_world(prepare=echo, max_anonymous=50)
     held = [await RawSocket.session(world.host) for _ in range(25)]
     polls = []
@@ -738,7 +778,8 @@ async def test_e76_connections_without_a_token_are_bounded_for_each_address(make
     assert world.guard.registry.anonymous_from("127.0.0.1") == 0
 
 
-async def test_e77_more_events_than_one_socket_may_send(make_world):
+@pytest.mark.checklist("E77")
+async def test_events_over_the_rate_are_rejected_then_closed(make_world):
     world = await make_world(prepare=echo, event_rate=100)
     bystander = await RawSocket.member(world.host, world.token("grace"))
     raw = await attacker(world)
@@ -758,9 +799,10 @@ async def test_e77_more_events_than_one_socket_may_send(make_world):
     await goes_on(bystander)
 
 
-# 78: what takes long to read
+# Input that is slow to parse
 
 
+@pytest.mark.checklist("E78")
 @pytest.mark.parametrize(
     "packet",
     [
@@ -786,7 +828,7 @@ async def test_e77_more_events_than_one_socket_may_send(make_world):
     ],
     ids=range(19),
 )
-async def test_e78_packets_that_are_long_to_read(world, bystander, packet):
+async def test_packets_that_are_slow_to_parse_are_rejected_quickly(world, bystander, packet):
     raw = await attacker(world)
     loop_was_busy = asyncio.create_task(longest_pause())
     await raw.text(packet)
@@ -807,13 +849,14 @@ async def longest_pause() -> float:
     return longest
 
 
-# 79 to 82: values
+# Values
 
 
+@pytest.mark.checklist("E79")
 @pytest.mark.parametrize(
     "value", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "nan", "0x1", "01", "1.", ".5", "+1"]
 )
-async def test_e79_a_number_that_is_no_json(world, bystander, caplog, value):
+async def test_number_that_is_not_json_closes(world, bystander, caplog, value):
     for packet in (f'42["shout",{value}]', f'42["shout",{{"a":[{value}]}}]', f'421["ask",{value}]', f"431[{value}]"):
         await closes(world, caplog, bystander, frame(packet))
     place = PLACE % 0
@@ -821,15 +864,17 @@ async def test_e79_a_number_that_is_no_json(world, bystander, caplog, value):
     assert bystander.frames[-1].payload == b'42["back","still here"]'
 
 
-async def test_e79_nor_does_the_application_send_one(world, bystander):
+@pytest.mark.checklist("E79")
+async def test_application_cannot_send_a_number_that_is_not_json(world, bystander):
     for value in (float("nan"), float("inf"), {"a": [-float("inf")]}, (1, float("nan"))):
         with pytest.raises(ValueError):
             await world.sio.emit("news", value)
     await goes_on(bystander)
 
 
+@pytest.mark.checklist("E80")
 @pytest.mark.parametrize("text", ["\\ud800", "\\udc00", "a\\ud83dz", "\\ude00\\ud83d"])
-async def test_e80_a_lone_surrogate_reaches_nobody(world, bystander, poll, text):
+async def test_lone_surrogate_is_replaced(world, bystander, poll, text):
     raw = await attacker(world)
     await raw.text(f'42["shout","{text}",{{"{text}":1}}]')
     whole = json.loads(f'"{text}"').encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -838,10 +883,11 @@ async def test_e80_a_lone_surrogate_reaches_nobody(world, bystander, poll, text)
     await goes_on(bystander)
 
 
+@pytest.mark.checklist("E80")
 @pytest.mark.parametrize(
     "text", ["\u2028\u2029", "\x00", "\x1e\x1f\x7f", "\ufeff", "\U0010ffff", "\ufffe", "</script>"]
 )
-async def test_e80_odd_characters_pass_and_break_no_receiver(world, bystander, poll, text):
+async def test_unusual_characters_pass_and_break_no_receiver(world, bystander, poll, text):
     raw = await attacker(world)
     await raw.text("42" + json.dumps(["shout", text, {text: text}]))
     told = await bystander.packet()
@@ -851,7 +897,8 @@ async def test_e80_odd_characters_pass_and_break_no_receiver(world, bystander, p
     await goes_on(bystander)
 
 
-async def test_e81_names_that_mean_something_elsewhere_are_plain_data(world, bystander):
+@pytest.mark.checklist("E81")
+async def test_names_of_javascript_are_plain_data(world, bystander):
     raw = await attacker(world)
     data = {
         "__proto__": {"admin": True},
@@ -867,7 +914,8 @@ async def test_e81_names_that_mean_something_elsewhere_are_plain_data(world, bys
     await goes_on(raw)
 
 
-async def test_e82_ids_of_acknowledgements(world, bystander, caplog):
+@pytest.mark.checklist("E82")
+async def test_invalid_acknowledgement_ids_close(world, bystander, caplog):
     raw = await attacker(world)
     for number in ("0", "1", "1", "007", "999999999999999"):
         await raw.text(f'42{number}["ask",1]')
@@ -877,7 +925,8 @@ async def test_e82_ids_of_acknowledgements(world, bystander, caplog):
         await closes(world, caplog, bystander, frame(f"43{number}[1]"))
 
 
-async def test_e82_an_acknowledgement_that_nobody_asked_for_or_that_comes_twice(world):
+@pytest.mark.checklist("E82")
+async def test_unexpected_acknowledgement_calls_nothing(world):
     raw, other = await attacker(world), await RawSocket.member(world.host, world.token("grace"))
     [_, sid] = world.sio.members.sockets
     answers = []
@@ -894,10 +943,11 @@ async def test_e82_an_acknowledgement_that_nobody_asked_for_or_that_comes_twice(
     assert answers == [("mine",)]
 
 
-# 83: handlers
+# Handlers
 
 
-async def test_e83_a_handler_that_raises_answers_nothing_and_the_server_goes_on(make_world, caplog):
+@pytest.mark.checklist("E83")
+async def test_failing_handler_sends_nothing_and_the_server_continues(make_world, caplog):
     def prepare(world):
         echo(world)
 
@@ -923,7 +973,8 @@ async def test_e83_a_handler_that_raises_answers_nothing_and_the_server_goes_on(
     caplog.clear()  # each in the log, once; the log is the only place
 
 
-async def test_e83_a_handler_that_is_called_with_too_much_or_too_little(make_world, caplog):
+@pytest.mark.checklist("E83")
+async def test_wrong_number_of_arguments_harms_nobody(make_world, caplog):
     def prepare(world):
         echo(world)
         world.sio.on("two", lambda sid, first, second: None)
@@ -936,7 +987,8 @@ async def test_e83_a_handler_that_is_called_with_too_much_or_too_little(make_wor
     caplog.clear()
 
 
-async def test_e83_a_handler_that_never_returns_holds_up_nobody(make_world):
+@pytest.mark.checklist("E83")
+async def test_handler_that_never_returns_delays_nobody(make_world):
     reached, ended = asyncio.Event(), asyncio.Event()
 
     def prepare(world):
@@ -957,7 +1009,8 @@ async def test_e83_a_handler_that_never_returns_holds_up_nobody(make_world):
     ended.set()
 
 
-async def test_e83_a_call_that_is_never_answered_ends(world):
+@pytest.mark.checklist("E83")
+async def test_unanswered_call_times_out(world):
     raw = await attacker(world)
     [sid] = world.sio.members.sockets
     with pytest.raises(TimeoutError):
@@ -965,10 +1018,11 @@ async def test_e83_a_call_that_is_never_answered_ends(world):
     assert (await raw.packet()).startswith("42")
 
 
-# 84, 85
+# Heartbeat and protocol version
 
 
-async def test_e84_no_pong_an_early_pong_and_a_pong_flood(make_world, caplog):
+@pytest.mark.checklist("E84")
+async def test_missing_early_and_repeated_pongs_close(make_world, caplog):
     world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
     bystander = await RawSocket.member(world.host, world.token("grace"))
     await closes(world, caplog, bystander, frame("3"))
@@ -984,7 +1038,8 @@ async def test_e84_no_pong_an_early_pong_and_a_pong_flood(make_world, caplog):
     assert await bystander.close_code() is not None
 
 
-async def test_e84_over_polling(make_world):
+@pytest.mark.checklist("E84")
+async def test_missing_pong_closes_over_polling(make_world):
     world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
     poll = await Poll(world.host).open()
     assert (await poll.post("3")).status_code == 400
@@ -992,7 +1047,8 @@ async def test_e84_over_polling(make_world):
     await poll.close()
 
 
-async def test_e85_a_client_of_protocol_3_gets_a_400_and_the_log_names_the_fix(world, caplog):
+@pytest.mark.checklist("E85")
+async def test_protocol_3_client_receives_400_and_the_log_names_the_fix(world, caplog):
     told = {"code": 5, "message": "Unsupported protocol version"}
     for transport in ("polling", "websocket"):
         caplog.clear()
@@ -1010,5 +1066,5 @@ async def test_e85_a_client_of_protocol_3_gets_a_400_and_the_log_names_the_fix(w
         await raw.close()
 
 
-def test_the_limits_are_settings():
+def test_limits_can_be_configured():
     assert (Limits().payload, Limits().attachments, Limits().fragments) == (1_000_000, 10, 1024)

@@ -1,7 +1,4 @@
-"""The attack list, group F: rooms, namespaces, roles. What is shown elsewhere has its number there:
-86, 89 and 92 in engines/test_rooms.py, 88 in test_revocation.py and test_update.py, 90 in test_update.py,
-91 in test_emits.py.
-"""
+"""Attack checklist, group F: rooms, namespaces and roles. Most tests of this group are in tests/engines."""
 
 from __future__ import annotations
 
@@ -41,10 +38,11 @@ def generous_policy() -> Policy:
     return policy
 
 
+@pytest.mark.checklist("F87")
 @BOTH
 @pytest.mark.parametrize("attacker", ATTACKERS)
 @pytest.mark.parametrize("way", ["join-room", "handler", "say"])
-async def test_f87_a_victims_own_room_and_sid_are_denied_to_everybody(offline, attacker, way):
+async def test_rooms_of_other_sockets_and_users_are_denied(offline, attacker, way):
     server = offline(policy=generous_policy())
     server.guard.relay("say")
 
@@ -72,8 +70,9 @@ async def test_f87_a_victims_own_room_and_sid_are_denied_to_everybody(offline, a
     assert victim.heard("say") == []
 
 
+@pytest.mark.checklist("F87")
 @BOTH
-async def test_f87_a_rule_that_names_own_rooms_decides_about_them(offline):
+async def test_rule_can_allow_own_user_rooms_only(offline):
     policy = Policy()
     policy.room("user:{sub}")(own_rooms)
     server = offline(policy=policy, user_rooms=False)
@@ -84,14 +83,16 @@ async def test_f87_a_rule_that_names_own_rooms_decides_about_them(offline):
     assert [ada.answered(number)[0]["ok"] for number in range(4)] == [True, False, False, False]
 
 
+@pytest.mark.checklist("F93")
 @pytest.mark.parametrize("module", ["roomkey.hub", "roomkey.socketio", "roomkey.guard.guard"])
-def test_f93_no_admin_interface_is_there_to_be_switched_on(module):
+def test_hub_has_no_admin_interface(module):
     found = importlib.import_module(module)
     assert not [name for name in dir(found) if "admin" in name.lower() and "admit" not in name.lower()]
 
 
+@pytest.mark.checklist("F93")
 @BOTH
-async def test_f93_python_socketios_own_admin_namespace_is_not_served(offline):
+async def test_admin_namespace_of_python_socketio_is_not_served(offline):
     server = offline()
     client = await server.client()
     client.begin_connect(server.token(roles=["admin"]), "/admin")
@@ -99,10 +100,11 @@ async def test_f93_python_socketios_own_admin_namespace_is_not_served(offline):
     assert "Invalid namespace" in client.got[0]
 
 
+@pytest.mark.checklist("F94")
 @BOTH
 @pytest.mark.parametrize("rooms", [["*"], ["vault"], {"vault": ["join", "emit"], "*": ["join", "emit"]}], ids=str)
 @pytest.mark.parametrize("rule", [None, False])
-async def test_f94_the_servers_policy_wins_over_the_tokens_rooms(offline, rooms, rule):
+async def test_policy_decides_over_the_rooms_of_the_token(offline, rooms, rule):
     """A claim is an argument of a rule and no rule: without one that reads it, it opens nothing."""
     policy = Policy()
     if rule is not None:

@@ -19,8 +19,9 @@ __all__ = ["clock", "engine", "make_world"]
 pytestmark = BOTH
 
 
+@pytest.mark.checklist("C44")
 @pytest.mark.parametrize("namespace", ["/", "*"])
-async def test_the_name_of_catch_all_handlers_is_no_event(make_world, namespace):
+async def test_catch_all_name_is_not_an_event(make_world, namespace):
     """With it, the client's first argument became the sid: one event spoke for anybody."""
 
     def prepare(world):
@@ -37,7 +38,8 @@ async def test_the_name_of_catch_all_handlers_is_no_event(make_world, namespace)
     assert bob.ws.close_code is None
 
 
-async def test_no_second_namespace_starts_the_deadline_and_the_attempts_anew(make_world):
+@pytest.mark.checklist("C38", "C47")
+async def test_second_namespace_does_not_reset_deadline_and_attempts(make_world):
     world = await make_world(via=Authenticate(timeout=15, max_attempts=3), server={"namespaces": "*"})
     client = await world.client()
     await client.ask()
@@ -56,7 +58,8 @@ async def test_no_second_namespace_starts_the_deadline_and_the_attempts_anew(mak
     assert await again.is_closed()
 
 
-async def test_b33_a_refresh_with_fewer_rights_leaves_rooms_at_once(make_world):
+@pytest.mark.checklist("B33")
+async def test_refresh_with_fewer_rights_leaves_rooms_immediately(make_world):
     world = await make_world()
     world.guard.serve_rooms()
     client = await world.member(rooms=["red", "blue"], expires_in=100)
@@ -70,7 +73,8 @@ async def test_b33_a_refresh_with_fewer_rights_leaves_rooms_at_once(make_world):
     assert await client.expect_event("news") == ["blue"]
 
 
-async def test_f90_a_refresh_without_the_namespaces_right_ends_the_socket(make_world):
+@pytest.mark.checklist("F90")
+async def test_refresh_without_the_namespace_right_disconnects(make_world):
     policy = Policy()
     policy.namespace("/")(lambda who: who.has_role("staff"))
     world = await make_world(policy=policy)
@@ -81,8 +85,9 @@ async def test_f90_a_refresh_without_the_namespaces_right_ends_the_socket(make_w
     assert await client.is_closed()
 
 
+@pytest.mark.checklist("E83")
 @pytest.mark.parametrize("how", ["disconnect", "revoke", "expire"])
-async def test_a_slow_disconnect_handler_keeps_nobody_connected(make_world, how):
+async def test_slow_disconnect_handler_does_not_delay_the_close(make_world, how):
     gate = asyncio.Event()
 
     def prepare(world):
@@ -115,7 +120,8 @@ async def test_a_slow_disconnect_handler_keeps_nobody_connected(make_world, how)
     await until(lambda: world.calls == ["disconnect"])
 
 
-async def test_payloads_of_namespaces_that_were_left_are_forgotten(make_world):
+@pytest.mark.checklist("J7")
+async def test_payloads_of_left_namespaces_are_dropped(make_world):
     world = await make_world(via=Authenticate(), server={"namespaces": "*"})
     client = await world.client()
     await client.ask()
@@ -127,7 +133,8 @@ async def test_payloads_of_namespaces_that_were_left_are_forgotten(make_world):
     await until(lambda: set(connection.auth) <= {"/"})
 
 
-async def test_one_deadline_that_fails_does_not_keep_the_others_alive(make_world, monkeypatch):
+@pytest.mark.checklist("J2")
+async def test_failing_deadline_does_not_stop_the_others(make_world, monkeypatch):
     world = await make_world(grace=0)
     clients = [await world.member(f"user{number}", expires_in=10) for number in range(4)]
     monkeypatch.setattr(logging.getLogger("roomkey.audit"), "handlers", [_Broken()])
@@ -141,7 +148,8 @@ class _Broken(logging.Handler):
         raise RuntimeError("in a log handler")
 
 
-async def test_revoking_a_person_ends_tokens_of_a_clock_that_runs_ahead(make_world):
+@pytest.mark.checklist("G104")
+async def test_revoking_a_subject_includes_tokens_issued_in_the_future(make_world):
     world = await make_world()
     token = world.issuer.issue("ada")
     world.clock.advance(-20)
@@ -151,8 +159,9 @@ async def test_revoking_a_person_ends_tokens_of_a_clock_that_runs_ahead(make_wor
     assert await client.is_closed()
 
 
+@pytest.mark.checklist("J7")
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-async def test_i7_connect_and_disconnect_handlers_come_in_pairs(make_world, way):
+async def test_connect_and_disconnect_handlers_run_in_pairs(make_world, way):
     def prepare(world):
         @world.sio.event
         async def connect(sid, environ, auth):
@@ -177,7 +186,8 @@ async def test_i7_connect_and_disconnect_handlers_come_in_pairs(make_world, way)
     assert world.calls == ["connect", "disconnect"]
 
 
-async def test_room_events_obey_rules_about_events(make_world):
+@pytest.mark.checklist("F86")
+async def test_room_events_follow_event_rules(make_world):
     policy = Policy(open_events=False)
     policy.room("*")(rooms_claim)
     policy.event("leave-room")(lambda who: True)
@@ -188,7 +198,8 @@ async def test_room_events_obey_rules_about_events(make_world):
     assert (await client.expect_ack(1))[0]["ok"] is False
 
 
-async def test_event_wildcard_is_asked_before_the_application(make_world):
+@pytest.mark.checklist("F92")
+async def test_event_wildcard_rule_is_checked_before_the_handler(make_world):
     def prepare(world):
         @world.sio.on("*")
         async def anything(event, sid, *data):
@@ -207,7 +218,8 @@ async def test_event_wildcard_is_asked_before_the_application(make_world):
     await until(lambda: world.calls == ["open"])
 
 
-async def test_a_client_leaves_only_rooms_it_asked_for(make_world):
+@pytest.mark.checklist("F89")
+async def test_client_leaves_only_rooms_it_joined(make_world):
     world = await make_world(attach={"own_joins": "allow"})
     world.guard.serve_rooms()
     client = await world.member()
@@ -219,7 +231,8 @@ async def test_a_client_leaves_only_rooms_it_asked_for(make_world):
     assert set(world.sio.rooms(sid)) == {"muted", sid, "user:ada"}
 
 
-async def test_h113_no_secret_by_way_of_a_room_or_an_exception(make_world, caplog):
+@pytest.mark.checklist("H113")
+async def test_room_names_and_exceptions_reveal_no_secret(make_world, caplog):
     caplog.set_level(logging.DEBUG, logger="engineio.server")
     caplog.set_level(logging.DEBUG, logger="roomkey")
     world = await make_world()
@@ -244,7 +257,8 @@ async def test_h113_no_secret_by_way_of_a_room_or_an_exception(make_world, caplo
     assert victim.ws.close_code is None
 
 
-async def test_an_event_rule_is_asked_about_the_identity_that_sends(make_world):
+@pytest.mark.checklist("J4")
+async def test_event_rule_sees_the_identity_that_sent_the_event(make_world):
     gate, inside = asyncio.Event(), asyncio.Event()
     policy = Policy()
 
@@ -274,7 +288,8 @@ async def test_an_event_rule_is_asked_about_the_identity_that_sends(make_world):
     await other.close()
 
 
-async def test_a_saved_session_does_not_pass_to_the_next_identity(make_world):
+@pytest.mark.checklist("J4")
+async def test_saved_session_is_not_passed_to_the_next_identity(make_world):
     world = await make_world(server={"namespaces": "*"})
     client = await world.client()
     await client.ask({"token": world.token("other")}, "/b")
@@ -288,7 +303,8 @@ async def test_a_saved_session_does_not_pass_to_the_next_identity(make_world):
     assert await world.sio.get_session(second) == {}
 
 
-async def test_a_verifier_that_hangs_is_an_answer_after_the_deadline(make_world):
+@pytest.mark.checklist("C37")
+async def test_hanging_verifier_is_refused_at_the_deadline(make_world):
     class Hanging:
         async def verify(self, token, now, *, source=""):
             await asyncio.Event().wait()
@@ -300,7 +316,8 @@ async def test_a_verifier_that_hangs_is_an_answer_after_the_deadline(make_world)
     await poll.close()
 
 
-async def test_a_long_room_name_and_a_long_session_id_hold_nobody_up(make_world):
+@pytest.mark.checklist("E78")
+async def test_long_room_names_and_session_ids_are_rejected_quickly(make_world):
     world = await make_world()
     world.guard.serve_rooms()
     client = await world.member()
@@ -330,7 +347,7 @@ async def test_disconnect_handlers_of_one_connection_keep_their_sessions(make_wo
     assert sorted(session["of"] for session in world.calls) == ["/a", "/b"]
 
 
-async def test_a_handler_is_never_cut_off_by_a_close(make_world, monkeypatch):
+async def test_close_does_not_cancel_running_handlers(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.port.FLUSH_SECONDS", 0.05)
     monkeypatch.setattr("roomkey.hub.transports.picows.CLOSE_SECONDS", 0.05)
 
@@ -352,7 +369,8 @@ async def test_a_handler_is_never_cut_off_by_a_close(make_world, monkeypatch):
     await until(lambda: world.calls.count("saved") == 2)
 
 
-async def test_whoever_asked_for_a_revocation_may_stop_waiting(make_world):
+@pytest.mark.checklist("G103")
+async def test_revocation_continues_when_its_caller_is_canceled(make_world):
     world = await make_world()
     client = await world.member()
     asking = asyncio.create_task(world.guard.revoke(subject="ada"))

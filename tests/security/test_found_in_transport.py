@@ -35,7 +35,8 @@ async def half_upgraded(host: str, poll: Poll) -> AsyncIterator[ClientConnection
         yield half
 
 
-async def test_half_upgrades_are_one_at_a_time_and_end_with_their_session(make_world):
+@pytest.mark.checklist("D60")
+async def test_only_one_upgrade_runs_and_ends_with_its_session(make_world):
     world = await make_world()
     poll = await Poll(world.host).open()
     opened = [await upgrading(world.host, poll) for _count in range(5)]
@@ -51,7 +52,8 @@ async def test_half_upgrades_are_one_at_a_time_and_end_with_their_session(make_w
     await poll.close()
 
 
-async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
+@pytest.mark.checklist("D60")
+async def test_unfinished_upgrade_is_closed(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll(world.host).open()
@@ -61,7 +63,8 @@ async def test_an_upgrade_that_stays_half_done_ends(make_world, monkeypatch):
     await poll.close()
 
 
-async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post(make_world):
+@pytest.mark.checklist("D60")
+async def test_upgrade_ends_when_its_session_is_closed_by_post(make_world):
     world = await make_world(max_anonymous=3)
     for _count in range(5):
         poll = await Poll(world.host).open()
@@ -72,7 +75,8 @@ async def test_a_half_upgrade_does_not_outlive_a_session_that_was_closed_by_post
     await until(lambda: not world.guard.registry.connections)
 
 
-async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world, monkeypatch):
+@pytest.mark.checklist("D60")
+async def test_polling_session_continues_after_a_failed_upgrade(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
@@ -85,8 +89,9 @@ async def test_a_polling_session_goes_on_after_an_upgrade_that_failed(make_world
     await poll.close()
 
 
+@pytest.mark.checklist("E63", "J7")
 @pytest.mark.parametrize("body", ["6", "2", "0", "x", "9"])
-async def test_a_post_that_cannot_be_read_leaves_nothing(make_world, body):
+async def test_unreadable_post_leaves_nothing(make_world, body):
     world = await make_world()
     poll = await Poll(world.host).open()
     await asyncio.wait_for(poll.http.post(poll.url(), content=body), 20)
@@ -96,7 +101,8 @@ async def test_a_post_that_cannot_be_read_leaves_nothing(make_world, body):
     await poll.close()
 
 
-async def test_d56_a_session_belongs_to_a_subject_of_an_issuer(make_world, engine, clock):
+@pytest.mark.checklist("D56")
+async def test_session_belongs_to_a_subject_of_one_issuer(make_world, engine, clock):
     ours = Issuer.ephemeral(issuer="https://a.example", audience="chat", clock=clock.now, algorithm="ES256")
     other = Issuer.ephemeral(issuer="https://b.example", audience="chat", clock=clock.now, algorithm="ES256")
     both = Verifier(
@@ -117,7 +123,8 @@ async def test_d56_a_session_belongs_to_a_subject_of_an_issuer(make_world, engin
     await thief.close()
 
 
-async def test_d56_a_renewed_token_owns_a_session_of_another_namespace(make_world):
+@pytest.mark.checklist("D56")
+async def test_renewed_token_owns_the_session_in_every_namespace(make_world):
     policy = Policy()
     policy.namespace("/")(lambda who: False)
 
@@ -136,8 +143,9 @@ async def test_d56_a_renewed_token_owns_a_session_of_another_namespace(make_worl
     await renewed.close()
 
 
+@pytest.mark.checklist("E63")
 @pytest.mark.parametrize("frame", ["x", "", "²", "4" + "[" * 100_000])
-async def test_e63_a_frame_that_cannot_be_read_ends_the_socket(make_world, frame, caplog):
+async def test_unreadable_frame_disconnects(make_world, frame, caplog):
     def prepare(world):
         world.sio.on("disconnect", lambda *arguments: world.calls.append("disconnect"))
 
@@ -149,10 +157,11 @@ async def test_e63_a_frame_that_cannot_be_read_ends_the_socket(make_world, frame
     assert "Exception in ASGI" not in caplog.text
 
 
+@pytest.mark.checklist("E67")
 @pytest.mark.parametrize(
     "numbers", [[0, 0], [0] * 500, [-1], [True], [1], ["0"], [0.0], [None], []], ids=lambda numbers: str(numbers)[:20]
 )
-async def test_e67_placeholders_and_attachments_match_one_to_one(make_world, numbers):
+async def test_placeholders_and_attachments_match_one_to_one(make_world, numbers):
     def prepare(world):
         world.sio.on("x", lambda sid, data: world.calls.append(data))
 
@@ -164,7 +173,8 @@ async def test_e67_placeholders_and_attachments_match_one_to_one(make_world, num
     assert world.calls == []
 
 
-async def test_e68_attachments_are_bounded_in_bytes(make_world):
+@pytest.mark.checklist("E68")
+async def test_attachments_are_bounded_in_bytes(make_world):
     world = await make_world(server={"max_http_buffer_size": 1000})
     client = await world.member()
     places = [{"_placeholder": True, "num": number} for number in range(10)]
@@ -174,7 +184,8 @@ async def test_e68_attachments_are_bounded_in_bytes(make_world):
     assert await client.is_closed()
 
 
-async def test_e75_a_reader_that_never_reads_is_cut_when_it_is_revoked(make_world):
+@pytest.mark.checklist("E75")
+async def test_revoked_client_that_never_reads_is_closed(make_world):
     world = await make_world()
     client = await world.member()
     client.ws.transport.pause_reading()
@@ -185,7 +196,8 @@ async def test_e75_a_reader_that_never_reads_is_cut_when_it_is_revoked(make_worl
     client.ws.transport.abort()
 
 
-async def test_e78_many_nested_placeholders_cost_little(make_world):
+@pytest.mark.checklist("E78")
+async def test_nested_placeholders_are_parsed_quickly(make_world):
     world = await make_world()
     client = await world.member()
     inner = json.dumps([{"_placeholder": True, "num": 0}] * 20_000)

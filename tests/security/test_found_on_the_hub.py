@@ -32,8 +32,9 @@ async def not_found(scope, receive, send):
         await send({"type": "http.response.body", "body": b""})
 
 
+@pytest.mark.checklist("E74")
 @pytest.mark.parametrize("over_asgi", [False, True], ids=["run", "asgi"])
-async def test_a_large_head_is_refused_also_in_one_piece(make_world, over_asgi):
+async def test_large_request_head_is_rejected_in_one_piece(make_world, over_asgi):
     world = await make_world()
     async with serve(world.sio.asgi if over_asgi else world.sio) as host:
         raw = await RawSocket.open(host)
@@ -46,7 +47,8 @@ async def test_a_large_head_is_refused_also_in_one_piece(make_world, over_asgi):
         assert not world.sio.engine.sessions
 
 
-async def test_over_asgi_an_ended_session_ends_its_connection_though_nobody_reads(make_world):
+@pytest.mark.checklist("E75")
+async def test_asgi_connection_closes_with_its_session_though_unread(make_world):
     world = await make_world(max_unsent=100_000)
     before = len(asyncio.all_tasks())
     async with serve(world.sio.asgi) as host:
@@ -59,8 +61,9 @@ async def test_over_asgi_an_ended_session_ends_its_connection_though_nobody_read
         await raw.close()
 
 
+@pytest.mark.checklist("C34")
 @pytest.mark.parametrize("version", ["1.0", "in two pieces"])
-async def test_no_websocket_of_our_path_passes_by_the_switch(make_world, version):
+async def test_websocket_of_the_hub_path_never_reaches_the_application(make_world, version):
     world = await make_world()
     async with serve(world.sio, app=not_found, ws="auto") as host:
         raw = await RawSocket.open(host)
@@ -88,10 +91,11 @@ class Waits:
         await asyncio.Event().wait()
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("ends", ["close", "deadline"])
 @pytest.mark.parametrize("over_asgi", [False, True], ids=["run", "asgi"])
-async def test_an_upgrade_that_waits_for_its_verifier_ends(make_world, over_asgi, ends, monkeypatch):
-    """Checklist 114: it is tracked, and has a deadline."""
+async def test_upgrade_waiting_for_its_verifier_is_tracked_and_bounded(make_world, over_asgi, ends, monkeypatch):
+    """It is tracked, and has a deadline."""
     if ends == "deadline":
         for module in ("sniffer", "asgi_websocket"):
             monkeypatch.setattr(f"roomkey.hub.http.{module}.UPGRADE_SECONDS", 0.1)
@@ -110,7 +114,8 @@ async def test_an_upgrade_that_waits_for_its_verifier_ends(make_world, over_asgi
         await poll.close()
 
 
-async def test_the_bound_on_what_is_unsent_holds_for_what_picows_writes_in_parts():
+@pytest.mark.checklist("E75")
+async def test_send_limit_includes_data_that_picows_writes_in_parts():
     written = []
 
     class Transport:
@@ -126,7 +131,8 @@ async def test_the_bound_on_what_is_unsent_holds_for_what_picows_writes_in_parts
     assert written == [b"headbody"]
 
 
-async def test_a_handler_that_waits_for_ever_does_not_keep_the_server_from_stopping(make_world, monkeypatch):
+@pytest.mark.checklist("E83")
+async def test_handler_that_never_returns_does_not_prevent_a_stop(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.hub.hub.CLOSE_SECONDS", 0.05)
     world = await make_world()
     cancelled = []
@@ -145,7 +151,8 @@ async def test_a_handler_that_waits_for_ever_does_not_keep_the_server_from_stopp
     await until(lambda: cancelled)
 
 
-async def test_an_event_rule_that_hangs_denies_in_time(make_world):
+@pytest.mark.checklist("E83")
+async def test_hanging_event_rule_denies_in_time(make_world):
     policy = Policy()
 
     @policy.event("slow")
@@ -160,7 +167,8 @@ async def test_an_event_rule_that_hangs_denies_in_time(make_world):
     await until(lambda: not world.sio.tasks._running)
 
 
-async def test_a_refusal_that_is_no_json_is_still_a_refusal(make_world, caplog):
+@pytest.mark.checklist("K3")
+async def test_refusal_that_is_not_json_still_refuses(make_world, caplog):
     def prepare(world):
         @world.sio.event
         def connect(sid, environ):
@@ -174,13 +182,15 @@ async def test_a_refusal_that_is_no_json_is_still_a_refusal(make_world, caplog):
     await until(lambda: not world.guard.registry.connections and not world.sio.members.sockets)
 
 
-def test_a_packet_of_very_many_containers_is_refused_before_it_is_read():
+@pytest.mark.checklist("E78")
+def test_packet_of_many_containers_is_rejected_before_parsing():
     packet = b'2["x"' + b",[]" * 330_000 + b"]"
     assert isinstance(Decoder(Limits()).text(packet), Violation)
     assert not isinstance(Decoder(Limits(containers=400_000)).text(packet), Violation)
 
 
-def test_null_beside_many_values_costs_little():
+@pytest.mark.checklist("E78")
+def test_null_among_many_values_is_parsed_quickly():
     def cost(count: int) -> float:
         value, times = ["null", None, *([0] * count)], []
         for _ in range(5):
@@ -192,6 +202,7 @@ def test_null_beside_many_values_costs_little():
     assert cost(80_000) < 10 * cost(20_000), "four times as many cost about four times as much"
 
 
+@pytest.mark.checklist("D56")
 async def test_two_tabs_of_one_browser_keep_their_sessions(make_world):
     world = await make_world(session_binding="cookie")
     first = await Poll(world.host).open()
@@ -204,7 +215,8 @@ async def test_two_tabs_of_one_browser_keep_their_sessions(make_world):
         await tab.close()
 
 
-async def test_an_image_of_our_address_sets_no_cookie_for_other_sites(make_world):
+@pytest.mark.checklist("C55")
+async def test_image_request_from_another_site_sets_no_cookie(make_world):
     world = await make_world(session_binding="cookie")
     poll = Poll(world.host, headers={"Sec-Fetch-Site": "cross-site"})
     answer = await poll.http.get(poll.url())
@@ -212,7 +224,8 @@ async def test_an_image_of_our_address_sets_no_cookie_for_other_sites(make_world
     await poll.close()
 
 
-async def test_two_polls_in_one_instant_end_the_session(make_world):
+@pytest.mark.checklist("D61")
+async def test_two_simultaneous_polls_close_the_session(make_world):
     world = await make_world()
     poll = await Poll(world.host).open()
     app = ASGIApp(world.sio)
@@ -239,6 +252,7 @@ async def test_two_polls_in_one_instant_end_the_session(make_world):
     await poll.close()
 
 
+@pytest.mark.checklist("C48")
 async def test_unknown_namespaces_are_counted_and_not_remembered(make_world):
     world = await make_world(namespaces="*")
     raw = await world.client()

@@ -1,4 +1,4 @@
-"""Checklist, group G: the login server (95 to 102), over HTTP, with sockets on a real port, on two nodes."""
+"""Attack checklist, group G: the login server, over HTTP, with sockets on a real port, on two nodes."""
 
 from __future__ import annotations
 
@@ -60,11 +60,12 @@ async def guess(http: httpx.AsyncClient, username: str, password: str = "a guess
     return await http.post("/auth/login", json={"username": username, "password": password})
 
 
-# 95
+# Password guessing
 
 
+@pytest.mark.checklist("G95")
 @pytest.mark.parametrize("names", [1, 300], ids=["one account", "sprayed"])
-async def test_g95_a_thousand_guesses_are_throttled_and_lock_nobody_out(server: LoginServer, names: int) -> None:
+async def test_thousand_guesses_are_throttled_and_lock_nobody_out(server: LoginServer, names: int) -> None:
     looked_at: Counter[int] = Counter()
     attacker = server.client("198.51.100.7")
     texts = set()
@@ -83,17 +84,20 @@ async def test_g95_a_thousand_guesses_are_throttled_and_lock_nobody_out(server: 
     await attacker.aclose()
 
 
-async def test_g95_many_at_once_are_no_way_around(server: LoginServer) -> None:
+@pytest.mark.checklist("G95")
+async def test_simultaneous_guesses_are_throttled(server: LoginServer) -> None:
     answers = await asyncio.gather(*(guess(server.http, "ada") for _ in range(50)))
     assert Counter(answer.status_code for answer in answers) == {400: 5, 429: 45}
 
 
-async def test_g95_right_passwords_at_once_are_no_attack(server: LoginServer) -> None:
+@pytest.mark.checklist("G95")
+async def test_simultaneous_correct_passwords_are_accepted(server: LoginServer) -> None:
     answers = await asyncio.gather(*(guess(server.http, "ada", PASSWORD) for _ in range(20)))
     assert Counter(answer.status_code for answer in answers) == {200: 20}
 
 
-async def test_g95_an_attempt_whose_client_left_counts(server: LoginServer) -> None:
+@pytest.mark.checklist("G95")
+async def test_attempt_counts_though_its_client_left(server: LoginServer) -> None:
     for _ in range(5):
         login = asyncio.create_task(server.logins.check_password("ada", "a guess", Origin("192.0.2.1")))
         await asyncio.sleep(0)
@@ -104,7 +108,7 @@ async def test_g95_an_attempt_whose_client_left_counts(server: LoginServer) -> N
         await server.logins.check_password("ada", PASSWORD, Origin("192.0.2.1"))
 
 
-# 97
+# Hashing
 
 
 class Counted(Passwords):
@@ -117,7 +121,8 @@ class Counted(Passwords):
         return super().matches(password_hash, typed)
 
 
-async def test_g96_an_unknown_name_costs_what_a_known_one_does_and_hears_the_same() -> None:
+@pytest.mark.checklist("G96")
+async def test_unknown_name_takes_as_long_and_gets_the_same_response() -> None:
     passwords = Counted(hasher=CHEAP)
     async with running(passwords=passwords) as server:
         await server.accounts.add(Account("gone", HASHED, disabled=True))
@@ -139,7 +144,8 @@ class Slow(Passwords):
         return super()._verify(password_hash, password)
 
 
-async def test_g97_a_storm_of_logins_starves_no_socket() -> None:
+@pytest.mark.checklist("G97")
+async def test_many_logins_do_not_delay_sockets() -> None:
     async with running(port=True, passwords=Slow(waiting=10)) as server:
         raw = await server.socket(await server.login())
         storm = [asyncio.create_task(guess(server.client(f"203.0.113.{n}"), "ada")) for n in range(60)]
@@ -157,17 +163,19 @@ async def test_g97_a_storm_of_logins_starves_no_socket() -> None:
         assert statistics.median(waits) < 0.1
 
 
+@pytest.mark.checklist("G97")
 @pytest.mark.parametrize("password", ["x" * 1_000_000, "x" * 1025, "nul\0nul", "x" * 100, "\U0001f600" * 20], ids=ascii)
-async def test_g97_odd_passwords_are_wrong_and_nothing_worse(server: LoginServer, password: str) -> None:
+async def test_unusual_passwords_are_wrong_and_harmless(server: LoginServer, password: str) -> None:
     answer = await guess(server.http, "ada", password)
     assert answer.status_code == (413 if len(password) > 16_000 else 400)
     assert (await server.login())["access_token"]
 
 
-# 98
+# Replayed refresh tokens
 
 
-async def test_g98_a_used_refresh_token_ends_the_login_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
+@pytest.mark.checklist("G98")
+async def test_replayed_refresh_token_ends_the_login_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
     first, second = nodes
     stolen, hers = await first.login(), await first.login("grace")
     sockets = [await first.socket(stolen), await second.socket(stolen)]
@@ -185,7 +193,8 @@ async def test_g98_a_used_refresh_token_ends_the_login_on_every_node(nodes: tupl
     await her_socket.sync()
 
 
-async def test_g98_the_thief_who_comes_first_is_found_out_too(server: LoginServer) -> None:
+@pytest.mark.checklist("G98")
+async def test_replay_by_the_owner_ends_the_login_of_a_thief(server: LoginServer) -> None:
     victim = await server.login()
     thief = (await server.refresh(victim["refresh_token"])).json()
     raw = await server.socket(thief)
@@ -195,7 +204,8 @@ async def test_g98_the_thief_who_comes_first_is_found_out_too(server: LoginServe
     assert (await server.refresh(thief["refresh_token"])).status_code == 401
 
 
-async def test_g98_within_the_grace_but_after_its_successor_was_used_it_is_a_replay(server: LoginServer) -> None:
+@pytest.mark.checklist("G98")
+async def test_refresh_token_is_a_replay_once_its_successor_was_used(server: LoginServer) -> None:
     first = await server.login()
     second = (await server.refresh(first["refresh_token"])).json()
     third = (await server.refresh(second["refresh_token"])).json()
@@ -203,10 +213,11 @@ async def test_g98_within_the_grace_but_after_its_successor_was_used_it_is_a_rep
     assert (await server.refresh(third["refresh_token"])).status_code == 401
 
 
-# 99
+# Simultaneous refreshes
 
 
-async def test_g99_of_fifty_at_once_one_rotates_and_all_hold_the_same(nodes: tuple[LoginServer, LoginServer]) -> None:
+@pytest.mark.checklist("G99")
+async def test_fifty_simultaneous_refreshes_rotate_once(nodes: tuple[LoginServer, LoginServer]) -> None:
     tokens = await nodes[0].login()
     answers = await asyncio.gather(*(nodes[n % 2].refresh(tokens["refresh_token"]) for n in range(50)))
     assert [answer.status_code for answer in answers] == [200] * 50
@@ -222,7 +233,7 @@ def _tokens() -> Any:
     return text("SELECT used_at IS NOT NULL AS used FROM refresh_tokens ORDER BY used DESC")
 
 
-# 100
+# Refused refreshes
 
 
 async def _log_out(server: LoginServer, tokens: dict[str, Any]) -> None:
@@ -246,8 +257,9 @@ async def _of_another_client(server: LoginServer, tokens: dict[str, Any]) -> Non
     tokens["refresh_token"] = granted.refresh_token
 
 
+@pytest.mark.checklist("G100")
 @pytest.mark.parametrize("become", [_log_out, _disable, _delete, _outlive, _of_another_client])
-async def test_g100_no_token_for(server: LoginServer, become: Callable[..., Any]) -> None:
+async def test_refresh_of_an_ended_login_is_refused(server: LoginServer, become: Callable[..., Any]) -> None:
     tokens = await server.login()
     await become(server, tokens)
     answer = await server.refresh(tokens["refresh_token"])
@@ -258,7 +270,8 @@ async def test_g100_no_token_for(server: LoginServer, become: Callable[..., Any]
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_g100_a_login_that_is_refreshed_again_and_again_ends_all_the_same(server: LoginServer) -> None:
+@pytest.mark.checklist("G100")
+async def test_login_session_ends_however_often_it_is_refreshed(server: LoginServer) -> None:
     tokens, refreshes = await server.login(), 0
     while True:
         server.clock.advance(86400)
@@ -269,7 +282,8 @@ async def test_g100_a_login_that_is_refreshed_again_and_again_ends_all_the_same(
     assert refreshes == 29
 
 
-async def test_g100_a_refresh_for_a_disabled_account_ends_its_sockets(server: LoginServer) -> None:
+@pytest.mark.checklist("G100")
+async def test_refresh_for_a_disabled_account_disconnects_its_sockets(server: LoginServer) -> None:
     tokens = await server.login()
     raw = await server.socket(tokens)
     await server.accounts.set_disabled("ada", True)
@@ -277,7 +291,8 @@ async def test_g100_a_refresh_for_a_disabled_account_ends_its_sockets(server: Lo
     assert await raw.is_closed()
 
 
-async def test_g100_the_token_of_another_client_is_not_used_up_by_asking(server: LoginServer) -> None:
+@pytest.mark.checklist("G100")
+async def test_refresh_token_of_another_client_stays_unused(server: LoginServer) -> None:
     tokens: dict[str, Any] = {}
     await _of_another_client(server, tokens)
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
@@ -287,11 +302,12 @@ async def test_g100_the_token_of_another_client_is_not_used_up_by_asking(server:
     assert await server.logins.refresh(str(given.refresh_token), Origin(), client_id="an app"), "nor is it a replay"
 
 
-# 101
+# Lost responses
 
 
+@pytest.mark.checklist("G101")
 @pytest.mark.parametrize("retry_at", [0, 1], ids=["the same process", "another process"])
-async def test_g101_a_lost_answer_is_given_again(nodes: tuple[LoginServer, LoginServer], retry_at: int) -> None:
+async def test_refresh_retry_returns_the_lost_response(nodes: tuple[LoginServer, LoginServer], retry_at: int) -> None:
     first, node = nodes[0], nodes[retry_at]
     tokens = await first.login()
     sessions = first.logins._sessions
@@ -312,7 +328,8 @@ async def test_g101_a_lost_answer_is_given_again(nodes: tuple[LoginServer, Login
     assert (await first.refresh(retried.json()["refresh_token"])).status_code == 200
 
 
-async def test_g101_after_the_grace_it_is_a_replay(server: LoginServer) -> None:
+@pytest.mark.checklist("G101")
+async def test_refresh_retry_after_the_grace_period_is_a_replay(server: LoginServer) -> None:
     tokens = await server.login()
     assert (await server.refresh(tokens["refresh_token"])).status_code == 200
     server.clock.advance(10)
@@ -321,10 +338,11 @@ async def test_g101_after_the_grace_it_is_a_replay(server: LoginServer) -> None:
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
 
 
-# 102
+# Logout
 
 
-async def test_g102_logout_counts_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
+@pytest.mark.checklist("G102")
+async def test_logout_takes_effect_on_every_node(nodes: tuple[LoginServer, LoginServer]) -> None:
     first, second = nodes
     mine, my_other, hers = await first.login(), await first.login(), await second.login("grace")
     ends = [await first.socket(mine), await second.socket(mine)]
@@ -344,12 +362,11 @@ async def test_g102_logout_counts_on_every_node(nodes: tuple[LoginServer, LoginS
     assert await first.is_good(hers)
 
 
-# 113 and I8
+# Logs
 
 
-async def test_g113_i8_no_log_of_a_run_has_a_secret_in_it(
-    server: LoginServer, caplog: pytest.LogCaptureFixture
-) -> None:
+@pytest.mark.checklist("H113", "J8")
+async def test_logs_of_a_run_contain_no_secret(server: LoginServer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     logging.getLogger("aiosqlite").setLevel(logging.INFO)  # a driver that writes down every parameter, if it is asked
     tokens = await server.login()
@@ -385,7 +402,8 @@ async def test_g113_i8_no_log_of_a_run_has_a_secret_in_it(
     assert found == []
 
 
-async def test_g_another_issuers_token_is_nobodys(server: LoginServer) -> None:
+@pytest.mark.checklist("A2")
+async def test_token_signed_with_another_key_is_rejected(server: LoginServer) -> None:
     same_name = Issuer(Key.generate("ES256"), issuer=server.issuer.issuer, audience="chat", clock=server.clock.now)
     answer = await server.http.get("/auth/sessions", headers=bearer({"access_token": same_name.issue("ada")}))
     assert answer.status_code == 401

@@ -1,4 +1,4 @@
-"""The attack list, group G, where it is about live sockets: what was cancelled lets nobody in and nobody stay."""
+"""Attack checklist, group G, for connected sockets: a revoked token admits nobody and keeps nobody connected."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ async def gone(server: Offline, client) -> bool:
     return client.session.closed and server.admission(client) is None
 
 
+@pytest.mark.checklist("G102")
 @BOTH
-async def test_g102_a_logout_ends_one_login_and_no_other(offline):
+async def test_logout_ends_one_login_session_only(offline):
     server = offline()
     login = {"session_id": "login 1"}
     here, there = await server.member("ada", **login), await server.member("ada", **login)
@@ -54,10 +55,11 @@ async def test_g102_a_logout_ends_one_login_and_no_other(offline):
     assert all(server.admission(one).admitted for one in (other, eve))
 
 
+@pytest.mark.checklist("G103")
 @BOTH
 @pytest.mark.parametrize("names", [{"token_id": "t"}, {"session_id": "s"}, {"subject": "ada"}], ids=str)
 @pytest.mark.parametrize("place", ["rule", "connect handler", "authenticate", "refresh", "room of a refresh"])
-async def test_g103_a_revocation_between_verify_and_registration_wins(offline, names, place):
+async def test_revocation_between_verification_and_admission_refuses(offline, names, place):
     gate, policy = Gate(), Policy()
     rule = policy.namespace("/") if place in ("rule", "authenticate", "refresh") else lambda rule: rule
     rule(gate)
@@ -105,8 +107,9 @@ async def test_g103_a_revocation_between_verify_and_registration_wins(offline, n
         assert server.members("red") == set()
 
 
+@pytest.mark.checklist("G103")
 @BOTH
-async def test_g103_during_the_upgrade(make_world):
+async def test_revocation_during_an_upgrade_disconnects(make_world):
     """The WebSocket has answered the probe and is not yet taken: the session ends, on both transports."""
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
@@ -124,9 +127,10 @@ async def test_g103_during_the_upgrade(make_world):
     await poll.close()
 
 
+@pytest.mark.checklist("G103", "J6")
 @BOTH
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
-async def test_g103_during_a_failover_of_the_store(offline, fault, monkeypatch):
+async def test_revocation_during_a_store_failover_is_caught_up(offline, fault, monkeypatch):
     """Revoked by another process while the store is away: refused at once, and caught up when it is back."""
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.02)
     gate, policy, store = Gate(), Policy(), ScriptedStore()
@@ -154,9 +158,10 @@ async def test_g103_during_a_failover_of_the_store(offline, fault, monkeypatch):
     assert all([await gone(server, client) for client in (live, deciding, late)])
 
 
+@pytest.mark.checklist("G104")
 @BOTH
 @pytest.mark.parametrize(("revoked_at", "issued_at", "in_"), [(0.9, 0.1, False), (0.1, 0.9, False), (0.9, 1.0, True)])
-async def test_g104_tokens_of_the_same_second_are_refused(offline, revoked_at, issued_at, in_):
+async def test_tokens_of_the_same_second_are_revoked(offline, revoked_at, issued_at, in_):
     server = offline()
     start = server.clock.time
     server.clock.time = start + revoked_at
@@ -168,7 +173,8 @@ async def test_g104_tokens_of_the_same_second_are_refused(offline, revoked_at, i
     assert packets[0].startswith("0" if in_ else "4"), packets
 
 
-def test_g105_entries_leave_at_exp_and_margin():
+@pytest.mark.checklist("G105")
+def test_revocation_entry_is_deleted_after_expiry_and_margin():
     revocations = Revocations(margin=60)
     for number in range(1000):
         revocations.add(Revocation("token", str(number), expires_at=1000.0 + number), 0)
@@ -179,7 +185,8 @@ def test_g105_entries_leave_at_exp_and_margin():
     assert (len(revocations), revocations._slots) == (0, {})
 
 
-def test_g105_a_million_entries_fit_into_memory_and_none_is_a_token():
+@pytest.mark.checklist("G105")
+def test_million_revocations_fit_in_memory_and_none_is_a_token():
     """100 000 are measured; ten times as many take under 600 MB."""
     tracemalloc.start()
     revocations = Revocations()
@@ -192,8 +199,9 @@ def test_g105_a_million_entries_fit_into_memory_and_none_is_a_token():
     assert next(iter(revocations._tokens)) == ("https://login.example", f"jti-{0:032d}")
 
 
+@pytest.mark.checklist("G105")
 @BOTH
-async def test_g105_they_are_kept_by_name_and_issuer_and_never_by_the_tokens_text(offline):
+async def test_revocations_are_keyed_by_id_and_issuer(offline):
     server = offline()
     token = server.token(token_id="t1", session_id="s1")
     client = await server.client()
@@ -206,7 +214,7 @@ async def test_g105_they_are_kept_by_name_and_issuer_and_never_by_the_tokens_tex
 
 @BOTH
 @pytest.mark.parametrize("names", [{"token_id": "t-ada"}, {"session_id": "s-ada"}, {"subject": "ada"}], ids=str)
-async def test_two_hundred_chat_while_some_are_put_out(offline, names):
+async def test_revocation_among_200_active_sockets_ends_only_its_own(offline, names):
     """Of 200 sockets that talk all the time, exactly the right ones end, and no word reaches them afterwards."""
     server = offline()
 

@@ -48,8 +48,9 @@ def connect_packet(size: int) -> str:
     return packet % ("[]," * ((size - 100) // 3), "x" * (size - len(filled)))
 
 
-async def test_a_large_packet_before_admission_closes_the_websocket(quarantine):
-    """Checklist 114: of packets, none over the limit is kept or decoded for who is not admitted."""
+@pytest.mark.checklist("I114")
+async def test_large_packet_before_admission_closes_the_websocket(quarantine):
+    """Of packets, none over the limit is kept or decoded for who is not admitted."""
     small, large = await RawSocket.session(quarantine.host), await RawSocket.session(quarantine.host)
     await small.text(connect_packet(LIMIT - 100))
     assert (await small.packet()).startswith("40")
@@ -61,7 +62,7 @@ async def test_a_large_packet_before_admission_closes_the_websocket(quarantine):
     await until(lambda: not quarantine.guard.registry.connections)
 
 
-async def test_an_admitted_client_sends_large_packets(quarantine):
+async def test_admitted_client_can_send_large_packets(quarantine):
     received = []
     quarantine.sio.on("data", lambda sid, text: received.append(len(text)))
     raw = await RawSocket.session(quarantine.host)
@@ -74,7 +75,8 @@ async def test_an_admitted_client_sends_large_packets(quarantine):
     await raw.close()
 
 
-async def test_a_large_polling_body_before_admission_ends_the_session(quarantine):
+@pytest.mark.checklist("I114")
+async def test_large_polling_body_before_admission_closes_the_session(quarantine):
     polls = [await Poll(quarantine.host).open() for _count in range(3)]
     assert (await polls[0].post(connect_packet(LIMIT - 100))).text.lower() == "ok"
     await polls[1].post(connect_packet(LIMIT + 10))
@@ -84,7 +86,8 @@ async def test_a_large_polling_body_before_admission_ends_the_session(quarantine
         await poll.close()
 
 
-async def test_a_large_frame_before_admission_is_not_collected(make_world):
+@pytest.mark.checklist("I114")
+async def test_large_frame_before_admission_is_not_buffered(make_world):
     world = await make_world()
     raw = await RawSocket.session(world.host)
     await raw.send(frame(b"x" * 900_000)[: LIMIT + 5000])  # the rest never comes
@@ -94,7 +97,7 @@ async def test_a_large_frame_before_admission_is_not_collected(make_world):
     assert await fragmented.close_code() == 1009
 
 
-async def test_a_connection_that_is_admitted_reads_without_a_gate(make_world):
+async def test_admitted_connection_reads_without_the_gate(make_world):
     world = await make_world()
     raw = await RawSocket.member(world.host, world.token())
     [session] = world.sio.engine.sessions.values()
@@ -105,10 +108,11 @@ async def test_a_connection_that_is_admitted_reads_without_a_gate(make_world):
     assert await raw.close_code() == 1008
 
 
+@pytest.mark.checklist("E73")
 @pytest.mark.parametrize("admitted", [False, True])
 @pytest.mark.parametrize("flood", [frame(b"", PING), frame(b"x" * 125, PONG)], ids=["ping", "pong"])
-async def test_a_flood_of_control_frames_is_closed(make_world, flood, admitted):
-    """Checklist 73: control frames are counted, and a flood of them closes before it costs the others anything."""
+async def test_control_frame_flood_is_closed(make_world, flood, admitted):
+    """Control frames are counted, and a flood of them closes before it costs the others anything."""
     world = await make_world()
     opened = RawSocket.member(world.host, world.token()) if admitted else RawSocket.session(world.host)
     raw = await opened
@@ -121,7 +125,8 @@ async def test_a_flood_of_control_frames_is_closed(make_world, flood, admitted):
     await until(lambda: not world.sio.engine.sessions)
 
 
-async def test_a_flood_on_a_websocket_that_waits_for_its_upgrade_is_closed(make_world):
+@pytest.mark.checklist("E73")
+async def test_flood_during_an_upgrade_is_closed(make_world):
     world = await make_world()
     poll = await Poll(world.host).open()
     raw = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
@@ -137,6 +142,7 @@ def fragments(text: bytes, size: int) -> bytes:
     return b"".join([frame(first, TEXT, fin=False), *frames, frame(last, CONTINUATION)])
 
 
+@pytest.mark.checklist("E73")
 async def test_small_fragments_are_counted_as_events(make_world):
     world = await make_world(event_rate=300)
     received = []
@@ -152,6 +158,7 @@ async def test_small_fragments_are_counted_as_events(make_world):
     assert await raw.close_code() == 1008
 
 
+@pytest.mark.checklist("E73")
 async def test_fragments_before_admission_are_counted_like_control_frames(make_world):
     world = await make_world()
     raw = await RawSocket.session(world.host)
@@ -159,7 +166,8 @@ async def test_fragments_before_admission_are_counted_like_control_frames(make_w
     assert await raw.close_code() == 1008
 
 
-async def test_collecting_fragments_costs_the_same_for_each(make_world, monkeypatch):
+@pytest.mark.checklist("E73")
+async def test_fragment_cost_does_not_grow_with_their_number(make_world, monkeypatch):
     world = await make_world(event_rate=1e6)
     raw = await RawSocket.member(world.host, world.token())
     [session] = world.sio.engine.sessions.values()
@@ -170,7 +178,7 @@ async def test_collecting_fragments_costs_the_same_for_each(make_world, monkeypa
 
 
 @pytest.mark.parametrize("size", [0, 100])
-def test_a_limit_that_no_token_fits_in_is_refused(size):
+def test_limit_smaller_than_a_token_is_rejected(size):
     from roomkey import ConfigError, Issuer
 
     with pytest.raises(ConfigError, match="max_anonymous_packet must be at least"):
@@ -209,9 +217,10 @@ async def asks_for_an_upgrade(world: World, poll: Poll) -> RawSocket:
     return raw
 
 
+@pytest.mark.checklist("I114")
 @pytest.mark.parametrize("ends", ["close", "deadline", "session"])
-async def test_an_upgrade_that_waits_for_its_verifier_ends(waiting, ends, monkeypatch):
-    """Checklist 114: an upgrade that waits has a deadline, and ends with the server and with its session."""
+async def test_upgrade_waiting_for_its_verifier_has_a_deadline(waiting, ends, monkeypatch):
+    """An upgrade that waits has a deadline, and ends with the server and with its session."""
     world, verifier = waiting
     if ends == "deadline":
         monkeypatch.setattr(owners, "OWNER_SECONDS", 0.1)
@@ -227,7 +236,8 @@ async def test_an_upgrade_that_waits_for_its_verifier_ends(waiting, ends, monkey
     await poll.close()
 
 
-async def test_few_requests_of_a_session_wait_for_the_verifier(waiting):
+@pytest.mark.checklist("I114")
+async def test_requests_waiting_for_the_verifier_are_bounded(waiting):
     world, verifier = waiting
     poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
     few = [await asks_for_an_upgrade(world, poll) for _count in range(owners.MAX_ASKING)]
@@ -240,7 +250,8 @@ async def test_few_requests_of_a_session_wait_for_the_verifier(waiting):
     await poll.close()
 
 
-async def test_no_verification_goes_on_for_an_upgrade_whose_client_left(make_world):
+@pytest.mark.checklist("I114")
+async def test_verification_stops_when_the_upgrading_client_leaves(make_world):
     verifier = Waits()
     world = await make_world(verifier=verifier)
     poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
@@ -252,6 +263,7 @@ async def test_no_verification_goes_on_for_an_upgrade_whose_client_left(make_wor
     await poll.close()
 
 
+@pytest.mark.checklist("I114")
 async def test_packets_before_admission_have_a_lower_rate(make_world):
     world = await make_world()
     raw = await RawSocket.session(world.host)
@@ -263,7 +275,8 @@ async def test_packets_before_admission_have_a_lower_rate(make_world):
     assert len(started) <= 101
 
 
-async def test_what_a_closed_client_goes_on_sending_is_not_read(make_world):
+@pytest.mark.checklist("D62")
+async def test_packets_of_a_closed_client_are_not_read(make_world):
     world = await make_world()
     raw = await RawSocket.session(world.host)
     [session] = world.sio.engine.sessions.values()
