@@ -105,7 +105,12 @@ async def test_the_page_of_tokens_verifies_with_fetched_keys():
     assert names["verifier"].verify(token, time.time()).subject == "ada"
 
 
-LINKING = [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted(ROOT.glob("examples/*/README.md"))]
+LINKING = [
+    *PAGES,
+    *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted(ROOT.glob("docs/*/*.md")),
+    *sorted(ROOT.glob("examples/*/README.md")),
+]
 
 
 def anchors(page):
