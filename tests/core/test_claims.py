@@ -87,7 +87,7 @@ def test_types_are_checked_where_nothing_is_expected():
 
 @pytest.mark.parametrize("value", [[], [""], "", [5], 5, {}, [None], b"chat", object()])
 def test_settings_that_are_no_names(value):
-    with pytest.raises(ConfigError, match="audience takes"):
+    with pytest.raises(ConfigError, match="audience must be"):
         one_or_more(value, "audience")
 
 

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import Identity
-from roomkey.core.grants import NOTHING, granted_actions, grants, joinable
-from roomkey.core.names import MAX_NAMES
+from roomkey.core.grants import MAX_NAMES, NOTHING, granted_actions, grants, joinable
 
 
 def who(rooms):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import Identity
-from roomkey.core.names import MAX_NAMES, string_list
+from roomkey.core.grants import MAX_NAMES, string_list
 from roomkey.policies import own_rooms, rooms_claim
 
 CLAIMS = {

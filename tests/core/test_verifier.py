@@ -326,8 +326,8 @@ def test_subject_is_text_or_a_whole_number(claim, value):
     ("settings", "claims", "remedy"),
     [
         ({}, {"user_id": 7}, "claim sub is missing; subject_claim names another claim"),
-        ({}, {"sub": 7}, "integer_subject=True accepts whole numbers"),
-        ({"subject_claim": "user_id"}, {"user_id": 7}, "integer_subject=True accepts whole numbers"),
+        ({}, {"sub": 7}, "integer_subject=True accepts integers"),
+        ({"subject_claim": "user_id"}, {"user_id": 7}, "integer_subject=True accepts integers"),
     ],
 )
 def test_refused_subject_names_the_setting_that_reads_it(settings, claims, remedy):

@@ -166,7 +166,7 @@ MISTAKES = [
         for value in ("true", '"300"', "0", "-1", "inf", "nan", "[5]")
     ),
     # roles
-    ('roles = ["admin"]', "roomkey.toml:1:9: roles are written as"),
+    ('roles = ["admin"]', "roomkey.toml:1:9: invalid roles"),
     (
         'port = 1\nroles = ["a > b",\n"b > a"]\n' + ROOM + 'allow = "everyone"',
         "roomkey.toml:2:9: role 'a' would include",

@@ -1,4 +1,4 @@
-"""The judgement of a token's claims (RFC 7519 section 4.1), in one fixed order, with the clock as an argument."""
+"""Checks of a token's claims (RFC 7519 section 4.1), in a fixed order, with the time as an argument."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from roomkey.core.printable import printable
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
 MAX_NAME = 255
-LAST_SECOND = 253_402_300_799  # the year 9999; a larger NumericDate is a mistake or an attack
+LAST_SECOND = 253_402_300_799  # the end of the year 9999; a later NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
-NO_SUBJECTS = frozenset({*TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"})
-LAST_INTEGER = 2**53 - 1  # the largest that every JSON parser reads alike (RFC 8259 section 6)
-KINDS = ("type", "token_type", "token_use", "typ")
-"""Claims by which issuers tell their tokens apart; none is registered, each is common."""
+NOT_SUBJECTS = frozenset({*TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"})
+LAST_INTEGER = 2**53 - 1  # the largest integer that all JSON parsers read exactly (RFC 8259 section 6)
+TYPE_CLAIMS = ("type", "token_type", "token_use", "typ")
+"""Claims with which issuers mark the type of a token; none is registered, but each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
 
 
 class TimeSpan(Protocol):
-    """A :class:`datetime.timedelta`, whose module has clocks, and is not imported here."""
+    """A :class:`datetime.timedelta`. Its module has clocks, so it is not imported here."""
 
     def total_seconds(self) -> float:
-        """Its length in seconds."""
+        """Return the duration in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpectedClaims:
-    """What a verifier expects of the claims.
+    """The claims that a verifier accepts.
 
     Attributes:
-        issuers: accepted ``iss``; empty accepts any, also none.
-        audiences: accepted ``aud``; empty accepts only tokens without ``aud``.
-        leeway: seconds of clock difference that ``exp`` and ``nbf`` (and ``iat``, under ``max_age``) are forgiven.
-        require: claims that must be there.
-        max_lifetime: the longest ``exp - iat`` in seconds, or None; with it, ``iat`` and ``exp`` are required.
-        max_age: the longest time since ``iat`` in seconds, or None; with it, ``iat`` is required and not ahead.
-        claims: further claims and the exact value that each must have.
+        issuers: accepted values of ``iss``; if empty, any value is accepted and ``iss`` may be missing.
+        audiences: accepted values of ``aud``; if empty, only tokens without ``aud`` are accepted.
+        leeway: tolerated clock difference in seconds, for ``exp`` and ``nbf`` (and for ``iat`` with ``max_age``).
+        require: claims that must be present.
+        max_lifetime: the longest ``exp - iat`` in seconds, or None. If set, ``iat`` and ``exp`` are required.
+        max_age: the longest time since ``iat`` in seconds, or None. If set, ``iat`` is required and not in the future.
+        claims: further claims, with the exact value that each must have.
         subject_claim: the claim that names the subject.
-        integer_subject: also accept a whole number there, as its decimal text.
+        integer_subject: also accept an integer as the subject, and use its decimal text.
 
     Raises:
-        ConfigError: a negative or infinite number of seconds, or a value of a wrong type.
+        ConfigError: a negative or infinite number of seconds, or a value of the wrong type.
     """
 
     issuers: tuple[str, ...] = ()
@@ -58,29 +58,29 @@ class ExpectedClaims:
     integer_subject: bool = False
 
     def __post_init__(self) -> None:
-        if not is_name(self.subject_claim) or self.subject_claim in NO_SUBJECTS:
+        if not is_name(self.subject_claim) or self.subject_claim in NOT_SUBJECTS:
             raise ConfigError(f"subject_claim must name a claim that identifies the user, not {self.subject_claim!r}")
         for name, wanted in self.claims.items():
             if not isinstance(name, str) or not isinstance(wanted, (str, int)):
-                raise ConfigError(f"claims requires a string or a whole number for {name!r}, not {wanted!r}")
+                raise ConfigError(f"claims requires a string or an integer for {name!r}, not {wanted!r}")
         for name in ("leeway", "max_lifetime", "max_age"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value >= 0):
-                raise ConfigError(f"{name} takes seconds, 0 or more, not {value!r}")
+                raise ConfigError(f"{name} must be seconds, 0 or more, not {value!r}")
 
     def check(self, claims: dict[str, Any], now: float) -> str:
-        """Judge the claims.
+        """Check the claims of a token.
 
         Args:
             claims: the payload of a token whose signature is verified.
             now: seconds since the epoch.
 
         Returns:
-            The subject; an empty text if the token names none.
+            The subject; an empty string if the token has none.
 
         Raises:
-            ClaimError: the first check that fails: types, presence, ``nbf``, ``exp``, lifetime, ``iss``, ``aud``, other
-                values.
+            ClaimError: the first failed check, in this order: types, required claims, ``nbf``, ``exp``, lifetime,
+                ``iss``, ``aud``, other claims.
         """
         if self.integer_subject:
             claims = self._with_text(claims)
@@ -101,12 +101,15 @@ class ExpectedClaims:
                 f"iss is {printable(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
                 message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
             )
-        self._check_audience(claims)
-        self._check_values(claims)
+        audience = claims.get("aud")
+        if type(audience) is not str or audience not in self.audiences:
+            self._check_audience(audience)
+        if self.claims or not claims.keys().isdisjoint(TYPE_CLAIMS):
+            self._check_values(claims)
         return subject
 
     def _with_text(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """The claims with the subject as text; True is no number here, and what JavaScript rounds is nobody's."""
+        """Return the claims with the subject as text; not for booleans, or integers that JavaScript would round."""
         number = claims.get(self.subject_claim)
         if type(number) is int and abs(number) <= LAST_INTEGER:
             return {**claims, self.subject_claim: str(number)}
@@ -115,16 +118,16 @@ class ExpectedClaims:
     def _check_values(self, claims: dict[str, Any]) -> None:
         for name, wanted in self.claims.items():
             found = claims.get(name)
-            if type(found) is not type(wanted) or found != wanted:  # True is 1, and no string is a number
+            if type(found) is not type(wanted) or found != wanted:  # True equals 1
                 raise ClaimError(name, f"{name} is {printable(found)}, expected {printable(wanted)}")
-        for name in KINDS:
-            kind = claims.get(name)
-            if isinstance(kind, str) and kind.lower() in NOT_FOR_ACCESS and name not in self.claims:
-                raise ClaimError(name, f"{name} is {printable(kind)}: not an access token")
+        for name in TYPE_CLAIMS:
+            token_type = claims.get(name)
+            if isinstance(token_type, str) and token_type.lower() in NOT_FOR_ACCESS and name not in self.claims:
+                raise ClaimError(name, f"{name} is {printable(token_type)}: not an access token")
 
     def _check_times(self, claims: dict[str, Any], now: float) -> None:
         not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")
-        # Written as "not within", so that a clock that reads NaN refuses everything.
+        # Written as "not within", so that a clock that returns NaN rejects all tokens.
         if not_before is not None and not now >= not_before - self.leeway:
             raise ImmatureToken("nbf", f"valid in {not_before - now:.0f} s, leeway {self.leeway:g} s", date=not_before)
         if expires is not None:
@@ -133,12 +136,12 @@ class ExpectedClaims:
                     "exp", f"expired {now - expires:.0f} s ago, leeway {self.leeway:g} s", expired_at=expires
                 )
             if issued is not None and expires < issued:
-                raise ClaimError("exp", "exp lies before iat")
+                raise ClaimError("exp", "exp is before iat")
 
     def _check_bounds(self, claims: dict[str, Any], now: float) -> None:
         issued = claims.get("iat")
         if issued is None:
-            raise MissingClaim("iat", "claim iat is missing, and a lifetime or age is bounded")
+            raise MissingClaim("iat", "claim iat is missing, and max_lifetime or max_age is set")
         if self.max_age is not None:
             if issued > now + self.leeway:
                 raise ClaimError("iat", f"issued in {issued - now:.0f} s, leeway {self.leeway:g} s")
@@ -156,8 +159,7 @@ class ExpectedClaims:
             if lifetime > self.max_lifetime:
                 raise ClaimError("exp", f"a lifetime of {lifetime:.0f} s, at most {self.max_lifetime:g} s")
 
-    def _check_audience(self, claims: dict[str, Any]) -> None:
-        audience = claims.get("aud")
+    def _check_audience(self, audience: object) -> None:
         if isinstance(audience, str):
             if audience in self.audiences:
                 return
@@ -175,20 +177,20 @@ class ExpectedClaims:
 
 
 def check_types(claims: dict[str, Any]) -> None:
-    """Registered claims have the types that RFC 7519 gives them: a number is no name, a string is no time.
+    """Check that the registered claims have the types that RFC 7519 defines.
 
     Raises:
-        ClaimError: a time that is no finite number after 1970 and before the year 10000; a name that is no string
-            of 1 to 255 printable characters; an ``aud`` that is neither a string nor a list of strings.
+        ClaimError: a time is not a finite number after 1970 and before the year 10000; a name is not a string of 1 to
+            255 characters without control characters; or ``aud`` is not a string or a list of strings.
     """
     for name in TIMES:
         value = claims.get(name, 1)
-        # By exact type, since True is an int; NaN and the infinities fail the comparison.
+        # The exact type, because True is an int; NaN and the infinities fail the comparison.
         if (type(value) is not int and type(value) is not float) or not 0 < value <= LAST_SECOND:
             raise ClaimError(name, f"{name} is {printable(value)}, not seconds since 1970")
     for name in NAMES:
         value = claims.get(name, "absent")
-        # A plain name is printable and short; is_name is asked about the others.
+        # Most names are printable and short; check_name decides about the others.
         if not (type(value) is str and value.isprintable() and 0 < len(value) <= MAX_NAME):
             check_name(name, value)
     audience = claims.get("aud", "")
@@ -197,19 +199,19 @@ def check_types(claims: dict[str, Any]) -> None:
 
 
 def check_name(claim: str, value: object) -> None:
-    """Check that a claim is a name.
+    """Check that the value of a claim is a name.
 
     Raises:
-        ClaimError: it is not.
+        ClaimError: the value is not a name.
     """
     if not is_name(value):
-        # Of the names, only a subject may be a number.
-        hint = "; integer_subject=True accepts whole numbers" if type(value) is int and claim not in NO_SUBJECTS else ""
+        # Only a subject may be a number.
+        hint = "; integer_subject=True accepts integers" if type(value) is int and claim not in NOT_SUBJECTS else ""
         raise ClaimError(claim, f"{claim} is {printable(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
 
 
 def is_name(value: object) -> bool:
-    """True for a string of 1 to 255 characters without control characters and unpaired surrogates."""
+    """Return True for a string of 1 to 255 characters without control characters and unpaired surrogates."""
     return isinstance(value, str) and 0 < len(value) <= MAX_NAME and (value.isprintable() or _is_clean(value))
 
 
@@ -218,16 +220,16 @@ def _is_clean(value: str) -> bool:
 
 
 def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]:
-    """A setting that takes one name or several.
+    """Return the names in a setting that is one name or several.
 
     Raises:
-        ConfigError: not strings, an empty one, or one with white space or a line break around it, which no token has.
+        ConfigError: not strings, an empty string, or a string that begins or ends with white space.
     """
     if value is None:
         return ()
     names = (value,) if isinstance(value, str) else tuple(value) if isinstance(value, Iterable) else ()
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise ConfigError(f"{what} takes a string or a list of strings, not {value!r}")
+        raise ConfigError(f"{what} must be a string or a list of strings, not {value!r}")
     for name in names:
         if name.strip() != name:
             raise ConfigError(f"{what} begins or ends with white space or a line break: {name[:100]!r}; remove it")
@@ -235,10 +237,10 @@ def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]
 
 
 def as_seconds(value: object, what: str) -> float:
-    """A setting that takes a span of time: seconds, or a :class:`datetime.timedelta`.
+    """Return the seconds of a setting that is a number or a :class:`datetime.timedelta`.
 
     Raises:
-        ConfigError: neither, or not finite.
+        ConfigError: the value is neither, or is not finite.
     """
     total_seconds = getattr(value, "total_seconds", None)
     if callable(total_seconds):

@@ -1,14 +1,14 @@
-"""What a token itself grants: its ``rooms`` claim, a list of room patterns or an object that names actions.
+"""The rights that a token grants in its ``rooms`` claim: a list of room patterns, or an object that names actions.
 
 ::
 
     "rooms": ["lobby", "team-*"]
     "rooms": {"lobby": ["join"], "team-*": ["join", "emit:message"]}
 
-A list grants to join and to emit every event. In an object the actions are ``join``, ``emit`` (every event) and
-``emit:EVENT``; others grant nothing. In a pattern, ``*`` matches one or more characters other than ``:`` and ``/``;
-``*`` alone is every room; with two in one part a pattern matches its own text alone. A claim of any other form grants
-nothing at all.
+A list grants joining and emitting all events. In an object, the actions are ``join``, ``emit`` (all events) and
+``emit:EVENT``; other actions grant nothing. In a pattern, ``*`` matches one or more characters except ``:`` and ``/``;
+``*`` alone matches all rooms. A pattern with two ``*`` in one part matches only its own text. A claim in any other form
+grants nothing.
 """
 
 from __future__ import annotations
@@ -18,17 +18,33 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-from roomkey.core.names import MAX_NAMES, string_list
+MAX_NAMES = 1000
+"""The longest list of names in a claim."""
 
 Actions = Mapping[str, frozenset[str]]
+"""Room patterns, each with the actions that it grants."""
 
 JOIN, EMIT = "join", "emit"
 _ALL = frozenset({JOIN, EMIT})
 NOTHING: Actions = MappingProxyType({})
 
 
+def string_list(value: object) -> tuple[str, ...]:
+    """Return the list of names in a claim, or an empty tuple if it is not one.
+
+    A claim of another type (a string, an object, a list that contains a number, more than 1000 entries) grants
+    nothing: ``"red" in "redteam"`` must never open a room.
+    """
+    if not isinstance(value, list) or len(value) > MAX_NAMES:
+        return ()
+    for name in value:
+        if not isinstance(name, str) or not name:
+            return ()
+    return tuple(value)
+
+
 def granted_actions(claim: object) -> Actions:
-    """The actions of a ``rooms`` claim by pattern; nothing if it is malformed anywhere."""
+    """Return the actions of a ``rooms`` claim by pattern; none if any part of it is malformed."""
     if not isinstance(claim, dict):
         return MappingProxyType(dict.fromkeys(string_list(claim), _ALL))
     if len(claim) > MAX_NAMES:
@@ -43,16 +59,16 @@ def granted_actions(claim: object) -> Actions:
 
 
 def joinable(actions: Actions) -> tuple[str, ...]:
-    """The patterns that grant to join."""
+    """Return the patterns that grant joining."""
     return tuple(pattern for pattern, given in actions.items() if JOIN in given)
 
 
 def grants(actions: Actions, room: str, event: str | None = None) -> bool:
-    """True if some pattern that matches the room grants to join it, or to emit an event to it.
+    """Return True if a pattern that matches the room grants joining it, or emitting an event to it.
 
     Args:
-        actions: from :func:`granted_actions`.
-        event: the event to emit; to join if absent.
+        actions: the rights, from :func:`granted_actions`.
+        event: the event to emit; None asks about joining.
     """
     wanted = {JOIN} if event is None else {EMIT, f"{EMIT}:{event}"}
     exact = actions.get(room)
@@ -65,11 +81,11 @@ def grants(actions: Actions, room: str, event: str | None = None) -> bool:
 
 
 def narrowed(actions: Actions, allowed: Actions) -> dict[str, list[str]]:
-    """Return a ``rooms`` claim with those actions that other grants allow too.
+    """Return a ``rooms`` claim with the actions that are in both.
 
     Args:
-        actions: from :func:`granted_actions`.
-        allowed: likewise.
+        actions: the rights to narrow, from :func:`granted_actions`.
+        allowed: the rights to keep, also from :func:`granted_actions`.
     """
     return {
         pattern: sorted(
@@ -83,6 +99,6 @@ def narrowed(actions: Actions, allowed: Actions) -> dict[str, list[str]]:
 def _matcher(pattern: str) -> re.Pattern[str]:
     if pattern == "*":
         return re.compile(".+", re.DOTALL)
-    if any(part.count("*") > 1 for part in re.split("[:/]", pattern)):  # it could be read in many ways, slowly
+    if any(part.count("*") > 1 for part in re.split("[:/]", pattern)):  # it could match in many ways, slowly
         return re.compile("(?!)")
     return re.compile("[^:/]+".join(re.escape(part) for part in pattern.split("*")))

@@ -1,4 +1,4 @@
-"""Who a connection belongs to, as a verified token says."""
+"""The identity of a client, as its verified token states it."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-from roomkey.core.grants import NOTHING, Actions, granted_actions, grants, joinable
-from roomkey.core.names import string_list
+from roomkey.core.grants import NOTHING, Actions, granted_actions, grants, joinable, string_list
 
 GUEST = "guest"
 
 RoomsClaim = Iterable[str] | Mapping[str, Iterable[str]]
-"""Rooms as the claim ``rooms`` has them: names and patterns, or for each what may be done there."""
+"""The form of the claim ``rooms``: names and patterns, or an object with the actions for each of them."""
 
 _NOTHING: frozenset[str] = frozenset()
 
 
 def copy_rooms(rooms: RoomsClaim) -> list[str] | dict[str, list[str]]:
-    """The claim, made of lists; nobody changes it afterwards."""
+    """Return a copy of the claim, made of lists."""
     if isinstance(rooms, Mapping):
         return {pattern: list(actions) for pattern, actions in rooms.items()}
     return list(rooms)
@@ -27,23 +26,24 @@ def copy_rooms(rooms: RoomsClaim) -> list[str] | dict[str, list[str]]:
 
 @dataclass(frozen=True)
 class Identity:
-    """What is known of the holder of a verified token. It is a value: it never changes and can be compared.
+    """The user of a verified token. Identities never change, and can be compared.
 
     Attributes:
-        subject: ``sub``, or the claim that the verifier takes it from.
-        roles: ``roles`` (a list of strings) and ``role`` (one string), exactly as written.
+        subject: ``sub``, or the value of the verifier's ``subject_claim``.
+        roles: ``roles`` (a list of strings) and ``role`` (a string), exactly as written.
         scopes: ``scope``, split at spaces (RFC 8693 section 4.2).
-        rooms: the names and patterns of ``rooms`` that it grants to join; ask :meth:`grants` about one room.
-        claims: all claims, read-only. ``roles`` and ``rooms`` of a wrong type are left out, so that no rule can
-            take them for a list.
+        rooms: the names and patterns in ``rooms`` that grant joining; call :meth:`grants` to check a room.
+        claims: all claims, read-only. ``roles`` and ``rooms`` are left out if they have the wrong type, so that no
+            rule can mistake them for a list.
         expires_at: ``exp`` in seconds since the epoch, or None.
         issued_at: ``iat`` in seconds since the epoch, or None.
         token_id: ``jti``, or None.
-        session_id: ``sid``: one login and all tokens that were refreshed from it, or None.
+        session_id: ``sid``, which names a login session and all tokens refreshed in it; or None.
         issuer: ``iss``, or None.
-        source: where the token was presented: ``auth``, ``header``, ``cookie``, ``query``, ``event``, ``guest`` or "".
-        room_actions: ``rooms`` as what may be done where, by pattern.
-        token_hash: what the audit log calls a token without ``jti``; None if it has one.
+        source: where the client presented the token: ``auth``, ``header``, ``cookie``, ``query``, ``event``, ``guest``
+            or "".
+        room_actions: the actions that ``rooms`` grants, by pattern.
+        token_hash: the name of a token without ``jti`` in the audit log; None if it has one.
     """
 
     subject: str
@@ -66,31 +66,35 @@ class Identity:
 
     @classmethod
     def guest(cls) -> Identity:
-        """Somebody without a token: no subject, no roles, no rooms."""
+        """Return the identity of a client without a token: no subject, no roles, no rooms."""
         return cls("", source=GUEST)
 
     @classmethod
     def from_claims(cls, claims: dict[str, Any], source: str = "", *, subject: str | None = None) -> Identity:
-        """Make an identity of claims that were already checked.
+        """Create an identity from claims that are already checked.
 
         Args:
-            claims: a verified token's payload; taken over, not copied.
-            source: where the token was presented.
-            subject: who holds it; the claim ``sub`` if omitted.
+            claims: a verified token's payload; the identity keeps it without a copy.
+            source: where the client presented the token.
+            subject: the subject. Default: the claim ``sub``.
         """
         get = claims.get
         roles: tuple[str, ...] = ()
+        rooms: tuple[str, ...] = ()
         actions = NOTHING
         if "roles" in claims and not (roles := string_list(claims["roles"])):
             del claims["roles"]
-        if "rooms" in claims and not (actions := granted_actions(claims["rooms"])):
-            del claims["rooms"]
+        if "rooms" in claims:
+            if actions := granted_actions(claims["rooms"]):
+                rooms = tuple(actions) if type(claims["rooms"]) is list else joinable(actions)
+            else:
+                del claims["rooms"]
         role, scope = get("role"), get("scope")
         fields = {
             "subject": get("sub", "") if subject is None else subject,
             "roles": frozenset((*roles, role)) if isinstance(role, str) and role else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
-            "rooms": joinable(actions) if actions else (),
+            "rooms": rooms,
             "claims": MappingProxyType(claims),
             "expires_at": get("exp"),
             "issued_at": get("iat"),
@@ -101,14 +105,14 @@ class Identity:
             "room_actions": actions,
         }
         who = cls.__new__(cls)
-        # All fields at once: a frozen dataclass's own __init__ sets them one by one, at three times the cost.
+        # A frozen dataclass's own __init__ sets the fields one by one, which costs three times as much.
         object.__setattr__(who, "__dict__", fields)
         return who
 
     def with_rights(self, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> Identity:
-        """The same holder with other roles or rooms than the token names; None leaves them.
+        """Return the same user with other roles or rooms; None keeps them.
 
-        The claims say the same afterwards, so that a rule may look at either.
+        The claims change too, so that rules can check either.
         """
         claims = dict(self.claims)
         fields: dict[str, Any] = {}
@@ -128,22 +132,22 @@ class Identity:
         return self.source == GUEST
 
     def grants(self, room: str, event: str | None = None) -> bool:
-        """True if the token's own ``rooms`` claim grants to join a room, or to emit an event to it.
+        """Return True if the token's ``rooms`` claim grants joining a room, or emitting an event to it.
 
         Args:
-            room: its name.
-            event: the event to emit; to join if absent.
+            room: the name of the room.
+            event: the event to emit; None asks about joining.
         """
         return grants(self.room_actions, room, event)
 
     def has_role(self, role: str) -> bool:
-        """True if the token names exactly this role; no folding of case, spaces or look-alikes."""
+        """Return True if the token has exactly this role, with the same case and spaces."""
         return role in self.roles
 
     def has_scope(self, scope: str) -> bool:
-        """True if the token names exactly this scope."""
+        """Return True if the token has exactly this scope."""
         return scope in self.scopes
 
     def claim(self, name: str, default: Any = None) -> Any:
-        """The claim's value, or ``default`` where it is absent (or ``roles``/``rooms`` of a wrong type)."""
+        """Return a claim, or ``default`` if it is missing (or is ``roles`` or ``rooms`` with the wrong type)."""
         return self.claims.get(name, default)

@@ -1,4 +1,4 @@
-"""From a person to a token."""
+"""Issue tokens."""
 
 from __future__ import annotations
 
@@ -10,35 +10,34 @@ from typing import Any, Unpack
 
 from roomkey.core import strict_json
 from roomkey.core.claims import TimeSpan, as_seconds, check_types, one_or_more
-from roomkey.core.grants import granted_actions
+from roomkey.core.grants import MAX_NAMES, granted_actions
 from roomkey.core.jws import MAX_TOKEN, check_max_token
 from roomkey.core.keys import Key, LiveKey
-from roomkey.core.names import MAX_NAMES
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
 
 MAX_TOKEN_LIFETIME = 7 * 86400
-"""Seconds: what a login server makes lives no longer, and a revocation is kept as long where nobody says more."""
+"""The longest lifetime of a login server's tokens in seconds, and the default time to keep a revocation."""
 
 RESERVED = frozenset({"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "roles", "rooms", "scope"})
 
 
 class Issuer:
-    """Makes tokens.
+    """Issues tokens.
 
     Args:
-        key: a private key or a shared secret; or what tells which one signs at a time, such as
-            :meth:`roomkey.keysets.folder.KeyFolder.signing`, so that keys can be rotated.
-        algorithm: one of the key's; its first if absent.
-        issuer: ``iss`` of every token, or None for no such claim.
-        audience: ``aud`` of every token, one or several, or None for no such claim.
-        expires_in: lifetime where :meth:`issue` is not told another: seconds, or a :class:`datetime.timedelta`.
-        token_type: the header's ``typ``: ``JWT``, or ``at+jwt`` (RFC 9068).
-        max_token: the longest token to make, in bytes; verifiers must accept as much.
-        clock: seconds since the epoch.
+        key: a private key or a shared secret; or, for keys that rotate, a function from the time to the signing key,
+            such as :meth:`roomkey.keysets.folder.KeyFolder.signing`.
+        algorithm: one of the key's algorithms. Default: the first.
+        issuer: ``iss`` of all tokens; None omits the claim.
+        audience: ``aud`` of all tokens, one or several names; None omits the claim.
+        expires_in: default lifetime of a token: seconds, or a :class:`datetime.timedelta`.
+        token_type: ``typ`` in the header: ``JWT``, or ``at+jwt`` (RFC 9068).
+        max_token: the longest token to issue, in bytes; verifiers must accept tokens of this length.
+        clock: returns the seconds since the epoch.
 
     Raises:
-        ConfigError: a public key, an algorithm that is not the key's, or an issuer or audience that is no name.
+        ConfigError: a public key, an algorithm that is not one of the key's, or an invalid issuer or audience.
     """
 
     def __init__(
@@ -64,24 +63,24 @@ class Issuer:
         self.algorithm = algorithm or first.algorithms[0]
         one_or_more(issuer, "issuer")
         if token_type not in TOKEN_TYPES:
-            raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
+            raise ConfigError(f"token_type must be one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.issuer = issuer
         audiences = one_or_more(audience, "audience")
         self.audience = audience if audience is None or isinstance(audience, str) else list(audiences)
         self.expires_in = as_seconds(expires_in, "expires_in")
         self.max_token = check_max_token(max_token)
         self._token_type = token_type
-        self._signs_with = self._headed(first)
+        self._signing = self._with_header(first)
 
     @property
     def key(self) -> Key:
-        """The key that signs now."""
+        """The current signing key."""
         return self._source if isinstance(self._source, Key) else self._source(self.clock())
 
-    def _headed(self, key: Key) -> tuple[Key, bytes]:
-        """A key, and the header of the tokens that it signs."""
+    def _with_header(self, key: Key) -> tuple[Key, bytes]:
+        """Return a key, and the encoded header of the tokens that it signs."""
         if not key.is_private:
-            raise ConfigError("an issuer needs a private key or a shared secret; this key is public")
+            raise ConfigError("an issuer requires a private key or a shared secret; this key is public")
         if self.algorithm not in key.algorithms:
             raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {self.algorithm}")
         return key, _encode({"alg": self.algorithm, "kid": key.kid, "typ": self._token_type})
@@ -96,7 +95,7 @@ class Issuer:
         algorithm: str = "HS256",
         clock: Callable[[], float] = time.time,
     ) -> Issuer:
-        """An issuer with a key of its own that nobody else has: for tests and trials."""
+        """Create an issuer with a new key that exists only in this process, for tests and experiments."""
         return cls(Key.generate(algorithm), audience=audience, issuer=issuer, expires_in=expires_in, clock=clock)
 
     def issue(
@@ -112,24 +111,26 @@ class Issuer:
         session_id: str | None = None,
         not_before: float | None = None,
     ) -> str:
-        """Make one token.
+        """Issue a token.
 
         Args:
-            subject: ``sub``: who it is for, a string of 1 to 255 characters.
-            expires_in: lifetime in seconds, or a :class:`datetime.timedelta`; negative makes a token that has expired,
-                for tests.
-            roles, scopes: left out of the token where empty.
-            rooms: names and patterns of rooms, or for each what may be done there: ``{"team-*": ["join"]}``.
-            claims: further claims; none that an argument here stands for.
-            token_id: ``jti``; 128 random bits if absent.
-            session_id: ``sid``: the login that this token belongs to.
+            subject: ``sub``, the user: a string of 1 to 255 characters.
+            expires_in: lifetime in seconds, or a :class:`datetime.timedelta`. A negative lifetime issues an expired
+                token, for tests.
+            roles: ``roles``, names of roles.
+            rooms: ``rooms``: names and patterns of rooms, or an object with the actions for each of them, such as
+                ``{"team-*": ["join"]}``.
+            scopes: ``scope``, names without spaces.
+            claims: further claims, except those that have an argument here.
+            token_id: ``jti``. Default: 128 random bits.
+            session_id: ``sid``, the login session that the token belongs to.
             not_before: ``nbf`` in seconds since the epoch.
 
         Returns:
-            The compact form, at most ``max_token`` characters.
+            The token in compact form, at most ``max_token`` characters.
 
         Raises:
-            ConfigError: a claim that no verifier would accept, a token over the size limit, or no key that can sign.
+            ConfigError: a claim that no verifier would accept, a token longer than ``max_token``, or no signing key.
         """
         now = int(self.clock())
         lifetime = self.expires_in if expires_in is None else as_seconds(expires_in, "expires_in")
@@ -142,13 +143,13 @@ class Issuer:
             "iat": min(now, now + lifetime),
             "jti": token_id or secrets.token_urlsafe(16),
             "sid": session_id,
-            "roles": _listed(roles, "roles"),
-            "rooms": _grants(rooms),
-            "scope": " ".join(_listed(scopes, "scopes", without=" ") or ()) or None,
+            "roles": None if roles == () else _checked_list(roles, "roles"),
+            "rooms": _room_actions(rooms) if isinstance(rooms, Mapping) else _checked_list(rooms, "rooms"),
+            "scope": None if scopes == () else " ".join(_checked_list(scopes, "scopes", without=" ") or ()) or None,
         }
         taken = RESERVED.intersection(claims or ())
         if taken:
-            raise ConfigError(f"claims holds {', '.join(sorted(taken))}; use the argument of that name")
+            raise ConfigError(f"claims contains {', '.join(sorted(taken))}; use the argument of that name")
         payload = {name: value for name, value in payload.items() if value is not None or name == "sub"}
         payload |= claims or {}
         try:
@@ -158,11 +159,12 @@ class Issuer:
             raise ConfigError(str(error)) from None
         except (TypeError, ValueError) as error:
             raise ConfigError(f"claims must be plain JSON: {error}") from None
-        key, header = self._signs_with
-        if (current := self.key) is not key:
-            key, header = self._signs_with = self._headed(current)
+        key, header = self._signing
+        if key is not self._source and (current := self.key) is not key:
+            key, header = self._signing = self._with_header(current)
         signing_input = header + b"." + body
-        token = signing_input + b"." + _base64url(key.sign(self.algorithm, signing_input))
+        signature = key.sign(self.algorithm, signing_input)
+        token = signing_input + b"." + urlsafe_b64encode(signature).rstrip(b"=")
         if len(token) > self.max_token:
             raise ConfigError(
                 f"the token has {len(token)} characters, but max_token is {self.max_token}; remove claims, "
@@ -171,47 +173,42 @@ class Issuer:
         return token.decode("ascii")
 
     def verifier(self, **settings: Unpack[VerifierSettings]) -> Verifier:
-        """A verifier that accepts this issuer's tokens.
+        """Create a verifier that accepts this issuer's tokens.
 
         Args:
             settings: further arguments of :class:`Verifier`, such as ``leeway`` or ``max_lifetime``.
 
         Raises:
-            ConfigError: the issuer's key changes, and only where the keys come from is known which were before it.
+            ConfigError: the issuer's key rotates, so that the issuer does not know the previous keys.
         """
         if not isinstance(self._source, Key):
             raise ConfigError(
-                "this issuer's key changes: make a Verifier of all keys, such as those of KeyFolder.accepted"
+                "cannot create a verifier: this issuer's key rotates; pass all keys to Verifier, such as "
+                "KeyFolder.accepted"
             )
         settings = {"issuer": self.issuer, "audience": self.audience, "max_token": self.max_token, **settings}
         return Verifier(self._source.verifying(), algorithms=[self.algorithm], **settings)
 
 
-def _listed(names: Iterable[str], what: str, without: str | None = None) -> list[str] | None:
+def _checked_list(names: Iterable[str], what: str, without: str | None = None) -> list[str] | None:
     if isinstance(names, str):
-        raise ConfigError(f"{what} takes a list: {what}=[{names!r}]")
+        raise ConfigError(f"{what} must be a list: {what}=[{names!r}]")
     listed = list(names)
     if not all(isinstance(name, str) and name for name in listed) or len(listed) > MAX_NAMES:
-        raise ConfigError(f"{what} takes a list of at most {MAX_NAMES} strings, none of them empty")
+        raise ConfigError(f"{what} must be a list of at most {MAX_NAMES} non-empty strings")
     if without is not None and any(without in name for name in listed):
-        raise ConfigError(f"{what}: a name with {without!r} in it would be read as two")
+        raise ConfigError(f"{what}: a name that contains {without!r} would be read as two names")
     return listed or None
 
 
-def _grants(rooms: Iterable[str] | Mapping[str, Iterable[str]]) -> list[str] | dict[str, list[str]] | None:
-    if not isinstance(rooms, Mapping):
-        return _listed(rooms, "rooms")
-    written = {pattern: _listed(actions, f"rooms[{pattern!r}]") or [] for pattern, actions in rooms.items()}
-    if rooms and not granted_actions(written):
-        raise ConfigError("rooms names for each room what may be done: {'team-*': ['join', 'emit:message']}")
-    return written or None
+def _room_actions(rooms: Mapping[str, Iterable[str]]) -> dict[str, list[str]] | None:
+    claim = {pattern: _checked_list(actions, f"rooms[{pattern!r}]") or [] for pattern, actions in rooms.items()}
+    if rooms and not granted_actions(claim):
+        raise ConfigError("rooms must list the actions for each room: {'team-*': ['join', 'emit:message']}")
+    return claim or None
 
 
 def _encode(members: Mapping[str, Any]) -> bytes:
     text = strict_json.dumps(members)
-    strict_json.loads(text)  # whatever a verifier would refuse is refused here
-    return _base64url(text.encode())
-
-
-def _base64url(data: bytes) -> bytes:
-    return urlsafe_b64encode(data).rstrip(b"=")
+    strict_json.loads(text)  # rejects what a verifier would reject
+    return urlsafe_b64encode(text.encode()).rstrip(b"=")

@@ -1,8 +1,8 @@
-"""The compact form of a signed token (RFC 7515 section 7.1), read strictly.
+"""Strict parsing of signed tokens in compact form (RFC 7515 section 7.1), and the check of their signatures.
 
 Libraries accept padding, white space, non-zero trailing bits, duplicate members and header members that change what
-a signature means; each of these makes two readers of one token disagree. So the form is read here, and only the
-signature is a library's work (joserfc's algorithm models, on cryptography's keys).
+a signature means. With each of these, two readers of one token disagree. Therefore this module parses the form itself;
+a library only verifies the signature (joserfc's algorithm models, with cryptography's keys).
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from roomkey.core.printable import printable
 from roomkey.errors import AlgorithmNotAllowed, BadSignature, ConfigError, MalformedToken, UnknownKey
 
 MAX_TOKEN = 8192
-"""The longest token in bytes, unless a verifier says otherwise; checked before anything is decoded."""
+"""Default limit for the length of a token, in bytes; checked before anything is decoded."""
 
 LONGEST_TOKEN = 65_536
-"""The longest that a verifier can be told to accept, in bytes."""
+"""The highest limit that a verifier can have, in bytes."""
 
-# `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice,
-# `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Everything else is ignored (RFC 7515, section 4).
-REFUSED_MEMBERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"})
+# `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` contain a key that the sender chose,
+# `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Other members are ignored (RFC 7515 section 4).
+REJECTED_MEMBERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"})
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 4
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-# base64url to base64; every other byte becomes one that a strict decoder refuses.
+# base64url to base64; every other byte becomes one that a strict decoder rejects.
 _STANDARD = bytes(
     b"+/"[b"-_".index(byte)] if byte in b"-_" else byte if byte in _ALPHABET else 0 for byte in range(256)
 )
-# A last character carries 4 or 2 unused bits, which must be zero, or one token has several spellings.
+# The last character has 4 or 2 unused bits. They must be zero, or one token could be written in several ways.
 _LAST = {2: b"AQgw", 3: b"AEIMQUYcgkosw048"}
 _PADDING = {0: b"", 2: b"==", 3: b"="}
 
@@ -49,7 +49,7 @@ class Header:
 
 
 class Parts(NamedTuple):
-    """A token taken apart, nothing of it believed yet."""
+    """The parts of a token. Nothing in them is verified."""
 
     header: Header
     payload: bytes
@@ -69,19 +69,19 @@ def check_max_token(value: object) -> int:
 
 
 def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
-    """Take a token apart.
+    """Split a token into its parts.
 
     Args:
-        token: what was presented, of any type.
-        max_token: its longest length in bytes.
+        token: the value that a client presented, of any type.
+        max_token: the longest accepted token, in bytes.
 
     Returns:
-        Its parts; the payload is still encoded JSON.
+        The parts; the payload is JSON text that is not parsed yet.
 
     Raises:
-        MalformedToken: not the strict compact form, or a header that roomkey refuses.
-        BadSignature: the third part is empty.
-        AlgorithmNotAllowed: the header names no algorithm that roomkey knows.
+        MalformedToken: not in strict compact form, or a header that roomkey rejects.
+        BadSignature: the signature is empty.
+        AlgorithmNotAllowed: the header has no ``alg``.
     """
     if not isinstance(token, str):
         raise MalformedToken(f"a {type(token).__name__} instead of a string", message="invalid token datatype")
@@ -119,19 +119,19 @@ def decode_part(part: bytes) -> bytes:
 
 @lru_cache(maxsize=256)  # all tokens of one key share one header
 def parse_header(part: bytes) -> Header:
-    """Read a header part.
+    """Parse the header of a token.
 
     Raises:
-        MalformedToken: not a JSON object, a member that is refused, or a member of a wrong type.
-        AlgorithmNotAllowed: ``alg`` is no string.
+        MalformedToken: not a JSON object, or it has a rejected member or a member of the wrong type.
+        AlgorithmNotAllowed: ``alg`` is missing or is not a string.
     """
     members = json_object(decode_part(part), "header")
-    refused = members.keys() & REFUSED_MEMBERS
-    if refused:
-        raise MalformedToken(f"header member {min(refused)} is not accepted")
+    rejected = members.keys() & REJECTED_MEMBERS
+    if rejected:
+        raise MalformedToken(f"header member {min(rejected)} is not accepted")
     algorithm, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")
     if not isinstance(algorithm, str):
-        raise AlgorithmNotAllowed("the header names no alg")
+        raise AlgorithmNotAllowed("the header has no alg")
     if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise MalformedToken(f"kid must be a string of 1 to {MAX_KID} characters")
     if "typ" in members and not (isinstance(typ, str) and typ.lower() in TYPES):
@@ -155,27 +155,33 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
 
 
 def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> Key:
-    """Find the key and check the signature. The key is bound to its algorithms; the header only chooses among them.
+    """Find the key of a token and check the signature.
+
+    Each key is bound to its algorithms; the header only selects one of them.
 
     Args:
-        parts: of :func:`split`.
+        parts: the token, from :func:`split`.
         keys: the verifier's keys.
-        algorithms: the verifier's list.
+        algorithms: the algorithms that the verifier accepts.
 
     Returns:
-        The key that signed it.
+        The key that signed the token.
 
     Raises:
-        AlgorithmNotAllowed: not in the list, or not one of the key's.
-        UnknownKey: no key of that ``kid``, or no ``kid`` where several keys fit the algorithm.
-        BadSignature: it does not verify.
+        AlgorithmNotAllowed: the verifier does not accept the algorithm, or the key is not for it.
+        UnknownKey: no key has this ``kid``, or the token has no ``kid`` and several keys are for the algorithm.
+        BadSignature: the signature is not valid.
     """
     header = parts.header
-    if header.algorithm not in algorithms:
-        raise AlgorithmNotAllowed(f"alg {printable(header.algorithm)}, accepted: {', '.join(algorithms)}")
-    key = _find(header, keys)
+    algorithm = header.algorithm
+    if algorithm not in algorithms:
+        raise AlgorithmNotAllowed(f"alg {printable(algorithm)}, accepted: {', '.join(algorithms)}")
+    fitting = [key for key in keys.named(header.kid) if algorithm in key.algorithms]
+    if len(fitting) != 1:
+        raise _no_key(header, keys, len(fitting))
+    key = fitting[0]
     try:
-        valid = key.verify(header.algorithm, parts.signing_input, parts.signature)
+        valid = key.verify(algorithm, parts.signing_input, parts.signature)
     except Exception as error:
         raise BadSignature(f"the signature could not be checked ({type(error).__name__})") from None
     if not valid:
@@ -183,28 +189,25 @@ def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> 
     return key
 
 
-def _find(header: Header, keys: KeySet) -> Key:
-    """Find the one key that the ``kid`` and ``alg`` of a header name."""
+def _no_key(header: Header, keys: KeySet, fitting: int) -> UnknownKey | AlgorithmNotAllowed:
+    """Return the error for a header that does not select exactly one key."""
     named = keys.named(header.kid)
     if not named:
-        raise UnknownKey(f"no key with kid {printable(header.kid)}")
-    fitting = [key for key in named if header.algorithm in key.algorithms]
-    if len(fitting) == 1:
-        return fitting[0]
+        return UnknownKey(f"no key with kid {printable(header.kid)}")
     if fitting:
-        raise UnknownKey(f"no kid, but {len(fitting)} keys fit {header.algorithm}")
+        return UnknownKey(f"no kid, but {fitting} keys fit {header.algorithm}")
     usable = sorted({name for key in named for name in key.algorithms})
     which = f"key {named[0].kid} is" if len(named) == 1 else f"these {len(named)} keys are"
-    raise AlgorithmNotAllowed(f"alg {header.algorithm}, but {which} for {', '.join(usable)}")
+    return AlgorithmNotAllowed(f"alg {header.algorithm}, but {which} for {', '.join(usable)}")
 
 
 def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Header and claims as they stand, **for looking at only**: nothing is verified.
+    """Return the header and the claims of a token **without verifying them**, for display only.
 
-    Unlike :func:`split` it shows headers that a verifier would refuse.
+    Headers that :func:`split` rejects are returned too.
 
     Raises:
-        MalformedToken: not a compact token whose header and payload are JSON objects.
+        MalformedToken: not a compact token, or its header or payload is not a JSON object.
     """
     if not isinstance(token, str) or len(token) > LONGEST_TOKEN or token.count(".") != 2:
         raise MalformedToken(f"not three parts, or over {LONGEST_TOKEN} characters", message="jwt malformed")

@@ -1,45 +1,30 @@
-"""Lists of names, as claims and parameters have them."""
+"""Names with a meaning of their own: scopes, roles, claims and rooms."""
 
 from __future__ import annotations
 
 import re
 
-MAX_NAMES = 1000
-_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # 15 random bytes in base64url, on either host
-
-
-def string_list(value: object) -> tuple[str, ...]:
-    """A list of names out of a claim, or nothing at all.
-
-    A claim of another type (a string where a list belongs, a dict, a list with a number in it, more than 1000
-    entries) grants nothing: ``"red" in "redteam"`` must never open a room.
-    """
-    if not isinstance(value, list) or len(value) > MAX_NAMES:
-        return ()
-    for name in value:
-        if not isinstance(name, str) or not name:
-            return ()
-    return tuple(value)
+_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # both kinds of host use 15 random bytes in base64url
 
 
 def scope_names(scope: str) -> tuple[str, ...]:
-    """The names in a ``scope``: between spaces, and no other white space (RFC 6749 section 3.3)."""
+    """Return the names in a ``scope``, which only spaces separate (RFC 6749 section 3.3)."""
     return tuple(name for name in scope.split(" ") if name)
 
 
 OPERATOR = "roomkey:admin"
-"""The scope, and the role of an account, that opens the admin API."""
+"""The scope, and the role of an account, that the admin API requires."""
 
 
 def is_reserved(name: str) -> bool:
-    """Return True for scopes and roles that are about the server itself: no application gets one for a person."""
+    """Return True for scopes and roles that are about the server itself. No application can request them for a user."""
     return name.startswith("roomkey:")
 
 
 DELEGATED = "delegated"
-"""The claim of tokens that people give to applications: changed rights narrow what those carry, and never widen it."""
+"""The claim of tokens that an OAuth client has for a user. Changed rights can narrow these tokens, never widen them."""
 
 
 def looks_like_sid(room: str) -> bool:
-    """True for a name that could be a socket's id: on another node, such a room receives that person's messages."""
+    """Return True if the name looks like a socket ID: on another node, such a room receives that socket's messages."""
     return _SID.fullmatch(room) is not None

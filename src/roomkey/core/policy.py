@@ -260,8 +260,8 @@ class Policy:
         return RuleSet(rules, default=self.open_emits and not rules)
 
     def expand_roles(self, who: Identity) -> Identity:
-        """The identity, with the roles that its roles include."""
-        return replace(who, roles=self.roles.expand(who.roles)) if self.roles else who
+        """Return the identity with the roles that its roles include."""
+        return replace(who, roles=self.roles.expand(who.roles)) if self.roles.includes else who
 
     @staticmethod
     def _matching(

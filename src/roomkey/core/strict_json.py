@@ -1,9 +1,8 @@
-"""JSON as RFC 8259 means it, and nothing that only Python reads.
+"""Strict JSON (RFC 8259), without the extensions of Python's ``json``.
 
-Python's ``json`` accepts duplicate members, ``NaN``, ``Infinity`` and numbers that overflow to infinity. A token
-with two ``sub`` members means one person here and another elsewhere; a relayed ``NaN`` ends every JavaScript client
-that receives it. Both directions refuse them. The module has ``loads`` and ``dumps`` of the standard library's
-shape, so that it can be handed to a Socket.IO server as its JSON module.
+Python's ``json`` accepts duplicate members, ``NaN``, ``Infinity`` and numbers that overflow to infinity. A token with
+two ``sub`` members could mean one user here and another user elsewhere, and a relayed ``NaN`` disconnects all
+JavaScript clients that receive it. This module rejects them when it reads and when it writes.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ def loads(text: str | bytes, *, surrogates: bool = False) -> Any:
     """Parse one JSON value.
 
     Args:
-        text: UTF-8 bytes or str; a byte order mark is refused.
+        text: UTF-8 bytes or str, without a byte order mark.
         surrogates: accept escapes of unpaired surrogates.
 
     Raises:
-        ValueError: not JSON, or JSON that other parsers read differently (duplicate members, NaN, Infinity,
-            numbers out of range, unpaired surrogates), or nested too deep.
+        ValueError: not JSON, JSON that other parsers read differently (duplicate members, NaN, Infinity, numbers out
+            of range, unpaired surrogates), or nested too deeply.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
@@ -58,7 +57,7 @@ def loads(text: str | bytes, *, surrogates: bool = False) -> Any:
         if end != len(text):
             raise ValueError("extra data")
         if not surrogates and "\\" in text and ("\\ud" in text or "\\uD" in text):
-            # Only an escape can still make an unpaired surrogate, which no UTF-8 output can carry.
+            # Only an escape can still be an unpaired surrogate, which UTF-8 cannot encode.
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except StopIteration:
         raise ValueError("no JSON value") from None
@@ -71,8 +70,8 @@ def dumps(value: Any, *, separators: tuple[str, str] = (",", ":")) -> str:
     """Write one JSON value.
 
     Raises:
-        ValueError: the value holds NaN or Infinity, holds itself, or is nested too deep.
-        TypeError: the value is not made of JSON's types.
+        ValueError: the value contains NaN, Infinity or itself, or is nested too deeply.
+        TypeError: the value contains a type that JSON does not have.
     """
     encode = _ENCODERS.get(separators)
     if encode is None:

@@ -1,4 +1,4 @@
-"""From a token to an identity, or to exactly one error."""
+"""Verification of tokens: the result is an identity, or exactly one error."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
 TOKEN_TYPES = ("JWT", "at+jwt")
 
 Keys = KeySet | Key | Iterable[Key] | LiveKeySet
-"""The keys of one issuer, as a verifier takes them."""
+"""The keys of one issuer, in each form that a verifier accepts."""
 
 
 class VerifierSettings(TypedDict, total=False):
@@ -38,31 +38,32 @@ class VerifierSettings(TypedDict, total=False):
 
 
 class Verifier:
-    """Decides whether a token is acceptable. It does no I/O, holds no state and reads no clock.
+    """Verifies tokens. A verifier does no I/O, has no state and reads no clock.
 
     Args:
-        keys: the keys it trusts: a :class:`KeySet`, or :class:`Key` objects; or what tells those of a time, such as
-            :meth:`roomkey.keysets.folder.KeyFolder.accepted`, so that keys can be rotated. For several issuers, a
-            mapping from each ``iss`` (or a tuple of its spellings) to that issuer's keys: a key verifies the tokens
-            of its own issuer only.
-        algorithms: the accepted algorithms; never taken from a token (RFC 8725 section 3.1).
-        issuer: the accepted ``iss``, one or several; None accepts any. Several need one key, or a mapping as ``keys``.
-        audience: the accepted ``aud``, one or several; None accepts only tokens without ``aud``.
-        leeway: seconds of clock difference to forgive.
-        require: claims that must be there; by default ``exp`` and the subject's.
-        max_lifetime: the longest accepted ``exp - iat`` in seconds; None sets no bound.
-        max_age: the longest accepted time since ``iat`` in seconds; None sets no bound.
-        token_type: ``"at+jwt"`` to demand an access token by its ``typ`` (RFC 9068 section 4), ``"JWT"`` to demand
-            that one, None for either or none.
-        claims: further claims and the exact value that each must have, such as ``{"token_type": "access"}``. By
-            default a token that calls itself a refresh or ID token is rejected; a claim that is named here is not
-            looked at for that.
-        subject_claim: the claim that names the subject, such as ``"user_id"``, where it is not ``sub``.
-        integer_subject: also accept a whole number there: 7 becomes the subject ``"7"``.
-        max_token: the longest token to look at, in bytes, at most 65536.
+        keys: the trusted keys: a :class:`KeySet` or :class:`Key` objects; or, for keys that rotate, a function from the
+            time to a key set, such as :meth:`roomkey.keysets.folder.KeyFolder.accepted`. For several issuers, a mapping
+            from each ``iss`` (or a tuple of its spellings) to the keys of that issuer. A key verifies only the tokens
+            of its own issuer.
+        algorithms: the accepted algorithms. They never come from a token (RFC 8725 section 3.1).
+        issuer: one or several accepted values of ``iss``; None accepts any. Several issuers require a single key, or a
+            mapping as ``keys``.
+        audience: one or several accepted values of ``aud``; None accepts only tokens without ``aud``.
+        leeway: tolerated clock difference in seconds.
+        require: claims that must be present. Default: ``exp`` and the subject claim.
+        max_lifetime: the longest accepted ``exp - iat`` in seconds; None accepts any.
+        max_age: the longest accepted time since ``iat`` in seconds; None accepts any.
+        token_type: the required ``typ``: ``"at+jwt"`` for access tokens (RFC 9068 section 4), or ``"JWT"``; None
+            accepts either, and tokens without ``typ``.
+        claims: further claims, with the exact value that each must have, such as ``{"token_type": "access"}``. By
+            default, the verifier rejects tokens that are marked as refresh tokens or ID tokens. It does not check the
+            claims named here for such a mark.
+        subject_claim: the claim that names the subject, such as ``"user_id"``. Default: ``sub``.
+        integer_subject: also accept an integer as the subject: 7 becomes the subject ``"7"``.
+        max_token: the longest accepted token, in bytes; at most 65536.
 
     Raises:
-        ConfigError: settings under which it could accept what it should not, or nothing at all.
+        ConfigError: with these settings, the verifier could accept wrong tokens, or could accept none.
     """
 
     def __init__(
@@ -103,7 +104,7 @@ class Verifier:
             if isinstance(source, KeySet) and not any(set(key.algorithms) & set(self.algorithms) for key in source):
                 raise ConfigError(f"no key is usable with {', '.join(self.algorithms)}")
         if token_type is not None and token_type not in TOKEN_TYPES:
-            raise ConfigError(f"token_type is one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
+            raise ConfigError(f"token_type must be one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.token_type = token_type
         self.expected = ExpectedClaims(
             issuers=issuers,
@@ -119,12 +120,12 @@ class Verifier:
 
     @property
     def requires_subject(self) -> bool:
-        """True if every token that it accepts says whose it is."""
+        """True if all accepted tokens have a subject."""
         return self.expected.subject_claim in self.expected.require
 
     @property
     def longest_lifetime(self) -> float | None:
-        """The longest time in seconds that an accepted token may live, or None if the settings do not bound it."""
+        """The longest lifetime of an accepted token in seconds, or None if the settings do not limit it."""
         bounds = [bound for bound in (self.expected.max_lifetime, self.expected.max_age) if bound is not None]
         return min(bounds, default=None)
 
@@ -137,17 +138,17 @@ class Verifier:
         previous: tuple[str | bytes, float] | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
-        """A verifier for tokens signed with HS256, as PyJWT's ``jwt.encode(payload, SECRET)`` makes them.
+        """Create a verifier for tokens signed with HS256, such as those of PyJWT's ``jwt.encode(payload, SECRET)``.
 
         Args:
-            secret: at least 32 bytes.
-            kid: the name of the key in the tokens' headers, where they carry one of their own.
-            previous: the secret before this one, and the time in seconds since the epoch from which its tokens are
-                refused: when the last of them has expired.
-            settings: as for :class:`Verifier`.
+            secret: the shared secret, at least 32 bytes.
+            kid: the ``kid`` in the headers of the tokens, if it is not the key's RFC 7638 thumbprint.
+            previous: the secret that was used before, and the time in seconds since the epoch from which its tokens are
+                rejected. Choose the time at which the last of them expires.
+            settings: the optional arguments of :class:`Verifier`.
 
         Raises:
-            ConfigError: a short or placeholder secret, the same secret twice, or a time that is none.
+            ConfigError: the secret is short, a placeholder or the same as the previous one, or the time is invalid.
         """
         return cls._hmac("HS256", secret, kid, previous, settings)
 
@@ -160,7 +161,7 @@ class Verifier:
         previous: tuple[str | bytes, float] | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
-        """As :meth:`hs256`, with HS384 and a secret of at least 48 bytes."""
+        """Create a verifier as :meth:`hs256` does, for HS384 and a secret of at least 48 bytes."""
         return cls._hmac("HS384", secret, kid, previous, settings)
 
     @classmethod
@@ -172,7 +173,7 @@ class Verifier:
         previous: tuple[str | bytes, float] | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
-        """As :meth:`hs256`, with HS512 and a secret of at least 64 bytes."""
+        """Create a verifier as :meth:`hs256` does, for HS512 and a secret of at least 64 bytes."""
         return cls._hmac("HS512", secret, kid, previous, settings)
 
     @classmethod
@@ -184,10 +185,10 @@ class Verifier:
         previous: tuple[str | bytes, float] | None,
         settings: VerifierSettings,
     ) -> Verifier:
-        made = cls(Key.from_secret(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
+        verifier = cls(Key.from_secret(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
         if previous is not None:
-            made._previous = _previous(algorithm, secret, previous, kid)
-        return made
+            verifier._previous = _previous(algorithm, secret, previous, kid)
+        return verifier
 
     @classmethod
     def pem(
@@ -198,15 +199,16 @@ class Verifier:
         kid: str | None = None,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
-        """A verifier for tokens signed with a key pair.
+        """Create a verifier for tokens signed with a private key.
 
         Args:
-            public_key: PEM.
-            kid: the name of the key in the tokens' headers, where it is not its RFC 7638 thumbprint.
-            settings: as for :class:`Verifier`.
+            public_key: the public key as PEM text.
+            algorithms: the accepted algorithms.
+            kid: the ``kid`` in the headers of the tokens, if it is not the key's RFC 7638 thumbprint.
+            settings: the optional arguments of :class:`Verifier`.
 
         Raises:
-            ConfigError: not a PEM public key, or not one for these algorithms.
+            ConfigError: not a public key in PEM form, or not a key for these algorithms.
         """
         chosen = check_algorithms(algorithms)
         if isinstance(public_key, str) and is_address(public_key):
@@ -218,60 +220,57 @@ class Verifier:
         )
 
     def verify(self, token: object, now: float, *, source: str = "") -> Identity:
-        """Decide on one token.
+        """Verify a token.
 
         Args:
-            token: what was presented; anything but a well-formed string is refused.
+            token: the value that a client presented; only a well-formed string can be accepted.
             now: seconds since the epoch.
-            source: where it was presented, kept on the identity.
+            source: where the client presented the token; the identity has it as ``source``.
 
         Returns:
-            Who holds it.
+            The identity of the token's user.
 
         Raises:
-            TokenError: the first check that fails; ``str(error)`` says what was found and by how much.
+            TokenError: the first failed check; ``str(error)`` has the details.
         """
         parts = jws.split(token, self.max_token)
-        self._check_signature(parts, now)
+        claims = None
+        keys = self.keys
+        if isinstance(keys, dict):
+            claims = jws.json_object(parts.payload, "payload")
+            keys = _keys_of_issuer(keys, claims)
+        try:
+            jws.check_signature(parts, keys if isinstance(keys, KeySet) else keys(now), self.algorithms)
+        except (BadSignature, UnknownKey):
+            if not self._is_signed_with_previous(parts, now):
+                raise
         if self.token_type is not None:
             self._check_type(parts.header.type)
-        claims = jws.json_object(parts.payload, "payload")
-        return self.identify(claims, now, source=source)
+        if claims is None:
+            claims = jws.json_object(parts.payload, "payload")
+        return Identity.from_claims(claims, source, subject=self.expected.check(claims, now))
 
     def identify(self, claims: dict[str, Any], now: float, *, source: str = "") -> Identity:
-        """Decide on the claims of a token whose signature was verified.
+        """Check the claims of a token whose signature is already verified.
 
         Args:
-            claims: its payload; taken over, not copied.
+            claims: the token's payload; the identity keeps it without a copy.
             now: seconds since the epoch.
-            source: where the token was presented.
+            source: where the client presented the token.
 
         Raises:
-            ClaimError: the first check that fails.
+            ClaimError: the first failed check.
         """
         return Identity.from_claims(claims, source, subject=self.expected.check(claims, now))
 
-    def _check_signature(self, parts: jws.Parts, now: float) -> None:
-        keys = self._keys_of(parts, now)
+    def _is_signed_with_previous(self, parts: jws.Parts, now: float) -> bool:
+        if self._previous is None or not now < self._previous[1]:
+            return False
         try:
-            jws.check_signature(parts, keys, self.algorithms)
-        except (BadSignature, UnknownKey) as error:
-            if self._previous is None or not now < self._previous[1]:
-                raise
-            try:
-                jws.check_signature(parts, self._previous[0], self.algorithms)
-            except (BadSignature, UnknownKey):
-                raise error from None
-
-    def _keys_of(self, parts: jws.Parts, now: float) -> KeySet:
-        source = self.keys
-        if isinstance(source, dict):
-            # The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
-            issuer = jws.json_object(parts.payload, "payload").get("iss")
-            if not isinstance(issuer, str) or issuer not in source:
-                raise UnknownKey(f"no key of the issuer {printable(issuer)}")
-            source = source[issuer]
-        return source if isinstance(source, KeySet) else source(now)
+            jws.check_signature(parts, self._previous[0], self.algorithms)
+        except (BadSignature, UnknownKey):
+            return False
+        return True
 
     def _check_type(self, found: str | None) -> None:
         if found is None or found.removeprefix("application/") != str(self.token_type).lower():
@@ -284,8 +283,16 @@ def _required(require: Iterable[str] | None, subject_claim: str) -> tuple[str, .
     return one_or_more(require, "require") if require else ()
 
 
+def _keys_of_issuer(keys: dict[str, KeySet | LiveKeySet], claims: dict[str, Any]) -> KeySet | LiveKeySet:
+    """Return the keys of a token's issuer. The claim only selects the keys; the signature is verified with them."""
+    issuer = claims.get("iss")
+    if not isinstance(issuer, str) or issuer not in keys:
+        raise UnknownKey(f"no key of the issuer {printable(issuer)}")
+    return keys[issuer]
+
+
 def _is_jwk(keys: Mapping[Any, Any]) -> bool:
-    """True for what is not a mapping of issuers, but a JWK or a JWK Set."""
+    """Return True for a JWK or a JWK Set, as opposed to a mapping of issuers."""
     return "kty" in keys or isinstance(keys.get("keys"), list)
 
 
@@ -304,7 +311,7 @@ def _key_source(keys: object) -> KeySet | LiveKeySet:
 
 
 def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
-    """What to write instead of something that is no key; it may be a secret, so it is not shown."""
+    """Return what to write instead of a value that is not a key. The value may be a secret, so it is not shown."""
     if isinstance(keys, Mapping):
         return "read the JWK Set with KeySet.from_jwks(…), or the JWK with Key.from_jwk(…)"
     if isinstance(keys, PurePath):
@@ -318,7 +325,7 @@ def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
 
 
 def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
-    """The keys of each issuer, under each spelling of its ``iss``."""
+    """Return the keys of each issuer, for each spelling of its ``iss``."""
     bound: dict[str, KeySet | LiveKeySet] = {}
     for issuers, source in keys.items():
         for issuer in one_or_more(issuers, "an issuer in keys"):
@@ -331,13 +338,13 @@ def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet |
 
 
 def _previous(algorithm: str, secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
-    """The secret that is on its way out, as a key, and until when."""
+    """Return the previous secret as a key, and the time until which it is accepted."""
     if not isinstance(previous, tuple) or len(previous) != 2:
-        raise ConfigError("previous takes two values: the old secret, and a time in seconds since the epoch")
+        raise ConfigError("previous must be two values: the old secret, and a time in seconds since the epoch")
     old, until = previous
     if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= LAST_SECOND:
-        raise ConfigError("previous takes the old secret first, and then a time in seconds since the epoch")
+        raise ConfigError("previous must have the old secret first, and then a time in seconds since the epoch")
     key = Key.from_secret(old, algorithm=algorithm)
     if key.kid == Key.from_secret(secret, algorithm=algorithm).kid:  # thumbprints
-        raise ConfigError("previous holds the secret that is in use: it takes the one before it")
+        raise ConfigError("previous contains the current secret; pass the secret that was used before")
     return KeySet([key if kid is None else Key.from_secret(old, algorithm=algorithm, kid=kid)]), until
