@@ -33,26 +33,26 @@ class Nowhere:
 
     def send(self, message: object) -> None: ...
 
-    send_soon = send_packet = send
+    send_batched = send_packet = send
 
     def close(self, code: int = 1000) -> bool:
         return True
 
     def abort(self) -> None: ...
 
-    left = abort
+    client_closing = abort
 
-    def take(self) -> list[Any]:
+    def drain(self) -> list[Any]:
         return []
 
 
 def opened(hub: Hub) -> EngineSession:
     headers = [(b"host", b"x"), (b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
     request = HttpRequest("GET", "/socket.io/", "EIO=4&transport=websocket", headers, "127.0.0.1")
-    session = hub.engine.open(request, TransportState.WEBSOCKET)
+    session = hub.requests.open(request, TransportState.WEBSOCKET)
     assert isinstance(session, EngineSession)
     session.use(Nowhere())
-    hub.engine.greet(session)
+    hub.sessions.greet(session)
     return session
 
 
@@ -104,7 +104,7 @@ def instructions(operation: str, times: int) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("operations", nargs="*", choices=OPERATIONS, default=OPERATIONS)
+    parser.add_argument("operations", nargs="*", choices=("all", *OPERATIONS), default="all")
     parser.add_argument("--times", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.times is not None:
@@ -112,7 +112,7 @@ def main() -> None:
         logging.getLogger("roomkey.audit").propagate = False
         asyncio.run(run(chosen.operations[0], chosen.times))
         return
-    for operation in chosen.operations:
+    for operation in OPERATIONS if "all" in chosen.operations else chosen.operations:
         began = time.perf_counter()
         each = (instructions(operation, MANY) - instructions(operation, FEW)) / (MANY - FEW)
         print(f"{operation:8} {each:10,.0f} instructions  ({time.perf_counter() - began:.0f} s)", flush=True)

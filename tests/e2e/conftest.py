@@ -266,7 +266,7 @@ class HubSite(Site):
         self.asgi = self.sio.asgi
 
     async def emptied(self) -> None:
-        await _until(lambda: not self.sio.engine.sessions)
+        await _until(lambda: not self.sio.sessions.active)
         await self.sio.settle()
         assert not self.guard.registry.connections
         assert not self.guard.registry.admissions

@@ -23,7 +23,7 @@ def watch(world) -> list[weakref.ref[Marker]]:
     [connection] = world.guard.registry.connections.values()
     connection.admissions = Marker(connection.admissions)
     if isinstance(world.sio, Hub):
-        request = world.sio.engine.sessions[connection.connection_id].request
+        request = world.sio.sessions.active[connection.connection_id].request
         request.headers = Marker(request.headers)
         kept = request.headers
     else:

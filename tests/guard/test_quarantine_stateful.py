@@ -328,7 +328,7 @@ class OnHub(Quarantine):
         self.sio.check_deadlines()
 
     def timers(self) -> list[Any]:
-        return [*super().timers(), self.sio.engine.timers]
+        return [*super().timers(), self.sio.sessions.timers]
 
 
 EXAMPLES = settings(max_examples=120, stateful_step_count=40, suppress_health_check=list(HealthCheck))

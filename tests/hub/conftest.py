@@ -62,10 +62,10 @@ async def world(server: World) -> AsyncIterator[World]:
     server.calls.clear()
     yield server
     hub = server.sio
-    hub.engine.close_all()
+    hub.sessions.close_all()
     await until(lambda: not hub.guard.registry.connections)
     await server.settle()
-    assert (hub.engine.sessions, hub.members.sockets, hub.guard.registry.admissions) == ({}, {}, {})
+    assert (hub.sessions.active, hub.members.sockets, hub.guard.registry.admissions) == ({}, {}, {})
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -126,12 +126,12 @@ async def test_sending_two_posts_at_once_close_the_session(world):
     poll = await polling(world)
     slow = await RawSocket.open(world.host)
     await slow.send(f"POST {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\nContent-Length: 12\r\n\r\n42".encode())
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await until(lambda: session.transport.posting)
     assert (await poll.post('42["message"]')).status_code == 400
     await slow.send(b'["message"]')
     assert (await slow.answer()).status == 400
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
     assert (await poll.http.get(poll.url())).status_code == 400
     await poll.close()
 
@@ -151,7 +151,7 @@ async def test_a_session_that_ended_badly_is_unknown_at_once(world, why):
         waiting = await begin_poll(world.sio, poll.http.get(poll.url()))
         assert (await poll.http.get(poll.url())).status_code == 400
         assert (await waiting).text == "1"
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     answer = await poll.http.get(poll.url())
     assert (answer.status_code, answer.json()["code"]) == (400, 1)
     assert (await poll.post('42["message"]')).status_code == 400
@@ -235,7 +235,7 @@ async def test_websocket_a_second_one_for_a_session_is_closed_and_the_first_goes
         assert await first.packet() == "3probe"
     if when == "upgraded":
         await first.text("5")
-        await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+        await until(lambda: next(iter(world.sio.sessions.active.values())).upgraded)
     second = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
     assert await second.close_code() is not None
     if when == "offered":
@@ -250,7 +250,7 @@ async def test_websocket_a_second_one_for_a_session_is_closed_and_the_first_goes
 
 async def test_websocket_a_session_that_began_on_one_takes_no_second(world):
     first = await RawSocket.member(world.host, world.token())
-    [eio_sid] = world.sio.engine.sessions
+    [eio_sid] = world.sio.sessions.active
     second = await RawSocket.websocket(world.host, f"&sid={eio_sid}")
     assert await second.close_code() is not None
     await first.text('42["message",1]')
@@ -286,7 +286,7 @@ async def test_handshake_is_a_get(world, http, method):
     assert answer.status_code == 400
     if method != "HEAD":
         assert answer.json() == {"code": 2, "message": "Bad handshake method"}
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 # Heartbeat
@@ -312,10 +312,10 @@ async def test_heartbeat_websocket_no_pong_closes(world):
     await raw.text('42["message"]')  # any other packet is no pong
     assert await raw.packet() == '42["back"]'
     await world.tick(19.8)
-    assert len(world.sio.engine.sessions) == 1
+    assert len(world.sio.sessions.active) == 1
     await world.tick(0.3)
     assert await raw.close_code() is not None
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 async def test_heartbeat_polling_a_ping_each_interval_and_a_pong_keeps_it_open(world):
@@ -333,7 +333,7 @@ async def test_heartbeat_polling_no_pong_closes(world):
     await world.tick(25.1)
     assert await waiting == ["2"]
     await world.tick(20.1)
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
     assert (await poll.post("3")).status_code == 400
     await poll.close()
 
@@ -455,7 +455,7 @@ async def test_upgrade_polling_is_over_after_it(world, method):
     poll = await polling(world)
     websocket = await probed(world, poll)
     await websocket.text("5")
-    await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+    await until(lambda: next(iter(world.sio.sessions.active.values())).upgraded)
     answer = await poll.http.request(method, poll.url(), content='42["message","forged"]')
     assert (answer.status_code, answer.json()) == (400, {"code": 3, "message": "Bad request"})
     await websocket.text('42["message",1]')
@@ -508,7 +508,7 @@ async def test_max_payload_is_a_body_that_is_still_taken_and_no_larger_one(world
     [packet] = await poll.get()
     assert len(packet) == len('42["back",""]') + len(filler)
     assert (await poll.post(f'42["message","{filler}x"]')).status_code == 413
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await poll.close()
 
 
@@ -545,7 +545,7 @@ MALFORMED = [
 async def test_suite_polling_an_invalid_packet_closes_the_session(world, body):
     poll = await polling(world)
     assert (await poll.http.post(poll.url(), content=body)).status_code == 400
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await poll.close()
 
 
@@ -554,7 +554,7 @@ async def test_suite_websocket_an_invalid_packet_closes_the_session(world, packe
     raw = await RawSocket.member(world.host, world.token())
     await raw.text(packet)
     assert await raw.close_code() is not None
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 async def test_suite_polling_close_releases_the_waiting_get_and_ends_the_session(world):
@@ -570,14 +570,14 @@ async def test_suite_websocket_close_ends_the_session(world):
     raw = await RawSocket.member(world.host, world.token())
     await raw.text("1")
     assert await raw.close_code() is not None
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 async def test_suite_a_cancelled_get_ends_the_session(world):
     poll = await polling(world)
     raw = await RawSocket.open(world.host)
     await raw.send(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await until(lambda: session.transport.busy)
     await raw.close()
     await until(lambda: not session.alive)
@@ -589,7 +589,7 @@ async def test_suite_a_session_that_never_polls_ends_by_its_heartbeat(world):
     poll = await polling(world)
     await world.tick(25.1)
     await world.tick(20.1)
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
     await poll.close()
 
 
@@ -597,7 +597,7 @@ async def test_an_ended_session_is_remembered_for_its_last_words_and_not_twice(w
     """Beyond the document: a client that is refused while it does not poll still hears why, once."""
     poll = await Poll(world.host).open()
     await poll.post('40{"token":"bad"}')
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     [packet] = await poll.get()
     assert packet.startswith("44")
     assert (await poll.http.get(poll.url())).status_code == 400

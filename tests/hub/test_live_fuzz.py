@@ -78,14 +78,14 @@ class Fuzzed:
             self.clock.advance(seconds)
             hub.check_deadlines()
             await hub.settle()
-        await until(lambda: not hub.engine.sessions and not hub.engine.pending, 5)
+        await until(lambda: not hub.sessions.active and not hub.requests.pending, 5)
         await hub.settle()
         registry = hub.guard.registry
         left = [
-            *(hub.engine.sessions, hub.engine.lingering, hub.engine.pending, hub.tasks._running),
+            *(hub.sessions.active, hub.sessions.lingering, hub.requests.pending, hub.tasks._running),
             *(hub.members.sockets, hub.members._namespaces, hub.members._rooms),
             *(registry.connections, registry.admissions, +registry._anonymous),
-            *(hub.engine.timers._intervals.next(), hub.guard.teardown.timers._intervals.next()),
+            *(hub.sessions.timers._intervals.next(), hub.guard.teardown.timers._intervals.next()),
             hub.guard.teardown.timers._expiries.next(),
         ]
         assert not [one for one in left if one], left
@@ -305,8 +305,8 @@ def test_memory_does_not_grow_with_it(fuzzed: Fuzzed) -> None:
     async def rounds(count: int) -> None:
         for _count in range(count):
             await send_all(fuzzed, upgrade(fuzzed.host) + frame(hello(fuzzed.token)), stream, read=False)
-        await until(lambda: not fuzzed.hub.engine.sessions)
-        assert fuzzed.hub.engine.timers._intervals.next() is None  # no timer waits for who has gone
+        await until(lambda: not fuzzed.hub.sessions.active)
+        assert fuzzed.hub.sessions.timers._intervals.next() is None  # no timer waits for who has gone
 
     fuzzed.run(lambda: rounds(100))
     before = resident(), held_by(fuzzed.hub)
@@ -337,7 +337,7 @@ def held_by(hub: Hub) -> int:
 def sessions_of(hub: Hub) -> list[EngineSession]:
     """What is left of a hub's sessions, whoever holds it."""
     gc.collect()
-    return [one for one in gc.get_objects() if type(one) is EngineSession and one._engine is hub.engine]
+    return [one for one in gc.get_objects() if type(one) is EngineSession and one._owner is hub.sessions]
 
 
 def resident() -> int:

@@ -91,7 +91,7 @@ async def test_connect_is_answered_with_the_sid(world, raw):
     told = json.loads(reply[2:])
     assert told.keys() == {"sid"}
     assert isinstance(told["sid"], str)
-    assert told["sid"] not in world.sio.engine.sessions
+    assert told["sid"] not in world.sio.sessions.active
     assert await raw.packet() == '42["auth",{}]'
 
 
@@ -178,7 +178,7 @@ async def test_without_a_connect_first_the_connection_is_closed_at_once(world, r
 async def test_without_a_connect_first_a_polling_session_is_closed_at_once(world, packet):
     poll = await Poll(world.host).open()
     await poll.post(packet)
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await poll.close()
 
 

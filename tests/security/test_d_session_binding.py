@@ -250,7 +250,7 @@ async def test_stolen_session_id_is_refused_after_an_upgrade(make_world, bound):
     await websocket.text("2probe")
     assert await websocket.packet() == "3probe"
     await websocket.text("5")
-    await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+    await until(lambda: next(iter(world.sio.sessions.active.values())).upgraded)
     thief = Person(world, address=ELSEWHERE)
     for method in ("GET", "POST"):
         answer = await thief.request(method, '42["say","forged"]', sid=victim.sid)
@@ -276,7 +276,7 @@ async def test_owner_cannot_poll_after_an_upgrade(make_world):
     await websocket.text("2probe")
     await websocket.packet()
     await websocket.text("5")
-    await until(lambda: next(iter(world.sio.engine.sessions.values())).upgraded)
+    await until(lambda: next(iter(world.sio.sessions.active.values())).upgraded)
     for method in ("GET", "POST"):
         assert (await victim.request(method, '42["say","late"]')).json == {"code": 3, "message": "Bad request"}
     await websocket.text('42["say",1]')
@@ -307,7 +307,7 @@ async def test_guessed_session_id_is_unknown(make_world):
     thief = Person(world)
     for guess in ("A" * 20, "0", "-1", "*", "__proto__", "../x", "%2e", "a" * 1000):
         assert await attack(thief, _named(world, guess)) == [UNKNOWN] * 3
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 def _named(world, sid: str) -> Person:
@@ -341,7 +341,7 @@ async def test_session_ids_and_tokens_are_not_in_logs_responses_or_counts(make_w
     for bad in (f"4{victim.sid}", f"42[{token}"):
         answer = await victim.request("POST", bad)
         said.append(f"{answer}")
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     said.append(str((await victim.request("POST", '42["say",1]')).body))
     await world.settle()
     written = [
@@ -396,7 +396,7 @@ async def test_session_continues_after_an_upgrade_that_is_cut(make_world, probe)
         assert await raw.packet() == "3probe"
     await world.sio.emit("news", 1)
     await raw.close()
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await until(lambda: not session.upgrading)
     assert await victim.packets() == ['42["news",1]']  # nothing was lost
     await victim.goes_on()
@@ -429,7 +429,7 @@ async def test_upgrade_of_a_session_that_ends_is_closed(make_world):
     assert await raw.packet() == "3probe"
     await world.guard.revoke(subject="victim")
     assert await raw.close_code() is not None
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 # Simultaneous and canceled polls
@@ -457,7 +457,7 @@ async def test_canceled_poll_closes_the_session(make_world):
     waiting = await begin_poll(world.sio, victim.packets())
     waiting.cancel()
     await until(lambda: not world.guard.registry.connections)
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
     assert (await victim.request("POST", '42["say",1]')).status == 400
     assert world.calls == []
 
@@ -487,9 +487,9 @@ async def test_unfetched_packets_are_dropped_after_a_disconnect(make_world):
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
     await world.guard.revoke(subject="victim")
-    assert len(world.sio.engine.lingering) == 1
+    assert len(world.sio.sessions.lingering) == 1
     await world.tick(1.1)
-    assert world.sio.engine.lingering == {}
+    assert world.sio.sessions.lingering == {}
     assert await attack(victim, victim) == [UNKNOWN] * 3
 
 
@@ -497,7 +497,7 @@ async def test_unfetched_packets_are_dropped_after_a_disconnect(make_world):
 async def test_old_websocket_session_id_is_refused_after_a_disconnect(make_world):
     world = await make_world(prepare=prepare)
     websocket = await RawSocket.member(world.host, world.token("victim"))
-    [eio_sid] = world.sio.engine.sessions
+    [eio_sid] = world.sio.sessions.active
     await world.guard.revoke(subject="victim")
     assert await websocket.close_code() is not None
     assert await attack(Person(world), _named(world, eio_sid)) == [UNKNOWN] * 3

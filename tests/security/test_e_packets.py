@@ -77,7 +77,7 @@ async def closes(world, caplog, bystander: RawSocket, *frames: bytes) -> None:
     raw = await attacker(world)
     caplog.clear()
     world.calls.clear()
-    sessions = len(world.sio.engine.sessions)
+    sessions = len(world.sio.sessions.active)
     for one in frames:
         await raw.send(one)
     what = str(frames)[:200]
@@ -85,7 +85,7 @@ async def closes(world, caplog, bystander: RawSocket, *frames: bytes) -> None:
         assert await raw.close_code() is not None, what
     except TimeoutError:
         pytest.fail(f"not closed: {what}")
-    await until(lambda: len(world.sio.engine.sessions) == sessions - 1)
+    await until(lambda: len(world.sio.sessions.active) == sessions - 1)
     lines = [one for one in caplog.records if one.levelno >= logging.WARNING and one.name.startswith(WARNINGS)]
     assert len(lines) == 1, (what, [one.getMessage() for one in lines])
     told = json.loads(lines[0].getMessage())
@@ -160,7 +160,7 @@ async def test_malformed_polling_body_closes_its_session_only(world, bystander, 
     world.calls.clear()
     caplog.clear()
     assert (await poll.http.post(poll.url(), content=body)).status_code == 400
-    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await until(lambda: len(world.sio.sessions.active) == 1)
     lines = [one.getMessage() for one in caplog.records if one.name == "roomkey.audit"]
     assert 1 <= len(lines) <= 2  # the session's end, and the request's refusal
     assert all(len(line) < 300 and '"127.0.0.1"' in line for line in lines)
@@ -245,7 +245,7 @@ async def test_attachments_that_arrive_late_close(world, bystander):
     await raw.send(frame(b"\x01", BINARY))
     await raw.sync()
     await world.tick(3.9)
-    assert len(world.sio.engine.sessions) == 2
+    assert len(world.sio.sessions.active) == 2
     await world.tick(0.2)  # an attachment now and then does not move the deadline
     assert await raw.close_code() is not None
     await goes_on(bystander)
@@ -358,7 +358,7 @@ async def test_post_without_a_length_or_over_the_limit_is_rejected(world, poll, 
     answer = await raw.answer()
     assert answer.status in (400, 413)
     if answer.status == 413:
-        await until(lambda: not world.sio.engine.sessions)
+        await until(lambda: not world.sio.sessions.active)
         await world.tick(1.1)
         await nothing_is_left(world, raw)
 
@@ -376,7 +376,7 @@ async def test_response_arrives_after_a_body_over_the_limit(world, poll, chunked
         body = b"x" * 4_000_000
     await raw.send(body)
     assert (await raw.answer()).status == 413
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await raw.send(f"GET /elsewhere HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
     assert (await raw.answer()).status == 404  # the connection stands at the next request
     await nothing_is_left(world, raw)
@@ -405,7 +405,7 @@ async def test_body_shorter_than_its_length_is_closed(world, poll, monkeypatch):
 async def test_truncated_body_changes_nothing(world, poll):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await until(lambda: session.transport.posting)
     await raw.close()
     await until(lambda: not session.transport.posting)
@@ -450,7 +450,7 @@ async def test_5000_packets_in_one_body_are_rejected(world, poll, bystander):
     """Twice what one connection may send in a second, and of the rest nothing is looked at."""
     assert (await poll.post(*['42["message"]'] * 5000)).status_code == 400
     assert len(world.calls) == 2000  # the rate of an admitted connection begins with its admission
-    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await until(lambda: len(world.sio.sessions.active) == 1)
     await goes_on(bystander)
 
 
@@ -512,7 +512,7 @@ async def test_ping_flood_of_a_client_that_does_not_read_is_closed(world, bystan
     flood = frame(b"x" * 125, PING) * 1000
     await until_cut(raw, flood)
     assert world.sio.counts["closed: protocol violation"] == 1
-    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await until(lambda: len(world.sio.sessions.active) == 1)
     await goes_on(bystander)
 
 
@@ -574,7 +574,7 @@ async def test_unfinished_request_is_closed(world, impatient, poll, sent, again)
             return  # uvicorn's own timer for idle connections
     await raw.send(SLOW[sent].format(sid=poll.sid).encode())
     assert await raw.ends()
-    await until(lambda: not world.sio.engine.pending)
+    await until(lambda: not world.sio.requests.pending)
 
 
 async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
@@ -666,7 +666,7 @@ async def test_client_that_never_reads_is_closed_and_others_are_served(make_worl
     await until(lambda: len(world.sio.members.sockets) == 2)
     stop_reading(raw)
     sent = 0
-    while len(world.sio.engine.sessions) == 2 and sent < 1000:
+    while len(world.sio.sessions.active) == 2 and sent < 1000:
         await world.sio.emit("news", "x" * 10_000)
         assert (await bystander.packet()).startswith('42["news"')
         sent += 1
@@ -683,9 +683,9 @@ async def test_client_that_does_not_poll_is_closed(make_world):
     poll = await Poll.member(world.host, world.token())
     for _count in range(19):
         await world.sio.emit("news", "x" * 10_000)
-    assert len(world.sio.engine.sessions) == 1
+    assert len(world.sio.sessions.active) == 1
     await world.sio.emit("news", "x" * 10_000)
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
     assert world.sio.counts["closed: reads too slowly"] == 1
     await poll.close()
 
@@ -735,13 +735,13 @@ async def test_invalid_frame_behind_unread_data_still_closes(make_world):
     await raw.text("40" + json.dumps({"token": world.token()}))
     await until(lambda: len(world.sio.members.sockets) == 1)
     stop_reading(raw)
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     transport = session.transport._ws.underlying_transport
     while not transport.get_write_buffer_size():
         await world.sio.emit("news", "x" * 100_000)
     assert world.sio.counts == {}
     await raw.send(frame(b"", 7))
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await until_cut(raw, frame(b"x" * 1000))
 
 
@@ -763,7 +763,7 @@ async def test_connections_without_a_token_are_bounded_per_address(make_world):
         await raw.send(upgrade(world.host))
         assert (await raw.answer()).status == 429
         await raw.close()
-    assert len(world.sio.engine.sessions) == len(world.guard.registry.connections) == 50
+    assert len(world.sio.sessions.active) == len(world.guard.registry.connections) == 50
     elsewhere = await RawSocket.open(world.host, local_addr=("127.0.0.2", 0))
     await elsewhere.send(upgrade(world.host))
     assert (await elsewhere.answer()).status == 101
@@ -771,10 +771,10 @@ async def test_connections_without_a_token_are_bounded_per_address(make_world):
     assert (await held[0].packet()).startswith("40")
     held.append(await RawSocket.session(world.host))  # who is admitted counts no more
     await held[1].close()
-    await until(lambda: len(world.sio.engine.sessions) == 51)
+    await until(lambda: len(world.sio.sessions.active) == 51)
     held.append(await RawSocket.session(world.host))
     await world.tick(15.1)
-    await until(lambda: len(world.sio.engine.sessions) == 1)
+    await until(lambda: len(world.sio.sessions.active) == 1)
     assert world.guard.registry.anonymous_from("127.0.0.1") == 0
 
 
@@ -1043,7 +1043,7 @@ async def test_missing_pong_closes_over_polling(make_world):
     world = await make_world(prepare=echo, ping_interval=25, ping_timeout=20)
     poll = await Poll(world.host).open()
     assert (await poll.post("3")).status_code == 400
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     await poll.close()
 
 

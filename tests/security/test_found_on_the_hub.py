@@ -44,7 +44,7 @@ async def test_large_request_head_is_rejected_in_one_piece(make_world, over_asgi
         assert world.sio.counts["refused: Bad request"] == 1
         assert time.perf_counter() - began < 2
         await raw.close()
-        assert not world.sio.engine.sessions
+        assert not world.sio.sessions.active
 
 
 @pytest.mark.checklist("E75")
@@ -53,10 +53,10 @@ async def test_asgi_connection_closes_with_its_session_though_unread(make_world)
     before = len(asyncio.all_tasks())
     async with serve(world.sio.asgi) as host:
         raw = await RawSocket.websocket(host)
-        await until(lambda: world.sio.engine.sessions)
+        await until(lambda: world.sio.sessions.active)
         await raw.send(frame(b"x" * 120, PING) * 2000)
         await world.tick(15.1)  # nothing was joined in time
-        assert not world.sio.engine.sessions
+        assert not world.sio.sessions.active
         await until(lambda: len(asyncio.all_tasks()) <= before + 4, timeout=5)
         await raw.close()
 
@@ -106,11 +106,11 @@ async def test_upgrade_waiting_for_its_verifier_is_tracked_and_bounded(make_worl
         raw = await RawSocket.open(host)
         await raw.send(upgrade(host, f"&sid={poll.sid}", Authorization=f"Bearer {world.token(rooms=['red'])}"))
         await verifier.asked.wait()
-        assert len(world.sio.engine.pending) == 1
+        assert len(world.sio.requests.pending) == 1
         if ends == "close":
             await world.sio.close()
         assert await raw.ends()
-        assert not world.sio.engine.pending
+        assert not world.sio.requests.pending
         await poll.close()
 
 
@@ -248,7 +248,7 @@ async def test_two_simultaneous_polls_close_the_session(make_world):
 
     await asyncio.gather(app(scope, receive, send), app(scope, receive, send))
     assert sorted(message["status"] for message in sent if "status" in message) == [200, 400]
-    assert not world.sio.engine.sessions
+    assert not world.sio.sessions.active
     await poll.close()
 
 

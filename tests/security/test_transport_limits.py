@@ -100,7 +100,7 @@ async def test_large_frame_before_admission_is_not_buffered(make_world):
 async def test_admitted_connection_reads_without_the_gate(make_world):
     world = await make_world()
     raw = await RawSocket.member(world.host, world.token())
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await raw.sync()
     assert session.transport._gate is None
     await raw.send(frame(b"x" * 900_000)[: LIMIT * 2])
@@ -122,7 +122,7 @@ async def test_control_frame_flood_is_closed(make_world, flood, admitted):
     world.clock.advance(1)
     await raw.send(flood * 101)
     assert await raw.close_code() == 1008
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 @pytest.mark.checklist("E73")
@@ -170,7 +170,7 @@ async def test_fragments_before_admission_are_counted_like_control_frames(make_w
 async def test_fragment_cost_does_not_grow_with_their_number(make_world, monkeypatch):
     world = await make_world(event_rate=1e6)
     raw = await RawSocket.member(world.host, world.token())
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     await raw.send(frame(b"4", TEXT, fin=False) + frame(b"xx", CONTINUATION, fin=False) * 500)
     await raw.sync()
     assert session.transport._collected == 1001
@@ -259,7 +259,7 @@ async def test_verification_stops_when_the_upgrading_client_leaves(make_world):
     await until(lambda: verifier.asked)
     await raw.close()
     await until(lambda: verifier.left)
-    assert not world.sio.engine.pending
+    assert not world.sio.requests.pending
     await poll.close()
 
 
@@ -279,7 +279,7 @@ async def test_packets_before_admission_have_a_lower_rate(make_world):
 async def test_packets_of_a_closed_client_are_not_read(make_world):
     world = await make_world()
     raw = await RawSocket.session(world.host)
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     websocket = session.transport
     await raw.send(frame("2") * 50_000)
     await until(lambda: websocket._late >= 1000)

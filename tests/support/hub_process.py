@@ -91,7 +91,7 @@ async def _obey(hub: Hub) -> None:
             for number in range(times):
                 await hub.emit("news", (number, "x" * size))
                 await asyncio.sleep(0)  # others have their turn, as between the events of an application
-        print(json.dumps(hub.counts | {"sessions": len(hub.engine.sessions)}))
+        print(json.dumps(hub.counts | {"sessions": len(hub.sessions.active)}))
 
 
 async def main() -> None:

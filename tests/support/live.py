@@ -231,6 +231,6 @@ async def until(condition: Any, timeout: float = PATIENCE) -> None:
 async def begin_poll(hub: Hub, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Begin a GET of the hub's only session; when this returns, the hub has it and waits for a packet."""
     task = asyncio.create_task(request)
-    [session] = hub.engine.sessions.values()
+    [session] = hub.sessions.active.values()
     await until(lambda: session.transport.busy)
     return task

@@ -65,11 +65,11 @@ class HubSession:
         self._outbox: list[str] = []
 
     async def open(self) -> None:
-        opened = self.sio.engine.open(HttpRequest("GET", "/socket.io/", "", [], ADDRESS), TransportState.WEBSOCKET)
+        opened = self.sio.requests.open(HttpRequest("GET", "/socket.io/", "", [], ADDRESS), TransportState.WEBSOCKET)
         opened.use(self)
         self._session = opened
         self.eio_sid = opened.eio_sid
-        self.sio.engine.greet(opened)
+        self.sio.sessions.greet(opened)
 
     async def receive(self, message: str) -> None:
         self._session.text(b"4" + message.encode())
@@ -89,7 +89,7 @@ class HubSession:
     def send(self, message: Message) -> None:
         self._outbox.append(message.text[1:].decode())
 
-    send_soon = send
+    send_batched = send
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
         """A ping: none of the machine's clients looks at it."""
@@ -101,8 +101,8 @@ class HubSession:
     def abort(self) -> None:
         self.closed = True
 
-    def left(self) -> None:
+    def client_closing(self) -> None:
         """No client of the machine says that it closes."""
 
-    def take(self) -> list[Any]:
+    def drain(self) -> list[Any]:
         return []

@@ -94,7 +94,7 @@ class World:
     async def polled(self) -> None:
         """Wait until the poll of the only session has arrived and waits for a packet."""
         if isinstance(self.sio, Hub):
-            [session] = self.sio.engine.sessions.values()
+            [session] = self.sio.sessions.active.values()
             await until(lambda: session.transport.busy)
         else:
             [socket] = self.sio.eio.sockets.values()

@@ -35,9 +35,6 @@ from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
 
-ANONYMOUS_PACKETS = 4
-"""In one polling body before admission: a client that joins several namespaces at once sends several packets."""
-
 TOKENS_PER_SECOND = 100.0
 """Tokens that one connection may present, in CONNECT packets and on its live sockets: each of them is verified."""
 
@@ -72,7 +69,7 @@ class Authenticator:
         self.max_namespaces = settings.max_namespaces
         self.max_anonymous = settings.max_anonymous
         self.max_anonymous_packet = settings.anonymous_packet
-        self.max_anonymous_body = ANONYMOUS_PACKETS * self.max_anonymous_packet
+        self.max_anonymous_body = settings.anonymous_body
         self.required = settings.required
         self._judge = judge
         self._rights = rights

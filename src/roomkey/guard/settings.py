@@ -24,6 +24,9 @@ from roomkey.stores.revocations import RevocationStore
 ANONYMOUS_PACKET = 16_384
 """Default limit of a packet before admission, in bytes."""
 
+ANONYMOUS_PACKETS = 4
+"""Packets in one polling body before admission: a client that joins several namespaces at once sends several."""
+
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
 
@@ -139,6 +142,11 @@ class GuardSettings:
     def anonymous_packet(self) -> int:
         """The limit of a packet before admission, in bytes."""
         return self.max_anonymous_packet or max(ANONYMOUS_PACKET, 2 * self.max_token)
+
+    @property
+    def anonymous_body(self) -> int:
+        """The limit of a polling request's body before admission, in bytes."""
+        return ANONYMOUS_PACKETS * self.anonymous_packet
 
     def _ways(self) -> Sequence[Way]:
         if self.via is None:

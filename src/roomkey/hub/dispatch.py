@@ -120,7 +120,7 @@ class Dispatch:
         Raises:
             Declined: it refused, with a message for the client.
         """
-        session = self._hub.engine.sessions.get(admission.connection_id)
+        session = self._hub.sessions.active.get(admission.connection_id)
         if session is None:
             return False
         found = self._hub.handlers.find("connect", admission.namespace)
@@ -198,7 +198,7 @@ class Dispatch:
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """One event too many in this second: it is refused; a second's worth, or one before admission, closes."""
-        if excess <= -self._hub.engine.event_rate or not session.connection.admitted:
+        if excess <= -self._hub.sessions.settings.event_rate or not session.connection.admitted:
             session.violation("far more events than one connection may send")
             return
         self._hub.counts["refused: too many events"] += 1
@@ -215,7 +215,7 @@ class Dispatch:
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
             self._call_back(callback, packet)
-        elif session.take_event(self._monotonic()) <= -self._hub.engine.event_rate:
+        elif session.take_event(self._monotonic()) <= -self._hub.sessions.settings.event_rate:
             session.violation("far too many packets from one connection")
         else:
             self._guard.events.unexpected_ack(session.connection, admission)

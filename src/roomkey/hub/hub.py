@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
 from functools import cached_property
@@ -16,14 +17,15 @@ from roomkey.guard.guard import Guard
 from roomkey.guard.home import Home, at_home
 from roomkey.guard.settings import takes_settings
 from roomkey.hub.dispatch import Dispatch
-from roomkey.hub.engine import Engine
 from roomkey.hub.handlers import Handler, Handlers
 from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.http.origins import Origins
+from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.namespace import Namespace
 from roomkey.hub.port import HubPort
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.session import SERVER_DISCONNECT
+from roomkey.hub.sessions import Sessions
 from roomkey.hub.settings import HubSettings
 from roomkey.hub.socket import NOT_HANDLED, Answer, Room, Socket, as_arguments
 from roomkey.wire import Message, PacketType, encode
@@ -74,25 +76,17 @@ class Hub:
                 "cookies and cors_allowed_origins='*' would let every page speak for its visitor: name it"
             )
         redact_logs(query=handshake.query if handshake is not None else None)
-        self.path = f"/{settings.path.strip('/')}/".replace("//", "/")
         self.handlers = Handlers(settings.namespaces)
         self.members = Rooms()
         self.ack_expiry = AckExpiry()
         self.tasks = self.guard.teardown.background
         self.dispatch = Dispatch(self)
-        self.engine = Engine(
-            self.guard,
-            origins=origins,
-            limits=settings.limits,
-            ping_interval=settings.ping_interval,
-            ping_timeout=settings.ping_timeout,
-            max_unsent=settings.max_unsent,
-            event_rate=settings.event_rate,
-            session_binding=settings.session_binding,
-            on_packet=self.dispatch.packet,
-            on_end=self.dispatch.ended,
+        self.counts: Counter[str] = Counter()
+        self.sessions = Sessions(
+            self.guard, settings, self.counts, on_packet=self.dispatch.packet, on_end=self.dispatch.ended
         )
-        self.counts = self.engine.counts
+        self.requests = SessionRequests(self.sessions, self.guard, origins, self.counts)
+        self.path = self.requests.path
 
     # Handlers
 
@@ -241,7 +235,7 @@ class Hub:
             if late := self.members.get(sid):
                 late.forget_acks()
         number = socket.expect_ack(callback)
-        socket.send_alone(encode(PacketType.EVENT, socket.namespace, arguments, number))
+        socket.send_direct(encode(PacketType.EVENT, socket.namespace, arguments, number))
         return number
 
     def _deliver(self, message: Message, namespace: str, target: Target, skip: Sids) -> None:
@@ -251,9 +245,9 @@ class Hub:
         if alone is None:
             for socket in self.members.receivers(namespace, target, skipped):
                 if socket.admission.state is _ADMITTED:
-                    socket.session.send_soon(message)
+                    socket.session.send_batched(message)
         elif alone.sid not in skipped:
-            alone.send_alone(message)
+            alone.send_direct(message)
 
     # Rooms
 
@@ -389,10 +383,6 @@ class Hub:
         """The hub alone as an ASGI application, for any server; :meth:`run` is faster."""
         return ASGIApp(self)
 
-    def serves(self, path: str) -> bool:
-        """True if a path is Socket.IO's."""
-        return path == self.path or path == self.path[:-1]
-
     def run(self, host: str = "127.0.0.1", port: int = 8000, app: Any = None, **settings: Any) -> None:
         """Serve until SIGINT or SIGTERM.
 
@@ -412,7 +402,7 @@ class Hub:
     def check_deadlines(self) -> None:
         """Do what is due now. Timers call this; tests with a clock of their own call it after moving it."""
         self.guard.check_deadlines()
-        self.engine.timers.check()
+        self.sessions.timers.check()
 
     @at_home
     async def close(self) -> None:
@@ -420,7 +410,8 @@ class Hub:
 
         Handlers and background tasks have 2 seconds to end by themselves, then they are cancelled.
         """
-        self.engine.close_all()
+        self.requests.close()
+        self.sessions.close_all()
         # Not by wait_for: a handler that closes the hub is not to wait for itself.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):

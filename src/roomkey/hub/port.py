@@ -36,7 +36,7 @@ class HubPort:
         self._send(admission, encode(PacketType.DISCONNECT, admission.namespace))
 
     def _send(self, admission: Admission, message: Message) -> None:
-        session = self._hub.engine.sessions.get(admission.connection_id)
+        session = self._hub.sessions.active.get(admission.connection_id)
         if session is not None:
             session.send(message)
 
@@ -50,7 +50,7 @@ class HubPort:
 
     def close(self, connection_id: str) -> None:
         """Close the transport; nothing remains to be done."""
-        session = self._hub.engine.sessions.get(connection_id)
+        session = self._hub.sessions.active.get(connection_id)
         if session is not None:
             session.end(SERVER_DISCONNECT)
 

@@ -1,14 +1,13 @@
-"""One Engine.IO session: a client, whatever transport carries it."""
+"""One Engine.IO session: a client, whichever transport it uses."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.registry import Connection
-from roomkey.hub.http.requests import HttpRequest
+from roomkey.hub.settings import ATTACHMENT_SECONDS, UPGRADE_SECONDS, HubSettings
 from roomkey.wire import (
     Decoder,
     EngineType,
@@ -22,20 +21,19 @@ from roomkey.wire import (
     decode_packet,
 )
 
-if TYPE_CHECKING:
-    from roomkey.hub.engine import Engine
-
-LOG = logging.getLogger("roomkey.hub")
-
 CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
 PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = "ping timeout", "transport close", "transport error"
 VIOLATION = "protocol violation"
 _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR, VIOLATION})
 
-PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE = b"2", b"6", b"2probe", b"3probe", b"5"
+HEARTBEAT, ATTACHMENTS, UPGRADE = "heartbeat", "attachments", "upgrade"
+"""The deadlines of a session."""
+
+PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE_PACKET = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
+_ON_CANDIDATE = {PROBE: TransportInput.PROBE, UPGRADE_PACKET: TransportInput.UPGRADE}
 ANONYMOUS_RATE = 100.0  # packets per second before admission
-_CLOSED = TransportState.CLOSED  # an Enum's members are slow to look up by its name
+_CLOSED = TransportState.CLOSED  # an Enum's members are slow to look up by their names
 
 NORMAL, PROTOCOL_ERROR, NOT_UTF8, POLICY_VIOLATION, TOO_BIG, INTERNAL = 1000, 1002, 1007, 1008, 1009, 1011
 """Close codes of a WebSocket (RFC 6455 section 7.4.1)."""
@@ -46,81 +44,120 @@ Part = tuple[bytes, bool]
 
 
 class Transport(Protocol):
-    """What carries packets to a client. A method of one that is gone does nothing."""
+    """Carries packets to a client. The methods of a transport that is closed do nothing."""
 
     def send(self, message: Message) -> None:
         """Send a Socket.IO packet, with its attachments."""
 
-    def send_soon(self, message: Message) -> None:
-        """The same for one of many receivers; it may wait for the end of this turn of the event loop."""
+    def send_batched(self, message: Message) -> None:
+        """Send a packet that has many receivers; it may wait for the end of this turn of the event loop."""
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
         """Send one Engine.IO packet, or the data of a binary message."""
 
     def close(self, code: int = NORMAL) -> bool:
-        """Close after what was sent has left, or after a short while; False if something waits to be fetched."""
+        """Close when everything is sent, or after a short time.
+
+        Returns:
+            False if a poll has still to fetch something.
+        """
 
     def abort(self) -> None:
-        """Close now."""
+        """Close immediately."""
 
-    def left(self) -> None:
-        """The client has said that it closes."""
+    def client_closing(self) -> None:
+        """Note that the client has announced that it closes."""
 
-    def take(self) -> list[Part]:
-        """What was sent and has not left, for another transport."""
+    def drain(self) -> list[Part]:
+        """Return what is still unsent, so that another transport can send it."""
+
+
+class OpeningRequest(Protocol):
+    """The HTTP request that opened a session."""
+
+    def environ(self) -> dict[str, Any]:
+        """Return the request as a WSGI environ (PEP 3333)."""
+
+
+class SessionOwner(Protocol):
+    """The hub's sessions, as one of them sees them."""
+
+    settings: HubSettings
+    deliver: Callable[[EngineSession, Packet], None]
+
+    def set_deadline(self, session: EngineSession, kind: str, seconds: float) -> None:
+        """Set or move one of a session's deadlines."""
+
+    def cancel_deadline(self, session: EngineSession, kind: str) -> None:
+        """Cancel one of a session's deadlines."""
+
+    def violated(self, session: EngineSession, detail: str) -> None:
+        """Report a violation of the protocol to the guard."""
+
+    def too_slow(self, session: EngineSession) -> None:
+        """End a session for which too much waits unsent."""
+
+    def remove(self, session: EngineSession) -> bool:
+        """Remove a session that ends. Returns False if it has already ended."""
+
+    def ended(self, session: EngineSession, reason: str, *, drained: bool) -> None:
+        """Pass on that a session has ended."""
 
 
 class EngineSession:
-    """A client of the hub. It is alive from its opening to :meth:`end`, whichever side that comes from.
+    """One Engine.IO session, from its opening to :meth:`end`.
 
     Args:
-        engine: what all sessions share.
-        connection: the guard's side of it; its id is the session's (``eio_sid``).
-        request: what opened it.
-        state: the transport it begins on.
+        owner: the hub's sessions.
+        connection: the guard's view of the session.
+        request: the request that opened it.
+        state: the transport on which it begins.
 
     Attributes:
-        binding: the value of the cookie it is bound to, if it is.
-        ended_for: the reason of its end.
-        transport: what carries it now.
-        send: sends a Socket.IO packet by that transport.
-        send_soon: the same for one of many receivers.
+        eio_sid: the session's ID; never written to a log.
+        binding: the value of the cookie to which it is bound, or None.
+        ended_for: why it has ended, or None.
+        transport: its current transport.
+        send: sends a Socket.IO packet on that transport.
+        send_batched: sends a packet that has many receivers.
     """
 
     __slots__ = (
         "_bucket",
         "_candidate",
         "_decoder",
-        "_engine",
+        "_owner",
+        "_settings",
         "_state",
         "binding",
         "connection",
+        "eio_sid",
         "ended_for",
         "request",
         "send",
-        "send_soon",
+        "send_batched",
         "transport",
     )
 
     transport: Transport
     send: Callable[[Message], None]
-    send_soon: Callable[[Message], None]
+    send_batched: Callable[[Message], None]
 
-    def __init__(self, engine: Engine, connection: Connection, request: HttpRequest, state: TransportState) -> None:
-        self._engine = engine
+    def __init__(
+        self, owner: SessionOwner, connection: Connection, request: OpeningRequest, state: TransportState
+    ) -> None:
+        settings = owner.settings
+        self._owner = owner
+        self._settings = settings
         self._state = TransportMachine(state)
-        self._decoder = Decoder(engine.limits)
-        self._bucket = TokenBucket(min(engine.event_rate, ANONYMOUS_RATE), connection.opened_at)
+        self._decoder = Decoder(settings.limits)
+        self._bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), connection.opened_at)
         self._candidate: Transport | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
+        self.eio_sid = connection.connection_id
         self.connection = connection
         self.request = request
-
-    @property
-    def eio_sid(self) -> str:
-        """Its id; never written to a log."""
-        return self.connection.connection_id
 
     @property
     def alive(self) -> bool:
@@ -129,92 +166,101 @@ class EngineSession:
 
     @property
     def upgraded(self) -> bool:
-        """True if a WebSocket carries it."""
+        """True if its transport is a WebSocket."""
         return self._state.state is TransportState.WEBSOCKET
 
     @property
     def max_packet(self) -> int:
-        """Bytes that a packet may have now: fewer before anything is admitted."""
-        return self._engine.limits.payload if self.connection.admitted else self._engine.anonymous_packet
+        """The current limit of a packet, in bytes; it is lower before admission."""
+        settings = self._settings
+        return settings.limits.payload if self.connection.admitted else settings.packet_before_admission
 
     @property
     def max_body(self) -> int:
-        """Bytes that a polling body may have now; before admission, as much as several packets may."""
-        return self._engine.limits.payload if self.connection.admitted else self._engine.anonymous_body
+        """The current limit of a polling body, in bytes; before admission it has room for several packets."""
+        settings = self._settings
+        return settings.limits.payload if self.connection.admitted else settings.body_before_admission
 
     def use(self, transport: Transport) -> None:
-        """Send by this transport from now on."""
+        """Send on this transport from now on."""
         self.transport = transport
         self.send = transport.send
-        self.send_soon = transport.send_soon
+        self.send_batched = transport.send_batched
 
-    # What arrives
+    # Packets from the client
 
     def text(self, data: bytes) -> None:
-        """An Engine.IO text packet arrived on the current transport."""
-        if len(data) > self._engine.anonymous_packet and not self.connection.admitted:
+        """Handle an Engine.IO text packet from the current transport."""
+        if len(data) > self._settings.packet_before_admission and not self.connection.admitted:
             self.violation("a large packet before admission", code=TOO_BIG)
-        elif data[:1] == _MESSAGE:  # in every state but CLOSED; looking into the table would cost each message
+        elif data[:1] == _MESSAGE:  # allowed in every state but CLOSED; a look into the table would slow each message
             if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data[1:])
                 if type(packet) is Packet:
-                    self._engine.deliver(self, packet)
+                    self._owner.deliver(self, packet)
                 elif packet is None:
-                    self._engine.await_attachments(self)
+                    self._await_attachments()
                 elif isinstance(packet, Violation):
                     self.violation(packet.reason, code=_code_for(data))
         else:
             self._control(data)
 
     def _control(self, data: bytes) -> None:
-        """An Engine.IO packet that is no message."""
+        """Handle an Engine.IO packet that is not a message."""
         control = decode_packet(data)
         kind = None if isinstance(control, Violation) or control.data else control.type
         if kind is EngineType.PONG:
-            self._do(self._state.feed(TransportInput.PONG))
+            self._heartbeat(self._state.feed(TransportInput.PONG))
         elif kind is EngineType.CLOSE:
             self._state.feed(TransportInput.CLOSE)
-            self.transport.left()
+            self.transport.client_closing()
             self.end(CLIENT_DISCONNECT)
         elif self.alive:
-            self.violation("an Engine.IO packet that no client sends", code=_code_for(data))
+            self.violation("an Engine.IO packet that clients must not send", code=_code_for(data))
 
     def binary(self, data: bytes) -> None:
-        """A binary message arrived on the current transport."""
+        """Handle a binary message from the current transport."""
         if self._state.state is not _CLOSED and not self.connection.closing:
             packet = self._decoder.binary(data)
-            if packet is not None:
-                self._received(packet)
+            if type(packet) is Packet:
+                self._owner.deliver(self, packet)
+            elif isinstance(packet, Violation):
+                self.violation(packet.reason)
 
-    def _received(self, packet: Packet | Violation) -> None:
-        if type(packet) is Packet:
-            self._engine.deliver(self, packet)
-        elif isinstance(packet, Violation):
-            self.violation(packet.reason)
-
-    @property
-    def attachments_missing(self) -> bool:
-        """True while a packet's attachments have not all arrived."""
-        return self._decoder.waiting
+    def _await_attachments(self) -> None:
+        """Wait for the attachments of a packet; before admission none are collected."""
+        if self.connection.admitted:
+            self._owner.set_deadline(self, ATTACHMENTS, ATTACHMENT_SECONDS)
+        else:
+            self.violation("a binary packet before admission")
 
     def take_event(self, now: float) -> float:
-        """Count an event against the session's rate; below 0 it is one too many."""
-        if self._bucket.rate != self._engine.event_rate and self.connection.admitted:
-            self._bucket = TokenBucket(self._engine.event_rate, now)
+        """Count an event against the session's rate. Returns a negative number for an event over the rate."""
+        if self._bucket.rate != self._settings.event_rate and self.connection.admitted:
+            self._bucket = TokenBucket(self._settings.event_rate, now)
         return self._bucket.take(now)
 
-    # The heartbeat
+    # Deadlines
 
-    def beat(self) -> None:
-        """It is time for a ping, or the pong is missing."""
-        self._do(self._state.feed(TransportInput.HEARTBEAT_DUE))
+    def deadline_passed(self, kind: str) -> None:
+        """Act on one of the session's deadlines."""
+        if kind == HEARTBEAT:
+            self.heartbeat_due()
+        elif kind == UPGRADE:
+            self.candidate_lost()
+        elif self._decoder.waiting:
+            self.violation("attachments that did not all arrive in time")
 
-    def _do(self, action: TransportAction | None) -> None:
+    def heartbeat_due(self) -> None:
+        """Send a ping, or end the session if the pong is missing."""
+        self._heartbeat(self._state.feed(TransportInput.HEARTBEAT_DUE))
+
+    def _heartbeat(self, action: TransportAction | None) -> None:
         if action is TransportAction.PING:
             self.transport.send_packet(PING)
-            self._engine.beat_after(self, self._engine.ping_timeout)
+            self._owner.set_deadline(self, HEARTBEAT, self._settings.ping_timeout)
         elif action is TransportAction.REST:
-            self._engine.beat_after(self, self._engine.ping_interval)
+            self._owner.set_deadline(self, HEARTBEAT, self._settings.ping_interval)
         elif action is TransportAction.END_SILENT:
             self.end(PING_TIMEOUT)
         elif action is TransportAction.END:
@@ -222,39 +268,36 @@ class EngineSession:
 
     # From polling to WebSocket
 
-    def offer(self, candidate: Transport) -> bool:
-        """A WebSocket with the session's id opened. Returns False if it is not wanted."""
+    def offer_upgrade(self, candidate: Transport) -> bool:
+        """Offer a WebSocket that was opened with the session's ID. Returns False if the session does not want it."""
         if self._state.feed(TransportInput.OFFER) is TransportAction.REFUSE_CANDIDATE:
             return False
         self._candidate = candidate
-        self._engine.await_upgrade(self)
+        self._owner.set_deadline(self, UPGRADE, UPGRADE_SECONDS)
         return True
 
     def candidate_text(self, candidate: Transport, data: bytes) -> None:
-        """A text packet arrived on a WebSocket that is not the transport yet."""
+        """Handle a text packet from a WebSocket that is not the transport yet."""
         if candidate is not self._candidate:
             return
-        happened = {PROBE: TransportInput.PROBE, UPGRADE: TransportInput.UPGRADE}.get(
-            data, TransportInput.CANDIDATE_LOST
-        )
-        action = self._state.feed(happened)
+        action = self._state.feed(_ON_CANDIDATE.get(data, TransportInput.CANDIDATE_LOST))
         if action is TransportAction.ANSWER_PROBE:
             candidate.send_packet(PROBE_ANSWER)
-            self.transport.send_packet(NOOP)  # a waiting poll would keep the client from going on
+            self.transport.send_packet(NOOP)  # the client goes on only when no poll waits
         elif action is TransportAction.SWITCH:
             self._switch(candidate)
         elif action is TransportAction.DROP_CANDIDATE:
             self._drop_candidate()
 
     def candidate_lost(self, candidate: Transport | None = None) -> None:
-        """A WebSocket closed, or took too long, before it became the transport."""
+        """Drop a WebSocket that closed, or took too long, before it became the transport."""
         if candidate is None or candidate is self._candidate:
             self._state.feed(TransportInput.CANDIDATE_LOST)
             self._drop_candidate()
 
     @property
     def upgrading(self) -> bool:
-        """True between the answer to a probe and the upgrade: polls are answered at once."""
+        """True between the answer to a probe and the upgrade, while polls must not wait."""
         return self._state.state is TransportState.PROBED
 
     def _drop_candidate(self) -> None:
@@ -266,34 +309,40 @@ class EngineSession:
         self._candidate = None
         before = self.transport
         self.use(candidate)
-        for packet, binary in before.take():
+        for packet, binary in before.drain():
             if binary or packet != NOOP:
                 candidate.send_packet(packet, binary=binary)
         before.close()
-        self._engine.switched(self)
+        self._owner.cancel_deadline(self, UPGRADE)
 
     # The end
 
     def violation(self, detail: str, *, closed: bool = False, code: int = POLICY_VIOLATION) -> None:
-        """Something arrived that no honest client sends: the guard closes the connection.
+        """Let the guard close the connection, because the client violated the protocol.
 
         Args:
-            closed: the state says that it has ended, and nothing was done about it yet.
-            code: for the WebSocket.
+            detail: what the client did, for the log.
+            closed: the state is CLOSED already because of this violation.
+            code: the WebSocket's close code.
         """
         if (self.alive or closed) and not self.connection.closing:
             self.ended_for = VIOLATION
-            self._engine.violation(self, detail, code)
+            self.transport.close(code)  # before the guard closes it without this code
+            self._owner.violated(self, detail)
+
+    def too_slow(self) -> None:
+        """End the session, because too much waits unsent."""
+        self._owner.too_slow(self)
 
     def end(self, reason: str, code: int = NORMAL, *, abort: bool = False) -> None:
-        """End the session, and close its transport.
+        """End the session and close its transport.
 
         Args:
             reason: what disconnect handlers are told.
-            code: for the WebSocket.
-            abort: do not wait for what was sent to leave.
+            code: the WebSocket's close code.
+            abort: True closes immediately, even if something is still unsent.
         """
-        if not self._engine.forget(self):
+        if not self._owner.remove(self):
             return
         self._state.feed(TransportInput.LOST)
         self.ended_for = self.ended_for or reason
@@ -303,11 +352,11 @@ class EngineSession:
             self.transport.abort()
         else:
             drained = self.transport.close(code) or self.ended_for in _NOTHING_TO_SAY
-        self._engine.ended(self, reason, drained=drained)
+        self._owner.ended(self, reason, drained=drained)
 
 
 def _code_for(text: bytes) -> int:
-    """How to close for a text that is malformed."""
+    """Return the close code for a malformed text."""
     try:
         text.decode()
     except UnicodeDecodeError:

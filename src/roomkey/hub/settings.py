@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
+from math import inf
 
+from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
 from roomkey.guard.socket_authorizer import OwnJoins
-from roomkey.hub.http.origins import AnyOrigin
 from roomkey.wire import Limits
+
+ATTACHMENT_SECONDS = 10.0
+UPGRADE_SECONDS = 10.0
+REQUEST_SECONDS = 10.0
+"""How long the attachments of a packet, an upgrade, and the body of a request may take."""
+
+LINGER_SECONDS = 1.0
+"""How long after the end of a session a poll may fetch what it did not receive."""
+
+MAX_HEAD = 16_384
+"""Largest head of a request, in bytes."""
+
+BINDINGS = (None, "address", "cookie")
+
+AnyOrigin = str | Iterable[str] | Callable[..., bool] | None
+"""The forms of ``cors_allowed_origins``."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -31,6 +48,9 @@ class HubSettings(GuardSettings):
             the connection.
         limits: the size and number of everything that a client may send.
         max_namespaces: not an argument; it is the ``namespaces`` of ``limits``.
+        packet_before_admission: not an argument; the limit of a packet while the connection has no admitted socket,
+            in bytes.
+        body_before_admission: not an argument; the same for the body of a polling request.
     """
 
     _: KW_ONLY
@@ -45,8 +65,19 @@ class HubSettings(GuardSettings):
     event_rate: float = 2000.0
     limits: Limits = field(default_factory=Limits)
     max_namespaces: int = field(init=False)
+    packet_before_admission: int = field(init=False)
+    body_before_admission: int = field(init=False)
 
     def __post_init__(self) -> None:
         """Check the settings."""
         object.__setattr__(self, "max_namespaces", self.limits.namespaces)
         super().__post_init__()
+        if self.session_binding not in BINDINGS:
+            raise ConfigError("session_binding must be None, 'address' or 'cookie'")
+        if not (0 < self.ping_interval < inf and 0 < self.ping_timeout < inf):
+            raise ConfigError("ping_interval and ping_timeout must be more than 0 seconds")
+        if self.max_unsent < 1 or not self.event_rate >= 1:
+            raise ConfigError("max_unsent must be at least 1 byte, and event_rate at least 1 event per second")
+        # Attributes, because every message is compared with them.
+        object.__setattr__(self, "packet_before_admission", min(self.limits.payload, self.anonymous_packet))
+        object.__setattr__(self, "body_before_admission", min(self.limits.payload, self.anonymous_body))

@@ -77,7 +77,7 @@ class Socket:
         self._last_ack = 0
         self._held: list[Message] | None = None
 
-    def send_alone(self, message: Message) -> None:
+    def send_direct(self, message: Message) -> None:
         """Send what is addressed to this socket and nobody else; before the CONNECT reply it waits for that."""
         if not self.admission.may_receive(alone=True):
             return

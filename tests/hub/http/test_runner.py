@@ -209,7 +209,7 @@ async def test_a_websocket_may_follow_another_request(hub: Hub) -> None:
         writer.write(asked.encode())
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
         assert b'0{"sid":' in await reader.readuntil(b"}")
-        assert sorted(session.upgraded for session in hub.engine.sessions.values()) == [False, False, True]
+        assert sorted(session.upgraded for session in hub.sessions.active.values()) == [False, False, True]
         writer.close()
 
 
@@ -238,7 +238,7 @@ async def test_under_plain_uvicorn(hub: Hub, way: str) -> None:
 async def test_a_websocket_under_a_server_that_speaks_none(hub: Hub) -> None:
     async with serve(hub.asgi, ws="none") as host:
         assert await refused_status(host) == 400
-    assert hub.engine.sessions == {}
+    assert hub.sessions.active == {}
 
 
 @pytest.mark.parametrize("setting", [{"workers": 2}, {"workers": 0}, {"reload": True}, {"reload_dirs": ["."]}], ids=str)

@@ -141,7 +141,7 @@ async def test_4_2_1_an_incomplete_handshake_is_a_400(world, headers):
     answer = await raw.answer()
     assert answer.status == 400
     assert answer.json == {"code": 3, "message": "Bad request"}
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 @pytest.mark.parametrize("line", ["POST {} HTTP/1.1", "GET {} HTTP/1.0"])
@@ -149,7 +149,7 @@ async def test_4_2_1_a_handshake_is_a_get_of_http_1_1(world, line):
     raw = await RawSocket.open(world.host)
     await raw.send(upgrade(world.host, line=line.format("/socket.io/?EIO=4&transport=websocket")))
     assert (await raw.answer()).status == 400
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 @pytest.mark.parametrize("version", ["8", "12", "14", "13, 8", "", None])
@@ -200,7 +200,7 @@ async def test_4_a_handshake_that_does_not_wait_for_its_turn_opens_nothing(world
     await raw.send(f"GET /elsewhere HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode() + upgrade(world.host))
     assert (await raw.answer()).status == 404
     assert (await raw.answer()).status == 400
-    assert world.sio.engine.sessions == {}
+    assert world.sio.sessions.active == {}
 
 
 @pytest.mark.parametrize(
@@ -357,14 +357,14 @@ async def test_5_5_3_a_pong_that_nobody_asked_for_is_nothing(member):
 async def test_5_5_1_a_close_is_answered_by_a_close_and_the_connection_closed(world, member, code):
     await member.send(close_frame(code, "" if code is None else "going home"))
     assert await member.close_code() == 1000
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 async def test_5_5_1_nothing_follows_a_close(world, member):
     await member.send(close_frame() + frame(SAY) + frame(b"p", PING))
     assert await member.close_code() == 1000
     assert member.frames[-1].opcode == CLOSE
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 @pytest.mark.parametrize("behind", [close_frame(), close_frame(0), frame(b"", 3), b"\xff\xff"], ids=repr)
@@ -372,13 +372,13 @@ async def test_5_5_1_nothing_behind_a_close_counts_in_the_same_segment(world, me
     violations = world.sio.counts["closed: protocol violation"]
     await member.send(close_frame() + behind)
     assert await member.close_code() == 1000
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
     assert world.sio.counts["closed: protocol violation"] == violations
 
 
 async def test_5_5_1_nothing_is_sent_behind_a_close(world, member):
     """A client that has been told that it is over, and has not closed yet."""
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     session.transport.close()
     await world.sio.emit("news", 1)
     session.transport.send_packet(b"6")
@@ -402,19 +402,19 @@ async def test_7_4_a_close_code_that_nobody_may_send(member, code):
 
 
 async def test_7_1_1_the_server_closes_the_connection_though_the_client_does_not_answer(world, member):
-    [session] = world.sio.engine.sessions.values()
+    [session] = world.sio.sessions.active.values()
     session.end("test")
     assert await member.close_code(2.0, answer=False) == 1000
 
 
 async def test_7_1_1_a_connection_that_is_cut_is_an_end(world, member):
     await member.close()
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 async def test_7_1_1_half_a_connection_is_an_end(world, member):
     member.writer.write_eof()
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 # 8.1: text is UTF-8
@@ -437,7 +437,7 @@ async def test_7_1_1_half_a_connection_is_an_end(world, member):
 async def test_8_1_text_that_is_no_utf_8_closes(world, member, packet):
     await member.text(packet)
     assert await member.close_code() == 1007
-    await until(lambda: not world.sio.engine.sessions)
+    await until(lambda: not world.sio.sessions.active)
 
 
 async def test_8_1_a_character_may_be_cut_by_a_fragment(member):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from roomkey.hub.engine import MAX_HEAD, REQUEST_SECONDS
 from roomkey.hub.http.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.http.requests import HttpRequest, path_in_app
+from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.refusals import (
     BAD_METHOD,
     BAD_REQUEST,
@@ -20,11 +20,9 @@ from roomkey.hub.refusals import (
     Refusal,
 )
 from roomkey.hub.session import PING_TIMEOUT, SERVER_DISCONNECT, TRANSPORT_ERROR, VIOLATION, EngineSession
+from roomkey.hub.settings import MAX_HEAD, REQUEST_SECONDS
 from roomkey.hub.transports.polling import Polling
 from roomkey.wire import TransportState, Violation, decode_payload
-
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
 
 __all__ = ["ASGIApp"]
 
@@ -43,24 +41,24 @@ class ASGIApp:
         other_app: what serves the other paths; without one they are not found.
     """
 
-    def __init__(self, hub: Hub, other_app: Any = None) -> None:
+    def __init__(self, hub: SocketIOServer, other_app: Any = None) -> None:
         self._hub = hub
-        self._engine = hub.engine
+        self._requests = hub.requests
         self._other_app = other_app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request, one WebSocket, or the server's life."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif not self._hub.serves(path_in_app(scope)):
+        elif not self._requests.serves(path_in_app(scope)):
             if self._other_app is not None:
                 await self._other_app(scope, receive, send)
             else:
                 await _refuse(scope, receive, send, NOT_FOUND)
         elif sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD:
-            await _refuse(scope, receive, send, self._engine.refused(request_of(scope).address, HEAD_TOO_LARGE))
+            await _refuse(scope, receive, send, self._requests.refuse(request_of(scope).address, HEAD_TOO_LARGE))
         elif scope["type"] == "websocket":
-            await serve_websocket(self._hub, request_of(scope), scope, receive, send)
+            await serve_websocket(self._requests, request_of(scope), scope, receive, send)
         else:
             await self._http(request_of(scope), receive, send)
 
@@ -77,7 +75,7 @@ class ASGIApp:
                 return
 
     async def _http(self, request: HttpRequest, receive: Any, send: Any) -> None:
-        headers = self._engine.origins.headers(request)
+        headers = self._requests.origins.headers(request)
         if request.method == "OPTIONS":
             await _answer(send, 204 if headers else 403, headers, b"")
             return
@@ -86,7 +84,7 @@ class ASGIApp:
             return
         if isinstance(answer, Refusal):
             if answer is not CLOSED_BY_SERVER:
-                self._engine.refused(request.address, answer)
+                self._requests.refuse(request.address, answer)
             closing = [(b"connection", b"close")] if answer.status == 408 else []
             await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
         else:
@@ -97,7 +95,7 @@ class ASGIApp:
         self, request: HttpRequest, receive: Any
     ) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal | None:
         parameters = request.parameters()
-        refusal = self._engine.check(request, parameters)
+        refusal = self._requests.check(request, parameters)
         if refusal is not None:
             return refusal
         if parameters["transport"] != "polling":
@@ -107,7 +105,7 @@ class ASGIApp:
         eio_sid = parameters.get("sid")
         if eio_sid is None:
             return self._open(request)
-        session = await self._engine.find(eio_sid, request)
+        session = await self._requests.find(eio_sid, request)
         if isinstance(session, Refusal):
             return session
         transport = session.transport
@@ -119,12 +117,12 @@ class ASGIApp:
     def _open(self, request: HttpRequest) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal:
         if request.method != "GET":
             return BAD_METHOD
-        session = self._engine.open(request, TransportState.POLLING)
+        session = self._requests.open(request, TransportState.POLLING)
         if isinstance(session, Refusal):
             return session
-        session.use(Polling(self._engine, session))
-        cookie = self._engine.bind_by_cookie(session)
-        return self._engine.greet(session), [(b"set-cookie", cookie)] if cookie is not None else []
+        session.use(Polling(self._requests.settings, session))
+        cookie = self._requests.bind_by_cookie(session, request)
+        return self._requests.sessions.greet(session), [(b"set-cookie", cookie)] if cookie is not None else []
 
     async def _get(
         self, session: EngineSession, transport: Polling, _request: HttpRequest, receive: Any
@@ -152,7 +150,7 @@ class ASGIApp:
     def _fetched(self, session: EngineSession, transport: Polling) -> bytes | Refusal:
         """What waits to be fetched; of a session that has ended, last of all, that it has."""
         if transport.empty and not session.alive:
-            self._engine.heard(session)
+            self._requests.sessions.drained(session)
             if session.ended_for in COMES_BACK:
                 return CLOSED_BY_SERVER
         return transport.body()
@@ -179,7 +177,7 @@ class ASGIApp:
         return self._received(session, body)
 
     def _received(self, session: EngineSession, body: bytes) -> bytes | Refusal:
-        for packet in decode_payload(body, self._engine.limits):
+        for packet in decode_payload(body, self._requests.settings.limits):
             if isinstance(packet, Violation):
                 session.violation(packet.reason)
                 return BAD_REQUEST._replace(detail=packet.reason)
@@ -248,7 +246,7 @@ async def _refuse(scope: Any, receive: Any, send: Any, refusal: Refusal) -> None
         await _answer(send, refusal.status, [JSON], refusal.body)
 
 
-def _closing(hub: Hub, send: Any) -> Any:
+def _closing(hub: SocketIOServer, send: Any) -> Any:
     """Close the hub's sessions before the other application says that it has shut down."""
 
     async def send_and_close(message: Any) -> None:

@@ -3,64 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from roomkey.hub.engine import UPGRADE_SECONDS, Engine
 from roomkey.hub.http.requests import HttpRequest
+from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.refusals import BAD_REQUEST, UPGRADE_TOO_LATE, Refusal
 from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession
+from roomkey.hub.settings import UPGRADE_SECONDS
 from roomkey.hub.transports.asgi import AsgiWebSocket
 from roomkey.wire import TransportState
 
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
 
-
-async def serve_websocket(hub: Hub, request: HttpRequest, scope: Any, receive: Any, send: Any) -> None:
-    """Serve one WebSocket: a session of its own, or the upgrade of one that polls."""
-    engine = hub.engine
+async def serve_websocket(requests: SessionRequests, request: HttpRequest, scope: Any, receive: Any, send: Any) -> None:
+    """Serve one WebSocket: open a session for it, or upgrade a polling session to it."""
     await receive()  # websocket.connect
-    opened = await _open(engine, request)
-    if isinstance(opened, Refusal):
-        await refuse_websocket(scope, send, engine.refused(request.address, opened))
+    session = await _open(requests, request)
+    if isinstance(session, Refusal):
+        await refuse_websocket(scope, send, requests.refuse(request.address, session))
         return
-    websocket = AsgiWebSocket(engine, send)
-    websocket.session = opened
+    websocket = AsgiWebSocket(requests.settings, send)
+    websocket.session = session
     upgrade = "sid" in request.parameters()
     if not upgrade:
-        opened.use(websocket)
+        session.use(websocket)
     try:
         await send({"type": "websocket.accept"})
         if not upgrade:
-            websocket.send_packet(engine.greet(opened))
-        elif not opened.offer(websocket):
+            websocket.send_packet(requests.sessions.greet(session))
+        elif not session.offer_upgrade(websocket):
             await send({"type": "websocket.close", "code": NORMAL})
             return
-        await _read_until_ended(engine, opened, websocket, receive)
+        await _read_until_ended(session, websocket, receive)
     finally:
-        if opened.alive and opened.transport is websocket:
-            opened.end(TRANSPORT_CLOSE)
-        opened.candidate_lost(websocket)
+        if session.alive and session.transport is websocket:
+            session.end(TRANSPORT_CLOSE)
+        session.candidate_lost(websocket)
         websocket.gone()
 
 
-async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal:
+async def _open(requests: SessionRequests, request: HttpRequest) -> EngineSession | Refusal:
     parameters = request.parameters()
-    # An ASGI server has done the handshake; only the query has still to say so.
+    # The ASGI server has checked the handshake and removed its headers; the query must still match them.
     request.headers["upgrade"], request.headers["connection"] = "websocket", "upgrade"
-    refusal = engine.check(request, parameters)
+    refusal = requests.check(request, parameters)
     if refusal is not None:
         return refusal
     if "sid" not in parameters:
-        return engine.open(request, TransportState.WEBSOCKET)
+        return requests.open(request, TransportState.WEBSOCKET)
     try:
         async with asyncio.timeout(UPGRADE_SECONDS) as deadline:
             waiting = _Waiting(deadline)
-            engine.pending.add(waiting)
+            requests.pending.add(waiting)
             try:
-                session = await engine.find(parameters["sid"], request)
+                session = await requests.find(parameters["sid"], request)
             finally:
-                engine.pending.discard(waiting)
+                requests.pending.discard(waiting)
     except TimeoutError:
         return UPGRADE_TOO_LATE
     if isinstance(session, EngineSession) and not session.alive:
@@ -69,19 +66,19 @@ async def _open(engine: Engine, request: HttpRequest) -> EngineSession | Refusal
 
 
 class _Waiting:
-    """An upgrade that waits for a verifier, as the stop of the server sees it."""
+    """An upgrade that waits for a verifier, so that the stop of the server can end the wait."""
 
     def __init__(self, deadline: asyncio.Timeout) -> None:
         self._deadline = deadline
 
     def shutdown(self) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         self._deadline.reschedule(asyncio.get_running_loop().time())
 
 
-async def _read_until_ended(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
-    """Read, but not longer than the session lives: a client that reads nothing would hold the connection for ever."""
-    reading = asyncio.ensure_future(_read(engine, session, websocket, receive))
+async def _read_until_ended(session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
+    """Read until the session ends: a client that reads nothing would otherwise hold the connection open."""
+    reading = asyncio.ensure_future(_read(session, websocket, receive))
     ended = asyncio.ensure_future(websocket.ended.wait())
     try:
         await asyncio.wait({reading, ended}, return_when=asyncio.FIRST_COMPLETED)
@@ -92,7 +89,7 @@ async def _read_until_ended(engine: Engine, session: EngineSession, websocket: A
         raise reading.exception()  # type: ignore[misc]
 
 
-async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
+async def _read(session: EngineSession, websocket: AsgiWebSocket, receive: Any) -> None:
     while True:
         message = await receive()
         if message["type"] != "websocket.receive":
@@ -111,7 +108,7 @@ async def _read(engine: Engine, session: EngineSession, websocket: AsgiWebSocket
 
 
 async def refuse_websocket(scope: Any, send: Any, refusal: Refusal) -> None:
-    """Answer a WebSocket's request with a refusal, or as near to it as the server can."""
+    """Respond to a WebSocket's request with a refusal; without the ASGI extension for that, with a plain 403."""
     if "websocket.http.response" not in scope.get("extensions", {}):
         await send({"type": "websocket.close", "code": 1008})
         return

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from roomkey.core.callables import accepts
 from roomkey.core.origins import Origin, allowed_origins, origin_of, own_origin
 from roomkey.hub.http.requests import HttpRequest
-
-AnyOrigin = str | Iterable[str] | Callable[..., bool] | None
+from roomkey.hub.settings import AnyOrigin
 
 
 class Origins:

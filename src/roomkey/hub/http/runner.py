@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roomkey.extras import needs
 
@@ -15,14 +15,12 @@ with needs("hub", "roomkey.hub.http.runner"):
 
 from roomkey.errors import ConfigError
 from roomkey.hub.http.asgi import ASGIApp
+from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.sniffer import ProtocolSniffers
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.hub.http.uvicorn_private.http import HttpProtocol
 from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Server
 from roomkey.hub.transports.picows_private import check_picows
-
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
 
 __all__ = ["UVICORN_SETTINGS", "Server", "config", "loop_factory", "run"]
 
@@ -49,7 +47,7 @@ UVICORN_SETTINGS: dict[str, Any] = {
 """Settings for ``uvicorn.run`` that suit every Socket.IO server: deadlines, bounds, and no tokens in the access log."""
 
 
-def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
+def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Config:
     """uvicorn's configuration for a hub.
 
     Args:
@@ -69,7 +67,7 @@ def config(hub: Hub, app: Any = None, **settings: Any) -> uvicorn.Config:
     check_uvicorn()
     # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
     ours = {**UVICORN_SETTINGS, "http": ProtocolSniffers(hub), "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
-    ours["ws_max_size"] = hub.engine.limits.payload
+    ours["ws_max_size"] = hub.requests.settings.limits.payload
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 
 
@@ -78,6 +76,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvicorn.Config(ASGIApp, loop=UVICORN_SETTINGS["loop"], log_config=None).get_loop_factory()
 
 
-def run(hub: Hub, **settings: Any) -> None:
+def run(hub: SocketIOServer, **settings: Any) -> None:
     """Serve until SIGINT or SIGTERM; the arguments are those of :func:`config`."""
     Server(hub, config(hub, **settings), hub.guard.home.settle_here).run()

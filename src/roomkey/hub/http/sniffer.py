@@ -9,32 +9,27 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
-from roomkey.hub.engine import MAX_HEAD, UPGRADE_SECONDS
 from roomkey.hub.http.requests import HttpRequest, split_target
+from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
-from roomkey.hub.transports.picows import PicowsWebSocket
+from roomkey.hub.settings import MAX_HEAD, UPGRADE_SECONDS
+from roomkey.hub.transports.picows import PicowsWebSocket, PicowsWebSockets
 from roomkey.wire import TransportState
-
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
-
-LOG = logging.getLogger("roomkey.hub")
 
 BLANK_LINE = b"\r\n\r\n"
 _REASONS = {400: "Bad Request", 403: "Forbidden", 426: "Upgrade Required", 429: "Too Many Requests", 431: "Too Large"}
 
 
 class _Head:
-    """What httptools finds in a request's head."""
+    """The parts of a request's head, as httptools reports them."""
 
     __slots__ = ("complete", "headers", "url")
 
@@ -54,59 +49,67 @@ class _Head:
 
 
 class ProtocolSniffers:
-    """What uvicorn takes for its ``http`` setting: it makes a :class:`ProtocolSniffer` for each connection.
+    """Makes a :class:`ProtocolSniffer` for each connection: the value of uvicorn's ``http`` setting.
 
     Args:
-        hub: whose path it knows.
+        hub: the hub.
+
+    Attributes:
+        requests: opens and finds the hub's sessions.
+        tasks: runs what must wait.
+        websockets: makes WebSockets.
+        proxies: uvicorn's middleware that knows which proxies to trust, or None if no proxy is trusted.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._proxies: ProxyHeadersMiddleware | None = None
+    def __init__(self, hub: SocketIOServer) -> None:
+        self.requests = hub.requests
+        self.tasks = hub.tasks
+        self.websockets = PicowsWebSockets(hub.requests.settings, hub.guard.clock)
+        self.proxies: ProxyHeadersMiddleware | None = None
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
         """Make the protocol of a connection, with uvicorn's arguments."""
-        if config.proxy_headers and self._proxies is None:
-            self._proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
-        return ProtocolSniffer(self._hub, partial(HttpProtocol, config, server_state, app_state, _loop), self._proxies)
+        if config.proxy_headers and self.proxies is None:
+            self.proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
+        return ProtocolSniffer(self, partial(HttpProtocol, config, server_state, app_state, _loop))
 
 
 class ProtocolSniffer(asyncio.Protocol):
-    """Looks at a connection's first request, and steps aside.
+    """Reads the head of a connection's first request, and hands the connection over.
 
     Args:
-        hub: whose path it knows.
-        others: makes the protocol for every other request.
-        proxies: knows whose word about the client's address counts; None if nobody's does.
+        shared: what all sniffers of the hub share.
+        make_http: makes the protocol for a request that is not a WebSocket of the Socket.IO path.
     """
 
-    __slots__ = ("_buffer", "_deadline", "_hub", "_offering", "_others", "_proxies", "_transport")
+    __slots__ = ("_buffer", "_deadline", "_make_http", "_offering", "_shared", "_transport")
 
-    def __init__(self, hub: Hub, others: Callable[[], HttpProtocol], proxies: ProxyHeadersMiddleware | None) -> None:
-        self._hub = hub
-        self._others = others
-        self._proxies = proxies
+    def __init__(self, shared: ProtocolSniffers, make_http: Callable[[], HttpProtocol]) -> None:
+        self._shared = shared
+        self._make_http = make_http
         self._buffer = b""
         self._deadline: asyncio.TimerHandle | None = None
-        self._offering: asyncio.Task[None] | None = None  # an upgrade that waits for its verifier
+        self._offering: asyncio.Task[None] | None = None  # an upgrade that waits for the verifier
         self._transport: asyncio.Transport | None = None
 
+    # What asyncio reports
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A connection was accepted."""
+        """Wait for the first request."""
         self._transport = transport  # type: ignore[assignment]
-        self._hub.engine.pending.add(self)
+        self._shared.requests.pending.add(self)
         self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """It is gone before it said what it wants, or before it was known whether it may."""
+        """Stop, because the client has disconnected."""
         self._decided()
-        self._leave()
+        self._cancel_upgrade()
 
     def eof_received(self) -> None:
-        """It will not say what it wants: the transport closes."""
+        """Let the transport close."""
 
     def data_received(self, data: bytes) -> None:
-        """A part of the first request."""
+        """Read a part of the first request."""
         transport = self._transport
         if transport is None:
             return
@@ -118,56 +121,62 @@ class ProtocolSniffer(asyncio.Protocol):
         if end < 0:
             self._buffer = data
             if len(data) > MAX_HEAD:
-                self._refuse(self._hub.engine.refused(self._peer(), HEAD_TOO_LARGE))
-            elif self._deadline is None:  # a first request's runs from the connection
+                self._refuse(self._shared.requests.refuse(self._peer(), HEAD_TOO_LARGE))
+            elif self._deadline is None:  # for the first request it runs from the connection
                 self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
             return
         self._decided()
         self._buffer = b""
-        if end > MAX_HEAD:  # it came in one piece
-            self._refuse(self._hub.engine.refused(self._peer(), HEAD_TOO_LARGE))
+        if end > MAX_HEAD:  # it arrived in one piece
+            self._refuse(self._shared.requests.refuse(self._peer(), HEAD_TOO_LARGE))
             return
         end += len(BLANK_LINE)
-        request = self._upgrade(data[:end])
+        request = self._websocket_request(data[:end])
         if request is None:
-            http = self._others()
-            http.sniffer = self
-            http.connection_made(transport)
-            transport.set_protocol(http)
-            http.data_received(data)
+            self._hand_over(transport, data)
         else:
             self._websocket(transport, request, data[end:])
 
+    # What decides
+
     def serves(self, url: bytes) -> bool:
-        """True if a request's target is Socket.IO's, however it is written."""
-        return self._hub.serves(split_target(url)[0])
+        """Return True if a request's target is on Socket.IO's path, however it is written."""
+        return self._shared.requests.serves(split_target(url)[0])
 
     def shutdown(self) -> None:
-        """The server stops, or the head or the verifier's answer does not come."""
+        """Close, because the server stops, or because the head or the verifier's answer is late."""
         self._decided()
-        self._leave()
+        self._cancel_upgrade()
         if self._transport is not None:
             self._transport.close()
 
-    def _leave(self) -> None:
-        """Do no more for an upgrade that nobody waits for."""
+    def _decided(self) -> None:
+        """Forget the deadline: the request is decided, or the connection is gone."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        self._shared.requests.pending.discard(self)
+
+    def _cancel_upgrade(self) -> None:
         if self._offering is not None and not self._offering.done():
             self._offering.cancel()
 
     def _keep(self, data: bytes) -> None:
-        """Keep what arrives before the answer to an upgrade; while it is read, a client that leaves is noticed."""
+        """Keep what arrives before an upgrade is decided; reading on shows when the client disconnects."""
         self._buffer = data
         if len(data) > MAX_HEAD:
             self.shutdown()
 
-    def _decided(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-        self._hub.engine.pending.discard(self)
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Let uvicorn read the request; it gives the connection back for a later WebSocket request."""
+        http = self._make_http()
+        http.sniffer = self
+        http.connection_made(transport)
+        transport.set_protocol(http)
+        http.data_received(data)
 
-    def _upgrade(self, head: bytes) -> HttpRequest | None:
-        """The request, if it asks for a WebSocket on our path."""
+    def _websocket_request(self, head: bytes) -> HttpRequest | None:
+        """Return the request if it asks for a WebSocket on Socket.IO's path."""
         if b"websocket" not in head.lower():
             return None
         found = _Head()
@@ -177,23 +186,23 @@ class ProtocolSniffer(asyncio.Protocol):
         except httptools.HttpParserUpgrade:
             pass
         except httptools.HttpParserError:
-            return None  # uvicorn has the answer to that
+            return None  # uvicorn responds to it
         if not found.complete or parser.get_method() != b"GET" or parser.get_http_version() == "1.0":
             return None
         path, query = split_target(found.url)
         request = HttpRequest("GET", path, query, found.headers)
-        if not request.is_upgrade() or not self._hub.serves(path):
+        if not request.is_upgrade() or not self._shared.requests.serves(path):
             return None
-        self._address(request, found.headers)
+        self._set_address(request, found.headers)
         return request
 
-    def _address(self, request: HttpRequest, headers: list[tuple[bytes, bytes]]) -> None:
-        """Whose request it is; a proxy is believed if uvicorn is told to."""
-        transport = self._transport
+    def _set_address(self, request: HttpRequest, headers: list[tuple[bytes, bytes]]) -> None:
+        """Set the request's address and scheme, from a proxy's headers if uvicorn trusts the proxy."""
+        transport, proxies = self._transport, self._shared.proxies
         assert transport is not None
         request.address = self._peer()
         request.scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
-        if self._proxies is None:
+        if proxies is None:
             return
         scope: dict[str, Any] = {
             "type": "http",
@@ -201,64 +210,62 @@ class ProtocolSniffer(asyncio.Protocol):
             "client": (request.address, 0),
             "headers": headers,
         }
-        # Nothing in it waits, so one step is all.
+        # Nothing in the middleware waits, so one step runs all of it.
         try:
-            self._proxies(scope, None, None).send(None)  # type: ignore[arg-type]
+            proxies(scope, None, None).send(None)  # type: ignore[arg-type]
         except StopIteration:
             request.address = scope["client"][0]
             request.scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
 
     def _peer(self) -> str:
-        """The address at the other end."""
+        """Return the address at the other end of the connection."""
         assert self._transport is not None
         peer = self._transport.get_extra_info("peername")
         return str(peer[0]) if isinstance(peer, tuple) else "unknown"
 
+    # WebSockets
+
     def _websocket(self, transport: asyncio.Transport, request: HttpRequest, rest: bytes) -> None:
-        engine = self._hub.engine
+        """Open a session on a WebSocket, or begin to upgrade a polling session."""
+        requests = self._shared.requests
         parameters = request.parameters()
         key = request.header("sec-websocket-key") or ""
-        refusal = engine.check(request, parameters)
-        if refusal is None and request.header("sec-websocket-version") != "13":
-            refusal = BAD_REQUEST._replace(status=426, detail="a WebSocket handshake of another version")
-        elif refusal is None and not (_is_key(key) and request.header("host")):
-            refusal = BAD_REQUEST._replace(detail="a WebSocket handshake without its key or a host")
+        refusal = requests.check(request, parameters) or _refused_handshake(request, key)
         if refusal is not None:
-            self._refuse(engine.refused(request.address, refusal))
+            self._refuse(requests.refuse(request.address, refusal))
         elif "sid" not in parameters:
-            session = engine.open(request, TransportState.WEBSOCKET)
+            session = requests.open(request, TransportState.WEBSOCKET)
             if isinstance(session, Refusal):
-                self._refuse(engine.refused(request.address, session))
+                self._refuse(requests.refuse(request.address, session))
                 return
-            websocket = PicowsWebSocket(engine)
-            websocket.session = session
+            websocket = self._shared.websockets.make(session)
             session.use(websocket)
-            websocket.start(transport, key, rest, first=engine.greet(session))
+            websocket.start(transport, key, rest, first=requests.sessions.greet(session))
         else:
-            engine.pending.add(self)
+            requests.pending.add(self)
             self._deadline = asyncio.get_running_loop().call_later(UPGRADE_SECONDS, self.shutdown)
             self._buffer = rest
             offer = self._offer(transport, request, parameters["sid"], key)
-            self._offering = self._hub.tasks.background(offer)
+            self._offering = self._shared.tasks.background(offer)
 
     async def _offer(self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, key: str) -> None:
-        """A WebSocket for a session that polls."""
-        engine = self._hub.engine
+        """Offer a WebSocket to a session that polls, once its owner is verified."""
+        requests = self._shared.requests
         try:
-            session = await engine.find(eio_sid, request)
+            session = await requests.find(eio_sid, request)
         finally:
             self._decided()
         if transport.is_closing():
             return
         if isinstance(session, Refusal):
-            self._refuse(engine.refused(request.address, session))
+            self._refuse(requests.refuse(request.address, session))
             return
-        websocket = PicowsWebSocket(engine, _offer)
-        websocket.session = session
+        websocket = self._shared.websockets.make(session, _offer)
         rest, self._buffer = self._buffer, b""
         websocket.start(transport, key, rest)
 
     def _refuse(self, refusal: Refusal) -> None:
+        """Respond with a refusal, and close."""
         transport = self._transport
         if transport is None:
             return
@@ -271,14 +278,23 @@ class ProtocolSniffer(asyncio.Protocol):
         transport.close()
 
 
+def _refused_handshake(request: HttpRequest, key: str) -> Refusal | None:
+    """Return why a WebSocket's handshake is invalid (RFC 6455 section 4.2.1), or None."""
+    if request.header("sec-websocket-version") != "13":
+        return BAD_REQUEST._replace(status=426, detail="another version of the WebSocket protocol")
+    if not (_is_key(key) and request.header("host")):
+        return BAD_REQUEST._replace(detail="a WebSocket handshake without a valid key or a host")
+    return None
+
+
 def _offer(websocket: PicowsWebSocket) -> None:
     session = websocket.session
-    if session is not None and not session.offer(websocket):
+    if session is not None and not session.offer_upgrade(websocket):
         websocket.close()
 
 
 def _is_key(key: str) -> bool:
-    """True for 16 bytes in base64 (RFC 6455 section 4.1)."""
+    """Return True for 16 bytes in base64 (RFC 6455 section 4.1)."""
     try:
         return len(base64.b64decode(key, validate=True)) == 16
     except (binascii.Error, ValueError):
@@ -286,4 +302,4 @@ def _is_key(key: str) -> bool:
 
 
 async def _nothing(*_arguments: Any) -> None:
-    """The application behind the proxy headers: there is none."""
+    """Stand in for the application behind the proxy middleware."""

@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import Any
 
-from roomkey.hub.engine import Engine
 from roomkey.hub.session import NORMAL, EngineSession, Part
+from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message
 
 CLOSE_SECONDS = 1.0
@@ -17,7 +17,7 @@ class AsgiWebSocket:
     """A WebSocket that an ASGI server speaks: a :class:`roomkey.hub.session.Transport`.
 
     Args:
-        engine: says how much may wait.
+        settings: the hub's, with the limit of what may wait.
         send: ASGI's.
 
     Attributes:
@@ -25,8 +25,8 @@ class AsgiWebSocket:
         ended: nothing more is read: the application returns, and the server ends the connection.
     """
 
-    def __init__(self, engine: Engine, send: Any) -> None:
-        self._engine = engine
+    def __init__(self, settings: HubSettings, send: Any) -> None:
+        self._max_unsent = settings.max_unsent
         self._send = send
         self._outbox: list[tuple[dict[str, Any], int]] = []
         self._unsent = 0
@@ -42,7 +42,7 @@ class AsgiWebSocket:
         for attachment in message.attachments:
             self.send_packet(attachment, binary=True)
 
-    send_soon = send
+    send_batched = send
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
         """Send one Engine.IO packet, or the data of a binary message."""
@@ -61,10 +61,10 @@ class AsgiWebSocket:
         self._outbox.clear()
         self.gone()
 
-    def left(self) -> None:
+    def client_closing(self) -> None:
         """The client has said that it closes."""
 
-    def take(self) -> list[Part]:
+    def drain(self) -> list[Part]:
         """Nothing: a session never moves from a WebSocket to another transport."""
         return []
 
@@ -80,8 +80,8 @@ class AsgiWebSocket:
         self._outbox.append((event, size))
         self._unsent += size
         self._wake.set()
-        if self._unsent > self._engine.max_unsent and self.session is not None:
-            self._engine.too_slow(self.session)
+        if self._unsent > self._max_unsent and self.session is not None:
+            self.session.too_slow()
 
     async def _write(self) -> None:
         with contextlib.suppress(Exception):  # the client has gone, in whichever way the server says so

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
 
 from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from roomkey.core.rate import TokenBucket
+from roomkey.guard.clock import Clock
 from roomkey.hub.session import (
     INTERNAL,
     NORMAL,
@@ -17,15 +18,13 @@ from roomkey.hub.session import (
     TOO_BIG,
     TRANSPORT_CLOSE,
     TRANSPORT_ERROR,
+    EngineSession,
     Part,
 )
+from roomkey.hub.settings import HubSettings
 from roomkey.hub.transports.gate import Gate
 from roomkey.hub.transports.picows_private import make_protocol, start
 from roomkey.wire import Message
-
-if TYPE_CHECKING:
-    from roomkey.hub.engine import Engine
-    from roomkey.hub.session import EngineSession
 
 LOG = logging.getLogger("roomkey.hub")
 
@@ -46,21 +45,57 @@ SMALL_FRAGMENT = 1024
 """Bytes. A smaller part of a message counts as an event: it costs the server as much."""
 
 
-class Opened(Protocol):
-    """Called when the handshake is done."""
+Opened = Callable[["PicowsWebSocket"], None]
+"""Called when the handshake is done."""
 
-    def __call__(self, websocket: PicowsWebSocket) -> None: ...
+
+class PicowsWebSockets:
+    """Makes the WebSockets of a hub, and sends what they hold back until the end of a turn of the event loop.
+
+    Args:
+        settings: the hub's.
+        clock: where to read the time.
+    """
+
+    def __init__(self, settings: HubSettings, clock: Clock) -> None:
+        self.settings = settings
+        self.clock = clock
+        self._corked: list[PicowsWebSocket] = []
+
+    def make(self, session: EngineSession, opened: Opened | None = None) -> PicowsWebSocket:
+        """Return a WebSocket for a session.
+
+        Args:
+            session: the session that it carries, or that may be upgraded to it.
+            opened: called when the handshake is done.
+        """
+        return PicowsWebSocket(self, session, opened)
+
+    def cork(self, websocket: PicowsWebSocket) -> None:
+        """Uncork a WebSocket when this turn of the event loop is over."""
+        if not self._corked:
+            asyncio.get_running_loop().call_soon(self._uncork)
+        self._corked.append(websocket)
+
+    def _uncork(self) -> None:
+        corked, self._corked = self._corked, []
+        for websocket in corked:
+            try:
+                websocket.uncork()
+            except Exception:  # the others are sent all the same
+                LOG.exception("a connection could not be written to")
 
 
 class PicowsWebSocket(WSListener):
     """One WebSocket: a :class:`roomkey.hub.session.Transport`, and what picows reports to.
 
     Args:
-        engine: says how much may wait, and how much may arrive.
-        opened: called when the handshake is done, where somebody waits for it.
+        shared: what all WebSockets of the hub share.
+        session: the session that it carries, or that may be upgraded to it.
+        opened: called when the handshake is done.
 
     Attributes:
-        session: whose it is, or is to become by an upgrade.
+        session: that session; None once the connection is gone.
     """
 
     __slots__ = (
@@ -69,18 +104,20 @@ class PicowsWebSocket(WSListener):
         "_collected",
         "_control",
         "_corked",
-        "_engine",
         "_fragments",
         "_gate",
         "_late",
         "_opened",
+        "_settings",
+        "_shared",
         "_ws",
         "session",
     )
 
-    def __init__(self, engine: Engine, opened: Opened | None = None) -> None:
+    def __init__(self, shared: PicowsWebSockets, session: EngineSession, opened: Opened | None) -> None:
         self._corked: list[Message] | None = None
-        self._engine = engine
+        self._shared = shared
+        self._settings = shared.settings
         self._opened = opened
         self._ws: WSTransport | None = None
         self._fragments: list[bytes] | None = None
@@ -89,7 +126,7 @@ class PicowsWebSocket(WSListener):
         self._gate: Gate | None = None
         self._binary = False
         self._closing = False
-        self.session: EngineSession | None = None
+        self.session: EngineSession | None = session
 
     def start(self, transport: asyncio.Transport, key: str, rest: bytes, first: bytes | None = None) -> None:
         """Do the handshake on a connection whose request was read and accepted.
@@ -101,7 +138,7 @@ class PicowsWebSocket(WSListener):
             first: the packet that the client gets together with the answer, in one call of the system.
         """
         greeting = _frame(first) if first is not None else b""
-        protocol = make_protocol(transport, self, self, greeting, self._engine.limits.payload)
+        protocol = make_protocol(transport, self, self, greeting, self._settings.limits.payload)
         self._gate = Gate(protocol, self, transport)
         transport.set_protocol(self._gate)
         start(protocol, key, rest)
@@ -118,14 +155,14 @@ class PicowsWebSocket(WSListener):
             for attachment in message.attachments:
                 ws.send(BINARY, attachment)
 
-    def send_soon(self, message: Message) -> None:
+    def send_batched(self, message: Message) -> None:
         """Send with what else is sent in this turn of the event loop: many broadcasts in one call of the system."""
         corked = self._corked
         if message.attachments or len(message.text) > LARGE:
             self.send(message)
         elif corked is None:
             self._corked = [message]
-            self._engine.cork(self)
+            self._shared.cork(self)
         elif len(corked) < MOST_CORKED:
             corked.append(message)
         else:
@@ -164,10 +201,10 @@ class PicowsWebSocket(WSListener):
             self._closing = True
             self._ws.disconnect(False)
 
-    def left(self) -> None:
+    def client_closing(self) -> None:
         """The client has said that it closes."""
 
-    def take(self) -> list[Part]:
+    def drain(self) -> list[Part]:
         """Nothing: a session never moves from a WebSocket to another transport."""
         return []
 
@@ -178,7 +215,7 @@ class PicowsWebSocket(WSListener):
         self._ws = transport
         del transport.request.headers  # of no more use, and a kilobyte
         # pause_writing() is called when more than this waits for a client that does not read.
-        transport.underlying_transport.set_write_buffer_limits(high=self._engine.max_unsent)
+        transport.underlying_transport.set_write_buffer_limits(high=self._settings.max_unsent)
         opened, self._opened = self._opened, None
         if opened is not None:
             opened(self)
@@ -191,7 +228,7 @@ class PicowsWebSocket(WSListener):
         if session.connection.admitted:
             self._gate = None
             gate.open()
-        elif gate.pending > self._engine.anonymous_packet + FRAME_HEAD:
+        elif gate.pending > self._settings.packet_before_admission + FRAME_HEAD:
             self._break(TOO_BIG)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
@@ -226,14 +263,14 @@ class PicowsWebSocket(WSListener):
 
     def _is_flood(self) -> bool:
         """Count a control frame, or what is counted like one."""
-        now = self._engine.guard.clock.monotonic()
+        now = self._shared.clock.monotonic()
         if self._control is None:
             self._control = TokenBucket(CONTROL_RATE, now)
         return self._control.take(now) < 0
 
     def _fragment(self, frame: WSFrame) -> None:
         """A binary frame, or a part of a message (RFC 6455 section 5.4)."""
-        limits = self._engine.limits
+        limits = self._settings.limits
         if (frame.msg_type is CONTINUATION) != (self._fragments is not None):
             self._break(PROTOCOL_ERROR)
             return
@@ -251,14 +288,14 @@ class PicowsWebSocket(WSListener):
 
     def _most(self) -> int:
         """Bytes that a message may have now."""
-        return self.session.max_packet if self.session is not None else self._engine.anonymous_packet
+        return self.session.max_packet if self.session is not None else self._settings.packet_before_admission
 
     def _is_one_too_many(self) -> bool:
         """Count a small fragment."""
         session = self.session
         if session is None or not session.connection.admitted:
             return self._is_flood()
-        return session.take_event(self._engine.guard.clock.monotonic()) <= -self._engine.event_rate
+        return session.take_event(self._shared.clock.monotonic()) <= -self._settings.event_rate
 
     def _text(self, data: bytes) -> None:
         session = self.session
@@ -311,7 +348,7 @@ class PicowsWebSocket(WSListener):
             # picows closes soon, and would wait for ever for a client that does not read what it was sent before.
             asyncio.get_running_loop().call_later(CLOSE_SECONDS, self._ws.disconnect, False)
         if self.session is not None and self.session.transport is self:
-            self._engine.violation(self.session, f"an invalid WebSocket frame, or too many ({code})")
+            self.session.violation(f"an invalid WebSocket frame, or too many ({code})")
 
     def failed(self) -> None:
         """Handling a frame failed: our mistake, and the client's session ends."""
@@ -321,7 +358,7 @@ class PicowsWebSocket(WSListener):
     def pause_writing(self) -> None:
         """More waits for the client than may."""
         if self.session is not None and self.session.transport is self:
-            self._engine.too_slow(self.session)
+            self.session.too_slow()
         else:  # not a session's transport yet, or no more
             self.abort()
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING
 
-from roomkey.hub.session import NOOP, NORMAL, Part
+from roomkey.hub.session import NOOP, NORMAL, EngineSession, Part
+from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
-
-if TYPE_CHECKING:
-    from roomkey.hub.engine import Engine
-    from roomkey.hub.session import EngineSession
 
 CLOSE = b"1"
 MOST_PACKETS = 16
@@ -23,17 +19,17 @@ class Polling:
     """What waits to be fetched, and the request that waits for it: a :class:`roomkey.hub.session.Transport`.
 
     Args:
-        engine: says how much may wait.
+        settings: the hub's, with the limit of what may wait.
         session: whose it is.
 
     Attributes:
         posting: a POST of the session is being read.
     """
 
-    __slots__ = ("_closed", "_engine", "_queue", "_session", "_size", "_waiter", "posting")
+    __slots__ = ("_closed", "_max_unsent", "_queue", "_session", "_size", "_waiter", "posting")
 
-    def __init__(self, engine: Engine, session: EngineSession) -> None:
-        self._engine = engine
+    def __init__(self, settings: HubSettings, session: EngineSession) -> None:
+        self._max_unsent = settings.max_unsent
         self._session = session
         self._queue: deque[Part] = deque()
         self._size = 0
@@ -45,7 +41,7 @@ class Polling:
         """Send a Socket.IO packet, with its attachments."""
         self._put((message.text, False), *((attachment, True) for attachment in message.attachments))
 
-    send_soon = send
+    send_batched = send
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
         """Send an Engine.IO packet; nobody has to fetch a NOOP."""
@@ -73,7 +69,7 @@ class Polling:
         self._drop()
         self._release(CLOSE)
 
-    def left(self) -> None:
+    def client_closing(self) -> None:
         """The client has said that it closes: a poll of its is released, and nothing more is for it."""
         self._closed = True
         self._drop()
@@ -88,8 +84,8 @@ class Polling:
             return
         self._queue.extend(parts)
         self._size += sum(len(data) for data, _binary in parts)
-        if self._size > self._engine.max_unsent:
-            self._engine.too_slow(self._session)
+        if self._size > self._max_unsent:
+            self._session.too_slow()
         elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -110,7 +106,7 @@ class Polling:
         """True while a poll waits."""
         return self._waiter is not None
 
-    def take(self, most: int | None = None) -> list[Part]:
+    def drain(self, most: int | None = None) -> list[Part]:
         """What waits to be fetched, or so many packets of it; they wait no more."""
         count = len(self._queue) if most is None else min(most, len(self._queue))
         taken = [self._queue.popleft() for _ in range(count)]
@@ -119,7 +115,7 @@ class Polling:
 
     def body(self) -> bytes:
         """What waits to be fetched, as the body of an answer, which is never empty; the next one has what is left."""
-        parts = self.take(MOST_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
+        parts = self.drain(MOST_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
         return encode_payload(encode_binary(data) if binary else data for data, binary in parts)
 
     def begin(self) -> asyncio.Future[None]:

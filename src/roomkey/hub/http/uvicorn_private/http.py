@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from roomkey.hub.engine import MAX_HEAD
+from roomkey.hub.settings import MAX_HEAD
 
 LOG = logging.getLogger("roomkey.hub")
 
