@@ -66,7 +66,7 @@ def test_module_without_packages_says_what_to_install():
         ("aiosqlite", "sql", "roomkey.stores.sql_engines"),
         ("argon2", "server", "roomkey.auth"),
         ("httptools", "hub", "roomkey.hub.http.runner"),
-        ("pydantic_settings", "cli", "roomkey.server.settings"),
+        ("pydantic", "cli", "roomkey.server.settings"),
     ],
 )
 def test_module_names_the_package_and_its_extra(package, extra, some):

@@ -60,7 +60,7 @@ def test_python_m(tmp_path: Path) -> None:
     [
         ({"typer"}, ["--version"], "cli"),
         ({"typer"}, ["client", "list"], "server"),
-        ({"pydantic_settings"}, ["keys", "list"], "cli"),
+        ({"pydantic"}, ["keys", "list"], "cli"),
         ({"uvicorn"}, ["serve", "--demo"], "server"),
         ({"fastapi"}, ["serve", "--demo"], "server"),
         ({"picows"}, ["serve", "--demo"], "server"),

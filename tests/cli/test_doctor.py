@@ -51,7 +51,7 @@ def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
         ('host = "0.0.0.0"', "passwords and tokens would travel unencrypted"),
         ("prot = 1", "unknown key 'prot'"),
         ('trusted_proxies = ["*"]', "name the proxies"),
-        ('tls_cert = "a.pem"', "belong together"),
+        ('tls_cert = "a.pem"', "require each other"),
         ('issuer = "https://a.example\\n"', "fail  roomkey.toml: issuer: the value begins or ends with a line break"),
         ('cors_origins = ["https://a.example\\r"]', "fail  roomkey.toml: cors_origins: "),
         ('cors_origins = ["https://*.a.example"]', "wildcards have no effect"),

@@ -50,6 +50,6 @@ async def test_a_page_logs_in_with_cookies_and_opens_a_socket_with_them(served: 
 
 
 def test_without_tls_it_does_not_start() -> None:
-    with pytest.raises(ConfigError, match="cookies need HTTPS"):
+    with pytest.raises(ConfigError, match="cookies require HTTPS"):
         load_settings(cookies=True)
     assert load_settings(cookies=True, behind_proxy=True).cookies

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from hypothesis import strategies as st
 from roomkey import ConfigError, Identity, Policy, Verifier
 from roomkey.core.policy import CLOSED, OPEN, RuleSet
 from roomkey.server.backends import make_engine
-from roomkey.server.policy_file import declared_policy, load_policy
+from roomkey.server.config_file import ConfigFile, read_config
+from roomkey.server.policy_file import load_policy
 from roomkey.server.settings import Settings, load_settings
 
 DOCUMENT = """\
@@ -48,7 +48,7 @@ ADA = Identity.from_claims({"sub": "ada", "roles": ["clerk"], "rooms": ["red", "
 
 
 def declared(source: str) -> Policy:
-    policy = declared_policy(tomllib.loads(source), source, "roomkey.toml")
+    policy = load_policy(ConfigFile.parse(source))
     assert policy is not None
     return policy
 
@@ -89,8 +89,8 @@ def test_a_document_with_everything() -> None:
 
 
 def test_nothing_declared_is_no_policy() -> None:
-    assert declared_policy({}, "", "roomkey.toml") is None
-    assert declared_policy({"port": 5}, "port = 5", "roomkey.toml") is None
+    assert load_policy(ConfigFile.parse("")) is None
+    assert load_policy(ConfigFile.parse("port = 5")) is None
 
 
 @pytest.mark.parametrize("kind", ["room", "emit", "event", "namespace"])
@@ -232,9 +232,9 @@ def test_the_file_is_found_where_the_settings_find_it(folder: Path) -> None:
     assert policy is not None
     assert decided(policy.rules_for_room("team:red", "/"))
     with pytest.raises(ConfigError, match=r"other\.toml:4:10: "):
-        load_policy(folder / "other.toml")
+        load_policy(read_config(folder / "other.toml"))
     with pytest.raises(ConfigError, match="cannot read"):
-        load_policy(folder / "absent.toml")
+        load_policy(read_config(folder / "absent.toml"))
 
 
 def test_rules_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

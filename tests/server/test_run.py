@@ -209,7 +209,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 def test_server_does_not_start_on_a_public_address_without_tls(refused: InvalidGrant, host: str) -> None:
     code, said = refused("--host", host, "--port", "0")
     assert code == 1
-    assert "can be reached from other machines" in said
+    assert "other machines can reach it" in said
     assert "--behind-proxy" in said
     assert said.count("\n") == 1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from roomkey.errors import ConfigError
+from roomkey.server.config_file import read_config
 from roomkey.server.settings import Settings, check_exposure, is_loopback, load_settings
 
 
@@ -46,27 +47,27 @@ def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.Monk
 
 def test_another_file(folder: Path) -> None:
     (folder / "other.toml").write_text("port = 5")
-    assert load_settings(folder / "other.toml").port == 5
+    assert load_settings(read_config(folder / "other.toml")).port == 5
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
-        load_settings(folder / "absent.toml")
+        read_config(folder / "absent.toml")
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("prot = 1", "roomkey.toml: unknown key 'prot'; did you mean port"),
-        ("zzz = 1", "known are: host, port"),
+        ("zzz = 1", "known keys are: host, port"),
         ('[server]\nport = "1"', "unknown key 'server'"),
         ("port = ", "is not TOML"),
         ('port = "eighty"', "roomkey.toml: port: "),
         ("port = 70000", "roomkey.toml: port: "),
         ("token_lifetime = 0", "token_lifetime"),
-        ('algorithm = "none"', "take one of HS256"),
+        ('algorithm = "none"', "use one of HS256"),
         ('via = "carrier pigeon"', "via"),
         ('engine = "steam"', "'hub' or 'python-socketio'"),
         ('cors_origins = ["*"]', "not an origin"),
         ('cors_origins = ["https://a.example/page"]', "not an origin"),
-        ('tls_key = "a.pem"', "give both"),
+        ('tls_key = "a.pem"', "tls_cert and tls_key require each other"),
     ],
 )
 def test_mistakes_in_the_file(folder: Path, text: str, said: str) -> None:
@@ -128,7 +129,10 @@ def test_a_database_in_a_file(folder: Path) -> None:
 def test_a_broken_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load_settings(database=url)
-    assert str(refused.value) == "--database: take a file, or a URL of the form postgresql://user@host/database"
+    assert (
+        str(refused.value)
+        == "--database: invalid database; use a file, or a URL of the form postgresql://user@host/database"
+    )
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])

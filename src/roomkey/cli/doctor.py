@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -23,9 +23,9 @@ from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import SECRET, ConfigOption, environment_secret
 from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY
-
-if TYPE_CHECKING:
-    from roomkey.server.settings import Settings
+from roomkey.server.config_file import CONFIG_FILE, read_config
+from roomkey.server.policy_file import load_policy
+from roomkey.server.settings import Settings, check_exposure, environment_name, is_loopback, load_settings
 
 __all__ = ["doctor"]
 
@@ -99,17 +99,15 @@ def doctor(
 
 
 def _findings(config: Path | None) -> Iterator[Finding]:
-    with needs("cli"):
-        from roomkey.server.policy_file import load_policy
-        from roomkey.server.settings import CONFIG_FILE, Settings, check_exposure, is_loopback, load_settings
     yield from _environment(Settings.model_fields)
     try:
-        settings = load_settings(config)
+        file = read_config(config)
+        settings = load_settings(file)
     except ConfigError as error:
         yield "fail", str(error)
         return
     try:
-        has_rules = load_policy(config) is not None
+        has_rules = load_policy(file) is not None
         yield "ok", "rules: those of the settings file" if has_rules else "rules: a token opens the rooms it names"
     except ConfigError as error:
         yield "fail", str(error)
@@ -151,7 +149,7 @@ def _version(name: str) -> str | None:
 
 
 def _environment(known: Iterable[str]) -> Iterator[Finding]:
-    names = {f"ROOMKEY_{name}".upper() for name in known} | {SECRET, KEY}
+    names = {environment_name(name) for name in known} | {SECRET, KEY}
     for name in os.environ:
         if name.upper().startswith("ROOMKEY_") and name.upper() not in names:
             near = difflib.get_close_matches(name.upper(), names, 1)

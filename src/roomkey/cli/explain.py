@@ -9,7 +9,8 @@ from pathlib import Path
 
 from roomkey import AuthError, ConfigError, Identity, Policy
 from roomkey.cli.output import fail, needs
-from roomkey.cli.sources import find_source, read_token
+from roomkey.cli.sources import default_source, read_token
+from roomkey.server.config_file import read_config
 
 __all__ = ["explain"]
 
@@ -35,10 +36,11 @@ def explain(
     with needs("server"):
         from roomkey.server.backends import rooms_of_tokens
         from roomkey.server.policy_file import load_policy
-    source = find_source(key_file=None, secret_file=None, algorithm=None, config=config)
+    config_file = read_config(config)
+    source = default_source(config_file)
     if source is None:
         fail("no keys to look at the token with: roomkey keys new makes one")
-    policy = load_policy(config) or rooms_of_tokens()
+    policy = load_policy(config_file) or rooms_of_tokens()
     try:
         who = source.verifier().verify(read_token(file), time.time())
     except AuthError as error:

@@ -12,6 +12,8 @@ from typing import NoReturn
 
 import typer
 
+from roomkey.cli.missing import missing_package
+
 __all__ = ["fail", "iso", "needs", "print_blocks", "print_list", "print_table", "printable", "relative", "span"]
 
 LINE = 80
@@ -35,11 +37,10 @@ def needs(extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        # Packages of ours that need others say so themselves, with the package that they missed as the cause.
-        missed = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
-        if not isinstance(missed, ModuleNotFoundError) or (missed.name or "roomkey").startswith("roomkey"):
+        package = missing_package(error)
+        if package is None:
             raise
-        fail(f"{missed.name} is missing: pip install 'roomkey[{extra}]'")
+        fail(f"{package} is missing: pip install 'roomkey[{extra}]'")
 
 
 def iso(seconds: float) -> str:

@@ -9,19 +9,18 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from roomkey import Key, KeySet, Verifier
-from roomkey.cli.output import fail, needs
+from roomkey.cli.output import fail
 from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import KEY, environment_key, load_key_files, load_key_set, read_private, signing_key
 from roomkey.keysets.folder import KeyFolder
-
-if TYPE_CHECKING:
-    from roomkey.server.settings import Settings
+from roomkey.server.config_file import ConfigFile, read_config
+from roomkey.server.settings import Settings, help_of, load_settings
 
 __all__ = [
     "SECRET",
@@ -33,6 +32,7 @@ __all__ = [
     "RoleOption",
     "RoomOption",
     "SecretFileOption",
+    "default_source",
     "environment_secret",
     "find_source",
     "is_token",
@@ -55,10 +55,8 @@ def _without_password(where: str | None) -> str | None:
     return where
 
 
-DatabaseOption = Annotated[
-    str | None, typer.Option(help="SQLite file, or postgresql://user@host/database.", callback=_without_password)
-]
-ConfigOption = Annotated[Path | None, typer.Option(help="Settings file; roomkey.toml if there is one.")]
+DatabaseOption = Annotated[str | None, typer.Option(help=help_of("database"), callback=_without_password)]
+ConfigOption = Annotated[Path | None, typer.Option(help="Settings file. Default: roomkey.toml, if it exists.")]
 KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
 SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret; or set {SECRET}.")]
 RoleOption = Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")]
@@ -108,10 +106,8 @@ class KeySource:
 
 
 def read_settings(config: Path | None, **flags: object) -> Settings:
-    """The settings of the server, as :func:`roomkey.server.settings.load_settings` reads them."""
-    with needs("cli"):
-        from roomkey.server.settings import load_settings
-    return load_settings(config, **flags)
+    """Return the settings of the server, as :func:`roomkey.server.settings.load_settings` does."""
+    return load_settings(read_config(config), **flags)
 
 
 def find_source(
@@ -133,9 +129,17 @@ def find_source(
         # Editors end a file with a line break; no secret does.
         secret = read_private(secret_file).rstrip(b"\r\n")
         return _source(_secret_keys(secret, algorithm, str(secret_file)), algorithm, f"the secret in {secret_file}")
-    if (keys := environment_secret(algorithm)) is not None:
-        return _source(keys, algorithm, f"the secret in {SECRET}")
-    return _server_source(config, algorithm)
+    return _secret_source(algorithm) or _server_source(read_settings(config, algorithm=algorithm))
+
+
+def default_source(file: ConfigFile) -> KeySource | None:
+    """Return the keys that :func:`find_source` finds without options, for the settings of a file."""
+    return _secret_source(None) or _server_source(load_settings(file))
+
+
+def _secret_source(algorithm: str | None) -> KeySource | None:
+    keys = environment_secret(algorithm)
+    return None if keys is None else _source(keys, algorithm, f"the secret in {SECRET}")
 
 
 def environment_secret(algorithm: str | None = None) -> KeySet | None:
@@ -162,9 +166,9 @@ def _source(keys: KeySet, algorithm: str | None, named: str) -> KeySource:
     return KeySource(keys, (algorithm,) if algorithm else tuple(usable), named)
 
 
-def _server_source(config: Path | None, algorithm: str | None) -> KeySource | None:
-    """The key in ``ROOMKEY_KEY``, else those of the folder that count at this moment, as in ``roomkey serve``."""
-    settings, now = read_settings(config, algorithm=algorithm), time.time()
+def _server_source(settings: Settings) -> KeySource | None:
+    """Return the key in ``ROOMKEY_KEY``, else the keys of the folder that are valid now, as ``roomkey serve`` does."""
+    now = time.time()
     if (signer := environment_key(settings.algorithm)) is not None:
         keys, named = KeySet([signer]), f"the key in {KEY}"
     elif load_key_files(settings.keys):

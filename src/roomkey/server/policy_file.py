@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from itertools import pairwise
 from math import inf
 from pathlib import Path
@@ -14,42 +14,31 @@ from roomkey import Policy
 from roomkey.core.policy import is_namespace_name, is_room_name
 from roomkey.core.rule_language import About, RuleError, compile_rule, did_you_mean
 from roomkey.errors import ConfigError
-from roomkey.server.settings import POLICY_KEYS, read_source
+from roomkey.server.config_file import POLICY_KEYS, ConfigFile, read_config
 
-__all__ = ["declared_policy", "load_policy"]
-
-
-def load_policy(config: Path | None = None) -> Policy | None:
-    """The policy of the settings file, or None if it declares none.
-
-    Args:
-        config: the TOML file; ``roomkey.toml`` in the current folder, if there is one, when absent.
-
-    Raises:
-        ConfigError: a file or a rule that cannot be read; the text names file, line and column.
-    """
-    path, source, values = read_source(config)
-    return declared_policy(values, source, path)
+__all__ = ["load_policy"]
 
 
-def declared_policy(values: Mapping[str, Any], source: str, path: Path | str) -> Policy | None:
-    """Make a policy of the tables of a TOML document.
+def load_policy(file: ConfigFile | None = None) -> Policy | None:
+    """Return the policy that a configuration file declares.
 
     Args:
-        values: the document, parsed; keys that are not about the policy are passed over.
-        source: its text, to find lines and columns in.
-        path: its name, for messages.
+        file: the configuration file. By default, it is read from the current folder. Keys that are not about the
+            policy are ignored.
 
     Returns:
-        The policy; None if the document has none of ``roles``, ``[[namespace]]``, ``[[room]]``, ``[[emit]]`` and
+        The policy, or None if the file has none of ``roles``, ``[[namespace]]``, ``[[room]]``, ``[[emit]]`` and
         ``[[event]]``.
 
     Raises:
-        ConfigError: a key, a value or a rule that is wrong; the text names file, line and column.
+        ConfigError: the file cannot be read, or a key, a value or a rule is invalid; the text names file, line and
+            column.
     """
+    file = file if file is not None else read_config()
+    values = file.values
     if POLICY_KEYS.isdisjoint(values):
         return None
-    document = _Document(source, path)
+    document = _Document(file.source, file.path)
     policy = _with_roles(values.get("roles", []), document.top)
     for kind, table in _TABLES.items():
         entries = values.get(kind, [])

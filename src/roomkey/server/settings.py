@@ -1,7 +1,11 @@
-"""Settings of ``roomkey serve``: defaults, then ``roomkey.toml``, then ``ROOMKEY_*``, then flags.
+"""The settings of ``roomkey serve``.
 
-No setting is a secret, but for the password that the URL of a database may hold: keys and certificates are named by
-their files. So every setting may be a flag, and no error message shows the URL.
+A value comes from the command line, else from a ``ROOMKEY_*`` environment variable, else from ``roomkey.toml``, else it
+is the default. The command line's options, the names of the variables and the table in docs/serve.md are derived from
+the fields of :class:`Settings`.
+
+No setting is a secret, except for the password that the URL of a database may contain. Keys and certificates are named
+by their files. So every setting can be an option, and no error message contains the URL.
 """
 
 from __future__ import annotations
@@ -10,21 +14,14 @@ import difflib
 import ipaddress
 import os
 import re
-import tomllib
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from roomkey.extras import needs
 
 with needs("cli", "roomkey.server.settings"):
-    from pydantic import Field, ValidationError, field_validator, model_validator
-    from pydantic_settings import (
-        BaseSettings,
-        InitSettingsSource,
-        NoDecode,
-        PydanticBaseSettingsSource,
-        SettingsConfigDict,
-    )
+    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import one_or_more
@@ -32,94 +29,98 @@ from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.core.origins import allowed_origins
 from roomkey.errors import ConfigError
+from roomkey.guard.settings import GuardSettings
+from roomkey.server.config_file import POLICY_KEYS, ConfigFile, read_config
 
 __all__ = [
-    "CONFIG_FILE",
-    "ENV_PREFIX",
-    "POLICY_KEYS",
     "Settings",
     "check_exposure",
+    "default_of",
+    "environment_name",
+    "help_of",
     "is_loopback",
     "load_settings",
-    "read_source",
+    "option_name",
 ]
 
-CONFIG_FILE = Path("roomkey.toml")
-ENV_PREFIX = "ROOMKEY_"
-POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "event"})
-"""What the file says beside settings: rules, never in the environment and never a flag."""
-
-# Read strictly, so that no part of a password is taken for a host and shown.
+# The pattern is strict, so that no part of a password is taken for a host and shown.
 _HOST = r"(?:[\w.%-]+|\[[\da-fA-F:.]+\])?(?::\d+)?"
 _DATABASE_URL = re.compile(
     rf"postgres(?:ql)?://(?:[^/?#@:]*(?::[^/?#@[\]]*)?@)?(?P<shown>{_HOST}(?:,{_HOST})*/[^/?#@]+)(?:\?[^#]*)?"
 )
 
-Names = Annotated[tuple[str, ...], NoDecode]
 
+class Settings(BaseModel):
+    """What an operator can set. A field is a setting: its type, its default, its limits and its line of help."""
 
-class Settings(BaseSettings):
-    """What can be set, with its default. A list in an environment variable is separated by commas.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    Attributes:
-        host: the address to listen on.
-        port: TCP port; 0 takes a free one.
-        engine: what speaks Socket.IO: roomkey's own server, or python-socketio with the guard.
-        database: of accounts and revocations: a SQLite file, or a ``postgresql://user@host/name`` URL, which is a str.
-        keys: the folder of the signing keys.
-        issuer: ``iss`` of the tokens that are made and accepted.
-        audience: ``aud`` of the tokens that are made and accepted.
-        token_lifetime: seconds from login to expiry.
-        refresh_lifetime: seconds from a login to its end, however often its tokens are refreshed.
-        rotation_grace: seconds in which a refresh token that was just used is answered as before.
-        max_token: the longest token that is made and accepted, in bytes.
-        algorithm: what new tokens are signed with (RFC 7518 section 3.1).
-        via: where a client may present its token: at the handshake, after connecting, or both.
-        authenticate_timeout: seconds a client may stay connected before it has presented a token.
-        grace: seconds a socket lives on after its token has expired.
-        warn_before: seconds before a token expires at which its client hears ``token_expiring``; 0 for never.
-        sockets_per_subject: connections that one subject may have at once; None for no limit.
-        when_full: what one more does: ``refuse`` it, or ``end_oldest`` to end the oldest.
-        events_per_second: events that one subject may send in a second; None for no limit.
-        admin_api: serve ``/api`` to operators (``roomkey:admin``).
-        cookies: pages may ask for their tokens in cookies, and their sockets take them; it needs TLS.
-        cors_origins: other origins whose pages may connect, such as ``https://app.example``.
-        tls_cert: certificate chain, PEM.
-        tls_key: its private key, PEM.
-        behind_proxy: True if a reverse proxy in front speaks TLS.
-        trusted_proxies: addresses whose ``X-Forwarded-For`` and ``X-Forwarded-Proto`` are believed.
-    """
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, extra="forbid", frozen=True, validate_default=False, hide_input_in_errors=True
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 chooses a free port.")
+    engine: Literal["hub", "python-socketio"] = Field(
+        "hub", description="Socket.IO server: hub (roomkey's own) or python-socketio."
     )
-
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8000
-    engine: Literal["hub", "python-socketio"] = "hub"
-    database: Annotated[Path | str, Field(repr=False)] = Path("roomkey.sqlite3")
-    keys: Path = Path("keys")
-    issuer: Annotated[str, Field(min_length=1)] = "roomkey"
-    audience: Annotated[str, Field(min_length=1)] = "roomkey"
-    token_lifetime: Annotated[int, Field(gt=0, le=MAX_TOKEN_LIFETIME)] = 900
-    refresh_lifetime: Annotated[int, Field(gt=0, le=400 * 86400)] = 30 * 86400
-    rotation_grace: Annotated[int, Field(ge=0, le=300)] = 10
-    max_token: Annotated[int, Field(ge=1024, le=LONGEST_TOKEN)] = MAX_TOKEN
-    algorithm: str = "ES256"
-    via: Literal["both", "handshake", "authenticate"] = "both"
-    authenticate_timeout: Annotated[float, Field(gt=0, le=300)] = 15.0
-    grace: Annotated[float, Field(ge=0, le=3600)] = 25.0
-    warn_before: Annotated[float, Field(ge=0, le=3600)] = 60.0
-    sockets_per_subject: Annotated[int | None, Field(ge=1)] = None
-    when_full: Literal["refuse", "end_oldest"] = "refuse"
-    events_per_second: Annotated[float | None, Field(ge=1, allow_inf_nan=False)] = None
-    admin_api: bool = False
-    cookies: bool = False
-    cors_origins: Names = ()
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    behind_proxy: bool = False
-    trusted_proxies: Names = ("127.0.0.1", "::1")
+    database: Path | str = Field(
+        Path("roomkey.sqlite3"),
+        repr=False,
+        description="Database: an SQLite file or a URL such as postgresql://user@host/database.",
+    )
+    keys: Path = Field(Path("keys"), description="Folder of the signing keys.")
+    issuer: str = Field("roomkey", min_length=1, description="Issuer (iss) of the tokens to issue and to accept.")
+    audience: str = Field("roomkey", min_length=1, description="Audience (aud) of the tokens to issue and to accept.")
+    token_lifetime: int = Field(
+        900, gt=0, le=MAX_TOKEN_LIFETIME, description="Lifetime of an access token, in seconds."
+    )
+    refresh_lifetime: int = Field(
+        30 * 86400,
+        gt=0,
+        le=400 * 86400,
+        description="Lifetime of a login session, in seconds, however often its tokens are refreshed.",
+    )
+    rotation_grace: int = Field(
+        10, ge=0, le=300, description="Seconds for which a used refresh token still gets the same response."
+    )
+    max_token: int = Field(
+        MAX_TOKEN, ge=1024, le=LONGEST_TOKEN, description="Maximum length of a token to issue or accept, in bytes."
+    )
+    algorithm: str = Field("ES256", description="Algorithm that signs new tokens, such as ES256 or HS256.")
+    via: Literal["both", "handshake", "authenticate"] = Field(
+        "both", description="When a client can present its token: handshake, authenticate (after connecting) or both."
+    )
+    authenticate_timeout: float = Field(
+        15.0, gt=0, le=300, description="Seconds for which a client can stay connected without a token."
+    )
+    grace: float = Field(
+        GuardSettings.grace,
+        ge=0,
+        le=3600,
+        description="Seconds for which a socket stays connected after its token has expired.",
+    )
+    warn_before: float = Field(
+        GuardSettings.warn_before,
+        ge=0,
+        le=3600,
+        description="Seconds before expiry to send token_expiring; 0 sends no warning.",
+    )
+    sockets_per_subject: int | None = Field(None, ge=1, description="Connections that one subject can have at once.")
+    when_full: Literal["refuse", "end_oldest"] = Field(
+        "refuse", description="Action if a subject has too many connections: refuse the new one, or end_oldest."
+    )
+    events_per_second: float | None = Field(
+        None, ge=1, allow_inf_nan=False, description="Events per second that one subject can send."
+    )
+    admin_api: bool = Field(False, description="Serve the admin API (/api) to operators.")
+    cookies: bool = Field(False, description="Let web pages keep tokens in cookies; requires TLS.")
+    cors_origins: tuple[str, ...] = Field(
+        (), description="Other origins whose web pages can connect, such as https://app.example."
+    )
+    tls_cert: Path | None = Field(None, description="Certificate chain, a PEM file; requires tls_key.")
+    tls_key: Path | None = Field(None, description="Private key of the certificate, a PEM file.")
+    behind_proxy: bool = Field(False, description="A reverse proxy in front of the server provides TLS.")
+    trusted_proxies: tuple[str, ...] = Field(
+        ("127.0.0.1", "::1"),
+        description="Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted.",
+    )
 
     @field_validator("issuer", "audience")
     @classmethod
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
         if "://" not in value:
             return Path(value)
         if _DATABASE_URL.fullmatch(value) is None:
-            raise ValueError("take a file, or a URL of the form postgresql://user@host/database")
+            raise ValueError("invalid database; use a file, or a URL of the form postgresql://user@host/database")
         return value
 
     @field_validator("cors_origins")
@@ -154,11 +155,11 @@ class Settings(BaseSettings):
     @classmethod
     def _known(cls, value: str) -> str:
         if value not in ALGORITHMS:
-            raise ValueError(f"take one of {', '.join(ALGORITHMS)}")
+            raise ValueError(f"unknown algorithm; use one of {', '.join(ALGORITHMS)}")
         return value
 
     @field_validator("*", mode="before")
-    @classmethod  # the last one is asked first
+    @classmethod  # pydantic calls the last validator first
     def _without_line_breaks(cls, value: object) -> object:
         if isinstance(value, str) and value.strip("\r\n") != value:
             raise ValueError("the value begins or ends with a line break; remove it")
@@ -167,142 +168,135 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _both_halves(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together: give both")
+            raise ValueError("tls_cert and tls_key require each other; set both")
         return self
 
     @model_validator(mode="after")
     def _cookies_need_tls(self) -> Settings:
         if self.cookies and not self.has_tls and not self.behind_proxy:
             raise ValueError(
-                "cookies need HTTPS, or browsers do not keep them: give tls_cert and tls_key, or behind_proxy"
+                "cookies require HTTPS, because browsers do not keep them otherwise; "
+                "set tls_cert and tls_key, or behind_proxy"
             )
         return self
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Flags, the environment and the file, in this order; no .env file and no secrets folder."""
-        return init_settings, env_settings, InitSettingsSource(settings_cls, cls._from_file())
-
-    @classmethod
-    def _from_file(cls) -> dict[str, Any]:
-        return {}
-
     @property
     def has_tls(self) -> bool:
-        """True if this server speaks TLS itself."""
+        """True if this server provides TLS itself."""
         return self.tls_cert is not None
 
     @property
     def serves_oauth(self) -> bool:
-        """True if the issuer is an address: OAuth's metadata names addresses, and its clients compare them."""
+        """True if the issuer is a URL: OAuth's metadata contains URLs, and OAuth clients compare them."""
         return "://" in self.issuer
 
     @property
     def database_name(self) -> str:
-        """The database as it may be shown: without user, password and options."""
+        """The database as it can be shown: without user, password and options."""
         found = _DATABASE_URL.fullmatch(str(self.database))
         return f"postgresql://{found['shown']}" if found else str(self.database)
 
 
-def load_settings(config: Path | None = None, **flags: object) -> Settings:
-    """Read the settings.
+def option_name(setting: str) -> str:
+    """Return the command line's option for a setting."""
+    return f"--{setting.replace('_', '-')}"
+
+
+def environment_name(setting: str) -> str:
+    """Return the environment variable for a setting."""
+    return f"ROOMKEY_{setting.upper()}"
+
+
+def help_of(setting: str) -> str:
+    """Return the line of help of a setting, with its default."""
+    field = Settings.model_fields[setting]
+    words = [field.description or ""]
+    if get_origin(field.annotation) is tuple:
+        words.append("Separate several with commas.")
+    if default := default_of(setting):
+        words.append(f"Default: {default}.")
+    return " ".join(words)
+
+
+def default_of(setting: str) -> str:
+    """Return the default of a setting in words; empty if it is off or empty."""
+    field = Settings.model_fields[setting]
+    match field.default:
+        case None:
+            return "no limit" if {int, float}.intersection(get_args(field.annotation)) else ""
+        case bool():
+            return ""
+        case float() as number:
+            return f"{number:g}"
+        case tuple() as values:
+            return ", ".join(values)
+        case value:
+            return str(value)
+
+
+def load_settings(file: ConfigFile | None = None, **options: object) -> Settings:
+    """Return the settings from the command line, the environment and the file.
 
     Args:
-        config: the TOML file; ``roomkey.toml`` in the current folder, if there is one, when absent.
-        flags: what was given on the command line; None means not given.
+        file: the configuration file. By default, it is read from the current folder.
+        options: values from the command line; None means that the option was not used.
 
     Raises:
-        ConfigError: a file that is absent or no TOML, an unknown key, a wrong value; the text names it.
+        ConfigError: a key is unknown or a value is invalid; the text names where it was written.
     """
-    values = _read_toml(config)
-
-    class FromFile(Settings):
-        @classmethod
-        def _from_file(cls) -> dict[str, Any]:
-            return values
-
-    given = {name: value for name, value in flags.items() if value is not None}
+    file = file if file is not None else read_config()
+    sources: tuple[tuple[Mapping[str, object], Callable[[str], str]], ...] = (
+        ({name: value for name, value in options.items() if value is not None}, option_name),
+        (_environment(), environment_name),
+        (_settings_in(file), lambda name: f"{file.path}: {name}"),
+    )
+    values: dict[str, Any] = {name: value for source, _ in reversed(sources) for name, value in source.items()}
     try:
-        return FromFile(**given)  # type: ignore[arg-type]
+        return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        where = _where(name, given, values, config or CONFIG_FILE)
-        raise ConfigError(f"{where}{first['msg'].removeprefix('Value error, ')}") from None
+        text = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise ConfigError(text) from None
+        name = str(first["loc"][0])
+        where = next((place(name) for source, place in sources if name in source), name)
+        raise ConfigError(f"{where}: {text}") from None
+
+
+def _environment() -> dict[str, str]:
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    names = {name: environment_name(name) for name in Settings.model_fields}
+    return {name: variables[variable] for name, variable in names.items() if variable in variables}
+
+
+def _settings_in(file: ConfigFile) -> dict[str, Any]:
+    """Return the settings in the file, and check that its other keys declare rules."""
+    known = [*Settings.model_fields, *sorted(POLICY_KEYS)]
+    for name in file.values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"known keys are: {', '.join(known)}"
+            raise ConfigError(f"{file.path}: unknown key {name!r}; {hint}")
+    return {name: value for name, value in file.values.items() if name not in POLICY_KEYS}
 
 
 def check_exposure(settings: Settings) -> None:
-    """Refuse to be reached from other machines without TLS.
+    """Check that other machines can reach the server only over TLS.
 
     Raises:
-        ConfigError: the address is not loopback, and nobody speaks TLS.
+        ConfigError: the address is not loopback, and neither the server nor a proxy provides TLS.
     """
     if is_loopback(settings.host) or settings.has_tls or settings.behind_proxy:
         return
     raise ConfigError(
-        f"{settings.host} can be reached from other machines, and passwords and tokens would travel unencrypted: "
-        "give --tls-cert and --tls-key, or --behind-proxy if a reverse proxy in front speaks TLS"
+        f"cannot serve on {settings.host} without TLS: other machines can reach it, and passwords and tokens would "
+        "travel unencrypted; use --tls-cert and --tls-key, or --behind-proxy if a reverse proxy provides TLS"
     )
 
 
 def is_loopback(host: str) -> bool:
-    """True if only this machine can reach the address."""
+    """Return True if only this machine can reach the address."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def read_source(config: Path | None) -> tuple[Path, str, dict[str, Any]]:
-    """The settings file: its path, its text and what it holds; nothing of both if there is none and none is named.
-
-    Args:
-        config: the TOML file; ``roomkey.toml`` in the current folder, if there is one, when absent.
-
-    Raises:
-        ConfigError: a file that is absent or no TOML.
-    """
-    path = config or CONFIG_FILE
-    if config is None and not path.exists():
-        return path, "", {}
-    try:
-        source = path.read_text("utf-8-sig")  # some editors begin a file with a byte order mark
-        return path, source, tomllib.loads(source)
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path} is not TOML: it is not UTF-8; save it as UTF-8") from None
-    except RecursionError:
-        raise ConfigError(f"{path} is not TOML: its brackets are nested too deeply") from None
-    except ValueError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from None
-
-
-def _read_toml(config: Path | None) -> dict[str, Any]:
-    """What the settings file says about settings; the policy in it is read by :mod:`roomkey.server.policy_file`."""
-    path, _, values = read_source(config)
-    known = [*Settings.model_fields, *sorted(POLICY_KEYS)]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
-            raise ConfigError(f"{path}: unknown key {name!r}; {hint}")
-    return {name: value for name, value in values.items() if name not in POLICY_KEYS}
-
-
-def _where(name: str, flags: dict[str, object], values: dict[str, Any], path: Path) -> str:
-    """Where a wrong value was written, in the order in which the sources count."""
-    if not name:
-        return ""
-    if name in flags:
-        return f"--{name.replace('_', '-')}: "
-    if f"{ENV_PREFIX}{name}".upper() in (key.upper() for key in os.environ):
-        return f"{ENV_PREFIX}{name.upper()}: "
-    return f"{path}: {name}: " if name in values else f"{name}: "

@@ -1,0 +1,15 @@
+"""Which package an import failed for, and the extra that brings it."""
+
+from __future__ import annotations
+
+__all__ = ["missing_package"]
+
+
+def missing_package(error: ImportError) -> str | None:
+    """Return the name of a missing package of others; None if the import failed for another reason.
+
+    A module of ours that needs an extra raises an error of its own, whose cause is the failed import.
+    """
+    missed = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
+    name = missed.name if isinstance(missed, ModuleNotFoundError) else None
+    return None if name is None or name.startswith("roomkey") else name
