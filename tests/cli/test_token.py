@@ -63,7 +63,7 @@ def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--expires-in", "-3m", "--secret-file", secret_file).out
     seen = roomkey("token", "inspect", "--secret-file", secret_file, stdin=token)
     assert seen.code == 1
-    assert re.search(r"InvalidGrant: expired 18[0-3] s ago, leeway 30 s \(token_expired\)", seen.out)
+    assert re.search(r"Refused: expired 18[0-3] s ago, leeway 30 s \(token_expired\)", seen.out)
     assert "3 min ago" in seen.out
     assert roomkey("token", "inspect", "--secret-file", secret_file, "--leeway", "300", stdin=token).code == 0
 
@@ -214,7 +214,7 @@ def test_what_is_no_token_is_refused(roomkey: Cli, secret_file: str, text: str) 
     for arguments in ([], ["--secret-file", secret_file]):
         seen = roomkey("token", "inspect", *arguments, stdin=text)
         assert (seen.code, seen.err) == (1, "")
-        assert "InvalidGrant: " in seen.out
+        assert "Refused: " in seen.out
 
 
 def test_bearer_in_front_a_file_and_an_argument(roomkey: Cli, here: Path) -> None:

@@ -158,7 +158,7 @@ def test_user_can_log_in_connect_join_and_be_denied(open_page: Any, demo_server:
     room(page, "red").get_by_role("button", name="Join red").click()
     room(page, "red").get_by_role("button", name="Leave red").wait_for()
     room(page, "green").get_by_role("button", name="Join green").click()
-    sees(page, "room-green", "InvalidGrant: Insufficient permissions")
+    sees(page, "room-green", "Refused: Insufficient permissions")
     assert '"permission_denied"' in log.inner_text()
 
     page.get_by_test_id("chat-text").fill("<b>hello</b>")
@@ -256,7 +256,7 @@ def test_page_fits_a_phone_in_dark_mode(open_page: Any, usual: Any) -> None:
     log_in(page, usual, "grace")
     connect(page, "handshake", "grace")
     room(page, "green").get_by_role("button", name="Join green").click()
-    sees(page, "room-green", "InvalidGrant")
+    sees(page, "room-green", "Refused")
     room(page, "red").get_by_role("button", name="Join red").click()
     room(page, "red").get_by_role("button", name="Leave red").wait_for()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
@@ -439,7 +439,7 @@ def test_changed_rights_remove_rooms(open_page: Any, product: Any) -> None:
     sees(page, "messages", "for blue")
     assert "only for red" not in page.get_by_test_id("messages").inner_text()
     room(page, "red").get_by_role("button", name="Join red").click()
-    sees(page, "room-red", "InvalidGrant")
+    sees(page, "room-red", "Refused")
 
 
 def test_action_that_requires_a_recent_login_asks_for_it(open_page: Any, product: Any) -> None:

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 Serve = Callable[..., Any]
 Application = Callable[..., ProductThread]
-InvalidGrant = Callable[..., tuple[int, str]]
+Refused = Callable[..., tuple[int, str]]
 
 hub_only = pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="session")
 """What a test looks at has nothing to do with what speaks Socket.IO."""
@@ -206,7 +206,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
-def test_server_does_not_start_on_a_public_address_without_tls(refused: InvalidGrant, host: str) -> None:
+def test_server_does_not_start_on_a_public_address_without_tls(refused: Refused, host: str) -> None:
     code, said = refused("--host", host, "--port", "0")
     assert code == 1
     assert "other machines can reach it" in said
@@ -224,7 +224,7 @@ def test_server_does_not_start_on_a_public_address_without_tls(refused: InvalidG
         (["--database", "postgresql://127.0.0.1:1/db"], "the database failed: ConnectionRefusedError"),
     ],
 )
-def test_what_cannot_start_says_why_in_one_line(refused: InvalidGrant, arguments: list[str], said: str) -> None:
+def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: list[str], said: str) -> None:
     code, error = refused("--port", "0", *arguments)
     assert code == 1
     assert said in error
