@@ -1,4 +1,4 @@
-// The connection: presenting the token, and what the server says about it.
+// The connection: presents the token, and handles the events of the wire contract.
 
 import { $, log, notice, show } from "./dom.js";
 import { hear, leaveRooms } from "./rooms.js";
@@ -12,10 +12,10 @@ const NEW_LOGIN = ["token_expired", "token_revoked", "bad_signature"];
 
 export function connect() {
   const handshake = document.querySelector("[name=via]:checked").value === "handshake";
-  const payload = () => ({ token: state.session.token }); // of now: it may have been renewed
+  const payload = () => ({ token: state.session.token }); // read it now: it may have been renewed
   notice("");
   state.refused = new Map();
-  // Without a payload in the handshake the connection stays shut until the event `authenticate`.
+  // Without a payload at the handshake, the socket stays in quarantine until it sends `authenticate`.
   const auth = handshake ? (answer) => answer(payload()) : undefined;
   const socket = io({ forceNew: true, auth });
   state.socket = socket;
@@ -38,12 +38,12 @@ export function connect() {
   socket.on("token_expiring", warn);
   socket.on("reauthenticate", reauthenticate);
   socket.on("permissions_changed", ({ left }) => leaveRooms(left));
-  socket.on("unauthorized", (error) => refusesRenewal(error) || putOut(error));
+  socket.on("unauthorized", (error) => refusesRenewal(error) || disconnected(error));
   socket.on("message", hear);
   socket.on("connect_error", (error) => {
     log("in", "connect_error", error.data || error.message, true);
     if (socket.active) show("trying again", "wait");
-    else putOut(error);
+    else disconnected(error);
   });
   socket.on("disconnect", (reason) => {
     const mine = reason === "io client disconnect";
@@ -59,8 +59,8 @@ function admitted() {
   changed();
 }
 
-// Refused, or no longer welcome. The same token would be refused again, so there is no reconnecting with it.
-function putOut(error) {
+// The server refused or disconnected the socket. It would refuse the same token again, so do not reconnect with it.
+function disconnected(error) {
   drop();
   if (NEW_LOGIN.includes(reasonOf(error))) endSession(why(error));
   else notice(why(error));

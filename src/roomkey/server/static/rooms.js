@@ -35,7 +35,7 @@ export function drawRooms() {
   for (const id of ["chat-room", "chat-text", "chat-send"]) $(id).disabled = joined.size === 0;
 }
 
-// Ask the server; `then` gets its acknowledgement.
+// Send an event; `then` receives the acknowledgement.
 function ask(name, payload, then) {
   state.socket.timeout(10000).emit(name, payload, (late, answer) => {
     log("in", `ack of ${name}`, late ? "none within 10 s" : answer, late || !answer.ok);
@@ -68,7 +68,7 @@ export function joinTyped(event) {
   joinRoom(room);
 }
 
-// The server has taken these rooms away.
+// The server has removed the socket from these rooms.
 export function leaveRooms(rooms) {
   for (const room of rooms) {
     state.joined.delete(room);

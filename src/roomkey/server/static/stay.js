@@ -1,15 +1,15 @@
-// Staying: a new token for the refresh token, or else for the password again, and that presented on the same socket, so
-// that nothing is cut off.
+// Renewal: get a new token with the refresh token, or else with the password, and present it on the same socket, so that
+// the connection is not interrupted.
 
 import { $, notice } from "./dom.js";
 import { refreshSession, requestSession } from "./session.js";
 import { changed, state } from "./state.js";
 import { duration, why } from "./words.js";
 
-// A refusal for these leaves the socket as it was, with its older token.
+// If a renewal is rejected for these reasons, the socket stays connected with its older token.
 const HARMLESS = ["malformed", "claim", "temporarily_unavailable"];
 
-let presented = null; // the new session, until the server has answered about its token
+let presented = null; // the new session, until the server has accepted its token
 
 export function offerToStay(text) {
   $("stay").hidden = false;
@@ -18,7 +18,7 @@ export function offerToStay(text) {
 
 export async function warn({ expires_in: seconds }) {
   const { session } = state;
-  session.ends = performance.now() + seconds * 1000; // the server's clock is the one that counts
+  session.ends = performance.now() + seconds * 1000; // by the server's clock
   try {
     present(await refreshSession(session), session);
   } catch {
@@ -28,7 +28,7 @@ export async function warn({ expires_in: seconds }) {
 }
 
 function present(renewed, session) {
-  if (state.session !== session) return; // put out, or logged out, while the server was asked
+  if (state.session !== session) return; // disconnected or logged out in the meantime
   presented = renewed;
   if (state.admitted) state.socket.emit("authenticate", { token: renewed.token });
   else renew();
@@ -71,7 +71,7 @@ export async function stay(event) {
   present(renewed, session);
 }
 
-// The server has taken the token, or there is no socket to present it on.
+// The server has accepted the token, or there is no socket to present it on.
 export function renew() {
   if (!presented) return;
   state.session = presented;
@@ -79,7 +79,7 @@ export function renew() {
   changed();
 }
 
-// True if `unauthorized` is only about the new token, and the socket stays.
+// Return true if `unauthorized` concerns only the new token, and the socket stays connected.
 export function refusesRenewal(error) {
   if (!presented || !HARMLESS.includes(error?.data?.reason)) return false;
   presented = null;

@@ -1,15 +1,15 @@
-// What the page says, in words.
+// The texts for reasons and closes.
 
 const REASONS = {
   token_expired: "Your token has expired. Log in again.",
   token_revoked: "Your token was cancelled. Log in again.",
-  authentication_timeout: "No token was presented in time.",
-  too_many_attempts: "Too many refused attempts.",
-  subject_mismatch: "That token belongs to somebody else.",
-  permission_denied: "You may not do that.",
-  limit_exceeded: "That is more than one person may have or do here.",
+  authentication_timeout: "You did not present a token in time.",
+  too_many_attempts: "Too many rejected attempts.",
+  subject_mismatch: "That token belongs to another user.",
+  permission_denied: "You are not allowed to do that.",
+  limit_exceeded: "You have reached a limit of this server.",
   bad_signature: "The server does not know who signed this token. Log in again.",
-  temporarily_unavailable: "The server cannot decide right now. Try again in a moment.",
+  temporarily_unavailable: "The server cannot decide now. Try again in a moment.",
 };
 
 const CLOSES = {
