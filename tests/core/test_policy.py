@@ -399,13 +399,13 @@ def test_room_names():
     ],
 )
 def test_a_rule_that_cannot_be_called_is_refused_when_it_is_registered(register):
-    with pytest.raises(ConfigError, match="is called as rule"):
+    with pytest.raises(ConfigError, match="define it as rule"):
         register(Policy())
 
 
 def test_a_room_decorator_without_its_pattern_says_so():
     for kind in ("room", "emit"):
-        with pytest.raises(ConfigError, match=f"pattern: @policy.{kind}"):
+        with pytest.raises(ConfigError, match=f"pattern, such as @policy.{kind}"):
             getattr(Policy(), kind)(lambda who: True)
 
 

@@ -151,7 +151,10 @@ MISTAKES = [
     ('[[emit]]\npattern = "a"\nallow = "everyone"\nevent = ""', "roomkey.toml:4:9: event takes the name of an event"),
     ('[[room]]\npattern = 5\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
     ('[[room]]\npattern = "team "\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
-    ('[[room]]\npattern = "{a}{b}"\nallow = "everyone"', "roomkey.toml:2:11: room pattern '{a}{b}': put ':' or '/'"),
+    (
+        '[[room]]\npattern = "{a}{b}"\nallow = "everyone"',
+        "roomkey.toml:2:11: room pattern '{a}{b}': two fields have no separator",
+    ),
     ('[[room]]\npattern = "user:{sub}"\nallow = "everyone"', "roomkey.toml:2:11: a field named 'sub' cannot be told"),
     (
         '[[namespace]]\nname = "admin"\nallow = "everyone"',

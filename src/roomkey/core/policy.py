@@ -1,8 +1,13 @@
-"""May, or may not: rules for namespaces, rooms, emits to rooms, and events.
+"""The policy: rules for namespaces, rooms, emits to rooms, and events.
 
-Defaults, each a setting: a namespace without a rule admits every identity, a room without a matching rule admits
-nobody, whoever is in a room may emit to it where no rule is about that, an event without a rule is open to whoever is
-admitted. A rule allows by returning ``True`` itself; any other value, and any exception, denies.
+The defaults, each of which is a setting:
+
+- A namespace without a rule admits all identities.
+- Nobody can join a room without a matching rule.
+- A client in a room can emit to the room, if no rule is about that emit.
+- An admitted client can send an event without a rule.
+
+A rule allows by returning ``True``. Any other value and any exception deny.
 """
 
 from __future__ import annotations
@@ -27,18 +32,21 @@ Rule = Callable[..., Answer]
 RuleT = TypeVar("RuleT", bound=Rule)
 
 OWN_ROOM = "user:"
-"""What the name of a subject's own room begins with; the subject follows."""
+"""Prefix of the name of a subject's own room, followed by the subject."""
 
 _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
-_EXTRAS = ("room", "event")  # what a rule about rooms is told besides, where it has a parameter of that name
+_EXTRAS = ("room", "event")  # a rule about rooms also gets these, if it has a parameter of that name
 
 
 @dataclass(frozen=True, slots=True)
 class BoundRule:
-    """One rule to ask, with the arguments it takes; :meth:`ask` gives its answer or something to await.
+    """A rule with the arguments for one decision.
 
     Attributes:
-        name: of the rule, as the policy's author wrote it.
+        name: the name of the rule, from the policy.
+        rule: the function.
+        arguments: positional arguments after the identity.
+        fields: keyword arguments.
         max_auth_age: the longest time since the holder logged in, in seconds, or None.
     """
 
@@ -49,17 +57,17 @@ class BoundRule:
     max_auth_age: float | None = None
 
     def ask(self, who: Identity) -> object:
-        """Ask the rule about an identity."""
+        """Call the rule with an identity; return its answer, or an awaitable."""
         return self.rule(who, *self.arguments, **dict(self.fields))
 
 
 class RuleSet(NamedTuple):
-    """The rules about one thing.
+    """The rules for one decision.
 
     Attributes:
         rules: the rules to ask.
-        require_all: all of them must allow; otherwise one that allows is enough.
-        default: the answer if there are no rules.
+        require_all: True if all rules must allow; False if one rule that allows is enough.
+        default: the decision if there are no rules.
     """
 
     rules: tuple[BoundRule, ...] = ()
@@ -84,21 +92,21 @@ class _EventRule(NamedTuple):
     rule: BoundRule
     takes_event: bool
 
-    def about(self, event: str) -> BoundRule:
+    def bind(self, event: str) -> BoundRule:
         return replace(self.rule, fields=(("event", event),)) if self.takes_event else self.rule
 
 
 class Policy:
-    """Rules, by what they are about.
+    """Decides who can connect to namespaces, join rooms, emit to rooms and send events.
 
     Args:
-        open_namespaces: admit every identity to a namespace without a rule.
-        open_events: let every admitted identity send an event without a rule.
-        open_emits: let whoever is in a room emit to it, where no rule is about that.
-        roles: which roles include others: ``"admin > moderator > member"``, or several such texts.
+        open_namespaces: admit all identities to a namespace without a rule.
+        open_events: let all admitted clients send an event without a rule.
+        open_emits: let clients emit to the rooms they are in, if no rule is about that emit.
+        roles: the roles that include others, such as ``"admin > moderator > member"``; one string or several.
 
     Raises:
-        ConfigError: ``roles`` that cannot be read.
+        ConfigError: invalid ``roles``.
 
     Example::
 
@@ -127,17 +135,17 @@ class Policy:
         self._emits: list[_RoomRule] = []
 
     def namespace(self, name: str) -> Callable[[RuleT], RuleT]:
-        """Decorate ``rule(who) -> bool``: who may connect to this namespace.
+        """Decorate a rule for connecting to a namespace: ``rule(who) -> bool``.
 
         Raises:
-            ConfigError: the name does not begin with ``/``, or has a rule already.
+            ConfigError: the name does not begin with ``/``, or the namespace already has a rule.
         """
         _check_namespace(name)
 
         def add(rule: RuleT) -> RuleT:
             _check_rule(rule, f"namespace {name}")
             if name in self._namespaces:
-                raise ConfigError(f"namespace {name} has a rule already")
+                raise ConfigError(f"namespace {name} already has a rule; combine both in one")
             self._namespaces[name] = BoundRule(f"namespace {name}", rule)
             return rule
 
@@ -146,18 +154,18 @@ class Policy:
     def event(
         self, name: str, *, namespace: str | None = None, max_auth_age: float | None = None
     ) -> Callable[[RuleT], RuleT]:
-        """Decorate ``rule(who) -> bool``: who may send this event.
+        """Decorate a rule for sending an event: ``rule(who) -> bool``.
 
         Args:
-            name: the event; or ``*`` for every event that has no rule of its own. A rule with a parameter ``event``
-                gets the event's name.
-            namespace: only there; everywhere if absent.
+            name: the event; or ``*`` for all events without a rule of their own. If the rule has a parameter ``event``,
+                it gets the event's name.
+            namespace: the namespace that the rule is for. Default: all namespaces.
             max_auth_age: the longest time in seconds since the user logged in (``auth_time``, or ``iat`` without it).
                 With an older login, the client must authenticate again (RFC 9470); the socket stays connected.
 
         Raises:
-            ConfigError: the event has a rule there already or never reaches a rule, as ``connect`` and ``disconnect``
-                do not; or ``max_auth_age`` is not a number of seconds.
+            ConfigError: the event already has a rule there, or rules do not apply to it (such as ``connect`` and
+                ``disconnect``); or ``max_auth_age`` is not more than 0 seconds.
         """
         if name != ANY_EVENT:
             check_event(name)
@@ -166,94 +174,98 @@ class Policy:
         _check_namespace(namespace)
 
         def add(rule: RuleT) -> RuleT:
-            told = ("event",) if _has_parameter(rule, "event") else ()
-            _check_rule(rule, f"event {name}", **dict.fromkeys(told, ""))
+            takes_event = _has_parameter(rule, "event")
+            _check_rule(rule, f"event {name}", **({"event": ""} if takes_event else {}))
             if (namespace, name) in self._events:
-                raise ConfigError(f"event {name} has a rule already")
-            self._events[namespace, name] = _EventRule(
-                BoundRule(f"event {name}", rule, max_auth_age=max_auth_age), bool(told)
-            )
+                raise ConfigError(f"event {name} already has a rule; combine both in one")
+            bound = BoundRule(f"event {name}", rule, max_auth_age=max_auth_age)
+            self._events[namespace, name] = _EventRule(bound, takes_event)
             return rule
 
         return add
 
     def room(self, pattern: str, *, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
-        """Decorate a rule for the rooms that match a pattern. Where several match, one that allows is enough.
+        """Decorate a rule for joining rooms. If several rules match a room, one that allows is enough.
 
         Args:
-            pattern: a name; or a template such as ``team:{team}``, whose fields match one or more characters other
-                than ``:`` and ``/`` and are passed by name: ``rule(who, team)``; or ``*`` for every room that is not
-                somebody's own (``user:…``), whose rule takes the room's name: ``rule(who, room)``. Between two fields
-                stands a ``:`` or ``/``, so that a name can be read in one way only. A rule with a parameter ``room``
-                gets the whole name. Somebody's own room is matched only by a pattern that begins with ``user:``.
-            namespace: only there; everywhere if absent.
+            pattern: one of three forms:
+
+                - the name of a room: ``rule(who)``;
+                - a name with fields, such as ``team:{team}``: ``rule(who, team)``. A field matches one or more
+                  characters except ``:`` and ``/``. Two fields must have ``:`` or ``/`` between them.
+                - ``*`` for all rooms: ``rule(who, room)``.
+
+                If a rule has a parameter ``room``, it gets the name of the room. Only a pattern that begins with
+                ``user:`` matches a user's own room.
+            namespace: the namespace that the rule is for. Default: all namespaces.
 
         Raises:
-            ConfigError: a template that cannot be read.
+            ConfigError: an invalid pattern, or a rule with other parameters.
         """
-        return self._about_rooms(self._rooms, "room", pattern, namespace, None)
+        return self._rule_for_rooms(self._rooms, "room", pattern, namespace, None)
 
     def emit(self, pattern: str, *, event: str | None = None, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
-        """Decorate a rule for what clients emit to rooms through the server. One that allows is enough.
+        """Decorate a rule for emits of clients to rooms through the server. One rule that allows is enough.
 
         Args:
-            pattern: of the rooms, as for :meth:`room`.
-            event: only that one; every event if absent. A rule with a parameter ``event`` gets its name.
-            namespace: only there; everywhere if absent.
+            pattern: the rooms, as for :meth:`room`.
+            event: the event that the rule is for. Default: all events. If the rule has a parameter ``event``, it gets
+                the event's name.
+            namespace: the namespace that the rule is for. Default: all namespaces.
 
         Raises:
-            ConfigError: a template that cannot be read, or an event that no client can send.
+            ConfigError: an invalid pattern, or an event that clients cannot send.
         """
         if event is not None:
             check_event(event)
-        return self._about_rooms(self._emits, "emit", pattern, namespace, event)
+        return self._rule_for_rooms(self._emits, "emit", pattern, namespace, event)
 
-    def _about_rooms(
+    def _rule_for_rooms(
         self, rules: list[_RoomRule], kind: str, pattern: str, namespace: str | None, event: str | None
     ) -> Callable[[RuleT], RuleT]:
         if not isinstance(pattern, str):
-            raise ConfigError(f'a rule begins with its pattern: @policy.{kind}("team:{{team}}")')
+            raise ConfigError(f'a rule requires a pattern, such as @policy.{kind}("team:{{team}}")')
         _check_namespace(namespace)
         match = None if pattern == "*" else _compile(pattern)
         fields = tuple(match.groupindex) if match is not None else ()
 
         def add(rule: RuleT) -> RuleT:
-            told = ("room",) if match is None else ()
-            extras = tuple(name for name in _EXTRAS if name not in (*told, *fields) and _has_parameter(rule, name))
-            _check_rule(rule, f"{kind} {pattern}", *told, **dict.fromkeys((*fields, *extras), ""))
+            arguments = ("room",) if match is None else ()
+            extras = tuple(name for name in _EXTRAS if name not in (*arguments, *fields) and _has_parameter(rule, name))
+            _check_rule(rule, f"{kind} {pattern}", *arguments, **dict.fromkeys((*fields, *extras), ""))
             rules.append(_RoomRule(pattern, namespace, match, rule, extras, event))
             return rule
 
         return add
 
     def rules_for_namespace(self, namespace: str) -> RuleSet:
-        """The rules to ask before an identity may connect."""
+        """Return the rules for connecting to a namespace."""
         rule = self._namespaces.get(namespace)
         return RuleSet((rule,)) if rule is not None else OPEN if self.open_namespaces else CLOSED
 
     def rules_for_event(self, event: str, namespace: str) -> RuleSet:
-        """The rules to ask before an event is handled: :data:`OPEN` itself if everybody may send it."""
+        """Return the rules for sending an event; :data:`OPEN` itself if all clients can send it."""
         if not self._events:
             return OPEN if self.open_events else CLOSED
         rules = self._event_rules(event, namespace) or self._event_rules(ANY_EVENT, namespace)
-        bound = tuple(rule.about(event) for rule in rules)
+        bound = tuple(rule.bind(event) for rule in rules)
         return RuleSet(bound, require_all=True) if bound else OPEN if self.open_events else CLOSED
 
     def _event_rules(self, name: str, namespace: str) -> list[_EventRule]:
         return [self._events[key] for key in ((namespace, name), (None, name)) if key in self._events]
 
     def rules_for_room(self, room: object, namespace: str) -> RuleSet:
-        """The rules to ask before a room may be entered."""
+        """Return the rules for joining a room."""
         if not is_room_name(room):
             return CLOSED
         return RuleSet(tuple(self._matching(self._rooms, "room", str(room), namespace, None)))
 
     def has_room_rules(self, namespace: str) -> bool:
-        """Return True if the policy says anything about the rooms of a namespace."""
+        """Return True if the policy has rules for the rooms of a namespace."""
         return any(rule.namespace in (None, namespace) for rule in self._rooms)
 
     def rules_for_emit(self, room: object, event: str, namespace: str) -> RuleSet:
-        """The rules to ask before a client that is in a room may emit to it."""
+        """Return the rules for a client's emit to a room that it is in."""
         if not is_room_name(room):
             return CLOSED
         rules = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
@@ -268,27 +280,27 @@ class Policy:
         rules: list[_RoomRule], kind: str, room: str, namespace: str, event: str | None
     ) -> Iterator[BoundRule]:
         extras = {"room": room, "event": event or ""}
-        for known in rules:
-            if known.namespace not in (None, namespace) or known.event not in (None, event):
+        for rule in rules:
+            if rule.namespace not in (None, namespace) or rule.event not in (None, event):
                 continue
-            if room.startswith(OWN_ROOM) and not known.pattern.startswith(OWN_ROOM):
-                continue  # a rule about somebody's own room says so: "{kind}:{name}" was not written for it
-            told = tuple((name, extras[name]) for name in known.extras)
-            if known.match is None:
-                yield BoundRule(f"{kind} {known.pattern}", known.rule, (room,), told)
-            elif found := known.match.fullmatch(room):
-                yield BoundRule(f"{kind} {known.pattern}", known.rule, (), (*found.groupdict().items(), *told))
+            if room.startswith(OWN_ROOM) and not rule.pattern.startswith(OWN_ROOM):
+                continue  # "{kind}:{name}" was not written for users' own rooms
+            named = tuple((name, extras[name]) for name in rule.extras)
+            if rule.match is None:
+                yield BoundRule(f"{kind} {rule.pattern}", rule.rule, (room,), named)
+            elif found := rule.match.fullmatch(room):
+                yield BoundRule(f"{kind} {rule.pattern}", rule.rule, (), (*found.groupdict().items(), *named))
 
 
 def _check_rule(rule: Rule, about: str, *arguments: str, **fields: str) -> None:
-    """Find out now, and not at the first join, whether a rule can be called."""
+    """Check the parameters of a rule when it is registered, and not at the first join."""
     if not accepts(rule, object(), *arguments, **fields):
         written = ", ".join(("who", *arguments, *fields))
-        raise ConfigError(f"the rule for {about} is called as rule({written}); write it so")
+        raise ConfigError(f"the rule for {about} has the wrong parameters; define it as rule({written})")
 
 
 def _check_namespace(name: str | None) -> None:
-    """A rule for a namespace that cannot be would never be asked."""
+    """Reject a namespace that clients cannot connect to: its rule would have no effect."""
     if name is not None and not is_namespace_name(name):
         raise ConfigError(f"invalid namespace {name!r}; begin it with '/', and do not use ',' or '?'")
 
@@ -296,36 +308,36 @@ def _check_namespace(name: str | None) -> None:
 def _has_parameter(rule: Rule, name: str) -> bool:
     try:
         parameter = inspect.signature(rule).parameters.get(name)
-    except (TypeError, ValueError):  # no signature to look at
+    except (TypeError, ValueError):  # some builtins have no signature
         return False
     return parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
 
 
 def is_namespace_name(name: object) -> bool:
-    """True for a name that a client can ask for: the packet ends it with a comma, or with a query."""
+    """Return True for a namespace that clients can connect to: in a packet, a comma or a query ends its name."""
     return isinstance(name, str) and name.startswith("/") and not set(name) & {",", "?"}
 
 
 def is_room_name(room: object) -> bool:
-    """True for a string of 1 to 255 characters in normal form C, without control characters or outer white space.
+    """Return True for a string of 1 to 255 characters in Unicode normal form C.
 
-    One name in two spellings (composed and decomposed, with and without a trailing space) must never be two rooms,
-    one of them guarded.
+    The string must not contain control characters, or white space at its ends. Otherwise one name in two spellings
+    could be two rooms, and only one of them guarded.
     """
     return isinstance(room, str) and is_name(room) and room == room.strip() and is_normalized("NFC", room)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:
-    """Turn a template into a pattern that only whole names match."""
+    """Compile a name with fields to a pattern for whole names."""
     parts = _FIELD.split(pattern)
     literal = "".join(parts[::2])
     if not pattern or "{" in literal or "}" in literal or "*" in literal:
         raise ConfigError(f"room pattern {pattern!r}: use a name, fields such as 'team:{{team}}', or '*' alone")
     if len(set(parts[1::2])) != len(parts[1::2]):
-        raise ConfigError(f"room pattern {pattern!r}: a field is named twice")
+        raise ConfigError(f"room pattern {pattern!r}: two fields have the same name; rename one")
     if any(":" not in between and "/" not in between for between in parts[2:-1:2]):
-        raise ConfigError(f"room pattern {pattern!r}: put ':' or '/' between two fields, or they run into each other")
+        raise ConfigError(f"room pattern {pattern!r}: two fields have no separator; put ':' or '/' between them")
     if not is_room_name(_FIELD.sub("x", pattern)) or (len(parts) == 1 and looks_like_sid(pattern)):
-        raise ConfigError(f"room pattern {pattern!r}: no room has such a name, so that its rule would never be asked")
+        raise ConfigError(f"room pattern {pattern!r}: no room can have such a name; use another name")
     written = (f"(?P<{part}>[^:/]+)" if index % 2 else re.escape(part) for index, part in enumerate(parts))
     return re.compile("".join(written))

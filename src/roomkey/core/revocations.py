@@ -1,4 +1,4 @@
-"""What was cancelled before its time, in memory (RFC 7009 is the protocol for asking)."""
+"""Revocations in memory. RFC 7009 defines the protocol for requesting them."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from roomkey.errors import ConfigError
 
 FOREVER = float("inf")
 LONGEST_LIFETIME = 366 * 86400.0
-"""Seconds that a token may live at most, where nothing else is known of it."""
+"""The assumed longest lifetime of a token in seconds, if its verifier does not limit it."""
 
 MARGIN = 3600.0
-"""Seconds that a revocation outlives the tokens it is about: more than the leeway of any verifier."""
+"""Seconds to keep a revocation after its tokens expire: longer than the leeway of any verifier."""
 
 MAX_REVOCATIONS = 1_000_000
-"""Entries in memory; beyond that, those that end first are forgotten."""
+"""The most entries in memory; beyond that, those that expire first are dropped."""
 
 RevocationKind = Literal["token", "session", "subject", "rights"]
 Key = tuple[str | None, str]
-"""An issuer, or None for every one, and a name."""
+"""An issuer, or None for all issuers, and a name."""
 
 SLOT = 60.0
-"""Seconds: entries that end within the same minute are forgotten together."""
+"""Seconds in which entries that expire are dropped together."""
 
 
 def check_string(kind: str, name: object) -> None:
-    """Check that a program names a token, login or subject by its text: the subject of ``user_id`` 7 is ``"7"``.
+    """Check that the name of a token, login session or subject is a string: the subject of ``user_id`` 7 is ``"7"``.
 
     Raises:
         ConfigError: the name is not a string.
@@ -40,18 +40,18 @@ def check_string(kind: str, name: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """One thing that is cancelled; kept by its name and never by a token's text.
+    """A revoked token, login session or subject. It never contains the text of a token.
 
     Attributes:
-        kind: what ``name`` is: a token's ``jti``, the ``sid`` of one login, or a ``sub``. With ``rights`` it is a
-            ``sub``, too, and nothing is cancelled: its tokens are read with other rights.
-        name: of it.
-        issuer: the ``iss`` of the tokens it is about; every issuer's if None.
-        issued_before: for a subject: tokens issued up to then are cancelled, in seconds since the epoch, that whole
-            second included.
-        expires_at: the latest ``exp`` of the tokens it is about, after which it may be forgotten.
-        rights: of kind ``rights``: the ``roles``, the ``rooms`` or both, as claims, that tokens issued up to
-            ``issued_before`` are read with.
+        kind: the meaning of ``name``: ``token`` for a ``jti``, ``session`` for the ``sid`` claim of a login session,
+            ``subject`` for a ``sub``. ``rights`` is also about a ``sub``; it revokes nothing, but changes rights.
+        name: the value of that claim.
+        issuer: the ``iss`` of the tokens; None for all issuers.
+        issued_before: for a subject, revoke the tokens issued up to this time, in seconds since the epoch. The whole
+            second is included.
+        expires_at: the latest ``exp`` of the tokens. After that time, the revocation may be dropped.
+        rights: for the kind ``rights``, the claims ``roles``, ``rooms`` or both that override those of the tokens
+            issued up to ``issued_before``.
     """
 
     kind: RevocationKind
@@ -73,38 +73,38 @@ class Revocation:
         expires_at: float | None = None,
         now: float,
     ) -> Revocation:
-        """Cancel by exactly one of three names.
+        """Create a revocation. Pass exactly one of ``token_id``, ``session_id`` and ``subject``.
 
         Args:
-            token_id: the ``jti`` of one token.
-            session_id: the ``sid`` of one login and all tokens refreshed from it.
-            subject: everything issued to this ``sub`` up to ``issued_before``.
-            issuer: only tokens of this ``iss``.
-            issued_before: seconds since the epoch, not in the future; ``now`` if absent.
-            expires_at: the latest ``exp`` of the tokens it is about. Default: :data:`LONGEST_LIFETIME` from now.
+            token_id: the ``jti`` of a token.
+            session_id: the ``sid`` claim of a login session, for all tokens refreshed in it.
+            subject: a ``sub``, for all tokens issued to it up to ``issued_before``.
+            issuer: only tokens with this ``iss``.
+            issued_before: seconds since the epoch, not in the future. Default: ``now``.
+            expires_at: the latest ``exp`` of the tokens. Default: :data:`LONGEST_LIFETIME` from now.
             now: seconds since the epoch.
 
         Raises:
-            ConfigError: none or several names, or ``issued_before`` in the future.
+            ConfigError: no name or several, an invalid name, or ``issued_before`` in the future.
         """
         named: dict[RevocationKind, str | None] = {"token": token_id, "session": session_id, "subject": subject}
         given = [(kind, name) for kind, name in named.items() if name is not None]
         if len(given) != 1:
-            raise ConfigError("revoke takes exactly one of token_id, session_id and subject")
+            raise ConfigError("revoke requires exactly one of token_id, session_id and subject")
         check_string(*given[0])
         if not is_name(given[0][1]):
-            raise ConfigError(f"no {given[0][0]} has this name: 1 to 255 characters, none of them a control character")
+            raise ConfigError(f"invalid {given[0][0]}: use 1 to 255 characters, without control characters")
         if issued_before is not None and (subject is None or not issued_before <= now):
-            raise ConfigError("issued_before goes with subject, and never lies in the future")
+            raise ConfigError("issued_before requires subject, and must not be in the future")
         if expires_at is None:
             expires_at = now + LONGEST_LIFETIME
         if expires_at != expires_at:
-            raise ConfigError("expires_at takes seconds since the epoch")
+            raise ConfigError("expires_at must be seconds since the epoch")
         before = 0.0 if subject is None else now if issued_before is None else issued_before
         return cls(*given[0], issuer, before, expires_at)
 
     def ends(self, who: Identity) -> bool:
-        """Return True if this is about the token, ticket, login or code that an identity stands for."""
+        """Return True if this revokes the token, ticket, login session or code that the identity was read from."""
         if self.issuer not in (None, who.issuer) or self.kind == "rights":
             return False
         if self.kind == "subject":
@@ -113,12 +113,12 @@ class Revocation:
 
 
 def _is_older(who: Identity, issued_before: float, latest: float) -> bool:
-    """Return True for what a revocation of its subject ends.
+    """Return True if a revocation of the subject includes this identity.
 
-    A token without ``iat`` counts as issued before the revocation, unless it expires later than all tokens that the
-    revocation is about (``latest``).
+    A token without ``iat`` counts as issued before the revocation, unless it expires after ``latest``, the latest
+    ``exp`` of the revoked tokens.
     """
-    # Whole seconds: a token of the same second as the revocation is refused.
+    # Whole seconds: a token issued in the same second as the revocation is revoked.
     if who.issued_at is not None:
         return int(who.issued_at) <= int(issued_before)
     return who.expires_at is None or latest == FOREVER or int(who.expires_at) <= int(latest)
@@ -126,38 +126,38 @@ def _is_older(who: Identity, issued_before: float, latest: float) -> bool:
 
 @dataclass(slots=True)
 class Revocations:
-    """Cancelled tokens, sessions and subjects: what every decision looks into.
+    """The revoked tokens, login sessions and subjects. Each decision about a token checks them.
 
     Attributes:
-        epoch: rises with every revocation.
-        margin: seconds that a revocation outlives the ``exp`` it is about: more than the leeway of any verifier that
-            asks, or a cancelled token would come back to life between ``exp`` and ``exp`` plus leeway.
-        lost: how many had to be forgotten before their time, because there were more than :data:`MAX_REVOCATIONS`.
+        epoch: number of changes; 0 if nothing was ever revoked.
+        margin: seconds to keep a revocation after ``expires_at``. It must be longer than the leeway of the verifiers,
+            or a revoked token would be valid again between ``exp`` and ``exp`` plus leeway.
+        lost: number of revocations that were dropped too early, because there were more than :data:`MAX_REVOCATIONS`.
     """
 
     epoch: int = 0
     margin: float = MARGIN
     lost: int = 0
-    # By (issuer or None, name): until when it is kept; a subject's has also up to when its tokens are cancelled.
+    # By issuer and name: the time until which the entry is kept; for subjects also ``issued_before``, as the first.
     _tokens: dict[Key, float] = field(default_factory=dict)
     _sessions: dict[Key, float] = field(default_factory=dict)
     _subjects: dict[Key, tuple[float, float]] = field(default_factory=dict)
-    _slots: dict[float, set[tuple[RevocationKind, Key]]] = field(
-        default_factory=dict
-    )  # each entry stands in one of them
+    # Each entry, by the minute in which it expires.
+    _slots: dict[float, set[tuple[RevocationKind, Key]]] = field(default_factory=dict)
     _swept: float = 0.0
 
     def __len__(self) -> int:
         return len(self._tokens) + len(self._sessions) + len(self._subjects)
 
     def add(self, revoked: Revocation, now: float) -> bool:
-        """Cancel.
+        """Add a revocation.
 
         Args:
-            now: seconds since the epoch; no later than :class:`roomkey.core.confirmed_time.ConfirmedTime` says.
+            revoked: the revocation.
+            now: seconds since the epoch, from :class:`roomkey.core.confirmed_time.ConfirmedTime`.
 
         Returns:
-            False if it was cancelled already, for at least as long.
+            False if it was already revoked, for at least as long.
         """
         self.forget_expired(now)
         key = (revoked.issuer, revoked.name)
@@ -179,13 +179,13 @@ class Revocations:
         return True
 
     def _until(self, kind: RevocationKind, key: Key) -> float:
-        """Until when an entry is kept; -1 if there is none."""
+        """Return the time until which an entry is kept; -1 if there is none."""
         if kind == "subject":
             return self._subjects.get(key, (-1.0, -1.0))[1]
         return (self._tokens if kind == "token" else self._sessions).get(key, -1.0)
 
     def _file(self, kind: RevocationKind, key: Key, before: float, until: float) -> None:
-        """Move an entry to the minute in which it ends."""
+        """Move an entry to the minute in which it expires."""
         old = self._slots.get(_slot(before), set())
         old.discard((kind, key))
         if not old:
@@ -193,12 +193,12 @@ class Revocations:
         self._slots.setdefault(_slot(until), set()).add((kind, key))
 
     def _make_room(self) -> None:
-        """Forget those that end first: their tokens have the shortest time left."""
+        """Drop the revocations that expire first, because their tokens have the shortest time left."""
         while len(self) > MAX_REVOCATIONS:
             self.lost += self._empty(min(self._slots))
 
     def is_revoked(self, who: Identity) -> bool:
-        """True if the identity's token was cancelled: if :meth:`Revocation.ends` says so of one of them."""
+        """Return True if the identity's token is revoked: if :meth:`Revocation.ends` is true for one of the entries."""
         issuer = who.issuer
         for held, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
             if held and name is not None and ((issuer, name) in held or (None, name) in held):
@@ -209,7 +209,7 @@ class Revocations:
         return any(entry is not None and _is_older(who, entry[0], entry[1] - self.margin) for entry in entries)
 
     def forget_expired(self, now: float) -> None:
-        """Drop what no token can match any more, a minute's worth at a time."""
+        """Drop expired entries, all those of a minute at once."""
         if now < self._swept + SLOT:
             return
         self._swept = now
@@ -217,7 +217,7 @@ class Revocations:
             self._empty(slot)
 
     def _empty(self, slot: float) -> int:
-        """Forget what ends in the same minute; returns how much that was."""
+        """Drop the entries that expire in one minute; return their number."""
         ending = self._slots.pop(slot)
         for kind, key in ending:
             if kind == "subject":
@@ -228,5 +228,5 @@ class Revocations:
 
 
 def _slot(until: float) -> float:
-    """The minute in which something ends; all that never ends stands together."""
+    """Return the minute in which an entry expires; entries that never expire share one."""
     return until if until == FOREVER else until // SLOT

@@ -1,4 +1,4 @@
-"""Rights that were changed after tokens were made: what an application says counts more than an older token."""
+"""Rights that changed after tokens were issued: they override those in older tokens."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from roomkey.core.names import DELEGATED
 from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, Revocation
 
 MAX_CHANGES = 1_000_000
-"""Subjects with changed rights; beyond that, the change that is the longest ago is forgotten."""
+"""The most subjects with changed rights; beyond that, the oldest change is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a subject's older tokens are to say instead; None leaves it.
+    """The rights that a subject's older tokens have instead of their own; None keeps those of the token.
 
     Attributes:
-        roles_at, rooms_at: when each was changed; a token that was issued in between has its own.
+        roles: the roles of tokens issued up to ``roles_at``.
+        roles_at: when the roles changed, in seconds since the epoch.
+        rooms: the rooms of tokens issued up to ``rooms_at``.
+        rooms_at: when the rooms changed, in seconds since the epoch.
     """
 
     roles: tuple[str, ...] | None = None
@@ -33,22 +36,25 @@ _NONE = Change()
 
 
 class RightsOverrides:
-    """The latest change for each subject, in memory.
+    """The latest change of each subject's rights, in memory.
 
     Args:
-        lifetime: the longest lifetime of a token in seconds. After it, no token is older than a change, and the change
-            is forgotten.
+        lifetime: the longest lifetime of a token in seconds. After that time no token is older than a change, and the
+            change is dropped.
+
+    Attributes:
+        changes: the latest change by subject, oldest first; empty if nobody's rights changed.
     """
 
     def __init__(self, lifetime: float = LONGEST_LIFETIME) -> None:
         self._kept = lifetime + MARGIN
-        self._changes: OrderedDict[str, Change] = OrderedDict()  # the latest change stands last
+        self.changes: OrderedDict[str, Change] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._changes)
+        return len(self.changes)
 
     def follow(self, change: Revocation, horizon: float) -> int:
-        """As :meth:`change`, for an entry of the journal."""
+        """Apply an entry of the journal, as :meth:`change` does."""
         rights = change.rights or {}
         return self.change(change.name, change.issued_before, rights.get("roles"), rights.get("rooms"), horizon=horizon)
 
@@ -61,45 +67,50 @@ class RightsOverrides:
         *,
         horizon: float | None = None,
     ) -> int:
-        """Read tokens of this subject that were issued up to now with other roles or rooms.
+        """Override the roles or rooms of the tokens issued to a subject up to now.
 
         Args:
-            horizon: up to when what has expired may be forgotten; now if absent.
+            subject: the subject of the tokens.
+            now: seconds since the epoch.
+            roles: the roles; None keeps those of each token.
+            rooms: the rooms; None keeps those of each token.
+            horizon: time up to which expired changes may be dropped. Default: ``now``.
 
         Returns:
-            The number of changes that had to be forgotten although tokens may still be older: there are too many.
+            The number of changes that were dropped too early, because there are more than :data:`MAX_CHANGES`.
         """
-        before = self._changes.pop(subject, _NONE)
-        self._changes[subject] = Change(
+        before = self.changes.pop(subject, _NONE)
+        self.changes[subject] = Change(
             *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
             *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
         )
         over = (now if horizon is None else horizon) - self._kept
-        while len(self._changes) > 1 and max(self._oldest.roles_at, self._oldest.rooms_at) <= over:
-            self._changes.popitem(last=False)
-        lost = max(0, len(self._changes) - MAX_CHANGES)
+        while len(self.changes) > 1 and max(self._oldest.roles_at, self._oldest.rooms_at) <= over:
+            self.changes.popitem(last=False)
+        lost = max(0, len(self.changes) - MAX_CHANGES)
         for _ in range(lost):
-            self._changes.popitem(last=False)
+            self.changes.popitem(last=False)
         return lost
 
     @property
     def _oldest(self) -> Change:
-        return next(iter(self._changes.values()))
+        return next(iter(self.changes.values()))
 
     def latest(self, subject: str) -> Change | None:
-        """The latest change of a subject; a decision about it that waited for something compares which one that is."""
-        return self._changes.get(subject)
+        """Return the latest change of a subject. A decision that has waited compares it with the one from before."""
+        return self.changes.get(subject)
 
     def apply(self, who: Identity, now: float) -> Identity:
-        """The identity with the rights it has now. A token without ``iat`` counts as issued long ago.
+        """Return the identity with its current rights. A token without ``iat`` counts as older than all changes.
 
         Args:
-            now: seconds since the epoch: a token that was seen by then was issued by then, whatever it says.
+            who: the identity that a token states.
+            now: seconds since the epoch; a token counts as issued by then, whatever its ``iat`` is.
         """
-        change = self._changes.get(who.subject) if self._changes else None
+        change = self.changes.get(who.subject) if self.changes else None
         if change is None or who.is_guest:
             return who
-        # Whole seconds, as everywhere: a token of the same second as the change is an older one.
+        # Whole seconds: a token issued in the same second as the change counts as older.
         issued_at = min(int(who.issued_at or 0), int(now))
         roles = change.roles if issued_at <= int(change.roles_at) else None
         rooms = change.rooms if issued_at <= int(change.rooms_at) else None
@@ -111,7 +122,7 @@ class RightsOverrides:
 def _narrowed(
     who: Identity, roles: Iterable[str] | None, rooms: RoomsClaim | None
 ) -> tuple[Iterable[str] | None, RoomsClaim | None]:
-    """Take from an application's token what its person lost; what the person gained is not the application's."""
+    """Remove the rights that a user lost from an OAuth client's token; rights that the user gained are not added."""
     return (
         None if roles is None else sorted(who.roles.intersection(roles)),
         None if rooms is None else narrowed(who.room_actions, granted_actions(copy_rooms(rooms))),
