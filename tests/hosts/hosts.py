@@ -1,0 +1,163 @@
+"""The hosts that exist."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import socketio
+from hosts.host import HEARTBEAT, REFUSAL, Host, Options, Server
+from socketio.exceptions import ConnectionRefusedError as Refusal
+from support.clock import FakeClock
+from support.live import new_server, serve
+from support.tokens import issuer_at
+
+from roomkey import PermissionDenied, Policy
+from roomkey.hub import Hub
+from roomkey.policies import rooms_claim
+from roomkey.socketio import AsyncGuard, Authenticate, Handshake, SubjectLimits
+
+
+def guard_settings(options: Options, clock: FakeClock) -> dict[str, Any]:
+    """Return the arguments of a guard in Python."""
+    policy = Policy()
+    policy.namespace("/admin")(lambda who: who.has_role("admin"))
+    policy.room("*")(rooms_claim)
+    policy.event("vote")(lambda who: who.has_role("voter"))
+    handshake, authenticate = Handshake(), Authenticate(options.authenticate_timeout, options.max_attempts)
+    ways: dict[str, Any] = {"handshake": handshake, "authenticate": authenticate, "both": (handshake, authenticate)}
+    sockets = options.sockets_per_subject
+    return {
+        "via": ways[options.via],
+        "policy": policy,
+        "clock": clock,
+        "subject_limits": None if sockets is None else SubjectLimits(sockets=sockets),
+        "connect_timeout": options.connect_timeout,
+        "grace": options.grace,
+        "warn_before": options.warn_before,
+        "max_refusals": options.max_refusals,
+        "max_anonymous": options.max_anonymous,
+    }
+
+
+@dataclass
+class AsyncioServer(Server):
+    """A server of this event loop, with the methods of ``socketio.AsyncServer``."""
+
+    sio: Any
+    guard: Any
+    options: Options
+    address: str = ""
+    calls: list[tuple[Any, ...]] = field(default_factory=list)
+    reached: asyncio.Event = field(default_factory=asyncio.Event)
+    may_continue: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def install(self) -> None:
+        """Register the handlers of the application."""
+        self.guard.serve_rooms()
+        for namespace in ("/", "/chat", "/admin"):
+            for event in ("connect", "disconnect", "echo", "enter", "vote"):
+                self.sio.on(event, self._handler(event, namespace), namespace=namespace)
+
+    def _handler(self, event: str, namespace: str) -> Any:
+        def subject(sid: str) -> str:
+            try:
+                return str(self.guard.identity(sid).subject)
+            except PermissionDenied:
+                return ""
+
+        async def connect(sid: str, environ: Any, auth: Any) -> None:
+            self.calls.append(("connect", namespace, subject(sid), auth))
+            if self.options.connect == "refuse":
+                raise Refusal(*REFUSAL)
+            if self.options.connect == "raise":
+                raise KeyError("a claim that is not there")
+            if self.options.connect == "wait":
+                self.reached.set()
+                await self.may_continue.wait()
+
+        async def disconnect(sid: str, reason: str) -> None:
+            self.calls.append(("disconnect", namespace, subject(sid)))
+
+        async def echo(sid: str, argument: Any) -> Any:
+            self.calls.append(("echo", namespace, subject(sid), argument))
+            return argument
+
+        async def enter(sid: str, room: str) -> str:
+            await self.guard.enter_room(sid, room)
+            return "entered"
+
+        async def vote(sid: str) -> None:
+            self.calls.append(("vote", namespace, subject(sid)))
+
+        return {"connect": connect, "disconnect": disconnect, "echo": echo, "enter": enter, "vote": vote}[event]
+
+    async def connect_waits(self) -> None:
+        await self.reached.wait()
+
+    async def continue_connect(self) -> None:
+        self.may_continue.set()
+
+    async def emit(self, event: str, *arguments: Any, room: str | None = None, namespace: str = "/") -> None:
+        await self.sio.emit(event, arguments, room=room, namespace=namespace)
+
+    async def disconnect(self, sid: str) -> None:
+        await self.sio.disconnect(sid)
+
+    async def revoke(self, *, subject: str) -> int:
+        return int(await self.guard.revoke(subject=subject))
+
+    async def update(self, subject: str, *, rooms: list[str]) -> int:
+        return int(await self.guard.update(subject, rooms=rooms))
+
+    async def clock_has_moved(self) -> None:
+        (self.sio if isinstance(self.sio, Hub) else self.guard).check_deadlines()
+        await self.settle()
+
+    async def settle(self) -> None:
+        await (self.sio if isinstance(self.sio, Hub) else self.guard).settle()
+
+    def remains(self) -> dict[str, int]:
+        hub = isinstance(self.sio, Hub)
+        members = self.sio.members.sockets if hub else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
+        return {
+            "connections": len(self.guard.registry.connections) + (len(self.sio.engine.sessions) if hub else 0),
+            "sockets": len(self.guard.registry.admissions) + len(members),
+        }
+
+
+class OnHub(Host):
+    """roomkey's own server."""
+
+    name = "hub"
+
+    @asynccontextmanager
+    async def start(self, options: Options, clock: FakeClock) -> AsyncIterator[Server]:
+        settings = {"ping_interval": HEARTBEAT, "ping_timeout": HEARTBEAT, **guard_settings(options, clock)}
+        hub = Hub(issuer_at(clock).verifier(), **settings)
+        server = AsyncioServer(hub, hub.guard, options)
+        server.install()
+        async with serve(hub) as server.address:
+            yield server
+
+
+class OnSocketIO(Host):
+    """python-socketio's asyncio server with the guard attached."""
+
+    name = "python-socketio"
+
+    @asynccontextmanager
+    async def start(self, options: Options, clock: FakeClock) -> AsyncIterator[Server]:
+        sio = new_server()
+        guard = AsyncGuard(issuer_at(clock).verifier(), **guard_settings(options, clock))
+        guard.attach(sio)
+        server = AsyncioServer(sio, guard, options)
+        server.install()
+        async with serve(socketio.ASGIApp(sio)) as server.address:
+            yield server
+
+
+HOSTS: tuple[Host, ...] = (OnHub(), OnSocketIO())
