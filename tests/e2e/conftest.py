@@ -270,7 +270,7 @@ class HubSite(Site):
         await self.sio.settle()
         assert not self.guard.registry.connections
         assert not self.guard.registry.admissions
-        assert not self.sio.members.sockets
+        assert not self.sio.sockets.by_sid
 
     async def drop_all(self) -> None:
         await self.sio.close()

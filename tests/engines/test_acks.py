@@ -218,7 +218,7 @@ async def test_expected_acknowledgement_needs_no_task_and_is_not_counted(make_wo
 def _waiting(world, sid):
     """How many callbacks wait for a socket, by its server's own tables."""
     if world.engine == "hub":
-        return len(world.sio.members.get(sid)._acks or ())
+        return len(world.sio.sockets.get(sid)._acks or ())
     return sum(1 for number in world.sio.manager.callbacks.get(sid, ()) if number)
 
 
@@ -346,7 +346,7 @@ async def test_canceled_call_leaves_no_callback(make_world):
     """python-socketio keeps the callback as long as the client, who could fill its memory by not answering."""
     world = await make_world()
     await world.member()
-    asked = world.sio.members.get(world.sid())
+    asked = world.sio.sockets.get(world.sid())
     with pytest.raises(TimeoutError):
         await world.sio.call("ask", to=world.sid(), timeout=0)
     calling = asyncio.create_task(world.sio.call("ask", to=world.sid()))

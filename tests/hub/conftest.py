@@ -65,7 +65,7 @@ async def world(server: World) -> AsyncIterator[World]:
     hub.sessions.close_all()
     await until(lambda: not hub.guard.registry.connections)
     await server.settle()
-    assert (hub.sessions.active, hub.members.sockets, hub.guard.registry.admissions) == ({}, {}, {})
+    assert (hub.sessions.active, hub.sockets.by_sid, hub.guard.registry.admissions) == ({}, {}, {})
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -375,7 +375,7 @@ async def test_upgrade_a_waiting_get_is_released_with_a_noop_and_the_probe_answe
     await websocket.text("5")
     await websocket.text('42["message",1]')
     assert await websocket.packet() == '42["back",1]'
-    assert world.sio.transport(next(iter(world.sio.members.sockets))) == "websocket"
+    assert world.sio.transport(next(iter(world.sio.sockets.by_sid))) == "websocket"
     await poll.close()
 
 

@@ -83,7 +83,7 @@ class Fuzzed:
         registry = hub.guard.registry
         left = [
             *(hub.sessions.active, hub.sessions.lingering, hub.requests.pending, hub.tasks._running),
-            *(hub.members.sockets, hub.members._namespaces, hub.members._rooms),
+            *(hub.sockets.by_sid, hub.sockets._namespaces, hub.sockets._rooms),
             *(registry.connections, registry.admissions, +registry._anonymous),
             *(hub.sessions.timers._intervals.next(), hub.guard.teardown.timers._intervals.next()),
             hub.guard.teardown.timers._expiries.next(),

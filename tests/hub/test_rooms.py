@@ -47,7 +47,7 @@ def rooms():
     ],
 )
 def test_of(rooms, namespace, room, who):
-    assert sids(rooms.of(namespace, room)) == who
+    assert sids(rooms.in_room(namespace, room)) == who
 
 
 @pytest.mark.parametrize(
@@ -77,8 +77,8 @@ def test_entering_twice_is_entering_once_and_leaving_what_was_not_entered_is_not
     rooms.leave(bob, "red")
     rooms.leave(bob, "red")
     rooms.leave(bob, "blue")
-    assert sids(rooms.of("/", "red")) == ["ada"]
-    assert sids(rooms.of("/", "blue")) == ["ada"]
+    assert sids(rooms.in_room("/", "red")) == ["ada"]
+    assert sids(rooms.in_room("/", "blue")) == ["ada"]
     assert bob.rooms == set()
 
 
@@ -87,12 +87,12 @@ def test_nothing_is_left_of_who_has_gone(rooms):
         rooms.remove(socket := rooms.get(sid))
         rooms.remove(socket)
         assert socket.rooms == set()
-    assert vars(rooms) == {"sockets": {}, "_namespaces": {}, "_rooms": {}}
+    assert vars(rooms) == {"by_sid": {}, "_namespaces": {}, "_rooms": {}}
 
 
 def test_a_room_that_is_called_like_a_client_is_the_client(rooms):
     rooms.enter(rooms.get("bob"), "ada")
-    assert sids(rooms.of("/", "ada")) == ["ada"]
+    assert sids(rooms.in_room("/", "ada")) == ["ada"]
     assert sids(rooms.receivers("/", ["ada"], frozenset())) == ["ada"]
 
 
@@ -101,4 +101,4 @@ def test_who_is_nowhere_stays_nowhere_when_another_enters(rooms):
     rooms.leave(new, "red")
     rooms.enter(new, "green")
     assert (new.rooms, other.rooms) == ({"green"}, set())
-    assert sids(rooms.of("/", "green")) == ["new"]
+    assert sids(rooms.in_room("/", "green")) == ["new"]

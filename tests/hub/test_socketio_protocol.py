@@ -136,7 +136,7 @@ async def test_connect_to_a_custom_namespace_is_not_one_to_the_main_namespace(wo
 
 async def test_connect_to_several_namespaces_over_one_connection(world, member):
     await both(world, member)
-    assert len({socket.sid for socket in world.sio.members.sockets.values()}) == 2
+    assert len({socket.sid for socket in world.sio.sockets.by_sid.values()}) == 2
     await member.text('42/custom,["message",1]')
     await member.text('42["message",2]')
     assert await member.packet() == '42/custom,["message-back",1]'
@@ -185,7 +185,7 @@ async def test_without_a_connect_first_a_polling_session_is_closed_at_once(world
 async def test_a_connect_that_is_asked_for_twice_is_one(world, member):
     await member.text(connect(world))
     await goes_on(member)
-    assert len(world.sio.members.sockets) == 1
+    assert len(world.sio.sockets.by_sid) == 1
 
 
 @pytest.mark.parametrize("auth", ["[1]", '"x"', "5x", "{", '{"token":"a"}{}'])
@@ -193,7 +193,7 @@ async def test_a_connect_whose_payload_is_no_object_opens_nothing(world, raw, au
     await raw.text("40" + auth)
     assert await raw.close_code() is not None
     assert [read.payload[:3] for read in raw.frames[1:-1]] in ([], [b"44{"])
-    assert world.sio.members.sockets == {}
+    assert world.sio.sockets.by_sid == {}
 
 
 # Sending and receiving data
@@ -356,7 +356,7 @@ async def test_disconnect_from_one_namespace_leaves_the_others(world, member, wr
     await member.text(f"41{written}")
     await member.text('42/custom,["message",1]')
     await goes_on(member)  # and nothing answered the DISCONNECT
-    await until(lambda: len(world.sio.members.sockets) == 1)
+    await until(lambda: len(world.sio.sockets.by_sid) == 1)
     await world.sio.emit("news", namespace="/custom")
     await goes_on(member)
 

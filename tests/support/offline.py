@@ -140,7 +140,7 @@ class Offline:
     def members(self, room: str, namespace: str = "/") -> set[str]:
         """Who is in a room, by the server's own tables."""
         if self.engine == "hub":
-            return set(self.sio.members._rooms.get((namespace, room), ()))
+            return set(self.sio.sockets._rooms.get((namespace, room), ()))
         return set(self.sio.manager.rooms.get(namespace, {}).get(room, ()))
 
     async def tick(self, seconds: float) -> None:
@@ -172,8 +172,8 @@ class Offline:
             "expiries": timers._expiries._due,
             "tasks": guard.teardown.background._running,
             "counted": use._connections if use is not None else {},
-            "server": self.sio.members.sockets if self.engine == "hub" else self.sio.manager.rooms,
-            "rooms": self.sio.members._rooms if self.engine == "hub" else {},
+            "server": self.sio.sockets.by_sid if self.engine == "hub" else self.sio.manager.rooms,
+            "rooms": self.sio.sockets._rooms if self.engine == "hub" else {},
         }
         return {name: found for name, found in kept.items() if found}
 

@@ -82,7 +82,7 @@ class HubSession:
         self._session.end(TRANSPORT_CLOSE)
 
     def is_known_to_server(self) -> bool:
-        return any(socket.session is self._session for socket in self.sio.members.sockets.values())
+        return any(socket.session is self._session for socket in self.sio.sockets.by_sid.values())
 
     # A transport
 

@@ -86,7 +86,7 @@ class World:
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
         """Who is in which room of a namespace, by its own tables; without everybody's own sid and ``user:…``."""
         if isinstance(self.sio, Hub):
-            found = {name: set(inner) for (where, name), inner in self.sio.members._rooms.items() if where == namespace}
+            found = {name: set(inner) for (where, name), inner in self.sio.sockets._rooms.items() if where == namespace}
         else:
             found = {str(name): set(inner) for name, inner in self.sio.manager.rooms.get(namespace, {}).items() if name}
         return {name: sids for name, sids in found.items() if sids != {name} and not name.startswith("user:")}
@@ -103,7 +103,7 @@ class World:
     @property
     def is_empty(self) -> bool:
         """Nobody is in any namespace, by the server's own tables."""
-        return not (self.sio.members.sockets if isinstance(self.sio, Hub) else self.sio.manager.rooms)
+        return not (self.sio.sockets.by_sid if isinstance(self.sio, Hub) else self.sio.manager.rooms)
 
     async def settle(self) -> None:
         """Wait until what was begun in the background is done."""

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from roomkey.core.admission import Admission, Input, State
 from roomkey.core.printable import printable
@@ -14,13 +14,11 @@ from roomkey.errors import AuthError, Declined, PermissionDenied, TooManyAttempt
 from roomkey.guard import contract
 from roomkey.guard.port import new_sid
 from roomkey.guard.registry import Connection
+from roomkey.hub.application import Application
 from roomkey.hub.handlers import BoundHandler
 from roomkey.hub.session import CLIENT_DISCONNECT, EngineSession
 from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
-
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
 
 LOG = logging.getLogger("roomkey.hub")
 
@@ -35,13 +33,13 @@ class Dispatch:
     """The way of every packet.
 
     Args:
-        hub: whose handlers, sockets and guard.
+        application: the handlers, the sockets and the guard.
     """
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._guard = hub.guard
-        self._monotonic = hub.guard.clock.monotonic
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._guard = application.guard
+        self._monotonic = application.guard.clock.monotonic
         self._steps = {
             PacketType.CONNECT: self._connect,
             PacketType.DISCONNECT: self._disconnect,
@@ -56,7 +54,7 @@ class Dispatch:
         elif session.take_event(self._monotonic()) < 0:
             session.violation("far too many packets from one connection")  # each CONNECT costs a verification
         else:
-            self._hub.tasks.start(self._steps[packet.type](session, packet))
+            self._application.tasks.start(self._steps[packet.type](session, packet))
 
     # CONNECT
 
@@ -68,16 +66,16 @@ class Dispatch:
             del connection.admissions[namespace]  # only its disconnect handler runs, which nobody has to wait for
         if connection.closing or not authenticator.may_ask(connection, namespace):
             return
-        if not self._hub.handlers.knows(namespace):
+        if not self._application.handlers.knows(namespace):
             unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
             session.send(encode(PacketType.CONNECT_ERROR, namespace, {"message": unknown.message}))
             self._guard.teardown.tell_refused(unknown, connection)
-            self._hub.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
+            self._application.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
             authenticator.refused(connection)
             return
         admission = authenticator.ask(connection, namespace, new_sid())
         socket = Socket(admission, session)
-        self._hub.members.add(socket)
+        self._application.sockets.add(socket)
         try:
             error = await authenticator.decide_handshake(
                 connection, admission, auth, self.run_connect, wants_auth=self._wants_auth(namespace)
@@ -108,7 +106,7 @@ class Dispatch:
             session.send(reply)
 
     def _wants_auth(self, namespace: str) -> bool:
-        found = self._hub.handlers.find("connect", namespace)
+        found = self._application.handlers.find("connect", namespace)
         return found is not None and found.takes is not None and found.takes >= CONNECT_ARGUMENTS
 
     async def run_connect(self, admission: Admission, auth: object) -> bool:
@@ -120,13 +118,13 @@ class Dispatch:
         Raises:
             Declined: it refused, with a message for the client.
         """
-        session = self._hub.sessions.active.get(admission.connection_id)
-        if session is None:
+        socket = self._application.sockets.get(admission.sid)
+        if socket is None or not socket.session.alive:
             return False
-        found = self._hub.handlers.find("connect", admission.namespace)
+        found = self._application.handlers.find("connect", admission.namespace)
         if found is None:
             return True
-        arguments = (admission.sid, session.request.environ(), auth or None)[: found.takes]
+        arguments = (admission.sid, socket.session.request.environ(), auth or None)[: found.takes]
         try:
             answer = await _call(found, *arguments)
         except Exception as error:
@@ -146,7 +144,7 @@ class Dispatch:
             return
         admission = self._guard.events.at_once(session.connection, packet.namespace, packet.data)
         if admission is None:
-            self._hub.tasks.start(self._ask(session, packet))
+            self._application.tasks.start(self._ask(session, packet))
             return
         self._handle(session, packet, admission)
 
@@ -160,7 +158,7 @@ class Dispatch:
 
     def _handle(self, session: EngineSession, packet: Packet, admission: Admission) -> None:
         """Call the handler, if there is one."""
-        found = self._hub.handlers.find(packet.data[0], packet.namespace)
+        found = self._application.handlers.find(packet.data[0], packet.namespace)
         if found is None:
             return
         try:
@@ -169,7 +167,7 @@ class Dispatch:
             self._failed(packet, admission, error)
             return
         if found.waits or inspect.isawaitable(answer):
-            self._hub.tasks.start(self._wait(session, packet, admission, answer))
+            self._application.tasks.start(self._wait(session, packet, admission, answer))
         else:
             self._answer(session, packet, admission, answer)
 
@@ -192,30 +190,30 @@ class Dispatch:
     def _failed(self, packet: Packet, admission: Admission, error: Exception) -> None:
         """A handler raised: one of guard's errors is the client's answer, any other is for the log alone."""
         if isinstance(error, AuthError):
-            self._hub.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
+            self._application.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
         else:
             LOG.error("the handler of %s failed", printable(packet.data[0]), exc_info=error)
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """One event too many in this second: it is refused; a second's worth, or one before admission, closes."""
-        if excess <= -self._hub.sessions.settings.event_rate or not session.connection.admitted:
+        if excess <= -self._application.settings.event_rate or not session.connection.admitted:
             session.violation("far more events than one connection may send")
             return
-        self._hub.counts["refused: too many events"] += 1
+        self._application.counts["refused: too many events"] += 1
         admission = session.connection.admissions.get(packet.namespace)
         if admission is not None and admission.admitted:
             error = TooManyAttempts("too many events")
-            self._hub.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
+            self._application.tasks.start(self._guard.events.answer_error(admission, error, packet.id))
 
     def _ack(self, session: EngineSession, packet: Packet) -> None:
         """An acknowledgement: one that nobody waits for counts as an event, and no task is made for it."""
         admission = session.connection.admissions.get(packet.namespace)
         admitted = self._guard.events.packet(session.connection, admission)
-        socket = self._hub.members.get(admission.sid) if admitted and admission is not None else None
+        socket = self._application.sockets.get(admission.sid) if admitted and admission is not None else None
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
             self._call_back(callback, packet)
-        elif session.take_event(self._monotonic()) <= -self._hub.sessions.settings.event_rate:
+        elif session.take_event(self._monotonic()) <= -self._application.settings.event_rate:
             session.violation("far too many packets from one connection")
         else:
             self._guard.events.unexpected_ack(session.connection, admission)
@@ -227,7 +225,7 @@ class Dispatch:
             LOG.exception("the callback of an acknowledgement failed")
         else:
             if inspect.isawaitable(answer):
-                self._hub.tasks.start(_finish(answer))
+                self._application.tasks.start(_finish(answer))
 
     # The end
 
@@ -254,7 +252,7 @@ class Dispatch:
 
     async def run_disconnect(self, admission: Admission, reason: str) -> None:
         """Call the application's disconnect handler."""
-        found = self._hub.handlers.find("disconnect", admission.namespace)
+        found = self._application.handlers.find("disconnect", admission.namespace)
         if found is None:
             return
         try:
@@ -266,14 +264,14 @@ class Dispatch:
         """A session has ended, and all that ran over it."""
         admissions = list(session.connection.admissions.values())
         session.connection.closing = True
-        handlers = self._hub.handlers
+        handlers = self._application.handlers
         told = [one for one in admissions if one.opened and handlers.find("disconnect", one.namespace) is not None]
         for admission in admissions:
             admission.feed(Input.GONE)
             if admission not in told:
                 self._forget(admission)
         if told:
-            self._hub.tasks.start(self._tell_all(session.connection, told, reason))
+            self._application.tasks.start(self._tell_all(session.connection, told, reason))
         else:
             self._guard.teardown.closed(session.eio_sid)
 
@@ -286,11 +284,11 @@ class Dispatch:
             self._guard.teardown.closed(connection.connection_id)
 
     def _forget(self, admission: Admission) -> None:
-        socket = self._hub.members.get(admission.sid)
+        socket = self._application.sockets.get(admission.sid)
         if socket is not None:
             socket.forget_acks()
-            self._hub.ack_expiry.forget(socket.sid)
-            self._hub.members.remove(socket)
+            self._application.ack_expiry.forget(socket.sid)
+            self._application.sockets.remove(socket)
 
 
 async def _call(found: BoundHandler, *arguments: Any) -> Any:

@@ -9,7 +9,6 @@ from typing import Any
 
 from roomkey.core.callables import accepts
 from roomkey.errors import ConfigError
-from roomkey.hub.namespace import Namespace
 
 Handler = Callable[..., Any]
 LIFECYCLE = frozenset({"connect", "disconnect"})
@@ -33,6 +32,27 @@ class BoundHandler:
     waits: bool = True
 
 
+class MethodHandlers:
+    """Handlers as methods: ``on_connect``, ``on_disconnect``, and ``on_<event>`` for each event.
+
+    Args:
+        namespace: the namespace of the events.
+
+    Raises:
+        ConfigError: a name that does not begin with ``/``.
+    """
+
+    def __init__(self, namespace: str = "/") -> None:
+        if not namespace.startswith("/") and namespace != ANY:
+            raise ConfigError(f"invalid namespace {namespace!r}; it must begin with '/'")
+        self.namespace = namespace
+
+    def handler(self, event: str) -> Callable[..., Any] | None:
+        """Return the method for an event, or None."""
+        method = getattr(type(self), f"on_{event}", None) if event.isidentifier() else None
+        return getattr(self, f"on_{event}") if callable(method) else None
+
+
 class Handlers:
     """The functions of an application.
 
@@ -44,7 +64,7 @@ class Handlers:
         named = (namespaces,) if isinstance(namespaces, str) else namespaces
         self._open = ANY if namespaces == ANY else frozenset(named)
         self._functions: dict[tuple[str, str], BoundHandler] = {}
-        self._classes: dict[str, Namespace] = {}
+        self._classes: dict[str, MethodHandlers] = {}
         self._known: set[str] = set()
         self._cache: dict[tuple[str, str], BoundHandler | None] = {}
 
@@ -60,13 +80,13 @@ class Handlers:
         self._functions[namespace, event] = BoundHandler(handler, (), number, _waits(handler))
         self._changed(namespace)
 
-    def add_class(self, owner: Namespace) -> None:
+    def add_class(self, owner: MethodHandlers) -> None:
         """Register a class-based namespace.
 
         Raises:
             ConfigError: not an instance of :class:`roomkey.hub.Namespace`.
         """
-        if not isinstance(owner, Namespace):
+        if not isinstance(owner, MethodHandlers):
             raise ConfigError("register_namespace takes an instance of a roomkey.hub.Namespace subclass")
         for event in LIFECYCLE:
             if hasattr(owner, f"on_{event}"):

@@ -2,43 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from roomkey.errors import ConfigError
-
-if TYPE_CHECKING:
-    from roomkey.hub.hub import Hub
-    from roomkey.hub.socket import Room
+from roomkey.hub.handlers import MethodHandlers
+from roomkey.hub.socket import Room
+from roomkey.hub.verbs import Verbs
 
 
-class Namespace:
-    """Handlers as methods: ``on_connect``, ``on_disconnect``, and ``on_<event>`` for each event.
+class Namespace(MethodHandlers):
+    """A namespace as a class: handlers as methods, and the hub's verbs for this namespace.
 
     Args:
-        namespace: its name, ``/`` if absent.
+        namespace: its name.
+
+    Attributes:
+        hub: the hub on which it is registered.
 
     Raises:
         ConfigError: a name that does not begin with ``/``.
     """
 
-    hub: Hub
-
-    def __init__(self, namespace: str = "/") -> None:
-        if not namespace.startswith("/") and namespace != "*":
-            raise ConfigError(f"a namespace begins with '/': {namespace!r}")
-        self.namespace = namespace
+    hub: Verbs
 
     @property
-    def server(self) -> Hub:
-        """The hub, by the name that python-socketio's namespaces have for it."""
+    def server(self) -> Verbs:
+        """The hub, under the name that python-socketio's namespaces use."""
         return self.hub
-
-    def handler(self, event: str) -> Callable[..., Any] | None:
-        """The method for an event, or None."""
-        method = getattr(type(self), f"on_{event}", None) if event.isidentifier() else None
-        return getattr(self, f"on_{event}") if callable(method) else None
 
     async def emit(self, event: str, data: object = None, **where: Any) -> None:
         """:meth:`Hub.emit` in this namespace."""

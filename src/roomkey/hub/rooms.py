@@ -13,23 +13,23 @@ class Rooms:
     """Sockets by namespace, and by room within it. A socket's own sid is a room with it alone, and costs nothing."""
 
     def __init__(self) -> None:
-        self.sockets: dict[str, Socket] = {}
+        self.by_sid: dict[str, Socket] = {}
         self._namespaces: dict[str, dict[str, Socket]] = {}
         self._rooms: dict[tuple[str, Room], dict[str, Socket]] = {}
 
     def get(self, sid: str, namespace: str | None = None) -> Socket | None:
         """The socket of this sid (in this namespace), or None."""
-        socket = self.sockets.get(sid)
+        socket = self.by_sid.get(sid)
         return socket if socket is not None and namespace in (None, socket.namespace) else None
 
     def add(self, socket: Socket) -> None:
         """A socket has come."""
-        self.sockets[socket.sid] = socket
+        self.by_sid[socket.sid] = socket
         self._namespaces.setdefault(socket.namespace, {})[socket.sid] = socket
 
     def remove(self, socket: Socket) -> None:
         """A socket has gone."""
-        self.sockets.pop(socket.sid, None)
+        self.by_sid.pop(socket.sid, None)
         for room in tuple(socket.rooms):
             self.leave(socket, room)
         _drop(self._namespaces, socket.namespace, socket.sid)
@@ -46,11 +46,11 @@ class Rooms:
         socket.rooms.discard(room)
         _drop(self._rooms, (socket.namespace, room), socket.sid)
 
-    def of(self, namespace: str, room: Room | None) -> Iterable[Socket]:
+    def in_room(self, namespace: str, room: Room | None) -> Iterable[Socket]:
         """Who is in a room, or in a namespace where no room is given."""
         if room is None:
             return self._namespaces.get(namespace, _NOBODY).values()
-        alone = self.sockets.get(room) if isinstance(room, str) else None
+        alone = self.by_sid.get(room) if isinstance(room, str) else None
         if alone is not None:
             return (alone,) if alone.namespace == namespace else ()
         return self._rooms.get((namespace, room), _NOBODY).values()
@@ -65,9 +65,9 @@ class Rooms:
         """
         found: Iterable[Socket]
         if isinstance(target, Iterable) and not isinstance(target, str):
-            found = {socket.sid: socket for room in target for socket in self.of(namespace, room)}.values()
+            found = {socket.sid: socket for room in target for socket in self.in_room(namespace, room)}.values()
         else:
-            found = self.of(namespace, target)
+            found = self.in_room(namespace, target)
         return tuple(socket for socket in found if socket.sid not in skipped) if skipped else tuple(found)
 
 

@@ -1,0 +1,39 @@
+"""The application behind a hub: its handlers, the sockets that are connected, and the guard."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from roomkey.core.ack_expiry import AckExpiry
+from roomkey.guard.guard import Guard
+from roomkey.hub.handlers import Handlers
+from roomkey.hub.rooms import Rooms
+from roomkey.hub.settings import HubSettings
+
+
+class Application:
+    """What the parts of a hub share. It knows none of them.
+
+    Args:
+        settings: the hub's.
+
+    Attributes:
+        settings: the hub's.
+        guard: decides about connections, sockets and events.
+        handlers: the application's functions.
+        sockets: the sockets, by ID and by room.
+        ack_expiry: which acknowledgements are no longer expected.
+        tasks: runs coroutines.
+        counts: the number of refused requests and closed connections, by reason.
+    """
+
+    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "settings", "sockets", "tasks")
+
+    def __init__(self, settings: HubSettings) -> None:
+        self.settings = settings
+        self.guard = Guard.of(settings)
+        self.handlers = Handlers(settings.namespaces)
+        self.sockets = Rooms()
+        self.ack_expiry = AckExpiry()
+        self.tasks = self.guard.teardown.background
+        self.counts: Counter[str] = Counter()
