@@ -55,7 +55,7 @@ def test_a_token_that_is_not_good(roomkey, token, tmp_path):
     (tmp_path / "token").write_text((tmp_path / "token").read_text()[:-8] + "AAAAAAA\n")
     done = roomkey("doctor", "--token", token, "--room", "team:red")
     assert done.code == 1
-    assert done.out.startswith("no    token: refused, ")
+    assert done.out.startswith("no    token: rejected, ")
     assert "room" not in done.out.partition("\n")[2]
 
 

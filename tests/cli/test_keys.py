@@ -36,7 +36,7 @@ def test_new_into_a_file_and_never_over_one(roomkey: Cli, here: Path) -> None:
     before = (here / "a.jwk").read_bytes()
     again = roomkey("keys", "new", "--out", "a.jwk")
     assert (again.code, again.out, again.err.count("\n")) == (1, "", 1)
-    assert "not overwritten" in again.err
+    assert "the file exists" in again.err
     assert (here / "a.jwk").read_bytes() == before
     assert not (here / "keys").exists()
 
@@ -63,7 +63,7 @@ def test_mistakes_are_one_line(roomkey: Cli, here: Path) -> None:
     roomkey("keys", "new")
     (here / "keys").chmod(0o755)
     refused = roomkey("keys", "list")
-    assert (refused.code, refused.err) == (1, "keys can be read by others (mode 0755): chmod 700 keys\n")
+    assert (refused.code, refused.err) == (1, "others can read keys (mode 0755); run: chmod 700 keys\n")
 
 
 NOW = 1_800_000_000
@@ -88,7 +88,7 @@ def test_a_second_first_key_is_refused(roomkey: Cli, here: Path) -> None:
     assert roomkey("keys", "new").code == 0
     again = roomkey("keys", "new")
     assert (again.code, again.out) == (1, "")
-    assert "there is a key for ES256 in keys already: roomkey keys rotate" in again.err
+    assert "keys already has a key for ES256; create the next one with `roomkey keys rotate`" in again.err
     assert roomkey("keys", "new", "--algorithm", "RS256").code == 0
     assert len(list((here / "keys").iterdir())) == 2
 
@@ -110,7 +110,7 @@ def test_a_rotation(roomkey: Cli, here: Path, at: Callable[[float], None]) -> No
     ]
     again = roomkey("keys", "rotate")
     assert (again.code, again.out) == (1, "")
-    assert f"key {new['kid']} is waiting already and signs in 600 s" in again.err
+    assert f"the next key, {new['kid']}, exists already and signs in 600 s" in again.err
     at(600)
     listed = json.loads(roomkey("keys", "list", "--json").out)
     assert [(row["state"], row["until"]) for row in listed] == [
@@ -141,10 +141,10 @@ def test_a_token_is_signed_with_the_key_that_signs(roomkey: Cli, here: Path, at:
 def test_in_an_emergency(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     first = roomkey("keys", "rotate", "--publish-before", "0")
     assert "signs from now on" in first.err
-    assert "older" not in first.err, "nobody has an older set of none"
+    assert "older" not in first.err, "no verifier has an older set"
     made = roomkey("keys", "rotate", "--publish-before", "0")
     assert "it signs from now on" in made.err
-    assert "who still holds an older JWK Set refuses its tokens until fetching it again" in made.err
+    assert "a verifier with an older JWK Set rejects its tokens until it fetches the set again" in made.err
     assert states(roomkey) == ["retiring", "signing"]
 
 
@@ -201,7 +201,7 @@ def test_what_the_doctor_says(roomkey: Cli, here: Path, monkeypatch: pytest.Monk
     save_key(Key.generate("ES256"), here / "keys" / "open.jwk")
     (here / "keys" / "open.jwk").chmod(0o644)
     [(level, text)] = said()
-    assert (level, "chmod 600 keys/open.jwk" in text, "goes on with the keys that it has" in text) == (
+    assert (level, "chmod 600 keys/open.jwk" in text, "keeps using the keys that it has read" in text) == (
         "fail",
         True,
         True,

@@ -42,7 +42,7 @@ def test_a_token_without_a_key_is_only_shown(roomkey: Cli) -> None:
     seen = roomkey("token", "inspect", "-", stdin=Issuer.ephemeral().issue("ada"))
     assert seen.code == 0
     assert "ada" in seen.out
-    assert "Neither accepted nor refused, not checked: give --key-file" in seen.out
+    assert "Neither accepted nor rejected, not checked: use --key-file" in seen.out
 
 
 def test_issue_without_a_key_says_what_to_do(roomkey: Cli) -> None:
@@ -56,7 +56,7 @@ def test_a_token_that_outlives_revocations_is_made_with_a_word_about_it(roomkey:
     week = roomkey("token", "issue", "ada", "--expires-in", "7d", "--secret-file", secret_file)
     month = roomkey("token", "issue", "ada", "--expires-in", "30d", "--secret-file", secret_file)
     assert (week.code, week.err, month.code) == (0, "", 0)
-    assert month.err == "it lives longer than a revocation is kept: to revoke it, add --expires-in 30d\n"
+    assert month.err == "revocations are not kept that long; to revoke it, use --expires-in 30d\n"
 
 
 def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
@@ -136,7 +136,7 @@ def test_a_key_of_the_environment_that_is_no_good(roomkey: Cli, monkeypatch: pyt
     key = Key.generate("ES384")
     for value, said in [
         (json.dumps(key.to_jwk(private=True)), "the key in ROOMKEY_KEY is for ES384, not ES256"),
-        (json.dumps(key.to_jwk()), "ROOMKEY_KEY holds a public key"),
+        (json.dumps(key.to_jwk()), "ROOMKEY_KEY contains a public key"),
         (SECRET_TEXT, "ROOMKEY_KEY: neither a JSON Web Key nor PEM"),
     ]:
         monkeypatch.setenv("ROOMKEY_KEY", value)
@@ -149,7 +149,7 @@ def test_a_key_of_the_environment_that_is_no_good(roomkey: Cli, monkeypatch: pyt
 @pytest.mark.parametrize("command", ["issue", "inspect"])
 def test_the_help_says_which_keys_are_used(roomkey: Cli, command: str) -> None:
     told = " ".join(roomkey("token", command, "--help").out.split())
-    assert re.search(r"Without --key-file and --secret-file .*ROOMKEY_SECRET.*ROOMKEY_KEY, else .*folder", told)
+    assert re.search(r"Without --key-file and --secret-file, .*ROOMKEY_SECRET.*ROOMKEY_KEY, else .*folder", told)
 
 
 def test_a_key_counts_as_it_does_for_the_server(roomkey: Cli, here: Path) -> None:
@@ -175,7 +175,10 @@ def test_a_key_counts_as_it_does_for_the_server(roomkey: Cli, here: Path) -> Non
 def test_a_folder_without_a_key_for_the_algorithm(roomkey: Cli) -> None:
     roomkey("keys", "new", "--algorithm", "ES384")
     made = roomkey("token", "issue", "ada")
-    assert (made.code, made.err) == (1, "no key for ES256 in keys; make one: roomkey keys new --algorithm ES256\n")
+    assert (made.code, made.err) == (
+        1,
+        "no key for ES256 in keys; create one with `roomkey keys new --algorithm ES256`\n",
+    )
 
 
 def test_a_weak_secret_is_wrong_usage_and_is_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,12 +204,12 @@ def test_for_programs(roomkey: Cli, secret_file: str) -> None:
 
 def test_nothing_to_inspect_is_wrong_usage(roomkey: Cli) -> None:
     ran = roomkey("token", "inspect", stdin="")
-    assert (ran.code, ran.err) == (2, "there is no token on standard input\n")
+    assert (ran.code, ran.err) == (2, "no token on standard input\n")
 
 
 def test_a_forgotten_audience_is_hinted_at(roomkey: Cli, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--secret-file", secret_file, "--audience", "chat").out
-    assert "was --audience forgotten?" in roomkey("token", "inspect", "--secret-file", secret_file, stdin=token).out
+    assert "did you forget --audience?" in roomkey("token", "inspect", "--secret-file", secret_file, stdin=token).out
 
 
 @pytest.mark.parametrize("text", ["no token", "a.b", "a.b.c", "eyJ.eyJ.x", "x" * 20_000, "é.é.é"])
@@ -366,5 +369,5 @@ def test_a_database_out_of_reach_and_its_password(roomkey: Cli, monkeypatch: pyt
     monkeypatch.setenv("ROOMKEY_DATABASE", url)
     away = roomkey("token", "revoke", "--subject", "a")
     assert (away.code, away.out) == (1, "")
-    assert away.err == "the database failed: ConnectionRefusedError; roomkey doctor looks into it\n"
+    assert away.err == "the database failed: ConnectionRefusedError; run `roomkey doctor` to find the cause\n"
     assert "hunter2" not in on_the_line.err + on_the_line.out + away.err + roomkey("serve", "--help").out

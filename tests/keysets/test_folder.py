@@ -14,8 +14,8 @@ from support.clock import FakeClock
 from roomkey import Issuer, Key, KeySet, Verifier
 from roomkey.errors import BadSignature, ConfigError, UnknownKey
 from roomkey.keysets.files import key_path, load_key_files, load_keys, load_or_create, save_key
-from roomkey.keysets.folder import LOOK_EVERY, TRY_AGAIN, KeyFolder, remove_retired, rotate
-from roomkey.keysets.rotation import LEEWAY, State
+from roomkey.keysets.folder import CHECK_SECONDS, RETRY_SECONDS, KeyFolder, remove_retired, rotate
+from roomkey.keysets.rotation import LEEWAY, KeyState
 
 LIFETIME = 120
 AHEAD = 60
@@ -106,9 +106,9 @@ def test_a_key_is_published_before_it_signs_and_gone_when_its_tokens_are(folder:
     old = keys.signing(clock.time)
     assert kids(keys.accepted(clock.time)) == [old.kid]
     new = made(folder, clock.time)
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_SECONDS)
     assert (keys.signing(clock.time).kid, kids(keys.accepted(clock.time))) == (old.kid, [old.kid, new.kid])
-    start = int(clock.time - LOOK_EVERY + AHEAD)
+    start = int(clock.time - CHECK_SECONDS + AHEAD)
     assert keys.signing(start - 0.01).kid == old.kid
     assert keys.signing(start).kid == new.kid
     end = start + LIFETIME + LEEWAY
@@ -137,11 +137,11 @@ def test_it_looks_once_a_second_and_reads_what_has_changed_only(
     monkeypatch.setattr(os, "scandir", lambda path: looks.append(path) or scan(path))
     for _ in range(100):
         keys.signing(clock.time)
-        keys.accepted(clock.time + LOOK_EVERY / 2)
+        keys.accepted(clock.time + CHECK_SECONDS / 2)
     assert len(looks) == 1
     before = keys.signing(clock.time)
     made(folder, clock.time)
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_SECONDS)
     assert len(keys.accepted(clock.time)) == 2
     assert keys.signing(clock.time) is before
 
@@ -172,7 +172,7 @@ def test_trouble_in_the_folder_changes_nothing_and_is_said_once(
     else:
         folder.chmod(0o755)
     for _ in range(50):
-        clock.advance(LOOK_EVERY)
+        clock.advance(CHECK_SECONDS)
         assert keys.signing(clock.time) is signing
         assert kids(keys.accepted(clock.time)) == [signing.kid]
     assert keys.problem is not None
@@ -191,7 +191,7 @@ def test_trouble_that_is_over_is_over(folder: Path, clock: FakeClock) -> None:
     assert keys.problem is not None
     assert "chmod 600" in keys.problem
     (folder / "new.jwk").chmod(0o600)
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_SECONDS)
     assert keys.signing(clock.time).kid == new.kid
     assert keys.problem is None
 
@@ -205,7 +205,7 @@ def test_what_fails_for_a_moment_is_tried_again(
         patched.setattr(os, "open", lambda *_args, **_named: (_ for _ in ()).throw(OSError(24, "Too many open files")))
         keys.signing(clock.time)
     assert "Too many open files" in str(keys.problem)
-    clock.advance(TRY_AGAIN)
+    clock.advance(RETRY_SECONDS)
     assert keys.signing(clock.time).kid == new.kid
 
 
@@ -215,7 +215,7 @@ def test_a_key_that_is_deleted_is_refused_at_once(folder: Path, clock: FakeClock
     old = keys.signing(clock.time)
     new = made(folder, clock.time)
     key_path(folder, old).unlink()
-    clock.advance(LOOK_EVERY)
+    clock.advance(CHECK_SECONDS)
     assert keys.signing(clock.time).kid == new.kid, "it has not begun, but there is no other"
     assert kids(keys.accepted(clock.time)) == [new.kid]
 
@@ -247,7 +247,7 @@ def test_it_starts_with_good_keys_only(tmp_path: Path, folder: Path) -> None:
 def test_one_rotation_at_a_time(folder: Path, clock: FakeClock) -> None:
     new = made(folder, clock.time)
     files = sorted(folder.iterdir())
-    with pytest.raises(ConfigError, match=f"{new.kid} is waiting already and signs in 60 s"):
+    with pytest.raises(ConfigError, match=f"{new.kid}, exists already and signs in 60 s"):
         made(folder, clock.time)
     assert sorted(folder.iterdir()) == files
     clock.advance(AHEAD)
@@ -256,7 +256,7 @@ def test_one_rotation_at_a_time(folder: Path, clock: FakeClock) -> None:
 
 def test_the_first_key_of_a_folder_signs_from_the_beginning(tmp_path: Path, clock: FakeClock) -> None:
     [only] = rotate(tmp_path / "keys", "ES256", clock.time, lifetime=LIFETIME)
-    assert (only.state, only.until, only.file.not_before) == (State.SIGNING, None, 0)
+    assert (only.state, only.until, only.file.not_before) == (KeyState.SIGNING, None, 0)
     assert "nbf" not in json.loads(only.file.path.read_text())
     second = made(tmp_path / "keys", clock.time, publish_before=0)
     assert load_keys(tmp_path / "keys", clock.time)[0].kid == second.kid
@@ -266,7 +266,7 @@ def test_only_retired_keys_are_removed(folder: Path, clock: FakeClock) -> None:
     made(folder, clock.time, publish_before=0)
     clock.advance(LIFETIME + LEEWAY - 1)
     planned = rotate(folder, "ES256", clock.time, lifetime=LIFETIME)
-    assert [one.state for one in planned] == [State.RETIRING, State.SIGNING, State.NEXT]
+    assert [one.state for one in planned] == [KeyState.RETIRING, KeyState.SIGNING, KeyState.NEXT]
     assert remove_retired(planned) == []
     clock.advance(10_000)
     planned = rotate(folder, "ES256", clock.time, lifetime=LIFETIME)

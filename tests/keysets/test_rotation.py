@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from roomkey import Key
 from roomkey.keysets.files import KeyFile
-from roomkey.keysets.rotation import LEEWAY, State, plan
+from roomkey.keysets.rotation import LEEWAY, KeyState, plan
 
 KEY = Key.generate("ES256")
-NEXT, SIGNING, RETIRING, RETIRED = State.NEXT, State.SIGNING, State.RETIRING, State.RETIRED
+NEXT, SIGNING, RETIRING, RETIRED = KeyState.NEXT, KeyState.SIGNING, KeyState.RETIRING, KeyState.RETIRED
 LIFETIME = 900
 DAY = 86400
 
@@ -22,7 +22,7 @@ def file(name: str, not_before: float = 0, written: float = 0) -> KeyFile:
     return KeyFile(Path(name), KEY, not_before, written)
 
 
-def doing(files: list[KeyFile], now: float, leeway: float = LEEWAY) -> dict[str, tuple[State, float | None]]:
+def doing(files: list[KeyFile], now: float, leeway: float = LEEWAY) -> dict[str, tuple[KeyState, float | None]]:
     return {one.file.path.name: (one.state, one.until) for one in plan(files, now, LIFETIME, leeway)}
 
 
@@ -80,13 +80,13 @@ def test_a_token_outlives_no_key_and_every_key_goes_one_way(
         assert [one.file for one in planned] == [one.file for one in before]
     [signed] = [one.file for one in before if one.state is SIGNING]
     assert next(one.state for one in after if one.file is signed) in (SIGNING, RETIRING)
-    order = list(State)
+    order = list(KeyState)
     for one, then in zip(before, after, strict=True):
         assert order.index(then.state) >= order.index(one.state)
 
 
 @pytest.mark.parametrize("state", [NEXT, SIGNING, RETIRING])
-def test_a_state_ends_when_it_says(state: State) -> None:
+def test_a_state_ends_when_it_says(state: KeyState) -> None:
     files = [file("a"), file("b", DAY), file("c", 2 * DAY)]
     for now in (0, DAY, DAY + 5, 2 * DAY):
         for one in plan(files, now, LIFETIME):

@@ -1,4 +1,4 @@
-"""The commands, put together."""
+"""The commands of ``roomkey``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["app", "run"]
 
 app = typer.Typer(
     name="roomkey",
-    help="JSON Web Tokens in charge of Socket.IO connections.",
+    help="Secure Socket.IO connections with JSON Web Tokens.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -32,14 +32,14 @@ app.command("serve")(serve)
 
 
 def run() -> None:
-    """Run a command; a mistake in settings, or a database out of reach, becomes one line on standard error."""
+    """Run a command. An invalid setting or an unavailable database becomes one line on standard error."""
     try:
         app(prog_name="roomkey")
     except ConfigError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
     except Unavailable as error:
-        typer.echo(f"{error}; roomkey doctor looks into it", err=True)
+        typer.echo(f"{error}; run `roomkey doctor` to find the cause", err=True)
         sys.exit(1)
 
 
@@ -55,4 +55,4 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """JSON Web Tokens in charge of Socket.IO connections."""
+    """Secure Socket.IO connections with JSON Web Tokens."""

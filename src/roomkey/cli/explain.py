@@ -1,4 +1,4 @@
-"""``roomkey doctor --token``: what a token opens by the rules of ``roomkey.toml``, and which of them decides."""
+"""``roomkey doctor --token``: what a token allows under the rules of ``roomkey.toml``, and which rule decides."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from roomkey.server.config_file import read_config
 
 __all__ = ["explain"]
 
-Wish = tuple[str, str, str]  # kind, name, and for an emit its event
+Question = tuple[str, str, str]  # kind, name and, for an emit, its event
 
 
 def explain(
     file: str, config: Path | None, *, rooms: list[str], events: list[str], emits: list[str], namespace: str
 ) -> Iterator[tuple[bool, str]]:
-    """Verdicts, with why; first of all about the token itself, and then the namespace.
+    """Return verdicts with their reasons: about the token, then about the namespace, rooms, emits and events.
 
     Args:
-        file: with the token; ``-`` is standard input.
+        file: the file with the token; ``-`` is standard input.
         config: the settings file.
-        rooms: may it enter them?
-        events: may it send them?
-        emits: may it emit to these rooms? Written as ``room`` or ``room=event``.
-        namespace: where.
+        rooms: rooms to join.
+        events: events to send.
+        emits: rooms to emit to, each written as ``room`` or ``room=event``.
+        namespace: the namespace.
 
     Raises:
-        ConfigError: no keys, settings or rules that cannot be read.
+        ConfigError: keys, settings or rules cannot be read.
     """
     with needs("server"):
         from roomkey.server.backends import rooms_of_tokens
@@ -39,34 +39,34 @@ def explain(
     config_file = read_config(config)
     source = default_source(config_file)
     if source is None:
-        fail("no keys to look at the token with: roomkey keys new makes one")
+        fail("no key to verify the token; create one with `roomkey keys new`")
     policy = load_policy(config_file) or rooms_of_tokens()
     try:
         who = source.verifier().verify(read_token(file), time.time())
     except AuthError as error:
-        yield False, f"token: refused, {error}"
+        yield False, f"token: rejected, {error}"
         return
-    yield True, f"token: good, for {who.subject!a}"
+    yield True, f"token: valid, for {who.subject!a}"
     if who.issued_at is None:
         yield (
             True,
             "token: no iat, so revoking its subject rejects it, unless the revocation names an expiry and the token "
             "expires later",
         )
-    wishes: list[Wish] = [("namespace", namespace, "")]
-    wishes += [("room", room, "") for room in rooms]
-    wishes += [("emit", *_parts(emit)) for emit in emits]
-    wishes += [("event", event, "") for event in events]
-    yield from asyncio.run(_decide(who, policy, wishes, namespace))
+    questions: list[Question] = [("namespace", namespace, "")]
+    questions += [("room", room, "") for room in rooms]
+    questions += [("emit", *_parts(emit)) for emit in emits]
+    questions += [("event", event, "") for event in events]
+    yield from asyncio.run(_decide(who, policy, questions, namespace))
 
 
-async def _decide(who: Identity, policy: Policy, wishes: list[Wish], namespace: str) -> list[tuple[bool, str]]:
+async def _decide(who: Identity, policy: Policy, questions: list[Question], namespace: str) -> list[tuple[bool, str]]:
     from roomkey import Issuer
     from roomkey.guard.guard import Guard
 
     guard = Guard(Issuer.ephemeral(audience="nobody").verifier(), policy=policy)
     found = []
-    for kind, name, event in wishes:
+    for kind, name, event in questions:
         decision = await guard.explain(who, kind, name, namespace=namespace, event=event)  # type: ignore[arg-type]
         found.append((bool(decision), str(decision)))
     return found
@@ -75,5 +75,5 @@ async def _decide(who: Identity, policy: Policy, wishes: list[Wish], namespace: 
 def _parts(emit: str) -> tuple[str, str]:
     room, _, event = emit.partition("=")
     if not room:
-        raise ConfigError("--emit takes a room, or room=event")
+        raise ConfigError("--emit must be a room, or room=event")
     return room, event or "message"

@@ -1,4 +1,4 @@
-"""How commands speak: one line for an error, words for a time."""
+"""The output of commands: one line for an error, words for a time, tables."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from roomkey.cli.missing import missing_package
 __all__ = ["fail", "iso", "needs", "print_blocks", "print_list", "print_table", "printable", "relative", "span"]
 
 LINE = 80
-"""Characters of a line that every terminal has room for."""
+"""The width of a terminal, in characters, that output must fit."""
 
 
 def fail(text: str, code: int = 1) -> NoReturn:
     """Print one line on standard error and exit.
 
     Args:
-        text: what is wrong, and what to do.
-        code: 1 for a refusal or a failure, 2 for wrong usage.
+        text: what is wrong and what to do.
+        code: the exit status: 1 for a failure, 2 for wrong usage.
     """
     print(text, file=sys.stderr)  # noqa: T201
     raise typer.Exit(code)
@@ -33,7 +33,7 @@ def fail(text: str, code: int = 1) -> NoReturn:
 
 @contextlib.contextmanager
 def needs(extra: str) -> Iterator[None]:
-    """Around an import: a missing package becomes the ``pip install`` line that brings it."""
+    """Wrap an import: if a package is missing, print the command that installs it, and exit."""
     try:
         yield
     except ImportError as error:
@@ -44,12 +44,12 @@ def needs(extra: str) -> Iterator[None]:
 
 
 def iso(seconds: float) -> str:
-    """Seconds since the epoch as ISO 8601 in UTC."""
+    """Format seconds since the epoch as ISO 8601 in UTC."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def span(seconds: float) -> str:
-    """A number of seconds in words, rounded down: ``14 min``."""
+    """Format a number of seconds in words, rounded down: ``14 min``."""
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
         if seconds >= 2 * size or (seconds >= size and unit == "min"):
             return f"{int(seconds // size)} {unit}"
@@ -57,12 +57,12 @@ def span(seconds: float) -> str:
 
 
 def relative(seconds: float, now: float) -> str:
-    """A time as seen from now: ``in 14 min``, ``3 min ago``."""
+    """Format a time relative to now: ``in 14 min``, ``3 min ago``."""
     return f"in {span(seconds - now)}" if seconds > now else f"{span(now - seconds)} ago"
 
 
 def printable(value: object) -> str:
-    """A value that others chose, safe for a terminal: text as it is if it is printable, else as JSON in ASCII."""
+    """Make a value safe for a terminal: printable text stays as it is, everything else becomes JSON in ASCII."""
     return value if isinstance(value, str) and value.isprintable() else json.dumps(value)
 
 
@@ -70,13 +70,13 @@ Rows = list[dict[str, object]]
 
 
 def print_list(rows: Rows, as_json: bool, nothing: str, show: Callable[[Rows], None]) -> None:
-    """Print rows of the same columns.
+    """Print rows that have the same columns.
 
     Args:
-        rows: with text, lists of text, True and False in them.
-        as_json: for programs, as one JSON array, which is empty where there are none.
-        nothing: what to say on standard error where there are none.
-        show: prints them for people.
+        rows: the rows, whose values are texts, lists of texts and bools.
+        as_json: print one JSON array, which is empty if there are no rows.
+        nothing: the text for standard error if there are no rows.
+        show: the function that prints rows for people.
     """
     if as_json:
         typer.echo(json.dumps(rows))
@@ -87,7 +87,7 @@ def print_list(rows: Rows, as_json: bool, nothing: str, show: Callable[[Rows], N
 
 
 def print_table(rows: Rows) -> None:
-    """Print a line for each row. A column that is empty in all of them is left out."""
+    """Print a line for each row, without the columns that are empty in all of them."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -95,7 +95,7 @@ def print_table(rows: Rows) -> None:
     table = Table(box=None, pad_edge=False)
     names = [name for name in rows[0] if any(row[name] not in ("", []) for row in rows)]
     for name in names:
-        # Names are never cut, so that they can be used; only they are long.
+        # Names are folded, never cut, so that they can be copied.
         short = isinstance(rows[0][name], bool) or name.endswith("_at")
         table.add_column(name, overflow="fold", no_wrap=short)
     for row in rows:
@@ -104,7 +104,7 @@ def print_table(rows: Rows) -> None:
 
 
 def print_blocks(rows: Rows) -> None:
-    """Print a block for each row, headed by its first column; for values that are long. What is empty is left out."""
+    """Print a block for each row, with the first column as its heading and without empty values."""
     width = max(map(len, rows[0])) + 2
     for row in rows:
         heading, *others = ((name, _words(value)) for name, value in row.items() if value)
@@ -117,7 +117,7 @@ def print_blocks(rows: Rows) -> None:
 
 
 def _words(value: object) -> list[str]:
-    """A cell, safe for a terminal."""
+    """Return the words of a cell, safe for a terminal."""
     if isinstance(value, bool):
         return ["yes" if value else "no"]
     return [printable(one) for one in value] if isinstance(value, list) else [printable(value)]

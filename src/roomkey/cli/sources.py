@@ -1,5 +1,4 @@
-"""Where a command finds what it works on: settings, keys (a file or a secret that it is told, else the server's own), a
-token."""
+"""The inputs of commands: options that they share, settings, keys and tokens."""
 
 from __future__ import annotations
 
@@ -49,8 +48,8 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 def _without_password(where: str | None) -> str | None:
     if where is not None and re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", where):
         raise typer.BadParameter(
-            "no password on the command line, where others can read it: PGPASSFILE names a file with it, and the URL "
-            "may stand in ROOMKEY_DATABASE or roomkey.toml instead"
+            "remove the password: other users can read the command line; put it into the file that PGPASSFILE names, "
+            "or the URL into ROOMKEY_DATABASE or roomkey.toml"
         )
     return where
 
@@ -58,24 +57,24 @@ def _without_password(where: str | None) -> str | None:
 DatabaseOption = Annotated[str | None, typer.Option(help=help_of("database"), callback=_without_password)]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings file. Default: roomkey.toml, if it exists.")]
 KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
-SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret; or set {SECRET}.")]
-RoleOption = Annotated[list[str] | None, typer.Option(help="A role; may be repeated.")]
-RoomOption = Annotated[list[str] | None, typer.Option(help="A room; may be repeated.")]
+SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret. You can also set {SECRET}.")]
+RoleOption = Annotated[list[str] | None, typer.Option(help="Role to grant. Repeatable.")]
+RoomOption = Annotated[list[str] | None, typer.Option(help="Room to allow. Repeatable.")]
 AlgorithmOption = Annotated[str | None, typer.Option(help="Signature algorithm, such as HS256 or ES256.")]
 
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Keys, and what belongs to them.
+    """Keys and the settings that belong to them.
 
     Attributes:
-        keys: to verify with.
-        algorithms: that they are used with.
-        named: where they come from, in words.
-        issuer: ``iss`` that goes with them, or None.
-        audience: ``aud`` that goes with them, or None.
-        signer: the one that signs new tokens; the first private one of the keys if None.
-        max_token: the longest token that goes with them, in bytes.
+        keys: the keys that verify tokens.
+        algorithms: the algorithms of the keys.
+        named: where the keys come from, in words.
+        issuer: the ``iss`` of their tokens, or None.
+        audience: the ``aud`` of their tokens, or None.
+        signer: the key that signs new tokens; None means the first private key.
+        max_token: the maximum length of their tokens, in bytes.
     """
 
     keys: KeySet
@@ -87,15 +86,15 @@ class KeySource:
     max_token: int = MAX_TOKEN
 
     def signing(self) -> Key:
-        """What signs new tokens.
+        """Return the key that signs new tokens.
 
         Raises:
-            ConfigError: there are only public keys.
+            ConfigError: all keys are public.
         """
         return self.signer or signing_key(self.keys, self.algorithms[0])
 
     def verifier(self) -> Verifier:
-        """What accepts the tokens that these keys sign."""
+        """Return a verifier for the tokens that these keys sign."""
         return Verifier(
             self.keys,
             algorithms=self.algorithms,
@@ -113,20 +112,20 @@ def read_settings(config: Path | None, **flags: object) -> Settings:
 def find_source(
     *, key_file: Path | None, secret_file: Path | None, algorithm: str | None, config: Path | None
 ) -> KeySource | None:
-    """The keys that the options name; without options ``ROOMKEY_SECRET``; without it what a server would use now.
+    """Find keys: those that the options name, else ``ROOMKEY_SECRET``, else the keys that the server would use now.
 
     Returns:
-        The source, or None if there are no keys anywhere.
+        The source, or None if no keys were found.
 
     Raises:
-        ConfigError: a file that cannot be read, or no key in it for the algorithm.
+        ConfigError: a file cannot be read, or has no key for the algorithm.
     """
     if key_file is not None and secret_file is not None:
-        fail("--key-file or --secret-file, not both", 2)
+        fail("use either --key-file or --secret-file, not both", 2)
     if key_file is not None:
         return _source(load_key_set(key_file), algorithm, str(key_file))
     if secret_file is not None:
-        # Editors end a file with a line break; no secret does.
+        # Editors add a line break to the end of a file; it is not part of the secret.
         secret = read_private(secret_file).rstrip(b"\r\n")
         return _source(_secret_keys(secret, algorithm, str(secret_file)), algorithm, f"the secret in {secret_file}")
     return _secret_source(algorithm) or _server_source(read_settings(config, algorithm=algorithm))
@@ -162,7 +161,7 @@ def _secret_keys(secret: bytes, algorithm: str | None, where: str) -> KeySet:
 def _source(keys: KeySet, algorithm: str | None, named: str) -> KeySource:
     usable = dict.fromkeys(name for key in keys for name in key.algorithms)
     if algorithm is not None and algorithm not in usable:
-        raise ConfigError(f"{named} is for {', '.join(usable)}, not {algorithm}")
+        raise ConfigError(f"cannot use {named}: it is for {', '.join(usable)}, not {algorithm}")
     return KeySource(keys, (algorithm,) if algorithm else tuple(usable), named)
 
 
@@ -182,20 +181,20 @@ def _server_source(settings: Settings) -> KeySource | None:
 
 
 def seconds(text: str) -> int:
-    """A span of time out of an option, such as ``900``, ``15m``, ``8h`` or ``30d``, in seconds."""
+    """Parse a duration, such as ``900``, ``15m``, ``8h`` or ``30d``, into seconds."""
     found = re.fullmatch(r"(-?\d{1,9})([smhd]?)", text)
     if found is None:
-        raise typer.BadParameter("seconds, or a number with s, m, h or d: 900, 15m, 8h, 30d")
+        raise typer.BadParameter("use seconds, or a number with s, m, h or d: 900, 15m, 8h, 30d")
     return int(found[1]) * _UNITS[found[2]]
 
 
 def is_token(text: str) -> bool:
-    """True for what looks like a token, and not like the name of a file."""
+    """Return True if the text looks like a token, not like the name of a file."""
     return text.count(".") == 2 and text.startswith("eyJ")
 
 
 def read_token(file: str) -> str:
-    """The token in the first line of a file, with or without ``Bearer`` in front; ``-`` is standard input."""
+    """Read the token in the first line of a file, without a leading ``Bearer``; ``-`` is standard input."""
     if file == "-":
         if sys.stdin.isatty():
             typer.echo("Paste the token, then press Enter:", err=True)
@@ -210,5 +209,5 @@ def read_token(file: str) -> str:
             fail(f"cannot read the file {file}", 2)
     token = re.sub(r"(?i)^bearer\s+", "", text.strip())
     if not token:
-        fail("there is no token on standard input" if file == "-" else f"there is no token in {file}", 2)
+        fail("no token on standard input" if file == "-" else f"no token in {file}", 2)
     return token

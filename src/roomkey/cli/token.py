@@ -1,4 +1,4 @@
-"""``roomkey token``: make tokens, look at them, revoke them."""
+"""``roomkey token``: issue, inspect and revoke tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from roomkey.core.jws import decode_unverified
 from roomkey.core.verifier import VerifierSettings
 from roomkey.errors import ConfigError
 
-app = typer.Typer(help="Make tokens, look at them, revoke them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Issue, inspect and revoke tokens.", no_args_is_help=True, rich_markup_mode=None)
 app.command("revoke")(revoke)
 
 TIMES = ("exp", "iat", "nbf", "auth_time")
@@ -37,27 +37,29 @@ TIMES = ("exp", "iat", "nbf", "auth_time")
 
 @app.command()
 def issue(
-    subject: Annotated[str, typer.Argument(help="sub: who the token is for.")],
+    subject: Annotated[str, typer.Argument(help="Subject (sub) of the token.")],
     role: RoleOption = None,
     room: RoomOption = None,
-    scope: Annotated[list[str] | None, typer.Option(help="A scope; may be repeated.")] = None,
-    expires_in: Annotated[str, typer.Option(help="Lifetime: 900, 15m, 8h, 30d.")] = "15m",
-    claim: Annotated[list[str] | None, typer.Option(help="name=value, a value of JSON or else text.")] = None,
-    issuer: Annotated[str | None, typer.Option(help="iss; the server's with the server's keys.")] = None,
-    audience: Annotated[str | None, typer.Option(help="aud; the server's with the server's keys.")] = None,
+    scope: Annotated[list[str] | None, typer.Option(help="Scope to grant. Repeatable.")] = None,
+    expires_in: Annotated[str, typer.Option(help="Lifetime, such as 900, 15m, 8h or 30d.")] = "15m",
+    claim: Annotated[
+        list[str] | None, typer.Option(help="Claim to add, as name=value; the value is JSON or text. Repeatable.")
+    ] = None,
+    issuer: Annotated[str | None, typer.Option(help="Issuer (iss). With the server's keys: its own.")] = None,
+    audience: Annotated[str | None, typer.Option(help="Audience (aud). With the server's keys: its own.")] = None,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
     algorithm: AlgorithmOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Make a token and print it.
+    """Issue a token and print it.
 
-    Without --key-file and --secret-file it is signed with ROOMKEY_SECRET, and without that as the server would do it
-    now: with ROOMKEY_KEY, else with the newest key of its folder that signs.
+    Without --key-file and --secret-file, the token is signed with ROOMKEY_SECRET. If that is not set, it is signed as
+    the server would sign it now: with ROOMKEY_KEY, else with the signing key of the server's folder.
     """
     source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
     if source is None:
-        fail(f"no key to sign with: roomkey keys new makes one, or give --key-file, --secret-file or {SECRET}")
+        fail(f"no signing key; create one with `roomkey keys new`, or use --key-file, --secret-file or {SECRET}")
     maker = Issuer(
         source.signing(),
         algorithm=source.algorithms[0],
@@ -67,7 +69,7 @@ def issue(
     )
     lifetime = seconds(expires_in)
     if lifetime > MAX_TOKEN_LIFETIME:
-        typer.echo(f"it lives longer than a revocation is kept: to revoke it, add --expires-in {expires_in}", err=True)
+        typer.echo(f"revocations are not kept that long; to revoke it, use --expires-in {expires_in}", err=True)
     made = maker.issue(
         subject,
         expires_in=lifetime,
@@ -82,7 +84,7 @@ def issue(
 def _claim(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not (name and equals):
-        raise typer.BadParameter(f"--claim takes name=value, not {text!r}")
+        raise typer.BadParameter(f"--claim must be name=value, not {text!r}")
     try:
         return name, json.loads(value)
     except ValueError:
@@ -94,25 +96,26 @@ def inspect(
     file: Annotated[
         str,
         typer.Argument(
-            help="File with the token; - reads standard input, so that no token stays in the shell's history."
+            help="File with the token. The default reads standard input, which keeps it out of the shell's history."
         ),
     ] = "-",
-    issuer: Annotated[str | None, typer.Option(help="The iss to expect.")] = None,
-    audience: Annotated[str | None, typer.Option(help="The aud to expect.")] = None,
-    leeway: Annotated[float, typer.Option(help="Seconds of clock difference to forgive.")] = 30.0,
-    subject_claim: Annotated[str, typer.Option(help="Claim that names the subject.")] = "sub",
-    integer_subject: Annotated[bool, typer.Option(help="Accept a whole number as the subject.")] = False,
+    issuer: Annotated[str | None, typer.Option(help="Expected issuer (iss).")] = None,
+    audience: Annotated[str | None, typer.Option(help="Expected audience (aud).")] = None,
+    leeway: Annotated[float, typer.Option(help="Tolerated clock difference, in seconds.")] = 30.0,
+    subject_claim: Annotated[str, typer.Option(help="Claim that contains the subject.")] = "sub",
+    integer_subject: Annotated[bool, typer.Option(help="Accept an integer as the subject.")] = False,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
     algorithm: AlgorithmOption = None,
     config: ConfigOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show a token in words, and say whether a verifier with these keys accepts it.
+    """Show the contents of a token, and whether a verifier with these keys accepts it.
 
-    Without --key-file and --secret-file the keys are ROOMKEY_SECRET, and without that those that the server accepts
-    now: ROOMKEY_KEY, else its folder of keys, where a retired one does not count. Without any the token is only shown.
-    Whether it was revoked is not looked at. Exit code 0: accepted, or only shown; 1: refused; 2: wrong usage.
+    Without --key-file and --secret-file, the key is ROOMKEY_SECRET. If that is not set, the keys are those that the
+    server accepts now: ROOMKEY_KEY, else the keys in its folder that are not retired. Without keys, the token is only
+    shown. Revocations are not checked. Exit status: 0 if the token is accepted or only shown, 1 if it is rejected, 2
+    for wrong usage.
     """
     now = time.time()
     token = read_token(file)
@@ -143,9 +146,9 @@ def inspect(
 
 
 def _verdict(token: str, now: float, source: KeySource | None, **settings: Unpack[VerifierSettings]) -> dict[str, Any]:
-    """Whether the token is accepted (None: there was nothing to check with), by whom, and the check that failed."""
+    """Return whether the token is accepted (None without keys), by which keys, and which check failed."""
     if source is None:
-        return {"accepted": None, "detail": f"not checked: give --key-file, --secret-file or {SECRET}"}
+        return {"accepted": None, "detail": f"not checked: use --key-file, --secret-file or {SECRET}"}
     settings.setdefault("max_token", source.max_token)
     verifier = Verifier(source.keys, algorithms=source.algorithms, **settings)
     expected = {"issuer": settings.get("issuer"), "audience": settings.get("audience")}
@@ -171,10 +174,10 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
     if verdict["accepted"]:
         typer.echo("Accepted")
     elif verdict["accepted"] is False:
-        hint = "; was --audience forgotten?" if verdict["detail"].endswith("expected none") else ""
+        hint = "; did you forget --audience?" if verdict["detail"].endswith("expected none") else ""
         typer.echo(f"Refused: {verdict['detail']} ({verdict['check']}){hint}")
     else:
-        typer.echo(f"Neither accepted nor refused, {verdict['detail']}")
+        typer.echo(f"Neither accepted nor rejected, {verdict['detail']}")
 
 
 def _with_time(name: str, value: object, now: float) -> str:

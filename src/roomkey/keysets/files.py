@@ -1,10 +1,10 @@
 """Keys in files and in the environment: private JSON Web Keys (RFC 7517) that only their owner can read.
 
-A key file is written once and never changed. It appears under its name complete or not at all, so that a crash or
-a full disk leaves no half key, and an existing file is never replaced: losing a key means that every token it
-signed stops working. So the time from which a key signs is written into it when it is made, as its member ``nbf``
-("not before", named and counted like the claim of RFC 7519 section 4.1.5; a JWK may have members of its own, RFC 7517
-section 4). It is not published.
+A key file is written once and never changed. It appears under its name complete or not at all, so that a crash or a
+full disk leaves no partial key. An existing file is never replaced, because if a key is lost, every token that it
+signed stops working. The time from which a key signs is therefore written into the file when the key is generated, as
+its member ``nbf`` ("not before", with the name and the unit of the claim in RFC 7519 section 4.1.5; a JWK can have
+additional members, RFC 7517 section 4). It is not published.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from roomkey.errors import ConfigError
 __all__ = [
     "KEY",
     "KeyFile",
-    "by_age",
     "environment_key",
+    "in_signing_order",
     "is_key_file",
     "load_key",
     "load_key_files",
@@ -46,7 +46,7 @@ __all__ = [
 MAX_KEY_FILE = 256 * 1024
 SUFFIX = ".jwk"
 KEY = "ROOMKEY_KEY"
-"""The environment variable that may hold the signing key."""
+"""The environment variable that can contain the signing key."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class KeyFile:
     Attributes:
         path: the file.
         key: the key.
-        not_before: when it begins to sign (``nbf``), in seconds since the epoch; 0 is from the beginning.
+        not_before: when the key begins to sign (``nbf``), in seconds since the epoch; 0 means immediately.
         written: when the file was written, in seconds since the epoch.
-        stamp: changes whenever the file does, or who can read it.
+        stamp: a value that changes if the file's content, owner or permissions change.
     """
 
     path: Path
@@ -69,41 +69,41 @@ class KeyFile:
 
     @property
     def signs_from(self) -> float:
-        """When it began to sign: as its ``nbf`` says, and without one not before it was there."""
+        """When the key begins to sign: at its ``nbf`` or, if it has none, when its file was written."""
         return self.not_before or self.written
 
     @cached_property
     def verifying(self) -> Key:
-        """What its signatures are verified with; made once, because reading a key takes a while."""
+        """The key that verifies its signatures. It is derived once, because that takes a while."""
         return self.key.verifying()
 
 
-def by_age(files: Iterable[KeyFile]) -> list[KeyFile]:
-    """Keys in the order in which they begin to sign; those without ``nbf`` come first, as their files were written."""
+def in_signing_order(files: Iterable[KeyFile]) -> list[KeyFile]:
+    """Sort keys by the time at which they begin to sign. Keys without ``nbf`` come first, by the age of their files."""
     return sorted(files, key=lambda file: (file.not_before, file.written, file.path.name))
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a new file that only its owner can read (mode 0600), whole or not at all.
+    """Write a new file that only its owner can read (mode 0600), completely or not at all.
 
     Args:
-        path: where to; its folder must exist, the file must not.
-        data: what to write.
+        path: the new file; its folder must exist.
+        data: the content.
 
     Raises:
-        ConfigError: the file is there already, or the folder cannot be written to.
+        ConfigError: the file exists already, or cannot be written.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        # O_EXCL and the mode in one call: there is no moment in which others could open it.
+        # The file is created with its mode in one call, so that others can never open it.
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        # A hard link, unlike a rename, fails where the name is taken.
+        # Unlike a rename, a hard link fails if the name is taken.
         os.link(draft, path)
     except FileExistsError:
-        raise ConfigError(f"{path} exists and is not overwritten: choose another name, or move it away") from None
+        raise ConfigError(f"cannot write {path}: the file exists; choose another name, or move the file away") from None
     except OSError as error:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from None
     finally:
@@ -112,18 +112,18 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def read_private(path: Path) -> bytes:
-    """Read a file with a secret in it, if nobody but its owner can.
+    """Read a file that contains a secret, and check that only its owner can read it.
 
     Raises:
-        ConfigError: absent, no ordinary file, too large, of another user, or readable by others; the text names the
-            command to run.
+        ConfigError: the file is missing, not a regular file, too large, owned by another user or readable by others.
+            If a command can repair it, the text contains the command.
     """
     try:
         data = _read_file(path, private=True)
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if len(data) > MAX_KEY_FILE:
-        raise ConfigError(f"{path} is larger than {MAX_KEY_FILE} bytes: this is no key file")
+        raise ConfigError(f"{path} is not a key file: it is larger than {MAX_KEY_FILE} bytes")
     return data
 
 
@@ -132,32 +132,32 @@ def save_key(key: Key, path: Path, not_before: int | None = None) -> None:
 
     Args:
         path: the new file.
-        not_before: when it begins to sign, in seconds since the epoch; None is from the beginning.
+        not_before: when the key begins to sign, in seconds since the epoch; None means immediately.
 
     Raises:
-        ConfigError: as :func:`write_private`, or the key is public.
+        ConfigError: as for :func:`write_private`, or the key is public.
     """
     members = key.to_jwk(private=True) | ({} if not_before is None else {"nbf": not_before})
     write_private(path, json.dumps(members, indent=2).encode() + b"\n")
 
 
 def load_key(path: Path) -> Key:
-    """Read one private key: a JWK, or PEM.
+    """Read a private key, a JWK or PEM.
 
     Raises:
-        ConfigError: as :func:`read_private`, or the file is not a usable private key.
+        ConfigError: as for :func:`read_private`, or the file does not contain a usable private key.
     """
     return _parse_private(read_private(path), str(path))[0]
 
 
 def environment_key(algorithm: str | None = None) -> Key | None:
-    """The private key in ``ROOMKEY_KEY``, a JWK or PEM; None if the variable is absent or empty.
+    """Return the private key in ``ROOMKEY_KEY``, a JWK or PEM, or None if the variable is not set or empty.
 
     Args:
-        algorithm: that it has to be for; any if absent.
+        algorithm: the algorithm that the key must support. By default, any.
 
     Raises:
-        ConfigError: not a usable private key; the text does not show what the variable holds.
+        ConfigError: the variable does not contain a usable private key. The text does not contain its value.
     """
     value = os.environ.get(KEY)
     if not value:
@@ -169,10 +169,10 @@ def environment_key(algorithm: str | None = None) -> Key | None:
 
 
 def load_key_set(path: Path) -> KeySet:
-    """Read keys to verify with: a JWK, a JWK Set (RFC 7517 section 5) or PEM, public or private.
+    """Read keys that verify tokens: a JWK, a JWK Set (RFC 7517 section 5) or PEM, public or private.
 
     Raises:
-        ConfigError: unreadable, no key, or a private key that others can read.
+        ConfigError: the file cannot be read, contains no key, or contains a private key that others can read.
     """
     try:
         keys = _parse_key_set(_read_file(path, private=False))
@@ -190,40 +190,41 @@ def load_key_files(folder: Path, known: Iterable[KeyFile] = ()) -> list[KeyFile]
 
     Args:
         folder: a folder of mode 0700 with ``*.jwk`` files of mode 0600.
-        known: what was read before; a file that has not changed is not read again (50 ms for an RSA key).
+        known: files that were read before. A file that has not changed is not read again (50 ms for an RSA key).
 
     Returns:
-        The keys; none if there is no folder or no key in it.
+        The keys. The list is empty if the folder does not exist or contains no key.
 
     Raises:
-        ConfigError: the folder or a file is open to others, a file is not a key, or two keys have one ``kid``. A key
-            that cannot be read is never skipped: the tokens it signed would be refused without a word.
+        ConfigError: others can read the folder or a file, a file does not contain a key, or two keys have the same
+            ``kid``. A key that cannot be read is never skipped, because its tokens would be rejected silently.
     """
     before = {(file.path, file.stamp): file for file in known}
     try:
         if not folder.exists():
             return []
         if not folder.is_dir():
-            raise ConfigError(f"{folder} is not a folder; `keys` names the folder of the key files")
+            raise ConfigError(f"{folder} is not a folder; set `keys` to the folder of the key files")
         _check_private(folder, folder.stat(), 0o700)
         files = [before.get((path, stamp(path.stat()))) or _load_key_file(path) for path in _key_files(folder)]
     except OSError as error:
         raise ConfigError(f"cannot read the keys in {folder}: {error.strerror}") from None
     for kid, uses in Counter(file.key.kid for file in files).items():
         if uses > 1:
-            raise ConfigError(f"{' and '.join(str(file.path) for file in files if file.key.kid == kid)} have one kid")
-    return by_age(files)
+            same = " and ".join(str(file.path) for file in files if file.key.kid == kid)
+            raise ConfigError(f"{same} have the same kid; delete one of them")
+    return in_signing_order(files)
 
 
 def load_keys(folder: Path, now: float | None = None) -> list[Key]:
-    """Read every key of a folder: the one that signs first, then those before it, then those that are still to come.
+    """Read every key of a folder: first the signing key, then the keys before it, then those that do not sign yet.
 
     Args:
         folder: as for :func:`load_key_files`.
-        now: seconds since the epoch; the system's clock if absent.
+        now: seconds since the epoch. By default, the system's time.
 
     Raises:
-        ConfigError: as :func:`load_key_files`.
+        ConfigError: as for :func:`load_key_files`.
     """
     files, at = load_key_files(folder), time.time() if now is None else now
     begun = [file.key for file in files if file.not_before <= at]
@@ -231,14 +232,14 @@ def load_keys(folder: Path, now: float | None = None) -> list[Key]:
 
 
 def load_or_create(folder: Path, algorithm: str) -> KeySet:
-    """Read the keys of a folder, and make the folder and a first key where there is none for ``algorithm``.
+    """Read the keys of a folder. If it has none for the algorithm, create the folder and generate a first key.
 
     Args:
         folder: as for :func:`load_keys`.
-        algorithm: what new tokens are signed with, such as ``ES256`` (RFC 7518 section 3.1).
+        algorithm: the algorithm that signs new tokens, such as ``ES256`` (RFC 7518 section 3.1).
 
     Raises:
-        ConfigError: as :func:`load_keys`, or there is no such algorithm.
+        ConfigError: as for :func:`load_keys`, or the algorithm is unknown.
     """
     keys = load_keys(folder)
     if not any(algorithm in key.algorithms for key in keys):
@@ -250,41 +251,41 @@ def load_or_create(folder: Path, algorithm: str) -> KeySet:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder for keys with mode 0700, if there is none.
+    """Create a folder for keys with mode 0700, if it does not exist.
 
     Raises:
-        ConfigError: it cannot be made.
+        ConfigError: the folder cannot be created.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"cannot make the folder {folder}: {error.strerror}") from None
+        raise ConfigError(f"cannot create the folder {folder}: {error.strerror}") from None
 
 
 def key_path(folder: Path, key: Key) -> Path:
-    """Where a key is kept in a folder of keys: under its name, which is unique."""
+    """Return the path of a key's file in a folder of keys; the ``kid`` is unique."""
     return folder / f"{key.kid}{SUFFIX}"
 
 
 def signing_key(keys: KeySet, algorithm: str) -> Key:
-    """The key that signs new tokens: the first for the algorithm, as :func:`load_keys` puts them in order.
+    """Return the key that signs new tokens: the first private key for the algorithm, in the order of :func:`load_keys`.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the set contains no such key.
     """
     for key in keys:
         if algorithm in key.algorithms and key.is_private:
             return key
-    raise ConfigError(f"no private key for {algorithm}; make one: roomkey keys new --algorithm {algorithm}")
+    raise ConfigError(f"no private key for {algorithm}; create one with `roomkey keys new --algorithm {algorithm}`")
 
 
 def stamp(found: os.stat_result) -> tuple[int, ...]:
-    """What changes whenever a file is replaced or written to, changes hands, or others may read it."""
+    """Return a value that changes if a file is replaced or written to, or if its owner or permissions change."""
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_mode, found.st_uid
 
 
 def is_key_file(name: str) -> bool:
-    """True for the name of a key's file in a folder of keys; hidden ones are the drafts of :func:`write_private`."""
+    """Return True for the name of a key file. Hidden files are the drafts of :func:`write_private`."""
     return name.endswith(SUFFIX) and not name.startswith(".")
 
 
@@ -293,41 +294,41 @@ def _key_files(folder: Path) -> Iterator[Path]:
 
 
 def _read_file(path: Path, *, private: bool) -> bytes:
-    """Read an ordinary file, a byte further than a key file may be long.
+    """Read a regular file, up to one byte more than the limit of a key file.
 
     Raises:
-        ConfigError: it is something else, such as a named pipe, which would let its reader wait; or it has to be
-            private, and is not.
-        OSError: it cannot be read.
+        ConfigError: the path is not a regular file (reading a named pipe would block), or others can access a file
+            that must be private.
+        OSError: the file cannot be read.
     """
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
-            raise ConfigError(f"{path} is not an ordinary file")
+            raise ConfigError(f"{path} is not a regular file")
         if private:
             _check_private(path, found, 0o600)
         return file.read(MAX_KEY_FILE + 1)
 
 
 def _check_private(path: Path, found: os.stat_result, wanted: int) -> None:
-    """Refuse what others can read, or could replace."""
-    if os.name != "posix":  # Windows has no such bits: st_mode says 0666 of every file there
+    """Check that only the owner can read or replace a file or a folder."""
+    if os.name != "posix":  # on Windows, st_mode is 0666 for every file
         return
     if found.st_uid not in (os.geteuid(), 0):
-        raise ConfigError(f"{path} belongs to another user (uid {found.st_uid}): chown {os.geteuid()} {path}")
+        raise ConfigError(f"{path} belongs to another user (uid {found.st_uid}); run: chown {os.geteuid()} {path}")
     if found.st_mode & 0o077:
         mode = stat.S_IMODE(found.st_mode)
-        raise ConfigError(f"{path} can be read by others (mode {mode:04o}): chmod {wanted:o} {path}")
+        raise ConfigError(f"others can read {path} (mode {mode:04o}); run: chmod {wanted:o} {path}")
 
 
 def _load_key_file(path: Path) -> KeyFile:
-    found = path.stat()  # before it is read: what changes meanwhile is seen the next time
+    found = path.stat()  # before the file is read, so that a change during reading is noticed the next time
     key, not_before = _parse_private(read_private(path), str(path))
     return KeyFile(path, key, not_before, found.st_mtime_ns / 1e9, stamp(found))
 
 
 def _parse_private(data: bytes, named: str) -> tuple[Key, float]:
-    """A private key and its ``nbf``; errors begin with the name of where it comes from, and show nothing of it."""
+    """Return a private key and its ``nbf``. Errors name its source and contain nothing of the key."""
     try:
         members = None if b"-----BEGIN" in data else _json_object(data)
         key = Key.from_pem(data) if members is None else Key.from_jwk(members)
@@ -335,13 +336,13 @@ def _parse_private(data: bytes, named: str) -> tuple[Key, float]:
     except ConfigError as error:
         raise ConfigError(f"{named}: {error}") from None
     if not key.is_private:
-        raise ConfigError(f"{named} holds a public key, and a private one is needed to sign tokens")
+        raise ConfigError(f"{named} contains a public key; a private key is required to sign tokens")
     return key, not_before
 
 
 def _not_before(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= LAST_SECOND:
-        raise ConfigError("nbf is a time in seconds since the epoch")
+        raise ConfigError("nbf must be a time in seconds since the epoch")
     return value
 
 
@@ -358,5 +359,5 @@ def _json_object(data: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         raise ConfigError("neither a JSON Web Key nor PEM") from None
     if not isinstance(value, dict):
-        raise ConfigError("a JSON Web Key is a JSON object")
+        raise ConfigError("a JSON Web Key must be a JSON object")
     return value

@@ -1,4 +1,4 @@
-"""A folder of keys that are rotated while servers use them."""
+"""A folder of keys that can be rotated while servers use them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pathlib import Path
 from roomkey.core.keys import Key, KeySet
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import KeyFile, is_key_file, key_path, load_key_files, make_folder, save_key, stamp
-from roomkey.keysets.rotation import PUBLISH_BEFORE, KeyPlan, State, plan
+from roomkey.keysets.rotation import PUBLISH_BEFORE, KeyPlan, KeyState, plan
 
 __all__ = ["KeyFolder", "remove_retired", "rotate"]
 
 LOG = logging.getLogger("roomkey.keys")
-LOOK_EVERY = 1.0
-"""Seconds between two looks at the folder."""
-TRY_AGAIN = 10.0
-"""Seconds until a folder that could not be read is read again although nothing has changed in it."""
+CHECK_SECONDS = 1.0
+"""Seconds between two checks of the folder for changes."""
+RETRY_SECONDS = 10.0
+"""Seconds until an unreadable folder is read again, even if nothing in it has changed."""
 
 
 @dataclass(frozen=True, slots=True)
-class _View:
-    """What holds from ``since`` to ``until``, in seconds since the epoch."""
+class _CurrentKeys:
+    """The keys from ``since`` to ``until``, in seconds since the epoch."""
 
     since: float
     until: float
@@ -34,36 +34,36 @@ class _View:
 
 
 class KeyFolder:
-    """The keys of a folder as they are now: give :meth:`signing` to an ``Issuer``, :meth:`accepted` to a ``Verifier``.
+    """Provide the current keys of a folder: :meth:`signing` for an ``Issuer``, :meth:`accepted` for a ``Verifier``.
 
-    It looks at the folder when it is used, at most once a second, and reads it again when it has changed. A folder
-    that cannot be read, or has no key left for the algorithm, changes nothing: the keys that were read before stay in
-    use, the log says so once, and :attr:`problem` as long as it lasts.
+    When a key is needed, and at most once a second, the folder is checked for changes and read again if it has
+    changed. If it cannot be read or has no key for the algorithm any more, the keys that were read before stay in use.
+    The error is logged once, and :attr:`problem` contains it until the folder can be read again.
 
     Args:
         folder: as for :func:`roomkey.keysets.files.load_key_files`.
-        algorithm: what tokens are signed with; keys for others are left alone.
-        lifetime: of the tokens that live longest, in seconds.
+        algorithm: the algorithm that signs tokens; keys for other algorithms are ignored.
+        lifetime: the maximum lifetime of the tokens, in seconds.
 
     Attributes:
         problem: why the folder cannot be read, or None.
 
     Raises:
-        ConfigError: it cannot be read now, or there is no key for the algorithm.
+        ConfigError: the folder cannot be read now, or has no key for the algorithm.
     """
 
     def __init__(self, folder: Path, algorithm: str, lifetime: float) -> None:
         self._folder, self._algorithm, self._lifetime = folder, algorithm, lifetime
         self.problem: str | None = None
-        # Before the files are read: what changes meanwhile is then read again.
-        self._seen = _fingerprint(folder)
+        # Taken before the files are read, so that a change during reading is noticed the next time.
+        self._fingerprint = _fingerprint(folder)
         self._all: list[KeyFile] = []
         self._files = self._read()
-        self._try_again = inf
-        self._view: _View | None = None
+        self._retry_at = inf
+        self._current: _CurrentKeys | None = None
 
     def signing(self, now: float) -> Key:
-        """The private key that signs new tokens.
+        """Return the private key that signs new tokens.
 
         Args:
             now: seconds since the epoch.
@@ -71,41 +71,41 @@ class KeyFolder:
         return self._at(now).signing
 
     def accepted(self, now: float) -> KeySet:
-        """The keys to verify with, and to publish: public halves, or shared secrets where the algorithm is HS*.
+        """Return the keys to verify tokens with and to publish: public keys, or shared secrets for HS* algorithms.
 
         Args:
             now: seconds since the epoch.
         """
         return self._at(now).accepted
 
-    def _at(self, now: float) -> _View:
-        view = self._view
-        if view is None or not view.since <= now < view.until:
-            view = self._view = self._look(now)
-        return view
+    def _at(self, now: float) -> _CurrentKeys:
+        current = self._current
+        if current is None or not current.since <= now < current.until:
+            current = self._current = self._refresh(now)
+        return current
 
-    def _look(self, now: float) -> _View:
+    def _refresh(self, now: float) -> _CurrentKeys:
         self._reread(now)
         planned = plan(self._files, now, self._lifetime)
         ends = (one.until for one in planned if one.until is not None and one.until > now)
-        return _View(
+        return _CurrentKeys(
             since=now,
-            until=min(now + LOOK_EVERY, *ends, inf),
-            signing=next(one.file.key for one in planned if one.state is State.SIGNING),
-            accepted=KeySet(one.file.verifying for one in planned if one.state is not State.RETIRED),
+            until=min(now + CHECK_SECONDS, *ends, inf),
+            signing=next(one.file.key for one in planned if one.state is KeyState.SIGNING),
+            accepted=KeySet(one.file.verifying for one in planned if one.state is not KeyState.RETIRED),
         )
 
     def _reread(self, now: float) -> None:
-        seen = _fingerprint(self._folder)
-        if seen == self._seen and now < self._try_again:
+        fingerprint = _fingerprint(self._folder)
+        if fingerprint == self._fingerprint and now < self._retry_at:
             return
-        self._seen = seen
+        self._fingerprint = fingerprint
         try:
-            self._files, self._try_again = self._read(), inf
+            self._files, self._retry_at = self._read(), inf
         except ConfigError as error:
-            self._try_again = now + TRY_AGAIN
+            self._retry_at = now + RETRY_SECONDS
             if self.problem != str(error):
-                LOG.error("%s; the keys that were read before stay in use", error)
+                LOG.error("cannot read the keys: %s; the previous keys stay in use", error)
             self.problem = str(error)
             return
         self.problem = None
@@ -115,61 +115,61 @@ class KeyFolder:
         self._all = load_key_files(self._folder, known=self._all)
         files = [file for file in self._all if self._algorithm in file.key.algorithms]
         if not files:
-            make = f"roomkey keys new --algorithm {self._algorithm}"
-            raise ConfigError(f"no key for {self._algorithm} in {self._folder}; make one: {make}")
+            command = f"roomkey keys new --algorithm {self._algorithm}"
+            raise ConfigError(f"no key for {self._algorithm} in {self._folder}; create one with `{command}`")
         for file in files:
-            file.verifying  # noqa: B018 - made now, so that no token waits for it
+            file.verifying  # noqa: B018 - derived now, so that no token has to wait
         return files
 
 
 def rotate(
     folder: Path, algorithm: str, now: float, *, lifetime: float, publish_before: float = PUBLISH_BEFORE
 ) -> list[KeyPlan]:
-    """Make the key that signs next. The key before it follows from it: see :mod:`roomkey.keysets.rotation`.
+    """Generate the next signing key. The states of the other keys follow from it: see :mod:`roomkey.keysets.rotation`.
 
     Args:
-        folder: of the keys; made if there is none.
-        algorithm: that the key is for.
+        folder: the folder of the keys; it is created if it does not exist.
+        algorithm: the algorithm of the new key.
         now: seconds since the epoch.
-        lifetime: of the tokens that live longest, in seconds.
-        publish_before: seconds until the new key signs; the first key of a folder signs from the beginning.
+        lifetime: the maximum lifetime of the tokens, in seconds.
+        publish_before: seconds until the new key signs; the first key of a folder signs immediately.
 
     Returns:
-        The keys for the algorithm and what they are doing now, the new one last.
+        The keys for the algorithm and their states; the new key is the last.
 
     Raises:
-        ConfigError: a next key is waiting already, there is no such algorithm, or as
+        ConfigError: a next key exists already, the algorithm is unknown, or as for
             :func:`roomkey.keysets.files.load_key_files`.
     """
     files = [file for file in load_key_files(folder) if algorithm in file.key.algorithms]
     for one in plan(files, now, lifetime):
-        if one.state is State.NEXT:
+        if one.state is KeyState.NEXT:
             raise ConfigError(
-                f"key {one.file.key.kid} is waiting already and signs in {one.file.not_before - now:.0f} s; "
-                f"if it is not to, delete {one.file.path}"
+                f"cannot rotate: the next key, {one.file.key.kid}, exists already and signs in "
+                f"{one.file.not_before - now:.0f} s; wait, or delete {one.file.path}"
             )
     key = Key.generate(algorithm)
     make_folder(folder)
     path = key_path(folder, key)
-    # Whole seconds, as in every token; rounded down, so that a key without a wait signs in this very second.
+    # Whole seconds, as in tokens; rounded down, so that a key without a delay signs in the current second.
     not_before = int(now + publish_before) if files else 0
     save_key(key, path, not_before or None)
     return plan([*files, KeyFile(path, key, not_before, now)], now, lifetime)
 
 
 def remove_retired(planned: Iterable[KeyPlan]) -> list[KeyFile]:
-    """Delete the files of the keys that are neither published nor accepted any more.
+    """Delete the files of retired keys, which are neither published nor accepted.
 
     Args:
-        planned: as :func:`roomkey.keysets.rotation.plan` made it.
+        planned: the result of :func:`roomkey.keysets.rotation.plan`.
 
     Returns:
-        What was deleted.
+        The deleted files.
 
     Raises:
         ConfigError: a file cannot be deleted.
     """
-    retired = [one.file for one in planned if one.state is State.RETIRED]
+    retired = [one.file for one in planned if one.state is KeyState.RETIRED]
     for file in retired:
         try:
             file.path.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ def remove_retired(planned: Iterable[KeyPlan]) -> list[KeyFile]:
 
 
 def _fingerprint(folder: Path) -> object:
-    """What changes whenever a file of the folder is added, taken away, replaced, or opened to others."""
+    """Return a value that changes if a file of the folder is added, deleted or replaced, or its permissions change."""
     try:
         with os.scandir(folder) as entries:
             files = sorted((entry.name, *stamp(entry.stat())) for entry in entries if is_key_file(entry.name))

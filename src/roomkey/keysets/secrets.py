@@ -1,4 +1,4 @@
-"""A server's own secret in a file: random, made once, and readable by its owner alone."""
+"""A server's secret in a file: random, created once, and readable only by its owner."""
 
 from __future__ import annotations
 
@@ -15,27 +15,29 @@ SIZE = 32
 
 
 def load_or_create_secret(path: Path) -> bytes:
-    """Read a secret, and make it where there is none.
+    """Read a secret. If the file does not exist, create it with a random secret.
 
     Args:
-        path: the file; its folder is made, too.
+        path: the file; its folder is created, too.
 
     Returns:
         32 random bytes.
 
     Raises:
-        ConfigError: others can read it, or it cannot be made, or it is no such secret.
+        ConfigError: others can read the file, it cannot be created, or it does not contain such a secret.
     """
     make_folder(path.parent)
     if not path.exists():
-        with contextlib.suppress(ConfigError):  # another process may have been faster: what is there counts
+        with contextlib.suppress(ConfigError):  # another process may have created it first: then read that
             write_private(path, secrets.token_hex(SIZE).encode() + b"\n")
     try:
         secret = bytes.fromhex(read_private(path).decode("ascii"))
     except ValueError as error:
         if isinstance(error, ConfigError):
             raise
-        raise ConfigError(f"{path} holds no secret: move it away, and a new one is made (all logins end)") from None
+        raise ConfigError(
+            f"{path} does not contain a secret; move it away to create a new one (this ends all logins)"
+        ) from None
     if len(secret) != SIZE:
-        raise ConfigError(f"{path} holds no secret of {SIZE} bytes: move it away, and a new one is made")
+        raise ConfigError(f"{path} does not contain a secret of {SIZE} bytes; move it away to create a new one")
     return secret
