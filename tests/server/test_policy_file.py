@@ -160,7 +160,7 @@ MISTAKES = [
         '[[namespace]]\nname = "admin"\nallow = "everyone"',
         "roomkey.toml:2:8: invalid namespace 'admin'",
     ),
-    ('[[event]]\nname = "e"\nallow = "everyone"\n' * 2, "roomkey.toml:5:8: event e has a rule already"),
+    ('[[event]]\nname = "e"\nallow = "everyone"\n' * 2, "roomkey.toml:5:8: event e already has a rule"),
     *(
         (
             f'[[event]]\nname = "e"\nallow = "everyone"\nmax_auth_age = {value}',
