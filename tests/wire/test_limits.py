@@ -14,7 +14,7 @@ NAMES = [field.name for field in fields(Limits)]
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_limit_is_at_least_one(name, value):
-    with pytest.raises(ValueError, match=f"^{name} is at least 1$"):
+    with pytest.raises(ValueError, match=f"^{name} must be at least 1$"):
         Limits(**{name: value})
 
 
@@ -26,7 +26,7 @@ def test_one_is_enough(name):
 @pytest.mark.parametrize(("name", "most"), [("nesting", 250), ("id_digits", 18)])
 def test_what_could_not_be_read_or_written_again_is_no_limit(name, most):
     assert getattr(Limits(**{name: most}), name) == most
-    with pytest.raises(ValueError, match=f"^{name} is at most {most}$"):
+    with pytest.raises(ValueError, match=f"^{name} must be at most {most}$"):
         Limits(**{name: most + 1})
 
 

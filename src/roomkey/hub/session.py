@@ -210,9 +210,9 @@ class EngineSession:
         control = decode_packet(data)
         kind = None if isinstance(control, Violation) or control.data else control.type
         if kind is EngineType.PONG:
-            self._heartbeat(self._state.feed(TransportInput.PONG))
+            self._heartbeat(self._state.handle(TransportInput.PONG))
         elif kind is EngineType.CLOSE:
-            self._state.feed(TransportInput.CLOSE)
+            self._state.handle(TransportInput.CLOSE)
             self.transport.client_closing()
             self.end(CLIENT_DISCONNECT)
         elif self.alive:
@@ -253,7 +253,7 @@ class EngineSession:
 
     def heartbeat_due(self) -> None:
         """Send a ping, or end the session if the pong is missing."""
-        self._heartbeat(self._state.feed(TransportInput.HEARTBEAT_DUE))
+        self._heartbeat(self._state.handle(TransportInput.HEARTBEAT_DUE))
 
     def _heartbeat(self, action: TransportAction | None) -> None:
         if action is TransportAction.PING:
@@ -270,7 +270,7 @@ class EngineSession:
 
     def offer_upgrade(self, candidate: Transport) -> bool:
         """Offer a WebSocket that was opened with the session's ID. Returns False if the session does not want it."""
-        if self._state.feed(TransportInput.OFFER) is TransportAction.REFUSE_CANDIDATE:
+        if self._state.handle(TransportInput.OFFER) is TransportAction.REFUSE_CANDIDATE:
             return False
         self._candidate = candidate
         self._owner.set_deadline(self, UPGRADE, UPGRADE_SECONDS)
@@ -280,7 +280,7 @@ class EngineSession:
         """Handle a text packet from a WebSocket that is not the transport yet."""
         if candidate is not self._candidate:
             return
-        action = self._state.feed(_ON_CANDIDATE.get(data, TransportInput.CANDIDATE_LOST))
+        action = self._state.handle(_ON_CANDIDATE.get(data, TransportInput.CANDIDATE_LOST))
         if action is TransportAction.ANSWER_PROBE:
             candidate.send_packet(PROBE_ANSWER)
             self.transport.send_packet(NOOP)  # the client goes on only when no poll waits
@@ -292,7 +292,7 @@ class EngineSession:
     def candidate_lost(self, candidate: Transport | None = None) -> None:
         """Drop a WebSocket that closed, or took too long, before it became the transport."""
         if candidate is None or candidate is self._candidate:
-            self._state.feed(TransportInput.CANDIDATE_LOST)
+            self._state.handle(TransportInput.CANDIDATE_LOST)
             self._drop_candidate()
 
     @property
@@ -344,7 +344,7 @@ class EngineSession:
         """
         if not self._owner.remove(self):
             return
-        self._state.feed(TransportInput.LOST)
+        self._state.handle(TransportInput.LOST)
         self.ended_for = self.ended_for or reason
         self._drop_candidate()
         drained = True

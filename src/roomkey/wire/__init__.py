@@ -1,7 +1,7 @@
 """Engine.IO protocol 4 and Socket.IO protocol 5, without I/O and without a clock.
 
-Bytes go in, values come out. What is malformed comes out as a :class:`Violation`, which is a value too: nothing
-here raises for what a peer sent.
+The functions turn bytes into values. They return a :class:`Violation` for malformed input, and never raise an exception
+for what a peer sent.
 """
 
 from __future__ import annotations

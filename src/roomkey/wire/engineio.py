@@ -30,12 +30,12 @@ class EngineType(IntEnum):
 
 
 class EnginePacket(NamedTuple):
-    """One packet.
+    """A packet.
 
     Attributes:
-        type: what it is.
-        data: what follows the first character; all of a binary message.
-        binary: it is a binary message.
+        type: the type of the packet.
+        data: the data after the first character, or a whole binary message.
+        binary: True for a binary message.
     """
 
     type: EngineType
@@ -47,10 +47,10 @@ _BY_DIGIT = {ord(str(int(kind))): kind for kind in EngineType}
 
 
 def decode_packet(text: bytes) -> EnginePacket | Violation:
-    """Read a text packet, as it stands in a WebSocket text frame or between separators.
+    """Decode a text packet from a WebSocket text frame or a polling body.
 
     Args:
-        text: UTF-8, not checked here.
+        text: the packet; UTF-8 is not checked here.
     """
     kind = _BY_DIGIT.get(text[0]) if text else None
     if kind is None:
@@ -59,10 +59,10 @@ def decode_packet(text: bytes) -> EnginePacket | Violation:
 
 
 def decode_payload(body: bytes, limits: Limits) -> Iterator[EnginePacket | Violation]:
-    """Read the body of a long-polling POST: packets between separators (0x1e), binary ones as ``b`` and base64.
+    """Decode the body of a long-polling POST: packets between separators (0x1e), binary packets as ``b`` and base64.
 
-    They are read one by one: clients are told how many bytes a body may have and no number of packets, so that whoever
-    counts them may stop in the midst of a flood. Nothing follows an error.
+    The packets are decoded one by one: the protocol limits the bytes of a body and not its packets, so a caller that
+    counts packets can stop early. Nothing follows a violation.
     """
     if len(body) > limits.payload:
         yield Violation("a body over the limit")
@@ -86,10 +86,10 @@ def _decode_binary(part: bytes) -> EnginePacket | Violation:
 
 
 def encode_binary(data: bytes) -> bytes:
-    """Write a binary message for a long-polling body."""
+    """Encode a binary message for a long-polling body."""
     return BINARY + binascii.b2a_base64(data, newline=False)
 
 
 def encode_payload(parts: Iterable[bytes]) -> bytes:
-    """Join packets to the body of a long-polling answer."""
+    """Join packets into the body of a long-polling response."""
     return SEPARATOR.join(parts)

@@ -1,7 +1,7 @@
-"""JSON for packets: RFC 8259, UTF-8, no NaN and no Infinity in either direction, and bytes put aside.
+"""JSON for packets: RFC 8259 in UTF-8, without NaN and Infinity in either direction, and with bytes as attachments.
 
-Half an emoji, as JavaScript's ``slice`` leaves it, is content like any other. No UTF-8 can carry it, so that U+FFFD
-stands in its place in both directions (Unicode 3.9, as ``TextEncoder`` does).
+An unpaired surrogate, such as half an emoji after JavaScript's ``slice``, is valid content, but UTF-8 cannot encode it.
+In both directions it becomes U+FFFD (Unicode 3.9), as with ``TextEncoder``.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import Any
 import orjson
 
 PLACEHOLDER, NUMBER = "_placeholder", "num"
-# What orjson would write by itself and a plain JSON reader could not tell from a string.
+# Types that orjson would write on its own, and that a JSON reader could not tell from a string.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
 _WITH_NUMBER_KEYS = _OPTIONS | orjson.OPT_NON_STR_KEYS
-# As it stands in what orjson wrote: within a string or a longer name its quotes would be escaped.
+# A placeholder in orjson's output; within a string or a longer name, its quotes would be escaped.
 _WRITTEN_PLACEHOLDER = re.compile(rb'[{,]"_placeholder":true')
-# An opening bracket as 1, a closing one as -1, anything else as nothing.
+# Opening brackets become 1, closing brackets -1, other bytes are removed.
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[{]}"))
-# An escaped surrogate without its other half (RFC 8259 section 7). The text must hold no escaped backslash.
+# An escaped unpaired surrogate (RFC 8259 section 7). The text must not contain escaped backslashes.
 _HEX = rb"[0-9a-fA-F]{2}"
 _HIGH, _LOW = rb"\\u[dD][89abAB]" + _HEX, rb"\\u[dD][c-fC-F]" + _HEX
 _LONE_ESCAPE = re.compile(rb"%b(?!%b)|(?<!%b)%b" % (_HIGH, _LOW, _HIGH, _LOW))
@@ -32,13 +32,17 @@ _REPLACEMENT = "\ufffd"
 
 
 def loads(text: bytes, nesting: int, containers: int = 100_000) -> Any:
-    """Read one value.
+    """Parse one value.
+
+    Args:
+        text: the JSON text.
+        nesting: the most levels of arrays and objects.
+        containers: the most opening brackets; more would take long to parse.
 
     Raises:
-        ValueError: not JSON, a number out of range, nested deeper than ``nesting``, or more than ``containers``
-            brackets that open, which would take long to read.
+        ValueError: not JSON, a number out of range, or over a limit.
     """
-    # What is short is neither deep nor much.
+    # A short text cannot be over a limit.
     brackets = text.count(b"[") + text.count(b"{") if len(text) > 2 * nesting else 0
     if brackets > containers:
         raise ValueError("too many arrays and objects")
@@ -52,10 +56,10 @@ def loads(text: bytes, nesting: int, containers: int = 100_000) -> Any:
 
 
 def _with_whole_characters(text: bytes) -> bytes:
-    """The text with U+FFFD for each lone surrogate.
+    """Replace each escaped unpaired surrogate by U+FFFD.
 
     Raises:
-        ValueError: it has none, so that something else is wrong with it.
+        ValueError: there is none, so the text is not JSON for another reason.
     """
     if b"\0" in text or (b"\\ud" not in text and b"\\uD" not in text):
         raise ValueError("not JSON")
@@ -70,17 +74,17 @@ def dumps(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
         The text, and the attachments in the order of their placeholders.
 
     Raises:
-        TypeError: something that JSON has no form for, an integer over 64 bits, or more than 254 levels.
-        ValueError: NaN, Infinity, or beside bytes a dict that would be read as a placeholder.
+        TypeError: a type that JSON does not have, an integer over 64 bits, or more than 254 levels.
+        ValueError: NaN, Infinity, or a dict that would be read as a placeholder in a value that contains bytes.
     """
     attachments: list[bytes] = []
     try:
         text = orjson.dumps(value, None, _OPTIONS)
     except TypeError:
         text = _with_attachments(value, attachments)
-    if b"null" in text and _has_nan(value):  # which orjson writes as null
+    if b"null" in text and _has_nan(value):  # orjson writes NaN as null
         raise ValueError("NaN and Infinity are not JSON")
-    # A placeholder that a client sent as plain data would end the connection of everybody who gets it with bytes.
+    # A placeholder that a client sent as plain data would disconnect all clients that receive it together with bytes.
     if attachments and len(_WRITTEN_PLACEHOLDER.findall(text)) != len(attachments):
         raise ValueError("a placeholder without bytes")
     return text, tuple(attachments)
@@ -96,7 +100,7 @@ def _with_attachments(value: Any, attachments: list[bytes]) -> bytes:
     try:
         return orjson.dumps(value, put_aside, _WITH_NUMBER_KEYS)
     except TypeError as error:
-        if isinstance(error.__cause__, TypeError):  # orjson's own says only where it stopped
+        if isinstance(error.__cause__, TypeError):  # orjson's own error says only where it stopped
             raise error.__cause__ from None
         if "surrogates" not in str(error):
             raise
@@ -108,7 +112,7 @@ def _with_attachments(value: Any, attachments: list[bytes]) -> bytes:
 
 
 def _whole_characters(value: Any) -> Any:
-    """A copy with U+FFFD for each lone surrogate."""
+    """Return a copy of the value with U+FFFD for each unpaired surrogate."""
     if isinstance(value, str):
         return _LONE.sub(_REPLACEMENT, value)
     if isinstance(value, dict):
@@ -119,10 +123,10 @@ def _whole_characters(value: Any) -> Any:
 
 
 def restore_attachments(value: Any, attachments: list[bytes]) -> Any:
-    """Put attachments where their placeholders stand.
+    """Replace placeholders by their attachments.
 
     Raises:
-        ValueError: a placeholder without its attachment, a second one for the same, or an attachment without any.
+        ValueError: placeholders and attachments do not match one to one.
     """
     missing = set(range(len(attachments)))
     value = _restore(value, attachments, missing)
@@ -139,7 +143,7 @@ def _restore(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
     elif isinstance(value, dict):
         if value.get(PLACEHOLDER) is True:
             number = value.get(NUMBER)
-            # 0 == False and 1 == 1.0, but only an integer is a number of an attachment.
+            # 0 == False and 1 == 1.0, but only an integer is the number of an attachment.
             if type(number) is not int or number not in missing:
                 raise ValueError("a placeholder without its attachment")
             missing.remove(number)
@@ -151,7 +155,7 @@ def _restore(value: Any, attachments: list[bytes], missing: set[int]) -> Any:
 
 
 def _depth(text: bytes) -> int:
-    """How deep valid JSON is nested. The text is quicker to walk through than the value."""
+    """Return the nesting depth of valid JSON. Scanning the text is faster than walking the value."""
     no_escapes = text.replace(b"\\\\", b"").replace(b'\\"', b"")
     outside_strings = b"".join(no_escapes.split(b'"')[::2])
     steps = memoryview(outside_strings.translate(_STEPS, _NO_BRACKETS)).cast("b")

@@ -1,4 +1,4 @@
-"""How much of everything a peer may send."""
+"""Limits for what a peer can send."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _MOST = {"nesting": 250, "id_digits": 18}
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what is read.
+    """Limits for the input of one connection.
 
     Args:
-        payload: bytes of one WebSocket message, one polling body, or one packet together with its attachments.
-        fragments: frames in one WebSocket message.
-        attachments: binary attachments of one packet.
-        namespaces: namespaces that one connection may join.
-        namespace_length: bytes of a namespace's name.
-        containers: arrays and objects in one packet; brackets in its strings count, too.
-        nesting: levels of arrays and objects; no more than 250, which can be written again.
-        id_digits: digits of an acknowledgement's id, no more than 18; 15 stay exact in JavaScript.
+        payload: bytes of a WebSocket message, of a polling body, or of a packet with its attachments.
+        fragments: frames of a WebSocket message.
+        attachments: binary attachments of a packet.
+        namespaces: namespaces of a connection.
+        namespace_length: bytes of the name of a namespace.
+        containers: arrays and objects in a packet; brackets in its strings count too.
+        nesting: levels of arrays and objects, at most 250: deeper values cannot be written again.
+        id_digits: digits of an acknowledgement ID, at most 18; JavaScript is exact up to 15.
 
     Raises:
-        ValueError: a limit below 1, or over the most that is possible.
+        ValueError: a limit is below 1 or too high.
     """
 
     payload: int = 1_000_000
@@ -37,7 +37,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             if getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name} is at least 1")
+                raise ValueError(f"{field.name} must be at least 1")
         for name, most in _MOST.items():
             if getattr(self, name) > most:
-                raise ValueError(f"{name} is at most {most}")
+                raise ValueError(f"{name} must be at most {most}")

@@ -29,14 +29,14 @@ class PacketType(IntEnum):
 
 
 class Packet(NamedTuple):
-    """One packet of a client, whole.
+    """A complete packet of a client.
 
     Attributes:
-        type: ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``; the binary ones have their attachments put back.
-        namespace: ``/`` or another.
-        data: any JSON of a CONNECT (None if it has none); an event's name and arguments; an acknowledgement's. A name
-            that is a number stands there as its text.
-        id: of the acknowledgement that is asked for, or given.
+        type: ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``. In binary packets, the attachments are restored.
+        namespace: the namespace, such as ``/``.
+        data: the payload of a CONNECT, any JSON or None; the name and arguments of an event; or the arguments of an
+            acknowledgement. If the name of an event is a number, it is replaced by its text.
+        id: the ID of the requested or sent acknowledgement, or None.
     """
 
     type: PacketType
@@ -46,12 +46,12 @@ class Packet(NamedTuple):
 
 
 class Message:
-    """One packet of the server, encoded once for all who get it.
+    """A packet of the server, encoded once for all its receivers.
 
     Attributes:
-        text: the Engine.IO message (``4`` included), UTF-8.
-        attachments: what follows it, each as a binary message.
-        framed: what a transport made of it for all its connections, kept here by that transport.
+        text: the Engine.IO message in UTF-8, including the ``4``.
+        attachments: the binary messages that follow it.
+        framed: the WebSocket frames of the message, kept here by a transport for all its connections.
     """
 
     __slots__ = ("attachments", "framed", "text")
@@ -61,25 +61,20 @@ class Message:
         self.attachments = attachments
         self.framed: bytes | None = None
 
-    @property
-    def size(self) -> int:
-        """Bytes, without framing."""
-        return len(self.text) + sum(map(len, self.attachments))
-
 
 _HEAD = re.compile(rb"([0-9])(?:([0-9]{1,9})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
 _CONNECT, _DISCONNECT, _EVENT, _ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
-_FAR = 20  # bytes in which an id ends
-# What a client may send, without attachments and with them.
+_ID_END = 20  # the bracket after an acknowledgement ID is within this number of bytes
+# The packets that clients can send, without and with attachments.
 _PLAIN = {b"0": _CONNECT, b"1": _DISCONNECT, b"2": _EVENT, b"3": _ACK}
 _BINARY = {b"5": _EVENT, b"6": _ACK}
 
 
 class Decoder:
-    """Reads the packets of one connection; it remembers a packet whose attachments have not all arrived.
+    """Decodes the packets of one connection, and keeps a packet until all its attachments have arrived.
 
     Args:
-        limits: how much is accepted.
+        limits: the limits for the input.
     """
 
     __slots__ = ("_attachments", "_expected", "_held", "_limits", "_packet")
@@ -97,15 +92,15 @@ class Decoder:
         return self._packet is not None
 
     def text(self, data: bytes) -> Packet | Violation | None:
-        """Read a text message, without Engine.IO's ``4``.
+        """Decode a text message, without Engine.IO's ``4``.
 
         Returns:
-            The packet; None if its attachments have to follow; or what is wrong.
+            The packet, None if its attachments must follow, or the violation.
         """
         if self._packet is not None:
             return Violation("text where an attachment belongs")
-        if data[:1] == b"2":  # most of all packets
-            bracket = data.find(b"[", 0, _FAR)
+        if data[:1] == b"2":  # most packets are events
+            bracket = data.find(b"[", 0, _ID_END)
             if bracket == 1:
                 return self._finish(_EVENT, "/", data[1:], None)
             if 1 < bracket <= self._limits.id_digits and data[1:bracket].isdigit():
@@ -122,14 +117,14 @@ class Decoder:
         number = None if digits is None else int(digits)
         kind = (_PLAIN if count is None else _BINARY).get(digit)
         if kind is None:
-            return Violation("a packet that no client sends")
+            return Violation("a packet that clients must not send")
         packet = self._finish(kind, namespace, data[head.end() :], number)
         if count is None or isinstance(packet, Violation):
             return packet
         return self._wait_for(packet, int(count), len(data))
 
     def binary(self, data: bytes) -> Packet | Violation | None:
-        """Read a binary message: an attachment. Returns as :meth:`text` does."""
+        """Decode a binary message, which is an attachment. Return the same as :meth:`text`."""
         packet = self._packet
         if packet is None:
             return Violation("binary data that belongs to no packet")
@@ -168,7 +163,7 @@ class Decoder:
             return Violation("a packet whose data is not JSON")
         if kind is _EVENT:
             if type(data) is list and data:
-                if type(data[0]) in _NUMBERS:  # Node runs the handlers of its text
+                if type(data[0]) in _NUMBERS:  # Node calls the handlers of the number's text
                     data[0] = _number_text(data[0])
                 if type(data[0]) is str:
                     return Packet(kind, namespace, data, number)
@@ -183,14 +178,14 @@ class Decoder:
 
 
 def _number_text(number: float) -> str:
-    """A number as JavaScript writes it: 5.0 is "5"."""
+    """Return a number as JavaScript writes it: 5.0 is "5"."""
     whole = isinstance(number, float) and number.is_integer() and abs(number) < 1e21
     return str(int(number) if whole else number)
 
 
 _NUMBERS = (int, float)
 _MISFORMED = {
-    _EVENT: "an event that is no list with a name",
+    _EVENT: "an event that is not a list with a name",
     _ACK: "an acknowledgement without its id or its list",
     _CONNECT: "a CONNECT with an id",
     _DISCONNECT: "a DISCONNECT with an id or data",
@@ -200,20 +195,20 @@ _BINARY_KIND = {PacketType.EVENT: 5, PacketType.ACK: 6}
 
 
 def encode(kind: PacketType, namespace: str = "/", data: Any = None, id: int | None = None) -> Message:
-    """Write a packet of the server.
+    """Encode a packet of the server.
 
     Args:
-        kind: its type; an EVENT or ACK with bytes in its data becomes a binary one.
-        namespace: ``/`` or another.
-        data: any JSON, bytes included where the type allows; None writes nothing.
-        id: of the acknowledgement.
+        kind: the type. An EVENT or ACK with bytes in its data becomes a binary packet.
+        namespace: the namespace, such as ``/``.
+        data: any JSON, with bytes if the type allows; None writes no data.
+        id: the ID of the acknowledgement.
 
     Raises:
-        TypeError: data that JSON has no form for, or bytes in another packet than an EVENT or an ACK.
-        ValueError: NaN, Infinity, or beside bytes a dict that would be read as a placeholder.
+        TypeError: a type that JSON does not have, or bytes in a packet that is neither an EVENT nor an ACK.
+        ValueError: NaN, Infinity, or a dict that would be read as a placeholder in data that contains bytes.
     """
     text, attachments = (b"", ()) if data is None else json.dumps(data)
-    if namespace == "/" and not attachments:  # most of all packets
+    if namespace == "/" and not attachments:  # most packets
         return Message(_HEADS[kind] + text if id is None else b"%b%d%b" % (_HEADS[kind], id, text))
     head = b"%d" % kind
     if attachments:

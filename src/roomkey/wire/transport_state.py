@@ -1,16 +1,16 @@
-"""An Engine.IO session as two tables: which transport it uses, and its heartbeat.
+"""The state of an Engine.IO session in two tables: its transport, and its heartbeat.
 
 Transport::
 
     POLLING --offer--> OFFERED --probe--> PROBED --upgrade--> WEBSOCKET
        ^                  |                  |
-       +---- the candidate is lost ----------+          any --lost, closed, violated, silent--> CLOSED
+       +---- the candidate is lost ----------+          any --lost, closed, silent--> CLOSED
 
-A session that begins on a WebSocket begins in WEBSOCKET. The server sends the heartbeat::
+A session that starts on a WebSocket starts in WEBSOCKET. The server sends the heartbeat::
 
-    CALM --due--> AWAITING --pong--> CALM        AWAITING --due--> the end
+    IDLE --due--> AWAITING --pong--> IDLE        AWAITING --due--> CLOSED
 
-A pair that is in neither table ends the session: no honest client makes it.
+A pair that is in neither table ends the session, because no honest client causes it.
 """
 
 from __future__ import annotations
@@ -19,47 +19,43 @@ from enum import Enum, auto
 
 
 class TransportState(Enum):
-    """Which transport the session uses."""
+    """The transport that a session uses."""
 
-    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
+    __hash__ = object.__hash__  # members are unique; Enum would hash their names at each look-up, which is slow
 
     POLLING = auto()
-    OFFERED = auto()  # a WebSocket has opened with the session's id
-    PROBED = auto()  # it has sent its probe, and had the answer
+    OFFERED = auto()  # a WebSocket has opened for the session: the candidate
+    PROBED = auto()  # the candidate has sent its probe, and received the answer
     WEBSOCKET = auto()
     CLOSED = auto()
 
 
 class TransportInput(Enum):
-    """What can happen to it."""
+    """An event in the life of a session."""
 
-    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
+    __hash__ = object.__hash__  # members are unique; Enum would hash their names at each look-up, which is slow
 
-    OFFER = auto()  # a WebSocket with the session's id has opened
-    PROBE = auto()  # ``2probe`` on it
-    UPGRADE = auto()  # ``5`` on it
-    CANDIDATE_LOST = auto()  # it closed, sent something else, or took too long
-    MESSAGE = auto()  # a message on the current transport
-    PONG = auto()  # ``3`` on it
-    CLOSE = auto()  # ``1`` on it
-    VIOLATION = auto()  # anything else on it
-    HEARTBEAT_DUE = auto()  # time for a ping, or for the missing pong
-    LOST = auto()  # the current transport is gone
+    OFFER = auto()  # a WebSocket has opened for the session
+    PROBE = auto()  # the candidate sent ``2probe``
+    UPGRADE = auto()  # the candidate sent ``5``
+    CANDIDATE_LOST = auto()  # the candidate closed, sent something else, or took too long
+    PONG = auto()  # the client sent ``3`` on the current transport
+    CLOSE = auto()  # the client sent ``1`` on the current transport
+    HEARTBEAT_DUE = auto()  # a ping is due, or a pong is missing
+    LOST = auto()  # the current transport has closed
 
 
 class TransportAction(Enum):
-    """What the host has to do."""
+    """What the host must do."""
 
-    DELIVER = auto()  # hand the message on
     PING = auto()  # send ``2``, and wait for the pong
-    REST = auto()  # wait for the next ping
+    REST = auto()  # wait until the next ping is due
     ANSWER_PROBE = auto()  # send ``3probe`` on the candidate, and NOOP to a waiting poll
-    SWITCH = auto()  # the candidate is the transport now; polls are refused
-    DROP_CANDIDATE = auto()  # close the candidate; the session goes on
-    REFUSE_CANDIDATE = auto()  # close the new WebSocket; an earlier candidate and the session go on
+    SWITCH = auto()  # use the candidate as the transport, and refuse polls
+    DROP_CANDIDATE = auto()  # close the candidate; the session continues
+    REFUSE_CANDIDATE = auto()  # close the new WebSocket; an earlier candidate and the session continue
     END = auto()  # close the transport
-    END_SILENT = auto()  # the same, because no pong came
-    FORGET = auto()  # the transport is gone already
+    END_SILENT = auto()  # close the transport, because the pong is missing
 
 
 _OPEN = (TransportState.POLLING, TransportState.OFFERED, TransportState.PROBED, TransportState.WEBSOCKET)
@@ -79,10 +75,8 @@ TRANSPORT: dict[tuple[TransportState, TransportInput], tuple[TransportState, Tra
     (TransportState.PROBED, TransportInput.CANDIDATE_LOST): (TransportState.POLLING, TransportAction.DROP_CANDIDATE),
     (TransportState.POLLING, TransportInput.CANDIDATE_LOST): (TransportState.POLLING, None),
     (TransportState.WEBSOCKET, TransportInput.CANDIDATE_LOST): (TransportState.WEBSOCKET, None),
-    **{(state, TransportInput.MESSAGE): (state, TransportAction.DELIVER) for state in _OPEN},
     **{(state, TransportInput.CLOSE): _END for state in _OPEN},
-    **{(state, TransportInput.VIOLATION): _END for state in _OPEN},
-    **{(state, TransportInput.LOST): (TransportState.CLOSED, TransportAction.FORGET) for state in _OPEN},
+    **{(state, TransportInput.LOST): (TransportState.CLOSED, None) for state in _OPEN},
 }
 
 HEARTBEAT: dict[tuple[bool, TransportInput], tuple[bool, TransportAction]] = {
@@ -94,14 +88,14 @@ HEARTBEAT: dict[tuple[bool, TransportInput], tuple[bool, TransportAction]] = {
 
 
 class TransportMachine:
-    """The state of one session.
+    """The state machine of one session.
 
     Args:
-        state: how it begins: ``POLLING`` or ``WEBSOCKET``.
+        state: the first transport: ``POLLING`` or ``WEBSOCKET``.
 
     Attributes:
-        state: which transport it uses.
-        awaiting_pong: a ping is unanswered.
+        state: the current transport.
+        awaiting_pong: True if the client has not answered the last ping.
     """
 
     __slots__ = ("awaiting_pong", "state")
@@ -110,8 +104,8 @@ class TransportMachine:
         self.state = state
         self.awaiting_pong = False
 
-    def feed(self, happened: TransportInput) -> TransportAction | None:
-        """Let something happen; returns what is to be done, if anything."""
+    def handle(self, happened: TransportInput) -> TransportAction | None:
+        """Apply an input; return what the host must do, or None."""
         if happened is TransportInput.PONG or happened is TransportInput.HEARTBEAT_DUE:
             return self._beat(happened)
         if self.state is TransportState.CLOSED and happened is not TransportInput.OFFER:
@@ -126,8 +120,3 @@ class TransportMachine:
         if action in (TransportAction.END, TransportAction.END_SILENT):
             self.state = TransportState.CLOSED
         return action
-
-    @property
-    def closed(self) -> bool:
-        """True once it has ended."""
-        return self.state is TransportState.CLOSED

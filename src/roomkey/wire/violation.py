@@ -1,4 +1,4 @@
-"""What is wrong with bytes that a peer sent."""
+"""Violations of the protocol."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """A value, never raised: the peer broke the protocol.
+    """A violation of the protocol by the peer. It is returned, never raised.
 
     Attributes:
-        reason: what is wrong, in words fit for a log; nothing of what was sent stands in it.
+        reason: what is wrong, for the log, without any of the data that the peer sent.
     """
 
     reason: str
