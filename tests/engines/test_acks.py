@@ -8,6 +8,7 @@ import logging
 import pytest
 from socketio.exceptions import TimeoutError as HostTimeout
 from support.live import until
+from support.rawsocket import PATIENCE
 from support.tasks import tasks_made
 
 from roomkey.core.ack_expiry import ACK_SECONDS, MAX_CALLBACKS
@@ -376,5 +377,5 @@ async def test_call_of_a_disconnected_client_fails_immediately(make_world, engin
     if gone == "meanwhile":
         await client.expect_event("ask")
         await client.close()
-    await asyncio.wait({calling}, timeout=3)
+    await asyncio.wait({calling}, timeout=PATIENCE)
     assert isinstance(calling.exception(), TimeoutError if engine == "hub" else HostTimeout)

@@ -8,6 +8,7 @@ import json
 import pytest
 import socketio
 from support.live import Poll, until
+from support.rawsocket import PATIENCE
 from support.world import NOT_THE_OWNER
 
 from roomkey import PermissionDenied
@@ -201,7 +202,7 @@ async def test_refused_client_loses_its_websocket(make_world, guarded):
     world = await make_world(guarded, prepare=prepare)
     client = await world.client()
     assert (await client.ask({"token": "x.y.z"})).startswith("44")
-    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+    assert await client.is_closed(within=PATIENCE if guarded else 0.2) is guarded
 
 
 @pytest.mark.checklist("K7")
@@ -221,7 +222,7 @@ async def test_disconnect_closes_the_websocket(make_world, guarded):
     reply = await client.ask({"token": world.token()})
     await world.sio.disconnect(json.loads(reply[2:])["sid"])
     assert await client.receive() == "41"
-    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+    assert await client.is_closed(within=PATIENCE if guarded else 0.2) is guarded
 
 
 @pytest.mark.checklist("K8")
@@ -275,7 +276,7 @@ async def test_attachments_are_bounded(make_world, guarded, packet):
     client = await world.client()
     assert (await client.ask({"token": world.token()})).startswith("40")
     await client.send("4" + packet)
-    assert await client.is_closed(within=3 if guarded else 0.2) is guarded
+    assert await client.is_closed(within=PATIENCE if guarded else 0.2) is guarded
 
 
 @pytest.mark.checklist("K13")
@@ -408,7 +409,7 @@ async def test_oversized_posts_leave_no_tasks(make_world, guarded):
     before = len(asyncio.all_tasks())
     polls = [await Poll(world.host).open() for _ in range(5)]
     posts = [asyncio.create_task(poll.http.post(poll.url(), content="4" * 2000)) for poll in polls]
-    _done, hanging = await asyncio.wait(posts, timeout=2.5 if guarded else 0.5)
+    _done, hanging = await asyncio.wait(posts, timeout=PATIENCE if guarded else 0.5)
     assert bool(hanging) is not guarded
     for task in hanging:
         task.cancel()

@@ -76,6 +76,6 @@ async def test_closed_connection_leaves_nothing(make_world, way, says, transport
         gc.collect()
         return all(marker() is None for marker in markers)
 
-    await until(is_gone, timeout=5)
+    await until(is_gone)
     # engineio waits for its next ping up to ping_interval, and keeps the connection's queue so long.
     await until(lambda: not any("_heartbeat" in repr(task.get_coro()) for task in asyncio.all_tasks()))

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import httpx
 import pytest
 from support.live import Poll
+from support.rawsocket import PATIENCE
 from support.world import NOT_THE_OWNER
 
 from roomkey.socketio import Handshake
@@ -36,7 +37,7 @@ async def polls(make_world):
                 if address is not None:
                     poll.http = httpx.AsyncClient(
                         base_url=f"http://{world.host}",
-                        timeout=5,
+                        timeout=PATIENCE,
                         transport=httpx.AsyncHTTPTransport(local_address=address),
                     )
                 poll.http.headers.update(carried(place, token, world.host))

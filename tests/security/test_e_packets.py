@@ -627,8 +627,8 @@ async def test_slow_body_is_closed(world, impatient, poll):
 
 @pytest.mark.checklist("E74")
 async def test_slow_body_within_the_minimum_rate_is_accepted(world, poll, monkeypatch):
-    monkeypatch.setattr(uvicorn_http, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.3)
+    monkeypatch.setattr(uvicorn_http, "HEAD_SECONDS", 0.6)  # less than the whole body takes
+    monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.6)
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 13"))
     for byte in b'42["message"]':
@@ -709,17 +709,18 @@ async def test_client_that_does_not_read_its_poll_is_closed(make_world, impatien
 
 
 @pytest.mark.checklist("E75")
-async def test_client_that_reads_its_poll_slowly_is_closed(make_world, impatient):
+async def test_client_that_reads_its_poll_slowly_is_served(make_world, monkeypatch):
+    monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.5)  # the hub looks twice: less than all pauses together
     world = await make_world(prepare=echo, max_unsent=20_000_000)
     poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
     raw = await RawSocket.open(world.host)
     await raw.send(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
     read = 0
-    for _count in range(10):
+    for count in range(15):
         while read < 15_000_000 and (data := await raw.reader.read(1 << 20)):
             read += len(data)
-            if read // 1_500_000 > _count:
+            if read // 1_000_000 > count:
                 break
         stop_reading(raw)
         await asyncio.sleep(0.1)
@@ -836,15 +837,16 @@ async def test_packets_that_are_slow_to_parse_are_rejected_quickly(world, bystan
     assert answer is None or answer.opcode == 8 or answer.payload.startswith(b'42["back"')
     await goes_on(bystander)
     loop_was_busy.cancel()
-    assert await loop_was_busy < 1  # loose, so that a busy machine does not fail it
+    assert await loop_was_busy < 1
 
 
 async def longest_pause() -> float:
-    longest, before = 0.0, time.monotonic()
+    """Measure the longest turn of the event loop, in seconds of this process, which others do not lengthen."""
+    longest, before = 0.0, time.process_time()
     with suppress(asyncio.CancelledError):
         while True:
             await asyncio.sleep(0)
-            now = time.monotonic()
+            now = time.process_time()
             longest, before = max(longest, now - before), now
     return longest
 

@@ -192,7 +192,7 @@ async def test_revoked_client_that_never_reads_is_closed(make_world):
     for _count in range(100):
         await world.sio.emit("news", "x" * 200_000)
     await world.guard.revoke(subject="ada")
-    await until(lambda: not world.guard.registry.connections, timeout=8)
+    await until(lambda: not world.guard.registry.connections)
     client.ws.transport.abort()
 
 

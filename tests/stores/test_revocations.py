@@ -353,16 +353,14 @@ async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(im
 
 @pytest.mark.checklist("I125")
 @on_shared
-async def test_a_reader_does_not_wait_for_those_that_write(impatient: None, place: Place) -> None:
+async def test_a_reader_does_not_wait_for_those_that_write(place: Place) -> None:
     """It has a connection of its own, so that a locked table refuses no new sockets."""
     store = await place.open()
     async with locked(place):
         adding = [asyncio.create_task(store.add(named(number))) for number in range(10)]
-        done, _ = await asyncio.wait(adding, timeout=0.1)
-        assert not done
-        started = time.monotonic()
+        await asyncio.wait(adding, timeout=0.1)
         assert (await store.since(0))[0] == []
-        assert time.monotonic() - started < 0.5
+        assert not [task for task in adding if task.done()]  # none of them has made room, or given up
     await asyncio.wait(adding)
     assert [task.exception() for task in adding] == [None] * 10
 

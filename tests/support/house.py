@@ -74,7 +74,10 @@ class House:
         """What of it is not good any more."""
         found = set()
         await held["socket"].sync()
-        if await held["socket"].is_closed(0.3):
+        closed = await held["socket"].is_closed(0.3)
+        if not closed and "unauthorized" in str(held["socket"].seen):
+            closed = await held["socket"].is_closed()  # it was said, and the close is on its way
+        if closed:
             found.add("socket")
         if (await self.http.get("/auth/sessions", headers=held["headers"])).status_code == 401:
             found.add("access token")

@@ -173,7 +173,7 @@ class Poll:
     """A client over raw long-polling requests."""
 
     def __init__(self, host: str, headers: dict[str, str] | None = None) -> None:
-        self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=5)
+        self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=PATIENCE)
         self.sid = ""
 
     @classmethod
