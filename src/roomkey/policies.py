@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from roomkey.core.identity import Identity
 
+__all__ = ["emit_claim", "own_rooms", "rooms_claim"]
+
 
 def rooms_claim(who: Identity, room: str) -> bool:
     """Allow the rooms that the token's ``rooms`` claim grants to join, and every room to the role ``admin``.
