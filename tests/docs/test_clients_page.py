@@ -1,4 +1,4 @@
-"""The page for clients and the page of ``roomkey serve`` know every event and error of the wire contract."""
+"""docs/clients.md and the scripts of the demo page agree with the wire contract."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPORTED_BY_STAY = {"reauthentication_required"}  # the page asks for the passwo
 
 
 def rows(heading: str) -> Iterator[list[str]]:
-    """The body of the first table below a heading, cell by cell."""
+    """Yield the cells of each row of the first table below a heading."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert table is not None
@@ -29,11 +29,11 @@ def rows(heading: str) -> Iterator[list[str]]:
 
 
 def quoted(cell: str) -> list[str]:
-    """What a cell has in backticks."""
+    """Return the texts in backticks."""
     return re.findall(r"`([^`]*)`", cell)
 
 
-def test_events_from_the_server_are_those_of_the_contract():
+def test_page_lists_every_event_from_the_server():
     told = {}
     for event, *_ in rows("Events from the server"):
         name, keys = re.fullmatch(r"`([\w-]+) \{(.*)\}`", event).groups()
@@ -41,12 +41,12 @@ def test_events_from_the_server_are_those_of_the_contract():
     assert told == contract.SERVER_EVENTS
 
 
-def test_events_from_the_client_are_those_of_the_contract():
+def test_page_lists_every_event_from_the_client():
     told = [quoted(event)[0].split()[0] for event, *_ in rows("Events from the client")]
     assert sorted(told) == sorted(contract.CLIENT_EVENTS)
 
 
-def test_errors_are_those_of_the_contract():
+def test_page_lists_every_error_code_reason_and_message():
     told = set()
     for _, code, message, reason, other in rows("Errors"):
         [code], reasons = quoted(code), quoted(reason)
@@ -55,12 +55,12 @@ def test_errors_are_those_of_the_contract():
     assert told == {(error.code, error.reason, error.retry, text) for error in contract.ERRORS for text in error.texts}
 
 
-def test_the_code_of_the_page_uses_only_events_of_the_contract():
+def test_code_on_the_page_uses_only_events_of_the_contract():
     assert set(re.findall(r'\.on\("([\w-]+)"', PAGE)) - SOCKET_IO_EVENTS <= contract.SERVER_EVENTS.keys()
     assert set(re.findall(r'\b(?:emit|call)\("([\w-]+)"', PAGE)) <= contract.CLIENT_EVENTS
 
 
-def test_the_demo_page_handles_every_event_of_the_contract():
+def test_demo_page_handles_every_event_of_the_contract():
     handled = set(re.findall(r'socket\.on\("([\w-]+)"', SCRIPTS)) - SOCKET_IO_EVENTS - CHAT_EVENTS
     reported = set(re.findall(r'"([\w-]+)"', re.search(r"^const REPORTED = \[(.*)\];", SCRIPTS, re.MULTILINE)[1]))
     events = contract.SERVER_EVENTS.keys()
@@ -68,18 +68,18 @@ def test_the_demo_page_handles_every_event_of_the_contract():
     assert reported == events - {contract.AUTHENTICATED}
 
 
-def test_the_demo_page_sends_every_event_of_the_contract():
+def test_demo_page_sends_every_event_of_the_contract():
     sent = set(re.findall(r'\b(?:emit|ask)\("([\w-]+)"', SCRIPTS))
     assert sent - CHAT_EVENTS == contract.CLIENT_EVENTS
 
 
-def test_the_demo_page_has_words_for_every_reason():
+def test_demo_page_has_a_text_for_every_reason():
     words = set(re.findall(r"^  (\w+):", re.search(r"const REASONS = \{.*?^\};", SCRIPTS, re.M | re.S)[0], re.M))
     reasons = {error.reason for error in contract.ERRORS} - {None}
     assert words == reasons - TOLD_IN_THE_SERVERS_WORDS - REPORTED_BY_STAY
 
 
-def test_the_demo_page_acts_on_reasons_of_the_contract():
+def test_demo_page_knows_only_reasons_of_the_contract():
     lists = re.findall(r"^const (?:NEW_LOGIN|HARMLESS) = \[(.*)\];", SCRIPTS, re.MULTILINE)
     assert len(lists) == 2
     reasons = {error.reason for error in contract.ERRORS}

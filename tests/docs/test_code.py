@@ -24,7 +24,7 @@ WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text())]
 
 
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
-async def test_the_python_of_a_page_runs(page, monkeypatch, tmp_path):
+async def test_python_code_of_each_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.setenv("ROOMKEY_SECRET", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "page"}
@@ -34,7 +34,7 @@ async def test_the_python_of_a_page_runs(page, monkeypatch, tmp_path):
         assert await names["revoke_access"]() == 0
 
 
-async def test_the_readmes_server_admits_and_refuses(monkeypatch):
+async def test_readme_server_admits_valid_tokens_only(monkeypatch):
     import socketio
 
     secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
@@ -56,7 +56,7 @@ async def test_the_readmes_server_admits_and_refuses(monkeypatch):
 
 
 @pytest.mark.parametrize(("page", "number"), [("README.md", 1), ("docs/hub.md", 0)])
-async def test_the_hub_of_a_page_admits_and_refuses(monkeypatch, page, number):
+async def test_hub_of_each_page_admits_valid_tokens_only(monkeypatch, page, number):
     secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
     monkeypatch.setenv("ROOMKEY_SECRET", secret)
     names: dict[str, object] = {"__name__": "hub"}
@@ -75,7 +75,7 @@ async def test_the_hub_of_a_page_admits_and_refuses(monkeypatch, page, number):
         await ada.close()
 
 
-async def test_the_guards_page_mounts_routes_beside_sockets():
+async def test_guard_page_application_verifies_tokens_for_routes():
     names: dict[str, object] = {"__name__": "page"}
     for block in BLOCK.findall((ROOT / "docs" / "guard.md").read_text()):
         exec(compile(block, "guard.md", "exec"), names)
@@ -92,7 +92,7 @@ async def test_the_guards_page_mounts_routes_beside_sockets():
         await ada.close()
 
 
-async def test_the_page_of_tokens_verifies_with_fetched_keys():
+async def test_tokens_page_verifies_with_fetched_keys():
     names: dict[str, object] = {"__name__": "page"}
     [block] = [block for block in BLOCK.findall((ROOT / "docs" / "tokens.md").read_text()) if "httpx" in block]
     exec(compile(block, "tokens.md", "exec"), names)
@@ -114,13 +114,13 @@ LINKING = [
 
 
 def anchors(page):
-    """Where links into a page may lead, as GitHub names its headings."""
+    """Return the anchors of a page's headings, as GitHub names them."""
     headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.M)
     return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", LINKING, ids=lambda page: str(page.relative_to(ROOT)))
-def test_links_lead_somewhere(page):
+def test_links_have_targets(page):
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]*))?\)", page.read_text()):
         found = page.parent / target if target else page
         assert found.exists(), target

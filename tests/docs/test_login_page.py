@@ -1,4 +1,4 @@
-"""The page about the login server: what its applications do."""
+"""The applications in docs/login.md work."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def blocks_up_to(words: str) -> list[str]:
-    """The blocks of the page up to the one with these words in it."""
+    """Return the code of the page up to the block that contains these words."""
     [last] = [number for number, block in enumerate(BLOCKS) if words in block]
     return BLOCKS[: last + 1]
 
 
 @asynccontextmanager
 async def running(blocks: list[str]) -> AsyncIterator[tuple[dict[str, Any], str]]:
-    """The application that these blocks make, with an account; its names and where it listens."""
+    """Run the application of these blocks with an account; yield its names and its address."""
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks:
         if "hub = Hub(" in block:
@@ -58,7 +58,7 @@ APPLICATIONS = {"tokens": "async def refreshed", "cookies": "cookies=Cookies()))
 
 @pytest.mark.usefixtures("environment")
 @pytest.mark.parametrize("kind", APPLICATIONS)
-async def test_its_applications_log_in_refresh_open_rooms_and_end_sockets(kind: str) -> None:
+async def test_applications_log_in_refresh_admit_to_rooms_and_log_out(kind: str) -> None:
     async with (
         running(blocks_up_to(APPLICATIONS[kind])) as (names, host),
         httpx.AsyncClient(base_url=f"http://{host}") as http,
@@ -80,7 +80,7 @@ async def test_its_applications_log_in_refresh_open_rooms_and_end_sockets(kind: 
 
 
 @pytest.mark.usefixtures("environment")
-async def test_its_own_routes_take_the_token_while_it_is_good() -> None:
+async def test_own_routes_accept_the_token_until_it_is_revoked() -> None:
     async with (
         running(blocks_up_to("async def holder")) as (names, host),
         httpx.AsyncClient(base_url=f"http://{host}") as http,
@@ -106,7 +106,7 @@ async def test_its_own_routes_take_the_token_while_it_is_good() -> None:
 
 
 @pytest.mark.usefixtures("environment")
-async def test_a_process_on_the_same_database_knows_what_was_revoked() -> None:
+async def test_process_on_the_same_database_rejects_revoked_tokens() -> None:
     async with (
         running(blocks_up_to("async def holder")) as (names, host),
         httpx.AsyncClient(base_url=f"http://{host}") as http,

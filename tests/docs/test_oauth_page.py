@@ -1,4 +1,4 @@
-"""The page about OAuth: its commands and its application, which share a folder."""
+"""The commands and the application in docs/oauth.md work; they share a folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def blocks(language: str) -> list[str]:
 
 
 def mounted() -> dict[str, Any]:
-    """The application as it is after a start."""
+    """Start the application of the page and return its names."""
     names: dict[str, Any] = {"__name__": "page"}
     for block in blocks("python"):
         exec(compile(block, "oauth.md", "exec"), names)
@@ -53,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def said(here: None) -> dict[str, str]:
-    """What each of the page's commands prints, by whom it adds."""
+    """Run the page's commands; return what each prints, by the name that it adds."""
     said = {}
     for command in COMMANDS:
         words = shlex.split(command, comments=True)
@@ -64,7 +64,7 @@ def said(here: None) -> dict[str, str]:
     return said
 
 
-async def test_its_commands_add_who_the_application_knows(said: dict[str, str]) -> None:
+async def test_commands_add_users_and_clients_of_the_application(said: dict[str, str]) -> None:
     assert load_settings().issuer == ADDRESS, "whose tokens the commands are about"
     assert [name for name, words in said.items() if len(words) == 43] == ["app", "reports"], "who gets a secret"
     names = mounted()
@@ -81,7 +81,7 @@ async def test_its_commands_add_who_the_application_knows(said: dict[str, str]) 
     await names["database"].close()
 
 
-async def test_its_tokens_are_verified_elsewhere_and_outlast_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tokens_are_verified_elsewhere_and_survive_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORTS_SECRET", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
     before = mounted()
     await before["add_reports"]()

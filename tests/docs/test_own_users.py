@@ -1,4 +1,4 @@
-"""The example with users of one's own: its table, its hashes, a socket."""
+"""The example with your own user table works: its table, its hashes, a socket."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return names
 
 
-async def test_its_people_log_in_and_their_hashes_become_better(
+async def test_users_log_in_and_their_hashes_are_upgraded(
     example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import add_person
