@@ -21,7 +21,7 @@ from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
 from roomkey.hub.settings import MAX_HEAD, UPGRADE_SECONDS
-from roomkey.hub.transports.picows import PicowsWebSocket, PicowsWebSockets
+from roomkey.hub.transports.picows import PicowsShared, PicowsWebSocket
 from roomkey.wire import TransportState
 
 BLANK_LINE = b"\r\n\r\n"
@@ -57,14 +57,14 @@ class ProtocolSniffers:
     Attributes:
         requests: opens and finds the hub's sessions.
         tasks: runs what must wait.
-        websockets: makes WebSockets.
+        websockets: what the WebSockets share.
         proxies: uvicorn's middleware that knows which proxies to trust, or None if no proxy is trusted.
     """
 
     def __init__(self, hub: SocketIOServer) -> None:
         self.requests = hub.requests
         self.tasks = hub.tasks
-        self.websockets = PicowsWebSockets(hub.requests.settings, hub.guard.clock)
+        self.websockets = PicowsShared(hub.requests.settings, hub.guard.clock)
         self.proxies: ProxyHeadersMiddleware | None = None
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
@@ -238,7 +238,7 @@ class ProtocolSniffer(asyncio.Protocol):
             if isinstance(session, Refusal):
                 self._refuse(requests.refuse(request.address, session))
                 return
-            websocket = self._shared.websockets.make(session)
+            websocket = PicowsWebSocket(self._shared.websockets, session)
             session.use(websocket)
             websocket.start(transport, key, rest, first=requests.sessions.greet(session))
         else:
@@ -260,7 +260,7 @@ class ProtocolSniffer(asyncio.Protocol):
         if isinstance(session, Refusal):
             self._refuse(requests.refuse(request.address, session))
             return
-        websocket = self._shared.websockets.make(session, _offer)
+        websocket = PicowsWebSocket(self._shared.websockets, session, _offer)
         rest, self._buffer = self._buffer, b""
         websocket.start(transport, key, rest)
 

@@ -1,4 +1,4 @@
-"""What a connection may send over a WebSocket before anything is admitted on it."""
+"""A limit on what a client may send over a WebSocket before it is admitted."""
 
 from __future__ import annotations
 
@@ -8,28 +8,32 @@ from typing import Protocol
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
 
 READ_AT_ONCE = 16_384
-"""Bytes that one read takes, so that no flood holds up the event loop for long before it is noticed."""
+"""Bytes in one read, so that a flood is noticed before it delays the event loop for long."""
 
 
 class Watcher(Protocol):
-    """What decides how long the gate stays."""
+    """Is told how many bytes have arrived."""
 
-    def arrived(self, gate: Gate) -> None:
-        """Bytes arrived: open the gate, leave it, or close the connection."""
+    def bytes_arrived(self, pending: int) -> None:
+        """Leave the gate in place, open it, or close the connection.
+
+        Args:
+            pending: the number of bytes that arrived since the end of the last frame.
+        """
 
 
 class Gate(asyncio.BufferedProtocol):
-    """Counts the bytes of a frame that has not ended, until something is admitted; then picows reads alone.
+    """Counts the bytes of an unfinished frame until a socket is admitted; then picows reads directly.
 
-    picows has one limit for a frame, which cannot change later, and it buffers a frame up to that limit.
+    picows has one limit for all frames of a connection, and buffers a frame up to that limit.
 
     Args:
         picows: the protocol that reads the frames.
-        websocket: what they belong to.
+        websocket: is told how many bytes have arrived.
         transport: the connection.
 
     Attributes:
-        pending: bytes that have arrived since the end of the last frame; the WebSocket sets it at each frame.
+        pending: the number of bytes that arrived since the end of the last frame; the WebSocket sets it at each frame.
     """
 
     __slots__ = ("_picows", "_transport", "_websocket", "pending")
@@ -41,22 +45,22 @@ class Gate(asyncio.BufferedProtocol):
         self.pending = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Return where to read to."""
+        """Return the buffer to read into."""
         buffer: memoryview = self._picows.get_buffer(sizehint)
         return buffer[:READ_AT_ONCE]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass on what was read."""
+        """Pass on the bytes that were read, and report how many are pending."""
         self.pending += nbytes
         self._picows.buffer_updated(nbytes)
-        self._websocket.arrived(self)
+        self._websocket.bytes_arrived(self.pending)
 
     def open(self) -> None:
-        """Step aside."""
+        """Let picows read directly."""
         self._transport.set_protocol(self._picows)
 
     def eof_received(self) -> bool | None:
-        """Pass on that the client sends nothing more."""
+        """Pass on that the client will send nothing more."""
         closes: bool | None = self._picows.eof_received()
         return closes
 
@@ -65,7 +69,7 @@ class Gate(asyncio.BufferedProtocol):
         self._picows.connection_lost(exc)
 
     def pause_writing(self) -> None:
-        """Pass on that too much waits for the client."""
+        """Pass on that too much waits to be sent."""
         self._picows.pause_writing()
 
     def resume_writing(self) -> None:

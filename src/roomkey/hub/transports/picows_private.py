@@ -69,10 +69,10 @@ def check_picows() -> None:
 class RefusalListener(Protocol):
     """Receives what picows reports only to its log."""
 
-    def refused(self) -> None:
+    def frame_refused(self) -> None:
         """Handle a frame that picows refused."""
 
-    def failed(self) -> None:
+    def listener_failed(self) -> None:
         """Handle an exception that a listener raised."""
 
 
@@ -139,8 +139,8 @@ class SwitchingResponse(WSUpgradeResponse):
 class QuietTransport:
     """A transport that answers picows' questions about its socket from memory.
 
-    For a line in its log, picows asks the operating system eleven questions about each connection, and sets options
-    that the event loop has set: that costs more than reading the request.
+    To write one line to its log, picows asks the operating system eleven questions about each connection, and it sets
+    options that the event loop has already set. That takes longer than reading the request.
     """
 
     __slots__ = ("_fileno", "_plain", "_transport")
@@ -154,14 +154,14 @@ class QuietTransport:
         return getattr(self._transport, name)
 
     def writelines(self, parts: list[bytes]) -> None:
-        """Write in one piece: asyncio of Python 3.12 and 3.13 does not look at its bound in ``writelines``."""
+        """Write in one piece: in Python 3.12 and 3.13, asyncio does not check its limit in ``writelines``."""
         self._transport.write(b"".join(parts))
 
     def write(self, data: bytes) -> None:
-        """Write at once what the system takes at once, as picows does for frames: uvloop would queue it first."""
+        """Write immediately what the system accepts, as picows does for frames: uvloop would queue it first."""
         transport = self._transport
         if self._plain and not transport.get_write_buffer_size() and not transport.is_closing():
-            with contextlib.suppress(OSError):  # the transport meets it again, and knows what to do
+            with contextlib.suppress(OSError):  # the transport meets the same error and handles it
                 data = data[os.write(self._fileno, data) :]
             if not data:
                 return
@@ -174,13 +174,13 @@ class QuietTransport:
             return self._transport.get_extra_info(name, default)
         return default
 
-    # A socket, as far as picows looks at it.
+    # The methods of a socket that picows calls.
 
     def fileno(self) -> int:
         return self._fileno
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
-        # uvloop has set it; asyncio does so only where the socket names its protocol.
+        # uvloop has set it; asyncio does so only if the socket names its protocol.
         if option == socket.TCP_NODELAY and not type(self._transport).__module__.startswith("uvloop"):
             self._transport.get_extra_info("socket").setsockopt(level, option, value)
 
@@ -204,7 +204,7 @@ class RefusalLog:
     info = warning = log = debug
 
     def error(self, *_message: object) -> None:
-        self._errors.refused()
+        self._errors.frame_refused()
 
     def exception(self, *_message: object) -> None:
-        self._errors.failed()
+        self._errors.listener_failed()
