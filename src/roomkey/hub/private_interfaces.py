@@ -1,6 +1,6 @@
-"""Checks of the private interfaces that the hub uses in other packages.
+"""Checks of the private interfaces of other packages.
 
-A version with a different interface must be an error at startup, because what bounds the clients would be missing.
+The limits on clients depend on them, so a version with a different interface must be an error at startup.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from roomkey.errors import ConfigError
 
 
 def check_methods(package: str, supported: str, owner: type, methods: Mapping[str, tuple[str, ...]]) -> None:
+    """Check that a class has these methods, with these first parameters.
+
+    Raises:
+        ConfigError: one is missing or different.
+    """
     for name, wanted in methods.items():
         found = getattr(owner, name, None)
         parameters = tuple(inspect.signature(found).parameters)[1:] if callable(found) else None
@@ -22,7 +27,11 @@ def check_methods(package: str, supported: str, owner: type, methods: Mapping[st
 
 
 def check_attributes(package: str, supported: str, owner: Any, attributes: Iterable[str]) -> None:
-    """Check that the constructor sets these attributes: a class that has them in its instances alone tells no more."""
+    """Check that the constructor of a class sets these attributes.
+
+    Raises:
+        ConfigError: one is missing.
+    """
     names = owner.__init__.__code__.co_names
     for name in attributes:
         if name not in names:
@@ -30,6 +39,7 @@ def check_attributes(package: str, supported: str, owner: Any, attributes: Itera
 
 
 def unsupported(package: str, supported: str, missing: str) -> ConfigError:
+    """Return the error for a package whose private interface is different."""
     return ConfigError(
         f"{package} {installed(package)} is not supported: {missing} is missing or different, so roomkey cannot limit "
         f"what clients send; install {package} {supported}"
@@ -37,6 +47,7 @@ def unsupported(package: str, supported: str, missing: str) -> ConfigError:
 
 
 def installed(package: str) -> str:
+    """Return the installed version of a package."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Which pages may connect: the same origin, and those that are named (RFC 6454, Fetch's CORS protocol)."""
+"""Which web pages may connect: those of the server's own origin, and of allowed origins (RFC 6454, CORS in Fetch)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from roomkey.hub.settings import AnyOrigin
 
 
 class Origins:
-    """The origin check, for polling and WebSocket alike.
+    """Checks the origin of polling and WebSocket requests.
 
     Args:
-        allowed: None for the same origin only; an origin, or several, to allow besides; ``"*"`` for all; a function
-            ``allowed(origin)`` or ``allowed(origin, environ)``; an empty list to leave the check to somebody else.
+        allowed: other origins that are allowed: None for no other, one, several, ``"*"`` for all, or a function
+            ``allowed(origin)`` or ``allowed(origin, environ)``. An empty list turns the check off.
 
     Raises:
-        ConfigError: an entry that is not an origin, and so never matches.
+        ConfigError: an entry is not a valid origin, so it would never match.
     """
 
     def __init__(self, allowed: AnyOrigin = None) -> None:
@@ -33,21 +33,21 @@ class Origins:
         self._named = allowed_origins([allowed] if isinstance(allowed, str) else allowed)
 
     def allows(self, request: HttpRequest) -> bool:
-        """True if the request comes from an allowed page, or from no page at all."""
+        """Return True if the request comes from an allowed page, or not from a page."""
         origin = request.header("origin")
         if origin is None or self.everybody:
             return True
         return self._is_own(origin, request) or self._is_named(origin, request)
 
     def cookies_count(self, request: HttpRequest) -> bool:
-        """True if cookies speak for the person: an allowed page asked, and not whoever holds a page somewhere."""
+        """Return True if the request's cookies may be used: an allowed page sent it, not any page on the web."""
         origin = request.header("origin")
         if origin is None:
             return request.header("sec-fetch-site") == "same-origin"
         return self._is_own(origin, request) or self._is_named(origin, request)
 
     def headers(self, request: HttpRequest) -> list[tuple[bytes, bytes]]:
-        """What a browser wants to read before it hands an answer to a page of another origin."""
+        """Return the CORS headers with which a browser lets a page of another origin read the response."""
         origin = request.header("origin")
         if origin is None or not self.allows(request):
             return []

@@ -1,4 +1,4 @@
-"""HTTP requests of Socket.IO clients, as far as the hub looks at them."""
+"""The HTTP requests of Socket.IO clients."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import unquote, unquote_plus
 
 from roomkey.core.credentials import Request, cookie_values, page_of
 
-# Of use during the handshake only; kept for thousands of idle connections, they would cost memory.
+# Needed during the handshake only; for thousands of idle connections they would take memory.
 _HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
-# One string for all connections where a header is a usual one.
+# Common header names, so that all connections share one string for each.
 _NAMES = {
     name.encode(): name
     for name in (
@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def split_target(target: bytes) -> tuple[str, str]:
-    """A request's target as its path, decoded, and its query as it stands there."""
+    """Split a request's target into the path, decoded, and the query, as it is."""
     path, _, query = target.decode("latin-1").partition("?")
     return unquote(path) if "%" in path else path, query
 
@@ -49,9 +49,9 @@ class HttpRequest:
     Args:
         method: ``GET`` and so on.
         path: decoded.
-        query: as it stands in the URL.
-        headers: names in lower case.
-        address: the peer's.
+        query: as it is in the URL.
+        headers: with names in lower case.
+        address: the client's address.
         scheme: ``http`` or ``https``.
     """
 
@@ -74,17 +74,17 @@ class HttpRequest:
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in headers:
             name = _NAMES.get(raw_name) or raw_name.decode("latin-1")
-            value = raw_value.decode("latin-1").rstrip(" \t")  # parsers leave what stands behind it
+            value = raw_value.decode("latin-1").rstrip(" \t")  # parsers keep the whitespace at the end
             if name in self.headers:  # RFC 9110 section 5.3, RFC 6265 section 5.4
                 value = f"{self.headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
             self.headers[name] = value
 
     def header(self, name: str) -> str | None:
-        """A header's value, or None."""
+        """Return a header's value, or None."""
         return self.headers.get(name)
 
     def parameters(self) -> dict[str, str]:
-        """The query's parameters; the first of each."""
+        """Return the query's parameters; for a repeated name, the first value."""
         found: dict[str, str] = {}
         for pair in self.query.split("&"):
             name, _, value = pair.partition("=")
@@ -94,10 +94,10 @@ class HttpRequest:
         return found
 
     def credentials(self, *, cookies_count: bool) -> Request:
-        """Where tokens may stand.
+        """Return the parts that may contain tokens.
 
         Args:
-            cookies_count: the request comes from a page whose origin is allowed.
+            cookies_count: True if the request comes from a page whose origin is allowed.
         """
         headers = self.headers
         return Request(
@@ -108,22 +108,22 @@ class HttpRequest:
         )
 
     def cookie(self, name: str) -> str | None:
-        """The value of a cookie, or None."""
+        """Return a cookie's value, or None."""
         return next(iter(cookie_values(self.headers.get("cookie", ""), name)), None)
 
     def is_upgrade(self) -> bool:
-        """True if it asks for a WebSocket (RFC 6455 section 4.1)."""
+        """Return True for a WebSocket handshake (RFC 6455 section 4.1)."""
         wanted = self.headers.get("connection", "").lower().split(",")
         return self.headers.get("upgrade", "").lower() == "websocket" and "upgrade" in (part.strip() for part in wanted)
 
     def after_handshake(self) -> HttpRequest:
-        """The same request, without what nobody needs once the connection stands."""
+        """Remove the headers that are needed for the handshake only, and return the request."""
         for name in _HANDSHAKE_ONLY:
             self.headers.pop(name, None)
         return self
 
     def environ(self) -> dict[str, Any]:
-        """The request as a WSGI environ (PEP 3333), as connect handlers of python-socketio know it."""
+        """Return the request as a WSGI environ (PEP 3333), which is what python-socketio's connect handlers receive."""
         environ: dict[str, Any] = {
             "REQUEST_METHOD": self.method,
             "PATH_INFO": self.path,
@@ -133,7 +133,7 @@ class HttpRequest:
             "wsgi.url_scheme": self.scheme,
         }
         for name, value in self.headers.items():
-            if "_" in name:  # it would pass for a header with a hyphen, such as one that a proxy sets
+            if "_" in name:  # it would look like a header with a hyphen, such as one that a proxy sets
                 continue
             key = name.upper().replace("-", "_")
             environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value

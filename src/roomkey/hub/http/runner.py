@@ -26,7 +26,7 @@ __all__ = ["UVICORN_SETTINGS", "Server", "config", "loop_factory", "run"]
 
 
 def _websocket_protocol() -> Any:
-    """uvicorn's WebSockets with our bounds, if the library that they need is installed."""
+    """Return uvicorn's WebSocket protocol with our limits, if the package websockets is installed."""
     try:
         from roomkey.hub.http.uvicorn_private.websocket import WebSocketProtocol
     except ImportError:
@@ -39,25 +39,25 @@ UVICORN_SETTINGS: dict[str, Any] = {
     "http": HttpProtocol,
     "ws": _websocket_protocol(),
     "ws_per_message_deflate": False,  # 15 kB of compressed zeros become 16 MB
-    "access_log": False,  # it would write query strings, where some clients put their token
+    "access_log": False,  # it would contain query strings, which may contain tokens
     "proxy_headers": False,
     "server_header": False,
     "timeout_graceful_shutdown": STOP_SECONDS,
 }
-"""Settings for ``uvicorn.run`` that suit every Socket.IO server: deadlines, bounds, and no tokens in the access log."""
+"""Settings for ``uvicorn.run`` and every Socket.IO server: deadlines, limits, and no access log with tokens."""
 
 
 def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Config:
-    """uvicorn's configuration for a hub.
+    """Return uvicorn's configuration for a hub.
 
     Args:
         hub: the hub.
-        app: an ASGI application for every path that is not Socket.IO's.
-        settings: those of ``uvicorn.Config``; they win over what is set here.
+        app: an ASGI application for every other path.
+        settings: arguments of ``uvicorn.Config``; they take precedence over the settings here.
 
     Raises:
-        ConfigError: a version of picows or uvicorn whose inner names have changed; or ``workers`` or ``reload``, which
-            need uvicorn's own process manager.
+        ConfigError: the installed picows or uvicorn has a different private interface; or ``workers`` or ``reload``,
+            which need uvicorn's own process manager.
     """
     if settings.get("workers") not in (None, 1):
         raise ConfigError("a hub runs in one process; remove workers=")
@@ -65,14 +65,14 @@ def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Con
         raise ConfigError("a hub cannot reload itself; during development, run `uvicorn --reload module:hub.asgi`")
     check_picows()
     check_uvicorn()
-    # The hub's WebSockets are picows' before uvicorn hears of them; others are the application's.
+    # picows gets the hub's WebSockets before uvicorn sees them; others belong to the application.
     ours = {**UVICORN_SETTINGS, "http": ProtocolSniffers(hub), "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
     ours["ws_max_size"] = hub.requests.settings.limits.payload
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Makes the event loop that :data:`UVICORN_SETTINGS` names."""
+    """Return the factory of the event loop that :data:`UVICORN_SETTINGS` names."""
     return uvicorn.Config(ASGIApp, loop=UVICORN_SETTINGS["loop"], log_config=None).get_loop_factory()
 
 

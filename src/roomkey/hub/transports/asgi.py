@@ -1,4 +1,4 @@
-"""WebSockets over ASGI: slower than the hub's own, for servers that are not ours."""
+"""WebSockets of an ASGI server; they are slower than those on picows."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CLOSE_SECONDS = 1.0
 
 
 class AsgiWebSocket:
-    """A WebSocket that an ASGI server speaks: a :class:`roomkey.hub.session.Transport`.
+    """A WebSocket of an ASGI server: a :class:`roomkey.hub.session.Transport`.
 
     Args:
-        settings: the hub's, with the limit of what may wait.
-        send: ASGI's.
+        settings: the hub's.
+        send: the ASGI callable.
 
     Attributes:
-        session: whose it is, or is to become by an upgrade.
-        ended: nothing more is read: the application returns, and the server ends the connection.
+        session: the session that it carries, or that may be upgraded to it.
+        ended: set when nothing more is read; the application then returns, and the server closes the connection.
     """
 
     def __init__(self, settings: HubSettings, send: Any) -> None:
@@ -50,26 +50,29 @@ class AsgiWebSocket:
         self._put({"type": "websocket.send", **data}, len(packet))
 
     def close(self, code: int = NORMAL) -> bool:
-        """Close after what was sent has left, or after a short while."""
+        """Close when everything is sent, or after a short time."""
         self._put({"type": "websocket.close", "code": code}, 0)
         self._closed = True
         asyncio.get_running_loop().call_later(CLOSE_SECONDS, self.gone)
         return True
 
     def abort(self) -> None:
-        """Close now."""
+        """Close immediately."""
         self._outbox.clear()
         self.gone()
 
     def client_closing(self) -> None:
-        """The client has said that it closes."""
+        """Do nothing: the client closes the WebSocket as well."""
+
+    def admitted(self) -> None:
+        """Do nothing: the session limits each message."""
 
     def drain(self) -> list[Part]:
-        """Nothing: a session never moves from a WebSocket to another transport."""
+        """Return nothing: a session never moves from a WebSocket to another transport."""
         return []
 
     def gone(self) -> None:
-        """Nothing can be sent any more, and nothing is read."""
+        """Stop sending and reading."""
         self._closed = True
         self._writer.cancel()
         self.ended.set()
@@ -84,7 +87,7 @@ class AsgiWebSocket:
             self.session.too_slow()
 
     async def _write(self) -> None:
-        with contextlib.suppress(Exception):  # the client has gone, in whichever way the server says so
+        with contextlib.suppress(Exception):  # the client has disconnected; servers raise different exceptions
             while True:
                 await self._wake.wait()
                 self._wake.clear()

@@ -1,4 +1,4 @@
-"""The long-polling side of a session."""
+"""The long-polling transport."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
 
 CLOSE = b"1"
-MOST_PACKETS = 16
-"""Packets of one answer: python-socketio's client accepts no more, and loses the connection over it."""
+MAX_PACKETS = 16
+"""Packets in one response: python-socketio's client closes the connection if there are more."""
 
 
 class Polling:
-    """What waits to be fetched, and the request that waits for it: a :class:`roomkey.hub.session.Transport`.
+    """The packets that wait for a poll, or the poll that waits for packets: a :class:`roomkey.hub.session.Transport`.
 
     Args:
-        settings: the hub's, with the limit of what may wait.
-        session: whose it is.
+        settings: the hub's.
+        session: the session that it carries.
 
     Attributes:
-        posting: a POST of the session is being read.
+        posting: True while a POST request of the session is read.
     """
 
     __slots__ = ("_closed", "_max_unsent", "_queue", "_session", "_size", "_waiter", "posting")
@@ -44,16 +44,16 @@ class Polling:
     send_batched = send
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
-        """Send an Engine.IO packet; nobody has to fetch a NOOP."""
+        """Send an Engine.IO packet, or the data of a binary message. A NOOP is sent only if a poll waits."""
         if packet == NOOP and not binary:
             self._release(NOOP)
         else:
             self._put((packet, binary))
 
     def close(self, code: int = NORMAL) -> bool:
-        """Close, once what was sent is fetched; after an upgrade nothing is left here, and a last poll is released.
+        """Close when everything is fetched. After an upgrade, only release a poll that still waits.
 
-        The end comes by a poll of its own: JavaScript clients act on it at once, and on a packet before it only later.
+        The close is a response of its own: JavaScript clients act on it immediately, but later on packets before it.
         """
         self._closed = True
         if self._session.upgraded:
@@ -64,16 +64,19 @@ class Polling:
         return self._waiter is not None and not self._queue
 
     def abort(self) -> None:
-        """Close now."""
+        """Close immediately."""
         self._closed = True
         self._drop()
         self._release(CLOSE)
 
     def client_closing(self) -> None:
-        """The client has said that it closes: a poll of its is released, and nothing more is for it."""
+        """Release a poll that still waits, and drop everything else: the client closes."""
         self._closed = True
         self._drop()
         self._release(NOOP)
+
+    def admitted(self) -> None:
+        """Do nothing: each request is limited by the session."""
 
     def _drop(self) -> None:
         self._queue.clear()
@@ -90,7 +93,7 @@ class Polling:
             self._waiter.set_result(None)
 
     def _release(self, packet: bytes) -> None:
-        """Answer a waiting poll with this, if there is one."""
+        """Send a packet to a poll that waits, if there is one."""
         if self._waiter is not None and not self._waiter.done():
             self._queue.append((packet, False))
             self._size += len(packet)
@@ -98,7 +101,7 @@ class Polling:
 
     @property
     def empty(self) -> bool:
-        """True if nothing waits to be fetched, but for the word that it is closed."""
+        """True if no packet waits to be fetched."""
         return not self._queue
 
     @property
@@ -107,24 +110,24 @@ class Polling:
         return self._waiter is not None
 
     def drain(self, most: int | None = None) -> list[Part]:
-        """What waits to be fetched, or so many packets of it; they wait no more."""
+        """Remove and return the packets that wait to be fetched, or the first ``most`` of them."""
         count = len(self._queue) if most is None else min(most, len(self._queue))
         taken = [self._queue.popleft() for _ in range(count)]
         self._size -= sum(len(data) for data, _binary in taken)
         return taken
 
     def body(self) -> bytes:
-        """What waits to be fetched, as the body of an answer, which is never empty; the next one has what is left."""
-        parts = self.drain(MOST_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
+        """Return the body of a response, which is never empty; the next poll fetches the packets that are left."""
+        parts = self.drain(MAX_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
         return encode_payload(encode_binary(data) if binary else data for data, binary in parts)
 
     def begin(self) -> asyncio.Future[None]:
-        """A poll has come: what is returned is done when there is something to fetch."""
+        """Begin a poll. The future is done when there is something to fetch."""
         self._waiter = asyncio.get_running_loop().create_future()
         if self._queue or self._closed:
             self._waiter.set_result(None)
         return self._waiter
 
     def finish(self) -> None:
-        """The poll is answered, or gone."""
+        """End the poll: it has its response, or the client has disconnected."""
         self._waiter = None

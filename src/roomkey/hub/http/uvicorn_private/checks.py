@@ -57,19 +57,20 @@ SERVER_METHODS: Mapping[str, tuple[str, ...]] = {
 
 @cache
 def check_uvicorn() -> None:
-    """Check the private interfaces of uvicorn that bound what clients may send.
+    """Check the private interface of uvicorn on which the limits for clients depend.
 
     Raises:
-        ConfigError: this version has others; the error names the versions that work.
+        ConfigError: this version has a different one; the error names the versions that work.
     """
     http = httptools_impl.HttpToolsProtocol
     check_methods("uvicorn", SUPPORTED, http, HTTP_METHODS)
     check_attributes("uvicorn", SUPPORTED, http, HTTP_ATTRIBUTES)
     check_attributes("uvicorn", SUPPORTED, httptools_impl.RequestResponseCycle, CYCLE_ATTRIBUTES)
     check_methods("uvicorn", SUPPORTED, Server, SERVER_METHODS)
+    check_attributes("uvicorn", SUPPORTED, Server, ("server_state",))
     check_methods("uvicorn", SUPPORTED, Config, {"get_loop_factory": ()})
     try:
         from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-    except ImportError:  # the package websockets is not installed, and nothing speaks WebSocket but the hub itself
+    except ImportError:  # without the package websockets, only the hub itself accepts WebSockets
         return
     check_methods("uvicorn", SUPPORTED, WebSocketsSansIOProtocol, WEBSOCKET_METHODS)

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds: on what a client may send, and on how long it may take."""
+"""uvicorn's HTTP protocol, with limits on what a client may send and how long it may take."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ HEAD_SECONDS = 10.0
 STALL_SECONDS = 10.0
 BODY_SECONDS = 10.0
 SLOWEST_BODY = 1_000
-"""How long a request's head may take, how long its body may say nothing, and how long the body may take in all: a body
-gets one more second for each so many bytes of it that have arrived."""
+"""How long a request's head may take, how long a body may pause, and how long a body may take altogether, in seconds. A
+body gets one more second for each ``SLOWEST_BODY`` bytes that have arrived."""
 
 AROUND_BYTE = 8
-"""Bytes that may stand around each byte of a body in chunks, beside as many as a head may have: the chunks' sizes and
+"""Bytes of overhead for each byte of a chunked body, in addition to the limit of a head: the chunks' sizes and
 extensions, and the trailers."""
 
 MAX_PIPELINED = 16
-"""Requests that may wait behind another one of the same connection."""
+"""Requests that may wait for an earlier one on the same connection."""
 
 
 class FirstRequests(Protocol):
-    """What takes back a connection whose next request asks for a WebSocket of Socket.IO's path."""
+    """Takes back a connection whose next request asks for a WebSocket on Socket.IO's path."""
 
     def serves(self, url: bytes) -> bool:
-        """Return True if a request's target is Socket.IO's."""
+        """Return True if a request's target is on Socket.IO's path."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
@@ -43,10 +43,10 @@ class FirstRequests(Protocol):
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with an end to heads and bodies that never come and to answers that nobody reads.
+    """uvicorn's HTTP protocol, with deadlines for heads, for bodies, and for clients that do not read.
 
-    Deadlines run from the first byte. An upgrade that is not a WebSocket's is ignored (RFC 9110 section 7.8), and the
-    body behind it is read.
+    Deadlines run from the first byte. An upgrade to another protocol than WebSocket is ignored (RFC 9110 section 7.8),
+    and the body of the request is read.
     """
 
     _deadline: asyncio.TimerHandle | None = None
@@ -70,7 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._wait(None)
         self._read_on()
         self.pipeline.clear()
-        if self._active is not None:  # uvicorn tells the last request alone, which may be waiting behind this one
+        if self._active is not None:  # uvicorn only notifies the last request, which may be waiting for this one
             self._active.disconnected = True
             self._active.message_event.set()
         super().connection_lost(exc)
@@ -95,7 +95,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._wait(self._seconds_for_body())
 
     def _is_too_much(self) -> bool:
-        """Return True for a head that is too long, and for a body with too much around it."""
+        """Return True if the head is too long, or the body has too much overhead."""
         if self._in_head:
             return self._head > MAX_HEAD
         return not self._whole and self._behind_head - self._body > MAX_HEAD + AROUND_BYTE * self._body
@@ -110,7 +110,7 @@ class HttpProtocol(HttpToolsProtocol):
             self.send_400_response(message)
 
     def _feed(self, data: bytes) -> bytes:
-        """Parse; returns what is behind a request for an upgrade, and has still to be parsed."""
+        """Parse. Returns the data after an upgrade request, which has still to be parsed."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -118,7 +118,7 @@ class HttpProtocol(HttpToolsProtocol):
         return b""
 
     def _upgrade(self, rest: bytes) -> bytes:
-        """Switch protocols, or go on as if nobody had asked for it; returns what has still to be parsed."""
+        """Switch protocols, or ignore the upgrade. Returns the data that has still to be parsed."""
         if self._should_upgrade():
             self._wait(None)
             self.handle_websocket_upgrade()
@@ -126,7 +126,7 @@ class HttpProtocol(HttpToolsProtocol):
                 self.transport.get_protocol().data_received(rest)  # type: ignore[attr-defined]
             return b""
         if self._body_follows:
-            # The parser takes the message to be over. It gets a head that has nothing but the length of the body.
+            # The parser considers the message complete; it gets another head, with only the length of the body.
             named = dict(self.headers)
             name = b"transfer-encoding" if b"transfer-encoding" in named else b"content-length"
             self._muted = True
@@ -138,7 +138,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._muted:
             return
         super().on_message_begin()
-        if self._whole:  # it stands behind another one in the same segment
+        if self._whole:  # it follows another request in the same segment
             self._begin()
 
     def on_url(self, url: bytes) -> None:
@@ -157,10 +157,10 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_headers_complete()
         self._body_follows = self.parser.should_upgrade() and not self._should_upgrade() and self._has_body()
         if len(self.pipeline) > MAX_PIPELINED:
-            self._muted = True  # the parser would go on to the end of what it has
+            self._muted = True  # the parser would continue to the end of its data
             self._give_up()
         elif self.pipeline:
-            self.flow.resume_reading()  # uvicorn pauses, and would not notice that the client leaves
+            self.flow.resume_reading()  # uvicorn pauses, and would not notice that the client disconnects
 
     def on_body(self, body: bytes) -> None:
         self._body += len(body)
@@ -168,8 +168,8 @@ class HttpProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def _should_upgrade(self) -> bool:
-        """A WebSocket is asked for by a GET without a body (RFC 6455 section 4.1), behind no request that waits, and on
-        Socket.IO's path only through the sniffer."""
+        """Return True for a WebSocket handshake: a GET without a body (RFC 6455 section 4.1) for which no earlier
+        request waits. On Socket.IO's path, the sniffer handles it."""
         if self._active is not None and not self._active.response_complete:
             return False
         if self.scope["method"] != "GET" or self._has_body() or not super()._should_upgrade():
@@ -184,13 +184,16 @@ class HttpProtocol(HttpToolsProtocol):
         if self._muted or self._body_follows:
             return
         self._whole = True
-        # uvicorn's timer for idle connections began with the answer, and ended with the rest of the request.
+        # uvicorn's timer for idle connections started with the response, and stopped with the rest of the request.
         self._wait(STALL_SECONDS if self._answered else None)
         super().on_message_complete()
 
     @property
     def _answered(self) -> bool:
-        """True if a request was answered before all of it had arrived: the rest is read, lest TCP reset the answer."""
+        """True if the response was sent before the request was complete.
+
+        The rest is read, so that TCP does not reset the connection before the client has the response.
+        """
         return self.cycle is not None and self.cycle.response_complete
 
     def _begin(self) -> None:
@@ -202,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
     def _give_back(self, sniffer: FirstRequests, data: bytes) -> None:
-        """A proxy has sent a WebSocket's request on a connection that had another one before."""
+        """Give a WebSocket request to the sniffer: a proxy sent it on a connection that had another request before."""
         self.connections.discard(self)
         self._unset_keepalive_if_required()
         self._wait(None)
@@ -230,7 +233,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._give_up()
 
     def _give_up(self) -> None:
-        if self.transport.get_write_buffer_size():  # a close would wait for whoever does not read
+        if self.transport.get_write_buffer_size():  # a close would wait for a client that does not read
             self.transport.abort()
         else:
             self.transport.close()
@@ -247,7 +250,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._read_on()
 
     def _watch_reader(self, unsent: int | None = None) -> None:
-        """Look again and again whether the peer reads anything at all."""
+        """Abort the connection if the client has read nothing since the last look."""
         size = self.transport.get_write_buffer_size()
         if unsent is not None and size >= unsent:
             self.transport.abort()
@@ -261,7 +264,7 @@ class HttpProtocol(HttpToolsProtocol):
 
 
 async def _without_traceback(app: Any, cycle: RequestResponseCycle, scope: Any, receive: Any, send: Any) -> None:
-    """Call the application. What it raises over a body that ended early is not its mistake: any client can cause it."""
+    """Call the application. An exception because a body ended early is not logged in full: any client can cause it."""
     try:
         await app(scope, receive, send)
     except Exception as error:

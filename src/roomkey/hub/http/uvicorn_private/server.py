@@ -19,19 +19,19 @@ STOP_SECONDS = 3
 
 
 class Closable(Protocol):
-    """What has connections: a hub, a guard, or an application with one of them."""
+    """A hub, a guard, or an application that contains one of them."""
 
     async def close(self) -> None:
         """Close every connection, because the server stops."""
 
 
 class Server(uvicorn.Server):
-    """uvicorn, with a stop that closes Socket.IO connections first, and that is a success.
+    """uvicorn's server. Its stop closes Socket.IO connections first, and exits with 0.
 
     Args:
-        connections: what to close.
-        config: from :func:`config`.
-        started: called when it listens.
+        connections: closed when the server stops.
+        config: from :func:`roomkey.hub.runner.config`.
+        started: called when the server listens.
     """
 
     def __init__(
@@ -42,15 +42,15 @@ class Server(uvicorn.Server):
         self._started = started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and call ``started``."""
         with _impatient_tls(asyncio.get_running_loop()):
             await super().startup(sockets)
         if self._started is not None:
             self._started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close what is open, so that a waiting poll is answered and clients see a close, not a cut."""
-        # First no new connections, and no new requests on old ones: whoever is closed comes back at once.
+        """Close all connections, so that polls get a response and WebSockets a Close frame."""
+        # No new connections and requests from now on: clients whose connection is closed reconnect immediately.
         for server in self.servers:
             server.close()
         for connection in list(self.server_state.connections):
@@ -62,7 +62,7 @@ class Server(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """As uvicorn's, which raises the signal again at the end: a stop that was asked for exits with 0."""
+        """Handle SIGINT and SIGTERM. Unlike uvicorn, do not raise the signal again, so that a stop exits with 0."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _impatient_tls(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Give TLS the deadlines of HTTP: the loop would wait 60 s for a handshake, and 30 s for an end."""
+    """Give TLS the deadlines of HTTP: the event loop would wait 60 s for a handshake, and 30 s for a shutdown."""
     create_server = loop.create_server
 
     async def create(*arguments: Any, **settings: Any) -> Any:

@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, with bounds on what one connection may cost before the application hears of it."""
+"""uvicorn's WebSocket protocol, with limits on what a connection may cost before the application receives anything."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from roomkey.hub.session import NOT_UTF8
 from roomkey.hub.transports.picows import CONTROL_RATE
 
 FRAGMENTS_PER_SECOND = 2000.0
-"""Frames that continue a message, of one connection."""
+"""Continuation frames of one connection."""
 
 SLICE = 1024
-"""Bytes that are read at once; what is longer waits for its turn."""
+"""Bytes that are read in one piece; longer data waits for its turn."""
 
 TURN_SECONDS = 0.002
-"""How long all connections together may read slices before everything else gets a turn of the event loop."""
+"""How long all connections together may read slices before the event loop continues."""
 
 DEAF_SECONDS = 1.0
-"""How long a connection that was closed may stay open while its client still sends."""
+"""How long a closed connection may stay open while its client still sends."""
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
-    """uvicorn's WebSocket protocol, reading little at once.
+    """uvicorn's WebSocket protocol, which reads in small slices.
 
-    It parses whatever one read gave, and 256 KiB of empty frames take half a second, in which nobody is served. Here
-    only short data is read immediately. What is longer is read slice by slice, after the messages of the slice before
-    have been taken, and not at all once the connection is closed.
+    uvicorn parses everything that one read returned. 256 KiB of empty frames take half a second, in which the server
+    does nothing else. Here only short data is read immediately. Longer data is read slice by slice, after the
+    application has received the messages of the previous slice, and not at all once the connection is closed.
     """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -55,18 +55,18 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
     async def receive(self) -> Any:
         message = await super().receive()
-        if self._rest:  # uvicorn has resumed reading, because all messages were taken
+        if self._rest:  # uvicorn has resumed reading, because the application has received all messages
             self.transport.pause_reading()
             if not self.read_paused:
                 self._turns.add(self)
         return message
 
     def read_slice(self) -> bool:
-        """Read on; returns True if there is more to read now."""
+        """Read the next slice. Returns True if there is more to read now."""
         if self._flooded or self.close_sent or self.transport.is_closing():
             self._stop_listening()
             return False
-        if self.read_paused:  # until the application has taken what there is
+        if self.read_paused:  # until the application has received the messages
             return False
         part = bytes(self._rest[:SLICE])
         del self._rest[:SLICE]
@@ -76,23 +76,23 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         return bool(self._rest)
 
     def _stop_listening(self) -> None:
-        """The connection is closed, and its client still sends: that is not worth reading."""
+        """Drop everything that the client still sends after the close."""
         self._rest.clear()
         self._deaf = True
         if not self.transport.is_closing():
-            self.transport.resume_reading()  # else its end would not be noticed
+            self.transport.resume_reading()  # to notice when the connection is gone
             self.loop.call_later(DEAF_SECONDS, self.transport.close)
 
     def handle_ping(self) -> None:
-        if self._takes(self._control):
+        if self._accepts(self._control):
             super().handle_ping()
 
     def handle_pong(self, event: Frame) -> None:
-        if self._takes(self._control):
+        if self._accepts(self._control):
             super().handle_pong(event)
 
     def handle_cont(self, event: Frame) -> None:
-        if self._takes(self._fragments):
+        if self._accepts(self._fragments):
             super().handle_cont(event)
 
     def send_receive_event_to_app(self) -> None:
@@ -105,10 +105,10 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         self.conn.send_close(NOT_UTF8)
         self.handle_parser_exception()
 
-    def _takes(self, bucket: TokenBucket) -> bool:
+    def _accepts(self, bucket: TokenBucket) -> bool:
         if not self._flooded and bucket.take(self.loop.time()) < 0:
             self._flooded = True
-            self.transport.abort()  # what it sends on its way out is not worth reading
+            self.transport.abort()  # without reading what it still sends
         return not self._flooded
 
 
@@ -120,7 +120,7 @@ def _is_utf8(data: bytes) -> bool:
 
 
 class _Turns:
-    """The connections of an event loop that have more to read: all of them together get a little time in each turn."""
+    """The connections of an event loop that have more to read. Together they get little time in each of its turns."""
 
     def __init__(self) -> None:
         self._waiting: dict[WebSocketProtocol, None] = {}
@@ -138,7 +138,7 @@ class _Turns:
         for connection in list(self._waiting):
             del self._waiting[connection]
             if connection.read_slice():
-                self._waiting[connection] = None  # behind the others
+                self._waiting[connection] = None  # after the others
             if loop.time() >= end:
                 break
         if self._waiting and not self._due:
