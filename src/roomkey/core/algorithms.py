@@ -1,4 +1,4 @@
-"""The signature algorithms roomkey knows, and which key each belongs to (RFC 7518 section 3, RFC 8037, RFC 9864).
+"""The supported signature algorithms, and the type of key for each (RFC 7518 section 3, RFC 8037, RFC 9864).
 
 ``none`` is not in the table, so no setting and no header can select it.
 """
@@ -11,7 +11,7 @@ from joserfc.jws import JWSRegistry
 
 from roomkey.errors import ConfigError
 
-#: algorithm -> (key type, its curves, most usual first)
+#: algorithm -> (key type, its curves, the most common first)
 ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "HS256": ("oct", ()),
     "HS384": ("oct", ()),
@@ -32,27 +32,27 @@ ALGORITHMS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 MODELS = {name: JWSRegistry.algorithms[name] for name in ALGORITHMS}
 
-#: The shortest secret for each HMAC, in bytes: as long as its hash (RFC 7518 section 3.2).
+#: The shortest secret for each HMAC in bytes, which is the length of its hash (RFC 7518 section 3.2).
 HMAC_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 SYMMETRIC = frozenset(HMAC_BYTES)
 
 
 def suits(algorithm: str, kty: str, curve: str | None) -> bool:
-    """True if a key of this type (and curve, where it has one) can be used with the algorithm."""
+    """Return True if a key of this type, and on this curve if it has one, can be used with the algorithm."""
     wanted_kty, curves = ALGORITHMS[algorithm]
     return wanted_kty == kty and (curve in curves if curves else curve is None)
 
 
 def check_algorithms(algorithms: Iterable[str]) -> tuple[str, ...]:
-    """Check a verifier's list of algorithms, before any token comes.
+    """Check a verifier's list of algorithms.
 
     Raises:
-        ConfigError: the list is empty, names an unknown algorithm (``none`` is one), or mixes HMAC with public
-            keys, which is how a public key becomes somebody's HMAC secret (RFC 8725 section 2.1).
+        ConfigError: the list is empty, contains an unknown algorithm (such as ``none``), or mixes HMAC with public-key
+            algorithms, so that an attacker could use a public key as an HMAC secret (RFC 8725 section 2.1).
     """
     if isinstance(algorithms, str):
-        raise ConfigError(f"algorithms takes a list: algorithms=[{algorithms!r}]")
+        raise ConfigError(f"algorithms must be a list: algorithms=[{algorithms!r}]")
     chosen = tuple(algorithms)
     unknown = [name for name in chosen if not isinstance(name, str) or name not in ALGORITHMS]
     if not chosen or unknown:
@@ -60,5 +60,5 @@ def check_algorithms(algorithms: Iterable[str]) -> tuple[str, ...]:
             f"algorithms must name at least one of {', '.join(ALGORITHMS)}" + (f"; not {unknown}" if unknown else "")
         )
     if 0 < len(SYMMETRIC.intersection(chosen)) < len(set(chosen)):
-        raise ConfigError("one verifier takes either HS* or public-key algorithms; make two verifiers")
+        raise ConfigError("algorithms must not mix HS* and public-key algorithms; create two verifiers")
     return chosen

@@ -1,4 +1,4 @@
-"""What an application's function can be called with, looked up in its signature."""
+"""Checks of the signatures of an application's functions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def accepts(function: Callable[..., Any], *arguments: object, **named: object) -> bool:
-    """True if a function can be called with these arguments, or has no signature to look at (some builtins)."""
+    """Return True if a function can be called with these arguments, or has no signature (some builtins)."""
     try:
         inspect.signature(function).bind(*arguments, **named)
     except TypeError:

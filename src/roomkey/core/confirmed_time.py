@@ -1,7 +1,7 @@
-"""Up to when what has expired may be forgotten, although the clock may be wrong.
+"""The time up to which expired records can be deleted, even if the clock is wrong.
 
-A clock that jumps ahead lets everything expire. If it was only wrong for a while, what was forgotten meanwhile is
-missing afterwards: a revoked token is good again. Therefore a jump ahead counts only when it has lasted.
+If a clock jumps ahead, all records seem to be expired. If they were deleted and the clock was then corrected, a revoked
+token would be valid again. Therefore a jump ahead counts only after it has lasted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from math import inf
 __all__ = ["CONFIRM_SECONDS", "STARTUP_SECONDS", "ConfirmedTime"]
 
 STARTUP_SECONDS, CONFIRM_SECONDS = 3600.0, 86400.0
-"""Seconds after the start in which nothing is forgotten, and after which a jump ahead counts as the time."""
+"""Seconds after the start without deletions, and seconds after which a jump ahead counts."""
 
 
 class ConfirmedTime:
@@ -19,12 +19,12 @@ class ConfirmedTime:
 
     def __init__(self) -> None:
         self._since: float | None = None
-        # By how much the time of day was ahead of the monotonic clock, at the least: now, and in the period before.
+        # The smallest difference between the time of day and the monotonic clock, in this period and the one before.
         self._lowest = inf
         self._before = -inf
 
     def at(self, now: float, monotonic: float) -> float:
-        """Return the time up to which what has expired may be forgotten; at first that is nothing (``-inf``).
+        """Return the time up to which expired records can be deleted; after the start, it is ``-inf``.
 
         Args:
             now: seconds since the epoch.

@@ -1,4 +1,4 @@
-"""Deadlines of many things in one heap: no timer and no task for each."""
+"""Many deadlines in one heap, without a timer or task for each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Deadlines(Generic[K]):
-    """At most one deadline per key. Times are numbers of one clock, which the caller reads."""
+    """Deadlines by key, at most one for each. All times are from one clock, which the caller reads."""
 
     def __init__(self) -> None:
         self._due: dict[K, tuple[float, int]] = {}
@@ -24,7 +24,7 @@ class Deadlines(Generic[K]):
         """Set or move the key's deadline.
 
         Raises:
-            ValueError: ``when`` is NaN, which would hold up every later deadline.
+            ValueError: ``when`` is NaN, which would block all later deadlines.
         """
         if when != when:
             raise ValueError("a deadline cannot be NaN")
@@ -36,16 +36,16 @@ class Deadlines(Generic[K]):
             heapq.heapify(self._heap)
 
     def cancel(self, key: K) -> None:
-        """Forget the key's deadline, if it has one."""
+        """Cancel the key's deadline, if it has one."""
         self._due.pop(key, None)
 
     def next(self) -> float | None:
-        """When the earliest deadline is, or None."""
+        """Return the earliest deadline, or None."""
         self._drop_stale()
         return self._heap[0][0] if self._heap else None
 
     def pop_due(self, now: float) -> list[K]:
-        """Take out the keys whose deadline is ``now`` or earlier, earliest first."""
+        """Remove and return the keys whose deadline is ``now`` or earlier, earliest first."""
         due = []
         while (when := self.next()) is not None and when <= now:
             key = heapq.heappop(self._heap)[2]

@@ -1,4 +1,4 @@
-"""Which names an event from a client can have."""
+"""Names of events that clients can send."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from roomkey.errors import ConfigError
 
 AUTHENTICATE = "authenticate"
 ANY_EVENT = "*"
-# Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all handlers, whose arguments
-# would shift by one; from the wire they are an attack.
+# Names that Socket.IO's clients and servers use themselves, and the name of catch-all handlers, which get another first
+# argument. From a client, they are an attack.
 RESERVED_EVENTS = frozenset(
     {
         "connect",
@@ -25,20 +25,20 @@ RESERVED_EVENTS = frozenset(
 _REMEDIES = {
     "connect": "; use a rule for the namespace instead",
     AUTHENTICATE: ": the guard handles this event itself",
-    ANY_EVENT: "; leave the event out to cover every event",
+    ANY_EVENT: "; omit the event to cover all events",
 }
 
 
 def is_event_name(name: object) -> bool:
-    """Return True for a name that a client may send."""
+    """Return True if clients can send an event of this name."""
     return is_name(name) and name not in RESERVED_EVENTS
 
 
 def check_event(name: object) -> None:
-    """Check that a rule about an event can ever be asked.
+    """Check that rules apply to an event.
 
     Raises:
-        ConfigError: the event never reaches a rule.
+        ConfigError: a rule for this event would have no effect.
     """
     if name == AUTHENTICATE or not is_event_name(name):
         remedy = _REMEDIES.get(name, "") if isinstance(name, str) else ""

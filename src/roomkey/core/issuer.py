@@ -151,14 +151,17 @@ class Issuer:
         if taken:
             raise ConfigError(f"claims contains {', '.join(sorted(taken))}; use the argument of that name")
         payload = {name: value for name, value in payload.items() if value is not None or name == "sub"}
-        payload |= claims or {}
+        return self._signed(payload | dict(claims or {}))
+
+    def _signed(self, payload: dict[str, Any]) -> str:
+        """Check the claims, encode them and sign the token."""
         try:
             check_types(payload)
             body = _encode(payload)
         except ClaimError as error:
             raise ConfigError(str(error)) from None
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"claims must be plain JSON: {error}") from None
+            raise ConfigError(f"claims must be JSON: {error}") from None
         key, header = self._signing
         if key is not self._source and (current := self.key) is not key:
             key, header = self._signing = self._with_header(current)

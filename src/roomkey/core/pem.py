@@ -1,4 +1,4 @@
-"""PEM texts (RFC 7468), taken apart into their keys."""
+"""Parsing of PEM texts (RFC 7468)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from roomkey.core.weak_keys import MAX_RSA_BITS
 from roomkey.errors import ConfigError
 
 MAX_BLOCK = MAX_RSA_BITS
-"""Bytes: a private RSA key of 16,384 bits needs 12,700."""
+"""The longest block in bytes; a private RSA key of 16,384 bits has 12,700."""
 
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,40})-----.*?-----END \1-----", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Values of the sender's choice, made fit for the operator's log: escaped, short, and cheap whatever they are."""
+"""Safe display of untrusted values in logs: escaped, short, and cheap for any value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ LIMIT = 60
 
 
 def printable(value: object) -> str:
-    """A string or number as it stands, escaped and cut; a list as its first items; anything else as its type's name."""
+    """Return a string or number, escaped and cut; the first items of a list; or the name of any other type."""
     if isinstance(value, list):
         items = ", ".join(_one(item) for item in value[:3])
         return f"[{items}{', …' if len(value) > 3 else ''}]"

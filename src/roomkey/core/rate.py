@@ -1,13 +1,13 @@
-"""How often something may happen."""
+"""Rate limits."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """A rate with room for bursts: tokens come back steadily, and each event takes one.
+    """A token bucket: a rate limit that allows bursts.
 
     Args:
-        rate: tokens per second, and the most that are saved up.
+        rate: tokens added per second, and the most tokens in the bucket.
         now: seconds on a monotonic clock.
     """
 
@@ -19,18 +19,18 @@ class TokenBucket:
         self._at = now
 
     def is_full(self, now: float) -> bool:
-        """True if it is as good as a new one."""
+        """Return True if the bucket is full, as a new one is."""
         return self._tokens + (now - self._at) * self.rate >= self.rate
 
     def take(self, now: float) -> float:
-        """Take a token; returns what is left, below 0 for how many too many were taken."""
+        """Take a token; return the number that is left, which is negative over the limit."""
         tokens = self._tokens + (now - self._at) * self.rate
         self._tokens = (tokens if tokens < self.rate else self.rate) - 1.0
         self._at = now
         return self._tokens
 
     def take_if_any(self, now: float) -> bool:
-        """Take a token if there is one; whoever asks too often is not made to wait longer for it."""
+        """Take a token if there is one; return False and take nothing otherwise."""
         if self.take(now) >= 0:
             return True
         self._tokens += 1.0

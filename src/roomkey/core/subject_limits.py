@@ -1,4 +1,4 @@
-"""How much one subject may have and do, whatever the number of its devices."""
+"""Limits for each subject, independent of the number of its devices."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ Subject = tuple[str | None, str]
 
 @dataclass(frozen=True, slots=True)
 class SubjectLimits:
-    """What one subject may have at once, and do in a second. None is no limit.
+    """Limits for each subject. None sets no limit.
 
     Args:
-        sockets: connections at once.
-        when_full: what a connection over that brings: ``"refuse"`` refuses it, ``"end_oldest"`` ends the oldest one.
-        joins: rooms entered per second.
-        events: events sent per second.
+        sockets: connections at the same time.
+        when_full: action at the limit of connections: ``"refuse"`` refuses a new connection, ``"end_oldest"`` closes
+            the oldest.
+        joins: room joins per second.
+        events: events per second.
 
     Raises:
-        ConfigError: a limit under 1, or another ``when_full``.
+        ConfigError: a limit below 1, or an invalid ``when_full``.
     """
 
     sockets: int | None = None
@@ -36,33 +37,33 @@ class SubjectLimits:
         for name in ("sockets", "joins", "events"):
             limit = getattr(self, name)
             if limit is not None and not 1 <= limit < float("inf"):
-                raise ConfigError(f"{name} takes a number from 1, or None for no limit")
+                raise ConfigError(f"{name} must be a number of at least 1, or None for no limit")
         if self.when_full not in ("refuse", "end_oldest"):
-            raise ConfigError("when_full takes 'refuse' or 'end_oldest'")
+            raise ConfigError("when_full must be 'refuse' or 'end_oldest'")
 
 
 class SubjectUsage:
-    """What every subject has and does, against the limits.
+    """Counts the connections, joins and events of each subject.
 
     Args:
-        limits: for each subject.
+        limits: the limits for each subject.
     """
 
     def __init__(self, limits: SubjectLimits) -> None:
         self.limits = limits
-        # Of each subject its connections, the oldest first, with the number of namespaces on each.
+        # The connections of each subject, the oldest first, with the number of its namespaces on each.
         self._connections: dict[Subject, dict[str, int]] = {}
-        # Apart from those: whoever disconnects and comes back has no new second. The one used last stands last.
+        # Kept after a disconnection, so that a new connection does not reset the rate. Ordered by last use.
         self._buckets: dict[str, OrderedDict[Subject, TokenBucket]] = {"joins": OrderedDict(), "events": OrderedDict()}
 
     def connect(self, who: Identity, connection_id: str) -> str | None:
-        """A subject joins a namespace on a connection.
+        """Count a subject's connection to a namespace.
 
         Returns:
-            The connection that has to make room for it, if any.
+            The connection to close for it, or None.
 
         Raises:
-            LimitExceeded: it has too many connections, and nothing was changed.
+            LimitExceeded: the subject has too many connections. Nothing was counted.
         """
         if who.is_guest:
             return None
@@ -77,11 +78,11 @@ class SubjectUsage:
         return oldest
 
     def connections(self, who: Identity) -> tuple[str, ...]:
-        """The connections of a subject, the oldest first."""
+        """Return the connections of a subject, the oldest first."""
         return tuple(self._connections.get(_subject(who), ()))
 
     def leave(self, who: Identity, connection_id: str) -> None:
-        """A namespace connection that :meth:`connect` let in is gone."""
+        """Remove a namespace connection that :meth:`connect` counted."""
         connections = self._connections.get(_subject(who), {})
         if connection_id not in connections:
             return
@@ -95,10 +96,12 @@ class SubjectUsage:
         """Count a join or an event.
 
         Args:
+            who: the identity.
+            what: ``joins`` or ``events``.
             now: seconds on a monotonic clock.
 
         Raises:
-            LimitExceeded: too many in this second.
+            LimitExceeded: the subject is over its rate.
         """
         rate = self.limits.joins if what == "joins" else self.limits.events
         if rate is None or who.is_guest:
@@ -107,7 +110,8 @@ class SubjectUsage:
         bucket = buckets.setdefault(subject, TokenBucket(rate, now))
         buckets.move_to_end(subject)
         allowed = bucket.take_if_any(now)
-        while buckets and next(iter(buckets.values())).is_full(now):  # at a huge rate even the one just used is full
+        # At a very high rate, even the bucket just used is full.
+        while buckets and next(iter(buckets.values())).is_full(now):
             buckets.popitem(last=False)
         if not allowed:
             raise LimitExceeded(what, f"more than {rate:g} {what} per second")

@@ -7,15 +7,15 @@ from urllib.parse import urlsplit
 
 
 def is_confidential(url: str) -> bool:
-    """True if nobody on the way can read what is sent there: https with a host, or http on this machine.
+    """Return True if nobody else can read what is sent to a URL: https with a host, or http on this machine.
 
     Args:
-        url: in full; one with a name or password in it is none.
+        url: an absolute URL. The result is False if it contains a user name or a password.
     """
     try:
         parts = urlsplit(url)
         host = parts.hostname
-        _ = parts.port  # which raises where it is no number
+        _ = parts.port  # raises ValueError for an invalid port
     except ValueError:
         return False
     if not host or "@" in parts.netloc:

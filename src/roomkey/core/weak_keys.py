@@ -1,4 +1,4 @@
-"""Which keys are refused, whoever brings them: short, broken, meant for something else, or known to everybody."""
+"""Checks that reject weak keys: short or broken keys, keys for another purpose, and well-known secrets."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ OTHER_KEY = "this secret is a PEM or SSH key, such as a public key; use Key.from
 _MARKER = re.compile(rb"-{4,5} ?(?:begin|end) [a-z0-9 ]", re.IGNORECASE)
 _SSH = re.compile(rb"\s*(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+ ", re.IGNORECASE)
 MAX_RSA_BITS = 16_384
-"""OpenSSL verifies with no longer one; each bit costs time."""
-# How secrets in documentation begin; some are long enough for HS256.
+"""The longest RSA key that OpenSSL verifies with; longer keys take more time."""
+# Prefixes of secrets in documentation; some of these secrets are long enough for HS256.
 PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "change_me", "your-256-bit", "your-384-bit",
                 "your-512-bit", "your-secret", "your_secret", "yoursecret", "my-secret", "my_secret", "mysecret",
                 "supersecret", "super-secret", "super_secret", "a-string-secret-at-least", "a-very-long-secret",
                 "replace-me", "replace_me", "placeholder", "example", "development", "insecure", "django-insecure-",
                 "not-so-secret", "keyboard cat", "this-is-a-secret", "this is a secret", "thisisasecret",
                 "jwt-secret", "jwt_secret",
-                # the keys that FastAPI's and Flask's tutorials print in full
+                # the keys in the tutorials of FastAPI and Flask
                 "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
                 "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf")  # fmt: skip
 SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
@@ -32,23 +32,23 @@ SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61,
 
 
 def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
-    """Refuse a shared secret that is short (RFC 7518 section 3.2), a placeholder or a key of another kind.
+    """Reject a shared secret that is too short (RFC 7518 section 3.2), a placeholder, or another type of key.
 
     Args:
         raw: the secret.
-        algorithm: the HMAC it is for.
-        typed: a person wrote it into a setting, so that "xxxxxxxx…" is a placeholder too, and a line break at its end
-            is a mistake.
+        algorithm: the HMAC algorithm of the secret.
+        typed: True if a person wrote the secret into a setting. Then "xxxxxxxx…" is also a placeholder, and a line
+            break at the end is a mistake.
 
     Raises:
-        ConfigError: with a command that makes a good one.
+        ConfigError: the secret is rejected; the text has a command that generates a secret.
     """
     if _MARKER.search(raw) is not None or _SSH.match(raw) is not None:  # in any letter case
         raise ConfigError(OTHER_KEY)
     if typed and _ends_with_line_break(raw):
         raise ConfigError("the secret ends with a line break; remove it, such as with secret.strip()")
     wanted = HMAC_BYTES[algorithm]
-    remedy = f"make one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
+    remedy = f"generate one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
     if len(raw) < wanted:
         raise ConfigError(
             f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
@@ -61,12 +61,12 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
 
 
 def is_address(text: str) -> bool:
-    """True for a URL, where somebody took the address of a key for the key."""
+    """Return True for a URL, which was passed instead of the key at that URL."""
     return text.lstrip().lower().startswith(("http://", "https://"))
 
 
 def _ends_with_line_break(raw: bytes) -> bool:
-    """Return True if it is a text with a line break at its end; random bytes may end like that, too."""
+    """Return True for a text with a line break at its end; random bytes may also end with one."""
     text = raw.rstrip(b"\r\n")
     try:
         return text != raw and text.decode().isprintable()
@@ -75,10 +75,10 @@ def _ends_with_line_break(raw: bytes) -> bool:
 
 
 def check_purpose(jwk: Mapping[str, Any]) -> None:
-    """Refuse a JWK that is not for signatures (RFC 7517 sections 4.2, 4.3 and 4.4).
+    """Reject a JWK that is not for signatures (RFC 7517 sections 4.2, 4.3 and 4.4).
 
     Raises:
-        ConfigError: its ``use``, ``key_ops`` or ``alg`` is for something else.
+        ConfigError: the ``use``, ``key_ops`` or ``alg`` of the key is for another purpose.
     """
     if jwk.get("use", "sig") != "sig":
         raise ConfigError("use is not sig")
@@ -91,10 +91,10 @@ def check_purpose(jwk: Mapping[str, Any]) -> None:
 
 
 def check_size(jwk: Mapping[str, Any]) -> None:
-    """Refuse an RSA key that is too long, before a library computes with it.
+    """Reject an RSA key that is too long, before a library computes with it.
 
     Raises:
-        ConfigError: its modulus has more than 16,384 bits.
+        ConfigError: the modulus has more than 16,384 bits.
     """
     modulus = jwk.get("n")
     if jwk.get("kty") == "RSA" and isinstance(modulus, str) and len(modulus) * 6 > MAX_RSA_BITS + 64:
@@ -102,10 +102,10 @@ def check_size(jwk: Mapping[str, Any]) -> None:
 
 
 def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
-    """Refuse an RSA key that is short (RFC 7518 section 3.3) or too long, has a useless exponent, or can be factored.
+    """Reject an RSA key with the wrong size (RFC 7518 section 3.3), an unusable exponent or factors that can be found.
 
     Raises:
-        ConfigError: it is one of these.
+        ConfigError: the key is rejected.
     """
     public = key.public_key() if isinstance(key, RSAPrivateKey) else key
     numbers = public.public_numbers()
@@ -118,9 +118,9 @@ def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
     if numbers.e < 3 or numbers.e % 2 == 0:
         raise ConfigError("this RSA key has an unusable public exponent")
     if _is_roca(numbers.n):
-        raise ConfigError("this RSA key was made by a broken generator (CVE-2017-15361); make a new one")
+        raise ConfigError("this RSA key comes from a broken generator (CVE-2017-15361); generate a new key")
 
 
 def _is_roca(modulus: int) -> bool:
-    """True if the modulus is a power of 65537 modulo every small prime, as only broken generators make them."""
+    """Return True if the modulus is a power of 65537 modulo each small prime, which only broken generators cause."""
     return all(any(pow(65537, power, prime) == modulus % prime for power in range(prime)) for prime in SMALL_PRIMES)
