@@ -62,7 +62,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(**({"viewport": DESKTOP} | settings))
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(15_000)
+        page.set_default_timeout(30_000)
 
         def console(said: Any) -> None:
             if said.type == "error" and not any(text in said.text for text in expected):
@@ -99,6 +99,19 @@ def sees(page: Any, test_id: str, text: str) -> None:
     page.wait_for_function(
         "([id, text]) => document.querySelector(`[data-testid='${id}']`).textContent.includes(text)",
         arg=[test_id, text],
+    )
+
+
+def remains(page: Any, *, at_most: int = 1000, at_least: int = 0) -> None:
+    """Wait until the token's remaining seconds are within these bounds, as a busy browser may skip a second."""
+    page.wait_for_function(
+        """([least, most]) => {
+            const [, minutes, seconds] = document.querySelector("[data-testid='remaining']").textContent
+                .match(/(\\d+) min (\\d+) s/) ?? [];
+            const left = 60 * minutes + 1 * seconds;
+            return least <= left && left <= most;
+        }""",
+        arg=[at_least, at_most],
     )
 
 
@@ -348,7 +361,7 @@ def test_user_can_stay_after_a_warning_and_the_chat_continues(open_page: Any, pr
     assert "eyJ" not in page.content()
 
 
-def test_user_can_stay_at_any_time_without_a_connection(open_page: Any, product: Any) -> None:
+def test_user_can_stay_at_any_time_also_without_a_connection(open_page: Any, product: Any) -> None:
     served = product()
     page = open_page(served.url)
     log_in(page, served, "grace")
@@ -359,19 +372,19 @@ def test_user_can_stay_at_any_time_without_a_connection(open_page: Any, product:
     sees(page, "stay-problem", "wrong")
     page.get_by_test_id("stay-later").click()
     assert not page.get_by_test_id("stay").is_visible()
-    sees(page, "remaining", "14 min 58")  # a token of the same second ends no later
+    remains(page, at_most=896)  # a token of the same second ends no later
     page.get_by_test_id("stay-open").click()
     assert page.get_by_label("Password again").evaluate("box => box === document.activeElement")
     stay(page, served.passwords()["grace"])
-    sees(page, "remaining", "15 min 0 s")
+    remains(page, at_least=897)
     second = served.token_id("grace")
     assert second != first
 
     page.get_by_test_id("disconnect").click()
-    sees(page, "remaining", "14 min 58")
+    remains(page, at_most=896)
     page.get_by_test_id("stay-open").click()
     stay(page, served.passwords()["grace"])
-    sees(page, "remaining", "15 min 0 s")
+    remains(page, at_least=897)
     connect(page, "handshake", "grace")
     assert served.token_id("grace") not in (first, second)
 
@@ -445,13 +458,13 @@ def test_changed_rights_remove_rooms(open_page: Any, product: Any) -> None:
 def test_action_that_requires_a_recent_login_asks_for_it(open_page: Any, product: Any) -> None:
     policy = Policy()
     policy.room("*")(rooms_claim)
-    policy.event("message", max_auth_age=3)(lambda who: True)
+    policy.event("message", max_auth_age=6)(lambda who: True)
     served = product(policy)
     page = open_page(served.url)
     log_in(page, served, "grace")
     connect(page, "handshake", "grace")
     join(page, "red")
-    sees(page, "remaining", "14 min 55")
+    remains(page, at_most=892)
     page.get_by_test_id("chat-text").fill("too late")
     page.get_by_test_id("chat-send").click()
     sees(page, "stay-text", "“message” needs a newer login.")

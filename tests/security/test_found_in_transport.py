@@ -124,7 +124,7 @@ async def test_session_belongs_to_a_subject_of_one_issuer(make_world, engine, cl
 
 
 @pytest.mark.checklist("D56")
-async def test_renewed_token_owns_the_session_in_every_namespace(make_world):
+async def test_renewed_token_owns_the_session_of_another_namespace(make_world):
     policy = Policy()
     policy.namespace("/")(lambda who: False)
 
