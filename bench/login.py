@@ -18,13 +18,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from roomkey import Issuer, Key
-from roomkey.auth import LoginService, Passwords
-from roomkey.auth.issued_tokens import InvalidGrant, Origin
-from roomkey.auth.token_state import introspect
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.sql import Database
+from roomkey.auth import ClientInfo, InvalidGrant, LoginService, Passwords
+from roomkey.auth.introspection import introspect
+from roomkey.stores import Account, Client, Database, SqlAccounts, SqlSessions
 
 PASSWORD = "correct horse battery"
 
@@ -58,7 +54,7 @@ async def timing(logins: LoginService, samples: int) -> dict[str, object]:
     names = {"wrong password": "ada", "unknown user": "nobody"}
     for number in range(samples):
         for what in sorted(took, reverse=bool(number % 2)):
-            came_from = Origin(f"10.{number >> 8}.{number & 255}.1")
+            came_from = ClientInfo(f"10.{number >> 8}.{number & 255}.1")
             started = time.perf_counter()
             try:
                 await logins.login(names[what], "a wrong one", came_from)
@@ -85,19 +81,19 @@ async def main(samples: int) -> dict[str, object]:
         logins = LoginService(accounts, SqlSessions(database), issuer, passwords=passwords)
 
         async def login(number: int) -> None:
-            await logins.login("ada", PASSWORD, Origin(f"10.0.0.{number % 250}"))
+            await logins.login("ada", PASSWORD, ClientInfo(f"10.0.0.{number % 250}"))
 
         found: dict[str, object] = {
             "logins per second, one after the other": round(await rate(login, count=50, at_once=1), 1),
             "logins per second, 8 at once": round(await rate(login, count=100, at_once=8), 1),
         }
         # After them: an account has a bounded number of logins, and these are to last.
-        granted = await asyncio.gather(*(logins.login("ada", PASSWORD, Origin(f"10.1.0.{n}")) for n in range(8)))
+        granted = await asyncio.gather(*(logins.login("ada", PASSWORD, ClientInfo(f"10.1.0.{n}")) for n in range(8)))
         waiting = [str(one.refresh_token) for one in granted]
 
         async def refresh(number: int) -> None:
             token = waiting.pop()
-            waiting.append(str((await logins.refresh(token, Origin())).refresh_token))
+            waiting.append(str((await logins.refresh(token, ClientInfo())).refresh_token))
 
         gateway = Client("gateway", "0" * 64, grants=("client_credentials",))
         access = granted[0].access_token

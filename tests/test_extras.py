@@ -35,9 +35,14 @@ for name in names:
 """
 PUBLIC = [
     *("roomkey.hub", "roomkey.socketio", "roomkey.auth", "roomkey.auth.jwks", "roomkey.auth.oauth"),
-    *("roomkey.stores.accounts", "roomkey.stores.sessions", "roomkey.stores.sql_revocations", "roomkey.stores.clients"),
     *(
-        "roomkey.stores.single_use",
+        "roomkey.stores.sql_accounts",
+        "roomkey.stores.sql_sessions",
+        "roomkey.stores.sql_revocations",
+        "roomkey.stores.sql_clients",
+    ),
+    *(
+        "roomkey.stores.sql_single_use",
         "roomkey.hub.http.runner",
         "roomkey.server.settings",
         "roomkey.server.app",
@@ -62,7 +67,7 @@ def test_module_without_packages_says_what_to_install():
 @pytest.mark.parametrize(
     ("package", "extra", "some"),
     [
-        ("sqlalchemy", "sql", "roomkey.stores.accounts"),
+        ("sqlalchemy", "sql", "roomkey.stores.sql_accounts"),
         ("aiosqlite", "sql", "roomkey.stores.sql_engines"),
         ("argon2", "server", "roomkey.auth"),
         ("httptools", "hub", "roomkey.hub.http.runner"),

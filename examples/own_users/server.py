@@ -13,9 +13,7 @@ from roomkey.auth import LoginService, router
 from roomkey.hub import ASGIApp, Hub
 from roomkey.keysets.secrets import load_or_create_secret
 from roomkey.policies import rooms_claim
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.sql import Database
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Database, SqlRevocations, SqlSessions
 
 SECRET = os.environ["ROOMKEY_SECRET"]  # at least 32 bytes
 database = Database("roomkey.sqlite3")  # logins and revocations; the users stay where they are

@@ -9,7 +9,7 @@ import hmac
 import sqlite3
 
 from roomkey.auth import Passwords
-from roomkey.stores.accounts import Account, AccountNotFound
+from roomkey.stores import Account, AccountNotFound
 
 TABLE = """
 CREATE TABLE IF NOT EXISTS people (
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS people (
 
 
 class OwnUsers:
-    """``roomkey.stores.accounts.Accounts`` over the table ``people``.
+    """``roomkey.stores.Accounts`` over the table ``people``.
 
     Args:
         path: of the SQLite file.

@@ -11,10 +11,10 @@ from hashlib import sha256
 import pytest
 from support.oauth import BACK, PASSWORD, URL, Desk, Form, challenge_of, query_of
 
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.auth.throttle import FREE_FOR_PAIR
 from roomkey.errors import Unavailable
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 STATE = "af0ifjsldkj&=ü"
 WRONG = "The username or the password is wrong."
@@ -105,7 +105,7 @@ async def test_rfc6749_4_1_2_1_no_brings_access_denied_back_without_a_password(d
     answer = await desk.submit(await desk.show(), username="", password="", decision="deny")
     told = sent_back(answer)
     assert (told["error"], told["state"]) == ("access_denied", STATE)
-    assert not await desk.logins.sessions_of("ada")
+    assert not await desk.logins.list_sessions("ada")
 
 
 @pytest.mark.parametrize(

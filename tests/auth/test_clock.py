@@ -14,11 +14,9 @@ from support.login_server import LoginServer, running
 from support.oauth import Desk
 from support.tokens import issuer_at
 
-from roomkey.auth.tickets import Tickets, TicketVerifier
-from roomkey.auth.token_authority import StandaloneAuthority
+from roomkey.auth import StandaloneAuthority, Tickets, TicketVerifier
 from roomkey.errors import MalformedToken, RevokedToken
-from roomkey.stores.revocations import MemoryRevocations
-from roomkey.stores.single_use import SqlSingleUseStore
+from roomkey.stores import MemoryRevocations, SqlSingleUseStore
 
 YEAR = 366 * 86400.0
 
@@ -54,7 +52,7 @@ async def test_logging_out_everywhere_ends_a_login_that_began_in_the_future(serv
     server.clock.wrong_by = 3600
     tokens = await server.login()
     server.clock.wrong_by = 0
-    await server.logins.end_all("ada")
+    await server.logins.logout_all("ada")
     server.clock.advance(3600)
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
     assert not await server.is_good(tokens)
@@ -70,11 +68,11 @@ async def test_a_code_of_the_future_is_refused() -> None:
 
 @pytest.mark.checklist("I118")
 async def test_a_ticket_of_the_future_opens_nothing() -> None:
-    clock, one_time = FakeClock(), SqlSingleUseStore()
+    clock, single_use = FakeClock(), SqlSingleUseStore()
     who = issuer_at(clock).verifier().verify(issuer_at(clock).issue("ada"), clock.now())
-    ticket, _ = await Tickets(one_time, clock=clock.now).issue(who)
+    ticket, _ = await Tickets(single_use, clock=clock.now).issue(who)
     with pytest.raises(MalformedToken):
-        await TicketVerifier(issuer_at(clock).verifier(), one_time).verify(ticket, clock.now() - 3600, source="query")
+        await TicketVerifier(issuer_at(clock).verifier(), single_use).verify(ticket, clock.now() - 3600, source="query")
 
 
 @pytest.mark.checklist("I118")

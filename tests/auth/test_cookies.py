@@ -16,8 +16,8 @@ from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, running
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from roomkey.auth import Cookies
-from roomkey.auth.cookies import ACCESS_COOKIE, REFRESH_COOKIE
+from roomkey.auth import ACCESS_COOKIE, Cookies
+from roomkey.auth.cookies import REFRESH_COOKIE
 from roomkey.errors import ConfigError
 from roomkey.hub import Handshake
 
@@ -176,21 +176,21 @@ async def test_two_of_one_name_are_none(browser: httpx.AsyncClient) -> None:
 
 async def test_without_tls_none_are_given(server: LoginServer) -> None:
     answer = await server.http.post("/auth/login", json=ASK, headers={"Origin": "http://login.example"} | PAGE)
-    assert (answer.status_code, answer.json()["error_description"]) == (400, "Cookies are given over HTTPS only.")
+    assert (answer.status_code, answer.json()["error_description"]) == (400, "The server sets cookies only over HTTPS.")
 
 
 async def test_a_server_without_them_says_so() -> None:
     async with running() as server, server.client(base_url=OWN) as browser:
         answer = await browser.post("/auth/login", json=ASK, headers=PAGE)
-        assert (answer.status_code, answer.json()["error_description"]) == (400, "This server gives no cookies.")
+        assert (answer.status_code, answer.json()["error_description"]) == (400, "This server does not set cookies.")
         cookie = f"{ACCESS_COOKIE}={(await server.login())['access_token']}"
         assert (await browser.get("/auth/sessions", headers=PAGE | {"Cookie": cookie})).status_code == 401
 
 
 async def test_a_token_that_no_browser_keeps_is_an_error_that_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roomkey.auth.logins.MOST_LOGINS", 1)
+    monkeypatch.setattr("roomkey.auth.login_service.MAX_SESSIONS", 1)
     more: dict[str, Any] = {}
-    options = {"routes": {"cookies": Cookies()}, "more_claims": lambda account: more}
+    options = {"routes": {"cookies": Cookies()}, "extra_claims": lambda account: more}
     async with running(**options) as server, server.client(base_url=OWN) as browser:
         await log_in(browser)
         more["rooms_of_the_app"] = ["a room with a long name"] * 200
@@ -198,7 +198,7 @@ async def test_a_token_that_no_browser_keeps_is_an_error_that_uses_nothing_up(mo
             answer = await browser.post(f"/auth/{path}", json=body, headers=PAGE)
             assert (answer.status_code, answer.json()["error"]) == (400, "token_too_large")
             assert "set-cookie" not in answer.headers
-        assert len(await server.logins.sessions_of("ada")) == 1, "neither another one nor one less"
+        assert len(await server.logins.list_sessions("ada")) == 1, "neither another one nor one less"
         refresh_token = browser.cookies[REFRESH_COOKIE]
         server.clock.advance(60)  # after the grace, as the first use
         assert (await server.refresh(refresh_token)).status_code == 200, "without cookies there is room"

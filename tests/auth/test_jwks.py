@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 
 from roomkey import Issuer, Key, KeySet
-from roomkey.auth.jwks import MAX_AGE, jwks_router
+from roomkey.auth import jwks_router
+from roomkey.auth.jwks import MAX_AGE
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.keysets.rotation import PUBLISH_BEFORE
 

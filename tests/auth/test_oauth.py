@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import text
 from support.oauth import BACK, BASIC, CODE, PASSWORD, SECRET, Desk, query_of
 
-from roomkey.auth.logins import LoginService
+from roomkey.auth import LoginService
 from roomkey.errors import RevokedToken, Unavailable
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def test_rfc6749_5_1_a_code_gets_tokens_that_nobody_keeps(desk):
     assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 600, "chat files")
     who = await desk.live.verify(body["access_token"])
     assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", set(), (), {"chat", "files"})
-    [session] = await desk.logins.sessions_of("ada")
+    [session] = await desk.logins.list_sessions("ada")
     assert (
         (session.session_id, session.client_id) == (who.session_id, "page") == (who.session_id, who.claims["client_id"])
     )
@@ -51,7 +51,7 @@ async def test_rfc6749_3_3_the_answer_names_a_scope_that_differs(desk):
 async def test_rfc6749_5_1_a_client_without_the_refresh_grant_gets_no_refresh_token(desk):
     answer = await desk.redeem(await desk.code(client_id="short"), client_id="short")
     assert set(answer.json()) == {"access_token", "token_type", "expires_in"}
-    [session] = await desk.logins.sessions_of("ada")
+    [session] = await desk.logins.list_sessions("ada")
     assert session.expires_at == desk.clock.now() + 600, "the login ends with its only token"
 
 

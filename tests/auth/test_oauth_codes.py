@@ -8,7 +8,7 @@ import pytest
 from support.clock import forgets_by
 from support.oauth import BACK, BASIC, Desk, challenge_of, query_of
 
-from roomkey.auth.codes import CODE_LIFETIME, REMEMBERED, is_challenge
+from roomkey.auth.authorization_codes import CODE_LIFETIME, STORED_SECONDS, is_challenge
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.errors import RevokedToken
 
@@ -100,7 +100,7 @@ async def test_a_code_that_was_presented_wrongly_is_used_up(desk):
     code = await desk.code()
     assert refused(await desk.redeem(code, code_verifier="w" * 43))
     assert refused(await desk.redeem(code))
-    assert not await desk.logins.sessions_of("ada")
+    assert not await desk.logins.list_sessions("ada")
 
 
 async def test_nobodys_code_is_refused(desk):
@@ -115,7 +115,7 @@ async def test_the_login_is_the_browsers_and_of_when_the_password_was_given(desk
     desk.clock.advance(30)
     desk.http.headers["User-Agent"] = "a backend"
     given = (await desk.redeem(code)).json()
-    [session] = await desk.logins.sessions_of("ada")
+    [session] = await desk.logins.list_sessions("ada")
     assert (session.user_agent, session.auth_time) == ("a browser", given_at)
     assert (await desk.live.verify(given["access_token"])).claims["auth_time"] == given_at
 
@@ -126,7 +126,7 @@ async def test_of_twenty_at_once_none_is_left_with_a_login(postgres):
             code = await desk.code()
             answers = await asyncio.gather(*(desk.redeem(code) for _ in range(20)))
             assert sum(answer.status_code == 200 for answer in answers) <= 1
-            assert not await desk.logins.sessions_of("ada")
+            assert not await desk.logins.list_sessions("ada")
             for answer in answers:
                 if answer.status_code == 200:
                     with pytest.raises(RevokedToken):
@@ -135,22 +135,22 @@ async def test_of_twenty_at_once_none_is_left_with_a_login(postgres):
 
 @pytest.mark.parametrize("moment", ["before the login begins", "after the login has begun"])
 async def test_a_second_one_at_any_moment_ends_the_login(desk, monkeypatch, moment):
-    code, begin = await desk.code(), desk.logins.begin
+    code, start = await desk.code(), desk.logins.start_session
     second: list[object] = []
 
     async def interrupted(*arguments, **named):
         if moment == "before the login begins":
             second.append(await desk.redeem(code))
-        granted = await begin(*arguments, **named)
+        granted = await start(*arguments, **named)
         if moment == "after the login has begun":
             second.append(await desk.redeem(code))
         return granted
 
-    monkeypatch.setattr(desk.logins, "begin", interrupted)
+    monkeypatch.setattr(desk.logins, "start_session", interrupted)
     first = await desk.redeem(code)
     assert refused(first)
     assert refused(second[0])
-    assert not await desk.logins.sessions_of("ada")
+    assert not await desk.logins.list_sessions("ada")
 
 
 @pytest.mark.parametrize("text", ["", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "+", "x" * 43 + "\n"])
@@ -163,12 +163,12 @@ async def test_codes_are_forgotten_when_nobody_can_misuse_them_any_more(desk, mo
     forgets_by(desk.clock, monkeypatch)
     code = await desk.code()
     name = hash_of(code)
-    desk.clock.advance(REMEMBERED - 1)
+    desk.clock.advance(STORED_SECONDS - 1)
     await desk.code()
-    assert await desk.one_time.take("code", name, 0) is not None
-    desk.clock.advance(REMEMBERED)
+    assert await desk.single_use.consume("code", name, 0) is not None
+    desk.clock.advance(STORED_SECONDS)
     await desk.code()
-    assert await desk.one_time.take("code", name, 0) is None
+    assert await desk.single_use.consume("code", name, 0) is None
 
 
 async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk):
@@ -181,23 +181,23 @@ async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk
 @pytest.mark.parametrize(("seconds", "good"), [(0, False), (1, True)])
 async def test_a_code_from_before_a_logout_everywhere_is_refused(desk, seconds, good):
     before = await desk.code()
-    await desk.logins.end_all("ada")
+    await desk.logins.logout_all("ada")
     assert refused(await desk.redeem(before))
     desk.clock.advance(seconds)  # one of the same second is one from before
     assert (await desk.redeem(await desk.code())).status_code == (200 if good else 400)
 
 
 async def test_a_client_that_is_disabled_meanwhile_gets_nothing_for_a_code(desk, monkeypatch):
-    code, begin = await desk.code(), desk.logins.begin
+    code, start = await desk.code(), desk.logins.start_session
 
     async def slowly(*arguments, **named):
-        granted = await begin(*arguments, **named)
+        granted = await start(*arguments, **named)
         await desk.clients.set_disabled("page", True)
         return granted
 
-    monkeypatch.setattr(desk.logins, "begin", slowly)
+    monkeypatch.setattr(desk.logins, "start_session", slowly)
     assert refused(await desk.redeem(code))
-    assert await desk.logins.sessions_of("ada") == []
+    assert await desk.logins.list_sessions("ada") == []
 
 
 async def test_a_service_whose_secret_is_changed_meanwhile_gets_no_token(desk, monkeypatch):

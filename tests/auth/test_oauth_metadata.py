@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 from support.oauth import URL, Desk
 
-from roomkey.auth.oauth import oauth_router
+from roomkey.auth import oauth_router
 from roomkey.errors import ConfigError
 
 
@@ -59,7 +59,7 @@ async def test_what_it_says_of_grants_and_methods_is_true(desk):
 async def test_the_keys_are_named_where_they_are(desk):
     app = FastAPI()
     paths = {"prefix": "/desk", "issuer": "http://localhost:8000", "jwks_path": "/.well-known/jwks.json"}
-    app.include_router(oauth_router(desk.logins, desk.clients, desk.one_time, **paths))
+    app.include_router(oauth_router(desk.logins, desk.clients, desk.single_use, **paths))
     desk.http._transport = type(desk.http._transport)(app)
     told = (await metadata(desk)).json()
     assert told["jwks_uri"] == "http://localhost:8000/.well-known/jwks.json"
@@ -84,12 +84,12 @@ async def test_the_keys_are_named_where_they_are(desk):
     ],
 )
 async def test_rfc8414_2_what_is_no_issuer_is_a_mistake_at_the_start(desk, issuer):
-    with pytest.raises(ConfigError, match="OAuth needs"):
-        oauth_router(desk.logins, desk.clients, desk.one_time, issuer=issuer)
+    with pytest.raises(ConfigError, match="for OAuth; use"):
+        oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)
 
 
 @pytest.mark.parametrize(
     "issuer", ["https://a.example:8443", "http://127.0.0.1:8000", "http://[::1]:1", "http://localhost"]
 )
 async def test_plain_http_is_for_this_machine(desk, issuer):
-    assert oauth_router(desk.logins, desk.clients, desk.one_time, issuer=issuer)
+    assert oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)

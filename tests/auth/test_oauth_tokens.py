@@ -8,9 +8,9 @@ import pytest
 from support.oauth import BACK, BASIC, CODE, SECRET, Desk
 
 from roomkey import Issuer, Key
-from roomkey.auth.token_authority import StandaloneAuthority
+from roomkey.auth import StandaloneAuthority
 from roomkey.errors import RevokedToken, Unavailable
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 NOT_GOOD = {"active": False}
 

@@ -9,7 +9,8 @@ import pytest
 from argon2 import PasswordHasher
 from support.live import until
 
-from roomkey.auth.passwords import MAX_PASSWORD_BYTES, Passwords
+from roomkey.auth import Passwords
+from roomkey.auth.passwords import MAX_PASSWORD_BYTES
 from roomkey.errors import ConfigError, Unavailable
 
 GOOD = "correct horse battery"

@@ -19,10 +19,7 @@ from support.postgres import PostgreSQL
 from roomkey import Issuer, Key
 from roomkey.auth import LoginService, Passwords, router
 from roomkey.errors import Unavailable
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.sql import Database
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, Database, SqlAccounts, SqlRevocations, SqlSessions
 
 NOW = 1_700_000_000.0
 PASSWORD = "correct horse battery"

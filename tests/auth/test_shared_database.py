@@ -17,15 +17,14 @@ from support.live import until
 from support.login_server import NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
 from support.postgres import PostgreSQL
 
-from roomkey.auth.codes import Codes
-from roomkey.auth.issued_tokens import InvalidGrant
-from roomkey.auth.sealed import seal
+from roomkey.auth import InvalidGrant, TicketVerifier
+from roomkey.auth.authorization_codes import AuthorizationCodes
+from roomkey.auth.signed_values import new_signed_value
 from roomkey.auth.throttle import FREE_FOR_PAIR
-from roomkey.auth.tickets import TicketVerifier
 from roomkey.core.credentials import Credential
 from roomkey.errors import MalformedToken, Unavailable
 from roomkey.guard import keeping, revocation_sync
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 
 class Nodes(NamedTuple):
@@ -86,8 +85,8 @@ async def test_a_backlog_of_expired_logins_makes_no_login_fail(nodes: Nodes, mon
         begun.set()
         await asyncio.sleep(3600)
 
-    for part in (nodes.here.sessions, nodes.here.one_time):
-        monkeypatch.setattr(part, "forget_expired", too_long)
+    for part in (nodes.here.sessions, nodes.here.single_use):
+        monkeypatch.setattr(part, "delete_expired", too_long)
     forgets_by(nodes.here.clock, monkeypatch)
     await nodes.here.login()
     tokens = await nodes.here.login()
@@ -172,7 +171,7 @@ async def test_a_password_change_that_failed_is_repeated_as_it_was(
         if moment != "before":
             await set_password(*arguments)
         if moment == "after":
-            fail(outage, nodes.here.sessions, "of")
+            fail(outage, nodes.here.sessions, "list_for")
         else:
             raise Unavailable("scripted")
 
@@ -216,19 +215,22 @@ def statements() -> Iterator[list[str]]:
 async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: list[str]) -> None:
     """Also those that were good once, and those of another kind."""
     now = nodes.here.clock.now()
-    tickets, key = TicketVerifier(nodes.here.issuer.verifier(), nodes.here.one_time), await nodes.here.one_time.key()
-    codes = Codes(nodes.here.one_time, nodes.here.logins)
+    tickets, key = (
+        TicketVerifier(nodes.here.issuer.verifier(), nodes.here.single_use),
+        await nodes.here.single_use.key(),
+    )
+    codes = AuthorizationCodes(nodes.here.single_use, nodes.here.logins)
     made_up = [
         "A" * 43,
         secrets.token_urlsafe(32),
-        seal(key, "ticket", int(now)),
-        seal(bytes(32), "ticket", int(now) + 9),
+        new_signed_value(key, "ticket", int(now)),
+        new_signed_value(bytes(32), "ticket", int(now) + 9),
     ]
     statements.clear()
-    for name in [*made_up, seal(key, "code", int(now) + 9)]:
+    for name in [*made_up, new_signed_value(key, "code", int(now) + 9)]:
         with pytest.raises(MalformedToken):
             await tickets.verify_presented(Credential(f"rkt_{name}", "query"), now)
-    for name in [*made_up, seal(key, "ticket", int(now) + 9)]:
+    for name in [*made_up, new_signed_value(key, "ticket", int(now) + 9)]:
         with pytest.raises(InvalidGrant):
             await codes.exchange(name, Client("app"), redirect_uri="", verifier="")
     assert statements == []
@@ -254,6 +256,6 @@ async def test_a_ticket_of_one_node_opens_a_connection_of_the_other(nodes: Nodes
 
 
 async def test_all_who_ask_for_the_key_at_once_get_the_same(nodes: Nodes) -> None:
-    found = await asyncio.gather(*(node.one_time.key() for node in nodes for _ in range(20)))
+    found = await asyncio.gather(*(node.single_use.key() for node in nodes for _ in range(20)))
     assert len({*found}) == 1
     assert len(found[0]) == 32

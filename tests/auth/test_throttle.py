@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from roomkey.auth import Throttled
 from roomkey.auth.throttle import (
     FIRST_OF_MANY,
     FREE_FOR_ACCOUNT,
@@ -13,7 +14,6 @@ from roomkey.auth.throttle import (
     RESERVE,
     RESERVE_SECONDS,
     Throttle,
-    Throttled,
 )
 
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
@@ -190,7 +190,7 @@ def test_addresses_of_no_known_form(address):
 
 
 def test_memory_is_bounded(monkeypatch):
-    monkeypatch.setattr("roomkey.auth.throttle.MOST", 100)
+    monkeypatch.setattr("roomkey.auth.throttle.MAX_ENTRIES", 100)
     throttle = Throttle()
     for number in range(300):
         wrong(throttle, f"user{number}" * 1000, HOME, 0.0)

@@ -25,8 +25,7 @@ from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ClaimError, ExpiredToken, MalformedToken, Unavailable
 from roomkey.hub import Authenticate, Handshake
 from roomkey.socketio import AsyncGuard
-from roomkey.stores.single_use import SqlSingleUseStore
-from roomkey.stores.sql import Database
+from roomkey.stores import Database, SqlSingleUseStore
 
 PAGE, OTHER = "http://own.example", "http://evil.example"
 VIA = {"via": (Handshake(query="ticket"), Authenticate())}
@@ -132,7 +131,7 @@ async def test_it_is_bound_to_the_page_that_asked(
 async def test_on_python_socketio_it_is_bound_to_the_page_too() -> None:
     async with running() as server:
         sio = new_server(cors_allowed_origins=[PAGE, OTHER])
-        verifier = TicketVerifier(server.issuer.verifier(), server.one_time)
+        verifier = TicketVerifier(server.issuer.verifier(), server.single_use)
         guard = AsyncGuard(verifier, via=Handshake(query="ticket"), clock=server.clock)
         guard.attach(sio)
         async with serve(ASGIApp(sio)) as host:
@@ -217,7 +216,7 @@ ADA = {"sub": "ada", "iss": "https://login.example", "aud": "chat", "iat": 1_800
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-async def one_time(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
+async def single_use(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
     where: Any = tmp_path / "roomkey.sqlite3"
     if request.param == "postgresql":
         server: PostgreSQL = request.getfixturevalue("postgres")
@@ -227,11 +226,11 @@ async def one_time(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await database.close()
 
 
-async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(one_time: SqlSingleUseStore) -> None:
+async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock()
-    ticket, _ = await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
+    ticket, _ = await Tickets(single_use, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
     verifier = issuer_at(clock).verifier()
-    servers = [TicketVerifier(verifier, one_time) for _ in range(2)]
+    servers = [TicketVerifier(verifier, single_use) for _ in range(2)]
     taken = await asyncio.gather(
         *(_verified(servers[n % 2], Credential(ticket, "query"), clock.now()) for n in range(50))
     )
@@ -246,19 +245,19 @@ async def _verified(verifier: TicketVerifier, presented: Credential, now: float)
         return error
 
 
-async def test_a_ticket_for_another_audience_opens_nothing_here(one_time: SqlSingleUseStore) -> None:
+async def test_a_ticket_for_another_audience_opens_nothing_here(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock()
-    tickets = Tickets(one_time, clock=clock.now)
+    tickets = Tickets(single_use, clock=clock.now)
     ticket, _ = await tickets.issue(Identity.from_claims(ADA | {"aud": "admin"}))
-    verifier = TicketVerifier(issuer_at(clock).verifier(), one_time)
+    verifier = TicketVerifier(issuer_at(clock).verifier(), single_use)
     refused = await _verified(verifier, Credential(ticket, "query"), clock.now())
     assert isinstance(refused, ClaimError)
 
 
-async def test_an_expired_token_gets_no_ticket(one_time: SqlSingleUseStore) -> None:
+async def test_an_expired_token_gets_no_ticket(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock(1_800_000_900.0)
     with pytest.raises(ExpiredToken):
-        await Tickets(one_time, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
+        await Tickets(single_use, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
 
 
 @pytest.mark.parametrize("token", [None, 5, "", "a.b.c"])
@@ -275,7 +274,7 @@ async def test_tickets_that_nobody_used_are_forgotten(monkeypatch: pytest.Monkey
     for _ in range(3):
         clock.advance(3601)
         await tickets.issue(Identity("ada", claims=ADA))
-        await tickets._forgetting.settle()
+        await tickets._cleanup.settle()
     assert len(await database.rows(text("SELECT * FROM one_time"))) == 1
     await database.close()
 
@@ -284,15 +283,15 @@ async def test_a_store_out_of_reach_is_try_again(postgres: PostgreSQL) -> None:
     async with running(postgres.database(), port=True, hub=VIA) as server:
         tokens = await server.login()
         ticket = await ask(server, tokens)
-        take = server.one_time.take
+        take = server.single_use.consume
 
         async def fails(*_arguments: Any) -> Any:
             raise Unavailable("scripted")
 
-        server.one_time.take = fails  # type: ignore[method-assign]
+        server.single_use.consume = fails  # type: ignore[method-assign]
         raw, reply = await connect(server, ticket)
         assert json.loads(reply[2:])["data"]["code"] == "temporarily_unavailable"
-        server.one_time.take = take  # type: ignore[method-assign]
+        server.single_use.consume = take  # type: ignore[method-assign]
         again, reply = await connect(server, ticket)
         assert reply.startswith("40")
         for one in (raw, again):

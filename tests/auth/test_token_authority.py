@@ -12,7 +12,7 @@ from support.tokens import issuer_at
 from roomkey.auth import StandaloneAuthority
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation
 from roomkey.errors import AuthError, RevokedToken
-from roomkey.stores.revocations import MemoryRevocations
+from roomkey.stores import MemoryRevocations
 
 
 class InParts(MemoryRevocations):

@@ -16,10 +16,7 @@ import pytest
 
 from roomkey.cli import main
 from roomkey.core.revocations import Revocation
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.sessions import LoginSession, SqlSessions
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, Client, LoginSession, SqlAccounts, SqlClients, SqlRevocations, SqlSessions
 
 
 @dataclass(frozen=True)
@@ -57,10 +54,10 @@ class Tables:
     def log_in(self, session_id: str = "s1", *, subject: str = "ada", client_id: str = "roomkey") -> None:
         now = int(time.time())
         login = LoginSession(session_id, subject, client_id, now, now, now + 3600)
-        self._ask(SqlSessions, lambda sessions: sessions.begin(login, session_id.ljust(64, "0")))
+        self._ask(SqlSessions, lambda sessions: sessions.add(login, session_id.ljust(64, "0")))
 
     def logins(self, subject: str = "ada") -> list[str]:
-        found = self._ask(SqlSessions, lambda sessions: sessions.of(subject, int(time.time())))
+        found = self._ask(SqlSessions, lambda sessions: sessions.list_for(subject, int(time.time())))
         return sorted(login.session_id for login in found)
 
     def _ask(self, store: type[Any], question: Callable[[Any], Awaitable[Any]]) -> Any:

@@ -14,8 +14,7 @@ import pytest
 
 from roomkey.core.revocations import Revocation
 from roomkey.errors import Unavailable
-from roomkey.stores.clients import Client
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Client, SqlRevocations
 
 Cli = Callable[..., Any]
 
@@ -156,7 +155,7 @@ def test_a_new_secret_takes_the_place_of_the_old(roomkey: Cli, tables: Any) -> N
 def test_a_public_client_gets_no_secret(roomkey: Cli, tables: Any) -> None:
     roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
     ran = roomkey("client", "secret", "app")
-    assert (ran.code, ran.out, ran.err) == (1, "", "app is a public client, which can keep no secret\n")
+    assert (ran.code, ran.out, ran.err) == (1, "", "cannot set a secret: app is a public client\n")
     assert tables.client("app").secret_hash is None
 
 

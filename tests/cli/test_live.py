@@ -13,14 +13,10 @@ from support.live import Raw, serve
 from support.login_server import CHEAP, HASHED, PASSWORD
 
 from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.sql import Database
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, Client, Stores
 
 
 class Running:
@@ -49,17 +45,14 @@ class Running:
 
 @pytest.fixture
 async def running(here: Path, roomkey: Any) -> AsyncIterator[Running]:
-    database, passwords = Database(here / "roomkey.sqlite3"), Passwords(hasher=CHEAP)
-    accounts, clients = SqlAccounts(database), SqlClients(database)
-    await accounts.add(Account("ada", HASHED, rooms=("red",)))
+    stores, passwords = Stores.at(here / "roomkey.sqlite3"), Passwords(hasher=CHEAP)
+    await stores.accounts.add(Account("ada", HASHED, rooms=("red",)))
     for name in ("app", "bot"):
-        await clients.add(Client(name, "0" * 64, grants=("client_credentials",)))
+        await stores.clients.add(Client(name, "0" * 64, grants=("client_credentials",)))
     product = build(
         Settings(),
-        accounts,
+        stores,
         KeySet([Key.generate("ES256")]),
-        revocations=SqlRevocations(here / "roomkey.sqlite3"),
-        sessions=SqlSessions(database),
         passwords=passwords,
     )
     async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
@@ -69,7 +62,7 @@ async def running(here: Path, roomkey: Any) -> AsyncIterator[Running]:
             await raw.close()
         await product.close()
     passwords.close()
-    await database.close()
+    await stores.close()
 
 
 @pytest.mark.parametrize("command", ["disable", "remove"])

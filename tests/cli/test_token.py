@@ -354,7 +354,7 @@ def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Any) ->
     ahead = roomkey("token", "revoke", "--subject", "a", "--issued-before", "2999-01-01")
     assert (ahead.code, "must not be in the future" in ahead.err) == (1, True)
     elsewhere = roomkey("token", "revoke", "--subject", "a", "--database", "other.sqlite3")
-    assert (elsewhere.code, "there is no database other.sqlite3: go to the server's folder" in elsewhere.err) == (
+    assert (elsewhere.code, "no database other.sqlite3; go to the server's folder" in elsewhere.err) == (
         1,
         True,
     )

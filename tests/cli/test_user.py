@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 
 Cli = Callable[..., Any]
 PASSWORD = "correct horse battery"
@@ -57,7 +57,7 @@ def test_mistakes_are_one_line_without_the_password(roomkey: Cli) -> None:
         assert said in ran.err
         assert PASSWORD not in ran.err
     short = roomkey("user", "add", "linus", "--password-stdin", stdin="short")
-    assert (short.code, short.err) == (1, "a password has at least 8 characters\n")
+    assert (short.code, short.err) == (1, "invalid password; use at least 8 characters\n")
 
 
 def test_no_password_on_the_command_line(roomkey: Cli) -> None:
@@ -127,9 +127,9 @@ def test_rights_are_replaced(
         (("ada",), 2, "say what to replace: --role, --no-roles, --room, --no-rooms"),
         (("ada", "--role", "x", "--no-roles"), 2, "not both"),
         (("ada", "--room", "x", "--no-rooms", "--role", "x"), 2, "not both"),
-        (("ada", "--room", "two words"), 1, "a room has only visible characters"),
-        (("ada", "--room", "x", "--role", ""), 1, "a role has 1 to 150 characters"),
-        (("nobody", "--no-rooms"), 1, "no account 'nobody'; see: roomkey user list"),
+        (("ada", "--room", "two words"), 1, "use only visible characters"),
+        (("ada", "--room", "x", "--role", ""), 1, "use 1 to 150 characters"),
+        (("nobody", "--no-rooms"), 1, "no account 'nobody'; list the accounts with `roomkey user list`"),
     ],
 )
 def test_rights_that_cannot_be_replaced_stay(

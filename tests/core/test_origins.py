@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import Request
 
 from roomkey import ConfigError
-from roomkey.auth.cookies import Cookies
+from roomkey.auth import Cookies
 from roomkey.auth.tickets import _opened_by
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.hub.http.origins import Origins

@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from support.live import Raw, serve
 
 from roomkey import Issuer, Key, KeySet
-from roomkey.auth.jwks import jwks_router
+from roomkey.auth import jwks_router
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

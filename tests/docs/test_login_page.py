@@ -16,10 +16,9 @@ from support.live import Raw, serve
 from support.login_server import HASHED, PASSWORD
 
 from roomkey import Identity
-from roomkey.auth.token_authority import StandaloneAuthority
+from roomkey.auth import StandaloneAuthority
 from roomkey.errors import RevokedToken, Unavailable
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, SqlAccounts, SqlRevocations
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "login.md").read_text(), re.MULTILINE | re.DOTALL

@@ -54,7 +54,7 @@ async def test_users_log_in_and_their_hashes_are_upgraded(
         for ack, (room, allowed) in enumerate([("team-red", True), ("team-blue", False)]):
             await raw.event("join-room", room, ack=ack)
             assert (await raw.expect_ack(ack))[0]["ok"] is allowed
-        await example["logins"].end_all("ada@example.com")
+        await example["logins"].logout_all("ada@example.com")
         assert await raw.is_closed()
         await raw.close()
     await example["hub"].close()

@@ -16,12 +16,12 @@ from support.live import Raw, serve
 from support.login_server import CHEAP
 
 from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.server.api import SCOPE
 from roomkey.server.app import Application, build
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.settings import Settings, default_of, load_settings
-from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores import Stores
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -48,12 +48,12 @@ def test_example_file_can_be_loaded() -> None:
 
 @pytest.fixture
 async def product() -> AsyncIterator[Application]:
-    accounts, passwords = SqlAccounts(), Passwords(hasher=CHEAP)
-    made = build(Settings(admin_api=True), accounts, KeySet([Key.generate("ES256")]), passwords=passwords)
+    stores, passwords = Stores.at(), Passwords(hasher=CHEAP)
+    made = build(Settings(admin_api=True), stores, KeySet([Key.generate("ES256")]), passwords=passwords)
     yield made
     await made.close()
     passwords.close()
-    await accounts.close()
+    await stores.close()
 
 
 def request_of(call: str, socket_id: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import pytest
 import socketio
 from argon2 import PasswordHasher
 
-from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores import Account, SqlAccounts
 
 Serve = Callable[..., Any]
 PASSWORD = "correct horse battery"

@@ -13,7 +13,7 @@ from roomkey.core.revocations import Revocation
 from roomkey.errors import Unavailable
 from roomkey.guard import revocation_sync
 from roomkey.socketio import Authenticate
-from roomkey.stores.revocations import MemoryRevocations
+from roomkey.stores import MemoryRevocations
 
 
 @pytest.fixture(autouse=True)

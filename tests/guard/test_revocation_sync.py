@@ -24,7 +24,7 @@ from roomkey.guard.registry import Connection, Registry
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import GuardSettings
 from roomkey.guard.teardown import Teardown
-from roomkey.stores.forgetting import FORGET_SECONDS
+from roomkey.stores.cleanup import INTERVAL_SECONDS
 
 BOTH_FAULTS = pytest.mark.parametrize("fault", ["raises", "hangs", "breaks"])
 
@@ -363,19 +363,19 @@ async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
     monkeypatch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)
     store = ScriptedStore()
 
-    async def forget_expired(now):
-        store.calls.append("forget_expired")
+    async def delete_expired(now):
+        store.calls.append("delete_expired")
         raise OSError("read-only")
 
-    store.forget_expired = forget_expired
+    store.delete_expired = delete_expired
     one = bench(store)
     await one.revoking.check()
     await until(lambda: store.calls.count("since") > 5)
     await one.revoking.check()
     assert one.revoking.problem is None
-    assert store.calls.count("forget_expired") == 1
-    one.clock.advance(FORGET_SECONDS + 1)
-    await until(lambda: store.calls.count("forget_expired") == 2)
+    assert store.calls.count("delete_expired") == 1
+    one.clock.advance(INTERVAL_SECONDS + 1)
+    await until(lambda: store.calls.count("delete_expired") == 2)
 
 
 # The end

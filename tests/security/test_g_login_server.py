@@ -23,13 +23,10 @@ from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, LoginSer
 from support.postgres import PostgreSQL
 from support.rawsocket import PATIENCE
 
-from roomkey.auth import Passwords
-from roomkey.auth.issued_tokens import Origin
-from roomkey.auth.throttle import Throttled
+from roomkey.auth import ClientInfo, Passwords, Throttled
 from roomkey.core.issuer import Issuer
 from roomkey.core.keys import Key
-from roomkey.stores.accounts import Account
-from roomkey.stores.sessions import Outcome
+from roomkey.stores import Account, RotationResult
 
 GRACE, BEYOND = 5, 30
 
@@ -101,13 +98,15 @@ async def test_simultaneous_correct_passwords_are_accepted(server: LoginServer) 
 @pytest.mark.checklist("G95")
 async def test_attempt_counts_though_its_client_left(server: LoginServer) -> None:
     for _ in range(5):
-        login = asyncio.create_task(server.logins.check_password("ada", "a guess", Origin("192.0.2.1")))
+        login = asyncio.create_task(
+            server.logins.password_authenticator.authenticate("ada", "a guess", ClientInfo("192.0.2.1"))
+        )
         await asyncio.sleep(0)
         await asyncio.sleep(0)
         login.cancel()
         await asyncio.gather(login, return_exceptions=True)
     with pytest.raises(Throttled):
-        await server.logins.check_password("ada", PASSWORD, Origin("192.0.2.1"))
+        await server.logins.password_authenticator.authenticate("ada", PASSWORD, ClientInfo("192.0.2.1"))
 
 
 # Hashing
@@ -258,7 +257,7 @@ async def _outlive(server: LoginServer, tokens: dict[str, Any]) -> None:
 
 
 async def _of_another_client(server: LoginServer, tokens: dict[str, Any]) -> None:
-    granted = await server.logins.begin(Account("ada", HASHED), Origin(), client_id="an app")
+    granted = await server.logins.start_session(Account("ada", HASHED), ClientInfo(), client_id="an app")
     tokens["refresh_token"] = granted.refresh_token
 
 
@@ -301,10 +300,10 @@ async def test_refresh_token_of_another_client_stays_unused(server: LoginServer)
     tokens: dict[str, Any] = {}
     await _of_another_client(server, tokens)
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
-    given = await server.logins.refresh(tokens["refresh_token"], Origin(), client_id="an app")
+    given = await server.logins.refresh(tokens["refresh_token"], ClientInfo(), client_id="an app")
     server.clock.advance(BEYOND)
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
-    assert await server.logins.refresh(str(given.refresh_token), Origin(), client_id="an app"), "nor is it a replay"
+    assert await server.logins.refresh(str(given.refresh_token), ClientInfo(), client_id="an app"), "nor is it a replay"
 
 
 # Lost responses
@@ -319,7 +318,7 @@ async def test_refresh_retry_returns_the_lost_response(nodes: tuple[LoginServer,
     rotate = sessions.rotate
 
     async def crash(*arguments: Any) -> Any:
-        assert await rotate(*arguments) is Outcome.ROTATED
+        assert await rotate(*arguments) is RotationResult.ROTATED
         raise RuntimeError("the process dies between rotation and answer")
 
     sessions.rotate = crash  # type: ignore[method-assign]

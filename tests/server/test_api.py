@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -16,14 +17,12 @@ from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD
 from support.world import BOTH
 
 from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.server.api import SCOPE
 from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.revocations import MemoryRevocations
+from roomkey.stores import Account, Client, ManagedAccounts, ManagedClients, MemoryRevocations, Stores
 
 pytestmark = BOTH
 
@@ -44,8 +43,8 @@ CLIENTS = (
 class Desk:
     """A running product, an operator's HTTP client, and people with sockets."""
 
-    accounts: SqlAccounts
-    clients: SqlClients
+    accounts: ManagedAccounts
+    clients: ManagedClients
 
     def __init__(
         self, product: Application, revocations: MemoryRevocations, host: str, http: httpx.AsyncClient
@@ -85,14 +84,16 @@ class Desk:
 
 @pytest.fixture
 async def desk(engine: Any) -> AsyncIterator[Desk]:
-    accounts, revocations, passwords = SqlAccounts(), MemoryRevocations(), Passwords(hasher=CHEAP)
+    revocations, passwords = MemoryRevocations(), Passwords(hasher=CHEAP)
+    stores = replace(Stores.at(), revocations=revocations)
+    accounts, clients = stores.accounts, stores.clients
     await accounts.add(Account("ada", HASHED, rooms=("red",)))
     await accounts.add(Account("boss", HASHED, roles=(SCOPE,)))
     settings = Settings(engine=engine, admin_api=True, issuer="http://127.0.0.1:8000")
-    keys, clients = KeySet([Key.generate("ES256")]), SqlClients()
+    keys = KeySet([Key.generate("ES256")])
     for client in CLIENTS:
         await clients.add(client)
-    product = build(settings, accounts, keys, revocations=revocations, passwords=passwords, clients=clients)
+    product = build(settings, stores, keys, passwords=passwords)
     async with serve(product.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
         made = Desk(product, revocations, host, http)
         made.accounts, made.clients = accounts, clients
@@ -101,8 +102,7 @@ async def desk(engine: Any) -> AsyncIterator[Desk]:
             await raw.close()
         await product.close()
     passwords.close()
-    await clients.close()
-    await accounts.close()
+    await stores.close()
 
 
 ROUTES = [
@@ -166,7 +166,7 @@ async def test_a_person_is_an_operator_while_the_account_has_the_role(desk):
 
 @pytest.mark.checklist("F93")
 async def test_admin_api_is_off_by_default(engine):
-    product = build(Settings(engine=engine), SqlAccounts(), KeySet([Key.generate("ES256")]))
+    product = build(Settings(engine=engine), Stores.at(), KeySet([Key.generate("ES256")]))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://127.0.0.1:8000") as http:
         token = product.issuer.issue("operator", scopes=[SCOPE])
         assert (await http.get("/api/users", headers={"Authorization": f"Bearer {token}"})).status_code == 404

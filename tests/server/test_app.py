@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from support.live import serve
 
 from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.errors import ConfigError
 from roomkey.server import page
 from roomkey.server import socketio_js as client_build
@@ -27,9 +27,7 @@ from roomkey.server.demo import add_accounts, write_credentials
 from roomkey.server.logs import configure
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
-from roomkey.stores import probe
-from roomkey.stores.accounts import SqlAccounts
-from roomkey.stores.sql import Database
+from roomkey.stores import Database, Stores, probe
 
 NOW = 1_700_000_000.0
 ORIGIN = "http://127.0.0.1:8000"
@@ -40,18 +38,18 @@ REFUSED = {"hub": 403, "python-socketio": 400}  # another origin's handshake
 @pytest.fixture
 async def product_client(request: pytest.FixtureRequest, engine: Any) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings(engine=engine, **getattr(request, "param", {}))
-    accounts = SqlAccounts()
-    await accounts.open()
+    stores = Stores.at()
+    await stores.open()
     passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-    people = await add_accounts(accounts, passwords)
+    people = await add_accounts(stores.accounts, passwords)
     keys = KeySet([Key.generate(settings.algorithm)])
-    product = build(settings, accounts, keys, passwords=passwords, rooms=("<red>", "blue"), clock=lambda: NOW)
+    product = build(settings, stores, keys, passwords=passwords, rooms=("<red>", "blue"), clock=lambda: NOW)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url=ORIGIN) as made:
         made.people = people  # type: ignore[attr-defined]
         made.product = product  # type: ignore[attr-defined]
         yield made
     await product.close()
-    await accounts.close()
+    await stores.close()
 
 
 @pytest.mark.parametrize(
@@ -284,12 +282,11 @@ async def test_the_server_is_not_ready_while_it_cannot_write(
     monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)
     monkeypatch.setattr(probe, "PROBE_SECONDS", 0.4)
     url = tmp_path / "db.sqlite3" if where == "sqlite" else request.getfixturevalue("postgres").database()
-    database = Database(url)
-    accounts = SqlAccounts(database)
-    await accounts.open()
-    product = build(Settings(), accounts, KeySet([Key.generate("ES256")]), database=database)
+    stores = Stores.at(url)
+    await stores.open()
+    product = build(Settings(), stores, KeySet([Key.generate("ES256")]))
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(database.close)
+        stack.push_async_callback(stores.close)
         stack.push_async_callback(product.close)
         web = await stack.enter_async_context(
             httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://test")

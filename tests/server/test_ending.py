@@ -10,7 +10,7 @@ import pytest
 from support.house import House
 
 from roomkey.core.revocations import Revocation
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import SqlRevocations
 
 EVERYTHING = {"socket", "access token", "refresh token", "ticket", "code"}
 

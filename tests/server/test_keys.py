@@ -16,7 +16,7 @@ from roomkey.keysets.folder import KeyFolder, rotate
 from roomkey.server import run
 from roomkey.server.app import Application, build
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores import Stores
 
 PATH = "/.well-known/jwks.json"
 
@@ -34,7 +34,7 @@ async def test_a_rotation_without_a_restart(tmp_path: Path, algorithm: str) -> N
     settings = Settings(keys=tmp_path / "keys", algorithm=algorithm)
     keys = run._keys(settings)
     assert isinstance(keys, KeyFolder)
-    product = build(settings, SqlAccounts(), keys, clock=clock.now)
+    product = build(settings, Stores.at(), keys, clock=clock.now)
     old = product.issuer.key.kid
     token = product.issuer.issue("ada")
     assert await published(product) == ([] if algorithm == "HS256" else [old])
@@ -59,7 +59,7 @@ async def test_a_key_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.
     keys = run._keys(settings)
     assert isinstance(keys, KeySet)
     assert not (tmp_path / "keys").exists()
-    product = build(settings, SqlAccounts(), keys)
+    product = build(settings, Stores.at(), keys)
     assert (product.issuer.key.kid, await published(product)) == (key.kid, [key.kid])
     with pytest.raises(ConfigError, match=f"the key in {KEY} is for ES256, not RS256"):
         run._keys(Settings(keys=tmp_path / "keys", algorithm="RS256"))

@@ -14,7 +14,7 @@ from support.product import ProductThread
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError
 from roomkey.server.settings import Settings, load_settings
-from roomkey.stores.revocations import MemoryRevocations
+from roomkey.stores import MemoryRevocations
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from support.world import BOTH
 
 from roomkey.server.api import SCOPE
 from roomkey.server.settings import Settings
-from roomkey.stores.clients import SqlClients
+from roomkey.stores import SqlClients
 
 PAGE = {"Origin": "https://app.example", "Roomkey-CSRF": "1"}
 WITHOUT_A_BODY = {"/auth/logout-all", "/auth/ticket", "/api/sockets/{id}/disconnect"}

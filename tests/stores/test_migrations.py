@@ -10,12 +10,21 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
 
-from roomkey.stores import accounts, clients, probe, sessions, single_use, sql_revocations
-from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores import (
+    Account,
+    Database,
+    SqlAccounts,
+    probe,
+    sql_accounts,
+    sql_clients,
+    sql_revocations,
+    sql_sessions,
+    sql_single_use,
+)
 from roomkey.stores.migrations import NEWEST
-from roomkey.stores.sql import Base, Database
+from roomkey.stores.sql import Base
 
-TABLES = (accounts, clients, single_use, probe, sessions, sql_revocations)  # each has brought its own
+TABLES = (sql_accounts, sql_clients, sql_single_use, probe, sql_sessions, sql_revocations)  # each defines its own
 
 
 def differences(connection: Connection) -> list[object]:

@@ -16,9 +16,9 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import Engine
 from support.postgres import PostgreSQL
 
+from roomkey.stores import Database
 from roomkey.stores import probe as probing
 from roomkey.stores.probe import Probe
-from roomkey.stores.sql import Database
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ FULL = """
 import asyncio, resource, sys
 from pathlib import Path
 from roomkey.stores.probe import Probe
-from roomkey.stores.sql import Database
+from roomkey.stores import Database
 
 async def main():
     database = Database(Path(sys.argv[1]))

@@ -20,9 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from support.postgres import PostgreSQL
 
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.stores import sql
-from roomkey.stores.revocations import MemoryRevocations
-from roomkey.stores.sql import Database
+from roomkey.stores import Database, sql
 from roomkey.stores.sql_engines import postgresql_engine
 
 
@@ -108,14 +106,32 @@ async def test_what_is_begun_is_finished_though_nobody_waits() -> None:
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
-    with pytest.raises(ConfigError, match=r"^asyncpg is missing: pip install 'roomkey\[postgresql\]'$"):
+    with pytest.raises(ConfigError, match=r"^asyncpg is not installed; run: pip install 'roomkey\[postgresql\]'$"):
         Database("postgresql://u:hunter2@h/db")
 
 
-def test_a_guard_needs_no_sql() -> None:
-    assert MemoryRevocations.__module__ == "roomkey.stores.revocations"
-    look = "import sys, roomkey.stores.revocations; sys.exit('sqlalchemy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", look], env=os.environ).returncode == 0
+WITHOUT_SQLALCHEMY = """
+import sys
+
+sys.modules["sqlalchemy"] = None  # importing it raises ModuleNotFoundError
+import roomkey.guard.guard
+import roomkey.stores
+
+for name in roomkey.stores.__all__:
+    if name != "Database" and not name.startswith("Sql"):
+        getattr(roomkey.stores, name)
+try:
+    roomkey.stores.Stores.at()
+except ImportError as error:
+    assert "pip install 'roomkey[sql]'" in str(error), error
+else:
+    raise AssertionError("SQLAlchemy was imported")
+"""
+
+
+def test_interfaces_and_guard_do_not_require_sqlalchemy() -> None:
+    program = [sys.executable, "-c", WITHOUT_SQLALCHEMY]
+    assert subprocess.run(program, env=os.environ).returncode == 0
 
 
 async def test_a_database_behind_a_link_is_private_from_its_first_byte(tmp_path: Path) -> None:
@@ -220,7 +236,7 @@ async def test_whoever_leaves_before_it_is_their_turn_leaves_no_work() -> None:
 
 
 async def test_what_is_too_much_fails_immediately_and_in_the_meantime_nothing_else_does() -> None:
-    database = Database(most_waiting=2)
+    database = Database(max_waiting=2)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(_: AsyncConnection) -> None:
@@ -273,7 +289,7 @@ def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
 async def test_separate_connections_are_not_used_up_by_others(tmp_path: Path) -> None:
     """Logins do not wait for sockets that come with tickets."""
     database = Database(tmp_path / "db.sqlite3")
-    apart = database.separate(1, most_waiting=1)
+    apart = database.separate(1, max_waiting=1)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold(_: AsyncConnection) -> None:

@@ -28,5 +28,5 @@ class FakeClock:
 
 def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> None:
     """Let stores forget what has expired by this clock, from the second time on that they are asked to."""
-    patch.setattr("roomkey.stores.forgetting.monotonic", clock.monotonic)
+    patch.setattr("roomkey.stores.cleanup.monotonic", clock.monotonic)
     patch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)

@@ -15,17 +15,12 @@ from support.oauth import challenge_of
 from typer.testing import CliRunner
 
 from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.cli.app import app as cli
 from roomkey.errors import AuthError
 from roomkey.server.app import build
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.single_use import SqlSingleUseStore
-from roomkey.stores.sql import Database
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, Client, Database, SqlAccounts, SqlClients, Stores
 
 URL = "http://127.0.0.1:8000"
 BACK = "https://app.example/back"
@@ -41,12 +36,8 @@ class House:
         self.clients = SqlClients(database)
         self.product = build(
             self.settings,
-            SqlAccounts(database),
+            Stores.at(database),
             KEYS,
-            revocations=SqlRevocations(database),
-            sessions=SqlSessions(database),
-            one_time=SqlSingleUseStore(database),
-            clients=self.clients,
             passwords=Passwords(hasher=CHEAP),
             clock=lambda: time.time() - self.ago,
         )

@@ -19,11 +19,8 @@ from support.world import HEARTBEAT
 from roomkey.auth import LoginService, Passwords, Tickets, TicketVerifier, router
 from roomkey.guard import revocation_sync
 from roomkey.hub import ASGIApp, Hub
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.single_use import SqlSingleUseStore
-from roomkey.stores.sql import Database, Where
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Account, Database, SqlAccounts, SqlRevocations, SqlSessions, SqlSingleUseStore
+from roomkey.stores.sql import Where
 
 PASSWORD = "correct horse battery"
 SECRET = b"for tests only: 32 bytes or more"
@@ -54,10 +51,10 @@ class LoginServer:
         self.database = Database.at(where)
         self.accounts = settings.pop("accounts", None) or SqlAccounts(self.database)
         self.sessions = SqlSessions(self.database)
-        self.one_time = SqlSingleUseStore(self.database)
+        self.single_use = SqlSingleUseStore(self.database)
         self.issuer = issuer_at(self.clock, token_type="at+jwt")
         self.hub = Hub(
-            TicketVerifier(self.issuer.verifier(leeway=0), self.one_time),
+            TicketVerifier(self.issuer.verifier(leeway=0), self.single_use),
             revocations=SqlRevocations(self.database),
             clock=self.clock,
             **HEARTBEAT,
@@ -65,7 +62,7 @@ class LoginServer:
         )
         given = {"secret": SECRET, "clock": self.clock.now, "passwords": passwords or Passwords(hasher=CHEAP)}
         self.logins = LoginService(self.accounts, self.sessions, self.issuer, self.hub.guard, **given | settings)
-        tickets = Tickets(self.one_time, clock=self.clock.now)
+        tickets = Tickets(self.single_use, clock=self.clock.now)
         self.app = FastAPI()
         self.app.include_router(router(self.logins, tickets=tickets, **(routes or {})))
         self.asgi = ASGIApp(self.hub, self.app)

@@ -17,16 +17,9 @@ from fastapi import FastAPI
 from support.clock import FakeClock
 
 from roomkey import Issuer, Key, Verifier
-from roomkey.auth.logins import LoginService
-from roomkey.auth.oauth import oauth_router
-from roomkey.auth.passwords import Passwords
-from roomkey.auth.router import router
-from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.clients import Client, SqlClients
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.single_use import SqlSingleUseStore
-from roomkey.stores.sql import Database, Where
+from roomkey.auth import LoginService, Passwords, StandaloneAuthority, TokenAuthority, oauth_router, router
+from roomkey.stores import Account, Client, Database, SqlAccounts, SqlClients, SqlSessions, SqlSingleUseStore
+from roomkey.stores.sql import Where
 
 URL = "https://login.example"
 PASSWORD = "correct horse battery"
@@ -107,7 +100,7 @@ class Desk:
         self.accounts = SqlAccounts(database)
         self.sessions = SqlSessions(database)
         self.clients = SqlClients(database)
-        self.one_time = SqlSingleUseStore(database)
+        self.single_use = SqlSingleUseStore(database)
         key = Key.generate("ES256")
         self.issuer = Issuer(key, issuer=url, audience="chat", expires_in=600, clock=self.clock.now)
         verifier = self.issuer.verifier(leeway=0)
@@ -124,7 +117,7 @@ class Desk:
         )
         self.app = FastAPI()
         self.app.include_router(router(self.logins))
-        self.app.include_router(oauth_router(self.logins, self.clients, self.one_time))
+        self.app.include_router(oauth_router(self.logins, self.clients, self.single_use))
         transport = httpx.ASGITransport(self.app, client=("192.0.2.1", 5))
         self.http = httpx.AsyncClient(transport=transport, base_url=url)
 

@@ -6,19 +6,20 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
 
-from roomkey import Key, KeySet
-from roomkey.auth.passwords import Passwords
+from roomkey import Key, KeySet, Policy
+from roomkey.auth import Passwords
 from roomkey.guard.guard import Guard
 from roomkey.hub import runner
 from roomkey.server import run
 from roomkey.server.app import Application, build
 from roomkey.server.demo import ROOMS, add_accounts
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import SqlAccounts
+from roomkey.stores import Stores
 
 T = TypeVar("T")
 PATIENCE = 20.0
@@ -34,9 +35,10 @@ class ProductThread:
     guard: Guard
     url: str
 
-    def __init__(self, settings: Settings, **parts: Any) -> None:
+    def __init__(self, settings: Settings, *, policy: Policy | None = None, **stores: Any) -> None:
         self._settings = settings
-        self._parts = parts
+        self._policy = policy
+        self._own_stores = {name: store for name, store in stores.items() if store is not None}
         self._passwords: dict[str, str] = {}
         self._started = threading.Event()
         self._port = 0
@@ -55,12 +57,12 @@ class ProductThread:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        accounts = SqlAccounts()
-        await accounts.open()
+        stores = replace(Stores.at(), **self._own_stores)
+        await stores.open()
         passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
-        self._passwords = {one.username: one.password for one in await add_accounts(accounts, passwords)}
+        self._passwords = {one.username: one.password for one in await add_accounts(stores.accounts, passwords)}
         keys = KeySet([Key.generate(self._settings.algorithm)])
-        self.product = build(self._settings, accounts, keys, passwords=passwords, rooms=ROOMS, **self._parts)
+        self.product = build(self._settings, stores, keys, passwords=passwords, rooms=ROOMS, policy=self._policy)
         self.guard = self.product.engine.guard
         with run.listen("127.0.0.1", self._port) as listener:
             self._port = listener.getsockname()[1]
@@ -69,7 +71,7 @@ class ProductThread:
             self._server = runner.Server(self.product, config, self._started.set)
             await self._server.serve(sockets=[listener])
         passwords.close()
-        await accounts.close()
+        await stores.close()
 
     def start(self) -> None:
         """Serve; once more after :meth:`stop`, with other keys and passwords and on the same port."""
@@ -85,9 +87,9 @@ class ProductThread:
 
     @classmethod
     @contextmanager
-    def running(cls, settings: Settings, **parts: Any) -> Iterator[ProductThread]:
-        """Started, and at the end stopped; ``parts`` are further arguments of ``build``."""
-        made = cls(settings, **parts)
+    def running(cls, settings: Settings, **stores: Any) -> Iterator[ProductThread]:
+        """Start it, and stop it at the end. Pass ``policy``, or stores by their name in :class:`Stores`."""
+        made = cls(settings, **stores)
         made.start()
         yield made
         made.stop()

@@ -16,6 +16,7 @@ from support.tokens import part
 from roomkey import Key, KeySet
 from roomkey.server.app import build
 from roomkey.server.settings import Settings
+from roomkey.stores import MemoryRevocations, Stores
 
 SHARED = pytest.mark.asyncio(loop_scope="module")
 """For files whose tests share one server; each makes logins of its own."""
@@ -41,11 +42,8 @@ class Served(Desk):
         self.key = Key.generate(chosen.algorithm)
         self.product = build(
             chosen,
-            self.accounts,
+            Stores(self.accounts, self.clients, self.sessions, self.single_use, MemoryRevocations()),
             KeySet([self.key]),
-            sessions=self.sessions,
-            one_time=self.one_time,
-            clients=self.clients,
             passwords=self.passwords,
             clock=self.clock.now,
         )

@@ -52,8 +52,8 @@ class ScriptedStore:
         await self._call("since")
         return self.entries[position:], len(self.entries)
 
-    async def forget_expired(self, now: float) -> None:
-        await self._call("forget_expired")
+    async def delete_expired(self, now: float) -> None:
+        await self._call("delete_expired")
 
     async def close(self) -> None:
         await self._call("close")

@@ -1,9 +1,12 @@
-"""The login server: accounts, passwords, logins that are refreshed and ended, and the HTTP routes for them.
+"""The login server: passwords, login sessions with refresh tokens, tickets, OAuth 2.0, and their HTTP routes.
 
 ::
 
-    logins = Logins(SqlAccounts("roomkey.sqlite3"), SqlSessions("roomkey.sqlite3"), issuer, guard)
+    stores = Stores.at("roomkey.sqlite3")
+    logins = LoginService(stores.accounts, stores.sessions, issuer, guard)
     app.include_router(router(logins))
+
+It requires ``roomkey[server]``. The public names are those in ``__all__``. The modules of this package are internal.
 """
 
 from __future__ import annotations
@@ -15,20 +18,33 @@ with needs("server", "roomkey.auth"):
     import fastapi  # noqa: F401
     import sqlalchemy  # noqa: F401
 
-from roomkey.auth.cookies import Cookies
-from roomkey.auth.logins import LoginService
+from roomkey.auth.cookies import ACCESS_COOKIE, Cookies
+from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, InvalidScope, IssuedTokens, TokenTooLong
+from roomkey.auth.jwks import jwks_router
+from roomkey.auth.login_service import LoginService
+from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
 from roomkey.auth.router import router
+from roomkey.auth.throttle import Throttled
 from roomkey.auth.tickets import Tickets, TicketVerifier
 from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
 
 __all__ = [
+    "ACCESS_COOKIE",
+    "ClientInfo",
     "Cookies",
+    "InvalidGrant",
+    "InvalidScope",
+    "IssuedTokens",
     "LoginService",
     "Passwords",
     "StandaloneAuthority",
+    "Throttled",
     "TicketVerifier",
     "Tickets",
     "TokenAuthority",
+    "TokenTooLong",
+    "jwks_router",
+    "oauth_router",
     "router",
 ]

@@ -1,4 +1,4 @@
-"""The pages of the authorization endpoint: plain HTML that works without JavaScript and loads nothing."""
+"""The pages of the authorization endpoint: plain HTML that works without JavaScript and loads nothing (internal)."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 from fastapi.responses import HTMLResponse
 from pydantic import Field
 
-from roomkey.auth.client_authentication import Parameters
+from roomkey.auth.client_auth import Parameters
 from roomkey.auth.http import NO_STORE
 from roomkey.core.names import scope_names
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 __all__ = ["HEADERS", "AuthorizationForm", "AuthorizationRequest", "Pages"]
 
@@ -36,30 +36,30 @@ _ORIGIN = re.compile(r"https?://[A-Za-z0-9.\-\[\]:]+")
 
 
 class AuthorizationRequest(Parameters):
-    """What a client sends a browser here with."""
+    """The parameters with which a client sends a browser to this server."""
 
     response_type: str | None = Field(default=None, description="code")
     client_id: str | None = None
-    redirect_uri: str | None = Field(default=None, description="one of the client's, to the letter")
-    scope: str | None = Field(default=None, description="all that the client may have if absent")
-    state: str | None = Field(default=None, description="comes back as it is")
+    redirect_uri: str | None = Field(default=None, description="exactly one of the client's redirect URIs")
+    scope: str | None = Field(default=None, description="default: all scopes of the client")
+    state: str | None = Field(default=None, description="returned unchanged")
     code_challenge: str | None = Field(default=None, description="RFC 7636 section 4.2")
     code_challenge_method: str | None = Field(default=None, description="S256")
 
 
 class AuthorizationForm(AuthorizationRequest):
-    """The same with the person's answer."""
+    """The parameters together with the user's decision."""
 
     username: str | None = None
     password: str | None = Field(default=None, json_schema_extra={"format": "password"})
-    decision: str | None = Field(default=None, description="deny, or anything else to go on")
+    decision: str | None = Field(default=None, description="deny, or anything else to allow")
 
 
 class Pages:
-    """Makes the pages.
+    """Renders the pages.
 
     Args:
-        title: the server's name on them.
+        title: the server's name on the pages.
     """
 
     def __init__(self, title: str) -> None:
@@ -74,30 +74,30 @@ class Pages:
         status: int = 200,
         headers: Mapping[str, str] | None = None,
     ) -> HTMLResponse:
-        """The form.
+        """Return the page with the login form.
 
         Args:
-            sent: the request, which comes back with the form.
-            client: who asks.
-            scope: what it is to get.
-            problem: what was wrong with the form as it came.
-            status: of HTTP.
-            headers: of the answer, beside those of every page.
+            sent: the request, whose parameters the form sends again.
+            client: the OAuth client.
+            scope: the scopes that it would get.
+            problem: an error of the previous attempt.
+            status: the HTTP status.
+            headers: further headers of the response.
         """
-        kept = sent.model_dump(exclude={"username", "password", "decision"}, exclude_none=True)
+        parameters = sent.model_dump(exclude={"username", "password", "decision"}, exclude_none=True)
         scopes = "".join(f"<li>{escape(one)}</li>" for one in scope_names(scope))
         content = LOGIN.format(
             client=escape(client.title or client.client_id),
             scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>Log in to let it." if scopes else ".",
             problem=f'<p class="problem" role="alert">{escape(problem)}</p>\n' if problem else "",
-            hidden="\n".join(_hidden(name, value) for name, value in kept.items()),
+            hidden="\n".join(_hidden(name, value) for name, value in parameters.items()),
             username=escape(sent.username if isinstance(sent, AuthorizationForm) and sent.username else ""),
             destination=escape(urlsplit(sent.redirect_uri or "").hostname or "the application"),
         )
         return self._page("Log in", content, status, headers, sent.redirect_uri or "")
 
     def error(self, text: str, status: int = 400, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-        """A page that only says what is wrong."""
+        """Return a page that contains only an error."""
         content = f'<p class="problem" role="alert">{escape(text)}</p>\n<p>Go back, and try it from there again.</p>'
         return self._page("This did not work", content, status, headers)
 
@@ -114,7 +114,7 @@ def _hidden(name: str, value: str) -> str:
 
 
 def _policy(redirect_uri: str) -> str:
-    # Browsers hold the redirect that answers a form to form-action, too.
+    # Browsers also apply form-action to the redirect after the form.
     parts = urlsplit(redirect_uri)
     origin = f"{parts.scheme}://{parts.netloc}"
     target = origin if _ORIGIN.fullmatch(origin) else f"{parts.scheme}:" if parts.scheme else ""

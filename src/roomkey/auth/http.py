@@ -1,4 +1,4 @@
-"""What the routes share: bodies that are read within bounds, answers, errors, and who is asking."""
+"""What the routes share: request bodies, responses, errors and access tokens (internal)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, Field
 
-from roomkey.auth.issued_tokens import InvalidGrant, Origin, TokenTooLong
+from roomkey.auth.issued_tokens import ClientInfo, TokenTooLong
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_authority import TokenAuthority
 from roomkey.core import jws, strict_json
@@ -27,48 +27,52 @@ __all__ = [
     "NO_STORE",
     "OAuthError",
     "Problem",
-    "answer",
-    "answering",
-    "authorization",
-    "bearer",
+    "authorization_header",
+    "body_schema",
     "challenge",
-    "errors",
-    "holder",
-    "is_empty",
-    "origin",
-    "read",
-    "readable",
-    "refuse_foreign_form",
+    "client_info",
+    "error_responses",
+    "get_and_head",
+    "invalid_grant",
+    "invalid_request",
+    "invalid_token",
+    "is_body_empty",
+    "json_response",
+    "oauth_errors",
+    "parse_body",
+    "reject_cross_site_form",
+    "verify_authorization",
+    "verify_bearer",
 ]
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
 MAX_BODY = 16 * 1024
-# RFC 6749 section 5.1: an answer with a token in it is kept nowhere.
+# RFC 6749 section 5.1: responses with tokens are not cached.
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 WRONG = "The username or the password is wrong."
 
-# For the OpenAPI document: it refuses nobody, so that the routes themselves answer as RFC 6750 wants it.
+# Only for the OpenAPI document: with auto_error off, the routes themselves respond as RFC 6750 requires.
 ACCESS_TOKEN = HTTPBearer(scheme_name="access_token", description="An access token.", auto_error=False)
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
 
 class Problem(BaseModel):
-    """Why not (RFC 6749 section 5.2)."""
+    """An error (RFC 6749 section 5.2)."""
 
     error: str = Field(description="a code for programs")
     error_description: str = Field(description="a sentence for developers")
 
 
 class OAuthError(Exception):
-    """An answer that is an error (RFC 6749 section 5.2).
+    """An error response (RFC 6749 section 5.2).
 
     Args:
-        error: its code.
-        description: a sentence for developers; nothing secret, and nothing that the client sent.
-        status: of HTTP.
-        headers: of the answer.
+        error: the error code.
+        description: a sentence for developers, without secrets and without text that the client sent.
+        status: the HTTP status.
+        headers: further headers of the response.
     """
 
     def __init__(self, error: str, description: str, status: int = 400, headers: dict[str, str] | None = None) -> None:
@@ -79,25 +83,25 @@ class OAuthError(Exception):
         super().__init__(f"{error}: {description}")
 
     def response(self) -> JSONResponse:
-        """The answer."""
+        """Return the response."""
         body = {"error": self.error, "error_description": self.description}
         return JSONResponse(body, self.status, NO_STORE | self.headers)
 
 
 DESCRIBED = {
-    400: "The request is broken, or what it presents is wrong.",
-    401: "No access token, or one that is not (or no longer) good (RFC 6750 section 3.1).",
-    403: "Not allowed to; or with cookies: not from an allowed page, or without the header against forgery.",
-    404: "There is none of this name.",
+    400: "The request is malformed, or a credential is wrong.",
+    401: "The access token is missing, invalid, expired or revoked (RFC 6750 section 3.1).",
+    403: "Not allowed; or with cookies: the page is not allowed, or the CSRF header is missing.",
+    404: "There is no such record.",
     409: "The name is taken.",
     413: f"The body has more than {MAX_BODY} bytes.",
-    429: "Too many attempts; the next is looked at after Retry-After seconds.",
-    503: "Out of order or too busy; try again after Retry-After seconds.",
+    429: "Too many attempts; try again after Retry-After seconds.",
+    503: "Unavailable or overloaded; try again after Retry-After seconds.",
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Answers for OpenAPI: those of these numbers, and that something is out of order, which may happen anywhere."""
+def error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the error responses of a route for OpenAPI: these statuses, and 503, which every route can return."""
     return {status: {"model": Problem, "description": DESCRIBED[status]} for status in sorted({*statuses, 503})}
 
 
@@ -105,13 +109,13 @@ Route = TypeVar("Route", bound=Callable[..., Coroutine[Any, Any, Response]])
 AnyRoute = TypeVar("AnyRoute", bound=Callable[..., Any])
 
 
-def readable(routes: APIRouter | FastAPI, path: str, **options: Any) -> Callable[[AnyRoute], AnyRoute]:
-    """Decorate a route for GET, and for HEAD, which servers answer without the body (RFC 9110, section 9.3.2).
+def get_and_head(routes: APIRouter | FastAPI, path: str, **options: Any) -> Callable[[AnyRoute], AnyRoute]:
+    """Decorate a route for GET, and for HEAD, to which servers respond without a body (RFC 9110 section 9.3.2).
 
     Args:
-        routes: where to add it.
-        path: of the route.
-        options: those of ``routes.get``.
+        routes: where to add the route.
+        path: the path of the route.
+        options: as for ``routes.get``.
     """
 
     def add(route: AnyRoute) -> AnyRoute:
@@ -121,11 +125,11 @@ def readable(routes: APIRouter | FastAPI, path: str, **options: Any) -> Callable
     return add
 
 
-def answering(route: Route) -> Route:
-    """Decorate a route: whatever it raises becomes an answer that it documents."""
+def oauth_errors(route: Route) -> Route:
+    """Decorate a route, so that its errors become error responses."""
 
     @wraps(route)
-    async def answered(*arguments: Any, **named: Any) -> Response:
+    async def respond(*arguments: Any, **named: Any) -> Response:
         try:
             return await route(*arguments, **named)
         except OAuthError as error:
@@ -141,27 +145,27 @@ def answering(route: Route) -> Route:
             return OAuthError(error.code, description).response()
         except Unavailable:
             wait = {"Retry-After": "1"}
-            return OAuthError("temporarily_unavailable", "Out of order or too busy; try again.", 503, wait).response()
+            return OAuthError("temporarily_unavailable", "Unavailable or overloaded; try again.", 503, wait).response()
 
-    return cast(Route, answered)
+    return cast(Route, respond)
 
 
-def answer(body: BaseModel, status: int = 200) -> JSONResponse:
-    """An answer that nobody keeps."""
+def json_response(body: BaseModel, status: int = 200) -> JSONResponse:
+    """Return a response that is not cached."""
     return JSONResponse(body.model_dump(exclude_none=True), status, NO_STORE)
 
 
-def origin(request: Request) -> Origin:
-    """Where a request comes from; a proxy's word counts where the server in front says so."""
+def client_info(request: Request) -> ClientInfo:
+    """Return the client that sent a request; behind a trusted proxy, uvicorn has put the client's address there."""
     address = request.client.host if request.client else ""
-    return Origin(address, request.headers.get("user-agent", ""))
+    return ClientInfo(address, request.headers.get("user-agent", ""))
 
 
-def authorization(request: Request) -> str | None:
-    """The one ``Authorization`` header, or None.
+def authorization_header(request: Request) -> str | None:
+    """Return the ``Authorization`` header, or None.
 
     Raises:
-        OAuthError: there are several, of which another server may read another one.
+        OAuthError: there are several, and another server may read another one of them.
     """
     headers = request.headers.getlist("authorization")
     if len(headers) > 1:
@@ -169,99 +173,113 @@ def authorization(request: Request) -> str | None:
     return headers[0] if headers else None
 
 
-def refuse_foreign_form(request: Request) -> None:
-    """A form that a page of another site makes its visitor send is not looked at, and no wrong password is counted.
+def reject_cross_site_form(request: Request) -> None:
+    """Reject a form that a page of another site makes its visitor send, before a wrong password is counted.
 
-    JSON is sent across sites only where the server's CORS settings allow it.
+    Browsers send JSON across sites only if the server's CORS settings allow it.
 
     Raises:
-        OAuthError: it is one.
+        OAuthError: the request is such a form.
     """
     if request.headers.get("sec-fetch-site") == "cross-site" and _content_type(request) != JSON:
-        raise OAuthError("forbidden", "Forms are sent from this site's own pages.", 403)
+        raise OAuthError("forbidden", "Send forms from a page of this site.", 403)
 
 
-EvenRevoked: TypeAlias = Callable[[Identity], Awaitable[bool]]
-"""Says whether a token that is good but for being revoked is taken."""
+AllowRevoked: TypeAlias = Callable[[Identity], Awaitable[bool]]
+"""Returns True if a route accepts a token that is valid except that it was revoked."""
 
 
-async def bearer(request: Request, live: TokenAuthority, *, even_revoked: EvenRevoked | None = None) -> Identity:
-    """Whose access token the request carries (RFC 6750 section 2.1).
+async def verify_authorization(
+    request: Request, authority: TokenAuthority, *, allow_revoked: AllowRevoked | None = None
+) -> Identity:
+    """Verify the access token in the ``Authorization`` header, and return its identity (RFC 6750 section 2.1).
 
     Args:
-        even_revoked: whether one is taken that is good but for being revoked; never if absent.
+        request: the request.
+        authority: verifies the token.
+        allow_revoked: decides whether to accept a revoked token. Default: never.
 
     Raises:
-        OAuthError: none, or one that is not good: 401 with its challenge.
-        Unavailable: nobody can say.
+        OAuthError: 401, because the token is missing or invalid.
+        Unavailable: the token cannot be verified now.
     """
     try:
-        header = authorization(request) or ""
+        header = authorization_header(request) or ""
     except OAuthError as error:
         raise OAuthError("invalid_token", error.description, 401, challenge("invalid_token")) from None
-    if not header.lower().startswith("bearer "):  # none, or another scheme's: no token was wrong
+    if not header.lower().startswith("bearer "):  # no token, or another scheme: the challenge then has no error code
         raise OAuthError("invalid_token", "Send an access token: Authorization: Bearer TOKEN", 401, challenge(None))
     try:
         token = bare_token(header)
     except AuthError as error:
-        raise bad_token(error) from None
-    return await holder(token, live, "header", even_revoked=even_revoked)
+        raise invalid_token(error) from None
+    return await verify_bearer(token, authority, "header", allow_revoked=allow_revoked)
 
 
-async def holder(token: str, live: TokenAuthority, source: str, *, even_revoked: EvenRevoked | None = None) -> Identity:
-    """Whose access token it is.
+async def verify_bearer(
+    token: str, authority: TokenAuthority, source: str, *, allow_revoked: AllowRevoked | None = None
+) -> Identity:
+    """Verify an access token, and return its identity.
+
+    Args:
+        token: the access token.
+        authority: verifies the token.
+        source: where the token came from, such as ``header`` or ``cookie``.
+        allow_revoked: decides whether to accept a revoked token. Default: never.
 
     Raises:
-        OAuthError: it is not good: 401 with its challenge.
-        Unavailable: nobody can say.
+        OAuthError: 401, because the token is invalid.
+        Unavailable: the token cannot be verified now.
     """
     try:
-        return await live.verify(token, source=source)
+        return await authority.verify(token, source=source)
     except Unavailable:
         raise
     except RevokedToken as error:
-        # Only of a token whose signature and claims are good it is asked whether it was revoked.
+        # The token is valid otherwise: revocation is checked after the signature and the claims.
         who = Identity.from_claims(jws.json_object(jws.split(token, jws.LONGEST_TOKEN).payload, "payload"), source)
-        if even_revoked is None or not await even_revoked(who):
-            raise bad_token(error) from None
+        if allow_revoked is None or not await allow_revoked(who):
+            raise invalid_token(error) from None
         return who
     except AuthError as error:
-        raise bad_token(error) from None
+        raise invalid_token(error) from None
 
 
-def bad_token(error: AuthError) -> OAuthError:
-    """An access token that is not good (RFC 6750 section 3.1)."""
+def invalid_token(error: AuthError) -> OAuthError:
+    """Return the error response for an invalid access token (RFC 6750 section 3.1)."""
     return OAuthError("invalid_token", error.message, 401, challenge("invalid_token"))
 
 
 def challenge(error: str | None, scope: str | None = None) -> dict[str, str]:
-    """``WWW-Authenticate`` (RFC 6750 section 3).
+    """Return the header ``WWW-Authenticate`` (RFC 6750 section 3).
 
     Args:
-        error: what was wrong with the token that came, if one did.
-        scope: what it would have to hold.
+        error: the error code, if the request contained a token.
+        scope: the scope that the token requires.
     """
-    told = {"realm": "roomkey", "error": error, "scope": scope}
-    return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{text}"' for name, text in told.items() if text)}
+    parameters = {"realm": "roomkey", "error": error, "scope": scope}
+    return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{text}"' for name, text in parameters.items() if text)}
 
 
-async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
-    """A body, JSON or a form, as a model.
+async def parse_body(request: Request, model: type[BodyT], hint: str) -> BodyT:
+    """Return a request body, which is JSON or a form, as a model.
 
     Args:
-        hint: what to send, for the error.
+        request: the request.
+        model: the model of the body.
+        hint: a sentence for the error that says what to send.
 
     Raises:
-        OAuthError: too large, of another kind, or not what the model asks for.
+        OAuthError: the body is too large, of another type, or does not match the model.
     """
-    body = await body_sent(request)
-    kind = _content_type(request)
-    if kind not in (JSON, FORM):
+    body = await _read_body(request)
+    content_type = _content_type(request)
+    if content_type not in (JSON, FORM):
         raise OAuthError("invalid_request", f"Send {JSON} or {FORM}.")
     try:
-        fields = strict_json.loads(body) if kind == JSON else _form(body)
+        fields = strict_json.loads(body) if content_type == JSON else _form(body)
     except (ValueError, RecursionError):
-        what = "JSON, or a member is there twice" if kind == JSON else "a form, or a field is there twice"
+        what = "JSON, or it repeats a member" if content_type == JSON else "a form, or it repeats a field"
         raise OAuthError("invalid_request", f"The body is not {what}.") from None
     try:
         return model.model_validate(fields, strict=True)
@@ -269,16 +287,16 @@ async def read(request: Request, model: type[BodyT], hint: str) -> BodyT:
         raise OAuthError("invalid_request", hint) from None
 
 
-def body_of(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
-    """A request's body for OpenAPI; in a form there are only those members that may be text."""
+def body_schema(model: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
+    """Return the body of a request for OpenAPI. A form contains only the members that can be text."""
     schema = model.model_json_schema()
-    texts = {name: told for name, told in schema["properties"].items() if "string" in _types(told)}
+    texts = {name: member for name, member in schema["properties"].items() if "string" in _types(member)}
     content = {JSON: {"schema": schema}, FORM: {"schema": schema | {"properties": texts}}}
     return {"requestBody": {"required": required, "content": content}}
 
 
-def _types(told: dict[str, Any]) -> set[str]:
-    return {one["type"] for one in (told, *told.get("anyOf", ())) if "type" in one}
+def _types(member: dict[str, Any]) -> set[str]:
+    return {one["type"] for one in (member, *member.get("anyOf", ())) if "type" in one}
 
 
 def _content_type(request: Request) -> str:
@@ -289,15 +307,15 @@ def _form(body: bytes) -> dict[str, str]:
     pairs = parse_qsl(body.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=20)
     fields = dict(pairs)
     if len(fields) != len(pairs):  # RFC 6749 section 3.2: parameters are not repeated
-        raise ValueError("a repeated field")
+        raise ValueError("the form repeats a field")
     return fields
 
 
-async def body_sent(request: Request) -> bytes:
-    """Return the body of a request, however often it is asked for.
+async def _read_body(request: Request) -> bytes:
+    """Return the body of a request. It can be called several times.
 
     Raises:
-        OAuthError: it is too large.
+        OAuthError: the body is too large.
     """
     body: bytes | None = getattr(request.state, "roomkey_body", None)
     if body is None:
@@ -310,21 +328,20 @@ async def body_sent(request: Request) -> bytes:
     return body
 
 
-async def is_empty(request: Request) -> bool:
-    """Return True if a request has no body, or an object without members, whatever its headers call it.
+async def is_body_empty(request: Request) -> bool:
+    """Return True if a request has no body, or an object without members, whatever its ``Content-Type`` is.
 
     Raises:
-        OAuthError: it is too large.
+        OAuthError: the body is too large.
     """
-    return (await body_sent(request)).translate(None, b" \t\r\n") in (b"", b"{}")
+    return (await _read_body(request)).translate(None, b" \t\r\n") in (b"", b"{}")
 
 
-def refused(error: InvalidGrant, description: str = WRONG, status: int = 400) -> OAuthError:
-    """The one answer for every way in which a grant is refused; the log has the difference."""
-    del error
+def invalid_grant(description: str = WRONG, status: int = 400) -> OAuthError:
+    """Return the error response for every rejected grant; only the log contains the reason."""
     return OAuthError("invalid_grant", description, status)
 
 
-def invalid(error: ConfigError) -> OAuthError:
-    """A value that cannot be taken, such as a password that is too short."""
+def invalid_request(error: ConfigError) -> OAuthError:
+    """Return the error response for an invalid value, such as a password that is too short."""
     return OAuthError("invalid_request", str(error))

@@ -1,20 +1,28 @@
-"""What a login gives, where it was asked from, and the refusals."""
+"""The result of a login, the client that asked for it, and the errors (internal)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from roomkey.errors import AuthError
-from roomkey.stores.sessions import LoginSession
+from roomkey.stores import LoginSession
 
-__all__ = ["OWN_CLIENT", "InvalidGrant", "InvalidScope", "IssuedTokens", "Origin", "PasswordChanged", "TokenTooLong"]
+__all__ = [
+    "OWN_CLIENT",
+    "ClientInfo",
+    "InvalidGrant",
+    "InvalidScope",
+    "IssuedTokens",
+    "PasswordChanged",
+    "TokenTooLong",
+]
 
 OWN_CLIENT = "roomkey"
-"""The ``client_id`` of tokens that were given for a password, and not to an OAuth client."""
+"""The ``client_id`` of tokens that were issued for a password, and not to an OAuth client."""
 
 
 class InvalidGrant(AuthError):
-    """No token is given; the text never says which part was wrong.
+    """Raised when no token is issued; the text for the client never says which part was wrong.
 
     Args:
         detail: for the log: ``no such user``, ``wrong password``, ``disabled`` …
@@ -25,21 +33,21 @@ class InvalidGrant(AuthError):
 
 
 class PasswordChanged(InvalidGrant):
-    """The hash of the password was replaced while it was looked at: by another password, or by a stronger hash."""
+    """Raised when another password, or a stronger hash, replaced the password hash during the login."""
 
 
 class InvalidScope(InvalidGrant):
-    """More was asked for than the login was allowed (RFC 6749 section 6)."""
+    """Raised when a request contains scopes that the login session does not have (RFC 6749 section 6)."""
 
     code = "invalid_scope"
 
 
 class TokenTooLong(AuthError):
-    """The access token is longer than what asked for it can keep. Nothing was used up.
+    """Raised when the access token is longer than the client can store. Nothing was consumed.
 
     Args:
-        length: of the token, in characters.
-        most: what can be kept.
+        length: characters of the token.
+        most: characters that the client can store.
     """
 
     code = "token_too_large"
@@ -51,8 +59,13 @@ class TokenTooLong(AuthError):
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a request comes from, as far as a person wants to see it among their devices."""
+class ClientInfo:
+    """The client that sent a request, as users see it in the list of their devices.
+
+    Attributes:
+        address: its network address.
+        user_agent: its ``User-Agent`` header.
+    """
 
     address: str = ""
     user_agent: str = ""
@@ -60,14 +73,14 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class IssuedTokens:
-    """What a client is given.
+    """The tokens that a client receives.
 
     Attributes:
         access_token: a JSON Web Token (RFC 9068).
-        expires_in: its lifetime in seconds.
-        refresh_token: opaque; None where none is given.
-        session: the login that it belongs to.
-        ends_in: seconds until that ends.
+        expires_in: lifetime of the access token, in seconds.
+        refresh_token: an opaque string; None if the client gets none.
+        session: the login session that the tokens belong to.
+        ends_in: seconds until the login session ends.
     """
 
     access_token: str = field(repr=False)

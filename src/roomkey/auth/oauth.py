@@ -1,6 +1,6 @@
-"""The login server for OAuth 2.0 clients: applications on other servers, and services.
+"""The OAuth 2.0 routes, for FastAPI (internal; import from :mod:`roomkey.auth`).
 
-An application mounts it with ``app.include_router(oauth_router(logins, clients, one_time))``.
+Mount them with ``app.include_router(oauth_router(logins, clients, single_use))``.
 """
 
 from __future__ import annotations
@@ -12,35 +12,45 @@ from fastapi import APIRouter, Request, Security
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
+from roomkey.auth.authorization_codes import AuthorizationCodes
 from roomkey.auth.authorize import authorize_router
-from roomkey.auth.client_authentication import CLIENT, METHODS, ClientAuthentication, ClientFields, invalid_client
-from roomkey.auth.codes import Codes
-from roomkey.auth.http import NO_STORE, answer, answering, body_of, errors, origin, read, readable
-from roomkey.auth.logins import LoginService
+from roomkey.auth.client_auth import CLIENT, METHODS, ClientAuthenticator, ClientFields, invalid_client
+from roomkey.auth.http import (
+    NO_STORE,
+    body_schema,
+    client_info,
+    error_responses,
+    get_and_head,
+    json_response,
+    oauth_errors,
+    parse_body,
+)
+from roomkey.auth.introspection import Introspection, introspect
+from roomkey.auth.login_service import LoginService
+from roomkey.auth.revocation import revoke_token
 from roomkey.auth.router import TokenAnswer
-from roomkey.auth.token_grants import TokenGrants, TokenRequest
-from roomkey.auth.token_state import Introspection, introspect, revoke
+from roomkey.auth.token_endpoint import TokenEndpoint, TokenRequest
 from roomkey.core.urls import is_confidential
 from roomkey.errors import ConfigError
-from roomkey.stores.clients import GRANTS, Clients
-from roomkey.stores.single_use import SingleUseStore
+from roomkey.stores import Clients, SingleUseStore
+from roomkey.stores.records import GRANTS
 
 __all__ = ["Metadata", "oauth_router"]
 
 METADATA_PATH = "/.well-known/oauth-authorization-server"
 METADATA_AGE = 3600
-"""Seconds that a client may keep the metadata."""
+"""Seconds for which clients may cache the metadata."""
 
 
 class OneToken(ClientFields):
-    """A token, and what it may be."""
+    """A token, and a hint about its type."""
 
     token: str = Field(min_length=1)
-    token_type_hint: str | None = Field(default=None, description="not needed: a token shows what it is")
+    token_type_hint: str | None = Field(default=None, description="ignored: tokens show their type")
 
 
 class Metadata(BaseModel):
-    """Where everything is, and what of it there is (RFC 8414 section 2)."""
+    """The metadata of the server (RFC 8414 section 2)."""
 
     issuer: str
     authorization_endpoint: str
@@ -61,79 +71,79 @@ class Metadata(BaseModel):
 def oauth_router(
     logins: LoginService,
     clients: Clients,
-    one_time: SingleUseStore,
+    single_use: SingleUseStore,
     *,
     prefix: str = "/oauth",
     issuer: str | None = None,
     jwks_path: str | None = None,
     title: str = "roomkey",
 ) -> APIRouter:
-    """The OAuth 2.0 endpoints as routes.
+    """Return the OAuth 2.0 routes.
 
     Args:
-        logins: gives tokens, and takes them back.
-        clients: who may ask for them.
-        one_time: where authorization codes are kept.
-        prefix: the path in front of ``/authorize``, ``/token``, ``/revoke`` and ``/introspect``.
-        issuer: this server's address as clients know it, such as ``https://login.example`` (RFC 8414 section 2); the
-            ``iss`` of its tokens if absent.
-        jwks_path: where the public keys are, for the metadata; left out of it if absent.
+        logins: issues and revokes tokens.
+        clients: the OAuth clients.
+        single_use: stores authorization codes.
+        prefix: the path before ``/authorize``, ``/token``, ``/revoke`` and ``/introspect``.
+        issuer: this server's address as clients know it, such as ``https://login.example`` (RFC 8414 section 2).
+            Default: the ``iss`` of its tokens.
+        jwks_path: the path of the public keys, for the metadata. Default: not in the metadata.
         title: this server's name on the login page.
 
     Returns:
-        A router with those four, and with ``/.well-known/oauth-authorization-server``.
+        A router with these four routes, and ``/.well-known/oauth-authorization-server``.
 
     Raises:
-        ConfigError: ``issuer`` is no such address.
+        ConfigError: ``issuer`` is not such an address.
     """
     base = _address(issuer if issuer is not None else logins.issuer.issuer or "")
-    codes = Codes(one_time, logins)
-    authentication = ClientAuthentication(clients)
-    grants = TokenGrants(logins, clients, codes)
+    codes = AuthorizationCodes(single_use, logins)
+    authenticator = ClientAuthenticator(clients)
+    endpoint = TokenEndpoint(logins, clients, codes)
     routes = APIRouter(tags=["oauth"])
     routes.include_router(authorize_router(logins, clients, codes, prefix=prefix, issuer=base, title=title))
 
     @routes.post(
         f"{prefix}/token",
-        summary="Tokens for a code, for a refresh token, or for a client itself",
+        summary="Get tokens for a code, for a refresh token, or for a client itself",
         response_model=TokenAnswer,
-        responses=_errors(),
+        responses=_error_responses(),
         **_from_client(TokenRequest),
     )
-    @answering
+    @oauth_errors
     async def token(request: Request) -> Response:
-        asked = await read(request, TokenRequest, "Send grant_type and what it needs, each once and a string.")
-        client = await authentication.client_of(request, asked)
-        return answer(await grants.give(client, asked, origin(request)))
+        sent = await parse_body(request, TokenRequest, "Send grant_type and its parameters, each once and a string.")
+        client = await authenticator.authenticate(request, sent)
+        return json_response(await endpoint.handle(client, sent, client_info(request)))
 
     @routes.post(
         f"{prefix}/revoke",
-        summary="Cancel a token of this client, and end the sockets that it holds open",
+        summary="Revoke a token of this client, and disconnect its sockets",
         response_class=Response,
-        responses={200: {"description": "It is good no more, if it ever was."}, **_errors()},
+        responses={200: {"description": "The token is not valid (any more)."}, **_error_responses()},
         **_from_client(OneToken),
     )
-    @answering
-    async def revoke_token(request: Request) -> Response:
-        sent = await read(request, OneToken, "Send token, once and a string.")
-        client = await authentication.client_of(request, sent)
-        await revoke(logins, client, sent.token)
+    @oauth_errors
+    async def revoke(request: Request) -> Response:
+        sent = await parse_body(request, OneToken, "Send token, once and a string.")
+        client = await authenticator.authenticate(request, sent)
+        await revoke_token(logins, client, sent.token)
         return Response(headers=NO_STORE)
 
     @routes.post(
         f"{prefix}/introspect",
-        summary="What a token is worth",
+        summary="Get the state of a token",
         response_model=Introspection,
-        responses=_errors(),
+        responses=_error_responses(),
         **_from_client(OneToken),
     )
-    @answering
+    @oauth_errors
     async def introspect_token(request: Request) -> Response:
-        sent = await read(request, OneToken, "Send token, once and a string.")
-        client = await authentication.client_of(request, sent)
-        if client.secret_hash is None:  # RFC 7662 section 2.1: else anybody could try tokens out
-            raise invalid_client("Only a client with a secret may ask.")
-        return answer(await introspect(logins, client, sent.token))
+        sent = await parse_body(request, OneToken, "Send token, once and a string.")
+        client = await authenticator.authenticate(request, sent)
+        if client.secret_hash is None:  # RFC 7662 section 2.1: otherwise anybody could test tokens
+            raise invalid_client("Only a client with a secret can introspect tokens.")
+        return json_response(await introspect(logins, client, sent.token))
 
     metadata = Metadata(
         issuer=base,
@@ -144,7 +154,7 @@ def oauth_router(
         jwks_uri=base + jwks_path if jwks_path is not None else None,
     ).model_dump(exclude_none=True)
 
-    @readable(routes, METADATA_PATH, summary="Where everything is, for OAuth clients", response_model=Metadata)
+    @get_and_head(routes, METADATA_PATH, summary="Get the metadata of the server", response_model=Metadata)
     async def well_known() -> Response:
         return JSONResponse(metadata, headers={"Cache-Control": f"public, max-age={METADATA_AGE}"})
 
@@ -152,22 +162,22 @@ def oauth_router(
 
 
 def _from_client(body: type[BaseModel]) -> dict[str, Any]:
-    """What the document says of a route for clients: the header is one way to say who it is, the body another."""
-    return {"dependencies": [Security(CLIENT)], "openapi_extra": body_of(body) | {"security": [{}]}}
+    """Return the OpenAPI options of a route for clients, whose credentials are in the header or in the body."""
+    return {"dependencies": [Security(CLIENT)], "openapi_extra": body_schema(body) | {"security": [{}]}}
 
 
-def _errors() -> dict[int | str, dict[str, Any]]:
-    found = errors(400, 401, 413, 429)
-    found[401] = found[401] | {"description": "No such client, or its proof is wrong (RFC 6749 section 5.2)."}
+def _error_responses() -> dict[int | str, dict[str, Any]]:
+    found = error_responses(400, 401, 413, 429)
+    found[401] = found[401] | {"description": "The client is unknown, or its secret is wrong (RFC 6749 section 5.2)."}
     return found
 
 
 def _address(url: str) -> str:
-    """An issuer identifier (RFC 8414 section 2) without a path: then what is well known lies at the server's root."""
+    """Return an issuer identifier (RFC 8414 section 2). It has no path, so its metadata is at the server's root."""
     parts = urlsplit(url)
     if not is_confidential(url) or url != f"{parts.scheme}://{parts.netloc}":
         raise ConfigError(
-            "OAuth needs the server's address as its issuer, without a path, and with https (or on this machine): "
-            "issuer='https://login.example'"
+            f"invalid issuer {url!r} for OAuth; use the server's address, with https (http only on this "
+            "machine) and without a path, such as issuer='https://login.example'"
         )
     return url

@@ -1,4 +1,4 @@
-"""Passwords: hashed with Argon2id (RFC 9106), off the event loop, a few at a time."""
+"""Password hashing with Argon2id (RFC 9106), in a few threads (internal; import from :mod:`roomkey.auth`)."""
 
 from __future__ import annotations
 
@@ -23,69 +23,69 @@ _Result = TypeVar("_Result")
 
 
 def check_new_password(password: str) -> str:
-    """A password for a new account, if it is long enough to be one and short enough to be hashed.
+    """Check the length of a new password.
 
     Returns:
         The password, unchanged.
 
     Raises:
-        ConfigError: too short, too long, or not text; the error never shows it.
+        ConfigError: the password is too short, too long, or not valid Unicode; the error never contains it.
     """
     if len(password) < MIN_PASSWORD_LENGTH:
-        raise ConfigError(f"a password has at least {MIN_PASSWORD_LENGTH} characters")
+        raise ConfigError(f"invalid password; use at least {MIN_PASSWORD_LENGTH} characters")
     if _prepared(password) is None:
-        raise ConfigError(f"a password has at most {MAX_PASSWORD_BYTES} bytes of Unicode text")
+        raise ConfigError(f"invalid password; use at most {MAX_PASSWORD_BYTES} bytes of Unicode text")
     return password
 
 
 class Passwords:
-    """Hashes and checks passwords.
+    """Hashes and verifies passwords.
 
-    One hash takes tens of milliseconds and 64 MiB, so that a thief of the database pays for each guess. Therefore
-    only ``at_once`` run together, in threads, and at most ``waiting`` more stand in line: a storm of logins costs
-    logins, never the open sockets of the same process.
+    One hash takes tens of milliseconds and 64 MiB, so that guessing is expensive for a thief of the database. Only
+    ``at_once`` run in parallel, in threads, and at most ``waiting`` more wait: a storm of logins delays other logins,
+    but not the connected sockets of the same process.
 
     Args:
-        at_once: how many are hashed at the same time.
-        waiting: how many may wait for their turn.
-        hasher: Argon2id with its cost; the low-memory choice of RFC 9106 section 4 if absent.
+        at_once: the greatest number of passwords that are hashed in parallel.
+        waiting: the greatest number of passwords that wait.
+        hasher: Argon2id with its parameters. Default: the low-memory choice of RFC 9106 section 4.
     """
 
     def __init__(self, *, at_once: int = 2, waiting: int = 64, hasher: PasswordHasher | None = None) -> None:
         self._hasher = hasher if hasher is not None else PasswordHasher()
         self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="roomkey-password")
-        self._most = at_once + waiting
+        self._limit = at_once + waiting
         self._running = 0
-        self._nobody = self._hasher.hash(secrets.token_bytes(16))
+        self._dummy_hash = self._hasher.hash(secrets.token_bytes(16))
 
     async def hash(self, password: str) -> str:
-        """The hash to keep of a new password.
+        """Return the hash of a new password.
 
         Raises:
             ConfigError: as :func:`check_new_password`.
-            Unavailable: too many are waiting already.
+            Unavailable: too many passwords wait already.
         """
         return await self._in_thread(self._hash, check_new_password(password))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Whether this is the password.
+        """Return True if this is the password.
 
         Args:
-            password_hash: as :meth:`hash` made it. None (nobody of this name) takes as long and is never true, so
-                that the time of the answer does not tell which names exist.
-            password: as it was typed; one of more than 1024 bytes is wrong without being hashed.
+            password_hash: as :meth:`hash` returned it. None (no such account) takes as long and is never true, so
+                that the response time does not reveal which names exist.
+            password: as the user typed it. More than 1024 bytes are wrong without being hashed.
 
         Raises:
-            Unavailable: too many are waiting already.
+            Unavailable: too many passwords wait already.
         """
         return await self._in_thread(self._verify, password_hash, password)
 
     def matches(self, password_hash: str, typed: bytes) -> bool:
-        """Whether this is the password, within a thread; override it to know other hashes than Argon2id, too.
+        """Return True if this is the password. It runs in a thread. Override it to also accept other hashes.
 
         Args:
-            password_hash: as it was kept.
-            typed: at most 1024 bytes of UTF-8.
+            password_hash: the stored hash.
+            typed: the password, at most 1024 bytes of UTF-8.
         """
         try:
             return self._hasher.verify(password_hash, typed)
@@ -93,15 +93,15 @@ class Passwords:
             return False
 
     def is_weak(self, password_hash: str) -> bool:
-        """True if a hash was made in another way than today's, so that it is to be made anew at the next login."""
+        """Return True if a hash has other parameters than today's, so that the next login replaces it."""
         try:
             return self._hasher.check_needs_rehash(password_hash)
         except InvalidHashError:
             return False
 
     async def _in_thread(self, function: Callable[..., _Result], *args: object) -> _Result:
-        if self._running >= self._most:
-            raise Unavailable(f"{self._running} passwords are being hashed or waiting for it")
+        if self._running >= self._limit:
+            raise Unavailable(f"{self._running} passwords are already being hashed or waiting")
         self._running += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
@@ -113,19 +113,21 @@ class Passwords:
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         typed = _prepared(password)
-        return typed is not None and self.matches(password_hash or self._nobody, typed) and password_hash is not None
+        return (
+            typed is not None and self.matches(password_hash or self._dummy_hash, typed) and password_hash is not None
+        )
 
     def close(self) -> None:
-        """End the threads, when what they are at is done."""
+        """Stop the threads when their current work is done."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepared(password: str) -> bytes | None:
-    """The bytes to hash, or None if they cannot be a password.
+    """Return the bytes to hash, or None if they cannot be a password.
 
-    One form of Unicode (NFC) for all: the same letters, typed on two systems, must be the same password.
+    They are in Unicode form NFC: the same letters, typed on two systems, must be the same password.
     """
-    # Before normalizing, which takes time in proportion to the length.
+    # Check the length first: normalizing takes time in proportion to it.
     if len(password) > MAX_PASSWORD_BYTES:
         return None
     try:

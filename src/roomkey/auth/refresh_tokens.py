@@ -1,7 +1,7 @@
-"""Refresh tokens: opaque, and kept nowhere but with the client.
+"""Refresh tokens: opaque strings that only the client stores (internal).
 
-The first of a login is random. Each successor is derived from the token that was presented and a key of the server, so
-that it can be given once more, when an answer was lost, without having been stored. What is stored are hashes.
+The first token of a login session is random. Each successor is derived from the presented token and a key of the
+server, so that the server can return it again if a response was lost, without storing it. The database contains hashes.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ _FORM = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def new_refresh_token() -> str:
-    """256 random bits in base64url, 43 characters."""
+    """Return 256 random bits in base64url, which are 43 characters."""
     return secrets.token_urlsafe(32)
 
 
 def successor(key: bytes, token: str) -> str:
-    """The token after this one, in the same form.
+    """Return the token that follows a token, in the same form.
 
     Args:
-        key: the server's, at least 32 bytes: who has it and one token can make all that follow.
-        token: the one that was presented.
+        key: the server's key, at least 32 bytes. With the key and one token, all later tokens can be computed.
+        token: the token that was presented.
     """
     return urlsafe_b64encode(hmac.digest(key, token.encode(), "sha256")).rstrip(b"=").decode()
 
 
 def hash_of(token: str) -> str:
-    """What is stored instead of a token: its SHA-256 in hexadecimal. It needs no salt, since no two are alike."""
+    """Return what the database stores of a token: its SHA-256 in hexadecimal. Random tokens need no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def looks_like_refresh_token(token: str) -> bool:
-    """True if it has the form of one."""
+    """Return True if a text has the form of a refresh token."""
     return _FORM.fullmatch(token) is not None

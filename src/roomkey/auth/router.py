@@ -1,6 +1,7 @@
-"""The login routes, for FastAPI. An application mounts them with ``app.include_router(router(logins))``.
+"""The login routes, for FastAPI (internal; import from :mod:`roomkey.auth`).
 
-Answers and errors have the form of an OAuth 2.0 token endpoint (RFC 6749 sections 5.1 and 5.2).
+Mount them with ``app.include_router(router(logins))``. Responses and errors have the form of an OAuth 2.0 token
+endpoint (RFC 6749 sections 5.1 and 5.2).
 """
 
 from __future__ import annotations
@@ -15,29 +16,29 @@ from roomkey.auth.cookies import MAX_COOKIE, Cookies
 from roomkey.auth.http import (
     ACCESS_TOKEN,
     OAuthError,
-    answer,
-    answering,
-    bad_token,
-    body_of,
-    errors,
-    invalid,
-    origin,
-    read,
-    readable,
-    refuse_foreign_form,
-    refused,
+    body_schema,
+    client_info,
+    error_responses,
+    get_and_head,
+    invalid_grant,
+    invalid_request,
+    invalid_token,
+    json_response,
+    oauth_errors,
+    parse_body,
+    reject_cross_site_form,
 )
 from roomkey.auth.issued_tokens import InvalidGrant, IssuedTokens
-from roomkey.auth.logins import LoginService
+from roomkey.auth.login_service import LoginService
 from roomkey.auth.passwords import MAX_PASSWORD_BYTES
 from roomkey.auth.request_auth import RefreshRequest, RequestAuthenticator
 from roomkey.auth.tickets import Tickets
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError, ExpiredToken
 
-__all__ = ["Ended", "SessionList", "TokenAnswer", "router"]
+__all__ = ["Ended", "SessionList", "TokenAnswer", "router", "token_answer"]
 
-# Where cookies are on, they will do instead.
+# With cookies, the access token can be in a cookie instead.
 TOKEN = [Security(ACCESS_TOKEN)]
 
 Password = Annotated[
@@ -51,15 +52,15 @@ Password = Annotated[
 
 
 class LoginRequest(BaseModel):
-    """Who wants a token."""
+    """The credentials of a user."""
 
     username: str = Field(min_length=1)
     password: Password
-    cookies: bool = Field(False, description="put the tokens into cookies, and none into the answer")
+    cookies: bool = Field(False, description="put the tokens into cookies, and not into the response")
 
 
 class PasswordRequest(BaseModel):
-    """The password as it is, and as it is to be."""
+    """The current and the new password."""
 
     password: Password
     new_password: Password
@@ -71,12 +72,14 @@ class TokenAnswer(BaseModel):
     access_token: str = Field(description="a JSON Web Token: the room key")
     token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a type, not a password
     expires_in: int = Field(description="its lifetime in seconds")
-    refresh_token: str | None = Field(None, description="good for one refresh; the answer to it has the next")
+    refresh_token: str | None = Field(
+        None, description="can be used once; the response to the refresh contains the next one"
+    )
     scope: str | None = None
 
 
 class CookieAnswer(BaseModel):
-    """The tokens are in cookies, where no script can read them."""
+    """The lifetime of tokens in cookies, which scripts cannot read."""
 
     expires_in: int = Field(description="the access token's lifetime in seconds")
     scope: str | None = None
@@ -86,17 +89,17 @@ class TicketAnswer(BaseModel):
     """A connection ticket."""
 
     ticket: str = Field(description="opens one connection, once")
-    expires_in: int = Field(description="seconds in which it does")
+    expires_in: int = Field(description="its lifetime in seconds")
 
 
 class Ended(BaseModel):
-    """What was ended."""
+    """The effect of a logout."""
 
-    sockets: int = Field(description="how many live sockets it ended")
+    sockets: int = Field(description="the number of sockets that were disconnected")
 
 
 class SessionEntry(BaseModel):
-    """One login on one device. Times are seconds since the epoch."""
+    """A login session. Times are seconds since the epoch."""
 
     id: str
     client_id: str
@@ -105,12 +108,12 @@ class SessionEntry(BaseModel):
     expires_at: int
     address: str
     user_agent: str
-    sockets: int = Field(description="how many live sockets it has")
-    current: bool = Field(description="true for the one that asks")
+    sockets: int = Field(description="the number of its connected sockets")
+    current: bool = Field(description="true for the session of this request")
 
 
 class SessionList(BaseModel):
-    """The live logins of whoever asks, the last used first."""
+    """The user's active login sessions, the most recently used first."""
 
     sessions: list[SessionEntry]
 
@@ -118,149 +121,153 @@ class SessionList(BaseModel):
 def router(
     logins: LoginService, *, cookies: Cookies | None = None, tickets: Tickets | None = None, prefix: str = "/auth"
 ) -> APIRouter:
-    """The login server as routes.
+    """Return the login routes.
 
     Args:
-        logins: gives tokens, and takes them back.
-        cookies: for pages that ask for cookies instead of tokens; nobody gets any if absent.
-        tickets: gives connection tickets; there is no route ``ticket`` if absent.
-        prefix: the path in front of ``/login`` and the others.
+        logins: issues and revokes tokens.
+        cookies: for web pages that ask for cookies instead of tokens. Default: no cookies.
+        tickets: issues connection tickets. Default: no route ``ticket``.
+        prefix: the path before ``/login`` and the other routes.
 
     Returns:
         A router with ``login``, ``refresh``, ``logout``, ``logout-all``, ``password``, ``sessions`` and ``ticket``.
     """
     routes = APIRouter(prefix=prefix, tags=["login"])
-    asking = RequestAuthenticator(logins.live, cookies, logins.issuer.issuer)
-    _add_logins(routes, logins, asking)
-    _add_endings(routes, logins, asking)
-    _add_password(routes, logins, asking)
-    _add_sessions(routes, logins, asking)
+    authenticator = RequestAuthenticator(logins.authority, cookies, logins.issuer.issuer)
+    _add_logins(routes, logins, authenticator)
+    _add_endings(routes, logins, authenticator)
+    _add_password(routes, logins, authenticator)
+    _add_sessions(routes, logins, authenticator)
     if tickets is not None:
-        _add_tickets(routes, tickets, asking)
+        _add_tickets(routes, tickets, authenticator)
     return routes
 
 
-def _add_logins(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
+def _add_logins(routes: APIRouter, logins: LoginService, authenticator: RequestAuthenticator) -> None:
     @routes.post(
         "/login",
         summary="Log in with a username and a password",
         response_model=TokenAnswer | CookieAnswer,
-        responses=errors(400, 403, 413, 429),
-        openapi_extra=body_of(LoginRequest),
+        responses=error_responses(400, 403, 413, 429),
+        openapi_extra=body_schema(LoginRequest),
     )
-    @answering
+    @oauth_errors
     async def login(request: Request) -> Response:
-        refuse_foreign_form(request)
-        typed = await read(request, LoginRequest, "Send username and password, each a string.")
-        put = asking.cookies_for(request) if typed.cookies else None
+        reject_cross_site_form(request)
+        typed = await parse_body(request, LoginRequest, "Send username and password, each a string.")
+        into = authenticator.cookies_for(request) if typed.cookies else None
         try:
-            granted = await logins.login(typed.username, typed.password, origin(request), max_token=_most(put))
-        except InvalidGrant as error:
-            raise refused(error) from None
-        return _given(granted, put)
+            issued = await logins.login(
+                typed.username, typed.password, client_info(request), max_token=_max_token(into)
+            )
+        except InvalidGrant:
+            raise invalid_grant() from None
+        return _token_response(issued, into)
 
     @routes.post(
         "/refresh",
         summary="Exchange a refresh token for new tokens",
         response_model=TokenAnswer | CookieAnswer,
-        responses=errors(400, 401, 403, 413),
-        openapi_extra=body_of(RefreshRequest, required=False),
+        responses=error_responses(400, 401, 403, 413),
+        openapi_extra=body_schema(RefreshRequest, required=False),
     )
-    @answering
+    @oauth_errors
     async def refresh(request: Request) -> Response:
-        token, put = await asking.refresh_token(request)
+        token, into = await authenticator.refresh_token(request)
         try:
-            return _given(await logins.refresh(token, origin(request), max_token=_most(put)), put)
-        except InvalidGrant as error:
-            raise refused(error, "Log in again.", 401) from None
+            issued = await logins.refresh(token, client_info(request), max_token=_max_token(into))
+        except InvalidGrant:
+            raise invalid_grant("Log in again.", 401) from None
+        return _token_response(issued, into)
 
 
-def _most(put: Cookies | None) -> int | None:
-    """Characters that an access token may have."""
-    return None if put is None else MAX_COOKIE
+def _max_token(into: Cookies | None) -> int | None:
+    """Return the greatest length of an access token, in characters; None for no limit."""
+    return None if into is None else MAX_COOKIE
 
 
-def _given(granted: IssuedTokens, put: Cookies | None) -> Response:
-    if put is None:
-        return answer(tokens(granted))
-    response = answer(CookieAnswer(expires_in=granted.expires_in, scope=granted.session.scope or None))
-    put.put(response, granted)
+def _token_response(issued: IssuedTokens, into: Cookies | None) -> Response:
+    if into is None:
+        return json_response(token_answer(issued))
+    response = json_response(CookieAnswer(expires_in=issued.expires_in, scope=issued.session.scope or None))
+    into.set(response, issued)
     return response
 
 
-def _add_endings(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
+def _add_endings(routes: APIRouter, logins: LoginService, authenticator: RequestAuthenticator) -> None:
     @routes.post(
         "/logout",
-        summary="End this login; its refresh token will do, if the access token has expired",
+        summary="End this login session; if the access token has expired, send the refresh token",
         response_model=Ended,
         dependencies=TOKEN,
-        responses=errors(400, 401, 403, 413),
-        openapi_extra=body_of(RefreshRequest, required=False) | {"security": [{}]},
+        responses=error_responses(400, 401, 403, 413),
+        openapi_extra=body_schema(RefreshRequest, required=False) | {"security": [{}]},
     )
-    @answering
+    @oauth_errors
     async def logout(request: Request) -> Response:
         try:
-            sockets = await logins.logout(await asking.who(request, even_revoked=_always))
+            sockets = await logins.logout(await authenticator.identity(request, allow_revoked=_always))
         except OAuthError as error:
-            if error.status != 401 or not await asking.has_refresh_token(request):
+            if error.status != 401 or not await authenticator.has_refresh_token(request):
                 raise
-            token, _ = await asking.refresh_token(request)
-            sockets = await logins.forget_token(token) or 0
-        return asking.without_cookies(request, answer(Ended(sockets=sockets)))
+            token, _ = await authenticator.refresh_token(request)
+            sockets = await logins.logout_with_refresh_token(token) or 0
+        return authenticator.without_cookies(request, json_response(Ended(sockets=sockets)))
 
     @routes.post(
         "/logout-all",
-        summary="End every login of mine",
+        summary="End all login sessions of the user",
         response_model=Ended,
         dependencies=TOKEN,
-        responses=errors(401, 403),
+        responses=error_responses(401, 403),
     )
-    @answering
+    @oauth_errors
     async def logout_all(request: Request) -> Response:
-        sockets = await logins.logout_all(await asking.who(request, even_revoked=logins.is_half_ended))
-        return asking.without_cookies(request, answer(Ended(sockets=sockets)))
+        who = await authenticator.identity(request, allow_revoked=logins.is_half_ended)
+        sockets = await logins.logout_all(who.subject)
+        return authenticator.without_cookies(request, json_response(Ended(sockets=sockets)))
 
 
 async def _always(_: Identity) -> bool:
     return True
 
 
-def _add_password(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
+def _add_password(routes: APIRouter, logins: LoginService, authenticator: RequestAuthenticator) -> None:
     @routes.post(
         "/password",
-        summary="Change my password, and end my other logins",
+        summary="Change the password, and end the user's other login sessions",
         response_model=Ended,
         dependencies=TOKEN,
-        responses=errors(400, 401, 403, 413, 429),
-        openapi_extra=body_of(PasswordRequest),
+        responses=error_responses(400, 401, 403, 413, 429),
+        openapi_extra=body_schema(PasswordRequest),
     )
-    @answering
+    @oauth_errors
     async def password(request: Request) -> Response:
-        who = await asking.who(request)
-        typed = await read(request, PasswordRequest, "Send password and new_password, each a string.")
+        who = await authenticator.identity(request)
+        typed = await parse_body(request, PasswordRequest, "Send password and new_password, each a string.")
         try:
-            ended = await logins.change_password(who, typed.password, typed.new_password, origin(request))
-        except InvalidGrant as error:
-            raise refused(error, "The password is wrong.") from None
+            ended = await logins.change_password(who, typed.password, typed.new_password, client_info(request))
+        except InvalidGrant:
+            raise invalid_grant("The password is wrong.") from None
         except ConfigError as error:
-            raise invalid(error) from None
-        return answer(Ended(sockets=ended))
+            raise invalid_request(error) from None
+        return json_response(Ended(sockets=ended))
 
 
-def _add_sessions(routes: APIRouter, logins: LoginService, asking: RequestAuthenticator) -> None:
-    @readable(
+def _add_sessions(routes: APIRouter, logins: LoginService, authenticator: RequestAuthenticator) -> None:
+    @get_and_head(
         routes,
         "/sessions",
-        summary="My logins and devices",
+        summary="List the user's login sessions",
         response_model=SessionList,
         dependencies=TOKEN,
-        responses=errors(401, 403),
+        responses=error_responses(401, 403),
     )
-    @answering
+    @oauth_errors
     async def sessions(request: Request) -> Response:
-        who = await asking.who(request)
-        sockets = logins.live.sockets_by_session(who.subject)
-        return answer(
+        who = await authenticator.identity(request)
+        sockets = logins.authority.sockets_by_session(who.subject)
+        return json_response(
             SessionList(
                 sessions=[
                     SessionEntry(
@@ -274,50 +281,50 @@ def _add_sessions(routes: APIRouter, logins: LoginService, asking: RequestAuthen
                         sockets=sockets.get(session.session_id, 0),
                         current=session.session_id == who.session_id,
                     )
-                    for session in await logins.sessions_of(who.subject)
+                    for session in await logins.list_sessions(who.subject)
                 ]
             )
         )
 
     @routes.delete(
         "/sessions/{session_id}",
-        summary="End one of my logins",
+        summary="End one of the user's login sessions",
         response_model=Ended,
         dependencies=TOKEN,
-        responses=errors(401, 403, 404),
+        responses=error_responses(401, 403, 404),
     )
-    @answering
+    @oauth_errors
     async def end_session(request: Request, session_id: str) -> Response:
-        who = await asking.who(request, even_revoked=logins.is_half_ended)
-        ended = await logins.end_session(who.subject, session_id)
+        who = await authenticator.identity(request, allow_revoked=logins.is_half_ended)
+        ended = await logins.end_session_of(who.subject, session_id)
         if ended is None:
-            raise OAuthError("not_found", "You have no such login.", 404)
-        return answer(Ended(sockets=ended))
+            raise OAuthError("not_found", "You have no such login session.", 404)
+        return json_response(Ended(sockets=ended))
 
 
-def _add_tickets(routes: APIRouter, tickets: Tickets, asking: RequestAuthenticator) -> None:
+def _add_tickets(routes: APIRouter, tickets: Tickets, authenticator: RequestAuthenticator) -> None:
     @routes.post(
         "/ticket",
-        summary="A ticket that opens one connection",
+        summary="Get a ticket that opens one connection",
         response_model=TicketAnswer,
         dependencies=TOKEN,
-        responses=errors(401, 403),
+        responses=error_responses(401, 403),
     )
-    @answering
+    @oauth_errors
     async def ticket(request: Request) -> Response:
-        who = await asking.who(request)
+        who = await authenticator.identity(request)
         try:
-            made, expires_in = await tickets.issue(who, request.headers.get("origin"))
+            issued, expires_in = await tickets.issue(who, request.headers.get("origin"))
         except ExpiredToken as error:
-            raise bad_token(error) from None
-        return answer(TicketAnswer(ticket=made, expires_in=expires_in))
+            raise invalid_token(error) from None
+        return json_response(TicketAnswer(ticket=issued, expires_in=expires_in))
 
 
-def tokens(granted: IssuedTokens) -> TokenAnswer:
-    """What was granted, as an answer."""
+def token_answer(issued: IssuedTokens) -> TokenAnswer:
+    """Return issued tokens as the body of a response."""
     return TokenAnswer(
-        access_token=granted.access_token,
-        expires_in=granted.expires_in,
-        refresh_token=granted.refresh_token,
-        scope=granted.session.scope or None,
+        access_token=issued.access_token,
+        expires_in=issued.expires_in,
+        refresh_token=issued.refresh_token,
+        scope=issued.session.scope or None,
     )

@@ -1,16 +1,16 @@
-"""How often somebody may try a password: pure, so whoever asks brings the time.
+"""Delays after wrong passwords (internal). It has no clock: the caller passes the time.
 
-Three things are counted, each in a way in which a stranger cannot lock anybody out:
+It counts three things, so that an attacker cannot lock out a user:
 
 - The failures for one account from one address. After 5, a delay grows from 1 s to 5 minutes.
-- The failures from one address, whatever the account. After 30, one attempt a minute is looked at, and 5 at first. An
-  attempt that turns out right costs nothing, so a neighbor who fails slows others down and does not lock them out.
+- The failures from one address, for any account. After 30, the address has 5 attempts, and then one per minute. A right
+  attempt costs nothing, so a neighbor's failures delay other users, but do not lock them out.
 - The failures for one account, from all addresses. After 50, each address has one attempt, and then delays that begin
-  with 30 s. So many addresses do not have many attempts each, and the owner has one from anywhere.
+  with 30 s. So an attacker with many addresses gets few attempts from each, and the owner has one from anywhere.
 
-An address from which an account was logged in to before is exempt from the last two. Attempts under way are neither
-right nor wrong: others wait for them where it matters (:meth:`Throttle.is_undecided`). Everything is in the memory of
-one process, and bounded.
+The last two do not apply to an address from which the user logged in before. Running attempts are neither right nor
+wrong: if they matter, other attempts wait for them (:meth:`Throttle.is_undecided`). All counts are in the memory of one
+process, and bounded.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ FREE_FOR_PAIR, FREE_FOR_ADDRESS, FREE_FOR_ACCOUNT = 5, 30, 50
 """Failures without a delay: for one account from one address, from one address, and for one account."""
 
 RESERVE, RESERVE_SECONDS = 5.0, 60.0
-"""Attempts that an address has once its failures are used up, and the seconds until there is another one."""
+"""Attempts that an address has after its free failures, and the seconds until it gets another one."""
 
 FIRST_OF_MANY = 30.0
-"""Seconds: the first delay of a pair whose account is tried from many addresses."""
+"""Seconds of the first delay of a pair whose account is attacked from many addresses."""
 
 LONGEST = 300.0
-"""Seconds: no delay is longer, and after twice as long without a failure it is forgotten."""
+"""Seconds of the longest delay. Failures are forgotten after twice this time without a failure."""
 
-MOST = 100_000
-"""Entries, and addresses of accounts; beyond it the oldest are forgotten."""
+MAX_ENTRIES = 100_000
+"""The greatest number of counters, and of known addresses. Above it, the oldest are deleted."""
 
 
 class Throttled(AuthError):
-    """Too many wrong passwords.
+    """Raised after too many wrong passwords.
 
     Args:
-        retry_after: seconds until the next attempt is looked at.
+        retry_after: seconds until the next attempt is allowed.
     """
 
     code = "too_many_attempts"
@@ -54,31 +54,32 @@ class Throttled(AuthError):
 
     def __init__(self, retry_after: int) -> None:
         self.retry_after = retry_after
-        super().__init__(f"the next attempt is looked at in {retry_after} s", retry_after=retry_after)
+        super().__init__(f"too many attempts; try again in {retry_after} s", retry_after=retry_after)
 
 
 @dataclass(slots=True)
 class _Failures:
-    """Of a pair, an address or an account.
+    """The failures of a pair (account and address), an address or an account.
 
     Attributes:
-        count: failures; ``last``: when the latest one was.
-        under_way: attempts that are neither right nor wrong yet.
-        reserve: attempts left of an address's reserve, as of ``filled``.
+        count: the number of failures.
+        last: the time of the latest failure.
+        running: attempts that are neither right nor wrong yet.
+        reserve: attempts that an address had left at the time ``filled``.
     """
 
     count: int = 0
     last: float = 0.0
-    under_way: int = 0
+    running: int = 0
     reserve: float = RESERVE
     filled: float = 0.0
 
     def failures(self, now: float) -> int:
-        """Return the failures that count; an attack that has stopped is forgotten."""
+        """Return the number of failures; 0 if the last one is long ago."""
         return 0 if now - self.last > 2 * LONGEST else self.count
 
     def left(self, now: float) -> float:
-        """Return the attempts left of the reserve."""
+        """Return the attempts that are left of the reserve."""
         return min(RESERVE, self.reserve + (now - self.filled) / RESERVE_SECONDS)
 
 
@@ -87,30 +88,30 @@ _Key = bytes
 
 
 class Throttle:
-    """Growing delays after wrong passwords. Times are seconds on a monotonic clock."""
+    """Delays that grow with each wrong password. Times are seconds on a monotonic clock."""
 
     def __init__(self) -> None:
         self._failures: OrderedDict[_Key, _Failures] = OrderedDict()
-        self._known: OrderedDict[_Key, None] = OrderedDict()  # where accounts were logged in to
+        self._known: OrderedDict[_Key, None] = OrderedDict()  # pairs with a successful login
 
     def is_undecided(self, username: str, address: str, now: float) -> bool:
-        """Return True while only attempts under way could make this one too many: wait for one, and ask again."""
+        """Return True while only running attempts could make this one too many: wait for one, and call again."""
         pair, place, is_known, is_target = self._of(username, address, now)
         free = 1 if is_target else FREE_FOR_PAIR
-        if pair.under_way and pair.failures(now) + pair.under_way >= free:
+        if pair.running and pair.failures(now) + pair.running >= free:
             return True
-        return not is_known and place.failures(now) < FREE_FOR_ADDRESS <= place.failures(now) + place.under_way
+        return not is_known and place.failures(now) < FREE_FOR_ADDRESS <= place.failures(now) + place.running
 
     def check(self, username: str, address: str, now: float) -> None:
-        """Check that an attempt may be looked at.
+        """Check that an attempt is allowed now.
 
         Args:
-            username: as it was typed.
-            address: the client's.
+            username: as the user typed it.
+            address: the client's network address.
             now: the time.
 
         Raises:
-            Throttled: not yet.
+            Throttled: the attempt is too early.
         """
         pair, place, is_known, is_target = self._of(username, address, now)
         waits = [_delay(pair, now, is_target)]
@@ -120,10 +121,10 @@ class Throttle:
             raise Throttled(int(wait) + 1)
 
     def begin(self, username: str, address: str, now: float) -> None:
-        """Count an attempt as under way; one of the three that follow ends it."""
+        """Count an attempt as running, until one of the next three methods is called."""
         for kind in _KINDS:
             key = _key(kind, username, address)
-            self._failures.setdefault(key, _Failures(filled=now)).under_way += 1
+            self._failures.setdefault(key, _Failures(filled=now)).running += 1
             self._failures.move_to_end(key)
         place = self._failures[_key("place", username, address)]
         if place.failures(now) >= FREE_FOR_ADDRESS:
@@ -137,7 +138,7 @@ class Throttle:
             entry.last = now
 
     def succeeded(self, username: str, address: str) -> None:
-        """Forget this account's failures from there, and remember that it was logged in to; others' failures stay."""
+        """Forget the failures of this account and address, and remember the pair. Other failures remain."""
         self.withdraw(username, address)
         pair = _key("pair", username, address)
         if pair in self._failures:
@@ -147,12 +148,12 @@ class Throttle:
         _bound(self._known)
 
     def withdraw(self, username: str, address: str) -> None:
-        """Count the attempt as none: it was not looked at, because something was out of order."""
+        """Remove an attempt that was not decided, because something was unavailable."""
         for entry in self._done(username, address):
             entry.reserve = min(RESERVE, entry.reserve + 1)
 
     def _of(self, username: str, address: str, now: float) -> tuple[_Failures, _Failures, bool, bool]:
-        """Return the pair, the address, whether they are known together, and whether many try the account."""
+        """Return the pair, the address, whether the pair is known, and whether the account is under attack."""
         pair, place, account = (self._failures.get(_key(kind, username, address), _NONE) for kind in _KINDS)
         is_known = _key("pair", username, address) in self._known
         return pair, place, is_known, not is_known and account.failures(now) >= FREE_FOR_ACCOUNT
@@ -161,7 +162,7 @@ class Throttle:
         """End an attempt; returns the entries that were not forgotten meanwhile."""
         found = [entry for kind in _KINDS if (entry := self._failures.get(_key(kind, username, address))) is not None]
         for entry in found:
-            entry.under_way = max(0, entry.under_way - 1)
+            entry.running = max(0, entry.running - 1)
         return found
 
 
@@ -169,7 +170,7 @@ _KINDS = ("pair", "place", "account")
 
 
 def _delay(pair: _Failures, now: float, is_target: bool) -> float:
-    """Return the seconds until the pair's next attempt; below 0 if it may be looked at."""
+    """Return the seconds until the pair's next attempt; 0 or less if it is allowed now."""
     failures = pair.failures(now)
     if is_target and failures:
         return pair.last + min(LONGEST, FIRST_OF_MANY * 2.0 ** min(failures - 1, 30)) - now
@@ -179,13 +180,13 @@ def _delay(pair: _Failures, now: float, is_target: bool) -> float:
 
 
 def _bound(entries: OrderedDict[_Key, _Failures] | OrderedDict[_Key, None]) -> None:
-    while len(entries) > MOST:
+    while len(entries) > MAX_ENTRIES:
         entries.popitem(last=False)
 
 
 def _key(kind: str, username: str, address: str) -> _Key:
-    """Return a name of a fixed size: a stranger's may be long."""
-    # Where letter case does not count for accounts, each way to write a name would get its own attempts.
+    """Return a key of fixed size, because a username may be long."""
+    # Ignore case: if the accounts do, each spelling of a name would get its own attempts.
     name = "" if kind == "place" else username[:255].casefold()
     place = "" if kind == "account" else network_of(address)
     text = "\0".join((kind, name, place))

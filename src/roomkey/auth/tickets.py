@@ -1,4 +1,4 @@
-"""Connection tickets: what may stand in a URL, since it opens one connection, once, within seconds."""
+"""Connection tickets, which may appear in URLs, because they open one connection within seconds (internal)."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 from roomkey.auth.refresh_tokens import hash_of
-from roomkey.auth.sealed import is_sealed, seal
+from roomkey.auth.signed_values import is_signed_value, new_signed_value
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
 from roomkey.core.origins import origin_of, own_origin
 from roomkey.core.verifier import Verifier
 from roomkey.errors import ExpiredToken, MalformedToken
-from roomkey.stores.forgetting import Forgetting
-from roomkey.stores.single_use import SingleUseStore
+from roomkey.stores import SingleUseStore
+from roomkey.stores.cleanup import Cleanup
 
 __all__ = ["LIFETIME", "TicketVerifier", "Tickets"]
 
 LIFETIME = 30
-"""Seconds from the request to the last use."""
+"""Seconds from the request for a ticket to its expiry."""
 
 PREFIX = "rkt_"
 _FORM = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}")
@@ -27,99 +27,100 @@ _SOURCES = frozenset({"query", "auth", "event"})
 
 
 class Tickets:
-    """Gives tickets.
+    """Issues tickets.
 
     Args:
-        one_time: where they are kept, for every server that takes them.
+        store: stores them, for every server that accepts them.
         clock: seconds since the epoch.
     """
 
-    def __init__(self, one_time: SingleUseStore, *, clock: Callable[[], float] = time.time) -> None:
-        self._one_time = one_time
+    def __init__(self, store: SingleUseStore, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
         self._clock = clock
-        self._forgetting = Forgetting("tickets", lambda now: one_time.forget_expired(int(now)))
+        self._cleanup = Cleanup("tickets", lambda now: store.delete_expired(int(now)))
 
     async def issue(self, who: Identity, origin: str | None = None) -> tuple[str, int]:
-        """A ticket that stands for an access token, and the seconds that it is good for.
+        """Return a ticket that represents an access token, and its lifetime in seconds.
 
         Args:
-            who: whose token it was asked with; the connection lives no longer than that.
-            origin: the page that asked; only a connection from there is opened. None for no page.
+            who: the identity of the access token. The connection does not outlive the token.
+            origin: the origin of the web page that asked; the ticket then opens only its connections. None for other
+                clients.
 
         Raises:
-            ExpiredToken: the token's time is over.
-            Unavailable: the tickets are out of reach.
+            ExpiredToken: the token has expired.
+            Unavailable: the store does not respond.
         """
         now = int(self._clock())
-        self._forgetting.soon(now)
+        self._cleanup.start_if_due(now)
         until = now + LIFETIME if who.expires_at is None else min(now + LIFETIME, int(who.expires_at))
         if until <= now:
-            raise ExpiredToken("exp", "expired before its ticket was made")
-        ticket = PREFIX + seal(await self._one_time.key(), "ticket", until)
-        kept = {"claims": dict(who.claims), "origin": origin, "issued_at": now}
-        await self._one_time.put("ticket", hash_of(ticket), kept, until)
+            raise ExpiredToken("exp", "expired before its ticket was issued")
+        ticket = PREFIX + new_signed_value(await self._store.key(), "ticket", until)
+        data = {"claims": dict(who.claims), "origin": origin, "issued_at": now}
+        await self._store.store("ticket", hash_of(ticket), data, until)
         return ticket, until - now
 
 
 class TicketVerifier:
-    """A verifier for tokens and for tickets: ``AsyncGuard(TicketVerifier(verifier, one_time), via=…)``.
+    """Verifies tokens and tickets: ``AsyncGuard(TicketVerifier(verifier, store), via=…)``.
 
-    A ticket is taken from the query, the ``auth`` payload or the event ``authenticate``. It is none for an HTTP route,
-    so that one that was read in a log asks for nothing, not even for another ticket.
+    It accepts tickets from the query, the ``auth`` payload or the event ``authenticate``, but not from HTTP routes. So
+    a ticket that was read in a log cannot request anything, not even another ticket.
 
     Args:
-        verifier: decides about tokens, and about the claims of the token that a ticket stands for.
-        one_time: where the tickets are kept.
+        verifier: verifies tokens, and the claims of the token that a ticket represents.
+        store: stores the tickets.
     """
 
-    def __init__(self, verifier: Verifier, one_time: SingleUseStore) -> None:
+    def __init__(self, verifier: Verifier, store: SingleUseStore) -> None:
         self._verifier = verifier
-        self._one_time = one_time
+        self._store = store
 
     @property
     def requires_subject(self) -> bool:
-        """True if every token says whose it is."""
+        """True if every token must have a subject."""
         return self._verifier.requires_subject
 
     def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
-        """As :meth:`verify_presented`, where nobody knows which page asks."""
+        """Verify a token or a ticket as :meth:`verify_presented` does, without knowing the page that presents it."""
         if isinstance(token, str):
             return self.verify_presented(Credential(token, source), now)
         return self._verifier.verify(token, now, source=source)
 
     def verify_presented(self, presented: Credential, now: float) -> Identity | Awaitable[Identity]:
-        """Whose token or ticket it is.
+        """Verify a token or a ticket, and return its identity.
 
         Raises:
-            AuthError: it is not good; a ticket that is unknown, too old or used up already is a malformed token.
-            Unavailable: the tickets are out of reach.
+            AuthError: it is not valid. A ticket that is unknown, expired or already used is a malformed token.
+            Unavailable: the store does not respond.
         """
         if presented.source in _SOURCES and _FORM.fullmatch(presented.token):
-            return self._take(presented, now)
+            return self._consume(presented, now)
         return self._verifier.verify(presented.token, now, source=presented.source)
 
-    async def _take(self, presented: Credential, now: float) -> Identity:
-        taken = None
-        if is_sealed(await self._one_time.key(), "ticket", presented.token.removeprefix(PREFIX), now):
-            taken = await self._one_time.take("ticket", hash_of(presented.token), int(now))
-        if taken is None or taken.again:
-            detail = "a ticket that is too old, or nobody's" if taken is None else "a used ticket"
+    async def _consume(self, presented: Credential, now: float) -> Identity:
+        ticket = None
+        if is_signed_value(await self._store.key(), "ticket", presented.token.removeprefix(PREFIX), now):
+            ticket = await self._store.consume("ticket", hash_of(presented.token), int(now))
+        if ticket is None or ticket.already_used:
+            detail = "an expired or unknown ticket" if ticket is None else "a used ticket"
             raise MalformedToken(detail, message="ticket used, expired or unknown")
-        # The clock was set back, so that nobody knows how old it is; two servers may differ by a second.
-        if taken.data["issued_at"] > now + 1:
+        # The clock was set back, so the age of the ticket is unknown. Two servers may differ by one second.
+        if ticket.data["issued_at"] > now + 1:
             raise MalformedToken("the ticket was issued in the future", message="ticket used, expired or unknown")
-        if not _opened_by(presented.origin, taken.data["origin"]):
+        if not _opened_by(presented.origin, ticket.data["origin"]):
             raise MalformedToken("the ticket of another page", message="ticket of another page")
-        claims = dict(taken.data["claims"])
-        # Checked, because another server's tickets may be kept in the same place.
+        claims = dict(ticket.data["claims"])
+        # Verify the claims: the store may contain tickets of another server.
         return self._verifier.identify(claims, now, source=presented.source)
 
 
 def _opened_by(origin: str | None, page: str | None) -> bool:
-    """True if a connection is the page's that asked for the ticket; anybody's if it was no page."""
+    """Return True if the connection comes from the page that requested the ticket, or if no page requested it."""
     if page is None or origin is None:
         return page is None
-    asked = origin_of(page)
-    if asked is None:
+    expected = origin_of(page)
+    if expected is None:
         return origin == page  # the same opaque origin: "null"
-    return asked == (own_origin(asked.scheme, origin[2:]) if origin.startswith("//") else origin_of(origin))
+    return expected == (own_origin(expected.scheme, origin[2:]) if origin.startswith("//") else origin_of(origin))

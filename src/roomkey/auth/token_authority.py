@@ -1,4 +1,4 @@
-"""What the login server wants of whoever holds live sockets: a guard, or nobody."""
+"""The interface between the login server and a guard (internal; import from :mod:`roomkey.auth`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
 from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.core.verifier import Verifier
 from roomkey.errors import RevokedToken
-from roomkey.stores.revocations import RevocationStore
+from roomkey.stores import RevocationStore
 
 __all__ = ["StandaloneAuthority", "TokenAuthority"]
 
 FRESH_SECONDS = 1.0
-"""How old the knowledge of the store may be."""
+"""Seconds for which the journal is not read again."""
 
 
 Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
-"""What is called with each revocation that was kept; it returns how many further sockets it ended."""
+"""Called with each revocation that was stored; returns the number of further sockets that it disconnected."""
 
 
 class RevocationTarget(TypedDict, total=False):
-    """What is cancelled, as in :meth:`roomkey.core.revocations.Revocation.of`."""
+    """The arguments of :meth:`roomkey.core.revocations.Revocation.of`."""
 
     token_id: str | None
     session_id: str | None
@@ -36,34 +36,34 @@ class RevocationTarget(TypedDict, total=False):
 
 
 class TokenAuthority(Protocol):
-    """Tokens and the sockets they hold open; every guard is one."""
+    """Verifies and revokes tokens, and disconnects their sockets. Every guard is one."""
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
-        """Whose token it is; raises :class:`roomkey.errors.AuthError` if it is not good, or revoked."""
+        """Verify a token and return its identity; raise :class:`roomkey.errors.AuthError` if it is not valid."""
 
     async def check(self, who: Identity) -> None:
-        """Raises :class:`roomkey.errors.RevokedToken` if what was issued to it then is cancelled by now."""
+        """Raise :class:`roomkey.errors.RevokedToken` if the tokens of an identity are revoked."""
 
     async def revoke(self, **names: Unpack[RevocationTarget]) -> int:
-        """Cancel tokens, and call the followers; returns how many live sockets that ended."""
+        """Revoke tokens, and call the followers; return the number of sockets that were disconnected."""
 
     def follow_revocations(self, follower: Follower) -> None:
-        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
+        """Call ``follower(revocation)`` whenever :meth:`revoke` has stored one, before it returns."""
 
     @property
     def unfinished(self) -> int:
-        """The number of revocations that took effect here and are not kept yet."""
+        """The number of revocations that took effect in this process and are not stored yet."""
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
-        """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
+        """Return the number of connected sockets of a subject, by the ``sid`` claim of their tokens."""
 
 
 class StandaloneAuthority:
-    """For a login server without a guard in its process: its tokens are used elsewhere.
+    """Verifies and revokes tokens in a process without sockets, for a login server whose sockets are elsewhere.
 
     Args:
-        verifier: decides about its own tokens.
-        store: where revocations are kept, for whoever holds the sockets to read.
+        verifier: verifies the tokens.
+        store: the journal of revocations, which the processes with sockets read. Default: only this process knows them.
         clock: seconds since the epoch.
     """
 
@@ -74,72 +74,74 @@ class StandaloneAuthority:
         self._store = store
         self._clock = clock
         self._revocations = Revocations()
-        self._changed = RightsOverrides(verifier.longest_lifetime or LONGEST_LIFETIME)
+        self._overrides = RightsOverrides(verifier.longest_lifetime or LONGEST_LIFETIME)
         self._horizon = ConfirmedTime()
         self._position = 0
         self._read_at = float("-inf")
         self._followers: list[Follower] = []
 
     async def verify(self, token: str, *, source: str = "") -> Identity:
-        """Whose token it is, with the rights of now as far as the store knows of changes.
+        """Verify a token and return its identity, with the rights that the user has now, as far as the store knows.
 
         Raises:
-            AuthError: it is not good, or revoked.
+            AuthError: the token is invalid or revoked.
+            Unavailable: the store does not respond.
         """
         who = self._verifier.verify(token, self._clock(), source=source)
         await self.check(who)
-        return self._changed.apply(who, self._clock())
+        return self._overrides.apply(who, self._clock())
 
     async def check(self, who: Identity) -> None:
-        """Whether what was issued to it then is still good.
+        """Check that the tokens of an identity are not revoked.
 
         Raises:
-            RevokedToken: it is cancelled.
+            RevokedToken: they are revoked.
+            Unavailable: the store does not respond.
         """
         await self._read()
         if self._revocations.is_revoked(who):
             raise RevokedToken("revoked")
 
     async def revoke(self, **names: Unpack[RevocationTarget]) -> int:
-        """Cancel tokens; there are no sockets to end but those that the followers know.
+        """Revoke tokens, and return the number of sockets that the followers disconnected.
 
-        Without ``expires_at`` the entry is kept as long as a token may live, as a guard does.
+        Without ``expires_at``, the revocation is stored for the longest lifetime of a token, as in a guard.
         """
         now = self._clock()
         names.setdefault("expires_at", now + (self._verifier.longest_lifetime or LONGEST_LIFETIME))
         revoked = Revocation.of(**names, now=now)
-        if self._store is not None:  # first: if that fails nothing is done, and it can be asked for with the same token
+        if self._store is not None:  # first: if it fails, nothing has changed, and the same token can ask again
             await self._store.add(revoked)
-        self._know(revoked)
+        self._apply(revoked)
         return sum([await follower(revoked) for follower in self._followers])
 
     def follow_revocations(self, follower: Follower) -> None:
-        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns."""
+        """Call ``follower(revocation)`` whenever :meth:`revoke` has stored one, before it returns."""
         self._followers.append(follower)
 
     @property
     def unfinished(self) -> int:
-        """None: what the store does not take has no effect here either."""
+        """Always 0: a revocation takes effect in this process only after it was stored."""
         return 0
 
     def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
-        """None at all."""
+        """Return an empty mapping: this process has no sockets."""
         return {}
 
     async def _read(self) -> None:
         if self._store is None or time.monotonic() - self._read_at < FRESH_SECONDS:
             return
-        begun = time.monotonic()
+        started = time.monotonic()
         found = None
-        while found is None or found:  # a long journal comes in parts
+        while found is None or found:  # a long journal is returned in parts
             found, self._position = await self._store.since(self._position)
             for revoked in found:
-                self._know(revoked)
-        self._read_at = begun
+                self._apply(revoked)
+        self._read_at = started
 
-    def _know(self, revoked: Revocation) -> None:
+    def _apply(self, revoked: Revocation) -> None:
         horizon = self._horizon.at(self._clock(), time.monotonic())
         if revoked.kind == "rights":
-            self._changed.follow(revoked, horizon)
+            self._overrides.follow(revoked, horizon)
         else:
             self._revocations.add(revoked, horizon)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from roomkey.cli.output import fail, iso, needs, print_blocks, print_list
 from roomkey.cli.sources import ConfigOption, DatabaseOption, read_settings
-from roomkey.cli.stores import Stores, in_database
+from roomkey.cli.stores import revoking, with_stores
+
+if TYPE_CHECKING:
+    from roomkey.auth.ending import StoredRevocations
+    from roomkey.stores import Stores
 
 app = typer.Typer(
     help="Applications and services that may ask for tokens.", no_args_is_help=True, rich_markup_mode=None
@@ -48,7 +52,7 @@ def add(
     """
     with needs("server"):
         from roomkey.auth.issued_tokens import OWN_CLIENT
-        from roomkey.stores.clients import Client
+        from roomkey.stores import Client
     if public and not redirect_uri:
         fail("a service needs a secret: leave --public out, or give --redirect-uri", 2)
     if first_party and not redirect_uri:
@@ -68,7 +72,7 @@ def add(
         first_party=first_party,
     )
     settings = read_settings(config, database=database)
-    in_database(settings, lambda stores: stores.clients.add(client))
+    with_stores(settings, lambda stores: stores.clients.add(client))
     typer.echo(f"added {client_id}", err=True)
     if not settings.serves_oauth:
         typer.echo(NO_OAUTH.format(issuer=settings.issuer), err=True)
@@ -79,14 +83,15 @@ def add(
 @app.command()
 def disable(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Give it no tokens any more, and revoke those that it has: running servers end their sockets."""
-    in_database(read_settings(config, database=database), lambda stores: stores.disable_client(client_id))
+    settings = read_settings(config, database=database)
+    revoking(settings, lambda _, revocations: revocations.disable_client(client_id))
     typer.echo(f"disabled {client_id} and revoked its tokens: running servers end their sockets within a second")
 
 
 @app.command()
 def enable(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Give it tokens again."""
-    in_database(read_settings(config, database=database), lambda stores: stores.clients.set_disabled(client_id, False))
+    with_stores(read_settings(config, database=database), lambda stores: stores.clients.set_disabled(client_id, False))
     typer.echo(f"enabled {client_id}")
 
 
@@ -94,11 +99,11 @@ def enable(client_id: ClientId, database: DatabaseOption = None, config: ConfigO
 def remove(client_id: ClientId, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Forget it, and revoke the tokens that it has: running servers end their sockets."""
 
-    async def change(stores: Stores) -> None:
-        await stores.disable_client(client_id)
+    async def change(stores: Stores, revocations: StoredRevocations) -> None:
+        await revocations.disable_client(client_id)
         await stores.clients.remove(client_id)
 
-    in_database(read_settings(config, database=database), change)
+    revoking(read_settings(config, database=database), change)
     typer.echo(f"removed {client_id} and revoked its tokens: running servers end their sockets within a second")
 
 
@@ -109,7 +114,7 @@ def secret(client_id: ClientId, database: DatabaseOption = None, config: ConfigO
     Tokens that it has stay good: roomkey client disable ends them, and roomkey client enable lets it ask for new ones.
     """
     new, its_hash = _new_secret()
-    in_database(read_settings(config, database=database), lambda stores: stores.clients.set_secret(client_id, its_hash))
+    with_stores(read_settings(config, database=database), lambda stores: stores.clients.set_secret(client_id, its_hash))
     typer.echo(f"changed the secret of {client_id}: the one before does not work any more", err=True)
     _tell_secret(new)
 
@@ -121,7 +126,7 @@ def list_clients(
     config: ConfigOption = None,
 ) -> None:
     """Show the clients."""
-    clients = in_database(read_settings(config, database=database), lambda stores: stores.clients.all())
+    clients = with_stores(read_settings(config, database=database), lambda stores: stores.clients.all())
     rows: list[dict[str, object]] = [
         {
             "client_id": one.client_id,

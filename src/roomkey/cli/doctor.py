@@ -199,7 +199,7 @@ def _count_postgresql(url: str) -> int:
     with needs("server"):
         from sqlalchemy import func, inspect, select, table
 
-        from roomkey.stores.sql import Database
+        from roomkey.stores import Database
 
     async def count() -> int:
         database = Database(url)

@@ -11,7 +11,7 @@ import typer
 from roomkey import AuthError
 from roomkey.cli.output import fail, iso, printable
 from roomkey.cli.sources import ConfigOption, DatabaseOption, is_token, read_settings, read_token, seconds
-from roomkey.cli.stores import in_database
+from roomkey.cli.stores import revoking
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
 from roomkey.core.revocations import Revocation
@@ -56,7 +56,7 @@ def revoke(
         expires_at=until,
         now=now,
     )
-    in_database(settings, lambda stores: stores.revoke(revoked), make=False)
+    revoking(settings, lambda _, revocations: revocations.revoke(revoked), create=False)
     typer.echo(f"revoked {_in_words(revoked)}; kept until {iso(until)}")
     typer.echo(f"running servers on {settings.database_name} end their sockets within a second")
 

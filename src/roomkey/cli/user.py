@@ -12,10 +12,11 @@ import typer
 
 from roomkey.cli.output import fail, iso, needs, print_list, print_table
 from roomkey.cli.sources import ConfigOption, DatabaseOption, RoleOption, RoomOption, read_settings
-from roomkey.cli.stores import Stores, in_database
+from roomkey.cli.stores import revoking, with_stores
 
 if TYPE_CHECKING:
-    from roomkey.stores.accounts import Account, SqlAccounts
+    from roomkey.auth.ending import StoredRevocations
+    from roomkey.stores import Account, ManagedAccounts, Stores
 
 app = typer.Typer(help="The accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -34,11 +35,12 @@ def add(
 ) -> None:
     """Add an account; the password is asked for."""
     with needs("server"):
-        from roomkey.stores.accounts import Account, check_name
+        from roomkey.stores import Account
+        from roomkey.stores.records import check_name
     check_name(username)
     hashed = _hashed(_password(password_stdin))
     account = Account(username, hashed, roles=tuple(role or ()), rooms=tuple(room or ()))
-    in_database(read_settings(config, database=database), lambda stores: stores.accounts.add(account))
+    with_stores(read_settings(config, database=database), lambda stores: stores.accounts.add(account))
     typer.echo(f"added {username}")
 
 
@@ -51,21 +53,21 @@ def passwd(
 ) -> None:
     """Change a password, and end the logins made with the old one; the new one is asked for."""
     hashed = _hashed(_password(password_stdin))
-    _put_out(config, database, username, lambda accounts: accounts.set_password(username, hashed))
+    _end_logins(config, database, username, lambda accounts: accounts.set_password(username, hashed))
     typer.echo(f"changed the password of {username} and ended the logins there were")
 
 
 @app.command()
 def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Refuse logins, and revoke the tokens that were handed out: running servers end their sockets."""
-    _put_out(config, database, username, lambda accounts: accounts.set_disabled(username, True))
+    _end_logins(config, database, username, lambda accounts: accounts.set_disabled(username, True))
     typer.echo(f"disabled {username} and revoked the tokens: running servers end the sockets within a second")
 
 
 @app.command()
 def enable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
     """Allow logins again."""
-    in_database(read_settings(config, database=database), lambda stores: stores.accounts.set_disabled(username, False))
+    with_stores(read_settings(config, database=database), lambda stores: stores.accounts.set_disabled(username, False))
     typer.echo(f"enabled {username}")
 
 
@@ -89,11 +91,11 @@ def set_rights(
     if roles is None and rooms is None:
         fail("say what to replace: --role, --no-roles, --room, --no-rooms", 2)
 
-    async def change(stores: Stores) -> Account | None:
-        await stores.set_rights(username, roles, rooms)
+    async def change(stores: Stores, revocations: StoredRevocations) -> Account | None:
+        await revocations.set_rights(username, roles, rooms)
         return await stores.accounts.find(username)
 
-    now_is = in_database(read_settings(config, database=database), change)
+    now_is = revoking(read_settings(config, database=database), change)
     if now_is is not None:
         typer.echo(f"{username} has {_in_words('role', now_is.roles)} and {_in_words('room', now_is.rooms)}")
     typer.echo("running servers update connected sockets and tokens within a second")
@@ -106,7 +108,7 @@ def list_users(
     config: ConfigOption = None,
 ) -> None:
     """Show the accounts."""
-    accounts = in_database(read_settings(config, database=database), lambda stores: stores.accounts.all())
+    accounts = with_stores(read_settings(config, database=database), lambda stores: stores.accounts.all())
     rows: list[dict[str, object]] = [
         {
             "username": one.username,
@@ -121,16 +123,16 @@ def list_users(
     print_list(rows, as_json, "no accounts yet: roomkey user add NAME --room ROOM", print_table)
 
 
-def _put_out(
-    config: Path | None, database: str | None, username: str, change: Callable[[SqlAccounts], Awaitable[None]]
+def _end_logins(
+    config: Path | None, database: str | None, username: str, change: Callable[[ManagedAccounts], Awaitable[None]]
 ) -> None:
-    """Change an account, and end the logins there were."""
+    """Change an account, and end its login sessions."""
 
-    async def work(stores: Stores) -> None:
+    async def work(stores: Stores, revocations: StoredRevocations) -> None:
         await change(stores.accounts)
-        await stores.revoke_account(username)
+        await revocations.revoke_subject(username)
 
-    in_database(read_settings(config, database=database), work)
+    revoking(read_settings(config, database=database), work)
 
 
 def _in_words(what: str, names: Sequence[str]) -> str:
@@ -148,7 +150,7 @@ def _password(from_stdin: bool) -> str:
 
 def _hashed(password: str) -> str:
     with needs("server"):
-        from roomkey.auth.passwords import Passwords
+        from roomkey.auth import Passwords
     passwords = Passwords()
     try:
         return asyncio.run(passwords.hash(password))

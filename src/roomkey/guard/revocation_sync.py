@@ -16,7 +16,7 @@ from roomkey.guard.clock import Clock
 from roomkey.guard.keeping import Keeping
 from roomkey.guard.settings import GuardSettings
 from roomkey.guard.teardown import Teardown
-from roomkey.stores.forgetting import Forgetting
+from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
 
 T = TypeVar("T")
@@ -54,9 +54,9 @@ class RevocationSync:
         self._position = 0
         self._known_at = float("-inf")
         self._polling: asyncio.Task[None] | None = None
-        self._forgetting: Forgetting | None = None
+        self._cleanup: Cleanup | None = None
         if store is not None:
-            self._forgetting = Forgetting("revocations", store.forget_expired, clock=clock.monotonic)
+            self._cleanup = Cleanup("revocations", store.delete_expired, clock=clock.monotonic)
         self.keeping = Keeping(self._write if store is not None else None)
         self._closed = False
         self._following: asyncio.Task[None] | None = None
@@ -231,8 +231,8 @@ class RevocationSync:
                 self._failed(error)
             if not self._first.done():
                 self._first.set_result(None)
-            if self.problem is None and self._forgetting is not None:
-                self._forgetting.soon(self._clock.now())
+            if self.problem is None and self._cleanup is not None:
+                self._cleanup.start_if_due(self._clock.now())
             await asyncio.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
@@ -248,8 +248,8 @@ class RevocationSync:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         self._following = None
-        if self._forgetting is not None:
-            await self._forgetting.close()
+        if self._cleanup is not None:
+            await self._cleanup.close()
         if not self._first.done():
             self._first.set_result(None)  # somebody may wait for it
         try:

@@ -19,7 +19,7 @@ from roomkey.core.policy import Policy
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
 from roomkey.guard.clock import Clock
-from roomkey.stores.revocations import RevocationStore
+from roomkey.stores import RevocationStore
 
 ANONYMOUS_PACKET = 16_384
 """Default limit of a packet before admission, in bytes."""
@@ -60,7 +60,7 @@ class GuardSettings:
             still refused, and a guest can send ``authenticate``.
         policy: rules for namespaces, rooms and events. By default, every identity may connect and no room can be
             joined.
-        revocations: store of revocations, such as :class:`roomkey.stores.revocations.SqlRevocations`. The guard opens
+        revocations: store of revocations, such as :class:`roomkey.stores.SqlRevocations`. The guard opens
             and closes it. By default, revocations are kept in the memory of this process.
         when_store_fails: while the store is unavailable, ``"refuse"`` new connections or ``"admit"`` them with the
             revocations known in this process. Admitted sockets stay connected until they expire.

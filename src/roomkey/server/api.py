@@ -20,20 +20,20 @@ with needs("server", "roomkey.server.api"):
     from pydantic import BaseModel, ConfigDict, Field
 
 from roomkey import audit
+from roomkey.auth import LoginService
 from roomkey.auth.http import (
     ACCESS_TOKEN,
     OAuthError,
-    answer,
-    answering,
-    bearer,
-    body_of,
+    body_schema,
     challenge,
-    errors,
-    invalid,
-    read,
-    readable,
+    error_responses,
+    get_and_head,
+    invalid_request,
+    json_response,
+    oauth_errors,
+    parse_body,
+    verify_authorization,
 )
-from roomkey.auth.logins import LoginService
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.names import OPERATOR
@@ -41,8 +41,7 @@ from roomkey.errors import ConfigError
 from roomkey.guard.guard import Guard, LiveSocket
 from roomkey.server.chat import Server
 from roomkey.server.operators import Operators
-from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts
-from roomkey.stores.clients import Clients
+from roomkey.stores import Account, AccountExists, AccountNotFound, Clients, ManagedAccounts
 
 __all__ = ["SCOPE", "admin_router"]
 
@@ -162,7 +161,7 @@ class Done(BaseModel):
 
 def admin_router(
     logins: LoginService,
-    accounts: SqlAccounts,
+    accounts: ManagedAccounts,
     guard: Guard,
     sio: Server,
     *,
@@ -184,7 +183,7 @@ def admin_router(
         prefix=prefix,
         tags=["administration"],
         dependencies=[Security(ACCESS_TOKEN, scopes=[SCOPE])],
-        responses=errors(401, 403),
+        responses=error_responses(401, 403),
     )
     _add_users(routes, desk, logins, accounts)
     _add_revocation(routes, desk, logins)
@@ -214,7 +213,7 @@ class _Desk:
             OAuthError: 401 without a good token, 403 if it is not an operator's (RFC 6750 section 3.1).
             Unavailable: nobody can say.
         """
-        who = await bearer(request, self.guard)
+        who = await verify_authorization(request, self.guard)
         if not await self._operators.include(who):
             _record(who, "refused", path=request.url.path)
             description = f"The admin API requires an operator's token ({SCOPE})."
@@ -224,24 +223,24 @@ class _Desk:
         return who
 
 
-def _add_users(routes: APIRouter, desk: _Desk, logins: LoginService, accounts: SqlAccounts) -> None:
-    @readable(routes, "/users", summary="List the accounts", response_model=UserList)
-    @answering
+def _add_users(routes: APIRouter, desk: _Desk, logins: LoginService, accounts: ManagedAccounts) -> None:
+    @get_and_head(routes, "/users", summary="List the accounts", response_model=UserList)
+    @oauth_errors
     async def users(request: Request) -> Response:
         await desk.operator(request, "list users")
-        return answer(UserList(users=[User.model_validate(account) for account in await accounts.all()]))
+        return json_response(UserList(users=[User.model_validate(account) for account in await accounts.all()]))
 
     @routes.post("/users", summary="Add an account", status_code=201, response_model=User, **_reads(NewUser, 409))
-    @answering
+    @oauth_errors
     async def add_user(request: Request) -> Response:
         who = await desk.operator(request, None)
-        new = await read(request, NewUser, "Send username and password, perhaps name, roles and rooms.")
+        new = await parse_body(request, NewUser, "Send username and password, perhaps name, roles and rooms.")
         with _deed(who, "add user", subject=new.username):
             hashed = await logins.passwords.hash(new.password)
             account = Account(new.username, hashed, tuple(new.roles), tuple(new.rooms), name=new.name)
             await accounts.add(account)
         kept = await accounts.find(new.username)
-        return answer(User.model_validate(kept or account), 201)
+        return json_response(User.model_validate(kept or account), 201)
 
     @routes.patch(
         "/users/{username}",
@@ -249,16 +248,16 @@ def _add_users(routes: APIRouter, desk: _Desk, logins: LoginService, accounts: S
         response_model=Count,
         **_reads(ChangedUser, 404),
     )
-    @answering
+    @oauth_errors
     async def change_user(request: Request, username: str) -> Response:
         who = await desk.operator(request, None)
-        changed = await read(request, ChangedUser, "Send roles, rooms, disabled or password.")
+        changed = await parse_body(request, ChangedUser, "Send roles, rooms, disabled or password.")
         with _deed(who, "change user", subject=username, changed=sorted(changed.model_fields_set)):
-            return answer(Count(sockets=await _change(username, changed, logins, accounts, desk.guard)))
+            return json_response(Count(sockets=await _change(username, changed, logins, accounts, desk.guard)))
 
 
 async def _change(
-    username: str, changed: ChangedUser, logins: LoginService, accounts: SqlAccounts, guard: Guard
+    username: str, changed: ChangedUser, logins: LoginService, accounts: ManagedAccounts, guard: Guard
 ) -> int:
     account = await accounts.find(username)
     if account is None:
@@ -274,7 +273,7 @@ async def _change(
     if changed.disabled is not None:
         await accounts.set_disabled(username, changed.disabled)
     if changed.disabled or changed.password is not None:
-        sockets = await logins.end_all(username)
+        sockets = await logins.logout_all(username)
     return sockets
 
 
@@ -283,14 +282,14 @@ def _add_revocation(routes: APIRouter, desk: _Desk, logins: LoginService) -> Non
     summary = "Revoke a token, a login or everything of a subject"
 
     @routes.post("/revoke", summary=summary, response_model=Count, **_reads(Revocation))
-    @answering
+    @oauth_errors
     async def revoke(request: Request) -> Response:
         who = await desk.operator(request, None)
-        asked = await read(request, Revocation, "Send exactly one of token_id, session_id and subject.")
+        asked = await parse_body(request, Revocation, "Send exactly one of token_id, session_id and subject.")
         with _deed(who, "revoke", **asked.model_dump(exclude_none=True)):
             until = _until(asked, guard.clock.now())
             sockets = await guard.revoke(**asked.model_dump(exclude={"expires_at"}), expires_at=until)
-            return answer(Count(sockets=sockets))
+            return json_response(Count(sockets=sockets))
 
 
 def _until(asked: Revocation, now: float) -> float:
@@ -309,52 +308,52 @@ def _until(asked: Revocation, now: float) -> float:
 def _add_sockets(routes: APIRouter, desk: _Desk, sio: Server) -> None:
     guard = desk.guard
 
-    @readable(routes, "/sockets", summary="List live sockets", response_model=SocketList)
-    @answering
+    @get_and_head(routes, "/sockets", summary="List live sockets", response_model=SocketList)
+    @oauth_errors
     async def sockets(request: Request, subject: str | None = None) -> Response:
         await desk.operator(request, "list sockets")
-        return answer(SocketList(sockets=[_socket(one) for one in guard.sockets(subject)]))
+        return json_response(SocketList(sockets=[_socket(one) for one in guard.sockets(subject)]))
 
     @routes.post(
         "/sockets/{id}/disconnect",
         summary="Disconnect a socket; its client does not come back by itself",
         response_model=Done,
-        responses=errors(404),
+        responses=error_responses(404),
     )
-    @answering
+    @oauth_errors
     async def disconnect(request: Request, id: str) -> Response:
         who = await desk.operator(request, None)
         with _deed(who, "disconnect", socket=id):
             for socket in guard.sockets():
                 if _handle(socket.sid) == id:
                     await sio.disconnect(socket.sid, namespace=socket.namespace)
-                    return answer(Done())
+                    return json_response(Done())
             raise OAuthError("not_found", "There is no such socket.", 404)
 
-    @readable(routes, "/rooms", summary="List rooms", response_model=RoomList)
-    @answering
+    @get_and_head(routes, "/rooms", summary="List rooms", response_model=RoomList)
+    @oauth_errors
     async def rooms(request: Request) -> Response:
         await desk.operator(request, "list rooms")
         counts = Counter((socket.namespace, room) for socket in guard.sockets() for room in socket.rooms)
         entries = [RoomEntry(namespace=where, room=room, sockets=count) for (where, room), count in counts.items()]
-        return answer(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
+        return json_response(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
 
     @routes.post("/emit", summary="Send an event to a room", response_model=Done, **_reads(Message))
-    @answering
+    @oauth_errors
     async def emit(request: Request) -> Response:
         who = await desk.operator(request, None)
-        message = await read(request, Message, "Send room and event, perhaps data and namespace.")
+        message = await parse_body(request, Message, "Send room and event, perhaps data and namespace.")
         with _deed(who, "emit", room=message.room, name=message.event, namespace=message.namespace):
             try:
                 await sio.emit(message.event, message.data, room=message.room, namespace=message.namespace)
             except (TypeError, ValueError, RecursionError):
                 raise OAuthError("invalid_request", "The data cannot be sent.") from None
-        return answer(Done())
+        return json_response(Done())
 
 
 def _reads(body: type[BaseModel], *statuses: int) -> dict[str, Any]:
     """What the document says of a route with a body: the body, and its errors beside those that every route has."""
-    return {"openapi_extra": body_of(body), "responses": errors(400, 413, *statuses)}
+    return {"openapi_extra": body_schema(body), "responses": error_responses(400, 413, *statuses)}
 
 
 @contextmanager
@@ -378,7 +377,7 @@ def _refusing() -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise invalid(error) from None
+        raise invalid_request(error) from None
     except AccountExists:
         raise OAuthError("already_exists", "There is an account of this name.", 409) from None
     except AccountNotFound:

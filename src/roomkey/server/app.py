@@ -11,7 +11,7 @@ from typing import Any, Literal
 from roomkey.extras import needs
 
 with needs("server", "roomkey.server.app"):
-    from fastapi import APIRouter, FastAPI, Request, Response
+    from fastapi import FastAPI, Request, Response
     from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
@@ -20,16 +20,10 @@ with needs("server", "roomkey.server.app"):
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
-from roomkey.auth.cookies import CSRF_HEADER, Cookies
-from roomkey.auth.http import OAuthError, readable
-from roomkey.auth.jwks import jwks_router
-from roomkey.auth.logins import LoginService
-from roomkey.auth.oauth import oauth_router
-from roomkey.auth.passwords import Passwords
-from roomkey.auth.router import router
-from roomkey.auth.tickets import Tickets, TicketVerifier
+from roomkey.auth import Cookies, LoginService, Passwords, Tickets, TicketVerifier, jwks_router, oauth_router, router
+from roomkey.auth.cookies import CSRF_HEADER
+from roomkey.auth.http import OAuthError, get_and_head
 from roomkey.core.keys import LiveKey, LiveKeySet
-from roomkey.errors import ConfigError
 from roomkey.guard.guard import Guard
 from roomkey.keysets.files import signing_key
 from roomkey.keysets.folder import KeyFolder
@@ -39,13 +33,7 @@ from roomkey.server.backends import Engine, make_engine
 from roomkey.server.chat import serve_chat
 from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
-from roomkey.stores.accounts import Accounts, SqlAccounts
-from roomkey.stores.clients import Clients, SqlClients
-from roomkey.stores.probe import Probe
-from roomkey.stores.revocations import RevocationStore
-from roomkey.stores.sessions import Sessions, SqlSessions
-from roomkey.stores.single_use import SingleUseStore, SqlSingleUseStore
-from roomkey.stores.sql import Database
+from roomkey.stores import Stores
 
 __all__ = ["Application", "build"]
 
@@ -80,36 +68,27 @@ class Application:
 
 def build(
     settings: Settings,
-    accounts: Accounts,
+    stores: Stores,
     keys: KeySet | KeyFolder,
     *,
     policy: Policy | None = None,
-    revocations: RevocationStore | None = None,
-    sessions: Sessions | None = None,
-    one_time: SingleUseStore | None = None,
-    clients: Clients | None = None,
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
-    database: Database | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Application:
-    """Put the product together. Nothing is opened: ``accounts`` is open already.
+    """Put the product together. Open the stores first; the engine closes ``stores.revocations``.
 
     Args:
         settings: as :func:`roomkey.server.settings.load_settings` read them.
-        accounts: who may log in.
+        stores: accounts, sessions and everything else that is kept; OAuth clients are served where ``settings.issuer``
+            is this server's address.
         keys: private keys: a folder that may be rotated meanwhile; or a set that stays, of which the first for
             ``settings.algorithm`` signs and all verify.
         policy: who may do what; if absent, a token opens the rooms that it grants.
-        revocations: where they are kept; the engine opens and closes it. In memory if absent.
-        sessions: where logins are kept; in memory if absent.
-        one_time: where connection tickets and authorization codes are kept; in memory if absent.
-        clients: OAuth clients, who are served where ``settings.issuer`` is this server's address.
         secret: what refresh tokens are derived from, 32 bytes; a new one if absent.
         passwords: how passwords are checked.
         rooms: rooms that the page offers beside those of a person's token.
-        database: what ``/readyz`` tries to write to; nothing if absent.
         clock: seconds since the epoch, for the times in tokens.
     """
     signing, accepted = _sources(keys, settings.algorithm)
@@ -131,39 +110,31 @@ def build(
         max_token=settings.max_token,
         leeway=0,  # one process makes and checks the tokens, by one clock
     )
-    tickets = one_time if one_time is not None else SqlSingleUseStore()
-    engine = make_engine(settings, TicketVerifier(verifier, tickets), policy, revocations)
+    engine = make_engine(settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations)
     engine.guard.serve_rooms()
     serve_chat(engine.sio, engine.guard)
-    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(engine.guard, database))
+    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(engine.guard, stores))
     logins = LoginService(
-        accounts,
-        sessions if sessions is not None else SqlSessions(),
+        stores.accounts,
+        stores.sessions,
         issuer,
         engine.guard,
         secret=secret if secret is not None else secrets.token_bytes(32),
         passwords=passwords,
         refresh_lifetime=settings.refresh_lifetime,
-        rotation_grace=settings.rotation_grace,
+        refresh_reuse_interval=settings.refresh_reuse_interval,
         clock=clock,
     )
     cookies = Cookies(settings.cors_origins) if settings.cookies else None
-    http.include_router(router(logins, cookies=cookies, tickets=Tickets(tickets, clock=clock)))
+    http.include_router(router(logins, cookies=cookies, tickets=Tickets(stores.single_use, clock=clock)))
     http.include_router(jwks_router(accepted, clock=clock))
-    known = None
     if settings.serves_oauth:
-        known = clients if clients is not None else SqlClients()
-        http.include_router(oauth_router(logins, known, tickets, jwks_path="/.well-known/jwks.json"))
+        http.include_router(oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json"))
     if settings.admin_api:
-        http.include_router(_admin(logins, accounts, engine, known))
+        clients = stores.clients if settings.serves_oauth else None
+        http.include_router(admin_router(logins, stores.accounts, engine.guard, engine.sio, clients=clients))
     asgi = RequestHardening(engine.asgi(http), script_origins=page.script_origins())
     return Application(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
-
-
-def _admin(logins: LoginService, accounts: Accounts, engine: Engine, clients: Clients | None) -> APIRouter:
-    if not isinstance(accounts, SqlAccounts):
-        raise ConfigError("admin_api works on roomkey's own table of accounts")
-    return admin_router(logins, accounts, engine.guard, engine.sio, clients=clients)
 
 
 def _sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:
@@ -210,12 +181,11 @@ class _Http(FastAPI):
         return document
 
 
-def _readiness(guard: Guard, database: Database | None) -> Callable[[], Awaitable[str | None]]:
+def _readiness(guard: Guard, stores: Stores) -> Callable[[], Awaitable[str | None]]:
     """Return what says why new connections or logins fail: revocations cannot be read, or nothing can be written."""
-    probe = Probe(database) if database is not None else None
 
     async def problem() -> str | None:
-        return await guard.ready() or (await probe.problem() if probe is not None else None)
+        return await guard.ready() or await stores.find_problem()
 
     return problem
 
@@ -239,15 +209,15 @@ def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[st
         code = "not_found" if error.status_code == 404 else "invalid_request"
         return OAuthError(code, f"{error.detail}.", error.status_code, dict(error.headers or {})).response()
 
-    @readable(http, "/", include_in_schema=False)
+    @get_and_head(http, "/", include_in_schema=False)
     async def home() -> HTMLResponse:
         return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
 
-    @readable(http, "/healthz", summary="Whether the server is up", tags=["operations"])
+    @get_and_head(http, "/healthz", summary="Whether the server is up", tags=["operations"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
-    @readable(
+    @get_and_head(
         http,
         "/readyz",
         summary="Whether it can decide about new connections, and write to the database",

@@ -12,7 +12,7 @@ with needs("server", "roomkey.server.backends"):
     from starlette.types import ASGIApp
 
 from roomkey import Policy, hub
-from roomkey.auth.cookies import ACCESS_COOKIE
+from roomkey.auth import ACCESS_COOKIE
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.guard.guard import Guard
 from roomkey.guard.settings import AnyVerifier
@@ -21,7 +21,7 @@ from roomkey.policies import emit_claim, rooms_claim
 from roomkey.server.chat import Server
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
-from roomkey.stores.revocations import RevocationStore
+from roomkey.stores import RevocationStore
 
 __all__ = ["Engine", "make_engine", "rooms_of_tokens"]
 

@@ -13,9 +13,9 @@ with needs("server", "roomkey.server.demo"):
     from rich.console import Console
     from rich.table import Table
 
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.keysets.files import write_private
-from roomkey.stores.accounts import Account, SqlAccounts
+from roomkey.stores import Account, ManagedAccounts
 
 __all__ = ["ROOMS", "Credentials", "add_accounts", "print_table", "write_credentials"]
 
@@ -35,7 +35,7 @@ class Credentials:
     rooms: tuple[str, ...]
 
 
-async def add_accounts(accounts: SqlAccounts, passwords: Passwords) -> list[Credentials]:
+async def add_accounts(accounts: ManagedAccounts, passwords: Passwords) -> list[Credentials]:
     """Make the demo accounts, each with a random password of about 59 bits."""
     made = [Credentials(name, _password(), roles, rooms) for name, roles, rooms in _PEOPLE]
     for one in made:

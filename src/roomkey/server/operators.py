@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from roomkey.auth.client_authentication import is_served
+from roomkey.auth.client_auth import is_enabled
 from roomkey.auth.issued_tokens import OWN_CLIENT
 from roomkey.core.identity import Identity
 from roomkey.core.names import OPERATOR
-from roomkey.stores.accounts import Accounts
-from roomkey.stores.clients import Clients
+from roomkey.stores import Accounts, Clients
 
 __all__ = ["Operators"]
 
@@ -53,4 +52,4 @@ class Operators:
     async def _is_service(self, client_id: str) -> bool:
         client = None if self._clients is None else await self._clients.find(client_id)
         # Where people can log in, the client's name might as well be a person's.
-        return client is not None and is_served(client) and OPERATOR in client.scopes and not client.redirect_uris
+        return client is not None and is_enabled(client) and OPERATOR in client.scopes and not client.redirect_uris

@@ -18,7 +18,7 @@ with needs("server", "roomkey.server.run"):
     from rich.console import Console
 
 from roomkey import Key, KeySet, Policy
-from roomkey.auth.passwords import Passwords
+from roomkey.auth import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
@@ -30,12 +30,7 @@ from roomkey.server import logs
 from roomkey.server.app import Application, build
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
-from roomkey.stores.accounts import SqlAccounts
-from roomkey.stores.clients import SqlClients
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.single_use import SqlSingleUseStore
-from roomkey.stores.sql import Database
-from roomkey.stores.sql_revocations import SqlRevocations
+from roomkey.stores import Stores
 
 __all__ = ["serve"]
 
@@ -137,45 +132,36 @@ def _why_not(error: OSError, host: str, port: int) -> str:
 async def _serve(
     settings: Settings, policy: Policy | None, listener: socket.socket, demo: bool, credentials_file: Path | None
 ) -> None:
-    database = Database(None if demo else settings.database)
-    accounts = SqlAccounts(database)
+    stores = Stores.at(None if demo else settings.database)
     passwords = Passwords()
     people: list[demo_accounts.Credentials] = []
     try:
-        await database.open()
+        await stores.open()
         if demo:
             secret = None
             keys: KeySet | KeyFolder = KeySet([Key.generate(settings.algorithm)])
-            people = await demo_accounts.add_accounts(accounts, passwords)
+            people = await demo_accounts.add_accounts(stores.accounts, passwords)
         else:
             secret = load_or_create_secret(settings.keys / "refresh.secret")
             keys = _keys(settings)
         rooms = demo_accounts.ROOMS if demo else ()
-        # Connections of their own, and few may wait: sockets that come with tickets must not hold logins up.
-        one_time = SqlSingleUseStore(database.separate(2, most_waiting=100))
         product = build(
             settings,
-            accounts,
+            stores,
             keys,
             policy=policy,
-            # Connections of its own: logins that wait for the database must not look as if it were out of reach.
-            revocations=SqlRevocations(None if demo else settings.database),
-            sessions=SqlSessions(database),
-            one_time=one_time,
-            clients=SqlClients(database),
             secret=secret,
             passwords=passwords,
             rooms=rooms,
-            database=database,
         )
         if credentials_file is not None:
             demo_accounts.write_credentials(credentials_file, people)
-        empty = not await accounts.all()
+        empty = not await stores.accounts.all()
         announce = partial(_announce, settings, listener, people, empty)
         await runner.Server(product, _config(settings, product), announce).serve(sockets=[listener])
     finally:
         passwords.close()
-        await database.close()
+        await stores.close()
 
 
 def _keys(settings: Settings) -> KeySet | KeyFolder:

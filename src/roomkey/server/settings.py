@@ -77,7 +77,7 @@ class Settings(BaseModel):
         le=400 * 86400,
         description="Lifetime of a login session, in seconds, however often its tokens are refreshed.",
     )
-    rotation_grace: int = Field(
+    refresh_reuse_interval: int = Field(
         10, ge=0, le=300, description="Seconds for which a used refresh token still gets the same response."
     )
     max_token: int = Field(

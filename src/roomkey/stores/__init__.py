@@ -1,1 +1,93 @@
-"""What is remembered: accounts and revocations, in memory, SQLite or PostgreSQL."""
+"""Stores for accounts, OAuth clients, login sessions, single-use values and revocations.
+
+::
+
+    stores = Stores.at("roomkey.sqlite3")  # or a postgresql:// URL; without an argument, everything is in memory
+
+:class:`Stores` opens all of them in one database. To keep records elsewhere, implement one of the interfaces, such as
+:class:`Accounts`. The interfaces and records do not require SQLAlchemy; ``Database``, ``Sql…`` and :meth:`Stores.at`
+require ``roomkey[sql]``.
+
+The public names are those in ``__all__``. The modules of this package are internal.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from roomkey.stores.bundle import Stores
+from roomkey.stores.memory_revocations import MemoryRevocations
+from roomkey.stores.protocols import (
+    Accounts,
+    Clients,
+    ManagedAccounts,
+    ManagedClients,
+    RevocationStore,
+    Sessions,
+    SingleUseStore,
+)
+from roomkey.stores.records import (
+    Account,
+    AccountExists,
+    AccountNotFound,
+    Client,
+    ClientExists,
+    ClientNotFound,
+    Consumed,
+    LoginSession,
+    RotationResult,
+    StoredRefreshToken,
+)
+
+if TYPE_CHECKING:
+    from roomkey.stores.sql import Database
+    from roomkey.stores.sql_accounts import SqlAccounts
+    from roomkey.stores.sql_clients import SqlClients
+    from roomkey.stores.sql_revocations import SqlRevocations
+    from roomkey.stores.sql_sessions import SqlSessions
+    from roomkey.stores.sql_single_use import SqlSingleUseStore
+
+__all__ = [
+    "Account",
+    "AccountExists",
+    "AccountNotFound",
+    "Accounts",
+    "Client",
+    "ClientExists",
+    "ClientNotFound",
+    "Clients",
+    "Consumed",
+    "Database",
+    "LoginSession",
+    "ManagedAccounts",
+    "ManagedClients",
+    "MemoryRevocations",
+    "RevocationStore",
+    "RotationResult",
+    "Sessions",
+    "SingleUseStore",
+    "SqlAccounts",
+    "SqlClients",
+    "SqlRevocations",
+    "SqlSessions",
+    "SqlSingleUseStore",
+    "StoredRefreshToken",
+    "Stores",
+]
+
+_REQUIRES_SQL = {
+    "Database": "sql",
+    "SqlAccounts": "sql_accounts",
+    "SqlClients": "sql_clients",
+    "SqlRevocations": "sql_revocations",
+    "SqlSessions": "sql_sessions",
+    "SqlSingleUseStore": "sql_single_use",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names that require SQLAlchemy when they are first used."""
+    if name not in _REQUIRES_SQL:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_REQUIRES_SQL[name]}"), name)

@@ -1,4 +1,4 @@
-"""Waiting for a store, and not forever."""
+"""Bounded waiting for a store (internal)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SLICES = 8
 
 
 async def finishes_within(task: asyncio.Task[Any], seconds: float | None) -> bool:
-    """Wait for a task; return True if it is done. The task is left as it is.
+    """Wait for a task, and return True if it is done. The task is not cancelled.
 
-    The time is waited for in parts. If the event loop was blocked, only the part that was running is over, and an
-    answer that arrived meanwhile still counts: a busy process must not look like a store that gives no answer.
+    The wait has several parts. If the event loop was blocked, only the current part is over, and a response that
+    arrived meanwhile still counts: a busy process must not look like a store that does not respond.
 
     Args:
-        task: what to wait for.
-        seconds: how long; None for as long as it takes.
+        task: the task to wait for.
+        seconds: the greatest time to wait; None for no limit.
     """
     if seconds is None:
         await asyncio.wait({task})

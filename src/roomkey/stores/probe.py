@@ -1,4 +1,4 @@
-"""Trying whether a database can be written to, without asking it more often than necessary."""
+"""A check that a database can be written to, at most once per second (internal)."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from roomkey.stores.sql import Base, Database
 __all__ = ["Probe"]
 
 KNOWN_SECONDS = 1.0
-"""How long an answer is repeated: whoever asks more often costs nothing."""
+"""Seconds for which a result is returned again."""
 
 PROBE_SECONDS = 2.0
-"""How long the database may take to be written to."""
+"""Seconds in which the database must be writable."""
 
 
 class _Row(Base):
@@ -33,24 +33,24 @@ class _Row(Base):
 
 
 class Probe:
-    """Writes one row, and asks every table to be writable. It has a connection of its own.
+    """Writes one row, and checks that every table is writable, on a separate connection.
 
     Args:
-        database: what to write to.
+        database: the database to check.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database.separate(1)
-        self._asked_at = float("-inf")
+        self._checked_at = float("-inf")
         self._task: asyncio.Task[str | None] | None = None
 
     async def problem(self) -> str | None:
         """Return why the database cannot be written to, or None if it can."""
-        if self._task is None or (self._task.done() and time.monotonic() - self._asked_at > KNOWN_SECONDS):
-            self._asked_at = time.monotonic()
+        if self._task is None or (self._task.done() and time.monotonic() - self._checked_at > KNOWN_SECONDS):
+            self._checked_at = time.monotonic()
             self._task = asyncio.create_task(self._try())
         if not await finishes_within(self._task, PROBE_SECONDS):
-            return f"the database cannot be written to: no answer within {PROBE_SECONDS:g} s"
+            return f"the database cannot be written to: no response within {PROBE_SECONDS:g} s"
         return self._task.result()
 
     async def _try(self) -> str | None:
@@ -64,10 +64,10 @@ class Probe:
 async def _write(connection: AsyncConnection) -> None:
     if connection.dialect.name == "postgresql":
         await connection.execute(text(f"SET LOCAL lock_timeout = {PROBE_SECONDS * 750:.0f}"))
-    # No row is changed by this, but a table that somebody has locked is waited for.
+    # This changes no row, but waits for a table that is locked.
     for table in Base.metadata.sorted_tables:
         await connection.execute(update(table).where(false()).values({column: column for column in table.primary_key}))
-    # A full disk is noticed by what is really written.
+    # Only a real write detects a full disk.
     now = time.time()
     if (await connection.execute(update(_Row).values(written_at=now))).rowcount == 0:
         await connection.execute(insert(_Row).values(id=1, written_at=now))

@@ -1,4 +1,4 @@
-"""What everything kept in SQL shares: SQLite in a file or in memory, or PostgreSQL, and what becomes of a failure."""
+"""The database behind the SQL stores: SQLite in a file or in memory, or PostgreSQL (internal)."""
 
 from __future__ import annotations
 
@@ -27,41 +27,41 @@ from roomkey.stores.sql_engines import postgresql_engine, sqlite_engine
 __all__ = ["Base", "Database", "SqlStore", "Where"]
 
 PATIENCE = 5.0
-"""Seconds that SQLite waits for another writer, and that PostgreSQL has for everything it is asked."""
+"""Seconds that SQLite waits for another writer, and that PostgreSQL has for each request."""
 
 UPGRADE_PATIENCE = 60.0
 """Seconds that PostgreSQL has to bring the tables up to date, such as for an index on a large table."""
 
-FORGOTTEN_AT_ONCE = 1000
+DELETED_AT_ONCE = 1000
 CONNECTIONS = 5
-MOST_WAITING = 500
+MAX_WAITING = 500
 """Requests that wait for a connection; the next one fails immediately."""
 
-# Two processes that start together would both make the tables, and one would fail.
+# Without a lock, two processes that start together would both create the tables, and one would fail.
 LOCK_SCHEMA = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7519)"}
 
 _Result = TypeVar("_Result")
 
 
 Where: TypeAlias = "Path | str | Database | None"
-"""Where tables are kept: a file, a URL, in memory, or a database that several share."""
+"""A SQLite file, a PostgreSQL URL, None for memory, or a database that several stores share."""
 
 
 class Base(DeclarativeBase):
-    """The tables, as the migrations make them."""
+    """The base class of the tables, which the migrations create."""
 
 
 class Database:
-    """Where tables are kept.
+    """A database that several stores can share. It opens on first use.
 
     Args:
-        where: a SQLite file, made with mode 0600 by :meth:`open`; a ``postgresql://user@host/name`` URL as libpq reads
-            it, with ``PGPASSFILE`` and the other variables; None keeps everything in memory, on one connection.
-        connections: how many at most.
-        most_waiting: how many requests may wait for one of them.
+        where: a SQLite file, which :meth:`open` creates with mode 0600; a ``postgresql://user@host/name`` URL as libpq
+            reads it, with ``PGPASSFILE`` and the other variables; None for a database in memory, with one connection.
+        connections: the greatest number of connections.
+        max_waiting: the greatest number of requests that wait for a connection.
 
     Raises:
-        ConfigError: a URL of something else, or asyncpg is not installed.
+        ConfigError: the URL is not a PostgreSQL URL, or asyncpg is not installed.
     """
 
     def __init__(
@@ -69,21 +69,21 @@ class Database:
         where: Path | str | None = None,
         *,
         connections: int = CONNECTIONS,
-        most_waiting: int = MOST_WAITING,
+        max_waiting: int = MAX_WAITING,
     ) -> None:
         self._url = where if isinstance(where, str) and "://" in where else None
         self._path = None if where is None or self._url is not None else Path(where)
         self._connections = connections if where is not None else 1
         self._free = asyncio.Semaphore(self._connections)
-        self._waiting, self._most_waiting = 0, most_waiting
+        self._waiting, self._max_waiting = 0, max_waiting
         self._running: set[asyncio.Task[Any]] = set()
         self._opening = asyncio.Lock()
         self._opened = self._closed = False
         self._separate: list[Database] = []
-        self._opener = self  # whose part it is to bring the tables up to date
+        self._opener = self  # brings the tables up to date
         self._engine = self._new_engine()
-        # One statement is a transaction by itself. Without BEGIN and COMMIT around it, a process that freezes
-        # in between holds no locks.
+        # A single statement is a transaction. Without BEGIN and COMMIT around it, a process that freezes between them
+        # holds no locks.
         self._single = self._engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @property
@@ -98,32 +98,32 @@ class Database:
 
     @classmethod
     def at(cls, where: Where) -> Database:
-        """The database that is meant: one that several share, or a new one."""
+        """Return a database as it is, and a new one for a file, a URL or None."""
         return where if isinstance(where, Database) else cls(where)
 
-    def separate(self, connections: int, most_waiting: int = MOST_WAITING) -> Database:
-        """Return the same database with connections of its own, which nothing else can use up.
+    def separate(self, connections: int, max_waiting: int = MAX_WAITING) -> Database:
+        """Return the same database with separate connections, which other requests cannot exhaust.
 
-        In memory there is only one connection, so it is this database itself.
+        A database in memory has only one connection, so it returns itself.
 
         Args:
-            connections: how many at most.
-            most_waiting: how many requests may wait for one of them.
+            connections: the greatest number of connections.
+            max_waiting: the greatest number of requests that wait for a connection.
         """
         where = self._url or self._path
         if where is None:
             return self
-        made = Database(where, connections=connections, most_waiting=most_waiting)
+        made = Database(where, connections=connections, max_waiting=max_waiting)
         made._opener = self
         self._separate.append(made)
         return made
 
     async def open(self) -> None:
-        """Make the file where it is missing, and bring the tables up to date. What is first of all asked does it, too.
+        """Create a missing file, and bring the tables up to date. The first request also opens the database.
 
         Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-            Unavailable: PostgreSQL is out of reach, or refuses.
+            ConfigError: the file cannot be created, or is not a SQLite database.
+            Unavailable: PostgreSQL does not respond, or refuses the connection.
         """
         async with self._opening:
             if self._opened:
@@ -153,7 +153,7 @@ class Database:
             await self._dispose(engine)
 
     async def close(self) -> None:
-        """Finish what is under way and close the connections, as far as the other side takes part in it."""
+        """Finish running transactions, as far as the database responds, and close the connections."""
         self._closed = True
         await asyncio.gather(*(one.close() for one in self._separate))
         if self._running:
@@ -166,10 +166,10 @@ class Database:
 
     @property
     def _patience(self) -> float | None:
-        return None if self._url is None else PATIENCE  # SQLite's own waiting is bounded, and cannot be broken off
+        return None if self._url is None else PATIENCE  # SQLite bounds its own waiting, which cannot be interrupted
 
     async def rows(self, query: Executable) -> Sequence[Any]:
-        """What a SELECT finds, as rows of SQLAlchemy.
+        """Return the rows that a SELECT finds, as SQLAlchemy rows.
 
         Raises:
             Unavailable: as for :meth:`run`.
@@ -181,10 +181,10 @@ class Database:
         return await self._do(self._single, fetch)
 
     async def change(self, statement: Executable) -> int:
-        """Carry out one INSERT, UPDATE or DELETE, as :meth:`run` does.
+        """Execute one INSERT, UPDATE or DELETE in a transaction.
 
         Returns:
-            How many rows it changed.
+            The number of changed rows.
 
         Raises:
             IntegrityError: as for :meth:`run`.
@@ -197,33 +197,33 @@ class Database:
         return await self._do(self._single, execute)
 
     async def run(self, work: Callable[[AsyncConnection], Awaitable[_Result]]) -> _Result:
-        """Work in one transaction, which is kept for good when this returns.
+        """Run work in one transaction, which is committed when this returns.
 
-        If the caller stops waiting before the work has a connection, nothing is done. After that it is carried through.
+        If the caller is cancelled before the work has a connection, nothing happens. After that the work is completed.
 
         Args:
-            work: gets the connection.
+            work: receives the connection.
 
         Returns:
-            What ``work`` returned.
+            The result of ``work``.
 
         Raises:
-            IntegrityError: what is to be unique is there already.
-            Unavailable: the database failed, gave no answer in time, or has too much to do; nothing is certain. The
-                text has the kind of failure and no address.
+            IntegrityError: a unique value already exists.
+            Unavailable: the database failed, did not respond in time, or is overloaded. The transaction may or may not
+                be committed. The text contains the kind of failure, and no address.
         """
         return await self._do(self._engine, work)
 
     async def repeat(self, work: Callable[[AsyncConnection], Awaitable[int]]) -> None:
-        """Do a little at a time, each in its own transaction, until there is nothing left or the database is closed.
+        """Run work again and again, each time in a new transaction, until nothing is left or the database is closed.
 
-        In between, others get as much time as the last transaction took.
+        It pauses after each transaction for as long as the transaction took, so that others can use the database.
 
         Args:
-            work: returns 0 if there was nothing left to do.
+            work: returns 0 if nothing was left to do.
 
         Raises:
-            Unavailable: as for :meth:`run`. What was done stays done.
+            Unavailable: as for :meth:`run`. Earlier transactions remain committed.
         """
         more = True
         while more and not self._closed:
@@ -231,17 +231,17 @@ class Database:
             more = await self.run(work) > 0
             await asyncio.sleep(time.monotonic() - started)
 
-    async def forget(self, key: InstrumentedAttribute[Any], expired: ColumnElement[bool]) -> None:
-        """Drop the rows of a table that have expired, a thousand at a time.
+    async def delete_where(self, key: InstrumentedAttribute[Any], expired: ColumnElement[bool]) -> None:
+        """Delete rows of a table, a thousand at a time.
 
         Args:
-            key: the table's primary key.
-            expired: which rows.
+            key: the primary key of the table.
+            expired: the condition for the rows.
 
         Raises:
             Unavailable: as for :meth:`repeat`.
         """
-        some = delete(key.class_).where(key.in_(select(key).where(expired).limit(FORGOTTEN_AT_ONCE)))
+        some = delete(key.class_).where(key.in_(select(key).where(expired).limit(DELETED_AT_ONCE)))
 
         async def work(connection: AsyncConnection) -> int:
             return (await connection.execute(some)).rowcount
@@ -256,15 +256,15 @@ class Database:
         return await self._bounded(self._transaction(engine, work), patience, self._free.release)
 
     async def _get_connection(self) -> float:
-        """Wait for a free connection, in the caller's own task: a client that leaves takes its request along.
+        """Wait for a free connection in the caller's task, so that cancelling the caller also cancels the request.
 
         Returns:
-            Seconds that it took.
+            The seconds that it waited.
 
         Raises:
-            Unavailable: too many wait already, or it takes too long.
+            Unavailable: too many requests wait already, or it takes too long.
         """
-        if self._waiting >= self._most_waiting:
+        if self._waiting >= self._max_waiting:
             raise Unavailable("too many requests wait for the database")
         self._waiting += 1
         started = asyncio.get_running_loop().time()
@@ -272,7 +272,7 @@ class Database:
             async with asyncio.timeout(PATIENCE):
                 await self._free.acquire()
         except TimeoutError:
-            raise Unavailable(f"the database gave no answer within {PATIENCE:g} s") from None
+            raise Unavailable(f"the database did not respond within {PATIENCE:g} s") from None
         finally:
             self._waiting -= 1
         return asyncio.get_running_loop().time() - started
@@ -290,40 +290,40 @@ class Database:
     async def _bounded(
         self, work: Coroutine[Any, Any, _Result], patience: float | None, then: Callable[[], None] | None = None
     ) -> _Result:
-        # Not asyncio.timeout: that waits until the work has heeded its cancellation, and a driver first wants a word
-        # with the server that does not answer.
+        # asyncio.timeout would wait until the cancelled work ends, and a driver first tries to talk to the server that
+        # does not respond.
         task = asyncio.create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._forget)
+        task.add_done_callback(self._finished)
         if then is not None:
             task.add_done_callback(lambda _: then())
         if not await finishes_within(task, patience):
             task.cancel()
-            raise Unavailable(f"the database gave no answer within {self._patience or patience:g} s")
+            raise Unavailable(f"the database did not respond within {self._patience or patience:g} s")
         return task.result()
 
-    def _forget(self, task: asyncio.Task[Any]) -> None:
+    def _finished(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # marks it as seen: nobody may be waiting for it any more
+            task.exception()  # marks it as retrieved: perhaps nothing waits for the task
 
 
 class SqlStore:
-    """What every store in SQL can do.
+    """The base class of the SQL stores.
 
     Args:
-        where: a file, a URL, None for in memory, or a :class:`Database` that several share.
+        where: a file, a URL, None for a database in memory, or a :class:`Database` that several stores share.
     """
 
     def __init__(self, where: Where = None) -> None:
         self._database = Database.at(where)
 
     async def open(self) -> None:
-        """Make the file where it is missing, and bring the tables up to date. Once more does no harm.
+        """Create a missing file, and bring the tables up to date. It may be called again.
 
         Raises:
-            ConfigError: the file cannot be made, or is no SQLite database.
-            Unavailable: PostgreSQL is out of reach.
+            ConfigError: the file cannot be created, or is not a SQLite database.
+            Unavailable: PostgreSQL does not respond.
         """
         await self._database.open()
 
@@ -338,11 +338,11 @@ async def _migrate(connection: AsyncConnection) -> None:
 
 
 def _make_private(path: Path) -> None:
-    # SQLite gives its -wal and -shm files the mode of the database, which holds password hashes. One that is there is
-    # not opened: closing it would drop the locks of every connection that this process has to it (POSIX, fcntl), and
-    # the next process to leave would take the -wal file away from under them.
+    # SQLite gives its -wal and -shm files the mode of the database, which contains password hashes. An existing file is
+    # not opened: closing it would release the locks of every connection that this process has to it (POSIX, fcntl), and
+    # the next process to exit would delete the -wal file that those connections use.
     try:
-        # Where a link leads to: O_EXCL follows none.
+        # Resolve symbolic links first: O_EXCL does not follow them.
         os.close(os.open(os.path.realpath(path), os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         pass
@@ -351,7 +351,7 @@ def _make_private(path: Path) -> None:
 
 
 def _kind(error: BaseException) -> str:
-    """What failed: SQLite's own few words, else the name of the error, because its text may hold addresses and rows."""
+    """Return SQLite's message, else the name of the error, because its text may contain addresses and rows."""
     while cause := getattr(error, "orig", None) or error.__cause__:
         error = cause
     return str(error) if isinstance(error, sqlite3.Error) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Connections to SQLite and PostgreSQL, set up so that what was answered is kept and nothing is waited for forever."""
+"""Connections to SQLite and PostgreSQL that commit durably and never wait forever (internal)."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ POSTGRESQL = ("postgresql://", "postgres://")
 SWITCH_AGAIN = 0.01
 """Seconds until a connection again tries to switch a SQLite file to WAL."""
 
-# What a role or a database has set must not lose what was answered: with `off`, a crash loses the last half second.
-# `local` stays, because it survives a crash of this server. A process that freezes in a transaction loses it before
-# those that wait for its locks give up.
+# A setting of the role or the database must not lose committed data: with `off`, a crash loses the last half second.
+# `local` is allowed, because it survives a crash of this server. If a process freezes in a transaction, the transaction
+# is cancelled before those that wait for its locks time out.
 PREPARE_SESSION = """
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 SET lock_timeout = {lock:.0f};
@@ -40,17 +40,17 @@ def sqlite_engine(path: Path | None, connections: int, patience: float) -> Async
     """Return an engine for a file, or for a database in memory.
 
     Args:
-        path: the file; None for in memory.
-        connections: how many at most.
+        path: the file; None for memory.
+        connections: the greatest number of connections.
         patience: seconds to wait for another writer.
     """
-    # In memory there is one connection, taken in turns: what two share, one would commit for the other.
+    # In memory there is one connection, used in turns: sharing it, one task would commit for another.
     pool = {"pool_size": connections, "max_overflow": 0, "poolclass": AsyncAdaptedQueuePool}
     database = None if path is None else str(path)
     engine = create_async_engine(URL.create("sqlite+aiosqlite", database=database), **pool)
 
     def prepare(connection: Any, _record: object) -> None:
-        # WAL: the server reads while `roomkey user add` writes. FULL: what was answered survives a loss of power.
+        # WAL: the server can read while `roomkey user add` writes. FULL: commits survive power loss.
         cursor = connection.cursor()
         cursor.execute(f"PRAGMA busy_timeout={patience * 1000:.0f}")
         _switch_to_wal(cursor, patience)
@@ -81,25 +81,25 @@ def postgresql_engine(url: str, connections: int, to_connect: float, to_answer: 
 
     Args:
         url: as libpq reads it.
-        connections: how many at most.
-        to_connect: seconds that a new connection may take.
-        to_answer: seconds that a command may take.
+        connections: the greatest number of connections.
+        to_connect: seconds in which a new connection must open.
+        to_answer: seconds in which a command must finish.
 
     Raises:
-        ConfigError: a URL of something else, or asyncpg is not installed.
+        ConfigError: the URL is not a PostgreSQL URL, or asyncpg is not installed.
     """
     if not url.startswith(POSTGRESQL):
         raise ConfigError("invalid database; use a file path or a postgresql:// URL")
     try:
         import asyncpg
     except ModuleNotFoundError:
-        raise ConfigError("asyncpg is missing: pip install 'roomkey[postgresql]'") from None
-    # In milliseconds; whoever waits for a lock still gets it from a process that froze with it.
+        raise ConfigError("asyncpg is not installed; run: pip install 'roomkey[postgresql]'") from None
+    # In milliseconds. If a process freezes while it holds a lock, others get the lock before they time out.
     prepare = PREPARE_SESSION.format(lock=to_answer * 800, idle=to_answer * 600)
 
     async def connect() -> Any:
-        # asyncpg reads the URL as libpq does, and SQLAlchemy has none that it could show. What fails is told here:
-        # SQLAlchemy 2.0 would let asyncpg's own errors through.
+        # asyncpg reads the URL as libpq does, and SQLAlchemy has no URL that it could log. Errors are translated here,
+        # because SQLAlchemy 2.0 would let asyncpg's own errors through.
         try:
             connection = await asyncpg.connect(url, timeout=to_connect, command_timeout=to_answer)
             try:

@@ -1,4 +1,4 @@
-"""Revocations in SQL: they outlast the process, and reach every server on the same database."""
+"""Revocations in SQLite or PostgreSQL (internal; import from :mod:`roomkey.stores`)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ with needs("sql", "roomkey.stores.sql_revocations"):
     from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
     from sqlalchemy.orm import Mapped, mapped_column
 
-from roomkey.core.revocations import FOREVER, Revocation, RevocationKind
+from roomkey.core.revocations import FOREVER, MARGIN, Revocation, RevocationKind
 from roomkey.errors import ConfigError
-from roomkey.stores.revocations import KEPT_AFTER_EXPIRY
 from roomkey.stores.sql import Base, SqlStore, Where
 
 __all__ = ["SqlRevocations"]
 
 BATCH = 10_000
-"""Rows of one query, so that a long journal is read within the time that a query may take."""
+"""Rows of one query, so that a long journal is read within the time limit of a query."""
 
 
 class _Entry(Base):
     __tablename__ = "revocations"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - an id is never given twice, deleted rows or not
+    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 - an id is never reused, even if its row is deleted
 
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True)
     kind: Mapped[str] = mapped_column(Text)
@@ -42,33 +41,34 @@ _columns = (
     _Entry.rights,
 )
 
-# PostgreSQL gives ids before it commits: without the lock a reader could see 8 and never look for 7 again. The lock is
-# taken and given back by the statement that writes, so that a process that freezes cannot hold it, and it is the
-# journal's alone, so that it is in nobody's way. SQLite has one writer at a time.
+# PostgreSQL assigns ids before it commits: without the lock, a reader could see 8 and never look for 7 again. The
+# statement that writes takes and releases the lock, so a process that freezes cannot hold it. Nothing else uses this
+# lock. SQLite has one writer at a time.
 JOURNAL = 7520
 _locked = select(func.pg_advisory_xact_lock(JOURNAL)).cte("locked")
 
 
 class SqlRevocations(SqlStore):
-    """A :class:`roomkey.stores.revocations.RevocationStore` in SQLite or PostgreSQL.
+    """A journal of revocations in SQLite or PostgreSQL. It survives restarts; every server on the database reads it.
 
     Args:
-        where: a file, a URL, None for in memory, or a :class:`roomkey.stores.sql.Database` that several share.
+        where: a file, a URL, None for a database in memory, or a :class:`roomkey.stores.Database` that several stores
+            share.
         clock: seconds since the epoch, for the column ``recorded_at``.
     """
 
     def __init__(self, where: Where = None, *, clock: Callable[[], float] = time.time) -> None:
         super().__init__(where)
-        # What is new is read on a connection of its own: whatever writes or waits, the reader does not wait for it.
+        # The reader has its own connection, so that it never waits for writers or for other requests.
         self._reader = self._database.separate(1)
         self._clock = clock
 
     async def add(self, revoked: Revocation) -> None:
-        """Keep a revocation. When this returns it is on the disk.
+        """Store a revocation. When this returns, it is on disk.
 
         Raises:
-            ConfigError: a name that no database keeps: with a NUL, or half a surrogate pair.
-            Unavailable: the database is out of reach, and nothing is certain.
+            ConfigError: the name contains a NUL, or half a surrogate pair, which databases cannot store.
+            Unavailable: the revocation may or may not be stored. Call again.
         """
         _check(revoked.name)
         _check(revoked.issuer or "")
@@ -81,17 +81,16 @@ class SqlRevocations(SqlStore):
             "recorded_at": self._clock(),
             "rights": None if revoked.rights is None else dict(revoked.rights),
         }
-
         await self._database.change(_insertion(row) if self._database.is_postgresql else insert(_Entry).values(row))
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
-        """What was added after a position (0 is the beginning), a batch at the most, and the position after it.
+        """Return at most one batch of the revocations after a position (0 is the beginning), and the new position.
 
-        A position that lies after the end belongs to another database or to one that was put back from a copy: then
-        everything is told again.
+        A position after the end belongs to another database, or the database was restored from a backup: then the
+        result starts at the beginning.
 
         Raises:
-            Unavailable: the database is out of reach.
+            Unavailable: the database did not respond.
         """
         end = select(func.coalesce(func.max(_Entry.id), 0)).scalar_subquery()
         known = case((end < position, 0), else_=position)
@@ -99,20 +98,20 @@ class SqlRevocations(SqlStore):
         rows = await self._reader.rows(query)
         return [_revocation(*row[1:]) for row in rows], rows[-1].id if rows else position
 
-    async def forget_expired(self, now: float) -> None:
-        """Drop what no token can match any more (``expires_at`` and an hour are over).
+    async def delete_expired(self, now: float) -> None:
+        """Delete revocations that no token can match any more: an hour after ``expires_at``.
 
         Args:
             now: seconds since the epoch.
 
         Raises:
-            Unavailable: the database is out of reach.
+            Unavailable: the database did not respond.
         """
-        await self._database.forget(_Entry.id, _Entry.expires_at <= now - KEPT_AFTER_EXPIRY)
+        await self._database.delete_where(_Entry.id, _Entry.expires_at <= now - MARGIN)
 
 
 def _insertion(row: Mapping[str, Any]) -> Insert:
-    """Return a statement that first takes the lock, then an id, and commits by itself."""
+    """Return one statement that takes the lock, then an id, and commits."""
     values = [literal(value, _Entry.__table__.c[name].type) for name, value in row.items()]
     return insert(_Entry).from_select(list(row), select(*values).select_from(_locked))
 
@@ -124,7 +123,7 @@ def _check(name: str) -> None:
             return
     except UnicodeEncodeError:
         pass
-    raise ConfigError(f"no database keeps this name: {name!a}")
+    raise ConfigError(f"invalid name {name!a}: databases cannot store it; remove NUL characters and lone surrogates")
 
 
 def _revocation(

@@ -10,7 +10,7 @@ from support.oauth import BACK, PASSWORD, Form, challenge_of
 from support.rfc import SHARED, TEXT, is_page, refusal, sent_back
 
 from roomkey.errors import ConfigError
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 pytestmark = SHARED
 METADATA = "/.well-known/oauth-authorization-server"

@@ -10,10 +10,10 @@ import pytest
 from support.oauth import BACK, BASIC, HASH, SECRET, Desk
 from support.rfc import ADA, SHARED, error_of, refusal
 
-from roomkey.auth.codes import CODE_LIFETIME
+from roomkey.auth.authorization_codes import CODE_LIFETIME
 from roomkey.auth.throttle import FREE_FOR_PAIR
 from roomkey.errors import ConfigError, RevokedToken
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 pytestmark = SHARED
 SERVICE = {"grant_type": "client_credentials"}

@@ -6,7 +6,7 @@ import pytest
 from support.oauth import BASIC, SECRET
 from support.rfc import SHARED, error_of
 
-from roomkey.auth.token_authority import StandaloneAuthority
+from roomkey.auth import StandaloneAuthority
 from roomkey.errors import Unavailable
 
 pytestmark = SHARED

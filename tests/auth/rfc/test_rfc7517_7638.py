@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from support.rfc import Served
 
 from roomkey import Issuer, Key, KeySet
-from roomkey.auth.jwks import jwks_router
+from roomkey.auth import jwks_router
 
 PATH = "/.well-known/jwks.json"
 ALGORITHMS = ("RS256", "PS384", "ES256", "ES384", "ES512", "EdDSA", "Ed448")

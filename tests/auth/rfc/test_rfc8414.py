@@ -8,7 +8,7 @@ import pytest
 from support.oauth import BASIC, PASSWORD, SECRET, URL
 from support.rfc import SHARED, sent_back
 
-from roomkey.auth.oauth import oauth_router
+from roomkey.auth import oauth_router
 from roomkey.errors import ConfigError
 
 pytestmark = SHARED
@@ -34,7 +34,7 @@ async def test_s2_what_is_required_is_there(served):
 async def test_s2_an_issuer_is_an_address_with_https_without_query_and_fragment(desk, issuer):
     """A server with another issuer does not start."""
     with pytest.raises(ConfigError):
-        oauth_router(desk.logins, desk.clients, desk.one_time, issuer=issuer)
+        oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)

@@ -10,7 +10,7 @@ from support.rfc import ADA, SHARED, Served, error_of, is_page, refusal, sent_ba
 
 from roomkey import Issuer
 from roomkey.errors import ConfigError, RevokedToken
-from roomkey.stores.clients import Client
+from roomkey.stores import Client
 
 pytestmark = SHARED
 METADATA = "/.well-known/oauth-authorization-server"

@@ -1,4 +1,4 @@
-"""The tables' history: each version's changes, in order (Alembic)."""
+"""The migrations of the tables, in order (Alembic; internal)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ with needs("sql", "roomkey.stores.migrations"):
 __all__ = ["NEWEST", "upgrade"]
 
 NEWEST = "0005"
-"""The version that this program works with."""
+"""The version of the tables that this program requires."""
 
 
 def upgrade(connection: Connection) -> None:
     """Bring the tables of a database up to date, in the transaction of this connection.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database failed, or was made by a newer program.
+        sqlalchemy.exc.SQLAlchemyError: the database failed, or a newer program created it.
     """
-    if _version(connection) == NEWEST:  # the usual case; Alembic takes its time to load
+    if _version(connection) == NEWEST:  # the usual case; loading Alembic takes long
         return
     from alembic import command
     from alembic.config import Config

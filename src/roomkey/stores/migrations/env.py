@@ -1,4 +1,4 @@
-"""Alembic's entry: it is given the connection, and works in its transaction."""
+"""The entry point for Alembic, which runs in the transaction of the given connection."""
 
 from alembic import context
 

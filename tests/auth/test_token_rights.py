@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from roomkey.auth.carried import Carried, carried
-from roomkey.stores.accounts import Account
+from roomkey.auth.token_rights import TokenRights, rights_for
+from roomkey.stores import Account
 
 ADA = Account("ada", "x", roles=("admin", "roomkey:admin"), rooms=("red", "team-*"))
 
 
-def for_application(*scopes: str, is_first_party: bool = False) -> Carried:
-    return carried(ADA, scopes, is_own=False, is_first_party=is_first_party)
+def for_application(*scopes: str, is_first_party: bool = False) -> TokenRights:
+    return rights_for(ADA, scopes, is_own=False, is_first_party=is_first_party)
 
 
 def test_an_own_login_carries_every_right_of_the_account():
-    assert carried(ADA, (), is_own=True, is_first_party=False) == Carried(ADA.roles, ADA.rooms, ())
+    assert rights_for(ADA, (), is_own=True, is_first_party=False) == TokenRights(ADA.roles, ADA.rooms, ())
 
 
 def test_a_first_party_application_carries_everything_but_what_is_the_servers():
     found = for_application("chat", "roomkey:admin", is_first_party=True)
-    assert found == Carried(("admin",), ADA.rooms, ("chat",))
+    assert found == TokenRights(("admin",), ADA.rooms, ("chat",))
 
 
 @pytest.mark.parametrize(
@@ -40,9 +40,9 @@ def test_a_first_party_application_carries_everything_but_what_is_the_servers():
 )
 def test_another_application_carries_what_the_scopes_release(scopes, roles, rooms, carried_scopes):
     """A person's token has no scope that names a role or a room that the person does not have."""
-    assert for_application(*scopes) == Carried(roles, rooms, carried_scopes)
+    assert for_application(*scopes) == TokenRights(roles, rooms, carried_scopes)
 
 
 def test_a_first_party_application_carries_no_scope_of_a_right_that_is_missing():
     found = for_application("role:admin", "role:moderator", "room:blue", is_first_party=True)
-    assert found == Carried(("admin",), ADA.rooms, ("role:admin",))
+    assert found == TokenRights(("admin",), ADA.rooms, ("role:admin",))

@@ -6,13 +6,13 @@ import re
 
 import pytest
 
-from roomkey.auth.sealed import is_sealed, seal
+from roomkey.auth.signed_values import is_signed_value, new_signed_value
 
 KEY, NOW = b"for tests only: 32 bytes or more", 1_800_000_000
 
 
 def test_what_is_sealed_is_43_characters_and_never_the_same() -> None:
-    made = {seal(KEY, "ticket", NOW + 30) for _ in range(100)}
+    made = {new_signed_value(KEY, "ticket", NOW + 30) for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in made)
 
@@ -28,18 +28,18 @@ def test_what_is_sealed_is_43_characters_and_never_the_same() -> None:
     ],
 )
 def test_what_is_sealed_counts_for_its_key_kind_and_time(key: bytes, kind: str, now: float, good: bool) -> None:
-    assert is_sealed(key, kind, seal(KEY, "ticket", NOW + 30), now) is good  # type: ignore[arg-type]
+    assert is_signed_value(key, kind, new_signed_value(KEY, "ticket", NOW + 30), now) is good  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", range(43))
 def test_a_changed_character_breaks_the_seal(place: int) -> None:
     """The last one, too: two of its bits mean nothing, and another name would be looked for."""
-    made = seal(KEY, "ticket", NOW + 30)
+    made = new_signed_value(KEY, "ticket", NOW + 30)
     for other in "AB_":
         changed = made[:place] + other + made[place + 1 :]
-        assert is_sealed(KEY, "ticket", changed, NOW) is (changed == made)
+        assert is_signed_value(KEY, "ticket", changed, NOW) is (changed == made)
 
 
 @pytest.mark.parametrize("text", ["", "A", "A" * 42, "A" * 43, "A" * 44, "é" * 43, "=" * 43, " " * 43, "A" * 10_000])
 def test_what_is_made_up_is_not_sealed(text: str) -> None:
-    assert not is_sealed(KEY, "code", text, NOW)
+    assert not is_signed_value(KEY, "code", text, NOW)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import inspect, text
 
-from roomkey.stores.sessions import Found, LoginSession, Outcome, SqlSessions
+from roomkey.stores import LoginSession, RotationResult, SqlSessions, StoredRefreshToken
 
 NOW, GRACE = 1_800_000_000, 10
 SESSION = LoginSession("s1", "ada", "roomkey", NOW, NOW, NOW + 3600, "chat", "127.0.0.1", "a browser")
@@ -26,71 +26,61 @@ async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await made.close()
 
 
-async def outcome(sessions: SqlSessions, used: str, then: str, now: int = NOW) -> Outcome:
+async def outcome(sessions: SqlSessions, used: str, then: str, now: int = NOW) -> RotationResult:
     return await sessions.rotate(used, then, now, GRACE)
 
 
 async def test_a_token_rotates_to_its_successor(sessions):
-    await sessions.begin(SESSION, "t0")
+    await sessions.add(SESSION, "t0")
     for number in range(5):
-        assert await outcome(sessions, f"t{number}", f"t{number + 1}", NOW + 60 * number) is Outcome.ROTATED
-    (session,) = await sessions.of("ada", NOW)
+        assert await outcome(sessions, f"t{number}", f"t{number + 1}", NOW + 60 * number) is RotationResult.ROTATED
+    (session,) = await sessions.list_for("ada", NOW)
     assert session == replace(SESSION, used_at=NOW + 240)
-    assert await sessions.find("t5", NOW) == Found(session, live=True, used=False)
-    assert await sessions.find("t4", NOW) == Found(session, live=True, used=True)
+    assert await sessions.find("t5", NOW) == StoredRefreshToken(session, active=True, used=False)
+    assert await sessions.find("t4", NOW) == StoredRefreshToken(session, active=True, used=True)
     assert await sessions.find("t6", NOW) is None
 
 
 async def test_of_fifty_at_once_exactly_one_rotates(sessions):
-    await sessions.begin(SESSION, "t0")
+    await sessions.add(SESSION, "t0")
     found = await asyncio.gather(*(outcome(sessions, "t0", "t1") for _ in range(50)))
-    assert Counter(found) == {Outcome.ROTATED: 1, Outcome.REPEATED: 49}
-    assert await outcome(sessions, "t1", "t2") is Outcome.ROTATED
+    assert Counter(found) == {RotationResult.ROTATED: 1, RotationResult.REPEATED: 49}
+    assert await outcome(sessions, "t1", "t2") is RotationResult.ROTATED
 
 
-@pytest.mark.parametrize(("after", "then"), [(GRACE, Outcome.REPEATED), (GRACE + 1, Outcome.REUSED)])
+@pytest.mark.parametrize(("after", "then"), [(GRACE, RotationResult.REPEATED), (GRACE + 1, RotationResult.REUSED)])
 async def test_a_used_token_within_the_grace_and_after_it(sessions, after, then):
-    await sessions.begin(SESSION, "t0")
+    await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
     assert await outcome(sessions, "t0", "t1", NOW + after) is then
 
 
 async def test_without_a_grace_nothing_is_repeated(sessions):
-    await sessions.begin(SESSION, "t0")
-    assert await sessions.rotate("t0", "t1", NOW, 0) is Outcome.ROTATED
-    assert await sessions.rotate("t0", "t1", NOW, 0) is Outcome.REUSED
+    await sessions.add(SESSION, "t0")
+    assert await sessions.rotate("t0", "t1", NOW, 0) is RotationResult.ROTATED
+    assert await sessions.rotate("t0", "t1", NOW, 0) is RotationResult.REUSED
 
 
 async def test_a_used_token_whose_successor_was_used_is_a_copy(sessions):
-    await sessions.begin(SESSION, "t0")
+    await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
     await outcome(sessions, "t1", "t2")
-    assert await outcome(sessions, "t0", "t1") is Outcome.REUSED
-    assert len(await sessions.of("ada", NOW)) == 1, "whoever asked ends it, when its tokens are revoked"
+    assert await outcome(sessions, "t0", "t1") is RotationResult.REUSED
+    assert len(await sessions.list_for("ada", NOW)) == 1, "whoever asked ends it, when its tokens are revoked"
 
 
 async def test_no_token_of_an_ended_or_expired_session_rotates(sessions):
-    await sessions.begin(SESSION, "t0")
-    await sessions.begin(replace(SESSION, session_id="s2"), "u0")
+    await sessions.add(SESSION, "t0")
+    await sessions.add(replace(SESSION, session_id="s2"), "u0")
     assert await sessions.end("s1", NOW) == SESSION
     assert await sessions.end("s1", NOW) is None
-    assert await outcome(sessions, "t0", "t1") is Outcome.ENDED
-    assert await outcome(sessions, "u0", "u1", NOW + 3600) is Outcome.EXPIRED
-    assert await outcome(sessions, "nobody's", "t1") is Outcome.UNKNOWN
+    assert await outcome(sessions, "t0", "t1") is RotationResult.ENDED
+    assert await outcome(sessions, "u0", "u1", NOW + 3600) is RotationResult.EXPIRED
+    assert await outcome(sessions, "nobody's", "t1") is RotationResult.UNKNOWN
     for token, now in [("t0", NOW), ("u0", NOW + 3600)]:
         found = await sessions.find(token, now)
         assert found is not None
-        assert (found.live, found.good, found.used) == (False, False, False)
-
-
-async def test_all_of_a_subject_end_but_one(sessions):
-    for number, subject in enumerate(["ada", "ada", "ada", "eve"]):
-        await sessions.begin(replace(SESSION, session_id=f"s{number}", subject=subject), f"t{number}")
-    ended = await sessions.end_all("ada", NOW, but="s1")
-    assert {session.session_id for session in ended} == {"s0", "s2"}
-    assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s1"]
-    assert len(await sessions.end_all("ada", NOW)) == 1
-    assert len(await sessions.of("eve", NOW)) == 1
+        assert (found.active, found.valid, found.used) == (False, False, False)
 
 
 async def test_the_live_sessions_of_a_client(sessions):
@@ -98,32 +88,32 @@ async def test_the_live_sessions_of_a_client(sessions):
         kept = replace(
             SESSION, session_id=f"s{number}", client_id=client_id, subject=f"p{number}", used_at=NOW + number
         )
-        await sessions.begin(replace(kept, expires_at=NOW + 60) if number == 2 else kept, f"t{number}")
-    assert [session.session_id for session in await sessions.of_client("app", NOW)] == ["s2", "s1", "s0"]
+        await sessions.add(replace(kept, expires_at=NOW + 60) if number == 2 else kept, f"t{number}")
+    assert [session.session_id for session in await sessions.list_for_client("app", NOW)] == ["s2", "s1", "s0"]
     await sessions.end("s0", NOW)
-    (live,) = await sessions.of_client("app", NOW + 60)
+    (live,) = await sessions.list_for_client("app", NOW + 60)
     assert (live.session_id, live.subject, live.client_id) == ("s1", "p1", "app")
-    assert await sessions.of_client("nobody", NOW) == []
+    assert await sessions.list_for_client("nobody", NOW) == []
 
 
 async def test_what_is_over_is_forgotten(sessions):
-    await sessions.begin(SESSION, "t0")
+    await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
-    await sessions.begin(replace(SESSION, session_id="s2", expires_at=NOW + 7200), "u0")
-    await sessions.forget_expired(NOW + 3600)
-    assert await outcome(sessions, "t1", "t2") is Outcome.UNKNOWN
-    assert [session.session_id for session in await sessions.of("ada", NOW)] == ["s2"]
+    await sessions.add(replace(SESSION, session_id="s2", expires_at=NOW + 7200), "u0")
+    await sessions.delete_expired(NOW + 3600)
+    assert await outcome(sessions, "t1", "t2") is RotationResult.UNKNOWN
+    assert [session.session_id for session in await sessions.list_for("ada", NOW)] == ["s2"]
 
 
 @pytest.mark.checklist("I128")
 async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
     """No transaction grows with the backlog, and a long login has many tokens."""
-    monkeypatch.setattr("roomkey.stores.sessions.BATCH", 2)
+    monkeypatch.setattr("roomkey.stores.sql_sessions.BATCH", 2)
     for number in range(7):
-        await sessions.begin(replace(SESSION, session_id=f"s{number}"), f"t{number}-0")
+        await sessions.add(replace(SESSION, session_id=f"s{number}"), f"t{number}-0")
     for number in range(45):
         await outcome(sessions, f"t0-{number}", f"t0-{number + 1}")
-    await sessions.begin(replace(SESSION, session_id="s9", expires_at=NOW + 7200), "u0")
+    await sessions.add(replace(SESSION, session_id="s9", expires_at=NOW + 7200), "u0")
     deleted = []
     run = sessions._database.run
 
@@ -134,7 +124,7 @@ async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
         return found
 
     monkeypatch.setattr(sessions._database, "run", watched)
-    await sessions.forget_expired(NOW + 3600)
+    await sessions.delete_expired(NOW + 3600)
     assert sum(deleted) == 7 + 7 + 45
     assert max(deleted) <= 2 + 20
     assert await rows(sessions) == 2

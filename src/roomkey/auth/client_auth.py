@@ -1,4 +1,4 @@
-"""Which client asks, and its proof (RFC 6749 section 2.3)."""
+"""Authentication of OAuth clients (RFC 6749 section 2.3; internal)."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from pydantic import BaseModel, Field, model_validator
 from starlette.requests import HTTPConnection
 
 from roomkey import audit
-from roomkey.auth.http import OAuthError, authorization, origin
-from roomkey.auth.logins import OWN_CLIENT
+from roomkey.auth.http import OAuthError, authorization_header, client_info
+from roomkey.auth.issued_tokens import OWN_CLIENT
 from roomkey.auth.throttle import Throttle
-from roomkey.stores.clients import Client, Clients
+from roomkey.stores import Client, Clients
 
-__all__ = ["CLIENT", "METHODS", "ClientAuthentication", "ClientFields", "Parameters", "invalid_client", "is_served"]
+__all__ = ["CLIENT", "METHODS", "ClientAuthenticator", "ClientFields", "Parameters", "invalid_client", "is_enabled"]
 
 METHODS = ("client_secret_basic", "client_secret_post", "none")
 
 CHALLENGE = {"WWW-Authenticate": 'Basic realm="roomkey", charset="UTF-8"'}
-NOBODY = hashlib.sha256(b"").hexdigest()
+DUMMY_HASH = hashlib.sha256(b"").hexdigest()
 
 
 class _Basic(HTTPBasic):
-    """For the OpenAPI document: FastAPI's own would refuse a broken header in words of its own."""
+    """HTTP Basic for the OpenAPI document; FastAPI's class would reject a malformed header with its own error."""
 
     async def __call__(self, request: HTTPConnection) -> None:
-        """Nothing: :class:`ClientAuthentication` reads the header."""
+        """Do nothing: :class:`ClientAuthenticator` reads the header."""
 
 
 CLIENT = _Basic(scheme_name="client", description="client_id and client_secret (RFC 6749 section 2.3.1).")
 
 
 class Parameters(BaseModel):
-    """Parameters of a request; one without a value counts as left out (RFC 6749 sections 3.1 and 3.2)."""
+    """The parameters of a request. Empty parameters are ignored (RFC 6749 sections 3.1 and 3.2)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -49,45 +49,45 @@ class Parameters(BaseModel):
 
 
 class ClientFields(Parameters):
-    """What a client may send of itself in a body."""
+    """The credentials of a client in a request body."""
 
-    client_id: str | None = Field(default=None, description="unless it is in the Authorization header")
+    client_id: str | None = Field(default=None, description="required without the Authorization header")
     client_secret: str | None = Field(default=None, json_schema_extra={"format": "password"})
 
 
-class ClientAuthentication:
-    """Finds out which client sends a request.
+class ClientAuthenticator:
+    """Authenticates the clients that send requests.
 
-    A secret is looked for in the ``Authorization`` header (``client_secret_basic``) or in the body
-    (``client_secret_post``); a public client only names itself. Failures slow down whoever fails, by client and
-    address.
+    The secret is in the ``Authorization`` header (``client_secret_basic``) or in the body (``client_secret_post``). A
+    public client only sends its name. Failures cause delays, by client and network address.
 
     Args:
-        clients: those there are.
+        clients: the OAuth clients.
     """
 
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._throttle = Throttle()
 
-    async def client_of(self, request: Request, sent: ClientFields) -> Client:
-        """The client that sends a request.
+    async def authenticate(self, request: Request, sent: ClientFields) -> Client:
+        """Return the client that sends a request.
 
         Args:
+            request: the request.
             sent: its body.
 
         Raises:
-            OAuthError: ``invalid_client`` (401) if it is none, or disabled, or gives no proof; ``invalid_request`` if
-                it uses two methods at once (section 2.3).
-            Throttled: too many failed from there.
-            Unavailable: nobody can say.
+            OAuthError: ``invalid_client`` (401) if the client is unknown or disabled, or its secret is wrong;
+                ``invalid_request`` if it uses two methods at once (section 2.3).
+            Throttled: too many attempts from this address failed.
+            Unavailable: the clients are unavailable.
         """
-        client_id, secret = _presented(authorization(request), sent)
-        address = origin(request).address
+        client_id, secret = _credentials(authorization_header(request), sent)
+        address = client_info(request).address
         client = await self._clients.find(client_id)
-        reason = _refusal(client, secret)
+        reason = _rejection_reason(client, secret)
         if client is not None and client.secret_hash is None and not reason:
-            return client  # whoever failed from its address guessed nothing of it: it has no secret
+            return client  # no delay: a client without a secret has nothing to guess
         now = time.monotonic()
         self._throttle.check(client_id, address, now)
         self._throttle.begin(client_id, address, now)
@@ -105,19 +105,19 @@ class ClientAuthentication:
         return client
 
 
-def invalid_client(description: str = "This client is unknown, or its proof is wrong.") -> OAuthError:
-    """The one refusal of a client, with the challenge that 401 needs (RFC 6749 section 5.2)."""
+def invalid_client(description: str = "This client is unknown, or its secret is wrong.") -> OAuthError:
+    """Return the error response for every rejected client, with the challenge that 401 requires (section 5.2)."""
     return OAuthError("invalid_client", description, 401, CHALLENGE)
 
 
-def is_served(client: Client) -> bool:
-    """False for a client that gets nothing."""
-    # The server's own login routes give tokens under that name, to whoever has a password.
+def is_enabled(client: Client) -> bool:
+    """Return True if a client can get tokens."""
+    # The login routes issue tokens under the name OWN_CLIENT to users with a password.
     return not client.disabled and client.client_id != OWN_CLIENT
 
 
-def _presented(header: str | None, sent: ClientFields) -> tuple[str, str]:
-    """Name and secret, which is empty where there is none."""
+def _credentials(header: str | None, sent: ClientFields) -> tuple[str, str]:
+    """Return name and secret; the secret is empty if there is none."""
     if header is None:
         if sent.client_id is None:
             raise invalid_client("Send client_id, or name and secret by HTTP Basic.")
@@ -132,7 +132,7 @@ def _basic(header: str) -> tuple[str, str]:
     scheme, _, encoded = header.partition(" ")
     try:
         if scheme.lower() != "basic":
-            raise ValueError("another scheme")
+            raise ValueError("the scheme is not Basic")
         name, _, secret = b64decode(encoded.strip(), validate=True).decode().partition(":")
         # Section 2.3.1: both are form-encoded before they are joined.
         return unquote_plus(name, errors="strict"), unquote_plus(secret, errors="strict")
@@ -140,13 +140,13 @@ def _basic(header: str) -> tuple[str, str]:
         raise invalid_client() from None
 
 
-def _refusal(client: Client | None, secret: str) -> str | None:
-    """Why not, for the log; it takes as long whether there is such a client or not."""
+def _rejection_reason(client: Client | None, secret: str) -> str | None:
+    """Return why a client is rejected, for the log, or None. It takes as long for unknown clients."""
     expected = client.secret_hash if client is not None else None
-    right = hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), expected or NOBODY)
+    right = hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), expected or DUMMY_HASH)
     if client is None:
         return "no such client"
-    if not is_served(client):
+    if not is_enabled(client):
         return "disabled"
     if client.secret_hash is None:
         return "a secret from a client that has none" if secret else None

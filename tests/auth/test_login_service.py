@@ -17,16 +17,21 @@ from support.clock import FakeClock, forgets_by
 from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET, running
 from support.tokens import issuer_at
 
-from roomkey.auth import LoginService, Passwords, StandaloneAuthority
-from roomkey.auth.issued_tokens import InvalidGrant, InvalidScope, IssuedTokens, Origin
-from roomkey.auth.throttle import Throttled
+from roomkey.auth import (
+    ClientInfo,
+    InvalidGrant,
+    InvalidScope,
+    IssuedTokens,
+    LoginService,
+    Passwords,
+    StandaloneAuthority,
+    Throttled,
+)
 from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ConfigError, RevokedToken, Unavailable
-from roomkey.stores.accounts import Account, SqlAccounts
-from roomkey.stores.sessions import SqlSessions
-from roomkey.stores.sql import Database
+from roomkey.stores import Account, Database, SqlAccounts, SqlSessions
 
-HOME = Origin("192.0.2.1", "a browser")
+HOME = ClientInfo("192.0.2.1", "a browser")
 Hook = Callable[[], Awaitable[Any]]
 
 
@@ -50,7 +55,7 @@ class Desk:
         issuer = issuer_at(self.clock, expires_in=900)
         self.live = StandaloneAuthority(issuer.verifier(leeway=0), clock=self.clock.now)
         self.passwords = self._passwords(options.pop("hasher", CHEAP))
-        given = {"secret": SECRET, "passwords": self.passwords, "more_claims": self._more, "clock": self.clock.now}
+        given = {"secret": SECRET, "passwords": self.passwords, "extra_claims": self._more, "clock": self.clock.now}
         self.logins = LoginService(self.accounts, self.sessions, issuer, self.live, **given | options)
 
     def _accounts(self) -> SqlAccounts:
@@ -99,7 +104,7 @@ class Desk:
     async def disable(self) -> None:
         """As the admin API does it."""
         await self.accounts.set_disabled("ada", True)
-        await self.logins.end_all("ada")
+        await self.logins.logout_all("ada")
 
     async def close(self) -> None:
         self.passwords.close()
@@ -128,7 +133,7 @@ async def test_a_login_under_way_gets_nothing_once_the_account_is_disabled(
     setattr(desk, moment, disable)
     with pytest.raises(InvalidGrant):
         await desk.login()
-    assert await desk.logins.sessions_of("ada") == []
+    assert await desk.logins.list_sessions("ada") == []
 
 
 @pytest.mark.parametrize("what", ["disable", "change"])
@@ -160,7 +165,7 @@ async def test_a_login_with_a_password_that_is_being_changed_gets_nothing(desk: 
     setattr(desk, moment, change)
     with pytest.raises(InvalidGrant):
         await desk.login()
-    [left] = await desk.logins.sessions_of("ada")
+    [left] = await desk.logins.list_sessions("ada")
     assert left.session_id == mine.session.session_id
 
 
@@ -169,8 +174,8 @@ async def test_a_login_gets_nothing_whose_password_was_changed_just_before_it_be
     assert checked is not None
     await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
     with pytest.raises(InvalidGrant):
-        await desk.logins.begin(checked, HOME)
-    assert len(await desk.logins.sessions_of("ada")) == 1
+        await desk.logins.start_session(checked, HOME)
+    assert len(await desk.logins.list_sessions("ada")) == 1
 
 
 async def test_a_login_that_slips_in_while_the_password_changes_is_ended(desk: Desk) -> None:
@@ -245,7 +250,7 @@ async def test_an_outage_uses_no_refresh_token_up(desk: Desk) -> None:
     assert await desk.logins.refresh(str(granted.refresh_token), HOME)
 
 
-async def test_more_claims_that_fail_use_no_refresh_token_up() -> None:
+async def test_extra_claims_that_fail_use_no_refresh_token_up() -> None:
     failing: list[Exception] = []
 
     def more(_account: Account) -> dict[str, str]:
@@ -253,10 +258,10 @@ async def test_more_claims_that_fail_use_no_refresh_token_up() -> None:
             raise error
         return {}
 
-    desk = await Desk(more_claims=more).open()
+    desk = await Desk(extra_claims=more).open()
     granted = await desk.login()
     failing.append(RuntimeError("the directory of teams is down"))
-    with pytest.raises(Unavailable, match="more_claims raised RuntimeError"):
+    with pytest.raises(Unavailable, match="extra_claims raised RuntimeError"):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
     failing.clear()
     desk.clock.advance(60)  # longer than the grace
@@ -278,7 +283,7 @@ async def test_a_copy_that_was_found_out_during_an_outage_is_found_out_again(des
         await desk.who(current)
 
 
-async def test_rights_that_are_taken_while_more_claims_waits_are_not_given_again() -> None:
+async def test_rights_that_are_taken_while_extra_claims_waits_are_not_given_again() -> None:
     desk = Desk()
 
     async def more(_account: Account) -> dict[str, str]:
@@ -286,7 +291,7 @@ async def test_rights_that_are_taken_while_more_claims_waits_are_not_given_again
         desk.clock.advance(5)
         return {}
 
-    desk = await Desk(more_claims=more).open()
+    desk = await Desk(extra_claims=more).open()
     await desk.accounts.set_rights("ada", roles=["admin"], rooms=["red"])
     who = await desk.who(await desk.login())
     assert (who.roles, who.rooms) == (frozenset(), ())
@@ -303,7 +308,7 @@ async def test_devices_that_log_in_at_once_while_a_hash_is_made_anew_all_get_in(
 async def test_a_refresh_gives_what_the_client_may_have_by_now(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
-    granted = await desk.logins.begin(account, HOME, client_id="app", scope="read write")
+    granted = await desk.logins.start_session(account, HOME, client_id="app", scope="read write")
     token = str(granted.refresh_token)
     less = await desk.logins.refresh(token, HOME, client_id="app", allowed=("write", "more"))
     assert (await desk.who(less)).scopes == {"write"}
@@ -340,8 +345,8 @@ async def test_an_end_that_failed_can_be_asked_for_again(desk: Desk, how: str) -
     who = await desk.who(mine)
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
         "logout": lambda: desk.logins.logout(who),
-        "end_session": lambda: desk.logins.end_session("ada", mine.session.session_id),
-        "forget_token": lambda: desk.logins.forget_token(str(mine.refresh_token)),
+        "end_session": lambda: desk.logins.end_session_of("ada", mine.session.session_id),
+        "forget_token": lambda: desk.logins.logout_with_refresh_token(str(mine.refresh_token)),
         "change_password": lambda: desk.logins.change_password(who, PASSWORD, NEW_PASSWORD, HOME),
     }
     ended = other if how == "change_password" else mine
@@ -378,7 +383,7 @@ async def test_the_last_access_token_of_a_login_ends_with_it(desk: Desk) -> None
 async def test_a_login_without_refreshes_ends_with_its_token(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
-    granted = await desk.logins.begin(account, HOME, client_id="a service", refreshed=False)
+    granted = await desk.logins.start_session(account, HOME, client_id="a service", refreshable=False)
     assert granted.refresh_token is None
     assert granted.session.expires_at == (await desk.who(granted)).expires_at
 
@@ -386,7 +391,7 @@ async def test_a_login_without_refreshes_ends_with_its_token(desk: Desk) -> None
 async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
-    granted = await desk.logins.begin(account, HOME, client_id="app", scope="read write")
+    granted = await desk.logins.start_session(account, HOME, client_id="app", scope="read write")
     token = str(granted.refresh_token)
     for scope in ("admin", "read admin"):
         with pytest.raises(InvalidScope):
@@ -399,9 +404,9 @@ async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
 
 async def test_ending_everything_is_remembered_for_longer_tokens_that_were_made_beside_the_logins(desk: Desk) -> None:
     token = desk.logins.issuer.issue("ada", expires_in=6 * 86400)
-    await desk.logins.end_all("ada")
+    await desk.logins.logout_all("ada")
     desk.clock.advance(5 * 86400)
-    await desk.logins.end_all("eve")  # what has expired is forgotten at the next occasion
+    await desk.logins.logout_all("eve")  # what has expired is forgotten at the next occasion
     with pytest.raises(RevokedToken):
         await desk.live.verify(token)
 
@@ -415,14 +420,16 @@ async def test_expired_logins_are_forgotten(desk: Desk, monkeypatch: pytest.Monk
 
 
 async def test_what_an_application_adds_to_a_token() -> None:
-    desk = await Desk(more_claims=lambda account: {"team": account.username.upper()}).open()
+    desk = await Desk(extra_claims=lambda account: {"team": account.username.upper()}).open()
     who = await desk.who(await desk.login())
     assert (who.claim("team"), who.claim("name"), who.claim("client_id")) == ("ADA", "ada", "roomkey")
     await desk.close()
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"secret": b"short"}, {"refresh_lifetime": 0}, {"rotation_grace": -1}, {"rotation_grace": 301}], ids=str
+    "wrong",
+    [{"secret": b"short"}, {"refresh_lifetime": 0}, {"refresh_reuse_interval": -1}, {"refresh_reuse_interval": 301}],
+    ids=str,
 )
 def test_mistakes(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
@@ -453,7 +460,7 @@ class Family(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.Runner()
-        self.desk = Desk(rotation_grace=self.GRACE, refresh_lifetime=self.LIFETIME)
+        self.desk = Desk(refresh_reuse_interval=self.GRACE, refresh_lifetime=self.LIFETIME)
         self.run(self.desk.open())
 
     def run(self, work: Any) -> Any:
@@ -479,7 +486,7 @@ class Family(RuleBasedStateMachine):
     @precondition(lambda self: len(self.tokens) > 3)
     @rule()
     def logout(self) -> None:
-        self.run(self.desk.logins.forget_token(self.tokens[-1]))
+        self.run(self.desk.logins.logout_with_refresh_token(self.tokens[-1]))
         self.ended = True
 
     def present(self, number: int) -> None:
@@ -506,8 +513,8 @@ class Family(RuleBasedStateMachine):
         if not hasattr(self, "tokens"):
             return
         now = self.desk.clock.now()
-        found = [self.run(self.desk.logins.find_token(token)) for token in self.tokens]
-        live = [one is not None and one.good for one in found]
+        found = [self.run(self.desk.logins.find_refresh_token(token)) for token in self.tokens]
+        live = [one is not None and one.valid for one in found]
         over = self.ended or now >= self.ends_at
         assert live == [False] * (len(live) - 1) + [not over]
 
@@ -525,7 +532,7 @@ async def test_another_applications_token_and_another_issuers_open_nothing_of_th
         own = await server.login()
         account = await server.accounts.find("ada")
         assert account is not None
-        delegated = await server.logins.begin(account, Origin(), client_id="page", scope="chat")
+        delegated = await server.logins.start_session(account, ClientInfo(), client_id="page", scope="chat")
         foreign = server.issuer.issue("ada", session_id="x", claims={"client_id": "page"})
         for token in (delegated.access_token, foreign):
             headers = {"Authorization": f"Bearer {token}"}
@@ -536,13 +543,13 @@ async def test_another_applications_token_and_another_issuers_open_nothing_of_th
 
 
 async def test_an_account_has_a_bounded_number_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("roomkey.auth.logins.MOST_LOGINS", 3)
+    monkeypatch.setattr("roomkey.auth.login_service.MAX_SESSIONS", 3)
     async with running() as server:
         first = await server.login()
         for _ in range(3):
             server.clock.advance(1)
             await server.login()
-        assert len(await server.logins.sessions_of("ada")) == 3
+        assert len(await server.logins.list_sessions("ada")) == 3
         assert (await server.refresh(first["refresh_token"])).status_code == 401
 
 
@@ -555,11 +562,11 @@ async def test_a_refresh_that_waits_while_everything_is_ended_gives_nothing() ->
             await going_on.wait()
         return {}
 
-    async with running(more_claims=more) as server:
+    async with running(extra_claims=more) as server:
         tokens = await server.login()
         holding.set()
         waiting = asyncio.create_task(server.refresh(tokens["refresh_token"]))
         await reached.wait()
-        await server.logins.end_all("ada")
+        await server.logins.logout_all("ada")
         going_on.set()
         assert (await waiting).status_code == 401

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from roomkey.errors import ConfigError
-from roomkey.stores.accounts import Account, AccountExists, AccountNotFound, SqlAccounts, check_name
+from roomkey.stores import Account, AccountExists, AccountNotFound, SqlAccounts
+from roomkey.stores.records import check_name
 
 ADA = Account("ada", "$argon2id$hash", roles=("admin",), rooms=("red", "blue"))
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from roomkey import ConfigError
-from roomkey.stores.clients import Client, ClientExists, ClientNotFound, SqlClients
+from roomkey.stores import Client, ClientExists, ClientNotFound, SqlClients
 
 APP = Client(
     "app",

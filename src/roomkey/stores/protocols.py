@@ -1,0 +1,175 @@
+"""The interfaces of the stores (internal; import them from :mod:`roomkey.stores`).
+
+Implement them to keep records elsewhere, such as in your own user table. Every method raises
+:class:`roomkey.errors.Unavailable` if the store does not respond.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from roomkey.core.revocations import Revocation
+from roomkey.stores.records import (
+    Account,
+    Client,
+    Consumed,
+    LoginSession,
+    RotationResult,
+    SingleUseKind,
+    StoredRefreshToken,
+)
+
+__all__ = [
+    "Accounts",
+    "Clients",
+    "ManagedAccounts",
+    "ManagedClients",
+    "RevocationStore",
+    "Sessions",
+    "SingleUseStore",
+    "Store",
+]
+
+
+class Store(Protocol):
+    """A store that holds connections or files."""
+
+    async def open(self) -> None:
+        """Prepare the store. The store also opens automatically on first use, and may be opened again."""
+
+    async def close(self) -> None:
+        """Release open resources."""
+
+
+class Accounts(Protocol):
+    """The accounts that the login server reads. Implement these two methods for your own user table."""
+
+    async def find(self, username: str) -> Account | None:
+        """Return the account with this name, or None.
+
+        Args:
+            username: what a user typed, of any length and form, or an ``Account.username`` that was returned before.
+        """
+
+    async def set_password(self, username: str, password_hash: str) -> None:
+        """Replace the password hash; raise :class:`AccountNotFound` if there is no such account."""
+
+
+class ManagedAccounts(Accounts, Store, Protocol):
+    """Accounts that the command line and the admin API can also change."""
+
+    async def add(self, account: Account) -> None:
+        """Add an account; raise :class:`AccountExists` if the username is taken."""
+
+    async def set_disabled(self, username: str, disabled: bool) -> None:
+        """Disable (True) or enable (False) logins; raise :class:`AccountNotFound` if there is no such account."""
+
+    async def set_rights(
+        self, username: str, *, roles: Sequence[str] | None = None, rooms: Sequence[str] | None = None
+    ) -> None:
+        """Replace the roles, the rooms, or both; None leaves them. Raise :class:`AccountNotFound` as above."""
+
+    async def all(self) -> Sequence[Account]:
+        """Return every account, sorted by name."""
+
+
+class Clients(Protocol):
+    """The OAuth clients that the login server reads."""
+
+    async def find(self, client_id: str) -> Client | None:
+        """Return the client with exactly this name, or None."""
+
+
+class ManagedClients(Clients, Store, Protocol):
+    """OAuth clients that the command line can also change. Methods raise :class:`ClientNotFound` for unknown names."""
+
+    async def add(self, client: Client) -> None:
+        """Add a client; raise :class:`ClientExists` if the name is taken."""
+
+    async def set_disabled(self, client_id: str, disabled: bool) -> None:
+        """Disable (True) or enable (False) a client."""
+
+    async def set_secret(self, client_id: str, secret_hash: str) -> None:
+        """Replace the secret of a confidential client, by its SHA-256 in hexadecimal."""
+
+    async def remove(self, client_id: str) -> None:
+        """Delete a client."""
+
+    async def all(self) -> Sequence[Client]:
+        """Return every client, sorted by name."""
+
+
+class Sessions(Store, Protocol):
+    """The login sessions, and the hashes of their refresh tokens. Times are seconds since the epoch."""
+
+    async def add(self, session: LoginSession, token_hash: str) -> None:
+        """Store a new session with the hash of its first refresh token."""
+
+    async def rotate(self, token_hash: str, next_hash: str, now: int, reuse_interval: int) -> RotationResult:
+        """Consume a refresh token in one transaction: of many concurrent calls, exactly one rotates.
+
+        Args:
+            token_hash: hash of the token that was presented.
+            next_hash: hash of the successor that is derived from it.
+            now: the time.
+            reuse_interval: seconds in which the same token returns the same successor again.
+        """
+
+    async def find(self, token_hash: str, now: int) -> StoredRefreshToken | None:
+        """Return a refresh token; None if it was never issued, or its session was deleted."""
+
+    async def list_for(self, subject: str, now: int) -> Sequence[LoginSession]:
+        """Return the active sessions of a subject, the most recently used first."""
+
+    async def list_for_client(self, client_id: str, now: int) -> Sequence[LoginSession]:
+        """Return the active sessions of an OAuth client, the most recently used first."""
+
+    async def end(self, session_id: str, now: int) -> LoginSession | None:
+        """End a session and return it; None if there is no such active session."""
+
+    async def delete_expired(self, now: int) -> None:
+        """Delete expired sessions."""
+
+
+class SingleUseStore(Store, Protocol):
+    """Authorization codes and connection tickets, which can be used once. Values are named by their hashes alone."""
+
+    async def key(self) -> bytes:
+        """Return a secret of 32 bytes that all servers on this store share; it authenticates the values."""
+
+    async def store(self, kind: SingleUseKind, value_hash: str, data: Mapping[str, Any], expires_at: int) -> None:
+        """Store data under the hash of the value that the client gets."""
+
+    async def consume(self, kind: SingleUseKind, value_hash: str, now: int) -> Consumed | None:
+        """Consume a value in one transaction: of many concurrent calls, exactly one is the first.
+
+        Returns:
+            None if there is no such value, or it has expired.
+        """
+
+    async def annotate(self, value_hash: str, note: str) -> None:
+        """Add a note to a value, which later calls of :meth:`consume` return."""
+
+    async def delete_expired(self, now: int) -> None:
+        """Delete expired values."""
+
+
+class RevocationStore(Store, Protocol):
+    """A journal of revocations. Each has a position, so that a reader can ask for the later ones."""
+
+    async def add(self, revoked: Revocation) -> None:
+        """Store a revocation. When this returns, it survives crashes and power loss, as far as the store can.
+
+        Raises:
+            Unavailable: the revocation may or may not be stored. Call again.
+        """
+
+    async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
+        """Return the revocations after a position (0 is the beginning), and the new position.
+
+        The result may be only a part. If it is empty, there are no more.
+        """
+
+    async def delete_expired(self, now: float) -> None:
+        """Delete revocations that no token can match any more: an hour after ``expires_at``."""
