@@ -300,7 +300,7 @@ def test_restarted_demo_rejects_its_old_tokens(open_page: Any, product: Any) -> 
     served.stop()
     sees(page, "status", "trying again")
     served.start()
-    sees(page, "notice", "The server does not know who signed this token. Log in again.")
+    sees(page, "notice", "The server does not accept the signature of this token. Log in again.")
     log_in(page, served, "linus")
     connect(page, "handshake", "linus")
     served.stop()
@@ -341,7 +341,7 @@ def test_user_can_stay_after_a_warning_and_the_chat_continues(open_page: Any, pr
     join(page, "red")
     say(page, "before")
     assert not page.get_by_test_id("stay").is_visible()
-    sees(page, "stay-text", "Your token ends in ")
+    sees(page, "stay-text", "Your token expires in ")
     assert page.get_by_test_id("stay").is_visible()
     assert page.get_by_test_id("stay-text").get_attribute("role") == "alert"
     keep(page, "page-expiring")
@@ -416,8 +416,8 @@ def test_revoked_page_does_not_reconnect(open_page: Any, product: Any) -> None:
     page.get_by_test_id("stay-open").click()
     page.get_by_label("Password again").fill("half typed")
     assert served.call(served.guard.revoke(token_id=served.token_id("grace"))) == 1
-    sees(page, "notice", "Your token was cancelled. Log in again.")
-    sees(page, "status", "put out")
+    sees(page, "notice", "Your access was revoked. Log in again.")
+    sees(page, "status", "access revoked")
     assert page.get_by_test_id("notice").get_attribute("role") == "alert"
     assert page.get_by_label("Username").input_value() == "grace"
     assert page.get_by_label("Password", exact=True).evaluate("box => box === document.activeElement")
@@ -467,7 +467,7 @@ def test_action_that_requires_a_recent_login_asks_for_it(open_page: Any, product
     remains(page, at_most=892)
     page.get_by_test_id("chat-text").fill("too late")
     page.get_by_test_id("chat-send").click()
-    sees(page, "stay-text", "“message” needs a newer login.")
+    sees(page, "stay-text", "“message” requires a recent login.")
     sees(page, "notice", "authenticate again")
     stay(page, served.passwords()["grace"])
     page.get_by_test_id("stay").wait_for(state="hidden")
@@ -484,7 +484,7 @@ def test_warning_fits_a_phone_in_dark_mode(open_page: Any, product: Any) -> None
     connect(page, "authenticate", "linus")
     join(page, "red")
     page.get_by_test_id("chat-text").scroll_into_view_if_needed()
-    sees(page, "stay-text", "Your token ends in ")
+    sees(page, "stay-text", "Your token expires in ")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
     top = page.get_by_test_id("stay").bounding_box()["y"]
     assert 0 <= top < PHONE["height"] / 2, "it is seen from wherever one reads"

@@ -1,4 +1,4 @@
-// The page of `roomkey serve`: what can be pressed, and what is drawn.
+// The page of `roomkey serve`: its buttons and forms, and what is drawn when the state changes.
 
 import { connect, drawConnection, hangUp } from "./connection.js";
 import { $, notice } from "./dom.js";
@@ -27,4 +27,4 @@ $("demo-hint").hidden = !document.body.dataset.rooms;
 [drawSession, drawStay, drawConnection, drawRooms].forEach(onChange);
 setInterval(tick, 250);
 changed();
-if (typeof io === "undefined") notice("The Socket.IO client could not be loaded: python scripts/vendor_client.py copies it here.");
+if (typeof io === "undefined") notice("The Socket.IO client could not be loaded. To copy it to this server, run: python scripts/vendor_client.py");

@@ -64,7 +64,7 @@ function disconnected(error) {
   drop();
   if (NEW_LOGIN.includes(reasonOf(error))) endSession(why(error));
   else notice(why(error));
-  show({ token_expired: "token expired", token_revoked: "put out" }[reasonOf(error)] || "refused", "bad");
+  show({ token_expired: "token expired", token_revoked: "access revoked" }[reasonOf(error)] || "refused", "bad");
 }
 
 function lost(reason) {

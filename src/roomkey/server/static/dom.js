@@ -1,5 +1,4 @@
-// Elements, and the lines that speak to the person. What comes from a server or a person is put in with textContent,
-// never as HTML.
+// Elements, and the lines of text for the user. Text from a server or a user is inserted with textContent, never as HTML.
 
 const LOG_LINES = 200;
 
@@ -17,14 +16,14 @@ export function show(status, tone) {
   $("status").dataset.state = tone;
 }
 
-// The line above everything, read out by a screen reader at once; `tone` is "bad" or "wait".
+// The line at the top, which a screen reader reads immediately; `tone` is "bad" or "wait".
 export function notice(text, tone = "bad") {
   $("notice").textContent = text;
   $("notice").dataset.state = tone;
   $("notice").hidden = !text;
 }
 
-// The event log: what crosses the wire, without the token.
+// The event log: everything that is sent and received, without the token.
 export function log(direction, name, payload, problem) {
   const shown = payload === undefined ? "" : JSON.stringify(payload, (key, value) => (key === "token" ? "…" : value));
   const line = make("li");

@@ -39,7 +39,7 @@ export function drawRooms() {
 function ask(name, payload, then) {
   state.socket.timeout(10000).emit(name, payload, (late, answer) => {
     log("in", `ack of ${name}`, late ? "none within 10 s" : answer, late || !answer.ok);
-    then(late ? { ok: false, error: { message: "The server did not answer." } } : answer);
+    then(late ? { ok: false, error: { message: "The server did not respond." } } : answer);
     changed();
   });
 }

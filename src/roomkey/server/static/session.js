@@ -1,23 +1,23 @@
-// The token: from a username and a password, until it ends.
+// The login session: from a username and a password to its end.
 
 import { $, log, make, notice } from "./dom.js";
 import { changed, state } from "./state.js";
 import { duration, why } from "./words.js";
 
-// Only to show them: the server alone decides what they are worth.
+// Only for display: the server verifies the token.
 function claimsOf(token) {
   const part = token.split(".")[1].replace(/-/g, "+").replace(/_/g, "/");
   const bytes = Uint8Array.from(atob(part), (letter) => letter.charCodeAt(0));
   return JSON.parse(new TextDecoder().decode(bytes));
 }
 
-// A list of names, or what may be done in each: {"red": ["join"]}.
+// The claim is a list of names, or an object with the actions for each name: {"red": ["join"]}.
 export function roomsOf(claims) {
   const { rooms } = claims;
   return Array.isArray(rooms) ? rooms : rooms && typeof rooms === "object" ? Object.keys(rooms) : [];
 }
 
-// Throws an Error that says why not.
+// Throws an Error with the reason.
 async function post(path, body, token) {
   const headers = { "Content-Type": "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -27,7 +27,7 @@ async function post(path, body, token) {
     if (!response.ok) throw new Error(answer.error_description);
     return answer;
   } catch (error) {
-    throw error instanceof TypeError ? new Error("The server cannot be reached.") : error;
+    throw error instanceof TypeError ? new Error("The server is unavailable.") : error;
   }
 }
 
@@ -40,16 +40,16 @@ export async function requestSession(username, password) {
   return sessionOf(await post("/auth/login", { username, password }));
 }
 
-// A refresh token is good for one use: the next one is kept whatever becomes of the access token.
+// A refresh token is single-use: keep the next one even if the server rejects the access token.
 export async function refreshSession(session) {
   const next = sessionOf(await post("/auth/refresh", { refresh_token: session.refresh }));
   session.refresh = next.refresh;
   return next;
 }
 
-// The server forgets the login, and ends what else it holds open; the page does not wait for it.
+// The server ends the login session and disconnects its other sockets. The page does not wait for the response.
 export function forgetSession({ token }) {
-  post("/auth/logout", {}, token).catch((error) => log("note", `not logged out at the server: ${error.message}`));
+  post("/auth/logout", {}, token).catch((error) => log("note", `the server could not log out: ${error.message}`));
 }
 
 export async function login(event) {
@@ -68,7 +68,7 @@ export async function login(event) {
   changed();
 }
 
-// The username stays where it was typed.
+// The form keeps the username.
 export function endSession(text = "") {
   state.session = null;
   state.refused = new Map();

@@ -1,12 +1,12 @@
-// What every part of the page knows. The token lives here, in this tab's memory: never in storage, a cookie or a URL.
+// The state that all parts of the page share. The token is only in this tab's memory, never in storage, a cookie or a URL.
 
 export const state = {
-  session: null, // {token, refresh, claims, ends, lifetime}: `ends` by this browser's monotonic clock, in milliseconds
+  session: null, // {token, refresh, claims, ends, lifetime}; `ends` is in milliseconds of this browser's monotonic clock
   socket: null,
-  admitted: false, // the server knows whose socket it is
+  admitted: false, // true if the server has admitted the socket
   joined: new Set(),
-  refused: new Map(), // room -> why one is not in it
-  others: [], // rooms typed by hand
+  refused: new Map(), // room -> why the user is not in it
+  others: [], // rooms that the user typed
 };
 
 const watchers = [];
@@ -15,7 +15,7 @@ export function onChange(draw) {
   watchers.push(draw);
 }
 
-// Every part draws itself anew.
+// Let every part draw itself again.
 export function changed() {
   for (const draw of watchers) draw();
 }

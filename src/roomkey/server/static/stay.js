@@ -23,7 +23,7 @@ export async function warn({ expires_in: seconds }) {
     present(await refreshSession(session), session);
   } catch {
     if (state.session !== session) return;
-    offerToStay(`Your token ends in ${duration(seconds)}. Type your password to stay: rooms and chat go on.`);
+    offerToStay(`Your token expires in ${duration(seconds)}. Enter your password to stay connected.`);
   }
 }
 
@@ -35,11 +35,11 @@ function present(renewed, session) {
 }
 
 export function reauthenticate({ event }) {
-  offerToStay(`“${event}” needs a newer login. Type your password, then try again.`);
+  offerToStay(`“${event}” requires a recent login. Enter your password, then try again.`);
 }
 
 export function askToStay() {
-  offerToStay("Type your password for a new token: rooms and chat go on.");
+  offerToStay("Enter your password to get a new token. You stay connected.");
   $("stay-password").focus();
 }
 

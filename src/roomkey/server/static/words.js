@@ -1,22 +1,22 @@
-// The texts for reasons and closes.
+// The texts for the reasons of errors and of closed connections.
 
 const REASONS = {
   token_expired: "Your token has expired. Log in again.",
-  token_revoked: "Your token was cancelled. Log in again.",
+  token_revoked: "Your access was revoked. Log in again.",
   authentication_timeout: "You did not present a token in time.",
   too_many_attempts: "Too many rejected attempts.",
   subject_mismatch: "That token belongs to another user.",
   permission_denied: "You are not allowed to do that.",
   limit_exceeded: "You have reached a limit of this server.",
-  bad_signature: "The server does not know who signed this token. Log in again.",
-  temporarily_unavailable: "The server cannot decide now. Try again in a moment.",
+  bad_signature: "The server does not accept the signature of this token. Log in again.",
+  temporarily_unavailable: "The server is temporarily unavailable. Try again in a moment.",
 };
 
 const CLOSES = {
-  "io server disconnect": "The server ended the connection.",
+  "io server disconnect": "The server closed the connection.",
   "transport close": "The connection was closed.",
   "transport error": "The connection was lost.",
-  "ping timeout": "The server no longer answers.",
+  "ping timeout": "The server does not respond.",
 };
 
 export const LOST = "You are no longer in this room: your rights have changed.";
