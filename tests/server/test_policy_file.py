@@ -145,12 +145,12 @@ MISTAKES = [
     ("port = 1\n\n" + ROOM, "roomkey.toml:3:1: [[room]] needs allow"),
     ('[[event]]\nallow = "everyone"', "roomkey.toml:1:1: [[event]] needs name"),
     # values
-    (ROOM + "allow = true", "roomkey.toml:3:9: allow takes a rule"),
-    (ROOM + 'allow = ["everyone"]', "roomkey.toml:3:9: allow takes a rule"),
-    (ROOM + 'allow = "everyone"\nnamespace = "chat"', "roomkey.toml:4:13: namespace takes a namespace, such as"),
-    ('[[emit]]\npattern = "a"\nallow = "everyone"\nevent = ""', "roomkey.toml:4:9: event takes the name of an event"),
-    ('[[room]]\npattern = 5\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
-    ('[[room]]\npattern = "team "\nallow = "everyone"', "roomkey.toml:2:11: pattern takes the pattern of rooms"),
+    (ROOM + "allow = true", "roomkey.toml:3:9: allow must be a rule"),
+    (ROOM + 'allow = ["everyone"]', "roomkey.toml:3:9: allow must be a rule"),
+    (ROOM + 'allow = "everyone"\nnamespace = "chat"', "roomkey.toml:4:13: namespace must be a namespace, such as"),
+    ('[[emit]]\npattern = "a"\nallow = "everyone"\nevent = ""', "roomkey.toml:4:9: event must be the name of an event"),
+    ('[[room]]\npattern = 5\nallow = "everyone"', "roomkey.toml:2:11: pattern must be the pattern of rooms"),
+    ('[[room]]\npattern = "team "\nallow = "everyone"', "roomkey.toml:2:11: pattern must be the pattern of rooms"),
     (
         '[[room]]\npattern = "{a}{b}"\nallow = "everyone"',
         "roomkey.toml:2:11: room pattern '{a}{b}': two fields have no separator",
@@ -164,7 +164,7 @@ MISTAKES = [
     *(
         (
             f'[[event]]\nname = "e"\nallow = "everyone"\nmax_auth_age = {value}',
-            "roomkey.toml:4:16: max_auth_age takes a number of seconds",
+            "roomkey.toml:4:16: max_auth_age must be a number of seconds",
         )
         for value in ("true", '"300"', "0", "-1", "inf", "nan", "[5]")
     ),
@@ -174,8 +174,8 @@ MISTAKES = [
         'port = 1\nroles = ["a > b",\n"b > a"]\n' + ROOM + 'allow = "everyone"',
         "roomkey.toml:2:9: role 'a' would include",
     ),
-    ('roles = "a > b"', "roomkey.toml:1:9: roles takes a list"),
-    ("roles = 5", "roomkey.toml:1:9: roles takes a list"),
+    ('roles = "a > b"', "roomkey.toml:1:9: roles must be a list"),
+    ("roles = 5", "roomkey.toml:1:9: roles must be a list"),
     # the shape of the document
     ('port = 1\n[room]\npattern = "a"', "roomkey.toml:2:1: write [[room]], once for every rule"),
     ("room = 5", "roomkey.toml:1:1: write [[room]], once for every rule"),

@@ -1,1 +1,4 @@
-"""The product behind ``roomkey serve``: settings, the application, its page."""
+"""The server of ``roomkey serve``: settings, the ASGI application and its page.
+
+This package is internal. Its interfaces are the command line, ``roomkey.toml`` and the HTTP routes.
+"""

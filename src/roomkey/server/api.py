@@ -39,7 +39,7 @@ from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import Guard, LiveSocket
-from roomkey.server.chat import Server
+from roomkey.server.chat import SocketServer
 from roomkey.server.operators import Operators
 from roomkey.stores import Account, AccountExists, AccountNotFound, Clients, ManagedAccounts
 
@@ -163,7 +163,7 @@ def admin_router(
     logins: LoginService,
     accounts: ManagedAccounts,
     guard: Guard,
-    sio: Server,
+    sio: SocketServer,
     *,
     clients: Clients | None = None,
     prefix: str = "/api",
@@ -305,7 +305,7 @@ def _until(asked: Revocation, now: float) -> float:
     return asked.expires_at
 
 
-def _add_sockets(routes: APIRouter, desk: _Desk, sio: Server) -> None:
+def _add_sockets(routes: APIRouter, desk: _Desk, sio: SocketServer) -> None:
     guard = desk.guard
 
     @get_and_head(routes, "/sockets", summary="List live sockets", response_model=SocketList)

@@ -18,7 +18,7 @@ from roomkey.guard.guard import Guard
 from roomkey.guard.settings import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import emit_claim, rooms_claim
-from roomkey.server.chat import Server
+from roomkey.server.chat import SocketServer
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
 from roomkey.stores import RevocationStore
@@ -37,7 +37,7 @@ class Engine:
         asgi: puts it in front of an application that serves the other paths.
     """
 
-    sio: Server
+    sio: SocketServer
     guard: Guard
     close: Callable[[], Any]
     asgi: Callable[[ASGIApp], ASGIApp]

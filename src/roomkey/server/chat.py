@@ -1,54 +1,55 @@
-"""The events of the page: ``message`` to a room one has joined, and ``whoami``."""
+"""The events of the page: ``message`` for a room that the socket has joined, and ``whoami``."""
 
 from __future__ import annotations
 
 from typing import Any, Protocol
 
+from roomkey.guard.contract import accepted, rejected
 from roomkey.guard.guard import Guard
 
-__all__ = ["MAX_TEXT", "Server", "serve_chat"]
+__all__ = ["MAX_TEXT", "SocketServer", "serve_chat"]
 
 MAX_TEXT = 2000
 
 
-class Server(Protocol):
-    """What a hub and a ``socketio.AsyncServer`` have in common, as far as it is of use here."""
+class SocketServer(Protocol):
+    """The methods of a hub and a ``socketio.AsyncServer`` that this package uses."""
 
     def on(self, event: str, handler: Any) -> Any:
         """Register a handler."""
 
     def rooms(self, sid: str) -> list[str]:
-        """The rooms a client is in."""
+        """Return the rooms of a client."""
 
     async def emit(self, event: str, data: object, *, room: str, namespace: str | None = None) -> None:
         """Send an event to a room."""
 
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
-        """End a client's connection to a namespace."""
+        """Disconnect a client from a namespace."""
 
 
-def serve_chat(sio: Server, guard: Guard) -> None:
-    """Register the events. Only admitted sockets reach them: the guard is in front.
+def serve_chat(sio: SocketServer, guard: Guard) -> None:
+    """Register the events. The guard calls their handlers only for admitted sockets.
 
-    ``message`` takes ``{"room", "text"}`` with a text of 1 to 2000 characters, goes as ``{"room", "from", "text"}`` to
-    everybody in the room, the sender included, and acknowledges ``{"ok": true}`` or
+    A client sends ``message`` with ``{"room", "text"}``, where the text has 1 to 2000 characters. Everyone in the room,
+    including the sender, receives ``{"room", "from", "text"}``. The acknowledgement is ``{"ok": true}`` or
     ``{"ok": false, "error": {"code", "message"}}``.
 
     Args:
         sio: the server.
-        guard: knows who a socket belongs to.
+        guard: the guard of the server.
     """
 
-    async def message(sid: str, *arguments: object) -> dict[str, Any]:
+    async def message(sid: str, *arguments: object) -> dict[str, object]:
         sent = arguments[0] if len(arguments) == 1 else None
         room, text = (sent.get("room"), sent.get("text")) if isinstance(sent, dict) else (None, None)
         if not isinstance(room, str) or not isinstance(text, str) or not 0 < len(text) <= MAX_TEXT:
-            return _refusal("invalid_message", f"Send {{room, text}}, a text of 1 to {MAX_TEXT} characters.")
+            return _rejected("invalid_message", f"Send {{room, text}}, a text of 1 to {MAX_TEXT} characters.")
         if room not in sio.rooms(sid):
-            return _refusal("not_in_room", "Join the room first.")
-        await guard.check_emit(sid, room, "message")  # raises, and the guard answers
+            return _rejected("not_in_room", "Join the room first.")
+        await guard.check_emit(sid, room, "message")  # if it raises, the guard sends the error
         await sio.emit("message", {"room": room, "from": guard.identity(sid).subject, "text": text}, room=room)
-        return {"ok": True}
+        return accepted()
 
     async def whoami(sid: str, *_arguments: object) -> dict[str, Any]:
         who = guard.identity(sid)
@@ -63,5 +64,5 @@ def serve_chat(sio: Server, guard: Guard) -> None:
     sio.on("whoami", whoami)
 
 
-def _refusal(code: str, message: str) -> dict[str, Any]:
-    return {"ok": False, "error": {"code": code, "message": message}}
+def _rejected(code: str, message: str) -> dict[str, object]:
+    return rejected({"code": code, "message": message})

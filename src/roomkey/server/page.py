@@ -1,4 +1,4 @@
-"""The page of ``roomkey serve``: one HTML file, one script, one style sheet, and the official Socket.IO client."""
+"""The page of ``roomkey serve``: static files and the official Socket.IO client."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ VENDORED = STATIC / "vendor" / socketio_js.FILE
 
 
 def script_origins() -> tuple[str, ...]:
-    """Other origins that the page loads scripts from: the CDN, where the wheel carries no copy of the client."""
+    """Return the other origins from which the page loads scripts: the CDN, if the client is not installed."""
     return () if VENDORED.is_file() else (socketio_js.CDN,)
 
 
 def render(*, via: str, rooms: Iterable[str]) -> str:
-    """The page as HTML.
+    """Return the page as HTML.
 
     Args:
-        via: which ways of presenting a token the server allows: ``both``, ``handshake`` or ``authenticate``.
-        rooms: rooms to offer beside those of the person's token.
+        via: how clients can present a token: ``both``, ``handshake`` or ``authenticate``.
+        rooms: rooms to offer in addition to those of the user's token.
     """
     url = f"/static/vendor/{socketio_js.FILE}" if VENDORED.is_file() else socketio_js.CDN_URL
     values = {

@@ -1,4 +1,4 @@
-"""The policy that ``roomkey.toml`` declares, with mistakes named by line and column."""
+"""The policy in ``roomkey.toml``. Errors name the line and the column."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def load_policy(file: ConfigFile | None = None) -> Policy | None:
 
 
 class _Table(NamedTuple):
-    """A kind of table: the key that says what its rule is about, and those that may be left out."""
+    """A kind of table: the key that names the subject of its rule, and the optional keys."""
 
     subject: str
     optional: tuple[str, ...] = ()
 
 
-class _Takes(NamedTuple):
-    """What a key takes, in words and as a test."""
+class _Key(NamedTuple):
+    """The values that a key accepts, in words and as a check."""
 
     words: str
     accepts: Callable[[object], bool]
@@ -72,14 +72,14 @@ def _is_seconds(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < inf
 
 
-# A rule about a name that nothing can have would never be asked; where none is, events and emits are open.
+# Impossible names are rejected: such a rule would never apply, and events and emits without a rule are allowed.
 _KEYS = {
-    "name": _Takes("a name", _is_text),
-    "pattern": _Takes('the pattern of rooms, such as "team:{team}"', is_room_name),
-    "allow": _Takes('a rule, such as "role:admin"', lambda value: isinstance(value, str)),
-    "event": _Takes("the name of an event", _is_text),
-    "namespace": _Takes('a namespace, such as "/chat"', is_namespace_name),
-    "max_auth_age": _Takes("a number of seconds above 0", _is_seconds),
+    "name": _Key("a name", _is_text),
+    "pattern": _Key('the pattern of rooms, such as "team:{team}"', is_room_name),
+    "allow": _Key('a rule, such as "role:admin"', lambda value: isinstance(value, str)),
+    "event": _Key("the name of an event", _is_text),
+    "namespace": _Key('a namespace, such as "/chat"', is_namespace_name),
+    "max_auth_age": _Key("a number of seconds above 0", _is_seconds),
 }
 _TABLES: dict[About, _Table] = {
     "namespace": _Table("name"),
@@ -90,20 +90,20 @@ _TABLES: dict[About, _Table] = {
 
 
 class _Section:
-    """The lines of one table, to say where in it a mistake is.
+    """The lines of one table, to locate errors.
 
     Args:
         where: the file's name.
-        title: what stands for the position when there are no lines.
+        title: text that replaces the position if the lines are unknown.
         first: the number of the first line, from 1.
-        lines: the table's header and its keys; none if it was not found.
+        lines: the table's header and its keys; empty if they were not found.
     """
 
     def __init__(self, where: str, title: str, first: int, lines: list[str]) -> None:
         self._where, self._title, self._first, self._lines = where, title, first, lines
 
     def error(self, text: str, key: str = "", *, at_value: bool = False) -> ConfigError:
-        """A mistake at a key, or at its value; at the table's header if the key is not found."""
+        """Return an error at a key or at its value. If the key is not found, the error is at the table's header."""
         if not self._lines:
             return ConfigError(f"{self._where}: {self._title}{text}")
         line, match = self._find(key)
@@ -111,7 +111,7 @@ class _Section:
         return ConfigError(f"{self._where}:{self._first + line}:{column + 1}: {text}")
 
     def rule_error(self, error: RuleError, key: str, rule: str) -> ConfigError:
-        """A mistake inside a rule: by column where the rule stands on one line as it is, else by character."""
+        """Return an error inside a rule: at its column if the rule is written on one line, else at its character."""
         line, match = self._find(key)
         before = rule[: error.offset]
         if match is not None:
@@ -135,7 +135,7 @@ _HEADER = re.compile(r"\s*\[\[?\s*[\"']?(?P<name>[^\"'\[\].\s]*)")
 
 
 class _Document:
-    """A TOML document's lines by table; tomllib reads no positions."""
+    """The lines of a TOML document by table, because tomllib does not return positions."""
 
     def __init__(self, source: str, path: Path | str) -> None:
         self._where = str(path)
@@ -148,11 +148,11 @@ class _Document:
             self._sections.setdefault(name, []).append(section)
 
     def first(self, kind: str) -> _Section:
-        """The first table of a kind, or what stands before all tables."""
+        """Return the first table of a kind; without one, the lines before all tables."""
         return self._sections.get(kind, [self.top])[0]
 
     def sections(self, kind: str, count: int) -> list[_Section]:
-        """The tables of a kind in their order; without lines if as many as there are cannot be found."""
+        """Return the tables of a kind in order. If not all of them are found, they have no lines."""
         found = self._sections.get(kind, [])
         if len(found) == count:
             return found
@@ -162,14 +162,14 @@ class _Document:
 def _with_roles(roles: object, top: _Section) -> Policy:
     try:
         if not isinstance(roles, list):
-            raise ConfigError('roles takes a list, such as ["admin > moderator > member"]')
+            raise ConfigError('roles must be a list, such as ["admin > moderator > member"]')
         return Policy(roles=roles)
     except ConfigError as error:
         raise top.error(str(error), "roles", at_value=True) from None
 
 
 def _check_keys(kind: About, table: _Table, entry: dict[str, Any], section: _Section) -> None:
-    """Every key is known and has a value that it can take, and those that must be there are."""
+    """Check that every key is known and has a valid value, and that the required keys are present."""
     known = (table.subject, "allow", *table.optional)
     for key, value in entry.items():
         if key not in known:
@@ -177,7 +177,7 @@ def _check_keys(kind: About, table: _Table, entry: dict[str, Any], section: _Sec
             hint = f"did you mean {near}?" if near else f"its keys are {', '.join(known)}"
             raise section.error(f"[[{kind}]] has no key {key!r}; {hint}", key)
         if not _KEYS[key].accepts(value):
-            raise section.error(f"{key} takes {_KEYS[key].words}", key, at_value=True)
+            raise section.error(f"{key} must be {_KEYS[key].words}", key, at_value=True)
     for key in known[:2]:
         if key not in entry:
             raise section.error(f"[[{kind}]] needs {key}, {_KEYS[key].words}")

@@ -1,4 +1,4 @@
-"""What stands in front of everything: it bounds bodies, drops forged headers and adds the security headers."""
+"""Middleware in front of all routes: it limits bodies, removes forged headers and adds security headers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ with needs("server", "roomkey.server.request_hardening"):
 __all__ = ["MAX_BODY", "RequestHardening"]
 
 MAX_BODY = 1_000_000
-"""The largest request body and WebSocket message in bytes, as python-socketio's own default."""
+"""Limit of a request body and of a WebSocket message, in bytes; python-socketio has the same default."""
 
 
 class RequestHardening:
-    """ASGI middleware around the whole product.
+    """ASGI middleware around the whole application.
 
     Args:
-        app: what it stands in front of.
+        app: the application.
         script_origins: other origins from which the page loads scripts.
     """
 
@@ -42,7 +42,7 @@ class RequestHardening:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        scope = dict(scope, headers=_honest(scope))
+        scope = dict(scope, headers=_without_proxy_headers(scope))
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
@@ -51,18 +51,18 @@ class RequestHardening:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in self._headers.items():
-                    headers.setdefault(name, value)  # a page that says more of itself, says it
+                    headers.setdefault(name, value)  # a route's own header takes precedence
             await send(message)
 
-        refusal = _check_body(dict(scope["headers"]))
-        await (refusal or self._app)(scope, receive, send_with_headers)
+        rejection = _check_body(dict(scope["headers"]))
+        await (rejection or self._app)(scope, receive, send_with_headers)
 
 
-def _honest(scope: Scope) -> list[tuple[bytes, bytes]]:
-    """The request's headers without what a client says about proxies.
+def _without_proxy_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """Return the request's headers without those that a proxy adds.
 
-    uvicorn has already read these headers where they come from a trusted proxy, and put the truth into the scope.
-    engineio would believe them of anybody, and compare the page's origin with a host that the client chose.
+    If they come from a trusted proxy, uvicorn has already applied them to the scope. engineio would trust them from any
+    client, and compare the origin of a web page with a host that the client chose.
     """
     kept = [(n, v) for n, v in scope["headers"] if not n.startswith(b"x-forwarded-") and n != b"forwarded"]
     scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
@@ -70,16 +70,16 @@ def _honest(scope: Scope) -> list[tuple[bytes, bytes]]:
 
 
 def _check_body(headers: dict[bytes, bytes]) -> Any:
-    """An answer that refuses the body, or None. engineio reads a body to its end before it looks at its size."""
+    """Return a response that rejects the body, or None. engineio would read the whole body before checking its size."""
     if b"transfer-encoding" in headers:
-        return _refusal("Send a Content-Length.", 411)
+        return _rejection("Send a Content-Length.", 411)
     length = headers.get(b"content-length", b"0")
     digits = length.lstrip(b"0") or b"0"
     if not length.isdigit() or len(digits) > 12 or int(digits) > MAX_BODY:
-        return _refusal(f"The body has more than {MAX_BODY} bytes.", 413)
+        return _rejection(f"The body has more than {MAX_BODY} bytes.", 413)
     return None
 
 
-def _refusal(description: str, status: int) -> JSONResponse:
-    told = {"error": "invalid_request", "error_description": description}
-    return JSONResponse(told, status, {"Connection": "close"})
+def _rejection(description: str, status: int) -> JSONResponse:
+    body = {"error": "invalid_request", "error_description": description}
+    return JSONResponse(body, status, {"Connection": "close"})
