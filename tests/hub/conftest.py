@@ -1,4 +1,4 @@
-"""The hub alone, live; whatever a test sends it, nothing may escape to the log or to the event loop."""
+"""A live hub. Whatever a test sends, no exception may reach the log or the event loop."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ON_BOTH_LOOPS = ("test_websocket_protocol",)
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Below the frames, asyncio's event loop and uvloop differ; above them, one is enough."""
+    """asyncio's event loop and uvloop differ below the frames; above them, one of the two is enough."""
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
     return loops | {"uvloop": uvloop.new_event_loop} if item.path.stem in ON_BOTH_LOOPS else loops
 
@@ -34,14 +34,14 @@ def engine() -> str:
 
 @pytest.fixture(autouse=True)
 def _calm(request: pytest.FixtureRequest) -> None:
-    """For every test of this folder that runs on an event loop."""
+    """Check the log in every test of this folder that runs on an event loop."""
     if "world" in request.fixturenames:
         request.getfixturevalue("shared_calm")
     elif request.node.get_closest_marker("asyncio") is not None:
         request.getfixturevalue("calm")
 
 
-# One hub for all tests of a module, in the module's own event loop: to start one takes longer than most tests.
+# One hub for all tests of a module, in the module's event loop: starting one takes longer than most tests.
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,7 +58,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[World]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def world(server: World) -> AsyncIterator[World]:
-    """The module's hub, with nobody on it; and nothing stays of whom a test let in."""
+    """The module's hub, without clients; after the test, nothing is left of its clients."""
     server.calls.clear()
     yield server
     hub = server.sio

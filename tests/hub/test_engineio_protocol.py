@@ -1,4 +1,4 @@
-"""Engine.IO protocol, version 4: what its document says a server must or should do, on a live hub.
+"""Engine.IO protocol, version 4: what the specification says a server must or should do, on a live hub.
 
 The comments name the document's sections; the last part is what the document's own test suite checks besides.
 """
@@ -30,12 +30,12 @@ async def http(world):
 
 
 async def polling(world) -> Poll:
-    """A client that polls, and is admitted."""
+    """An admitted client that polls."""
     return await Poll.member(world.host, world.token())
 
 
 async def probed(world, poll: Poll) -> RawSocket:
-    """A WebSocket that has had the answer to its probe."""
+    """A WebSocket whose probe was answered."""
     websocket = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
     await websocket.text("2probe")
     assert await websocket.packet() == "3probe"
@@ -56,7 +56,7 @@ async def probed(world, poll: Poll) -> RawSocket:
     ],
     ids=["EIO", "transport", "both", "EIO empty", "transport empty"],
 )
-async def test_query_parameters_a_missing_one_is_a_400(world, http, query, code, message):
+async def test_query_parameters_are_required(world, http, query, code, message):
     answer = await http.get(f"/socket.io/?{query}")
     assert (answer.status_code, answer.json()) == (400, {"code": code, "message": message})
     raw = await RawSocket.open(world.host)
@@ -66,13 +66,13 @@ async def test_query_parameters_a_missing_one_is_a_400(world, http, query, code,
     assert await raw.ends()
 
 
-async def test_query_parameters_without_a_sid_it_is_a_new_session(world, http):
+async def test_query_parameters_without_sid_open_a_session(world, http):
     first, second = [await http.get("/socket.io/?EIO=4&transport=polling") for _ in range(2)]
     assert json.loads(first.text[1:])["sid"] != json.loads(second.text[1:])["sid"]
     assert (await http.post("/socket.io/?EIO=4&transport=polling", content="40")).status_code == 400
 
 
-async def test_query_parameters_the_path_stands_with_and_without_its_slash(world, http):
+async def test_path_works_with_and_without_its_slash(world, http):
     for path in ("/socket.io/", "/socket.io"):
         assert (await http.get(f"{path}?EIO=4&transport=polling")).status_code == 200
     assert (await http.get("/engine.io/?EIO=4&transport=polling")).status_code == 404
@@ -81,7 +81,7 @@ async def test_query_parameters_the_path_stands_with_and_without_its_slash(world
 # Headers
 
 
-async def test_headers_a_body_without_a_content_type_is_plain_text(world):
+async def test_headers_body_without_content_type_is_plain_text(world):
     poll = await polling(world)
     body = '42["message","é"]'.encode()
     raw = await RawSocket.open(world.host)
@@ -92,7 +92,7 @@ async def test_headers_a_body_without_a_content_type_is_plain_text(world):
     await poll.close()
 
 
-async def test_headers_answers_are_plain_text_because_binary_packets_are_base64(world, http):
+async def test_headers_of_responses_say_plain_text(world, http):
     opened = await http.get("/socket.io/?EIO=4&transport=polling")
     assert opened.headers["content-type"] == "text/plain; charset=UTF-8"
     assert opened.headers["cache-control"] == "no-store"
@@ -103,26 +103,26 @@ async def test_headers_answers_are_plain_text_because_binary_packets_are_base64(
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
 @pytest.mark.parametrize("sid", ["unknown", "", "AAAAAAAAAAAAAAAAAAAA", "%00", "%ff", "x" * 5000])
-async def test_sending_and_receiving_an_unknown_session_is_a_400(world, http, method, sid):
+async def test_unknown_session_gets_400_on_get_and_post(world, http, method, sid):
     answer = await http.request(method, f"/socket.io/?EIO=4&transport=polling&sid={sid}", content="40")
     assert (answer.status_code, answer.json()) == (400, {"code": 1, "message": "Session ID unknown"})
 
 
-async def test_websocket_an_unknown_session_is_refused(world):
+async def test_websocket_of_an_unknown_session_is_refused(world):
     raw = await RawSocket.open(world.host)
     await raw.send(upgrade(world.host, "&sid=unknown"))
     answer = await raw.answer()
     assert (answer.status, answer.json) == (400, {"code": 1, "message": "Session ID unknown"})
 
 
-async def test_sending_success_is_a_200_with_ok(world):
+async def test_sending_gets_200_and_ok(world):
     poll = await polling(world)
     answer = await poll.post('42["message"]')
     assert (answer.status_code, answer.text) == (200, "ok")
     await poll.close()
 
 
-async def test_sending_two_posts_at_once_close_the_session(world):
+async def test_sending_two_posts_at_once_closes_the_session(world):
     poll = await polling(world)
     slow = await RawSocket.open(world.host)
     await slow.send(f"POST {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\nContent-Length: 12\r\n\r\n42".encode())
@@ -137,8 +137,8 @@ async def test_sending_two_posts_at_once_close_the_session(world):
 
 
 @pytest.mark.parametrize("why", ["silence", "violation", "two polls"])
-async def test_a_session_that_ended_badly_is_unknown_at_once(world, why):
-    """Whatever waited to be fetched: a ping, or an event."""
+async def test_session_that_ended_badly_is_unknown_immediately(world, why):
+    """Even if a ping or an event was waiting to be fetched."""
     poll = await polling(world)
     await world.sio.emit("news", 1)
     if why == "silence":
@@ -158,7 +158,7 @@ async def test_a_session_that_ended_badly_is_unknown_at_once(world, why):
     await poll.close()
 
 
-async def test_receiving_waits_until_there_is_a_packet(world):
+async def test_receiving_waits_for_a_packet(world):
     poll = await polling(world)
     waiting = await begin_poll(world.sio, poll.get())
     assert not waiting.done()
@@ -167,8 +167,8 @@ async def test_receiving_waits_until_there_is_a_packet(world):
     await poll.close()
 
 
-async def test_receiving_what_waits_comes_in_order_and_in_answers_of_16_packets(world):
-    """python-socketio's client accepts no more (``engineio.payload.Payload.max_decode_packets``)."""
+async def test_receiving_is_in_order_and_16_packets_at_a_time(world):
+    """python-socketio's client does not accept more (``engineio.payload.Payload.max_decode_packets``)."""
     poll = await polling(world)
     for number in range(20):
         await world.sio.emit("news", number)
@@ -181,8 +181,8 @@ async def test_receiving_what_waits_comes_in_order_and_in_answers_of_16_packets(
     await poll.close()
 
 
-async def test_upgrading_what_was_not_fetched_yet_follows_in_order(world):
-    """Even where an answer ended in the midst of a packet with attachments."""
+async def test_upgrade_sends_unfetched_packets_in_order(world):
+    """Even if a response ended in the middle of a packet with attachments."""
     poll = await polling(world)
     await world.sio.emit("file", [b"x"] * 20)
     await world.sio.emit("news", 1)
@@ -194,8 +194,8 @@ async def test_upgrading_what_was_not_fetched_yet_follows_in_order(world):
     await poll.close()
 
 
-async def test_sending_many_events_in_one_body(world):
-    """A client puts all that it emits in one turn into one body: it is told how many bytes that may have."""
+async def test_sending_many_events_in_one_body_delivers_all(world):
+    """A client sends everything that it emits in one turn in one body; the server announces the limit in bytes."""
     poll = await polling(world)
     assert (await poll.post(*[f'42["message",{number}]' for number in range(300)])).text == "ok"
     answers = [packet for _ in range(19) for packet in await poll.get()]
@@ -203,7 +203,7 @@ async def test_sending_many_events_in_one_body(world):
     await poll.close()
 
 
-async def test_receiving_two_gets_at_once_close_the_session(world):
+async def test_receiving_with_two_gets_closes_the_session(world):
     poll = await polling(world)
     waiting = await begin_poll(world.sio, poll.http.get(poll.url()))
     second = await poll.http.get(poll.url())
@@ -217,7 +217,7 @@ async def test_receiving_two_gets_at_once_close_the_session(world):
 # WebSocket
 
 
-async def test_websocket_each_packet_is_a_message_of_its_own(world):
+async def test_websocket_has_one_message_for_each_packet(world):
     member = await RawSocket.member(world.host, world.token())
     for number in range(20):
         await world.sio.emit("news", number)
@@ -227,7 +227,7 @@ async def test_websocket_each_packet_is_a_message_of_its_own(world):
 
 
 @pytest.mark.parametrize("when", ["offered", "probed", "upgraded"])
-async def test_websocket_a_second_one_for_a_session_is_closed_and_the_first_goes_on(world, when):
+async def test_websocket_candidate_does_not_replace_an_earlier_one(world, when):
     poll = await polling(world)
     first = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
     if when != "offered":
@@ -248,7 +248,7 @@ async def test_websocket_a_second_one_for_a_session_is_closed_and_the_first_goes
     await poll.close()
 
 
-async def test_websocket_a_session_that_began_on_one_takes_no_second(world):
+async def test_websocket_session_rejects_a_second_websocket(world):
     first = await RawSocket.member(world.host, world.token())
     [eio_sid] = world.sio.sessions.active
     second = await RawSocket.websocket(world.host, f"&sid={eio_sid}")
@@ -260,7 +260,7 @@ async def test_websocket_a_session_that_began_on_one_takes_no_second(world):
 # Handshake
 
 
-async def test_handshake_polling_is_answered_with_an_open_packet(world, http):
+async def test_handshake_over_polling_returns_an_open_packet(world, http):
     answer = await http.get("/socket.io/?EIO=4&transport=polling")
     assert answer.status_code == 200
     assert answer.text[0] == "0"
@@ -270,7 +270,7 @@ async def test_handshake_polling_is_answered_with_an_open_packet(world, http):
     assert told == {"upgrades": ["websocket"], "pingInterval": 25000, "pingTimeout": 20000, "maxPayload": 1000000}
 
 
-async def test_handshake_websocket_is_answered_with_an_open_packet(world):
+async def test_handshake_over_websocket_returns_an_open_packet(world):
     raw = await RawSocket.websocket(world.host)
     packet = await raw.packet()
     assert packet[0] == "0"
@@ -281,7 +281,7 @@ async def test_handshake_websocket_is_answered_with_an_open_packet(world):
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "HEAD", "TRACE"])
-async def test_handshake_is_a_get(world, http, method):
+async def test_handshake_requires_get(world, http, method):
     answer = await http.request(method, "/socket.io/?EIO=4&transport=polling")
     assert answer.status_code == 400
     if method != "HEAD":
@@ -292,12 +292,12 @@ async def test_handshake_is_a_get(world, http, method):
 # Heartbeat
 
 
-async def test_heartbeat_websocket_a_ping_each_interval_and_a_pong_keeps_it_open(world):
+async def test_heartbeat_over_websocket_keeps_the_session_open(world):
     raw = await RawSocket.member(world.host, world.token())
     for _count in range(3):
         await world.tick(24.9)
         await raw.text('42["message"]')
-        assert await raw.packet() == '42["back"]'  # nothing came before it
+        assert await raw.packet() == '42["back"]'  # it is the first packet
         await world.tick(0.2)
         assert await raw.packet() == "2"
         await raw.text("3")
@@ -305,11 +305,11 @@ async def test_heartbeat_websocket_a_ping_each_interval_and_a_pong_keeps_it_open
         assert await raw.packet() == '42["back"]'
 
 
-async def test_heartbeat_websocket_no_pong_closes(world):
+async def test_heartbeat_over_websocket_closes_without_a_pong(world):
     raw = await RawSocket.member(world.host, world.token())
     await world.tick(25.1)
     assert await raw.packet() == "2"
-    await raw.text('42["message"]')  # any other packet is no pong
+    await raw.text('42["message"]')  # other packets do not count as a pong
     assert await raw.packet() == '42["back"]'
     await world.tick(19.8)
     assert len(world.sio.sessions.active) == 1
@@ -318,7 +318,7 @@ async def test_heartbeat_websocket_no_pong_closes(world):
     assert world.sio.sessions.active == {}
 
 
-async def test_heartbeat_polling_a_ping_each_interval_and_a_pong_keeps_it_open(world):
+async def test_heartbeat_over_polling_keeps_the_session_open(world):
     poll = await polling(world)
     for _count in range(3):
         await world.tick(25.1)
@@ -327,7 +327,7 @@ async def test_heartbeat_polling_a_ping_each_interval_and_a_pong_keeps_it_open(w
     await poll.close()
 
 
-async def test_heartbeat_polling_no_pong_closes(world):
+async def test_heartbeat_over_polling_closes_without_a_pong(world):
     poll = await polling(world)
     waiting = await begin_poll(world.sio, poll.get())
     await world.tick(25.1)
@@ -338,8 +338,8 @@ async def test_heartbeat_polling_no_pong_closes(world):
     await poll.close()
 
 
-async def test_heartbeat_polling_no_pong_answers_the_waiting_poll_with_unknown(world):
-    """The packet CLOSE would be the end of all for python-socketio's client, which may only have been slow."""
+async def test_heartbeat_without_a_pong_answers_the_poll_with_unknown(world):
+    """After the packet CLOSE, python-socketio's client would not reconnect, and it may only have been slow."""
     poll = await polling(world)
     await world.tick(25.1)
     assert await poll.get() == ["2"]
@@ -350,12 +350,12 @@ async def test_heartbeat_polling_no_pong_answers_the_waiting_poll_with_unknown(w
     await poll.close()
 
 
-async def test_heartbeat_goes_on_after_the_upgrade(world):
+async def test_heartbeat_continues_after_the_upgrade(world):
     poll = await polling(world)
     await world.tick(25.1)
     websocket = await probed(world, poll)
     await websocket.text("5")
-    assert await websocket.packet() == "2"  # it was not fetched, so it moved along
+    assert await websocket.packet() == "2"  # it was not fetched, so it is sent here
     await websocket.text("3")
     await websocket.text('42["message"]')
     assert await websocket.packet() == '42["back"]'
@@ -367,7 +367,7 @@ async def test_heartbeat_goes_on_after_the_upgrade(world):
 # Upgrade
 
 
-async def test_upgrade_a_waiting_get_is_released_with_a_noop_and_the_probe_answered(world):
+async def test_upgrade_probe_releases_the_waiting_get_with_a_noop(world):
     poll = await polling(world)
     waiting = await begin_poll(world.sio, poll.get())
     websocket = await probed(world, poll)
@@ -379,7 +379,7 @@ async def test_upgrade_a_waiting_get_is_released_with_a_noop_and_the_probe_answe
     await poll.close()
 
 
-async def test_upgrade_a_get_after_the_probe_is_answered_at_once(world):
+async def test_upgrade_answers_a_get_after_the_probe_immediately(world):
     poll = await polling(world)
     websocket = await probed(world, poll)
     assert await poll.get() == ["6"]
@@ -389,7 +389,7 @@ async def test_upgrade_a_get_after_the_probe_is_answered_at_once(world):
     await poll.close()
 
 
-async def test_upgrade_no_packet_is_lost_and_their_order_stays(world):
+async def test_upgrade_keeps_all_packets_in_order(world):
     poll = await polling(world)
     await world.sio.emit("news", 1)
     assert await poll.get() == ['42["news",1]']
@@ -410,7 +410,7 @@ async def test_upgrade_no_packet_is_lost_and_their_order_stays(world):
     await poll.close()
 
 
-async def test_upgrade_packets_of_one_segment_are_each_handled(world):
+async def test_upgrade_handles_each_packet_of_a_segment(world):
     poll = await polling(world)
     raw = await RawSocket.open(world.host)
     packets = b"".join(map(frame, ("2probe", "5", '42["message",1]')))
@@ -425,7 +425,7 @@ async def test_upgrade_packets_of_one_segment_are_each_handled(world):
     "packet",
     ["5", "2", "2probe2", "2PROBE", "3probe", "40", '42["message"]', "", "6", "1", "probe", "é"],
 )
-async def test_upgrade_begins_with_a_probe_or_the_websocket_is_closed(world, packet):
+async def test_upgrade_without_a_probe_closes_the_websocket(world, packet):
     poll = await polling(world)
     websocket = await RawSocket.websocket(world.host, f"&sid={poll.sid}")
     await websocket.text(packet)
@@ -436,7 +436,7 @@ async def test_upgrade_begins_with_a_probe_or_the_websocket_is_closed(world, pac
 
 
 @pytest.mark.parametrize("sent", [frame("2probe"), frame("3"), frame('42["message"]'), frame(b"5", BINARY)])
-async def test_upgrade_ends_with_an_upgrade_packet_or_the_websocket_is_closed(world, sent):
+async def test_upgrade_without_an_upgrade_packet_closes_the_websocket(world, sent):
     poll = await polling(world)
     websocket = await probed(world, poll)
     await websocket.send(sent)
@@ -451,7 +451,7 @@ async def test_upgrade_ends_with_an_upgrade_packet_or_the_websocket_is_closed(wo
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-async def test_upgrade_polling_is_over_after_it(world, method):
+async def test_upgrade_ends_polling(world, method):
     poll = await polling(world)
     websocket = await probed(world, poll)
     await websocket.text("5")
@@ -466,14 +466,14 @@ async def test_upgrade_polling_is_over_after_it(world, method):
 # Message, packet encoding
 
 
-async def test_encoding_polling_several_packets_in_one_body(world):
+async def test_encoding_of_a_polling_body_has_several_packets(world):
     poll = await polling(world)
     assert (await poll.post('42["message",1]', '42["message",2]', '42["message",3]')).text == "ok"
     assert await poll.get() == ['42["back",1]', '42["back",2]', '42["back",3]']
     await poll.close()
 
 
-async def test_encoding_polling_binary_packets_are_base64_both_ways(world):
+async def test_encoding_of_binary_packets_over_polling_is_base64(world):
     poll = await polling(world)
     answer = await poll.post('451-["message",{"_placeholder":true,"num":0}]', "bAQIDBA==")
     assert answer.text == "ok"
@@ -481,7 +481,7 @@ async def test_encoding_polling_binary_packets_are_base64_both_ways(world):
     await poll.close()
 
 
-async def test_encoding_websocket_binary_packets_stand_as_they_are(world):
+async def test_encoding_of_binary_packets_over_websocket_is_raw(world):
     raw = await RawSocket.member(world.host, world.token())
     await raw.text('451-["message",{"_placeholder":true,"num":0}]')
     await raw.send(frame(bytes(range(256)), BINARY))
@@ -491,7 +491,7 @@ async def test_encoding_websocket_binary_packets_stand_as_they_are(world):
 
 
 @pytest.mark.parametrize("text", ["héllo", "€亜Б", "\U0001f511", "\u2028\x7f"])
-async def test_encoding_is_utf_8_on_either_transport(world, text):
+async def test_encoding_is_utf_8_on_both_transports(world, text):
     packet = json.dumps(["message", text], ensure_ascii=False)
     raw = await RawSocket.member(world.host, world.token())
     await raw.text("42" + packet)
@@ -501,7 +501,7 @@ async def test_encoding_is_utf_8_on_either_transport(world, text):
     await poll.close()
 
 
-async def test_max_payload_is_a_body_that_is_still_taken_and_no_larger_one(world):
+async def test_max_payload_limits_a_polling_body(world):
     poll = await polling(world)
     filler = "x" * (1_000_000 - len('42["message",""]'))
     assert (await poll.post(f'42["message","{filler}"]')).text == "ok"
@@ -512,7 +512,7 @@ async def test_max_payload_is_a_body_that_is_still_taken_and_no_larger_one(world
     await poll.close()
 
 
-async def test_max_payload_is_a_websocket_message_that_is_still_taken(world):
+async def test_max_payload_allows_a_websocket_message_of_that_size(world):
     raw = await RawSocket.member(world.host, world.token())
     filler = "x" * (1_000_000 - len('42["message",""]'))
     await raw.text(f'42["message","{filler}"]')
@@ -521,7 +521,7 @@ async def test_max_payload_is_a_websocket_message_that_is_still_taken(world):
     assert await raw.close_code() == 1009
 
 
-# What the test suite of the protocol checks besides
+# More checks of the protocol's own test suite
 
 MALFORMED = [
     "abc",
@@ -542,7 +542,7 @@ MALFORMED = [
 
 
 @pytest.mark.parametrize("body", MALFORMED)
-async def test_suite_polling_an_invalid_packet_closes_the_session(world, body):
+async def test_suite_invalid_packet_over_polling_closes_the_session(world, body):
     poll = await polling(world)
     assert (await poll.http.post(poll.url(), content=body)).status_code == 400
     await until(lambda: not world.sio.sessions.active)
@@ -550,14 +550,14 @@ async def test_suite_polling_an_invalid_packet_closes_the_session(world, body):
 
 
 @pytest.mark.parametrize("packet", ["abc", "", "7", "4abc", "bAQIDBA==", "0", "2", "2probe", "5", "6", "3x", "1x", "b"])
-async def test_suite_websocket_an_invalid_packet_closes_the_session(world, packet):
+async def test_suite_invalid_packet_over_websocket_closes_the_session(world, packet):
     raw = await RawSocket.member(world.host, world.token())
     await raw.text(packet)
     assert await raw.close_code() is not None
     assert world.sio.sessions.active == {}
 
 
-async def test_suite_polling_close_releases_the_waiting_get_and_ends_the_session(world):
+async def test_suite_close_over_polling_releases_the_get(world):
     poll = await polling(world)
     waiting = await begin_poll(world.sio, poll.get())
     assert (await poll.post("1")).status_code == 200
@@ -566,14 +566,14 @@ async def test_suite_polling_close_releases_the_waiting_get_and_ends_the_session
     await poll.close()
 
 
-async def test_suite_websocket_close_ends_the_session(world):
+async def test_suite_close_over_websocket_ends_the_session(world):
     raw = await RawSocket.member(world.host, world.token())
     await raw.text("1")
     assert await raw.close_code() is not None
     assert world.sio.sessions.active == {}
 
 
-async def test_suite_a_cancelled_get_ends_the_session(world):
+async def test_suite_cancelled_get_ends_the_session(world):
     poll = await polling(world)
     raw = await RawSocket.open(world.host)
     await raw.send(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
@@ -585,7 +585,7 @@ async def test_suite_a_cancelled_get_ends_the_session(world):
     await poll.close()
 
 
-async def test_suite_a_session_that_never_polls_ends_by_its_heartbeat(world):
+async def test_suite_session_without_polls_ends_by_its_heartbeat(world):
     poll = await polling(world)
     await world.tick(25.1)
     await world.tick(20.1)
@@ -593,8 +593,8 @@ async def test_suite_a_session_that_never_polls_ends_by_its_heartbeat(world):
     await poll.close()
 
 
-async def test_an_ended_session_is_remembered_for_its_last_words_and_not_twice(world):
-    """Beyond the document: a client that is refused while it does not poll still hears why, once."""
+async def test_ended_session_delivers_its_last_packets_once(world):
+    """Not in the specification: a client that is refused while it does not poll still receives the reason, once."""
     poll = await Poll(world.host).open()
     await poll.post('40{"token":"bad"}')
     await until(lambda: not world.sio.sessions.active)
@@ -604,8 +604,8 @@ async def test_an_ended_session_is_remembered_for_its_last_words_and_not_twice(w
     await poll.close()
 
 
-async def test_a_stock_client_finds_all_of_it_usable(world):
-    """The helper of the other tests answers pings by itself and knows nothing of frames."""
+async def test_official_client_works_on_both_transports(world):
+    """The client of the other tests answers pings itself, and does not show frames."""
     raw = await Raw.open(world.host)
     assert (await raw.ask({"token": world.token()})).startswith("40")
     await world.tick(25.1)

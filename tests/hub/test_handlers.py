@@ -1,4 +1,4 @@
-"""Which function is called for which event, with which arguments in front."""
+"""Which handler is called for an event, and with which first arguments."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def handlers():
         ("/c", "number", None, None),
     ],
 )
-def test_the_most_special_handler_wins(handlers, namespace, event, name, before):
+def test_most_specific_handler_is_called(handlers, namespace, event, name, before):
     found = handlers.find(event, namespace)
     assert (found and found.handler(), found and found.before) == (name, before)
 
 
-def test_functions_go_before_classes_and_the_class_of_a_namespace_before_that_of_all():
+def test_functions_precede_classes_and_named_namespaces_precede_all():
     handlers = Handlers(())
     handlers.add_class(Any("*"))
     assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").before) == ("class *", ("/c",))
@@ -76,14 +76,14 @@ def test_functions_go_before_classes_and_the_class_of_a_namespace_before_that_of
 
 
 @pytest.mark.parametrize("event", ["connect", "disconnect"])
-def test_connect_and_disconnect_are_no_events_for_a_catch_all_handler(event):
+def test_catch_all_handler_does_not_receive_connect_and_disconnect(event):
     handlers = Handlers(())
     handlers.add("*", named("catch-all"), "/a")
     handlers.add("*", named("catch-all"), "*")
     assert handlers.find(event, "/a") is None
 
 
-def test_a_handler_that_is_added_later_is_found():
+def test_handler_added_later_is_found():
     handlers = Handlers(())
     assert handlers.find("connect", "/a") is None
     handlers.add("connect", lambda sid, environ: None, "/a")
@@ -106,7 +106,7 @@ def test_a_handler_that_is_added_later_is_found():
         ("say", lambda sid: None, "/", None),
     ],
 )
-def test_how_many_arguments_a_handler_takes_is_seen_once(event, handler, namespace, takes):
+def test_handler_signature_is_inspected_once(event, handler, namespace, takes):
     handlers = Handlers(())
     handlers.add(event, handler, namespace)
     found = handlers.find(event, "/a" if namespace == "*" else namespace)
@@ -129,12 +129,12 @@ def test_how_many_arguments_a_handler_takes_is_seen_once(event, handler, namespa
         ("say", "say", "/"),
     ],
 )
-def test_a_handler_that_cannot_be_called_is_refused_at_once(event, handler, namespace):
+def test_handler_with_a_wrong_signature_raises(event, handler, namespace):
     with pytest.raises(ConfigError):
         Handlers(()).add(event, handler, namespace)
 
 
-def test_a_class_whose_methods_cannot_be_called_is_refused():
+def test_class_with_a_wrong_method_signature_raises():
     class Wrong(Namespace):
         def on_connect(self, sid):
             """Too few."""
@@ -145,12 +145,12 @@ def test_a_class_whose_methods_cannot_be_called_is_refused():
 
 
 @pytest.mark.parametrize("name", ["chat", "", " /", "**"])
-def test_a_namespace_s_name_begins_with_a_slash(name):
+def test_namespace_name_must_begin_with_a_slash(name):
     with pytest.raises(ConfigError):
         Chat(name)
 
 
-def test_methods_take_the_arguments_of_functions():
+def test_methods_receive_the_same_arguments_as_functions():
     handlers = Handlers(())
     handlers.add_class(Chat("/c"))
     handlers.add_class(Any("*"))
@@ -172,7 +172,7 @@ def test_methods_take_the_arguments_of_functions():
     ],
     ids=str,
 )
-def test_clients_may_ask_for_what_is_named_or_handled(namespaces, known, unknown):
+def test_clients_can_join_named_and_handled_namespaces(namespaces, known, unknown):
     handlers = Handlers(namespaces)
     assert [name for name in (*known, *unknown) if handlers.knows(name)] == known
     handlers.add("say", named("x"), "/handled")

@@ -1,4 +1,4 @@
-"""Anything at all, sent to a live hub: nothing escapes, and nothing of it stays.
+"""Arbitrary input to a live hub: no exception escapes, and nothing of it is left.
 
 Each example is a few connections that send bytes and go away. Then the clock is moved past every deadline, and the hub
 has to be as empty as before.
@@ -71,9 +71,9 @@ class Fuzzed:
         assert complaints(self.log.records) == []
 
     async def is_empty(self) -> None:
-        """All clients are gone: nothing stays of them."""
+        """Check that nothing is left of the clients, which have all disconnected."""
         hub = self.hub
-        for seconds in (50.0, 50.0, 50.0):  # past a ping, its pong, and whatever lingers
+        for seconds in (50.0, 50.0, 50.0):  # after a ping, its pong, and lingering sessions
             await asyncio.sleep(0)
             self.clock.advance(seconds)
             hub.check_deadlines()
@@ -117,7 +117,7 @@ def _logged(fuzzed: Fuzzed, caplog: pytest.LogCaptureFixture) -> None:
 
 
 async def send_all(fuzzed: Fuzzed, first: bytes, parts: list[bytes], *, read: bool = True) -> None:
-    """Send, let the server have a turn between the parts, and go away."""
+    """Send the parts, with a turn of the event loop for the server after each, and disconnect."""
     raw = await RawSocket.open(fuzzed.host)
     await raw.send(first)
     for part in parts:
@@ -156,7 +156,7 @@ PACKETS = [
 
 @st.composite
 def mutated(draw: st.DrawFn, whole: st.SearchStrategy[bytes]) -> bytes:
-    """Something valid, with a few bytes changed, cut out or put in."""
+    """Something valid, with a few bytes changed, removed or inserted."""
     data = bytearray(draw(whole))
     for _count in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(data)))
@@ -195,7 +195,7 @@ def frames(token: str) -> st.SearchStrategy[bytes]:
 
 
 def harmless(token: str) -> list[bytes]:
-    """What leaves an admitted client where it is, so that what follows is looked at."""
+    """Frames that do not end an admitted client, so that the frames after them are read."""
     packets = ('42["join"]', '42["say",1]', '427["say"]', "431[]", hello(token, "/a,"), '42/a,["say",{}]', "41/a,")
     whole = frame(f'451-["say",{PLACE}]') + frame(b"", PING) + frame(b"\x01", BINARY)
     cut = frame('42["say"', fin=False) + frame("]", CONTINUATION)
@@ -222,7 +222,7 @@ HEADS = [
 
 @EXAMPLES
 @given(data=st.data())
-def test_frames_of_any_kind(fuzzed: Fuzzed, data: st.DataObject) -> None:
+def test_any_frames_leave_nothing_behind(fuzzed: Fuzzed, data: st.DataObject) -> None:
     """A WebSocket, admitted or not."""
     parts = data.draw(st.lists(st.sampled_from(harmless(fuzzed.token)), max_size=4))
     parts += data.draw(st.lists(frames(fuzzed.token), max_size=6))
@@ -233,8 +233,8 @@ def test_frames_of_any_kind(fuzzed: Fuzzed, data: st.DataObject) -> None:
 
 @EXAMPLES
 @given(data=st.data())
-def test_bytes_cut_anywhere(fuzzed: Fuzzed, data: st.DataObject) -> None:
-    """The same, without regard to where a frame ends; and the end at any byte."""
+def test_any_segments_leave_nothing_behind(fuzzed: Fuzzed, data: st.DataObject) -> None:
+    """The same frames, cut anywhere, and ended at any byte."""
     stream = upgrade(fuzzed.host) + frame(hello(fuzzed.token))
     stream += b"".join(data.draw(st.lists(st.sampled_from(harmless(fuzzed.token)), max_size=4)))
     stream += b"".join(data.draw(st.lists(frames(fuzzed.token), max_size=4)))
@@ -252,8 +252,8 @@ def test_bytes_cut_anywhere(fuzzed: Fuzzed, data: st.DataObject) -> None:
     heads=st.lists(st.one_of(st.sampled_from(HEADS).map(str.encode), st.binary(max_size=80)), max_size=4),
     data=st.data(),
 )
-def test_http_of_any_kind(fuzzed: Fuzzed, heads: list[bytes], data: st.DataObject) -> None:
-    """Requests, valid or mutated, to a session that is there or not, one behind another on one connection."""
+def test_any_http_requests_leave_nothing_behind(fuzzed: Fuzzed, heads: list[bytes], data: st.DataObject) -> None:
+    """Requests, valid or mutated, to an existing session or an unknown one, pipelined on one connection."""
     changed = [data.draw(mutated(st.just(one))) if data.draw(st.booleans()) else one for one in heads]
 
     async def example() -> None:
@@ -268,8 +268,10 @@ def test_http_of_any_kind(fuzzed: Fuzzed, heads: list[bytes], data: st.DataObjec
 
 @EXAMPLES
 @given(bodies=st.lists(st.lists(st.sampled_from([*PACKETS, "bAQID", "b!"]), max_size=4), max_size=4), data=st.data())
-def test_polling_and_upgrades_in_any_order(fuzzed: Fuzzed, bodies: list[list[str]], data: st.DataObject) -> None:
-    """One session: bodies by POST, polls that wait or are cut, WebSockets that upgrade it or do not."""
+def test_any_order_of_polls_and_upgrades_leaves_nothing_behind(
+    fuzzed: Fuzzed, bodies: list[list[str]], data: st.DataObject
+) -> None:
+    """One session: POST bodies, polls that wait or are cancelled, WebSockets that upgrade it or fail."""
     steps = data.draw(st.lists(st.sampled_from(["get", "post", "probe", "upgrade", "second"]), max_size=8))
     joined = data.draw(st.booleans())
 
@@ -298,15 +300,17 @@ def test_polling_and_upgrades_in_any_order(fuzzed: Fuzzed, bodies: list[list[str
     fuzzed.run(example)
 
 
-def test_memory_does_not_grow_with_it(fuzzed: Fuzzed) -> None:
-    """After all of the above, the same over and over again takes no more than it took."""
+def test_hostile_input_does_not_grow_memory(fuzzed: Fuzzed) -> None:
+    """After the tests above, repeating the same input does not need more memory."""
     stream = [frame(packet) for packet in PACKETS if packet not in ("1", "41")]
 
     async def rounds(count: int) -> None:
         for _count in range(count):
             await send_all(fuzzed, upgrade(fuzzed.host) + frame(hello(fuzzed.token)), stream, read=False)
         await until(lambda: not fuzzed.hub.sessions.active)
-        assert fuzzed.hub.sessions.timers._intervals.next() is None  # no timer waits for who has gone
+        assert (
+            fuzzed.hub.sessions.timers._intervals.next() is None
+        )  # no deadline is left of a client that has disconnected
 
     fuzzed.run(lambda: rounds(100))
     before = resident(), held_by(fuzzed.hub)
@@ -314,11 +318,11 @@ def test_memory_does_not_grow_with_it(fuzzed: Fuzzed) -> None:
     after = resident(), held_by(fuzzed.hub)
     assert after[0] - before[0] < MAX_GROWTH
     assert after[1] - before[1] < 30, "nothing for each connection"
-    fuzzed.runner.run(until(lambda: not sessions_of(fuzzed.hub)))  # what closes a transport holds it a little longer
+    fuzzed.runner.run(until(lambda: not sessions_of(fuzzed.hub)))  # the close of a transport holds it a little longer
 
 
 def held_by(hub: Hub) -> int:
-    """How many objects roomkey's own objects and their containers hold, from a hub on; not those of the process."""
+    """Return how many objects roomkey's objects and their containers hold, starting at a hub."""
     seen: set[int] = set()
     waiting: list[Any] = [hub]
     while waiting:
@@ -330,12 +334,12 @@ def held_by(hub: Hub) -> int:
         if ours or isinstance(one, dict | list | tuple | set):
             waiting.extend(gc.get_referents(one))
         if isinstance(one, dict):
-            waiting.extend(one)  # keys that are text are not among its referents
+            waiting.extend(one)  # the garbage collector does not report its keys, which are text
     return len(seen)
 
 
 def sessions_of(hub: Hub) -> list[EngineSession]:
-    """What is left of a hub's sessions, whoever holds it."""
+    """Return the sessions of a hub that are still in memory."""
     gc.collect()
     return [one for one in gc.get_objects() if type(one) is EngineSession and one._owner is hub.sessions]
 

@@ -27,7 +27,7 @@ AT_ONCE = 100
 
 
 def allowed() -> int:
-    """As many connections as this system lets a process hold; some descriptors are for other things."""
+    """Return how many connections this system allows a process; some descriptors have other uses."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < WANTED + 200 and soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, WANTED + 200), hard))
@@ -35,12 +35,12 @@ def allowed() -> int:
 
 
 def news(number: int, size: int) -> bytes:
-    """An event as it stands on the wire; a server's frame has no mask."""
+    """Return an event as bytes on the wire; a server's frame has no mask."""
     return frame(f'42["news",{number},"{"x" * size}"]', mask=None)
 
 
 class Client(asyncio.Protocol):
-    """A WebSocket that only listens: it keeps what comes behind the answer to its CONNECT."""
+    """A WebSocket that only listens, and keeps everything that follows the answer to its CONNECT."""
 
     def __init__(self, host: str, token: str) -> None:
         self._hello = upgrade(host) + frame(hello(token))
@@ -73,7 +73,7 @@ class Client(asyncio.Protocol):
 
 
 def _whole(frames: bytes) -> list[bytes]:
-    """The payloads of short frames."""
+    """Return the payloads of short frames."""
     found = []
     while len(frames) > 1 and len(frames) >= 2 + frames[1]:
         found.append(frames[2 : 2 + frames[1]])
@@ -86,7 +86,7 @@ async def gather_clients(host: str, token: str, count: int) -> list[Client]:
     loop = asyncio.get_running_loop()
     clients: list[Client] = []
     while len(clients) < count:
-        # An address has 28 000 ports to connect from, and each stays taken for a minute.
+        # An address has 28,000 ports for outgoing connections, and each stays in use for a minute.
         source = (f"127.0.0.{2 + len(clients) // AT_ONCE % 100}", 0)
         opening = [
             loop.create_connection(lambda: Client(host, token), address, int(port), local_addr=source)
@@ -106,7 +106,7 @@ def drop(clients: list[Client]) -> None:
 
 
 @pytest.mark.timeout(120)
-async def test_10_000_connections_and_a_broadcast_to_all_complete_and_in_order(record_property):
+async def test_10_000_connections_receive_a_broadcast_in_order(record_property):
     count = allowed()
     record_property("connections", count)
     if count < WANTED:
@@ -126,7 +126,7 @@ async def test_10_000_connections_and_a_broadcast_to_all_complete_and_in_order(r
 
 
 async def deaf_client(host: str, token: str) -> RawSocket:
-    """A member that reads nothing, and whose system has little room for what it does not read."""
+    """An admitted client that reads nothing, and whose system buffers little."""
     address, _, port = host.rpartition(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -141,7 +141,7 @@ async def deaf_client(host: str, token: str) -> RawSocket:
     return raw
 
 
-async def test_readers_that_do_not_read_are_closed_and_the_others_are_served():
+async def test_slow_readers_are_closed_and_others_are_served():
     readers, deaf, events, size = 50, 20, 500, 20_000
     bound = 200_000
     with hub_process(max_unsent=bound, ping_interval=600) as hub:
@@ -158,7 +158,7 @@ async def test_readers_that_do_not_read_are_closed_and_the_others_are_served():
         assert all(client.data == wanted for client in clients)
         counts = json.loads(await asyncio.to_thread(hub.ask, "counts"))
         assert counts == {"closed: reads too slowly": deaf, "sessions": readers}
-        # Ten megabytes were sent to each of them; no more than the bound waited, and it is free again.
+        # Ten megabytes were sent to each client. No more than the limit waited, and that memory is free again.
         assert hub.peak() - before < 2 * deaf * bound + 20_000_000
         drop(clients)
         for raw in silent:

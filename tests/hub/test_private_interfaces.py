@@ -1,4 +1,4 @@
-"""A picows or uvicorn whose inner names have changed is an error before anything listens."""
+"""A picows or uvicorn with a different private interface is an error before the hub listens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def hub() -> Hub:
     return Hub(Issuer.ephemeral(audience="chat").verifier())
 
 
-def test_the_installed_versions_are_accepted(hub):
+def test_installed_versions_are_accepted(hub):
     runner.config(hub)
 
 
@@ -38,37 +38,37 @@ def test_the_installed_versions_are_accepted(hub):
         (WebSocketsSansIOProtocol, "handle_pong"),
     ],
 )
-def test_a_uvicorn_without_a_method_is_refused(hub, monkeypatch, owner, name):
+def test_uvicorn_without_a_method_raises(hub, monkeypatch, owner, name):
     monkeypatch.delattr(owner, name)
     with pytest.raises(ConfigError, match=rf"{owner.__name__}\.{name}\(.*uvicorn 0\.46 to 0\.54"):
         runner.config(hub)
 
 
-def test_a_uvicorn_with_other_parameters_is_refused(hub, monkeypatch):
+def test_uvicorn_with_other_parameters_raises(hub, monkeypatch):
     monkeypatch.setattr(HttpToolsProtocol, "send_400_response", lambda self, status, msg: None)
     with pytest.raises(ConfigError, match=r"HttpToolsProtocol\.send_400_response\(msg\)"):
         runner.config(hub)
 
 
-def test_a_uvicorn_without_an_attribute_is_refused(hub, monkeypatch):
+def test_uvicorn_without_an_attribute_raises(hub, monkeypatch):
     monkeypatch.setattr(checks, "HTTP_ATTRIBUTES", (*checks.HTTP_ATTRIBUTES, "moved"))
     with pytest.raises(ConfigError, match=r"HttpToolsProtocol\.moved"):
         runner.config(hub)
 
 
-def test_another_picows_is_refused(hub, monkeypatch):
+def test_other_picows_version_raises(hub, monkeypatch):
     monkeypatch.setattr(private_interfaces, "version", lambda package: "2.4.0")
     with pytest.raises(ConfigError, match=r"picows 2\.4\.0 is not supported: .*install picows 2\.3"):
         runner.config(hub)
 
 
-def test_a_picows_without_a_name_is_refused(hub, monkeypatch):
+def test_picows_without_a_name_raises(hub, monkeypatch):
     monkeypatch.setattr(picows_private, "NAMES", {"WSFrame": ("moved",)})
     with pytest.raises(ConfigError, match=r"WSFrame\.moved"):
         runner.config(hub)
 
 
-def test_the_bounds_are_those_of_the_package():
+def test_supported_versions_are_those_of_the_package():
     from pathlib import Path
 
     text = (Path(__file__).parents[2] / "pyproject.toml").read_text()

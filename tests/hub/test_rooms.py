@@ -1,4 +1,4 @@
-"""The tables of who is where."""
+"""Sockets by ID, by namespace and by room."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def rooms():
         ("/", "", []),
     ],
 )
-def test_of(rooms, namespace, room, who):
+def test_in_room_returns_the_sockets_of_a_room(rooms, namespace, room, who):
     assert sids(rooms.in_room(namespace, room)) == who
 
 
@@ -59,19 +59,19 @@ def test_of(rooms, namespace, room, who):
         (["red"] * 2, ["ada", "bob"]),
     ],
 )
-def test_several_rooms_give_each_once(rooms, names, who):
+def test_receivers_of_several_rooms_are_unique(rooms, names, who):
     assert sids(rooms.receivers("/", names, frozenset())) == who
 
 
 @pytest.mark.parametrize(
     ("namespace", "found"), [(None, True), ("/", True), ("/chat", False), ("", False)], ids=repr
 )  # fmt: skip
-def test_get(rooms, namespace, found):
+def test_get_finds_a_socket_in_its_namespace(rooms, namespace, found):
     assert (rooms.get("ada", namespace) is not None) is found
     assert rooms.get("nobody", namespace) is None
 
 
-def test_entering_twice_is_entering_once_and_leaving_what_was_not_entered_is_nothing(rooms):
+def test_enter_and_leave_are_idempotent(rooms):
     bob = rooms.get("bob")
     rooms.enter(bob, "red")
     rooms.leave(bob, "red")
@@ -82,7 +82,7 @@ def test_entering_twice_is_entering_once_and_leaving_what_was_not_entered_is_not
     assert bob.rooms == set()
 
 
-def test_nothing_is_left_of_who_has_gone(rooms):
+def test_remove_leaves_nothing_behind(rooms):
     for sid in ("ada", "bob", "eve"):
         rooms.remove(socket := rooms.get(sid))
         rooms.remove(socket)
@@ -90,13 +90,13 @@ def test_nothing_is_left_of_who_has_gone(rooms):
     assert vars(rooms) == {"by_sid": {}, "_namespaces": {}, "_rooms": {}}
 
 
-def test_a_room_that_is_called_like_a_client_is_the_client(rooms):
+def test_room_named_like_a_socket_is_that_socket(rooms):
     rooms.enter(rooms.get("bob"), "ada")
     assert sids(rooms.in_room("/", "ada")) == ["ada"]
     assert sids(rooms.receivers("/", ["ada"], frozenset())) == ["ada"]
 
 
-def test_who_is_nowhere_stays_nowhere_when_another_enters(rooms):
+def test_sockets_without_rooms_stay_without_rooms(rooms):
     new, other = member(rooms, "new"), member(rooms, "other")
     rooms.leave(new, "red")
     rooms.enter(new, "green")

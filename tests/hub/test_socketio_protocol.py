@@ -1,4 +1,4 @@
-"""Socket.IO protocol, version 5: what its document says a server must or should do, on a live hub.
+"""Socket.IO protocol, version 5: what the specification says a server must or should do, on a live hub.
 
 The comments name the document's sections. The application is the one that the document's own test suite asks for,
 and the tests run over WebSocket frames; the first ones over polling, too.
@@ -84,7 +84,7 @@ async def goes_on(member: RawSocket) -> None:
 # Connection to a namespace
 
 
-async def test_connect_is_answered_with_the_sid(world, raw):
+async def test_connect_returns_the_sid(world, raw):
     await raw.text(connect(world))
     reply = await raw.packet()
     assert reply[:2] == "40"
@@ -95,7 +95,7 @@ async def test_connect_is_answered_with_the_sid(world, raw):
     assert await raw.packet() == '42["auth",{}]'
 
 
-async def test_connect_over_polling_is_answered_with_the_sid(world):
+async def test_connect_over_polling_returns_the_sid(world):
     poll = await Poll(world.host).open()
     assert (await poll.post(connect(world))).text == "ok"
     reply, event = await poll.get()
@@ -104,17 +104,17 @@ async def test_connect_over_polling_is_answered_with_the_sid(world):
     await poll.close()
 
 
-async def test_connect_with_a_payload(world, raw):
+async def test_connect_passes_the_payload_to_the_handler(world, raw):
     await raw.text(connect(world, lang="en", list=[1, {"a": None}]))
     await raw.packet()
     assert await raw.packet() == '42["auth",{"lang":"en","list":[1,{"a":null}]}]'
 
 
 @pytest.mark.parametrize("written", ["/custom,", "/custom"])
-async def test_connect_to_a_custom_namespace(world, raw, written):
+async def test_connect_to_a_custom_namespace_succeeds(world, raw, written):
     if written.endswith(","):
         await raw.text(connect(world, written, x=1))
-    else:  # without a payload, the comma may be left out
+    else:  # without a payload, the comma is optional
         await raw.close()
         raw = await RawSocket.session(world.host, authorization=f"Bearer {world.token()}")
         await raw.text(f"40{written}")
@@ -125,7 +125,7 @@ async def test_connect_to_a_custom_namespace(world, raw, written):
     await raw.close()
 
 
-async def test_connect_to_a_custom_namespace_is_not_one_to_the_main_namespace(world, raw):
+async def test_connect_to_a_custom_namespace_does_not_join_the_main_one(world, raw):
     await raw.text(connect(world, "/custom,"))
     await raw.packet()
     await raw.packet()
@@ -134,7 +134,7 @@ async def test_connect_to_a_custom_namespace_is_not_one_to_the_main_namespace(wo
     assert await raw.packet() == '42/custom,["message-back"]'
 
 
-async def test_connect_to_several_namespaces_over_one_connection(world, member):
+async def test_connect_to_several_namespaces_succeeds(world, member):
     await both(world, member)
     assert len({socket.sid for socket in world.sio.sockets.by_sid.values()}) == 2
     await member.text('42/custom,["message",1]')
@@ -146,7 +146,7 @@ async def test_connect_to_several_namespaces_over_one_connection(world, member):
 
 
 @pytest.mark.parametrize("namespace", ["/random", "/Custom", "/custom/", "/random,"])
-async def test_connect_to_an_unknown_namespace_is_an_error(world, raw, namespace):
+async def test_connect_to_an_unknown_namespace_fails(world, raw, namespace):
     await raw.text(f"40{namespace}")
     reply = await raw.packet()
     head, _, data = reply.partition(",")
@@ -155,7 +155,7 @@ async def test_connect_to_an_unknown_namespace_is_an_error(world, raw, namespace
     assert told["message"] == "Invalid namespace"
 
 
-async def test_connect_refused_is_a_connect_error_with_a_message(world, raw):
+async def test_refused_connect_gets_connect_error_with_a_message(world, raw):
     await raw.text("40")
     reply = await raw.packet()
     assert reply.startswith('44{"message":"no token provided"')
@@ -168,28 +168,28 @@ NO_CONNECT = ['42["message"]', "431[]", '44{"message":"x"}', '42/custom,["messag
 @pytest.mark.parametrize(
     "packet", [*NO_CONNECT, f'451-["x",{PLACE % 0}]', f"461-1[{PLACE % 0}]", "45", "4", "47", "4abc"]
 )
-async def test_without_a_connect_first_the_connection_is_closed_at_once(world, raw, packet):
+async def test_packet_before_connect_closes_the_connection(world, raw, packet):
     await raw.text(packet)
     assert await raw.close_code() is not None
-    assert [read.opcode for read in raw.frames if read.opcode == TEXT] == [TEXT]  # the OPEN packet alone
+    assert [read.opcode for read in raw.frames if read.opcode == TEXT] == [TEXT]  # only the OPEN packet
 
 
 @pytest.mark.parametrize("packet", NO_CONNECT)
-async def test_without_a_connect_first_a_polling_session_is_closed_at_once(world, packet):
+async def test_packet_before_connect_closes_a_polling_session(world, packet):
     poll = await Poll(world.host).open()
     await poll.post(packet)
     await until(lambda: not world.sio.sessions.active)
     await poll.close()
 
 
-async def test_a_connect_that_is_asked_for_twice_is_one(world, member):
+async def test_second_connect_is_ignored(world, member):
     await member.text(connect(world))
     await goes_on(member)
     assert len(world.sio.sockets.by_sid) == 1
 
 
 @pytest.mark.parametrize("auth", ["[1]", '"x"', "5x", "{", '{"token":"a"}{}'])
-async def test_a_connect_whose_payload_is_no_object_opens_nothing(world, raw, auth):
+async def test_connect_payload_must_be_an_object(world, raw, auth):
     await raw.text("40" + auth)
     assert await raw.close_code() is not None
     assert [read.payload[:3] for read in raw.frames[1:-1]] in ([], [b"44{"])
@@ -203,7 +203,7 @@ async def test_a_connect_whose_payload_is_no_object_opens_nothing(world, raw, au
     "arguments",
     ['1,"2",{"3":[true]}', "", "null", '[],{},""', "1.5,-0.0,1e300", '"\\u20ac","é"', "9007199254740993"],
 )
-async def test_an_event_and_its_arguments(member, arguments):
+async def test_event_delivers_its_arguments(member, arguments):
     await member.text(f'42["message"{"," * bool(arguments)}{arguments}]')
     assert json.loads((await member.packet())[2:]) == ["message-back", *json.loads(f"[{arguments}]")]
 
@@ -211,7 +211,7 @@ async def test_an_event_and_its_arguments(member, arguments):
 @pytest.mark.parametrize(
     "payload", ["", "[]", "{}", '{"0":"message"}', '"message"', "null", "true", "[null]", "[true]"]
 )
-async def test_an_event_is_a_list_that_is_not_empty_or_the_connection_is_closed(member, payload):
+async def test_event_without_a_list_closes_the_connection(member, payload):
     await member.text("42" + payload)
     assert await member.close_code() is not None
 
@@ -219,23 +219,23 @@ async def test_an_event_is_a_list_that_is_not_empty_or_the_connection_is_closed(
 @pytest.mark.parametrize(
     "payload", ['["message"', '["message"]]', "[message]", "['message']", '["message",]', '["a"]x']
 )
-async def test_an_event_that_is_no_json_closes_the_connection(member, payload):
+async def test_event_with_invalid_json_closes_the_connection(member, payload):
     await member.text("42" + payload)
     assert await member.close_code() is not None
 
 
-async def test_an_event_that_nobody_handles_is_nothing(member):
+async def test_event_without_a_handler_is_ignored(member):
     await member.text('42["unheard-of",1]')
     await goes_on(member)
 
 
-async def test_an_event_for_another_namespace_than_was_joined_is_nothing(member):
+async def test_event_for_another_namespace_is_ignored(member):
     await member.text('42/custom,["message",1]')
     await member.text('42/random,["message",1]')
     await goes_on(member)
 
 
-async def test_a_binary_event_both_ways(member):
+async def test_binary_event_works_both_ways(member):
     await member.text(f'452-["message",{PLACE % 0},{PLACE % 1}]')
     await member.send(frame(ONE, BINARY) + frame(TWO, BINARY))
     assert await member.packet() == f'452-["message-back",{PLACE % 0},{PLACE % 1}]'
@@ -243,7 +243,7 @@ async def test_a_binary_event_both_ways(member):
     assert [(one.opcode, one.payload) for one in read] == [(BINARY, ONE), (BINARY, TWO)]
 
 
-async def test_a_binary_event_over_polling(world):
+async def test_binary_event_works_over_polling(world):
     poll = await Poll(world.host).open()
     await poll.post(connect(world))
     await poll.get()
@@ -252,7 +252,7 @@ async def test_a_binary_event_over_polling(world):
     await poll.close()
 
 
-async def test_a_binary_event_whose_attachments_come_in_a_later_post(world):
+async def test_binary_event_accepts_attachments_in_a_later_post(world):
     poll = await Poll(world.host).open()
     await poll.post(connect(world))
     await poll.get()
@@ -262,14 +262,14 @@ async def test_a_binary_event_whose_attachments_come_in_a_later_post(world):
     await poll.close()
 
 
-async def test_attachments_stand_anywhere_and_are_told_apart_by_their_number(member):
+async def test_attachments_are_placed_by_their_number(member):
     await member.text(f'452-["message",{{"a":[{PLACE % 1}]}},{PLACE % 0}]')
     await member.send(frame(ONE, BINARY) + frame(TWO, BINARY))
     assert await member.packet() == f'452-["message-back",{{"a":[{PLACE % 0}]}},{PLACE % 1}]'
     assert [(await member.frame()).payload for _ in range(2)] == [TWO, ONE]
 
 
-async def test_binary_packets_of_the_server_are_never_torn_apart(world, member):
+async def test_binary_packets_of_the_server_are_not_interleaved(world, member):
     for number in range(10):
         await world.sio.emit("news", (number, ONE, TWO))
     for number in range(10):
@@ -290,25 +290,25 @@ async def test_binary_packets_of_the_server_are_never_torn_apart(world, member):
     ],
     ids=["values", "none", "id 0", "15 digits"],
 )
-async def test_an_ack_has_the_id_of_its_event(member, sent, answer):
+async def test_ack_has_the_id_of_its_event(member, sent, answer):
     await member.text(sent)
     assert await member.packet() == answer
 
 
-async def test_an_ack_in_a_custom_namespace(world, member):
+async def test_ack_in_a_custom_namespace_names_it(world, member):
     await both(world, member)
     await member.text('42/custom,13["message-with-ack","bar"]')
     assert await member.packet() == '43/custom,13["bar"]'
 
 
-async def test_an_ack_of_a_binary_event_and_a_binary_ack(member):
+async def test_ack_can_be_binary(member):
     await member.text(f'451-789["message-with-ack",{PLACE % 0}]')
     await member.send(frame(ONE, BINARY))
     assert await member.packet() == f"461-789[{PLACE % 0}]"
     assert (await member.frame()).payload == ONE
 
 
-async def test_an_event_without_an_id_has_no_ack(member):
+async def test_event_without_an_id_gets_no_ack(member):
     await member.text('42["message-with-ack",1]')
     await goes_on(member)
 
@@ -318,7 +318,7 @@ async def test_an_event_without_an_id_has_no_ack(member):
     [("[]", ()), ('["bar"]', ("bar",)), ('[1,{"a":[2]},null]', (1, {"a": [2]}, None))],
 )
 @pytest.mark.parametrize("namespace", ["", "/custom,"])
-async def test_an_ack_of_the_client_reaches_the_callback(world, member, namespace, answer, values):
+async def test_client_ack_reaches_the_callback(world, member, namespace, answer, values):
     if namespace:
         await both(world, member)
     await member.text(f'42{namespace}["ask","q"]')
@@ -332,7 +332,7 @@ async def test_an_ack_of_the_client_reaches_the_callback(world, member, namespac
     assert world.calls == [values]
 
 
-async def test_a_binary_ack_of_the_client_reaches_the_callback(world, member):
+async def test_binary_client_ack_reaches_the_callback(world, member):
     await member.text('42["ask"]')
     question = await member.packet()
     await member.text(f'461-{question[2 : question.index("[")]}["bar",{PLACE % 0}]')
@@ -342,7 +342,7 @@ async def test_a_binary_ack_of_the_client_reaches_the_callback(world, member):
 
 
 @pytest.mark.parametrize("packet", ["431", "431{}", '431"x"', "431null", "43[]", "43", "431[", "43-1[]", "431.5[]"])
-async def test_an_ack_is_a_list_with_an_id_or_the_connection_is_closed(member, packet):
+async def test_malformed_ack_closes_the_connection(member, packet):
     await member.text(packet)
     assert await member.close_code() is not None
 
@@ -351,24 +351,24 @@ async def test_an_ack_is_a_list_with_an_id_or_the_connection_is_closed(member, p
 
 
 @pytest.mark.parametrize("written", ["/custom,", "/custom"])
-async def test_disconnect_from_one_namespace_leaves_the_others(world, member, written):
+async def test_disconnect_from_one_namespace_keeps_the_others(world, member, written):
     await both(world, member)
     await member.text(f"41{written}")
     await member.text('42/custom,["message",1]')
-    await goes_on(member)  # and nothing answered the DISCONNECT
+    await goes_on(member)  # and the DISCONNECT got no answer
     await until(lambda: len(world.sio.sockets.by_sid) == 1)
     await world.sio.emit("news", namespace="/custom")
     await goes_on(member)
 
 
-async def test_disconnect_from_the_main_namespace_leaves_a_custom_one(world, member):
+async def test_disconnect_from_the_main_namespace_keeps_a_custom_one(world, member):
     await both(world, member)
     await member.text("41")
     await member.text('42/custom,["message",1]')
     assert await member.packet() == '42/custom,["message-back",1]'
 
 
-async def test_a_namespace_is_joined_again_after_it_was_left(world, member):
+async def test_namespace_can_be_joined_again(world, member):
     await both(world, member)
     await member.text("41/custom,")
     await member.text(connect(world, "/custom,"))
@@ -376,26 +376,26 @@ async def test_a_namespace_is_joined_again_after_it_was_left(world, member):
     assert await member.packet() == '42/custom,["auth",{}]'
 
 
-async def test_the_server_disconnects_from_one_namespace(world, member):
+async def test_server_disconnects_one_namespace(world, member):
     await both(world, member)
     await member.text('42/custom,["leave"]')
     assert await member.packet() == "41/custom,"
     await goes_on(member)
 
 
-async def test_the_server_disconnects_from_the_last_namespace_and_closes(member):
+async def test_server_disconnects_the_last_namespace_and_closes(member):
     await member.text('42["leave"]')
     assert await member.packet() == "41"
     assert await member.close_code() is not None
 
 
 @pytest.mark.parametrize("packet", ["41{}", "411", '41["x"]', "41/custom,{}", "41/custom,1"])
-async def test_a_disconnect_has_neither_data_nor_an_id(member, packet):
+async def test_disconnect_with_data_or_id_closes_the_connection(member, packet):
     await member.text(packet)
     assert await member.close_code() is not None
 
 
-# Packet encoding: the document's examples, as the server writes them and as it reads them
+# Packet encoding: the specification's examples, as the server writes and reads them
 
 
 @pytest.mark.parametrize(
@@ -412,7 +412,7 @@ async def test_a_disconnect_has_neither_data_nor_an_id(member, packet):
     ],
     ids=["event", "custom namespace", "binary", "binary in a custom namespace"],
 )
-async def test_encoding_as_written(world, member, where, arguments, frames):
+async def test_encoding_written_by_the_server_matches_the_protocol(world, member, where, arguments, frames):
     await both(world, member)
     await world.sio.emit(*arguments, **where)
     for wanted in frames:
@@ -432,7 +432,7 @@ async def test_encoding_as_written(world, member, where, arguments, frames):
     ],
     ids=["event", "custom namespace", "id", "id in a custom namespace", "the main namespace by name", "white space"],
 )
-async def test_encoding_as_read(world, member, packet, answer):
+async def test_encoding_read_by_the_server_matches_the_protocol(world, member, packet, answer):
     await both(world, member)
     await member.text(packet)
     assert await member.packet() == answer
@@ -442,13 +442,13 @@ async def test_encoding_as_read(world, member, packet, answer):
     "packet",
     ["42/custom", "42/custom,", "42/custom[", '42-["message"]', '42x["message"]', "4/custom,2", '42,["message"]'],
 )
-async def test_encoding_that_is_no_packet_closes(member, packet):
+async def test_encoding_that_is_invalid_closes_the_connection(member, packet):
     await member.text(packet)
     assert await member.close_code() is not None
 
 
-async def test_the_sample_session(world):
-    """From the first poll to the close, in the order of the document's example."""
+async def test_sample_session_of_the_protocol_works(world):
+    """From the first poll to the close, in the order of the specification's example."""
     poll = await Poll(world.host).open()
     assert (await poll.post(connect(world))).text == "ok"
     assert (await poll.get())[0].startswith("40{")

@@ -1,4 +1,4 @@
-"""Which pages may connect, whose cookies count, and what a browser is told."""
+"""Which web pages can connect, whether their cookies are used, and the CORS headers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def request(origin=None, *, method="GET", scheme="http", host="chat.example:8000
     return HttpRequest(method, "/socket.io/", "", raw, "192.0.2.1", scheme)
 
 
-# What is allowed, an origin, and whether it may connect and its cookies count.
+# The allowed origins, an origin, and whether it can connect and its cookies are used.
 TABLE = [
     (None, None, True, False),
     (None, OWN, True, True),
@@ -45,13 +45,13 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("allowed", "origin", "may", "cookies"), TABLE)
-def test_who_may_connect_and_whose_cookies_count(allowed, origin, may, cookies):
+def test_origin_decides_who_can_connect_and_use_cookies(allowed, origin, may, cookies):
     origins = Origins(allowed)
     assert origins.allows(request(origin)) is may
     assert origins.cookies_count(request(origin)) is cookies
 
 
-def test_two_origins_are_none_that_is_allowed():
+def test_two_origin_headers_are_rejected():
     twice = HttpRequest("GET", "/", "", [(b"host", b"chat.example:8000"), *[(b"origin", OWN.encode())] * 2])
     assert not Origins().allows(twice)
     assert not Origins().cookies_count(twice)
@@ -60,15 +60,15 @@ def test_two_origins_are_none_that_is_allowed():
 @pytest.mark.parametrize(
     ("site", "count"), [("same-origin", True), ("same-site", False), ("cross-site", False), ("none", False)]
 )
-def test_without_an_origin_cookies_count_where_the_browser_says_that_the_page_is_ours(site, count):
+def test_cookies_without_origin_require_same_origin_fetch_site(site, count):
     assert Origins().cookies_count(request(sec_fetch_site=site)) is count
 
 
-def test_what_the_browser_says_about_the_site_does_not_help_a_foreign_origin():
+def test_fetch_site_does_not_help_a_foreign_origin():
     assert not Origins().cookies_count(request(APP, sec_fetch_site="same-origin"))
 
 
-def test_behind_tls_the_own_origin_is_https():
+def test_own_origin_behind_tls_is_https():
     assert Origins().allows(request("https://chat.example:8000", scheme="https"))
     assert not Origins().allows(request(OWN, scheme="https"))
 
@@ -76,7 +76,7 @@ def test_behind_tls_the_own_origin_is_https():
 @pytest.mark.parametrize(
     "wrong", ["app.example", "https://app.example/", "https://app.example/x", ["*"], [5], [APP, ""]]
 )
-def test_what_is_no_origin_is_refused_at_once(wrong):
+def test_invalid_origin_setting_raises(wrong):
     with pytest.raises(ConfigError, match="origin"):
         Origins(wrong)
 
@@ -85,7 +85,7 @@ def told(allowed, origin, **more):
     return {name.decode(): value.decode() for name, value in Origins(allowed).headers(request(origin, **more))}
 
 
-def test_an_allowed_page_may_read_the_answer_and_send_its_cookies():
+def test_allowed_page_can_read_responses_and_send_cookies():
     assert told(APP, APP) == {
         "access-control-allow-origin": APP,
         "access-control-allow-credentials": "true",
@@ -93,17 +93,17 @@ def test_an_allowed_page_may_read_the_answer_and_send_its_cookies():
     }
 
 
-def test_where_everybody_may_connect_nobody_s_cookies_are_asked_for():
+def test_wildcard_origin_does_not_allow_cookies():
     assert told("*", APP) == {"access-control-allow-origin": APP, "vary": "Origin"}
 
 
 @pytest.mark.parametrize("origin", [None, "https://evil.example", "null"])
-def test_no_other_page_is_told_anything(origin):
+def test_other_pages_get_no_cors_headers(origin):
     assert told(APP, origin) == {}
     assert told(APP, origin, method="OPTIONS") == {}
 
 
-def test_a_preflight_is_told_methods_and_the_headers_it_asks_for():
+def test_preflight_gets_methods_and_requested_headers():
     answer = told(APP, APP, method="OPTIONS", access_control_request_headers="authorization,x-mine")
     assert answer["access-control-allow-methods"] == "GET, POST, OPTIONS"
     assert answer["access-control-allow-headers"] == "authorization,x-mine"

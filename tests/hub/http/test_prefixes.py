@@ -1,4 +1,4 @@
-"""Where Socket.IO is served, by both transports alike, in each way of running a hub."""
+"""The path of Socket.IO: the same for both transports, in each way to run a hub."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def mounted(hub: Hub, prefix: str, framework: str = "fastapi", **settings: Any) 
     return app
 
 
-# How it runs, uvicorn's settings, the hub's path, and where it is served.
+# How the hub runs, uvicorn's settings, the hub's path, and the path that clients use.
 WAYS = {
     "run": (lambda hub: hub, {}, "/socket.io", "/socket.io/"),
     "run with an app": (lambda hub: (hub, FastAPI()), {}, "/live", "/live/"),
@@ -62,7 +62,7 @@ def mounted_twice(hub: Hub) -> Any:
 
 
 async def statuses(host: str, path: str) -> tuple[int, int]:
-    """Open a session by polling and one by WebSocket; gives both statuses."""
+    """Open one session by polling and one by WebSocket. Return both statuses."""
     async with httpx.AsyncClient(base_url=f"http://{host}", timeout=5) as http:
         polling = await http.get(f"{path}?EIO=4&transport=polling")
     raw = await RawSocket.open(host)

@@ -1,4 +1,4 @@
-"""What the hub reads out of an HTTP request."""
+"""What the hub reads from an HTTP request."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ def request(query="", **headers):
         ("sid=%FF", {"sid": "\ufffd"}),
     ],
 )
-def test_parameters(query, found):
+def test_parameters_are_decoded(query, found):
     assert request(query).parameters() == found
 
 
-def test_an_empty_query_names_nothing_that_anybody_asks_for():
+def test_empty_query_has_no_known_parameter():
     assert not {"EIO", "transport", "sid", "j"} & request("").parameters().keys()
 
 
-def test_headers_that_come_twice_are_joined():
+def test_repeated_headers_are_joined():
     raw = [(b"x-a", b"1"), (b"x-a", b"2"), (b"cookie", b"a=1"), (b"cookie", b"b=2")]
     found = HttpRequest("GET", "/", "", raw)
     assert (found.header("x-a"), found.header("cookie"), found.header("none")) == ("1, 2", "a=1; b=2", None)
@@ -53,12 +53,12 @@ def test_headers_that_come_twice_are_joined():
         ("", None),
     ],
 )
-def test_cookie(header, value):
+def test_cookie_is_found_by_name(header, value):
     assert request(cookie=header).cookie("roomkey") == value
 
 
 @pytest.mark.parametrize("count", [True, False])
-def test_credentials_have_cookies_only_where_they_count(count):
+def test_credentials_have_cookies_only_if_they_may_be_used(count):
     found = request("token=q", authorization="Bearer h", cookie="session=c").credentials(cookies_count=count)
     assert (found.authorization, found.query) == ("Bearer h", "token=q")
     assert found.cookie == ("session=c" if count else None)
@@ -75,16 +75,16 @@ def test_credentials_have_cookies_only_where_they_count(count):
         ("", "", False),
     ],
 )
-def test_is_upgrade(connection, upgrade, wants):
+def test_is_upgrade_recognizes_websocket_handshakes(connection, upgrade, wants):
     assert request(connection=connection, upgrade=upgrade).is_upgrade() is wants
 
 
-def test_what_the_handshake_alone_needs_is_forgotten_after_it():
+def test_after_handshake_removes_handshake_headers():
     kept = request(connection="Upgrade", upgrade="websocket", sec_websocket_key="k", user_agent="x").after_handshake()
     assert kept.headers == {"user-agent": "x"}
 
 
-def test_environ_is_what_connect_handlers_of_python_socketio_know():
+def test_environ_has_the_keys_of_python_socketio():
     environ = request("EIO=4", host="chat.example", x_mine="1", content_type="text/plain").environ()
     assert environ == {
         "REQUEST_METHOD": "GET",
@@ -100,8 +100,8 @@ def test_environ_is_what_connect_handlers_of_python_socketio_know():
 
 
 @pytest.mark.parametrize("first", [0, 1])
-def test_a_header_with_an_underscore_does_not_pass_for_one_with_a_hyphen(first):
-    """Behind a proxy that sets ``X-Forwarded-For``, a client could say who it is (CVE-2015-0219 of Django)."""
+def test_environ_omits_headers_with_underscores(first):
+    """A client could forge the header ``X-Forwarded-For`` that a proxy sets (CVE-2015-0219 of Django)."""
     raw = [(b"x-forwarded-for", b"192.0.2.9"), (b"x_forwarded_for", b"127.0.0.1")]
     environ = HttpRequest("GET", "/", "", [raw[first], raw[1 - first]]).environ()
     assert environ["HTTP_X_FORWARDED_FOR"] == "192.0.2.9"

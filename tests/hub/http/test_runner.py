@@ -68,7 +68,7 @@ async def own(websocket: WebSocket):
 
 @pytest.fixture
 async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
-    """``await run("port=0, …")``: a process that calls ``hub.run`` so; it ends with the test."""
+    """``await run("port=0, …")`` starts a process that calls ``hub.run(port=0, …)``; it ends with the test."""
     processes: list[asyncio.subprocess.Process] = []
 
     async def start(arguments: str, program: str = "") -> Any:
@@ -90,7 +90,7 @@ async def run(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 
 
 class Client:
-    """A python-socketio client that comes back by itself, and what happened to it."""
+    """A python-socketio client that reconnects automatically, and what happened to it."""
 
     def __init__(self) -> None:
         self.happened: asyncio.Queue[str] = asyncio.Queue()
@@ -107,13 +107,13 @@ class Client:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-async def test_a_stop_is_clean_and_clients_come_back(run: Any, number: int) -> None:
+async def test_stop_is_clean_and_clients_reconnect(run: Any, number: int) -> None:
     server = await run("port=0")
     people = [Client(), Client(), Client()]
     for client, transports in zip(people, (["polling"], ["websocket"], ["polling", "websocket"]), strict=True):
         await client.connect(server.url, transports)
         assert await client.sio.call("echo", 1) == 1
-    silent = await RawSocket.open(server.host)  # has not said yet what it wants
+    silent = await RawSocket.open(server.host)  # has sent no request
     loop = asyncio.get_running_loop()
     begun = loop.time()
     server.process.send_signal(number)
@@ -129,13 +129,13 @@ async def test_a_stop_is_clean_and_clients_come_back(run: Any, number: int) -> N
     for client in people:
         assert await client.next() == "connect"
         assert await client.sio.call("echo", 2) == 2
-    # The server's end first: a polling client would wait for its last poll.
+    # The server stops first: a polling client would wait for its last poll.
     for client in people:
         await client.sio.eio.disconnect(abort=True)
         await client.sio.shutdown()
 
 
-async def test_an_application_and_its_own_websockets_on_the_same_port(run: Any) -> None:
+async def test_application_has_its_own_websockets_on_the_same_port(run: Any) -> None:
     server = await run("port=0, app=app", WITH_APP)
     async with httpx.AsyncClient(base_url=server.url) as web:
         assert (await web.get("/hello")).json() == "hello"
@@ -149,7 +149,7 @@ async def test_an_application_and_its_own_websockets_on_the_same_port(run: Any) 
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-async def test_tls_on_either_event_loop(run: Any, tmp_path: Path, loop: str) -> None:
+async def test_tls_works_on_either_event_loop(run: Any, tmp_path: Path, loop: str) -> None:
     trusting = make_certificate(tmp_path)
     server = await run(f"port=0, loop={loop!r}, ssl_certfile='cert.pem', ssl_keyfile='key.pem'")
     url = server.url.replace("127.0.0.1", "localhost")
@@ -165,7 +165,7 @@ async def test_tls_on_either_event_loop(run: Any, tmp_path: Path, loop: str) -> 
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "192.0.2.1"])
-async def test_a_proxy_is_believed_about_both_transports_if_it_is_trusted(run: Any, trusted: str) -> None:
+async def test_trusted_proxy_sets_the_address_for_both_transports(run: Any, trusted: str) -> None:
     server = await run(f"port=0, proxy_headers=True, forwarded_allow_ips={trusted!r}")
     headers = {"X-Forwarded-For": "203.0.113.7", "X-Forwarded-Proto": "https"}
     seen = ["203.0.113.7", "https"] if trusted == "127.0.0.1" else ["127.0.0.1", "http"]
@@ -196,8 +196,8 @@ def hub() -> Hub:
 UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {}==\r\n"
 
 
-async def test_a_websocket_may_follow_another_request(hub: Hub) -> None:
-    """As behind a proxy that keeps its connections."""
+async def test_websocket_can_follow_another_request(hub: Hub) -> None:
+    """A proxy may reuse its connections."""
     async with serve(hub) as host:
         reader, writer = await asyncio.open_connection(*host.split(":"))
         head = f"Host: {host}\r\n"
@@ -217,7 +217,7 @@ async def test_a_websocket_may_follow_another_request(hub: Hub) -> None:
 
 
 @pytest.mark.parametrize("way", ["asgi", "ASGIApp"])
-async def test_under_plain_uvicorn(hub: Hub, way: str) -> None:
+async def test_hub_works_under_plain_uvicorn(hub: Hub, way: str) -> None:
     async def other(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 418, "headers": []})
         await send({"type": "http.response.body", "body": b"other"})
@@ -235,7 +235,7 @@ async def test_under_plain_uvicorn(hub: Hub, way: str) -> None:
         assert await refused_status(host, headers={"Origin": "https://evil.example"}) == 403
 
 
-async def test_a_websocket_under_a_server_that_speaks_none(hub: Hub) -> None:
+async def test_websocket_is_refused_if_the_server_supports_none(hub: Hub) -> None:
     async with serve(hub.asgi, ws="none") as host:
         assert await refused_status(host) == 400
     assert hub.sessions.active == {}

@@ -1,4 +1,4 @@
-"""Requests to an application beside Socket.IO, on the protocols that the hub and ``roomkey serve`` run on."""
+"""Requests to an application next to Socket.IO, on the protocols of the hub and ``roomkey serve``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WEBSOCKET = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version
 
 
 class App:
-    """Answers with the method and the body, and echoes over WebSockets; it knows what runs."""
+    """Responds with the method and the body, echoes over WebSocket, and counts what is running."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -100,8 +100,8 @@ BODIES = {
 @pytest.mark.parametrize("in_pieces", [False, True], ids=["one segment", "two segments"])
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("asked", UPGRADES)
-async def test_a_body_behind_an_ignored_upgrade_arrives_whole(host, app, asked, body, in_pieces):
-    """The request is handed on whole, and the connection goes on with the next one."""
+async def test_body_after_an_ignored_upgrade_arrives_complete(host, app, asked, body, in_pieces):
+    """The application receives the complete request, and the connection continues with the next one."""
     head, sent = BODIES[body]
     parts = [
         b"POST /x HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + head,
@@ -118,7 +118,7 @@ async def test_a_body_behind_an_ignored_upgrade_arrives_whole(host, app, asked, 
 
 
 @pytest.mark.parametrize("asked", UPGRADES)
-async def test_a_body_behind_an_ignored_upgrade_has_a_deadline(host, app, impatient, asked):
+async def test_body_after_an_ignored_upgrade_has_a_deadline(host, app, impatient, asked):
     raw = await RawSocket.open(host)
     await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + b"Content-Length: 21\r\n\r\nGET")
     assert await raw.ends()
@@ -126,13 +126,13 @@ async def test_a_body_behind_an_ignored_upgrade_has_a_deadline(host, app, impati
     assert app.bodies == []
 
 
-async def test_a_websocket_of_the_application_opens(host):
+async def test_websocket_of_the_application_opens(host):
     async with websockets.connect(f"ws://{host}/live") as socket:
         await socket.send("hello")
         assert await socket.recv() == "hello"
 
 
-async def test_frames_behind_the_handshake_of_an_application_arrive(host):
+async def test_frames_after_an_application_handshake_arrive(host):
     raw = await RawSocket.open(host)
     await raw.send(upgrade(host, line="GET /live HTTP/1.1") + frame("early"))
     assert (await raw.answer()).status == 101
@@ -142,7 +142,7 @@ async def test_frames_behind_the_handshake_of_an_application_arrive(host):
 
 @pytest.mark.checklist("E73")
 @pytest.mark.parametrize("flood", [frame(b"x", PING), frame(b"x", 10), frame(b"", CONTINUATION, fin=False)])
-async def test_a_websocket_of_the_application_bounds_frames_without_a_message(host, app, flood):
+async def test_websocket_of_the_application_limits_fragments(host, app, flood):
     raw = await RawSocket.open(host)
     await raw.send(upgrade(host, line="GET /live HTTP/1.1"))
     assert (await raw.answer()).status == 101
@@ -152,8 +152,8 @@ async def test_a_websocket_of_the_application_bounds_frames_without_a_message(ho
 
 
 @pytest.mark.checklist("I114")
-async def test_requests_behind_a_waiting_one_are_bounded(host, app):
-    """Sixteen wait; one more closes the connection, and nothing goes on for it."""
+async def test_pipelined_requests_are_limited(host, app):
+    """Sixteen can wait. One more closes the connection, and nothing keeps running for it."""
     one = b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n"
     raw = await RawSocket.open(host)
     await raw.send(one)
@@ -170,7 +170,7 @@ async def test_requests_behind_a_waiting_one_are_bounded(host, app):
     await other.close()
 
 
-async def test_a_client_that_leaves_with_requests_waiting_is_noticed(host, app):
+async def test_disconnect_with_pipelined_requests_is_noticed(host, app):
     raw = await RawSocket.open(host)
     await raw.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" * 2)
     await until(lambda: app.running == 1)
@@ -179,7 +179,7 @@ async def test_a_client_that_leaves_with_requests_waiting_is_noticed(host, app):
     assert app.bodies == [b""]
 
 
-async def test_requests_behind_each_other_are_answered(host):
+async def test_pipelined_requests_are_answered(host):
     raw = await RawSocket.open(host)
     await raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * uvicorn_http.MAX_PIPELINED)
     for _ in range(uvicorn_http.MAX_PIPELINED):
@@ -188,8 +188,8 @@ async def test_requests_behind_each_other_are_answered(host):
 
 
 @pytest.mark.checklist("I114")
-async def test_a_websocket_behind_a_waiting_request_leaves_nothing_running(host, app):
-    """Its frames would come between the parts of that answer, and nobody would tell it of the end."""
+async def test_websocket_after_a_waiting_request_leaves_nothing_running(host, app):
+    """Its frames would come between the parts of that response, and it would not be told of the disconnect."""
     raw = await RawSocket.open(host)
     await raw.send(b"GET /wait HTTP/1.1\r\nHost: x\r\n\r\n" + upgrade(host, line="GET /live HTTP/1.1"))
     await until(lambda: app.running)
@@ -199,7 +199,7 @@ async def test_a_websocket_behind_a_waiting_request_leaves_nothing_running(host,
 
 
 @pytest.mark.parametrize("asked", UPGRADES)
-async def test_many_ignored_upgrades_in_one_segment_close_quietly(host, app, caplog, asked):
+async def test_many_ignored_upgrades_close_without_an_error(host, app, caplog, asked):
     raw = await RawSocket.open(host)
     await raw.send((b"POST /wait HTTP/1.1\r\nHost: x\r\n" + UPGRADES[asked] + b"Content-Length: 1\r\n\r\nx") * 1000)
     assert await raw.ends()
@@ -212,8 +212,8 @@ TRAILERS = {"one": b"x" * 65_536, "many": b"x\r\nA: " * 10_000}
 
 @pytest.mark.checklist("I114")
 @pytest.mark.parametrize("sent", TRAILERS)
-async def test_trailers_without_end_close_the_connection(host, app, monkeypatch, sent):
-    """What stands behind a body is counted, too."""
+async def test_endless_trailers_close_the_connection(host, app, monkeypatch, sent):
+    """The bytes after a body are counted as well."""
     monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 100.0)
     monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 100.0)
     raw = await RawSocket.open(host)
@@ -229,7 +229,7 @@ async def test_trailers_without_end_close_the_connection(host, app, monkeypatch,
     assert app.bodies == []
 
 
-async def test_a_trailer_is_not_a_header(host, app):
+async def test_trailer_is_not_a_header(host, app):
     """RFC 9110 section 6.5.1: a proxy that sets a header removes only the client's own header of that name."""
     seen = []
 
@@ -249,7 +249,7 @@ async def test_a_trailer_is_not_a_header(host, app):
     await raw.close()
 
 
-async def test_small_chunks_that_keep_coming_are_read(host, app):
+async def test_steady_small_chunks_are_read(host, app):
     raw = await RawSocket.open(host)
     await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     await raw.send(b"1\r\nx\r\n" * 20_000 + b"0\r\n\r\n")
@@ -279,8 +279,8 @@ SLOW = {
 
 @pytest.mark.checklist("E74")
 @pytest.mark.parametrize("slow", SLOW)
-async def test_a_request_that_drips_is_closed(host, app, impatient, slow):
-    """The deadline runs from the first byte, whatever the route."""
+async def test_slow_request_is_closed(host, app, impatient, slow):
+    """The deadline runs from the first byte, for every route."""
     begun, piece = SLOW[slow]
     raw = await RawSocket.open(host)
     await raw.send(begun)
@@ -303,14 +303,14 @@ async def secure(impatient, app, tmp_path):
 
 @pytest.mark.checklist("E74")
 @pytest.mark.parametrize("begun", [b"", b"\x16\x03\x01\x02\x00\x01"], ids=["nothing", "a part"])
-async def test_a_tls_handshake_that_does_not_go_on_is_closed(secure, begun):
-    """The deadline of a request's head counts where there is no request yet."""
+async def test_stalled_tls_handshake_is_closed(secure, begun):
+    """The deadline of a request's head also applies before the first request."""
     raw = await RawSocket.open(secure[0])
     await raw.send(begun)
     assert await raw.ends()
 
 
-async def test_a_client_that_does_not_answer_the_end_of_tls_is_closed(secure):
+async def test_unanswered_tls_shutdown_is_closed(secure):
     where, trusted = secure
 
     def wait_for_both_ends() -> tuple[bytes, bytes]:
@@ -324,7 +324,7 @@ async def test_a_client_that_does_not_answer_the_end_of_tls_is_closed(secure):
     assert await asyncio.to_thread(wait_for_both_ends) == (b"", b"")
 
 
-async def test_a_large_body_that_keeps_coming_is_read(host, app, monkeypatch):
+async def test_steady_large_body_is_read(host, app, monkeypatch):
     monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 0.05)
     raw = await RawSocket.open(host)
     await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
@@ -335,7 +335,7 @@ async def test_a_large_body_that_keeps_coming_is_read(host, app, monkeypatch):
     await raw.close()
 
 
-async def test_garbage_behind_a_request_is_one_line_in_the_log(host, app, caplog):
+async def test_garbage_after_a_request_logs_one_line(host, app, caplog):
     raw = await RawSocket.open(host)
     await raw.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n\x00\x01garbage\r\n\r\n")
     assert await raw.ends()
@@ -352,8 +352,8 @@ async def test_garbage_behind_a_request_is_one_line_in_the_log(host, app, caplog
 @pytest.mark.parametrize(
     "half", [b"Content-Length: 10\r\n\r\nhalf", b"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"]
 )
-async def test_a_truncated_body_is_one_line_in_the_log(host, app, caplog, half):
-    """The application does not take it for whole, and what it raises over it is no traceback."""
+async def test_truncated_body_logs_one_line(host, app, caplog, half):
+    """The application does not mistake it for a complete body, and its exception is logged without a traceback."""
 
     async def reads(scope, receive, send):
         app.bodies.append(await Request(scope, receive).body())
@@ -373,7 +373,7 @@ WHOLE, CONNECTED = {"disconnected": True, "more_body": False}, {"disconnected": 
 
 
 @pytest.mark.parametrize("state", [WHOLE, CONNECTED], ids=["whole", "connected"])
-async def test_an_error_of_the_application_keeps_its_traceback(state):
+async def test_application_error_keeps_its_traceback(state):
     async def fails(scope, receive, send):
         raise ValueError("a mistake")
 

@@ -1,4 +1,4 @@
-"""uvicorn's WebSockets with our bounds, under python-socketio with the guard."""
+"""uvicorn's WebSockets with our limits, under python-socketio with the guard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def host():
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """The frames that were read, as the opcodes of their handlers."""
+    """The frames that were read."""
     seen = []
     for name in ("handle_text", "handle_bytes"):
         inner = getattr(WebSocketProtocol, name)
@@ -43,15 +43,15 @@ def parsed(monkeypatch):
     [frame(b""), frame(b"", BINARY), frame(b"2"), frame(b"3"), frame(b'42["echo","x"]'), frame(b"431[]")],
     ids=["empty text", "empty binary", "ping", "pong", "event", "acknowledgement"],
 )
-async def test_what_follows_a_frame_that_closes_is_not_read(host, parsed, again):
-    """100,000 frames may be there before the server can answer the first: they must not cost anything."""
+async def test_frames_after_a_closing_frame_are_not_read(host, parsed, again):
+    """100,000 frames can arrive before the server answers the first; they must not cost anything."""
     raw = await RawSocket.session(host)
     await raw.send(again * (1_000_000 // len(again)))
     assert await raw.ends()
     assert len(parsed) < 3 * SLICE / len(again)
 
 
-async def test_large_messages_and_many_small_ones_arrive_whole_and_in_order(host):
+async def test_large_and_small_messages_arrive_complete_and_in_order(host):
     client = await Raw.open(host)
     assert (await client.ask({"token": ISSUER.issue("ada")})).startswith("40")
     for number, size in enumerate([1, SLICE - 1, SLICE, SLICE + 1, 300_000, 5]):
@@ -67,7 +67,7 @@ async def test_large_messages_and_many_small_ones_arrive_whole_and_in_order(host
     await raw.close()
 
 
-async def test_a_client_that_keeps_sending_after_the_close_is_closed(host, monkeypatch):
+async def test_client_that_sends_after_the_close_is_disconnected(host, monkeypatch):
     monkeypatch.setattr("roomkey.hub.http.uvicorn_private.websocket.DEAF_SECONDS", 0.05)
     raw = await RawSocket.session(host)
     await raw.send(frame(b'42["echo"]'))
@@ -79,8 +79,8 @@ async def test_a_client_that_keeps_sending_after_the_close_is_closed(host, monke
 @pytest.mark.parametrize(
     "sent", [frame(b"\xff"), frame(b"4\xc3", fin=False) + frame(b"\x28", CONTINUATION)], ids=["whole", "in parts"]
 )
-async def test_a_text_that_is_no_utf_8_is_one_line_without_a_traceback(host, caplog, sent):
-    """Anybody can send it, before a token."""
+async def test_text_that_is_not_utf_8_logs_one_line(host, caplog, sent):
+    """Any client can send it, even without a token."""
     caplog.set_level("INFO", "uvicorn.error")
     raw = await RawSocket.session(host)
     await raw.send(sent)

@@ -1,4 +1,4 @@
-"""WebSockets that another ASGI server speaks, here one that is as slow to take what is sent as it wants to be."""
+"""WebSockets of another ASGI server, here one that accepts messages as slowly as the test wants."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from roomkey.hub import Hub
 
 
 class Server:
-    """The side of an ASGI server: what it hands to the application, and what it was sent."""
+    """An ASGI server: the messages that it passes to the application, and those that it received."""
 
     def __init__(self) -> None:
         self.arrived: asyncio.Queue[dict[str, object]] = asyncio.Queue()
@@ -21,7 +21,7 @@ class Server:
         self.takes.set()
 
     async def send(self, event):
-        await asyncio.sleep(0)  # as servers do that drain a writer
+        await asyncio.sleep(0)  # like servers that drain a writer
         await self.takes.wait()
         self.sent.append(event)
 
@@ -46,7 +46,7 @@ class Server:
 
 @pytest.fixture
 async def member():
-    """A hub and the only member of it, whose server takes what is sent when it wants."""
+    """A hub with one admitted client, and the server, which decides when it accepts messages."""
     issuer = Issuer.ephemeral(audience="chat")
     hub, server = Hub(issuer.verifier(), max_unsent=10_000), Server()
     async with server.websocket(hub):
@@ -57,19 +57,17 @@ async def member():
     await hub.close()
 
 
-async def test_a_reader_that_keeps_up_is_never_too_slow(member):
+async def test_reader_that_keeps_up_is_not_closed(member):
     hub, server = member
     for number in range(500):
         await hub.emit("news", "x" * 80)
-        while (
-            len(server.sent) < 2 + number and hub.sessions.active
-        ):  # it is at most one message behind, and never quite up to date
+        while len(server.sent) < 2 + number and hub.sessions.active:  # it is at most one message late
             await asyncio.sleep(0)
     assert hub.counts["closed: reads too slowly"] == 0
     assert [event["type"] for event in server.sent[3:]] == ["websocket.send"] * (len(server.sent) - 3)
 
 
-async def test_a_reader_that_does_not_keep_up_is_closed(member):
+async def test_reader_that_is_too_slow_is_closed(member):
     hub, server = member
     server.takes.clear()
     for _ in range(200):
