@@ -1,4 +1,4 @@
-"""Add a row to the team's table, with a hash as Django makes it: ``python add_person.py ada@example.com red``."""
+"""Add a row to the team's table, with a hash like Django's: ``python add_person.py ada@example.com red``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ITERATIONS = 600_000
 
 
 def django_hash(password: str) -> str:
-    """``pbkdf2_sha256$iterations$salt$hash``."""
+    """Return ``pbkdf2_sha256$iterations$salt$hash``."""
     salt = secrets.token_urlsafe(12)
     made = hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), ITERATIONS)
     return f"pbkdf2_sha256${ITERATIONS}${salt}${base64.b64encode(made).decode()}"

@@ -1,4 +1,4 @@
-"""A chat whose users are in a table of one's own. Run it: ``uvicorn server:asgi``."""
+"""A chat whose users are in your own table. Run it: ``uvicorn server:asgi``."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from users import OwnPasswords, OwnUsers
 from roomkey import Issuer, Key, Policy
 from roomkey.auth import LoginService, router
 from roomkey.hub import ASGIApp, Hub
-from roomkey.keysets.secrets import load_or_create_secret
+from roomkey.keysets import load_or_create_secret
 from roomkey.policies import rooms_claim
-from roomkey.stores import Database, SqlRevocations, SqlSessions
+from roomkey.stores import Stores
 
 SECRET = os.environ["ROOMKEY_SECRET"]  # at least 32 bytes
-database = Database("roomkey.sqlite3")  # logins and revocations; the users stay where they are
+stores = Stores.at("roomkey.sqlite3")  # login sessions and revocations; the users stay in their own table
 users = OwnUsers("people.sqlite3")
 issuer = Issuer(Key.from_secret(SECRET), issuer="own-users", audience="chat", token_type="at+jwt")
 policy = Policy()
 policy.room("*")(rooms_claim)
-hub = Hub(issuer.verifier(), policy=policy, revocations=SqlRevocations(database))
+hub = Hub(issuer.verifier(), policy=policy, revocations=stores.revocations)
 hub.guard.serve_rooms()
 hub.guard.relay("message")
 logins = LoginService(
     users,
-    SqlSessions(database),
+    stores.sessions,
     issuer,
     hub.guard,
     secret=load_or_create_secret(Path("refresh.secret")),

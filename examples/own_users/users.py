@@ -1,4 +1,4 @@
-"""A team's own table of users as accounts of the login server: two methods, and nothing of the table changes."""
+"""Use a team's own user table as the accounts of the login server: two methods, without changing the table."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class OwnUsers:
         self._one_at_a_time = asyncio.Lock()
 
     async def find(self, username: str) -> Account | None:
-        """The account of this address, in whatever letter case it was typed."""
+        """Return the account with this email address, in any letter case."""
         query = "SELECT email, password, is_staff, team, is_active, full_name FROM people WHERE email = ?"
         row = await self._run(query, username)
         if row is None:
             return None
         email, password, is_staff, team, is_active, full_name = row
         return Account(
-            username=email,  # what tokens say, and what find() is asked for from then on
+            username=email,  # becomes the subject of tokens; find() receives it later
             password_hash=password,
             roles=("admin",) if is_staff else (),
             rooms=(f"team-{team}",),
@@ -63,10 +63,10 @@ class OwnUsers:
 
 
 class OwnPasswords(Passwords):
-    """Knows the hashes that Django made (PBKDF2). The first login replaces each by Argon2id."""
+    """Verify hashes from Django (PBKDF2). The first login replaces each with an Argon2id hash."""
 
     def matches(self, password_hash: str, typed: bytes) -> bool:
-        """Whether this is the password."""
+        """Return True if this is the password."""
         if not password_hash.startswith("pbkdf2_sha256$"):
             return super().matches(password_hash, typed)
         _, iterations, salt, expected = password_hash.split("$")
@@ -74,5 +74,5 @@ class OwnPasswords(Passwords):
         return hmac.compare_digest(made, base64.b64decode(expected))
 
     def is_weak(self, password_hash: str) -> bool:
-        """True if it is to be replaced."""
+        """Return True if the hash should be replaced."""
         return password_hash.startswith("pbkdf2_sha256$") or super().is_weak(password_hash)

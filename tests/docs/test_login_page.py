@@ -18,7 +18,7 @@ from support.login_server import HASHED, PASSWORD
 from roomkey import Identity
 from roomkey.auth import StandaloneAuthority
 from roomkey.errors import RevokedToken, Unavailable
-from roomkey.stores import Account, SqlAccounts, SqlRevocations
+from roomkey.stores import Account
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "login.md").read_text(), re.MULTILINE | re.DOTALL
@@ -45,11 +45,11 @@ async def running(blocks: list[str]) -> AsyncIterator[tuple[dict[str, Any], str]
         if "hub = Hub(" in block:
             names.pop("asgi", None)  # every application says what serves it
         exec(compile(block, "login.md", "exec"), names)
-    await SqlAccounts(names["database"]).add(Account("ada", HASHED, rooms=("red",)))
+    await names["stores"].accounts.add(Account("ada", HASHED, rooms=("red",)))
     async with serve(names["asgi"]) as host:
         yield names, host
     await names["hub"].close()
-    await names["database"].close()
+    await names["stores"].close()
 
 
 APPLICATIONS = {"tokens": "async def refreshed", "cookies": "cookies=Cookies()))", "tickets": "tickets=Tickets("}
@@ -116,4 +116,4 @@ async def test_process_on_the_same_database_rejects_revoked_tokens() -> None:
         verifier = names["issuer"].verifier()
         assert verifier.verify(token, time.time()).subject == "ada", "it reads no database"
         with pytest.raises(RevokedToken):
-            await StandaloneAuthority(verifier, SqlRevocations(names["database"])).verify(token)
+            await StandaloneAuthority(verifier, names["stores"].revocations).verify(token)

@@ -78,7 +78,7 @@ async def test_commands_add_users_and_clients_of_the_application(said: dict[str,
             assert shown.status_code == 200
             assert "Example" in shown.text, "the server's name"
     assert await names["logins"].accounts.find("ada") is not None
-    await names["database"].close()
+    await names["stores"].close()
 
 
 async def test_tokens_are_verified_elsewhere_and_survive_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ async def test_tokens_are_verified_elsewhere_and_survive_a_restart(monkeypatch: 
     async with client_of(before) as http:
         token = await token_of(http, "reports", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
         metadata = (await http.get("/.well-known/oauth-authorization-server")).json()
-    await before["database"].close()
+    await before["stores"].close()
 
     after = mounted()
     async with client_of(after) as http:
@@ -96,4 +96,4 @@ async def test_tokens_are_verified_elsewhere_and_survive_a_restart(monkeypatch: 
     keys = KeySet.from_jwks(published)
     elsewhere = Verifier(keys, algorithms=["ES256"], issuer=ADDRESS, audience="chat", token_type="at+jwt")
     assert elsewhere.verify(token, time.time()).subject == "reports"
-    await after["database"].close()
+    await after["stores"].close()

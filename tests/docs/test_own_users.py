@@ -58,4 +58,4 @@ async def test_users_log_in_and_their_hashes_are_upgraded(
         assert await raw.is_closed()
         await raw.close()
     await example["hub"].close()
-    await example["database"].close()
+    await example["stores"].close()
