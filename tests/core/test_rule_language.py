@@ -166,7 +166,7 @@ def test_a_grant_to_join_is_none_to_emit_an_event_without_a_name():
 
 def test_granted_has_a_meaning_for_rooms_and_emits_only():
     for about in ("namespace", "event"):
-        with pytest.raises(RuleError, match=f"'granted' asks about a room, and an? {about} is none") as caught:
+        with pytest.raises(RuleError, match=f"'granted' is about rooms; it is not valid for an? {about}") as caught:
             compile_rule("everyone and granted", (), about)
         assert caught.value.offset == 13
 
@@ -210,8 +210,8 @@ MISTAKES = [
     ("(claim:rooms has)", 16, "expected a value after 'has'"),
     ("claim:rooms has tem", 16, "did you mean team?"),
     ("claim:rooms has pink", 16, 'quote it if it is text ("pink"); the fields are team, other'),
-    ("claim:rooms has 5a", 16, "'5a' is no value"),
-    ("claim:rooms has 007", 16, "'007' is no value"),
+    ("claim:rooms has 5a", 16, "'5a' is not a value"),
+    ("claim:rooms has 007", 16, "'007' is not a value"),
     ("claim:rooms hsa team", 12, "did you mean has?"),
     ("claim:rooms contains team", 12, "expected 'and', 'or' or the end, not 'contains'"),
     ("(claim:rooms hsa team)", 13, "did you mean has?"),
@@ -219,8 +219,8 @@ MISTAKES = [
     ("claim:x is 1 is 1", 13, "expected 'and', 'or' or the end"),
     ("team", 4, "expected 'is' after 'team'"),
     ("team has other", 5, "expected 'is' after 'team', not 'has'"),
-    ("sub is 5", 7, 'sub is text, which 5 never is; write "5"'),
-    ("team is true", 8, 'team is text, which true never is; write "true"'),
+    ("sub is 5", 7, 'sub is text and never equals 5; write "5"'),
+    ("team is true", 8, 'team is text and never equals true; write "true"'),
     ("everyone OR guest", 9, "did you mean or?"),
     ("everyone guest", 9, "expected 'and', 'or' or the end, not 'guest'"),
     ("everyone )", 9, "not ')'"),
@@ -231,9 +231,9 @@ MISTAKES = [
     ("sub is 'ada", 7, "expected a closing '"),
     ('role:"ada', 5, 'expected a closing "'),
     ("'red'", 0, "expected a condition"),
-    ("a" * (MAX_TEXT + 1), MAX_TEXT, "at most 1000 characters"),
-    ("not " * 51 + "guest", 200, "at most 50 deep"),
-    ("(" * 51 + "guest" + ")" * 51, 50, "at most 50 deep"),
+    ("a" * (MAX_TEXT + 1), MAX_TEXT, "use at most 1000"),
+    ("not " * 51 + "guest", 200, "more than 50 nested"),
+    ("(" * 51 + "guest" + ")" * 51, 50, "more than 50 nested"),
 ]
 
 

@@ -127,7 +127,7 @@ MISTAKES = [
     (ROOM + 'allow = ""', "roomkey.toml:3:10: expected"),
     (
         '[[event]]\nname = "e"\nallow = "granted"',
-        "roomkey.toml:3:10: 'granted' asks about a room, and an event is none",
+        "roomkey.toml:3:10: 'granted' is about rooms; it is not valid for an event",
     ),
     # inside a rule whose characters do not stand as they are: line, and the character of the rule
     (ROOM + 'allow = "claim:a is \\"b\\" gest"', "roomkey.toml:3:9: character 16 of the rule: expected 'and'"),
@@ -155,7 +155,7 @@ MISTAKES = [
         '[[room]]\npattern = "{a}{b}"\nallow = "everyone"',
         "roomkey.toml:2:11: room pattern '{a}{b}': two fields have no separator",
     ),
-    ('[[room]]\npattern = "user:{sub}"\nallow = "everyone"', "roomkey.toml:2:11: a field named 'sub' cannot be told"),
+    ('[[room]]\npattern = "user:{sub}"\nallow = "everyone"', "roomkey.toml:2:11: a field named 'sub' conflicts"),
     (
         '[[namespace]]\nname = "admin"\nallow = "everyone"',
         "roomkey.toml:2:8: invalid namespace 'admin'",

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from roomkey import Policy
 from roomkey.core.policy import is_namespace_name, is_room_name
-from roomkey.core.rule_language import About, RuleError, compile_rule, did_you_mean
+from roomkey.core.rule_language import RuleError, RuleKind, compile_rule, did_you_mean
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import POLICY_KEYS, ConfigFile, read_config
 
@@ -81,7 +81,7 @@ _KEYS = {
     "namespace": _Key('a namespace, such as "/chat"', is_namespace_name),
     "max_auth_age": _Key("a number of seconds above 0", _is_seconds),
 }
-_TABLES: dict[About, _Table] = {
+_TABLES: dict[RuleKind, _Table] = {
     "namespace": _Table("name"),
     "room": _Table("pattern", ("namespace",)),
     "emit": _Table("pattern", ("event", "namespace")),
@@ -168,7 +168,7 @@ def _with_roles(roles: object, top: _Section) -> Policy:
         raise top.error(str(error), "roles", at_value=True) from None
 
 
-def _check_keys(kind: About, table: _Table, entry: dict[str, Any], section: _Section) -> None:
+def _check_keys(kind: RuleKind, table: _Table, entry: dict[str, Any], section: _Section) -> None:
     """Check that every key is known and has a valid value, and that the required keys are present."""
     known = (table.subject, "allow", *table.optional)
     for key, value in entry.items():
@@ -183,7 +183,7 @@ def _check_keys(kind: About, table: _Table, entry: dict[str, Any], section: _Sec
             raise section.error(f"[[{kind}]] needs {key}, {_KEYS[key].words}")
 
 
-def _add_rule(policy: Policy, kind: About, table: _Table, entry: dict[str, Any], section: _Section) -> None:
+def _add_rule(policy: Policy, kind: RuleKind, table: _Table, entry: dict[str, Any], section: _Section) -> None:
     subject = entry[table.subject]
     chosen = {key: entry[key] for key in table.optional if key in entry}
     try:
