@@ -1,4 +1,4 @@
-"""What hostile clients cost the honest ones.
+"""Measure the effect of hostile clients on honest ones.
 
     python bench/hostile.py floods [--engine hub|guard] [--kind ping …] [--seconds 5]
     python bench/hostile.py crowd  [--engine hub|guard] [--idle 3000] [--hostile 200] [--seconds 10]
@@ -37,17 +37,17 @@ from roomkey import Issuer, Key, Verifier
 
 BYTES_PER_SECOND = 4_000_000
 COMEBACKS = 20
-"""How often per second a hostile client that was closed opens a connection again, all of them together."""
+"""How many connections per second all hostile clients together reopen after the server closed them."""
 
 
 def fragment(opcode: int, payload: bytes = b"") -> bytes:
-    """A masked frame that is not the last one of its message."""
+    """Return a masked frame that is not the last one of its message."""
     made = frame(payload, opcode)
     return bytes((made[0] & 0x7F,)) + made[1:]
 
 
 EVENT = b'42["echo","%b"]'
-KINDS: dict[str, tuple[bytes, bytes]] = {  # what is sent once, and then again and again
+KINDS: dict[str, tuple[bytes, bytes]] = {  # sent once, and sent repeatedly
     "ping": (b"", frame(b"", 9)),
     "large_ping": (b"", frame(b"x" * 125, 9)),
     "pong": (b"", frame(b"", 10)),
@@ -64,11 +64,11 @@ KINDS: dict[str, tuple[bytes, bytes]] = {  # what is sent once, and then again a
     "fragmented_event": (b"", fragment(1, b'42["echo","') + fragment(0, b"x" * 6) * 1000 + frame(b'"]', 0)),
 }
 ADMITTED = ("event", "large_event", "ack", "fragmented_event")
-"""Kinds that are also sent by a client with a good token, as ``admitted_…``."""
+"""Kinds that a client with a valid token also sends, as ``admitted_…``."""
 
 
 def hello(subject: str) -> bytes:
-    """The packet that joins, with a good token."""
+    """Return a CONNECT packet with a valid token."""
     issuer = Issuer(Key.from_secret(servers.SECRET), issuer=None, expires_in=7200)
     return frame(b'40{"token":"%b"}' % issuer.issue(subject).encode())
 
@@ -82,7 +82,7 @@ def all_kinds() -> list[str]:
 
 @contextlib.contextmanager
 def serving(engine: str) -> Iterator[tuple[int, int]]:
-    """Run the server on its core; its port and process id."""
+    """Run the server on its core. Yield its port and process ID."""
     servers.allow_connections()
     with contextlib.ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile())
@@ -124,14 +124,14 @@ def serve(engine: str) -> None:
 
 
 def memory(pid: int) -> float:
-    """Megabytes that a process holds."""
+    """Return the resident memory of a process in megabytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1000
     raise ProcessLookupError(pid)
 
 
-# The hostile clients: in a process of their own, so that their work does not delay the echo's
+# The hostile clients run in a process of their own, so that they do not delay the echo
 
 
 class Hostile:
@@ -163,7 +163,7 @@ class Hostile:
         sock.close()
 
     def send(self, allowed: int) -> int:
-        """Send up to so many bytes; returns how many were taken."""
+        """Send up to this many bytes. Return how many were sent."""
         assert self.sock is not None
         with contextlib.suppress(BlockingIOError):
             if not self.sock.recv(1 << 16):
@@ -184,7 +184,7 @@ class Hostile:
 
 
 def attack(port: int, kinds: list[str], connections: int, seconds: float) -> None:
-    """Send 4 MB/s in all, and open again what the server closes; prints what became of it."""
+    """Send 4 MB/s altogether, reopen closed connections, and print the totals."""
     hostile = [Hostile(port, kinds[number % len(kinds)], number) for number in range(connections)]
     began = time.monotonic()
     sent = opened = 0
@@ -226,7 +226,7 @@ def attacked(port: int, kinds: list[str], connections: int, seconds: float) -> I
 
 
 def echoes(port: int, seconds: float) -> dict[str, float]:
-    """Milliseconds that one client waits for its echo, fifty times a second."""
+    """Return how long one client waits for its echo, in milliseconds, fifty times per second."""
     taken: list[float] = []
     with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -247,7 +247,7 @@ def echoes(port: int, seconds: float) -> dict[str, float]:
 
 
 def receive(sock: socket.socket, wanted: bytes, *, sock_heartbeat: bool = False) -> None:
-    """Read until something has come; answer a heartbeat."""
+    """Read until a message arrives, and answer heartbeats."""
     data = b""
     while wanted not in data:
         part = sock.recv(1 << 16)
@@ -320,7 +320,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("part", choices=[*PARTS, "serve", "attack"], metavar="|".join(PARTS))
     parser.add_argument("--engine", choices=("hub", "guard"), default="hub")
-    parser.add_argument("--kind", nargs="*", choices=all_kinds(), help="all of them if none is named")
+    parser.add_argument("--kind", nargs="*", choices=all_kinds(), help="default: all")
     parser.add_argument("--seconds", type=float, default=5.0, help="at least 3")
     parser.add_argument("--idle", type=int, default=3000)
     parser.add_argument("--hostile", type=int, default=200)

@@ -1,9 +1,10 @@
-"""Instructions that the hub's Python executes per operation, without a network.
+"""Count the instructions that the hub executes per operation, without a network.
 
     python bench/instructions.py [echo] [plain] [connect] [refused] [deliver]
 
-What a noisy machine cannot disturb: each operation is run a thousand and five thousand times under
-``valgrind --tool=callgrind``, and the difference is divided. Needs valgrind; takes a minute or two per operation.
+A noisy machine does not disturb this count. Each operation runs 1,000 and 5,000 times under
+``valgrind --tool=callgrind``, and the difference is divided by 4,000. It requires valgrind, and takes about a minute
+per operation.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ OPERATIONS = ("echo", "plain", "connect", "refused", "deliver")
 
 
 class Nowhere:
-    """A transport that swallows everything."""
+    """A transport that drops everything."""
 
     def send(self, message: object) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What it costs to hold live sockets to their tokens.
+"""Measure the cost of enforcing tokens on connected sockets.
 
     python bench/live.py [deadlines] [lookups] [revoke]
 
@@ -93,7 +93,7 @@ def lookups() -> dict[str, float]:
 
 
 class Watched(Client):
-    """A client that tells when it was ended."""
+    """A client that records when it was disconnected."""
 
     __slots__ = ("ended_at",)
 
@@ -104,7 +104,7 @@ class Watched(Client):
 
 
 def connect(swarm: Swarm, tokens: list[str]) -> list[Watched]:
-    """One client for each token, in their order."""
+    """Return one client for each token, in the same order."""
     made: dict[bytes, Watched] = {}
 
     def settled(client: Any, admitted: bool) -> None:
@@ -182,7 +182,7 @@ def serve() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("parts", nargs="*", help="deadlines, lookups, revoke; all of them if none is named")
+    parser.add_argument("parts", nargs="*", help="deadlines, lookups, revoke; default: all")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:

@@ -1,4 +1,4 @@
-"""What the login server costs: ``python bench/login.py``. Numbers on standard output, as JSON.
+"""Measure the cost of the login server: ``python bench/login.py`` prints the numbers as JSON.
 
 Logins, refreshes and introspections in one process without HTTP, on SQLite in a file; Argon2id with the default cost.
 Then the time of the answer for a name that nobody has against a wrong password, 500 of each in turns: the medians, and
@@ -26,7 +26,7 @@ PASSWORD = "correct horse battery"
 
 
 async def rate(work: Callable[[int], Awaitable[object]], *, count: int, at_once: int) -> float:
-    """How many per second, ``at_once`` of them together."""
+    """Return how many finish per second, with ``at_once`` of them at the same time."""
     numbers = iter(range(count))
 
     async def worker() -> None:
@@ -39,7 +39,7 @@ async def rate(work: Callable[[int], Awaitable[object]], *, count: int, at_once:
 
 
 def rank_test(first: list[float], second: list[float]) -> float:
-    """The two-sided p of the Mann-Whitney test, by its normal approximation (no ties between floats of a clock)."""
+    """Return the two-sided p of the Mann-Whitney test, by its normal approximation (a clock's floats have no ties)."""
     ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
     ranks = sum(rank for rank, (_, which) in enumerate(ranked, 1) if which == 0)
     n, m = len(first), len(second)
@@ -49,7 +49,7 @@ def rank_test(first: list[float], second: list[float]) -> float:
 
 
 async def timing(logins: LoginService, samples: int) -> dict[str, object]:
-    """Unknown names against wrong passwords, each from another address, so that nothing is throttled."""
+    """Compare unknown names with wrong passwords, each from another address, so that nothing is throttled."""
     took: dict[str, list[float]] = {"wrong password": [], "unknown user": []}
     names = {"wrong password": "ada", "unknown user": "nobody"}
     for number in range(samples):
@@ -71,7 +71,7 @@ async def timing(logins: LoginService, samples: int) -> dict[str, object]:
 
 
 async def main(samples: int) -> dict[str, object]:
-    """Everything once."""
+    """Run all measurements once."""
     with tempfile.TemporaryDirectory() as folder:
         database = Database(Path(folder) / "roomkey.sqlite3")
         accounts, passwords = SqlAccounts(database), Passwords()
@@ -87,7 +87,7 @@ async def main(samples: int) -> dict[str, object]:
             "logins per second, one after the other": round(await rate(login, count=50, at_once=1), 1),
             "logins per second, 8 at once": round(await rate(login, count=100, at_once=8), 1),
         }
-        # After them: an account has a bounded number of logins, and these are to last.
+        # At the end, because an account has a limited number of logins, and these must not be replaced.
         granted = await asyncio.gather(*(logins.login("ada", PASSWORD, ClientInfo(f"10.1.0.{n}")) for n in range(8)))
         waiting = [str(one.refresh_token) for one in granted]
 

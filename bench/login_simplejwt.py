@@ -16,7 +16,7 @@ PASSWORD = "correct horse battery"
 
 
 def rate(work: Callable[[], object], count: int) -> float:
-    """How many per second, one after the other."""
+    """Return how many finish per second, one after another."""
     started = time.perf_counter()
     for _ in range(count):
         work()
@@ -45,7 +45,7 @@ def prepare(folder: str) -> None:
 
 
 def main() -> dict[str, float]:
-    """Everything once."""
+    """Run all measurements once."""
     with tempfile.TemporaryDirectory() as folder:
         prepare(folder)
         from django.contrib.auth import authenticate, get_user_model

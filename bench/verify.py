@@ -1,4 +1,4 @@
-"""What one verification costs, next to its signature check and next to the libraries' own decode.
+"""Measure the cost of a verification, compared with its signature check and with the decode of other libraries.
 
     python bench/verify.py [--json FILE]
 
@@ -34,7 +34,7 @@ FACTOR, ALLOWANCE = 1.3, 20.0
 
 
 def contestants(algorithm: str) -> dict[str, Callable[[], object]]:
-    """What is measured, on one token of a usual size, whose every claim is checked."""
+    """Return the calls to measure, for one token of a usual size, of which every claim is checked."""
     key = Key.generate(algorithm, kid="bench")
     issuer = Issuer(key, issuer="https://login.example", audience="chat")
     token = issuer.issue("ada", roles=["member"], rooms=["red", "blue"], session_id="s1")
@@ -59,7 +59,7 @@ def contestants(algorithm: str) -> dict[str, Callable[[], object]]:
 
 
 def measure(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Microseconds of one call of each, by turns, sorted."""
+    """Return the sorted microseconds of each call; the calls take turns."""
     rounds: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
@@ -73,7 +73,7 @@ def measure(calls: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
 
 
 def row_of(rounds: dict[str, list[float]]) -> dict[str, float]:
-    """Medians, the bound, and how much of it was used: by the medians, and in the quietest tenth."""
+    """Return medians, the bound, and the part of it that was used, by the medians and in the quietest tenth."""
     row = {name: statistics.median(taken) for name, taken in rounds.items()}
     row["bound"] = FACTOR * row["signature"] + ALLOWANCE
     row["of bound"] = row["roomkey"] / row["bound"]

@@ -1,4 +1,4 @@
-"""Whether cost stays flat: echo and delivery at 1 000, 3 000 and 10 000 connections, and rooms beside many others.
+"""Measure whether cost grows: echo and delivery at 1 000, 3 000 and 10 000 connections, and rooms next to many others.
 
     python bench/socketio/growth.py [--peers NAME,NAME] [--quick]
 
@@ -21,14 +21,14 @@ from wire import Client, frame
 
 LEVELS = (1000, 3000, 10_000)
 QUICK_LEVELS = (1000, 3000)
-MEMBERS = 100  # of the room that is measured
-ROOMS = (10, 10_000)  # others beside it
+MEMBERS = 100  # of the measured room
+ROOMS = (10, 10_000)  # the number of other rooms
 PEERS = ("roomkey", "bun", "node", "python-socketio")
 RESULTS = Path(__file__).parents[1] / "results" / "growth.json"
 
 
 def connections(load: Load, levels: tuple[int, ...]) -> dict[str, dict[str, Record]]:
-    """The same operations, with more and more connections."""
+    """Measure the same operations with an increasing number of connections."""
     found: dict[str, dict[str, Record]] = {}
     clients = load.connect(200)
     load.meter.settle(load.swarm.idle)
@@ -37,7 +37,7 @@ def connections(load: Load, levels: tuple[int, ...]) -> dict[str, dict[str, Reco
         clients += load.connect(level - len(clients))
         load.meter.settle(load.swarm.idle)
         idle = {"kb": (load.meter.memory() - few) / (level - 200)}
-        # The talkers are spread over the whole lot.
+        # The talkers are spread over all connections.
         echo = load.echo(clients=clients[:: level // TALKERS][:TALKERS])
         for client in clients:
             client.arrived = None
@@ -47,7 +47,7 @@ def connections(load: Load, levels: tuple[int, ...]) -> dict[str, dict[str, Reco
 
 
 def rooms(load: Load) -> dict[str, Record]:
-    """An event to one room, with few and with many other rooms that are not empty."""
+    """Measure an event to one room, with few and with many other non-empty rooms."""
     names = [f"room-{number}" for number in range(ROOMS[-1])]
     crowd = 1000
     shares = [[*names[number::crowd], *(["hot"] if number < MEMBERS else [])] for number in range(crowd)]
@@ -99,9 +99,9 @@ def generate(options: argparse.Namespace) -> int:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Whether cost stays flat as connections and rooms grow.")
     parser.add_argument("target", type=int, nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--peers", default=",".join(PEERS), help="names, with commas")
+    parser.add_argument("--peers", default=",".join(PEERS), help="names, separated by commas")
     parser.add_argument("--seconds", type=float, default=1.2, help="the server's processor time per figure")
-    parser.add_argument("--quick", action="store_true", help="fewer connections, less time, and nothing written")
+    parser.add_argument("--quick", action="store_true", help="fewer connections and less time; write nothing")
     options = parser.parse_args()
     if options.target:
         return generate(options)

@@ -1,4 +1,4 @@
-"""The load generator: every operation on one server, and what the server used for each.
+"""The load generator: runs every operation on one server, and measures the server's cost for each.
 
     SECRET=... python bench/socketio/load.py PORT PID [--seconds S] [--only NAME,NAME]
 
@@ -24,11 +24,11 @@ from polling import Polling
 from wire import BINARY, TEXT, Caller, Client, Swarm, frame
 
 AT_ONCE = 64  # connects in flight
-TALKERS = 50  # connections that ask for an echo, each with one request in flight
+TALKERS = 50  # connections that request echoes, each with one request in flight
 AUDIENCE = 1000  # receivers of a broadcast
 IN_FLIGHT = 4  # broadcasts
 IDLE = 3000  # connections that do nothing
-PACE = 1000  # echoes a second, where latency is measured
+PACE = 1000  # echoes per second for the latency
 BLOB = bytes(range(256)) * 4
 
 SAY = b'["message",{"text":"hello world","from":"user"}]'
@@ -51,7 +51,7 @@ def hello(token: str) -> bytes:
 
 
 class Load:
-    """The operations. Each method that measures returns a record; `seconds` is the server's time it should use."""
+    """The operations. Each measuring method returns a record; `seconds` is the server's time that it should take."""
 
     def __init__(self, port: int, pid: int, seconds: float, warmth: float = 1.0) -> None:
         self.swarm, self.meter, self.seconds = Swarm(port), Meter(pid), seconds
@@ -63,7 +63,7 @@ class Load:
     # measuring
 
     def measure(self, operate: Callable[[], int], warm: int) -> Record:
-        """Repeat until the server has used enough time for its clock ticks not to matter."""
+        """Repeat until the server has used enough time that clock ticks do not matter."""
         done = 0
         while done < warm * self.warmth:
             done += operate()
@@ -86,7 +86,7 @@ class Load:
         }
 
     def repeat(self, begin: Callable[[Callable[[], None]], None], count: int) -> int:
-        """Do something that many times, a few at a time; `begin` is given what to call when one has ended."""
+        """Do something `count` times, a few at once; `begin` receives the function to call at its end."""
         begun = done = 0
 
         def more() -> None:
@@ -106,7 +106,7 @@ class Load:
         return count
 
     def connect(self, count: int, hellos: list[bytes] | None = None) -> list[Client]:
-        """That many connections, made a few at a time, that stay."""
+        """Open connections, a few at once, and keep them."""
         made: list[Client] = []
         supply = cycle(hellos or self.good)
 
@@ -130,7 +130,7 @@ class Load:
     # operations
 
     def come_and_go(self, hellos: list[bytes], expected: bool, warm: int) -> Record:
-        """Connections that end as soon as the server has decided about their token."""
+        """Measure connections that end as soon as the server has decided about their token."""
         supply = cycle(hellos)
         wrong = 0
 
@@ -155,7 +155,7 @@ class Load:
         return self.come_and_go(self.bad, False, 2000)
 
     def echo(self, requests: list[bytes] | None = None, clients: list[Client] | None = None) -> Record:
-        """Events with an acknowledgement, one in flight per connection."""
+        """Measure events with an acknowledgement, one in flight per connection."""
         clients = clients or self.connect(TALKERS)
         requests = requests or [
             frame(b'42%d["message",{"ack":true,"text":"hello world %d"}]' % (n, n)) for n in range(100)
@@ -177,12 +177,12 @@ class Load:
         return self.measure(batch, 20_000)
 
     def binary(self) -> Record:
-        """The same with an attachment of 1 KiB, back and forth."""
+        """Measure echoes with an attachment of 1 KiB in both directions."""
         said = b'["message",{"ack":true,"data":{"_placeholder":true,"num":0}}]'
         return self.echo([frame(b"451-%d%s" % (n, said)) + frame(BLOB, BINARY) for n in range(50)])
 
     def spread(self, clients: list[Client], in_flight: int, event: bytes = b"42" + SAY, warm: int = 30_000) -> Record:
-        """An event of the first client that reaches all these clients; counted per receiver."""
+        """Measure an event from the first client to all of these clients, per receiver."""
         sender, audience, said = clients[0], len(clients), frame(event)
         self.swarm.expect(b"42" + SAY)
         rounds = max(4, 12_000 // audience)
@@ -228,7 +228,7 @@ class Load:
         return self.spread(self.connect(AUDIENCE), 1)
 
     def memory(self) -> Record:
-        """Growth of resident memory by connections that do nothing, beside a thousand that are there already."""
+        """Measure the resident memory of idle connections, in addition to a thousand existing ones."""
         count = int(IDLE * self.warmth) or 1
         self.connect(1000)
         self.meter.settle(self.swarm.idle)
@@ -238,7 +238,7 @@ class Load:
         return {"kb": (self.meter.memory() - before) / count, "operations": count}
 
     def latency(self) -> Record:
-        """Echoes at a fixed pace, whether or not the server keeps up; from when each was due to its answer."""
+        """Measure echoes at a fixed pace, even if the server is slower; from the planned time to the answer."""
         clients = self.connect(TALKERS)
         count = int(PACE * max(2.0, 3 * self.seconds))
         due, taken = [0.0] * count, []
@@ -258,7 +258,7 @@ class Load:
         return {"operations": count} | percentiles(taken[count // 5 :], "ms")
 
     def polling(self) -> Record:
-        """Connects over long-polling: open, token, answer, close; four requests on one connection."""
+        """Measure connects over long-polling: open, token, answer, close; four requests on one connection."""
         supply, wrong = cycle(tokens(1000)), 0
 
         def begin(ended: Callable[[], None]) -> None:
@@ -279,7 +279,7 @@ class Load:
         return record
 
     def polling_echo(self) -> Record:
-        """Echoes over long-polling: one POST with the event, one GET with its answer."""
+        """Measure echoes over long-polling: one POST with the event, one GET with its answer."""
         ready: list[Polling] = []
         for token in tokens(TALKERS):
             Polling(self.swarm, token, lambda session, outcome: ready.append(session) if outcome else None)
@@ -295,7 +295,7 @@ class Load:
             def polled(caller: Caller, body: bytes) -> None:
                 nonlocal done
                 session = ready_by_caller[caller]
-                if b"43" not in body:  # a heartbeat was in the way
+                if b"43" not in body:  # it was a heartbeat
                     if not body:
                         raise ConnectionError("a poll failed")
                     session.get(polled)
@@ -317,7 +317,7 @@ class Load:
     # checks
 
     def probe(self) -> None:
-        """What is measured is also right: one token admitted, one refused, an echo, a broadcast."""
+        """Check that the server works: a token admitted, a token refused, an echo, a broadcast."""
         for words, expected in ((self.good[0], True), (self.bad[0], False)):
             outcomes: list[bool] = []
             Client(self.swarm, words, lambda client, outcome, outcomes=outcomes: outcomes.append(outcome))
@@ -341,7 +341,7 @@ class Load:
 
 
 def percentiles(taken: list[float], name: str) -> Record:
-    """Milliseconds."""
+    """Convert seconds to milliseconds."""
     cuts = statistics.quantiles(taken, n=100)
     return {f"p{n}_{name}": cuts[n - 1] * 1e3 for n in (50, 90, 99)}
 
@@ -366,8 +366,10 @@ def main() -> int:
     parser.add_argument("port", type=int)
     parser.add_argument("pid", type=int)
     parser.add_argument("--seconds", type=float, default=1.2, help="the server's processor time per operation")
-    parser.add_argument("--warmth", type=float, default=1.0, help="a factor to the operations before measuring")
-    parser.add_argument("--only", help="names of operations, with commas")
+    parser.add_argument(
+        "--warmth", type=float, default=1.0, help="factor for the number of operations before measuring"
+    )
+    parser.add_argument("--only", help="names of operations, separated by commas")
     options = parser.parse_args()
     servers.allow_connections()
     gc.disable()  # the collector would pause for longer than a request takes

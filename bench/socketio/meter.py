@@ -1,4 +1,4 @@
-"""What a server uses: processor time and memory of a process, all its threads and its children, from /proc."""
+"""The processor time and memory of a server: a process, its threads and its children, from /proc."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Meter:
                     waiting += children.read_text().split()
 
     def cpu(self) -> float:
-        """Seconds, user and system, also of children that have ended; in steps of a clock tick, usually 10 ms."""
+        """Return user and system time in seconds, with children that have ended, in clock ticks (usually 10 ms)."""
         ticks = 0
         for process in self._processes():
             fields = (process / "stat").read_text().rpartition(")")[2].split()
@@ -31,12 +31,12 @@ class Meter:
         return ticks / TICK
 
     def memory(self) -> int:
-        """Resident memory in KB."""
+        """Return the resident memory in KB."""
         texts = ((process / "status").read_text() for process in self._processes())
         return sum(int(text.partition("VmRSS:")[2].split()[0]) for text in texts)
 
     def settle(self, idle: Callable[[float], None], patience: float = 3.0) -> float:
-        """Wait until the server does nothing any more, so that what it puts off is counted; its processor time."""
+        """Wait until the server is idle, so that deferred work is counted. Return its processor time."""
         before, quiet = self.cpu(), 0
         while quiet < 2 and patience > 0:
             idle(0.1)

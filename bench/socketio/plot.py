@@ -17,7 +17,7 @@ rect { fill: #9aa4b1 }
 
 
 def bars(panels: list[tuple[str, list[tuple[str, float]]]]) -> str:
-    """One panel per operation, each on a scale of its own that starts at 0."""
+    """Return one panel for each operation, each with its own scale that starts at 0."""
     parts, y = [], 0
     for title, figures in panels:
         if not figures:

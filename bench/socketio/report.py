@@ -1,4 +1,4 @@
-"""The tables, the verdicts and docs/benchmarks.md, out of the raw results.
+"""Make the tables, the verdicts and docs/benchmarks.md from the raw results.
 
 python bench/socketio/report.py
 """
@@ -48,10 +48,10 @@ RATES = tuple((name, title.partition(", µs")[0].partition(", per")[0]) for name
 
 @dataclass(frozen=True)
 class Verdict:
-    """A target beside what was found, over the rounds."""
+    """A target, and the values that the rounds measured."""
 
     title: str
-    peer: str  # whom the ratio is to; "" for a number
+    peer: str  # the peer of the ratio; "" for a number
     target: float
     found: tuple[float, ...]
 
@@ -75,7 +75,7 @@ class Verdict:
 
 
 def values(result: dict, peer: str, name: str, field: str) -> list[float | None]:
-    """One per round."""
+    """Return one value for each round."""
     return [found.get(peer, {}).get(name, {}).get(field) for found in result["rounds"]]
 
 
@@ -85,7 +85,7 @@ def median(result: dict, peer: str, name: str, field: str) -> float | None:
 
 
 def ratios(result: dict, name: str, field: str, peer: str) -> tuple[float, ...]:
-    """roomkey's figure by the peer's of the same round; a noisy neighbour is more or less the same for both."""
+    """Return the ratio of roomkey's value to the peer's of the same round, in which both have the same noise."""
     pairs = zip(values(result, "roomkey", name, field), values(result, peer, name, field), strict=True)
     return tuple(ours / theirs for ours, theirs in pairs if ours is not None and theirs)
 
@@ -114,7 +114,7 @@ Table = list[list[str]]
 
 
 def main_table(result: dict) -> Table:
-    """Medians of every peer, and roomkey's ratio to Node and to Bun."""
+    """Return every peer's medians, and roomkey's ratios to Node and Bun."""
     table = [["", *(TITLES[peer] for peer in PEERS), "roomkey / Node", "roomkey / Bun"]]
     for name, title, field, *_ in (*MAIN, *FURTHER):
         shown = [median(result, peer, name, field) for peer in PEERS]
@@ -126,7 +126,7 @@ def main_table(result: dict) -> Table:
 
 
 def rate_table(result: dict) -> Table:
-    """Operations per second, and how much of its core the load generator used meanwhile."""
+    """Return the operations per second, and the part of its core that the load generator used."""
     table = [["per second (load generator's share of its core)", *(TITLES[peer] for peer in PEERS)]]
     for name, title in RATES:
         cells = []
@@ -143,7 +143,7 @@ def verdict_table(result: dict) -> Table:
 
 
 def failures(result: dict) -> list[str]:
-    """What did not run, each once."""
+    """Return the peers and operations that did not run, each once."""
     found = []
     for each in result["rounds"]:
         for peer, operations in each.items():
@@ -155,7 +155,7 @@ def failures(result: dict) -> list[str]:
 
 
 def growth_table(result: dict) -> Table:
-    """Echo, delivery and memory by the number of connections; a room's broadcast by the number of rooms."""
+    """Return echo, delivery and memory by number of connections, and a room's broadcast by number of rooms."""
     rows: Table = []
     parts = (("echo", "cpu_us", "event with an ack, µs"), ("deliver", "cpu_us", "delivery, per receiver, µs"))
     levels = {level for found in result["peers"].values() for level in found.get("connections", {}) if level.isdigit()}
@@ -226,7 +226,7 @@ def save(path: Path, result: dict) -> None:
 
 
 def panels(result: dict) -> list[tuple[str, list[tuple[str, float]]]]:
-    """For the plot: a title, and the figure of each peer that has one."""
+    """Return the plot's title, and the value of each peer that has one."""
     found = []
     for name, title, field, *_ in MAIN:
         figures = [(peer, median(result, peer, name, field)) for peer in PEERS]
@@ -235,7 +235,7 @@ def panels(result: dict) -> list[tuple[str, list[tuple[str, float]]]]:
 
 
 def write() -> None:
-    """docs/benchmarks.md and its plot."""
+    """Write docs/benchmarks.md and its plot."""
     result = json.loads((RESULTS / "socketio.json").read_text(encoding="utf-8"))
     growth_file = RESULTS / "growth.json"
     growth = json.loads(growth_file.read_text(encoding="utf-8")) if growth_file.exists() else {"peers": {}}

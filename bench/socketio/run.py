@@ -1,10 +1,10 @@
-"""One application on roomkey and its peers: what each uses per operation, as ratios within one run.
+"""Compare the cost of one application on roomkey and its peers, per operation, as ratios within one run.
 
     python bench/socketio/run.py [--quick] [--rounds N] [--seconds S] [--peers NAME,NAME] [--only NAME,NAME]
 
-Peers take turns, each as a fresh process in every round, and medians over the rounds count. It writes
-bench/results/socketio.json, docs/benchmarks.md and its plot (--quick, and a part of the peers or operations, write
-nothing). The exit status is 1 if a target is missed or could not be judged.
+Peers take turns, each in a new process in every round, and the results are medians over the rounds. A full run writes
+bench/results/socketio.json, docs/benchmarks.md and its plot; runs with --quick, --peers or --only write nothing. The
+exit status is 1 if a target is missed or could not be measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ QUICK = ("memory", "connect", "refused", "echo", "deliver")
 
 
 def visit(peer: servers.Peer, operations: list[str], arguments: list[str]) -> dict:
-    """One peer in one round."""
+    """Measure one peer in one round."""
     arguments = [*arguments, "--only", ",".join(name for name in operations if name not in peer.lacks)]
     try:
         with servers.running(peer) as (port, pid):
@@ -37,8 +37,8 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="one short round of the main operations")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=1.2, help="the server's processor time per operation")
-    parser.add_argument("--peers", help="names, with commas: " + " ".join(servers.PEERS))
-    parser.add_argument("--only", help="operations, with commas: " + " ".join(OPERATIONS))
+    parser.add_argument("--peers", help="names, separated by commas: " + " ".join(servers.PEERS))
+    parser.add_argument("--only", help="operations, separated by commas: " + " ".join(OPERATIONS))
     options = parser.parse_args()
     rounds, seconds, warmth = (1, 0.3, 0.3) if options.quick else (options.rounds, options.seconds, 1.0)
     names = options.peers.split(",") if options.peers else list(servers.PEERS)

@@ -1,4 +1,4 @@
-"""The peers: how each is started, on which core, and which versions it is made of."""
+"""The peers: how each is started, on which core, and its versions."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SECRET = secrets.token_urlsafe(32)
 
 
 class NotAvailable(Exception):
-    """This peer does not run here; the text says why."""
+    """Raised when a peer cannot run here; the text says why."""
 
 
 @dataclass(frozen=True)
 class Peer:
     name: str
     command: tuple[str, ...]
-    lacks: frozenset[str] = frozenset()  # operations that it is not made for
+    lacks: frozenset[str] = frozenset()  # operations that it does not support
 
 
 # -P: the script's own folder must not shadow the library of the same name.
@@ -53,13 +53,13 @@ PEERS = {
 
 @cache
 def install() -> None:
-    """The JavaScript peers' packages, from the lock file."""
+    """Install the JavaScript peers' packages from the lock file."""
     if not (MODULES / "socket.io").exists() and shutil.which("npm"):
         subprocess.run(["npm", "ci", "--silent", "--prefix", str(HERE)], check=False)
 
 
 def cores() -> tuple[int, int]:
-    """One for the server, one for the load generator."""
+    """Return one core for the server and one for the load generator."""
     allowed = sorted(os.sched_getaffinity(0))
     if len(allowed) < 2:
         raise SystemExit("the benchmark needs two cores")
@@ -68,7 +68,7 @@ def cores() -> tuple[int, int]:
 
 @contextlib.contextmanager
 def running(peer: Peer) -> Iterator[tuple[int, int]]:
-    """Start the server on its core; its port and process id. It is gone afterwards."""
+    """Start the server on its core, yield its port and process ID, and stop it."""
     install()
     if shutil.which(peer.command[0]) is None:
         raise NotAvailable(f"{Path(peer.command[0]).name} is not installed")
@@ -100,7 +100,7 @@ def await_port(process: subprocess.Popen[bytes], port: int, log) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """It leads a process group of its own, so this ends its workers too, and nothing else."""
+    """Stop the server's process group: the server and its workers."""
     for ending in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, ending)
@@ -110,7 +110,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def load(script: str, port: int, pid: int, *arguments: str) -> dict:
-    """Run the load generator on the other core; what it found."""
+    """Run the load generator on the other core. Return its results."""
     command = ["taskset", "-c", str(cores()[1]), sys.executable, str(HERE / script), str(port), str(pid), *arguments]
     done = subprocess.run(command, env={**os.environ, "SECRET": SECRET}, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -119,13 +119,13 @@ def load(script: str, port: int, pid: int, *arguments: str) -> dict:
 
 
 def allow_connections() -> None:
-    """Raise the limit of open files as far as this user may; the servers inherit it."""
+    """Raise the limit of open files to the maximum that this user has; the servers inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def versions() -> dict[str, str]:
-    """What is compared, and on what."""
+    """Return the versions of the peers and their libraries."""
     found = {"Python": platform.python_version()}
     for package in ("picows", "uvloop", "python-socketio", "python-engineio", "uvicorn", "PyJWT"):
         with contextlib.suppress(ImportError):

@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
-MASK = bytes.fromhex("37fa213d")  # RFC 6455's example; not zero, because some servers skip the work for zero
+MASK = bytes.fromhex("37fa213d")  # RFC 6455's example; not zero, because some servers then skip the work
 CHUNK = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = 24
-# Closed connections keep their port for a minute, and an address has 28 000 of them.
+# Closed connections keep their port for a minute, and an address has 28,000 ports.
 SOURCES = [f"127.0.1.{number}" for number in range(1, 251)]
 
 UPGRADE = (
@@ -24,7 +24,7 @@ UPGRADE = (
 
 
 def frame(payload: bytes, opcode: int = TEXT) -> bytes:
-    """One masked frame."""
+    """Return one masked frame."""
     size = len(payload)
     length = bytes((0x80 | size,)) if size < 126 else bytes((0x80 | 126,)) + size.to_bytes(2)
     key = (MASK * (size // 4 + 1))[:size]
@@ -35,7 +35,7 @@ HEARTBEAT = frame(b"3")
 
 
 class Connection:
-    """A TCP connection of the swarm."""
+    """One TCP connection of the swarm."""
 
     __slots__ = ("number", "rest", "sock", "swarm")
 
@@ -68,7 +68,7 @@ class Connection:
 
     @property
     def is_open(self) -> bool:
-        return self.swarm.table.get(self.number) is self  # a closed one's number is soon another's
+        return self.swarm.table.get(self.number) is self  # the number of a closed connection is soon used again
 
     def close(self) -> None:
         """End the TCP connection, without a closing handshake."""
@@ -107,7 +107,7 @@ class Client(Connection):
         self.rest = self.frames(data)
 
     def frames(self, data: bytes) -> bytes:
-        """Take the whole frames; what is left."""
+        """Handle the complete frames. Return the rest."""
         at, end = 0, len(data)
         while end - at >= 2:
             size, start = data[at + 1], at + 2
@@ -124,7 +124,7 @@ class Client(Connection):
     def frame(self, opcode: int, payload: bytes) -> None:
         if opcode == TEXT:
             self.packet(payload)
-        elif opcode == BINARY:  # the only attachment of its packet
+        elif opcode == BINARY:  # a packet has only one attachment
             self.count(1, payload)
         elif opcode == PING:
             self.send(frame(payload, PONG))
@@ -193,14 +193,14 @@ class Swarm:
         self.epoll = select.epoll()
         self.table: dict[int, Connection] = {}
         self.received = self.lost = self.made = 0
-        self.known: dict[bytes, int] = {}  # reads that are expected, and how many packets they hold
+        self.known: dict[bytes, int] = {}  # expected reads, and the number of packets in each
 
     def source(self) -> str:
         self.made += 1
         return SOURCES[self.made % len(SOURCES)]
 
     def expect(self, packet: bytes) -> None:
-        """Count this packet without looking at its frames again, one or several in a read."""
+        """Count one or several of this packet in a read without parsing their frames again."""
         size = len(packet)
         data = bytes((0x81, size)) + packet if size < 126 else b"\x81\x7e" + size.to_bytes(2) + packet
         self.known = {data * number: number for number in range(1, 9)}
@@ -212,7 +212,7 @@ class Swarm:
                 connection.readable()
 
     def until(self, done: Callable[[], bool], patience: float = 30.0) -> None:
-        """Serve the connections until something is so. That the server ends one, or takes so long, is an error."""
+        """Serve the connections until a condition is true. A connection that ends, or a timeout, is an error."""
         deadline = time.monotonic() + patience
         while not done():
             if self.lost:
@@ -222,7 +222,7 @@ class Swarm:
             self.step(1.0)
 
     def idle(self, seconds: float) -> None:
-        """Let time pass, and answer heartbeats."""
+        """Wait, and answer heartbeats."""
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self.step(left)
