@@ -122,7 +122,7 @@ class AsyncioServer(Server):
 
     def remains(self) -> dict[str, int]:
         hub = isinstance(self.sio, Hub)
-        members = self.sio.members.sockets if hub else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
+        members = self.sio.sockets.by_sid if hub else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
         return {
             "connections": len(self.guard.registry.connections) + (len(self.sio.engine.sessions) if hub else 0),
             "sockets": len(self.guard.registry.admissions) + len(members),
