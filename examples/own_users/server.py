@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -33,6 +35,13 @@ logins = LoginService(
     passwords=OwnPasswords(),
 )
 
-app = FastAPI()
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with stores:  # opens the database at startup, and closes it at shutdown
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 app.include_router(router(logins))
 asgi = ASGIApp(hub, app)
