@@ -33,11 +33,11 @@ import servers
 from wire import Client, Swarm, frame
 
 from roomkey import Identity, Issuer, Key, Verifier
-from roomkey.core.admission import Admission, State
+from roomkey.core.admission import AdmissionState
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import Revocation, Revocations
 from roomkey.guard.guard import Guard
-from roomkey.guard.registry import Connection
+from roomkey.guard.socket import Carrier, GuardedSocket
 from roomkey.hub import Hub
 
 ADMISSIONS, IDLE_SECONDS = 100_000, 10.0
@@ -52,6 +52,18 @@ def identity(number: int, now: float) -> Identity:
     )
 
 
+class Nowhere:
+    """A connection without a transport."""
+
+    reopens = True
+
+    async def refuse(self, namespace: str, message: str, data: object) -> None: ...
+
+    def admitted(self) -> None: ...
+
+    def close(self, code: int | None) -> None: ...
+
+
 async def deadlines() -> dict[str, float]:
     guard = Guard(Issuer.ephemeral(audience="chat").verifier(), user_rooms=False)
     now = time.time()
@@ -59,16 +71,18 @@ async def deadlines() -> dict[str, float]:
     gc.collect()
     tracemalloc.start()
     before = tracemalloc.get_traced_memory()[0]
-    admissions = []
+    sockets = []
     for number, who in enumerate(people):
-        admission = Admission(f"eio-{number:015}", "/", f"sid-{number:015}", state=State.ADMITTED, identity=who)
-        connection = Connection(admission.connection_id, "127.0.0.1", Request())
-        guard.registry.open(connection)
-        guard.registry.add(connection, admission)
-        admissions.append(admission)
+        connection = Carrier(guard._context, "127.0.0.1", Request(), Nowhere())
+        guard.index.open(connection)
+        connection.sockets["/"] = socket = GuardedSocket(connection, "/", 1)
+        socket.sid, socket.state = f"sid-{number:015}", AdmissionState.ADMITTED
+        guard.index.sockets[socket.sid] = socket
+        guard.index.identify(socket, who)
+        sockets.append(socket)
     whole = tracemalloc.get_traced_memory()[0] - before
-    for admission in admissions:
-        guard.teardown.lifetimes.watch(admission)
+    for socket in sockets:
+        guard._context.expiry.watch(socket.identity, socket.deadline_passed)
     gc.collect()
     alone = tracemalloc.get_traced_memory()[0] - before - whole
     tracemalloc.stop()

@@ -131,16 +131,16 @@ async def test_failed_revocation_takes_effect_or_can_be_repeated(
     tokens = await nodes.here.login()
     sockets = [await node.socket(tokens) for node in nodes]
     with monkeypatch.context() as outage:
-        store = nodes.here.hub.guard._revoking._store
+        store = nodes.here.hub.guard._revocation_sync._store
         fail(outage, *((store, "add") if broken == "journal" else (nodes.here.sessions, "end")))
         assert await end(nodes.here, what, tokens) == 503
     if again == "nobody":
-        await until(lambda: len(nodes.here.hub.guard._revoking.keeping) == 0)
+        await until(lambda: len(nodes.here.hub.guard._revocation_sync.keeping) == 0)
     else:
-        await nodes.there.hub.guard._revoking.poll()
+        await nodes.there.hub.guard._revocation_sync.poll()
         assert await end(getattr(nodes, again), what, tokens) == 200
     for node, socket in reversed(list(zip(nodes, sockets, strict=True))):  # the other first: a refresh ends it, too
-        await node.hub.guard._revoking.poll()
+        await node.hub.guard._revocation_sync.poll()
         assert await socket.is_closed()
         assert not await node.is_good(tokens)
         assert (await node.refresh(tokens["refresh_token"])).status_code == 401

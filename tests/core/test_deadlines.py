@@ -47,7 +47,7 @@ class AgainstADictionary(RuleBasedStateMachine):
     def agree(self):
         assert len(self.real) == len(self.model)
         assert self.real.next() == min(self.model.values(), default=None)
-        assert len(self.real._heap) <= max(65, 2 * len(self.model) + 1)
+        assert len(self.real._heaps[0]) <= max(65, 2 * len(self.model) + 1)
 
 
 TestAgainstADictionary = AgainstADictionary.TestCase

@@ -237,10 +237,10 @@ class Site:
 
     async def emptied(self) -> None:
         """Wait until no connection is left, in the guard and in the server alike."""
-        open_still = self.guard.registry.connections
+        open_still = self.guard.index.connections
         await _until(lambda: not open_still and self._is_empty())
         await self.guard.settle()
-        assert not self.guard.registry.admissions
+        assert not self.guard.index.sockets
         assert not any(self.sio.manager.rooms.values())
 
     async def drop_all(self) -> None:
@@ -268,8 +268,8 @@ class HubSite(Site):
     async def emptied(self) -> None:
         await _until(lambda: not self.sio.sessions.active)
         await self.sio.settle()
-        assert not self.guard.registry.connections
-        assert not self.guard.registry.admissions
+        assert not self.guard.index.connections
+        assert not self.guard.index.sockets
         assert not self.sio.sockets.by_sid
 
     async def drop_all(self) -> None:

@@ -403,7 +403,7 @@ async def test_silent_client_is_closed_at_the_deadline(js: Any, guarded: Any, tr
             socket.emit("authenticate", {})
             await socket.event("unauthorized", told("invalid token datatype", reason="malformed"))
         await site.pass_time(clock, 14.9)
-        assert site.guard.registry.connections
+        assert site.guard.index.connections
         await site.pass_time(clock, 0.2)
         await socket.event("unauthorized", TIMEOUT)
         await stays_away(socket, site)

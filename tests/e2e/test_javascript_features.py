@@ -96,7 +96,7 @@ async def test_several_namespaces_share_one_connection(js: Any, guarded: Any, ki
     chat, news = root.join("/chat", auth), root.join("/news", auth)
     for socket in (chat, news):
         await socket.expect("connect")
-    assert len(site.guard.registry.connections) == 1
+    assert len(site.guard.index.connections) == 1
     assert len({root.sid, chat.sid, news.sid}) == 3
     for name, socket in (("root", root), ("chat", chat), ("news", news)):
         assert await socket.call("echo", name, b"\x01") == [name, b"\x01"]
@@ -109,7 +109,7 @@ async def test_several_namespaces_share_one_connection(js: Any, guarded: Any, ki
     await site.sio.disconnect(news.sid, namespace="/news")
     await news.expect("disconnect", reason="io server disconnect", active=False)
     assert await root.call("echo", "the last") == ["the last"]
-    assert len(site.guard.registry.connections) == 1
+    assert len(site.guard.index.connections) == 1
 
 
 @everywhere

@@ -141,7 +141,7 @@ async def test_disconnect_handler_knows_the_identity(make_world):
     client = await world.member()
     await client.close()
     await until(lambda: world.calls == ["ada"])
-    await until(lambda: not world.guard.registry.admissions)
+    await until(lambda: not world.guard.index.sockets)
 
 
 async def test_token_within_leeway_but_past_its_grace_is_refused(make_world):
@@ -157,7 +157,7 @@ async def test_connection_can_have_two_subjects_in_two_namespaces(make_world):
     client = await world.client()
     for namespace, name in (("/a", "ada"), ("/b", "eve")):
         await client.ask({"token": world.token(name)}, namespace)
-    names = {admission.namespace: admission.identity.subject for admission in world.guard.registry}
+    names = {admission.namespace: admission.identity.subject for admission in world.guard.index}
     assert names == {"/a": "ada", "/b": "eve"}
     await world.sio.emit("news", 1, namespace="/a")
     assert await client.receive() == '42/a,["news",1]'
@@ -183,7 +183,7 @@ DEEP = {"token": None, "x": [[[]] for _ in range(500)]}
 
 def _kept(world):
     """What the guard holds of CONNECT payloads, by the size of its text."""
-    return [len(text) for connection in world.guard.registry.connections.values() for text in connection.auth.values()]
+    return [len(text) for connection in world.guard.index.connections for text in (connection.kept_auth or {}).values()]
 
 
 def _takes_two(world):

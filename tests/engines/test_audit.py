@@ -8,6 +8,7 @@ import logging
 
 import jwt
 import pytest
+from support.sessions import eio_sids
 from support.world import rooms_world
 
 from roomkey import Verifier
@@ -73,7 +74,7 @@ async def test_logs_contain_no_secret_and_no_broken_line(make_world, engine, cap
     await member.expect_ack(1)
     await member.event("password", {"password": "hunter2hunter2", "token": token})
     await member.sync()
-    sids = [admission.sid for admission in world.guard.registry] + list(world.guard.registry.connections)
+    sids = [admission.sid for admission in world.guard.index] + list(eio_sids(world.guard))
     await member.event("a\r\nb")
     await member.is_closed()
     ours = [e for e in caplog.records if e.name.split(".")[0] in ("roomkey", "socketio", "engineio")]

@@ -17,7 +17,7 @@ LARGE = "x" * 20_000
 
 
 def connections(world) -> int:
-    return len(world.guard.registry.connections)
+    return len(world.guard.index.connections)
 
 
 @pytest.mark.checklist("I114")

@@ -9,11 +9,13 @@ from support.live import Poll, begin_poll, until
 from support.tokens import EXPIRED
 
 from roomkey import Policy
+from roomkey.guard import timers
 
 
 def when_warned(server) -> float:
-    """The one deadline there is, in seconds from now."""
-    [(due, _)] = server.guard.teardown.timers._expiries._due.values()
+    """The one deadline on the wall clock, in seconds from now."""
+    deadlines = server.guard.background.timers._deadlines._due.values()
+    [due] = [due for due, _, clock in deadlines if clock == timers._WALL]
     return due - server.clock.now()
 
 
@@ -116,7 +118,7 @@ async def test_expired_socket_closes_over_polling(make_world, engine, idle):
     packets = await waiting if waiting is not None else (await poll.answer())[1]
     assert "token_expired" in str(packets)
     await ticking
-    await until(lambda: not world.guard.registry.connections and world.is_empty)
+    await until(lambda: not world.guard.index.connections and world.is_empty)
     await poll.close()
 
 

@@ -190,8 +190,8 @@ async def test_address_limit_counts_guests_and_not_users(make_world):
     third = await world.client()
     assert (await third.ask()).startswith("40")
     await first.close()  # it was counted down when it became somebody, and is not a second time
-    await until(lambda: len(world.guard.registry.connections) == 2)
-    assert world.guard.registry._anonymous == {"127.0.0.1": 2}
+    await until(lambda: len(world.guard.index.connections) == 2)
+    assert world.guard.index._anonymous == {"127.0.0.1": 2}
 
 
 async def test_revoking_a_subject_keeps_guests(hall):

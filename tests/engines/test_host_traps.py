@@ -9,6 +9,7 @@ import pytest
 import socketio
 from support.live import Poll, until
 from support.rawsocket import PATIENCE
+from support.sessions import eio_sids
 from support.world import NOT_THE_OWNER
 
 from roomkey import PermissionDenied
@@ -236,7 +237,7 @@ async def test_disconnect_closes_the_polling_session(make_world):
     await world.settle()
     last = await poll.http.get(poll.url())
     assert last.status_code >= 400 or last.text == "1"  # CLOSE, or no such session
-    assert poll.sid not in world.guard.registry.connections
+    assert poll.sid not in eio_sids(world.guard)
     await poll.close()
 
 
@@ -420,4 +421,4 @@ async def test_oversized_posts_leave_no_tasks(make_world, guarded):
         # engineio's heartbeat of a closed session sleeps out its interval, and its service task goes on.
         of_engineio = ("_send_ping", "_service_task", "Event.wait")
         await until(lambda: before >= sum(not any(n in repr(t) for n in of_engineio) for t in asyncio.all_tasks()))
-        assert world.guard.registry.connections == {}
+        assert world.guard.index.connections == set()

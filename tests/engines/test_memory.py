@@ -20,15 +20,15 @@ class Marker(dict[Any, Any]):
 
 def watch(world) -> list[weakref.ref[Marker]]:
     """Mark what is kept for the only connection, and its opening request; the references die with their owners."""
-    [connection] = world.guard.registry.connections.values()
-    connection.admissions = Marker(connection.admissions)
+    [connection] = world.guard.index.connections
+    connection.sockets = Marker(connection.sockets)
     if isinstance(world.sio, Hub):
-        request = world.sio.sessions.active[connection.connection_id].request
+        request = world.sio.sessions.active[connection.host.eio_sid].request
         request.headers = Marker(request.headers)
         kept = request.headers
     else:
-        kept = world.sio.environ[connection.connection_id]["marker"] = Marker()
-    return [weakref.ref(connection.admissions), weakref.ref(kept)]
+        kept = world.sio.environ[connection.host.eio_sid]["marker"] = Marker()
+    return [weakref.ref(connection.sockets), weakref.ref(kept)]
 
 
 class OverWebSocket:
@@ -69,7 +69,7 @@ async def test_closed_connection_leaves_nothing(make_world, way, says, transport
     if says is not None:
         assert (await client.connect({"token": world.token() if says == "40" else "bad"})).startswith(says)
     await client.close()
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     await world.tick(2.0)
 
     def is_gone():

@@ -107,7 +107,7 @@ async def test_expiry_reaches_a_polling_client(make_world):
     await world.polled()
     await world.tick(10)
     assert "token_expired" in str(await waiting)
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     await poll.close()
 
 
@@ -300,7 +300,7 @@ async def test_running_handlers_continue_during_a_refresh(offline):
     @server.sio.event
     async def work(sid):
         await gate.wait()
-        return [sid == server.guard.registry.admissions[sid].sid, sorted(server.guard.identity(sid).roles)]
+        return [sid == server.guard.index.sockets[sid].sid, sorted(server.guard.identity(sid).roles)]
 
     client = await server.member(expires_in=100)
     client.begin_event("work", ack=1)

@@ -47,7 +47,7 @@ async def test_revocation_of_another_process_disconnects_within_a_poll(offline, 
     other = await here.member("eve")
     assert await there.guard.revoke(**names) == 0
     assert not client.session.closed
-    await here.guard._revoking.poll()
+    await here.guard._revocation_sync.poll()
     await here.settle()
     assert [told["data"]["reason"] for told in client.heard("unauthorized")] == ["token_revoked"]
     assert client.session.closed
@@ -62,7 +62,7 @@ async def gone(server, store, fault):
         store.go_away()
     else:
         store.fault = asyncio.Event()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
 
 
 @pytest.mark.checklist("H110")
@@ -85,7 +85,7 @@ async def test_unavailable_store_refuses_new_and_keeps_connected_sockets(offline
     await server.settle()
     assert client.answered(2)[0]["error"]["reason"] == "temporarily_unavailable"
     store.come_back()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     assert server.guard.problem is None
     assert (await connects(server, server.token("eve")))[0].startswith("0")
     assert not client.session.closed
@@ -99,7 +99,7 @@ async def test_store_unavailable_from_the_start_refuses(offline, fault):
     store.fault = Unavailable("x") if fault == "raises" else asyncio.Event()
     assert "temporarily_unavailable" in (await connects(server, server.token()))[0]
     store.come_back()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     assert "jwt revoked" in (await connects(server, server.token(token_id="t1")))[0]
 
 
@@ -142,7 +142,7 @@ async def test_unavailable_store_refuses_authenticate(offline):
     await server.settle()
     assert client.answered(1)[0]["error"]["reason"] == "temporarily_unavailable"
     store.come_back()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     client.begin_event("authenticate", {"token": server.token()}, ack=2)
     await server.settle()
     assert client.answered(2) == [{"expires_in": 900}]
@@ -157,7 +157,7 @@ async def test_revocation_from_a_poll_refuses_a_pending_decision(offline):
     client.begin_connect(server.token(token_id="t1"))
     await asyncio.wait_for(gate.reached.wait(), 20)
     store.entries.append(Revocation("token", "t1"))
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     gate.open.set()
     await server.settle()
     assert "jwt revoked" in client.got[0]
@@ -169,7 +169,7 @@ async def test_close_stops_polling_and_closes_the_store(offline):
     await server.member()
     await server.guard.close()
     assert store.calls[-1] == "close"
-    assert server.guard._revoking._following is None
+    assert server.guard._revocation_sync._following is None
 
 
 @pytest.mark.parametrize("engine", ["hub"])  # python-socketio has none: guard.close() is it

@@ -23,7 +23,7 @@ def limit(what: str) -> dict[str, object]:
 
 
 def counted(server, subject: str = "ada") -> int:
-    use = server.guard.authenticator._use
+    use = server.guard._context.usage
     return sum(len(connections) for (_, name), connections in use._connections.items() if name == subject)
 
 
@@ -130,7 +130,7 @@ async def test_disconnected_socket_is_not_counted(offline, leaving, via):
         server.clock.advance(1)
     await server.settle()
     assert client.session.closed is (leaving != "disconnect packet")  # after which it may come back by another CONNECT
-    assert server.guard.authenticator._use._connections == {}
+    assert server.guard._context.usage._connections == {}
     if "handler" not in leaving:
         assert server.admission(await come()).admitted
 
@@ -261,4 +261,4 @@ async def test_guest_with_two_simultaneous_tokens_counts_for_neither(offline, le
     gate.open.set()
     await server.settle()
     assert client.session.closed  # the one who lost is somebody else on a live socket
-    assert server.guard.authenticator._use._connections == {}
+    assert server.guard._context.usage._connections == {}

@@ -57,7 +57,7 @@ async def test_store_first_used_by_a_thread_is_followed_afterwards(make_world):
     world = await make_world(revocations=store)
     await in_thread(world.guard.ready)
     assert (await (await world.client()).ask({"token": world.token()})).startswith("40")
-    assert world.guard._revoking._following.get_loop() is asyncio.get_running_loop()
+    assert world.guard._revocation_sync._following.get_loop() is asyncio.get_running_loop()
 
 
 @pytest.mark.parametrize("engine", ["hub"])

@@ -63,7 +63,7 @@ async def test_two_connects_in_two_posts_give_one_identity(make_world):
     await until(lambda: world.guard.sockets())
     await world.settle()
     assert [one.identity.subject for one in world.guard.sockets()] == ["ada"]
-    assert len(world.guard.registry.admissions) == 1
+    assert len(world.guard.index.sockets) == 1
     await client.close()
 
 
@@ -76,5 +76,5 @@ async def test_two_connects_in_one_poll_give_one_identity(make_world):
     await client.post(f'42["authenticate",{{"token":"{world.token("ada")}"}}]', _connect(world.token("carol")))
     await until(lambda: world.guard.sockets())
     assert [one.identity.subject for one in world.guard.sockets()] == ["ada"]
-    assert len(world.guard.registry.admissions) == 1
+    assert len(world.guard.index.sockets) == 1
     await client.close()

@@ -320,7 +320,7 @@ async def test_update_of_other_subjects_does_not_delay_a_decision(offline):
 
     @policy.namespace("/")
     async def rule(who):
-        server.guard._judge.changed.change("eve", server.clock.now(), roles=[])
+        server.guard._authorizer.changed.change("eve", server.clock.now(), roles=[])
         return True
 
     server = offline(policy=policy)

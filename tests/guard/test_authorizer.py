@@ -35,7 +35,7 @@ class Bench:
         self.issuer = issuer_at(self.clock)
         self.policy = Policy(roles="admin > moderator")
         guard = Guard(verifier or self.issuer.verifier(), policy=self.policy, clock=self.clock, **settings)
-        self.judge = guard._judge
+        self.judge = guard._authorizer
 
     def who(self, **claims) -> Identity:
         now = self.clock.now()
@@ -215,12 +215,12 @@ async def test_whatever_a_verifier_raises_is_an_answer(error, later):
 )
 def test_refresh_requires_a_later_token_of_the_same_subject(bench, new, error):
     if error is None:
-        assert bench.judge.check_refresh(bench.who(), bench.who(**new)) is (new["exp"] > NOW + 100)
-        assert bench.judge.check_refresh(bench.who(), bench.who(**new, jti="another")) is True
+        assert bench.judge.check_renewal(bench.who(), bench.who(**new)) is (new["exp"] > NOW + 100)
+        assert bench.judge.check_renewal(bench.who(), bench.who(**new, jti="another")) is True
     else:
         with pytest.raises(error):
-            bench.judge.check_refresh(bench.who(), bench.who(**new))
-    bench.judge.check_refresh(Identity.guest(), bench.who(**new))  # a guest becomes anybody
+            bench.judge.check_renewal(bench.who(), bench.who(**new))
+    bench.judge.check_renewal(Identity.guest(), bench.who(**new))  # a guest becomes anybody
 
 
 async def test_a_decision_says_why_in_words(bench):

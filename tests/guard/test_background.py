@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from roomkey.guard.background import Background
+from roomkey.guard.clock import SystemClock
 
 
 @pytest.fixture
@@ -17,7 +18,7 @@ def calm():
 
 
 async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
-    tasks, done = Background(), []
+    tasks, done = Background(SystemClock()), []
 
     async def work():
         await asyncio.sleep(0)
@@ -32,7 +33,7 @@ async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
 
 
 async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
-    tasks, done = Background(), []
+    tasks, done = Background(SystemClock()), []
 
     async def work():
         done.append(1)
@@ -45,7 +46,7 @@ async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
 
 
 async def test_a_failure_is_logged_and_the_others_go_on(caplog):
-    tasks, done = Background(), []
+    tasks, done = Background(SystemClock()), []
 
     async def fail():
         raise LookupError("inside")
@@ -62,7 +63,7 @@ async def test_a_failure_is_logged_and_the_others_go_on(caplog):
 
 
 async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
-    tasks, done = Background(), []
+    tasks, done = Background(SystemClock()), []
 
     async def second():
         await asyncio.sleep(0)
@@ -83,7 +84,7 @@ async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
 
 
 async def test_a_background_task_is_its_caller_s(caplog):
-    tasks = Background()
+    tasks = Background(SystemClock())
 
     async def give(value):
         await asyncio.sleep(0)
@@ -103,7 +104,7 @@ async def test_a_background_task_is_its_caller_s(caplog):
 
 
 async def test_settle_does_not_wait_for_a_task_that_begins_to_settle_later():
-    tasks, done, gate = Background(), [], asyncio.Event()
+    tasks, done, gate = Background(SystemClock()), [], asyncio.Event()
 
     async def first():
         await tasks.settle()
@@ -123,7 +124,7 @@ async def test_settle_does_not_wait_for_a_task_that_begins_to_settle_later():
 
 
 async def test_a_task_that_is_cancelled_before_it_begins_is_forgotten():
-    tasks = Background()
+    tasks = Background(SystemClock())
 
     async def work():
         raise AssertionError
@@ -131,3 +132,16 @@ async def test_a_task_that_is_cancelled_before_it_begins_is_forgotten():
     tasks.spawn(work()).cancel()
     await asyncio.wait_for(tasks.settle(), 20)
     assert tasks._running == set()
+
+
+@pytest.mark.timeout(20)
+async def test_settle_ends_when_a_task_is_done_and_not_yet_forgotten():
+    """From Python 3.12 on, gathering what is done gives the event loop no turn in which to forget it."""
+    tasks = Background(SystemClock())
+
+    async def nothing() -> None:
+        return
+
+    tasks.spawn(nothing())
+    await asyncio.create_task(tasks.settle())  # runs behind the step, in the same turn
+    assert not tasks._running

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.clock import FakeClock
 
 from roomkey import ConfigError, Identity, Issuer
-from roomkey.core.admission import Admission
 from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.settings import GuardSettings
 
 
+def due() -> None:
+    """The socket's callback."""
+
+
 class Noted:
-    """The part of Timers that is used: one expiry per name."""
+    """The part of Timers that is used: one expiry per callback."""
 
     def __init__(self) -> None:
-        self.expiries: dict[str, float] = {}
+        self.expiries: dict[Any, float] = {}
 
-    def at(self, name: str, when: float) -> None:
-        self.expiries[name] = when
+    def at(self, callback: Any, when: float) -> None:
+        self.expiries[callback] = when
 
-    def cancel_expiry(self, name: str) -> None:
-        self.expiries.pop(name, None)
+    def cancel(self, callback: Any) -> None:
+        self.expiries.pop(callback, None)
 
 
 class Watched:
@@ -32,17 +37,17 @@ class Watched:
     def __init__(self, *, grace: float = 25.0, warn_before: float = 60.0) -> None:
         self.clock, self.timers = FakeClock(0.0), Noted()
         settings = GuardSettings(Issuer.ephemeral().verifier(), grace=grace, warn_before=warn_before)
-        self.lifetimes = ExpiryWatch(self.timers, self.clock, settings)
-        self.admission = Admission("connection", "/", "sid")
+        self.watch = ExpiryWatch(self.timers, self.clock, settings)
+        self.identity = Identity("ada")
 
     def begin(self, expires_at: float | None) -> float | None:
-        self.admission.identity = Identity("ada", expires_at=expires_at)
-        self.lifetimes.watch(self.admission)
-        return self.timers.expiries.get("sid")
+        self.identity = Identity("ada", expires_at=expires_at)
+        self.watch.watch(self.identity, due)
+        return self.timers.expiries.get(due)
 
     def due_at(self, now: float) -> int | None:
         self.clock.time = now
-        return self.lifetimes.due(self.admission)
+        return self.watch.passed(self.identity, due)
 
 
 @given(st.floats(0.1, 1e6), st.floats(1, 600), st.floats(0, 100))
@@ -53,7 +58,7 @@ def test_a_warning_comes_within_its_bounds_and_then_the_end(lifetime, warn_befor
     assert lifetime - lead - 1e-6 <= warned_at <= lifetime - lead / 2 + 1e-6
     assert warned_at >= lifetime / 2 - 1e-6
     assert watched.due_at(warned_at) == int(lifetime - warned_at)
-    assert watched.timers.expiries == {"sid": lifetime + grace}
+    assert watched.timers.expiries == {due: lifetime + grace}
     assert watched.due_at(lifetime + grace) is None
 
 
@@ -88,7 +93,7 @@ def test_a_clock_that_jumped_over_the_warning_tells_nothing_and_waits_for_the_en
     watched = Watched()
     watched.begin(1000.0)
     assert watched.due_at(1010.0) <= 0
-    assert watched.timers.expiries == {"sid": 1025.0}
+    assert watched.timers.expiries == {due: 1025.0}
     assert watched.due_at(1024.99) <= 0
     assert watched.due_at(1025.0) is None
 

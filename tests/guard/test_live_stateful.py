@@ -271,7 +271,7 @@ class Live(RuleBasedStateMachine):
     def live(self) -> dict[str, tuple[Token | None, set[str]]]:
         """By sid: the token of each live socket (None for a guest), and the rooms it is in by the server's tables."""
         found: dict[str, tuple[Token | None, set[str]]] = {}
-        for admission in self.server.guard.registry:
+        for admission in self.server.guard.index:
             if admission.admitted:
                 who = admission.identity
                 inside = {room for room in ROOMS if admission.sid in self.server.members(room)}
@@ -310,12 +310,12 @@ class Live(RuleBasedStateMachine):
 
     @invariant()
     def a_subject_has_no_more_than_it_may(self) -> None:
-        use = self.server.guard.authenticator._use
+        use = self.server.guard._context.usage
         counted = {name: set(connections) for (_, name), connections in use._connections.items()}
         live: dict[str, set[str]] = {}
-        for admission in self.server.guard.registry:
+        for admission in self.server.guard.index:
             if admission.admitted and not admission.identity.is_guest:
-                live.setdefault(admission.identity.subject, set()).add(admission.connection_id)
+                live.setdefault(admission.identity.subject, set()).add(admission.connection)
         assert counted == live
         assert all(len(connections) <= 2 for connections in live.values())
 

@@ -19,7 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from support.clock import FakeClock
 from support.live import new_server
 from support.offline import rest
-from support.sessions import HubSession, SocketIOSession
+from support.sessions import HubSession, SocketIOSession, eio_sids
 from support.tokens import issuer_at
 
 from roomkey import Policy
@@ -95,9 +95,6 @@ class Quarantine(RuleBasedStateMachine):
 
     def check_deadlines(self) -> None:
         self.guard.check_deadlines()
-
-    def timers(self) -> list[Any]:
-        return [self.guard.teardown.timers]
 
     def run(self, work: Any) -> Any:
         """Do something, then let everything that can happen happen."""
@@ -278,13 +275,13 @@ class Quarantine(RuleBasedStateMachine):
             client.state = "out"
 
     def note_sid(self, client: Client) -> None:
-        connection = self.guard.registry.connections.get(client.session.eio_sid)
-        if connection is not None and "/" in connection.admissions:
-            client.sid = connection.admissions["/"].sid
+        connection = eio_sids(self.guard).get(client.session.eio_sid)
+        if connection is not None and "/" in connection.sockets:
+            client.sid = connection.sockets["/"].sid
 
     @invariant()
     def who_is_admitted_is_who_should_be(self) -> None:
-        admitted = {admission.connection_id for admission in self.guard.registry if admission.admitted}
+        admitted = {admission.connection.host.eio_sid for admission in self.guard.index if admission.admitted}
         assert admitted == {client.session.eio_sid for client in self.all if client.state == "in"}
 
     @invariant()
@@ -293,7 +290,7 @@ class Quarantine(RuleBasedStateMachine):
         for client in self.all:
             if client.state == "out":
                 assert client.session.closed
-                assert client.session.eio_sid not in self.guard.registry.connections
+                assert client.session.eio_sid not in eio_sids(self.guard)
                 # python-socketio's own entry goes when the decision it waits for comes back
                 if self.gates[client.number].is_set():
                     assert not client.session.is_known_to_server()
@@ -302,9 +299,9 @@ class Quarantine(RuleBasedStateMachine):
         for gate in self.gates.values():
             gate.set()
         self.run(self.guard.settle())
-        for timers in self.timers():
-            if timers._handle is not None:
-                timers._handle.cancel()
+        timers = self.guard.background.timers
+        if timers._handle is not None:
+            timers._handle.cancel()
         self.loop.close()
 
 
@@ -326,9 +323,6 @@ class OnHub(Quarantine):
 
     def check_deadlines(self) -> None:
         self.sio.check_deadlines()
-
-    def timers(self) -> list[Any]:
-        return [*super().timers(), self.sio.sessions.timers]
 
 
 EXAMPLES = settings(max_examples=120, stateful_step_count=40, suppress_health_check=list(HealthCheck))

@@ -14,55 +14,55 @@ from support.live import until
 from support.store import ScriptedStore
 
 from roomkey import ConfigError, Identity, Issuer, Verifier
-from roomkey.core.admission import Admission, Input, State
+from roomkey.core.admission import AdmissionEvent, AdmissionState
 from roomkey.core.credentials import Request
-from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation, Revocations
+from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation
 from roomkey.errors import Unavailable
 from roomkey.guard import revocation_sync
 from roomkey.guard.guard import Guard
-from roomkey.guard.registry import Connection, Registry
-from roomkey.guard.revocation_sync import RevocationSync
-from roomkey.guard.settings import GuardSettings
-from roomkey.guard.teardown import Teardown
+from roomkey.guard.socket import Carrier, GuardedSocket
 from roomkey.stores.cleanup import INTERVAL_SECONDS
 
 BOTH_FAULTS = pytest.mark.parametrize("fault", ["raises", "hangs", "breaks"])
 
 
-class SilentPort:
+class SilentHost:
     """A host on which everything goes well."""
 
-    async def send_event(self, admission, event, data):
+    sid = ""
+
+    async def send_event(self, event, data):
         pass
 
-    async def disconnect(self, admission):
+    async def disconnect(self):
         pass
 
-    def close(self, connection_id):
-        return None
+    def close(self, code):
+        pass
 
 
 class Bench:
     """Live sockets, and the revocations that end them."""
 
     def __init__(self, store=None, when_store_fails="refuse") -> None:
-        self.clock, self.registry = FakeClock(), Registry()
         verifier = Issuer.ephemeral().verifier()
-        settings = GuardSettings(verifier, revocations=store, when_store_fails=when_store_fails)
-        self.teardown = Teardown(self.registry, self.clock, settings, None)
-        self.teardown.port = SilentPort()
-        self.revoking = RevocationSync(Revocations(), settings, self.teardown, self.clock)
+        self.clock = FakeClock()
+        settings = {"revocations": store, "when_store_fails": when_store_fails, "clock": self.clock}
+        self.guard = Guard(verifier, **settings)
+        self.index = self.guard.index
+        self.revoking = self.guard._revocation_sync
 
-    def socket(self, subject: str, *, live: bool = True, **fields) -> Admission:
-        number = str(len(self.registry.connections))
-        connection = Connection(number, "192.0.2.7", Request())
-        self.registry.open(connection)
-        admission = Admission(number, "/", f"sid {number}", answered=True)
-        self.registry.add(connection, admission)
+    def socket(self, subject: str, *, live: bool = True, **fields) -> GuardedSocket:
+        number = len(self.index.sockets)
+        connection = Carrier(self.guard._context, "192.0.2.7", Request(), SilentHost())
+        self.index.open(connection)
+        connection.sockets["/"] = socket = GuardedSocket(connection, "/", 1)
+        socket.host, socket.sid, socket.connect_sent = SilentHost(), f"sid {number}", True
+        self.index.sockets[socket.sid] = socket
         if live:
-            admission.state = State.ADMITTED
-            admission.identity = Identity(subject, issued_at=int(self.clock.now()), issuer="me", **fields)
-        return admission
+            socket.state = AdmissionState.ADMITTED
+            self.index.identify(socket, Identity(subject, issued_at=int(self.clock.now()), issuer="me", **fields))
+        return socket
 
     def revocation(self, **names) -> Revocation:
         return Revocation.of(**names, now=self.clock.now())
@@ -85,7 +85,7 @@ async def bench():
         if store is not None:
             store.come_back()
         await one.revoking.close()
-        await one.teardown.background.settle()
+        await one.guard.background.settle()
 
 
 def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:
@@ -116,7 +116,7 @@ async def test_it_ends_exactly_those_and_says_how_many(bench, names, ended):
         "unknown": one.socket("ada", live=False),
         "gone": one.socket("ada", token_id="t1", session_id="s1"),
     }
-    sockets["gone"].feed(Input.GONE)
+    sockets["gone"].handle(AdmissionEvent.GONE)
     assert await one.revoke(**names) == len(ended)
     assert {name for name, socket in sockets.items() if not socket.live} == ended | {"gone"}
     assert await one.revoke(**names) == 0  # twice is fine
@@ -434,7 +434,7 @@ async def test_the_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, 
     clock = FakeClock()
     verifier = Verifier.hs256(os.urandom(32), require=("exp", "sub", "iat"), **bounds)
     guard = Guard(verifier, clock=clock)
-    kept = guard._revoking.revocations
+    kept = guard._revocation_sync.revocations
     await guard.revoke(token_id="t")
     await guard.revoke(subject="ada")
     clock.advance(lifetime + MARGIN - 1)

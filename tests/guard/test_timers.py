@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 from support.clock import FakeClock
 from support.live import until
@@ -13,41 +14,62 @@ from roomkey.guard.timers import Timers
 
 async def test_deadlines_pass_in_their_order():
     clock, passed = FakeClock(), []
-    timers = Timers(clock, passed.append)
-    timers.after(("connection", "c"), 10)
-    timers.after(("admission", "a"), 5)
-    timers.at("sid", clock.now() + 7)
-    timers.after(("admission", "gone"), 1)
-    timers.cancel(("admission", "gone"))
+    timers = Timers(clock)
+    connection, admission, expiry, gone = (partial(passed.append, name) for name in "caeg")
+    timers.after(connection, 10)
+    timers.after(admission, 5)
+    timers.at(expiry, clock.now() + 7)
+    timers.after(gone, 1)
+    timers.cancel(gone)
     clock.advance(6)
     timers.check()
-    assert passed == [("admission", "a")]
+    assert passed == ["a"]
     clock.advance(10)
     timers.check()
-    assert passed[1:] == [("connection", "c"), ("expiry", "sid")]
+    assert passed[1:] == ["c", "e"]
 
 
 async def test_an_expiry_can_be_moved_and_cancelled():
     clock, passed = FakeClock(), []
-    timers = Timers(clock, passed.append)
-    timers.at("one", clock.now() + 5)
-    timers.at("one", clock.now() + 50)
-    timers.at("two", clock.now() + 5)
-    timers.cancel_expiry("two")
+    timers = Timers(clock)
+    one, two = (partial(passed.append, name) for name in ("one", "two"))
+    timers.at(one, clock.now() + 5)
+    timers.at(one, clock.now() + 50)
+    timers.at(two, clock.now() + 5)
+    timers.cancel(two)
     clock.advance(20)
     timers.check()
     assert passed == []
     clock.advance(31)
     timers.check()
-    assert passed == [("expiry", "one")]
+    assert passed == ["one"]
+
+
+async def test_a_callback_has_one_deadline_on_either_clock():
+    clock, passed = FakeClock(), []
+    timers = Timers(clock)
+    one = partial(passed.append, 1)
+    timers.after(one, 5)
+    timers.at(one, clock.now() + 50)
+    clock.advance(20)
+    timers.check()
+    assert passed == []
+    timers.after(one, 100)
+    clock.advance(60)
+    timers.check()
+    assert passed == []
+    clock.advance(60)
+    timers.check()
+    assert passed == [1]
+    assert len(timers) == 0
 
 
 async def test_on_the_real_clock_it_fires_by_itself_with_one_timer():
     passed = []
-    timers = Timers(SystemClock(), passed.append)
+    timers = Timers(SystemClock())
     before = len(asyncio.get_running_loop()._scheduled)
     for number in range(1000):
-        timers.after(("connection", str(number)), 0.05)
+        timers.after(partial(passed.append, number), 0.05)
     assert len(asyncio.get_running_loop()._scheduled) - before <= 1
     await until(lambda: len(passed) == 1000)
 
@@ -61,7 +83,7 @@ async def test_a_callback_that_fails_does_not_stop_the_clock():
             raise RuntimeError("in a callback")
 
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-    timers = Timers(SystemClock(), one)
-    timers.after(("connection", "1"), 0.01)
-    timers.after(("connection", "2"), 0.03)
+    timers = Timers(SystemClock())
+    timers.after(partial(one, "1"), 0.01)
+    timers.after(partial(one, "2"), 0.03)
     await until(lambda: len(passed) == 2)

@@ -124,8 +124,8 @@ class AsyncioServer(Server):
         hub = isinstance(self.sio, Hub)
         members = self.sio.sockets.by_sid if hub else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
         return {
-            "connections": len(self.guard.registry.connections) + (len(self.sio.sessions.active) if hub else 0),
-            "sockets": len(self.guard.registry.admissions) + len(members),
+            "connections": len(self.guard.index.connections) + (len(self.sio.sessions.active) if hub else 0),
+            "sockets": len(self.guard.index.sockets) + len(members),
         }
 
 

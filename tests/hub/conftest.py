@@ -63,9 +63,9 @@ async def world(server: World) -> AsyncIterator[World]:
     yield server
     hub = server.sio
     hub.sessions.close_all()
-    await until(lambda: not hub.guard.registry.connections)
+    await until(lambda: not hub.guard.index.connections)
     await server.settle()
-    assert (hub.sessions.active, hub.sockets.by_sid, hub.guard.registry.admissions) == ({}, {}, {})
+    assert (hub.sessions.active, hub.sockets.by_sid, hub.guard.index.sockets) == ({}, {}, {})
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -80,13 +80,12 @@ class Fuzzed:
             await hub.settle()
         await until(lambda: not hub.sessions.active and not hub.requests.pending, 5)
         await hub.settle()
-        registry = hub.guard.registry
+        index = hub.guard.index
         left = [
             *(hub.sessions.active, hub.sessions.lingering, hub.requests.pending, hub.tasks._running),
             *(hub.sockets.by_sid, hub.sockets._namespaces, hub.sockets._rooms),
-            *(registry.connections, registry.admissions, +registry._anonymous),
-            *(hub.sessions.timers._intervals.next(), hub.guard.teardown.timers._intervals.next()),
-            hub.guard.teardown.timers._expiries.next(),
+            *(index.connections, index.sockets, index._named, +index._anonymous),
+            hub.guard.background.timers._deadlines._due,
         ]
         assert not [one for one in left if one], left
 
@@ -308,9 +307,7 @@ def test_hostile_input_does_not_grow_memory(fuzzed: Fuzzed) -> None:
         for _count in range(count):
             await send_all(fuzzed, upgrade(fuzzed.host) + frame(hello(fuzzed.token)), stream, read=False)
         await until(lambda: not fuzzed.hub.sessions.active)
-        assert (
-            fuzzed.hub.sessions.timers._intervals.next() is None
-        )  # no deadline is left of a client that has disconnected
+        assert not fuzzed.hub.guard.background.timers._deadlines._due  # no deadline is left of a disconnected client
 
     fuzzed.run(lambda: rounds(100))
     before = resident(), held_by(fuzzed.hub)

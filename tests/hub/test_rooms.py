@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from roomkey.core.admission import Admission
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.socket import Socket
 
 
 def member(rooms, sid, namespace="/", *entered):
-    socket = Socket(Admission(f"connection of {sid}", namespace, sid), None)
+    socket = Socket(SimpleNamespace(namespace=namespace), None, None)
+    socket.sid = sid
     rooms.add(socket)
     for room in entered:
         rooms.enter(socket, room)

@@ -52,7 +52,7 @@ async def test_connect_without_a_usable_token_is_refused_and_closed(make_world, 
     assert told["data"] == told["data"] | {"message": message, "code": code, "type": "UnauthorizedError"}
     assert await client.is_closed()
     assert len(world.refusals) == 1
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
 
 
 @pytest.mark.checklist("C34")
@@ -114,7 +114,7 @@ async def test_connection_without_connect_is_closed_at_the_deadline(make_world):
     poll = await Poll(world.host).open()
     await world.tick(10.1)
     assert await client.is_closed()
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     await poll.close()
 
 
@@ -236,7 +236,7 @@ async def test_event_in_a_parallel_post_is_not_handled_during_verification(make_
     await asking
     await world.settle()
     assert world.calls == []
-    assert world.guard.registry.connections == {}
+    assert world.guard.index.connections == set()
     await first.close()
     await second.close()
 
@@ -279,7 +279,7 @@ async def test_simultaneous_tokens_of_two_users_give_one_identity(make_world):
         for one, claim in zip((poll, other), claims, strict=True)
     ]
     await gate.reached.wait()
-    [admission] = list(world.guard.registry)
+    [admission] = list(world.guard.index)
     await asyncio.sleep(0.05)
     gate.open.set()
     await asyncio.gather(*posts)
@@ -348,7 +348,7 @@ async def test_unknown_namespaces_are_refused_counted_and_closed(make_world):
     answers = [str(packet) for packet in client.seen if str(packet)[0] == "4"]
     assert 1 <= len(answers) <= 3
     assert all("Invalid namespace" in packet for packet in answers)
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     assert world.is_empty
 
 
@@ -400,7 +400,7 @@ async def test_foreign_origin_is_refused_on_every_transport(make_world, engine, 
     poll = Poll(world.host, headers={"Origin": origin})
     polling = (await poll.http.get(poll.url())).status_code
     assert (polling, await refused_status(world.host, headers={"Origin": origin})) == FOREIGN_ORIGIN[engine]
-    assert world.guard.registry.connections == {}
+    assert world.guard.index.connections == set()
     own = await Poll(world.host).open()
     upgrade = await refused_status(world.host, query=f"&sid={own.sid}", headers={"Origin": origin})
     assert upgrade == FOREIGN_ORIGIN[engine][1]
@@ -426,7 +426,7 @@ async def test_jsonp_is_refused(make_world, engine):
     world = await make_world()
     poll = Poll(world.host)
     assert (await poll.http.get(poll.url("&j=0"))).status_code == JSONP[engine]
-    assert world.guard.registry.connections == {}
+    assert world.guard.index.connections == set()
     await poll.close()
 
 

@@ -298,5 +298,5 @@ async def test_trusted_proxy_sets_scheme_and_address(verifier, transport, truste
         forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "203.0.113.9", "Origin": f"https://{host}"}
         answer = await by(transport, host, forwarded)
         assert entered(answer) is trusted
-        addresses = [connection.address for connection in hub.guard.registry.connections.values()]
+        addresses = [connection.address for connection in hub.guard.index.connections]
         assert addresses == (["203.0.113.9"] if trusted else [])

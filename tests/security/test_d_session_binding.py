@@ -446,7 +446,7 @@ async def test_second_poll_closes_the_session(make_world):
     assert await waiting == ["1"]
     assert (await victim.request("GET")).json == UNKNOWN[1]
     await world.settle()
-    assert world.guard.registry.connections == {}
+    assert world.guard.index.connections == set()
 
 
 @pytest.mark.checklist("D61")
@@ -456,7 +456,7 @@ async def test_canceled_poll_closes_the_session(make_world):
     await victim.join(world.token())
     waiting = await begin_poll(world.sio, victim.packets())
     waiting.cancel()
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     assert world.sio.sessions.active == {}
     assert (await victim.request("POST", '42["say",1]')).status == 400
     assert world.calls == []

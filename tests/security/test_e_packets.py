@@ -345,7 +345,7 @@ async def nothing_is_left(world, raw: RawSocket) -> None:
     await raw.close()
     await until(lambda: not [task for task in asyncio.all_tasks() if "run_asgi" in str(task.get_coro())])
     await world.settle()
-    assert world.guard.registry.connections == {}
+    assert world.guard.index.connections == set()
 
 
 @pytest.mark.checklist("E70")
@@ -764,7 +764,7 @@ async def test_connections_without_a_token_are_bounded_per_address(make_world):
         await raw.send(upgrade(world.host))
         assert (await raw.answer()).status == 429
         await raw.close()
-    assert len(world.sio.sessions.active) == len(world.guard.registry.connections) == 50
+    assert len(world.sio.sessions.active) == len(world.guard.index.connections) == 50
     elsewhere = await RawSocket.open(world.host, local_addr=("127.0.0.2", 0))
     await elsewhere.send(upgrade(world.host))
     assert (await elsewhere.answer()).status == 101
@@ -776,7 +776,7 @@ async def test_connections_without_a_token_are_bounded_per_address(make_world):
     held.append(await RawSocket.session(world.host))
     await world.tick(15.1)
     await until(lambda: len(world.sio.sessions.active) == 1)
-    assert world.guard.registry.anonymous_from("127.0.0.1") == 0
+    assert world.guard.index.anonymous_from("127.0.0.1") == 0
 
 
 @pytest.mark.checklist("E77")
@@ -1007,7 +1007,7 @@ async def test_handler_that_never_returns_delays_nobody(make_world):
     await reached.wait()
     await goes_on(raw)
     await raw.close()
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     ended.set()
 
 

@@ -48,7 +48,7 @@ async def test_only_one_upgrade_runs_and_ends_with_its_session(make_world):
     await until(lambda: sum(one.state.name == "OPEN" for one in opened) == 1)
     await world.tick(16)
     await until(lambda: all(one.state.name == "CLOSED" for one in opened))
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     await poll.close()
 
 
@@ -72,7 +72,7 @@ async def test_upgrade_ends_when_its_session_is_closed_by_post(make_world):
             await poll.post("1")
             await asyncio.wait_for(half.wait_closed(), 20)
         await poll.close()
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
 
 
 @pytest.mark.checklist("D60")
@@ -95,7 +95,7 @@ async def test_unreadable_post_leaves_nothing(make_world, body):
     world = await make_world()
     poll = await Poll(world.host).open()
     await asyncio.wait_for(poll.http.post(poll.url(), content=body), 20)
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     left = [task for task in asyncio.all_tasks() if "run_asgi" in repr(task)]
     assert left == []
     await poll.close()
@@ -153,7 +153,7 @@ async def test_unreadable_frame_disconnects(make_world, frame, caplog):
     client = await world.member()
     await client.send(frame)
     assert await client.is_closed()
-    await until(lambda: world.calls == ["disconnect"] and not world.guard.registry.connections)
+    await until(lambda: world.calls == ["disconnect"] and not world.guard.index.connections)
     assert "Exception in ASGI" not in caplog.text
 
 
@@ -192,7 +192,7 @@ async def test_revoked_client_that_never_reads_is_closed(make_world):
     for _count in range(100):
         await world.sio.emit("news", "x" * 200_000)
     await world.guard.revoke(subject="ada")
-    await until(lambda: not world.guard.registry.connections)
+    await until(lambda: not world.guard.index.connections)
     client.ws.transport.abort()
 
 

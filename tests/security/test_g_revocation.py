@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from roomkey import Identity, Policy
-from roomkey.core.admission import State
+from roomkey.core.admission import AdmissionState
 from roomkey.core.revocations import SLOT, Revocation, Revocations
 from roomkey.guard import revocation_sync
 from roomkey.socketio import Authenticate
@@ -96,7 +96,7 @@ async def test_revocation_between_verification_and_admission_refuses(offline, na
     await server.settle()
     admission = server.admission(client)
     if place == "authenticate":  # a refused token is an attempt; there are others
-        assert admission.state is State.PENDING
+        assert admission.state is AdmissionState.PENDING
         assert client.heard("authenticated") == []
     elif "refresh" in place and names != {"subject": "ada"}:
         assert admission.identity.token_id == "old"  # the old token was not revoked, and the new one never counted
@@ -119,7 +119,7 @@ async def test_revocation_during_an_upgrade_disconnects(make_world):
         assert await world.guard.revoke(subject="ada") == 1
         with suppress(ConnectionClosed):
             await ws.send("5")
-        await until(lambda: not world.guard.registry.connections and world.is_empty)
+        await until(lambda: not world.guard.index.connections and world.is_empty)
         await asyncio.wait_for(ws.wait_closed(), 20)
     status, body = await poll.answer()  # the hub keeps for a while what it said last
     assert status == 400 or "token_revoked" in body
@@ -147,13 +147,13 @@ async def test_revocation_during_a_store_failover_is_caught_up(offline, fault, m
         store.go_away()
     else:
         store.fault = asyncio.Event()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     late = await server.client()
     late.begin_connect(server.token(token_id="late"))
     assert "temporarily_unavailable" in str(await late.settle())
     store.entries += [Revocation("token", name) for name in ("live", "deciding", "late")]
     store.come_back()
-    await server.guard._revoking.poll()
+    await server.guard._revocation_sync.poll()
     gate.open.set()
     assert all([await gone(server, client) for client in (live, deciding, late)])
 
@@ -209,7 +209,7 @@ async def test_revocations_are_keyed_by_id_and_issuer(offline):
     await client.settle()
     for names in ({"token_id": "t1"}, {"session_id": "s1"}, {"subject": "ada"}):
         await server.guard.revoke(**names, issuer="https://login.example")
-    assert not any(part in repr(server.guard._revoking.revocations) for part in token.split("."))
+    assert not any(part in repr(server.guard._revocation_sync.revocations) for part in token.split("."))
 
 
 @BOTH

@@ -56,10 +56,10 @@ async def test_large_packet_before_admission_closes_the_websocket(quarantine):
     assert (await small.packet()).startswith("40")
     await large.text(connect_packet(LIMIT + 10))
     await large.close_code()
-    await until(lambda: len(quarantine.guard.registry.connections) == 1)
+    await until(lambda: len(quarantine.guard.index.connections) == 1)
     await small.text(connect_packet(LIMIT + 10))  # in quarantine is not admitted
     await small.close_code()
-    await until(lambda: not quarantine.guard.registry.connections)
+    await until(lambda: not quarantine.guard.index.connections)
 
 
 async def test_admitted_client_can_send_large_packets(quarantine):
@@ -81,7 +81,7 @@ async def test_large_polling_body_before_admission_closes_the_session(quarantine
     assert (await polls[0].post(connect_packet(LIMIT - 100))).text.lower() == "ok"
     await polls[1].post(connect_packet(LIMIT + 10))
     assert (await polls[2].post(connect_packet(540_000))).status_code == 413
-    await until(lambda: len(quarantine.guard.registry.connections) == 1)
+    await until(lambda: len(quarantine.guard.index.connections) == 1)
     for poll in polls:
         await poll.close()
 
@@ -240,11 +240,11 @@ async def test_upgrade_waiting_for_its_verifier_has_a_deadline(waiting, ends, mo
 async def test_requests_waiting_for_the_verifier_are_bounded(waiting):
     world, verifier = waiting
     poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
-    few = [await asks_for_an_upgrade(world, poll) for _count in range(owners.MAX_ASKING)]
-    await until(lambda: verifier.asked == owners.MAX_ASKING)
+    few = [await asks_for_an_upgrade(world, poll) for _count in range(owners.MAX_VERIFYING)]
+    await until(lambda: verifier.asked == owners.MAX_VERIFYING)
     many = await asks_for_an_upgrade(world, poll)
     assert (await many.answer()).status == 403
-    assert verifier.asked == owners.MAX_ASKING
+    assert verifier.asked == owners.MAX_VERIFYING
     for raw in few:
         await raw.close()
     await poll.close()

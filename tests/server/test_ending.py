@@ -38,7 +38,7 @@ async def test_a_revocation_ends_the_same_by_every_door(house, door, what):
     }[what]
     await house.revoke(door, **names)
     if door == "command":
-        await house.guard._revoking.poll()
+        await house.guard._revocation_sync.poll()
     assert await house.ended(old) == of_old
     assert await house.ended(new) == of_new
     for one in (old, new):
@@ -52,7 +52,7 @@ async def test_a_revocation_by_a_guard_without_logins_ends_refresh_tokens_too(ho
     before = (await house.guard.verify(old["login"]["access_token"])).issued_at + 5
     revoked = Revocation("subject", "ada", issued_before=before, expires_at=time.time() + 900)
     await SqlRevocations(house.database).add(revoked)
-    await house.guard._revoking.poll()
+    await house.guard._revocation_sync.poll()
     assert await house.ended(old) == EVERYTHING
     assert await house.ended(new) == set()
     for one in (old, new):

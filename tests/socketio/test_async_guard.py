@@ -164,7 +164,7 @@ async def test_it_closes_under_aiohttp_too(clock):
         assert await bad.is_closed()
         good = await Raw.open(host)
         assert (await good.ask({"token": issuer_at(clock).issue("ada")})).startswith("40")
-        assert next(iter(guard.registry.connections.values())).address == "127.0.0.1"
+        assert next(iter(guard.index.connections)).address == "127.0.0.1"
         assert await guard.revoke(subject="ada") == 1
         assert await good.is_closed()
     finally:
@@ -225,7 +225,7 @@ async def test_acknowledgement_0_cannot_break_a_room_for_the_others(make_world):
     world = await make_world(policy=None)
     answers: list[object] = []
     eve, ada = await world.member("eve"), await world.member("ada")
-    for admission in world.guard.registry:
+    for admission in world.guard.index:
         await world.sio.enter_room(admission.sid, "r")
     await world.sio.emit("ask", room="r", callback=lambda *a: answers.append(a))
     await eve.send("430[]")

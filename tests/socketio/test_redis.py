@@ -117,7 +117,7 @@ async def test_room_named_like_a_socket_id_of_another_node_is_denied(two_nodes):
     here, there = two_nodes
     await listening(here, there)
     victim = await there.member("victim")
-    sid = next(iter(there.guard.registry)).sid
+    sid = next(iter(there.guard.index)).sid
     eve = await here.member("eve", roles=["admin"])
     await eve.event("join-room", sid, ack=1)
     assert (await eve.expect_ack(1))[0]["ok"] is False
@@ -139,4 +139,4 @@ async def test_redis_failure_keeps_decisions_closed_and_sockets_connected(two_no
     assert (await here.member("grace")).ws.close_code is None
     assert await here.guard.revoke(subject="ada") == 1
     assert await member.is_closed()
-    await until(lambda: len(here.guard.registry.admissions) == 1)
+    await until(lambda: len(here.guard.index.sockets) == 1)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.clock import FakeClock
 from support.live import new_server
-from support.sessions import HubSession, SocketIOSession
+from support.sessions import HubSession, SocketIOSession, eio_sids
 from support.tokens import issuer_at
 
 from roomkey import Policy
@@ -131,8 +131,8 @@ class Offline:
 
     def admission(self, client: Client, namespace: str = "/") -> Any:
         """Its namespace connection, or None."""
-        connection = self.guard.registry.connections.get(client.session.eio_sid)
-        return connection.admissions.get(namespace) if connection is not None else None
+        connection = eio_sids(self.guard).get(client.session.eio_sid)
+        return connection.sockets.get(namespace) if connection is not None else None
 
     def sid(self, client: Client, namespace: str = "/") -> str:
         return str(self.admission(client, namespace).sid)
@@ -162,15 +162,15 @@ class Offline:
 
     def leftovers(self) -> dict[str, Any]:
         """What is kept of anybody; nothing when nobody is connected (I7)."""
-        guard, timers = self.guard, self.guard.teardown.timers
-        use = guard.authenticator._use
+        guard = self.guard
+        use = guard._context.usage
         kept = {
-            "connections": guard.registry.connections,
-            "admissions": guard.registry.admissions,
-            "anonymous": guard.registry._anonymous,
-            "intervals": timers._intervals._due,
-            "expiries": timers._expiries._due,
-            "tasks": guard.teardown.background._running,
+            "connections": guard.index.connections,
+            "sockets": guard.index.sockets,
+            "named": guard.index._named,
+            "anonymous": guard.index._anonymous,
+            "deadlines": guard.background.timers._deadlines._due,
+            "tasks": guard.background._running,
             "counted": use._connections if use is not None else {},
             "server": self.sio.sockets.by_sid if self.engine == "hub" else self.sio.manager.rooms,
             "rooms": self.sio.sockets._rooms if self.engine == "hub" else {},

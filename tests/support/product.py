@@ -52,7 +52,7 @@ class ProductThread:
 
     def token_id(self, subject: str) -> str:
         """The ``jti`` on the subject's only socket."""
-        [found] = [one.identity for one in self.guard.registry if one.identity.subject == subject]
+        [found] = [one.identity for one in self.guard.index if one.identity.subject == subject]
         return str(found.token_id)
 
     async def _serve(self) -> None:

@@ -16,6 +16,11 @@ from roomkey.wire import Message, TransportState
 ADDRESS = "192.0.2.7"
 
 
+def eio_sids(guard: Any) -> dict[str, Any]:
+    """All connections of a guard, by their Engine.IO session's ID."""
+    return {connection.host.eio_sid: connection for connection in guard.index.connections}
+
+
 class SocketIOSession:
     """One Engine.IO session of python-socketio, without a network."""
 

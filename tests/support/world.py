@@ -78,7 +78,7 @@ class World:
     def sid(self, subject: str | None = None, namespace: str = "/") -> str:
         """The sid of a socket; the first of its namespace, or the subject's."""
         assert self.guard is not None
-        of_namespace = (admission for admission in self.guard.registry if admission.namespace == namespace)
+        of_namespace = (admission for admission in self.guard.index if admission.namespace == namespace)
         return next(
             a.sid for a in of_namespace if subject is None or (a.identity is not None and a.identity.subject == subject)
         )

@@ -11,150 +11,133 @@
        v                          v                 v                v
     REFUSED <---------------------+-----------------+              ENDED  <-- namespace forbidden, the others go on
 
-Until ADMITTED a socket is in quarantine: no handler but the application's own ``connect`` runs for it (in CONNECTING,
-when it is known who it is), and nothing is delivered to it but what that handler addresses to it alone. A pair that
-is not in the table changes nothing and does nothing: what lost a race stays lost.
+Before ADMITTED a socket is in quarantine: only the application's ``connect`` handler runs for it (in CONNECTING, when
+its identity is known), and only packets that this handler addresses to this one socket are delivered to it. A pair that
+is not in the table has no effect, so an event that lost a race cannot change the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from roomkey.core.identity import Identity
 from roomkey.errors import AuthError
 
 
-class State(Enum):
-    """Where a namespace connection stands."""
+class AdmissionState(Enum):
+    """The states of a namespace connection."""
 
-    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
+    __hash__ = object.__hash__  # members are singletons; Enum would hash their names at each look-up, which is slow
 
     PENDING = auto()  # nothing known
-    DECIDING = auto()  # a token is being looked at
-    CONNECTING = auto()  # it is known who it is; the application's connect handler runs
-    ADMITTED = auto()  # open
-    REFUSED = auto()  # never was open
-    ENDED = auto()  # was open, or went away
+    DECIDING = auto()  # a token is being verified
+    CONNECTING = auto()  # the identity is known; the application's connect handler runs
+    ADMITTED = auto()  # the socket is in
+    REFUSED = auto()  # it was never admitted
+    ENDED = auto()  # it was admitted and is not any more
 
 
-class Input(Enum):
-    """What can happen to it."""
+class AdmissionEvent(Enum):
+    """What can happen to a namespace connection."""
 
-    __hash__ = object.__hash__  # members are single; Enum hashes their names, slowly, at each look into a table
+    __hash__ = object.__hash__  # members are singletons; Enum would hash their names at each look-up, which is slow
 
     PRESENT = auto()  # a token was presented
-    IDENTIFIED = auto()  # the token is good, not revoked, and may connect here
-    BAD_TOKEN = auto()  # it is not, and another attempt is allowed
-    LAST_BAD_TOKEN = auto()  # it is not, and that was the last attempt
+    IDENTIFIED = auto()  # the token is valid and its subject can connect here
+    BAD_TOKEN = auto()  # it was rejected, and the client can try again
+    LAST_BAD_TOKEN = auto()  # it was rejected, and that was the last attempt
     ACCEPTED = auto()  # the connect handler accepted
     DECLINED = auto()  # the connect handler declined or failed
     PACKET = auto()  # an event or an acknowledgement arrived
-    TIMEOUT = auto()  # the time to authenticate is up
-    EXPIRE = auto()  # the token's time is up
+    TIMEOUT = auto()  # the client did not authenticate in time
+    EXPIRE = auto()  # the token expired
     REVOKE = auto()  # the token was revoked
-    FORBID = auto()  # the identity may not be in this namespace any more
-    MISMATCH = auto()  # somebody else's token was presented on the live socket
+    FORBID = auto()  # the policy does not allow the namespace any more
+    MISMATCH = auto()  # a token of another subject was presented on the connected socket
     GONE = auto()  # the client left, or the transport closed
 
 
-class Action(Enum):
-    """What the host has to do, in this order."""
+class AdmissionAction(Enum):
+    """What the guard must do, in this order."""
 
-    VERIFY = auto()  # look at the token
+    VERIFY = auto()  # verify the token
     RUN_CONNECT = auto()  # call the application's connect handler
-    ANNOUNCE = auto()  # tell the client that it is admitted
-    REFRESH = auto()  # look at the new token of a live socket
+    ANNOUNCE = auto()  # admit the socket
     DISPATCH = auto()  # hand the packet to the application
-    REPORT = auto()  # tell the client why not
-    DISCONNECT = auto()  # Socket.IO DISCONNECT: the client does not come back by itself
+    REPORT = auto()  # tell the client the reason
+    DISCONNECT = auto()  # Socket.IO DISCONNECT: the client does not reconnect automatically
     CLOSE = auto()  # close the transport
 
 
-_REFUSE = (State.REFUSED, (Action.REPORT, Action.DISCONNECT, Action.CLOSE))
-_END = (State.ENDED, (Action.REPORT, Action.DISCONNECT, Action.CLOSE))
-_FORBID = (State.ENDED, (Action.REPORT, Action.DISCONNECT))  # what runs over other namespaces goes on
-_EXPIRE = (State.ENDED, (Action.REPORT, Action.CLOSE))  # no DISCONNECT: it may return with a fresh token
+S, E, A = AdmissionState, AdmissionEvent, AdmissionAction  # for the table
 
-TABLE: dict[tuple[State, Input], tuple[State, tuple[Action, ...]]] = {
-    (State.PENDING, Input.PRESENT): (State.DECIDING, (Action.VERIFY,)),
-    (State.PENDING, Input.PACKET): _REFUSE,
-    (State.PENDING, Input.TIMEOUT): _REFUSE,
-    (State.PENDING, Input.GONE): (State.REFUSED, ()),
-    (State.DECIDING, Input.IDENTIFIED): (State.CONNECTING, (Action.RUN_CONNECT,)),
-    (State.DECIDING, Input.BAD_TOKEN): (State.PENDING, (Action.REPORT,)),
-    (State.DECIDING, Input.LAST_BAD_TOKEN): _REFUSE,
-    (State.DECIDING, Input.PACKET): _REFUSE,
-    (State.DECIDING, Input.TIMEOUT): _REFUSE,
-    (State.DECIDING, Input.GONE): (State.REFUSED, ()),
-    (State.CONNECTING, Input.ACCEPTED): (State.ADMITTED, (Action.ANNOUNCE,)),
-    (State.CONNECTING, Input.DECLINED): _REFUSE,
-    (State.CONNECTING, Input.PACKET): _REFUSE,
-    (State.CONNECTING, Input.TIMEOUT): _REFUSE,
-    (State.CONNECTING, Input.EXPIRE): _REFUSE,
-    (State.CONNECTING, Input.REVOKE): _REFUSE,
-    (State.CONNECTING, Input.FORBID): (State.REFUSED, (Action.REPORT, Action.DISCONNECT)),
-    (State.CONNECTING, Input.GONE): (State.REFUSED, ()),
-    (State.ADMITTED, Input.PRESENT): (State.ADMITTED, (Action.REFRESH,)),
-    (State.ADMITTED, Input.PACKET): (State.ADMITTED, (Action.DISPATCH,)),
-    (State.ADMITTED, Input.EXPIRE): _EXPIRE,
-    (State.ADMITTED, Input.REVOKE): _END,
-    (State.ADMITTED, Input.FORBID): _FORBID,
-    (State.ADMITTED, Input.MISMATCH): _END,
-    (State.ADMITTED, Input.LAST_BAD_TOKEN): _END,
-    (State.ADMITTED, Input.BAD_TOKEN): (State.ADMITTED, (Action.REPORT,)),
-    (State.ADMITTED, Input.GONE): (State.ENDED, ()),
+_REFUSE = (S.REFUSED, (A.REPORT, A.DISCONNECT, A.CLOSE))
+_END = (S.ENDED, (A.REPORT, A.DISCONNECT, A.CLOSE))
+_FORBID = (S.ENDED, (A.REPORT, A.DISCONNECT))  # the other namespaces stay connected
+_EXPIRE = (S.ENDED, (A.REPORT, A.CLOSE))  # no DISCONNECT: the client can return with a fresh token
+
+TABLE: dict[tuple[AdmissionState, AdmissionEvent], tuple[AdmissionState, tuple[AdmissionAction, ...]]] = {
+    (S.PENDING, E.PRESENT): (S.DECIDING, (A.VERIFY,)),
+    (S.PENDING, E.PACKET): _REFUSE,
+    (S.PENDING, E.TIMEOUT): _REFUSE,
+    (S.PENDING, E.GONE): (S.REFUSED, ()),
+    (S.DECIDING, E.IDENTIFIED): (S.CONNECTING, (A.RUN_CONNECT,)),
+    (S.DECIDING, E.BAD_TOKEN): (S.PENDING, (A.REPORT,)),
+    (S.DECIDING, E.LAST_BAD_TOKEN): _REFUSE,
+    (S.DECIDING, E.PACKET): _REFUSE,
+    (S.DECIDING, E.TIMEOUT): _REFUSE,
+    (S.DECIDING, E.GONE): (S.REFUSED, ()),
+    (S.CONNECTING, E.ACCEPTED): (S.ADMITTED, (A.ANNOUNCE,)),
+    (S.CONNECTING, E.DECLINED): _REFUSE,
+    (S.CONNECTING, E.PACKET): _REFUSE,
+    (S.CONNECTING, E.TIMEOUT): _REFUSE,
+    (S.CONNECTING, E.EXPIRE): _REFUSE,
+    (S.CONNECTING, E.REVOKE): _REFUSE,
+    (S.CONNECTING, E.FORBID): (S.REFUSED, (A.REPORT, A.DISCONNECT)),
+    (S.CONNECTING, E.GONE): (S.REFUSED, ()),
+    (S.ADMITTED, E.PACKET): (S.ADMITTED, (A.DISPATCH,)),
+    (S.ADMITTED, E.EXPIRE): _EXPIRE,
+    (S.ADMITTED, E.REVOKE): _END,
+    (S.ADMITTED, E.FORBID): _FORBID,
+    (S.ADMITTED, E.MISMATCH): _END,
+    (S.ADMITTED, E.LAST_BAD_TOKEN): _END,
+    (S.ADMITTED, E.BAD_TOKEN): (S.ADMITTED, (A.REPORT,)),
+    (S.ADMITTED, E.GONE): (S.ENDED, ()),
 }
 
-LIVE = frozenset({State.PENDING, State.DECIDING, State.CONNECTING, State.ADMITTED})
+LIVE = frozenset({S.PENDING, S.DECIDING, S.CONNECTING, S.ADMITTED})
 
 
 @dataclass(slots=True, eq=False)
 class Admission:
-    """One namespace connection.
+    """The state of one namespace connection.
 
     Args:
-        connection_id: the Engine.IO session it runs over.
-        namespace: ``/`` or another.
-        sid: the Socket.IO id of this namespace connection.
-        max_attempts: so many bad tokens refuse it.
+        max_attempts: the number of rejected tokens that refuses it.
 
     Attributes:
-        identity: who it is, from CONNECTING on; kept after the end, for the disconnect handler.
-        answered: the client has had the CONNECT reply, so that it can be told things by events.
-        opened: the application's connect handler accepted it, so that its disconnect handler is owed.
-        rooms: those that the policy let it into.
-        own_rooms: those of them that the application put it into, by its server's own ``enter_room``.
-        counted: the identity that it counts for, where a subject's connections are limited.
-        ended_by: why it was refused or ended, if somebody decided that.
+        attempts: the number of rejected tokens.
+        connect_sent: the client has received the CONNECT reply, so events can reach it.
+        ended_by: the error that refused or ended it, if there was one.
     """
 
-    connection_id: str
-    namespace: str
-    sid: str
     max_attempts: int = 1
-    state: State = State.PENDING
-    identity: Identity | None = None
+    state: AdmissionState = S.PENDING
     attempts: int = 0
-    answered: bool = False
-    opened: bool = False
-    rooms: frozenset[str] = frozenset()  # most are in none: an empty set of their own would be the largest part
-    own_rooms: frozenset[str] = frozenset()
+    connect_sent: bool = False
     ended_by: AuthError | None = None
-    counted: Identity | None = None
 
-    def feed(self, happened: Input, error: AuthError | None = None) -> tuple[Action, ...]:
-        """Let something happen.
+    def handle(self, event: AdmissionEvent, error: AuthError | None = None) -> tuple[AdmissionAction, ...]:
+        """Change the state.
 
         Args:
-            happened: what.
-            error: why, where it refuses or ends.
+            event: what happened.
+            error: the reason, if this refuses or ends the connection.
 
         Returns:
-            What is to be done, in order; nothing where the table has no such pair.
+            What the guard must do, in order; nothing if the table does not contain the pair.
         """
-        step = TABLE.get((self.state, happened))
+        step = TABLE.get((self.state, event))
         if step is None:
             return ()
         self.state, actions = step
@@ -162,23 +145,13 @@ class Admission:
             self.ended_by = self.ended_by or error
         return actions
 
-    def bad_token(self, error: AuthError) -> tuple[Action, ...]:
-        """Count a refused token; the last allowed one refuses the socket, however often it was renewed between."""
-        if error.temporary and self.answered:  # not the client's mistake, and it may try again in its time
-            return self.feed(Input.BAD_TOKEN, error)
+    def reject_token(self, error: AuthError) -> tuple[AdmissionAction, ...]:
+        """Count a rejected token; the last allowed one ends the connection, no matter how often it was renewed."""
+        if error.temporary and self.connect_sent:  # not the client's mistake, and it can try again in its time
+            return self.handle(E.BAD_TOKEN, error)
         self.attempts += 1
         last = self.attempts >= self.max_attempts
-        return self.feed(Input.LAST_BAD_TOKEN if last else Input.BAD_TOKEN, error)
-
-    @property
-    def all_rooms(self) -> frozenset[str]:
-        """The rooms that depend on the policy, whoever put the socket into them."""
-        return self.rooms | self.own_rooms if self.own_rooms else self.rooms
-
-    def lose_rooms(self, rooms: Iterable[object]) -> None:
-        """Forget rooms, whoever put the socket into them."""
-        self.rooms = self.rooms.difference(rooms)
-        self.own_rooms = self.own_rooms.difference(rooms)
+        return self.handle(E.LAST_BAD_TOKEN if last else E.BAD_TOKEN, error)
 
     @property
     def live(self) -> bool:
@@ -187,13 +160,13 @@ class Admission:
 
     @property
     def admitted(self) -> bool:
-        """True while it is open."""
-        return self.state is State.ADMITTED
+        """True while it is admitted."""
+        return self.state is S.ADMITTED
 
     def may_receive(self, *, alone: bool) -> bool:
-        """True if a packet may be delivered to it.
+        """Return True if a packet may be delivered to it.
 
         Args:
-            alone: the packet is addressed to this socket and nobody else.
+            alone: the packet is addressed to this one socket.
         """
-        return self.state is State.ADMITTED or (alone and self.state is State.CONNECTING)
+        return self.state is S.ADMITTED or (alone and self.state is S.CONNECTING)

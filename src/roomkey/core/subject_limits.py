@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from roomkey.core.identity import Identity
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import ConfigError, LimitExceeded
 
+C = TypeVar("C", bound=Hashable)
 Subject = tuple[str | None, str]
 
 
@@ -42,7 +44,7 @@ class SubjectLimits:
             raise ConfigError("when_full must be 'refuse' or 'end_oldest'")
 
 
-class SubjectUsage:
+class SubjectUsage(Generic[C]):
     """Counts the connections, joins and events of each subject.
 
     Args:
@@ -52,11 +54,11 @@ class SubjectUsage:
     def __init__(self, limits: SubjectLimits) -> None:
         self.limits = limits
         # The connections of each subject, the oldest first, with the number of its namespaces on each.
-        self._connections: dict[Subject, dict[str, int]] = {}
+        self._connections: dict[Subject, dict[C, int]] = {}
         # Kept after a disconnection, so that a new connection does not reset the rate. Ordered by last use.
         self._buckets: dict[str, OrderedDict[Subject, TokenBucket]] = {"joins": OrderedDict(), "events": OrderedDict()}
 
-    def connect(self, who: Identity, connection_id: str) -> str | None:
+    def connect(self, who: Identity, connection: C) -> C | None:
         """Count a subject's connection to a namespace.
 
         Returns:
@@ -70,25 +72,25 @@ class SubjectUsage:
         connections = self._connections.setdefault(_subject(who), {})
         oldest = None
         full = self.limits.sockets is not None and len(connections) >= self.limits.sockets
-        if full and connection_id not in connections:
+        if full and connection not in connections:
             if self.limits.when_full == "refuse":
                 raise LimitExceeded("sockets", f"{len(connections)} connections already")
             oldest = next(iter(connections))
-        connections[connection_id] = connections.get(connection_id, 0) + 1
+        connections[connection] = connections.get(connection, 0) + 1
         return oldest
 
-    def connections(self, who: Identity) -> tuple[str, ...]:
+    def connections(self, who: Identity) -> tuple[C, ...]:
         """Return the connections of a subject, the oldest first."""
         return tuple(self._connections.get(_subject(who), ()))
 
-    def leave(self, who: Identity, connection_id: str) -> None:
+    def leave(self, who: Identity, connection: C) -> None:
         """Remove a namespace connection that :meth:`connect` counted."""
         connections = self._connections.get(_subject(who), {})
-        if connection_id not in connections:
+        if connection not in connections:
             return
-        connections[connection_id] -= 1
-        if not connections[connection_id]:
-            del connections[connection_id]
+        connections[connection] -= 1
+        if not connections[connection]:
+            del connections[connection]
         if not connections:
             del self._connections[_subject(who)]
 

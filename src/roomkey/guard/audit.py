@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import logging
+from typing import Protocol
 
 from roomkey.audit import LOG, record, redact, token_name
-from roomkey.core.admission import Admission
+from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ClaimError
 
 
-def about(event: str, admission: Admission, *, level: int = logging.INFO, **facts: object) -> None:
-    """Write one line about a socket: its namespace, subject and token's name come with it."""
+class AuditedSocket(Protocol):
+    """What the log says about a socket."""
+
+    namespace: str
+    identity: Identity | None
+
+
+def about(event: str, socket: AuditedSocket, *, level: int = logging.INFO, **facts: object) -> None:
+    """Write one line about a socket, with its namespace, its subject and its token's name."""
     if not LOG.isEnabledFor(level):  # most lines are not wanted, and cost nothing then
         return
-    who = admission.identity
+    who = socket.identity
     record(
         event,
         level=level,
-        namespace=admission.namespace,
+        namespace=socket.namespace,
         sub=who.subject if who is not None else None,
         token=token_name(who),
         **facts,
     )
 
 
-def refused(error: AuthError, address: str, admission: Admission | None = None, token: str | None = None) -> None:
-    """Write one line about a refusal: which check failed, with what the client is not told."""
-    who = admission.identity if admission is not None else None
+def refused(error: AuthError, address: str, socket: AuditedSocket | None = None, token: str | None = None) -> None:
+    """Write one line about a refusal: which check failed, with details that the client does not receive."""
+    who = socket.identity if socket is not None else None
     record(
         "refused",
         level=logging.WARNING,
@@ -34,7 +42,7 @@ def refused(error: AuthError, address: str, admission: Admission | None = None, 
         reason=error.reason,
         claim=error.claim if isinstance(error, ClaimError) else None,
         check=redact(str(error)),
-        namespace=admission.namespace if admission is not None else None,
+        namespace=socket.namespace if socket is not None else None,
         sub=who.subject if who is not None else None,
         token=token_name(who, token),
         address=address,

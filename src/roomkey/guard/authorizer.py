@@ -91,12 +91,10 @@ class Authorizer:
     """One decision path: verify, not revoked, may connect; then the policy for every room and event.
 
     Args:
-        verifier: decides about tokens.
-        policy: decides about namespaces, rooms and events.
-        revoking: knows what was cancelled.
-        grace: seconds after ``exp`` in which a live socket stays.
+        settings: the verifier, the grace period, and ``connect_timeout``, the most time for one decision.
+        policy: the rules for namespaces, rooms and events.
+        revocation_sync: knows what was revoked.
         clock: where to read the time.
-        within: seconds for one decision; a verifier or a rule that takes longer refuses.
 
     Attributes:
         changed: rights that were changed after tokens were made.
@@ -104,14 +102,14 @@ class Authorizer:
         has_undated: True once a token without ``iat`` was good: nobody can tell whether it is older than a revocation.
     """
 
-    def __init__(self, settings: GuardSettings, policy: Policy, revoking: RevocationSync, clock: Clock) -> None:
+    def __init__(self, settings: GuardSettings, policy: Policy, revocation_sync: RevocationSync, clock: Clock) -> None:
         verifier = settings.verifier
         self.verifier = verifier
         self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
         self.policy = policy
-        self.revocations = revoking.revocations
-        self._revoking = revoking
-        self.horizon = revoking.horizon
+        self.revocations = revocation_sync.revocations
+        self._revocation_sync = revocation_sync
+        self.horizon = revocation_sync.horizon
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = RightsOverrides(self.longest_lifetime)
         self.has_undated = False
@@ -153,12 +151,12 @@ class Authorizer:
         Raises:
             AuthError: why it is not good; whatever else goes wrong is :class:`Unavailable`.
         """
-        await self._revoking.check()
+        await self._revocation_sync.check()
         try:
             who = self._verify(presented, self.clock.now())
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
-                await self._revoking.check()  # it may have taken its time
+                await self._revocation_sync.check()  # it may have taken its time
         except AuthError:
             raise
         except Exception as error:
@@ -188,7 +186,7 @@ class Authorizer:
         if who.expires_at is not None and self.clock.now() >= who.expires_at + self.grace:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
-    def check_refresh(self, old: Identity | None, new: Identity) -> bool:
+    def check_renewal(self, old: Identity | None, new: Identity) -> bool:
         """A live socket is renewed by a later token of the same person; a guest by anybody's.
 
         Returns:

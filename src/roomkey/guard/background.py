@@ -1,81 +1,99 @@
-"""Coroutines that run by themselves: one set of tasks for a guard and its host."""
+"""Coroutines that run by themselves and deadlines: one set of tasks and one timer for a guard and its host."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Coroutine
 from typing import Any
+
+from roomkey.guard.clock import Clock
+from roomkey.guard.timers import Timers
 
 LOG = logging.getLogger("roomkey.guard")
 
+_EAGER = sys.version_info >= (3, 12)
+
 
 class Background:
-    """Starts coroutines, holds them while they run, and logs what they raise."""
+    """Starts coroutines, holds them while they run, and logs what they raise.
 
-    def __init__(self) -> None:
+    Args:
+        clock: where to read the time.
+
+    Attributes:
+        timers: the deadlines of the guard and its host.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.timers = Timers(clock)
         self._running: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[Any]] = set()  # those that wait in settle()
-        self._one_more_settles: asyncio.Future[None] | None = None
+        self._another_settles: asyncio.Future[None] | None = None
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine: from Python 3.12 on, up to where it first waits before this returns."""
+        """Run a coroutine: from Python 3.12 on, this returns when the coroutine waits for the first time."""
         loop = asyncio.get_running_loop()
-        if sys.version_info >= (3, 12):
-            task = asyncio.Task(self._run(work), loop=loop, eager_start=True)
+        if _EAGER:
+            task = asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg]
             if task.done():
+                self._ended(task)
                 return
         else:
-            task = loop.create_task(self._run(work))
+            task = loop.create_task(work)
         self._running.add(task)
+        task.add_done_callback(self._ended)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine, and return its task, which does not fail."""
-        task = asyncio.get_running_loop().create_task(self._run(work))
+        """Run a coroutine from the next turn of the event loop on, and return its task, which does not fail."""
+        task = asyncio.get_running_loop().create_task(_log_failure(work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _task: work.close())  # it may have been cancelled before it began
+        task.add_done_callback(lambda _task: work.close())  # it may have been canceled before it began
         return task
-
-    async def _run(self, work: Awaitable[Any]) -> None:
-        # Not by callbacks of the task: they would cost each event a turn of the loop.
-        try:
-            await work
-        except Exception:
-            LOG.exception("a background task of the server failed")
-        finally:
-            self._running.discard(asyncio.current_task())
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine of the application, which may hold on to its task."""
+        """Run a coroutine of the application, which can hold on to its task."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._background_ended)
+        task.add_done_callback(self._application_task_ended)
         return task
 
-    def _background_ended(self, task: asyncio.Task[Any]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            LOG.error("a background task of the server failed", exc_info=error)
+
+    def _application_task_ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and task.exception() is not None:
             LOG.error("a background task of the application failed", exc_info=task.exception())
 
     def cancel(self) -> None:
-        """Cancel all that runs, but whoever asks."""
+        """Cancel all tasks except the one that calls this."""
         for task in self._running - {asyncio.current_task()}:
             task.cancel()
 
     async def settle(self) -> None:
-        """Wait until all that runs has ended, and what that began, but for tasks that wait here themselves."""
+        """Wait until all tasks have ended, and those that they started, but for tasks that wait here themselves."""
         me = asyncio.current_task()
         assert me is not None
         self._settling.add(me)
-        if self._one_more_settles is not None and not self._one_more_settles.done():
-            self._one_more_settles.set_result(None)  # others need not wait for this task any more
+        if self._another_settles is not None and not self._another_settles.done():
+            self._another_settles.set_result(None)  # others need not wait for this task any more
         try:
             while running := {task for task in self._running - self._settling if not task.done()}:
-                if self._one_more_settles is None or self._one_more_settles.done():
-                    self._one_more_settles = asyncio.get_running_loop().create_future()
-                await asyncio.wait({*running, self._one_more_settles}, return_when=asyncio.FIRST_COMPLETED)
+                if self._another_settles is None or self._another_settles.done():
+                    self._another_settles = asyncio.get_running_loop().create_future()
+                await asyncio.wait({*running, self._another_settles}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._settling.discard(me)
             self._running -= {task for task in self._running if task.done()}  # their callbacks may still be due
+
+
+async def _log_failure(work: Coroutine[Any, Any, None]) -> None:
+    try:
+        await work
+    except Exception:
+        LOG.exception("a background task of the server failed")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from roomkey.core.admission import Action, Admission, Input, State
+from roomkey.core.admission import AdmissionAction, AdmissionEvent, AdmissionState
 from roomkey.core.claims import is_name
 from roomkey.core.event_names import is_event_name
 from roomkey.core.policy import OPEN, Policy
@@ -21,47 +21,51 @@ from roomkey.errors import (
     Unavailable,
 )
 from roomkey.guard import contract
-from roomkey.guard.authenticator import Authenticator, RunConnect
-from roomkey.guard.contract import AUTHENTICATE
-from roomkey.guard.registry import Connection
+from roomkey.guard.authenticator import Authenticator
+from roomkey.guard.clock import Clock
+from roomkey.guard.socket import Carrier, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
-from roomkey.guard.teardown import Teardown
 
 LOG = logging.getLogger("roomkey.guard")
 
-_ADMITTED = State.ADMITTED  # an Enum's members are slow to look up by its name
+_ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
 
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
 
-Served = Callable[[Admission, str, Sequence[object]], Coroutine[Any, Any, None]]
+Served = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, Any, None]]
 
 
 class Events:
     """Decides about every event and acknowledgement, and serves those that are the guard's own.
 
     Args:
-        policy: which events are open to everybody.
-        rights: what a socket may do.
-        authenticator: takes ``authenticate``.
-        teardown: ends whoever sends what no honest client sends.
-        every: ask about each event: something is counted.
+        policy: the rules for events.
+        socket_authorizer: decides what a socket can do.
+        authenticator: handles ``authenticate``.
+        clock: where to read the time.
+        counted: every event must be counted for its subject.
     """
 
     def __init__(
-        self, policy: Policy, rights: SocketAuthorizer, authenticator: Authenticator, teardown: Teardown, *, every: bool
+        self,
+        policy: Policy,
+        socket_authorizer: SocketAuthorizer,
+        authenticator: Authenticator,
+        clock: Clock,
+        *,
+        counted: bool,
     ) -> None:
         self._policy = policy
-        self._rights = rights
+        self._socket_authorizer = socket_authorizer
         self._authenticator = authenticator
-        self._teardown = teardown
-        self._clock = teardown.clock
-        self._every = every
+        self._clock = clock
+        self._counted = counted
         self._served: dict[str, Served] = {}
 
     def serve_rooms(self) -> None:
         """Serve ``join-room`` and ``leave-room``."""
-        self._served |= {contract.JOIN_ROOM: self._room, contract.LEAVE_ROOM: self._room}
+        self._served |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
 
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
@@ -70,129 +74,123 @@ class Events:
             ConfigError: a name that no event can have, or one that is served already.
         """
         for name in names:
-            if not is_event_name(name) or name in (AUTHENTICATE, *self._served):
-                raise ConfigError(f"{name!r} cannot be relayed: it is no event's name, or has its own meaning")
+            if not is_event_name(name) or name in (contract.AUTHENTICATE, *self._served):
+                raise ConfigError(
+                    f"cannot relay {name!r}: it is not a valid event name, or it has a meaning of its own"
+                )
             self._served[name] = self._relay
 
-    async def arrived(
-        self,
-        connection: Connection,
-        namespace: str,
-        arguments: object,
-        ack_id: int | None,
-        run_connect: RunConnect,
-    ) -> Admission | None:
-        """An event arrived.
-
-        Args:
-            arguments: the packet's data: the event's name, then its arguments.
-            ack_id: the acknowledgement the client asked for, or None.
-            run_connect: calls the application's connect handler, once ``authenticate`` has told who it is.
+    def admit_without_waiting(self, connection: Carrier, namespace: str, arguments: object) -> GuardedSocket | None:
+        """Admit an event that needs no rule, no counting and no answer of the guard: most of them.
 
         Returns:
-            The admission if the application may handle the event, else None: the guard has dealt with it.
+            The socket if the application can handle the event; None if :meth:`admit` must look at it.
         """
-        at_once = self.at_once(connection, namespace, arguments)
-        if at_once is not None:
-            return at_once
-        if connection.closing or not isinstance(arguments, list) or not arguments or not is_event_name(arguments[0]):
-            self._teardown.violation(connection, "not an event, or one with a reserved or impossible name")
-            return None
-        name = arguments[0]
-        admission = connection.admissions.get(namespace)
-        if admission is not None and name == AUTHENTICATE and self._authenticator.takes_event(admission):
-            await self._authenticator.on_event(connection, admission, tuple(arguments[1:]), ack_id, run_connect)
-            return None
-        if not self.packet(connection, admission) or admission is None:
-            return None
-        try:
-            await self._rights.check_event(admission, name)
-            if name not in self._served:
-                return admission if admission.admitted else None
-            await self._served[name](admission, name, arguments[1:])
-        except AuthError as error:
-            await self.answer_error(admission, error, ack_id, name)
-        except Exception as error:
-            LOG.exception("%s failed", name)
-            await self.answer_error(admission, Unavailable(type(error).__name__), ack_id)
-        else:
-            if ack_id is not None:
-                await self._teardown.port.send_ack(admission, ack_id, contract.accepted())
-        return None
-
-    def at_once(self, connection: Connection, namespace: str, arguments: object) -> Admission | None:
-        """The same for an event about which nobody has to be asked and nothing told: most of them.
-
-        Returns:
-            The admission if the application may handle the event; None if :meth:`arrived` has to look at it.
-        """
-        admission = connection.admissions.get(namespace)
-        if admission is None or admission.state is not _ADMITTED or connection.closing or self._every:
+        socket = connection.sockets.get(namespace)
+        if socket is None or socket.state is not _ADMITTED or connection.closing or self._counted:
             return None
         if type(arguments) is not list or not arguments:
             return None
         name = arguments[0]
-        if not is_event_name(name) or name == AUTHENTICATE or name in self._served:
+        if not is_event_name(name) or name == contract.AUTHENTICATE or name in self._served:
             return None
-        return admission if self._policy.rules_for_event(name, namespace) is OPEN else None
+        return socket if self._policy.rules_for_event(name, namespace) is OPEN else None
 
-    def packet(self, connection: Connection, admission: Admission | None) -> bool:
-        """True if an event or an acknowledgement may be looked at; one before admission ends the socket."""
-        if admission is None:
+    async def admit(
+        self, connection: Carrier, namespace: str, arguments: object, ack_id: int | None
+    ) -> GuardedSocket | None:
+        """Decide about an event.
+
+        Args:
+            arguments: the packet's data: the event's name, then its arguments.
+            ack_id: the acknowledgement that the client asked for, or None.
+
+        Returns:
+            The socket if the application can handle the event, else None: the guard has dealt with it.
+        """
+        if connection.closing or not isinstance(arguments, list) or not arguments or not is_event_name(arguments[0]):
+            connection.violation("not an event, or one with a reserved or impossible name")
+            return None
+        name = arguments[0]
+        socket = connection.sockets.get(namespace)
+        if socket is not None and name == contract.AUTHENTICATE and self._authenticator.accepts_authenticate(socket):
+            await self._authenticator.authenticate(socket, tuple(arguments[1:]), ack_id)
+            return None
+        if not self.check_admitted(connection, socket) or socket is None:
+            return None
+        try:
+            await self._socket_authorizer.check_event(socket, name)
+            if name not in self._served:
+                return socket if socket.admitted else None
+            await self._served[name](socket, name, arguments[1:])
+        except AuthError as error:
+            await self.answer_error(socket, error, ack_id, name)
+        except Exception as error:
+            LOG.exception("%s failed", name)
+            await self.answer_error(socket, Unavailable(type(error).__name__), ack_id)
+        else:
+            if ack_id is not None:
+                await socket.host.send_ack(ack_id, contract.accepted())
+        return None
+
+    def check_admitted(self, connection: Carrier, socket: GuardedSocket | None) -> bool:
+        """Return True if a packet may be looked at; one before admission ends the socket."""
+        if socket is None:
             # After a DISCONNECT of ours, packets of an honest client may still be under way.
             if not connection.in_use:
-                self._teardown.violation(connection, "a packet before a namespace was joined")
+                connection.violation("a packet before a namespace was joined")
             return False
-        if admission.live and not admission.admitted:  # only the first such packet is worth a task
-            self._teardown.end_soon(admission, Input.PACKET, CredentialsError("a packet before admission"))
-        return Action.DISPATCH in admission.feed(Input.PACKET)
+        if socket.live and not socket.admitted:  # only the first such packet is worth a task
+            socket.end(AdmissionEvent.PACKET, CredentialsError("a packet before admission"))
+        return AdmissionAction.DISPATCH in socket.handle(AdmissionEvent.PACKET)
 
-    def unexpected_ack(self, connection: Connection, admission: Admission | None) -> None:
-        """Count an acknowledgement that nobody waits for: as an event of its subject; a flood closes.
+    def unexpected_ack(self, connection: Carrier, socket: GuardedSocket | None) -> None:
+        """Count an acknowledgement that nobody waits for, like an event of its subject; a flood closes.
 
         A few are honest: their callers have stopped waiting.
         """
         with suppress(AuthError):
-            if admission is not None:
-                self._rights.count_event(admission)
+            if socket is not None:
+                self._socket_authorizer.count_event(socket)
         now = self._clock.monotonic()
         if connection.unexpected is None:
             connection.unexpected = TokenBucket(UNEXPECTED_PER_SECOND, now)
         if connection.unexpected.take(now) < 0:
-            self._teardown.violation(connection, "too many acknowledgements that the server does not wait for")
+            connection.violation("too many acknowledgements that the server does not wait for")
 
     async def answer_error(
-        self, admission: Admission, error: AuthError, ack_id: int | None, event: str | None = None
+        self, socket: GuardedSocket, error: AuthError, ack_id: int | None, event: str | None = None
     ) -> None:
-        """Tell a client that an event was refused: by its acknowledgement, else by the event ``error``.
+        """Tell a client that its event was denied: by the acknowledgement, or else by the event ``error``.
 
         Args:
-            event: its name, where a newer token would let it pass: the client is asked for one.
+            event: its name, if a newer token would allow it: the client is asked for one.
         """
-        if not admission.admitted:  # it has ended meanwhile, and has been told why
+        if not socket.admitted:  # it has ended meanwhile, and has been told why
             return
-        port, told = self._teardown.port, error.to_client()
+        told = error.to_client()
         if event is not None and isinstance(error, (ReauthenticationRequired, ExpiredToken)):
-            await port.send_event(admission, contract.REAUTHENTICATE, {"event": event, **told})
+            await socket.host.send_event(contract.REAUTHENTICATE, {"event": event, **told})
         if ack_id is not None:
-            await port.send_ack(admission, ack_id, contract.rejected(told))
+            await socket.host.send_ack(ack_id, contract.rejected(told))
         else:
-            await port.send_event(admission, contract.ERROR, told)
+            await socket.host.send_event(contract.ERROR, told)
 
-    async def _room(self, admission: Admission, name: str, arguments: Sequence[object]) -> None:
-        room = self._room_name(admission, "room", arguments)
-        await (self._rights.enter_room if name == contract.JOIN_ROOM else self._rights.leave_room)(admission, room)
+    async def _join(self, socket: GuardedSocket, _event: str, arguments: Sequence[object]) -> None:
+        await self._socket_authorizer.enter_room(socket, self._room_name(socket, "room", arguments))
 
-    async def _relay(self, admission: Admission, name: str, arguments: Sequence[object]) -> None:
-        room = self._room_name(admission, "emit", arguments)
-        await self._rights.check_emit(admission, room, name)
-        who = admission.identity
+    async def _leave(self, socket: GuardedSocket, _event: str, arguments: Sequence[object]) -> None:
+        await self._socket_authorizer.leave_room(socket, self._room_name(socket, "room", arguments))
+
+    async def _relay(self, socket: GuardedSocket, name: str, arguments: Sequence[object]) -> None:
+        room = self._room_name(socket, "emit", arguments)
+        await self._socket_authorizer.check_emit(socket, room, name)
+        who = socket.identity
         data = arguments[1] if len(arguments) > 1 else None
-        told = {"room": room, "from": who.subject if who is not None else "", "data": data}
-        await self._teardown.port.emit(admission, room, name, told)
+        await socket.host.emit(room, name, {"room": room, "from": who.subject if who is not None else "", "data": data})
 
-    def _room_name(self, admission: Admission, kind: str, arguments: Sequence[object]) -> str:
+    def _room_name(self, socket: GuardedSocket, kind: str, arguments: Sequence[object]) -> str:
         room = arguments[0] if arguments else None
         if not is_name(room):
-            raise self._rights.denied(admission, kind, room)
+            raise self._socket_authorizer.denied(socket, kind, room)
         return str(room)

@@ -1,59 +1,63 @@
-"""How long a live socket lives: it is warned, then it ends; one deadline each, in the heap of all."""
+"""When a connected socket is warned, and when it ends."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
-from roomkey.core.admission import Admission
+from roomkey.core.identity import Identity
 from roomkey.guard.clock import Clock
 from roomkey.guard.settings import GuardSettings
 from roomkey.guard.timers import Timers
 
 JITTER = 0.5
-"""The share of the warning time over which warnings are spread: thousands of sockets do not refresh in one second."""
+"""The share of the warning time over which warnings are spread, so that thousands of sockets do not renew at once."""
 
 
 class ExpiryWatch:
-    """The deadlines of live sockets.
+    """Sets the deadlines of connected sockets.
 
     Args:
-        timers: calls back when one is due.
+        timers: calls back when a deadline has passed.
         clock: where to read the time.
-        settings: of which ``grace`` and ``warn_before`` are used. A warning never comes before half of the time that
-            is left, or a client with short tokens would renew without end.
+        settings: the grace period, and ``warn_before``. A warning never comes before half of the remaining time has
+            passed: a client with short tokens would renew without end.
     """
 
     def __init__(self, timers: Timers, clock: Clock, settings: GuardSettings) -> None:
-        self.grace = settings.grace
+        self._grace = settings.grace
         self._warn_before = settings.warn_before
         self._timers = timers
         self._clock = clock
 
-    def watch(self, admission: Admission) -> None:
-        """A socket has a token, or a new one: its deadlines move."""
-        who = admission.identity
-        if who is None or who.expires_at is None:
-            self._timers.cancel_expiry(admission.sid)
+    def watch(self, who: Identity, due: Callable[[], object]) -> None:
+        """Set the deadline of a socket that has a token, or a new one.
+
+        Args:
+            who: the socket's identity.
+            due: the socket's callback; a deadline that it had before is replaced.
+        """
+        if who.expires_at is None:
+            self._timers.cancel(due)
             return
         lead = min(self._warn_before, (who.expires_at - self._clock.now()) / 2)
         if lead > 0:
             spread = 1.0 - JITTER * random.random()  # noqa: S311 - nobody gains by guessing it
-            self._timers.at(admission.sid, who.expires_at - lead * spread)
+            self._timers.at(due, who.expires_at - lead * spread)
         else:
-            self._timers.at(admission.sid, who.expires_at + self.grace)
+            self._timers.at(due, who.expires_at + self._grace)
 
-    def due(self, admission: Admission) -> int | None:
-        """A deadline has passed.
+    def passed(self, who: Identity, due: Callable[[], object]) -> int | None:
+        """Handle a deadline that has passed.
 
         Returns:
-            Seconds that are left, which the client is to be told; 0 or less if nothing is to be done but to wait for
-            the end of the grace; None if the socket ends now.
+            The seconds that are left, for the client's warning; 0 or less if nothing must be done before the end of
+            the grace period; None if the socket ends now.
         """
-        who = admission.identity
-        if who is None or who.expires_at is None:
+        if who.expires_at is None:
             return 0
-        now, end = self._clock.now(), who.expires_at + self.grace
+        now, end = self._clock.now(), who.expires_at + self._grace
         if now >= end:
             return None
-        self._timers.at(admission.sid, end)
+        self._timers.at(due, end)
         return int(who.expires_at - now)

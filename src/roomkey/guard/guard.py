@@ -1,7 +1,6 @@
 """The guard that every asyncio host shares: what an application calls.
 
-The host calls in (a connection opened, a namespace asked for, an event arrived) and does what
-:class:`roomkey.guard.port.ServerPort` says.
+A host calls :meth:`Guard.accept` for each connection, and then the :class:`GuardedConnection` that it returns.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from roomkey.core.admission import Admission, State
-from roomkey.core.credentials import Credential
+from roomkey.core.admission import AdmissionState
+from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.policy import OWN_ROOM, Policy
 from roomkey.core.revocations import FOREVER, Revocation, Revocations, check_string
@@ -20,15 +19,20 @@ from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.authorizer import KINDS, Authorizer, Decision, Kind
+from roomkey.guard.background import Background
 from roomkey.guard.clock import Clock, SystemClock
+from roomkey.guard.connection import Deciders, GuardedConnection
 from roomkey.guard.events import Events
+from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.home import Home, at_home
+from roomkey.guard.host import HostConnection
+from roomkey.guard.index import SocketIndex
 from roomkey.guard.keeping import Follower
-from roomkey.guard.registry import Registry
+from roomkey.guard.owners import Owners
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import GuardSettings, takes_settings
+from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket, OnRefused
 from roomkey.guard.socket_authorizer import SocketAuthorizer
-from roomkey.guard.teardown import OnRefused, Teardown
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Guard:
         ConfigError: a setting is invalid, or settings contradict each other.
     """
 
+    _is_attached = True  # a guard that is made before its server is not
+
     @takes_settings(GuardSettings)
     def __init__(self, settings: GuardSettings) -> None:
         self._assemble(settings)
@@ -71,26 +77,49 @@ class Guard:
         return guard
 
     def _assemble(self, settings: GuardSettings) -> None:
+        self.settings = settings
         self.clock: Clock = settings.clock if settings.clock is not None else SystemClock()
         self.policy = settings.policy if settings.policy is not None else Policy()
-        self.registry = Registry()
+        self.home = Home()
+        self.background = Background(self.clock)
+        self.index: SocketIndex[Carrier, GuardedSocket] = SocketIndex()
         limits = settings.subject_limits
-        use = SubjectUsage(limits) if limits is not None else None
-        self.teardown = Teardown(self.registry, self.clock, settings, use)
-        self._revoking = RevocationSync(Revocations(), settings, self.teardown, self.clock)
-        self._judge = Authorizer(settings, self.policy, self._revoking, self.clock)
-        self.rights = SocketAuthorizer(self._judge, self.teardown, use, user_rooms=settings.user_rooms)
-        self._revoking.on_rights = self.rights.follow
-        self.authenticator = Authenticator(settings, self._judge, self.teardown, self.rights, use)
+        context = self._context = GuardContext(
+            settings=settings,
+            clock=self.clock,
+            background=self.background,
+            index=self.index,
+            expiry=ExpiryWatch(self.background.timers, self.clock, settings),
+            usage=SubjectUsage(limits) if limits is not None else None,
+            on_refused=[],
+        )
+        self._revocation_sync = RevocationSync(Revocations(), context)
+        self._authorizer = Authorizer(settings, self.policy, self._revocation_sync, self.clock)
+        self.socket_authorizer = SocketAuthorizer(self._authorizer, context, user_rooms=settings.user_rooms)
+        self._revocation_sync.on_rights = self.socket_authorizer.follow
+        authenticator = Authenticator(self._authorizer, self.socket_authorizer, context)
         counts_events = limits is not None and limits.events is not None
-        self.events = Events(self.policy, self.rights, self.authenticator, self.teardown, every=counts_events)
+        self._events = Events(self.policy, self.socket_authorizer, authenticator, self.clock, counted=counts_events)
+        self._deciders = Deciders(authenticator, self._events, Owners(settings.handshake, self._authorizer))
+
+    # What a host calls
+
+    def accept(self, request: Request, address: str, host: HostConnection) -> GuardedConnection:
+        """Guard a connection that has opened.
+
+        Args:
+            request: the parts of its HTTP request that can contain tokens.
+            address: the client's address.
+            host: the host's side.
+
+        Raises:
+            TooManyAttempts: the address has too many connections on which nothing is admitted. This is reported
+                already; the host only refuses the connection.
+        """
+        self.home.settle_here()
+        return GuardedConnection(self._context, self._deciders, request, address, host)
 
     # What an application calls
-
-    @property
-    def home(self) -> Home:
-        """The event loop that the guarded server runs on."""
-        return self.teardown.home
 
     def identity(self, sid: str, namespace: str | None = None) -> Identity:
         """Who a socket belongs to.
@@ -104,10 +133,10 @@ class Guard:
             ConfigError: the guard is not attached to a server.
         """
         self._check_attached()
-        admission = self.registry.admissions.get(sid)
-        if admission is None or admission.identity is None or namespace not in (None, admission.namespace):
+        socket = self.index.sockets.get(sid)
+        if socket is None or socket.identity is None or namespace not in (None, socket.namespace):
             raise PermissionDenied("this socket has no identity")
-        return admission.identity
+        return socket.identity
 
     @at_home
     async def verify(self, token: str, *, source: str = "") -> Identity:
@@ -116,7 +145,7 @@ class Guard:
         Raises:
             AuthError: it is not good, or revoked.
         """
-        return self._judge.with_rights_of_now(await self._judge.verify(Credential(token, source)))
+        return self._authorizer.with_rights_of_now(await self._authorizer.verify(Credential(token, source)))
 
     @at_home
     async def check(self, who: Identity) -> None:
@@ -126,29 +155,28 @@ class Guard:
             RevokedToken, ExpiredToken: it is not.
             Unavailable: the store of revocations is out of reach, and nobody can say.
         """
-        await self._revoking.check()
-        self._judge.check_still_valid(who)
+        await self._revocation_sync.check()
+        self._authorizer.check_still_valid(who)
 
     def sockets(self, subject: str | None = None) -> list[LiveSocket]:
-        """The admitted sockets, of everybody or of one subject."""
+        """Return the admitted sockets, all of them or those of one subject."""
+        found = self.index if subject is None else self.index.named("subject", subject)
         return [
             LiveSocket(
-                sid=admission.sid,
-                namespace=admission.namespace,
-                identity=admission.identity,
-                rooms=admission.all_rooms,
-                address=self.registry.connections[admission.connection_id].address,
+                sid=socket.sid,
+                namespace=socket.namespace,
+                identity=socket.identity,
+                rooms=socket.all_rooms,
+                address=socket.connection.address,
             )
-            for admission in self.registry
-            if admission.admitted
-            and admission.identity is not None
-            and subject in (None, admission.identity.subject)
-            and admission.connection_id in self.registry.connections
+            for socket in found
+            if socket.admitted and socket.identity is not None
         ]
 
     def sockets_by_session(self, subject: str) -> Counter[str | None]:
-        """How many live sockets a subject has, by the ``sid`` claim of their tokens."""
-        return Counter(socket.identity.session_id for socket in self.sockets(subject))
+        """Return the number of a subject's admitted sockets, by the ``sid`` claim of their tokens."""
+        identities = (socket.identity for socket in self.index.named("subject", subject) if socket.admitted)
+        return Counter(who.session_id for who in identities if who is not None)
 
     @at_home
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
@@ -158,7 +186,7 @@ class Guard:
             PermissionDenied: no rule allows it, or the socket is not (or no longer) admitted. Let it pass out of an
                 event handler, and the guard answers the client.
         """
-        await self.rights.enter_room(self._open_admission(sid, namespace), room)
+        await self.socket_authorizer.enter_room(self._open_socket(sid, namespace), room)
 
     @at_home
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
@@ -167,7 +195,7 @@ class Guard:
         Raises:
             PermissionDenied: the socket is not admitted.
         """
-        await self.rights.leave_room(self._open_admission(sid, namespace), room)
+        await self.socket_authorizer.leave_room(self._open_socket(sid, namespace), room)
 
     @at_home
     async def check_emit(self, sid: str, room: str, event: str, namespace: str | None = None) -> None:
@@ -176,7 +204,7 @@ class Guard:
         Raises:
             PermissionDenied: it may not. Let it pass out of an event handler, and the guard answers the client.
         """
-        await self.rights.check_emit(self._open_admission(sid, namespace), room, event)
+        await self.socket_authorizer.check_emit(self._open_socket(sid, namespace), room, event)
 
     @at_home
     async def update(self, subject: str, *, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> int:
@@ -205,9 +233,11 @@ class Guard:
             **({} if roles is None else {"roles": list(roles)}),
             **({} if rooms is None else {"rooms": copy_rooms(rooms)}),
         }
-        until = now + self._judge.longest_lifetime
+        until = now + self._authorizer.longest_lifetime
         change = Revocation("rights", subject, issued_before=now, expires_at=until, rights=rights)
-        return await self.rights.update(change, self._revoking.keeping.keep if self.has_store else None)
+        return await self.socket_authorizer.update(
+            change, self._revocation_sync.keeping.keep if self.has_store else None
+        )
 
     @at_home
     async def explain(
@@ -232,8 +262,10 @@ class Guard:
         if kind not in KINDS:
             raise ConfigError(f"explain takes one of {', '.join(KINDS)}, not {kind!r}")
         if isinstance(who, Identity):
-            return await self._judge.decide(self._judge.with_rights_of_now(who), kind, name, namespace, event=event)
-        return await self.rights.decide(self._open_admission(who, None), kind, name, event)
+            return await self._authorizer.decide(
+                self._authorizer.with_rights_of_now(who), kind, name, namespace, event=event
+            )
+        return await self.socket_authorizer.decide(self._open_socket(who, None), kind, name, event)
 
     @staticmethod
     def subject_room(subject: str) -> str:
@@ -279,13 +311,13 @@ class Guard:
                 "name what to revoke; use revoke(subject='ada'), revoke(session_id=…) or revoke(token_id=…)"
             )
         now = self.clock.now()
-        if subject is not None and expires_at is None and self._judge.has_undated:
+        if subject is not None and expires_at is None and self._authorizer.has_undated:
             raise ConfigError(
                 "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject would be "
                 "locked out; pass expires_at, the latest exp of the tokens to revoke, or issue every token with an iat"
             )
         if expires_at is None:
-            expires_at = now + self._judge.longest_lifetime
+            expires_at = now + self._authorizer.longest_lifetime
         if subject is not None:
             expires_at = max(expires_at, self._latest_undated(subject))
         revoked = Revocation.of(
@@ -298,14 +330,14 @@ class Guard:
             now=now,
         )
         everybody = subject is not None and issued_before is None
-        return await self._revoking.revoke(revoked, everybody=everybody)
+        return await self._revocation_sync.revoke(revoked, everybody=everybody)
 
     def follow_revocations(self, follower: Follower) -> None:
         """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns.
 
         The login server ends logins and their refresh tokens by it. It returns how many further sockets it ended.
         """
-        self._revoking.keeping.followers.append(follower)
+        self._revocation_sync.keeping.followers.append(follower)
 
     def _latest_undated(self, subject: str) -> float:
         """The latest ``exp`` of a subject's live tokens without ``iat``; the caller may have named an earlier one."""
@@ -315,14 +347,14 @@ class Guard:
     @property
     def unfinished(self) -> int:
         """The number of revocations that took effect here and are not kept in the store yet."""
-        return len(self._revoking.keeping)
+        return len(self._revocation_sync.keeping)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` whenever a token or a connection is refused. Works as a decorator.
 
         What the callback raises is logged and changes nothing; it may be a coroutine function.
         """
-        self.teardown.callbacks.append(callback)
+        self._context.on_refused.append(callback)
         return callback
 
     def serve_rooms(self) -> None:
@@ -332,7 +364,7 @@ class Guard:
         ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; a refusal without one is the event ``error``.
         """
         self._check_attached()
-        self.events.serve_rooms()
+        self._events.serve_rooms()
 
     def relay(self, *events: str) -> None:
         """Let clients emit these events to rooms themselves, as far as the policy allows.
@@ -344,52 +376,52 @@ class Guard:
             ConfigError: a name that no event can have, or one with a meaning of its own.
         """
         self._check_attached()
-        self.events.relay(events)
+        self._events.relay(events)
 
     @property
     def has_store(self) -> bool:
         """True if revocations outlast this process."""
-        return self._revoking.has_store
+        return self._revocation_sync.has_store
 
     @at_home
     async def ready(self) -> str | None:
         """As :attr:`problem`, after the store was asked for the first time."""
-        return await self._revoking.ready()
+        return await self._revocation_sync.ready()
 
     @property
     def problem(self) -> str | None:
         """Why new connections are refused, or decided on what may be old: the store is out of reach; else None."""
-        return self._revoking.problem
+        return self._revocation_sync.problem
 
     def check_deadlines(self) -> None:
         """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
         self.home.check_here("check_deadlines")
-        self.teardown.timers.check()
+        self.background.timers.check()
 
     @at_home
     async def close(self) -> None:
         """Close every connection, because the server stops; clients come back by themselves when it is up again."""
-        for connection in list(self.registry.connections.values()):
-            self.teardown.close_soon(connection)
+        for connection in list(self.index.connections):
+            connection.close()
         await self.settle()
-        await self._revoking.close()
+        await self._revocation_sync.close()
 
     @at_home
     async def settle(self) -> None:
         """Wait until everything that was begun in the background is done."""
-        await self.teardown.background.settle()
+        await self.background.settle()
 
     def _check_attached(self) -> None:
-        if not hasattr(self.teardown, "port"):
+        if not self._is_attached:
             raise ConfigError("this guard is not attached, so the server is open to everybody; call guard.attach(sio)")
 
-    def _open_admission(self, sid: str, namespace: str | None) -> Admission:
+    def _open_socket(self, sid: str, namespace: str | None) -> GuardedSocket:
         self._check_attached()
-        admission = self.registry.admissions.get(sid)
+        socket = self.index.sockets.get(sid)
         if (
-            admission is None
-            or admission.state not in (State.CONNECTING, State.ADMITTED)
-            or namespace not in (None, admission.namespace)
+            socket is None
+            or socket.state not in (AdmissionState.CONNECTING, AdmissionState.ADMITTED)
+            or namespace not in (None, socket.namespace)
         ):
             raise PermissionDenied("this socket is not admitted")
-        return admission
+        return socket

@@ -1,21 +1,19 @@
-"""Whose the requests of an Engine.IO session are: the session's id alone is not a credential."""
+"""Who sends the requests of an Engine.IO session: the session's ID alone is not a credential."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 from roomkey.core.credentials import Credential, Handshake, Request, find_credential
 from roomkey.core.networks import network_of
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
 from roomkey.guard.authorizer import Authorizer
-from roomkey.guard.registry import Connection
-from roomkey.guard.teardown import Teardown
+from roomkey.guard.socket import Carrier
 
 OWNER_SECONDS = 10.0
 """How long a request may wait until it is known whether it comes from the owner of its session."""
 
-MAX_ASKING = 4
+MAX_VERIFYING = 4
 """Requests of one session that may wait so: a poll, a POST and an upgrade, and one again after a lost connection."""
 
 
@@ -24,23 +22,21 @@ class Owners:
 
     Args:
         handshake: where HTTP requests may carry a token; None if nowhere.
-        judge: verifies the tokens of later requests.
-        teardown: reports requests that do not come from the owner.
+        authorizer: verifies the tokens of later requests.
     """
 
-    def __init__(self, handshake: Handshake | None, judge: Authorizer, teardown: Teardown) -> None:
+    def __init__(self, handshake: Handshake | None, authorizer: Authorizer) -> None:
         self._handshake = handshake
-        self._judge = judge
-        self._teardown = teardown
+        self._authorizer = authorizer
 
-    def bind(self, connection: Connection) -> None:
+    def bind(self, connection: Carrier) -> None:
         """Note the token with which a session was opened."""
         try:
-            connection.credential = self._shown(connection.request)
+            connection.credential = self._presented(connection.request)
         except AuthError:
             connection.credential = None  # the CONNECT packet is refused for it
 
-    async def is_owner(self, connection: Connection, request: Request, address: str) -> bool:
+    async def is_owner(self, connection: Carrier, request: Request, address: str) -> bool:
         """Return True if a later HTTP request of a session comes from the client that opened it.
 
         If the opening request carried a token, a later one must carry the same token, or another valid one of the
@@ -55,52 +51,52 @@ class Owners:
         if opened is None:
             return True
         try:
-            shown = self._shown(request)
-            if shown is None:
+            presented = self._presented(request)
+            if presented is None:
                 return _sends_once(opened, connection) and network_of(address) == network_of(connection.address)
-            if shown.token != opened.token:
-                if not await self._ask(connection, opened, shown):
+            if presented.token != opened.token:
+                if not await self._verify(connection, opened, presented):
                     return False
-                connection.credential = shown
+                connection.credential = presented
         except AuthError:
             return False
-        connection.repeats = True
+        connection.repeats_credential = True
         return True
 
-    def intruder(self, connection: Connection, address: str) -> None:
+    def report_hijack(self, connection: Carrier, address: str) -> None:
         """Report that a request to a session came from another client; the owner is not disturbed."""
         error = CredentialsError("a session ID without the session's token")
-        self._teardown.tell_refused(error, replace(connection, address=address))
+        connection.context.report_refusal(error, address)
 
-    async def _ask(self, connection: Connection, opened: Credential, shown: Credential) -> bool:
+    async def _verify(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
         """Verify a request's token: for a few requests at a time, and not longer than the session lives."""
-        asking = connection.asking = connection.asking or []
-        if len(asking) >= MAX_ASKING:
+        verifying = connection.verifying = connection.verifying or []
+        if len(verifying) >= MAX_VERIFYING:
             raise TooManyAttempts("too many requests of one session wait for a verification")
         try:
             async with asyncio.timeout(OWNER_SECONDS) as waiting:
-                asking.append(waiting)
+                verifying.append(waiting)
                 try:
-                    return await self._is_same_subject(connection, opened, shown)
+                    return await self._is_same_subject(connection, opened, presented)
                 finally:
-                    asking.remove(waiting)
+                    verifying.remove(waiting)
         except TimeoutError:
             raise Unavailable("the session ended, or the verification took too long") from None
 
-    async def _is_same_subject(self, connection: Connection, opened: Credential, shown: Credential) -> bool:
-        who = await self._judge.verify(shown)
-        admissions = [admission.identity for admission in connection.admissions.values() if admission.live]
-        known = [identity for identity in admissions if identity is not None and not identity.is_guest]
+    async def _is_same_subject(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
+        who = await self._authorizer.verify(presented)
+        identities = [socket.identity for socket in connection.sockets.values() if socket.live]
+        known = [identity for identity in identities if identity is not None and not identity.is_guest]
         # Before CONNECT nobody is known, and two tabs may have refreshed a cookie. A ticket is valid once: for CONNECT.
         if not known and opened.token.count(".") == 2:
-            known = [await self._judge.verify(opened)]
+            known = [await self._authorizer.verify(opened)]
         return any((one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
 
-    def _shown(self, request: Request) -> Credential | None:
+    def _presented(self, request: Request) -> Credential | None:
         """Return the token that an HTTP request itself carries, or None."""
         return None if self._handshake is None else find_credential(self._handshake, None, request)
 
 
-def _sends_once(opened: Credential, connection: Connection) -> bool:
+def _sends_once(opened: Credential, connection: Carrier) -> bool:
     """Return True if the client may be one that sends its headers with the first request only."""
-    return opened.source == "header" and not connection.repeats
+    return opened.source == "header" and not connection.repeats_credential

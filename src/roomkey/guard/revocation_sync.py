@@ -8,14 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from roomkey import audit
-from roomkey.core.admission import Input
+from roomkey.core.admission import AdmissionEvent
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
-from roomkey.guard.clock import Clock
 from roomkey.guard.keeping import Keeping
-from roomkey.guard.settings import GuardSettings
-from roomkey.guard.teardown import Teardown
+from roomkey.guard.socket import GuardContext
 from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
 
@@ -35,19 +33,19 @@ class RevocationSync:
 
     Args:
         revocations: what every decision looks into.
-        settings: the store that outlasts this process and reaches the others, and what happens while it is unavailable.
-        teardown: ends sockets.
-        clock: where to read the time.
+        context: the sockets, the clock, and the settings: the store that outlasts this process and reaches the others,
+            and what happens while it is unavailable.
 
     Attributes:
         on_rights: is called with what the store knows of changed rights.
     """
 
-    def __init__(self, revocations: Revocations, settings: GuardSettings, teardown: Teardown, clock: Clock) -> None:
+    def __init__(self, revocations: Revocations, context: GuardContext) -> None:
+        settings, clock = context.settings, context.clock
         store = settings.revocations
         self.revocations = revocations
         self._store = store
-        self._teardown = teardown
+        self._context = context
         self._clock = clock
         self._refuses = settings.when_store_fails == "refuse"
         self._horizon = ConfirmedTime()
@@ -78,13 +76,13 @@ class RevocationSync:
                 back; ask again to be told so.
         """
         self._add(revoked)
-        ending = self._end([revoked], everybody=everybody)
+        endings = self._end([revoked], everybody=everybody)
         try:
             more = await self.keeping.keep(revoked)
         finally:
-            # Whoever asked may stop waiting; the sockets end all the same.
-            await asyncio.shield(ending)
-        return len(ending.result()) + more
+            if endings:  # they go on, even if the caller stops waiting
+                await asyncio.wait(endings)
+        return len(endings) + more
 
     async def _write(self, revoked: Revocation) -> None:
         assert self._store is not None
@@ -103,30 +101,25 @@ class RevocationSync:
             LOG.error("dropped %d revocations before they expired: more than %d are in memory", lost, MAX_REVOCATIONS)
         return is_new
 
-    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> asyncio.Future[list[None]]:
-        """End every live socket that these revocations are about.
+    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> list[asyncio.Task[None]]:
+        """End every connected socket that these revocations concern; return the tasks that tell the clients.
 
         Args:
-            everybody: whatever ``iat`` says: a token that was seen before the revocation was issued before it.
+            everybody: no matter what ``iat`` says: a token that was seen before the revocation was issued before it.
         """
-        names = {(revoked.kind, revoked.name) for revoked in new}
-        issuers = {revoked.issuer for revoked in new}
+        named = self._context.index.named
         endings = []
-        for admission in self._teardown.registry:
-            who = admission.identity
-            # By its names first: there may be many thousand sockets, and most of them have nothing to do with it.
-            if who is None or names.isdisjoint(
-                (("token", who.token_id), ("session", who.session_id), ("subject", who.subject))
-            ):
-                continue
-            meant = everybody and not issuers.isdisjoint((None, who.issuer))
-            if admission.live and (meant or self.revocations.is_revoked(who)):
+        for revoked in new:
+            for socket in named(revoked.kind, revoked.name) if revoked.kind != "rights" else ():
+                who = socket.identity
+                if who is None or not socket.live:
+                    continue
+                meant = everybody and revoked.issuer in (None, who.issuer)
                 if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back
-                    token = Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER)
-                    self._add(token)
-                error = RevokedToken("revoked while connected")
-                endings.append(self._teardown.end_soon(admission, Input.REVOKE, error))
-        return asyncio.gather(*endings)
+                    self._add(Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER))
+                if meant or self.revocations.is_revoked(who):
+                    endings.append(socket.end(AdmissionEvent.REVOKE, RevokedToken("revoked while connected")))
+        return endings
 
     @property
     def has_store(self) -> bool:

@@ -1,4 +1,4 @@
-"""One timer for all deadlines of a guard."""
+"""One timer for all deadlines of a guard and its host."""
 
 from __future__ import annotations
 
@@ -11,57 +11,58 @@ from roomkey.guard.clock import Clock
 
 LOG = logging.getLogger("roomkey.guard")
 
-Name = tuple[str, str]
+Callback = Callable[[], object]
+
 LONGEST_SLEEP = 1.0
-"""Seconds: a wall clock may be set, and a laptop may sleep; a second later the deadlines know."""
+"""Seconds. A wall clock can be set and a laptop can sleep; a second later the deadlines take notice."""
 
 EARLY_ENOUGH = 0.001
-"""Seconds: deadlines of one moment share a timer, however little their readings of the clock differ."""
+"""Seconds. Deadlines that fall together share a timer, although they were set at slightly different moments."""
+
+_MONOTONIC, _WALL = 0, 1
 
 
 class Timers:
-    """Intervals on the monotonic clock, expiries on the wall clock, one timer of the event loop for both.
+    """Intervals on the monotonic clock and times on the wall clock, with one timer of the event loop for both.
+
+    A deadline is named by its callback, so a callback has one deadline at most: setting it again moves it.
 
     Args:
         clock: where to read the time.
-        passed: called with ``(kind, name)`` of each deadline that has passed; expiries are of the kind ``expiry``.
+
+    Attributes:
+        cancel: removes the deadlines of callbacks, if they have one.
     """
 
-    def __init__(self, clock: Clock, passed: Callable[[Name], None]) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._passed = passed
-        self._intervals: Deadlines[Name] = Deadlines()
-        self._expiries: Deadlines[str] = Deadlines()
+        self._deadlines: Deadlines[Callback] = Deadlines(clocks=2)
+        self.cancel: Callable[..., None] = self._deadlines.cancel
         self._handle: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0  # by the loop's clock; not every loop's handles tell
 
-    def after(self, name: Name, seconds: float) -> None:
-        """Call back after an interval, unless it is cancelled."""
-        self._intervals.set(name, self._clock.monotonic() + seconds)
-        if self._handle is None or seconds < LONGEST_SLEEP:  # else it wakes before that anyhow
+    def __len__(self) -> int:
+        return len(self._deadlines)
+
+    def after(self, callback: Callback, seconds: float) -> None:
+        """Call back after an interval, unless that is canceled or moved."""
+        self._deadlines.set(callback, self._clock.monotonic() + seconds, _MONOTONIC)
+        if self._handle is None or seconds < LONGEST_SLEEP:  # otherwise it wakes before that anyway
             self._wake()
 
-    def at(self, name: str, when: float) -> None:
-        """Call back at a time (seconds since the epoch), unless it is cancelled or moved."""
-        self._expiries.set(name, when)
+    def at(self, callback: Callback, when: float) -> None:
+        """Call back at a time (seconds since the epoch), unless that is canceled or moved."""
+        self._deadlines.set(callback, when, _WALL)
         if self._handle is None or when - self._clock.now() < LONGEST_SLEEP:
             self._wake()
 
-    def cancel(self, name: Name) -> None:
-        """Forget an interval."""
-        self._intervals.cancel(name)
-
-    def cancel_expiry(self, name: str) -> None:
-        """Forget an expiry."""
-        self._expiries.cancel(name)
-
     def check(self) -> None:
-        """Call back for all that is due."""
-        due = self._intervals.pop_due(self._clock.monotonic())
-        due += [("expiry", sid) for sid in self._expiries.pop_due(self._clock.now())]
-        for name in due:
+        """Call back for every deadline that has passed."""
+        due = self._deadlines.pop_due(self._clock.monotonic(), _MONOTONIC)
+        due += self._deadlines.pop_due(self._clock.now(), _WALL)
+        for callback in due:
             try:
-                self._passed(name)
+                callback()
             except Exception:  # the others are due all the same
                 LOG.exception("a deadline could not be carried out")
 
@@ -87,10 +88,10 @@ class Timers:
             self._wake()
 
     def _delay(self) -> float | None:
-        interval, expiry = self._intervals.next(), self._expiries.next()
+        interval, time = self._deadlines.next(_MONOTONIC), self._deadlines.next(_WALL)
         waits = []
         if interval is not None:
             waits.append(interval - self._clock.monotonic())
-        if expiry is not None:
-            waits.append(expiry - self._clock.now())
+        if time is not None:
+            waits.append(time - self._clock.now())
         return min(max(min(waits), 0.0), LONGEST_SLEEP) if waits else None

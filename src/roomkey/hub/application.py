@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 from roomkey.core.ack_expiry import AckExpiry
 from roomkey.guard.guard import Guard
@@ -33,7 +34,7 @@ class Application:
         self.settings = settings
         self.guard = Guard.of(settings)
         self.handlers = Handlers(settings.namespaces)
-        self.sockets = Rooms()
+        self.sockets: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
         self.ack_expiry = AckExpiry()
-        self.tasks = self.guard.teardown.background
+        self.tasks = self.guard.background
         self.counts: Counter[str] = Counter()

@@ -19,7 +19,6 @@ from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.http.origins import Origins
 from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.namespace import Namespace
-from roomkey.hub.port import HubPort
 from roomkey.hub.sessions import Sessions
 from roomkey.hub.settings import HubSettings
 from roomkey.hub.socket import NOT_HANDLED
@@ -63,10 +62,9 @@ class Hub(Verbs):
         self.tasks = self.application.tasks
         self.counts = self.application.counts
         dispatch = Dispatch(self.application)
-        super().__init__(self.application, dispatch)
-        self.sessions = Sessions(self.guard, settings, self.counts, on_packet=dispatch.packet, on_end=dispatch.ended)
-        self.guard.teardown.port = HubPort(self, self.sessions, dispatch)
-        self.guard.rights.set_own_joins(settings.own_joins)
+        super().__init__(self.application)
+        self.sessions = Sessions(self.guard, settings, self.counts, on_packet=dispatch.packet)
+        self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
         self.path = self.requests.path
 
@@ -159,7 +157,6 @@ class Hub(Verbs):
     def check_deadlines(self) -> None:
         """Do what is due now. Timers call this; tests with a clock of their own call it after moving it."""
         self.guard.check_deadlines()
-        self.sessions.timers.check()
 
     @at_home
     async def close(self) -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from roomkey.hub.handlers import MethodHandlers
-from roomkey.hub.socket import Room
+from roomkey.hub.rooms import Room
 from roomkey.hub.verbs import Verbs
 
 

@@ -1,78 +1,121 @@
-"""Who is in which room."""
+"""The sockets of a hub, by namespace and room, and what is delivered to them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from roomkey.hub.socket import NOWHERE, Room, Socket
+from roomkey.core.admission import AdmissionState
+from roomkey.guard.socket import GuardedSocket
+from roomkey.hub.session import EngineSession
+from roomkey.wire import Message
 
-_NOBODY: dict[str, Socket] = {}
+Room: TypeAlias = str | int
+"""A room's name; whatever can be a dictionary's key works."""
+
+Target: TypeAlias = Room | Iterable[Room] | None
+Sids: TypeAlias = str | Iterable[str] | None
+
+NOWHERE: set[Room] = set()
+"""The rooms of every socket that is in none: thousands of empty sets would cost memory. Nothing is added to it."""
+
+_ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
 
 
-class Rooms:
-    """Sockets by namespace, and by room within it. A socket's own sid is a room with it alone, and costs nothing."""
+class Member(Protocol):
+    """What the table needs of a socket."""
+
+    sid: str
+    namespace: str
+    rooms: set[Room]
+    guarded: GuardedSocket
+    session: EngineSession
+
+    def send_direct(self, message: Message) -> None:
+        """Send a packet that is addressed to this socket alone."""
+
+
+S = TypeVar("S", bound=Member)
+
+
+class Rooms(Generic[S]):
+    """Sockets by namespace, and by room within it. A socket's own sid is a room with it alone, and costs nothing.
+
+    Attributes:
+        by_sid: all of them.
+    """
 
     def __init__(self) -> None:
-        self.by_sid: dict[str, Socket] = {}
-        self._namespaces: dict[str, dict[str, Socket]] = {}
-        self._rooms: dict[tuple[str, Room], dict[str, Socket]] = {}
+        self.by_sid: dict[str, S] = {}
+        self._namespaces: dict[str, dict[str, S]] = {}
+        self._rooms: dict[tuple[str, Room], dict[str, S]] = {}
 
-    def get(self, sid: str, namespace: str | None = None) -> Socket | None:
-        """The socket of this sid (in this namespace), or None."""
+    def get(self, sid: str, namespace: str | None = None) -> S | None:
+        """Return the socket with this sid (in this namespace), or None."""
         socket = self.by_sid.get(sid)
         return socket if socket is not None and namespace in (None, socket.namespace) else None
 
-    def add(self, socket: Socket) -> None:
-        """A socket has come."""
+    def add(self, socket: S) -> None:
+        """Add a new socket to its namespace."""
         self.by_sid[socket.sid] = socket
         self._namespaces.setdefault(socket.namespace, {})[socket.sid] = socket
 
-    def remove(self, socket: Socket) -> None:
-        """A socket has gone."""
+    def remove(self, socket: S) -> None:
+        """Remove a socket from its namespace and all its rooms. A second call does nothing."""
         self.by_sid.pop(socket.sid, None)
-        for room in tuple(socket.rooms):
-            self.leave(socket, room)
+        for room in socket.rooms:
+            _drop(self._rooms, (socket.namespace, room), socket.sid)
+        socket.rooms = NOWHERE
         _drop(self._namespaces, socket.namespace, socket.sid)
 
-    def enter(self, socket: Socket, room: Room) -> None:
-        """Put a socket into a room."""
+    def enter(self, socket: S, room: Room) -> None:
+        """Add a socket to a room."""
         if socket.rooms is NOWHERE:
             socket.rooms = set()
         socket.rooms.add(room)
         self._rooms.setdefault((socket.namespace, room), {})[socket.sid] = socket
 
-    def leave(self, socket: Socket, room: Room) -> None:
-        """Take a socket out of a room, if it is there."""
+    def leave(self, socket: S, room: Room) -> None:
+        """Remove a socket from a room, if it is in it."""
         socket.rooms.discard(room)
         _drop(self._rooms, (socket.namespace, room), socket.sid)
 
-    def in_room(self, namespace: str, room: Room | None) -> Iterable[Socket]:
-        """Who is in a room, or in a namespace where no room is given."""
+    def in_room(self, namespace: str, room: Room | None) -> Iterable[S]:
+        """Return the sockets in a room, or in a namespace if there is no room."""
         if room is None:
-            return self._namespaces.get(namespace, _NOBODY).values()
+            return self._namespaces.get(namespace, {}).values()
         alone = self.by_sid.get(room) if isinstance(room, str) else None
         if alone is not None:
             return (alone,) if alone.namespace == namespace else ()
-        return self._rooms.get((namespace, room), _NOBODY).values()
+        return self._rooms.get((namespace, room), {}).values()
 
-    def receivers(
-        self, namespace: str, target: Room | Iterable[Room] | None, skipped: frozenset[str]
-    ) -> tuple[Socket, ...]:
-        """Who gets a packet for a room, for several (each socket once) or for everybody.
+    def receivers(self, namespace: str, target: Target, skipped: frozenset[str]) -> tuple[S, ...]:
+        """Return the sockets that receive a packet for a room, for several (each socket once) or for all.
 
         Returns:
             A copy: a socket that reads too slowly is closed, and leaves its rooms, while it is written to.
         """
-        found: Iterable[Socket]
+        found: Iterable[S]
         if isinstance(target, Iterable) and not isinstance(target, str):
             found = {socket.sid: socket for room in target for socket in self.in_room(namespace, room)}.values()
         else:
             found = self.in_room(namespace, target)
         return tuple(socket for socket in found if socket.sid not in skipped) if skipped else tuple(found)
 
+    def deliver(self, message: Message, namespace: str, target: Target, skip: Sids = None) -> None:
+        """Write a packet, which was encoded once, to each admitted socket; no task is made for a receiver."""
+        skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
+        alone = self.get(target, namespace) if isinstance(target, str) else None
+        if alone is None:
+            for socket in self.receivers(namespace, target, skipped):
+                if socket.guarded.state is _ADMITTED:
+                    socket.session.send_batched(message)
+        elif alone.sid not in skipped:
+            alone.send_direct(message)
+
 
 def _drop(owner: dict, key: object, sid: str) -> None:  # type: ignore[type-arg]
-    """Take a sid out of an inner dictionary, and that out of the outer one when it is empty."""
+    """Remove a sid from an inner dictionary, and that from the outer one when it is empty."""
     inner = owner.get(key)
     if inner is not None:
         inner.pop(sid, None)

@@ -6,28 +6,28 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from roomkey.core.rate import TokenBucket
-from roomkey.guard.registry import Connection
+from roomkey.guard.connection import GuardedConnection
+from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, new_sid
+from roomkey.guard.timers import Timers
 from roomkey.hub.settings import ATTACHMENT_SECONDS, UPGRADE_SECONDS, HubSettings
 from roomkey.wire import (
     Decoder,
     EngineType,
     Message,
     Packet,
+    PacketType,
     TransportAction,
     TransportInput,
     TransportMachine,
     TransportState,
     Violation,
     decode_packet,
+    encode,
 )
 
-CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
 PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR = "ping timeout", "transport close", "transport error"
 VIOLATION = "protocol violation"
 _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR, VIOLATION})
-
-HEARTBEAT, ATTACHMENTS, UPGRADE = "heartbeat", "attachments", "upgrade"
-"""The deadlines of a session."""
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE_PACKET = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
@@ -83,16 +83,12 @@ class SessionOwner(Protocol):
     """The hub's sessions, as one of them sees them."""
 
     settings: HubSettings
+    timers: Timers
+    now: Callable[[], float]
     deliver: Callable[[EngineSession, Packet], None]
 
-    def set_deadline(self, session: EngineSession, kind: str, seconds: float) -> None:
-        """Set or move one of a session's deadlines."""
-
-    def cancel_deadline(self, session: EngineSession, kind: str) -> None:
-        """Cancel one of a session's deadlines."""
-
-    def violated(self, session: EngineSession, detail: str) -> None:
-        """Report a violation of the protocol to the guard."""
+    def count_violation(self) -> None:
+        """Count a violation of the protocol."""
 
     def too_slow(self, session: EngineSession) -> None:
         """End a session for which too much waits unsent."""
@@ -100,20 +96,24 @@ class SessionOwner(Protocol):
     def remove(self, session: EngineSession) -> bool:
         """Remove a session that ends. Returns False if it has already ended."""
 
-    def ended(self, session: EngineSession, reason: str, *, drained: bool) -> None:
-        """Pass on that a session has ended."""
+    def linger(self, session: EngineSession) -> None:
+        """Keep an ended session for a while, because a poll may still fetch its last packets."""
+
+    def drained(self, session: EngineSession) -> None:
+        """Forget an ended session."""
 
 
 class EngineSession:
-    """One Engine.IO session, from its opening to :meth:`end`.
+    """One Engine.IO session, from its opening to :meth:`end`: the hub's host connection for the guard.
 
     Args:
         owner: the hub's sessions.
-        connection: the guard's view of the session.
         request: the request that opened it.
         state: the transport on which it begins.
+        now: when it opened, in seconds on the monotonic clock.
 
     Attributes:
+        connection: the guard's side of it; the guard sets it when it accepts the session.
         eio_sid: the session's ID; never written to a log.
         binding: the value of the cookie to which it is bound, or None.
         ended_for: why it has ended, or None.
@@ -139,24 +139,23 @@ class EngineSession:
         "transport",
     )
 
+    reopens = True
+    connection: GuardedConnection
     transport: Transport
     send: Callable[[Message], None]
     send_batched: Callable[[Message], None]
 
-    def __init__(
-        self, owner: SessionOwner, connection: Connection, request: OpeningRequest, state: TransportState
-    ) -> None:
+    def __init__(self, owner: SessionOwner, request: OpeningRequest, state: TransportState, now: float) -> None:
         settings = owner.settings
         self._owner = owner
         self._settings = settings
         self._state = TransportMachine(state)
         self._decoder = Decoder(settings.limits)
-        self._bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), connection.opened_at)
+        self._bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), now)
         self._candidate: Transport | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
-        self.eio_sid = connection.connection_id
-        self.connection = connection
+        self.eio_sid = new_sid()
         self.request = request
 
     @property
@@ -230,25 +229,19 @@ class EngineSession:
     def _await_attachments(self) -> None:
         """Wait for the attachments of a packet; before admission none are collected."""
         if self.connection.admitted:
-            self._owner.set_deadline(self, ATTACHMENTS, ATTACHMENT_SECONDS)
+            self._owner.timers.after(self.attachments_due, ATTACHMENT_SECONDS)
         else:
             self.violation("a binary packet before admission")
 
     def take_event(self, now: float) -> float:
         """Count an event against the session's rate. Returns a negative number for an event over the rate."""
-        if self._bucket.rate != self._settings.event_rate and self.connection.admitted:
-            self._bucket = TokenBucket(self._settings.event_rate, now)
         return self._bucket.take(now)
 
     # Deadlines
 
-    def deadline_passed(self, kind: str) -> None:
-        """Act on one of the session's deadlines."""
-        if kind == HEARTBEAT:
-            self.heartbeat_due()
-        elif kind == UPGRADE:
-            self.candidate_lost()
-        elif self._decoder.waiting:
+    def attachments_due(self) -> None:
+        """Close the connection if a packet's attachments have not all arrived."""
+        if self._decoder.waiting:
             self.violation("attachments that did not all arrive in time")
 
     def heartbeat_due(self) -> None:
@@ -258,13 +251,34 @@ class EngineSession:
     def _heartbeat(self, action: TransportAction | None) -> None:
         if action is TransportAction.PING:
             self.transport.send_packet(PING)
-            self._owner.set_deadline(self, HEARTBEAT, self._settings.ping_timeout)
+            self._owner.timers.after(self.heartbeat_due, self._settings.ping_timeout)
         elif action is TransportAction.REST:
-            self._owner.set_deadline(self, HEARTBEAT, self._settings.ping_interval)
+            self._owner.timers.after(self.heartbeat_due, self._settings.ping_interval)
         elif action is TransportAction.END_SILENT:
             self.end(PING_TIMEOUT)
         elif action is TransportAction.END:
             self.violation("a pong without a ping", closed=True)
+
+    # What the guard asks of a host
+
+    async def refuse(self, namespace: str, message: str, data: object) -> None:
+        """Answer a CONNECT with CONNECT_ERROR."""
+        if self.alive:
+            told = {"message": message} if data is None else {"message": message, "data": data}
+            self.send(encode(PacketType.CONNECT_ERROR, namespace, told))
+
+    def admitted(self) -> None:
+        """Allow what an admitted client can send."""
+        if self._bucket.rate != self._settings.event_rate:
+            self._bucket = TokenBucket(self._settings.event_rate, self._owner.now())
+
+    def close(self, code: int | None = None) -> None:
+        """End the session, because the guard closes the connection."""
+        self.end(SERVER_DISCONNECT, NORMAL if code is None else code)
+
+    def drained(self) -> None:
+        """Forget the session: it has ended, and its last packets were fetched, or were not fetched in time."""
+        self._owner.drained(self)
 
     # From polling to WebSocket
 
@@ -273,7 +287,7 @@ class EngineSession:
         if self._state.handle(TransportInput.OFFER) is TransportAction.REFUSE_CANDIDATE:
             return False
         self._candidate = candidate
-        self._owner.set_deadline(self, UPGRADE, UPGRADE_SECONDS)
+        self._owner.timers.after(self.candidate_lost, UPGRADE_SECONDS)
         return True
 
     def candidate_text(self, candidate: Transport, data: bytes) -> None:
@@ -313,7 +327,7 @@ class EngineSession:
             if binary or packet != NOOP:
                 candidate.send_packet(packet, binary=binary)
         before.close()
-        self._owner.cancel_deadline(self, UPGRADE)
+        self._owner.timers.cancel(self.candidate_lost)
 
     # The end
 
@@ -327,8 +341,8 @@ class EngineSession:
         """
         if (self.alive or closed) and not self.connection.closing:
             self.ended_for = VIOLATION
-            self.transport.close(code)  # before the guard closes it without this code
-            self._owner.violated(self, detail)
+            self._owner.count_violation()
+            self.connection.violation(detail, code)
 
     def too_slow(self) -> None:
         """End the session, because too much waits unsent."""
@@ -344,6 +358,7 @@ class EngineSession:
         """
         if not self._owner.remove(self):
             return
+        self._owner.timers.cancel(self.heartbeat_due, self.attachments_due, self.candidate_lost)
         self._state.handle(TransportInput.LOST)
         self.ended_for = self.ended_for or reason
         self._drop_candidate()
@@ -352,7 +367,9 @@ class EngineSession:
             self.transport.abort()
         else:
             drained = self.transport.close(code) or self.ended_for in _NOTHING_TO_SAY
-        self._owner.ended(self, reason, drained=drained)
+        if not drained:
+            self._owner.linger(self)
+        self.connection.lost(reason)
 
 
 def _code_for(text: bytes) -> int:

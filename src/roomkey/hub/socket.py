@@ -1,40 +1,47 @@
-"""One namespace connection of the hub."""
+"""One client in one namespace of the hub."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import logging
 from collections.abc import Callable
 from typing import Any
 
 from roomkey.core.ack_expiry import MAX_CALLBACKS
-from roomkey.core.admission import Admission, State
+from roomkey.core.admission import AdmissionState
+from roomkey.errors import AuthError, Declined, PermissionDenied
+from roomkey.guard import contract
+from roomkey.guard.host import SERVER_DISCONNECT, new_sid
+from roomkey.guard.socket import GuardedSocket
+from roomkey.hub.application import Application
+from roomkey.hub.rooms import NOWHERE, Room
 from roomkey.hub.session import EngineSession
-from roomkey.wire import Message
+from roomkey.wire import Message, PacketType, encode
 
-NOWHERE: set[Room] = set()
-"""The rooms of every socket that is in none: thousands of empty sets would cost memory. Nobody adds to it."""
+LOG = logging.getLogger("roomkey.hub")
 
 NOT_HANDLED = object()
 """What a handler returns to withhold its acknowledgement."""
 
-Room = str | int
-"""A room's name; whatever can be a dictionary's key works."""
-
 AckCallback = Callable[..., Any]
+
+CONNECT_ARGUMENTS = 3
+"""A connect handler's ``(sid, environ, auth)``."""
 
 
 def as_arguments(data: object) -> list[object]:
-    """A value as the arguments of a packet: None is none, a tuple is several, anything else is one."""
+    """Return a value as the arguments of a packet: None is none, a tuple is several, anything else is one."""
     if data is None:
         return []
     return list(data) if isinstance(data, tuple) else [data]
 
 
 class Answer:
-    """An acknowledgement that somebody waits for.
+    """An acknowledgement that a caller waits for.
 
     Attributes:
-        values: what the client answered; a TimeoutError once it cannot any more.
+        values: what the client answered; a TimeoutError once it cannot answer any more.
     """
 
     __slots__ = ("values",)
@@ -43,56 +50,157 @@ class Answer:
         self.values: asyncio.Future[tuple[Any, ...]] = asyncio.get_running_loop().create_future()
 
     def __call__(self, *values: Any) -> None:
-        """The acknowledgement arrived."""
+        """Accept the acknowledgement."""
         if not self.values.done():
             self.values.set_result(values)
 
     def lost(self) -> None:
-        """The client is gone, or did not answer for too long."""
+        """Give up: the client is gone, or did not answer for too long."""
         if not self.values.done():
             self.values.set_exception(TimeoutError("the client did not answer"))
 
 
 class Socket:
-    """A client in one namespace, and what the application keeps about it.
+    """A client in one namespace: the hub's :class:`roomkey.guard.host.HostSocket`.
+
+    Args:
+        guarded: the guard's side of it: whether it is admitted, and whose it is.
+        session: the Engine.IO session that carries it.
+        application: its handlers, and the rooms.
 
     Attributes:
         sid: its Socket.IO id.
-        admission: whether it is in, and who it is.
-        session: the Engine.IO session that carries it.
         rooms: where it is, without its own sid.
-        data: what ``save_session`` put there.
+        data: what ``save_session`` has stored.
     """
 
-    __slots__ = ("_acks", "_held", "_last_ack", "admission", "data", "namespace", "rooms", "session", "sid")
+    __slots__ = (
+        "_acks",
+        "_application",
+        "_held",
+        "_last_ack",
+        "data",
+        "guarded",
+        "namespace",
+        "rooms",
+        "session",
+        "sid",
+    )
 
-    def __init__(self, admission: Admission, session: EngineSession) -> None:
-        self.sid = admission.sid
-        self.namespace = admission.namespace
-        self.admission = admission
+    def __init__(self, guarded: GuardedSocket, session: EngineSession, application: Application) -> None:
+        self.sid = new_sid()
+        self.namespace = guarded.namespace
+        self.guarded = guarded
         self.session = session
         self.rooms: set[Room] = NOWHERE
         self.data: dict[str, Any] | None = None
+        self._application = application
         self._acks: dict[int, AckCallback] | None = None
         self._last_ack = 0
         self._held: list[Message] | None = None
 
-    def send_direct(self, message: Message) -> None:
-        """Send what is addressed to this socket and nobody else; before the CONNECT reply it waits for that."""
-        if not self.admission.may_receive(alone=True):
+    # What the guard asks of a host
+
+    async def accept(self) -> None:
+        """Answer the CONNECT, and then send what was held back."""
+        send = self.session.send
+        send(encode(PacketType.CONNECT, self.namespace, {"sid": self.sid}))
+        held, self._held = self._held, None
+        for message in held or ():
+            send(message)
+
+    async def send_event(self, event: str, data: object) -> None:
+        """Send an event to this socket, in quarantine too."""
+        self.session.send(encode(PacketType.EVENT, self.namespace, [event, data]))
+
+    async def send_ack(self, ack_id: int, data: object) -> None:
+        """Answer an event."""
+        self.session.send(encode(PacketType.ACK, self.namespace, [data], ack_id))
+
+    async def disconnect(self) -> None:
+        """Send DISCONNECT."""
+        self.session.send(encode(PacketType.DISCONNECT, self.namespace))
+
+    async def leave_namespace(self) -> None:
+        """Send DISCONNECT and end this socket alone."""
+        if self.guarded.connect_sent:
+            await self.disconnect()
+        await self.guarded.leave(SERVER_DISCONNECT, by_client=False)
+
+    async def enter(self, room: Room) -> None:
+        """Add the socket to a room."""
+        self._application.sockets.enter(self, room)
+
+    async def leave(self, room: Room) -> None:
+        """Remove the socket from a room."""
+        self._application.sockets.leave(self, room)
+
+    def is_in(self, room: Room) -> bool:
+        """Return True if the socket is in the room."""
+        return room in self.rooms
+
+    async def emit(self, room: Room, event: str, data: object) -> None:
+        """Send an event to the others in a room."""
+        message = encode(PacketType.EVENT, self.namespace, [event, *as_arguments(data)])
+        self._application.sockets.deliver(message, self.namespace, room, self.sid)
+
+    def takes_payload(self) -> bool:
+        """Return True if the connect handler takes ``(sid, environ, auth)``."""
+        found = self._application.handlers.find("connect", self.namespace)
+        return found is not None and found.takes is not None and found.takes >= CONNECT_ARGUMENTS
+
+    async def call_connect(self, payload: object) -> AuthError | None:
+        """Call the application's connect handler; return why it declined, or None."""
+        found = self._application.handlers.find("connect", self.namespace)
+        if found is None:
+            return None
+        arguments = (self.sid, self.session.request.environ(), payload or None)[: found.takes]
+        try:
+            answer = found.handler(*found.before, *arguments)
+            if inspect.isawaitable(answer):
+                answer = await answer
+        except Exception as error:
+            declined = _declined(error)
+            if declined is None:
+                raise
+            return declined
+        return PermissionDenied("the connect handler declined", message=contract.DECLINED) if answer is False else None
+
+    def hears_disconnect(self) -> bool:
+        """Return True if there is a disconnect handler."""
+        return self._application.handlers.find("disconnect", self.namespace) is not None
+
+    async def call_disconnect(self, reason: str) -> None:
+        """Call the application's disconnect handler."""
+        found = self._application.handlers.find("disconnect", self.namespace)
+        if found is None:
             return
-        if self.admission.answered or self.admission.state is State.ADMITTED:
+        try:
+            answer = found.handler(*found.before, *(self.sid, reason)[: found.takes])
+            if inspect.isawaitable(answer):
+                await answer
+        except Exception:
+            LOG.exception("the disconnect handler failed")
+
+    def forget(self) -> None:
+        """Drop everything that is kept about this socket."""
+        self.forget_acks()
+        self._application.ack_expiry.forget(self.sid)
+        self._application.sockets.remove(self)
+
+    # What the hub sends
+
+    def send_direct(self, message: Message) -> None:
+        """Send a packet that is addressed to this socket alone; before the CONNECT reply it is held back."""
+        guarded = self.guarded
+        if not guarded.may_receive(alone=True):
+            return
+        if guarded.connect_sent or guarded.state is AdmissionState.ADMITTED:
             self.session.send(message)
         elif self._held is None:
             self._held = [message]
         else:
             self._held.append(message)
-
-    def send_held(self) -> None:
-        """The CONNECT reply is out: what waited for it follows."""
-        held, self._held = self._held, None
-        for message in held or ():
-            self.session.send(message)
 
     def expect_ack(self, callback: AckCallback) -> int:
         """Keep a callback for an acknowledgement, instead of the oldest if there are too many.
@@ -104,21 +212,49 @@ class Socket:
         if self._acks is None:
             self._acks = {}
         self._acks[self._last_ack] = callback
-        _lose(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
+        _give_up(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
         return self._last_ack
 
     def take_ack(self, number: int) -> AckCallback | None:
-        """The callback of an acknowledgement that was asked for and not yet given, or None."""
+        """Return the callback of an acknowledgement that is still expected, or None."""
         return self._acks.pop(number, None) if self._acks is not None else None
 
     def forget_acks(self) -> None:
-        """No acknowledgement will come any more."""
+        """Give up on every acknowledgement."""
         acks, self._acks = self._acks, None
         for callback in acks.values() if acks is not None else ():
-            _lose(callback)
+            _give_up(callback)
 
 
-def _lose(callback: AckCallback | None) -> None:
-    """Nothing will call this any more."""
+def _give_up(callback: AckCallback | None) -> None:
     if isinstance(callback, Answer):
         callback.lost()
+
+
+def _declined(error: Exception) -> AuthError | None:
+    """Return a connect handler's refusal, with its message and data for the client; None for any other exception.
+
+    Handlers refuse by ``ConnectionRefusedError(message, data)``, by python-socketio's exception of that name, or by an
+    error of ours.
+    """
+    told: tuple[Any, ...]
+    if isinstance(error, AuthError):
+        told = (error.message, error.to_client())
+    elif type(error).__name__ == "ConnectionRefusedError" and isinstance(
+        members := getattr(error, "error_args", None), dict
+    ):
+        told = (members.get("message", contract.DECLINED), *([members["data"]] if "data" in members else []))
+    elif isinstance(error, ConnectionRefusedError):
+        if isinstance(error.errno, int):  # of the operating system: a database is down, and its address stands there
+            return None
+        told = error.args[:2] or (contract.DECLINED,)
+    elif type(error).__name__ == "ConnectionRefusedError":
+        told = (contract.DECLINED,)
+    else:
+        return None
+    try:
+        encode(PacketType.CONNECT_ERROR, "/", {"data": told[1:]})
+    except (TypeError, ValueError):
+        LOG.exception("the data with which the connect handler refuses is not JSON")
+        told = told[:1]
+    return Declined(str(told[0]), *told[1:])

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from roomkey.core.admission import State
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.home import Home, at_home
+from roomkey.guard.home import at_home
 from roomkey.hub.application import Application
-from roomkey.hub.dispatch import Dispatch
-from roomkey.hub.session import SERVER_DISCONNECT
-from roomkey.hub.socket import Answer, Room, Socket, as_arguments
-from roomkey.wire import Message, PacketType, encode
-
-Sids = str | Iterable[str] | None
-Target = Room | Iterable[Room] | None
-_ADMITTED = State.ADMITTED
+from roomkey.hub.rooms import Room, Rooms, Sids, Target
+from roomkey.hub.socket import Answer, Socket, as_arguments
+from roomkey.wire import PacketType, encode
 
 
 class Verbs:
@@ -26,23 +20,18 @@ class Verbs:
 
     Args:
         application: the handlers, the sockets and the guard.
-        dispatch: ends namespace connections.
 
     Attributes:
         guard: identities, policy-checked rooms and revocation: ``hub.guard.identity(sid)`` and so on.
+        home: the event loop that the hub runs on.
         sockets: the sockets, by ID and by room.
     """
 
-    def __init__(self, application: Application, dispatch: Dispatch) -> None:
+    def __init__(self, application: Application) -> None:
         self.guard = application.guard
-        self.sockets = application.sockets
+        self.home = application.guard.home
+        self.sockets: Rooms[Socket] = application.sockets
         self._ack_expiry = application.ack_expiry
-        self._dispatch = dispatch
-
-    @property
-    def home(self) -> Home:
-        """The event loop that the hub runs on."""
-        return self.guard.home
 
     # Sending
 
@@ -89,7 +78,7 @@ class Verbs:
             if socket is not None:
                 self._ask(socket, arguments, callback)
         else:
-            self._deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
+            self.sockets.deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
 
     async def send(self, data: object, **where: Any) -> None:
         """Send the event ``message``; the arguments are those of :meth:`emit`."""
@@ -146,17 +135,6 @@ class Verbs:
         socket.send_direct(encode(PacketType.EVENT, socket.namespace, arguments, number))
         return number
 
-    def _deliver(self, message: Message, namespace: str, target: Target, skip: Sids) -> None:
-        """Write to each admitted socket; the packet was encoded once, and no task is made for a recipient."""
-        skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
-        alone = self.sockets.get(target, namespace) if isinstance(target, str) else None
-        if alone is None:
-            for socket in self.sockets.receivers(namespace, target, skipped):
-                if socket.admission.state is _ADMITTED:
-                    socket.session.send_batched(message)
-        elif alone.sid not in skipped:
-            alone.send_direct(message)
-
     # Rooms
 
     @at_home
@@ -171,7 +149,7 @@ class Verbs:
         """
         socket = self._socket(sid, namespace)
         if room != sid:
-            await self.guard.rights.check_own_join(socket.admission, room)
+            await self.guard.socket_authorizer.check_own_join(socket.guarded, room)
             self.sockets.enter(socket, room)
 
     @at_home
@@ -179,7 +157,7 @@ class Verbs:
         """Take a client out of a room, if it is there."""
         socket = self.sockets.get(sid, namespace)
         if socket is not None:
-            socket.admission.lose_rooms({room})
+            socket.guarded.lose_rooms({room})
             self.sockets.leave(socket, room)
 
     @at_home
@@ -191,7 +169,7 @@ class Verbs:
         """
         self._no_sid(room)
         for socket in tuple(self.sockets.in_room(namespace or "/", room)):
-            socket.admission.lose_rooms({room})
+            socket.guarded.lose_rooms({room})
             self.sockets.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
@@ -209,11 +187,8 @@ class Verbs:
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
         """End a client's connection to a namespace; it does not come back by itself."""
         socket = self.sockets.get(sid, namespace)
-        if socket is None:
-            return
-        if socket.admission.answered:
-            socket.session.send(encode(PacketType.DISCONNECT, socket.namespace))
-        await self._dispatch.leave(socket.admission, SERVER_DISCONNECT)
+        if socket is not None:
+            await socket.leave_namespace()
 
     async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Keep something about a client until it disconnects.

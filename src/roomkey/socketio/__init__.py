@@ -25,7 +25,7 @@ from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.socketio.checks import check_settings
 from roomkey.socketio.hooks import Hooks
 from roomkey.socketio.joins import Joins
-from roomkey.socketio.port import SocketIOPort
+from roomkey.socketio.transports import Transports
 
 __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 
@@ -34,6 +34,8 @@ class AsyncGuard(Guard):
     """Closes a :class:`socketio.AsyncServer`. Its arguments are those of
     :class:`roomkey.guard.guard.Guard`: a verifier, then ``via``, ``policy`` and bounds by name.
     """
+
+    _is_attached = False
 
     def attach(
         self, sio: socketio.AsyncServer, *, session_binding: str | None = None, own_joins: OwnJoins = "policy"
@@ -53,13 +55,12 @@ class AsyncGuard(Guard):
             ConfigError: a setting under which the server would leak, a version of python-socketio whose inner names
                 have changed, or a second call.
         """
-        if hasattr(self.teardown, "port"):
+        if self._is_attached:
             raise ConfigError("this guard is attached already; make one guard for each server")
         if session_binding not in (None, "address"):
             raise ConfigError("session_binding takes None or 'address'")
-        self.rights.set_own_joins(own_joins)
-        check_settings(sio, self.authenticator.handshake)
-        port = SocketIOPort(sio)
-        Hooks(self, port, by_address=session_binding == "address").install()
+        self.socket_authorizer.set_own_joins(own_joins)
+        check_settings(sio, self.settings.handshake)
+        Hooks(self, Transports(sio), by_address=session_binding == "address").install()
         Joins(self, sio.manager).install()
-        self.teardown.port = port
+        self._is_attached = True

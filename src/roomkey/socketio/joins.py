@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from roomkey.core.admission import Admission
 from roomkey.errors import AuthError, PermissionDenied
 from roomkey.guard.guard import Guard
+from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
 
 NODE_SECONDS = 1.0
@@ -40,9 +40,9 @@ class Joins:
             self._inner[name] = getattr(self._manager, name)
             setattr(self._manager, name, getattr(self, name))
 
-    def _admission(self, sid: str, namespace: str) -> Admission | None:
-        admission = self._guard.registry.admissions.get(sid)
-        return admission if admission is not None and admission.namespace == namespace else None
+    def _socket(self, sid: str, namespace: str) -> GuardedSocket | None:
+        socket = self._guard.index.sockets.get(sid)
+        return socket if socket is not None and socket.namespace == namespace else None
 
     async def enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
         """Put a socket into a room, if it may enter; one that is connected elsewhere is that node's to decide about.
@@ -50,9 +50,9 @@ class Joins:
         Raises:
             AuthError: it may not.
         """
-        admission = self._admission(sid, namespace)
-        if admission is not None and room != sid:
-            await self._guard.rights.check_own_join(admission, room)
+        socket = self._socket(sid, namespace)
+        if socket is not None and room != sid:
+            await self._guard.socket_authorizer.check_own_join(socket, room)
         return await self._inner["enter_room"](sid, namespace, room, eio_sid=eio_sid)
 
     def basic_enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
@@ -62,25 +62,25 @@ class Joins:
             PermissionDenied: it was not decided, or has been taken back meanwhile.
         """
         if room is not None and room != sid:
-            admission = self._admission(sid, namespace)
-            if admission is None and self._manager.is_connected(sid, namespace):
+            socket = self._socket(sid, namespace)
+            if socket is None and self._manager.is_connected(sid, namespace):
                 raise PermissionDenied("this socket is not admitted")
-            if admission is not None and not self._guard.rights.may_be_in(admission, room):
-                raise self._guard.rights.denied(admission, "room", room)
+            if socket is not None and not self._guard.socket_authorizer.may_be_in(socket, room):
+                raise self._guard.socket_authorizer.denied(socket, "room", room)
         return self._inner["basic_enter_room"](sid, namespace, room, eio_sid=eio_sid)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> Any:
         """Take a socket out of a room."""
-        admission = self._admission(sid, namespace)
-        if admission is not None:
-            admission.lose_rooms({room})
+        socket = self._socket(sid, namespace)
+        if socket is not None:
+            socket.lose_rooms({room})
         return self._inner["basic_leave_room"](sid, namespace, room)
 
     async def _handle_enter_room(self, message: Mapping[str, Any]) -> None:
         """Another node wants one of our sockets in a room. A rule that takes its time holds up nothing else."""
         sid, namespace = str(message.get("sid")), str(message.get("namespace"))
-        if self._admission(sid, namespace) is not None:
-            entering = self._guard.teardown.spawn(self._enter_for_node(sid, namespace, message.get("room")))
+        if self._socket(sid, namespace) is not None:
+            entering = self._guard.background.spawn(self._enter_for_node(sid, namespace, message.get("room")))
             await asyncio.wait([entering], timeout=NODE_SECONDS)
 
     async def _enter_for_node(self, sid: str, namespace: str, room: object) -> None:

@@ -10,10 +10,11 @@ from typing import Any
 from engineio import packet as eio_packet
 
 from roomkey.core.rate import TokenBucket
+from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import Guard
-from roomkey.guard.registry import Connection
 from roomkey.socketio.environ import address, length_ok, request
-from roomkey.socketio.port import SocketIOPort
+from roomkey.socketio.host import SocketIOConnection
+from roomkey.socketio.transports import Transports
 
 UPGRADE_SECONDS = 10.0
 
@@ -78,20 +79,21 @@ class Sessions:
 
     Args:
         guard: decides whose a request is.
-        port: closes, and knows the tasks that read WebSockets.
+        transports: closes, and knows the tasks that read WebSockets.
         by_address: also bind each session to the address that opened it.
     """
 
-    def __init__(self, guard: Guard, port: SocketIOPort, *, by_address: bool) -> None:
+    def __init__(self, guard: Guard, transports: Transports, *, by_address: bool) -> None:
         self.guard = guard
-        self.port = port
-        self.sio = port.sio
+        self.transports = transports
+        self.sio = transports.sio
         self.by_address = by_address
+        self._max_packet = guard.settings.anonymous_packet
         self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
-    def bind(self, connection: Connection, opening: Mapping[str, Any]) -> None:
+    def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
         """Answer later requests of the session only to whoever opened it, without disturbing them."""
-        transport = self.sio.eio.sockets[connection.connection_id]
+        transport = self.sio.eio.sockets[connection.eio_sid]
         get, post = transport.handle_get_request, transport.handle_post_request
         read_websocket = transport._websocket_handler
 
@@ -99,7 +101,7 @@ class Sessions:
             # A WebSocket's own opening request comes through here; a polling session's does not.
             if environ is not opening and not await self._is_owner(connection, environ):
                 return FORBIDDEN
-            if connection.closing and transport.queue.empty():
+            if connection.guarded.closing and transport.queue.empty():
                 return [eio_packet.Packet(eio_packet.CLOSE)]
             return await get(environ)
 
@@ -109,16 +111,16 @@ class Sessions:
                 return
             if not length_ok(environ, self._max_body(connection)):
                 environ[ANSWER] = TOO_LARGE
-                self.guard.teardown.violation(connection, "a request body over the limit")
+                connection.guarded.violation("a request body over the limit")
                 return
             try:
                 await post(environ)
             except Exception as error:  # engineio would wait for a queue that nobody empties
                 environ[ANSWER] = BAD_REQUEST
-                self.guard.teardown.violation(connection, f"a request that cannot be read ({type(error).__name__})")
+                connection.guarded.violation(f"a request that cannot be read ({type(error).__name__})")
 
         async def websocket_handler(ws: Any) -> None:
-            if connection.closing or connection.connection_id in self.port.websockets:
+            if connection.guarded.closing or connection.eio_sid in self.transports.websockets:
                 await ws.close()  # one upgrade at a time
             else:
                 await self._read_websocket(connection, transport, read_websocket, ws)
@@ -128,9 +130,9 @@ class Sessions:
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
-        transport._send_ping = self._heartbeat(connection.connection_id, transport)
+        transport._send_ping = self._heartbeat(connection.eio_sid, transport)
 
-    def _heartbeat(self, connection_id: str, transport: Any) -> Callable[[], Awaitable[None]]:
+    def _heartbeat(self, eio_sid: str, transport: Any) -> Callable[[], Awaitable[None]]:
         """engineio's heartbeat, as a task that can be found: engineio keeps no handle of it."""
         send_ping = transport._send_ping
 
@@ -138,34 +140,34 @@ class Sessions:
             task = asyncio.current_task()
             if transport.closed or task is None:
                 return
-            self.heartbeats[connection_id] = task
+            self.heartbeats[eio_sid] = task
             try:
                 await send_ping()
             finally:
-                if self.heartbeats.get(connection_id) is task:
-                    del self.heartbeats[connection_id]
+                if self.heartbeats.get(eio_sid) is task:
+                    del self.heartbeats[eio_sid]
 
         return beat
 
-    def release(self, connection_id: str) -> None:
+    def release(self, eio_sid: str) -> None:
         """Forget a session that has ended, with everything that :meth:`bind` put there.
 
         engineio's heartbeat would keep it for one more ``ping_interval``, and the opening request with it.
         """
-        heartbeat = self.heartbeats.pop(connection_id, None)
+        heartbeat = self.heartbeats.pop(eio_sid, None)
         if heartbeat is not None and heartbeat is not asyncio.current_task():  # a missing pong ends it in that task
             heartbeat.cancel()
-        transport = self.sio.eio.sockets.get(connection_id)
+        transport = self.sio.eio.sockets.get(eio_sid)
         if transport is not None:
             transport.handle_get_request = _say_closed
             transport.handle_post_request = transport.receive = _ignore
             transport._websocket_handler = _close_websocket
 
-    async def _read_websocket(self, connection: Connection, transport: Any, read: Any, ws: Any) -> None:
+    async def _read_websocket(self, connection: SocketIOConnection, transport: Any, read: Any, ws: Any) -> None:
         """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
         reader = asyncio.current_task()
         assert reader is not None
-        self.port.websockets[connection.connection_id] = reader
+        self.transports.websockets[connection.eio_sid] = reader
         self._bound(connection, ws)
         half_done = asyncio.get_running_loop().call_later(
             UPGRADE_SECONDS, lambda: None if transport.upgraded else reader.cancel()
@@ -174,65 +176,62 @@ class Sessions:
             await read(ws)
         except asyncio.CancelledError:
             await ws.close()
-            if not connection.closing and transport.upgraded:
+            if not connection.guarded.closing and transport.upgraded:
                 raise
         except Exception as error:
-            self.guard.teardown.violation(connection, f"a frame that cannot be read ({type(error).__name__})")
+            connection.guarded.violation(f"a frame that cannot be read ({type(error).__name__})")
             await ws.close()
         finally:
             half_done.cancel()
             if not transport.upgraded:
                 transport.upgrading = False  # polling goes on
-            self.port.websockets.pop(connection.connection_id, None)
+            self.transports.websockets.pop(connection.eio_sid, None)
 
-    def _counted(self, connection: Connection, take: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
+    def _counted(self, connection: SocketIOConnection, take: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
         """Count the packets that carry no message: engineio begins a task for each pong, asked for or not."""
-        control = TokenBucket(CONTROL_RATE, connection.opened_at)
+        control = TokenBucket(CONTROL_RATE, connection.guarded.opened_at)
 
         async def counted(packet: Any) -> None:
             if packet.packet_type != eio_packet.MESSAGE and control.take(self.guard.clock.monotonic()) < 0:
-                self.guard.teardown.violation(connection, "too many Engine.IO packets without a message")
-            elif not connection.closing:
+                connection.guarded.violation("too many Engine.IO packets without a message")
+            elif not connection.guarded.closing:
                 await take(packet)
 
         return counted
 
-    def _max_body(self, connection: Connection) -> int:
+    def _max_body(self, connection: SocketIOConnection) -> int:
         """Bytes that a polling body may have now."""
         most: int = self.sio.eio.max_http_buffer_size
-        if connection.admitted:
+        if connection.guarded.admitted:
             return most
-        return min(most, self.guard.authenticator.max_anonymous_body)
+        return min(most, self.guard.settings.anonymous_body)
 
-    def is_too_large(self, connection: Connection, data: object) -> bool:
+    def is_too_large(self, connection: GuardedConnection, data: object) -> bool:
         """Return True for a packet that is larger than one may be before anything is admitted."""
         if connection.admitted or not isinstance(data, (str, bytes)):
             return False
         size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
-        return size > self.guard.authenticator.max_anonymous_packet
+        return size > self._max_packet
 
-    def _bound(self, connection: Connection, ws: Any) -> None:
+    def _bound(self, connection: SocketIOConnection, ws: Any) -> None:
         """Keep large packets from engineio until something is admitted: it decodes JSON before it asks anybody."""
         wait = ws.wait
 
         async def wait_for_small() -> Any:
             data = await wait()
-            if connection.admitted:
+            if connection.guarded.admitted:
                 ws.wait = wait
-            elif self.is_too_large(connection, data):
-                self.guard.teardown.violation(connection, LARGE_PACKET)
+            elif self.is_too_large(connection.guarded, data):
+                connection.guarded.violation(LARGE_PACKET)
                 raise ValueError(LARGE_PACKET)  # engineio stops reading
             return data
 
         ws.wait = wait_for_small
 
-    async def _is_owner(self, connection: Connection, environ: Mapping[str, Any]) -> bool:
-        owners, asking = self.guard.authenticator.owners, address(environ)
-        same_place = not self.by_address or asking == connection.address
-        if same_place and await owners.is_owner(connection, request(environ), asking):
-            return True
-        owners.intruder(connection, asking)
-        return False
+    async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
+        guarded, sender = connection.guarded, address(environ)
+        is_bound = not self.by_address or sender == guarded.address
+        return await guarded.owns(request(environ), sender, is_bound=is_bound)
 
 
 async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:

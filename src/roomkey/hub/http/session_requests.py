@@ -100,9 +100,8 @@ class SessionRequests:
         if session is None:
             return UNKNOWN_SID
         credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
-        owners, connection = self._guard.authenticator.owners, session.connection
-        if not self._is_bound(session, request) or not await owners.is_owner(connection, credentials, request.address):
-            owners.intruder(connection, request.address)
+        is_bound = self._is_bound(session, request)
+        if not await session.connection.owns(credentials, request.address, is_bound=is_bound):
             self._counts["refused: not the owner of the session"] += 1
             return FORBIDDEN
         return session

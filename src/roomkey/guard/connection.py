@@ -1,0 +1,214 @@
+"""A guarded connection: the only object of the guard that a host talks to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from roomkey.core.admission import AdmissionState
+from roomkey.core.credentials import Request
+from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
+from roomkey.guard import contract
+from roomkey.guard.authenticator import Authenticator
+from roomkey.guard.events import Events
+from roomkey.guard.host import CLIENT_DISCONNECT, HostConnection, HostSocket
+from roomkey.guard.owners import Owners
+from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
+
+LOG = logging.getLogger("roomkey.guard")
+
+OpenSocket = Callable[[GuardedSocket], Awaitable[HostSocket | None]]
+"""Makes the host's side of a socket; returns None for a namespace that the host does not serve."""
+
+
+class Deciders(NamedTuple):
+    """Who decides about what arrives."""
+
+    authenticator: Authenticator
+    events: Events
+    owners: Owners
+
+
+class GuardedConnection(Carrier):
+    """One Engine.IO connection under guard, with one method for each thing that arrives.
+
+    Args:
+        context: what all connections share.
+        deciders: who decides.
+        request: the parts of the HTTP request that can contain tokens.
+        address: the client's address.
+        host: the host's side.
+
+    Raises:
+        TooManyAttempts: its address has too many connections on which nothing is admitted.
+    """
+
+    __slots__ = ("_deciders", "_is_lost")
+
+    def __init__(
+        self, context: GuardContext, deciders: Deciders, request: Request, address: str, host: HostConnection
+    ) -> None:
+        super().__init__(context, address, request, host, context.clock.monotonic())
+        self._deciders = deciders
+        self._is_lost = False
+        if context.index.anonymous_from(address) >= context.settings.max_anonymous:
+            error = TooManyAttempts("too many connections without a token")
+            context.report_refusal(error, address)
+            raise error
+        deciders.owners.bind(self)
+        context.index.open(self)
+        self.expect_connect(context.settings.connect_timeout)
+
+    # CONNECT and DISCONNECT
+
+    async def connect(self, namespace: str, payload: object, open_socket: OpenSocket) -> None:
+        """Handle a CONNECT packet, and answer it through the host.
+
+        Args:
+            payload: the packet's data.
+            open_socket: makes the host's side of the new socket.
+        """
+        if self.closing or not self._can_open(namespace):
+            return
+        socket = self._deciders.authenticator.new_socket(self, namespace)
+        self.sockets[namespace] = socket
+        try:
+            error = await self._open(socket, payload, open_socket)
+        except Exception as failure:
+            LOG.exception("a CONNECT could not be decided, so it is refused")
+            error = Unavailable(type(failure).__name__)
+        if error is None and socket.live:
+            return
+        error = error or socket.ended_by or Unavailable("the connection ended")
+        try:
+            is_unknown = isinstance(error, PermissionDenied) and not socket.sid  # the host has made no socket
+            data = None if is_unknown else error.to_client()
+            await self.host.refuse(namespace, error.message, data)
+        finally:
+            socket.forget()
+            self.namespace_closed(socket, by_client=False)
+            self.count_refusal()
+
+    def _can_open(self, namespace: str) -> bool:
+        """Return True if the client may ask for a namespace; a flood of requests closes the connection."""
+        before = self.sockets.get(namespace)
+        if before is not None and before.state is AdmissionState.ENDED and self.host.reopens:
+            del self.sockets[namespace]  # only its disconnect handler runs, which nobody has to wait for
+        elif before is not None:
+            self.refusals += 1
+            if self.refusals >= self.context.settings.max_refusals:
+                self.violation("one namespace asked for again and again")
+            return False
+        if len(self.sockets) >= self.context.settings.max_namespaces:
+            self.violation(f"more than {self.context.settings.max_namespaces} namespaces")
+            return False
+        return self.accepts_token()
+
+    async def _open(self, socket: GuardedSocket, payload: object, open_socket: OpenSocket) -> AuthError | None:
+        """Decide about a new socket and answer CONNECT; return why it is refused, or None."""
+        authenticator = self._deciders.authenticator
+        host = await open_socket(socket)
+        if host is None:
+            unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
+            self.context.report_refusal(unknown, self.address)
+            return unknown
+        socket.open(host, authenticator.time_left(self))
+        error = await authenticator.decide_connect(socket, payload)
+        if error is None and socket.live:
+            await host.accept()
+            socket.connect_sent = True
+        return error
+
+    async def disconnect(self, namespace: str) -> None:
+        """Handle a DISCONNECT packet: the client leaves a namespace."""
+        socket = self.sockets.get(namespace)
+        if socket is not None:  # otherwise it has left already, or was never there
+            await socket.leave(CLIENT_DISCONNECT, by_client=True)
+
+    # EVENT and ACK
+
+    def admit_without_waiting(self, namespace: str, arguments: object) -> GuardedSocket | None:
+        """Admit an event that needs no rule, no counting and no answer of the guard: most of them.
+
+        Returns:
+            The socket if the application can handle the event; None if :meth:`event` must look at it.
+        """
+        return self._deciders.events.admit_without_waiting(self, namespace, arguments)
+
+    async def event(self, namespace: str, arguments: object, ack_id: int | None) -> GuardedSocket | None:
+        """Handle an EVENT packet.
+
+        Args:
+            arguments: the packet's data: the event's name, then its arguments.
+            ack_id: the acknowledgement that the client asked for, or None.
+
+        Returns:
+            The socket if the application can handle the event, else None: the guard has dealt with it.
+        """
+        return await self._deciders.events.admit(self, namespace, arguments, ack_id)
+
+    async def answer_error(self, namespace: str, error: AuthError, ack_id: int | None) -> None:
+        """Tell the client that its event was denied, by the host or by the application's handler."""
+        socket = self.sockets.get(namespace)
+        if socket is not None:
+            await self._deciders.events.answer_error(socket, error, ack_id)
+
+    def ack(self, namespace: str) -> GuardedSocket | None:
+        """Handle an ACK packet.
+
+        Returns:
+            The socket if the application can have the acknowledgement, else None.
+        """
+        socket = self.sockets.get(namespace)
+        return socket if self._deciders.events.check_admitted(self, socket) else None
+
+    def unexpected_ack(self, namespace: str) -> None:
+        """Count an acknowledgement that nobody waits for; a flood of them closes the connection."""
+        self._deciders.events.unexpected_ack(self, self.sockets.get(namespace))
+
+    # HTTP requests, and the end
+
+    async def owns(self, request: Request, address: str, *, is_bound: bool = True) -> bool:
+        """Return True if a later HTTP request of the session comes from the client that opened it.
+
+        A request from another client is reported.
+
+        Args:
+            request: the parts of the later request that can contain tokens.
+            address: where the later request comes from.
+            is_bound: what the host itself binds the session to is as it should be.
+        """
+        owners = self._deciders.owners
+        if is_bound and await owners.is_owner(self, request, address):
+            return True
+        owners.report_hijack(self, address)
+        return False
+
+    def lost(self, reason: str) -> None:
+        """Handle the end of the transport, which ends every socket on it.
+
+        Args:
+            reason: for the disconnect handlers.
+        """
+        if self._is_lost:
+            return
+        self._is_lost = True
+        self.end_sockets()
+        background = self.context.background
+        background.timers.cancel(self.nothing_joined)
+        for socket in list(self.sockets.values()):
+            if socket.handler_accepted and socket.host.hears_disconnect():
+                background.start(socket.transport_lost(reason))
+            else:
+                socket.forget()
+        self._forget_if_unused()
+
+    def forget(self, socket: GuardedSocket) -> None:
+        """Drop a socket that is gone, and the connection with the last one, once its transport is gone."""
+        super().forget(socket)
+        self._forget_if_unused()
+
+    def _forget_if_unused(self) -> None:
+        if self._is_lost and not self.sockets:
+            self.context.index.close(self)

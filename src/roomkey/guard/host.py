@@ -1,0 +1,111 @@
+"""What a host gives to the guard: a connection that can be closed, and one socket for each namespace on it.
+
+A host is a Socket.IO server, such as the hub or python-socketio. It calls the methods of one
+:class:`roomkey.guard.connection.GuardedConnection`, one for each thing that arrives; the guard decides, and answers
+through the objects described here. Every method must cope with a connection that is gone.
+"""
+
+from __future__ import annotations
+
+import os
+from binascii import b2a_base64
+from typing import Protocol
+
+from roomkey.errors import AuthError
+
+CLIENT_DISCONNECT, SERVER_DISCONNECT = "client disconnect", "server disconnect"
+"""Reasons that disconnect handlers receive, with the texts that python-socketio uses."""
+
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+def new_sid() -> str:
+    """Return a new session or socket ID: 120 random bits in base64url, 20 characters."""
+    return b2a_base64(os.urandom(15), newline=False).translate(_URL_SAFE).decode()
+
+
+class HostConnection(Protocol):
+    """One Engine.IO connection of the host.
+
+    Attributes:
+        reopens: a client can join a namespace again while the disconnect handler of its previous socket still runs.
+    """
+
+    reopens: bool
+
+    async def refuse(self, namespace: str, message: str, data: object) -> None:
+        """Answer a CONNECT with CONNECT_ERROR.
+
+        Args:
+            message: the member ``message``.
+            data: the member ``data``; None if there is none.
+        """
+
+    def admitted(self) -> None:
+        """Allow what an admitted client can send, because a socket of the connection is admitted."""
+
+    def close(self, code: int | None) -> None:
+        """Close the transport after what was sent has left, or after a short while; a second call does nothing.
+
+        Args:
+            code: the close code of a WebSocket, if it is not the usual one.
+        """
+
+
+class HostSocket(Protocol):
+    """One client in one namespace.
+
+    Attributes:
+        sid: its Socket.IO id.
+    """
+
+    sid: str
+
+    async def accept(self) -> None:
+        """Answer the CONNECT, and then send what was held back for this socket."""
+
+    async def send_event(self, event: str, data: object) -> None:
+        """Send an event to this socket, in quarantine too."""
+
+    async def send_ack(self, ack_id: int, data: object) -> None:
+        """Answer an event that asked for an acknowledgement."""
+
+    async def disconnect(self) -> None:
+        """Send DISCONNECT for the namespace. The guard closes the connection next."""
+
+    async def leave_namespace(self) -> None:
+        """Send DISCONNECT and end this socket; others on its connection stay."""
+
+    async def enter(self, room: str) -> None:
+        """Add the socket to a room."""
+
+    async def leave(self, room: str) -> None:
+        """Remove the socket from a room, if it is in it."""
+
+    def is_in(self, room: str) -> bool:
+        """Return True if the socket is in the room, no matter who added it."""
+
+    async def emit(self, room: str, event: str, data: object) -> None:
+        """Send an event to all others in a room of this namespace."""
+
+    def takes_payload(self) -> bool:
+        """Return True if the application's connect handler takes the payload of the CONNECT."""
+
+    async def call_connect(self, payload: object) -> AuthError | None:
+        """Call the application's connect handler.
+
+        Args:
+            payload: of the CONNECT packet.
+
+        Returns:
+            Why the handler declined, with its message and data for the client; None if it accepted.
+        """
+
+    def hears_disconnect(self) -> bool:
+        """Return True if the application has a disconnect handler for this namespace."""
+
+    async def call_disconnect(self, reason: str) -> None:
+        """Call the application's disconnect handler. What the handler raises is logged here."""
+
+    def forget(self) -> None:
+        """Drop everything that is kept about this socket, because it is gone; a second call does nothing."""

@@ -1,0 +1,118 @@
+"""The connections and sockets of one guard, and the sockets of a token, a login session or a subject."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterator
+from typing import Generic, Literal, Protocol, TypeVar
+
+from roomkey.core.identity import Identity
+from roomkey.core.networks import network_of
+
+IdentityName = Literal["token", "session", "subject"]
+
+
+class IndexedConnection(Hashable, Protocol):
+    """What the index needs of a connection."""
+
+    address: str
+    anonymous: bool
+
+
+class IndexedSocket(Hashable, Protocol):
+    """What the index needs of a socket."""
+
+    sid: str
+    identity: Identity | None
+
+
+C = TypeVar("C", bound=IndexedConnection)
+S = TypeVar("S", bound=IndexedSocket)
+
+
+class SocketIndex(Generic[C, S]):
+    """Who is connected.
+
+    Attributes:
+        connections: all of them.
+        sockets: by Socket.IO id, from their CONNECT on.
+    """
+
+    def __init__(self) -> None:
+        self.connections: set[C] = set()
+        self.sockets: dict[str, S] = {}
+        # A name with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
+        self._named: dict[tuple[str, str], S | dict[S, None]] = {}
+        self._anonymous: Counter[str] = Counter()  # by the name that network_of gives an address
+
+    def __iter__(self) -> Iterator[S]:
+        return iter(list(self.sockets.values()))
+
+    # Connections
+
+    def open(self, connection: C) -> None:
+        """Add a connection, on which nothing is admitted."""
+        self.connections.add(connection)
+        self._anonymous[network_of(connection.address)] += 1
+
+    def anonymous_from(self, address: str) -> int:
+        """Return the number of connections from this address, or its /64 network, on which nothing is admitted."""
+        return self._anonymous[network_of(address)]
+
+    def admitted(self, connection: C) -> None:
+        """Do not count a connection for its address any longer."""
+        if connection.anonymous:
+            connection.anonymous = False
+            network = network_of(connection.address)
+            self._anonymous[network] -= 1
+            if self._anonymous[network] <= 0:
+                del self._anonymous[network]
+
+    def close(self, connection: C) -> None:
+        """Forget a connection."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            self.admitted(connection)
+
+    # Sockets
+
+    def identify(self, socket: S, who: Identity) -> None:
+        """Set whose a socket is, at first or instead of another identity."""
+        if socket.identity is not None:
+            self._drop_names(socket, socket.identity)
+        socket.identity = who
+        for name in _names(who):
+            others = self._named.setdefault(name, socket)
+            if others is not socket:
+                if not isinstance(others, dict):
+                    others = self._named[name] = {others: None}
+                others[socket] = None
+
+    def named(self, kind: IdentityName, name: str) -> tuple[S, ...]:
+        """Return the sockets of one token, login session or subject, the oldest first."""
+        found = self._named.get((kind, name))
+        if found is None:
+            return ()
+        return tuple(found) if isinstance(found, dict) else (found,)
+
+    def remove(self, socket: S) -> None:
+        """Forget a socket. Its identity stays, for its disconnect handler."""
+        if self.sockets.pop(socket.sid, None) is not None and socket.identity is not None:
+            self._drop_names(socket, socket.identity)
+
+    def _drop_names(self, socket: S, who: Identity) -> None:
+        for name in _names(who):
+            found = self._named.get(name)
+            if isinstance(found, dict):
+                found.pop(socket, None)
+            if found is socket or found == {}:
+                del self._named[name]
+
+
+def _names(who: Identity) -> list[tuple[str, str]]:
+    names = [("subject", who.subject)]
+    if who.session_id is not None:
+        names.append(("session", who.session_id))
+    if who.token_id is not None:
+        names.append(("token", who.token_id))
+    return names

@@ -1,0 +1,444 @@
+"""A guarded socket: one client in one namespace, with its state, its identity, its rooms and the host's side of it.
+
+A socket ends itself. Its state changes first and synchronously, so that a socket that is refused or ended is in
+quarantine at that moment, no matter what must still be sent or closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+from roomkey.core import strict_json
+from roomkey.core.admission import LIVE, Admission, AdmissionAction, AdmissionEvent, AdmissionState
+from roomkey.core.credentials import Credential, Request
+from roomkey.core.identity import Identity
+from roomkey.core.rate import TokenBucket
+from roomkey.core.subject_limits import SubjectUsage
+from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
+from roomkey.guard import audit, contract
+from roomkey.guard.background import Background
+from roomkey.guard.clock import Clock
+from roomkey.guard.expiry_watch import ExpiryWatch
+from roomkey.guard.host import HostConnection, HostSocket
+from roomkey.guard.index import SocketIndex
+from roomkey.guard.settings import GuardSettings
+
+LOG = logging.getLogger("roomkey.guard")
+
+MAX_KEPT_AUTH = 16_384
+"""Characters of CONNECT payloads that one connection can have kept for its connect handlers."""
+
+TOKENS_PER_SECOND = 100.0
+"""Tokens that one connection can present, in CONNECT packets and on its connected sockets: each of them is verified."""
+
+OnRefused = Callable[[AuthError, str], object]
+
+_CLOSE, _REPORT, _DISCONNECT = AdmissionAction.CLOSE, AdmissionAction.REPORT, AdmissionAction.DISCONNECT
+_ADMITTED, _ENDED, _GONE = AdmissionState.ADMITTED, AdmissionState.ENDED, AdmissionEvent.GONE
+
+
+@dataclass(slots=True, eq=False)
+class GuardContext:
+    """What all connections and sockets of one guard share.
+
+    Attributes:
+        settings: those of the guard.
+        clock: where to read the time.
+        background: runs what must be done later.
+        index: who is connected.
+        expiry: sets the deadlines of connected sockets.
+        usage: what each subject has, if that is limited.
+        on_refused: called with each refusal and the client's address.
+    """
+
+    settings: GuardSettings
+    clock: Clock
+    background: Background
+    index: SocketIndex[Carrier, GuardedSocket]
+    expiry: ExpiryWatch
+    usage: SubjectUsage[Carrier] | None
+    on_refused: list[OnRefused]
+
+    def report_refusal(
+        self, error: AuthError, address: str, socket: GuardedSocket | None = None, token: str | None = None
+    ) -> None:
+        """Write a line to the audit log and call the callbacks of :meth:`Guard.on_refused`."""
+        error.with_traceback(None)  # its frames hold the connection and the token for as long as the error is kept
+        audit.refused(error, address, socket, token)
+        for callback in self.on_refused:
+            self.background.spawn(_call_back(callback, error, address))
+
+
+@dataclass(slots=True, eq=False, repr=False)
+class Carrier:
+    """What a connection is for its sockets; :class:`roomkey.guard.connection.GuardedConnection` adds what arrives.
+
+    Attributes:
+        address: the client's address, for the log and the bounds.
+        request: the parts of its HTTP request that can contain tokens.
+        host: the host's side.
+        opened_at: when it opened, on the monotonic clock in seconds.
+        sockets: by namespace.
+        closing: it is being closed; whatever still arrives is dropped.
+        anonymous: nothing was ever admitted on it.
+        refusals: the number of namespace connections that were refused on it.
+        bad_tokens: the number of tokens that were rejected on it before anything was admitted.
+        kept_auth: by namespace, as JSON, the CONNECT payloads that wait for a connect handler.
+        tokens: counts the CONNECT packets, and the tokens that are presented on its connected sockets.
+        unexpected: counts acknowledgements that nobody waits for, from the first one on.
+        credential: the token of its HTTP request, to which the session is bound.
+        repeats_credential: a later HTTP request has carried the credential, too.
+        verifying: the requests that wait until it is known whether they come from its owner.
+    """
+
+    context: GuardContext
+    address: str
+    request: Request
+    host: HostConnection
+    opened_at: float = 0.0
+    sockets: dict[str, GuardedSocket] = field(default_factory=dict)
+    closing: bool = False
+    anonymous: bool = True
+    refusals: int = 0
+    bad_tokens: int = 0
+    kept_auth: dict[str, str] | None = None
+    tokens: TokenBucket | None = None
+    unexpected: TokenBucket | None = None
+    credential: Credential | None = None
+    repeats_credential: bool = False
+    verifying: list[asyncio.Timeout] | None = None
+
+    @property
+    def in_use(self) -> bool:
+        """True if a socket on it is neither refused nor ended."""
+        return any(socket.state in LIVE for socket in self.sockets.values())
+
+    @property
+    def admitted(self) -> bool:
+        """True while a socket of the connection is admitted, including a guest's."""
+        return any(socket.state is _ADMITTED for socket in self.sockets.values())
+
+    # CONNECT payloads and tokens
+
+    def keep_auth(self, namespace: str, payload: object) -> bool:
+        """Keep a CONNECT payload until the connect handler runs.
+
+        It is kept as JSON: decoded, a payload can take twenty times as much memory.
+
+        Returns:
+            False if all payloads of the connection together would be over :data:`MAX_KEPT_AUTH`; nothing is kept then.
+        """
+        text = strict_json.dumps(payload, separators=(",", ":"))
+        kept = self.kept_auth or {}
+        if len(text) + sum(map(len, kept.values())) > MAX_KEPT_AUTH:
+            return False
+        self.kept_auth = {**kept, namespace: text}
+        return True
+
+    def take_auth(self, namespace: str) -> object:
+        """Return the CONNECT payload that was kept for a namespace, or None, and keep it no longer."""
+        text = self.kept_auth.pop(namespace, None) if self.kept_auth is not None else None
+        self.kept_auth = self.kept_auth or None
+        return None if text is None else strict_json.loads(text)
+
+    def accepts_token(self) -> bool:
+        """Count a token that is about to be verified. A flood of them closes the connection."""
+        now = self.context.clock.monotonic()
+        if self.tokens is None:
+            self.tokens = TokenBucket(max(TOKENS_PER_SECOND, 2.0 * self.context.settings.max_namespaces), now)
+        if self.tokens.take(now) >= 0:
+            return True
+        self.violation("one token after the other")
+        return False
+
+    # How it ends
+
+    def violation(self, detail: str, code: int | None = None) -> None:
+        """Close the connection, because it sent something that no honest client sends.
+
+        Args:
+            detail: what it was, for the audit log.
+            code: the close code of a WebSocket, if it is not the usual one.
+        """
+        if not self.closing:
+            self.context.report_refusal(ProtocolViolation(detail), self.address)
+            self.shut(code)
+
+    def close(self) -> None:
+        """Close the connection, unless that has begun."""
+        if not self.closing:
+            self.shut()
+
+    def shut(self, code: int | None = None) -> None:
+        """Close the connection now; nothing that it still sends counts."""
+        self.end_sockets()
+        self.host.close(code)
+
+    def end_sockets(self) -> None:
+        """Put every socket into quarantine, and stop every request that waits for its verification."""
+        self.closing = True
+        for waiting in self.verifying or ():
+            if not waiting.expired():
+                waiting.reschedule(0)
+        for socket in self.sockets.values():
+            socket.handle(_GONE)
+
+    def count_refusal(self) -> None:
+        """Count a refused CONNECT, and close a connection with too many of them, or without any socket."""
+        self.refusals += 1
+        if self.refusals >= self.context.settings.max_refusals or not self.in_use:
+            self.close()
+
+    def expect_connect(self, seconds: float) -> None:
+        """Close the connection after this time, unless it joins a namespace."""
+        self.context.background.timers.after(self.nothing_joined, seconds)
+
+    def nothing_joined(self) -> None:
+        """Close the connection, because it joined no namespace in time."""
+        if not self.in_use:
+            self.context.report_refusal(AuthenticationTimeout("no namespace was joined in time"), self.address)
+            self.close()
+
+    def namespace_closed(self, socket: GuardedSocket, *, by_client: bool) -> None:
+        """Close a connection that has no socket any longer.
+
+        A client that left by itself can join another namespace within ``connect_timeout``. If it was never admitted,
+        the time counts from the opening: short visits do not extend it.
+        """
+        if self.closing or self.in_use:
+            return
+        if by_client:
+            waited = self.context.clock.monotonic() - self.opened_at if socket.identity is None else 0.0
+            self.expect_connect(max(0.0, self.context.settings.connect_timeout - waited))
+        else:
+            self.close()
+
+    def forget(self, socket: GuardedSocket) -> None:
+        """Drop a socket that is gone, and the connection after its last one if it is gone, too."""
+        if self.sockets.get(socket.namespace) is socket:
+            del self.sockets[socket.namespace]
+            if self.kept_auth is not None:
+                self.kept_auth.pop(socket.namespace, None)
+
+
+class GuardedSocket(Admission):
+    """One client in one namespace.
+
+    Args:
+        connection: what carries it.
+        namespace: ``/`` or another.
+        max_attempts: the number of rejected tokens that ends it.
+
+    Attributes:
+        host: the host's side, once it is opened.
+        sid: its Socket.IO id, which the host gives it; it belongs in no log.
+        identity: whose it is, from CONNECTING on; kept after the end, for the disconnect handler.
+        handler_accepted: the connect handler accepted it, so its disconnect handler must be called.
+        rooms: the rooms that the policy let it join.
+        own_rooms: the rooms that the application added it to by the host's ``enter_room`` and that the policy allowed.
+        counted_for: the subject whose limit it counts for, if there is one.
+        renewing: held while a newer token is verified.
+    """
+
+    __slots__ = (
+        "connection",
+        "counted_for",
+        "handler_accepted",
+        "host",
+        "identity",
+        "namespace",
+        "own_rooms",
+        "renewing",
+        "rooms",
+        "sid",
+    )
+
+    host: HostSocket
+
+    def __init__(self, connection: Carrier, namespace: str, max_attempts: int) -> None:
+        super().__init__(max_attempts)
+        self.connection = connection
+        self.namespace = namespace
+        self.sid = ""
+        self.identity: Identity | None = None
+        self.handler_accepted = False
+        self.rooms: frozenset[str] = frozenset()  # most are in none: an empty set for each would cost memory
+        self.own_rooms: frozenset[str] = frozenset()
+        self.counted_for: Identity | None = None
+        self.renewing: asyncio.Lock | None = None
+
+    def open(self, host: HostSocket, seconds: float) -> None:
+        """Begin, in quarantine.
+
+        Args:
+            host: the host's side of it.
+            seconds: time to authenticate.
+        """
+        self.host = host
+        self.sid = host.sid
+        context = self.connection.context
+        context.index.sockets[self.sid] = self
+        context.background.timers.cancel(self.connection.nothing_joined)
+        context.background.timers.after(self.deadline_passed, seconds)
+
+    # Rooms: the host's table of who receives what is changed only together with these
+
+    @property
+    def all_rooms(self) -> frozenset[str]:
+        """The rooms that depend on the policy, no matter who added the socket."""
+        return self.rooms | self.own_rooms if self.own_rooms else self.rooms
+
+    async def enter(self, room: str) -> None:
+        """Add the socket to a room that the policy allows."""
+        self.rooms |= {room}
+        await self.host.enter(room)
+
+    async def leave_room(self, room: str) -> None:
+        """Remove the socket from a room that it joined; a room that the application wants it in stays."""
+        if room in self.rooms:
+            self.rooms -= {room}
+            if room not in self.own_rooms:
+                await self.host.leave(room)
+
+    def lose_rooms(self, rooms: Iterable[object]) -> None:
+        """Forget rooms that the host has removed the socket from, or is about to."""
+        self.rooms = self.rooms.difference(rooms)
+        self.own_rooms = self.own_rooms.difference(rooms)
+
+    async def renew(self, who: Identity, allowed: set[str]) -> None:
+        """Set the identity of a newer token or of changed rights, and remove the socket from the rooms that it lost.
+
+        Args:
+            who: the identity from now on.
+            allowed: the rooms that it may stay in.
+        """
+        context, before = self.connection.context, self.identity
+        context.index.identify(self, who)
+        if before is None or who.expires_at != before.expires_at:  # otherwise its client would be warned twice
+            context.expiry.watch(who, self.deadline_passed)
+        lost = self.all_rooms - allowed
+        self.lose_rooms(lost)
+        for room in lost:
+            await self.host.leave(room)
+        if lost and self.connect_sent:
+            await self.host.send_event(contract.PERMISSIONS_CHANGED, {"left": sorted(lost)})
+
+    # How it ends
+
+    def end(self, why: AdmissionEvent, error: AuthError) -> asyncio.Task[None]:
+        """End the socket: its state changes now, and a task tells the client and closes the connection.
+
+        Returns:
+            The task. Nobody has to wait for it.
+        """
+        actions, connection = self.handle(why, error), self.connection
+        if actions:
+            if self.state is _ENDED:
+                audit.about("ended", self, reason=error.reason, check=str(error), address=connection.address)
+            else:
+                connection.context.report_refusal(error, connection.address, self)
+            if _CLOSE in actions and self.connect_sent:
+                connection.closing = True  # nothing that still arrives counts, however long the next steps take
+        return connection.context.background.spawn(self._finish(actions, error))
+
+    async def _finish(self, actions: tuple[AdmissionAction, ...], error: AuthError) -> None:
+        if self.connect_sent:
+            await self.carry_out(actions, error)
+        elif _CLOSE in actions:
+            self.connection.close()
+
+    async def carry_out(self, actions: tuple[AdmissionAction, ...], error: AuthError) -> None:
+        """Report, disconnect, close: each is tried even if the one before failed.
+
+        Before the CONNECT reply no event can reach the client: the refusal of its CONNECT says why.
+        """
+        if not self.connect_sent:
+            return
+        closes = _CLOSE in actions
+        self.connection.closing = self.connection.closing or closes
+        try:
+            if _REPORT in actions:
+                await _attempt(self.host.send_event(contract.UNAUTHORIZED, contract.unauthorized(error)))
+            if _DISCONNECT in actions:
+                if closes:
+                    await _attempt(self.host.disconnect())
+                else:  # its disconnect handler runs, for which nobody has to wait
+                    self.connection.context.background.spawn(self.host.leave_namespace())
+        finally:  # also if the task that waited here was canceled
+            if closes:
+                self.connection.shut()
+
+    def deadline_passed(self) -> None:
+        """End the socket, because it did not authenticate in time or its token expired; or warn the client."""
+        who = self.identity
+        if self.state is not _ADMITTED or who is None:
+            self.end(AdmissionEvent.TIMEOUT, AuthenticationTimeout("no valid token in time"))
+            return
+        context = self.connection.context
+        left = context.expiry.passed(who, self.deadline_passed)
+        if left is None:
+            self.end(AdmissionEvent.EXPIRE, ExpiredToken("exp", "expired while connected", expired_at=who.expires_at))
+        elif left > 0:
+            context.background.spawn(self.host.send_event(contract.TOKEN_EXPIRING, {"expires_in": left}))
+
+    async def leave(self, reason: str, *, by_client: bool) -> None:
+        """End this socket alone, because its client or the server left the namespace.
+
+        Args:
+            reason: for the disconnect handler.
+            by_client: the client left by itself.
+        """
+        self.handle(_GONE)  # from here on, however long the handler takes
+        try:
+            await self.call_disconnect(reason)
+        finally:
+            self.forget()
+            self.connection.namespace_closed(self, by_client=by_client)
+
+    async def transport_lost(self, reason: str) -> None:
+        """Call the disconnect handler, because the connection is gone, and forget the socket."""
+        try:
+            await self.call_disconnect(reason)
+        finally:
+            self.forget()
+
+    async def call_disconnect(self, reason: str) -> None:
+        """Call the disconnect handler once, and only if the connect handler accepted the socket."""
+        accepted, self.handler_accepted = self.handler_accepted, False
+        if accepted:
+            await self.host.call_disconnect(reason)
+
+    def forget(self) -> None:
+        """Drop everything that is kept of a socket that is gone. A second call does nothing."""
+        self.handle(_GONE)
+        context = self.connection.context
+        context.background.timers.cancel(self.deadline_passed)
+        self.uncount()
+        if self.sid:
+            context.index.remove(self)
+            self.host.forget()
+        self.connection.forget(self)
+
+    def uncount(self) -> None:
+        """Do not count the socket for its subject any longer."""
+        usage = self.connection.context.usage
+        if self.counted_for is not None and usage is not None:
+            usage.leave(self.counted_for, self.connection)
+            self.counted_for = None
+
+
+async def _attempt(step: Awaitable[None]) -> None:
+    try:
+        await step
+    except Exception:
+        LOG.exception("a step failed, the next ones follow")
+
+
+async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:
+    result = callback(error, address)
+    if inspect.isawaitable(result):
+        await result

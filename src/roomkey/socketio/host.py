@@ -1,0 +1,281 @@
+"""What the guard asks of python-socketio: one connection, and one socket for each namespace on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+from socketio import packet
+from socketio.exceptions import ConnectionRefusedError as HostRefusal
+
+from roomkey.core.callables import accepts
+from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
+from roomkey.guard import contract
+from roomkey.guard.background import Background
+from roomkey.guard.connection import GuardedConnection
+from roomkey.guard.socket import GuardedSocket
+from roomkey.socketio.transports import Transports
+
+LOG = logging.getLogger("roomkey.guard")
+
+
+class _Question:
+    """What a coroutine awaits to hand control back to the object that drives it."""
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield self)
+
+
+class ConnectAttempt:
+    """A CONNECT on its way through python-socketio, which asks the guard in the middle of it.
+
+    python-socketio makes the socket, asks for a decision and sends the answer, all in one function. This object runs
+    that function up to the question, and later from there to its end, so that the guard can ask for each step. Both
+    parts run in the task that awaits them, as if they were called directly: no turn of the event loop is added.
+
+    Args:
+        handle: calls python-socketio's function.
+
+    Attributes:
+        refusal: what the application's connect handler raised, if it refused.
+        is_waiting: python-socketio waits for the decision.
+    """
+
+    def __init__(self, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self._handle = handle
+        self._running: Coroutine[Any, Any, None] | None = None
+        self._question = _Question()
+        self._sid = ""
+        self.refusal: HostRefusal | None = None
+        self.is_waiting = False
+
+    async def begin(self) -> str:
+        """Run python-socketio's function up to its question; return the new socket's ID."""
+        self._running = self._handle()
+        await _Part(self._running, None, until=self._question)
+        if not self.is_waiting:
+            raise Unavailable("python-socketio made no socket for a CONNECT")
+        return self._sid
+
+    async def decide(self, sid: str) -> None:
+        """Wait for the decision, where python-socketio would call the connect handler.
+
+        Raises:
+            HostRefusal: the socket is refused; python-socketio answers CONNECT_ERROR. Nothing else: a TypeError would
+                make it call a second time.
+        """
+        self._sid, self.is_waiting = sid, True
+        refusal = await self._question
+        if refusal is not None:
+            raise refusal
+
+    async def finish(self, refusal: HostRefusal | None) -> None:
+        """Let python-socketio answer, and wait until it has."""
+        assert self._running is not None
+        self.is_waiting = False
+        await _Part(self._running, refusal, until=self._question)
+
+    def abandon(self) -> None:
+        """Stop, if nobody decides any more."""
+        if self._running is not None:
+            self._running.close()
+
+
+class _Part:
+    """The part of a coroutine from where it stands to its next question, or to its end.
+
+    Args:
+        running: the coroutine.
+        answer: what its last question returns.
+        until: its question.
+    """
+
+    def __init__(self, running: Coroutine[Any, Any, None], answer: object, *, until: _Question) -> None:
+        self._running = running
+        self._answer = answer
+        self._question = until
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        step: Callable[[Any], Any] = self._running.send
+        value: Any = self._answer
+        while True:
+            try:
+                waits_for = step(value)
+            except StopIteration:
+                return
+            if waits_for is self._question:
+                return
+            try:
+                step, value = self._running.send, (yield waits_for)
+            except BaseException as error:  # such as a cancellation: it belongs into the coroutine
+                step, value = self._running.throw, error
+
+
+class SocketIOConnection:
+    """One Engine.IO connection: :class:`roomkey.guard.host.HostConnection` for python-socketio.
+
+    Attributes:
+        eio_sid: its ID; never written to a log.
+        guarded: the guard's side of it.
+        attempts: by namespace, the CONNECT packets that are being decided.
+    """
+
+    reopens = False  # python-socketio keeps the socket until its disconnect handler has ended
+    guarded: GuardedConnection
+
+    def __init__(self, eio_sid: str, transports: Transports, background: Background) -> None:
+        self.eio_sid = eio_sid
+        self.attempts: dict[str, ConnectAttempt] = {}
+        self._transports = transports
+        self._background = background
+
+    async def refuse(self, namespace: str, message: str, data: object) -> None:
+        """Answer CONNECT_ERROR."""
+        attempt = self.attempts.get(namespace)
+        if attempt is not None and attempt.is_waiting:
+            try:
+                await attempt.finish(attempt.refusal or HostRefusal(message, data))
+            except Exception as error:
+                LOG.exception("python-socketio failed to handle a CONNECT, so it is refused")
+                failed = Unavailable(type(error).__name__)
+                message, data = failed.message, failed.to_client()
+            else:
+                return
+        sio = self._transports.sio
+        sid = sio.manager.sid_from_eio_sid(self.eio_sid, namespace)
+        if sid is not None:  # half made
+            await sio.manager.disconnect(sid, namespace, ignore_queue=True)
+        told = {"message": message} if data is None else {"message": message, "data": data}
+        await self._transports.send(
+            self.eio_sid, sio.packet_class(packet.CONNECT_ERROR, data=told, namespace=namespace)
+        )
+
+    def admitted(self) -> None:
+        """Nothing: the limits are looked up with each packet."""
+
+    def close(self, code: int | None) -> None:
+        """Close the transport in the background; engineio chooses the close code."""
+        self._background.spawn(self._transports.close(self.eio_sid))
+
+
+class SocketIOSocket:
+    """One client in one namespace: :class:`roomkey.guard.host.HostSocket` for python-socketio.
+
+    Args:
+        guarded: the guard's side of it.
+        connection: what carries it.
+        sid: python-socketio's ID for it.
+        transports: those of the server.
+        trigger: the server's own ``_trigger_event``, which calls handlers.
+        forget_acks: drops what is kept about acknowledgements of a sid.
+    """
+
+    def __init__(
+        self,
+        guarded: GuardedSocket,
+        connection: SocketIOConnection,
+        sid: str,
+        transports: Transports,
+        trigger: Callable[..., Any],
+        forget_acks: Callable[[str], None],
+    ) -> None:
+        self.sid = sid
+        self._namespace = guarded.namespace
+        self._connection = connection
+        self._transports = transports
+        self._sio = transports.sio
+        self._trigger = trigger
+        self._forget_acks = forget_acks
+
+    async def accept(self) -> None:
+        """Let python-socketio answer CONNECT."""
+        await self._connection.attempts[self._namespace].finish(None)
+
+    async def send_event(self, event: str, data: object) -> None:
+        """Send an event to this socket, in quarantine too."""
+        await self._send(packet.EVENT, data=[event, data])
+
+    async def send_ack(self, ack_id: int, data: object) -> None:
+        """Answer an event."""
+        await self._send(packet.ACK, data=[data], id=ack_id)
+
+    async def disconnect(self) -> None:
+        """Send DISCONNECT."""
+        await self._send(packet.DISCONNECT)
+
+    async def _send(self, kind: int, **content: Any) -> None:
+        await self._transports.send(
+            self._connection.eio_sid, self._sio.packet_class(kind, namespace=self._namespace, **content)
+        )
+
+    async def leave_namespace(self) -> None:
+        """Send DISCONNECT and end this socket alone."""
+        await self._sio.disconnect(self.sid, namespace=self._namespace, ignore_queue=True)
+
+    async def enter(self, room: str) -> None:
+        """Add the socket to a room."""
+        await self._transports.enter_room(self.sid, self._namespace, room)
+
+    async def leave(self, room: str) -> None:
+        """Remove the socket from a room."""
+        await self._sio.leave_room(self.sid, room, namespace=self._namespace)
+
+    def is_in(self, room: str) -> bool:
+        """Return True if the socket is in the room."""
+        return self.sid in self._sio.manager.rooms.get(self._namespace, {}).get(room, ())
+
+    async def emit(self, room: str, event: str, data: object) -> None:
+        """Send an event to the others in a room."""
+        await self._sio.emit(event, data, room=room, skip_sid=self.sid, namespace=self._namespace)
+
+    def takes_payload(self) -> bool:
+        """Return True if something is there to be called with ``(sid, environ, auth)``."""
+        return self._takes((self.sid, {}, None))
+
+    def _takes(self, arguments: tuple[object, ...]) -> bool:
+        handler, full = self._sio._get_event_handler("connect", self._namespace, arguments)
+        if handler is None:
+            owner, full = self._sio._get_namespace_handler(self._namespace, arguments)
+            handler = getattr(owner, "on_connect", None)
+            if handler is None:
+                return owner is not None  # its class may have a trigger_event of its own
+        return accepts(handler, *full)
+
+    async def call_connect(self, payload: object) -> AuthError | None:
+        """Call the application's connect handler once, with the arguments that its signature takes."""
+        arguments: tuple[object, ...] = (self.sid, self._sio.environ[self._connection.eio_sid], payload or None)
+        if not self._takes(arguments):
+            arguments = arguments[:2]
+        try:
+            with self._transports.in_handler():
+                result = await self._trigger("connect", self._namespace, *arguments)
+        except (HostRefusal, ConnectionRefusedError) as error:
+            refusal = error if isinstance(error, HostRefusal) else HostRefusal(contract.DECLINED)
+            attempt = self._connection.attempts.get(self._namespace)
+            if attempt is not None:
+                attempt.refusal = refusal
+            told = refusal.error_args
+            told = told if isinstance(told, dict) else {"message": told}
+            return Declined(str(told.get("message")), told.get("data"))
+        return PermissionDenied("the connect handler declined", message=contract.DECLINED) if result is False else None
+
+    def hears_disconnect(self) -> bool:
+        """Return True: python-socketio looks for the handler."""
+        return True
+
+    async def call_disconnect(self, reason: str) -> None:
+        """Call the application's disconnect handler."""
+        reasons = (reason,) if hasattr(self._sio, "reason") else ()
+        try:
+            with self._transports.in_handler():
+                await self._trigger("disconnect", self._namespace, self.sid, *reasons)
+        except Exception:
+            LOG.exception("the disconnect handler failed")
+
+    def forget(self) -> None:
+        """Drop the session data and the acknowledgements of this socket; the manager drops the rest."""
+        transport = self._sio.eio.sockets.get(self._connection.eio_sid)
+        if transport is not None:
+            transport.session.pop(self._namespace, None)  # the next identity gets one of its own
+        self._forget_acks(self.sid)
