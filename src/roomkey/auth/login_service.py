@@ -159,13 +159,14 @@ class LoginService:
         """
         now = int(self._clock())
         self._cleanup.start_if_due(now)
+        lifetime = self._refresh_lifetime if refreshable else int(self.issuer.expires_in)
         session = LoginSession(
             session_id=session_id or new_session_id(),
             subject=account.username,
             client_id=client_id,
             auth_time=auth_time or now,
             used_at=now,
-            expires_at=now + (self._refresh_lifetime if refreshable else int(self.issuer.expires_in)),
+            expires_at=now + lifetime,
             scope=" ".join(without_reserved(scope_names(scope))),
             address=info.address,
             user_agent=info.user_agent[:200],
@@ -181,12 +182,20 @@ class LoginService:
             raise
         for old in (await self.list_sessions(account.username))[MAX_SESSIONS:]:
             await self.end_session(old.session_id)
-        # Check again, now that the session can be found: disabling an account, or changing its password, ends the
-        # sessions that exist, and this one may have started after that.
+        await self._check_again(account, session)
+        return issued
+
+    async def _check_again(self, account: Account, session: LoginSession) -> None:
+        """Check an account again, now that its new session can be found.
+
+        Disabling an account, or changing its password, ends the sessions that exist. This one may have started later.
+
+        Raises:
+            InvalidGrant: the account was disabled, or its password changed. The session ended.
+        """
         current = await self._account_of(session)
         if current.password_hash != account.password_hash:
             raise PasswordChanged(str(await self._end_rejected(session, "the password was changed meanwhile")))
-        return issued
 
     async def refresh(
         self,

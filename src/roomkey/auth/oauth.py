@@ -99,10 +99,24 @@ def oauth_router(
     base = _address(issuer if issuer is not None else logins.issuer.issuer or "")
     codes = AuthorizationCodes(single_use, logins)
     authenticator = ClientAuthenticator(clients)
-    endpoint = TokenEndpoint(logins, clients, codes)
+    metadata = Metadata(
+        issuer=base,
+        authorization_endpoint=f"{base}{prefix}/authorize",
+        token_endpoint=f"{base}{prefix}/token",
+        revocation_endpoint=f"{base}{prefix}/revoke",
+        introspection_endpoint=f"{base}{prefix}/introspect",
+        jwks_uri=base + jwks_path if jwks_path is not None else None,
+    )
     routes = APIRouter(tags=["oauth"])
     routes.include_router(authorize_router(logins, clients, codes, prefix=prefix, issuer=base, title=title))
+    _add_token(routes, prefix, authenticator, TokenEndpoint(logins, clients, codes))
+    _add_revocation(routes, prefix, authenticator, logins)
+    _add_introspection(routes, prefix, authenticator, logins)
+    _add_metadata(routes, metadata)
+    return routes
 
+
+def _add_token(routes: APIRouter, prefix: str, authenticator: ClientAuthenticator, endpoint: TokenEndpoint) -> None:
     @routes.post(
         f"{prefix}/token",
         summary="Get tokens for a code, for a refresh token, or for a client itself",
@@ -116,6 +130,8 @@ def oauth_router(
         client = await authenticator.authenticate(request, sent)
         return json_response(await endpoint.handle(client, sent, client_info(request)))
 
+
+def _add_revocation(routes: APIRouter, prefix: str, authenticator: ClientAuthenticator, logins: LoginService) -> None:
     @routes.post(
         f"{prefix}/revoke",
         summary="Revoke a token of this client, and disconnect its sockets",
@@ -130,6 +146,10 @@ def oauth_router(
         await revoke_token(logins, client, sent.token)
         return Response(headers=NO_STORE)
 
+
+def _add_introspection(
+    routes: APIRouter, prefix: str, authenticator: ClientAuthenticator, logins: LoginService
+) -> None:
     @routes.post(
         f"{prefix}/introspect",
         summary="Get the state of a token",
@@ -145,20 +165,13 @@ def oauth_router(
             raise invalid_client("Only a client with a secret can introspect tokens.")
         return json_response(await introspect(logins, client, sent.token))
 
-    metadata = Metadata(
-        issuer=base,
-        authorization_endpoint=f"{base}{prefix}/authorize",
-        token_endpoint=f"{base}{prefix}/token",
-        revocation_endpoint=f"{base}{prefix}/revoke",
-        introspection_endpoint=f"{base}{prefix}/introspect",
-        jwks_uri=base + jwks_path if jwks_path is not None else None,
-    ).model_dump(exclude_none=True)
+
+def _add_metadata(routes: APIRouter, metadata: Metadata) -> None:
+    body = metadata.model_dump(exclude_none=True)
 
     @get_and_head(routes, METADATA_PATH, summary="Get the metadata of the server", response_model=Metadata)
     async def well_known() -> Response:
-        return JSONResponse(metadata, headers={"Cache-Control": f"public, max-age={METADATA_AGE}"})
-
-    return routes
+        return JSONResponse(body, headers={"Cache-Control": f"public, max-age={METADATA_AGE}"})
 
 
 def _from_client(body: type[BaseModel]) -> dict[str, Any]:
