@@ -1,4 +1,4 @@
-"""Real servers: ``python -m roomkey serve`` as a process of its own."""
+"""Real servers: ``python -m roomkey serve`` in a separate process."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Served:
 
 
 def start_server(folder: Path, *arguments: str, demo: bool = True) -> Served:
-    """Start ``roomkey serve`` in a folder of its own, on a free port, and wait until it says that it serves."""
+    """Start ``roomkey serve`` in this folder, on a free port, and wait until it is ready."""
     command = [sys.executable, "-m", "roomkey", "serve", "--port", "0", *arguments]
     if demo:
         command += ["--demo", "--demo-credentials-file", "credentials.json"]
@@ -72,13 +72,13 @@ def start_server(folder: Path, *arguments: str, demo: bool = True) -> Served:
 
 @pytest.fixture(scope="session", params=["hub", "python-socketio"])
 def engine(request: pytest.FixtureRequest) -> str:
-    """What speaks Socket.IO: whatever uses a server of this fixture is tried with both."""
+    """Return the name of the engine. Tests that use a server of this fixture run with both."""
     return str(request.param)
 
 
 @pytest.fixture
 def serve(tmp_path: Path, engine: str) -> Iterator[Callable[..., Served]]:
-    """Starts a server with the given flags; it is stopped after the test."""
+    """Return a function that starts a server with these flags. The server is stopped after the test."""
     started: list[Served] = []
 
     def start(*arguments: str, demo: bool = True) -> Served:
@@ -92,7 +92,7 @@ def serve(tmp_path: Path, engine: str) -> Iterator[Callable[..., Served]]:
 
 @pytest.fixture(scope="session")
 def demo_server(tmp_path_factory: pytest.TempPathFactory, engine: str) -> Iterator[Served]:
-    """One server for all tests that only use it."""
+    """Return one server for all tests that do not change it."""
     served = start_server(tmp_path_factory.mktemp("demo"), "--engine", engine)
     yield served
     served.end()

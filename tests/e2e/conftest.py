@@ -40,7 +40,7 @@ TRANSPORTS = {"polling": ["polling"], "websocket": ["websocket"], "upgrade": ["p
 
 
 def _plain(value: Any) -> Any:
-    """JSON for the driver, bytes included."""
+    """Return JSON for the driver, including bytes."""
     if isinstance(value, bytes):
         return {"$bytes": base64.b64encode(value).decode()}
     raise TypeError(type(value))
@@ -51,7 +51,7 @@ def _alive(members: dict[str, Any]) -> Any:
 
 
 class JsSocket:
-    """One client socket in the Node process; what happened to it is read in order."""
+    """One client socket in the Node process. Its events are read in order."""
 
     def __init__(self, driver: JsDriver, name: str) -> None:
         self._driver = driver
@@ -63,7 +63,7 @@ class JsSocket:
         self.sid = ""
 
     def told(self, report: dict[str, Any]) -> None:
-        """The driver said something about this socket; an upgrade may come at any time, so it is kept apart."""
+        """Store an event of this socket. An upgrade may come at any time, so it is kept separately."""
         self.sid = report.get("sid", self.sid)
         self.transport = report.get("transport", self.transport)
         if self.transport == "websocket":
@@ -72,23 +72,23 @@ class JsSocket:
             self.reports.put_nowait(report)
 
     async def opened(self, kind: tuple[str, str]) -> None:
-        """Connected, and upgraded if that is its kind: what a server says in the midst of an upgrade may be lost."""
+        """Wait until the socket is connected and upgraded, because packets sent during an upgrade may be lost."""
         await self.expect("connect")
         if kind[1] == "upgrade":
             await asyncio.wait_for(self.upgraded.wait(), PATIENCE)
 
     async def expect_any(self) -> dict[str, Any]:
-        """The next thing that happens."""
+        """Return the next event."""
         return await asyncio.wait_for(self.reports.get(), PATIENCE)
 
     async def expect(self, what: str, **facts: Any) -> dict[str, Any]:
-        """The next thing that happens is this one, with these facts."""
+        """Assert that the next event is this one, with these facts."""
         report = await self.expect_any()
         assert {"what": what, **facts} == {name: report.get(name) for name in ("what", *facts)}, report
         return report
 
     async def skip_to(self, what: str, **facts: Any) -> list[dict[str, Any]]:
-        """Wait until this happens, with these facts; returns what happened before."""
+        """Wait for this event with these facts, and return the events before it."""
         skipped = []
         while True:
             report = await self.expect_any()
@@ -97,11 +97,11 @@ class JsSocket:
             skipped.append(report)
 
     async def event(self, name: str, *args: Any) -> None:
-        """The next thing that happens is this event."""
+        """Assert that the next event is this Socket.IO event."""
         await self.expect("event", name=name, args=list(args))
 
     async def closed_unanswered(self) -> None:
-        """The transport closed, without a word of Socket.IO."""
+        """Assert that the transport closed without a Socket.IO packet."""
         report = await self.expect_any()
         if report["what"] == "connect_error":
             assert report["message"] in ("xhr poll error", "xhr post error")
@@ -121,13 +121,13 @@ class JsSocket:
         return tag
 
     async def call(self, *args: Any) -> list[Any]:
-        """Emit, and return what the acknowledgement was given; nothing else happens before it."""
+        """Emit and return the acknowledgement. Nothing else may happen before it."""
         tag = f"call {next(self._tags)}"
         self.emit(*args, ack=tag)
         return (await self.expect("ack", tag=tag))["args"]
 
     def join(self, namespace: str, auth: Any = None) -> JsSocket:
-        """Another namespace on the same connection."""
+        """Open another namespace on the same connection."""
         socket = self._driver.socket()
         self._driver.send("join", id=socket.name, over=self.name, namespace=namespace, auth=auth)
         return socket
@@ -187,7 +187,7 @@ class JsDriver:
 
 
 class Site:
-    """A guarded server with some handlers, and a note of every call that a handler of it got."""
+    """A guarded server with some handlers, which records every call of a handler."""
 
     sio: Any
     guard: Guard
@@ -227,7 +227,7 @@ class Site:
         return args
 
     async def pass_time(self, clock: FakeClock, seconds: float) -> None:
-        """Move the clock that this server was made with, and do what is due then."""
+        """Advance the server's clock, and do what is due then."""
         clock.advance(seconds)
         (self.sio if isinstance(self.sio, Hub) else self.guard).check_deadlines()
         await self.guard.settle()
@@ -325,7 +325,7 @@ async def _listening(app: Any) -> AsyncIterator[str]:
 
 @pytest.fixture(scope="session")
 def js_modules() -> Path:
-    """The folder of the JavaScript packages, if they are installed."""
+    """Return the folder of the JavaScript packages, if they are installed."""
     if shutil.which("node") is not None and (JS / "node_modules" / "socket.io-client-first").is_dir():
         return JS / "node_modules"
     text = "the JavaScript packages are not installed; with Node 20 or later: npm ci --prefix tests/js"
@@ -356,7 +356,7 @@ async def guarded_hall() -> AsyncIterator[_Hall]:
 
 
 class _Wing(asyncio.Protocol):
-    """A hall for hubs on their own transports: the first line of a connection says which hub takes it."""
+    """A hall for hubs on their own transports. The first line of a connection selects the hub."""
 
     sites: ClassVar[dict[str, tuple[ProtocolSniffers, uvicorn.Config]]] = {}
     state = uvicorn.server.ServerState()
@@ -414,6 +414,6 @@ async def guarded(guarded_hall: _Hall, hub_hall: _Hall, engine: str) -> AsyncIte
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def js(js_process: JsDriver, guarded: Any) -> AsyncIterator[JsDriver]:
-    """The Node process; at the end of the test, before the servers are looked at, its sockets are closed."""
+    """Return the Node process. Its sockets are closed after the test, before the servers are checked."""
     yield js_process
     js_process.close_all()

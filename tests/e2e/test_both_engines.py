@@ -1,4 +1,4 @@
-"""The example that runs on both engines, as its README says: a process of its own, and clients that talk to it."""
+"""The example that runs on both engines, started as in its README, with real clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def start(*command: str, **environment: str) -> asyncio.subprocess.Process
 
 @pytest.fixture
 async def url(script: str) -> AsyncIterator[str]:
-    """Where the example serves; it is stopped when the test is over."""
+    """Return the address of the example, which is stopped after the test."""
     process = await start(script, ROOMKEY_SECRET=SECRET, PORT="0")
     yield await served_url(process.stdout)
     process.kill()
@@ -43,7 +43,7 @@ async def token(name: str, *rooms: str) -> str:
 
 
 async def enter(url: str, name: str) -> socketio.AsyncSimpleClient:
-    """A client that is welcome and is in the room."""
+    """Return a client that is admitted and in the room."""
     client = socketio.AsyncSimpleClient()
     await client.connect(url, auth={"token": await token(name, "red")}, transports=["websocket"])
     assert await client.receive(timeout=PATIENCE) == ["welcome", name]

@@ -1,4 +1,4 @@
-"""Every example is run as its README says: its server in a process of its own, and a real client."""
+"""Every example, run as in its README: its server in a separate process, and a real client."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Serve = Callable[..., Awaitable[Any]]
 
 
 async def run(*command: str | Path, cwd: Path, **environment: str) -> tuple[int, str, str]:
-    """Run a command to its end: its exit code, output and errors."""
+    """Run a command and return its exit code, output and errors."""
     process = await asyncio.create_subprocess_exec(
         *map(str, command), cwd=cwd, env=ENVIRONMENT | environment, stdout=-1, stderr=-1
     )
@@ -50,7 +50,7 @@ async def token_of(*command: str | Path, cwd: Path, **environment: str) -> str:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def serve() -> AsyncIterator[Serve]:
-    """Start an example's server on a free port; it is stopped when the test is over."""
+    """Start an example's server on a free port. It is stopped after the test."""
     processes: list[asyncio.subprocess.Process] = []
 
     async def start(*command: str | Path, cwd: Path, **environment: str) -> Any:
@@ -72,14 +72,14 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def js(js_process: Any) -> AsyncIterator[Any]:
-    """The Node process that runs clients; they leave before the server stops."""
+    """Return the Node process that runs clients. They disconnect before the server stops."""
     yield js_process
     js_process.close_all()
 
 
 @pytest.fixture
 def node_server(js_modules: Path, tmp_path: Path) -> Path:
-    """A copy of the Node.js example, with its packages: those of tests/js."""
+    """Return a copy of the Node.js example, with the packages of tests/js."""
     folder = tmp_path / "node_server"
     shutil.copytree(EXAMPLES / "node_server", folder, ignore=shutil.ignore_patterns("node_modules"))
     wanted = json.loads((folder / "package.json").read_text())["dependencies"]
@@ -127,7 +127,7 @@ async def test_node_example_names_a_missing_secret(node_server: Path) -> None:
 
 
 async def works(js: Any, server: Any, token: str) -> None:
-    """A good token is let in, and into its room only; the JavaScript client says so."""
+    """Assert that a valid token is admitted to its room only, as the JavaScript client sees it."""
     for transport in ("polling", "websocket"):
         socket = js.open(server, ("current", transport), auth={"token": token})
         reports = [await socket.expect_any(), await socket.expect_any()]  # node_server greets before it answers
@@ -193,7 +193,7 @@ async def test_node_server_example_runs(js: Any, serve: Serve, node_server: Path
 
 @pytest.fixture(scope="session")
 def example_browser() -> str:
-    """The path of a Chromium."""
+    """Return the path of Chromium."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         text = "no Chromium for the examples' pages: install the package chromium"

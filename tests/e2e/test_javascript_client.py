@@ -42,7 +42,7 @@ MEGABYTE = 2**20
 
 
 def forge(key: Key = HS, header: dict[str, Any] | None = None, **claims: Any) -> str:
-    """A token with anything in it, signed with a key's first algorithm; a claim of None is left out."""
+    """Return a token with any claims, signed with the key's first algorithm. Claims of None are omitted."""
     now = int(time.time())
     claims = {"iss": "desk", "sub": "ada", "aud": "chat", "iat": now, "exp": now + 60} | claims
     header = {"alg": key.algorithms[0], "kid": HS.kid, "typ": "JWT"} | (header or {})
@@ -58,7 +58,7 @@ def data(message: str, code: str = "invalid_token", **facts: Any) -> dict[str, A
 
 
 def told(message: str, code: str = "invalid_token", **facts: Any) -> dict[str, Any]:
-    """The argument of ``unauthorized``."""
+    """Return the argument of ``unauthorized``."""
     return {"message": message, "inner": {"message": message}, "data": data(message, code, **facts)}
 
 
@@ -70,7 +70,7 @@ TIMEOUT = told("authentication timeout", "authentication_timeout", reason="authe
 async def admitted(
     js: Any, site: Any, kind: Any = ("current", "websocket"), token: str | None = None, **more: Any
 ) -> Any:
-    """A socket that was let in, in the way that the server asks for."""
+    """Return a socket that is admitted in the way that the server requires."""
     token = token or DESK.issue("ada", rooms=["red"])
     socket = js.open(site, kind, **more if site.later else {"auth": {"token": token}} | more)
     await socket.expect("connect")
@@ -83,7 +83,7 @@ async def admitted(
 
 
 async def stays_away(socket: Any, site: Any) -> None:
-    """Disconnected for good, and its transport is closed."""
+    """Assert that the client is disconnected, does not reconnect, and its transport is closed."""
     await socket.expect("disconnect", reason="io server disconnect", active=False)
     await site.emptied()
 
@@ -448,7 +448,7 @@ async def test_nothing_is_delivered_during_verification(js: Any, guarded: Any, k
     await socket.event("news", "in time")
 
 
-# Rooms, events, namespaces
+# Rooms, events and namespaces
 
 
 @every_pair
@@ -546,7 +546,7 @@ async def test_one_of_several_namespaces_is_refused(js: Any, guarded: Any, kind:
     assert await root.call("echo", "root") == ["root"]  # and no news: the room is /chat's
 
 
-# The end of a live socket
+# How a connected socket ends
 
 
 @pytest.mark.checklist("B32")
@@ -583,7 +583,7 @@ async def test_revoked_client_does_not_reconnect(js: Any, guarded: Any, kind: An
     await socket.event("unauthorized", told("jwt revoked", reason="token_revoked"))
     await socket.expect("disconnect", reason="io server disconnect", active=False)
     assert await other.call("echo", "still here") == ["still here"]
-    socket.connect()  # a person may try; the token is dead
+    socket.connect()  # a user may try again; the token is invalid
     if later:
         await socket.expect("connect")
         socket.emit("authenticate", {"token": token})
@@ -616,7 +616,7 @@ async def test_authenticate_again_renews_the_token(js: Any, guarded: Any, kind: 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
 async def test_oldest_client_reconnects_after_a_refusal(js: Any, guarded: Any, transport: str) -> None:
-    """Until 4.4.0 a refused client reconnects once its transport closes, so an auth function may mend it."""
+    """Before 4.4.0, a refused client reconnects when its transport closes. Its auth function can supply a token."""
     site = guarded(DESK.verifier())
     auths = [{"token": DESK.issue("ada", expires_in=-100)}] * 3 + [{"token": DESK.issue("ada")}]
     socket = js.open(site, ("first", transport), auths=auths)

@@ -1,4 +1,4 @@
-"""What the JavaScript client offers beside authentication, against both engines, and the hub under plain uvicorn."""
+"""Other features of the JavaScript client, against both engines and the hub under plain uvicorn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DESK = Issuer.ephemeral(audience="chat")
 
 
 async def admitted(js: Any, site: Any, kind: Any, **options: Any) -> Any:
-    """A socket that is in; where it upgrades, after its upgrade."""
+    """Return a connected socket, after its upgrade if it has one."""
     socket = js.open(site, kind, auth={"token": DESK.issue("ada", rooms=["red"])}, **options)
     await socket.expect("connect")
     if kind[1] == "upgrade":
@@ -204,7 +204,7 @@ PAGE = """<!doctype html><script src="/client.js"></script><script>
 
 
 async def page_of(browser: Any, js_modules: Path, origin: str, cookies: list[Any]) -> Any:
-    """A page of that origin, which is nowhere but in this browser."""
+    """Open a page of that origin, which exists only in this browser."""
     context = await browser.new_context()
     await context.add_cookies(cookies)
     page = await context.new_page()
@@ -224,7 +224,7 @@ TRANSPORTS = [["polling"], ["websocket"], ["polling", "websocket"]]
 async def test_page_of_an_allowed_origin_connects_with_its_cookie(
     guarded: Any, browser: Any, js_modules: Path, engine: str
 ) -> None:
-    """The token is in a cookie: the page that is allowed speaks for its visitor, another one does not."""
+    """The token is in a cookie. An allowed page can use it, another page cannot."""
     site = guarded(DESK.verifier(), via=Handshake(cookie="session"), cors_allowed_origins=[FRIEND])
     cookie = {"name": "session", "value": DESK.issue("ada"), "url": site.url, "httpOnly": True, "sameSite": "Lax"}
     friend = await page_of(browser, js_modules, FRIEND, [cookie])

@@ -39,7 +39,7 @@ SHORT = 100
 
 
 async def enter(js: Any, site: Any, kind: Any, token: str, *rooms: str) -> Any:
-    """A socket that was let in, in the way that the server asks for, and has joined rooms."""
+    """Return a socket that is admitted in the way that the server requires, and has joined rooms."""
     socket = js.open(site, kind, **{} if site.later else {"auth": {"token": token}})
     await socket.expect("connect")
     if site.later:

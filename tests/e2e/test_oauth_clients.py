@@ -1,4 +1,4 @@
-"""The OAuth routes over HTTP, for clients not of our making: Authlib, oauth4webapi in Node, a browser; and sockets."""
+"""The OAuth routes over HTTP with independent clients: Authlib, oauth4webapi in Node and a browser; and sockets."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def served() -> AsyncIterator[Desk]:
 
 
 async def let_in(url: str, **typed: str) -> str:
-    """What a person does in a browser; gives the address they are sent on to."""
+    """Do what a user does in a browser, and return the address of the redirect."""
     async with httpx.AsyncClient() as browser:
         page = await browser.get(url)
         form = Form(page.text)

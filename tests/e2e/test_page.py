@@ -131,7 +131,7 @@ def say(page: Any, text: str) -> None:
 
 
 def refuse_renewals(page: Any) -> None:
-    """As when the login is over: the page has to ask for the password."""
+    """Refuse renewals as after the end of the login session, so that the page asks for the password."""
     answer = {"error": "invalid_grant", "error_description": "Log in again."}
     page.route("**/auth/refresh", lambda route: route.fulfill(status=401, json=answer))
 
@@ -142,7 +142,7 @@ def stay(page: Any, password: str) -> None:
 
 
 def connections(page: Any) -> int:
-    """How often the page has connected since it was loaded."""
+    """Return how often the page has connected since it was loaded."""
     return page.get_by_test_id("log").inner_text().count("→\nCONNECT")
 
 
@@ -209,7 +209,7 @@ def product(engine: Any) -> Iterator[Callable[..., ProductThread]]:
 
 @pytest.fixture(scope="module")
 def usual(engine: Any) -> Iterator[ProductThread]:
-    """One server for all tests that only use it."""
+    """Return one server for all tests that do not change it."""
     with ProductThread.running(Settings(engine=engine)) as served:
         yield served
 
@@ -309,7 +309,7 @@ def test_restarted_demo_rejects_its_old_tokens(open_page: Any, product: Any) -> 
     sees(page, "status", "not connected")
 
 
-# A token on a live socket
+# Tokens on a connected socket
 
 
 def test_token_is_renewed_automatically_and_the_chat_continues(open_page: Any, product: Any) -> None:
@@ -500,7 +500,7 @@ def test_warning_fits_a_phone_in_dark_mode(open_page: Any, product: Any) -> None
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 def test_ticket_connects_the_page_over_every_transport(open_page: Any, usual: Any, transport: str) -> None:
-    """A browser sends no ``Origin`` with a GET to the page's own server, which is how polling begins."""
+    """Browsers send no ``Origin`` header with a GET to the page's own server, which is how polling begins."""
     page = open_page(usual.url)
     told = page.evaluate(
         """async ([password, transport]) => {

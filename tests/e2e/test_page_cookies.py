@@ -1,4 +1,4 @@
-"""A page that keeps its tokens in cookies, as docs/login.md has it, in a real browser over HTTPS."""
+"""A page that keeps its tokens in cookies, as in docs/login.md, in a real browser over HTTPS."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def page(
     open_page: Callable[..., Any],  # noqa: F811
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[Any]:
-    """The server's own page, on which a test is the application, and somebody's password."""
+    """Open the server's own page, on which the test acts as the application, and return a user's password."""
     opened = open_page(served.url, expected=("status of 401", "status of 400"), ignore_https_errors=True)
     opened.password = served.passwords()["ada"]
     yield opened

@@ -35,7 +35,7 @@ DENIED = {
 
 
 class Person:
-    """A client, and what happened to it, in order."""
+    """A client, and its events in order."""
 
     def __init__(self, site: Any, transport: str, *, reconnection: bool = False) -> None:
         self.site, self.transport = site, transport
@@ -60,7 +60,7 @@ class Person:
         )
 
     async def enter(self, token: str) -> None:
-        """Connect, and present the token in the way that the server asks for."""
+        """Connect, and present the token in the way that the server requires."""
         if not self.site.later:
             await self.connect({"token": token})
             await self.expect("connect")
@@ -116,7 +116,7 @@ async def test_valid_token_connects(guarded: Any, person: Any, transport: str, l
 
 @every_transport
 async def test_many_events_at_once_arrive(guarded: Any, person: Any, transport: str) -> None:
-    """It accepts at most 16 packets in one answer to a poll."""
+    """The client accepts at most 16 packets in one response to a poll."""
     site = guarded(DESK.verifier())
     ada = person(site, transport)
     await ada.enter(DESK.issue("ada"))
@@ -201,7 +201,7 @@ async def test_expired_client_reconnects_automatically(guarded: Any, person: Any
 
 @every_transport
 async def test_authorization_header_of_the_first_request_is_enough(guarded: Any, person: Any, transport: str) -> None:
-    """Its polling transport sends the header with the first request only."""
+    """The client's polling transport sends the header with the first request only."""
     site = guarded(DESK.verifier())
     ada = person(site, transport)
     await ada.connect(headers={"Authorization": f"Bearer {DESK.issue('ada')}"})

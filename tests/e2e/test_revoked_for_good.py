@@ -1,4 +1,4 @@
-"""What ``roomkey token revoke`` cancels ends at a running server, and stays so through a kill and another start."""
+"""``roomkey token revoke`` takes effect on a running server, and survives a kill and a restart."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def roomkey(folder: Path, *arguments: str, typed: str = "") -> None:
 
 @pytest.fixture
 async def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A server's folder, with an account."""
+    """Return the folder of a server with one account."""
     where: Path | str = tmp_path / "roomkey.sqlite3"
     if getattr(request, "param", "sqlite") == "postgresql":
         where = request.getfixturevalue("postgres").database()
@@ -49,7 +49,7 @@ def token_of(url: str) -> str:
 
 
 class Client:
-    """A client, what it was told, and whether it is connected."""
+    """A client, the events that it received, and whether it is connected."""
 
     def __init__(self) -> None:
         self.sio = socketio.AsyncClient(reconnection=False)

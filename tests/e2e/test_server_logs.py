@@ -1,4 +1,4 @@
-"""What uvicorn itself writes about requests and WebSockets, with uvicorn's own logging."""
+"""Log lines that uvicorn writes about requests and WebSockets, with uvicorn's own logging."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ async def served(how: str, folder: Path):
 @pytest.mark.checklist("I122")
 @pytest.mark.parametrize("how", ["guard", "asgi", "run"])
 async def test_server_logs_show_urls_without_their_tokens(how, tmp_path):
-    """The lines are there, in the server's own format, and no token is."""
+    """The lines are there, in the server's own format, and contain no token."""
     token = Issuer(Key.from_secret(SECRET), audience="chat").issue("ada")
     secrets = [token, token.split(".")[2], "opaque-credential"]
     async with served(how, tmp_path) as (process, url):

@@ -1,4 +1,4 @@
-"""Every test here that makes a world runs against both engines."""
+"""Run every test in this folder that makes a world against both engines."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ __all__ = ["clock", "make_world", "offline"]
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest) -> str:
-    """Which server the test's world has."""
+    """Return the name of the server that the test's world has."""
     return str(request.param)

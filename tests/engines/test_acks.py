@@ -148,7 +148,7 @@ async def test_acknowledgement_of_another_client_calls_nothing(make_world):
 
 @pytest.mark.checklist("E82")
 async def test_acknowledgement_of_id_0_calls_nothing(make_world, engine):
-    """python-socketio keeps its counter under that id, so that the guard closes who names it; the hub has no such."""
+    """python-socketio keeps its counter under this ID, so the guard closes the connection. The hub has no counter."""
     world = await make_world()
     client = await world.member()
     await client.send("430[]")
@@ -165,7 +165,7 @@ UNASKED = ['431["x"]', '43999999999999999["x"]', "430[]", '43/never,1["x"]', "43
 @pytest.mark.checklist("I114")
 @pytest.mark.parametrize("packet", UNASKED, ids=["one", "huge", "zero", "namespace", "two"])
 async def test_unsolicited_acknowledgement_flood_closes_without_tasks(make_world, engine, packet):
-    """One that matches nothing counts, and nothing is queued for it."""
+    """An acknowledgement that matches nothing is counted, and nothing is queued for it."""
     world = await make_world(server={"event_rate": 10} if engine == "hub" else None)
     client = await world.member()
     with tasks_made() as made:
@@ -217,7 +217,7 @@ async def test_expected_acknowledgement_needs_no_task_and_is_not_counted(make_wo
 
 
 def _waiting(world, sid):
-    """How many callbacks wait for a socket, by its server's own tables."""
+    """Return how many callbacks wait for a socket, according to the server's tables."""
     if world.engine == "hub":
         return len(world.sio.sockets.get(sid)._acks or ())
     return sum(1 for number in world.sio.manager.callbacks.get(sid, ()) if number)
@@ -266,7 +266,7 @@ async def test_failing_callback_harms_nobody(make_world, caplog):
 
 
 async def test_callback_requires_a_single_client(make_world, engine):
-    """python-socketio calls it once for each, which its documentation does not support."""
+    """python-socketio calls it once per client, which its documentation does not describe."""
     told = []
     world = await make_world(policy=None)
     clients = [await world.member(name) for name in ("ada", "bob")]
@@ -337,14 +337,14 @@ async def test_call_accepts_a_namespace_and_the_sid_argument(make_world):
 async def test_call_without_an_acknowledgement_times_out(make_world, engine):
     world = await make_world()
     await world.member()
-    # The hub has no exceptions of its own for what Python has one.
+    # The hub raises Python's own exceptions where they exist.
     with pytest.raises(TimeoutError if engine == "hub" else HostTimeout):
         await world.sio.call("ask", to=world.sid(), timeout=0.02)
 
 
 @pytest.mark.parametrize("engine", ["hub"])
 async def test_canceled_call_leaves_no_callback(make_world):
-    """python-socketio keeps the callback as long as the client, who could fill its memory by not answering."""
+    """python-socketio keeps the callback while the client is connected, so a silent client could fill the memory."""
     world = await make_world()
     await world.member()
     asked = world.sio.sockets.get(world.sid())
@@ -366,7 +366,7 @@ async def test_call_without_a_recipient_is_rejected(make_world):
 
 @pytest.mark.parametrize("gone", ["before", "meanwhile"])
 async def test_call_of_a_disconnected_client_fails_immediately(make_world, engine, gone):
-    """python-socketio waits until the time is up, whatever becomes of the client."""
+    """python-socketio waits for the timeout even if the client has disconnected."""
     world = await make_world()
     client = await world.member()
     sid = world.sid()

@@ -102,7 +102,7 @@ async def test_connect_handler_can_refuse(make_world, engine, way, how):
     world = await make_world(via=way, prepare=prepare)
     client = await world.client()
     expected = {"refusal": "full", "permission": "Insufficient permissions"}.get(how, "Connection rejected by server")
-    if how == "builtin" and engine == "hub":  # which has no exception of its own for it
+    if how == "builtin" and engine == "hub":  # which has no exception class for it
         expected = "seats taken"
     if isinstance(way, Authenticate):
         await client.ask()
@@ -147,7 +147,7 @@ async def test_disconnect_handler_knows_the_identity(make_world):
 async def test_token_within_leeway_but_past_its_grace_is_refused(make_world):
     world = await make_world(grace=5)
     token = world.token(expires_in=10)
-    world.clock.advance(20)  # inside the verifier's leeway of 30 s, outside the grace
+    world.clock.advance(20)  # within the verifier's leeway of 30 s, but after the grace period
     client = await world.client()
     assert (await client.ask_data({"token": token}))["data"]["reason"] == "token_expired"
 
@@ -182,7 +182,7 @@ DEEP = {"token": None, "x": [[[]] for _ in range(500)]}
 
 
 def _kept(world):
-    """What the guard holds of CONNECT payloads, by the size of its text."""
+    """Return the size of each CONNECT payload that the guard keeps."""
     return [len(text) for connection in world.guard.index.connections for text in (connection.kept_auth or {}).values()]
 
 
@@ -209,7 +209,7 @@ async def test_payload_without_a_handler_is_not_kept_until_login(make_world, pre
 
 @pytest.mark.checklist("I114")
 async def test_payload_for_the_connect_handler_is_kept_as_text_until_login(make_world):
-    """Decoded, it would take many times as much memory."""
+    """The decoded payload would take many times as much memory."""
     world = await make_world(via=Authenticate(max_attempts=3), prepare=_takes_three)
     client = await world.client()
     assert (await client.ask(DEEP)).startswith("40")

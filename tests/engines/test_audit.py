@@ -1,4 +1,4 @@
-"""Who is told of a decision: callbacks and the log."""
+"""Decisions are reported to callbacks and to the log."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_logs_contain_no_secret_and_no_broken_line(make_world, engine, cap
     ours = [e for e in caplog.records if e.name.split(".")[0] in ("roomkey", "socketio", "engineio")]
     text = "\n".join(entry.getMessage() for entry in ours)
     assert "admitted" in text
-    assert engine == "hub" or "Received packet" in text  # the hub writes no packet to any log
+    assert engine == "hub" or "Received packet" in text  # the hub never logs packets
     for secret in (token, "eyJ", "hunter2", *sids):
         assert secret not in text
     for entry in ours:

@@ -23,7 +23,7 @@ def connections(world) -> int:
 @pytest.mark.checklist("I114")
 @pytest.mark.parametrize("way", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
 async def test_large_packet_before_admission_closes(make_world, way):
-    """The packet is dropped before it is decoded, over both transports."""
+    """The packet is dropped before it is decoded, on both transports."""
     world = await make_world(prepare=echo, via=way)
     raw = await RawSocket.session(world.host)
     await raw.text("40" + json.dumps({"token": LARGE}))
@@ -65,7 +65,7 @@ async def test_guest_can_send_large_packets(make_world):
 @pytest.mark.checklist("E73")
 @pytest.mark.parametrize("packet", ["2", "3", ""])
 async def test_control_packet_flood_closes(make_world, packet):
-    """Engineio begins a task for each pong, asked for or not."""
+    """engineio starts a task for each pong, expected or not."""
     world = await make_world()
     raw = await RawSocket.member(world.host, world.token())
     await raw.send(frame(packet) * 100)
@@ -75,13 +75,13 @@ async def test_control_packet_flood_closes(make_world, packet):
 
 @pytest.mark.checklist("I114")
 async def test_unfinished_frame_is_bounded_before_admission(make_world):
-    """Its head announces more than may come, and no more than that is kept."""
+    """The header announces more than the limit, and nothing beyond the limit is buffered."""
     world = await make_world()
     raw = await RawSocket.session(world.host)
     await raw.send(frame(hello("x" * 500_000))[:40_000])
     if world.engine == "hub":
         assert await raw.ends()
         await until(lambda: connections(world) == 0)
-    else:  # the ASGI server reads it to its end, which is the server's own bound
+    else:  # the ASGI server reads it completely, up to its own limit
         await raw.send(frame(hello("x" * 500_000))[40_000:])
         assert await raw.ends()

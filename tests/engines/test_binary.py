@@ -1,4 +1,4 @@
-"""Bytes in events and acknowledgements, both ways."""
+"""Bytes in events and acknowledgements, in both directions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def test_server_can_emit_bytes(make_world):
 @pytest.mark.parametrize("engine", ["hub"])
 @pytest.mark.parametrize("kind", [bytearray, memoryview])
 async def test_bytes_like_objects_are_sent_as_bytes(make_world, kind):
-    """python-socketio hands it to a transport that cannot send it, and loses the client."""
+    """python-socketio passes it to a transport that cannot send it, and the client is disconnected."""
     world = await make_world()
     client = await world.member()
     await world.sio.emit("file", kind(b"data"))

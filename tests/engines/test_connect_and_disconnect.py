@@ -1,4 +1,4 @@
-"""Handlers of connect and disconnect: what they are told, and what becomes of what they raise."""
+"""Connect and disconnect handlers: their arguments, and what happens when they raise."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("arguments", "told"), REFUSALS, ids=str)
 async def test_refusal_sends_its_message_and_data(make_world, engine, arguments, told):
-    """Where the application gives no data, the hub gives that of the wire contract, as every refusal has it."""
+    """If the application passes no data, the hub sends the data of the wire contract, as for every refusal."""
 
     def prepare(world):
         @world.sio.event
@@ -61,7 +61,7 @@ async def test_refusal_after_authenticate_sends_its_message_and_data(make_world,
 @pytest.mark.parametrize("engine", ["hub"])
 @pytest.mark.parametrize(("arguments", "told"), REFUSALS[1:4], ids=str)
 async def test_builtin_connection_refused_error_refuses(make_world, arguments, told):
-    """python-socketio tells nothing of it. The hub has no exception of its own, so an application raises this one."""
+    """python-socketio does not send its text. The hub has no exception class, so an application raises this one."""
 
     def prepare(world):
         @world.sio.event
@@ -75,7 +75,7 @@ async def test_builtin_connection_refused_error_refuses(make_world, arguments, t
 
 
 async def test_operating_system_errors_are_not_sent_to_the_client(make_world):
-    """The same exception, raised by the operating system, has an address of the inside in it."""
+    """The same exception contains an internal address if the operating system raised it."""
 
     def prepare(world):
         @world.sio.event
@@ -172,7 +172,7 @@ async def test_disconnect_handler_receives_the_reason_once(make_world, how, reas
 
 
 async def test_disconnect_handler_that_raises_type_error_is_called_once(make_world, engine):
-    """python-socketio takes the error for that of a handler without a reason, and calls it a second time."""
+    """python-socketio assumes that the handler takes no reason, and calls it a second time."""
 
     def prepare(world):
         def disconnect(sid, reason=None):
@@ -189,7 +189,7 @@ async def test_disconnect_handler_that_raises_type_error_is_called_once(make_wor
 
 
 async def test_emits_of_a_connect_handler_follow_the_reply(make_world, engine):
-    """As in Node. From python-socketio it comes before, when the client does not know yet that it is connected."""
+    """As in Node. python-socketio sends it before the reply, when the client is not connected yet."""
 
     def prepare(world):
         @world.sio.event
@@ -264,7 +264,7 @@ async def test_disconnecting_the_last_namespace_closes(make_world):
     assert await client.is_closed()
 
 
-# Namespaces that a client is not in
+# Namespaces that a client has not joined
 
 
 PLACE = '{"_placeholder":true,"num":0}'
@@ -302,7 +302,7 @@ async def test_packet_before_any_namespace_closes_unless_it_leaves(make_world, p
 
 @pytest.mark.checklist("K10")
 async def test_unknown_namespace_is_refused_with_the_message_only(make_world):
-    """As the protocol's own test suite wants it."""
+    """The protocol's own test suite requires this."""
     world = await make_world()
     client = await world.member()
     assert await client.ask(namespace="/random") == '44/random,{"message":"Invalid namespace"}'

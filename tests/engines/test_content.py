@@ -1,4 +1,4 @@
-"""What people write is content: whatever it is made of, it closes no connection and harms no receiver."""
+"""Text of users never closes a connection and never breaks a receiver, whatever characters it contains."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def world(make_world):
 
 @pytest.mark.checklist("E80")
 async def test_half_an_emoji_is_accepted_over_websocket(world):
-    """In a value, a key, an event's name, beside bytes, in an acknowledgement and in ``auth``."""
+    """In a value, a key, an event name, next to bytes, in an acknowledgement and in ``auth``."""
     client = await world.client()
     await client.send(f'40{{"token":"{world.token()}","nick":"{HALF}"}}')
     assert str(await client.receive()).startswith("40")
@@ -62,7 +62,7 @@ async def test_half_an_emoji_is_accepted_over_polling(world):
 
 @pytest.mark.checklist("E80")
 async def test_half_an_emoji_from_the_application_is_replaced(world):
-    """What the application sends, with and without bytes, and what it acknowledges."""
+    """In emits of the application, with and without bytes, and in its acknowledgements."""
     client, poll = await world.member(), await Poll.member(world.host, world.token("grace"))
     await world.sio.emit("news", {"\ud83c": ("x\udf89", "🎉")})
     await world.sio.emit("news", [b"bytes", "\ud83c"], to=world.sid("ada"))

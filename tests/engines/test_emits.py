@@ -1,4 +1,4 @@
-"""What clients emit to rooms: relayed by the server, as far as the policy allows."""
+"""Emits of clients to rooms, which the server relays as far as the policy allows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DENIED = "permission_denied"
 
 
 def policy_of(*emits, **settings) -> Policy:
-    """Rooms by the token; emit rules as ``(pattern, rule)``."""
+    """Return a policy with the rooms of the token, and with emit rules given as ``(pattern, rule)``."""
     policy = Policy(**settings)
     policy.room("*")(rooms_claim)
     for pattern, rule in emits:
@@ -30,7 +30,7 @@ async def join(server, client, *rooms):
 
 
 async def say(server, client, *arguments) -> str:
-    """``ok``, or the code of the refusal."""
+    """Return ``ok``, or the code of the refusal."""
     client.begin_event("say", *arguments, ack=1)
     await server.settle()
     answer = client.answered(1)[-1]
@@ -63,7 +63,7 @@ async def test_relayed_emit_reaches_the_other_members_with_its_sender(chat):
 
 @pytest.mark.checklist("F89")
 async def test_client_cannot_forge_sender_and_room(chat):
-    """A client cannot speak in another's name by sending what the server sends."""
+    """A client cannot impersonate another one by sending the arguments that the server adds."""
     server = chat()
     ada, eve = [await server.member(name, rooms=["red"]) for name in ("ada", "eve")]
     for client in (ada, eve):
@@ -91,7 +91,7 @@ async def test_emit_without_a_rule_requires_membership(chat, open_emits, inside,
 @pytest.mark.parametrize("inside", [True, False])
 @pytest.mark.parametrize("allowed", [True, False])
 async def test_emit_rule_decides_instead_of_membership(chat, inside, allowed):
-    """One may read and not write, or write and not read."""
+    """A client may read and not write, or write and not read."""
     server = chat(policy_of(("red", lambda who: who.has_role("speaker"))))
     ada = await server.member("ada", rooms=["red"], roles=["speaker"] if allowed else ["reader"])
     eve = await server.member("eve", rooms=["red"])
@@ -147,7 +147,7 @@ async def test_relayed_emit_stays_in_its_namespace(chat):
 
 @pytest.mark.checklist("F88")
 async def test_emit_is_denied_after_leaving_while_a_rule_runs(chat):
-    """There is no rule about emits, so that being in the room decides; it is asked when the answer is needed."""
+    """Without an emit rule, membership decides. It is checked when the decision is made."""
     server = chat()
     ada = await server.member("ada", rooms=["red"])
     await join(server, ada, "red")

@@ -1,4 +1,4 @@
-"""A socket lives as long as its token, and is told in time. Nothing new is granted between ``exp`` and the end."""
+"""Expiry of connected sockets: the warning, the grace period, in which nothing new is granted, and the end."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ async def test_expired_socket_closes_after_the_grace_period(offline, grace):
 
 @pytest.mark.checklist("B32")
 async def test_one_expired_namespace_closes_the_connection(offline):
-    """Its client returns with a fresh token for each; an expired namespace would stay dead without anybody noticing."""
+    """The client reconnects with a new token for each namespace. Otherwise the expired one would stay disconnected."""
     server = offline(namespaces=("/", "/chat"), grace=0)
     client = await server.member(expires_in=500)
     client.begin_connect(server.token(expires_in=50), "/chat")
@@ -103,7 +103,7 @@ async def test_one_expired_namespace_closes_the_connection(offline):
 @pytest.mark.checklist("B32")
 @pytest.mark.parametrize("idle", [True, False])
 async def test_expired_socket_closes_over_polling(make_world, engine, idle):
-    """While a poll waits, it answers; a client that polls later finds its session gone, after the last words."""
+    """A waiting poll receives the reason. A client that polls later receives it too, and then its session is gone."""
     world = await make_world(grace=0)
     poll = await Poll.member(world.host, world.token(expires_in=10))
     waiting = None
@@ -127,7 +127,7 @@ async def test_expired_socket_closes_over_polling(make_world, engine, idle):
 
 @pytest.fixture
 async def in_grace(offline):
-    """A server, and a client in ``red`` whose token has expired."""
+    """Return a server, and a client in ``red`` whose token has expired."""
     policy = Policy()
     policy.room("*")(lambda who, room: True)
     policy.event("transfer", max_auth_age=1000)(lambda who: True)

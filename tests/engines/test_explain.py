@@ -1,4 +1,4 @@
-"""Why, in words, and always what would really be decided."""
+"""Explanations of decisions, which always match the real decision."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ WISHES = st.one_of(
 
 
 async def really(server, client, kind: str, name: str, event: str) -> bool:
-    """What a client gets that does it."""
+    """Return the reply to a client that tries it."""
     if kind == "namespace":
         if server.admission(client, name) is not None:
             client.begin(f"1{name},")
@@ -83,7 +83,7 @@ async def test_explain_returns_the_real_decision(offline, wishes, roles, inside,
             continue  # it is there
         decision = await server.guard.explain(sid, kind, name, event=event)
         if kind == "namespace" and name == "/unknown":
-            assert decision  # no rule is about it; that it is not served at all is no decision of the policy's
+            assert decision  # no rule matches it; the policy does not decide whether it is served
             continue
         was_in = inside and name in ("red", "team:red")
         assert await really(server, client, kind, name, event) == bool(decision), (kind, name, event, str(decision))

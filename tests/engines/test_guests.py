@@ -1,4 +1,4 @@
-"""Whoever presents nothing may be let in as a guest, and becomes somebody on the same socket."""
+"""Clients without a token can be admitted as guests, and can authenticate on the same socket."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WAYS = pytest.mark.parametrize(
 
 @pytest.fixture
 def hall(offline):
-    """``hall(**settings)``: everybody may enter ``hall``, no guest ``club``; connect handlers are noted."""
+    """``hall(**settings)``: a server where everybody may join ``hall`` and guests may not join ``club``."""
 
     def make(**settings):
         policy = Policy()
@@ -73,7 +73,7 @@ async def test_bad_token_does_not_make_a_guest(hall, via, auth):
 
 
 NOTHING = pytest.mark.parametrize("auth", [{"token": None}, {"token": ""}, {"nick": "ada"}], ids=str)
-BASIC = {"Authorization": "Basic eDp5"}  # a browser repeats its proxy's login
+BASIC = {"Authorization": "Basic eDp5"}  # a browser repeats the credentials for its proxy
 
 
 @NOTHING
@@ -189,7 +189,7 @@ async def test_address_limit_counts_guests_and_not_users(make_world):
     await first.expect_event("authenticated")
     third = await world.client()
     assert (await third.ask()).startswith("40")
-    await first.close()  # it was counted down when it became somebody, and is not a second time
+    await first.close()  # it was subtracted when it authenticated, and not a second time
     await until(lambda: len(world.guard.index.connections) == 2)
     assert world.guard.index._anonymous == {"127.0.0.1": 2}
 

@@ -1,4 +1,4 @@
-"""Handlers of every kind: functions and methods, for one event or all, and what becomes of what they raise."""
+"""Handlers of every kind: functions and methods, for one event or all, and what happens when they raise."""
 
 from __future__ import annotations
 

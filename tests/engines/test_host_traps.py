@@ -23,7 +23,7 @@ both = pytest.mark.parametrize(
 
 
 def elsewhere(scope):
-    """The same request from another address."""
+    """Return the same request from another address."""
     request = request_of(scope)
     request.address = "192.0.2.1"
     return request
@@ -165,7 +165,7 @@ async def test_connect_handler_that_raises_type_error_is_called_once(make_world,
 @pytest.mark.checklist("K5")
 @both
 async def test_swallowed_refusal_does_not_admit(make_world, guarded):
-    """Flask-SocketIO's default error handler leaves the client connected; so does any wrapper that swallows."""
+    """Flask-SocketIO's default error handler keeps the client connected, as does any wrapper that swallows errors."""
 
     def prepare(world):
         @world.sio.event

@@ -1,4 +1,4 @@
-"""Packets that no client sends: each closes its own connection, and nobody else's."""
+"""Packets that no client library sends: each closes its own connection and no other."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MALFORMED = {
 
 @pytest.mark.checklist("K19")
 async def test_duplicate_member_is_rejected_or_the_last_one_counts(make_world, engine):
-    """RFC 8259 section 4 leaves it open; the hub reads it as Node does, and nobody reads it a second time."""
+    """RFC 8259 section 4 does not define it. The hub reads it as Node does, and nothing parses it a second time."""
 
     def prepare(world):
         world.sio.on("x", lambda sid, data: world.calls.append(data))

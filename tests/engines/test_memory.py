@@ -1,4 +1,4 @@
-"""What is left of a connection that has ended: nothing of ours."""
+"""roomkey keeps nothing of a closed connection."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from roomkey.socketio import Authenticate, Handshake
 
 
 class Marker(dict[Any, Any]):
-    """A dictionary that can be watched: it goes when its owner goes."""
+    """A dictionary that can be referenced weakly, to observe when its owner is collected."""
 
 
 def watch(world) -> list[weakref.ref[Marker]]:
-    """Mark what is kept for the only connection, and its opening request; the references die with their owners."""
+    """Return weak references to what is kept of the only connection and of its opening request."""
     [connection] = world.guard.index.connections
     connection.sockets = Marker(connection.sockets)
     if isinstance(world.sio, Hub):
@@ -61,7 +61,7 @@ class OverPolling:
     ("way", "says"), [(Handshake(), "40"), (Handshake(), "44"), (Authenticate(), "40"), (Handshake(), None)], ids=str
 )
 async def test_closed_connection_leaves_nothing(make_world, way, says, transport):
-    """Neither what the guard knows of it, nor its opening request, whoever closes and whatever it was told."""
+    """Neither the guard's state nor the opening request is kept, whoever closes and whatever was sent."""
     world = await make_world(via=way)
     client = transport()
     await client.open(world)

@@ -1,4 +1,4 @@
-"""The application's own ``enter_room``: what it may do past the guard's, and what becomes of it."""
+"""The application's own ``enter_room``: what the guard allows, and how long the membership lasts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OTHER_NAMESPACE.room("*", namespace="/other")(rooms_claim)
 
 
 def with_handlers(server):
-    """The handler that everybody writes first: a client says a room, and the application puts it there."""
+    """Add the usual handler: a client names a room, and the application adds the client to it."""
 
     @server.sio.on("join")
     async def join(sid, room):

@@ -1,4 +1,4 @@
-"""Whose the later requests of a polling session are, on both engines."""
+"""Who may send the later requests of a polling session, on both engines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POST_REFUSED = (403, {"code": 4, "message": "Forbidden"})
 
 
 def carried(place: str, token: str | None, host: str) -> dict[str, str]:
-    """The headers of a page that presents a token in a header or in a cookie."""
+    """Return the headers of a page that presents a token in a header or in a cookie."""
     headers = {"Origin": f"http://{host}"}
     if token is not None:
         headers |= {"Cookie": f"session={token}"} if place == "cookie" else {"Authorization": f"Bearer {token}"}
@@ -26,7 +26,7 @@ def carried(place: str, token: str | None, host: str) -> dict[str, str]:
 
 @pytest.fixture
 async def polls(make_world):
-    """``await polls(…)``: a world with tokens in cookies, and what opens a client that polls."""
+    """``await polls(…)``: a world that accepts tokens in cookies, and a function that opens polling clients."""
     async with AsyncExitStack() as stack:
 
         async def make(address: str | None = None, **settings):
@@ -62,7 +62,7 @@ async def test_session_accepts_a_header_that_is_sent_once(polls):
 
 @pytest.mark.checklist("D56")
 async def test_session_that_repeats_its_header_is_bound_to_it(polls):
-    """Once the token was repeated, the session's id is not enough, wherever it is used."""
+    """Once a request has repeated the token, the session ID alone is not enough."""
     world, client = await polls()
     owner = await client(token=world.token()).open()
     await owner.post("40")
@@ -75,7 +75,7 @@ async def test_session_that_repeats_its_header_is_bound_to_it(polls):
 
 @pytest.mark.checklist("D56")
 async def test_session_whose_header_is_sent_once_is_bound_to_its_network(polls):
-    """A header that the client does not repeat still keeps other networks out."""
+    """If the client does not repeat the header, the session is still bound to its network."""
     world, client = await polls()
     owner = await client(token=world.token()).open()
     del owner.http.headers["Authorization"]

@@ -1,4 +1,4 @@
-"""What long-polling clients of every kind can read."""
+"""Responses that every kind of polling client can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A later token on a live socket, and the end of the last one."""
+"""Newer tokens on a connected socket, and the expiry of the last one."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_refresh_changes_the_deadline_and_the_rights(make_world, way):
 
 @pytest.mark.checklist("I114")
 async def test_refresh_flood_closes_the_connection(make_world):
-    """Each token costs a verification, so they are counted before it."""
+    """Each token costs a verification, so tokens are counted before they are verified."""
     world = await make_world()
     client = await world.member("ada", expires_in=100)
     for _ in range(110):
@@ -113,7 +113,7 @@ async def test_expiry_reaches_a_polling_client(make_world):
 
 @pytest.fixture
 async def live(offline, via):
-    """A server, and ``ada`` in ``red`` and ``blue``, by either way of presenting a token."""
+    """Return a server, and ``ada`` in ``red`` and ``blue``, for both ways of presenting a token."""
     server = offline(via=via)
     client = await server.client()
     first = server.token(rooms=["red", "blue"], roles=["member"], expires_in=100)
@@ -176,7 +176,7 @@ async def test_refresh_with_an_older_or_invalid_token_changes_nothing(live, wron
 
 @WAYS
 async def test_repeated_token_is_accepted(live):
-    """The answer to the first may have been lost, or two parts of a page each present it."""
+    """The first response may have been lost, or two parts of a page may present the same token."""
     server, client = live
     token = server.token(rooms=["red"], expires_in=500)
     for ack in range(5):
@@ -186,7 +186,7 @@ async def test_repeated_token_is_accepted(live):
 
 
 async def refreshing_at_once(offline, tokens, **settings):
-    """How often the rule of a room was asked, when a live socket in three rooms presents all of these at once."""
+    """Return how often a room rule is asked if a socket in three rooms presents all these tokens at once."""
     policy, asked = Policy(), []
 
     async def slowly(who, room):
@@ -248,7 +248,7 @@ async def test_token_of_another_subject_disconnects_permanently(live):
 
 
 class Flaky:
-    """A verifier whose keys are out of reach for a while."""
+    """A verifier whose keys are temporarily unavailable."""
 
     def __init__(self) -> None:
         self.inner, self.away = None, False
@@ -313,7 +313,7 @@ async def test_running_handlers_continue_during_a_refresh(offline):
 
 @pytest.mark.checklist("F88")
 async def test_event_waiting_for_a_rule_is_checked_with_the_new_token(offline):
-    """It is neither refused because of the refresh, nor allowed by what the old token said."""
+    """It is neither refused because of the refresh nor allowed by the old token."""
     gate, asked, policy = Gate(), [], Policy()
 
     @policy.event("work")

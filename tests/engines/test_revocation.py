@@ -1,4 +1,4 @@
-"""Cancelled tokens, and the live sockets that they opened."""
+"""Revoked tokens, and the sockets that they admitted."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ RACES = 1000
 
 @pytest.mark.checklist("F88")
 async def test_join_during_a_revocation_never_leaves_a_member(offline):
-    """A thousand times, with the revocation at every turn of the event loop that the join takes."""
+    """Repeated a thousand times, with the revocation at every turn of the event loop that the join takes."""
     policy, waits = Policy(), 0
 
     @policy.room("*")
@@ -164,7 +164,7 @@ UNDATED = Verifier.hs256(SECRET)
 
 
 def undated(server, lifetime):
-    """A token without ``iat``, as fastapi-users makes them."""
+    """Return a token without ``iat``, as fastapi-users issues them."""
     return jwt.encode({"sub": "ada", "exp": server.clock.now() + lifetime}, SECRET, algorithm="HS256")
 
 
@@ -176,7 +176,7 @@ async def connect(server, token):
 
 @pytest.mark.checklist("I119")
 async def test_revoked_subject_returns_with_a_newer_token_without_iat(offline):
-    """Such a token counts as old, unless it expires after all that were revoked."""
+    """A token without ``iat`` counts as old, unless it expires after all revoked tokens."""
     server = offline(verifier=UNDATED)
     old = undated(server, 900)
     await connect(server, old)
@@ -193,7 +193,7 @@ async def test_revocation_requires_an_expiry_if_tokens_have_no_iat(offline):
         await server.guard.revoke(subject="ada")
     assert not client.session.closed
     assert await server.guard.revoke(token_id="another") == 0  # a token's own name needs no date
-    assert await server.guard.revoke(subject="ada", expires_at=float("inf")) == 1  # for good, because it was asked for
+    assert await server.guard.revoke(subject="ada", expires_at=float("inf")) == 1  # permanently, as requested
 
 
 async def test_revocation_reaches_a_connected_token_that_expires_later_than_it_says(offline):

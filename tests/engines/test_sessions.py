@@ -1,4 +1,4 @@
-"""What an application keeps about a client, and what it does beside the server."""
+"""Sessions of clients, and background tasks of the application."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ async def test_failing_background_task_raises_when_awaited(make_world):
 
 @pytest.mark.parametrize("engine", ["hub"])
 async def test_failing_background_task_is_logged_if_not_awaited(make_world, caplog):
-    """In python-socketio the event loop says so, once the task is collected."""
+    """On python-socketio, the event loop logs it when the task is collected."""
 
     async def fail():
         raise LookupError("in the background")

@@ -33,7 +33,7 @@ def test_contradictory_settings_are_rejected(engine, settings):
     "settings",
     [
         {"event_rate": 0},
-        {"event_rate": 0.5},  # not one event a second: no event at all
+        {"event_rate": 0.5},  # less than one event per second would allow no event
         {"event_rate": float("nan")},
         {"max_unsent": 0},
         {"ping_interval": 0},

@@ -1,4 +1,4 @@
-"""Waiting for what was begun in the background, from wherever it is asked for."""
+"""Wait for background work, from inside and outside callbacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 async def test_settle_inside_a_callback_does_not_wait_for_it(make_world):
-    """Two that settle at once do not wait for each other either."""
+    """Two callbacks that settle at the same time do not wait for each other."""
     settled = []
 
     def prepare(world):
@@ -25,7 +25,7 @@ async def test_settle_inside_a_callback_does_not_wait_for_it(make_world):
 
 
 async def test_settle_waits_for_what_a_callback_begins(make_world, engine):
-    """In whichever order: a refusal starts a task of the application, which ends a socket, which has a handler."""
+    """In any order: a refusal starts a task, which disconnects a socket, which has a disconnect handler."""
     done = []
 
     def prepare(world):

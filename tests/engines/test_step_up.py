@@ -1,4 +1,4 @@
-"""An event that wants a fresh proof of who it is (RFC 9470): the socket stays, and a newer token lets it pass."""
+"""Events that require a recent login (RFC 9470): the socket stays connected, and a newer token allows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roomkey.socketio import Authenticate, Handshake
 
 @pytest.fixture
 def bank(offline):
-    """``bank(**settings)``: a server with the event ``transfer``, and what it did."""
+    """``bank(**settings)``: a server with the event ``transfer``, and a list of the transfers."""
 
     def make(**settings):
         policy = Policy()
@@ -69,7 +69,7 @@ async def test_event_with_an_old_login_passes_after_a_newer_token(bank, way):
 
 
 async def test_refreshed_token_with_an_old_auth_time_is_not_enough(bank):
-    """Whoever renews a token silently has proved nothing: ``auth_time`` is of the login."""
+    """A silently renewed token proves nothing: ``auth_time`` is the time of the login."""
     server = bank()
     claims = {"auth_time": int(server.clock.now())}
     client = await server.member(roles=["clerk"], claims=claims, expires_in=400)

@@ -1,4 +1,4 @@
-"""Revocations that outlast the process and come from others: a store behind the guard, reachable or not."""
+"""Revocations that survive the process and come from other processes: a store behind the guard, available or not."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_earlier_revocation_refuses_the_first_connection(offline):
     "names", [{"token_id": "t1"}, {"session_id": "s1"}, {"subject": "ada"}, {"subject": "ada", "issuer": None}], ids=str
 )
 async def test_revocation_of_another_process_disconnects_within_a_poll(offline, names):
-    journal = MemoryRevocations()  # two guards of one process stand for two processes
+    journal = MemoryRevocations()  # two guards in one process represent two processes
     here, there = offline(revocations=journal), offline(revocations=journal)
     client = await here.member(token_id="t1", session_id="s1")
     other = await here.member("eve")
@@ -126,7 +126,7 @@ async def test_unsaved_revocation_disconnects_and_raises(offline, fault):
     await server.settle()
     assert client.session.closed
     store.come_back()
-    assert await server.guard.revoke(subject="ada") == 0  # asked again, as the error says
+    assert await server.guard.revoke(subject="ada") == 0  # repeated, as the error says
     assert [entry.name for entry in store.entries] == ["ada"]
 
 
@@ -172,7 +172,7 @@ async def test_close_stops_polling_and_closes_the_store(offline):
     assert server.guard._revocation_sync._following is None
 
 
-@pytest.mark.parametrize("engine", ["hub"])  # python-socketio has none: guard.close() is it
+@pytest.mark.parametrize("engine", ["hub"])  # python-socketio has no close(): guard.close() takes its place
 async def test_hub_close_stops_polling_and_closes_the_store(offline):
     store = ScriptedStore()
     server = offline(revocations=store)

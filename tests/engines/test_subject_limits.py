@@ -1,4 +1,4 @@
-"""How much one person may have and do over all devices; whoever is gone counts no more, however they went."""
+"""Limits per subject across devices. A disconnected socket is not counted, however it was disconnected."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ LEAVING += ["gone while a rule waits", "gone while the handler runs", "update"]
 @pytest.mark.parametrize("via", [None, Authenticate()], ids=["handshake", "authenticate"])
 @pytest.mark.parametrize("leaving", LEAVING)
 async def test_disconnected_socket_is_not_counted(offline, leaving, via):
-    """And the next one of the same person comes in."""
+    """Then the next socket of the same subject is admitted."""
     gate, policy = Gate(), Policy()
     waits = "while" in leaving
     if leaving == "gone while a rule waits":
@@ -129,7 +129,7 @@ async def test_disconnected_socket_is_not_counted(offline, leaving, via):
         await server.guard.update("ada", roles=[])
         server.clock.advance(1)
     await server.settle()
-    assert client.session.closed is (leaving != "disconnect packet")  # after which it may come back by another CONNECT
+    assert client.session.closed is (leaving != "disconnect packet")  # after which it can return with another CONNECT
     assert server.guard._context.usage._connections == {}
     if "handler" not in leaving:
         assert server.admission(await come()).admitted
@@ -137,7 +137,7 @@ async def test_disconnected_socket_is_not_counted(offline, leaving, via):
 
 @pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
 async def test_ended_socket_is_not_counted_during_its_disconnect_handler(offline, when_full):
-    """Else a client that returns at once would be refused, or a third one would come in over the limit."""
+    """Otherwise a client that reconnects immediately would be refused, or a socket over the limit admitted."""
     server = offline(subject_limits=SubjectLimits(sockets=1, when_full=when_full), grace=0)
     gate = asyncio.Event()
 
@@ -260,5 +260,5 @@ async def test_guest_with_two_simultaneous_tokens_counts_for_neither(offline, le
         await client.session.lose()
     gate.open.set()
     await server.settle()
-    assert client.session.closed  # the one who lost is somebody else on a live socket
+    assert client.session.closed  # the token that lost is for another subject on a connected socket
     assert server.guard._context.usage._connections == {}

@@ -1,4 +1,4 @@
-"""Whose a socket is, where the tokens of an application say it in a claim of their own."""
+"""Subjects of sockets whose tokens name the user in another claim than ``sub``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
 
 
 def token(server, user, lifetime=60):
-    """As djangorestframework-simplejwt makes them: no ``sub``, and a number."""
+    """Return a token as djangorestframework-simplejwt issues it: without ``sub``, and with a number."""
     now = int(server.clock.now())
     claims = {"user_id": user, "iat": now, "exp": now + lifetime, "jti": f"{user}-{lifetime}", "token_type": "access"}
     return jwt.encode(claims, SECRET, algorithm="HS256")
@@ -27,7 +27,7 @@ async def member(server, user):
 
 @pytest.mark.checklist("I119")
 async def test_users_without_sub_are_told_apart(offline):
-    """Rooms, limits, renewals and revocations tell them apart."""
+    """Rooms, limits, refreshes and revocations tell them apart."""
     verifier = Verifier.hs256(
         SECRET,
         subject_claim="user_id",
@@ -56,7 +56,7 @@ def test_verifier_without_a_subject_claim_is_rejected(engine):
 
 
 async def test_identity_without_a_subject_is_refused(offline):
-    """A verifier of the application's own, whose settings nobody can look at."""
+    """A custom verifier, whose settings the guard cannot read."""
 
     class Own:
         def verify(self, token, now, *, source=""):
@@ -70,7 +70,7 @@ async def test_identity_without_a_subject_is_refused(offline):
 
 
 async def test_number_as_subject_of_a_call_raises_and_changes_nothing(offline):
-    """A program that passes ``user.id`` must not believe that somebody lost their rights."""
+    """A program that passes ``user.id`` by mistake must not believe that the user lost their rights."""
     server = offline()
     for call in (
         lambda subject: server.guard.update(subject, roles=[]),

@@ -1,4 +1,4 @@
-"""Verbs that are awaited in another thread, on an event loop of its own, as an HTTP route without ``async`` does it."""
+"""Methods awaited in another thread, on its own event loop, as in an HTTP route without ``async``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from roomkey.hub import Hub
 
 
 async def in_thread(verb, *arguments, **named):
-    """Call a verb in another thread, and await it there."""
+    """Call a method in another thread, and await it there."""
     return await asyncio.to_thread(lambda: asyncio.run(_await(verb, arguments, named)))
 
 
@@ -104,7 +104,7 @@ async def test_method_that_needs_the_loop_names_the_right_call(make_world, engin
     ids=["guard", "hub"],
 )
 def test_every_public_coroutine_can_be_awaited_anywhere(owner, anywhere):
-    """Those named touch nothing that belongs to the server's loop themselves."""
+    """The methods named here touch nothing that belongs to the server's loop."""
     public = {name: member for name, member in inspect.getmembers(owner) if not name.startswith("_")}
     bound = {name for name, member in public.items() if inspect.iscoroutinefunction(member)}
     assert bound == anywhere

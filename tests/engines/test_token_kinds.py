@@ -1,4 +1,4 @@
-"""Tokens that are good, and meant for something else than opening a socket."""
+"""Valid tokens that are not meant for sockets."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def _connect(token):
 @pytest.mark.checklist("I123")
 @pytest.mark.parametrize("waits", [True, False], ids=["while the first is decided", "at once"])
 async def test_two_connects_for_one_namespace_give_one_identity(make_world, waits):
-    """The first decides; the second is neither verified nor seen by a handler."""
+    """The first one decides. The second one is not verified and reaches no handler."""
     gate, policy = Gate(), Policy()
     if waits:
         policy.namespace("/")(gate)
@@ -50,7 +50,7 @@ async def test_two_connects_for_one_namespace_give_one_identity(make_world, wait
 
 @pytest.mark.checklist("I123")
 async def test_two_connects_in_two_posts_give_one_identity(make_world):
-    """Over long-polling, both engines read the second while the first is decided."""
+    """Over long-polling, both engines read the second packet while the first one is decided."""
     gate, policy = Gate(), Policy()
     policy.namespace("/")(gate)
     world = await make_world(policy=policy, max_refusals=10)

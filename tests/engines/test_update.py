@@ -1,4 +1,4 @@
-"""Rights that change on live sockets: at once, also against what is being decided, and until a newer token."""
+"""Changed rights of connected sockets: immediate, also for pending decisions, and valid until a newer token."""
 
 from __future__ import annotations
 
@@ -149,14 +149,14 @@ async def test_update_requires_lists_and_a_change(offline, wrong):
         await offline().guard.update("ada", **wrong)
 
 
-# Against what is being decided: the rule has seen the older rights, and waits
+# Pending decisions: the rule has seen the old rights, and waits
 
 
 async def held(server, gate, packet) -> None:
     packet()
     await asyncio.wait_for(gate.reached.wait(), 20)
     changing = asyncio.ensure_future(server.guard.update("ada", roles=[]))
-    await turns()  # where the rule of the namespace is asked anew, it waits at the gate, too
+    await turns()  # if the namespace rule is asked again, it waits at the gate as well
     gate.open.set()
     await changing
     await server.settle()
@@ -213,7 +213,7 @@ async def test_concurrent_join_never_keeps_older_rights(offline, kind):
 
 @pytest.mark.checklist("F88")
 async def test_authenticating_guest_gets_the_updated_rights(offline):
-    """While the rooms of the guest are asked about, the person's rights change: nobody of that name is live yet."""
+    """The rights change while the rooms of the guest are checked, when no socket of that subject is connected yet."""
     gate, policy = Gate(), Policy()
     gate.open.set()
     policy.room("{room}")(gate)
@@ -235,7 +235,7 @@ async def test_authenticating_guest_gets_the_updated_rights(offline):
 @pytest.mark.checklist("J3")
 @pytest.mark.parametrize("later", [False, True])
 async def test_update_leaves_rooms_joined_by_the_connect_handler(offline, later):
-    """The handler still runs when the rights change; what it entered by the older ones is no exception."""
+    """The handler still runs when the rights change. Rooms that it joined with the old rights are left as well."""
     from roomkey.socketio import Authenticate
 
     gate = Gate()

@@ -1,4 +1,4 @@
-"""A room for each subject: how an application reaches a person, on whatever devices."""
+"""A room for each subject, with which an application reaches all devices of a user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""emit, send, rooms and disconnect: the verbs of python-socketio's AsyncServer, on it and on the hub."""
+"""emit, send, rooms and disconnect: the methods of python-socketio's AsyncServer, on it and on the hub."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ EVERYBODY = ["ada", "bob", "eve"]
 
 
 async def three(make_world, **settings):
-    """A world with three members, and what each of them has got after a turn."""
+    """Return a world with three members, and a function that returns what each of them has received."""
     world = await make_world(**{"policy": None, **settings})
     members = {name: await world.member(name) for name in EVERYBODY}
 
     async def got():
-        """By name, the arguments of each event ``news``; a last event tells that all before it have arrived."""
+        """Return, by name, the arguments of each event ``news``. A last event shows that all others have arrived."""
         await world.sio.emit("end")
         found = {}
         for name, client in members.items():
@@ -96,7 +96,7 @@ async def test_emit_reaches_a_client_a_room_or_several(make_world, by):
 
 
 async def test_emit_to_an_empty_list_reaches_nobody(make_world, engine):
-    """python-socketio takes an empty list for none, and sends to everybody what was meant for a few."""
+    """python-socketio reads an empty list as no list, and sends to everybody."""
     world, got = await three(make_world)
     await world.sio.emit("news", 1, to=[])
     assert sorted(await got()) == ([] if engine == "hub" else EVERYBODY)

@@ -1,4 +1,4 @@
-"""Tokens of an attacker's making. Time is an argument everywhere: ``NOW`` is the only clock."""
+"""Forged tokens. Time is always an argument: ``NOW`` is the only clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def b64(data: bytes) -> str:
 
 
 def encoded(part: object) -> str:
-    """A token part: bytes and str as they stand, anything else as JSON."""
+    """Return one part of a token: bytes and str unchanged, anything else as JSON."""
     if isinstance(part, str):
         part = part.encode()
     return b64(part if isinstance(part, bytes) else json.dumps(part).encode())
@@ -53,7 +53,7 @@ def verifier(key: Key) -> Verifier:
 
 @pytest.fixture
 def claims() -> dict[str, Any]:
-    """What ``verifier`` accepts."""
+    """Return claims that ``verifier`` accepts."""
     return {"iss": "https://login.example", "sub": "ada", "aud": "chat", "iat": NOW, "exp": NOW + 600}
 
 
@@ -72,7 +72,7 @@ def forge(key: Key, claims: dict[str, Any]) -> Callable[..., str]:
 
 @pytest.fixture
 def refused(verifier: Verifier) -> Callable[..., AuthError]:
-    """Assert that a token is refused by exactly this error, in the contract's words, and tells nothing of itself."""
+    """Assert that a token is rejected with exactly this error and message, which reveal nothing of the token."""
 
     def refused(token: object, kind: type[AuthError], message: str, **options: Any) -> AuthError:
         chosen = options.pop("verifier", verifier)

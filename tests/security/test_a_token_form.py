@@ -34,7 +34,7 @@ def unb64(part: str) -> bytes:
 
 @pytest.fixture
 def public(rsa, ec):
-    """A verifier of two public keys."""
+    """Return a verifier with two public keys."""
     return Verifier([rsa.public(), ec.public()], algorithms=["RS256", "ES256"], audience="chat")
 
 
@@ -157,7 +157,7 @@ def test_algorithm_of_another_key_is_rejected(forge, refused, rsa, algorithm):
 @pytest.mark.checklist("A5")
 @pytest.mark.parametrize("algorithm", ["RS512", "PS256"])
 def test_algorithm_that_the_verifier_does_not_allow_is_rejected(forge, refused, rsa, algorithm):
-    """The key could, the verifier does not want to."""
+    """The key supports the algorithm, but the verifier does not allow it."""
     unbound = Key.from_pem(rsa.to_pem(private=True), kid="r1")
     verifier = Verifier(unbound, algorithms=["RS256"], audience="chat")
     refused(forge(by=unbound, algorithm=algorithm), AlgorithmNotAllowed, "invalid algorithm", verifier=verifier)
@@ -273,7 +273,7 @@ def test_encrypted_and_compressed_tokens_reach_no_cryptography(forge, refused, m
 
 
 def respelled(token: str) -> dict[str, str]:
-    """Other spellings of one token, all of which some library accepts."""
+    """Return other spellings of one token, each of which some library accepts."""
     header, payload, signature = token.split(".")
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     # 32 bytes end in a character with two unused bits
@@ -367,7 +367,7 @@ def test_payload_that_is_not_an_object_is_rejected(forge, refused, payload):
 @pytest.mark.checklist("A16")
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
 def test_deep_payload_fails_with_the_usual_error_only(forge, verifier, now, opening):
-    """At no depth does anything but the contract's error come out, wherever the interpreter gives up."""
+    """At every depth the error is that of the contract, wherever the interpreter's own limit is."""
     closing = {"[": "]", '{"a":': "}"}[opening]
     for depth in (*range(850, 1010, 3), 1100):
         for inner in ('"\\ud83d\\ude00"', "1"):
@@ -447,7 +447,7 @@ def rsa_jwk(bits: int = 2048, **members: object) -> dict[str, object]:
 
 
 def roca_modulus() -> int:
-    """A number that passes for a modulus of the broken generator: a power of 65537 modulo the primorial."""
+    """Return a number like a modulus of the broken generator: a power of 65537 modulo the primorial."""
     from roomkey.core.weak_keys import SMALL_PRIMES
 
     primorial = 2
@@ -553,7 +553,7 @@ SHARED_KIDS = {
 @pytest.mark.parametrize("listed", SHARED_KIDS, ids=lambda made: made.__name__)
 @pytest.mark.parametrize("turned", [False, True])
 def test_key_set_checks_each_entry_of_one_kid(good_jwk, listed, turned):
-    """What cannot verify is dropped, and the algorithm of the token tells the others apart."""
+    """Unusable keys are dropped, and the algorithm of the token selects one of the others."""
     entries = listed()[::-1] if turned else listed()
     loaded = KeySet.from_jwks({"keys": [*entries, good_jwk]})
     of_kid = [name for key in loaded.named("k") for name in key.algorithms]
@@ -564,7 +564,7 @@ def test_key_set_checks_each_entry_of_one_kid(good_jwk, listed, turned):
 @pytest.mark.checklist("A19")
 @pytest.mark.parametrize("first", ["RS256", None])
 def test_two_keys_of_one_kid_and_algorithm_are_rejected(good_jwk, first):
-    """Nothing says which of the two a token means."""
+    """Nothing tells which of the two keys a token means."""
     twins = [rsa_jwk(kid="twin") | ({"alg": first} if first else {}), rsa_jwk(kid="twin")]
     loaded = KeySet.from_jwks({"keys": [*twins, good_jwk, ec_jwk(kid="twin")]})
     assert sorted((key.kid, key.kty) for key in loaded) == [("good", "EC"), ("twin", "EC")]
@@ -574,7 +574,7 @@ def test_two_keys_of_one_kid_and_algorithm_are_rejected(good_jwk, first):
 @pytest.mark.checklist("A19")
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA"])
 def test_token_without_kid_uses_the_only_matching_key(forge, now, algorithm):
-    """A token without kid is verified with the one key that its alg fits."""
+    """A token without ``kid`` is verified with the only key that fits its ``alg``."""
     made = {name: Key.generate(name, kid="k") for name in ("RS256", "ES256", "EdDSA")}
     verifier = Verifier([key.public() for key in made.values()], algorithms=list(made), audience="chat")
     assert verifier.verify(forge(header={"alg": algorithm}, by=made[algorithm]), now).subject == "ada"
@@ -592,7 +592,7 @@ def test_token_without_kid_is_rejected_if_two_keys_match(forge, refused):
 
 @pytest.mark.checklist("A19")
 def test_rsa_key_over_16384_bits_is_rejected_quickly(good_jwk):
-    """Such a key is refused, and the others stay."""
+    """The key is rejected, and the others stay."""
     long = {"kty": "RSA", "e": "AQAB"}
     entries = [long | {"kid": str(bits), "n": b64(b"\xff" * (bits // 8))} for bits in (16_384 + 8, 1_000_000)]
     loaded = KeySet.from_jwks({"keys": [*entries, good_jwk]})
@@ -606,7 +606,7 @@ def test_rsa_key_over_16384_bits_is_rejected_quickly(good_jwk):
     ids=lambda members: min(members),
 )
 def test_noncritical_header_members_are_ignored(forge, key, now, members):
-    """As Clerk, Entra and SuperTokens send them (RFC 7515, section 4)."""
+    """Clerk, Entra and SuperTokens send such headers (RFC 7515, section 4)."""
     verifier = Verifier(key, algorithms=["HS256"], audience="chat")
     assert verifier.verify(forge(header={"alg": "HS256", "kid": "k1"} | members), now).subject == "ada"
 
@@ -651,7 +651,7 @@ def wycheproof(name: str):
 
 
 def accepts(jwk: dict[str, object], token: str) -> bool:
-    """The same path as a verifier's, up to the claims: these payloads are no claims."""
+    """Verify a signature as a verifier does. The payloads are not claims, so claims are not checked."""
     try:
         trusted = KeySet.from_jwks({"keys": jwk.get("keys", [jwk])}, allow_symmetric=True)
         algorithms = sorted({name for key in trusted for name in key.algorithms})

@@ -20,7 +20,7 @@ def without(claims, *names):
 
 
 def written(claims, name, text):
-    """The claims as JSON, with one value that only a hand can write."""
+    """Return the claims as JSON, with one value that the JSON module does not write."""
     return json.dumps(without(claims, name))[:-1] + f',"{name}":{text}}}'
 
 
@@ -256,7 +256,7 @@ def test_role_matches_its_exact_spelling_only(forge, verifier, claims, now, role
 
 @pytest.mark.checklist("B31")
 def test_leeway_covers_clocks_five_minutes_apart(key, now):
-    """The issuer's node is ahead or behind; the verifier's leeway decides."""
+    """The issuer's clock is ahead or behind, and the verifier's leeway decides."""
     for skew in (300, -300):
         issuer = Issuer(key, audience="chat", expires_in=240, clock=lambda skew=skew: now + skew)
         token = issuer.issue("ada", not_before=now + skew)

@@ -154,7 +154,7 @@ async def test_unauthenticated_connections_are_bounded_per_address(make_world, e
     poll = Poll(world.host)
     assert ((await poll.http.get(poll.url())).status_code, await refused_status(world.host)) == TOO_MANY[engine]
     assert (await clients[0].ask({"token": world.token()})).startswith("40")
-    await world.client()  # an admitted one is no burden any more
+    await world.client()  # an admitted one is not counted
     await poll.close()
 
 
@@ -176,7 +176,7 @@ async def test_nothing_is_handled_before_authentication(make_world, packet, way)
     if isinstance(way, Authenticate):
         assert (await client.ask()).startswith("40")
     await client.send(packet)
-    if packet == "41":  # which is a client's right at any time
+    if packet == "41":  # which a client may do at any time
         await client.sync()
         await world.tick(15.1)
     assert await client.is_closed()
@@ -341,7 +341,7 @@ async def test_bad_tokens_close_after_the_maximum_attempts(make_world):
 async def test_unknown_namespaces_are_refused_counted_and_closed(make_world):
     world = await make_world()
     client = await world.client()
-    await client.ask({}, "/n0")  # who sends on without reading may miss the answers: the connection is cut
+    await client.ask({}, "/n0")  # a client that does not read may miss the replies
     for number in range(1, 1000):
         await client.send(f"40/n{number},{{}}")
     assert await client.is_closed()
@@ -410,7 +410,7 @@ async def test_foreign_origin_is_refused_on_every_transport(make_world, engine, 
 
 @pytest.mark.checklist("C52")
 async def test_without_origin_a_cookie_is_refused_and_a_token_accepted(make_world):
-    """Without Origin, a cookie is refused and a token is accepted."""
+    """Without an ``Origin`` header, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     alone = await world.client(headers=cookie)

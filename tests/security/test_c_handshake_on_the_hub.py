@@ -39,7 +39,7 @@ async def http(host: str, request: str, headers: dict[str, str], body: str = "")
 
 
 async def opened(host: str, headers: dict[str, str] | None = None) -> str:
-    """A polling session; its sid."""
+    """Open a polling session and return its ID."""
     answer = await http(host, "GET /socket.io/?EIO=4&transport=polling", headers or {})
     assert answer.status == 200, answer
     sid: str = json.loads(answer.body[1:])["sid"]
@@ -47,7 +47,7 @@ async def opened(host: str, headers: dict[str, str] | None = None) -> str:
 
 
 async def by(transport: str, host: str, headers: dict[str, str], query: str = "") -> Answer:
-    """Come by a transport, with these headers; a session that is needed for it was opened without them."""
+    """Connect over a transport with these headers. If a session is needed, it is opened without them."""
     if transport in ("polling", "post"):
         if transport == "polling":
             return await http(host, f"GET /socket.io/?EIO=4&transport=polling{query}", headers)
@@ -175,7 +175,7 @@ async def test_preflight_of_a_foreign_page_gets_no_cors_headers(make_world):
 
 
 async def admitted(transport: str, host: str, headers: dict[str, str]) -> bool:
-    """Whether a CONNECT without a token of its own is let in; the session is opened with the headers."""
+    """Return True if a CONNECT without a token is admitted on a session opened with these headers."""
     if transport in ("polling", "upgrade"):
         sid = await opened(host, headers)
     if transport == "polling":
@@ -207,7 +207,7 @@ JOINING = pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade
 @pytest.mark.checklist("C52")
 @JOINING
 async def test_without_origin_a_cookie_is_refused_and_a_token_accepted(make_world, transport):
-    """Without Origin, a cookie is refused and a token is accepted."""
+    """Without an ``Origin`` header, a cookie is refused and a token is accepted."""
     world = await make_world(via=Handshake(cookie="session"))
     cookie = {"Cookie": f"session={world.token()}"}
     assert not await admitted(transport, world.host, cookie)
@@ -254,7 +254,7 @@ async def test_session_cookie_is_http_only_and_same_site(make_world, site):
     world = await make_world(session_binding="cookie")
     answer = await http(world.host, "GET /socket.io/?EIO=4&transport=polling", {"Sec-Fetch-Site": site})
     attributes = answer.headers["set-cookie"].split("; ")[1:]
-    assert attributes == ["Path=/", "HttpOnly", "SameSite=Lax"]  # over http, None would not be kept
+    assert attributes == ["Path=/", "HttpOnly", "SameSite=Lax"]  # over http, browsers reject SameSite=None
 
 
 # Proxies

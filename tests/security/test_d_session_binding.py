@@ -31,7 +31,7 @@ def engine() -> str:
 
 
 def carried(place: str, token: str | None, host: str) -> tuple[str, dict[str, str]]:
-    """A query and headers with a token in one place."""
+    """Return a query and headers with a token in one of them."""
     if place == "query":
         return (f"&token={token}" if token is not None else ""), {}
     name, value = ("Cookie", f"session={token}") if place == "cookie" else ("Authorization", f"Bearer {token}")
@@ -39,7 +39,7 @@ def carried(place: str, token: str | None, host: str) -> tuple[str, dict[str, st
 
 
 class Person:
-    """Somebody who speaks HTTP to the hub, each request on a connection of its own."""
+    """A client that speaks HTTP to the hub, with a connection for each request."""
 
     def __init__(self, world, *, query: str = "", headers: dict[str, str] | None = None, address=None) -> None:
         self.world, self.query, self.headers, self.address = world, query, dict(headers or {}), address
@@ -89,7 +89,7 @@ class Person:
         return answer.body.decode().split(SEPARATOR)
 
     async def goes_on(self) -> None:
-        """All is as before."""
+        """Assert that the session works as before."""
         assert (await self.request("POST", '42["say",1]')).body == b"ok"
         assert await self.packets() == ['42["said",1]']
 
@@ -102,7 +102,7 @@ def prepare(world) -> None:
 
 
 async def attack(thief: Person, victim: Person) -> list[tuple[int, object]]:
-    """Poll, post, and upgrade, with a stolen sid."""
+    """Poll, post and upgrade with a stolen session ID."""
     answers = [await thief.request("GET", sid=victim.sid)]
     answers.append(await thief.request("POST", '42["say","forged"]', sid=victim.sid))
     raw, answer = await thief.upgrade(victim.sid)
@@ -211,7 +211,7 @@ async def test_session_can_be_bound_to_its_address(make_world):
     token = world.token()
     victim = await Person(world, headers={"Authorization": f"Bearer {token}"}).open()
     await victim.join()
-    thief = Person(world, headers=victim.headers, address=ELSEWHERE)  # who has stolen the token as well
+    thief = Person(world, headers=victim.headers, address=ELSEWHERE)  # an attacker who has stolen the token as well
     assert await attack(thief, victim) == [FORBIDDEN] * 3
     await victim.goes_on()
     assert world.calls == [1]
@@ -297,7 +297,7 @@ async def test_session_ids_have_120_random_bits(make_world):
         await raw.close()
     assert len(sids) == 300
     assert {len(base64.urlsafe_b64decode(sid)) for sid in sids} == {15}
-    for place in range(20):  # nothing in them counts, or stands still
+    for place in range(20):  # all bytes vary
         assert len({sid[place] for sid in sids}) > 40
 
 
@@ -380,7 +380,7 @@ async def test_unfinished_upgrade_is_closed_and_the_session_continues(make_world
     await again.text('42["say",2]')
     assert await again.packet() == '42["said",2]'
     await world.tick(10.1)
-    await again.text('42["say",3]')  # the deadline of an upgrade ends with it
+    await again.text('42["say",3]')  # the deadline ends with the upgrade
     assert await again.packet() == '42["said",3]'
 
 

@@ -73,7 +73,7 @@ async def attacker(world) -> RawSocket:
 
 
 async def closes(world, caplog, bystander: RawSocket, *frames: bytes) -> None:
-    """Whoever sends this is closed within a second, with one line in the log, and nothing else happens."""
+    """Assert that the frames close their connection, with one log line and no other effect."""
     raw = await attacker(world)
     caplog.clear()
     world.calls.clear()
@@ -275,7 +275,7 @@ def process():
 
 
 async def _warm(process) -> RawSocket:
-    """A member; what is loaded and cached at first is no growth."""
+    """Connect a first member, so that modules and caches loaded once do not count as growth."""
     member = await RawSocket.member(process.host, process.token())
     for _count in range(3):
         await goes_on(member)
@@ -309,7 +309,7 @@ async def test_message_over_the_limit_closes_without_being_buffered(process, siz
 
 @pytest.mark.checklist("E72")
 async def test_compressed_frames_close_without_being_inflated(process):
-    """Compression is never agreed on, so that a deflated frame is a broken one."""
+    """Compression is never negotiated, so a compressed frame is invalid."""
     bystander = await _warm(process)
     bomb = zlib.compressobj(wbits=-15)
     packed = bomb.compress(b"4" + b"x" * 15_900_000) + bomb.flush(zlib.Z_SYNC_FLUSH)
@@ -366,7 +366,7 @@ async def test_post_without_a_length_or_over_the_limit_is_rejected(world, poll, 
 @pytest.mark.checklist("E70")
 @pytest.mark.parametrize("chunked", [True, False])
 async def test_response_arrives_after_a_body_over_the_limit(world, poll, chunked):
-    """The answer is not lost, though the client reads it only when it has sent everything."""
+    """The response is not lost, although the client reads it only after it has sent everything."""
     raw = await RawSocket.open(world.host)
     if chunked:
         await raw.send(post(poll, world.host, "Transfer-Encoding: chunked"))
@@ -447,7 +447,7 @@ async def test_large_bodies_without_a_token_leave_no_task(world):
 
 @pytest.mark.checklist("E71")
 async def test_5000_packets_in_one_body_are_rejected(world, poll, bystander):
-    """Twice what one connection may send in a second, and of the rest nothing is looked at."""
+    """At most twice the event rate is read. The rest is ignored."""
     assert (await poll.post(*['42["message"]'] * 5000)).status_code == 400
     assert len(world.calls) == 2000  # the rate of an admitted connection begins with its admission
     await until(lambda: len(world.sio.sessions.active) == 1)
@@ -475,7 +475,7 @@ async def test_tiny_and_endless_fragments_close(world, bystander, caplog):
 @pytest.mark.checklist("E73")
 @pytest.mark.parametrize("opcode", [PING, PONG])
 async def test_control_frames_over_their_rate_close(world, caplog, bystander, opcode):
-    """A flood of pings or pongs is not read to its end; what honest clients send is answered."""
+    """A flood of pings or pongs is not read completely. What honest clients send is answered."""
     raw = await attacker(world)
     await raw.send(frame(b"x", opcode) * 50)
     await goes_on(bystander)
@@ -487,7 +487,7 @@ async def test_control_frames_over_their_rate_close(world, caplog, bystander, op
 
 
 async def deaf(world, query: str = "") -> RawSocket:
-    """A WebSocket whose owner reads nothing more, and has little room for what it does not read."""
+    """Open a WebSocket with small buffers, for a client that stops reading."""
     address, _, port = world.host.rpartition(":")
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -770,7 +770,7 @@ async def test_connections_without_a_token_are_bounded_per_address(make_world):
     assert (await elsewhere.answer()).status == 101
     await held[0].text("40" + json.dumps({"token": world.token()}))
     assert (await held[0].packet()).startswith("40")
-    held.append(await RawSocket.session(world.host))  # who is admitted counts no more
+    held.append(await RawSocket.session(world.host))  # an admitted connection is not counted
     await held[1].close()
     await until(lambda: len(world.sio.sessions.active) == 51)
     held.append(await RawSocket.session(world.host))
@@ -972,7 +972,7 @@ async def test_failing_handler_sends_nothing_and_the_server_continues(make_world
     await goes_on(raw)
     assert len(raw.frames) == 3
     assert len([one for one in caplog.records if one.exc_info]) == 4
-    caplog.clear()  # each in the log, once; the log is the only place
+    caplog.clear()  # each is logged once, and nowhere else
 
 
 @pytest.mark.checklist("E83")

@@ -23,7 +23,7 @@ ATTACKERS = {
 
 
 def generous_policy() -> Policy:
-    """What an application may write that thinks of its own rooms only."""
+    """Return a policy of an application that considers only its own rooms."""
     policy = Policy()
     for pattern, rule in {
         "*": lambda who, room: True,
@@ -105,7 +105,7 @@ async def test_admin_namespace_of_python_socketio_is_not_served(offline):
 @pytest.mark.parametrize("rooms", [["*"], ["vault"], {"vault": ["join", "emit"], "*": ["join", "emit"]}], ids=str)
 @pytest.mark.parametrize("rule", [None, False])
 async def test_policy_decides_over_the_rooms_of_the_token(offline, rooms, rule):
-    """A claim is an argument of a rule and no rule: without one that reads it, it opens nothing."""
+    """A claim is only an input to rules. If no rule reads it, it grants nothing."""
     policy = Policy()
     if rule is not None:
         policy.room("vault")(lambda who: False)

@@ -1,4 +1,4 @@
-"""What a hostile reading of the guard found, each as a test that was seen to fail before."""
+"""Findings of a security review of the guard. Each test failed before the fix."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = BOTH
 @pytest.mark.checklist("C44")
 @pytest.mark.parametrize("namespace", ["/", "*"])
 async def test_catch_all_name_is_not_an_event(make_world, namespace):
-    """With it, the client's first argument became the sid: one event spoke for anybody."""
+    """Before the fix, the client's first argument became the socket ID, so it could act for any socket."""
 
     def prepare(world):
         world.sio.on("*", lambda *arguments: world.calls.append(arguments), namespace=namespace)

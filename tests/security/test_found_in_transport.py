@@ -1,4 +1,4 @@
-"""The same for what lies below: frames, polling requests, upgrades, attachments."""
+"""Findings of a security review of the transports: frames, polling requests, upgrades and attachments."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ pytestmark = BOTH
 
 
 def upgrading(host: str, poll: Poll) -> ws_connect:
-    """A WebSocket for a polling session."""
+    """Open a WebSocket for a polling session."""
     return ws_connect(f"ws://{host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}", compression=None)
 
 
 @asynccontextmanager
 async def half_upgraded(host: str, poll: Poll) -> AsyncIterator[ClientConnection]:
-    """The same, when the answer to its probe has come."""
+    """Open a WebSocket for a polling session and wait for the reply to its probe."""
     async with upgrading(host, poll) as half:
         await half.send("2probe")
         assert await half.recv() == "3probe"

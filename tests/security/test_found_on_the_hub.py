@@ -1,4 +1,4 @@
-"""What hostile readings of the hub found: each hole, closed."""
+"""Findings of security reviews of the hub."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_websocket_of_the_hub_path_never_reaches_the_application(make_worl
 
 
 class Waits:
-    """A verifier that is asked and does not answer."""
+    """A verifier that never returns."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -95,7 +95,7 @@ class Waits:
 @pytest.mark.parametrize("ends", ["close", "deadline"])
 @pytest.mark.parametrize("over_asgi", [False, True], ids=["run", "asgi"])
 async def test_upgrade_waiting_for_its_verifier_is_tracked_and_bounded(make_world, over_asgi, ends, monkeypatch):
-    """It is tracked, and has a deadline."""
+    """The waiting upgrade is tracked and has a deadline."""
     if ends == "deadline":
         for module in ("sniffer", "asgi_websocket"):
             monkeypatch.setattr(f"roomkey.hub.http.{module}.UPGRADE_SECONDS", 0.1)

@@ -47,7 +47,7 @@ async def server() -> AsyncIterator[LoginServer]:
 
 @pytest.fixture
 async def nodes(where: Any) -> AsyncIterator[tuple[LoginServer, LoginServer]]:
-    """Two servers on one database, with one secret and one clock."""
+    """Return two servers on one database, with one secret and one clock."""
     clock = FakeClock()
     async with AsyncExitStack() as stack:
         first = await stack.enter_async_context(running(where, port=True, clock=clock))
@@ -113,7 +113,7 @@ async def test_attempt_counts_though_its_client_left(server: LoginServer) -> Non
 
 
 class Counted(Passwords):
-    """Notes with which parameters it hashed."""
+    """Record the parameters of each hash."""
 
     hashed: list[str]
 
@@ -138,7 +138,7 @@ async def test_unknown_name_takes_as_long_and_gets_the_same_response() -> None:
 
 
 class Slow(Passwords):
-    """While ``may_end`` is not set, each password takes for ever, off the event loop as the real ones do."""
+    """Hash passwords only while ``may_end`` is set, in threads as in production."""
 
     may_end = threading.Event()
 

@@ -24,7 +24,7 @@ __all__ = ["clock", "make_world", "offline"]
 
 
 async def gone(server: Offline, client) -> bool:
-    """True if a client is out, and its transport closed."""
+    """Return True if a client is disconnected and its transport closed."""
     await server.settle()
     return client.session.closed and server.admission(client) is None
 
@@ -110,7 +110,7 @@ async def test_revocation_between_verification_and_admission_refuses(offline, na
 @pytest.mark.checklist("G103")
 @BOTH
 async def test_revocation_during_an_upgrade_disconnects(make_world):
-    """The WebSocket has answered the probe and is not yet taken: the session ends, on both transports."""
+    """The probe was answered and the upgrade is not complete: the session ends on both transports."""
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
     async with connect(f"ws://{world.host}/socket.io/?EIO=4&transport=websocket&sid={poll.sid}") as ws:
@@ -131,7 +131,7 @@ async def test_revocation_during_an_upgrade_disconnects(make_world):
 @BOTH
 @pytest.mark.parametrize("fault", ["raises", "hangs"])
 async def test_revocation_during_a_store_failover_is_caught_up(offline, fault, monkeypatch):
-    """Revoked by another process while the store is away: refused at once, and caught up when it is back."""
+    """Another process revokes while the store is unavailable: new clients are refused, sockets end afterwards."""
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.02)
     gate, policy, store = Gate(), Policy(), ScriptedStore()
     policy.namespace("/")(gate)
@@ -187,7 +187,7 @@ def test_revocation_entry_is_deleted_after_expiry_and_margin():
 
 @pytest.mark.checklist("G105")
 def test_million_revocations_fit_in_memory_and_none_is_a_token():
-    """100 000 are measured; ten times as many take under 600 MB."""
+    """100 000 are measured, so that ten times as many take less than 600 MB."""
     tracemalloc.start()
     revocations = Revocations()
     before = tracemalloc.get_traced_memory()[0]
@@ -215,7 +215,7 @@ async def test_revocations_are_keyed_by_id_and_issuer(offline):
 @BOTH
 @pytest.mark.parametrize("names", [{"token_id": "t-ada"}, {"session_id": "s-ada"}, {"subject": "ada"}], ids=str)
 async def test_revocation_among_200_active_sockets_ends_only_its_own(offline, names):
-    """Of 200 sockets that talk all the time, exactly the right ones end, and no word reaches them afterwards."""
+    """Of 200 active sockets exactly the revoked ones end, and nothing reaches them afterwards."""
     server = offline()
 
     @server.sio.event

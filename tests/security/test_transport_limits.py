@@ -1,4 +1,4 @@
-"""What a connection may cost before and after admission: bytes, frames, fragments, requests, and upgrades that wait."""
+"""Costs of a connection before and after admission: bytes, frames, fragments, requests and pending upgrades."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def quarantine(make_world, place) -> AsyncIterator[World]:
-    """A server that keeps sockets in quarantine until they authenticate, at each place it can run."""
+    """Return a server that keeps sockets in quarantine until they authenticate, run in each possible way."""
     world = await make_world(via=Authenticate())
     if place != "hub-asgi":
         yield world
@@ -42,7 +42,7 @@ async def quarantine(make_world, place) -> AsyncIterator[World]:
 
 
 def connect_packet(size: int) -> str:
-    """A CONNECT packet of so many bytes: arrays, which take much more room when they are decoded."""
+    """Return a CONNECT packet of this size, made of arrays, which take much more memory when decoded."""
     packet = '40{"a":[%s0],"b":"%s"}'
     filled = packet % ("[]," * ((size - 100) // 3), "")
     return packet % ("[]," * ((size - 100) // 3), "x" * (size - len(filled)))
@@ -50,7 +50,7 @@ def connect_packet(size: int) -> str:
 
 @pytest.mark.checklist("I114")
 async def test_large_packet_before_admission_closes_the_websocket(quarantine):
-    """Of packets, none over the limit is kept or decoded for who is not admitted."""
+    """No packet over the limit is kept or decoded before admission."""
     small, large = await RawSocket.session(quarantine.host), await RawSocket.session(quarantine.host)
     await small.text(connect_packet(LIMIT - 100))
     assert (await small.packet()).startswith("40")
@@ -112,7 +112,7 @@ async def test_admitted_connection_reads_without_the_gate(make_world):
 @pytest.mark.parametrize("admitted", [False, True])
 @pytest.mark.parametrize("flood", [frame(b"", PING), frame(b"x" * 125, PONG)], ids=["ping", "pong"])
 async def test_control_frame_flood_is_closed(make_world, flood, admitted):
-    """Control frames are counted, and a flood of them closes before it costs the others anything."""
+    """Control frames are counted, and a flood closes the connection before it affects others."""
     world = await make_world()
     opened = RawSocket.member(world.host, world.token()) if admitted else RawSocket.session(world.host)
     raw = await opened
@@ -186,7 +186,7 @@ def test_limit_smaller_than_a_token_is_rejected(size):
 
 
 class Waits:
-    """A verifier that is asked and does not answer."""
+    """A verifier that never returns."""
 
     def __init__(self) -> None:
         self.asked = self.left = 0
@@ -201,7 +201,7 @@ class Waits:
 
 @pytest.fixture
 async def waiting(make_world, place) -> AsyncIterator[tuple[World, Waits]]:
-    """A server whose verifier does not answer."""
+    """Return a server whose verifier never returns."""
     verifier = Waits()
     world = await make_world(verifier=verifier)
     if place != "hub-asgi":
@@ -220,7 +220,7 @@ async def asks_for_an_upgrade(world: World, poll: Poll) -> RawSocket:
 @pytest.mark.checklist("I114")
 @pytest.mark.parametrize("ends", ["close", "deadline", "session"])
 async def test_upgrade_waiting_for_its_verifier_has_a_deadline(waiting, ends, monkeypatch):
-    """An upgrade that waits has a deadline, and ends with the server and with its session."""
+    """A pending upgrade has a deadline, and ends with the server and with its session."""
     world, verifier = waiting
     if ends == "deadline":
         monkeypatch.setattr(owners, "OWNER_SECONDS", 0.1)
