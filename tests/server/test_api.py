@@ -215,7 +215,7 @@ async def test_changed_rooms_reach_the_live_socket(desk):
     changed = await desk.call("PATCH", "/users/ada", json={"rooms": ["blue"]})
     assert (changed.status_code, changed.json()) == (200, {"sockets": 1})
     assert await ada.expect_event("permissions_changed") == [{"left": ["red"]}]
-    who = await desk.product.engine.guard.verify((await desk.login()).json()["access_token"])
+    who = await desk.product.backend.guard.verify((await desk.login()).json()["access_token"])
     assert who.rooms == ("blue",)
 
 
@@ -251,7 +251,7 @@ async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
     answer = await desk.call("GET", "/sockets")
     listed = {entry["subject"]: entry for entry in answer.json()["sockets"]}
     assert (set(listed), listed["ada"]["rooms"], listed["ada"]["namespace"]) == ({"ada", "eve"}, ["red"], "/")
-    for socket in desk.product.engine.guard.sockets():
+    for socket in desk.product.backend.guard.sockets():
         assert socket.sid not in answer.text
     of_ada = (await desk.call("GET", "/sockets", params={"subject": "ada"})).json()["sockets"]
     assert [entry["subject"] for entry in of_ada] == ["ada"]

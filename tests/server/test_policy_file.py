@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy, Verifier
 from roomkey.core.policy import CLOSED, OPEN, RuleSet
-from roomkey.server.backends import make_engine
+from roomkey.server.backends import make_backend
 from roomkey.server.config_file import ConfigFile, read_config
 from roomkey.server.policy_file import load_policy
 from roomkey.server.settings import Settings, load_settings
@@ -255,8 +255,8 @@ def test_rules_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> None:
     settings, verifier = Settings(engine=engine), Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
     policy = declared(DOCUMENT)
-    assert make_engine(settings, verifier, policy).guard.policy is policy
-    usual = make_engine(settings, verifier).guard.policy
+    assert make_backend(settings, verifier, policy).guard.policy is policy
+    usual = make_backend(settings, verifier).guard.policy
     assert decided(usual.rules_for_room("red", "/"))
     assert not decided(usual.rules_for_room("blue", "/"))
 

@@ -201,7 +201,7 @@ def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
         ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert ran.returncode == 1
     other_port = f"(--port {port + 1}, make serve PORT={port + 1})"
-    assert ran.stderr == f"Port {port} is taken: take another {other_port}, or stop that program\n"
+    assert ran.stderr == f"port {port} is in use; choose another {other_port}, or stop that program\n"
     assert list(tmp_path.iterdir()) == [], "nothing is made before the port is known to be free"
 
 
@@ -217,8 +217,8 @@ def test_server_does_not_start_on_a_public_address_without_tls(refused: Refused,
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--host", "198.51.100.7", "--behind-proxy"], "Cannot listen on 198.51.100.7"),
-        (["--host", "no.such.host.invalid", "--behind-proxy"], "is no address to listen on"),
+        (["--host", "198.51.100.7", "--behind-proxy"], "cannot listen on 198.51.100.7"),
+        (["--host", "no.such.host.invalid", "--behind-proxy"], "cannot listen on no.such.host.invalid"),
         (["--database", "nowhere/a.sqlite3"], "cannot open the database"),
         (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
         (["--database", "postgresql://127.0.0.1:1/db"], "the database failed: ConnectionRefusedError"),

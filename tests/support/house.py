@@ -41,7 +41,7 @@ class House:
             passwords=Passwords(hasher=CHEAP),
             clock=lambda: time.time() - self.ago,
         )
-        self.guard = self.product.engine.guard
+        self.guard = self.product.backend.guard
         self.http: httpx.AsyncClient
         self.host = ""
 

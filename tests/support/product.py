@@ -63,7 +63,7 @@ class ProductThread:
         self._passwords = {one.username: one.password for one in await add_accounts(stores.accounts, passwords)}
         keys = KeySet([Key.generate(self._settings.algorithm)])
         self.product = build(self._settings, stores, keys, passwords=passwords, rooms=ROOMS, policy=self._policy)
-        self.guard = self.product.engine.guard
+        self.guard = self.product.backend.guard
         with run.listen("127.0.0.1", self._port) as listener:
             self._port = listener.getsockname()[1]
             self.url = f"http{'s' if self._settings.has_tls else ''}://127.0.0.1:{self._port}"

@@ -1,17 +1,17 @@
-"""The product as one ASGI application: login, guarded Socket.IO server, page."""
+"""The ASGI application of ``roomkey serve``: login, guarded Socket.IO server, admin API and page."""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from roomkey.extras import needs
 
 with needs("server", "roomkey.server.app"):
-    from fastapi import FastAPI, Request, Response
+    from fastapi import APIRouter, FastAPI, Request, Response
     from fastapi.middleware.cors import CORSMiddleware
     from fastapi.responses import HTMLResponse
     from fastapi.staticfiles import StaticFiles
@@ -29,7 +29,7 @@ from roomkey.keysets.files import signing_key
 from roomkey.keysets.folder import KeyFolder
 from roomkey.server import page
 from roomkey.server.api import admin_router
-from roomkey.server.backends import Engine, make_engine
+from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
 from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
@@ -37,13 +37,13 @@ from roomkey.stores import Stores
 
 __all__ = ["Application", "build"]
 
-ABOUT = "Tokens, and who may have them. What a token opens is the Socket.IO server at `/socket.io/`."
+ABOUT = "Log in, get tokens and manage accounts. The tokens are for the Socket.IO server at `/socket.io/`."
 TAGS = {
-    "login": "People log in with a password, see their logins and end them.",
-    "oauth": "Applications and services get tokens (OAuth 2.0).",
-    "keys": "What others verify tokens with.",
-    "administration": "Accounts, revocations, live sockets and rooms, for operators (`roomkey:admin`).",
-    "operations": "Whether the server is up.",
+    "login": "Log in with a password; list and end login sessions.",
+    "oauth": "Tokens for applications and services (OAuth 2.0).",
+    "keys": "The keys that verify tokens.",
+    "administration": "Accounts, revocations, connected sockets and rooms, for operators (`roomkey:admin`).",
+    "operations": "The health of the server.",
 }
 NO_LENGTH = {
     "description": "The body has no Content-Length.",
@@ -53,17 +53,17 @@ NO_LENGTH = {
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """What was built, with the parts that tests and the runner take hold of."""
+    """The built application, and the parts of it that the runner and tests use."""
 
     asgi: ASGIApp
     http: FastAPI
-    engine: Engine
+    backend: SocketBackend
     issuer: Issuer
     verifier: Verifier
 
     async def close(self) -> None:
-        """Close every connection, because the server stops."""
-        await self.engine.close()
+        """Close all connections, because the server stops."""
+        await self.backend.close()
 
 
 def build(
@@ -77,22 +77,53 @@ def build(
     rooms: Iterable[str] = (),
     clock: Callable[[], float] = time.time,
 ) -> Application:
-    """Put the product together. Open the stores first; the engine closes ``stores.revocations``.
+    """Build the application. Open the stores first; the backend closes ``stores.revocations``.
 
     Args:
-        settings: as :func:`roomkey.server.settings.load_settings` read them.
-        stores: accounts, sessions and everything else that is kept; OAuth clients are served where ``settings.issuer``
-            is this server's address.
-        keys: private keys: a folder that may be rotated meanwhile; or a set that stays, of which the first for
-            ``settings.algorithm`` signs and all verify.
-        policy: who may do what; if absent, a token opens the rooms that it grants.
-        secret: what refresh tokens are derived from, 32 bytes; a new one if absent.
-        passwords: how passwords are checked.
-        rooms: rooms that the page offers beside those of a person's token.
+        settings: the settings, from :func:`roomkey.server.settings.load_settings`.
+        stores: accounts, login sessions and all other records. OAuth clients are served if ``settings.issuer`` is this
+            server's URL.
+        keys: private keys: a folder, which can be rotated while the server runs, or a set. In a set, the first key for
+            ``settings.algorithm`` signs, and all keys verify.
+        policy: the rules. By default, a token allows the rooms that it names.
+        secret: 32 bytes from which refresh tokens are derived. By default, random.
+        passwords: checks passwords.
+        rooms: rooms that the page offers in addition to those of the user's token.
         clock: seconds since the epoch, for the times in tokens.
     """
-    signing, accepted = _sources(keys, settings.algorithm)
-    issuer = Issuer(
+    signing, accepted = _key_sources(keys, settings.algorithm)
+    issuer = _issuer(settings, signing, clock)
+    verifier = _verifier(settings, accepted)
+    backend = make_backend(settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations)
+    backend.guard.serve_rooms()
+    serve_chat(backend.sio, backend.guard)
+    logins = LoginService(
+        stores.accounts,
+        stores.sessions,
+        issuer,
+        backend.guard,
+        secret=secret if secret is not None else secrets.token_bytes(32),
+        passwords=passwords,
+        refresh_lifetime=settings.refresh_lifetime,
+        refresh_reuse_interval=settings.refresh_reuse_interval,
+        clock=clock,
+    )
+    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(backend.guard, stores))
+    for routes in _routers(settings, stores, logins, backend, accepted, clock):
+        http.include_router(routes)
+    asgi = RequestHardening(backend.asgi(http), script_origins=page.script_origins())
+    return Application(asgi=asgi, http=http, backend=backend, issuer=issuer, verifier=verifier)
+
+
+def _key_sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:
+    """Return the key that signs and the keys that verify."""
+    if isinstance(keys, KeyFolder):
+        return keys.signing, keys.accepted
+    return signing_key(keys, algorithm), KeySet(key.verifying() for key in keys)
+
+
+def _issuer(settings: Settings, signing: Key | LiveKey, clock: Callable[[], float]) -> Issuer:
+    return Issuer(
         signing,
         algorithm=settings.algorithm,
         issuer=settings.issuer,
@@ -102,57 +133,47 @@ def build(
         token_type="at+jwt",  # noqa: S106 - a type, not a password (RFC 9068)
         clock=clock,
     )
-    verifier = Verifier(
+
+
+def _verifier(settings: Settings, accepted: KeySet | LiveKeySet) -> Verifier:
+    return Verifier(
         accepted,
         algorithms=[settings.algorithm],
         issuer=settings.issuer,
         audience=settings.audience,
         max_token=settings.max_token,
-        leeway=0,  # one process makes and checks the tokens, by one clock
+        leeway=0,  # one process issues and verifies the tokens, with one clock
     )
-    engine = make_engine(settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations)
-    engine.guard.serve_rooms()
-    serve_chat(engine.sio, engine.guard)
-    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(engine.guard, stores))
-    logins = LoginService(
-        stores.accounts,
-        stores.sessions,
-        issuer,
-        engine.guard,
-        secret=secret if secret is not None else secrets.token_bytes(32),
-        passwords=passwords,
-        refresh_lifetime=settings.refresh_lifetime,
-        refresh_reuse_interval=settings.refresh_reuse_interval,
-        clock=clock,
-    )
+
+
+def _routers(
+    settings: Settings,
+    stores: Stores,
+    logins: LoginService,
+    backend: SocketBackend,
+    accepted: KeySet | LiveKeySet,
+    clock: Callable[[], float],
+) -> Iterator[APIRouter]:
+    """Return the routes for which the settings ask."""
     cookies = Cookies(settings.cors_origins) if settings.cookies else None
-    http.include_router(router(logins, cookies=cookies, tickets=Tickets(stores.single_use, clock=clock)))
-    http.include_router(jwks_router(accepted, clock=clock))
+    yield router(logins, cookies=cookies, tickets=Tickets(stores.single_use, clock=clock))
+    yield jwks_router(accepted, clock=clock)
     if settings.serves_oauth:
-        http.include_router(oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json"))
+        yield oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json")
     if settings.admin_api:
         clients = stores.clients if settings.serves_oauth else None
-        http.include_router(admin_router(logins, stores.accounts, engine.guard, engine.sio, clients=clients))
-    asgi = RequestHardening(engine.asgi(http), script_origins=page.script_origins())
-    return Application(asgi=asgi, http=http, engine=engine, issuer=issuer, verifier=verifier)
-
-
-def _sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:
-    """What signs, and what verifies."""
-    if isinstance(keys, KeyFolder):
-        return keys.signing, keys.accepted
-    return signing_key(keys, algorithm), KeySet(key.verifying() for key in keys)
+        yield admin_router(logins, stores.accounts, backend.guard, backend.sio, clients=clients)
 
 
 class Readiness(BaseModel):
-    """Whether new connections can be decided on."""
+    """Whether the server can admit connections and log users in."""
 
     status: Literal["ok", "unavailable"]
     problem: str | None = None
 
 
 class _Cors(CORSMiddleware):
-    """What pages of other origins may ask; not the page on which people log in (RFC 9700 section 2.6)."""
+    """CORS for all routes except the login form of OAuth (RFC 9700 section 2.6)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].endswith("/oauth/authorize"):
@@ -162,27 +183,27 @@ class _Cors(CORSMiddleware):
 
 
 class _Http(FastAPI):
-    """FastAPI with a document that promises nothing but what happens."""
+    """FastAPI with an OpenAPI document that lists only responses that can occur."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document; its answers are in order, and its tags those of its routes."""
+        """Return the OpenAPI document, with sorted responses and only the tags that routes use."""
         document = super().openapi()
         operations = [operation for path in document["paths"].values() for operation in path.values()]
         for operation in operations:
-            # FastAPI adds 422 wherever there is a parameter. All of them are text, and any text will do.
-            answers = {status: said for status, said in operation["responses"].items() if status != "422"}
+            # FastAPI adds 422 to each route with a parameter. Ours are texts, and every text is valid.
+            responses = {status: text for status, text in operation["responses"].items() if status != "422"}
             if "requestBody" in operation:
-                answers["411"] = NO_LENGTH
-            operation["responses"] = dict(sorted(answers.items()))
+                responses["411"] = NO_LENGTH
+            operation["responses"] = dict(sorted(responses.items()))
         for unused in ("HTTPValidationError", "ValidationError"):
             document["components"]["schemas"].pop(unused, None)
         used = {tag for operation in operations for tag in operation["tags"]}
-        document["tags"] = [{"name": tag, "description": said} for tag, said in TAGS.items() if tag in used]
+        document["tags"] = [{"name": tag, "description": text} for tag, text in TAGS.items() if tag in used]
         return document
 
 
 def _readiness(guard: Guard, stores: Stores) -> Callable[[], Awaitable[str | None]]:
-    """Return what says why new connections or logins fail: revocations cannot be read, or nothing can be written."""
+    """Return a function that returns why connections or logins would fail now, or None."""
 
     async def problem() -> str | None:
         return await guard.ready() or await stores.find_problem()
@@ -191,9 +212,9 @@ def _readiness(guard: Guard, stores: Stores) -> Callable[[], Awaitable[str | Non
 
 
 def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[str | None]]) -> FastAPI:
-    # FastAPI's pages of documentation load scripts from a CDN, which the content security policy forbids.
+    # FastAPI's documentation pages load scripts from a CDN, which the content security policy forbids.
     http = _Http(title="roomkey", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
-    http.router.redirect_slashes = False  # 307 would send a password on
+    http.router.redirect_slashes = False  # a redirect (307) would send a password again
     if settings.cors_origins:
         http.add_middleware(
             _Cors,
@@ -205,7 +226,7 @@ def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[st
     http.mount("/static", StaticFiles(directory=page.STATIC))
 
     @http.exception_handler(HTTPException)
-    async def refuse(_: Request, error: HTTPException) -> Response:
+    async def not_served(_: Request, error: HTTPException) -> Response:
         code = "not_found" if error.status_code == 404 else "invalid_request"
         return OAuthError(code, f"{error.detail}.", error.status_code, dict(error.headers or {})).response()
 
@@ -213,17 +234,17 @@ def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[st
     async def home() -> HTMLResponse:
         return HTMLResponse(index, headers={"Cache-Control": "no-cache"})
 
-    @get_and_head(http, "/healthz", summary="Whether the server is up", tags=["operations"])
+    @get_and_head(http, "/healthz", summary="Whether the server is running", tags=["operations"])
     async def health() -> dict[str, str]:
         return {"status": "ok"}
 
     @get_and_head(
         http,
         "/readyz",
-        summary="Whether it can decide about new connections, and write to the database",
+        summary="Whether the server can admit connections and write to the database",
         tags=["operations"],
         response_model_exclude_none=True,
-        responses={503: {"model": Readiness, "description": "It cannot: `problem` says why."}},
+        responses={503: {"model": Readiness, "description": "It cannot; `problem` contains the reason."}},
     )
     async def ready(response: Response) -> Readiness:
         problem = await problem_now()

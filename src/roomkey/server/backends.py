@@ -1,4 +1,4 @@
-"""What speaks Socket.IO in the product: roomkey's own hub, or python-socketio with the guard."""
+"""The Socket.IO server of ``roomkey serve``: the hub, or python-socketio with the guard."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings
 from roomkey.stores import RevocationStore
 
-__all__ = ["Engine", "make_engine", "rooms_of_tokens"]
+__all__ = ["SocketBackend", "make_backend", "rooms_of_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
-class Engine:
+class SocketBackend:
     """A guarded Socket.IO server.
 
     Attributes:
-        sio: has the verbs ``on``, ``emit`` and so on.
-        guard: what stands in front of it.
-        close: closes every connection.
-        asgi: puts it in front of an application that serves the other paths.
+        sio: the server, with the methods ``on``, ``emit`` and so on.
+        guard: its guard.
+        close: closes all connections.
+        asgi: combines the server with an ASGI application that serves all other paths.
     """
 
     sio: SocketServer
@@ -43,38 +43,37 @@ class Engine:
     asgi: Callable[[ASGIApp], ASGIApp]
 
 
-def make_engine(
+def make_backend(
     settings: Settings, verifier: AnyVerifier, policy: Policy | None = None, revocations: RevocationStore | None = None
-) -> Engine:
-    """The engine that the settings name.
+) -> SocketBackend:
+    """Return the backend that ``settings.engine`` names.
 
     Args:
-        settings: which engine, and how one gets in.
-        verifier: decides about tokens.
-        policy: the whole policy; if absent, the rooms that a token grants are open, and every room to the role
-            ``admin``.
-        revocations: where they are kept; in memory if absent.
+        settings: the settings of the server.
+        verifier: verifies tokens.
+        policy: the rules. By default, those of :func:`rooms_of_tokens`.
+        revocations: the store of revocations. By default, they are kept in memory.
     """
     options = _admission(settings) | {"policy": policy or rooms_of_tokens(), "revocations": revocations}
     return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
 
 
 def rooms_of_tokens() -> Policy:
-    """The policy of a server without rules of its own: the rooms that a token grants, and every room to ``admin``."""
+    """Return the policy of a server without rules: a token allows the rooms that it names, the role ``admin`` all."""
     policy = Policy()
     policy.room("*")(rooms_claim)
     policy.emit("*")(emit_claim)
     return policy
 
 
-def _hub(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> Engine:
+def _hub(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> SocketBackend:
     origins = settings.cors_origins or None
-    made = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **options)
-    return Engine(made, made.guard, made.close, lambda app: hub.ASGIApp(made, app))
+    server = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **options)
+    return SocketBackend(server, server.guard, server.close, lambda app: hub.ASGIApp(server, app))
 
 
-def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> Engine:
-    import socketio  # it takes its time, and the hub has no use for it
+def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> SocketBackend:
+    import socketio  # imported only if it is used, because that takes a while
 
     from roomkey.socketio import AsyncGuard
 
@@ -85,11 +84,11 @@ def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[st
     )
     guard = AsyncGuard(verifier, **options)
     guard.attach(sio)
-    return Engine(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
+    return SocketBackend(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
 
 
 def _admission(settings: Settings) -> dict[str, Any]:
-    """How one gets in, how long one stays and how much one may do, as both engines take it."""
+    """Return the guard settings, which are the same for both backends."""
     handshake = Handshake(cookie=ACCESS_COOKIE if settings.cookies else None)
     authenticate = Authenticate(timeout=settings.authenticate_timeout)
     ways: dict[str, tuple[Handshake | Authenticate, ...]] = {
@@ -109,13 +108,14 @@ def _admission(settings: Settings) -> dict[str, Any]:
 
 
 def _origin_check(others: tuple[str, ...]) -> Callable[[str | None, dict[str, str]], bool]:
-    """Return the function that tells engineio which pages may connect."""
+    """Return the function that tells engineio which origins may connect."""
     named = allowed_origins(others)
 
     def allowed(origin: str | None, environ: dict[str, str]) -> bool:
-        asking = origin_of(origin)
-        if asking is None:
+        requested = origin_of(origin)
+        if requested is None:
             return False
-        return asking == own_origin(environ["wsgi.url_scheme"], environ.get("HTTP_HOST")) or asking in named
+        own = own_origin(environ["wsgi.url_scheme"], environ.get("HTTP_HOST"))
+        return requested == own or requested in named
 
     return allowed

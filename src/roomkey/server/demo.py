@@ -1,4 +1,4 @@
-"""``roomkey serve --demo``: three accounts that exist only while it runs, with passwords made at its start."""
+"""``roomkey serve --demo``: three accounts with random passwords, which exist only while the server runs."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from roomkey.auth import Passwords
 from roomkey.keysets.files import write_private
 from roomkey.stores import Account, ManagedAccounts
 
-__all__ = ["ROOMS", "Credentials", "add_accounts", "print_table", "write_credentials"]
+__all__ = ["ROOMS", "DemoAccount", "add_accounts", "print_table", "write_credentials"]
 
 ROOMS = ("red", "blue", "green")
 
 _PEOPLE = (("ada", ("admin",), ()), ("grace", (), ("red", "blue")), ("linus", (), ("red",)))
-_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # no letters that look alike
+_ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # without letters that look alike
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
-    """One demo account and its password, in the clear to be shown once."""
+class DemoAccount:
+    """A demo account with its password, which is shown once."""
 
     username: str
     password: str
@@ -35,19 +35,19 @@ class Credentials:
     rooms: tuple[str, ...]
 
 
-async def add_accounts(accounts: ManagedAccounts, passwords: Passwords) -> list[Credentials]:
-    """Make the demo accounts, each with a random password of about 59 bits."""
-    made = [Credentials(name, _password(), roles, rooms) for name, roles, rooms in _PEOPLE]
-    for one in made:
+async def add_accounts(accounts: ManagedAccounts, passwords: Passwords) -> list[DemoAccount]:
+    """Add the demo accounts, each with a random password of about 59 bits."""
+    people = [DemoAccount(name, _password(), roles, rooms) for name, roles, rooms in _PEOPLE]
+    for one in people:
         hashed = await passwords.hash(one.password)
         await accounts.add(Account(one.username, hashed, roles=one.roles, rooms=one.rooms))
-    return made
+    return people
 
 
-def print_table(console: Console, people: list[Credentials]) -> None:
-    """Show who may log in."""
-    table = Table(title="Demo accounts, until this server stops", title_justify="left")
-    for heading in ("Username", "Password", "May enter"):
+def print_table(console: Console, people: list[DemoAccount]) -> None:
+    """Print the accounts and their passwords."""
+    table = Table(title="Demo accounts, valid until this server stops", title_justify="left")
+    for heading in ("Username", "Password", "Can join"):
         table.add_column(heading, no_wrap=True)
     for one in people:
         rooms = "every room (role admin)" if "admin" in one.roles else ", ".join(one.rooms)
@@ -55,7 +55,7 @@ def print_table(console: Console, people: list[Credentials]) -> None:
     console.print(table)
 
 
-def write_credentials(path: Path, people: list[Credentials]) -> None:
+def write_credentials(path: Path, people: list[DemoAccount]) -> None:
     """Write ``{username: password}`` as JSON with mode 0600, for tests.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Running the product: the port, the signals, the clean stop."""
+"""Run the server: listen on the port, handle signals, stop cleanly."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def serve(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        settings: as read by :func:`roomkey.server.settings.load_settings`.
-        policy: as read by :func:`roomkey.server.policy_file.load_policy`.
-        demo: accounts, database and keys that exist only while it runs.
-        credentials_file: where to write the demo accounts' passwords, for tests.
+        settings: the settings, from :func:`roomkey.server.settings.load_settings`.
+        policy: the rules, from :func:`roomkey.server.policy_file.load_policy`.
+        demo: True to use demo accounts, a database and keys that exist only while the server runs.
+        credentials_file: a file for the passwords of the demo accounts, for tests.
 
     Raises:
-        ConfigError: it cannot start; the text is one line that says what to do.
+        ConfigError: the server cannot start. The text is one line that says what to do.
     """
     check_exposure(settings)
     _check_tls(settings)
@@ -57,50 +57,50 @@ def serve(
         loop.run(_serve(settings, policy, listener, demo, credentials_file))
 
 
-def _config(settings: Settings, product: Application) -> uvicorn.Config:
-    chosen: dict[str, Any] = {
+def _config(settings: Settings, application: Application) -> uvicorn.Config:
+    options: dict[str, Any] = {
         "log_config": None,
         "proxy_headers": settings.behind_proxy,
         "forwarded_allow_ips": list(settings.trusted_proxies),
         "ssl_certfile": settings.tls_cert,
         "ssl_keyfile": settings.tls_key,
     }
-    if isinstance(product.engine.sio, Hub):
-        config = runner.config(product.engine.sio, **chosen)
-        config.app = product.asgi  # what stands in front of everything stands in front of the hub, too
+    if isinstance(application.backend.sio, Hub):
+        config = runner.config(application.backend.sio, **options)
+        config.app = application.asgi  # with the middleware in front of the hub
         return config
     check_uvicorn()
     return uvicorn.Config(
-        product.asgi,
+        application.asgi,
         ws_max_size=MAX_BODY,
-        **{**runner.UVICORN_SETTINGS, **chosen},
+        **{**runner.UVICORN_SETTINGS, **options},
     )
 
 
 def _check_tls(settings: Settings) -> None:
-    """Read the certificate as uvicorn will, where the error can still be one line."""
+    """Read the certificate as uvicorn will, so that an error is one line."""
     if settings.tls_cert is None:
         return
     for path in (settings.tls_cert, settings.tls_key):
-        if path is not None and path.exists() and not path.is_file():  # OpenSSL would wait for a named pipe
-            raise ConfigError(f"TLS: {path} is not an ordinary file")
+        if path is not None and path.exists() and not path.is_file():  # OpenSSL would block on a named pipe
+            raise ConfigError(f"TLS: {path} is not a regular file")
     try:
-        # Without the password, OpenSSL would ask for one on the terminal.
+        # Without this password, OpenSSL would ask for one on the terminal.
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
             settings.tls_cert, settings.tls_key, password=""
         )
-    except OSError as error:  # ssl.SSLError is one
+    except OSError as error:  # includes ssl.SSLError
         raise ConfigError(
-            f"TLS: {settings.tls_cert} and {settings.tls_key} cannot be used ({error.strerror or error}); "
-            "both are PEM, the key without a password"
+            f"TLS: cannot use {settings.tls_cert} and {settings.tls_key}: {error.strerror or error}; "
+            "use PEM files, and a key without a password"
         ) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, taken before anything else is done.
+    """Return a listening socket.
 
     Raises:
-        ConfigError: the port is taken, or not allowed, or the address is not this machine's.
+        ConfigError: the port is in use or not permitted, or the address does not belong to this machine.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -108,7 +108,7 @@ def listen(host: str, port: int) -> socket.socket:
         )[0]
         listener = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise ConfigError(f"{host} is no address to listen on: {error.strerror}") from None
+        raise ConfigError(f"cannot listen on {host}: {error.strerror}") from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
@@ -116,17 +116,17 @@ def listen(host: str, port: int) -> socket.socket:
         listener.setblocking(False)
     except OSError as error:
         listener.close()
-        raise ConfigError(_why_not(error, host, port)) from None
+        raise ConfigError(_listen_error(error, host, port)) from None
     return listener
 
 
-def _why_not(error: OSError, host: str, port: int) -> str:
+def _listen_error(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         other = port + 1 if port < 65535 else 8000
-        return f"Port {port} is taken: take another (--port {other}, make serve PORT={other}), or stop that program"
+        return f"port {port} is in use; choose another (--port {other}, make serve PORT={other}), or stop that program"
     if error.errno == errno.EACCES:
-        return f"Port {port} needs the system's permission: roomkey serve --port 8000"
-    return f"Cannot listen on {host} port {port}: {error.strerror}"
+        return f"port {port} requires special permissions; choose another, such as --port 8000"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
 async def _serve(
@@ -134,7 +134,7 @@ async def _serve(
 ) -> None:
     stores = Stores.at(None if demo else settings.database)
     passwords = Passwords()
-    people: list[demo_accounts.Credentials] = []
+    people: list[demo_accounts.DemoAccount] = []
     try:
         await stores.open()
         if demo:
@@ -145,7 +145,7 @@ async def _serve(
             secret = load_or_create_secret(settings.keys / "refresh.secret")
             keys = _keys(settings)
         rooms = demo_accounts.ROOMS if demo else ()
-        product = build(
+        application = build(
             settings,
             stores,
             keys,
@@ -158,14 +158,14 @@ async def _serve(
             demo_accounts.write_credentials(credentials_file, people)
         empty = not await stores.accounts.all()
         announce = partial(_announce, settings, listener, people, empty)
-        await runner.Server(product, _config(settings, product), announce).serve(sockets=[listener])
+        await runner.Server(application, _config(settings, application), announce).serve(sockets=[listener])
     finally:
         passwords.close()
         await stores.close()
 
 
 def _keys(settings: Settings) -> KeySet | KeyFolder:
-    """The key in ``ROOMKEY_KEY``; without it those of the folder, which may be rotated while the server runs."""
+    """Return the key in ``ROOMKEY_KEY``, else the folder, which can be rotated while the server runs."""
     if (key := environment_key(settings.algorithm)) is not None:
         return KeySet([key])
     load_or_create(settings.keys, settings.algorithm)
@@ -173,13 +173,13 @@ def _keys(settings: Settings) -> KeySet | KeyFolder:
 
 
 def _announce(
-    settings: Settings, listener: socket.socket, people: list[demo_accounts.Credentials], empty: bool
+    settings: Settings, listener: socket.socket, people: list[demo_accounts.DemoAccount], empty: bool
 ) -> None:
     console = Console(highlight=False)
     if people:
         demo_accounts.print_table(console, people)
     if empty:
-        console.print("No accounts yet: roomkey user add NAME --room ROOM", soft_wrap=True, markup=False)
+        console.print("No accounts yet. Add one with: roomkey user add NAME --room ROOM", soft_wrap=True, markup=False)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"{'https' if settings.has_tls else 'http'}://{host}:{listener.getsockname()[1]}"
     console.print(f"roomkey serves {url} (stop with Ctrl+C)", soft_wrap=True, markup=False)
