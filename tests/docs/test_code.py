@@ -125,3 +125,13 @@ def test_links_have_targets(page):
         found = page.parent / target if target else page
         assert found.exists(), target
         assert not anchor or anchor in anchors(found), f"{target}#{anchor}"
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/internals/*.md"))], ids=lambda page: page.name
+)
+def test_files_that_contributors_are_sent_to_exist(page):
+    source = ROOT / "src" / "roomkey"
+    text = re.sub(r"^```\n.*?^```", "", page.read_text(), flags=re.M | re.S)
+    named = re.findall(r"`((?:[\w-]+/)*(?:[\w-]+\.(?:py|js|md)|[\w-]+/))`", text)
+    assert {name for name in named if not (ROOT / name).exists() and not list(source.rglob(name))} == set()
