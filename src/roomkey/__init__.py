@@ -1,7 +1,10 @@
-"""roomkey puts JSON Web Tokens in charge of Socket.IO connections.
+"""Secure Socket.IO connections with JSON Web Tokens.
 
-A token opens a connection, only the rooms it names, only while it is valid; a live socket ends when its token is
-revoked or expires. Importing this package loads no framework.
+A client connects with a token, joins only the rooms that the token names, and stays connected only while the token is
+valid. Importing this package loads no framework.
+
+The public modules are ``roomkey``, ``roomkey.errors``, ``roomkey.policies``, ``roomkey.hub``, ``roomkey.socketio``,
+``roomkey.auth``, ``roomkey.stores`` and ``roomkey.keysets``. All other modules are internal.
 """
 
 from roomkey.core.identity import Identity

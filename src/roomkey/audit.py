@@ -1,8 +1,8 @@
-"""One structured line per decision, and no secret in any line.
+"""The audit log: one structured line for each decision, without secrets.
 
-The logger is ``roomkey.audit``; the message is one JSON object, so that nothing a client chose (a subject, a room, an
-event's name) can break the line or move the cursor. A token is named by its ``jti``, else by eight characters of its
-hash.
+The logger is ``roomkey.audit``. Each message is one JSON object, so that values from clients (a subject, a room, the
+name of an event) cannot break the line or move the cursor. A token is named by its ``jti``, or by the first eight
+characters of its hash.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from roomkey.core.identity import Identity
 LOG = logging.getLogger("roomkey.audit")
 MAX_VALUE = 200
 MAX_LINE = 20_000
-"""The longest line that is looked through for secrets, in characters; the rest is cut off."""
+"""The longest line to search for secrets, in characters; the rest is cut off."""
 
 URL_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn.asgi", "aiohttp.access", "hypercorn.access")
-"""Where ASGI and WSGI servers write the URLs of requests and WebSockets, query strings included."""
+"""The loggers in which ASGI and WSGI servers write the URLs of requests and WebSockets, with query strings."""
 
 _FORMATTER = logging.Formatter()
 _encode = json.JSONEncoder(ensure_ascii=True, default=str).encode
-# What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.
+# Text that starts like a header's JSON in base64url, or that has three parts as a token does.
 _TOKEN = re.compile(r"(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|(?<![\w-])[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}")
 _NAMED = re.compile(
     r"((?:access_token|auth_token|refresh_token|id_token|token|password|secret)[\"']?\s*[:=]\s*[\"']?)[^\"'&\s,}\]]+",
     re.IGNORECASE,
 )
-# What engineio makes for its sessions, and what python-socketio calls a sid: 15 bytes in base64url.
+# Engine.IO session IDs and socket IDs: 15 bytes in base64url.
 _SID = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
 _BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
 
@@ -42,31 +42,31 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
     """Write one line.
 
     Args:
-        event: ``admitted``, ``refused``, ``ended``, ``refreshed``, ``denied``, ``login`` and so on.
-        level: of :mod:`logging`.
-        facts: what belongs to it; None is left out, long text is cut at 200 characters.
+        event: the name of the event: ``admitted``, ``refused``, ``ended``, ``refreshed``, ``denied``, ``login``, ….
+        level: the level from :mod:`logging`.
+        facts: the details. None is left out, and text is cut at 200 characters.
     """
-    with suppress(Exception):  # a log that fails must not keep a socket alive
+    with suppress(Exception):  # a failing log must not keep a socket connected
         if LOG.isEnabledFor(level):
             line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
             LOG.log(level, "%s", _encode(line))
 
 
 def token_name(who: Identity | None, token: str | None = None) -> str | None:
-    """A name for a token that does not give it away: its ``jti``, else :func:`token_hash`."""
+    """Return a name for a token that does not reveal it: its ``jti``, or :func:`token_hash`."""
     if who is not None and (who.token_id or who.token_hash):
         return who.token_id or who.token_hash
     return None if token is None else token_hash(token)
 
 
 def token_hash(token: str) -> str:
-    """The first 8 characters of a token's SHA-256."""
+    """Return the first 8 characters of a token's SHA-256."""
     return hashlib.sha256(token.encode(errors="replace")).hexdigest()[:8]
 
 
 def redact(text: str) -> str:
-    """Take tokens, and the values of members named like secrets, out of a text."""
-    # Each pattern is tried only on what it could match: most texts are short, and ours.
+    """Remove tokens, and the values of members with names of secrets, from a text."""
+    # Each pattern is used only on text that it could match: most texts are short and contain no secret.
     if "bearer" in text.lower():
         text = _BEARER.sub(r"\1…", text)
     if "eyJ" in text or "ZXlK" in text or text.count(".") > 1:
@@ -77,18 +77,18 @@ def redact(text: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """Take session ids out, too."""
+    """Remove what :func:`redact` removes, and Engine.IO session IDs and socket IDs."""
     return _SID.sub("…", redact(text))
 
 
 class RedactSecrets(logging.Filter):
-    """Keep tokens and session IDs out of a logger that writes packets, addresses or URLs.
+    """Removes tokens and session IDs from a logger that writes packets, addresses or URLs.
 
-    The filter rewrites the arguments of a record and leaves their number alone, because some formatters
-    (``uvicorn.access``) read them. A record that still holds a secret after that becomes one redacted text.
+    The filter rewrites the arguments of a record but keeps their number, because some formatters (``uvicorn.access``)
+    read them. If the record still contains a secret, it becomes one redacted text.
 
     Args:
-        query: the name of a query parameter that carries tokens, of any form.
+        query: the name of a query parameter that contains tokens in any form.
     """
 
     def __init__(self, query: str | None = None) -> None:
@@ -96,7 +96,7 @@ class RedactSecrets(logging.Filter):
         self._query = re.compile(rf"([?&]{re.escape(query)}=)[^&\s\"']+") if query is not None else None
 
     def filter(self, entry: logging.LogRecord) -> bool:
-        """Rewrite the message; every record passes."""
+        """Rewrite the message; all records pass."""
         try:
             if isinstance(entry.args, tuple):
                 entry.args = tuple(self._clean(value) if isinstance(value, str) else value for value in entry.args)
@@ -117,15 +117,15 @@ class RedactSecrets(logging.Filter):
         return without_secrets(text)
 
 
-_redactor = lru_cache(maxsize=None)(RedactSecrets)  # equal filters are one, so that a logger gets each of them once
+_redactor = lru_cache(maxsize=None)(RedactSecrets)  # one filter for each query, so that a logger gets it only once
 
 
 def redact_logs(*loggers: logging.Logger, query: str | None = None) -> None:
-    """Keep secrets out of the given loggers, and out of those in which an HTTP server writes URLs.
+    """Remove secrets from the loggers in which HTTP servers write URLs, and from further loggers.
 
     Args:
-        loggers: more loggers, such as a library's own.
-        query: the name of the query parameter that carries tokens, if any.
+        loggers: further loggers, such as those of a library.
+        query: the name of a query parameter that contains tokens, or None.
     """
     for logger in (*loggers, *map(logging.getLogger, URL_LOGGERS)):
         logger.addFilter(_redactor(query))

@@ -1,4 +1,4 @@
-"""Every error that roomkey raises, and the one text of each that a client may see.
+"""All errors that roomkey raises, and the text of each for clients.
 
 ::
 
@@ -12,18 +12,18 @@
     │   └── RevokedToken
     ├── AuthenticationTimeout
     ├── TooManyAttempts
-    ├── LimitExceeded                more sockets, joins or events than one subject may have
+    ├── LimitExceeded                too many sockets, joins or events of a subject
     ├── PermissionDenied             namespace, room or event
-    │   └── Declined                 the application's connect handler refused
-    ├── ReauthenticationRequired     the proof of who it is lies too far back for this event
-    ├── ProtocolViolation            a packet that no honest client sends
-    └── Unavailable (temporary)      a key, a store or a handler out of order: refuse, and say "try again"
-    ConfigError(ValueError)          a programmer's mistake, raised when the object is made
+    │   └── Declined                 the application's connect handler declined
+    ├── ReauthenticationRequired     the login is too old for this event
+    ├── ProtocolViolation            a packet that honest clients do not send
+    └── Unavailable (temporary)      a key, a store or a handler is unavailable; the client can try again
+    ConfigError(ValueError)          a mistake in the program, raised when the object is created
 
-Two texts belong to an error. ``str(error)`` is for the operator's log and says what was found and by how much.
-``error.message`` is for the client: fixed per kind of error, in the words that clients of the first Socket.IO
-JWT libraries already compare with (those of Node's ``jsonwebtoken``), never derived from an exception.
-Neither ever holds a token, a key or a password.
+Each error has two texts. ``str(error)`` is for the operator's log and has the details. ``error.message`` is for the
+client. It is fixed for each type of error, and never comes from another exception. Its words are those of Node's
+``jsonwebtoken``, which clients of the first Socket.IO JWT libraries already compare with. Neither text ever contains a
+token, a key or a password.
 """
 
 from __future__ import annotations
@@ -57,25 +57,25 @@ __all__ = [
 
 
 class ConfigError(ValueError):
-    """A mistake in the program or its settings, raised when the object is made. The text says what to change."""
+    """A mistake in the program or its settings, raised when the object is created. The text says what to change."""
 
 
 class AuthError(Exception):
-    """A connection, a token or an action was refused.
+    """Raised when a connection is refused, a token is rejected or an action is denied.
 
     Args:
-        detail: what was found, for the operator's log (never a token, key or password).
-        message: the client's text, where one kind of error has several.
-        facts: extra members for :meth:`to_client`, such as ``expired_at``.
+        detail: the details for the operator's log, without tokens, keys and passwords.
+        message: the text for the client, if this type of error has several.
+        facts: further members for :meth:`to_client`, such as ``expired_at``.
 
     Attributes:
-        code: stable machine-readable code (``invalid_token``, ``credentials_required``, …).
-        reason: finer than ``code``, or None (``token_expired``, ``claim``, …).
-        temporary: True if the same request may succeed later.
-        retry: True if the client should get a fresh token and connect again.
-        text: the client's message, unless a more precise one is given.
-        other_texts: those more precise ones; ``…`` stands for a variable part.
-        sent_to_clients: False for what only the log of the operator ever has.
+        code: stable code for programs (``invalid_token``, ``credentials_required``, …).
+        reason: a more specific code (``token_expired``, ``claim``, …), or None.
+        temporary: True if the same request can succeed later.
+        retry: True if the client should get a new token and connect again.
+        text: the default text for the client.
+        other_texts: the more specific texts for the client; ``…`` is a variable part.
+        sent_to_clients: False if only the operator's log has this error.
     """
 
     code: ClassVar[str] = "invalid_token"
@@ -92,11 +92,11 @@ class AuthError(Exception):
         super().__init__(detail or self.message)
 
     def to_client(self) -> dict[str, object]:
-        """What the client is told: the ``data`` member of a CONNECT_ERROR or of ``unauthorized``.
+        """Return the data for the client: the ``data`` member of CONNECT_ERROR and of ``unauthorized``.
 
         Returns:
-            ``{"message", "code", "type": "UnauthorizedError"}`` and, where they say something, ``reason``,
-            ``retry`` and the error's own facts.
+            ``{"message", "code", "type": "UnauthorizedError"}``; ``reason`` and ``retry`` if they are set; and the
+            error's own facts.
         """
         told: dict[str, object] = {"message": self.message, "code": self.code, "type": "UnauthorizedError"}
         if self.reason is not None:
@@ -107,14 +107,14 @@ class AuthError(Exception):
 
 
 class CredentialsError(AuthError):
-    """No token, or none that could be read from where tokens may come from."""
+    """Raised when no source has a token, or has something that is not one token."""
 
     code: ClassVar[str] = "credentials_required"
     text = "no token provided"
 
 
 class CredentialsBadFormat(CredentialsError):
-    """An ``Authorization`` value that is not ``Bearer <token>`` (RFC 6750 section 2.1)."""
+    """Raised when an ``Authorization`` value is not ``Bearer <token>`` (RFC 6750 section 2.1)."""
 
     code = "credentials_bad_format"
     text = "Format is Authorization: Bearer [token]"
@@ -122,18 +122,18 @@ class CredentialsBadFormat(CredentialsError):
 
 
 class MissingAuthorizationHeader(CredentialsError):
-    """The ``Authorization`` header is the only accepted source, and is absent."""
+    """Raised when ``Authorization`` is the only accepted source and the request does not have it."""
 
     code = "missing_authorization_header"
     text = "Server requires Authorization Header"
 
 
 class TokenError(AuthError):
-    """A token was presented and is not acceptable."""
+    """Raised when a presented token is rejected."""
 
 
 class MalformedToken(TokenError):
-    """Not a JSON Web Token in the strict compact form (RFC 7515 section 3.1, RFC 7519 section 7.2)."""
+    """Raised when a value is not a JSON Web Token in compact form (RFC 7515 section 3.1, RFC 7519 section 7.2)."""
 
     reason = "malformed"
     other_texts = (
@@ -146,7 +146,7 @@ class MalformedToken(TokenError):
 
 
 class BadSignature(TokenError):
-    """The signature does not verify with the key (RFC 7515 section 5.2)."""
+    """Raised when a signature is not valid for the key (RFC 7515 section 5.2)."""
 
     reason = "bad_signature"
     text = "invalid signature"
@@ -154,24 +154,27 @@ class BadSignature(TokenError):
 
 
 class UnknownKey(TokenError):
-    """No key for this ``kid``. A client cannot tell it from a bad signature; the log can."""
+    """Raised when no key has the token's ``kid``. For clients, this error looks like a bad signature."""
 
     reason = "bad_signature"
     text = "invalid signature"
 
 
 class AlgorithmNotAllowed(TokenError):
-    """The header's ``alg`` is not one the verifier or the key allows (RFC 8725 section 3.1)."""
+    """Raised when the verifier or the key does not allow the header's ``alg`` (RFC 8725 section 3.1)."""
 
     reason = "bad_signature"
     text = "invalid algorithm"
 
 
 class ClaimError(TokenError):
-    """A claim has a wrong type or value.
+    """Raised when a claim has the wrong type or value.
 
     Args:
-        claim: the claim's name (``aud``, ``exp``, …).
+        claim: the name of the claim (``aud``, ``exp``, …).
+        detail: as for :class:`AuthError`.
+        message: as for :class:`AuthError`.
+        facts: as for :class:`AuthError`.
     """
 
     reason: ClassVar[str | None] = "claim"
@@ -186,11 +189,11 @@ class ClaimError(TokenError):
 
 
 class MissingClaim(ClaimError):
-    """A required claim is absent."""
+    """Raised when a required claim is missing."""
 
 
 class ExpiredToken(ClaimError):
-    """``exp`` has passed (RFC 7519 section 4.1.4)."""
+    """Raised when the time ``exp`` has passed (RFC 7519 section 4.1.4)."""
 
     reason = "token_expired"
     retry = True
@@ -199,13 +202,13 @@ class ExpiredToken(ClaimError):
 
 
 class ImmatureToken(ClaimError):
-    """``nbf`` is still ahead (RFC 7519 section 4.1.5)."""
+    """Raised when the time ``nbf`` is in the future (RFC 7519 section 4.1.5)."""
 
     text = "jwt not active"
 
 
 class SubjectMismatch(ClaimError):
-    """A live socket presented the token of somebody else."""
+    """Raised when a connected socket presents a token for another subject."""
 
     reason = "subject_mismatch"
     text = "jwt subject invalid"
@@ -216,14 +219,14 @@ class SubjectMismatch(ClaimError):
 
 
 class RevokedToken(TokenError):
-    """The token, its session or its subject was revoked (RFC 7009)."""
+    """Raised when the token, its login session or its subject is revoked (RFC 7009)."""
 
     reason = "token_revoked"
     text = "jwt revoked"
 
 
 class AuthenticationTimeout(AuthError):
-    """The connection did not authenticate in time."""
+    """Raised when a connection does not authenticate in time."""
 
     code = "authentication_timeout"
     reason = "authentication_timeout"
@@ -231,7 +234,7 @@ class AuthenticationTimeout(AuthError):
 
 
 class TooManyAttempts(AuthError):
-    """More refused attempts than one connection or one address may have."""
+    """Raised when a connection or an address has too many failed attempts."""
 
     code = "too_many_attempts"
     reason = "too_many_attempts"
@@ -239,7 +242,7 @@ class TooManyAttempts(AuthError):
 
 
 class LimitExceeded(AuthError):
-    """More than one subject may have at once, or do in a second.
+    """Raised when a subject is over a limit.
 
     Args:
         limit: ``sockets``, ``joins`` or ``events``.
@@ -255,7 +258,7 @@ class LimitExceeded(AuthError):
 
 
 class PermissionDenied(AuthError):
-    """Known, but not allowed to: a namespace, a room or an event (RFC 6750 section 3.1, ``insufficient_scope``)."""
+    """Raised when the policy denies a namespace, a room or an event (RFC 6750 section 3.1, ``insufficient_scope``)."""
 
     code = "permission_denied"
     reason = "permission_denied"
@@ -264,11 +267,11 @@ class PermissionDenied(AuthError):
 
 
 class Declined(PermissionDenied):
-    """The application's connect handler refused.
+    """Raised when the application's connect handler declines a client.
 
     Args:
         message: the handler's text for the client.
-        data: the handler's data for the client, instead of the usual members; None for those.
+        data: the handler's data for the client, which replaces the usual members; None keeps them.
     """
 
     def __init__(self, message: str, data: object = None) -> None:
@@ -276,15 +279,16 @@ class Declined(PermissionDenied):
         super().__init__("the connect handler refused", message=message)
 
     def to_client(self) -> Any:
-        """Return what the handler wants the client to be told."""
+        """Return the handler's data, or the usual members without it."""
         return super().to_client() if self._data is None else self._data
 
 
 class ReauthenticationRequired(AuthError):
-    """The token is good, but its holder has proved who they are too long ago for this (RFC 9470 section 3).
+    """Raised when the token is valid, but the login is too old for an event (RFC 9470 section 3).
 
     Args:
-        max_age: the longest time since then, in seconds.
+        max_age: the longest accepted time since the login, in seconds.
+        detail: as for :class:`AuthError`.
     """
 
     code = "insufficient_user_authentication"
@@ -296,7 +300,7 @@ class ReauthenticationRequired(AuthError):
 
 
 class ProtocolViolation(AuthError):
-    """A packet that no honest client sends: a reserved event name, a broken frame, a packet before admission."""
+    """Raised for packets that honest clients do not send: reserved events, broken frames, packets before admission."""
 
     code = "protocol_violation"
     sent_to_clients = False
@@ -304,7 +308,7 @@ class ProtocolViolation(AuthError):
 
 
 class Unavailable(AuthError):
-    """What is needed to decide is out of order. Refused, and worth another try."""
+    """Raised when something that a decision requires is unavailable. The client can try again."""
 
     code = "temporarily_unavailable"
     reason = "temporarily_unavailable"

@@ -1,4 +1,4 @@
-"""What to install for the parts of roomkey that need other packages."""
+"""Errors for missing optional dependencies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["needs"]
 
 @contextmanager
 def needs(extra: str, module: str) -> Iterator[None]:
-    """Around the imports of a module: say what to install if a package is missing.
+    """Wrap the imports of a module, so that the error for a missing package has the command that installs it.
 
     Args:
-        extra: of roomkey, with the packages.
-        module: the module that needs them.
+        extra: the extra of roomkey that installs the packages.
+        module: the module that requires them.
 
     Raises:
-        ImportError: with the command that installs the extra.
+        ImportError: a package is missing.
     """
     try:
         yield

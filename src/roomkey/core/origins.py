@@ -1,4 +1,4 @@
-"""Web origins: scheme, host and port (RFC 6454), compared as such wherever a page asks for something."""
+"""Web origins (RFC 6454): scheme, host and port."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from roomkey.errors import ConfigError
 
 DEFAULT_PORTS = {"http": 80, "https": 443}
 MAX_ORIGIN = 300
-"""Characters: a scheme, the longest name of a host (RFC 1035, section 2.3.4) and a port."""
+"""The longest origin in characters: a scheme, the longest host name (RFC 1035 section 2.3.4) and a port."""
 
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]{0,31})://(\[[0-9a-f:.]+\]|[^\s:/?#@\[\]\\]+)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?:\.(?!-)[a-z0-9_-]{1,63})*\.?")
-# Browsers keep these letters, and Python's older rules replace them: the name would be somebody else's.
+# Browsers keep these letters, but Python's older rules replace them, which results in another host.
 _DEVIATIONS = frozenset("\u00df\u03c2\u200c\u200d")
 
 
@@ -24,8 +24,8 @@ class Origin(NamedTuple):
 
     Attributes:
         scheme: in lower case.
-        host: in lower case and ASCII; an IPv6 address stands in brackets.
-        port: None if the scheme has no default and the text names none.
+        host: in lower case and ASCII; an IPv6 address is in brackets.
+        port: None if the origin has no port and its scheme has no default port.
     """
 
     scheme: str
@@ -33,13 +33,13 @@ class Origin(NamedTuple):
     port: int | None
 
     def __str__(self) -> str:
-        """Return the form that browsers send (RFC 6454, section 6.2)."""
+        """Return the form that browsers send (RFC 6454 section 6.2)."""
         usual = self.port is None or self.port == DEFAULT_PORTS.get(self.scheme)
         return f"{self.scheme}://{self.host}" + ("" if usual else f":{self.port}")
 
 
 def origin_of(text: str | None) -> Origin | None:
-    """Read an ``Origin`` header; return None for anything but one origin of a host, such as ``null``."""
+    """Parse an ``Origin`` header; return None if it is not a single origin with a host, such as ``null``."""
     if not text or len(text) > MAX_ORIGIN or not text.isascii():
         return None
     try:
@@ -49,7 +49,7 @@ def origin_of(text: str | None) -> Origin | None:
 
 
 def own_origin(scheme: str, host: str | None) -> Origin | None:
-    """Return the origin of the server itself, or None if the request does not name it.
+    """Return the server's own origin, or None if the request has no valid host.
 
     Args:
         scheme: ``http`` or ``https``.
@@ -59,14 +59,14 @@ def own_origin(scheme: str, host: str | None) -> Origin | None:
 
 
 def allowed_origins(listed: Iterable[str], schemes: Iterable[str] | None = None) -> frozenset[Origin]:
-    """Read the origins of a setting.
+    """Parse the origins of a setting.
 
     Args:
-        listed: origins such as ``https://app.example``; an internationalized name may be written in Unicode.
-        schemes: the accepted schemes; any but those that no page has if omitted.
+        listed: origins such as ``https://app.example``; internationalized host names can be in Unicode.
+        schemes: the accepted schemes. Default: all schemes that web pages can have.
 
     Raises:
-        ConfigError: an entry that no browser can ever send.
+        ConfigError: a browser cannot send one of the origins.
     """
     return frozenset(_configured(text, schemes) for text in listed)
 
@@ -87,10 +87,10 @@ def _configured(text: object, schemes: Iterable[str] | None) -> Origin:
 
 
 def _parse(text: str) -> Origin:
-    """Read one origin.
+    """Parse an origin.
 
     Raises:
-        ValueError: it is not one; the text says why.
+        ValueError: the text is not an origin; the error has the reason.
     """
     if "*" in text:
         raise ValueError("wildcards have no effect: list each host, or pass a function")
@@ -98,7 +98,7 @@ def _parse(text: str) -> Origin:
     if found is None:
         raise ValueError(_problem(text))
     scheme, digits = found[1].lower(), found[3]
-    host = _host(found[2]) if scheme in DEFAULT_PORTS else found[2]  # an application's own scheme has names of its own
+    host = _host(found[2]) if scheme in DEFAULT_PORTS else found[2]  # other schemes have other rules for names
     port = DEFAULT_PORTS.get(scheme) if digits is None else int(digits)
     if port is not None and not 0 < port < 65536:
         raise ValueError("the port is not between 1 and 65535")
@@ -106,7 +106,7 @@ def _parse(text: str) -> Origin:
 
 
 def _problem(text: str) -> str:
-    """Say why a text is not an origin."""
+    """Return why a text is not an origin."""
     if text.strip() != text:
         return "it begins or ends with white space or a line break"
     if "://" not in text:
@@ -125,5 +125,5 @@ def _host(host: str) -> str:
     if len(host) > 254 or _HOST.fullmatch(host) is None:
         raise ValueError("it has no valid host")
     if host.rstrip(".").rpartition(".")[2].isdigit():
-        return str(ipaddress.IPv4Address(host))  # browsers write an address in full
+        return str(ipaddress.IPv4Address(host))  # browsers write addresses in full
     return host
