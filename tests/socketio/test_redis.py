@@ -7,6 +7,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 
 import pytest
@@ -15,35 +16,30 @@ from support.live import until
 from support.rawsocket import PATIENCE
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
-def redis_server(tmp_path):
-    """A Redis of its own; stops with the test. Yields its URL and its process."""
+def redis_server():
+    """Start Redis on a Unix socket, as a free port may be taken before Redis opens it. Yields its URL and process."""
     program = shutil.which("redis-server")
     if program is None:
         message = "redis-server is missing: apt install redis-server"
         if os.environ.get("CI") == "true":
             pytest.fail(message)
         pytest.skip(message)
-    port = free_port()
-    process = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", tmp_path],
-        stdout=subprocess.DEVNULL,
-    )
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.02)
-    yield f"redis://127.0.0.1:{port}/0", process
-    process.kill()
-    process.wait()
+    with tempfile.TemporaryDirectory(prefix="roomkey-") as folder:  # a Unix socket's path must be short
+        path = f"{folder}/redis"
+        process = subprocess.Popen(
+            [program, "--port", "0", "--unixsocket", path, "--save", "", "--appendonly", "no", "--dir", folder],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX) as probe:
+                if probe.connect_ex(path) == 0:
+                    break
+            time.sleep(0.02)
+        yield f"unix://{path}?db=0", process
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture
