@@ -59,7 +59,7 @@ def sent_back(answer) -> dict[str, str]:
     return told
 
 
-async def test_rfc6749_4_1_2_yes_brings_code_and_state_back(desk):
+async def test_rfc6749_4_1_2_consent_returns_code_and_state(desk):
     page = await desk.show()
     assert is_page(page, 200)
     told = sent_back(await desk.submit(page))
@@ -68,11 +68,11 @@ async def test_rfc6749_4_1_2_yes_brings_code_and_state_back(desk):
     assert len(told["code"]) == 43, "256 bits"
 
 
-async def test_rfc6749_4_1_2_without_a_state_none_comes_back(desk):
+async def test_rfc6749_4_1_2_response_without_state_has_no_state(desk):
     assert set(sent_back(await desk.submit(await desk.show(state=None)))) == {"code"}
 
 
-async def test_the_page_names_the_client_the_scopes_and_where_it_leads(desk):
+async def test_page_names_the_client_the_scopes_and_the_destination(desk):
     page = (await desk.show(scope="files")).text
     assert "The &lt;b&gt;Page&lt;/b&gt;" in page
     assert "<li>files</li>" in page
@@ -82,13 +82,13 @@ async def test_the_page_names_the_client_the_scopes_and_where_it_leads(desk):
     assert "<li>" not in (await desk.show(client_id="short")).text
 
 
-async def test_the_form_may_lead_to_the_client_and_nowhere_else(desk):
+async def test_page_policy_allows_the_form_to_redirect_to_the_client_only(desk):
     for where, target in ((BACK, "https://app.example"), ("com.app://back", "com.app:")):
         policy = (await desk.show(redirect_uri=where)).headers["content-security-policy"]
         assert f"form-action 'self' {target};" in policy
 
 
-async def test_a_strange_redirect_uri_adds_nothing_to_the_policy(desk):
+async def test_page_policy_ignores_a_strange_redirect_uri(desk):
     strange = "https://a.example;script-src/back"
     await desk.clients.add(Client("strange", redirect_uris=(strange,), grants=("authorization_code",)))
     page = await desk.show(client_id="strange", redirect_uri=strange)
@@ -96,12 +96,12 @@ async def test_a_strange_redirect_uri_adds_nothing_to_the_policy(desk):
     assert "script-src" not in page.headers["content-security-policy"]
 
 
-async def test_a_native_application_is_sent_back_by_its_own_scheme(desk):
+async def test_native_app_is_redirected_by_its_own_scheme(desk):
     answer = await desk.submit(await desk.show(redirect_uri="com.app://back"))
     assert answer.headers["location"].startswith("com.app://back?code=")
 
 
-async def test_rfc6749_4_1_2_1_no_brings_access_denied_back_without_a_password(desk):
+async def test_rfc6749_4_1_2_1_deny_returns_access_denied_without_a_password(desk):
     answer = await desk.submit(await desk.show(), username="", password="", decision="deny")
     told = sent_back(answer)
     assert (told["error"], told["state"]) == ("access_denied", STATE)
@@ -126,7 +126,7 @@ async def test_rfc6749_4_1_2_1_no_brings_access_denied_back_without_a_password(d
     ],
     ids=str,
 )
-async def test_rfc6749_4_1_2_1_a_wrong_client_or_redirect_uri_is_a_page_and_never_a_redirect(desk, changed):
+async def test_rfc6749_4_1_2_1_wrong_client_or_redirect_uri_is_a_page_and_never_a_redirect(desk, changed):
     answer = await desk.show(**changed)
     assert is_page(answer, 400)
     assert "<form" not in answer.text
@@ -155,7 +155,7 @@ async def test_rfc6749_4_1_2_1_a_wrong_client_or_redirect_uri_is_a_page_and_neve
     ],
     ids=str,
 )
-async def test_rfc6749_4_1_2_1_and_7636_4_4_1_other_errors_go_back_with_the_state(desk, changed, error):
+async def test_rfc6749_4_1_2_1_and_7636_4_4_1_other_errors_are_returned_with_the_state(desk, changed, error):
     page = await desk.show(**changed)
     assert is_page(page, 200), "nobody is sent on before they have logged in (RFC 9700 section 4.11.2)"
     told = sent_back(await desk.submit(page))
@@ -164,14 +164,14 @@ async def test_rfc6749_4_1_2_1_and_7636_4_4_1_other_errors_go_back_with_the_stat
     assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", told["error_description"])
 
 
-async def test_a_form_of_another_site_is_not_looked_at(desk):
+async def test_authorize_page_rejects_a_form_of_another_site(desk):
     form = Form((await desk.show()).text)
     typed = form.fields | {"username": "ada", "password": PASSWORD, "decision": "allow"}
     answer = await desk.http.post("/oauth/authorize", data=typed, headers={"Sec-Fetch-Site": "cross-site"})
     assert is_page(answer, 403)
 
 
-async def test_the_form_is_looked_at_as_closely_as_the_address(desk):
+async def test_form_parameters_are_checked_like_the_url(desk):
     form = Form((await desk.show()).text)
     for changed, error in (({"scope": "admin"}, "invalid_scope"), ({"code_challenge": ""}, "invalid_request")):
         typed = {"username": "ada", "password": PASSWORD, "decision": "allow"}
@@ -179,19 +179,19 @@ async def test_the_form_is_looked_at_as_closely_as_the_address(desk):
         assert sent_back(answer)["error"] == error
 
 
-async def test_rfc6749_3_1_a_repeated_parameter_is_an_invalid_request(desk):
+async def test_rfc6749_3_1_repeated_parameter_is_an_invalid_request(desk):
     query = (await desk.show()).url.query.decode()
     for repeated in ("client_id=page", "redirect_uri=https://evil.example/", "scope=chat&scope=files", "x=1&x=2"):
         assert is_page(await desk.http.get(f"/oauth/authorize?{query}&{repeated}"), 400)
 
 
-async def test_rfc6749_3_1_an_empty_parameter_counts_as_left_out_and_an_unknown_one_as_nothing(desk):
+async def test_rfc6749_3_1_empty_and_unknown_parameters_are_ignored(desk):
     page = await desk.show(scope="", prompt="none", nonce="n")
     assert is_page(page, 200)
     assert "<li>chat</li><li>files</li>" in page.text
 
 
-async def test_rfc6749_3_1_the_request_may_come_by_post(desk):
+async def test_rfc6749_3_1_request_can_use_post(desk):
     fields = Form((await desk.show()).text).fields
     asked = {name: value for name, value in fields.items() if name not in ("username", "password")}
     page = await desk.http.post("/oauth/authorize", data=asked)
@@ -200,7 +200,7 @@ async def test_rfc6749_3_1_the_request_may_come_by_post(desk):
 
 
 @pytest.mark.parametrize("raw", ["client_id=%ff", "a=1&" * 30, "%00=%00"])
-async def test_a_broken_address_is_a_page(desk, raw):
+async def test_malformed_url_is_a_page(desk, raw):
     assert is_page(await desk.http.get(f"/oauth/authorize?{raw}"), 400)
 
 
@@ -215,7 +215,7 @@ async def test_a_broken_address_is_a_page(desk, raw):
     ],
     ids=str,
 )
-async def test_without_the_right_password_the_page_comes_again(desk, typed, status):
+async def test_wrong_password_shows_the_page_again(desk, typed, status):
     first = await desk.show()
     again = await desk.submit(first, **typed)
     assert is_page(again, status)
@@ -229,7 +229,7 @@ async def test_without_the_right_password_the_page_comes_again(desk, typed, stat
     assert set(sent_back(await desk.submit(again, username="ada"))) == {"code", "state"}
 
 
-async def test_a_disabled_account_is_refused_like_a_wrong_password(desk):
+async def test_disabled_account_gets_the_page_of_a_wrong_password(desk):
     await desk.accounts.set_disabled("ada", True)
     answer = await desk.submit(await desk.show())
     assert is_page(answer, 400)
@@ -261,7 +261,7 @@ async def test_authorize_page_returns_when_password_hashing_is_busy(desk, monkey
     assert "<form" in answer.text
 
 
-async def test_a_store_out_of_order_is_a_page(desk, monkeypatch):
+async def test_unavailable_store_is_a_page(desk, monkeypatch):
     async def fails(*arguments: object) -> None:
         raise Unavailable("the database failed")
 
@@ -271,19 +271,19 @@ async def test_a_store_out_of_order_is_a_page(desk, monkeypatch):
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_a_large_form_is_a_page(desk):
+async def test_large_form_is_a_page(desk):
     assert is_page(await desk.submit(await desk.show(), password="x" * 20_000), 413)
 
 
 @pytest.mark.parametrize("what", ['"><script>alert(1)</script>', "' onfocus='x", "{style}", "<!--"])
-async def test_whatever_is_typed_or_sent_stays_text(desk, what):
+async def test_page_escapes_what_was_typed_or_sent(desk, what):
     again = await desk.submit(await desk.show(state=what), username=what)
     assert is_page(again, 400)
     form = Form(again.text).fields
     assert (form["state"], form["username"]) == (what, what)
 
 
-async def test_rfc9700_2_1_no_browser_keeps_a_session(desk):
+async def test_rfc9700_2_1_browser_stores_no_session(desk):
     page = await desk.show()
     answer = await desk.submit(page)
     assert "set-cookie" not in page.headers
@@ -291,18 +291,18 @@ async def test_rfc9700_2_1_no_browser_keeps_a_session(desk):
     assert 'value="ada"' not in (await desk.show()).text
 
 
-async def test_two_codes_are_never_alike(desk):
+async def test_two_codes_are_different(desk):
     assert await desk.code() != await desk.code()
 
 
-async def test_a_code_of_one_challenge_is_not_redeemed_with_another(desk):
+async def test_code_of_one_challenge_cannot_be_redeemed_with_another(desk):
     mine, theirs = await desk.code("m" * 43), await desk.code("t" * 43)
     assert (await desk.redeem(mine, code_verifier="t" * 43)).status_code == 400
     assert (await desk.redeem(theirs, code_verifier="t" * 43)).status_code == 200
     assert challenge_of("m" * 43) != challenge_of("t" * 43)
 
 
-async def test_the_log_names_person_and_client(desk, caplog):
+async def test_log_names_the_user_and_the_client(desk, caplog):
     caplog.set_level(logging.INFO, "roomkey.audit")
     await desk.code()
     await desk.show(redirect_uri="https://evil.example/")

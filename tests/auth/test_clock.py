@@ -30,7 +30,7 @@ async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 @pytest.mark.checklist("I118")
 @pytest.mark.parametrize("back", [2, 60, 86400])
-async def test_a_used_refresh_token_is_reuse_after_the_clock_was_set_back(server: LoginServer, back: int) -> None:
+async def test_used_refresh_token_is_reuse_after_the_clock_was_set_back(server: LoginServer, back: int) -> None:
     first = await server.login()
     server.clock.advance(86400)
     second = (await server.refresh(first["refresh_token"])).json()
@@ -40,7 +40,7 @@ async def test_a_used_refresh_token_is_reuse_after_the_clock_was_set_back(server
 
 
 @pytest.mark.checklist("I118")
-async def test_two_servers_that_differ_by_a_second_answer_a_lost_refresh(server: LoginServer) -> None:
+async def test_servers_that_differ_by_a_second_repeat_a_lost_refresh(server: LoginServer) -> None:
     first = await server.login()
     second = (await server.refresh(first["refresh_token"])).json()
     server.clock.wrong_by = -1
@@ -48,7 +48,7 @@ async def test_two_servers_that_differ_by_a_second_answer_a_lost_refresh(server:
     assert again.json()["refresh_token"] == second["refresh_token"]
 
 
-async def test_logging_out_everywhere_ends_a_login_that_began_in_the_future(server: LoginServer) -> None:
+async def test_logout_all_ends_a_session_that_began_in_the_future(server: LoginServer) -> None:
     server.clock.wrong_by = 3600
     tokens = await server.login()
     server.clock.wrong_by = 0
@@ -59,7 +59,7 @@ async def test_logging_out_everywhere_ends_a_login_that_began_in_the_future(serv
 
 
 @pytest.mark.checklist("I118")
-async def test_a_code_of_the_future_is_refused() -> None:
+async def test_code_from_the_future_is_rejected() -> None:
     async with Desk.opened() as desk:
         code = await desk.code()
         desk.clock.wrong_by = -3600
@@ -67,7 +67,7 @@ async def test_a_code_of_the_future_is_refused() -> None:
 
 
 @pytest.mark.checklist("I118")
-async def test_a_ticket_of_the_future_opens_nothing() -> None:
+async def test_ticket_from_the_future_is_rejected() -> None:
     clock, single_use = FakeClock(), SqlSingleUseStore()
     who = issuer_at(clock).verifier().verify(issuer_at(clock).issue("ada"), clock.now())
     ticket, _ = await Tickets(single_use, clock=clock.now).issue(who)
@@ -77,7 +77,7 @@ async def test_a_ticket_of_the_future_opens_nothing() -> None:
 
 @pytest.mark.checklist("I118")
 @pytest.mark.parametrize("holder", ["guard", "no sockets"])
-async def test_a_clock_that_jumps_ahead_and_back_drops_no_revocation(holder: str) -> None:
+async def test_clock_that_jumps_ahead_and_back_drops_no_revocation(holder: str) -> None:
     async with running() as server:
         clock, issuer = server.clock, server.issuer
         live = server.hub.guard if holder == "guard" else StandaloneAuthority(issuer.verifier(), MemoryRevocations())

@@ -45,7 +45,7 @@ async def log_in(browser: httpx.AsyncClient, **headers: str) -> httpx.Response:
     return answer
 
 
-async def test_the_tokens_are_in_cookies_and_not_in_the_answer(browser: httpx.AsyncClient) -> None:
+async def test_login_puts_tokens_into_cookies_and_not_into_the_response(browser: httpx.AsyncClient) -> None:
     answer = await log_in(browser)
     assert answer.json() == {"expires_in": 900}
     assert answer.headers["cache-control"] == "no-store"
@@ -59,7 +59,7 @@ async def test_the_tokens_are_in_cookies_and_not_in_the_answer(browser: httpx.As
     assert (await browser.get("/auth/sessions", headers=PAGE)).status_code == 200
 
 
-async def test_whoever_does_not_ask_for_cookies_gets_none(browser: httpx.AsyncClient) -> None:
+async def test_login_sets_no_cookies_by_default(browser: httpx.AsyncClient) -> None:
     for asked in ({}, {"cookies": False}):
         answer = await browser.post("/auth/login", json=ASK | {"cookies": False} | asked)
         assert "refresh_token" in answer.json()
@@ -67,17 +67,17 @@ async def test_whoever_does_not_ask_for_cookies_gets_none(browser: httpx.AsyncCl
 
 
 @pytest.mark.parametrize("sent", ["true", 1, None], ids=ascii)
-async def test_only_true_asks_for_them(browser: httpx.AsyncClient, sent: Any) -> None:
+async def test_login_sets_cookies_only_for_true(browser: httpx.AsyncClient, sent: Any) -> None:
     assert (await browser.post("/auth/login", json=ASK | {"cookies": sent}, headers=PAGE)).status_code == 400
 
 
-async def test_a_form_cannot_ask_for_them(browser: httpx.AsyncClient) -> None:
+async def test_form_login_sets_no_cookies(browser: httpx.AsyncClient) -> None:
     answer = await browser.post("/auth/login", data={**ASK, "cookies": "true"}, headers=PAGE)
     assert answer.status_code == 400
     assert "set-cookie" not in answer.headers
 
 
-async def test_a_refresh_changes_both(server: LoginServer, browser: httpx.AsyncClient) -> None:
+async def test_refresh_replaces_both_cookies(server: LoginServer, browser: httpx.AsyncClient) -> None:
     await log_in(browser)
     before = dict(browser.cookies)
     server.clock.advance(60)
@@ -91,7 +91,7 @@ async def test_a_refresh_changes_both(server: LoginServer, browser: httpx.AsyncC
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["at once", "after the access token has expired"])
-async def test_logout_removes_them(server: LoginServer, browser: httpx.AsyncClient, late: bool) -> None:
+async def test_logout_deletes_the_cookies(server: LoginServer, browser: httpx.AsyncClient, late: bool) -> None:
     await log_in(browser)
     refresh_token = browser.cookies[REFRESH_COOKIE]
     if late:
@@ -144,7 +144,7 @@ async def test_cookies_are_refused_from_other_sites(
 
 @pytest.mark.parametrize(("method", "path", "body"), ROUTES, ids=[path for _, path, _ in ROUTES])
 @pytest.mark.parametrize("page", [{"Origin": OWN}, {"Origin": APP}, {"Sec-Fetch-Site": "same-origin"}], ids=str)
-async def test_an_allowed_page_does(
+async def test_cookies_are_accepted_from_an_allowed_page(
     browser: httpx.AsyncClient, method: str, path: str, body: dict[str, str] | None, page: dict[str, str]
 ) -> None:
     await log_in(browser)
@@ -152,7 +152,7 @@ async def test_an_allowed_page_does(
     assert answer.status_code == (404 if path == "sessions/x" else 200)
 
 
-async def test_a_token_in_the_header_goes_first_and_needs_neither(
+async def test_header_token_takes_precedence_and_requires_no_csrf_header(
     server: LoginServer, browser: httpx.AsyncClient
 ) -> None:
     hers = await server.login("grace")
@@ -165,7 +165,7 @@ async def test_a_token_in_the_header_goes_first_and_needs_neither(
     assert (await browser.get("/auth/sessions", headers=PAGE)).status_code == 200
 
 
-async def test_two_of_one_name_are_none(browser: httpx.AsyncClient) -> None:
+async def test_two_cookies_of_one_name_are_ignored(browser: httpx.AsyncClient) -> None:
     await log_in(browser)
     cookie = f"{ACCESS_COOKIE}={browser.cookies[ACCESS_COOKIE]}"
     browser.cookies.clear()
@@ -174,12 +174,12 @@ async def test_two_of_one_name_are_none(browser: httpx.AsyncClient) -> None:
         assert answer.status_code == status
 
 
-async def test_without_tls_none_are_given(server: LoginServer) -> None:
+async def test_login_without_tls_sets_no_cookies(server: LoginServer) -> None:
     answer = await server.http.post("/auth/login", json=ASK, headers={"Origin": "http://login.example"} | PAGE)
     assert (answer.status_code, answer.json()["error_description"]) == (400, "The server sets cookies only over HTTPS.")
 
 
-async def test_a_server_without_them_says_so() -> None:
+async def test_server_without_cookies_rejects_a_request_for_them() -> None:
     async with running() as server, server.client(base_url=OWN) as browser:
         answer = await browser.post("/auth/login", json=ASK, headers=PAGE)
         assert (answer.status_code, answer.json()["error_description"]) == (400, "This server does not set cookies.")
@@ -187,7 +187,7 @@ async def test_a_server_without_them_says_so() -> None:
         assert (await browser.get("/auth/sessions", headers=PAGE | {"Cookie": cookie})).status_code == 401
 
 
-async def test_a_token_that_no_browser_keeps_is_an_error_that_uses_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_token_too_long_for_a_cookie_consumes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roomkey.auth.login_service.MAX_SESSIONS", 1)
     more: dict[str, Any] = {}
     options = {"routes": {"cookies": Cookies()}, "extra_claims": lambda account: more}
@@ -210,7 +210,7 @@ async def test_a_token_that_no_browser_keeps_is_an_error_that_uses_nothing_up(mo
 @pytest.mark.parametrize(
     ("body", "label"), [(b"", "application/json"), (b"{}", "application/json"), (b" { }\n", "text/plain"), (b"", None)]
 )
-async def test_an_empty_body_means_the_cookie_whatever_its_label(
+async def test_empty_body_uses_the_cookie_whatever_its_content_type(
     server: LoginServer, browser: httpx.AsyncClient, path: str, body: bytes, label: str | None
 ) -> None:
     await log_in(browser)
@@ -223,7 +223,9 @@ async def test_an_empty_body_means_the_cookie_whatever_its_label(
     assert (await server.refresh(refresh_token)).status_code == 401, "it is used up, or logged out"
 
 
-async def test_a_body_with_a_token_goes_before_the_cookie(server: LoginServer, browser: httpx.AsyncClient) -> None:
+async def test_token_in_the_body_takes_precedence_over_the_cookie(
+    server: LoginServer, browser: httpx.AsyncClient
+) -> None:
     await log_in(browser)
     other = await server.login()
     answer = await browser.post("/auth/refresh", json={"refresh_token": other["refresh_token"]}, headers=PAGE)
@@ -233,7 +235,7 @@ async def test_a_body_with_a_token_goes_before_the_cookie(server: LoginServer, b
 
 
 @pytest.mark.parametrize("origin", ["*", "null", "http://app.example", "app.example", "https://app.example/"])
-def test_mistakes(origin: str) -> None:
+def test_invalid_settings_of_cookies_raise(origin: str) -> None:
     with pytest.raises(ConfigError):
         Cookies([origin])
     with pytest.raises(ConfigError):
@@ -294,7 +296,7 @@ async def test_socket_accepts_the_cookie_from_an_allowed_origin_only(secure: Sec
                 await secure.socket(cookies, Origin=origin)
 
 
-async def test_logout_ends_the_socket_that_came_with_the_cookie(secure: Secure) -> None:
+async def test_logout_disconnects_the_socket_that_used_the_cookie(secure: Secure) -> None:
     async with httpx.AsyncClient(base_url=secure.origin, verify=secure.trust) as browser:
         await browser.post("/auth/login", json=ASK, headers=secure.page)
         raw, reply = await secure.socket(secure.cookies(browser), Origin=secure.origin)

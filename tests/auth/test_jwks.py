@@ -36,7 +36,7 @@ async def fetch(keys: object, **headers: str) -> httpx.Response:
         return await opened.get(PATH, headers=headers)
 
 
-async def test_the_form() -> None:
+async def test_jwks_has_the_media_type_and_public_keys() -> None:
     answer = await fetch(KeySet([KEYS["ES256"]]))
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/jwk-set+json")
     assert answer.headers["cache-control"] == "public, max-age=300"
@@ -44,12 +44,12 @@ async def test_the_form() -> None:
     assert answer.json() == {"keys": [KEYS["ES256"].to_jwk()]}
 
 
-def test_no_copy_is_older_than_a_key_that_signs() -> None:
+def test_cache_lifetime_is_shorter_than_the_time_before_a_key_signs() -> None:
     assert MAX_AGE <= PUBLISH_BEFORE / 2
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_nothing_private_whatever_it_is_given(algorithm: str) -> None:
+async def test_jwks_never_contains_private_keys(algorithm: str) -> None:
     key = KEYS[algorithm]
     answer = await fetch(lambda _now: KeySet([key]))
     private = key.to_jwk(private=True)
@@ -59,7 +59,7 @@ async def test_nothing_private_whatever_it_is_given(algorithm: str) -> None:
     assert answer.json()["keys"] == ([] if algorithm.startswith("HS") else [key.public().to_jwk()])
 
 
-async def test_a_verifier_elsewhere() -> None:
+async def test_verifier_elsewhere_uses_the_published_keys() -> None:
     key = KEYS["ES256"]
     published = jwt.PyJWKSet.from_dict((await fetch(KeySet([key]))).json())
     token = Issuer(key, clock=lambda: NOW).issue("ada", expires_in=10**9)
@@ -68,7 +68,7 @@ async def test_a_verifier_elsewhere() -> None:
     )
 
 
-async def test_it_is_sent_again_only_when_it_has_changed() -> None:
+async def test_jwks_is_sent_again_only_after_a_change() -> None:
     sets = [KeySet([KEYS["ES256"]])]
     times: list[float] = []
     app = application(lambda now: times.append(now) or sets[-1])
@@ -89,13 +89,13 @@ async def test_it_is_sent_again_only_when_it_has_changed() -> None:
     assert set(times) == {NOW}
 
 
-async def test_another_path_and_a_shorter_life() -> None:
+async def test_jwks_path_and_cache_lifetime_can_be_set() -> None:
     async with client(application(KeySet([KEYS["ES256"]]), path="/keys", max_age=30)) as opened:
         assert (await opened.get("/keys")).headers["cache-control"] == "public, max-age=30"
         assert (await opened.get(PATH)).status_code == 404
 
 
-async def test_any_page_may_read_it_where_others_are_for_some_pages_only() -> None:
+async def test_any_page_can_read_jwks_even_if_cors_is_limited() -> None:
     app = application(KeySet([KEYS["ES256"]]))
     app.add_middleware(CORSMiddleware, allow_origins=["https://app.example"], allow_methods=["POST"])
     async with client(app) as opened:
@@ -104,7 +104,7 @@ async def test_any_page_may_read_it_where_others_are_for_some_pages_only() -> No
             assert answer.headers.get_list("access-control-allow-origin") in (["*"], [origin])
 
 
-def test_openapi_documents_it() -> None:
+def test_openapi_documents_jwks() -> None:
     answers = application(KeySet([KEYS["ES256"]])).openapi()["paths"][PATH]["get"]["responses"]
     assert set(answers) == {"200", "304"}
     assert list(answers["200"]["content"]) == ["application/jwk-set+json"]

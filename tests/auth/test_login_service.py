@@ -123,9 +123,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 @pytest.mark.parametrize("moment", ["when_verified", "when_issued"])
 @pytest.mark.parametrize("seconds", [0, 5])
-async def test_a_login_under_way_gets_nothing_once_the_account_is_disabled(
-    desk: Desk, moment: str, seconds: int
-) -> None:
+async def test_login_fails_if_the_account_is_disabled_meanwhile(desk: Desk, moment: str, seconds: int) -> None:
     async def disable() -> None:
         await desk.disable()
         desk.clock.advance(seconds)  # else the token would be one of the second that was revoked
@@ -137,7 +135,7 @@ async def test_a_login_under_way_gets_nothing_once_the_account_is_disabled(
 
 
 @pytest.mark.parametrize("what", ["disable", "change"])
-async def test_a_refresh_under_way_gets_nothing_once_the_account_is_disabled_or_changed(desk: Desk, what: str) -> None:
+async def test_refresh_fails_if_the_account_is_disabled_or_changed_meanwhile(desk: Desk, what: str) -> None:
     granted, other = await desk.login(), await desk.login()
 
     async def change() -> None:
@@ -156,7 +154,7 @@ async def test_a_refresh_under_way_gets_nothing_once_the_account_is_disabled_or_
 
 
 @pytest.mark.parametrize("moment", ["when_verified", "when_issued"])
-async def test_a_login_with_a_password_that_is_being_changed_gets_nothing(desk: Desk, moment: str) -> None:
+async def test_login_fails_if_the_password_is_being_changed(desk: Desk, moment: str) -> None:
     mine = await desk.login()
 
     async def change() -> None:
@@ -169,7 +167,7 @@ async def test_a_login_with_a_password_that_is_being_changed_gets_nothing(desk: 
     assert left.session_id == mine.session.session_id
 
 
-async def test_a_login_gets_nothing_whose_password_was_changed_just_before_it_began(desk: Desk) -> None:
+async def test_login_fails_if_the_password_was_changed_just_before_it_began(desk: Desk) -> None:
     mine, checked = await desk.login(), await desk.accounts.find("ada")
     assert checked is not None
     await desk.logins.change_password(await desk.who(mine), PASSWORD, NEW_PASSWORD, HOME)
@@ -178,7 +176,7 @@ async def test_a_login_gets_nothing_whose_password_was_changed_just_before_it_be
     assert len(await desk.logins.list_sessions("ada")) == 1
 
 
-async def test_a_login_that_slips_in_while_the_password_changes_is_ended(desk: Desk) -> None:
+async def test_login_that_starts_during_a_password_change_is_ended(desk: Desk) -> None:
     mine = await desk.login()
     slipped: list[IssuedTokens] = []
 
@@ -202,7 +200,7 @@ STRONG = PasswordHasher(time_cost=2, memory_cost=16, parallelism=1)
 
 
 @pytest.mark.parametrize("typed", [PASSWORD, "a wrong one"])
-async def test_a_weak_hash_is_made_anew_by_the_right_password(typed: str) -> None:
+async def test_right_password_replaces_a_weak_hash(typed: str) -> None:
     desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
     with pytest.raises(InvalidGrant) if typed != PASSWORD else nullcontext():
         await desk.logins.login("ada", typed, HOME)
@@ -213,13 +211,13 @@ async def test_a_weak_hash_is_made_anew_by_the_right_password(typed: str) -> Non
     await desk.close()
 
 
-async def test_a_password_of_former_rules_logs_in_all_the_same() -> None:
+async def test_password_shorter_than_the_current_minimum_still_logs_in() -> None:
     desk = await Desk(hasher=STRONG).open(WEAK.hash("short"))
     assert await desk.logins.login("ada", "short", HOME)
     await desk.close()
 
 
-async def test_a_hash_made_anew_does_not_bring_a_changed_password_back() -> None:
+async def test_replacing_a_weak_hash_does_not_undo_a_password_change() -> None:
     desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
     hashed, changed = desk.passwords.hash, STRONG.hash(NEW_PASSWORD)
 
@@ -239,7 +237,7 @@ async def test_a_hash_made_anew_does_not_bring_a_changed_password_back() -> None
 # When something is out of order
 
 
-async def test_an_outage_uses_no_refresh_token_up(desk: Desk) -> None:
+async def test_outage_does_not_consume_a_refresh_token(desk: Desk) -> None:
     granted = await desk.login()
     for _ in range(3):
         desk.outage = Unavailable("scripted")
@@ -250,7 +248,7 @@ async def test_an_outage_uses_no_refresh_token_up(desk: Desk) -> None:
     assert await desk.logins.refresh(str(granted.refresh_token), HOME)
 
 
-async def test_extra_claims_that_fail_use_no_refresh_token_up() -> None:
+async def test_failed_extra_claims_do_not_consume_a_refresh_token() -> None:
     failing: list[Exception] = []
 
     def more(_account: Account) -> dict[str, str]:
@@ -269,7 +267,7 @@ async def test_extra_claims_that_fail_use_no_refresh_token_up() -> None:
     await desk.close()
 
 
-async def test_a_copy_that_was_found_out_during_an_outage_is_found_out_again(desk: Desk) -> None:
+async def test_copy_detected_during_an_outage_is_detected_again(desk: Desk) -> None:
     granted = await desk.login()
     current = await desk.logins.refresh(str(granted.refresh_token), HOME)
     desk.clock.advance(60)
@@ -283,7 +281,7 @@ async def test_a_copy_that_was_found_out_during_an_outage_is_found_out_again(des
         await desk.who(current)
 
 
-async def test_rights_that_are_taken_while_extra_claims_waits_are_not_given_again() -> None:
+async def test_rights_removed_while_extra_claims_waits_are_not_issued() -> None:
     desk = Desk()
 
     async def more(_account: Account) -> dict[str, str]:
@@ -298,14 +296,14 @@ async def test_rights_that_are_taken_while_extra_claims_waits_are_not_given_agai
     await desk.close()
 
 
-async def test_devices_that_log_in_at_once_while_a_hash_is_made_anew_all_get_in() -> None:
+async def test_concurrent_logins_succeed_while_a_hash_is_replaced() -> None:
     desk = await Desk(hasher=STRONG).open(WEAK.hash(PASSWORD))
     granted = await asyncio.gather(*(desk.login() for _ in range(4)))
     assert len({one.session.session_id for one in granted}) == 4
     await desk.close()
 
 
-async def test_a_refresh_gives_what_the_client_may_have_by_now(desk: Desk) -> None:
+async def test_refresh_contains_the_scopes_that_the_client_has_now(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
     granted = await desk.logins.start_session(account, HOME, client_id="app", scope="read write")
@@ -314,7 +312,7 @@ async def test_a_refresh_gives_what_the_client_may_have_by_now(desk: Desk) -> No
     assert (await desk.who(less)).scopes == {"write"}
 
 
-async def test_an_outage_is_no_wrong_password(desk: Desk) -> None:
+async def test_outage_does_not_count_as_a_wrong_password(desk: Desk) -> None:
     desk.outage = Unavailable("scripted")
     for _ in range(100):
         with pytest.raises(Unavailable):
@@ -323,7 +321,7 @@ async def test_an_outage_is_no_wrong_password(desk: Desk) -> None:
     assert await desk.login()
 
 
-async def test_a_wrong_password_is_one_whatever_the_outages_between(desk: Desk) -> None:
+async def test_wrong_password_counts_once_whatever_outages_come_between(desk: Desk) -> None:
     refused = 0
     for _ in range(10):
         desk.outage = Unavailable("scripted")
@@ -340,7 +338,7 @@ async def test_a_wrong_password_is_one_whatever_the_outages_between(desk: Desk) 
 
 
 @pytest.mark.parametrize("how", ["logout", "end_session", "forget_token", "change_password"])
-async def test_an_end_that_failed_can_be_asked_for_again(desk: Desk, how: str) -> None:
+async def test_failed_end_can_be_repeated(desk: Desk, how: str) -> None:
     mine, other = await desk.login(), await desk.login()
     who = await desk.who(mine)
     calls: dict[str, Callable[[], Awaitable[Any]]] = {
@@ -368,7 +366,7 @@ async def _fails(**_names: Any) -> int:
 # Bounds
 
 
-async def test_the_last_access_token_of_a_login_ends_with_it(desk: Desk) -> None:
+async def test_last_access_token_expires_with_its_session(desk: Desk) -> None:
     granted = await desk.login()
     lifetime = granted.session.expires_at - desk.clock.now()
     desk.clock.advance(lifetime - 100)
@@ -380,7 +378,7 @@ async def test_the_last_access_token_of_a_login_ends_with_it(desk: Desk) -> None
         await desk.logins.refresh(str(last.refresh_token), HOME)
 
 
-async def test_a_login_without_refreshes_ends_with_its_token(desk: Desk) -> None:
+async def test_session_without_refresh_token_ends_with_its_access_token(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
     granted = await desk.logins.start_session(account, HOME, client_id="a service", refreshable=False)
@@ -388,7 +386,7 @@ async def test_a_login_without_refreshes_ends_with_its_token(desk: Desk) -> None
     assert granted.session.expires_at == (await desk.who(granted)).expires_at
 
 
-async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
+async def test_refresh_can_narrow_but_not_extend_the_scope(desk: Desk) -> None:
     account = await desk.accounts.find("ada")
     assert account is not None
     granted = await desk.logins.start_session(account, HOME, client_id="app", scope="read write")
@@ -402,7 +400,7 @@ async def test_a_client_asks_for_less_and_never_for_more(desk: Desk) -> None:
     assert (await desk.who(full)).scopes == {"read", "write"}
 
 
-async def test_ending_everything_is_remembered_for_longer_tokens_that_were_made_beside_the_logins(desk: Desk) -> None:
+async def test_logout_all_is_stored_long_enough_for_tokens_of_other_programs(desk: Desk) -> None:
     token = desk.logins.issuer.issue("ada", expires_in=6 * 86400)
     await desk.logins.logout_all("ada")
     desk.clock.advance(5 * 86400)
@@ -411,7 +409,7 @@ async def test_ending_everything_is_remembered_for_longer_tokens_that_were_made_
         await desk.live.verify(token)
 
 
-async def test_expired_logins_are_forgotten(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_expired_sessions_are_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     forgets_by(desk.clock, monkeypatch)
     granted = await desk.login()
     desk.clock.advance(granted.session.expires_at - desk.clock.now() + 1)
@@ -419,7 +417,7 @@ async def test_expired_logins_are_forgotten(desk: Desk, monkeypatch: pytest.Monk
     assert len(await desk.database.rows(text("SELECT session_id FROM login_sessions"))) == 1
 
 
-async def test_what_an_application_adds_to_a_token() -> None:
+async def test_extra_claims_are_in_the_token() -> None:
     desk = await Desk(extra_claims=lambda account: {"team": account.username.upper()}).open()
     who = await desk.who(await desk.login())
     assert (who.claim("team"), who.claim("name"), who.claim("client_id")) == ("ADA", "ada", "roomkey")
@@ -431,12 +429,12 @@ async def test_what_an_application_adds_to_a_token() -> None:
     [{"secret": b"short"}, {"refresh_lifetime": 0}, {"refresh_reuse_interval": -1}, {"refresh_reuse_interval": 301}],
     ids=str,
 )
-def test_mistakes(wrong: dict[str, Any]) -> None:
+def test_invalid_settings_of_the_login_service_raise(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         Desk(**wrong)
 
 
-async def test_without_a_secret_only_the_same_process_repeats_an_answer(desk: Desk) -> None:
+async def test_without_a_secret_only_the_same_process_repeats_a_successor(desk: Desk) -> None:
     first, second = (Desk(desk.database, secret=None) for _ in range(2))
     granted = await first.login()
     token = str(granted.refresh_token)
@@ -527,7 +525,7 @@ Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
 test_login_session_has_at_most_one_valid_refresh_token = pytest.mark.checklist("J5")(pytest.mark.long(Family.TestCase))
 
 
-async def test_another_applications_token_and_another_issuers_open_nothing_of_the_persons() -> None:
+async def test_tokens_of_oauth_clients_and_other_issuers_are_rejected_by_the_routes() -> None:
     async with running() as server:
         own = await server.login()
         account = await server.accounts.find("ada")
@@ -542,7 +540,7 @@ async def test_another_applications_token_and_another_issuers_open_nothing_of_th
         assert await server.is_good(own)
 
 
-async def test_an_account_has_a_bounded_number_of_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_account_has_a_bounded_number_of_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("roomkey.auth.login_service.MAX_SESSIONS", 3)
     async with running() as server:
         first = await server.login()
@@ -553,7 +551,7 @@ async def test_an_account_has_a_bounded_number_of_logins(monkeypatch: pytest.Mon
         assert (await server.refresh(first["refresh_token"])).status_code == 401
 
 
-async def test_a_refresh_that_waits_while_everything_is_ended_gives_nothing() -> None:
+async def test_refresh_that_waits_during_logout_all_fails() -> None:
     holding, reached, going_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def more(account: Account) -> dict[str, str]:

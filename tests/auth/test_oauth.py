@@ -27,7 +27,7 @@ def error_of(answer) -> tuple[int, str]:
     return answer.status_code, answer.json()["error"]
 
 
-async def test_rfc6749_5_1_a_code_gets_tokens_that_nobody_keeps(desk):
+async def test_rfc6749_5_1_code_gets_tokens_that_are_not_cached(desk):
     answer = await desk.redeem(await desk.code())
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
@@ -44,18 +44,18 @@ async def test_rfc6749_5_1_a_code_gets_tokens_that_nobody_keeps(desk):
     )
 
 
-async def test_rfc6749_3_3_the_answer_names_a_scope_that_differs(desk):
+async def test_rfc6749_3_3_response_names_a_scope_that_differs(desk):
     assert (await desk.logged_in(scope="files"))["scope"] == "files"
 
 
-async def test_rfc6749_5_1_a_client_without_the_refresh_grant_gets_no_refresh_token(desk):
+async def test_rfc6749_5_1_client_without_the_refresh_grant_gets_no_refresh_token(desk):
     answer = await desk.redeem(await desk.code(client_id="short"), client_id="short")
     assert set(answer.json()) == {"access_token", "token_type", "expires_in"}
     [session] = await desk.logins.list_sessions("ada")
     assert session.expires_at == desk.clock.now() + 600, "the login ends with its only token"
 
 
-async def test_rfc6749_4_4_3_a_service_gets_a_token_of_its_own(desk):
+async def test_rfc6749_4_4_3_service_gets_its_own_token(desk):
     answer = await desk.post("token", BASIC, grant_type="client_credentials", scope="jobs")
     assert answer.status_code == 200
     assert set(answer.json()) == {"access_token", "token_type", "expires_in", "scope"}
@@ -65,12 +65,12 @@ async def test_rfc6749_4_4_3_a_service_gets_a_token_of_its_own(desk):
     assert who.claims["client_id"] == "backend"
 
 
-async def test_rfc9700_4_15_no_service_gets_the_name_of_a_person(desk):
+async def test_rfc9700_4_15_service_cannot_have_the_name_of_a_user(desk):
     answer = await desk.post("token", ("ada", SECRET), grant_type="client_credentials")
     assert error_of(answer) == (400, "invalid_grant")
 
 
-async def test_rfc6749_6_a_refresh_token_is_used_up_for_the_next(desk):
+async def test_rfc6749_6_refresh_consumes_the_token_and_returns_the_next(desk):
     first = await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"])).json()
     third = (await desk.refresh(second["refresh_token"])).json()
@@ -78,7 +78,7 @@ async def test_rfc6749_6_a_refresh_token_is_used_up_for_the_next(desk):
     assert len({(await desk.live.verify(one["access_token"])).session_id for one in (first, second, third)}) == 1
 
 
-async def test_rfc6749_6_a_refresh_may_ask_for_less_and_later_for_all_again(desk):
+async def test_rfc6749_6_refresh_can_narrow_the_scope_and_later_restore_it(desk):
     first = await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"], scope="chat")).json()
     assert second["scope"] == "chat"
@@ -86,7 +86,7 @@ async def test_rfc6749_6_a_refresh_may_ask_for_less_and_later_for_all_again(desk
     assert (await desk.refresh(second["refresh_token"])).json()["scope"] == "chat files"
 
 
-async def test_rfc6749_6_a_refresh_never_gets_more_and_the_token_stays(desk):
+async def test_rfc6749_6_refresh_cannot_extend_the_scope_and_keeps_the_token(desk):
     first = await desk.logged_in(scope="chat")
     assert error_of(await desk.refresh(first["refresh_token"], scope="chat files")) == (400, "invalid_scope")
     second = (await desk.refresh(first["refresh_token"])).json()
@@ -162,7 +162,7 @@ async def test_rfc6749_5_2_other_grants_are_unsupported(desk, grant):
         (("service", SECRET), {"grant_type": "refresh_token", "refresh_token": "r" * 43}),
     ],
 )
-async def test_rfc6749_5_2_a_grant_that_is_not_the_clients_is_unauthorized(desk, auth, fields):
+async def test_rfc6749_5_2_grant_that_the_client_does_not_have_is_unauthorized(desk, auth, fields):
     assert error_of(await desk.post("token", auth, **fields)) == (400, "unauthorized_client")
 
 
@@ -178,11 +178,11 @@ async def test_rfc6749_5_2_a_grant_that_is_not_the_clients_is_unauthorized(desk,
         {"grant_type": "authorization_code", "redirect_uri": "u", "code_verifier": "v"},
     ],
 )
-async def test_rfc6749_3_2_a_missing_or_empty_parameter_is_an_invalid_request(desk, fields):
+async def test_rfc6749_3_2_missing_or_empty_parameter_is_an_invalid_request(desk, fields):
     assert error_of(await desk.post("token", client_id="page", **fields)) == (400, "invalid_request")
 
 
-async def test_rfc6749_3_2_an_unknown_parameter_is_ignored(desk):
+async def test_rfc6749_3_2_unknown_parameter_is_ignored(desk):
     answer = await desk.post("token", BASIC, grant_type="client_credentials", resource="https://x.example", foo="")
     assert answer.status_code == 200
 
@@ -197,17 +197,17 @@ async def test_rfc6749_3_2_an_unknown_parameter_is_ignored(desk):
         ("text/plain", b"grant_type=client_credentials"),
     ],
 )
-async def test_rfc6749_3_2_a_repeated_parameter_is_an_invalid_request(desk, kind, raw):
+async def test_rfc6749_3_2_repeated_parameter_is_an_invalid_request(desk, kind, raw):
     answer = await desk.http.post("/oauth/token", content=raw, headers={"Content-Type": kind}, auth=BASIC)
     assert error_of(answer) == (400, "invalid_request")
 
 
-async def test_json_is_taken_as_well(desk):
+async def test_token_endpoint_accepts_json(desk):
     answer = await desk.http.post("/oauth/token", json={"grant_type": "client_credentials", "scope": None}, auth=BASIC)
     assert answer.status_code == 200
 
 
-async def test_a_large_body_is_refused(desk):
+async def test_token_endpoint_rejects_a_large_body(desk):
     assert error_of(await desk.post("token", BASIC, grant_type="x" * 20_000)) == (413, "invalid_request")
 
 
@@ -219,12 +219,12 @@ async def test_rfc6749_3_2_only_post_gets_tokens(desk):
 
 
 @pytest.mark.parametrize("scope", ["admin", "chat admin", "CHAT", "chat,jobs"])
-async def test_rfc6749_5_2_a_scope_that_is_not_the_clients_is_invalid(desk, scope):
+async def test_rfc6749_5_2_scope_that_the_client_does_not_have_is_invalid(desk, scope):
     answer = await desk.post("token", BASIC, grant_type="client_credentials", scope=scope)
     assert error_of(answer) == (400, "invalid_scope")
 
 
-async def test_a_store_out_of_order_is_try_again(desk, monkeypatch):
+async def test_token_endpoint_responds_with_503_if_a_store_is_unavailable(desk, monkeypatch):
     async def fails(*arguments: object, **named: object) -> None:
         raise Unavailable("the database failed")
 
@@ -258,7 +258,7 @@ async def test_logs_and_errors_contain_no_secret(desk, caplog):
 
 
 @pytest.mark.checklist("I116")
-async def test_no_application_gets_a_scope_that_only_the_server_gives(desk):
+async def test_no_client_gets_a_reserved_scope(desk):
     """A client that an older version has stored, its codes and its logins bring nobody the scope."""
     await desk.clients.add(Client("old", redirect_uris=(BACK,), grants=CODE, scopes=("chat", "files")))
     everything = text("UPDATE clients SET scopes = :scopes WHERE client_id = 'old'")
@@ -276,7 +276,7 @@ async def test_no_application_gets_a_scope_that_only_the_server_gives(desk):
     assert (await desk.redeem(code, client_id="old")).json().get("scope") is None
 
 
-async def test_a_first_party_application_gets_all_roles_and_rooms_and_keeps_them_at_a_refresh(desk):
+async def test_first_party_client_gets_all_roles_and_rooms_also_at_a_refresh(desk):
     await desk.clients.add(Client("ours", redirect_uris=(BACK,), grants=CODE, scopes=("chat",), first_party=True))
     first = (await desk.redeem(await desk.code(client_id="ours"), client_id="ours")).json()
     second = (await desk.refresh(first["refresh_token"], client_id="ours")).json()

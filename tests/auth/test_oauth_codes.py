@@ -27,47 +27,47 @@ def test_rfc7636_appendix_b():
     assert challenge_of("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
-async def test_rfc7636_4_6_the_verifier_of_appendix_b_is_taken(desk):
+async def test_rfc7636_4_6_verifier_of_appendix_b_is_accepted(desk):
     code = await desk.code("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     answer = await desk.redeem(code, code_verifier="dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk")
     assert answer.status_code == 200
 
 
 @pytest.mark.parametrize("verifier", ["w" * 43, "v" * 44, challenge_of("v" * 43), "V" * 43])
-async def test_rfc7636_4_6_another_verifier_is_refused(desk, verifier):
+async def test_rfc7636_4_6_another_verifier_is_rejected(desk, verifier):
     assert refused(await desk.redeem(await desk.code(), code_verifier=verifier))
 
 
 @pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "é", "v" * 43 + "\n"])
-async def test_rfc7636_4_1_what_has_not_the_form_of_a_verifier_is_refused(desk, verifier):
+async def test_rfc7636_4_1_malformed_verifier_is_rejected(desk, verifier):
     code = await desk.code(verifier)  # its challenge fits: only the form is wrong
     assert refused(await desk.redeem(code, code_verifier=verifier))
 
 
 @pytest.mark.parametrize("verifier", ["v" * 43, "~" * 128])
-async def test_rfc7636_4_1_the_shortest_and_the_longest_are_taken(desk, verifier):
+async def test_rfc7636_4_1_shortest_and_longest_verifiers_are_accepted(desk, verifier):
     assert (await desk.redeem(await desk.code(verifier), code_verifier=verifier)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "redirect_uri", ["https://app.example/back", BACK + "&x=1", BACK + "/", BACK.upper(), "com.app://back"]
 )
-async def test_rfc6749_4_1_3_the_redirect_uri_is_the_same_to_the_letter(desk, redirect_uri):
+async def test_rfc6749_4_1_3_redirect_uri_must_be_identical(desk, redirect_uri):
     assert refused(await desk.redeem(await desk.code(), redirect_uri=redirect_uri))
 
 
-async def test_rfc6749_4_1_3_a_code_is_for_the_client_it_was_given_to(desk):
+async def test_rfc6749_4_1_3_code_of_another_client_is_rejected(desk):
     assert refused(await desk.redeem(await desk.code(), BASIC))
     assert refused(await desk.redeem(await desk.code(client_id="backend")))
 
 
-async def test_rfc6749_3_2_1_a_confidential_client_proves_itself(desk):
+async def test_rfc6749_3_2_1_confidential_client_must_authenticate(desk):
     code = await desk.code(client_id="backend")
     assert (await desk.redeem(code, client_id="backend")).status_code == 401
     assert (await desk.redeem(code, BASIC)).status_code == 200
 
 
-async def test_rfc6749_4_1_2_a_code_lives_for_a_minute(desk):
+async def test_rfc6749_4_1_2_code_expires_after_a_minute(desk):
     assert CODE_LIFETIME <= 600, "the longest that the RFC recommends"
     in_time, late = await desk.code(), await desk.code()
     desk.clock.advance(CODE_LIFETIME - 1)
@@ -76,7 +76,7 @@ async def test_rfc6749_4_1_2_a_code_lives_for_a_minute(desk):
     assert refused(await desk.redeem(late))
 
 
-async def test_rfc6749_4_1_2_a_code_that_is_presented_again_ends_its_login(desk):
+async def test_rfc6749_4_1_2_code_presented_again_ends_its_session(desk):
     code = await desk.code()
     given = (await desk.redeem(code)).json()
     other = await desk.logged_in()
@@ -87,7 +87,7 @@ async def test_rfc6749_4_1_2_a_code_that_is_presented_again_ends_its_login(desk)
     assert (await desk.refresh(other["refresh_token"])).status_code == 200
 
 
-async def test_a_thief_who_comes_late_or_as_another_client_ends_the_login_too(desk):
+async def test_code_presented_late_or_by_another_client_ends_the_session(desk):
     for changed in ({"auth": BASIC}, {"code_verifier": "w" * 43}, {"redirect_uri": "https://evil.example/"}):
         code = await desk.code()
         given = (await desk.redeem(code)).json()
@@ -96,19 +96,19 @@ async def test_a_thief_who_comes_late_or_as_another_client_ends_the_login_too(de
         assert refused(await desk.refresh(given["refresh_token"])), changed
 
 
-async def test_a_code_that_was_presented_wrongly_is_used_up(desk):
+async def test_code_is_consumed_by_a_wrong_request(desk):
     code = await desk.code()
     assert refused(await desk.redeem(code, code_verifier="w" * 43))
     assert refused(await desk.redeem(code))
     assert not await desk.logins.list_sessions("ada")
 
 
-async def test_nobodys_code_is_refused(desk):
+async def test_unknown_code_is_rejected(desk):
     for code in ("x", "c" * 43, "c" * 10_000, "\x00"):
         assert refused(await desk.redeem(code))
 
 
-async def test_the_login_is_the_browsers_and_of_when_the_password_was_given(desk):
+async def test_session_has_the_browser_and_the_time_of_the_password(desk):
     desk.http.headers["User-Agent"] = "a browser"
     code = await desk.code()
     given_at = desk.clock.now()
@@ -120,7 +120,7 @@ async def test_the_login_is_the_browsers_and_of_when_the_password_was_given(desk
     assert (await desk.live.verify(given["access_token"])).claims["auth_time"] == given_at
 
 
-async def test_of_twenty_at_once_none_is_left_with_a_login(postgres):
+async def test_twenty_concurrent_uses_of_a_code_leave_no_session(postgres):
     async with Desk.opened(postgres.database()) as desk:
         for _ in range(5):
             code = await desk.code()
@@ -134,7 +134,7 @@ async def test_of_twenty_at_once_none_is_left_with_a_login(postgres):
 
 
 @pytest.mark.parametrize("moment", ["before the login begins", "after the login has begun"])
-async def test_a_second_one_at_any_moment_ends_the_login(desk, monkeypatch, moment):
+async def test_second_use_at_any_moment_ends_the_session(desk, monkeypatch, moment):
     code, start = await desk.code(), desk.logins.start_session
     second: list[object] = []
 
@@ -154,12 +154,12 @@ async def test_a_second_one_at_any_moment_ends_the_login(desk, monkeypatch, mome
 
 
 @pytest.mark.parametrize("text", ["", "x" * 42, "x" * 44, "x" * 42 + "=", "x" * 42 + "+", "x" * 43 + "\n"])
-def test_rfc7636_4_2_what_is_no_challenge(text):
+def test_rfc7636_4_2_malformed_challenge_is_rejected(text):
     assert not is_challenge(text)
     assert is_challenge(challenge_of("v" * 43))
 
 
-async def test_codes_are_forgotten_when_nobody_can_misuse_them_any_more(desk, monkeypatch):
+async def test_codes_are_deleted_when_they_cannot_be_misused(desk, monkeypatch):
     forgets_by(desk.clock, monkeypatch)
     code = await desk.code()
     name = hash_of(code)
@@ -171,7 +171,7 @@ async def test_codes_are_forgotten_when_nobody_can_misuse_them_any_more(desk, mo
     assert await desk.single_use.consume("code", name, 0) is None
 
 
-async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk):
+async def test_password_change_invalidates_a_code(desk):
     mine, eves = await desk.code(), await desk.submit(await desk.show(), username="eve")
     await desk.accounts.set_password("ada", await desk.passwords.hash("another password"))
     assert refused(await desk.redeem(mine))
@@ -179,7 +179,7 @@ async def test_a_code_is_good_only_as_long_as_the_password_it_was_given_for(desk
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(0, False), (1, True)])
-async def test_a_code_from_before_a_logout_everywhere_is_refused(desk, seconds, good):
+async def test_code_from_before_logout_all_is_rejected(desk, seconds, good):
     before = await desk.code()
     await desk.logins.logout_all("ada")
     assert refused(await desk.redeem(before))
@@ -187,7 +187,7 @@ async def test_a_code_from_before_a_logout_everywhere_is_refused(desk, seconds, 
     assert (await desk.redeem(await desk.code())).status_code == (200 if good else 400)
 
 
-async def test_a_client_that_is_disabled_meanwhile_gets_nothing_for_a_code(desk, monkeypatch):
+async def test_client_disabled_meanwhile_gets_no_tokens_for_a_code(desk, monkeypatch):
     code, start = await desk.code(), desk.logins.start_session
 
     async def slowly(*arguments, **named):
@@ -200,7 +200,7 @@ async def test_a_client_that_is_disabled_meanwhile_gets_nothing_for_a_code(desk,
     assert await desk.logins.list_sessions("ada") == []
 
 
-async def test_a_service_whose_secret_is_changed_meanwhile_gets_no_token(desk, monkeypatch):
+async def test_service_whose_secret_changes_meanwhile_gets_no_token(desk, monkeypatch):
     find = desk.accounts.find
 
     async def slowly(username):

@@ -22,7 +22,7 @@ async def metadata(desk):
     return await desk.http.get("/.well-known/oauth-authorization-server")
 
 
-async def test_rfc8414_3_2_it_is_json_and_may_be_kept(desk):
+async def test_rfc8414_3_2_metadata_is_json_and_can_be_cached(desk):
     answer = await metadata(desk)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -30,13 +30,13 @@ async def test_rfc8414_3_2_it_is_json_and_may_be_kept(desk):
     assert not [name for name, value in answer.json().items() if value in (None, [])], "section 3.2: no empty members"
 
 
-async def test_rfc8414_3_3_the_issuer_is_the_one_of_the_tokens_and_the_address_asked(desk):
+async def test_rfc8414_3_3_issuer_is_that_of_the_tokens_and_the_url(desk):
     given = await desk.logged_in()
     who = await desk.live.verify(given["access_token"])
     assert (await metadata(desk)).json()["issuer"] == who.issuer == URL == str(desk.http.base_url).rstrip("/")
 
 
-async def test_rfc8414_2_every_endpoint_is_there(desk):
+async def test_rfc8414_2_every_endpoint_exists(desk):
     told = (await metadata(desk)).json()
     assert "jwks_uri" not in told, "only where there is one"
     for name in ("token_endpoint", "revocation_endpoint", "introspection_endpoint"):
@@ -44,7 +44,7 @@ async def test_rfc8414_2_every_endpoint_is_there(desk):
     assert (await desk.http.get(told["authorization_endpoint"])).status_code == 400
 
 
-async def test_what_it_says_of_grants_and_methods_is_true(desk):
+async def test_metadata_of_grants_and_methods_is_true(desk):
     told = (await metadata(desk)).json()
     assert told["grant_types_supported"] == ["authorization_code", "refresh_token", "client_credentials"]
     assert told["token_endpoint_auth_methods_supported"] == ["client_secret_basic", "client_secret_post", "none"]
@@ -56,7 +56,7 @@ async def test_what_it_says_of_grants_and_methods_is_true(desk):
     assert told["response_modes_supported"] == ["query"]
 
 
-async def test_the_keys_are_named_where_they_are(desk):
+async def test_metadata_names_the_path_of_the_keys(desk):
     app = FastAPI()
     paths = {"prefix": "/desk", "issuer": "http://localhost:8000", "jwks_path": "/.well-known/jwks.json"}
     app.include_router(oauth_router(desk.logins, desk.clients, desk.single_use, **paths))
@@ -83,7 +83,7 @@ async def test_the_keys_are_named_where_they_are(desk):
         "http://127.0.0.1.evil.example",
     ],
 )
-async def test_rfc8414_2_what_is_no_issuer_is_a_mistake_at_the_start(desk, issuer):
+async def test_rfc8414_2_invalid_issuer_raises_at_startup(desk, issuer):
     with pytest.raises(ConfigError, match="for OAuth; use"):
         oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)
 
@@ -91,5 +91,5 @@ async def test_rfc8414_2_what_is_no_issuer_is_a_mistake_at_the_start(desk, issue
 @pytest.mark.parametrize(
     "issuer", ["https://a.example:8443", "http://127.0.0.1:8000", "http://[::1]:1", "http://localhost"]
 )
-async def test_plain_http_is_for_this_machine(desk, issuer):
+async def test_plain_http_is_allowed_on_this_machine(desk, issuer):
     assert oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)

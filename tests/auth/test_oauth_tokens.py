@@ -26,7 +26,7 @@ async def revoke(desk: Desk, token: str, **more: str):
 
 
 @pytest.mark.parametrize("hint", ["refresh_token", "access_token", "something_else", ""])
-async def test_rfc7009_2_1_a_refresh_token_takes_its_whole_login_with_it(desk, hint):
+async def test_rfc7009_2_1_refresh_token_ends_its_whole_session(desk, hint):
     given = await desk.logged_in()
     answer = await revoke(desk, given["refresh_token"], token_type_hint=hint)
     assert (answer.status_code, answer.content) == (200, b"")
@@ -36,7 +36,7 @@ async def test_rfc7009_2_1_a_refresh_token_takes_its_whole_login_with_it(desk, h
         await desk.live.verify(given["access_token"])
 
 
-async def test_a_used_refresh_token_takes_its_login_with_it_and_is_not_active(desk):
+async def test_revoked_used_refresh_token_ends_its_session_and_is_not_active(desk):
     given = await desk.logged_in()
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
     assert await desk.introspect(given["refresh_token"]) == NOT_GOOD
@@ -46,7 +46,7 @@ async def test_a_used_refresh_token_takes_its_login_with_it_and_is_not_active(de
 
 
 @pytest.mark.parametrize("hint", ["refresh_token", "access_token"])
-async def test_rfc7009_2_1_an_access_token_is_revoked_alone(desk, hint):
+async def test_rfc7009_2_1_access_token_is_revoked_alone(desk, hint):
     given = await desk.logged_in()
     assert (await revoke(desk, given["access_token"], token_type_hint=hint)).status_code == 200
     with pytest.raises(RevokedToken):
@@ -54,13 +54,13 @@ async def test_rfc7009_2_1_an_access_token_is_revoked_alone(desk, hint):
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
-async def test_rfc7009_2_1_a_service_revokes_its_own(desk):
+async def test_rfc7009_2_1_service_can_revoke_its_own_token(desk):
     given = (await desk.post("token", BASIC, grant_type="client_credentials")).json()
     assert (await desk.post("revoke", BASIC, token=given["access_token"])).status_code == 200
     assert await desk.introspect(given["access_token"]) == NOT_GOOD
 
 
-async def test_rfc7009_2_1_the_token_of_another_client_is_refused_and_stays(desk):
+async def test_rfc7009_2_1_token_of_another_client_is_rejected_and_stays_valid(desk):
     given = await desk.logged_in()
     for token in (given["access_token"], given["refresh_token"]):
         answer = await desk.post("revoke", BASIC, token=token)
@@ -69,7 +69,7 @@ async def test_rfc7009_2_1_the_token_of_another_client_is_refused_and_stays(desk
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
-async def test_the_token_of_the_servers_own_login_is_no_clients(desk):
+async def test_token_of_the_servers_own_login_belongs_to_no_client(desk):
     own = (await desk.http.post("/auth/login", json={"username": "eve", "password": "correct horse battery"})).json()
     for token in (own["access_token"], own["refresh_token"]):
         assert (await revoke(desk, token)).status_code == 400
@@ -77,26 +77,26 @@ async def test_the_token_of_the_servers_own_login_is_no_clients(desk):
 
 
 @pytest.mark.parametrize("token", ["x", "r" * 43, "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "x" * 10_000, "\x00"])
-async def test_rfc7009_2_2_an_unknown_token_is_no_error(desk, token):
+async def test_rfc7009_2_2_revoking_an_unknown_token_succeeds(desk, token):
     assert (await revoke(desk, token)).status_code == 200
     assert await desk.introspect(token) == NOT_GOOD
 
 
-async def test_rfc7009_2_2_twice_is_no_error(desk):
+async def test_rfc7009_2_2_revoking_twice_succeeds(desk):
     given = await desk.logged_in()
     for token in (given["access_token"], given["refresh_token"]) * 2:
         assert (await revoke(desk, token)).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["revoke", "introspect"])
-async def test_rfc7009_2_1_and_7662_2_1_the_token_is_required(desk, path):
+async def test_rfc7009_2_1_and_7662_2_1_token_is_required(desk, path):
     for fields in ({}, {"token": ""}):
         answer = await desk.post(path, BASIC, **fields)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("path", ["revoke", "introspect"])
-async def test_rfc7009_2_2_1_out_of_order_is_503_with_retry_after(desk, monkeypatch, path):
+async def test_rfc7009_2_2_1_unavailable_store_is_503_with_retry_after(desk, monkeypatch, path):
     given = await desk.logged_in()
 
     async def fails(*arguments: object, **named: object) -> None:
@@ -110,7 +110,7 @@ async def test_rfc7009_2_2_1_out_of_order_is_503_with_retry_after(desk, monkeypa
     assert answer.headers["retry-after"] == "1"
 
 
-async def test_rfc7662_2_2_what_is_told_of_an_access_token(desk):
+async def test_rfc7662_2_2_introspection_of_an_access_token(desk):
     given = await desk.logged_in(scope="chat")
     who = await desk.live.verify(given["access_token"])
     now = desk.clock.now()
@@ -131,7 +131,7 @@ async def test_rfc7662_2_2_what_is_told_of_an_access_token(desk):
     }, "and neither auth_time nor name"
 
 
-async def test_introspection_tells_the_roles_and_rooms_that_the_scopes_release(desk):
+async def test_introspection_returns_the_released_roles_and_rooms(desk):
     await desk.clients.add(
         Client("open", redirect_uris=(BACK,), grants=CODE, scopes=("roles", "room:red", "room:blue"))
     )
@@ -141,7 +141,7 @@ async def test_introspection_tells_the_roles_and_rooms_that_the_scopes_release(d
     assert (told["roles"], told["rooms"]) == (["admin"], ["red"])
 
 
-async def test_rfc7662_2_2_what_is_told_of_a_clients_own_refresh_token(desk):
+async def test_rfc7662_2_2_introspection_of_the_clients_own_refresh_token(desk):
     code = await desk.code(client_id="backend", scope="jobs")
     given = (await desk.redeem(code, BASIC)).json()
     who = await desk.live.verify(given["access_token"])
@@ -160,12 +160,12 @@ async def test_rfc7662_2_2_what_is_told_of_a_clients_own_refresh_token(desk):
     assert await desk.introspect(given["refresh_token"]) == NOT_GOOD
 
 
-async def test_rfc7662_4_of_another_clients_refresh_token_nothing_is_told(desk):
+async def test_rfc7662_4_refresh_token_of_another_client_is_not_active(desk):
     given = await desk.logged_in()
     assert await desk.introspect(given["refresh_token"]) == NOT_GOOD
 
 
-async def test_rfc7662_2_2_of_a_token_that_is_not_good_nothing_is_told(desk):
+async def test_rfc7662_2_2_invalid_token_is_not_active_and_has_no_other_members(desk):
     given = await desk.logged_in()
     head, claims, signature = given["access_token"].split(".")
     stranger = Issuer(Key.generate("ES256"), issuer="https://login.example", audience="chat", clock=desk.clock.now)
@@ -182,20 +182,20 @@ async def test_rfc7662_2_2_of_a_token_that_is_not_good_nothing_is_told(desk):
     assert await desk.introspect(given["access_token"]) == NOT_GOOD
 
 
-async def test_rfc7662_2_1_a_public_client_is_told_nothing(desk):
+async def test_rfc7662_2_1_public_client_cannot_introspect(desk):
     given = await desk.logged_in()
     answer = await desk.post("introspect", client_id="page", token=given["access_token"])
     assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
-async def test_rfc7662_2_1_the_token_is_never_taken_from_the_address(desk):
+async def test_rfc7662_2_1_token_in_the_url_is_ignored(desk):
     given = await desk.logged_in()
     where = f"/oauth/introspect?token={given['access_token']}"
     assert (await desk.http.get(where, auth=BASIC)).status_code == 405
     assert (await desk.http.post(where, data={"foo": "bar"}, auth=BASIC)).status_code == 400
 
 
-async def test_a_token_with_rooms_and_what_may_be_done_there(desk):
+async def test_introspection_returns_rooms_with_their_actions(desk):
     token = desk.issuer.issue("ada", rooms={"team-*": ["join"]}, claims={"client_id": "x"}, expires_in=1.5)
     told = await desk.introspect(token)
     assert (told["rooms"], told["exp"]) == ({"team-*": ["join"]}, desk.clock.now() + 1.5)

@@ -20,7 +20,7 @@ def cheap(**settings: int) -> Passwords:
     return Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1), **settings)
 
 
-async def test_a_password_is_known_again() -> None:
+async def test_hashed_password_verifies() -> None:
     passwords = cheap()
     hashed = await passwords.hash(GOOD)
     assert hashed.startswith("$argon2id$")
@@ -31,12 +31,12 @@ async def test_a_password_is_known_again() -> None:
     assert hashed != await passwords.hash(GOOD), "each hash has a salt of its own"
 
 
-def test_the_default_cost_is_that_of_rfc_9106() -> None:
+def test_default_parameters_are_those_of_rfc_9106() -> None:
     hashed = asyncio.run(Passwords().hash(GOOD))
     assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
 
 
-async def test_nobody_has_no_password_and_a_broken_hash_neither() -> None:
+async def test_missing_or_malformed_hash_never_verifies() -> None:
     passwords = cheap()
     assert not await passwords.verify(None, GOOD)
     assert not await passwords.verify("not a hash", GOOD)
@@ -72,12 +72,12 @@ async def test_password_bytes_count_after_nul_and_beyond_72() -> None:
     assert not await passwords.verify(hashed, "a" * 100)
 
 
-async def test_one_letter_typed_on_two_systems_is_one_letter() -> None:
+async def test_password_typed_on_two_systems_is_the_same() -> None:
     passwords = cheap()
     assert await passwords.verify(await passwords.hash("caf\u00e9 con leche"), "cafe\u0301 con leche")
 
 
-async def test_a_short_password_cannot_be_set() -> None:
+async def test_short_password_cannot_be_set() -> None:
     with pytest.raises(ConfigError, match="at least 8"):
         await cheap().hash("1234567")
 

@@ -12,13 +12,13 @@ from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_r
 KEY = b"k" * 32
 
 
-def test_each_is_new_and_has_the_form():
+def test_new_tokens_differ_and_have_the_form():
     made = {new_refresh_token() for _ in range(100)}
     assert len(made) == 100
     assert all(looks_like_refresh_token(token) for token in made)
 
 
-def test_a_successor_is_the_same_each_time_and_depends_on_token_and_key():
+def test_successor_is_stable_and_depends_on_token_and_key():
     token = new_refresh_token()
     following = successor(KEY, token)
     assert following == successor(KEY, token)
@@ -27,14 +27,14 @@ def test_a_successor_is_the_same_each_time_and_depends_on_token_and_key():
     assert len(others) == 5
 
 
-def test_the_successor_is_hmac_sha256():
+def test_successor_is_hmac_sha256():
     """RFC 4231 test case 2, in base64url."""
     expected = bytes.fromhex("5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
     found = successor(b"Jefe", "what do ya want for nothing?")
     assert base64.urlsafe_b64decode(found + "=") == expected
 
 
-def test_what_is_kept_is_its_sha_256():
+def test_stored_hash_is_sha_256():
     token = new_refresh_token()
     assert hash_of(token) == hashlib.sha256(token.encode()).hexdigest()
 
@@ -43,5 +43,5 @@ def test_what_is_kept_is_its_sha_256():
     "token",
     ["", "a" * 42, "a" * 44, "a" * 42 + "=", "a" * 42 + "\n", "a" * 43 + "\n", "é" * 43, "٣" * 43, "a.b" * 20],
 )
-def test_what_has_another_form(token):
+def test_other_texts_do_not_look_like_refresh_tokens(token):
     assert not looks_like_refresh_token(token)

@@ -71,7 +71,7 @@ async def client(accounts: SqlAccounts) -> AsyncIterator[httpx.AsyncClient]:
 
 
 @pytest.mark.parametrize("form", [False, True], ids=["json", "form"])
-async def test_the_right_password_gets_a_token(client: httpx.AsyncClient, form: bool) -> None:
+async def test_right_password_gets_a_token(client: httpx.AsyncClient, form: bool) -> None:
     typed = {"username": "ada", "password": PASSWORD}
     answer = await (client.post("/auth/login", data=typed) if form else client.post("/auth/login", json=typed))
     assert answer.status_code == 200
@@ -88,7 +88,9 @@ async def test_the_right_password_gets_a_token(client: httpx.AsyncClient, form: 
     [("ada", "wrong password"), ("nobody", PASSWORD), ("gone", PASSWORD), ("ADA", PASSWORD), ("ada", "x" * 5000)],
     ids=["wrong", "unknown", "disabled", "letter case", "too long"],
 )
-async def test_every_refusal_is_the_same(client: httpx.AsyncClient, username: str, password: str) -> None:
+async def test_every_failed_login_gets_the_same_response(
+    client: httpx.AsyncClient, username: str, password: str
+) -> None:
     answer = await client.post("/auth/login", json={"username": username, "password": password})
     assert (answer.status_code, answer.json()) == (400, WRONG)
     assert answer.headers["cache-control"] == "no-store"
@@ -110,14 +112,14 @@ BROKEN: list[Any] = [
 
 
 @pytest.mark.parametrize("body", BROKEN, ids=lambda body: ascii(body)[:30])
-async def test_a_broken_request_says_so(client: httpx.AsyncClient, body: object) -> None:
+async def test_malformed_login_is_an_invalid_request(client: httpx.AsyncClient, body: object) -> None:
     headers = {"Content-Type": "application/json"}
     answer = await client.post("/auth/login", content=json.dumps(body).encode(), headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"\xff", b"[" * 16_000, b'{"username":"a",' * 3, b"1" * 5000])
-async def test_what_is_no_json_is_a_broken_request(client: httpx.AsyncClient, raw: bytes) -> None:
+async def test_invalid_json_is_an_invalid_request(client: httpx.AsyncClient, raw: bytes) -> None:
     answer = await client.post("/auth/login", content=raw, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
@@ -125,13 +127,13 @@ async def test_what_is_no_json_is_a_broken_request(client: httpx.AsyncClient, ra
 @pytest.mark.parametrize(
     "raw", [b"username=ada&username=grace&password=x", b"username=%ff&password=x", b"a=1&" * 30, b"\xff=1"]
 )
-async def test_a_broken_form_is_a_broken_request(client: httpx.AsyncClient, raw: bytes) -> None:
+async def test_malformed_form_is_an_invalid_request(client: httpx.AsyncClient, raw: bytes) -> None:
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     answer = await client.post("/auth/login", content=raw, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_another_content_type_is_a_broken_request(client: httpx.AsyncClient) -> None:
+async def test_other_content_type_is_an_invalid_request(client: httpx.AsyncClient) -> None:
     for kind in ("text/plain", "multipart/form-data; boundary=x", ""):
         answer = await client.post("/auth/login", content=b"{}", headers={"Content-Type": kind})
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
@@ -143,7 +145,7 @@ async def test_login_rejects_a_large_body(client: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.json()["error"]) == (413, "invalid_request")
 
 
-async def test_a_password_in_the_address_does_not_log_in(client: httpx.AsyncClient) -> None:
+async def test_password_in_the_url_does_not_log_in(client: httpx.AsyncClient) -> None:
     assert (await client.get("/auth/login", params={"username": "ada", "password": PASSWORD})).status_code == 405
     answer = await client.post("/auth/login", params={"username": "ada", "password": PASSWORD})
     assert answer.status_code == 400
@@ -186,7 +188,7 @@ async def test_login_log_names_the_decision_and_no_secret(
         (None, "application/x-www-form-urlencoded", 400),
     ],
 )
-async def test_a_form_of_another_site_is_not_looked_at(
+async def test_login_rejects_a_form_of_another_site(
     client: httpx.AsyncClient, site: str | None, kind: str, status: int
 ) -> None:
     """Else a page could use up its visitor's attempts: only a form goes across sites without being asked for."""
@@ -196,7 +198,7 @@ async def test_a_form_of_another_site_is_not_looked_at(
     assert answer.status_code == status
 
 
-async def test_of_two_authorization_headers_none_counts(server: LoginServer) -> None:
+async def test_two_authorization_headers_are_rejected(server: LoginServer) -> None:
     good = bearer(await server.login())["Authorization"]
     for second in (good, "Bearer nonsense", "Basic eDp5"):
         headers = [("Authorization", good), ("Authorization", second)]
@@ -205,13 +207,13 @@ async def test_of_two_authorization_headers_none_counts(server: LoginServer) -> 
         assert "invalid_token" in answer.headers["www-authenticate"]
 
 
-async def test_the_description_tells_answers_and_errors(client: httpx.AsyncClient) -> None:
+async def test_openapi_documents_responses_and_errors(client: httpx.AsyncClient) -> None:
     operation = (await client.get("/openapi.json")).json()["paths"]["/auth/login"]["post"]
     assert set(operation["responses"]) == {"200", "400", "403", "413", "429", "503"}
     assert set(operation["requestBody"]["content"]) == {"application/json", "application/x-www-form-urlencoded"}
 
 
-async def test_the_prefix_is_the_applications_choice(accounts: SqlAccounts) -> None:
+async def test_prefix_can_be_set(accounts: SqlAccounts) -> None:
     async with login_client(accounts, prefix="/desk") as client:
         assert (await client.post("/desk/login", json={})).status_code == 400
 
@@ -225,7 +227,7 @@ async def server() -> AsyncIterator[LoginServer]:
         yield made
 
 
-async def test_a_refresh_gives_a_later_token_of_the_same_login(server: LoginServer) -> None:
+async def test_refresh_returns_a_later_token_of_the_same_session(server: LoginServer) -> None:
     first = await server.login()
     server.clock.advance(60)
     answer = await server.refresh(first["refresh_token"])
@@ -243,18 +245,18 @@ async def test_a_refresh_gives_a_later_token_of_the_same_login(server: LoginServ
 @pytest.mark.parametrize(
     "body", [{}, {"refresh_token": ""}, {"refresh_token": 5}, {"refresh_token": ["x"]}, ["x"]], ids=ascii
 )
-async def test_a_refresh_without_a_token_is_a_broken_request(server: LoginServer, body: Any) -> None:
+async def test_refresh_without_a_token_is_an_invalid_request(server: LoginServer, body: Any) -> None:
     answer = await server.http.post("/auth/refresh", json=body)
     assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
 
 
-async def test_refresh_takes_a_form(server: LoginServer) -> None:
+async def test_refresh_accepts_a_form(server: LoginServer) -> None:
     first = await server.login()
     answer = await server.http.post("/auth/refresh", data={"refresh_token": first["refresh_token"]})
     assert answer.status_code == 200
 
 
-async def test_a_refresh_token_that_is_none_gets_the_answer_of_every_other(server: LoginServer) -> None:
+async def test_every_invalid_refresh_token_gets_the_same_response(server: LoginServer) -> None:
     for token in ("x", "a" * 43, (await server.login())["access_token"]):
         answer = await server.refresh(token)
         assert (answer.status_code, answer.json()["error_description"]) == (401, "Log in again.")
@@ -271,7 +273,7 @@ ROUTES = [
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_nobody_gets_anywhere_without_a_good_token(server: LoginServer, method: str, path: str) -> None:
+async def test_routes_require_a_valid_token(server: LoginServer, method: str, path: str) -> None:
     stale = server.issuer.issue("ada", expires_in=-60)
     other = Issuer.ephemeral(audience="chat", issuer="https://login.example").issue("ada")
     for header in (None, "", "Basic YTpi", "Bearer", "Bearer ", "Bearer x y", f"Bearer {stale}", f"Bearer {other}"):
@@ -281,7 +283,7 @@ async def test_nobody_gets_anywhere_without_a_good_token(server: LoginServer, me
         assert answer.headers["www-authenticate"].startswith('Bearer realm="roomkey"')
 
 
-async def test_logout_ends_this_login_and_its_sockets_and_nobody_elses(server: LoginServer) -> None:
+async def test_logout_ends_this_session_and_its_sockets_only(server: LoginServer) -> None:
     mine, my_other, hers = await server.login(), await server.login(), await server.login("grace")
     ends, stays, hers_too = await server.socket(mine), await server.socket(my_other), await server.socket(hers)
     answer = await server.post("logout", mine)
@@ -297,7 +299,7 @@ async def test_logout_ends_this_login_and_its_sockets_and_nobody_elses(server: L
     assert (await server.post("logout", mine)).json() == {"sockets": 0}, "twice is fine"
 
 
-async def test_who_was_away_too_long_logs_out_with_the_refresh_token(server: LoginServer) -> None:
+async def test_refresh_token_logs_out_after_the_access_token_expired(server: LoginServer) -> None:
     tokens = await server.login()
     server.clock.advance(server.issuer.expires_in + 60)
     answer = await server.post("logout", tokens)
@@ -308,7 +310,7 @@ async def test_who_was_away_too_long_logs_out_with_the_refresh_token(server: Log
     assert (await server.refresh(tokens["refresh_token"])).status_code == 401
 
 
-async def test_logout_all_ends_every_login_of_mine(server: LoginServer) -> None:
+async def test_logout_all_ends_every_session_of_the_user(server: LoginServer) -> None:
     mine, my_other, hers = await server.login(), await server.login(), await server.login("grace")
     sockets = [await server.socket(mine), await server.socket(my_other)]
     hers_too = await server.socket(hers)
@@ -326,14 +328,14 @@ async def test_logout_all_ends_every_login_of_mine(server: LoginServer) -> None:
     assert await server.is_good(await server.login()), "a later login is another one"
 
 
-async def test_a_revoked_token_cannot_log_out_everywhere(server: LoginServer) -> None:
+async def test_revoked_token_cannot_log_out_everywhere(server: LoginServer) -> None:
     stolen, mine = await server.login(), await server.login()
     await server.post("logout", stolen)
     assert (await server.post("logout-all", stolen)).status_code == 401
     assert await server.is_good(mine)
 
 
-async def test_a_new_password_ends_the_other_logins(server: LoginServer) -> None:
+async def test_password_change_ends_the_other_sessions(server: LoginServer) -> None:
     mine, my_other = await server.login(), await server.login()
     stays, ends = await server.socket(mine), await server.socket(my_other)
     answer = await server.post("password", mine, password=PASSWORD, new_password=NEW_PASSWORD)
@@ -359,7 +361,7 @@ async def test_a_new_password_ends_the_other_logins(server: LoginServer) -> None
     ],
     ids=["short", "long", "none", "wrong"],
 )
-async def test_a_password_that_stays_as_it_was(server: LoginServer, body: dict[str, str], error: str) -> None:
+async def test_failed_password_change_keeps_the_password(server: LoginServer, body: dict[str, str], error: str) -> None:
     mine, other = await server.login(), await server.login()
     answer = await server.post("password", mine, **body)
     assert (answer.status_code, answer.json()["error"]) == (400, error)
@@ -377,7 +379,7 @@ async def test_password_change_throttles_guesses_of_the_old_password(server: Log
     assert int(answers[-1].headers["retry-after"]) > 0
 
 
-async def test_my_logins_with_their_sockets(server: LoginServer) -> None:
+async def test_sessions_are_listed_with_their_sockets(server: LoginServer) -> None:
     mine = await server.login()
     server.clock.advance(60)
     phone = server.client("192.0.2.9", headers={"User-Agent": "a phone\x1b[31m"})
@@ -400,7 +402,7 @@ async def test_my_logins_with_their_sockets(server: LoginServer) -> None:
     await phone.aclose()
 
 
-async def test_one_of_my_logins_is_ended(server: LoginServer) -> None:
+async def test_one_session_can_be_ended(server: LoginServer) -> None:
     mine, other, hers = await server.login(), await server.login(), await server.login("grace")
     raw = await server.socket(other)
     ids = {one["current"]: one["id"] for one in await listed(server, mine)}
@@ -422,7 +424,7 @@ async def listed(server: LoginServer, tokens: dict[str, Any]) -> list[dict[str, 
     return list(answer.json()["sessions"])
 
 
-async def test_a_database_out_of_reach_is_try_again(postgres: PostgreSQL) -> None:
+async def test_unavailable_database_is_503(postgres: PostgreSQL) -> None:
     async with running(postgres.database()) as server:
         tokens = await server.login()
         postgres.stop()
@@ -445,7 +447,7 @@ async def test_a_database_out_of_reach_is_try_again(postgres: PostgreSQL) -> Non
 
 
 @pytest.mark.parametrize("kind", ["login", "no login"])
-async def test_logging_out_again_writes_nothing(server: LoginServer, kind: str) -> None:
+async def test_second_logout_writes_nothing(server: LoginServer, kind: str) -> None:
     tokens = await server.login() if kind == "login" else {"access_token": server.issuer.issue("ada")}
     rows = []
     for _ in range(3):
@@ -454,7 +456,7 @@ async def test_logging_out_again_writes_nothing(server: LoginServer, kind: str) 
     assert rows == [1, 1, 1]
 
 
-async def test_a_logout_that_was_not_kept_is_written_again(
+async def test_logout_that_was_not_stored_is_written_later(
     server: LoginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where only writing fails."""

@@ -59,7 +59,7 @@ async def connect(node: LoginServer, tokens: dict[str, Any]) -> str:
 
 @pytest.mark.checklist("I126")
 @on_postgresql
-async def test_revoked_token_is_refused_after_the_database_stops(
+async def test_revoked_token_is_rejected_after_the_database_stops(
     nodes: Nodes, postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other node has not read it, has not failed to read it, and knows how old its knowledge is."""
@@ -77,7 +77,7 @@ async def test_revoked_token_is_refused_after_the_database_stops(
 
 
 @pytest.mark.checklist("I128")
-async def test_a_backlog_of_expired_logins_makes_no_login_fail(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_backlog_of_expired_sessions_does_not_fail_logins(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dropping it takes longer than a request may."""
     begun = asyncio.Event()
 
@@ -146,7 +146,7 @@ async def test_failed_revocation_takes_effect_or_can_be_repeated(
         assert (await node.refresh(tokens["refresh_token"])).status_code == 401
 
 
-async def test_a_token_that_was_revoked_alone_ends_nothing(nodes: Nodes) -> None:
+async def test_token_revoked_alone_does_not_end_other_sessions(nodes: Nodes) -> None:
     """Whoever has a stolen token that was revoked cannot log its owner out with it."""
     tokens = await nodes.here.login()
     who = await nodes.here.hub.guard.verify(tokens["access_token"])
@@ -159,7 +159,7 @@ async def test_a_token_that_was_revoked_alone_ends_nothing(nodes: Nodes) -> None
 
 
 @pytest.mark.parametrize("moment", ["before", "commit", "after"])
-async def test_a_password_change_that_failed_is_repeated_as_it_was(
+async def test_failed_password_change_can_be_repeated(
     nodes: Nodes, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same request says what became of it, and is not a wrong password."""
@@ -187,7 +187,7 @@ async def test_a_password_change_that_failed_is_repeated_as_it_was(
     assert (await nodes.here.refresh(mine["refresh_token"])).status_code == 200
 
 
-async def test_a_password_change_with_two_wrong_passwords_is_two_attempts(nodes: Nodes) -> None:
+async def test_password_change_with_two_wrong_passwords_is_two_attempts(nodes: Nodes) -> None:
     mine = await nodes.here.login()
     for attempt in range(FREE_FOR_PAIR):
         wrong = {"password": f"wrong {attempt}", "new_password": f"something else {attempt}"}
@@ -212,7 +212,7 @@ def statements() -> Iterator[list[str]]:
 
 
 @pytest.mark.checklist("I115")
-async def test_made_up_tickets_and_codes_ask_no_store(nodes: Nodes, statements: list[str]) -> None:
+async def test_made_up_tickets_and_codes_do_not_reach_the_store(nodes: Nodes, statements: list[str]) -> None:
     """Also those that were good once, and those of another kind."""
     now = nodes.here.clock.now()
     tickets, key = (
@@ -248,14 +248,14 @@ async def test_made_up_refresh_tokens_write_nothing(nodes: Nodes, statements: li
     assert all(one.startswith("SELECT") for one in statements)
 
 
-async def test_a_ticket_of_one_node_opens_a_connection_of_the_other(nodes: Nodes) -> None:
+async def test_ticket_of_one_node_opens_a_connection_on_another(nodes: Nodes) -> None:
     tokens = await nodes.here.login()
     ticket = (await nodes.here.post("ticket", tokens)).json()["ticket"]
     raw = await nodes.there.raw()
     assert (await raw.ask({"token": ticket})).startswith("40")
 
 
-async def test_all_who_ask_for_the_key_at_once_get_the_same(nodes: Nodes) -> None:
+async def test_concurrent_requests_for_the_key_get_the_same(nodes: Nodes) -> None:
     found = await asyncio.gather(*(node.single_use.key() for node in nodes for _ in range(20)))
     assert len({*found}) == 1
     assert len(found[0]) == 32

@@ -11,7 +11,7 @@ from roomkey.auth.signed_values import is_signed_value, new_signed_value
 KEY, NOW = b"for tests only: 32 bytes or more", 1_800_000_000
 
 
-def test_what_is_sealed_is_43_characters_and_never_the_same() -> None:
+def test_signed_value_has_43_characters_and_is_never_repeated() -> None:
     made = {new_signed_value(KEY, "ticket", NOW + 30) for _ in range(100)}
     assert len(made) == 100
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{43}", one) for one in made)
@@ -27,12 +27,12 @@ def test_what_is_sealed_is_43_characters_and_never_the_same() -> None:
         (KEY[::-1], "ticket", NOW, False),
     ],
 )
-def test_what_is_sealed_counts_for_its_key_kind_and_time(key: bytes, kind: str, now: float, good: bool) -> None:
+def test_signed_value_is_valid_for_its_key_kind_and_time(key: bytes, kind: str, now: float, good: bool) -> None:
     assert is_signed_value(key, kind, new_signed_value(KEY, "ticket", NOW + 30), now) is good  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("place", range(43))
-def test_a_changed_character_breaks_the_seal(place: int) -> None:
+def test_changed_character_invalidates_a_signed_value(place: int) -> None:
     """The last one, too: two of its bits mean nothing, and another name would be looked for."""
     made = new_signed_value(KEY, "ticket", NOW + 30)
     for other in "AB_":
@@ -41,5 +41,5 @@ def test_a_changed_character_breaks_the_seal(place: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "A", "A" * 42, "A" * 43, "A" * 44, "é" * 43, "=" * 43, " " * 43, "A" * 10_000])
-def test_what_is_made_up_is_not_sealed(text: str) -> None:
+def test_made_up_text_is_not_a_signed_value(text: str) -> None:
     assert not is_signed_value(KEY, "code", text, NOW)

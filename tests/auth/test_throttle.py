@@ -60,7 +60,7 @@ def test_throttle_delays_grow_up_to_a_limit():
 
 
 @pytest.mark.checklist("G95")
-def test_ten_thousand_guesses_from_elsewhere_lock_nobody_out():
+def test_ten_thousand_guesses_from_elsewhere_do_not_lock_out_the_user():
     throttle, guesses, now = Throttle(), 0, 0.0
     for _ in range(10_000):
         now += 0.01
@@ -84,7 +84,7 @@ def test_throttle_slows_an_address_that_tries_many_accounts():
 
 
 @pytest.mark.parametrize("attack", ["fails now and then", "is slowed down"])
-def test_a_neighbor_who_fails_locks_nobody_out(attack):
+def test_failing_neighbor_does_not_lock_out_others(attack):
     throttle, now = Throttle(), 0.0
     for _ in range(100):
         now += 300 if attack == "fails now and then" else 61
@@ -94,7 +94,7 @@ def test_a_neighbor_who_fails_locks_nobody_out(attack):
         right(throttle, "grace", HOME, now)
 
 
-def test_right_passwords_use_up_no_reserve_and_make_the_address_known():
+def test_right_passwords_use_no_reserve_and_make_the_address_known():
     throttle = Throttle()
     right(throttle, "ada", HOME, 0.0)
     for number in range(FREE_FOR_ADDRESS):
@@ -124,7 +124,7 @@ def test_many_addresses_have_one_attempt_each_and_the_owner_has_one_too():
     right(throttle, "ada", HOME, 0.0)
 
 
-def test_the_networks_of_ipv6_count_as_one_place():
+def test_ipv6_network_counts_as_one_address():
     throttle = Throttle()
     for number in range(FREE_FOR_PAIR):
         fail(throttle, "ada", f"2001:db8::{number + 1:x}", 0.0)
@@ -132,7 +132,7 @@ def test_the_networks_of_ipv6_count_as_one_place():
     assert not waits(throttle, "ada", "2001:db8:0:1::1", 0.0)
 
 
-def test_success_forgets_the_accounts_failures():
+def test_success_resets_the_failures_of_the_account():
     throttle = Throttle()
     for _ in range(FREE_FOR_PAIR - 1):
         fail(throttle, "ada", HOME, 0.0)
@@ -142,7 +142,7 @@ def test_success_forgets_the_accounts_failures():
     assert not waits(throttle, "ada", HOME, 0.0)
 
 
-def test_a_right_password_of_one_account_does_not_free_an_address_for_guesses_at_others():
+def test_right_password_of_one_account_does_not_allow_guesses_at_others():
     throttle, tried = Throttle(), 0
     for number in range(1000):
         if not waits(throttle, f"user{number}", ELSEWHERE, 0.0):
@@ -155,7 +155,7 @@ def test_a_right_password_of_one_account_does_not_free_an_address_for_guesses_at
 
 
 @pytest.mark.parametrize("failures", [0, FREE_FOR_PAIR])
-def test_many_at_once_are_no_way_around(failures):
+def test_concurrent_attempts_do_not_avoid_the_throttle(failures):
     """Those that could be too many wait until it is known whether the others were right."""
     throttle, now, looked_at = Throttle(), 0.0, 0
     for _ in range(failures):
@@ -172,7 +172,7 @@ def test_many_at_once_are_no_way_around(failures):
     assert waits(throttle, "ada", HOME, now)
 
 
-def test_right_ones_at_once_are_no_attack():
+def test_concurrent_right_attempts_all_succeed():
     throttle = Throttle()
     for _ in range(FREE_FOR_PAIR):
         throttle.begin("ada", HOME, 0.0)
@@ -182,7 +182,7 @@ def test_right_ones_at_once_are_no_attack():
 
 
 @pytest.mark.parametrize("address", ["", "unknown", "[::1]"])
-def test_addresses_of_no_known_form(address):
+def test_addresses_of_unknown_form_are_counted(address):
     throttle = Throttle()
     for _ in range(FREE_FOR_PAIR):
         fail(throttle, "ada", address, 0.0)
@@ -209,7 +209,7 @@ def test_throttle_counts_all_spellings_of_a_name_together():
     assert waits(throttle, "AdA", HOME, 0.0)
 
 
-def test_an_attempt_that_was_not_looked_at_does_not_count():
+def test_undecided_attempt_does_not_count():
     throttle = Throttle()
     for _ in range(100):
         throttle.check("ada", HOME, 0.0)
@@ -219,7 +219,7 @@ def test_an_attempt_that_was_not_looked_at_does_not_count():
     throttle.withdraw("grace", HOME)  # as it was forgotten meanwhile
 
 
-def test_clients_of_ipv4_are_told_apart_by_a_listener_for_both():
+def test_ipv4_clients_of_a_dual_stack_listener_are_told_apart():
     throttle = Throttle()
     for _ in range(FREE_FOR_PAIR):
         fail(throttle, "ada", "::ffff:192.0.2.1", 0.0)

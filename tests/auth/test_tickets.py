@@ -48,7 +48,7 @@ async def connect(server: LoginServer, ticket: str, **headers: str) -> tuple[Raw
     return raw, await raw.ask()
 
 
-async def test_a_ticket_opens_a_connection_once(server: LoginServer) -> None:
+async def test_ticket_opens_one_connection(server: LoginServer) -> None:
     tokens = await server.login()
     answer = await server.post("ticket", tokens)
     assert answer.json().keys() == {"ticket", "expires_in"}
@@ -67,7 +67,7 @@ async def test_a_ticket_opens_a_connection_once(server: LoginServer) -> None:
 
 
 @pytest.mark.parametrize("ticket", ["rkt_", "rkt_" + "a" * 43, "rkt_" + "a" * 42, "a" * 43])
-async def test_a_ticket_that_nobody_gave_is_a_bad_token(server: LoginServer, ticket: str) -> None:
+async def test_unknown_ticket_is_a_bad_token(server: LoginServer, ticket: str) -> None:
     raw, reply = await connect(server, ticket)
     assert json.loads(reply[2:])["data"]["code"] == "invalid_token"
     assert ticket not in reply
@@ -75,7 +75,7 @@ async def test_a_ticket_that_nobody_gave_is_a_bad_token(server: LoginServer, tic
 
 
 @pytest.mark.parametrize(("seconds", "good"), [(29, True), (30, False), (300, False)])
-async def test_it_is_good_for_thirty_seconds(server: LoginServer, seconds: int, good: bool) -> None:
+async def test_ticket_is_valid_for_thirty_seconds(server: LoginServer, seconds: int, good: bool) -> None:
     ticket = await ask(server, await server.login())
     server.clock.advance(seconds)
     raw, reply = await connect(server, ticket)
@@ -83,7 +83,7 @@ async def test_it_is_good_for_thirty_seconds(server: LoginServer, seconds: int, 
     await raw.close()
 
 
-async def test_it_lives_no_longer_than_its_token(server: LoginServer) -> None:
+async def test_ticket_does_not_outlive_its_token(server: LoginServer) -> None:
     tokens = await server.login()
     server.clock.advance(890)
     answer = await server.post("ticket", tokens)
@@ -96,7 +96,7 @@ async def test_it_lives_no_longer_than_its_token(server: LoginServer) -> None:
     assert await raw.is_closed()
 
 
-async def test_what_ends_the_login_ends_its_ticket(server: LoginServer) -> None:
+async def test_ending_the_session_ends_its_ticket(server: LoginServer) -> None:
     tokens = await server.login()
     ticket = await ask(server, tokens)
     await server.post("logout", tokens)
@@ -105,7 +105,7 @@ async def test_what_ends_the_login_ends_its_ticket(server: LoginServer) -> None:
     await raw.close()
 
 
-async def test_logout_ends_the_socket_that_a_ticket_opened(server: LoginServer) -> None:
+async def test_logout_disconnects_the_socket_that_a_ticket_opened(server: LoginServer) -> None:
     tokens = await server.login()
     raw, _ = await connect(server, await ask(server, tokens))
     assert (await server.post("logout", tokens)).json() == {"sockets": 1}
@@ -116,7 +116,7 @@ async def test_logout_ends_the_socket_that_a_ticket_opened(server: LoginServer) 
     ("asked", "used", "good"),
     [(PAGE, PAGE, True), (PAGE, OTHER, False), (PAGE, None, False), (None, PAGE, True), (None, None, True)],
 )
-async def test_it_is_bound_to_the_page_that_asked(
+async def test_ticket_is_bound_to_the_page_that_requested_it(
     server: LoginServer, asked: str | None, used: str | None, good: bool
 ) -> None:
     ticket = await ask(server, await server.login(), **({"Origin": asked} if asked else {}))
@@ -128,7 +128,7 @@ async def test_it_is_bound_to_the_page_that_asked(
         await one.close()
 
 
-async def test_on_python_socketio_it_is_bound_to_the_page_too() -> None:
+async def test_ticket_is_bound_to_the_page_on_python_socketio() -> None:
     async with running() as server:
         sio = new_server(cors_allowed_origins=[PAGE, OTHER])
         verifier = TicketVerifier(server.issuer.verifier(), server.single_use)
@@ -144,7 +144,7 @@ async def test_on_python_socketio_it_is_bound_to_the_page_too() -> None:
             await guard.close()
 
 
-async def test_over_long_polling_its_session_goes_on_with_it(server: LoginServer) -> None:
+async def test_polling_session_continues_after_its_ticket(server: LoginServer) -> None:
     ticket = await ask(server, await server.login())
     poll = Poll(server.host)
     await poll.open(f"&ticket={ticket}")
@@ -156,7 +156,7 @@ async def test_over_long_polling_its_session_goes_on_with_it(server: LoginServer
 
 
 @pytest.mark.parametrize(("site", "good"), [("same-origin", True), ("cross-site", False), ("none", False)])
-async def test_a_first_poll_of_the_servers_own_page_has_no_origin(server: LoginServer, site: str, good: bool) -> None:
+async def test_first_poll_of_the_servers_own_page_has_no_origin(server: LoginServer, site: str, good: bool) -> None:
     ticket = await ask(server, await server.login(), Origin=f"https://{server.host}")
     raw, reply = await connect(server, ticket, **{"Sec-Fetch-Site": site})
     assert reply.startswith("40" if good else "44")
@@ -164,7 +164,7 @@ async def test_a_first_poll_of_the_servers_own_page_has_no_origin(server: LoginS
 
 
 @pytest.mark.parametrize(("used", "good"), [(PAGE, True), (OTHER, False), (None, False)])
-async def test_by_event_it_is_bound_to_the_page_that_opened_the_connection(
+async def test_ticket_in_an_event_is_bound_to_the_page_of_the_connection(
     server: LoginServer, used: str | None, good: bool
 ) -> None:
     raw = await Raw.open(server.host, headers={"Origin": used} if used else {})
@@ -174,7 +174,7 @@ async def test_by_event_it_is_bound_to_the_page_that_opened_the_connection(
     await raw.close()
 
 
-async def test_in_the_payload_and_by_event(server: LoginServer) -> None:
+async def test_ticket_works_in_the_payload_and_in_an_event(server: LoginServer) -> None:
     tokens = await server.login()
     raw = await Raw.open(server.host)
     assert (await raw.ask({"token": await ask(server, tokens)})).startswith("40")
@@ -190,7 +190,7 @@ async def test_in_the_payload_and_by_event(server: LoginServer) -> None:
         await one.close()
 
 
-async def test_it_is_nothing_for_an_http_route(server: LoginServer) -> None:
+async def test_http_route_rejects_a_ticket(server: LoginServer) -> None:
     ticket = await ask(server, await server.login())
     for path in ("ticket", "logout", "logout-all"):
         answer = await server.http.post(f"/auth/{path}", headers={"Authorization": f"Bearer {ticket}"})
@@ -200,7 +200,7 @@ async def test_it_is_nothing_for_an_http_route(server: LoginServer) -> None:
     await raw.close()
 
 
-async def test_of_fifty_at_once_one_opens(server: LoginServer) -> None:
+async def test_of_fifty_concurrent_uses_one_opens_a_connection(server: LoginServer) -> None:
     ticket = await ask(server, await server.login())
     found = await asyncio.gather(*(connect(server, ticket) for _ in range(50)))
     assert Counter(reply[:2] for _, reply in found) == {"40": 1, "44": 49}
@@ -226,7 +226,7 @@ async def single_use(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
     await database.close()
 
 
-async def test_of_fifty_at_once_one_is_taken_by_all_servers_together(single_use: SqlSingleUseStore) -> None:
+async def test_of_fifty_concurrent_uses_on_all_servers_one_succeeds(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock()
     ticket, _ = await Tickets(single_use, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
     verifier = issuer_at(clock).verifier()
@@ -245,7 +245,7 @@ async def _verified(verifier: TicketVerifier, presented: Credential, now: float)
         return error
 
 
-async def test_a_ticket_for_another_audience_opens_nothing_here(single_use: SqlSingleUseStore) -> None:
+async def test_ticket_for_another_audience_is_rejected(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock()
     tickets = Tickets(single_use, clock=clock.now)
     ticket, _ = await tickets.issue(Identity.from_claims(ADA | {"aud": "admin"}))
@@ -254,20 +254,20 @@ async def test_a_ticket_for_another_audience_opens_nothing_here(single_use: SqlS
     assert isinstance(refused, ClaimError)
 
 
-async def test_an_expired_token_gets_no_ticket(single_use: SqlSingleUseStore) -> None:
+async def test_expired_token_gets_no_ticket(single_use: SqlSingleUseStore) -> None:
     clock = FakeClock(1_800_000_900.0)
     with pytest.raises(ExpiredToken):
         await Tickets(single_use, clock=clock.now).issue(Identity.from_claims(dict(ADA)))
 
 
 @pytest.mark.parametrize("token", [None, 5, "", "a.b.c"])
-def test_what_is_no_ticket_is_for_the_other_verifier(token: Any) -> None:
+def test_other_tokens_go_to_the_other_verifier(token: Any) -> None:
     verifier = TicketVerifier(issuer_at(FakeClock()).verifier(), SqlSingleUseStore())
     with pytest.raises(AuthError):
         verifier.verify(token, 1_800_000_000.0)
 
 
-async def test_tickets_that_nobody_used_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unused_tickets_are_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     clock, database = FakeClock(), Database()
     forgets_by(clock, monkeypatch)
     tickets = Tickets(SqlSingleUseStore(database), clock=clock.now)
@@ -279,7 +279,7 @@ async def test_tickets_that_nobody_used_are_forgotten(monkeypatch: pytest.Monkey
     await database.close()
 
 
-async def test_a_store_out_of_reach_is_try_again(postgres: PostgreSQL) -> None:
+async def test_unavailable_ticket_store_asks_to_retry(postgres: PostgreSQL) -> None:
     async with running(postgres.database(), port=True, hub=VIA) as server:
         tokens = await server.login()
         ticket = await ask(server, tokens)

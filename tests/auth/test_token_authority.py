@@ -24,7 +24,7 @@ class InParts(MemoryRevocations):
 
 
 @pytest.mark.parametrize("name", ["token_id", "session_id", "subject"])
-async def test_what_it_revokes_is_refused_and_kept_for_the_others(name: str) -> None:
+async def test_standalone_authority_rejects_and_stores_what_it_revokes(name: str) -> None:
     clock, store = FakeClock(), MemoryRevocations()
     issuer = issuer_at(clock)
     live, other = (StandaloneAuthority(issuer.verifier(), store, clock=clock.now) for _ in range(2))
@@ -38,7 +38,7 @@ async def test_what_it_revokes_is_refused_and_kept_for_the_others(name: str) -> 
     assert live.sockets_by_session("ada") == {}
 
 
-async def test_it_knows_the_whole_journal_from_the_beginning() -> None:
+async def test_standalone_authority_reads_the_whole_journal() -> None:
     clock, store = FakeClock(), InParts()
     issuer = issuer_at(clock)
     for number in range(50):
@@ -48,7 +48,7 @@ async def test_it_knows_the_whole_journal_from_the_beginning() -> None:
         await live.verify(issuer.issue("ada", session_id="s49"))
 
 
-async def test_a_bad_token_is_one_here_too() -> None:
+async def test_standalone_authority_rejects_a_bad_token() -> None:
     clock = FakeClock()
     live = StandaloneAuthority(issuer_at(clock).verifier(leeway=0), clock=clock.now)
     with pytest.raises(AuthError):
@@ -56,7 +56,7 @@ async def test_a_bad_token_is_one_here_too() -> None:
 
 
 @pytest.mark.parametrize(("settings", "kept"), [({"max_lifetime": 1000}, 1000), ({}, LONGEST_LIFETIME)])
-async def test_a_revocation_is_kept_no_longer_than_a_token_may_live(settings: dict[str, Any], kept: float) -> None:
+async def test_revocation_is_stored_for_the_longest_token_lifetime(settings: dict[str, Any], kept: float) -> None:
     clock, store = FakeClock(), MemoryRevocations()
     live = StandaloneAuthority(issuer_at(clock).verifier(**settings), store, clock=clock.now)
     await live.revoke(token_id="t1")

@@ -14,11 +14,11 @@ def for_application(*scopes: str, is_first_party: bool = False) -> TokenRights:
     return rights_for(ADA, scopes, is_own=False, is_first_party=is_first_party)
 
 
-def test_an_own_login_carries_every_right_of_the_account():
+def test_own_login_has_every_right_of_the_account():
     assert rights_for(ADA, (), is_own=True, is_first_party=False) == TokenRights(ADA.roles, ADA.rooms, ())
 
 
-def test_a_first_party_application_carries_everything_but_what_is_the_servers():
+def test_first_party_client_has_all_rights_except_reserved_ones():
     found = for_application("chat", "roomkey:admin", is_first_party=True)
     assert found == TokenRights(("admin",), ADA.rooms, ("chat",))
 
@@ -38,11 +38,11 @@ def test_a_first_party_application_carries_everything_but_what_is_the_servers():
         ),
     ],
 )
-def test_another_application_carries_what_the_scopes_release(scopes, roles, rooms, carried_scopes):
+def test_other_client_has_the_rights_that_its_scopes_release(scopes, roles, rooms, carried_scopes):
     """A person's token has no scope that names a role or a room that the person does not have."""
     assert for_application(*scopes) == TokenRights(roles, rooms, carried_scopes)
 
 
-def test_a_first_party_application_carries_no_scope_of_a_right_that_is_missing():
+def test_first_party_client_has_no_scope_of_a_missing_right():
     found = for_application("role:admin", "role:moderator", "room:blue", is_first_party=True)
     assert found == TokenRights(("admin",), ADA.rooms, ("role:admin",))

@@ -39,7 +39,7 @@ def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
     return found
 
 
-async def test_the_migrations_make_what_the_program_works_with(where):
+async def test_migrations_create_the_tables_of_the_program(where):
     database = Database(where)
     await database.open()
     assert await database.run(lambda connection: connection.run_sync(differences)) == []
@@ -47,7 +47,7 @@ async def test_the_migrations_make_what_the_program_works_with(where):
     await database.close()
 
 
-async def test_a_database_of_before_there_were_versions_keeps_its_accounts(tmp_path):
+async def test_database_without_version_keeps_its_accounts(tmp_path):
     path = tmp_path / "old.sqlite3"
     with sqlite3.connect(path) as old:
         old.execute(

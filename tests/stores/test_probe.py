@@ -43,13 +43,13 @@ on_postgresql = pytest.mark.parametrize("where", ["postgresql"], indirect=True)
 
 
 @both
-async def test_a_database_that_can_be_written_to_has_no_problem(probe: Probe) -> None:
+async def test_writable_database_has_no_problem(probe: Probe) -> None:
     assert [await probe.problem() for _ in range(3)] == [None] * 3
 
 
 @both
 @pytest.mark.parametrize("table", ["revocations", "login_sessions"])
-async def test_a_locked_table_is_a_problem_until_it_is_free(
+async def test_locked_table_is_a_problem_until_it_is_free(
     probe: Probe, where: str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.4)
@@ -72,7 +72,7 @@ async def test_a_locked_table_is_a_problem_until_it_is_free(
 
 
 @on_postgresql
-async def test_a_read_only_database_is_a_problem(where: str, postgres: PostgreSQL) -> None:
+async def test_read_only_database_is_a_problem(where: str, postgres: PostgreSQL) -> None:
     database = Database(where)
     await database.open()
     name = where.partition("@/")[2].partition("?")[0]
@@ -100,14 +100,14 @@ asyncio.run(main())
 """
 
 
-def test_a_file_that_cannot_grow_is_a_problem(tmp_path: Path) -> None:
+def test_file_that_cannot_grow_is_a_problem(tmp_path: Path) -> None:
     """As on a full disk: every table is writable, and nothing can be written."""
     look = [sys.executable, "-c", FULL, str(tmp_path / "db.sqlite3")]
     ran = subprocess.run(look, env=os.environ, capture_output=True, text=True, timeout=60)
     assert ran.stdout.startswith("the database cannot be written to: "), ran.stderr
 
 
-async def test_many_who_ask_cost_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_concurrent_probes_cost_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
     database = Database()
     await database.open()
     written = []

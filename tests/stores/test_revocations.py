@@ -67,7 +67,7 @@ on_postgresql = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
 
 
 @on_all
-async def test_what_is_added_comes_back_in_order(place: Place) -> None:
+async def test_added_revocations_are_returned_in_order(place: Place) -> None:
     store = await place.open()
     entries = [ADA, TOKEN, Revocation("session", "sid-1", "https://issuer.example"), TOKEN]
     assert await store.since(0) == ([], 0)
@@ -80,7 +80,7 @@ async def test_what_is_added_comes_back_in_order(place: Place) -> None:
 
 
 @on_all
-async def test_a_reader_goes_on_from_its_position(place: Place) -> None:
+async def test_reader_continues_from_its_position(place: Place) -> None:
     store = await place.open()
     for number in range(3):
         await store.add(named(number))
@@ -92,7 +92,7 @@ async def test_a_reader_goes_on_from_its_position(place: Place) -> None:
 
 
 @on_all
-async def test_two_stores_in_one_place_see_each_other(place: Place) -> None:
+async def test_two_stores_on_one_database_see_each_other(place: Place) -> None:
     first, second = await place.open(), await place.open()
     await first.add(ADA)
     await second.add(TOKEN)
@@ -101,7 +101,7 @@ async def test_two_stores_in_one_place_see_each_other(place: Place) -> None:
 
 
 @on_all
-async def test_one_that_closes_leaves_the_others_be(place: Place) -> None:
+async def test_closing_one_store_leaves_the_others_open(place: Place) -> None:
     first, second = await place.open(), await place.open()
     await first.add(ADA)
     await first.close()
@@ -110,7 +110,7 @@ async def test_one_that_closes_leaves_the_others_be(place: Place) -> None:
 
 
 @on_all
-async def test_nothing_is_lost_and_a_reader_skips_nothing(place: Place) -> None:
+async def test_readers_skip_nothing_and_nothing_is_lost(place: Place) -> None:
     """100 writers on two stores, while a third is read as fast as it goes, each time from where it was."""
     writers = [await place.open(), await place.open()]
     reader = await place.open()
@@ -130,7 +130,7 @@ async def test_nothing_is_lost_and_a_reader_skips_nothing(place: Place) -> None:
 
 
 @on_all
-async def test_a_position_after_the_end_tells_everything_again(place: Place) -> None:
+async def test_position_after_the_end_returns_everything_again(place: Place) -> None:
     """As after the database was put back from a copy: what is told twice does no harm, what is left out does."""
     store = await place.open()
     await store.add(ADA)
@@ -142,7 +142,7 @@ async def test_a_position_after_the_end_tells_everything_again(place: Place) -> 
 
 
 @on_all
-async def test_what_is_over_is_forgotten_an_hour_later(place: Place) -> None:
+async def test_expired_revocations_are_deleted_an_hour_later(place: Place) -> None:
     store = await place.open()
     kept = [Revocation("token", "later", expires_at=1001.0), Revocation("token", "ever")]
     for entry in (kept[0], Revocation("token", "over", expires_at=1000.0), kept[1]):
@@ -154,7 +154,7 @@ async def test_what_is_over_is_forgotten_an_hour_later(place: Place) -> None:
 
 
 @on_all
-async def test_a_position_is_not_given_twice(place: Place) -> None:
+async def test_position_is_never_reused(place: Place) -> None:
     """A reader that knows the last entry before it was forgotten hears of the next one."""
     store = await place.open()
     await store.add(Revocation("token", "over", expires_at=1000.0))
@@ -165,7 +165,7 @@ async def test_a_position_is_not_given_twice(place: Place) -> None:
 
 
 @on_shared
-async def test_a_long_journal_is_read_in_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_journal_is_read_in_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sql_revocations, "BATCH", 3)
     store = await place.open()
     for length in range(1, 8):
@@ -181,14 +181,14 @@ async def test_a_long_journal_is_read_in_batches(place: Place, monkeypatch: pyte
 
 @on_shared
 @pytest.mark.parametrize("name", ["nul\x00", "half\ud800"])
-async def test_a_name_that_no_database_keeps(place: Place, name: str) -> None:
+async def test_name_that_databases_cannot_store_is_rejected(place: Place, name: str) -> None:
     store = await place.open()
     with pytest.raises(ConfigError, match="databases cannot store it"):
         await store.add(Revocation("subject", name))
 
 
 @on_shared
-async def test_any_number_may_open_a_new_place_at_once(place: Place) -> None:
+async def test_many_stores_can_open_a_new_database_at_once(place: Place) -> None:
     await asyncio.gather(*(place.open() for _ in range(8)))
 
 
@@ -209,7 +209,7 @@ asyncio.run(keep())
 
 
 @on_shared
-async def test_what_was_answered_outlasts_a_kill(place: Place) -> None:
+async def test_stored_revocation_survives_a_kill(place: Place) -> None:
     with subprocess.Popen([sys.executable, "-c", KEEP, place.where], stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert await asyncio.to_thread(child.stdout.readline) == "kept\n"
@@ -235,7 +235,7 @@ async def refused_in_time(work: Any) -> str:
 
 
 @on_postgresql
-async def test_a_server_that_is_down_and_comes_back(place: Place, postgres: Any) -> None:
+async def test_database_that_is_down_and_comes_back(place: Place, postgres: Any) -> None:
     store = await place.open()
     await store.add(ADA)
     postgres.stop()
@@ -250,7 +250,7 @@ async def test_a_server_that_is_down_and_comes_back(place: Place, postgres: Any)
 
 
 @on_postgresql
-async def test_a_restart_between_two_calls_is_not_noticed(place: Place, postgres: Any) -> None:
+async def test_database_restart_between_two_calls_is_not_noticed(place: Place, postgres: Any) -> None:
     store = await place.open()
     await store.add(ADA)
     postgres.stop()
@@ -259,7 +259,7 @@ async def test_a_restart_between_two_calls_is_not_noticed(place: Place, postgres
 
 
 @on_postgresql
-async def test_a_server_that_hangs_and_wakes_up(impatient: None, place: Place, postgres: Any) -> None:
+async def test_database_that_hangs_and_wakes_up(impatient: None, place: Place, postgres: Any) -> None:
     store, fresh = await place.open(), SqlRevocations(place.where)
     await store.add(ADA)
     postgres.hold()
@@ -278,13 +278,13 @@ async def test_a_server_that_hangs_and_wakes_up(impatient: None, place: Place, p
 
 
 @on_postgresql
-async def test_a_refusal_names_its_kind_and_no_address(place: Place, postgres: Any) -> None:
+async def test_error_names_its_kind_and_no_address(place: Place, postgres: Any) -> None:
     for where in (place.where.replace("/test", "/absent"), "postgresql://u:hunter2@127.0.0.1:1/db"):
         said = await refused_in_time(SqlRevocations(where).open())
         assert said in ("the database failed: InvalidCatalogNameError", "the database failed: ConnectionRefusedError")
 
 
-async def test_a_file_that_another_holds_is_out_of_reach(impatient: None, tmp_path: Path) -> None:
+async def test_file_locked_by_another_process_is_unavailable(impatient: None, tmp_path: Path) -> None:
     store = SqlRevocations(tmp_path / "a.sqlite3")
     await store.open()
     with sqlite3.connect(tmp_path / "a.sqlite3") as other:
@@ -296,7 +296,7 @@ async def test_a_file_that_another_holds_is_out_of_reach(impatient: None, tmp_pa
 
 
 @pytest.mark.parametrize("where", ["mysql://u:hunter2@h/db", "sqlite:///a", "postgresql+asyncpg://h/db"])
-def test_another_kind_of_database(where: str) -> None:
+def test_other_database_url_is_rejected(where: str) -> None:
     with pytest.raises(ConfigError, match=r"^invalid database; use a file path or a postgresql:// URL$"):
         SqlRevocations(where)
 
@@ -322,7 +322,7 @@ asyncio.run(SqlRevocations(sys.argv[1]).add(Revocation("subject", "ada")))
 
 @pytest.mark.checklist("I125")
 @on_shared
-async def test_a_process_that_freezes_while_it_revokes_holds_nobody_up(impatient: None, place: Place) -> None:
+async def test_process_that_freezes_while_it_revokes_blocks_nobody(impatient: None, place: Place) -> None:
     """The lock ends with the statement that writes, not with the process."""
     store = await place.open()
     with subprocess.Popen([sys.executable, "-c", FREEZE, place.where], stdout=subprocess.PIPE, text=True) as child:
@@ -337,7 +337,7 @@ async def test_a_process_that_freezes_while_it_revokes_holds_nobody_up(impatient
 
 @pytest.mark.checklist("I125")
 @on_postgresql
-async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(impatient: None, place: Place) -> None:
+async def test_vacuum_and_analyze_and_the_journal_do_not_wait_for_each_other(impatient: None, place: Place) -> None:
     """They take this lock for as long as they run."""
     store = await place.open()
     other = await asyncpg.connect(place.where)
@@ -351,7 +351,7 @@ async def test_vacuum_and_analyze_do_not_wait_for_the_journal_nor_it_for_them(im
 
 @pytest.mark.checklist("I125")
 @on_shared
-async def test_a_reader_does_not_wait_for_those_that_write(place: Place) -> None:
+async def test_reader_does_not_wait_for_writers(place: Place) -> None:
     """It has a connection of its own, so that a locked table refuses no new sockets."""
     store = await place.open()
     async with locked(place):
@@ -393,7 +393,7 @@ async def test_acknowledged_write_survives_a_kill_of_the_database(place: Place, 
     assert list((await store.since(0))[0]) == [ADA]
 
 
-async def test_a_journal_in_memory_that_is_full_forgets_what_ends_first(monkeypatch):
+async def test_full_journal_in_memory_drops_what_expires_first(monkeypatch):
     monkeypatch.setattr(memory_revocations, "MAX_REVOCATIONS", 10)
     store = MemoryRevocations()
     for number in range(11):

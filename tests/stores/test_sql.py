@@ -31,7 +31,7 @@ async def pragma(database: Database, name: str) -> object:
     return await database.run(ask)
 
 
-async def test_sqlite_keeps_what_it_answered_through_a_loss_of_power(tmp_path: Path) -> None:
+async def test_committed_sqlite_data_survives_power_loss(tmp_path: Path) -> None:
     database = Database(tmp_path / "a?b.sqlite3")
     await database.open()
     full = 2
@@ -79,7 +79,7 @@ async def test_two_transactions_do_not_mix(tmp_path: Path, name: str | None) -> 
     await database.close()
 
 
-async def test_what_is_begun_is_finished_though_nobody_waits() -> None:
+async def test_started_work_is_finished_after_the_caller_is_cancelled() -> None:
     """In memory a connection that is broken off would take everything with it."""
     database = Database()
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
@@ -104,7 +104,7 @@ async def test_what_is_begun_is_finished_though_nobody_waits() -> None:
     await database.close()
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_driver_error_names_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "asyncpg", None)
     with pytest.raises(ConfigError, match=r"^asyncpg is not installed; run: pip install 'roomkey\[postgresql\]'$"):
         Database("postgresql://u:hunter2@h/db")
@@ -134,7 +134,7 @@ def test_interfaces_and_guard_do_not_require_sqlalchemy() -> None:
     assert subprocess.run(program, env=os.environ).returncode == 0
 
 
-async def test_a_database_behind_a_link_is_private_from_its_first_byte(tmp_path: Path) -> None:
+async def test_database_behind_a_link_is_private_from_its_first_byte(tmp_path: Path) -> None:
     (tmp_path / "link.sqlite3").symlink_to(tmp_path / "real.sqlite3")
     database = Database(tmp_path / "link.sqlite3")
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
@@ -144,7 +144,7 @@ async def test_a_database_behind_a_link_is_private_from_its_first_byte(tmp_path:
     await database.close()
 
 
-async def test_what_a_second_database_on_the_same_file_does_takes_nothing_from_the_first(tmp_path: Path) -> None:
+async def test_second_database_on_the_same_file_does_not_affect_the_first(tmp_path: Path) -> None:
     """SQLite's locks are the process's: to open and close the file once more would drop them."""
     path = tmp_path / "shared.sqlite3"
     first, second = Database(path), Database(path)
@@ -169,9 +169,7 @@ async def value(database: Database, query: str) -> object:
 
 @pytest.mark.checklist("I127")
 @pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
-async def test_a_database_that_does_not_wait_for_its_disk_is_made_to(
-    postgres: PostgreSQL, theirs: str, ours: str
-) -> None:
+async def test_asynchronous_commit_of_the_database_is_overridden(postgres: PostgreSQL, theirs: str, ours: str) -> None:
     """Only the value that loses what was answered is changed."""
     where = postgres.database()
     other = await asyncpg.connect(where)
@@ -215,7 +213,7 @@ async def test_frozen_process_loses_its_transaction_before_others_give_up(
     await database.close()
 
 
-async def test_whoever_leaves_before_it_is_their_turn_leaves_no_work() -> None:
+async def test_caller_cancelled_in_the_queue_leaves_no_work() -> None:
     database = Database()
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
     begun, go_on = asyncio.Event(), asyncio.Event()
@@ -235,7 +233,7 @@ async def test_whoever_leaves_before_it_is_their_turn_leaves_no_work() -> None:
     await database.close()
 
 
-async def test_what_is_too_much_fails_immediately_and_in_the_meantime_nothing_else_does() -> None:
+async def test_overload_fails_immediately_and_only_then() -> None:
     database = Database(max_waiting=2)
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -256,7 +254,7 @@ async def test_what_is_too_much_fails_immediately_and_in_the_meantime_nothing_el
 
 
 @pytest.mark.checklist("I126")
-async def test_a_busy_event_loop_does_not_look_like_a_database_without_an_answer(
+async def test_busy_event_loop_does_not_look_like_an_unresponsive_database(
     postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own lateness is not the database's."""
@@ -270,7 +268,7 @@ async def test_a_busy_event_loop_does_not_look_like_a_database_without_an_answer
     await database.close()
 
 
-async def test_what_asyncpg_raises_while_it_connects_is_told_whatever_sqlalchemy_makes_of_it() -> None:
+async def test_asyncpg_errors_while_connecting_are_unavailable() -> None:
     """SQLAlchemy 2.0 lets it through as it is."""
     engine = postgresql_engine("postgresql://u:hunter2@127.0.0.1:1/db", 1, 5.0, 5.0)
     with pytest.raises(Unavailable, match=r"^the database failed: ConnectionRefusedError$"):
@@ -278,7 +276,7 @@ async def test_what_asyncpg_raises_while_it_connects_is_told_whatever_sqlalchemy
     await engine.dispose()
 
 
-def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
+def test_postgresql_extra_installs_next_to_sqlalchemy_2_0() -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     for extra in ("sql", "postgresql"):
         needed = [Requirement(line) for line in project["optional-dependencies"][extra]]
@@ -286,7 +284,7 @@ def test_the_extra_for_postgresql_installs_next_to_sqlalchemy_2_0() -> None:
 
 
 @pytest.mark.checklist("I115")
-async def test_separate_connections_are_not_used_up_by_others(tmp_path: Path) -> None:
+async def test_separate_connections_are_not_exhausted_by_others(tmp_path: Path) -> None:
     """Logins do not wait for sockets that come with tickets."""
     database = Database(tmp_path / "db.sqlite3")
     apart = database.separate(1, max_waiting=1)

@@ -30,7 +30,7 @@ async def accounts(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await opened.close()
 
 
-async def test_what_is_added_is_found(accounts: SqlAccounts) -> None:
+async def test_added_account_is_found(accounts: SqlAccounts) -> None:
     await accounts.add(ADA)
     found = await accounts.find("ada")
     assert found == Account("ada", "$argon2id$hash", ("admin",), ("red", "blue"), False, 1_700_000_000)
@@ -42,14 +42,14 @@ async def test_only_the_exact_name_is_found(accounts: SqlAccounts, name: str) ->
     assert await accounts.find(name) is None
 
 
-async def test_a_name_is_taken_once(accounts: SqlAccounts) -> None:
+async def test_name_can_be_added_once(accounts: SqlAccounts) -> None:
     await accounts.add(ADA)
     with pytest.raises(AccountExists, match="ada already"):
         await accounts.add(Account("ada", "other"))
     assert (await accounts.find("ada") or ADA).password_hash == ADA.password_hash
 
 
-async def test_password_and_disabled_change_and_nothing_else(accounts: SqlAccounts) -> None:
+async def test_password_and_disabled_can_be_changed(accounts: SqlAccounts) -> None:
     await accounts.add(ADA)
     await accounts.add(Account("grace", "hers"))
     await accounts.set_password("ada", "new")
@@ -64,39 +64,39 @@ async def test_password_and_disabled_change_and_nothing_else(accounts: SqlAccoun
     assert (await accounts.find("ada") or ADA).disabled is False
 
 
-async def test_nobody_of_this_name(accounts: SqlAccounts) -> None:
+async def test_unknown_account_raises(accounts: SqlAccounts) -> None:
     with pytest.raises(AccountNotFound, match="roomkey user list"):
         await accounts.set_password("nobody", "x")
     with pytest.raises(AccountNotFound):
         await accounts.set_disabled("nobody", True)
 
 
-async def test_one_that_was_made_long_from_now(accounts: SqlAccounts) -> None:
+async def test_created_at_is_kept_if_given(accounts: SqlAccounts) -> None:
     after_2038 = 2**31 + 5
     await accounts.add(Account("ada", "x", created_at=after_2038))
     assert (await accounts.find("ada") or ADA).created_at == after_2038
 
 
-async def test_all_by_name(accounts: SqlAccounts) -> None:
+async def test_accounts_are_listed_by_name(accounts: SqlAccounts) -> None:
     for name in ("linus", "ada", "grace"):
         await accounts.add(Account(name, "x"))
     assert [one.username for one in await accounts.all()] == ["ada", "grace", "linus"]
 
 
-def test_the_hash_is_not_in_the_repr() -> None:
+def test_hash_is_not_in_the_repr() -> None:
     assert "argon2" not in repr(ADA)
 
 
 @pytest.mark.parametrize(
     "name", ["", "a" * 151, "two words", "tab\t", "new\nline", "nul\x00", "\u202eada", "ﬁne", "e\u0301", "\ud800"]
 )
-def test_names_that_could_be_mistaken_are_refused(name: str) -> None:
+def test_names_that_could_be_mistaken_are_rejected(name: str) -> None:
     with pytest.raises(ConfigError):
         check_name(name)
 
 
 @pytest.mark.parametrize("name", ["ada", "ada@example.org", "zoë", "李", "a" * 150, "team:red"])
-def test_names_of_people_and_rooms(name: str) -> None:
+def test_names_of_users_and_rooms_are_accepted(name: str) -> None:
     assert check_name(name) == name
 
 
@@ -107,7 +107,7 @@ async def test_roles_and_rooms_are_checked(accounts: SqlAccounts) -> None:
         await accounts.add(Account("ada", "x", rooms=("",)))
 
 
-async def test_the_file_is_private_and_survives(tmp_path: Path) -> None:
+async def test_file_is_private_and_survives(tmp_path: Path) -> None:
     path = tmp_path / "accounts.sqlite3"
     first = SqlAccounts(path)
     await first.open()
@@ -121,7 +121,7 @@ async def test_the_file_is_private_and_survives(tmp_path: Path) -> None:
     await second.close()
 
 
-async def test_the_command_line_can_write_while_the_server_reads(tmp_path: Path) -> None:
+async def test_command_line_can_write_while_the_server_reads(tmp_path: Path) -> None:
     server, command = SqlAccounts(tmp_path / "a.sqlite3"), SqlAccounts(tmp_path / "a.sqlite3")
     await server.open()
     await command.open()
@@ -137,7 +137,7 @@ async def test_the_command_line_can_write_while_the_server_reads(tmp_path: Path)
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
-async def test_a_database_that_is_none(tmp_path: Path) -> None:
+async def test_invalid_database_raises(tmp_path: Path) -> None:
     (tmp_path / "a.sqlite3").write_text("this is not a database, it is a text of some length" * 100)
     broken = SqlAccounts(tmp_path / "a.sqlite3")
     with pytest.raises(ConfigError, match="cannot use the database"):

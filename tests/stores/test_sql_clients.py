@@ -33,13 +33,13 @@ async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 @pytest.mark.parametrize("grants", [APP.grants, (*APP.grants, "client_credentials")])
-def test_a_client_with_redirect_uris_cannot_have_the_operators_scope(grants):
+def test_client_with_redirect_uris_cannot_have_a_reserved_scope(grants):
     with pytest.raises(ConfigError, match="add a service without a redirect URI"):
         replace(APP, secret_hash="0" * 64, grants=grants, scopes=("chat", "roomkey:admin"))
     assert replace(SERVICE, scopes=("roomkey:admin",)).scopes == ("roomkey:admin",)
 
 
-async def test_a_stored_client_with_redirect_uris_loses_the_operators_scope(clients):
+async def test_stored_client_with_redirect_uris_loses_reserved_scopes(clients):
     await clients.add(APP)
     stored = r"""UPDATE clients SET scopes = '["chat", "roomkey\:admin"]' WHERE client_id = 'app'"""
     await clients._database.change(text(stored))
@@ -47,7 +47,7 @@ async def test_a_stored_client_with_redirect_uris_loses_the_operators_scope(clie
     assert [one.scopes for one in await clients.all()] == [("chat",)]
 
 
-async def test_what_is_added_is_found_as_it_was(clients):
+async def test_added_client_is_found_unchanged(clients):
     for client in (SERVICE, APP):
         await clients.add(client)
     assert await clients.find("app") == replace(APP, created_at=5)
@@ -56,14 +56,14 @@ async def test_what_is_added_is_found_as_it_was(clients):
         assert await clients.find(nobody) is None
 
 
-async def test_a_name_is_given_once(clients):
+async def test_name_can_be_added_once(clients):
     await clients.add(APP)
     with pytest.raises(ClientExists):
         await clients.add(replace(SERVICE, client_id="app"))
     assert (await clients.find("app")).title == "The app"
 
 
-async def test_it_is_disabled_and_enabled(clients):
+async def test_client_can_be_disabled_and_enabled(clients):
     await clients.add(APP)
     for disabled in (True, False):
         await clients.set_disabled("app", disabled)
@@ -96,6 +96,6 @@ async def test_it_is_disabled_and_enabled(clients):
         {"scopes": ("",)},
     ],
 )
-def test_what_no_client_can_be(wrong):
+def test_invalid_client_raises(wrong):
     with pytest.raises(ConfigError):
         replace(APP, **wrong)

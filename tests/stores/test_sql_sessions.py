@@ -30,7 +30,7 @@ async def outcome(sessions: SqlSessions, used: str, then: str, now: int = NOW) -
     return await sessions.rotate(used, then, now, GRACE)
 
 
-async def test_a_token_rotates_to_its_successor(sessions):
+async def test_token_rotates_to_its_successor(sessions):
     await sessions.add(SESSION, "t0")
     for number in range(5):
         assert await outcome(sessions, f"t{number}", f"t{number + 1}", NOW + 60 * number) is RotationResult.ROTATED
@@ -41,7 +41,7 @@ async def test_a_token_rotates_to_its_successor(sessions):
     assert await sessions.find("t6", NOW) is None
 
 
-async def test_of_fifty_at_once_exactly_one_rotates(sessions):
+async def test_of_fifty_concurrent_uses_exactly_one_rotates(sessions):
     await sessions.add(SESSION, "t0")
     found = await asyncio.gather(*(outcome(sessions, "t0", "t1") for _ in range(50)))
     assert Counter(found) == {RotationResult.ROTATED: 1, RotationResult.REPEATED: 49}
@@ -49,19 +49,19 @@ async def test_of_fifty_at_once_exactly_one_rotates(sessions):
 
 
 @pytest.mark.parametrize(("after", "then"), [(GRACE, RotationResult.REPEATED), (GRACE + 1, RotationResult.REUSED)])
-async def test_a_used_token_within_the_grace_and_after_it(sessions, after, then):
+async def test_used_token_is_repeated_within_the_interval_and_reused_after(sessions, after, then):
     await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
     assert await outcome(sessions, "t0", "t1", NOW + after) is then
 
 
-async def test_without_a_grace_nothing_is_repeated(sessions):
+async def test_without_an_interval_nothing_is_repeated(sessions):
     await sessions.add(SESSION, "t0")
     assert await sessions.rotate("t0", "t1", NOW, 0) is RotationResult.ROTATED
     assert await sessions.rotate("t0", "t1", NOW, 0) is RotationResult.REUSED
 
 
-async def test_a_used_token_whose_successor_was_used_is_a_copy(sessions):
+async def test_used_token_whose_successor_was_used_is_a_copy(sessions):
     await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
     await outcome(sessions, "t1", "t2")
@@ -83,7 +83,7 @@ async def test_no_token_of_an_ended_or_expired_session_rotates(sessions):
         assert (found.active, found.valid, found.used) == (False, False, False)
 
 
-async def test_the_live_sessions_of_a_client(sessions):
+async def test_active_sessions_of_a_client_are_listed(sessions):
     for number, client_id in enumerate(["app", "app", "app", "roomkey"]):
         kept = replace(
             SESSION, session_id=f"s{number}", client_id=client_id, subject=f"p{number}", used_at=NOW + number
@@ -96,7 +96,7 @@ async def test_the_live_sessions_of_a_client(sessions):
     assert await sessions.list_for_client("nobody", NOW) == []
 
 
-async def test_what_is_over_is_forgotten(sessions):
+async def test_expired_sessions_are_deleted(sessions):
     await sessions.add(SESSION, "t0")
     await outcome(sessions, "t0", "t1")
     await sessions.add(replace(SESSION, session_id="s2", expires_at=NOW + 7200), "u0")
@@ -106,7 +106,7 @@ async def test_what_is_over_is_forgotten(sessions):
 
 
 @pytest.mark.checklist("I128")
-async def test_a_backlog_is_forgotten_a_little_at_a_time(sessions, monkeypatch):
+async def test_backlog_is_deleted_in_small_transactions(sessions, monkeypatch):
     """No transaction grows with the backlog, and a long login has many tokens."""
     monkeypatch.setattr("roomkey.stores.sql_sessions.BATCH", 2)
     for number in range(7):
@@ -135,7 +135,7 @@ async def rows(sessions) -> int:
     return sum([(await sessions._database.rows(text(f"SELECT count(*) FROM {name}")))[0][0] for name in tables])
 
 
-async def test_the_logins_of_a_client_are_found_by_an_index(sessions):
+async def test_sessions_of_a_client_are_found_by_an_index(sessions):
     def indexed(connection):
         return [index["column_names"] for index in inspect(connection).get_indexes("login_sessions")]
 

@@ -24,14 +24,14 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
     await made.close()
 
 
-async def test_of_fifty_at_once_exactly_one_is_the_first(store):
+async def test_of_fifty_concurrent_uses_exactly_one_is_the_first(store):
     await store.store("ticket", "h", DATA, NOW + 30)
     found = await asyncio.gather(*(store.consume("ticket", "h", NOW) for _ in range(50)))
     assert [taken.already_used for taken in found].count(False) == 1
     assert all(taken.data == DATA for taken in found)
 
 
-async def test_a_second_use_tells_what_came_of_the_first(store):
+async def test_second_use_returns_the_note_of_the_first(store):
     await store.store("code", "h", DATA, NOW + 30)
     assert await store.consume("code", "h", NOW) == Consumed(DATA, False, None)
     await store.annotate("h", "s1")
@@ -39,13 +39,13 @@ async def test_a_second_use_tells_what_came_of_the_first(store):
 
 
 @pytest.mark.parametrize(("kind", "name", "now"), [("code", "h", NOW), ("ticket", "H", NOW), ("ticket", "h", NOW + 30)])
-async def test_another_kind_another_name_or_too_late_is_nothing(store, kind, name, now):
+async def test_other_kind_other_value_or_expired_value_is_not_found(store, kind, name, now):
     await store.store("ticket", "h", DATA, NOW + 30)
     assert await store.consume(kind, name, now) is None
     assert await store.consume("ticket", "h", NOW) == Consumed(DATA, False, None)
 
 
-async def test_what_is_over_is_forgotten_a_little_at_a_time(store, monkeypatch):
+async def test_expired_values_are_deleted_in_small_transactions(store, monkeypatch):
     monkeypatch.setattr("roomkey.stores.sql.DELETED_AT_ONCE", 2)
     await store.store("ticket", "h", DATA, NOW + 30)
     await store.store("ticket", "i", DATA, NOW + 31)

@@ -16,7 +16,7 @@ pytestmark = SHARED
 METADATA = "/.well-known/oauth-authorization-server"
 
 
-async def test_s3_1_the_authorization_endpoint_takes_get_and_may_take_post(desk):
+async def test_s3_1_endpoint_supports_get_and_post(desk):
     """GET is supported; POST here does the same."""
     page = await desk.show()
     assert page.status_code == 200
@@ -25,19 +25,19 @@ async def test_s3_1_the_authorization_endpoint_takes_get_and_may_take_post(desk)
 
 
 @pytest.mark.parametrize("typed", [{"password": "wrong"}, {"password": ""}, {"username": "nobody"}], ids=str)
-async def test_s3_1_the_person_is_verified_first(desk, typed):
+async def test_s3_1_user_is_authenticated_first(desk, typed):
     """Without a name and its password there is no code."""
     assert is_page(await desk.submit(await desk.show(), **typed))
 
 
 @pytest.mark.parametrize("endpoint", ["authorization_endpoint", "token_endpoint"])
-async def test_s3_1_and_3_2_an_endpoint_has_no_fragment_and_tls(desk, endpoint):
+async def test_s3_1_and_3_2_endpoint_has_no_fragment_and_uses_tls(desk, endpoint):
     """The address of an endpoint is https and has no fragment."""
     parts = urlsplit((await desk.http.get(METADATA)).json()[endpoint])
     assert (parts.scheme, parts.fragment) == ("https", "")
 
 
-async def test_s3_1_a_parameter_without_a_value_counts_as_left_out(desk):
+async def test_s3_1_parameter_without_a_value_is_ignored(desk):
     """An empty scope means the default, an empty state none."""
     told = sent_back(await desk.submit(await desk.show(scope="", state="")))
     assert "state" not in told
@@ -51,7 +51,7 @@ async def test_s3_1_and_3_2_unknown_parameters_are_ignored(desk):
 
 
 @pytest.mark.parametrize("repeated", ["scope=chat", "state=x", "response_type=code", "foo=1&foo=2"])
-async def test_s3_1_no_parameter_is_there_twice(desk, repeated):
+async def test_s3_1_repeated_parameter_is_rejected(desk, repeated):
     """A repeated parameter makes the request invalid, whichever of the two was meant; nobody logs in to that."""
     query = (await desk.show(scope="chat")).url.query.decode()
     answer = await desk.http.get(f"/oauth/authorize?{query}&{repeated}")
@@ -69,33 +69,33 @@ async def test_s3_1_no_parameter_is_there_twice(desk, repeated):
         ("CODE", "unsupported_response_type"),
     ],
 )
-async def test_s3_1_1_response_type_is_required_and_understood(desk, asked, error):
+async def test_s3_1_1_response_type_is_required_and_known(desk, asked, error):
     """Without one, or with one that the server does not know, the client gets an error."""
     assert (await refusal(desk, await desk.show(response_type=asked)))["error"] == error
 
 
 @pytest.mark.parametrize("uri", ["/back", "app.example/back", "https://app.example/#here", "https://app.example/ b"])
-async def test_s3_1_2_a_redirect_uri_is_absolute_and_has_no_fragment(uri):
+async def test_s3_1_2_redirect_uri_is_absolute_and_has_no_fragment(uri):
     """No client is kept with another."""
     with pytest.raises(ConfigError):
         Client("x", redirect_uris=(uri,), grants=("authorization_code",))
 
 
-async def test_s3_1_2_the_query_of_a_redirect_uri_is_retained(desk):
+async def test_s3_1_2_query_of_a_redirect_uri_is_retained(desk):
     """What it has in its query stays, and the answer is added."""
     answer = await desk.submit(await desk.show())
     assert answer.headers["location"].startswith(BACK + "&")
     assert sent_back(answer)["tenant"] == "7"
 
 
-async def test_s3_1_2_2_a_client_registers_where_it_wants_its_codes():
+async def test_s3_1_2_2_client_registers_its_redirect_uris():
     """None that asks for codes is kept without a redirect URI."""
     with pytest.raises(ConfigError):
         Client("x", grants=("authorization_code",))
 
 
 @pytest.mark.parametrize("other", [None, BACK + "/", "https://app.example/back", "https://evil.example/"])
-async def test_s3_1_2_3_and_3_1_2_4_no_browser_is_sent_to_another_redirect_uri(desk, other):
+async def test_s3_1_2_3_and_3_1_2_4_other_redirect_uri_is_never_used(desk, other):
     """One that is missing or not registered keeps the browser here, and the person is told."""
     answer = await desk.show(redirect_uri=other)
     assert is_page(answer)
@@ -103,7 +103,7 @@ async def test_s3_1_2_3_and_3_1_2_4_no_browser_is_sent_to_another_redirect_uri(d
 
 
 @pytest.mark.parametrize("state", ["af0ifjsldkj", "a b&c=d#e?f%00+ü", '"><b>', "x" * 2000])
-async def test_s4_1_2_state_comes_back_as_it_was_sent(desk, state):
+async def test_s4_1_2_state_is_returned_unchanged(desk, state):
     """With a code, with an error, and when the person says no."""
     page = await desk.show(state=state)
     for decision in ("allow", "deny"):
@@ -121,7 +121,7 @@ async def test_s4_1_2_state_comes_back_as_it_was_sent(desk, state):
     ],
     ids=str,
 )
-async def test_s4_1_2_1_the_client_is_told_what_is_wrong(desk, changed, error):
+async def test_s4_1_2_1_client_receives_the_error(desk, changed, error):
     """Where client and redirect URI are right, the error goes there, in its own code and in plain characters."""
     told = await refusal(desk, await desk.show(**changed))
     assert told["error"] == error
@@ -129,19 +129,19 @@ async def test_s4_1_2_1_the_client_is_told_what_is_wrong(desk, changed, error):
     assert "code" not in told
 
 
-async def test_s4_1_2_1_a_no_is_access_denied(desk):
+async def test_s4_1_2_1_deny_is_access_denied(desk):
     """A person who refuses sends the client an error, and no code."""
     told = sent_back(await desk.submit(await desk.show(), decision="deny"))
     assert (told["error"], "code" in told) == ("access_denied", False)
 
 
 @pytest.mark.parametrize("client_id", [None, "nobody", "gone"])
-async def test_s4_1_2_1_an_unknown_client_is_not_redirected_to(desk, client_id):
+async def test_s4_1_2_1_unknown_client_is_never_redirected_to(desk, client_id):
     """The browser stays, whatever redirect URI comes with the name."""
     assert is_page(await desk.show(client_id=client_id))
 
 
-async def test_s10_2_the_person_sees_who_asks_and_for_what(desk):
+async def test_s10_2_page_shows_the_client_and_the_scopes(desk):
     """The page names the client and the scopes, and every request is asked about anew."""
     for _ in range(2):
         page = (await desk.show(scope="files")).text
@@ -150,7 +150,7 @@ async def test_s10_2_the_person_sees_who_asks_and_for_what(desk):
         assert "code" not in Form(page).action
 
 
-async def test_s10_12_another_site_cannot_say_yes_in_a_persons_place(desk):
+async def test_s10_12_another_site_cannot_consent_for_the_user(desk):
     """A forged form has no password, and there is no session that would stand for one."""
     forged = {"response_type": "code", "client_id": "page", "redirect_uri": BACK, "decision": "allow"}
     proof = {"code_challenge": challenge_of("v" * 43), "code_challenge_method": "S256"}
@@ -160,14 +160,14 @@ async def test_s10_12_another_site_cannot_say_yes_in_a_persons_place(desk):
     assert not desk.http.cookies
 
 
-async def test_s10_13_the_page_is_not_framed(desk):
+async def test_s10_13_page_cannot_be_framed(desk):
     """No other site shows it in a frame, whatever the browser understands."""
     headers = (await desk.show()).headers
     assert headers["x-frame-options"] == "DENY"
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
 
 
-async def test_s10_14_what_is_sent_stays_text(desk):
+async def test_s10_14_input_is_escaped(desk):
     """A value that is shown again is no part of the page."""
     answer = await desk.submit(await desk.show(state="<script>1</script>"), username="<script>2</script>", password="")
     assert "<script" not in answer.text

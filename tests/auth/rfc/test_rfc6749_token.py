@@ -20,7 +20,7 @@ SERVICE = {"grant_type": "client_credentials"}
 
 
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
-async def test_s2_3_a_request_uses_one_method_of_client_authentication(desk, path):
+async def test_s2_3_request_uses_one_authentication_method(desk, path):
     """Header and body together are refused, even if both are right."""
     answer = await desk.post(path, BASIC, token="t", client_id="backend", client_secret=SECRET, **SERVICE)
     assert error_of(answer) == (400, "invalid_request")
@@ -36,13 +36,13 @@ async def test_s2_3_1_http_basic_is_supported_with_both_parts_form_encoded(desk,
     assert answer.status_code == 200
 
 
-async def test_s2_3_1_a_secret_is_never_taken_from_the_address(desk):
+async def test_s2_3_1_secret_in_the_url_is_ignored(desk):
     """Name and secret in the query authenticate nobody."""
     where = f"/oauth/token?client_id=backend&client_secret={SECRET}"
     assert error_of(await desk.http.post(where, data=SERVICE)) == (401, "invalid_client")
 
 
-async def test_s2_3_1_guessing_of_secrets_is_slowed_down():
+async def test_s2_3_1_guessing_secrets_is_throttled():
     """An endpoint that takes passwords of clients is protected against brute force."""
     async with Desk.opened() as alone:
         for _ in range(FREE_FOR_PAIR):
@@ -50,14 +50,14 @@ async def test_s2_3_1_guessing_of_secrets_is_slowed_down():
         assert error_of(await alone.post("token", BASIC, **SERVICE))[0] == 429
 
 
-async def test_s3_2_the_token_endpoint_takes_post_alone(desk):
+async def test_s3_2_token_endpoint_accepts_only_post(desk):
     """No token comes of a GET."""
     answer = await desk.http.get("/oauth/token", params=SERVICE, auth=BASIC)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("body", ["grant_type=", "grant_type=client_credentials&scope=chat&scope=chat"])
-async def test_s3_2_empty_and_repeated_parameters_are_not_taken(desk, body):
+async def test_s3_2_empty_parameters_are_ignored_and_repeated_ones_rejected(desk, body):
     """An empty one counts as left out; one that is there twice makes the request invalid."""
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
     assert error_of(await desk.http.post("/oauth/token", content=body, headers=headers, auth=BASIC)) == (
@@ -66,7 +66,7 @@ async def test_s3_2_empty_and_repeated_parameters_are_not_taken(desk, body):
     )
 
 
-async def test_s3_2_1_a_confidential_client_authenticates(desk):
+async def test_s3_2_1_confidential_client_must_authenticate(desk):
     """Its name alone gets nothing, neither for a code nor for a refresh token nor for itself."""
     code = await desk.code(client_id="backend")
     for fields in (
@@ -78,7 +78,7 @@ async def test_s3_2_1_a_confidential_client_authenticates(desk):
     assert (await desk.redeem(code, BASIC)).status_code == 200
 
 
-async def test_s3_2_1_a_public_client_names_itself(desk):
+async def test_s3_2_1_public_client_sends_its_name(desk):
     """Without client_id a code is not exchanged."""
     answer = await desk.redeem(await desk.code(), client_id="")
     assert error_of(answer) == (401, "invalid_client")
@@ -87,18 +87,18 @@ async def test_s3_2_1_a_public_client_names_itself(desk):
 @pytest.mark.parametrize(
     ("asked", "given"), [(None, "chat files"), ("files", "files"), ("files chat", "files chat"), ("chat chat", "chat")]
 )
-async def test_s3_3_the_answer_names_the_scope_that_was_given(desk, asked, given):
+async def test_s3_3_response_names_the_issued_scope(desk, asked, given):
     """Left out, it is the default; the order does not matter; what differs from the request is in the answer."""
     assert (await desk.logged_in(scope=asked))["scope"] == given
 
 
 @pytest.mark.parametrize("asked", ["CHAT", "chat admin", "chat,files"])
-async def test_s3_3_scopes_are_compared_by_case_and_separated_by_spaces(desk, asked):
+async def test_s3_3_scopes_are_case_sensitive_and_separated_by_spaces(desk, asked):
     """A scope that differs in case, or another separator, is another scope."""
     assert (await refusal(desk, await desk.show(scope=asked)))["error"] == "invalid_scope"
 
 
-async def test_s4_1_2_a_code_expires_shortly(desk):
+async def test_s4_1_2_code_expires_shortly(desk):
     """It lives for at most ten minutes, and not longer than it should."""
     code = await desk.code()
     assert CODE_LIFETIME <= 600
@@ -106,7 +106,7 @@ async def test_s4_1_2_a_code_expires_shortly(desk):
     assert error_of(await desk.redeem(code)) == (400, "invalid_grant")
 
 
-async def test_s4_1_2_and_10_5_a_code_is_used_once(desk):
+async def test_s4_1_2_and_10_5_code_is_single_use(desk):
     """The second use is denied, and what came of the first is revoked."""
     code = await desk.code()
     given = (await desk.redeem(code)).json()
@@ -117,7 +117,7 @@ async def test_s4_1_2_and_10_5_a_code_is_used_once(desk):
 
 
 @pytest.mark.parametrize("field", ["redirect_uri", "code", "code_verifier"])
-async def test_s4_1_3_what_the_exchange_needs_is_required(desk, field):
+async def test_s4_1_3_parameters_of_the_exchange_are_required(desk, field):
     """The redirect URI, too, since it was in the authorization request."""
     sent = {"code": "c" * 43, "redirect_uri": BACK, "code_verifier": "v" * 43, field: ""}
     answer = await desk.post("token", client_id="page", grant_type="authorization_code", **sent)
@@ -125,12 +125,12 @@ async def test_s4_1_3_what_the_exchange_needs_is_required(desk, field):
 
 
 @pytest.mark.parametrize("other", ["https://app.example/back", BACK + "&x=1", "com.app://back"])
-async def test_s4_1_3_and_10_6_the_redirect_uri_is_that_of_the_request(desk, other):
+async def test_s4_1_3_and_10_6_redirect_uri_is_that_of_the_request(desk, other):
     """A code is exchanged only with the redirect URI that it was sent to."""
     assert error_of(await desk.redeem(await desk.code(), redirect_uri=other)) == (400, "invalid_grant")
 
 
-async def test_s4_1_3_a_code_belongs_to_its_client(desk):
+async def test_s4_1_3_code_belongs_to_its_client(desk):
     """Another client gets nothing for it, authenticated or not."""
     assert error_of(await desk.redeem(await desk.code(), BASIC)) == (400, "invalid_grant")
     assert error_of(await desk.redeem(await desk.code(client_id="backend"))) == (400, "invalid_grant")
@@ -143,12 +143,12 @@ async def test_s4_4_client_credentials_are_for_confidential_clients(desk):
     assert error_of(await desk.post("token", client_id="page", **SERVICE)) == (400, "unauthorized_client")
 
 
-async def test_s4_4_3_client_credentials_give_no_refresh_token(desk):
+async def test_s4_4_3_client_credentials_get_no_refresh_token(desk):
     """A service asks again instead."""
     assert "refresh_token" not in (await desk.post("token", BASIC, **SERVICE)).json()
 
 
-async def test_s5_1_answers_are_not_stored(desk):
+async def test_s5_1_responses_are_not_cached(desk):
     """Every answer with a token in it is JSON, and says no-store and no-cache."""
     code = await desk.redeem(await desk.code())
     login = await desk.http.post("/auth/login", json=ADA)
@@ -185,7 +185,7 @@ async def test_s5_2_each_error_has_its_code(desk, auth, fields, expected):
 
 
 @pytest.mark.parametrize("path", ["token", "revoke", "introspect"])
-async def test_s5_2_a_client_that_fails_with_basic_is_challenged_for_basic(desk, path):
+async def test_s5_2_client_that_fails_with_basic_is_challenged_for_basic(desk, path):
     """401, and WWW-Authenticate of the scheme that was used."""
     answer = await desk.post(path, ("backend-of-" + path, "wrong"), token="t", **SERVICE)
     assert error_of(answer) == (401, "invalid_client")
@@ -204,33 +204,33 @@ async def test_s5_2_a_client_that_fails_with_basic_is_challenged_for_basic(desk,
     ],
     ids=str,
 )
-async def test_s5_2_descriptions_are_of_plain_characters(desk, method, path, body):
+async def test_s5_2_descriptions_contain_plain_characters(desk, method, path, body):
     """ASCII without quote and backslash, on the login routes as well, whose errors have the same form."""
     assert error_of(await desk.http.request(method, path, json=body))[0] in (400, 401)
 
 
-async def test_s6_a_refresh_never_gets_more_than_was_granted(desk):
+async def test_s6_refresh_cannot_extend_the_grant(desk):
     """A scope beyond the login's is invalid; left out, it is the login's."""
     given = await desk.logged_in(scope="chat")
     assert error_of(await desk.refresh(given["refresh_token"], scope="chat files")) == (400, "invalid_scope")
     assert (await desk.refresh(given["refresh_token"])).json()["scope"] == "chat"
 
 
-async def test_s6_the_next_refresh_token_has_the_scope_of_the_last(desk):
+async def test_s6_next_refresh_token_has_the_scope_of_the_last(desk):
     """A narrower access token narrows no later one."""
     given = await desk.logged_in()
     narrow = (await desk.refresh(given["refresh_token"], scope="files")).json()
     assert (narrow["scope"], (await desk.refresh(narrow["refresh_token"])).json()["scope"]) == ("files", "chat files")
 
 
-async def test_s6_and_10_4_a_refresh_token_belongs_to_its_client(desk):
+async def test_s6_and_10_4_refresh_token_belongs_to_its_client(desk):
     """Another client cannot use it, and it stays good for its own."""
     given = await desk.logged_in()
     assert error_of(await desk.refresh(given["refresh_token"], BASIC)) == (400, "invalid_grant")
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
-async def test_s10_3_a_changed_access_token_is_none(desk):
+async def test_s10_3_changed_access_token_is_invalid(desk):
     """Nobody can change one: with any part exchanged, it is refused."""
     mine, other = await desk.logged_in(), await desk.logged_in()
     parts, others = mine["access_token"].split("."), other["access_token"].split(".")
@@ -238,7 +238,7 @@ async def test_s10_3_a_changed_access_token_is_none(desk):
         assert (await desk.introspect(".".join(changed))) == {"active": False}
 
 
-async def test_s10_10_what_is_given_out_cannot_be_guessed(desk):
+async def test_s10_10_issued_values_cannot_be_guessed(desk):
     """Codes and refresh tokens are of 256 bits, and never the same."""
     codes = [await desk.code() for _ in range(3)]
     fresh = [(await desk.redeem(code)).json()["refresh_token"] for code in codes]

@@ -28,14 +28,14 @@ def stranger() -> str:
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-async def test_s2_1_a_token_is_taken_from_the_header(served, scheme):
+async def test_s2_1_token_in_the_header_is_accepted(served, scheme):
     """The header Authorization is supported; the name of a scheme has no case."""
     token = (await served.own_login())["access_token"]
     answer = await served.http.get("/auth/sessions", headers={"Authorization": f"{scheme} {token}"})
     assert answer.status_code == 200
 
 
-async def test_s2_2_and_2_3_a_token_is_taken_from_nowhere_else(served):
+async def test_s2_2_and_2_3_token_elsewhere_is_ignored(served):
     """Neither body nor address opens anything: both would be logged or forged more easily."""
     token = (await served.own_login())["access_token"]
     for options in ({"params": {"access_token": token}}, {"data": {"access_token": token}}):
@@ -44,7 +44,7 @@ async def test_s2_2_and_2_3_a_token_is_taken_from_nowhere_else(served):
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-async def test_s3_every_refusal_names_the_scheme(served, method, path):
+async def test_s3_every_challenge_names_the_scheme(served, method, path):
     """401 with one challenge for Bearer, with a parameter at least, and none of them twice."""
     for presented in (None, "Bearer x", f"Bearer {stranger()}", "Bearer", "Bearer a b", "Basic YWRhOnB3"):
         headers = {} if presented is None else {"Authorization": presented}
@@ -56,13 +56,13 @@ async def test_s3_every_refusal_names_the_scheme(served, method, path):
 
 
 @pytest.mark.parametrize("presented", [None, "Basic YWRhOnB3"])
-async def test_s3_1_without_a_token_no_error_is_named(served, presented):
+async def test_s3_1_challenge_without_a_token_has_no_error(served, presented):
     """Who sends none, or uses another scheme, is told which to use, and not that a token was wrong."""
     headers = {} if presented is None else {"Authorization": presented}
     assert "error" not in challenge(await served.http.get("/auth/sessions", headers=headers))
 
 
-async def test_s3_1_a_token_that_is_not_good_is_invalid_token(served):
+async def test_s3_1_invalid_token_is_invalid_token(served):
     """Expired, revoked, malformed or of another key: 401, and the challenge says so."""
     given = await served.own_login()
     assert (await served.http.post("/auth/logout", headers=bearer(given))).status_code == 200
@@ -72,7 +72,7 @@ async def test_s3_1_a_token_that_is_not_good_is_invalid_token(served):
         assert (answer.status_code, challenge(answer)["error"]) == (401, "invalid_token")
 
 
-async def test_s3_1_a_token_without_the_scope_is_insufficient_scope(served):
+async def test_s3_1_token_without_the_scope_is_insufficient_scope(served):
     """403, and the challenge names the scope that is missing."""
     answer = await served.ask((await served.own_login())["access_token"], "/api/users")
     assert answer.status_code == 403
@@ -80,7 +80,7 @@ async def test_s3_1_a_token_without_the_scope_is_insufficient_scope(served):
     assert (found["error"], found["scope"]) == ("insufficient_scope", "roomkey:admin")
 
 
-async def test_s3_a_token_that_opens_other_things_is_challenged_too(served):
+async def test_s3_token_for_other_routes_is_challenged_too(served):
     """A refusal for want of rights has a challenge as well: here of an application's token on the person's routes."""
     answer = await served.ask((await served.logged_in())["access_token"])
     assert answer.status_code == 403
@@ -88,7 +88,7 @@ async def test_s3_a_token_that_opens_other_things_is_challenged_too(served):
 
 
 @pytest.mark.parametrize("changed", ["signature", "claims"])
-async def test_s5_2_a_changed_token_is_refused(served, changed):
+async def test_s5_2_changed_token_is_rejected(served, changed):
     """Its contents are protected against change."""
     one, other = (await served.own_login())["access_token"], (await served.logged_in())["access_token"]
     mine, theirs = one.split("."), other.split(".")
@@ -96,19 +96,19 @@ async def test_s5_2_a_changed_token_is_refused(served, changed):
     assert (await served.ask(".".join(mixed))).status_code == 401
 
 
-async def test_s5_2_a_token_for_another_audience_is_refused(served):
+async def test_s5_2_token_for_another_audience_is_rejected(served):
     """A server takes only tokens that name it."""
     elsewhere = Issuer(served.key, issuer=URL, audience="another", token_type="at+jwt").issue("ada")
     assert (await served.ask(elsewhere)).status_code == 401
 
 
-async def test_s5_2_and_5_3_a_token_lives_for_an_hour_at_most(served):
+async def test_s5_2_and_5_3_token_lives_for_an_hour_at_most(served):
     """Unless the operator says otherwise; and its lifetime is told."""
     assert Settings().token_lifetime <= 3600
     assert (await served.own_login())["expires_in"] == Settings().token_lifetime
 
 
-async def test_s5_3_a_cookie_is_never_sent_in_the_clear_and_not_forged():
+async def test_s5_3_cookie_is_never_sent_in_the_clear_and_not_forged():
     """A token in a cookie is for HTTPS alone; no request of another site makes use of it."""
     async with Served.opened(cookies=True, behind_proxy=True) as opened:
         page = {"Origin": URL, "Roomkey-CSRF": "1"}
@@ -122,7 +122,7 @@ async def test_s5_3_a_cookie_is_never_sent_in_the_clear_and_not_forged():
 
 
 @pytest.mark.parametrize("path", ["/auth/sessions", "/api/users"])
-async def test_s5_3_what_a_token_opens_is_not_stored(served, path):
+async def test_s5_3_protected_responses_are_not_cached(served, path):
     """No cache keeps what was behind a token, or gives it to another."""
     opened = served.issuer.issue("ada", scopes=["roomkey:admin"])
     for token, status in ((opened, 200), (None, 401)):

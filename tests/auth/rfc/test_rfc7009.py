@@ -20,14 +20,14 @@ async def is_good(desk, token) -> bool:
     return (await desk.introspect(token))["active"]
 
 
-async def test_s2_the_endpoint_is_reached_by_tls(desk):
+async def test_s2_endpoint_uses_tls(desk):
     """Its address is https."""
     metadata = await desk.http.get("/.well-known/oauth-authorization-server")
     assert metadata.json()["revocation_endpoint"].startswith("https://")
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
-async def test_s2_both_kinds_of_tokens_are_revoked_at_once(desk, kind):
+async def test_s2_both_kinds_of_tokens_are_revoked_immediately(desk, kind):
     """Refresh tokens have to be, access tokens are as well; afterwards neither opens anything."""
     given = await desk.logged_in()
     assert (await revoke(desk, given[kind])).status_code == 200
@@ -37,14 +37,14 @@ async def test_s2_both_kinds_of_tokens_are_revoked_at_once(desk, kind):
 
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else", ""])
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
-async def test_s2_1_a_wrong_hint_hides_no_token(desk, kind, hint):
+async def test_s2_1_wrong_hint_does_not_hide_a_token(desk, kind, hint):
     """The hint may help; where it is wrong or unknown, the token is found all the same."""
     given = await desk.logged_in()
     await revoke(desk, given[kind], token_type_hint=hint)
     assert not await is_good(desk, given["access_token"])
 
 
-async def test_s2_1_the_grant_goes_with_its_refresh_token(desk):
+async def test_s2_1_refresh_token_ends_the_grant(desk):
     """All access tokens of the same grant end with it, and no other grant's."""
     first, other = await desk.logged_in(), await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"])).json()
@@ -54,7 +54,7 @@ async def test_s2_1_the_grant_goes_with_its_refresh_token(desk):
 
 
 @pytest.mark.parametrize("fields", [{}, {"token": ""}, {"token_type_hint": "access_token"}], ids=str)
-async def test_s2_1_the_token_is_required(desk, fields):
+async def test_s2_1_token_is_required(desk, fields):
     """Without one the request is invalid."""
     assert error_of(await desk.post("revoke", BASIC, **fields)) == (400, "invalid_request")
 
@@ -69,7 +69,7 @@ async def test_s2_1_the_token_is_required(desk, fields):
     ],
     ids=str,
 )
-async def test_s2_1_the_client_is_authenticated_first(desk, who):
+async def test_s2_1_client_is_authenticated_first(desk, who):
     """Who is no client, or gives no proof, revokes nothing: not even a token of that client."""
     given = (await desk.post("token", BASIC, grant_type="client_credentials")).json()
     assert error_of(await desk.post("revoke", token=given["access_token"], **who)) == (401, "invalid_client")
@@ -77,7 +77,7 @@ async def test_s2_1_the_client_is_authenticated_first(desk, who):
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
-async def test_s2_1_only_the_client_that_was_given_a_token_revokes_it(desk, kind):
+async def test_s2_1_only_the_client_of_a_token_can_revoke_it(desk, kind):
     """Another is refused and told so, and the token stays good."""
     given = await desk.logged_in()
     assert error_of(await desk.post("revoke", BASIC, token=given[kind])) == (400, "invalid_grant")
@@ -86,7 +86,7 @@ async def test_s2_1_only_the_client_that_was_given_a_token_revokes_it(desk, kind
 
 
 @pytest.mark.parametrize("token", ["unknown", "r" * 43, "a.b.c"])
-async def test_s2_2_a_token_that_is_none_is_no_error(desk, token):
+async def test_s2_2_revoking_an_invalid_token_succeeds(desk, token):
     """200 for what is unknown, and for what was revoked before: it is worth nothing, as was asked."""
     assert (await revoke(desk, token)).status_code == 200
     given = await desk.logged_in()
@@ -95,7 +95,7 @@ async def test_s2_2_a_token_that_is_none_is_no_error(desk, token):
         assert (answer.status_code, answer.content) == (200, b"")
 
 
-async def test_s2_2_1_where_nothing_is_certain_the_client_comes_again(desk, monkeypatch):
+async def test_s2_2_1_client_retries_if_the_result_is_uncertain(desk, monkeypatch):
     """503 with Retry-After, and the token is as good as before."""
     given = await desk.logged_in()
 
@@ -110,6 +110,6 @@ async def test_s2_2_1_where_nothing_is_certain_the_client_comes_again(desk, monk
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
-async def test_s2_3_no_page_revokes_by_loading_a_script(desk):
+async def test_s2_3_page_cannot_revoke_by_loading_a_script(desk):
     """There is no GET and no callback."""
     assert (await desk.http.get("/oauth/revoke", params={"token": "t", "callback": "f"})).status_code == 405

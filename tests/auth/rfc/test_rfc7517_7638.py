@@ -43,7 +43,7 @@ def octets(text: str) -> bytes:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_rfc7517_s4_a_key_says_what_it_is_and_what_it_is_for(algorithm):
+async def test_rfc7517_s4_key_names_its_type_and_use(algorithm):
     """``kty`` is required; ``use`` and ``alg`` bind it to signatures of one algorithm, ``key_ops`` not besides."""
     key = await one(algorithm)
     assert key["kty"] in REQUIRED
@@ -59,7 +59,7 @@ async def test_rfc7517_s4_5_and_5_1_every_key_of_a_set_has_its_own_name():
 
 @pytest.mark.checklist("G106")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_rfc7517_s9_2_no_private_half_is_published(algorithm):
+async def test_rfc7517_s9_2_private_keys_are_not_published(algorithm):
     """Nothing but what verifies, though the set that it is made of holds the private key."""
     key = await one(algorithm)
     assert KEYS[algorithm].is_private
@@ -68,7 +68,7 @@ async def test_rfc7517_s9_2_no_private_half_is_published(algorithm):
 
 
 @pytest.mark.checklist("G106")
-async def test_rfc7517_s9_2_no_shared_secret_is_published():
+async def test_rfc7517_s9_2_shared_secrets_are_not_published():
     """A secret beside a key pair is left out; a server with a secret alone publishes no key."""
     secret = Key.from_secret("a secret of thirty-two bytes, or more")
     both = await published(secret, KEYS["ES256"])
@@ -77,7 +77,7 @@ async def test_rfc7517_s9_2_no_shared_secret_is_published():
         assert (await served.http.get(PATH)).json() == {"keys": []}
 
 
-async def test_rfc7517_s8_5_2_the_media_type_is_that_of_a_set():
+async def test_rfc7517_s8_5_2_media_type_is_that_of_a_key_set():
     """``application/jwk-set+json``; no member of an object is there twice."""
     answer = await published(*KEYS.values())
     assert answer.headers["content-type"] == "application/jwk-set+json"
@@ -103,7 +103,7 @@ async def test_rfc7518_s6_2_1_coordinates_have_their_full_length(curve, length, 
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS384"])
-async def test_rfc7518_s6_3_1_and_3_3_a_modulus_is_long_and_begins_with_no_zero(algorithm):
+async def test_rfc7518_s6_3_1_and_3_3_modulus_is_long_and_has_no_leading_zero(algorithm):
     """2048 bits at least, in as few octets as there can be."""
     key = await one(algorithm)
     for name in ("n", "e"):
@@ -112,7 +112,7 @@ async def test_rfc7518_s6_3_1_and_3_3_a_modulus_is_long_and_begins_with_no_zero(
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-async def test_rfc7638_s3_a_key_without_a_name_is_named_by_its_thumbprint(algorithm):
+async def test_rfc7638_s3_key_without_a_name_is_named_by_its_thumbprint(algorithm):
     """SHA-256 of the required members, in the order of their names, without white space."""
     key = await one(algorithm)
     members = {name: key[name] for name in REQUIRED[key["kty"]]}
@@ -120,7 +120,7 @@ async def test_rfc7638_s3_a_key_without_a_name_is_named_by_its_thumbprint(algori
     assert key["kid"] == urlsafe_b64encode(hashlib.sha256(written).digest()).rstrip(b"=").decode()
 
 
-async def test_rfc7517_s4_5_a_token_names_the_key_that_verifies_it():
+async def test_rfc7517_s4_5_token_names_the_key_that_verifies_it():
     """Found by ``kid`` among others, by another library."""
     keys = jwt.PyJWKSet.from_dict((await published(KEYS["ES256"], KEYS["RS256"], KEYS["ES384"])).json())
     for algorithm in ("RS256", "ES384"):
@@ -129,7 +129,7 @@ async def test_rfc7517_s4_5_a_token_names_the_key_that_verifies_it():
         assert jwt.decode(token, found.key, algorithms=[algorithm])["sub"] == "ada"
 
 
-async def test_the_product_publishes_the_key_that_signs():
+async def test_server_publishes_its_signing_key():
     """What ``jwks_uri`` of the metadata (RFC 8414 section 2) leads to verifies what was given."""
     async with Served.opened() as served:
         uri = (await served.http.get("/.well-known/oauth-authorization-server")).json()["jwks_uri"]

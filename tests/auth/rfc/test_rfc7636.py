@@ -32,25 +32,25 @@ async def code_for(desk, challenge: str, **changed) -> str:
 
 
 @pytest.mark.parametrize("verifier", ["v" * 43, "~" * 128, "-._~" * 11, string.ascii_letters + string.digits])
-async def test_s4_1_every_verifier_of_43_to_128_unreserved_characters_is_taken(desk, verifier):
+async def test_s4_1_every_verifier_of_43_to_128_unreserved_characters_is_accepted(desk, verifier):
     """The shortest, the longest, and each character that may be in one."""
     assert (await desk.redeem(await code_for(desk, s256(verifier)), code_verifier=verifier)).status_code == 200
 
 
 @pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "=", "v" * 42 + " "])
-async def test_s4_1_another_form_is_no_verifier(desk, verifier):
+async def test_s4_1_other_forms_of_a_verifier_are_rejected(desk, verifier):
     """Too short, too long or of other characters: refused, though its hash is the challenge."""
     code = await code_for(desk, s256(verifier))
     assert error_of(await desk.redeem(code, code_verifier=verifier)) == (400, "invalid_grant")
 
 
-async def test_s4_2_s256_is_supported_and_nothing_weaker(desk):
+async def test_s4_2_only_s256_is_supported(desk):
     """It has to be on a server; plain is not, and the metadata says so."""
     assert (await desk.http.get(METADATA)).json()["code_challenge_methods_supported"] == ["S256"]
 
 
 @pytest.mark.parametrize("octets", [bytes(range(32)), bytes(range(255, 223, -1)), b"\xfb\xef" * 16])
-async def test_appendix_b_a_verifier_of_32_octets_goes_all_the_way(desk, octets):
+async def test_appendix_b_verifier_of_32_octets_is_accepted(desk, octets):
     """Octets to verifier to challenge, computed here, and the server comes to the same."""
     verifier = base64url(octets)
     code = await code_for(desk, s256(verifier))
@@ -70,7 +70,7 @@ async def test_appendix_b_a_verifier_of_32_octets_goes_all_the_way(desk, octets)
     ids=str,
 )
 @pytest.mark.parametrize("client_id", ["page", "backend"])
-async def test_s4_3_and_4_4_1_a_challenge_is_required(desk, client_id, changed):
+async def test_s4_3_and_4_4_1_challenge_is_required(desk, client_id, changed):
     """Of every client: without one, or with what S256 cannot make, the request is invalid, and the client told why."""
     told = await refusal(desk, await desk.show(client_id=client_id, **changed))
     assert told["error"] == "invalid_request"
@@ -78,14 +78,14 @@ async def test_s4_3_and_4_4_1_a_challenge_is_required(desk, client_id, changed):
 
 
 @pytest.mark.parametrize("method", [None, "plain", "s256", "S512"])
-async def test_s4_3_and_4_4_1_a_method_that_is_not_supported_is_an_invalid_request(desk, method):
+async def test_s4_3_and_4_4_1_unsupported_method_is_an_invalid_request(desk, method):
     """Also plain, and none, which would mean plain."""
     told = await refusal(desk, await desk.show(code_challenge_method=method))
     assert told["error"] == "invalid_request"
     assert "code_challenge_method=S256" in told["error_description"]
 
 
-async def test_s4_4_the_code_does_not_tell_the_challenge(desk):
+async def test_s4_4_code_does_not_reveal_the_challenge(desk):
     """What the server keeps with a code is not in it."""
     challenge = s256("v" * 43)
     codes = [await code_for(desk, challenge) for _ in range(2)]
@@ -94,7 +94,7 @@ async def test_s4_4_the_code_does_not_tell_the_challenge(desk):
 
 
 @pytest.mark.parametrize("auth", [None, BASIC], ids=["public", "confidential"])
-async def test_s4_5_the_verifier_is_required(desk, auth):
+async def test_s4_5_verifier_is_required(desk, auth):
     """Of every client, also of one that has a secret; then the exchange works."""
     code = await desk.code(client_id="backend" if auth else "page")
     assert error_of(await desk.redeem(code, auth, code_verifier="")) == (400, "invalid_request")
@@ -109,7 +109,7 @@ async def test_s4_6_another_verifier_is_an_invalid_grant(desk, auth, wrong):
     assert error_of(await desk.redeem(code, auth, code_verifier=wrong)) == (400, "invalid_grant")
 
 
-async def test_s4_6_a_verifier_is_for_its_own_code(desk):
+async def test_s4_6_verifier_is_for_its_own_code(desk):
     """Two codes at the same time: neither is exchanged with the proof of the other."""
     mine, theirs = await code_for(desk, s256("m" * 43)), await code_for(desk, s256("t" * 43))
     assert error_of(await desk.redeem(mine, code_verifier="t" * 43)) == (400, "invalid_grant")

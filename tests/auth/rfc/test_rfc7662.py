@@ -12,7 +12,7 @@ pytestmark = SHARED
 INACTIVE = {"active": False}
 
 
-async def test_s2_the_endpoint_is_reached_by_tls(desk):
+async def test_s2_endpoint_uses_tls(desk):
     """Its address is https."""
     metadata = await desk.http.get("/.well-known/oauth-authorization-server")
     assert metadata.json()["introspection_endpoint"].startswith("https://")
@@ -29,7 +29,7 @@ async def test_s2_the_endpoint_is_reached_by_tls(desk):
     ],
     ids=str,
 )
-async def test_s2_1_and_2_3_nobody_tries_tokens_out(desk, who):
+async def test_s2_1_and_2_3_unauthenticated_clients_cannot_test_tokens(desk, who):
     """Whoever gives no proof gets 401, and hears nothing of the token: a public client, too."""
     given = await desk.logged_in()
     answer = await desk.post("introspect", token=given["access_token"], **who)
@@ -38,12 +38,12 @@ async def test_s2_1_and_2_3_nobody_tries_tokens_out(desk, who):
 
 
 @pytest.mark.parametrize("fields", [{}, {"token": ""}], ids=str)
-async def test_s2_1_the_token_is_required(desk, fields):
+async def test_s2_1_token_is_required(desk, fields):
     """Without one the request is invalid."""
     assert error_of(await desk.post("introspect", BASIC, **fields)) == (400, "invalid_request")
 
 
-async def test_s2_1_and_4_no_token_is_in_an_address(desk):
+async def test_s2_1_and_4_token_in_the_url_is_ignored(desk):
     """A token goes into a POST, which is not logged like an address."""
     where = f"/oauth/introspect?token={(await desk.logged_in())['access_token']}"
     assert (await desk.http.get(where, auth=BASIC)).status_code == 405
@@ -52,14 +52,14 @@ async def test_s2_1_and_4_no_token_is_in_an_address(desk):
 
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else"])
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
-async def test_s2_1_a_wrong_hint_hides_no_token(desk, kind, hint):
+async def test_s2_1_wrong_hint_does_not_hide_a_token(desk, kind, hint):
     """The search goes on among the other kinds."""
     given = (await desk.redeem(await desk.code(client_id="backend"), BASIC)).json()
     answer = await desk.post("introspect", BASIC, token=given[kind], token_type_hint=hint)
     assert answer.json()["active"] is True
 
 
-async def test_s2_2_the_answer_is_an_object_that_says_whether_it_is_active(desk):
+async def test_s2_2_response_is_an_object_with_active(desk):
     """JSON, with a boolean, and members of the types that are registered for them."""
     given = await desk.logged_in(scope="chat")
     answer = await desk.post("introspect", BASIC, token=given["access_token"])
@@ -71,19 +71,19 @@ async def test_s2_2_the_answer_is_an_object_that_says_whether_it_is_active(desk)
     assert (told["scope"], told["client_id"], told["token_type"], told["iss"]) == ("chat", "page", "Bearer", URL)
 
 
-async def test_s2_2_a_token_that_is_not_active_has_nothing_else(desk):
+async def test_s2_2_inactive_token_has_no_other_members(desk):
     """Only that, whatever the reason; and it is no error (section 2.3)."""
     for token in ("unknown", "r" * 43, desk.issuer.issue("ada", expires_in=-1)):
         answer = await desk.post("introspect", BASIC, token=token)
         assert (answer.status_code, answer.json()) == (200, INACTIVE)
 
 
-async def test_s2_3_of_a_token_that_the_client_may_not_know_it_hears_that_it_is_not_active(desk):
+async def test_s2_3_token_that_the_client_may_not_see_is_not_active(desk):
     """A refresh token of another client is no error, and nothing is told of it."""
     assert await desk.introspect((await desk.logged_in())["refresh_token"]) == INACTIVE
 
 
-async def test_s4_it_answers_of_this_moment(desk):
+async def test_s4_response_is_about_this_moment(desk):
     """Expired, not yet good, revoked, or of an ended login: each is looked at, at every request."""
     now = desk.clock.now()
     later = desk.issuer.issue("ada", not_before=now + 60, expires_in=700)
@@ -101,7 +101,7 @@ async def test_s4_it_answers_of_this_moment(desk):
 
 
 @pytest.mark.parametrize("what", ["another key", "another issuer", "another audience", "no signature"])
-async def test_s4_the_signature_and_who_it_is_for_are_checked(desk, what):
+async def test_s4_signature_and_audience_are_checked(desk, what):
     """A token that this server has not made, or not for its own audience, is not active."""
     made = {
         "another key": lambda: Issuer(Key.generate("ES256"), issuer=URL, audience="chat", clock=desk.clock.now),
@@ -113,7 +113,7 @@ async def test_s4_the_signature_and_who_it_is_for_are_checked(desk, what):
     assert await desk.introspect(token.rpartition(".")[0] + "." if made is desk.issuer else token) == INACTIVE
 
 
-async def test_s4_a_refresh_token_that_was_used_is_not_active(desk):
+async def test_s4_used_refresh_token_is_not_active(desk):
     """Its successor is."""
     first = (await desk.redeem(await desk.code(client_id="backend"), BASIC)).json()
     second = (await desk.refresh(first["refresh_token"], BASIC)).json()
@@ -121,7 +121,7 @@ async def test_s4_a_refresh_token_that_was_used_is_not_active(desk):
     assert (await desk.introspect(second["refresh_token"]))["active"] is True
 
 
-async def test_s4_the_answer_is_not_stored(desk):
+async def test_s4_response_is_not_cached(desk):
     """No cache says active of what was revoked meanwhile."""
     for token in ("x", (await desk.logged_in())["access_token"]):
         assert (await desk.post("introspect", BASIC, token=token)).headers["cache-control"] == "no-store"

@@ -20,7 +20,7 @@ async def metadata(served):
     return (await served.http.get(PATH)).json()
 
 
-async def test_s2_what_is_required_is_there(served):
+async def test_s2_required_metadata_is_present(served):
     """Issuer, authorization and token endpoint, response types."""
     assert {"issuer", "authorization_endpoint", "token_endpoint", "response_types_supported"} <= (
         await metadata(served)
@@ -31,14 +31,14 @@ async def test_s2_what_is_required_is_there(served):
     "issuer",
     ["http://login.example", "https://login.example?a=b", "https://login.example#a", "login.example", "https://"],
 )
-async def test_s2_an_issuer_is_an_address_with_https_without_query_and_fragment(desk, issuer):
+async def test_s2_issuer_is_an_https_url_without_query_and_fragment(desk, issuer):
     """A server with another issuer does not start."""
     with pytest.raises(ConfigError):
         oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
-async def test_s2_every_endpoint_is_an_https_address_of_this_server(served, name):
+async def test_s2_every_endpoint_is_an_https_url_of_this_server(served, name):
     """What is named is there: it answers something else than that there is nothing."""
     address = (await metadata(served))[name]
     assert address.startswith(URL + "/")
@@ -46,7 +46,7 @@ async def test_s2_every_endpoint_is_an_https_address_of_this_server(served, name
     assert answer.status_code in (200, 400)
 
 
-async def test_s2_only_the_grants_that_are_named_are_given(served):
+async def test_s2_exactly_the_named_grants_are_supported(served):
     """Named, because the default would promise the implicit grant; each is known to the token endpoint."""
     told = (await metadata(served))["grant_types_supported"]
     assert told == ["authorization_code", "refresh_token", "client_credentials"]
@@ -56,7 +56,7 @@ async def test_s2_only_the_grants_that_are_named_are_given(served):
         assert known is (grant in told)
 
 
-async def test_s2_only_the_response_types_and_modes_that_are_named_are_given(served):
+async def test_s2_exactly_the_named_response_types_and_modes_are_supported(served):
     """A code in the query; the default would promise the fragment as well."""
     told = await metadata(served)
     assert (told["response_types_supported"], told["response_modes_supported"]) == (["code"], ["query"])
@@ -66,7 +66,7 @@ async def test_s2_only_the_response_types_and_modes_that_are_named_are_given(ser
 
 
 @pytest.mark.parametrize("endpoint", ["token", "revocation", "introspection"])
-async def test_s2_the_methods_of_client_authentication_are_those_that_work(served, endpoint):
+async def test_s2_named_client_authentication_methods_work(served, endpoint):
     """Each that is named is taken, and none that has to name a signature algorithm besides."""
     told = await metadata(served)
     path = {"token": "token", "revocation": "revoke", "introspection": "introspect"}[endpoint]
@@ -81,19 +81,19 @@ async def test_s2_the_methods_of_client_authentication_are_those_that_work(serve
     assert f"{endpoint}_endpoint_auth_signing_alg_values_supported" not in told
 
 
-async def test_s2_what_there_is_not_is_not_named(served):
+async def test_s2_metadata_does_not_name_what_is_missing(served):
     """No registration, and nothing that has no address."""
     told = await metadata(served)
     assert "registration_endpoint" not in told
     assert {name for name in told if name.endswith(("_endpoint", "_uri"))} == set(ENDPOINTS)
 
 
-async def test_s3_it_is_at_the_well_known_place(served):
+async def test_s3_metadata_is_at_the_well_known_path(served):
     """The path is the default one behind the host of the issuer."""
     assert (await served.http.get((await metadata(served))["issuer"] + PATH)).status_code == 200
 
 
-async def test_s3_1_and_3_2_it_is_json_for_a_get(served):
+async def test_s3_1_and_3_2_metadata_is_json_for_a_get(served):
     """200, application/json, and no member that is null or an empty list."""
     answer = await served.http.get(PATH)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
@@ -101,7 +101,7 @@ async def test_s3_1_and_3_2_it_is_json_for_a_get(served):
     assert (await served.http.post(PATH)).status_code == 405
 
 
-async def test_s3_3_the_issuer_is_the_one_that_was_asked_and_the_one_of_the_tokens(served):
+async def test_s3_3_issuer_is_that_of_the_url_and_of_the_tokens(served):
     """The same to the letter, so that a client can compare."""
     told = await metadata(served)
     given = await served.logged_in()

@@ -32,7 +32,7 @@ async def read(served, token: str) -> dict:
     return jwt.decode(token, keys[header["kid"]].key, algorithms=[header["alg"]], audience="chat", issuer=URL)
 
 
-async def test_s2_1_the_header_says_access_token_and_a_signature(served):
+async def test_s2_1_header_names_the_type_and_a_signature(served):
     """``typ`` is at+jwt, ``alg`` never none."""
     for token in (await of_every_kind(served)).values():
         header = jwt.get_unverified_header(token)
@@ -47,7 +47,7 @@ async def test_s2_1_rs256_is_supported_by_both_sides():
         assert (await served.ask(token)).status_code == 200
 
 
-async def test_s2_2_every_token_has_the_claims_that_are_required(served):
+async def test_s2_2_every_token_has_the_required_claims(served):
     """Seven of them, each of its type; and no two tokens the same ``jti``."""
     tokens = await of_every_kind(served)
     claims = [await read(served, token) for token in tokens.values()]
@@ -58,7 +58,7 @@ async def test_s2_2_every_token_has_the_claims_that_are_required(served):
     assert len({one["jti"] for one in claims}) == len(claims)
 
 
-async def test_s2_2_the_subject_is_the_person_or_the_client_itself(served):
+async def test_s2_2_subject_is_the_user_or_the_client_itself(served):
     """A service is its own subject; the client is named in every token."""
     tokens = await of_every_kind(served)
     told = {kind: await read(served, token) for kind, token in tokens.items()}
@@ -70,7 +70,7 @@ async def test_s2_2_the_subject_is_the_person_or_the_client_itself(served):
     }
 
 
-async def test_s2_2_1_the_time_of_the_login_stays_through_every_refresh(served):
+async def test_s2_2_1_auth_time_survives_every_refresh(served):
     """``auth_time`` is when the password was given, not when the token was made."""
     async with Served.opened() as alone:
         given = await alone.logged_in()
@@ -80,13 +80,13 @@ async def test_s2_2_1_the_time_of_the_login_stays_through_every_refresh(served):
     assert (later["auth_time"], later["iat"] != first) == (first, True)
 
 
-async def test_s2_2_3_a_scope_that_was_asked_for_is_in_the_token(served):
+async def test_s2_2_3_requested_scope_is_in_the_token(served):
     """As it is in the answer."""
     given = await served.logged_in(scope="files")
     assert (await read(served, given["access_token"]))["scope"] == given["scope"] == "files"
 
 
-async def test_s3_the_audience_is_the_server_whose_keys_they_are(served):
+async def test_s3_audience_is_the_server_that_publishes_the_keys(served):
     """There is one, and no request names another."""
     code = await served.code(resource="https://elsewhere.example")
     answer = await served.redeem(code, resource="https://elsewhere.example", audience="elsewhere")
@@ -94,7 +94,7 @@ async def test_s3_the_audience_is_the_server_whose_keys_they_are(served):
 
 
 @pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT"])
-async def test_s4_a_token_with_the_type_is_taken(served, typ):
+async def test_s4_token_with_the_type_is_accepted(served, typ):
     """In both ways to write it, in any case."""
     claims = await read(served, (await served.own_login())["access_token"])
     token = served.signed({"alg": "ES256", "kid": served.key.kid, "typ": typ}, claims)
@@ -102,7 +102,7 @@ async def test_s4_a_token_with_the_type_is_taken(served, typ):
 
 
 @pytest.mark.parametrize("typ", ["JWT", None, "secevent+jwt", "dpop+jwt", "at+jwt2"])
-async def test_s4_a_verifier_that_is_told_so_takes_access_tokens_alone(served, typ):
+async def test_s4_verifier_with_a_type_accepts_only_access_tokens(served, typ):
     """``token_type="at+jwt"`` refuses every other ``typ``, and none."""
     claims = await read(served, (await served.own_login())["access_token"])
     verifier = Verifier(
@@ -139,7 +139,7 @@ async def test_s4_issuer_audience_and_time_are_checked(served, changed):
 
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384"])
-async def test_s4_the_signature_is_checked_and_none_is_refused(served, algorithm):
+async def test_s4_signature_is_checked_and_none_is_rejected(served, algorithm):
     """Neither without a signature, nor with the public key as a secret, nor with another algorithm."""
     claims = await read(served, (await served.own_login())["access_token"])
     header = {"alg": algorithm, "kid": served.key.kid, "typ": "at+jwt"}
@@ -151,13 +151,13 @@ async def test_s4_the_signature_is_checked_and_none_is_refused(served, algorithm
     assert (await served.ask(token)).status_code == 401
 
 
-async def test_s5_no_service_gets_the_subject_of_a_person(served):
+async def test_s5_service_cannot_get_the_subject_of_a_user(served):
     """Where a client has the name of an account, it gets no token: nobody may take one for the other."""
     answer = await served.post("token", ("ada", SECRET), grant_type="client_credentials")
     assert error_of(answer) == (400, "invalid_grant")
 
 
-async def test_s6_a_token_tells_no_more_of_a_person_than_is_needed(served):
+async def test_s6_token_contains_no_more_about_a_user_than_needed(served):
     """It is signed, not encrypted: no address, no password and no hash is in it."""
     claims = await read(served, (await served.own_login())["access_token"])
     assert claims.keys() <= {
@@ -165,7 +165,7 @@ async def test_s6_a_token_tells_no_more_of_a_person_than_is_needed(served):
     }
 
 
-async def test_s4_an_issuer_that_is_not_told_so_makes_no_access_tokens_of_this_kind(served):
+async def test_s4_issuer_without_a_type_issues_no_access_tokens_of_this_kind(served):
     """Its plain tokens are refused by whoever demands the type."""
     plain = Issuer(served.key, issuer=URL, audience="chat")
     with pytest.raises(TokenError):

@@ -13,7 +13,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 
 
 @pytest.mark.parametrize("redirect_uri", [BACK, "com.app://back"])
-async def test_s2_an_answer_with_a_code_names_the_issuer(desk, redirect_uri):
+async def test_s2_response_with_a_code_names_the_issuer(desk, redirect_uri):
     """To every redirect URI, once."""
     told = sent_back(await desk.submit(await desk.show(redirect_uri=redirect_uri)))
     assert "code" in told
@@ -33,20 +33,20 @@ async def test_s2_an_answer_with_a_code_names_the_issuer(desk, redirect_uri):
     ],
     ids=str,
 )
-async def test_s2_an_answer_with_an_error_names_the_issuer(desk, changed):
+async def test_s2_response_with_an_error_names_the_issuer(desk, changed):
     """Whatever the error, with or without a state."""
     told = await refusal(desk, await desk.show(**changed))
     assert "error" in told
     assert told["iss"] == URL
 
 
-async def test_s2_a_no_names_the_issuer(desk):
+async def test_s2_denial_names_the_issuer(desk):
     """The person's refusal is an answer as well."""
     told = sent_back(await desk.submit(await desk.show(), decision="deny"))
     assert (told["error"], told["iss"]) == ("access_denied", URL)
 
 
-async def test_s2_and_2_4_the_issuer_is_that_of_the_metadata(desk):
+async def test_s2_and_2_4_issuer_is_that_of_the_metadata(desk):
     """Compared to the letter by clients: an https address without query and fragment."""
     told = sent_back(await desk.submit(await desk.show()))
     assert told["iss"] == (await desk.http.get(METADATA)).json()["issuer"]
@@ -54,12 +54,12 @@ async def test_s2_and_2_4_the_issuer_is_that_of_the_metadata(desk):
     assert (parts.scheme, parts.query, parts.fragment) == ("https", "", "")
 
 
-async def test_s2_nobody_else_names_it(desk):
+async def test_s2_other_routes_do_not_name_the_issuer(desk):
     """An ``iss`` in the request is not the answer's."""
     told = sent_back(await desk.submit(await desk.show(iss="https://evil.example")))
     assert told["iss"] == URL
 
 
-async def test_s3_the_metadata_promises_it(desk):
+async def test_s3_metadata_announces_the_issuer(desk):
     """So that a client may refuse an answer without it."""
     assert (await desk.http.get(METADATA)).json()["authorization_response_iss_parameter_supported"] is True

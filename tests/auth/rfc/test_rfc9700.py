@@ -33,20 +33,20 @@ INVALID_GRANT = (400, "invalid_grant")
         BACK + "#x",
     ],
 )
-async def test_s2_1_and_4_1_3_redirect_uris_are_compared_to_the_letter(desk, other):
+async def test_s2_1_and_4_1_3_redirect_uris_must_be_identical(desk, other):
     """What a pattern or a normalisation would let through does not match."""
     assert is_page(await desk.show(redirect_uri=other))
 
 
 @pytest.mark.parametrize("client_id", ["page", "backend", "short"])
-async def test_s2_1_1_pkce_is_for_every_client(desk, client_id):
+async def test_s2_1_1_pkce_is_required_for_every_client(desk, client_id):
     """Also for one that has a secret: nobody gets a code without."""
     told = await refusal(desk, await desk.show(client_id=client_id, code_challenge=None))
     assert told["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(("auth", "client_id"), [(None, "page"), (BASIC, "backend")], ids=str)
-async def test_s2_1_1_and_4_5_a_stolen_code_is_worth_nothing_without_its_verifier(desk, auth, client_id):
+async def test_s2_1_1_and_4_5_stolen_code_is_useless_without_its_verifier(desk, auth, client_id):
     """Another verifier, or none: no token; and the code is used up."""
     for verifier in ("w" * 43, ""):
         code = await desk.code(client_id=client_id)
@@ -56,18 +56,18 @@ async def test_s2_1_1_and_4_5_a_stolen_code_is_worth_nothing_without_its_verifie
 @pytest.mark.parametrize(
     "changed", [{"code_challenge": None}, {"code_challenge_method": None}, {"code_challenge": ""}], ids=str
 )
-async def test_s2_1_1_and_4_8_2_pkce_is_not_downgraded(desk, changed):
+async def test_s2_1_1_and_4_8_2_pkce_cannot_be_downgraded(desk, changed):
     """A request whose challenge was taken out gets no code, so that there is none to be sent with a verifier."""
     assert "code" not in await refusal(desk, await desk.show(**changed))
 
 
-async def test_s2_1_1_support_of_pkce_can_be_found_out(desk):
+async def test_s2_1_1_metadata_announces_pkce(desk):
     """The metadata says so."""
     assert "S256" in (await desk.http.get(METADATA)).json()["code_challenge_methods_supported"]
 
 
 @pytest.mark.parametrize("asked", ["token", "code token", "id_token token"])
-async def test_s2_1_2_no_token_is_in_an_address(desk, asked):
+async def test_s2_1_2_no_token_is_in_a_url(desk, asked):
     """There is no response type that gives tokens at the authorization endpoint."""
     assert (await refusal(desk, await desk.show(response_type=asked)))["error"] == "unsupported_response_type"
 
@@ -85,7 +85,7 @@ async def test_s2_2_2_and_4_14_2_refresh_tokens_rotate_and_reuse_ends_the_grant(
         await desk.live.verify(third["access_token"])
 
 
-async def test_s2_3_and_4_10_2_a_token_is_for_one_audience(served):
+async def test_s2_3_and_4_10_2_token_is_for_one_audience(served):
     """It names the server that it is for; that server refuses one that names another."""
     given = await served.own_login()
     assert (await served.introspect(given["access_token"]))["aud"] == "chat"
@@ -93,7 +93,7 @@ async def test_s2_3_and_4_10_2_a_token_is_for_one_audience(served):
     assert (await served.ask(other.issue("ada"))).status_code == 401
 
 
-async def test_s2_3_a_token_has_no_more_than_was_allowed(desk):
+async def test_s2_3_token_has_no_more_rights_than_allowed(desk):
     """An application gets the scope that the person saw, and opens none of the person's own routes."""
     given = await desk.logged_in(scope="chat")
     assert given["scope"] == "chat"
@@ -102,7 +102,7 @@ async def test_s2_3_a_token_has_no_more_than_was_allowed(desk):
 
 
 @pytest.mark.parametrize("client_id", ["page", "backend"])
-async def test_s2_4_there_is_no_password_grant(desk, client_id):
+async def test_s2_4_password_grant_does_not_exist(desk, client_id):
     """No client gets a token for a password, and the metadata names no such grant."""
     sent = {"grant_type": "password", "username": "ada", "password": PASSWORD}
     proof = {"client_id": "page"} if client_id == "page" else {"client_id": client_id, "client_secret": SECRET}
@@ -121,7 +121,7 @@ async def test_s2_6_no_code_is_sent_in_the_clear(uri):
         Client("x", redirect_uris=(uri,), grants=("authorization_code",))
 
 
-async def test_s2_6_no_script_of_another_origin_reads_the_authorization_endpoint():
+async def test_s2_6_script_of_another_origin_cannot_read_the_authorization_endpoint():
     """CORS may be for the other endpoints, and is not for the one that browsers are sent to."""
     page = {"Origin": "https://app.example"}
     async with Served.opened(cors_origins=("https://app.example",)) as opened:
@@ -134,7 +134,7 @@ async def test_s2_6_no_script_of_another_origin_reads_the_authorization_endpoint
             assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_s4_2_4_the_page_leaks_no_address(desk):
+async def test_s4_2_4_page_leaks_no_url(desk):
     """It says no-referrer, and has nothing in it that leads or loads from elsewhere; the redirect says so, too."""
     page = await desk.show()
     answer = await desk.submit(page)
@@ -143,7 +143,7 @@ async def test_s4_2_4_the_page_leaks_no_address(desk):
     assert not re.findall(r"""(?:src|href)\s*=|@import|url\(""", page.text)
 
 
-async def test_s4_2_4_and_4_3_1_a_code_is_invalid_after_its_first_use(desk):
+async def test_s4_2_4_and_4_3_1_code_is_invalid_after_its_first_use(desk):
     """So that one in a log or a history opens nothing; the answer with it is kept nowhere."""
     answer = await desk.submit(await desk.show())
     code = sent_back(answer)["code"]
@@ -152,20 +152,20 @@ async def test_s4_2_4_and_4_3_1_a_code_is_invalid_after_its_first_use(desk):
     assert error_of(await desk.redeem(code)) == INVALID_GRANT
 
 
-async def test_s4_4_2_1_the_answer_says_whose_it_is(desk):
+async def test_s4_4_2_1_response_names_its_issuer(desk):
     """Against mix-up: ``iss``, with codes and with errors."""
     assert sent_back(await desk.submit(await desk.show()))["iss"] == URL
     assert (await refusal(desk, await desk.show(scope="admin")))["iss"] == URL
 
 
 @pytest.mark.parametrize("changed", [{"scope": "admin"}, {"response_type": "token"}, {"code_challenge": None}], ids=str)
-async def test_s4_11_2_nobody_is_sent_on_before_they_have_logged_in(desk, changed):
+async def test_s4_11_2_browser_is_redirected_only_after_login(desk, changed):
     """A link with a mistake in it does not make this server send a stranger's browser elsewhere by itself."""
     assert is_page(await desk.show(**changed))
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
-async def test_s4_12_the_form_with_the_password_is_not_sent_on(desk, decision):
+async def test_s4_12_redirect_does_not_resend_the_password_form(desk, decision):
     """303, which every browser follows with a GET; never 307."""
     answer = await desk.submit(await desk.show(), decision=decision)
     assert answer.status_code == 303
@@ -173,13 +173,13 @@ async def test_s4_12_the_form_with_the_password_is_not_sent_on(desk, decision):
 
 
 @pytest.mark.parametrize("path", ["/oauth/authorize/", "/auth/login/"])
-async def test_s4_12_a_password_at_a_mistyped_address_is_not_sent_on_either(served, path):
+async def test_s4_12_redirect_from_a_mistyped_path_does_not_resend_the_password(served, path):
     """No 307 for a stroke too many: it would repeat the body elsewhere."""
     assert (await served.http.post(path, data=ADA)).status_code in (303, 404)
 
 
 @pytest.mark.parametrize("engine", ["hub", "python-socketio"])
-async def test_s4_13_nobody_passes_for_a_proxy(engine):
+async def test_s4_13_client_cannot_act_as_a_proxy(engine):
     """What a client says in a proxy's name is dropped: here the host that a page of another origin would need."""
     forged = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
     async with Served.opened(engine=engine) as opened:
@@ -188,7 +188,7 @@ async def test_s4_13_nobody_passes_for_a_proxy(engine):
         assert (await opened.http.get(where, headers=forged)).status_code in (400, 403)
 
 
-async def test_s4_14_2_a_refresh_token_stays_within_what_was_allowed_and_ends(desk):
+async def test_s4_14_2_refresh_token_stays_within_its_grant_and_expires(desk):
     """No more scope than the person saw, and no refresh beyond the lifetime of the login."""
     given = await desk.logged_in(scope="chat")
     assert error_of(await desk.refresh(given["refresh_token"], scope="files")) == (400, "invalid_scope")
@@ -196,7 +196,7 @@ async def test_s4_14_2_a_refresh_token_stays_within_what_was_allowed_and_ends(de
     assert error_of(await desk.refresh(given["refresh_token"])) == INVALID_GRANT
 
 
-async def test_s4_14_2_a_refresh_token_ends_with_a_change_of_password_and_a_logout(served):
+async def test_s4_14_2_refresh_token_ends_with_password_change_and_logout(served):
     """Where something happened to the account, its logins elsewhere are over."""
     mine, other = await served.own_login(), await served.logged_in()
     headers = {"Authorization": f"Bearer {mine['access_token']}"}
@@ -210,7 +210,7 @@ async def test_s4_14_2_a_refresh_token_ends_with_a_change_of_password_and_a_logo
     assert error_of(refreshed) == (401, "invalid_grant")
 
 
-async def test_s4_15_1_no_client_passes_for_a_person(desk):
+async def test_s4_15_1_client_cannot_act_as_a_user(desk):
     """One with the name of an account gets no token of its own, also if the account is younger."""
     await desk.clients.add(Client("eve", HASH, grants=("client_credentials",)))
     for name in ("ada", "eve"):
@@ -218,7 +218,7 @@ async def test_s4_15_1_no_client_passes_for_a_person(desk):
 
 
 @pytest.mark.parametrize("what", ["page", "page again", "error"])
-async def test_s4_16_no_page_of_the_server_is_framed(served, what):
+async def test_s4_16_no_page_of_the_server_can_be_framed(served, what):
     """Content-Security-Policy and, for older browsers, X-Frame-Options; on every page of the endpoint."""
     first = await served.show()
     answer = {
