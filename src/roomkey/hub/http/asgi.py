@@ -1,4 +1,4 @@
-"""The hub as an ASGI application: long-polling for every server, and WebSockets for those that are not ours."""
+"""The hub as an ASGI application: long-polling, and the WebSockets of other servers than the hub's own."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ __all__ = ["ASGIApp"]
 
 TEXT = (b"content-type", b"text/plain; charset=UTF-8")
 JSON = (b"content-type", b"application/json")
-COMES_BACK = (SERVER_DISCONNECT, PING_TIMEOUT)
-"""Why a session may end whose client is answered so, because it is welcome again."""
+RECONNECTS = (SERVER_DISCONNECT, PING_TIMEOUT)
+"""Ends of a session after which a polling client gets ``CLOSED_BY_SERVER``, so that it reconnects."""
 
 
 class ASGIApp:
-    """An ASGI 3 application that serves a hub, and hands every other path on.
+    """An ASGI 3 application that serves a hub, and passes every other path on.
 
     Args:
         hub: the hub.
-        other_app: what serves the other paths; without one they are not found.
+        other_app: the ASGI application for the other paths; without one, they get 404.
     """
 
     def __init__(self, hub: SocketIOServer, other_app: Any = None) -> None:
@@ -48,7 +48,7 @@ class ASGIApp:
         self._other_app = other_app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request, one WebSocket, or the server's life."""
+        """Serve one request, one WebSocket, or the lifespan."""
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
         elif not self._requests.serves(path_in_app(scope)):
@@ -78,19 +78,19 @@ class ASGIApp:
     async def _http(self, request: HttpRequest, receive: Any, send: Any) -> None:
         headers = self._requests.origins.headers(request)
         if request.method == "OPTIONS":
-            await _answer(send, 204 if headers else 403, headers, b"")
+            await _respond(send, 204 if headers else 403, headers, b"")
             return
         answer = await self._polling(request, receive)
-        if answer is None:  # whoever asked is gone
+        if answer is None:  # the client has disconnected
             return
         if isinstance(answer, Refusal):
             if answer is not CLOSED_BY_SERVER:
                 self._requests.refuse(request.address, answer)
             closing = [(b"connection", b"close")] if answer.status == 408 else []
-            await _answer(send, answer.status, [JSON, *closing, *headers], answer.body)
+            await _respond(send, answer.status, [JSON, *closing, *headers], answer.body)
         else:
             body, more = answer
-            await _answer(send, 200, [TEXT, *more, *headers], body)
+            await _respond(send, 200, [TEXT, *more, *headers], body)
 
     async def _polling(
         self, request: HttpRequest, receive: Any
@@ -100,7 +100,7 @@ class ASGIApp:
         if refusal is not None:
             return refusal
         if parameters["transport"] != "polling":
-            return BAD_REQUEST._replace(detail="a WebSocket, and the server speaks none")
+            return BAD_REQUEST._replace(detail="a WebSocket handshake on a server without WebSockets")
         if request.method not in ("GET", "POST"):
             return BAD_METHOD
         eio_sid = parameters.get("sid")
@@ -130,7 +130,7 @@ class ASGIApp:
     ) -> bytes | Refusal | None:
         if not session.alive:
             return self._fetched(session, transport)
-        if transport.busy:  # the protocol has one poll at a time
+        if transport.busy:  # the protocol allows one poll at a time
             session.end(TRANSPORT_ERROR)
             return BAD_REQUEST._replace(detail="two polls at once")
         if session.upgrading:
@@ -141,7 +141,7 @@ class ASGIApp:
             await asyncio.wait({fetching, gone}, return_when=asyncio.FIRST_COMPLETED)
             if fetching.done():
                 return self._fetched(session, transport)
-            if session.transport is transport:  # what a cancelled poll was to fetch may be lost
+            if session.transport is transport:  # a cancelled poll may have lost packets
                 session.end(TRANSPORT_ERROR)
             return None
         finally:
@@ -149,10 +149,10 @@ class ASGIApp:
             gone.cancel()
 
     def _fetched(self, session: EngineSession, transport: Polling) -> bytes | Refusal:
-        """What waits to be fetched; of a session that has ended, last of all, that it has."""
+        """Return the packets that wait; for a session that has ended, last of all, its end."""
         if transport.empty and not session.alive:
             self._requests.sessions.drained(session)
-            if session.ended_for in COMES_BACK:
+            if session.ended_for in RECONNECTS:
                 return CLOSED_BY_SERVER
         return transport.body()
 
@@ -187,14 +187,14 @@ class ASGIApp:
             else:
                 session.text(b"%d%b" % (packet.type, packet.data))
             if session.connection.closing or not session.alive:
-                break  # of whatever follows nothing counts, and it may be much
+                break  # the rest, which may be much, is ignored
         if session.ended_for == VIOLATION:
-            return BAD_REQUEST._replace(detail="a packet that no client sends")
+            return BAD_REQUEST._replace(detail="a packet that clients must not send")
         return b"ok"
 
 
 def request_of(scope: Any) -> HttpRequest:
-    """What an ASGI scope says about a request."""
+    """Return the request that an ASGI scope describes."""
     client = scope.get("client")
     return HttpRequest(
         scope.get("method", "GET"),
@@ -207,7 +207,7 @@ def request_of(scope: Any) -> HttpRequest:
 
 
 async def _read(request: HttpRequest, receive: Any, limit: int) -> bytes | Refusal | None:
-    """A request's body; None if whoever sent it is gone."""
+    """Return a request's body, or None if the client disconnected."""
     length = request.header("content-length") or "0"
     if not (length.isascii() and length.isdigit()) or len(length) > 18 or int(length) > limit:
         return BODY_TOO_LARGE
@@ -232,7 +232,7 @@ async def _until_gone(receive: Any) -> None:
         pass
 
 
-async def _answer(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def _respond(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     length = (b"content-length", str(len(body)).encode())
     start = [*headers, length, (b"cache-control", b"no-store")]
     await send({"type": "http.response.start", "status": status, "headers": start})
@@ -244,11 +244,11 @@ async def _refuse(scope: Any, receive: Any, send: Any, refusal: Refusal) -> None
         await receive()  # websocket.connect
         await refuse_websocket(scope, send, refusal)
     else:
-        await _answer(send, refusal.status, [JSON], refusal.body)
+        await _respond(send, refusal.status, [JSON], refusal.body)
 
 
 def _closing(hub: SocketIOServer, send: Any) -> Any:
-    """Close the hub's sessions before the other application says that it has shut down."""
+    """Return a ``send`` that closes the hub before it reports the other application's shutdown."""
 
     async def send_and_close(message: Any) -> None:
         if message["type"] == "lifespan.shutdown.complete":
