@@ -106,6 +106,8 @@ class HubSession:
     def abort(self) -> None:
         self.closed = True
 
+    def admitted(self) -> None: ...
+
     def client_closing(self) -> None:
         """No client of the machine says that it closes."""
 

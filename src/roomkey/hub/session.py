@@ -68,6 +68,9 @@ class Transport(Protocol):
     def client_closing(self) -> None:
         """Note that the client has announced that it closes."""
 
+    def admitted(self) -> None:
+        """Allow larger messages, because a socket of the session is admitted."""
+
     def drain(self) -> list[Part]:
         """Return what is still unsent, so that another transport can send it."""
 
@@ -271,6 +274,7 @@ class EngineSession:
         """Allow what an admitted client can send."""
         if self._bucket.rate != self._settings.event_rate:
             self._bucket = TokenBucket(self._settings.event_rate, self._owner.now())
+        self.transport.admitted()
 
     def close(self, code: int | None = None) -> None:
         """End the session, because the guard closes the connection."""
@@ -323,6 +327,8 @@ class EngineSession:
         self._candidate = None
         before = self.transport
         self.use(candidate)
+        if self.connection.admitted:
+            candidate.admitted()
         for packet, binary in before.drain():
             if binary or packet != NOOP:
                 candidate.send_packet(packet, binary=binary)
@@ -361,7 +367,8 @@ class EngineSession:
         self._owner.timers.cancel(self.heartbeat_due, self.attachments_due, self.candidate_lost)
         self._state.handle(TransportInput.LOST)
         self.ended_for = self.ended_for or reason
-        self._drop_candidate()
+        if self._candidate is not None:
+            self._drop_candidate()
         drained = True
         if abort:
             self.transport.abort()

@@ -15,7 +15,7 @@ class Watcher(Protocol):
     """Is told how many bytes have arrived."""
 
     def bytes_arrived(self, pending: int) -> None:
-        """Leave the gate in place, open it, or close the connection.
+        """Close the connection if they are too many.
 
         Args:
             pending: the number of bytes that arrived since the end of the last frame.

@@ -225,12 +225,8 @@ class PicowsWebSocket(WSListener):
 
     def bytes_arrived(self, pending: int) -> None:
         """Close the connection if a frame that has not ended is too large before admission."""
-        session = self.session
-        if session is None or self._closing:
-            return
-        if session.connection.admitted:
-            self.admitted()
-        elif pending > self._settings.packet_before_admission + FRAME_HEAD:
+        too_many = pending > self._settings.packet_before_admission + FRAME_HEAD
+        if too_many and self._gate is not None and not self._closing:
             self._break(TOO_BIG)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
