@@ -1,4 +1,4 @@
-"""Nothing escapes: a fixture for tests that send a server what no honest client sends."""
+"""A fixture for hostile tests: no exception may reach the event loop or the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 
 def complaints(records: list[logging.LogRecord]) -> list[str]:
-    """What stands in a log as an error or with a traceback; test clients' own logs do not count."""
+    """Return log records that are errors or have a traceback, except those of the test clients."""
     return [
         f"{entry.name}: {entry.getMessage()} {entry.exc_info or ''}"
         for entry in records
@@ -22,13 +22,13 @@ def complaints(records: list[logging.LogRecord]) -> list[str]:
 
 
 def escaped_from(context: dict[str, Any]) -> bool:
-    """True for what the server let escape; an HTTP connection that aiohttp's client leaves open is the client's own."""
+    """Return True for an exception of the server, and False for a connection that aiohttp's client left open."""
     return not context.keys() & {"client_connection", "client_session"}
 
 
 @asynccontextmanager
 async def calmly(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """Fails if an exception reaches the running event loop or the log."""
+    """Fail if an exception reaches the running event loop or the log."""
     escaped: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: escaped.append(context))
@@ -42,6 +42,6 @@ async def calmly(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
 
 @pytest.fixture
 async def calm(caplog: pytest.LogCaptureFixture) -> AsyncIterator[None]:
-    """The same for a whole test."""
+    """Fail if an exception of the test reaches the event loop or the log."""
     async with calmly(caplog):
         yield

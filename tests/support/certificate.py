@@ -1,4 +1,4 @@
-"""A certificate for ``localhost``, made for one test."""
+"""A certificate for ``localhost``, generated for one test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 
 def make_certificate(folder: Path) -> ssl.SSLContext:
-    """Write ``cert.pem`` and ``key.pem``; gives what a client trusts it with."""
+    """Write ``cert.pem`` and ``key.pem``, and return an SSL context that trusts them."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

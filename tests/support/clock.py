@@ -1,4 +1,4 @@
-"""A clock that tests move."""
+"""A clock that tests advance."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ class FakeClock:
 
 
 def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> None:
-    """Let stores forget what has expired by this clock, from the second time on that they are asked to."""
+    """Let stores delete what has expired by this clock, from their second call on."""
     patch.setattr("roomkey.stores.cleanup.monotonic", clock.monotonic)
     patch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)

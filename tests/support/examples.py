@@ -1,4 +1,4 @@
-"""How much Hypothesis tries: all of it in ``make test``, a fifth in ``make check``."""
+"""The number of Hypothesis examples: all in ``make test``, a fifth in ``make check``."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ settings.load_profile("test")
 
 
 def examples(most: int) -> int:
-    """How many examples the current profile tries, where ``make test`` tries ``most``."""
+    """Return the number of examples in the current profile, if ``make test`` tries ``most``."""
     return max(most // 5, 10) if settings.get_current_profile_name() == "check" else most

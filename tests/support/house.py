@@ -1,4 +1,4 @@
-"""The product over a database, at a time that tests set back."""
+"""The application on a database, with a clock that tests can set back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS = KeySet([Key.generate("ES256")])
 
 
 class House:
-    """One process, with what a person may hold."""
+    """One process, and the credentials that a user may hold."""
 
     def __init__(self, database: Database, engine: Any) -> None:
         self.database, self.ago = database, 0.0
@@ -46,7 +46,7 @@ class House:
         self.host = ""
 
     async def held(self, ago: float) -> dict[str, Any]:
-        """Log in so many seconds ago; everything that a person may hold afterwards."""
+        """Log in this many seconds ago, and return every credential that a user may hold afterwards."""
         self.ago = ago
         login = (await self.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})).json()
         headers = {"Authorization": f"Bearer {login['access_token']}"}
@@ -62,12 +62,12 @@ class House:
         return {"headers": headers, "login": login, "ticket": ticket, "code": code, "socket": raw}
 
     async def ended(self, held: dict[str, Any]) -> set[str]:
-        """What of it is not good any more."""
+        """Return which of these credentials are not valid any more."""
         found = set()
         await held["socket"].sync()
         closed = await held["socket"].is_closed(0.3)
         if not closed and "unauthorized" in str(held["socket"].seen):
-            closed = await held["socket"].is_closed()  # it was said, and the close is on its way
+            closed = await held["socket"].is_closed()  # the event was sent, so the close follows
         if closed:
             found.add("socket")
         if (await self.http.get("/auth/sessions", headers=held["headers"])).status_code == 401:
@@ -86,7 +86,7 @@ class House:
         return found
 
     async def operator(self, method: str, path: str, body: Any) -> httpx.Response:
-        """Ask the admin API."""
+        """Send a request to the admin API."""
         token = self.product.issuer.issue("ops", scopes=["roomkey:admin"])
         return await self.http.request(method, path, json=body, headers={"Authorization": f"Bearer {token}"})
 
@@ -100,14 +100,14 @@ class House:
             await self.command("token", "revoke", *options)
 
     async def command(self, *words: str) -> None:
-        """Run the command line on the same database."""
+        """Run a command on the same database."""
         ran = await asyncio.to_thread(CliRunner().invoke, cli, [*words, "--database", str(self.database._path)])
         assert ran.exit_code == 0, ran.output
 
     @classmethod
     @asynccontextmanager
     async def opened(cls, where: Any, engine: Any = "hub") -> AsyncIterator[House]:
-        """Another process on a database, with two accounts and an application."""
+        """Open another process on a database, with two accounts and an OAuth client."""
         made = cls(Database(where), engine)
         async with AsyncExitStack() as stack:
             await made.database.open()

@@ -24,7 +24,7 @@ SECRET = "7c9d1b3a5e8f60421d3c5b7a9f8e6d4c-for-tests-only"
 
 
 class HubProcess:
-    """The process, seen from the tests."""
+    """The process, as tests control it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -51,11 +51,11 @@ class HubProcess:
         return line
 
     def memory(self) -> int:
-        """Bytes that it holds now."""
+        """Return the memory that it uses now, in bytes."""
         return self._status("VmRSS")
 
     def peak(self) -> int:
-        """Bytes that it held at most since :meth:`forget_peak`."""
+        """Return the most memory that it used since :meth:`forget_peak`, in bytes."""
         return self._status("VmHWM")
 
     def forget_peak(self) -> None:
@@ -70,7 +70,7 @@ class HubProcess:
 
 @contextmanager
 def hub_process(**settings: object) -> Iterator[HubProcess]:
-    """Start one; it ends with the block."""
+    """Start a hub process, which ends with the block."""
     command = [sys.executable, __file__, json.dumps(settings)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes) as process:
@@ -90,7 +90,7 @@ async def _obey(hub: Hub) -> None:
             times, size = map(int, rest)
             for number in range(times):
                 await hub.emit("news", (number, "x" * size))
-                await asyncio.sleep(0)  # others have their turn, as between the events of an application
+                await asyncio.sleep(0)  # let others run, as between the events of an application
         print(json.dumps(hub.counts | {"sessions": len(hub.sessions.active)}))
 
 

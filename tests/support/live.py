@@ -1,4 +1,4 @@
-"""A Socket.IO server that really listens, in the test's own event loop, and a client that speaks raw packets to it."""
+"""A Socket.IO server on a real port, in the test's event loop, and a client that sends raw packets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @asynccontextmanager
 async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
-    """Run an ASGI app, or a hub on its own transports, on a free port; yields ``127.0.0.1:PORT``."""
+    """Run an ASGI app, or a hub on its own transports, on a free port. Yields ``127.0.0.1:PORT``."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     quiet: dict[str, Any] = {"log_level": "error", "lifespan": "off", "timeout_graceful_shutdown": 1, **settings}
@@ -33,7 +33,7 @@ async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
         server: uvicorn.Server = runner.Server(server_app, config)
     else:
         server = uvicorn.Server(uvicorn.Config(server_app, **quiet))
-    # What Server.serve() does, without its main loop: that looks ten times a second whether to go on.
+    # What Server.serve() does, without its main loop, which checks ten times a second whether to stop.
     server.config.load()
     server.lifespan = server.config.lifespan_class(server.config)
     await server.startup(sockets=[listener])
@@ -46,12 +46,12 @@ async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
 
 
 def new_server(**settings: Any) -> socketio.AsyncServer:
-    """A python-socketio server whose heartbeat stays out of the tests' way."""
+    """Return a python-socketio server whose heartbeat does not disturb tests."""
     return socketio.AsyncServer(async_mode="asgi", ping_interval=60, ping_timeout=60, **settings)
 
 
 class Raw:
-    """A client over a raw WebSocket; it answers pings and keeps what arrives."""
+    """A client over a raw WebSocket. It answers pings and keeps all packets."""
 
     def __init__(self, ws: ClientConnection) -> None:
         self.ws = ws
@@ -61,7 +61,7 @@ class Raw:
 
     @classmethod
     async def open(cls, host: str, *, query: str = "", headers: dict[str, str] | None = None) -> Raw:
-        """Open the transport; no namespace yet."""
+        """Open the transport, without a namespace yet."""
         url = f"ws://{host}/socket.io/?EIO=4&transport=websocket{query}"
         raw = cls(await connect(url, additional_headers=headers, max_size=None, compression=None))
         assert str(await raw.receive()).startswith("0{")
@@ -69,7 +69,7 @@ class Raw:
 
     @classmethod
     async def upgrade(cls, host: str, eio_sid: str) -> Raw:
-        """Take a polling session over."""
+        """Upgrade a polling session."""
         url = f"ws://{host}/socket.io/?EIO=4&transport=websocket&sid={eio_sid}"
         raw = cls(await connect(url, max_size=None, compression=None))
         await raw.send("2probe")
@@ -91,7 +91,7 @@ class Raw:
             self.inbox.put_nowait(None)
 
     async def send(self, packet: str | bytes) -> None:
-        """Send as it is; a connection that is gone swallows it."""
+        """Send unchanged. Nothing happens if the connection is closed."""
         with suppress(ConnectionClosed):
             await self.ws.send(packet)
 
@@ -100,25 +100,25 @@ class Raw:
         await self.send(prefix + json.dumps([name, *arguments]))
 
     async def receive(self, timeout: float = PATIENCE) -> str | bytes | None:
-        """The next packet, or None once the server has closed."""
+        """Return the next packet, or None once the server has closed."""
         return await asyncio.wait_for(self.inbox.get(), timeout)
 
     async def ask(self, auth: Any = None, namespace: str = "/") -> str:
-        """Send CONNECT and give the reply."""
+        """Send CONNECT and return the reply."""
         payload = "" if auth is None else json.dumps(auth)
         if payload[:1].isdigit():
-            payload = " " + payload  # or it would be read as the packet's id
+            payload = " " + payload  # or it would be read as the packet's ID
         await self.send("40" + ("" if namespace == "/" else namespace + ",") + payload)
         return str(await self.receive())
 
     async def ask_data(self, auth: Any = None, namespace: str = "/") -> dict[str, Any]:
-        """Send CONNECT and give the object of a refusal."""
+        """Send CONNECT and return the object of the refusal."""
         reply = await self.ask(auth, namespace)
         assert reply.startswith("44"), reply
         return json.loads(reply[reply.index("{") :])
 
     async def expect_event(self, name: str, timeout: float = PATIENCE) -> list[Any]:
-        """Skip packets until an event of this name; gives its arguments."""
+        """Skip packets until an event of this name, and return its arguments."""
         while True:
             packet = await self.receive(timeout)
             assert packet is not None, f"closed before {name}; seen {self.seen}"
@@ -128,7 +128,7 @@ class Raw:
                     return data[1:]
 
     async def expect_ack(self, ack: int, timeout: float = PATIENCE) -> list[Any]:
-        """Skip packets until this acknowledgement; gives its arguments."""
+        """Skip packets until this acknowledgement, and return its arguments."""
         while True:
             packet = await self.receive(timeout)
             assert packet is not None, f"closed before ack {ack}; seen {self.seen}"
@@ -136,7 +136,7 @@ class Raw:
                 return json.loads(packet[packet.index("[") :])
 
     async def is_closed(self, within: float = PATIENCE) -> bool:
-        """True once the server has closed the transport."""
+        """Return True once the server has closed the transport."""
         try:
             async with asyncio.timeout(within):
                 while await self.inbox.get() is not None:
@@ -156,7 +156,7 @@ class Raw:
                 await asyncio.wait_for(pong, PATIENCE)
 
     async def quiet(self, seconds: float = 0.15) -> list[str | bytes]:
-        """What arrives within a short while."""
+        """Return the packets that arrive within a short time."""
         got: list[str | bytes] = []
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -200,7 +200,7 @@ class Poll:
         return response.text.split(SEPARATOR)
 
     async def answer(self) -> tuple[int, str]:
-        """Status and body of a poll, whatever they are."""
+        """Return status and body of a poll."""
         response = await self.http.get(self.url())
         return response.status_code, response.text
 
@@ -212,7 +212,7 @@ class Poll:
 
 
 async def refused_status(host: str, **arguments: Any) -> int:
-    """The HTTP status of a WebSocket that the server does not open."""
+    """Return the HTTP status of a WebSocket handshake that the server refuses."""
     try:
         raw = await Raw.open(host, **arguments)
     except InvalidStatus as error:
@@ -229,7 +229,7 @@ async def until(condition: Any, timeout: float = PATIENCE) -> None:
 
 
 async def begin_poll(hub: Hub, request: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Begin a GET of the hub's only session; when this returns, the hub has it and waits for a packet."""
+    """Start a GET of the hub's only session, and return when the hub has received it and waits for a packet."""
     task = asyncio.create_task(request)
     [session] = hub.sessions.active.values()
     await until(lambda: session.transport.busy)

@@ -1,4 +1,4 @@
-"""A login server and a hub in one application, as a team would mount them, with a clock that tests move."""
+"""A login server and a hub in one application, with a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class LoginServer:
         self._sockets: list[Raw] = []
 
     def client(self, address: str = "127.0.0.1", **options: Any) -> httpx.AsyncClient:
-        """A browser or another client, somewhere."""
+        """Return an HTTP client at some address."""
         transport = httpx.ASGITransport(self.app, client=(address, 1), raise_app_exceptions=False)
         return httpx.AsyncClient(**{"transport": transport, "base_url": "http://login.example"} | options)
 
@@ -87,20 +87,20 @@ class LoginServer:
         return await self.http.post(f"/auth/{path}", headers=bearer(tokens), json=body or None)
 
     async def socket(self, tokens: dict[str, Any]) -> Raw:
-        """A socket that is admitted, over the real port."""
+        """Return an admitted socket, over the real port."""
         raw = await self.raw()
         reply = await raw.ask({"token": tokens["access_token"]})
         assert reply.startswith("40"), reply
         return raw
 
     async def raw(self, query: str = "") -> Raw:
-        """A connection on which nothing is admitted yet."""
+        """Return a connection without an admitted socket."""
         raw = await Raw.open(self.host, query=query)
         self._sockets.append(raw)
         return raw
 
     async def is_good(self, tokens: dict[str, Any]) -> bool:
-        """True if the access token is still taken."""
+        """Return True if the access token is still accepted."""
         return (await self.http.get("/auth/sessions", headers=bearer(tokens))).status_code == 200
 
     async def add_people(self) -> None:

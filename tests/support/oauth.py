@@ -1,4 +1,4 @@
-"""A login server with OAuth clients, in the test's process and at the test's time."""
+"""A login server with OAuth clients, in the test's process and with the test's clock."""
 
 from __future__ import annotations
 
@@ -42,19 +42,19 @@ CLIENTS = (
 
 
 def challenge_of(verifier: str) -> str:
-    """S256 (RFC 7636 section 4.2)."""
+    """Return the S256 challenge (RFC 7636 section 4.2)."""
     return urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
 
 
 def query_of(url: str) -> dict[str, str]:
-    """The parameters of an address, each of which is there once."""
+    """Return the parameters of an address, and assert that each occurs once."""
     pairs = parse_qsl(urlsplit(url).query, keep_blank_values=True, strict_parsing=True)
     assert len(dict(pairs)) == len(pairs)
     return dict(pairs)
 
 
 class Form(HTMLParser):
-    """The form on a page, as a browser would send it."""
+    """Return the form of a page, as a browser would send it."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class Desk:
         return await self.http.post(f"/oauth/{path}", data=fields, **given)  # type: ignore[arg-type]
 
     async def show(self, **changed: str | None) -> httpx.Response:
-        """The page, as a client sends a browser there."""
+        """Return the page, as a browser opens it for a client."""
         asked = {
             "response_type": "code",
             "client_id": "page",
@@ -163,19 +163,19 @@ class Desk:
         return await self.http.post(page.url.join(form.action), data=form.fields | filled | typed)
 
     async def code(self, verifier: str = "v" * 43, **changed: str | None) -> str:
-        """A code that Ada has just let a client have."""
+        """Return a code that Ada has just granted to a client."""
         page = await self.show(code_challenge=challenge_of(verifier), **changed)
         answer = await self.submit(page)
         assert answer.status_code == 303, answer.text
         return query_of(answer.headers["location"])["code"]
 
     async def redeem(self, code: str, auth: tuple[str, str] | None = None, **changed: str) -> httpx.Response:
-        """Present a code."""
+        """Exchange a code for tokens."""
         sent = {"grant_type": "authorization_code", "code": code, "redirect_uri": self.back, "code_verifier": "v" * 43}
         return await self.post("token", auth, **(sent | ({} if auth else {"client_id": "page"}) | changed))
 
     async def logged_in(self, **changed: str) -> dict[str, Any]:
-        """Tokens that the page was given for Ada."""
+        """Return tokens that the client ``page`` received for Ada."""
         answer = await self.redeem(await self.code(**changed))
         assert answer.status_code == 200, answer.text
         return answer.json()
@@ -186,7 +186,7 @@ class Desk:
         return await self.post("token", auth, grant_type="refresh_token", refresh_token=token, **(named | changed))
 
     async def introspect(self, token: str) -> dict[str, Any]:
-        """What the backend is told of a token."""
+        """Return what introspection tells the backend about a token."""
         answer = await self.post("introspect", BASIC, token=token)
         assert answer.status_code == 200, answer.text
         return answer.json()

@@ -1,4 +1,4 @@
-"""A guarded server of either engine without a network: as fast as a function call, and races happen in turns."""
+"""A guarded server of either engine without a network. It is fast, and the test decides the order of races."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from roomkey.socketio import AsyncGuard
 
 
 async def turns(number: int = 30) -> None:
-    """Let everything that can happen happen."""
+    """Run the event loop until nothing is left to do."""
     for _ in range(number):
         await asyncio.sleep(0)
 
@@ -48,7 +48,7 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def begin(self, packet: str) -> None:
-        """A packet arrives; nobody waits for what becomes of it."""
+        """Deliver a packet without waiting for its effect."""
         if not self.session.closed:
             task = asyncio.ensure_future(self.session.receive(packet))
             self._tasks.add(task)
@@ -62,19 +62,19 @@ class Client:
         self.begin(f"0{namespace + ',' if namespace else ''}{payload}")
 
     async def settle(self) -> list[str]:
-        """Let it happen; gives the packets that came."""
+        """Run the event loop, and return the new packets."""
         await turns()
         new = self.session.sent()
         self.got += new
         return new
 
     def heard(self, event: str) -> list[Any]:
-        """The first argument of each event of this name, in any namespace."""
+        """Return the first argument of each event of this name, in any namespace."""
         events = [json.loads(packet[packet.index("[") :]) for packet in self.got if packet[0] == "2"]
         return [arguments[1] for arguments in events if arguments[0] == event]
 
     def answered(self, ack: int) -> list[Any]:
-        """The first argument of each acknowledgement with this id."""
+        """Return the first argument of each acknowledgement with this ID."""
         acks = [
             packet for packet in self.got if packet[0] == "3" and packet.split("[")[0][1:].split(",")[-1] == str(ack)
         ]
@@ -130,7 +130,7 @@ class Offline:
         return self.issuer.issue(subject, **claims)
 
     def admission(self, client: Client, namespace: str = "/") -> Any:
-        """Its namespace connection, or None."""
+        """Return its namespace connection, or None."""
         connection = eio_sids(self.guard).get(client.session.eio_sid)
         return connection.sockets.get(namespace) if connection is not None else None
 
@@ -138,7 +138,7 @@ class Offline:
         return str(self.admission(client, namespace).sid)
 
     def members(self, room: str, namespace: str = "/") -> set[str]:
-        """Who is in a room, by the server's own tables."""
+        """Return who is in a room, according to the server's tables."""
         if self.engine == "hub":
             return set(self.sio.sockets._rooms.get((namespace, room), ()))
         return set(self.sio.manager.rooms.get(namespace, {}).get(room, ()))
@@ -154,14 +154,14 @@ class Offline:
             client.got += client.session.sent()
 
     async def lose_all(self) -> None:
-        """Every client goes away."""
+        """Disconnect every client."""
         for client in self.clients:
             if not client.session.closed:
                 await client.session.lose()
         await self.settle()
 
     def leftovers(self) -> dict[str, Any]:
-        """What is kept of anybody; nothing when nobody is connected (I7)."""
+        """Return everything that is kept. It is empty if nobody is connected."""
         guard = self.guard
         use = guard._context.usage
         kept = {
@@ -184,7 +184,7 @@ class Offline:
 
 @pytest.fixture
 async def offline(engine: str) -> AsyncIterator[Callable[..., Offline]]:
-    """``offline(**settings)``: a server without a network. At the end everybody goes and nothing is left."""
+    """``offline(**settings)``: a server without a network. After the test, all clients leave and nothing may remain."""
     made: list[Offline] = []
 
     def make(**settings: Any) -> Offline:

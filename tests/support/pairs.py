@@ -1,4 +1,4 @@
-"""Fewer cases than every combination: for what is parametrized by hand together with the engine."""
+"""Fewer cases than every combination, for tests that are parametrized together with the engine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 
 def parametrize_engine(names: tuple[str, ...], cases: list[tuple[Any, ...]]) -> pytest.MarkDecorator:
-    """Run a test with these cases only; the first of each is its engine, which is no case of its own then."""
+    """Run a test with these cases only. The first value of each case is its engine."""
     ids = ["-".join(map(_named, case)) for case in cases]
     return pytest.mark.parametrize(("engine", *names), cases, ids=ids, indirect=["engine"])
 

@@ -1,4 +1,4 @@
-"""A PostgreSQL of its own, in a temporary folder and on a Unix socket there."""
+"""A separate PostgreSQL server, in a temporary folder and on a Unix socket there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 
 
 def _folder_of_programs() -> Path:
-    # Debian keeps them off the PATH, a folder for each version.
+    # Debian installs each version in a folder that is not on the PATH.
     folders = [found.parent for found in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     if on_path := shutil.which("initdb"):
         folders.append(Path(on_path).resolve().parent)
@@ -28,7 +28,7 @@ def _folder_of_programs() -> Path:
 
 
 class PostgreSQL:
-    """The server; it can be stopped, held as if it hung, and started again."""
+    """The server, which can be stopped, suspended and started again."""
 
     def __init__(self, folder: Path, programs: Path, user: str | None) -> None:
         self._folder = folder
@@ -56,7 +56,7 @@ class PostgreSQL:
         self._run("pg_ctl", "-w", "-m", "immediate", "stop")
 
     def hold(self) -> None:
-        """Let it hang: it takes connections and answers nothing."""
+        """Suspend the server: it accepts connections and does not respond."""
         self._held = self._processes()
         for pid in self._held:
             os.kill(pid, signal.SIGSTOP)
@@ -73,7 +73,7 @@ class PostgreSQL:
         return [int(pid) for pid in (first, *subprocess.check_output(command, text=True).split())]
 
     def database(self) -> str:
-        """The URL of a new, empty database."""
+        """Create an empty database and return its URL."""
         name = f"test{next(self._names)}"
         command = [self._programs / "createdb", "-h", self._folder, "-U", "roomkey", name]
         subprocess.run(command, check=True)
@@ -82,9 +82,9 @@ class PostgreSQL:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgreSQL]:
-    """One server for all tests; each takes a database of its own."""
+    """Return one server for all tests. Each test uses its own database."""
     programs = _folder_of_programs()
-    folder = Path(tempfile.mkdtemp(prefix="roomkey-"))  # pytest's own folders are closed to other users
+    folder = Path(tempfile.mkdtemp(prefix="roomkey-"))  # other users cannot read pytest's folders
     user = None
     if os.getuid() == 0:  # PostgreSQL refuses to run as root
         user = "nobody"

@@ -1,4 +1,4 @@
-"""The product in a thread of the test's process, so that a test can use the page and call the guard."""
+"""The application in a thread of the test's process, so that a test can use the page and call the guard."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ProductThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def token_id(self, subject: str) -> str:
-        """The ``jti`` on the subject's only socket."""
+        """Return the ``jti`` of the subject's only socket."""
         [found] = [one.identity for one in self.guard.index if one.identity.subject == subject]
         return str(found.token_id)
 
@@ -74,7 +74,7 @@ class ProductThread:
         await stores.close()
 
     def start(self) -> None:
-        """Serve; once more after :meth:`stop`, with other keys and passwords and on the same port."""
+        """Serve. After :meth:`stop`, serve again on the same port with other keys and passwords."""
         self._started.clear()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()

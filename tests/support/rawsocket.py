@@ -1,4 +1,4 @@
-"""A TCP connection to a server, spoken to in bytes: HTTP as it stands on the wire, and WebSocket frames of any make."""
+"""A TCP connection to a server, for raw HTTP and any WebSocket frames."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def frame(
     mask: bytes | None = MASK,
     length: bytes | None = None,
 ) -> bytes:
-    """One frame of a client.
+    """Return one frame of a client.
 
     Args:
         rsv: the three reserved bits, as a number from 0 to 7.
@@ -51,13 +51,13 @@ def frame(
 
 
 def masked(data: bytes, mask: bytes = MASK) -> bytes:
-    """RFC 6455 section 5.3."""
+    """Mask or unmask (RFC 6455 section 5.3)."""
     key = (mask * (len(data) // 4 + 1))[: len(data)]
     return (int.from_bytes(data) ^ int.from_bytes(key)).to_bytes(len(data))
 
 
 def hello(token: str, namespace: str = "") -> str:
-    """The packet that joins a namespace; ``"/name,"`` for another than the main one."""
+    """Return a CONNECT packet; pass ``"/name,"`` for another namespace than the main one."""
     return f"40{namespace}" + json.dumps({"token": token})
 
 
@@ -66,7 +66,7 @@ def close_frame(code: int | None = 1000, reason: str = "") -> bytes:
 
 
 def upgrade(host: str, query: str = "", /, *, line: str = "", **headers: str | None) -> bytes:
-    """The request that opens a WebSocket.
+    """Return the request that opens a WebSocket.
 
     Args:
         query: what follows ``EIO=4&transport=websocket``.
@@ -110,7 +110,7 @@ class Frame(NamedTuple):
 
     @property
     def code(self) -> int:
-        """Of a Close frame."""
+        """Return the code of a Close frame."""
         return int.from_bytes(self.payload[:2])
 
 
@@ -128,7 +128,7 @@ class RawSocket:
 
     @classmethod
     async def websocket(cls, host: str, query: str = "", **headers: str | None) -> RawSocket:
-        """Open a WebSocket; the first frame is still to be read."""
+        """Open a WebSocket without reading its first frame."""
         raw = await cls.open(host)
         await raw.send(upgrade(host, query, **headers))
         answer = await raw.answer()
@@ -154,7 +154,7 @@ class RawSocket:
         return raw
 
     async def send(self, data: bytes) -> None:
-        """Write; a connection that is gone swallows it."""
+        """Write. Nothing happens if the connection is closed."""
         with suppress(ConnectionError):
             self.writer.write(data)
             await self.writer.drain()
@@ -188,14 +188,14 @@ class RawSocket:
         return read
 
     async def packet(self, timeout: float = PATIENCE) -> str:
-        """The next text packet."""
+        """Return the next text packet."""
         read = await self.frame(timeout)
         assert read is not None, "closed"
         assert read.opcode == TEXT, read
         return read.payload.decode()
 
     async def sync(self) -> None:
-        """A round trip: when it returns, the server has handled all that was sent before."""
+        """Make a round trip: when it returns, the server has handled everything sent before."""
         await self.send(frame(b"sync", PING))
         while (read := await self.frame()) is not None and read.opcode != PONG:
             pass
@@ -219,7 +219,7 @@ class RawSocket:
         return code
 
     async def ends(self, within: float = PATIENCE) -> bool:
-        """True once the server has closed the connection."""
+        """Return True once the server has closed the connection."""
         try:
             async with asyncio.timeout(within):
                 while await self.reader.read(1 << 16):

@@ -1,4 +1,4 @@
-"""What the tests of the RFCs share: the whole product behind the desk, and answers read as the RFCs define them."""
+"""Helpers for the RFC tests: the whole application, and responses read as the RFCs define them."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class Served(Desk):
             await served.product.close()  # type: ignore[attr-defined]
 
     async def ask(self, token: str | None, path: str = "/auth/sessions") -> httpx.Response:
-        """What a protected route says to a token."""
+        """Return the response of a protected route to a token."""
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         return await self.http.get(path, headers=headers)
 
     async def own_login(self) -> dict[str, Any]:
-        """Tokens for Ada herself."""
+        """Return tokens of Ada's own login."""
         return dict((await self.http.post("/auth/login", json=ADA)).json())
 
     def signed(self, header: dict[str, Any], claims: dict[str, Any]) -> str:
-        """A token of any header and claims, with a good signature of the server's key."""
+        """Return a token of any header and claims, with a valid signature of the server's key."""
         signing_input = f"{part(header)}.{part(claims)}"
         return f"{signing_input}.{part(self.key.sign(self.key.algorithms[0], signing_input.encode()))}"
 
@@ -76,7 +76,7 @@ ADA = {"username": "ada", "password": "correct horse battery"}
 
 
 def error_of(answer: httpx.Response) -> tuple[int, str]:
-    """Status and code of an error with the form of RFC 6749 section 5.2."""
+    """Return status and code of an error in the form of RFC 6749 section 5.2."""
     told = answer.json()
     assert answer.headers["content-type"] == "application/json"
     assert told.keys() <= {"error", "error_description", "error_uri"}
@@ -85,24 +85,24 @@ def error_of(answer: httpx.Response) -> tuple[int, str]:
 
 
 def sent_back(answer: httpx.Response) -> dict[str, str]:
-    """What a client is told at its redirect URI; each parameter is there once (RFC 6749 section 3.1)."""
+    """Return the parameters at the redirect URI, and assert that each occurs once (RFC 6749 section 3.1)."""
     assert answer.status_code == 303, answer.text
     return query_of(answer.headers["location"])
 
 
 async def refusal(desk: Desk, answer: httpx.Response) -> dict[str, str]:
-    """What a client is told of a request that is wrong: at once, or as soon as the person has logged in."""
+    """Return the error of an invalid request, immediately or after the user has logged in."""
     return sent_back(await desk.submit(answer) if is_page(answer) else answer)
 
 
 def is_page(answer: httpx.Response) -> bool:
-    """True if the browser stays where it is."""
+    """Return True if the browser is not redirected."""
     kind = answer.headers.get("content-type", "")
     return not answer.is_redirect and "location" not in answer.headers and kind.startswith("text/html")
 
 
 def challenge(answer: httpx.Response, scheme: str = "Bearer") -> dict[str, str]:
-    """The parameters of the one ``WWW-Authenticate``; none is there twice (RFC 6750 section 3)."""
+    """Return the parameters of the only ``WWW-Authenticate`` header; none occurs twice (RFC 6750 section 3)."""
     [header] = answer.headers.get_list("www-authenticate")
     named, _, parameters = header.partition(" ")
     found = _PARAMETER.findall(parameters)

@@ -1,4 +1,4 @@
-"""A server in a process of its own, seen from the tests."""
+"""A server in a separate process."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ PATIENCE = 20.0
 
 
 async def served_url(output: asyncio.StreamReader | None) -> str:
-    """Read what the process says until it says where it serves: ``http://127.0.0.1:PORT``."""
+    """Read the output of the process until it contains its address: ``http://127.0.0.1:PORT``."""
     assert output is not None, "its output is no pipe"
     said = ""
     while (found := re.search(r"https?://127\.0\.0\.1:\d+", said)) is None:

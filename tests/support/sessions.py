@@ -1,4 +1,4 @@
-"""Engine.IO sessions of either engine without a network: packets are put in and taken out."""
+"""Engine.IO sessions of either engine without a network."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class SocketIOSession:
 
 
 class HubSession:
-    """One Engine.IO session of the hub, which is its transport itself."""
+    """One Engine.IO session of the hub. It is its own transport."""
 
     def __init__(self, sio: Hub) -> None:
         self.sio = sio
@@ -97,7 +97,7 @@ class HubSession:
     send_batched = send
 
     def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
-        """A ping: none of the machine's clients looks at it."""
+        """Ignore pings, which no client here reads."""
 
     def close(self, code: int = NORMAL) -> bool:
         self.closed = True
@@ -109,7 +109,7 @@ class HubSession:
     def admitted(self) -> None: ...
 
     def client_closing(self) -> None:
-        """No client of the machine says that it closes."""
+        """Ignore it, as no client here closes by itself."""
 
     def drain(self) -> list[Any]:
         return []

@@ -1,4 +1,4 @@
-"""A store of revocations that does what a test says."""
+"""A revocation store that tests control."""
 
 from __future__ import annotations
 

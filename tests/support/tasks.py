@@ -1,4 +1,4 @@
-"""Counting the tasks that roomkey makes, whatever other tasks the loop runs."""
+"""Count the tasks that roomkey creates, apart from other tasks of the loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def tasks_made() -> Iterator[list[str]]:
-    """Inside, every task with a coroutine of roomkey appends that coroutine's name to the list."""
+    """Record the coroutine's name of every task that roomkey creates inside the block."""
     loop = asyncio.get_running_loop()
     before = loop.get_task_factory()
     made: list[str] = []

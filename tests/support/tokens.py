@@ -26,19 +26,19 @@ EXPIRED = {
 
 
 def issuer_at(clock: FakeClock, algorithm: str = "HS256", **settings: Any) -> Issuer:
-    """An issuer whose clock is the test's."""
+    """Return an issuer with the test's clock."""
     key = Key.from_secret(SECRET) if algorithm == "HS256" else Key.generate(algorithm)
     return Issuer(key, audience="chat", issuer="https://login.example", clock=clock.now, **settings)
 
 
 def part(value: Any) -> str:
-    """One base64url part, of anything."""
+    """Return one base64url part."""
     raw = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
 def hs256(header: Any, payload: Any, secret: str | bytes = SECRET) -> str:
-    """A correctly signed token of any header and payload."""
+    """Return a correctly signed token of any header and payload."""
     signing_input = f"{part(header)}.{part(payload)}"
     key = secret.encode() if isinstance(secret, str) else secret
     return f"{signing_input}.{part(hmac.new(key, signing_input.encode(), hashlib.sha256).digest())}"

@@ -1,4 +1,4 @@
-"""A guarded server with a clock, ready to be spoken to: fixtures for the conftest files of several folders."""
+"""A guarded server with a clock that tests advance: fixtures for the conftest files of several folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from roomkey.hub import Hub, Limits, Namespace
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
 
-HEARTBEAT = {"ping_interval": 6e4, "ping_timeout": 6e4}  # out of the tests' way, however far they move the clock
+HEARTBEAT = {"ping_interval": 6e4, "ping_timeout": 6e4}  # longer than any test advances the clock
 
 
 ENGINES = ("python-socketio", "hub")
@@ -54,7 +54,7 @@ class World:
         return raw
 
     async def member(self, subject: str = "ada", namespace: str = "/", **claims: Any) -> Raw:
-        """A client that is admitted."""
+        """Return an admitted client."""
         raw = await self.client()
         reply = await raw.ask({"token": self.issuer.issue(subject, **claims)}, namespace)
         assert reply.startswith("40"), reply
@@ -64,19 +64,19 @@ class World:
         return self.issuer.issue(subject, **claims)
 
     async def tick(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock, and finish what is due."""
         assert self.guard is not None
         self.clock.advance(seconds)
         self.check_deadlines()
         await self.settle()
 
     def check_deadlines(self) -> None:
-        """Begin what is due, and do not wait for its end."""
+        """Start what is due, without waiting for it."""
         assert self.guard is not None
         (self.sio if isinstance(self.sio, Hub) else self.guard).check_deadlines()
 
     def sid(self, subject: str | None = None, namespace: str = "/") -> str:
-        """The sid of a socket; the first of its namespace, or the subject's."""
+        """Return a socket ID: the first in the namespace, or the subject's."""
         assert self.guard is not None
         of_namespace = (admission for admission in self.guard.index if admission.namespace == namespace)
         return next(
@@ -84,7 +84,7 @@ class World:
         )
 
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
-        """Who is in which room of a namespace, by its own tables; without everybody's own sid and ``user:…``."""
+        """Return the rooms of a namespace and their members, without the rooms of socket IDs and users."""
         if isinstance(self.sio, Hub):
             found = {name: set(inner) for (where, name), inner in self.sio.sockets._rooms.items() if where == namespace}
         else:
@@ -92,7 +92,7 @@ class World:
         return {name: sids for name, sids in found.items() if sids != {name} and not name.startswith("user:")}
 
     async def polled(self) -> None:
-        """Wait until the poll of the only session has arrived and waits for a packet."""
+        """Wait until the poll of the only session waits for a packet."""
         if isinstance(self.sio, Hub):
             [session] = self.sio.sessions.active.values()
             await until(lambda: session.transport.busy)
@@ -102,11 +102,11 @@ class World:
 
     @property
     def is_empty(self) -> bool:
-        """Nobody is in any namespace, by the server's own tables."""
+        """Return True if nobody is in any namespace, according to the server's tables."""
         return not (self.sio.sockets.by_sid if isinstance(self.sio, Hub) else self.sio.manager.rooms)
 
     async def settle(self) -> None:
-        """Wait until what was begun in the background is done."""
+        """Wait until all background work is done."""
         assert self.guard is not None
         await (self.sio if isinstance(self.sio, Hub) else self.guard).settle()
 
@@ -116,7 +116,7 @@ class World:
 
 
 class Gate:
-    """A rule that waits: ``policy.namespace("/")(gate)``; ``reached`` tells that it waits, ``open`` lets it go on."""
+    """A rule that waits: ``policy.namespace("/")(gate)``. ``reached`` is set when it waits, ``open`` lets it return."""
 
     def __init__(self) -> None:
         self.reached, self.open = asyncio.Event(), asyncio.Event()
@@ -137,7 +137,7 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def engine() -> str:
-    """Which server a test's world has; a test asks for both by ``BOTH``."""
+    """Return the name of the server that the test's world has. A test runs with both if it is marked with ``BOTH``."""
     return "python-socketio"
 
 
@@ -183,7 +183,7 @@ async def make_world(clock: FakeClock, engine: str) -> AsyncIterator[MakeWorld]:
 
 
 def echo(world: World) -> None:
-    """For ``prepare``, or a module's ``application``: the arguments of each ``message`` come back."""
+    """Echo the arguments of each ``message``; for ``prepare``, or as a module's ``application``."""
 
     @world.sio.event
     async def message(sid, *arguments):
