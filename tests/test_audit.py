@@ -25,18 +25,18 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
         "secret=opaque-secret",
     ],
 )
-def test_redact_takes_tokens_and_named_secrets_out(text):
+def test_redact_removes_tokens_and_named_secrets(text):
     redacted = audit.redact(text)
     assert TOKEN not in redacted
     assert "eyJ" not in redacted
     assert "opaque-secret" not in redacted
 
 
-def test_redact_leaves_the_rest():
+def test_redact_keeps_other_text():
     assert audit.redact("room red, sub ada, expired 93 s ago") == "room red, sub ada, expired 93 s ago"
 
 
-def test_a_record_is_one_line_of_json(caplog):
+def test_record_writes_one_line_of_json(caplog):
     caplog.set_level(logging.INFO, logger="roomkey.audit")
     audit.record("denied", name="a\r\nb\x1b[31m\u2028", empty=None, long="x" * 1000, number=3, many=["y" * 300] * 30)
     [line] = [entry.getMessage() for entry in caplog.records]
@@ -50,14 +50,14 @@ def test_a_record_is_one_line_of_json(caplog):
     assert [len(one) for one in told["many"]] == [201] * 20
 
 
-def test_a_token_is_named_by_its_hash():
+def test_token_without_jti_is_named_by_its_hash():
     assert audit.token_name(None, TOKEN) == audit.token_name(None, TOKEN)
     assert len(audit.token_name(None, TOKEN)) == 8
     assert audit.token_name(None, TOKEN) not in TOKEN
     assert audit.token_name(None) is None
 
 
-def test_the_filter_covers_arguments_and_broken_formats():
+def test_filter_redacts_arguments_and_broken_formats():
     redact = audit.RedactSecrets()
     entry = logging.LogRecord("engineio", logging.INFO, "x.py", 1, "%s sends %s", ("AbCdEfGhIjKlMnOp0123", TOKEN), None)
     assert redact.filter(entry)
@@ -68,5 +68,5 @@ def test_the_filter_covers_arguments_and_broken_formats():
 
 
 @pytest.mark.parametrize("text", ["a" * 500_000, "a-" * 200_000, "a." * 200_000, "bearer " * 50_000, "token" * 90_000])
-def test_redacting_takes_time_in_proportion(text):
+def test_redact_takes_linear_time(text):
     audit.without_secrets(text)  # it was hours, and the test run has a limit

@@ -66,7 +66,7 @@ def made(name: str) -> AuthError:
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_what_the_client_is_told(name):
+def test_to_client_returns_the_members_of_the_contract(name):
     error = made(name)
     code, reason, text, retry, temporary = TABLE[name]
     told = {"message": text, "code": code, "type": "UnauthorizedError"}
@@ -84,19 +84,19 @@ def test_what_the_client_is_told(name):
     assert "log" not in error.message
 
 
-def test_the_table_is_complete():
+def test_table_of_errors_is_complete():
     kinds = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if kind.__module__ == errors.__name__}
     assert kinds - TABLE.keys() == {"AuthError", "ConfigError", "Declined", "SubjectMismatch"}
 
 
-def test_subject_mismatch():
+def test_subject_mismatch_has_its_own_reason():
     error = errors.SubjectMismatch("ada became eve")
     assert error.to_client()["reason"] == "subject_mismatch"
     assert error.to_client()["code"] == "invalid_token"
     assert "ada" not in error.message
 
 
-def test_the_tree():
+def test_errors_form_the_documented_tree():
     assert issubclass(ConfigError, ValueError)
     assert not issubclass(ConfigError, AuthError)
     for name in ("MalformedToken", "BadSignature", "AlgorithmNotAllowed", "UnknownKey", "ClaimError", "RevokedToken"):
@@ -107,13 +107,13 @@ def test_the_tree():
         assert issubclass(getattr(errors, name), errors.CredentialsError)
 
 
-def test_facts_are_extra_members():
+def test_facts_become_members():
     told = errors.PermissionDenied(room="red").to_client()
     assert told["room"] == "red"
     assert told.keys() >= {"message", "code", "type", "reason"}
 
 
-def test_the_table_of_the_handshake():
+def test_handshake_errors_match_the_contract():
     """The wire contract's section 1, row by row."""
 
     def told(call):
@@ -144,7 +144,7 @@ def test_the_table_of_the_handshake():
     assert told(lambda: from_event(())) == ("credentials_required", "no token provided")
 
 
-def test_the_texts_of_invalid_token():
+def test_invalid_token_texts_match_the_contract():
     """The wire contract's section 3, those of Node's jsonwebtoken, on one verifier."""
     from roomkey import Issuer
 

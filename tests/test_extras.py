@@ -56,7 +56,7 @@ def errors(blocked: str, *names: str) -> list[str]:
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
 
 
-def test_module_without_packages_says_what_to_install():
+def test_missing_package_error_has_the_install_command():
     """The command line's own modules apart: its entry says it for them."""
     found = errors("everything")
     assert [line for line in found if "pip install 'roomkey[" not in line and "roomkey.cli" not in line] == []
@@ -74,5 +74,5 @@ def test_module_without_packages_says_what_to_install():
         ("pydantic", "cli", "roomkey.server.settings"),
     ],
 )
-def test_module_names_the_package_and_its_extra(package, extra, some):
+def test_module_error_names_package_and_extra(package, extra, some):
     assert errors(package, some) == [f"{some}: {some} requires {package}; run: pip install 'roomkey[{extra}]'"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from roomkey.core.ack_expiry import ACK_SECONDS, AckExpiry
 
 
-def test_asked_names_the_sockets_that_did_not_answer_for_long():
+def test_requested_returns_sockets_with_expired_callbacks():
     expiry = AckExpiry()
     assert expiry.requested("a", 0) == []
     assert expiry.requested("b", 1) == []

@@ -21,7 +21,7 @@ CLAIMS = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid"]
 STRICT = ExpectedClaims(issuers=("me",), audiences=("chat",), max_lifetime=600, max_age=600)
 
 
-def test_the_first_check_that_fails_is_told():
+def test_check_raises_the_first_failed_check():
     """Types, presence, nbf, exp, lifetime, iss, aud: each broken claim hides those after it."""
     broken = {"jti": 5, "nbf": NOW + 99, "exp": NOW - 99, "iss": "you", "aud": "mail"}
     mended = {"jti": "t", "sub": "ada", "nbf": NOW, "exp": NOW + 999, "iat": NOW - 600}
@@ -43,7 +43,7 @@ def test_the_first_check_that_fails_is_told():
 
 
 @given(st.dictionaries(st.sampled_from(CLAIMS), ANY))
-def test_nothing_but_a_claim_error_comes_out(claims):
+def test_check_raises_only_claim_errors(claims):
     """And whatever is accepted holds what the verifier promised its callers."""
     told = ""
     try:
@@ -58,7 +58,7 @@ def test_nothing_but_a_claim_error_comes_out(claims):
 
 
 @given(st.integers(-100, 100), st.integers(-100, 100), st.integers(0, 60), st.integers(-100, 100))
-def test_the_window(starts, ends, leeway, at):
+def test_token_is_valid_between_nbf_and_exp_with_leeway(starts, ends, leeway, at):
     claims = {"sub": "ada", "nbf": NOW + starts, "exp": NOW + ends}
     inside = starts - leeway <= at <= ends + leeway
     try:
@@ -70,14 +70,14 @@ def test_the_window(starts, ends, leeway, at):
     assert accepted is inside
 
 
-def test_names():
+def test_is_name_rejects_control_characters_and_long_names():
     for name in ("a", "x" * 255, "Ada Lovelace", "é", "😀", "\u2028", "a\u200fb"):
         assert is_name(name)
     for name in ("", "x" * 256, "\0", "a\x1f", "\x7f", "\x80", "\x9f", "\ud800", None, 5, b"a", ["a"]):
         assert not is_name(name)
 
 
-def test_types_are_checked_where_nothing_is_expected():
+def test_check_types_applies_without_expected_values():
     check_types({})
     check_types({"exp": 0.5, "aud": []})
     with pytest.raises(ClaimError):
@@ -86,25 +86,25 @@ def test_types_are_checked_where_nothing_is_expected():
 
 
 @pytest.mark.parametrize("value", [[], [""], "", [5], 5, {}, [None], b"chat", object()])
-def test_settings_that_are_no_names(value):
+def test_one_or_more_rejects_invalid_names(value):
     with pytest.raises(ConfigError, match="audience must be"):
         one_or_more(value, "audience")
 
 
-def test_settings_that_are_names():
+def test_one_or_more_accepts_one_name_or_several():
     assert one_or_more(None, "audience") == ()
     assert one_or_more("a", "audience") == ("a",)
     assert one_or_more(iter(["a", "b"]), "audience") == ("a", "b")
 
 
 @given(ANY)
-def test_shown_is_short_and_printable(value):
+def test_printable_is_short_and_printable(value):
     assert len(printable(value)) < 250
     assert printable(value).isascii() or "…" in printable(value)
     assert "\n" not in printable(value)
 
 
-def test_shown():
+def test_printable_escapes_and_cuts_values():
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]

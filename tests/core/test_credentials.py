@@ -37,7 +37,7 @@ def from_handshake(way, auth, request):
     return found
 
 
-def test_every_source():
+def test_find_credential_reads_each_source():
     assert from_handshake(Handshake(), {"token": TOKEN}, Request()) == Credential(TOKEN, "auth")
     assert from_handshake(Handshake(), None, Request(authorization=f"Bearer {TOKEN}")) == Credential(TOKEN, "header")
     cookie = Request(cookie=f"a=b; session={TOKEN}; c=d")
@@ -50,12 +50,12 @@ def test_every_source():
 
 @pytest.mark.parametrize("member", ["token", "access_token", "auth_token"])
 @pytest.mark.parametrize("scheme", ["", "Bearer ", "bearer ", "BEARER "])
-def test_payload_members_and_schemes(member, scheme):
+def test_payload_accepts_three_members_with_or_without_bearer(member, scheme):
     assert from_handshake(Handshake(), {member: scheme + TOKEN, "x": 1}, Request()).token == TOKEN
     assert from_event(({member: scheme + TOKEN},)).token == TOKEN
 
 
-def test_sources_are_off_unless_named():
+def test_disabled_sources_are_ignored():
     carried = Request(cookie=f"session={TOKEN}", query=f"token={TOKEN}", authorization=f"Bearer {TOKEN}")
     with pytest.raises(CredentialsError):
         from_handshake(Handshake(header=False), None, carried)
@@ -88,7 +88,7 @@ def test_sources_are_off_unless_named():
         (None, Request(query="token=&EIO=4")),
     ],
 )
-def test_an_empty_place_and_another_scheme_present_nothing(auth, carried):
+def test_empty_values_and_other_schemes_present_no_token(auth, carried):
     assert find_credential(EVERYWHERE, auth, carried) is None
     with pytest.raises(CredentialsError) as caught:
         from_handshake(EVERYWHERE, auth, carried)
@@ -102,7 +102,7 @@ def test_an_empty_place_and_another_scheme_present_nothing(auth, carried):
 
 
 @pytest.mark.parametrize("value", [f"Basic eDp5, Bearer {TOKEN}", f"Bearer {TOKEN}, Basic eDp5", "Bearer", "Bearer "])
-def test_a_bearer_header_that_is_not_one_token_is_refused(value):
+def test_bearer_header_without_a_single_token_is_rejected(value):
     """Two headers arrive as one, and a guest must not come of a token."""
     with pytest.raises(CredentialsBadFormat):
         find_credential(Handshake(), None, Request(authorization=value))
@@ -137,13 +137,13 @@ def test_two_different_tokens_are_rejected(request_):
         ("null", "same-origin", "null"),
     ],
 )
-def test_which_page_sends_a_request(origin, site, page):
+def test_page_of_returns_the_origin_of_the_page(origin, site, page):
     assert page_of(origin, site, "own.example") == page
     assert page_of(origin, site, None) == (page if origin else None)
 
 
 @pytest.mark.parametrize("cookie", [f"session={OTHER}", f"session={OTHER}; session=more", "session=Basic x"])
-def test_a_cookie_counts_where_there_is_nothing_else(cookie):
+def test_cookie_is_used_only_without_other_tokens(cookie):
     """The browser sends it along with whatever the page presents, such as a ticket."""
     carried = Request(cookie=cookie)
     assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
@@ -151,20 +151,20 @@ def test_a_cookie_counts_where_there_is_nothing_else(cookie):
         assert from_handshake(EVERYWHERE, None, replace(more, cookie=cookie)).token == TOKEN
 
 
-def test_the_same_token_twice_is_one():
+def test_same_token_in_two_sources_is_accepted():
     carried = Request(authorization=f"Bearer {TOKEN}", cookie=f"session={TOKEN}", query=f"token={TOKEN}")
     assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
     assert from_handshake(EVERYWHERE, None, carried) == Credential(TOKEN, "header")
 
 
 @pytest.mark.parametrize("cookie", [f"session={TOKEN}; session={OTHER}", f"session={OTHER};x=1;session={TOKEN}"])
-def test_two_cookies_of_one_name(cookie):
+def test_two_cookies_with_different_tokens_are_rejected(cookie):
     """A neighbour domain can plant a second cookie; neither position may win."""
     with pytest.raises(CredentialsBadFormat):
         from_handshake(EVERYWHERE, None, Request(cookie=cookie))
 
 
-def test_two_query_parameters_and_two_members():
+def test_different_tokens_in_one_source_are_rejected():
     with pytest.raises(CredentialsBadFormat):
         from_handshake(EVERYWHERE, None, Request(query=f"token={TOKEN}&token={OTHER}"))
     with pytest.raises(CredentialsBadFormat):
@@ -186,31 +186,31 @@ def test_two_query_parameters_and_two_members():
         "\0\xff",
     ],
 )
-def test_cookies_that_are_not_ours(cookie):
+def test_other_cookies_are_ignored(cookie):
     with pytest.raises(CredentialsError):
         from_handshake(EVERYWHERE, None, Request(cookie=cookie))
 
 
-def test_a_cookie_among_broken_ones():
+def test_cookie_is_found_among_broken_cookies():
     for cookie in (f'x="a;b"; [bad]=1; ; session="{TOKEN}"', f"session={TOKEN};{{}}=;="):
         assert from_handshake(EVERYWHERE, None, Request(cookie=cookie)).token == TOKEN
 
 
 @pytest.mark.parametrize("value", ["Bearer", "bearer ", "Bearer  a.b.c", "Basic a.b.c", "Bearer a b", "a b", " a.b.c"])
-def test_not_bearer(value):
+def test_bare_token_rejects_other_schemes(value):
     with pytest.raises(CredentialsBadFormat) as caught:
         bare_token(value)
     assert caught.value.message == "Format is Authorization: Bearer [token]"
 
 
 @pytest.mark.parametrize("value", [None, 5, True, [TOKEN], {"t": TOKEN}, TOKEN.encode(), 1.5])
-def test_no_string(value):
+def test_bare_token_rejects_other_types(value):
     with pytest.raises(MalformedToken) as caught:
         bare_token(value)
     assert caught.value.message == "invalid token datatype"
 
 
-def test_size_is_checked_before_the_text_is_looked_at():
+def test_bare_token_checks_the_size_first():
     assert bare_token("Bearer " + "x" * LONGEST_TOKEN) == "x" * LONGEST_TOKEN
     for value in ("x" * (LONGEST_TOKEN + 8), " " * 1_000_000, "Bearer " + "x" * (LONGEST_TOKEN + 1)):
         with pytest.raises(MalformedToken) as caught:
@@ -222,20 +222,20 @@ def test_size_is_checked_before_the_text_is_looked_at():
 
 
 @pytest.mark.parametrize("arguments", [(), (None,), (None, {"token": TOKEN})])
-def test_an_event_without_credentials(arguments):
+def test_event_without_arguments_requires_credentials(arguments):
     with pytest.raises(CredentialsError) as caught:
         from_event(arguments)
     assert caught.value.code == "credentials_required"
 
 
 @pytest.mark.parametrize("payload", [5, TOKEN, [TOKEN], {}, {"jwt": TOKEN}, {"token": None}, {"Token": TOKEN}])
-def test_an_event_with_something_else(payload):
+def test_event_without_a_token_is_malformed(payload):
     with pytest.raises(MalformedToken) as caught:
         from_event((payload,))
     assert caught.value.message == "invalid token datatype"
 
 
-def test_a_header_of_another_scheme_does_not_spoil_the_payload():
+def test_header_of_another_scheme_does_not_affect_the_payload():
     """A proxy's own Basic authentication is none of ours."""
     carried = Request(authorization="Basic eDp5")
     assert from_handshake(Handshake(), {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
@@ -250,7 +250,7 @@ JSON = st.recursive(
 
 
 @given(JSON, st.none() | st.text(), st.none() | st.text() | st.just("session="), st.none() | st.text())
-def test_only_the_contracts_errors_come_out(auth, authorization, cookie, query):
+def test_credentials_raise_only_errors_of_the_contract(auth, authorization, cookie, query):
     for call in (
         lambda: from_handshake(EVERYWHERE, auth, Request(authorization, cookie, query)),
         lambda: from_event((auth,)),
@@ -266,7 +266,7 @@ def test_only_the_contracts_errors_come_out(auth, authorization, cookie, query):
         assert json.loads(json.dumps(told))["code"] in CODES
 
 
-def test_settings_that_admit_nobody():
+def test_settings_that_admit_nobody_are_rejected():
     with pytest.raises(ConfigError):
         Handshake(auth=False, header=False)
     for wrong in (

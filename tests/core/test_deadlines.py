@@ -54,7 +54,7 @@ TestAgainstADictionary = AgainstADictionary.TestCase
 TestAgainstADictionary.settings = settings(max_examples=examples(40), stateful_step_count=25)
 
 
-def test_keys_need_no_order():
+def test_keys_are_not_compared():
     deadlines: Deadlines[object] = Deadlines()
     keys = [object(), "a", 1, None]
     for key in keys:
@@ -63,7 +63,7 @@ def test_keys_need_no_order():
     assert deadlines.next() is None
 
 
-def test_nan_would_hold_up_every_other_deadline():
+def test_nan_is_rejected_as_a_deadline():
     deadlines: Deadlines[str] = Deadlines()
     with pytest.raises(ValueError, match="NaN"):
         deadlines.set("a", float("nan"))

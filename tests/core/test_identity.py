@@ -26,7 +26,7 @@ CLAIMS = {
 }
 
 
-def test_from_claims():
+def test_from_claims_reads_roles_rooms_and_scopes():
     who = Identity.from_claims(dict(CLAIMS), "auth")
     assert who == Identity(
         subject="ada",
@@ -48,7 +48,7 @@ def test_from_claims():
     assert who.claim("nothing", 5) == 5
 
 
-def test_it_never_changes_and_can_be_a_key():
+def test_identity_is_immutable_and_hashable():
     who = Identity.from_claims(dict(CLAIMS))
     with pytest.raises(FrozenInstanceError):
         who.subject = "eve"
@@ -57,12 +57,12 @@ def test_it_never_changes_and_can_be_a_key():
     assert {who: 1}[Identity.from_claims(dict(CLAIMS))] == 1
 
 
-def test_bare():
+def test_identity_without_claims_has_no_rights():
     who = Identity.from_claims({})
     assert (who.subject, who.roles, who.scopes, who.rooms, who.expires_at) == ("", frozenset(), frozenset(), (), None)
 
 
-def test_its_text_shows_no_claims():
+def test_repr_does_not_show_claims():
     assert "secret" not in repr(Identity.from_claims({"sub": "ada", "password": "secret"}))
 
 
@@ -72,18 +72,18 @@ def test_its_text_shows_no_claims():
         lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     )
 )
-def test_names_are_all_the_names_or_none(value):
+def test_string_list_returns_all_names_or_none(value):
     found = string_list(value)
     good = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
     assert found == (tuple(value) if good else ())
 
 
-def test_too_many_names_are_none():
+def test_string_list_rejects_too_many_names():
     assert len(string_list(["r"] * MAX_NAMES)) == MAX_NAMES
     assert string_list(["r"] * (MAX_NAMES + 1)) == ()
 
 
-def test_ready_made_rules():
+def test_ready_made_rules_check_the_claims():
     who = Identity("ada", rooms=("red",))
     assert rooms_claim(who, "red") is True
     assert rooms_claim(who, "re") is False

@@ -26,7 +26,7 @@ def issuer(**options):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_round_trip(every_key, algorithm):
+def test_issued_token_verifies(every_key, algorithm):
     made = Issuer(every_key[algorithm], issuer="me", audience="chat", clock=lambda: NOW)
     token = made.issue(
         "ada", roles=["admin"], rooms=["red"], scopes=["read", "write"], session_id="s1", claims={"name": "Ada"}
@@ -39,7 +39,7 @@ def test_round_trip(every_key, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "PS384", "ES512", "EdDSA"])
-def test_others_read_it(every_key, algorithm):
+def test_other_libraries_verify_issued_tokens(every_key, algorithm):
     key = every_key[algorithm]
     token = Issuer(key, issuer="me", audience=["chat", "mail"], clock=lambda: NOW).issue("ada", expires_in=10**9)
     jwk = key.to_jwk(private=algorithm == "HS256")
@@ -58,7 +58,7 @@ def test_others_read_it(every_key, algorithm):
     st.integers(-1000, 10**6) | st.floats(0, 1e6),
     st.none() | NAMES,
 )
-def test_what_is_issued_is_accepted_or_refused_at_the_desk(subject, roles, rooms, lifetime, session_id):
+def test_issue_rejects_or_the_verifier_accepts(subject, roles, rooms, lifetime, session_id):
     made = issuer(audience="chat")
     good = is_name(subject) and (session_id is None or is_name(session_id))
     try:
@@ -108,12 +108,12 @@ def test_what_is_issued_is_accepted_or_refused_at_the_desk(subject, roles, rooms
         {"claims": {"pad": "x" * MAX_TOKEN}},
     ],
 )
-def test_what_no_verifier_would_accept_is_not_issued(options):
+def test_issue_rejects_claims_that_verifiers_reject(options):
     with pytest.raises(ConfigError):
         issuer().issue(**({"subject": "ada"} | options))
 
 
-def test_claims_nested_too_deep():
+def test_issue_rejects_deeply_nested_claims():
     deep: dict[str, object] = {}
     for _ in range(100_000):
         deep = {"a": deep}
@@ -131,12 +131,12 @@ def test_settings(options):
         Issuer(Key.generate("HS256"), token_type="refresh")
 
 
-def test_a_public_key_cannot_issue(every_key):
+def test_issuer_rejects_public_keys(every_key):
     with pytest.raises(ConfigError, match="public"):
         Issuer(every_key["ES256"].public())
 
 
-def test_the_form(every_key):
+def test_token_has_the_compact_form(every_key):
     made = Issuer(every_key["ES256"], token_type="at+jwt", audience=["a", "b"], expires_in=60, clock=lambda: NOW + 0.7)
     header, claims = decode_unverified(made.issue("ada", token_id="t"))
     assert header == {"alg": "ES256", "kid": "ES256", "typ": "at+jwt"}
@@ -144,19 +144,19 @@ def test_the_form(every_key):
     assert made.verifier(token_type="at+jwt", audience="b").verify(made.issue("ada"), NOW)
 
 
-def test_a_stale_token_for_tests():
+def test_negative_lifetime_issues_an_expired_token():
     made = issuer()
     _, claims = decode_unverified(made.issue("ada", expires_in=-1))
     assert claims["exp"] == NOW - 1
     assert claims["iat"] <= claims["exp"]
 
 
-def test_no_two_tokens_are_the_same():
+def test_token_ids_are_unique():
     made = issuer()
     assert len({made.issue("ada") for _ in range(50)}) == 50
 
 
-def test_the_key_may_change_while_tokens_are_made(every_key):
+def test_issuer_signs_with_the_current_key(every_key):
     turn = {"now": every_key["ES256"]}
     times = []
 
@@ -177,7 +177,7 @@ def test_the_key_may_change_while_tokens_are_made(every_key):
 
 
 @pytest.mark.parametrize("name", ["RS256", "public"])
-def test_a_key_that_cannot_take_over_signs_nothing(every_key, name):
+def test_unusable_next_key_signs_nothing(every_key, name):
     turn = [every_key["ES256"]]
     made = Issuer(lambda _now: turn[-1], clock=lambda: NOW)
     turn.append(every_key["ES256"].public() if name == "public" else every_key[name])
@@ -187,7 +187,7 @@ def test_a_key_that_cannot_take_over_signs_nothing(every_key, name):
         Issuer(lambda _now: turn[-1], algorithm="ES256")
 
 
-def test_lifetime_may_be_a_timedelta():
+def test_lifetime_accepts_a_timedelta():
     issuer = Issuer.ephemeral(expires_in=timedelta(minutes=5), clock=lambda: NOW)
     assert decode_unverified(issuer.issue("ada"))[1]["exp"] == NOW + 300
     for seconds in (3600, -1):
@@ -203,6 +203,6 @@ def test_lifetime_of_another_type_is_rejected(expires_in):
         Issuer.ephemeral().issue("ada", expires_in=expires_in)
 
 
-def test_issuer_takes_a_key_and_no_secret():
+def test_issuer_rejects_a_bare_secret():
     with pytest.raises(ConfigError, match=r"Key\.from_secret"):
         Issuer("a shared secret of more than 32 bytes")

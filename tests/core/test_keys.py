@@ -37,7 +37,7 @@ def test_generated_keys_sign_and_verify(every_key, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_key_serves_its_own_algorithms_only(every_key, algorithm):
+def test_key_is_bound_to_its_algorithms(every_key, algorithm):
     key = every_key[algorithm]
     for other in ALGORITHMS:
         if other != algorithm:
@@ -73,20 +73,20 @@ def test_pem_and_public_half(every_key, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", PUBLIC)
-def test_the_published_form_has_no_private_member(every_key, algorithm):
+def test_public_jwk_has_no_private_members(every_key, algorithm):
     told = every_key[algorithm].to_jwk()
     assert not {"d", "p", "q", "dp", "dq", "qi", "oth", "k"} & told.keys()
     assert (told["use"], told["alg"]) == ("sig", algorithm)
     assert KeySet(every_key.values()).to_jwks()["keys"] == [every_key[name].to_jwk() for name in PUBLIC]
 
 
-def test_what_else_a_jwk_carried_is_not_published(every_key):
+def test_other_members_of_a_jwk_are_not_published(every_key):
     carried = every_key["ES256"].to_jwk(private=True) | {"x5u": "https://inside.example", "password": "hush"}
     assert "hush" not in json.dumps(Key.from_jwk(carried).to_jwk())
     assert "inside" not in json.dumps(Key.from_jwk(carried).to_jwk())
 
 
-def test_the_public_half_is_bound_as_narrowly(rsa_key):
+def test_public_half_has_the_same_algorithms(rsa_key):
     narrow = Key.from_pem(pem(rsa_key), algorithms=["PS256", "RS256"])
     assert narrow.public().algorithms == narrow.algorithms == ("PS256", "RS256")
     assert "alg" not in narrow.to_jwk()
@@ -130,7 +130,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_pem_keys_that_are_refused(name):
+def test_from_pem_rejects_unusable_keys(name):
     private = FOREIGN[name]()
     spki = private.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
@@ -143,12 +143,12 @@ def test_pem_keys_that_are_refused(name):
 @pytest.mark.parametrize(
     "text", ["", "key", b"\0", "-----BEGIN", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----", None, 5]
 )
-def test_no_pem(text):
+def test_from_pem_rejects_other_text(text):
     with pytest.raises(ConfigError):
         Key.from_pem(text)
 
 
-def test_an_algorithm_of_another_type(rsa_key):
+def test_algorithm_must_suit_the_key(rsa_key):
     with pytest.raises(ConfigError, match="not usable for ES256"):
         Key.from_pem(pem(rsa_key), algorithms=["ES256"])
     with pytest.raises(ConfigError, match="signs with"):
@@ -158,12 +158,12 @@ def test_an_algorithm_of_another_type(rsa_key):
 
 
 @pytest.mark.parametrize("kid", ["", "k" * 256, 5])
-def test_kid_is_a_name(rsa_key, kid):
+def test_kid_must_be_a_short_string(rsa_key, kid):
     with pytest.raises(ConfigError, match="kid"):
         Key.from_pem(pem(rsa_key), kid=kid)
 
 
-def test_secrets():
+def test_from_secret_rejects_weak_secrets():
     secret = secrets.token_urlsafe(48)
     key = Key.from_secret(secret)
     assert key.algorithms == ("HS256",)
@@ -178,14 +178,14 @@ def test_secrets():
     assert secret not in repr(key)
 
 
-def test_no_key_shows_its_material(every_key):
+def test_repr_does_not_show_key_material(every_key):
     for key in every_key.values():
         shown = repr(key)
         private = key.to_jwk(private=True)
         assert not [member for member in ("k", "d", "n", "x") if private.get(member, "\0") in shown]
 
 
-def test_making_keys_warns_of_nothing():
+def test_creating_keys_emits_no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         Key.from_pem(pem(ed25519.Ed25519PrivateKey.generate()))
@@ -194,7 +194,7 @@ def test_making_keys_warns_of_nothing():
             Key.from_jwk({"kty": "oct", "k": "AAAA"})
 
 
-def test_key_sets(every_key):
+def test_key_set_finds_keys_by_kid(every_key):
     two = KeySet([every_key["ES256"], every_key["RS256"]])
     assert two.get("ES256") is every_key["ES256"]
     assert two.get("es256") is None
@@ -209,7 +209,7 @@ def test_key_sets(every_key):
     assert len(KeySet.from_pem(every_key["ES256"].to_pem(), every_key["RS256"].to_pem())) == 2
 
 
-def test_a_set_goes_out_and_comes_back(every_key):
+def test_jwks_round_trip(every_key):
     published = KeySet(every_key.values()).to_jwks()
     assert {key.kid for key in KeySet.from_jwks(published)} == set(PUBLIC)
     kept = KeySet(every_key.values()).to_jwks(private=True)
@@ -217,7 +217,7 @@ def test_a_set_goes_out_and_comes_back(every_key):
     assert {kid for kid, _ in KeySet.from_jwks(kept).refused} == {"HS256", "HS384", "HS512"}
 
 
-def test_which_algorithm_suits_which_key():
+def test_algorithm_suits_keys_of_its_type():
     curves = {"oct": [None], "RSA": [None], "EC": ["P-256", "P-384", "P-521"], "OKP": ["Ed25519", "Ed448"]}
     for algorithm in ALGORITHMS:
         fitting = [(kty, curve) for kty in curves for curve in curves[kty] if suits(algorithm, kty, curve)]
@@ -230,7 +230,7 @@ def test_which_algorithm_suits_which_key():
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_what_a_signature_is_verified_with(every_key, algorithm):
+def test_verifying_returns_the_public_half_or_the_secret(every_key, algorithm):
     key = every_key[algorithm]
     verifying = key.verifying()
     assert verifying.is_private is algorithm.startswith("HS")

@@ -54,13 +54,13 @@ def places(host: str, origin: str, *others: str, secure: bool = True) -> dict[st
 
 
 @pytest.mark.parametrize(("setting", "written"), SAME)
-def test_origins_of_the_same_parts_are_equal(setting, written):
+def test_equal_parts_are_the_same_origin(setting, written):
     assert allowed_origins([setting]) == allowed_origins([written])
     assert str(next(iter(allowed_origins([written])))) == setting
 
 
 @pytest.mark.parametrize(("setting", "sent"), OTHER)
-def test_other_text_is_another_origin(setting, sent):
+def test_different_parts_are_different_origins(setting, sent):
     assert origin_of(sent) not in allowed_origins([setting])
 
 
@@ -117,13 +117,13 @@ def test_every_place_refuses_another_origin(host, origin):
         "",
     ],
 )
-def test_setting_that_never_matches_is_an_error_in_every_place(never):
+def test_origin_that_never_matches_is_rejected_everywhere(never):
     for read in (Origins, lambda one: Cookies([one]), lambda one: Settings(cors_origins=(one,))):
         with pytest.raises(ValueError, match="is not an origin"):
             read(never)
 
 
-def test_setting_is_kept_as_browsers_send_it():
+def test_origin_setting_has_the_form_that_browsers_send():
     assert Settings(cors_origins=("HTTPS://Bücher.example:443",)).cors_origins == ("https://xn--bcher-kva.example",)
 
 
@@ -133,7 +133,7 @@ def test_the_hub_accepts_the_scheme_of_an_application():
     assert not Origins().allows(request)
 
 
-def test_own_origin_needs_a_host():
+def test_own_origin_requires_a_host():
     assert own_origin("https", None) is None
     assert own_origin("https", "a.example/x") is None
 

@@ -15,7 +15,7 @@ PARAMETERS = b"-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARA
 CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n"
 
 
-def test_one_key_is_found_among_other_blocks():
+def test_key_is_found_among_other_blocks():
     text = b"\xef\xbb\xbfBag Attributes\n" + PARAMETERS + EC.to_pem(private=True) + CERTIFICATE
     assert Key.from_pem(text).thumbprint() == EC.thumbprint()
 
@@ -26,13 +26,13 @@ def test_set_contains_every_key_of_a_pem():
 
 
 @pytest.mark.parametrize("read", [Key.from_pem, lambda pem: Verifier.pem(pem, algorithms=["ES256"])])
-def test_two_keys_where_one_is_expected_are_an_error(read):
+def test_several_keys_are_rejected_by_key_from_pem(read):
     with pytest.raises(ConfigError, match="contains 2 keys"):
         read(EC.to_pem() + RSA.to_pem())
 
 
 @pytest.mark.parametrize("line_break", ["\\n", "\\r\\n", "\r\n", " "])
-def test_line_breaks_may_be_written_in_other_ways(line_break):
+def test_escaped_line_breaks_are_accepted(line_break):
     text = EC.to_pem(private=True).decode().replace("\n", line_break)
     assert Key.from_pem(text).thumbprint() == EC.thumbprint()
 
@@ -49,13 +49,13 @@ def test_line_breaks_may_be_written_in_other_ways(line_break):
         (b"-----BEGIN PUBLIC KEY-----\n" + b"A" * 20_000 + b"\n-----END PUBLIC KEY-----\n", "more than 16384 bytes"),
     ],
 )
-def test_error_says_what_is_wrong(text, said):
+def test_pem_error_has_the_reason(text, said):
     with pytest.raises(ConfigError, match=said) as caught:
         Key.from_pem(text)
     assert "\n" not in str(caught.value)
 
 
-def test_pem_of_many_beginnings_is_refused_quickly():
+def test_pem_with_many_headers_is_rejected_quickly():
     with pytest.raises(ConfigError, match="has no line '-----END"):
         key_blocks(b"-----BEGIN PUBLIC KEY-----\n" * 2000)
 
@@ -88,7 +88,7 @@ def test_key_in_any_letter_case_is_not_a_secret(name):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_secret_that_ends_with_a_line_break_is_an_error(end):
+def test_secret_with_a_final_line_break_is_rejected(end):
     secret = base64.b64encode(os.urandom(48)).decode() + end
     for written in (secret, secret.encode()):
         with pytest.raises(ConfigError, match="ends with a line break"):

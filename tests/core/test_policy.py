@@ -58,7 +58,7 @@ def allows(policy, room, namespace="/", who=ADA):
     return decided(policy.rules_for_room(room, namespace), who)
 
 
-def test_templates(teams):
+def test_pattern_fields_are_passed_to_the_rule(teams):
     assert asked(teams, "team:red") == [("room team:{team}", (), {"team": "red"})]
     assert asked(teams, "team:red/channel:news")[0][2] == {"team": "red", "channel": "news"}
     assert asked(teams, "lobby") == [("room lobby", (), {})]
@@ -170,17 +170,17 @@ def test_room_parameter_cannot_contain_a_separator(user, room):
         "{a} {b}",
     ],
 )
-def test_patterns_that_cannot_be_read(pattern):
+def test_invalid_patterns_are_rejected(pattern):
     with pytest.raises(ConfigError, match="room pattern"):
         Policy().room(pattern)
 
 
-def test_pattern_with_a_star_inside_is_told_how_fields_are_written():
+def test_pattern_with_a_star_inside_has_an_error_about_fields():
     with pytest.raises(ConfigError, match=r"fields such as 'team:\{team\}', or '\*' alone"):
         Policy().room("team:*")
 
 
-def test_a_pattern_is_no_regular_expression():
+def test_pattern_is_not_a_regular_expression():
     policy = Policy()
     policy.room("a.b+(c)")(lambda who: True)
     assert allows(policy, "a.b+(c)")
@@ -188,13 +188,13 @@ def test_a_pattern_is_no_regular_expression():
     assert not allows(policy, "a.bbc")
 
 
-def test_many_fields_take_no_time():
+def test_many_fields_match_quickly():
     policy = Policy()
     policy.room("{a}:{b}:{c}:{d}:{e}:{f}:z")(lambda who, **fields: True)
     assert not allows(policy, ":".join("-" * 30 for _ in range(7)))
 
 
-def test_the_defaults():
+def test_default_policy_closes_only_rooms():
     policy = Policy()
     assert policy.rules_for_namespace("/any") is OPEN
     assert policy.rules_for_event("any", "/") is OPEN
@@ -213,13 +213,13 @@ def test_the_defaults():
         assert rules == CLOSED
 
 
-def test_an_event_without_a_rule_is_open_beside_others():
+def test_event_without_a_rule_stays_open():
     policy = Policy()
     policy.event("other")(lambda who: False)
     assert policy.rules_for_event("any", "/") is OPEN
 
 
-def test_namespaces():
+def test_namespace_rule_applies_to_its_namespace():
     policy = Policy()
 
     @policy.namespace("/admin")
@@ -236,7 +236,7 @@ def test_namespaces():
         policy.namespace("admin")
 
 
-def test_events_everywhere_and_in_one_namespace():
+def test_event_rules_apply_everywhere_or_in_one_namespace():
     policy = Policy()
     policy.event("delete")(lambda who: True)
     policy.event("delete", namespace="/admin")(lambda who: False)
@@ -263,7 +263,7 @@ def test_max_auth_age_is_a_number_of_seconds(max_auth_age):
         Policy().event("transfer", max_auth_age=max_auth_age)
 
 
-def test_roles_include_others():
+def test_expand_roles_adds_included_roles():
     policy = Policy(roles="admin > member")
     root = policy.expand_roles(Identity("root", roles=frozenset({"admin"}), source="auth"))
     assert root == Identity("root", roles=frozenset({"admin", "member"}), source="auth")
@@ -273,7 +273,7 @@ def test_roles_include_others():
         Policy(roles=["a > b", "b > a"])
 
 
-def test_emits_are_asked_by_room_and_event():
+def test_emit_rules_match_room_and_event():
     policy = Policy()
     policy.emit("team:{team}")(lambda who, team: team == "red")
     policy.emit("team:{team}", event="delete")(lambda who, team: False)
@@ -287,14 +287,14 @@ def test_emits_are_asked_by_room_and_event():
     assert not decided(policy.rules_for_emit("hall", "message", "/chat"))
 
 
-def test_a_rule_about_one_event_leaves_the_others_open():
+def test_emit_rule_for_one_event_leaves_others_open():
     policy = Policy()
     policy.emit("hall", event="delete")(lambda who: False)
     assert not decided(policy.rules_for_emit("hall", "delete", "/"))
     assert decided(policy.rules_for_emit("hall", "Delete", "/"))
 
 
-def test_emit_rules_are_no_room_rules():
+def test_emit_rules_do_not_apply_to_joins():
     policy = Policy()
     policy.emit("*")(lambda who, room: True)
     assert not allows(policy, "hall")
@@ -303,7 +303,7 @@ def test_emit_rules_are_no_room_rules():
 
 
 @pytest.mark.parametrize("room", ["", "hall ", "hall\n", "hall\0", "re\u0301d", "x" * 256, None, 5, ["hall"]])
-def test_what_is_no_rooms_name_is_closed_whatever_the_settings(room):
+def test_invalid_room_names_are_always_closed(room):
     policy = Policy(open_emits=True)
     policy.room("*")(lambda who, room: True)
     assert policy.rules_for_room(room, "/") == CLOSED
@@ -311,7 +311,7 @@ def test_what_is_no_rooms_name_is_closed_whatever_the_settings(room):
 
 
 @pytest.mark.parametrize("kind", ["room", "emit"])
-def test_the_star_never_covers_somebodys_own_room(kind):
+def test_wildcard_never_matches_users_own_rooms(kind):
     policy = Policy(open_emits=False)
     getattr(policy, kind)("*")(lambda who, room: True)
 
@@ -329,7 +329,7 @@ def test_the_star_never_covers_somebodys_own_room(kind):
     assert not decide("user:eve")
 
 
-def test_rules_are_told_the_room_and_the_event_if_they_ask():
+def test_rules_get_room_and_event_if_they_have_the_parameters():
     policy = Policy()
     policy.room("team:{team}")(lambda who, team, room: (team, room) == ("red", "team:red"))
     policy.room("lobby")(lambda who, **extras: extras == {})
@@ -345,7 +345,7 @@ def test_rules_are_told_the_room_and_the_event_if_they_ask():
     assert decided(policy.rules_for_emit("own:x", "message", "/"))
 
 
-def test_the_ready_made_rules_for_claims():
+def test_rules_for_the_rooms_claim():
     policy = Policy(open_emits=False)
     policy.room("*")(rooms_claim)
     policy.emit("*")(emit_claim)
@@ -361,7 +361,7 @@ def test_the_ready_made_rules_for_claims():
     assert not allows(policy, "user:eve", who=root)
 
 
-def test_rooms_of_one_namespace():
+def test_room_rule_applies_to_its_namespace():
     policy = Policy()
     policy.room("red", namespace="/chat")(lambda who: True)
     assert allows(policy, "red", "/chat")
@@ -369,7 +369,7 @@ def test_rooms_of_one_namespace():
     assert not allows(policy, "red", "/chat/")
 
 
-def test_a_decorator_gives_the_rule_back():
+def test_decorators_return_the_rule():
     policy = Policy()
 
     def rule(who):
@@ -379,7 +379,7 @@ def test_a_decorator_gives_the_rule_back():
     assert given_back == [rule] * 4
 
 
-def test_room_names():
+def test_is_room_name_accepts_normalized_names():
     assert is_room_name("x" * 255)
     assert is_room_name("Zoë 😀 \u2028x")
     assert not is_room_name("x" * 256)
@@ -398,12 +398,12 @@ def test_room_names():
         lambda policy: policy.namespace("/x")(lambda who, more: True),
     ],
 )
-def test_a_rule_that_cannot_be_called_is_refused_when_it_is_registered(register):
+def test_rule_with_wrong_parameters_is_rejected_when_registered(register):
     with pytest.raises(ConfigError, match="define it as rule"):
         register(Policy())
 
 
-def test_a_room_decorator_without_its_pattern_says_so():
+def test_decorator_without_a_pattern_is_rejected():
     for kind in ("room", "emit"):
         with pytest.raises(ConfigError, match=f"pattern, such as @policy.{kind}"):
             getattr(Policy(), kind)(lambda who: True)
@@ -444,6 +444,6 @@ def test_policy_rejects_rules_for_events_that_never_reach_one(name):
         lambda policy: policy.emit("conversation_1234567"),
     ],
 )
-def test_rule_about_a_name_that_nothing_has_is_rejected(register):
+def test_rule_for_an_impossible_name_is_rejected(register):
     with pytest.raises(ConfigError):
         register(Policy())

@@ -23,7 +23,7 @@ ORDERS = st.lists(
     ORDERS,
     st.lists(st.tuples(NAMES, st.none() | NAMES, st.none() | NAMES, st.none() | TIMES), min_size=1, max_size=8),
 )
-def test_against_a_list(orders, identities):
+def test_revocations_match_a_model(orders, identities):
     """The model keeps every order and searches all of them; nothing revives between ``exp`` and ``exp`` plus margin."""
     revocations = Revocations(margin=10)
     model = []
@@ -55,7 +55,7 @@ def test_against_a_list(orders, identities):
             }
 
 
-def test_a_token_of_the_same_second_is_refused():
+def test_token_of_the_same_second_is_revoked():
     revocations = Revocations()
     revocations.add(Revocation.of(subject="ada", now=100.2), 100.2)
     assert revocations.is_revoked(Identity("ada", issued_at=100.9))
@@ -65,7 +65,7 @@ def test_a_token_of_the_same_second_is_refused():
     assert not revocations.is_revoked(Identity("eve", issued_at=99))
 
 
-def test_a_name_is_of_one_kind():
+def test_names_of_different_kinds_are_independent():
     revocations = Revocations()
     revocations.add(Revocation.of(token_id="x", now=1), 1)
     assert not revocations.is_revoked(Identity("x"))
@@ -74,7 +74,7 @@ def test_a_name_is_of_one_kind():
     assert revocations.is_revoked(Identity("a", token_id="x"))
 
 
-def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
+def test_revocation_is_kept_until_expiry_and_margin():
     revocations = Revocations()
     revocations.add(Revocation.of(token_id="t", expires_at=1000, now=900), 900)
     revocations.add(Revocation.of(session_id="s", expires_at=1000, now=900), 900)
@@ -89,7 +89,7 @@ def test_it_is_forgotten_after_expiry_and_margin_and_not_before():
     assert revocations.is_revoked(Identity("eve", token_id="for ever"))
 
 
-def test_a_second_revocation_never_shortens_the_first():
+def test_second_revocation_never_shortens_the_first():
     revocations = Revocations(margin=0)
     revocations.add(Revocation.of(token_id="t", expires_at=1000, now=900), 900)
     revocations.add(Revocation.of(token_id="t", expires_at=950, now=900), 900)
@@ -110,14 +110,14 @@ def test_a_second_revocation_never_shortens_the_first():
         {"subject": "ada", "issued_before": 101},
     ],
 )
-def test_exactly_one_name_and_no_future(names):
+def test_revocation_requires_one_name_and_no_future_time(names):
     revocations = Revocations()
     with pytest.raises(ConfigError):
         revocations.add(Revocation.of(**names, now=100), 100)
     assert revocations.epoch == 0
 
 
-def test_a_hundred_thousand_revocations_are_cheap_and_leave_nothing():
+def test_many_revocations_are_cheap_and_expire():
     revocations = Revocations(margin=0)
     for number in range(100_000):
         revocations.add(Revocation.of(token_id=f"t{number}", expires_at=number + 50, now=number), number)
@@ -127,7 +127,7 @@ def test_a_hundred_thousand_revocations_are_cheap_and_leave_nothing():
     assert not revocations._slots
 
 
-def test_an_issuer_may_be_named():
+def test_revocation_can_name_an_issuer():
     revocations = Revocations()
     revocations.add(Revocation.of(token_id="t", issuer="a", now=1), 1)
     revocations.add(Revocation.of(subject="ada", issuer="a", now=1), 1)
@@ -141,7 +141,7 @@ def test_an_issuer_may_be_named():
     st.lists(st.tuples(st.sampled_from(["token_id", "session_id", "subject"]), NAMES, st.none() | NAMES), max_size=6),
     st.tuples(NAMES, st.none() | NAMES, st.none() | NAMES, st.none() | TIMES, st.none() | NAMES),
 )
-def test_one_revocation_and_all_of_them_decide_alike(orders, holder):
+def test_revocation_and_revocations_decide_alike(orders, holder):
     subject, token_id, session_id, issued_at, issuer = holder
     who = Identity(subject, token_id=token_id, session_id=session_id, issued_at=issued_at, issuer=issuer)
     revoked = [Revocation.of(**{kind: name}, issuer=issuer, now=50.5) for kind, name, issuer in orders]
@@ -152,7 +152,7 @@ def test_one_revocation_and_all_of_them_decide_alike(orders, holder):
 
 
 @pytest.mark.parametrize("names", [{"token_id": "t"}, {"session_id": "s"}, {"subject": "ada"}], ids=str)
-def test_a_revocation_ends_with_the_longest_lifetime_by_default(names):
+def test_default_expiry_is_the_longest_lifetime(names):
     revocations = Revocations(margin=0)
     revocations.add(Revocation.of(**names, now=900), 900)
     who = Identity("ada", token_id="t", session_id="s", issued_at=1)
@@ -162,7 +162,7 @@ def test_a_revocation_ends_with_the_longest_lifetime_by_default(names):
     assert not revocations.is_revoked(who)
 
 
-def test_too_many_revocations_forget_those_that_end_first(monkeypatch):
+def test_limit_drops_the_revocations_that_expire_first(monkeypatch):
     monkeypatch.setattr(module, "MAX_REVOCATIONS", 10)
     revocations = Revocations()
     for number, expires_at in enumerate([FOREVER, 500, *range(1000, 3000, 100)]):
@@ -174,7 +174,7 @@ def test_too_many_revocations_forget_those_that_end_first(monkeypatch):
     assert revocations.is_revoked(Identity("x", token_id="t21"))
 
 
-def test_revoking_the_same_name_again_takes_no_more_room():
+def test_repeated_revocation_uses_no_more_memory():
     revocations = Revocations()
     for now in range(0, 100_000, 100):
         revocations.add(Revocation.of(subject="ada", now=now), now)

@@ -27,7 +27,7 @@ def rights(who: Identity) -> tuple[set[str], tuple[str, ...]]:
     ("issued_at", "changed"),
     [(None, True), (50, True), (100, True), (100.9, True), (101, False), (10**6, False)],
 )
-def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(issued_at, changed):
+def test_tokens_up_to_the_same_second_get_the_new_rights(issued_at, changed):
     rights_now = RightsOverrides()
     rights_now.change("ada", 100.5, roles=["member"], rooms=["blue"])
     who = rights_now.apply(ada(issued_at), NOW)
@@ -38,7 +38,7 @@ def test_an_older_token_and_one_of_the_same_second_is_read_with_the_new_rights(i
     assert who.claim("rooms") == (["blue"] if changed else ["red"])
 
 
-def test_a_token_that_says_it_is_issued_later_was_issued_by_now():
+def test_token_with_a_future_iat_counts_as_issued_now():
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member"])
     assert rights(rights_now.apply(ada(200), 100)) == ({"member"}, ("red",))
@@ -53,21 +53,21 @@ def test_a_token_that_says_it_is_issued_later_was_issued_by_now():
         ({"roles": ("a", "b")}, {"a", "b"}, ("red",)),
     ],
 )
-def test_what_is_not_named_stays(change, roles, rooms):
+def test_rights_that_are_not_named_stay(change, roles, rooms):
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, **change)
     assert rights(rights_now.apply(ada(50), NOW)) == (roles, rooms)
     assert rights_now.apply(Identity("eve", issued_at=50), NOW) == Identity("eve", issued_at=50)
 
 
-def test_a_second_change_keeps_what_the_first_said():
+def test_second_change_keeps_the_rights_of_the_first():
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member"])
     rights_now.change("ada", 200, rooms=["blue"])
     assert rights(rights_now.apply(ada(50), NOW)) == ({"member"}, ("blue",))
 
 
-def test_a_second_change_makes_the_first_no_younger():
+def test_second_change_keeps_the_time_of_the_first():
     """A token that was issued between the two knows of the first: its own roles count."""
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=[])
@@ -75,7 +75,7 @@ def test_a_second_change_makes_the_first_no_younger():
     assert rights(rights_now.apply(ada(150), NOW)) == ({"admin", "owner"}, ("blue",))
 
 
-def test_rooms_may_name_actions_as_in_the_claim():
+def test_changed_rooms_can_name_actions():
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, rooms=MappingProxyType({"team-*": ("join",)}))
     who = rights_now.apply(ada(50), NOW)
@@ -85,13 +85,13 @@ def test_rooms_may_name_actions_as_in_the_claim():
     assert who.claim("rooms") == {"team-*": ["join"]}
 
 
-def test_guests_have_no_rights_to_change():
+def test_changes_do_not_apply_to_guests():
     rights_now = RightsOverrides()
     rights_now.change("", 100, roles=["admin"])
     assert rights_now.apply(Identity.guest(), NOW) == Identity.guest()
 
 
-def test_every_change_of_a_subject_is_another_and_no_other_subjects():
+def test_latest_differs_after_each_change_of_the_subject():
     rights_now = RightsOverrides()
     assert rights_now.latest("ada") is None
     rights_now.change("ada", 100, roles=["a"])
@@ -102,7 +102,7 @@ def test_every_change_of_a_subject_is_another_and_no_other_subjects():
     assert rights_now.latest("ada") is not first
 
 
-def test_an_applications_token_is_narrowed_and_never_widened():
+def test_delegated_token_is_narrowed_and_never_widened():
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=["member", "owner"], rooms={"red": ["join"], "blue": ["join"]})
     who = rights_now.apply(ada(50, delegated=True), NOW)
@@ -112,7 +112,7 @@ def test_an_applications_token_is_narrowed_and_never_widened():
     assert rights(rights_now.apply(ada(50, delegated=True, rooms=["green"]), NOW)) == ({"owner"}, ())
 
 
-def test_a_change_is_forgotten_once_no_token_can_be_older():
+def test_change_is_dropped_when_no_token_can_be_older():
     rights_now = RightsOverrides(lifetime=100)
     rights_now.change("ada", 0, roles=["member"])
     rights_now.change("bob", 50, roles=["member"])
@@ -123,7 +123,7 @@ def test_a_change_is_forgotten_once_no_token_can_be_older():
     assert (rights_now.latest("ada"), len(rights_now)) == (None, 1)
 
 
-def test_too_many_changes_forget_the_oldest_and_say_so(monkeypatch):
+def test_limit_drops_the_oldest_changes_and_returns_their_number(monkeypatch):
     monkeypatch.setattr(rights_overrides, "MAX_CHANGES", 3)
     rights_now = RightsOverrides()
     assert [rights_now.change(f"user{number}", number, roles=[]) for number in range(5)] == [0, 0, 0, 1, 1]

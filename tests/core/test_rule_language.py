@@ -70,7 +70,7 @@ def allows(text, who=ADA, about="room", **asked):
         "  everyone\n\tor nobody ",
     ],
 )
-def test_it_allows(text):
+def test_rule_allows(text):
     assert allows(text) is True
 
 
@@ -112,11 +112,11 @@ def test_it_allows(text):
         "claim:rooms has 'lobby'",
     ],
 )
-def test_it_denies(text):
+def test_rule_denies(text):
     assert allows(text) is False
 
 
-def test_a_string_never_has_anything_and_1_is_not_true():
+def test_strings_contain_nothing_and_types_count():
     assert not allows("claim:teams has 'red'", EVE)
     assert not allows("claim:teams has 'redteam'", EVE)
     assert not allows("claim:staff", EVE)
@@ -135,22 +135,22 @@ def test_a_string_never_has_anything_and_1_is_not_true():
         ("everyone and everyone and nobody", False),
     ],
 )
-def test_not_binds_before_and_before_or(text, expected):
+def test_not_binds_tighter_than_and_tighter_than_or(text, expected):
     assert allows(text) is expected
 
 
-def test_guests():
+def test_guest_condition_is_true_for_guests():
     assert allows("guest", GUEST)
     assert allows("everyone", GUEST)
     for text in ("not guest", "role:admin", "claim:staff", "granted", "sub is ''", "claim:owner is sub", "sub is sub"):
         assert not allows(text, GUEST)
 
 
-def test_nobody_is_equal_to_somebody_without_a_subject():
+def test_missing_subject_equals_nothing():
     assert not allows("claim:owner is sub", Identity.from_claims({"owner": ""}))
 
 
-def test_granted_asks_the_token():
+def test_granted_checks_the_rooms_claim():
     assert allows("granted", room="lobby")
     assert allows("granted", room="team-red")
     assert not allows("granted", room="attic")
@@ -160,18 +160,18 @@ def test_granted_asks_the_token():
     assert not allows("granted", about="emit", room="team-red", event="message")
 
 
-def test_a_grant_to_join_is_none_to_emit_an_event_without_a_name():
+def test_grant_to_join_does_not_grant_an_event_without_a_name():
     assert not allows("granted", about="emit", room="lobby", event="")
 
 
-def test_granted_has_a_meaning_for_rooms_and_emits_only():
+def test_granted_is_rejected_outside_rooms_and_emits():
     for about in ("namespace", "event"):
         with pytest.raises(RuleError, match=f"'granted' is about rooms; it is not valid for an? {about}") as caught:
             compile_rule("everyone and granted", (), about)
         assert caught.value.offset == 13
 
 
-def test_the_policy_tells_it_the_room_and_the_event():
+def test_policy_passes_room_and_event_to_declared_rules():
     policy = Policy()
     policy.room("*")(compile_rule("granted"))
     policy.room("hall:{team}")(compile_rule("granted or team is 'red'", ["team"]))
@@ -192,7 +192,7 @@ def test_the_policy_tells_it_the_room_and_the_event():
     assert answers(policy.rules_for_namespace("/a")) == answers(policy.rules_for_event("e", "/")) == [True]
 
 
-def test_a_rule_shows_its_text():
+def test_repr_shows_the_text():
     assert repr(compile_rule("role:admin")) == "DeclaredRule(text='role:admin')"
 
 
@@ -238,7 +238,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "offset", "said"), MISTAKES, ids=lambda value: str(value)[:30])
-def test_mistakes_say_where_and_what_was_expected(text, offset, said):
+def test_rule_error_has_position_and_expectation(text, offset, said):
     with pytest.raises(RuleError) as caught:
         compile_rule(text, FIELDS)
     assert said in str(caught.value)
@@ -247,17 +247,17 @@ def test_mistakes_say_where_and_what_was_expected(text, offset, said):
     assert "\n" not in str(caught.value)
 
 
-def test_has_is_proposed_after_a_claim_only():
+def test_has_is_suggested_after_claims_only():
     for text in ("claim:rooms and everyone has", "(claim:rooms) has", "claim:rooms has 'red' has"):
         with pytest.raises(RuleError, match=r"not 'has'$"):
             compile_rule(text)
 
 
-def test_a_field_that_is_not_told_equals_nothing():
+def test_missing_field_equals_nothing():
     assert compile_rule("team is team", ["team"])(ADA) is False
 
 
-def test_the_largest_that_is_read():
+def test_largest_accepted_rule():
     assert allows("(" * MAX_DEPTH + "everyone" + ")" * MAX_DEPTH)
     assert allows("not " * MAX_DEPTH + "everyone")
     assert allows(" or ".join(["(guest)"] * 90 + ["(everyone)"]))
@@ -293,7 +293,7 @@ def read(text):
 @given(st.text(max_size=60) | st.lists(WORDS, max_size=12).map(" ".join) | st.lists(WORDS, max_size=8).map("".join))
 @example("(" * 1000)
 @example("\ud800")
-def test_no_text_raises_anything_but_a_rule_error(text):
+def test_compile_rule_raises_only_rule_errors(text):
     rule = read(text)
     if isinstance(rule, RuleError):
         assert 0 <= rule.offset <= len(text)
@@ -384,11 +384,11 @@ IDENTITIES = st.just(GUEST) | st.builds(
 
 
 @given(TREES, IDENTITIES, st.sampled_from(["a", "b"]))
-def test_it_means_what_the_model_means(tree, who, team):
+def test_rule_decides_like_a_model(tree, who, team):
     assert compile_rule(printed(tree), ["team"])(who, team=team) is meaning(tree, who, team)
 
 
 @given(TREES, st.dictionaries(CLAIM_NAMES | st.just("x"), JSON))
-def test_whatever_the_claims_are_the_answer_is_true_or_false(tree, claims):
+def test_rule_returns_a_bool_for_any_claims(tree, claims):
     rule = compile_rule(f"({printed(tree)}) or granted and claim:a has sub", ["team"], "emit")
     assert isinstance(rule(Identity.from_claims(claims), room="a", event="b", team="a"), bool)

@@ -22,7 +22,7 @@ VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(T
 
 
 @given(VALUES, st.booleans(), st.sampled_from([None, 2]))
-def test_valid_documents_read_as_json_reads_them(value, ascii_only, indent):
+def test_loads_reads_valid_documents(value, ascii_only, indent):
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
     assert strict_json.loads(text) == json.loads(text)
     assert strict_json.loads(f" \t\r\n{text}\n ".encode()) == json.loads(text)
@@ -35,7 +35,7 @@ def test_what_is_written_is_read_back(value):
 
 
 @given(st.text() | st.binary() | st.text('{}[]":,0123456789.eE+-\\u dDnulltrefsaNI'))
-def test_nothing_is_accepted_that_json_refuses_and_only_valueerror_comes_out(text):
+def test_loads_is_stricter_than_json_and_raises_only_value_errors(text):
     try:
         value = strict_json.loads(text)
     except ValueError:
@@ -44,7 +44,7 @@ def test_nothing_is_accepted_that_json_refuses_and_only_valueerror_comes_out(tex
 
 
 @given(VALUES, TEXTS, VALUES)
-def test_duplicate_members_are_refused_at_any_place(first, name, second):
+def test_duplicate_members_are_rejected(first, name, second):
     pair = f"{{{json.dumps(name)}:{json.dumps(first)},{json.dumps(name)}:{json.dumps(second)}}}"
     for document in (pair, f"[{pair}]", f'{{"a":{{"b":[{pair}]}}}}'):
         with pytest.raises(ValueError, match="duplicate member"):
@@ -91,7 +91,7 @@ def test_duplicate_members_are_refused_at_any_place(first, name, second):
         '{"a":' * 100_000,
     ],
 )
-def test_refused(text):
+def test_loads_rejects_invalid_documents(text):
     with pytest.raises(ValueError):
         strict_json.loads(text)
 
@@ -109,7 +109,7 @@ def test_refused(text):
         ('{"__proto__":1}', {"__proto__": 1}),
     ],
 )
-def test_accepted(text, value):
+def test_loads_accepts_edge_cases(text, value):
     assert strict_json.loads(text) == value
 
 
@@ -119,7 +119,7 @@ def test_numbers_that_are_not_json_are_not_written(value):
         strict_json.dumps(value)
 
 
-def test_values_that_cannot_be_written():
+def test_dumps_rejects_values_without_a_json_form():
     loop: list[object] = []
     loop.append(loop)
     deep: list[object] = []
@@ -132,6 +132,6 @@ def test_values_that_cannot_be_written():
         strict_json.dumps(object())
 
 
-def test_separators_as_a_socketio_server_passes_them():
+def test_dumps_accepts_separators():
     assert strict_json.dumps({"a": [1, 2]}) == '{"a":[1,2]}'
     assert strict_json.dumps({"a": [1, 2]}, separators=(", ", ": ")) == '{"a": [1, 2]}'

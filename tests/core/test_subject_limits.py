@@ -21,13 +21,13 @@ ADA, EVE = Identity("ada", issuer="me"), Identity("eve", issuer="me")
     ],
     ids=str,
 )
-def test_limits_are_whole_or_none(settings):
+def test_limits_must_be_at_least_one_or_none(settings):
     with pytest.raises(ConfigError):
         SubjectLimits(**settings)
 
 
 @pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
-def test_namespaces_of_one_connection_count_once(when_full):
+def test_connection_with_several_namespaces_counts_once(when_full):
     use = SubjectUsage(SubjectLimits(sockets=1, when_full=when_full))
     assert [use.connect(ADA, "one") for _ in range(3)] == [None] * 3
     for _ in range(2):
@@ -37,7 +37,7 @@ def test_namespaces_of_one_connection_count_once(when_full):
     assert use._connections == {}
 
 
-def test_a_connection_too_many_is_refused_and_changes_nothing():
+def test_connection_over_the_limit_is_refused():
     use = SubjectUsage(SubjectLimits(sockets=2))
     use.connect(ADA, "one")
     use.connect(ADA, "two")
@@ -48,12 +48,12 @@ def test_a_connection_too_many_is_refused_and_changes_nothing():
     assert use.connect(EVE, "three") is None
 
 
-def test_a_connection_too_many_names_the_oldest():
+def test_connection_over_the_limit_ends_the_oldest():
     use = SubjectUsage(SubjectLimits(sockets=2, when_full="end_oldest"))
     assert [use.connect(ADA, name) for name in ("one", "two", "two", "three")] == [None, None, None, "one"]
 
 
-def test_a_subject_is_one_of_its_issuer_and_a_guest_is_nobody():
+def test_subjects_count_per_issuer_and_guests_do_not_count():
     use = SubjectUsage(SubjectLimits(sockets=1, joins=1))
     use.connect(ADA, "one")
     assert use.connect(Identity("ada", issuer="other"), "two") is None
@@ -64,7 +64,7 @@ def test_a_subject_is_one_of_its_issuer_and_a_guest_is_nobody():
 
 
 @pytest.mark.parametrize("what", ["joins", "events"])
-def test_so_many_in_a_second_over_all_connections(what):
+def test_rate_covers_all_connections_of_a_subject(what):
     use = SubjectUsage(SubjectLimits(**{what: 3}))
     use.connect(ADA, "one")
     use.connect(ADA, "two")
@@ -83,7 +83,7 @@ def test_so_many_in_a_second_over_all_connections(what):
         use.take(ADA, what, 10.34)
 
 
-def test_who_comes_back_has_no_new_second_and_who_stays_away_is_forgotten():
+def test_rate_survives_a_reconnection_and_is_dropped_later():
     use = SubjectUsage(SubjectLimits(events=2))
     for connection in ("one", "two"):
         use.connect(ADA, connection)
@@ -104,7 +104,7 @@ def test_who_comes_back_has_no_new_second_and_who_stays_away_is_forgotten():
     ),
     st.sampled_from(["refuse", "end_oldest"]),
 )
-def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
+def test_usage_is_empty_after_all_disconnect(steps, when_full):
     """The host's part is the model's: who was let in leaves once, and what must make room leaves."""
     use = SubjectUsage(SubjectLimits(sockets=2, when_full=when_full))
     inside: list[tuple[Identity, str]] = []
@@ -132,7 +132,7 @@ def test_whatever_comes_and_goes_nothing_is_left(steps, when_full):
 
 @pytest.mark.parametrize("what", ["joins", "events"])
 @pytest.mark.parametrize("rate", [1e15, 1e17, 1.7e308])
-def test_huge_rate_is_no_limit(what, rate):
+def test_huge_rate_allows_everything(what, rate):
     use = SubjectUsage(SubjectLimits(joins=rate, events=rate))
     for _ in range(3):
         use.take(ADA, what, 10.0)

@@ -27,7 +27,7 @@ SECRET = secrets.token_urlsafe(32)
 GOOD = {"sub": "1", "exp": NOW + 60, "iat": NOW}
 
 
-def test_tokens_of_a_plain_python_program():
+def test_verifier_accepts_tokens_of_pyjwt():
     """``jwt.encode(payload, SECRET_KEY, algorithm="HS256")``, as the tutorials have it."""
     who = Verifier.hs256(SECRET).verify(jwt.encode(GOOD, SECRET, algorithm="HS256"), NOW, source="auth")
     assert (who.subject, who.expires_at, who.source) == ("1", NOW + 60, "auth")
@@ -38,7 +38,7 @@ def test_tokens_of_a_plain_python_program():
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "ES256", "EdDSA", "PS512"])
-def test_tokens_of_a_key_pair(every_key, algorithm):
+def test_verifier_accepts_tokens_of_a_key_pair(every_key, algorithm):
     key = every_key[algorithm]
     verifier = Verifier.pem(key.to_pem(), algorithms=[algorithm], audience="chat", kid=algorithm)
     token = Issuer(key, audience="chat", clock=lambda: NOW).issue("ada")
@@ -63,7 +63,7 @@ TABLE = {
 
 
 @pytest.mark.parametrize("row", TABLE)
-def test_where_node_and_python_do_not_agree(row):
+def test_verifier_decides_where_libraries_disagree(row):
     payload, settings, error = TABLE[row]
     token = jwt.PyJWS().encode(
         jwt.api_jwt.json.dumps(payload).encode(), SECRET, algorithm="HS256", headers={"typ": "JWT"}
@@ -87,14 +87,14 @@ def test_an_unknown_crit_and_a_six_byte_secret():
         Issuer(Key.generate("HS256")).issue(1)
 
 
-def test_nothing_is_judged_before_the_signature():
+def test_claims_are_checked_after_the_signature():
     """An expired forgery is a forgery: what its claims say is nobody's word."""
     forged = jwt.encode(GOOD | {"exp": 1}, secrets.token_urlsafe(32), algorithm="HS256")
     with pytest.raises(BadSignature):
         Verifier.hs256(SECRET).verify(forged, NOW)
 
 
-def test_it_keeps_no_state():
+def test_verifier_keeps_no_state():
     verifier = Verifier.hs256(SECRET)
     token = jwt.encode(GOOD, SECRET, algorithm="HS256")
     first = verifier.verify(token, NOW)
@@ -104,7 +104,7 @@ def test_it_keeps_no_state():
     assert verifier.verify(token, NOW) is not first
 
 
-def test_keys_in_every_shape(every_key):
+def test_verifier_accepts_keys_in_each_form(every_key):
     key = every_key["ES256"]
     token = Issuer(key, clock=lambda: NOW).issue("ada")
     for keys in (key, [key], iter([key]), KeySet([key]), key.public()):
@@ -129,7 +129,7 @@ def test_settings(settings):
         Verifier.hs256(SECRET, **settings)
 
 
-def test_required_claims():
+def test_required_claims_must_be_present():
     asking = Verifier.hs256(SECRET, require=["exp", "sub", "jti"])
     with pytest.raises(MissingClaim) as caught:
         asking.verify(jwt.encode(GOOD, SECRET, algorithm="HS256"), NOW)
@@ -148,7 +148,7 @@ def hs256(secret, **headers):
     return jwt.encode(GOOD, secret, algorithm="HS256", headers=headers or None)
 
 
-def test_a_previous_secret_counts_until_its_end():
+def test_previous_secret_is_accepted_until_its_time():
     verifier = Verifier.hs256(SECRET, previous=(OLD, END))
     for now in (NOW, END - 0.001):
         assert verifier.verify(hs256(OLD), now).subject == "1"
@@ -161,7 +161,7 @@ def test_a_previous_secret_counts_until_its_end():
         Verifier.hs256(SECRET).verify(hs256(OLD), NOW)
 
 
-def test_a_previous_secret_with_names():
+def test_previous_secret_works_with_a_kid():
     """roomkey's own tokens are named by thumbprints, others' all alike or not at all."""
     ours = Issuer(Key.from_secret(OLD), clock=lambda: NOW).issue("ada")
     assert Verifier.hs256(SECRET, previous=(OLD, END)).verify(ours, NOW)
@@ -172,7 +172,7 @@ def test_a_previous_secret_with_names():
         named.verify(hs256(OLD, kid="other"), NOW)
 
 
-def test_a_previous_secret_excuses_nothing_else():
+def test_previous_secret_does_not_skip_other_checks():
     verifier = Verifier.hs256(SECRET, previous=(OLD, NOW + 10**6), leeway=0)
     with pytest.raises(ExpiredToken):
         verifier.verify(hs256(OLD), NOW + 61)
@@ -200,13 +200,13 @@ WRONG = {
 
 
 @pytest.mark.parametrize("row", WRONG)
-def test_a_previous_secret_is_checked_like_the_other(row):
+def test_previous_secret_must_be_strong(row):
     with pytest.raises(ConfigError) as caught:
         Verifier.hs256(SECRET, kid="shop", previous=WRONG[row])
     assert OLD not in str(caught.value)
 
 
-def test_the_keys_may_change_while_tokens_are_checked(every_key):
+def test_verifier_uses_the_current_keys(every_key):
     old, new = every_key["ES256"].public(), Key.generate("ES256", kid="new")
     verifier = Verifier(lambda now: KeySet([old] if now < END else [new.public()]), algorithms=["ES256"])
     before = Issuer(every_key["ES256"], clock=lambda: NOW).issue("ada")
@@ -218,7 +218,7 @@ def test_the_keys_may_change_while_tokens_are_checked(every_key):
             verifier.verify(token, now)
 
 
-def test_changing_keys_choose_no_algorithm(every_key):
+def test_current_keys_do_not_change_the_algorithms(every_key):
     """A shared secret among changing keys is no way around the verifier's list."""
     verifier = Verifier(lambda _now: KeySet([every_key["HS256"]]), algorithms=["ES256"])
     with pytest.raises(AlgorithmNotAllowed):
@@ -288,7 +288,7 @@ def test_verifier_accepts_other_kinds_of_token(kind):
 
 
 @pytest.mark.parametrize("found", ["refresh", "Access", "access ", None, 1, True, ["access"], {"access": 1}])
-def test_verifier_demands_exact_values_of_claims(found):
+def test_verifier_requires_exact_values_of_claims(found):
     verifier = Verifier.hs256(SECRET, claims={"token_type": "access", "level": 1})
     assert verifier.verify(jwt.encode(GOOD | {"token_type": "access", "level": 1}, SECRET), NOW).subject == "1"
     for claims in ({"token_type": found, "level": 1}, {"token_type": "access", "level": True}, {"level": 1}):
@@ -304,7 +304,7 @@ def signed(**claims):
 
 
 @pytest.mark.checklist("I119")
-def test_subject_of_another_claim():
+def test_subject_claim_names_the_subject():
     verifier = Verifier.hs256(SECRET, subject_claim="user_id", integer_subject=True)
     who = verifier.verify(signed(user_id=7, token_type="access", sub="other"), NOW)
     assert (who.subject, who.claim("user_id")) == ("7", 7)
@@ -316,7 +316,7 @@ def test_subject_of_another_claim():
 
 @pytest.mark.parametrize("value", [True, False, None, 1.5, 2**53, -(2**53), [7], {"id": 7}, "", "a\nb", "x" * 256])
 @pytest.mark.parametrize("claim", ["sub", "user_id"])
-def test_subject_is_text_or_a_whole_number(claim, value):
+def test_integer_subject_becomes_text(claim, value):
     with pytest.raises(ClaimError) as caught:
         Verifier.hs256(SECRET, subject_claim=claim, integer_subject=True).verify(signed(**{claim: value}), NOW)
     assert caught.value.claim == claim
@@ -330,25 +330,25 @@ def test_subject_is_text_or_a_whole_number(claim, value):
         ({"subject_claim": "user_id"}, {"user_id": 7}, "integer_subject=True accepts integers"),
     ],
 )
-def test_refused_subject_names_the_setting_that_reads_it(settings, claims, remedy):
+def test_error_about_the_subject_names_the_setting(settings, claims, remedy):
     with pytest.raises(ClaimError) as caught:
         Verifier.hs256(SECRET, **settings).verify(signed(**claims), NOW)
     assert str(caught.value).endswith(remedy)
 
 
-def test_number_as_token_id_has_no_remedy():
+def test_error_about_a_numeric_token_id_names_no_setting():
     with pytest.raises(ClaimError) as caught:
         Verifier.hs256(SECRET).verify(signed(sub="ada", jti=7), NOW)
     assert "integer_subject" not in str(caught.value)
 
 
-def test_whole_number_is_not_a_subject_by_default():
+def test_integer_subject_is_rejected_by_default():
     with pytest.raises(ClaimError):
         Verifier.hs256(SECRET, subject_claim="user_id").verify(signed(user_id=7), NOW)
 
 
 @pytest.mark.parametrize("claim", ["", "exp", "aud", "iss", "jti", "roles", 5, None])
-def test_subject_claim_must_name_somebody(claim):
+def test_subject_claim_rejects_other_registered_claims(claim):
     with pytest.raises(ConfigError, match="subject_claim"):
         Verifier.hs256(SECRET, subject_claim=claim)
 
@@ -373,21 +373,21 @@ JWKS = KeySet([Key.generate("ES256")]).to_jwks()
     ],
     ids=range(11),
 )
-def test_what_is_not_a_key_is_rejected_with_the_remedy(keys, remedy):
+def test_values_that_are_not_keys_are_rejected_with_a_fix(keys, remedy):
     with pytest.raises(ConfigError, match=remedy) as caught:
         Verifier(keys, algorithms=["ES256"])
     assert SECRET not in str(caught.value)
 
 
 @pytest.mark.parametrize("make", [Verifier.hs256, Key.from_secret, lambda url: Verifier.pem(url, algorithms=["ES256"])])
-def test_address_is_neither_a_secret_nor_a_key(make):
+def test_url_is_rejected_as_a_secret_or_key(make):
     """Everybody knows the address, and could sign with it."""
     with pytest.raises(ConfigError, match=r"KeySet\.from_jwks"):
         make("https://login.example/realms/chat/protocol/openid-connect/certs")
 
 
 @pytest.mark.parametrize(("make", "algorithm"), [(Verifier.hs384, "HS384"), (Verifier.hs512, "HS512")])
-def test_named_constructors_of_the_longer_hashes(make, algorithm):
+def test_hs384_and_hs512_require_longer_secrets(make, algorithm):
     old, new = secrets.token_urlsafe(64), secrets.token_urlsafe(64)
     verifier = make(new, previous=(old, END))
     for secret in (old, new):
@@ -416,7 +416,7 @@ def test_longest_token_is_a_setting():
 
 @pytest.mark.parametrize("setting", ["issuer", "audience"])
 @pytest.mark.parametrize("value", ["chat\n", "chat\r\n", " chat", ["a", "chat\t"]])
-def test_name_with_a_line_break_around_it_is_an_error(setting, value):
+def test_name_with_outer_white_space_is_rejected(setting, value):
     """Neither a verifier with it would accept a token, nor another verifier a token that has it."""
     makers = [lambda: Verifier(Key.generate("ES256"), algorithms=["ES256"], **{setting: value})]
     if isinstance(value, str):

@@ -28,14 +28,14 @@ MESSAGE = EngineType.MESSAGE
         (b"6", EngineType.NOOP),
     ],
 )
-def test_protocol_the_seven_types(digit, kind):
+def test_decode_packet_reads_the_seven_types(digit, kind):
     """Protocol: a type, and optional data."""
     assert decode_packet(digit) == EnginePacket(kind, b"")
     assert decode_packet(digit + b"data") == EnginePacket(kind, b"data")
     assert list(decode_payload(digit, LIMITS)) == [EnginePacket(kind, b"")]
 
 
-def test_protocol_there_are_seven_types():
+def test_protocol_has_seven_types():
     assert [int(kind) for kind in EngineType] == list(range(7))
 
 
@@ -53,7 +53,7 @@ def test_protocol_there_are_seven_types():
         pytest.param(b"4a\x1e4b", EnginePacket(MESSAGE, b"a\x1e4b"), id="Packet encoding, WebSocket: one per frame"),
     ],
 )
-def test_a_text_packet(text, packet):
+def test_decode_packet_reads_a_text_message(text, packet):
     assert decode_packet(text) == packet
 
 
@@ -123,7 +123,7 @@ def test_decode_stops_a_body_at_the_first_invalid_packet(body):
     assert read == [EnginePacket(MESSAGE, b"a")] * body.startswith(b"4a")
 
 
-def test_a_body_may_have_as_many_packets_as_its_bytes_allow():
+def test_body_can_have_as_many_packets_as_fit():
     """engine.io-protocol 4: clients are told ``maxPayload``, and no number."""
     assert list(decode_payload(b"\x1e".join([b"4x"] * 5000), LIMITS)) == [EnginePacket(MESSAGE, b"x")] * 5000
 
@@ -135,7 +135,7 @@ def test_decode_reads_a_body_packet_by_packet():
     assert next(flood) == EnginePacket(MESSAGE, b"x")
 
 
-def test_a_body_over_the_limit_is_refused():
+def test_body_over_the_limit_is_rejected():
     limits = Limits(payload=5)
     assert list(decode_payload(b"4abcd", limits)) == [EnginePacket(MESSAGE, b"abcd")]
     assert list(decode_payload(b"4abcde", limits)) == [Violation("a body over the limit")]
@@ -151,7 +151,7 @@ def test_a_body_over_the_limit_is_refused():
         ([], b""),
     ],
 )
-def test_packet_encoding_of_an_answer(parts, body):
+def test_encode_payload_joins_packets(parts, body):
     """Packet encoding, HTTP long-polling: the server's side."""
     assert encode_payload(parts) == body
     assert encode_payload(iter(parts)) == body

@@ -42,19 +42,19 @@ def imported(tree: ast.AST) -> list[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_the_engine_imports_what_is_pure_only(path):
+def test_wire_imports_only_pure_modules(path):
     for name in imported(ast.parse(path.read_text("utf-8"))):
         assert name.partition(".")[0] in ALLOWED, name
         assert name.partition(".")[0] != "roomkey" or name.split(".")[:2] == ["roomkey", "wire"], name
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
-def test_the_engine_does_no_io_without_an_import_either(path):
+def test_wire_does_no_io_without_imports(path):
     names = {node.id for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Name)}
     assert not names & {"open", "print", "input", "exec", "eval", "compile", "__import__"}
 
 
-def test_importing_it_loads_no_other_package_of_roomkey():
+def test_wire_loads_no_other_package_of_roomkey():
     """``roomkey`` itself brings its core, as every import of a package does: what comes on top is looked at."""
     script = (
         "import sys, json, roomkey; before = set(sys.modules); import roomkey.wire; "
@@ -69,6 +69,6 @@ def test_importing_it_loads_no_other_package_of_roomkey():
     }
 
 
-def test_every_public_name_is_there_and_sorted():
+def test_public_names_exist_and_are_sorted():
     assert sorted(roomkey.wire.__all__) == roomkey.wire.__all__
     assert all(hasattr(roomkey.wire, name) for name in roomkey.wire.__all__)

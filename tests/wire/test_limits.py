@@ -13,28 +13,28 @@ NAMES = [field.name for field in fields(Limits)]
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("value", [0, -1])
-def test_a_limit_is_at_least_one(name, value):
+def test_limits_must_be_at_least_one(name, value):
     with pytest.raises(ValueError, match=f"^{name} must be at least 1$"):
         Limits(**{name: value})
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_one_is_enough(name):
+def test_limits_of_one_are_accepted(name):
     assert getattr(Limits(**{name: 1}), name) == 1
 
 
 @pytest.mark.parametrize(("name", "most"), [("nesting", 250), ("id_digits", 18)])
-def test_what_could_not_be_read_or_written_again_is_no_limit(name, most):
+def test_limits_must_not_exceed_the_maximum(name, most):
     assert getattr(Limits(**{name: most}), name) == most
     with pytest.raises(ValueError, match=f"^{name} must be at most {most}$"):
         Limits(**{name: most + 1})
 
 
-def test_limits_do_not_change():
+def test_limits_are_immutable():
     with pytest.raises(FrozenInstanceError):
         Limits().payload = 2  # type: ignore[misc]
 
 
-def test_by_default_the_body_is_what_a_handshake_of_the_protocol_document_promises():
+def test_default_payload_is_that_of_the_protocol():
     """engine.io-protocol 4, Handshake: ``maxPayload`` of the example."""
     assert Limits().payload == 1_000_000

@@ -79,7 +79,7 @@ BOTH_WAYS = [
     [row[1:] for row in BOTH_WAYS],
     ids=[row[0] for row in BOTH_WAYS],
 )
-def test_packet_encoding(kind, namespace, data, number, text, attachments):
+def test_encode_writes_the_packets_of_the_protocol(kind, namespace, data, number, text, attachments):
     message = encode(kind, namespace, data, number)
     if text is None:
         text = message.text[1:]
@@ -89,7 +89,7 @@ def test_packet_encoding(kind, namespace, data, number, text, attachments):
     assert read(text, binary=attachments) == Packet(kind, namespace, data, number)
 
 
-def test_exchange_protocol_the_seven_types():
+def test_protocol_has_seven_packet_types():
     """Exchange protocol: the table of types."""
     assert {kind.name: int(kind) for kind in PacketType} == {
         "CONNECT": 0,
@@ -102,7 +102,7 @@ def test_exchange_protocol_the_seven_types():
     }
 
 
-def test_connection_to_a_namespace_refused_by_the_server():
+def test_connect_error_is_only_sent_by_servers():
     """Connection to a namespace: CONNECT_ERROR is the server's, and so it is written and never read."""
     data = {"message": "no"}
     assert encode(CONNECT_ERROR, "/", data).text == b'44{"message":"no"}'
@@ -127,8 +127,8 @@ def test_connection_to_a_namespace_refused_by_the_server():
         pytest.param(b'2 [ "a" ] ', Packet(EVENT, "/", ["a"]), id="spaces of JSON"),
     ],
 )
-def test_format(text, packet):
-    """Format: what stands where, and what may be left out."""
+def test_decoder_reads_the_format_of_the_protocol(text, packet):
+    """Format: the order of the parts, and the optional parts."""
     assert read(text) == packet
 
 
@@ -405,7 +405,7 @@ def test_strings_that_would_break_receivers_are_kept_or_replaced(text, packet):
 
 
 @pytest.mark.checklist("E80")
-def test_text_of_python_only_is_not_sent():
+def test_python_only_text_is_not_sent():
     assert encode(EVENT, "/", ["x", "\ud800"]).text == '42["x","\ufffd"]'.encode()
     with pytest.raises(ValueError):  # a UnicodeEncodeError is one
         encode(EVENT, "/\ud800", ["x"])
@@ -414,7 +414,7 @@ def test_text_of_python_only_is_not_sent():
 @pytest.mark.parametrize(
     ("number", "name"), [(b"5", "5"), (b"-5", "-5"), (b"5.0", "5"), (b"5.5", "5.5"), (b"-0.0", "0"), (b"1e21", "1e+21")]
 )
-def test_an_event_named_by_a_number_is_named_by_its_text(number, name):
+def test_numeric_event_name_becomes_text(number, name):
     """As in Node: ``emit(5, "x")``."""
     assert read(b'2[%b,"x"]' % number) == Packet(EVENT, "/", [name, "x"])
     assert read(b"51-[%b,%b]" % (number, P0), binary=(b"data",)) == Packet(EVENT, "/", [name, b"data"])
@@ -463,7 +463,7 @@ def test_acknowledgement_id_digits_are_bounded():
 
 
 @pytest.mark.parametrize("kind", [CONNECT, CONNECT_ERROR, DISCONNECT])
-def test_bytes_are_for_events_and_acknowledgements(kind):
+def test_bytes_are_rejected_outside_events_and_acknowledgements(kind):
     with pytest.raises(TypeError, match=f"a {kind.name} packet cannot carry bytes"):
         encode(kind, "/", {"a": b"bytes"})
 
@@ -473,7 +473,7 @@ def test_bytes_are_for_events_and_acknowledgements(kind):
 
 @given(packets())
 @THOROUGH
-def test_what_is_encoded_is_decoded(packet):
+def test_encoded_packets_decode(packet):
     message = encode(packet[0], packet[1], packet[2], packet[3])
     decoder = Decoder(MANY)
     results = [decoder.text(message.text.removeprefix(b"4")), *map(decoder.binary, message.attachments)]
@@ -497,7 +497,7 @@ def test_python_socketio_reads_what_is_encoded(packet):
 
 @given(EVENTS, st.sampled_from(["/", "/chat", "/räume"]), st.none() | IDS)
 @THOROUGH
-def test_what_python_socketio_sends_is_read(data, namespace, number):
+def test_packets_of_python_socketio_decode(data, namespace, number):
     theirs = socketio.packet.Packet(EVENT, data=data, namespace=namespace, id=number).encode()
     text, *attachments = theirs if isinstance(theirs, list) else [theirs]
     assert same(read(text.encode(), binary=tuple(attachments)), Packet(EVENT, namespace, data, number))

@@ -47,7 +47,7 @@ def test_upgrade_from_polling_to_a_websocket():
     ]
 
 
-def test_upgrade_is_complete_after_one():
+def test_second_upgrade_is_refused():
     """WebSocket: no session has two of them."""
     session = session_in(State.WEBSOCKET)
     assert session.handle(Input.OFFER) is Action.REFUSE_CANDIDATE
@@ -55,7 +55,7 @@ def test_upgrade_is_complete_after_one():
 
 
 @pytest.mark.parametrize("state", STARTS)
-def test_heartbeat_is_the_servers(state):
+def test_server_sends_the_heartbeat(state):
     """engine.io-protocol 4, Heartbeat: ping from the server, pong from the client, in turn."""
     session = TransportMachine(state)
     for _turn in range(3):
@@ -67,7 +67,7 @@ def test_heartbeat_is_the_servers(state):
 
 
 @pytest.mark.parametrize("state", OPEN)
-def test_heartbeat_without_its_answer_ends_the_session(state):
+def test_missing_pong_ends_the_session(state):
     session = session_in(state, awaiting=True)
     assert session.handle(Input.HEARTBEAT_DUE) is Action.END_SILENT
     assert session.state is State.CLOSED
@@ -123,7 +123,7 @@ PAIRS = [(state, happened) for state, happened in product(State, Input) if happe
 
 @pytest.mark.parametrize(("state", "happened"), PAIRS, ids=lambda part: part.name)
 @pytest.mark.parametrize("awaiting", [False, True], ids=["calm", "awaiting"])
-def test_every_pair_is_defined(state, happened, awaiting):
+def test_each_pair_of_state_and_input_is_defined(state, happened, awaiting):
     # A closed session says nothing more, unless somebody has to be refused.
     expected, action = EXPECTED[happened].get(state, (STAYS, None))
     session = session_in(state, awaiting and state is not State.CLOSED)
@@ -140,7 +140,7 @@ def test_closed_stays_closed(happened):
     assert session.state is State.CLOSED
 
 
-def test_the_tables_hold_no_pair_that_cannot_happen():
+def test_tables_contain_only_possible_pairs():
     assert {happened for _, happened in TRANSPORT}.isdisjoint(BEATS)
     assert set(HEARTBEAT) == set(product([False, True], BEATS))
     # In the table of transports nothing leads out of the end.
