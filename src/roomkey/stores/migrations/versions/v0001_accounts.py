@@ -1,4 +1,4 @@
-"""Accounts and revocations. Databases of before there were versions have these tables, or some of them."""
+"""Add accounts and revocations. Databases without a version already have some or all of these tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Make the tables that are missing."""
+    """Create the missing tables."""
     known = set(sa.inspect(op.get_bind()).get_table_names())
     if "users" not in known:
         op.create_table(

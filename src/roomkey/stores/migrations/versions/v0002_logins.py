@@ -1,4 +1,4 @@
-"""Logins with refresh tokens, OAuth clients, what may be used once, and people's names."""
+"""Add login sessions, refresh tokens, OAuth clients, single-use values, and display names."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Make the tables."""
+    """Create the tables."""
     op.add_column("users", sa.Column("name", sa.String(), nullable=False, server_default=""))
     op.create_table(
         "login_sessions",

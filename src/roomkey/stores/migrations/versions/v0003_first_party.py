@@ -1,4 +1,4 @@
-"""Clients of the server's own operator."""
+"""Add first-party clients, those of the server's own operator."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Add the column; the clients that there are stay applications of others."""
+    """Add the column. Existing clients are not first-party clients."""
     op.add_column("clients", sa.Column("first_party", sa.Boolean(), nullable=False, server_default=sa.false()))

@@ -1,4 +1,4 @@
-"""Changed rights in the journal of revocations."""
+"""Add changed rights to the journal of revocations."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What servers on one database share: a secret, a row to try writing with; and the logins of a client by an index."""
+"""Add the shared secret of the servers, the row of the write probe, and an index of sessions by client."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = "0004"
 
 
 def upgrade() -> None:
-    """Make the tables and the index."""
+    """Create the tables and the index."""
     op.create_table(
         "secrets",
         sa.Column("name", sa.String(64), primary_key=True),
