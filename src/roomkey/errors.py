@@ -74,7 +74,7 @@ class AuthError(Exception):
         temporary: True if the same request can succeed later.
         retry: True if the client should get a new token and connect again.
         text: the default text for the client.
-        other_texts: the more specific texts for the client; ``…`` is a variable part.
+        other_texts: the more specific texts for the client, which the class also has by name; ``…`` is a variable part.
         sent_to_clients: False if only the operator's log has this error.
     """
 
@@ -118,7 +118,8 @@ class CredentialsBadFormat(CredentialsError):
 
     code = "credentials_bad_format"
     text = "Format is Authorization: Bearer [token]"
-    other_texts = ("more than one token provided",)
+    SEVERAL_TOKENS: ClassVar[str] = "more than one token provided"
+    other_texts = (SEVERAL_TOKENS,)
 
 
 class MissingAuthorizationHeader(CredentialsError):
@@ -136,13 +137,12 @@ class MalformedToken(TokenError):
     """Raised when a value is not a JSON Web Token in compact form (RFC 7515 section 3.1, RFC 7519 section 7.2)."""
 
     reason = "malformed"
-    other_texts = (
-        "jwt malformed",
-        "jwt must be provided",
-        "invalid token datatype",
-        "ticket used, expired or unknown",
-        "ticket of another page",
-    )
+    JWT_MALFORMED: ClassVar[str] = "jwt malformed"
+    JWT_MISSING: ClassVar[str] = "jwt must be provided"
+    WRONG_TYPE: ClassVar[str] = "invalid token datatype"
+    TICKET_INVALID: ClassVar[str] = "ticket used, expired or unknown"
+    TICKET_OF_ANOTHER_PAGE: ClassVar[str] = "ticket of another page"
+    other_texts = (JWT_MALFORMED, JWT_MISSING, WRONG_TYPE, TICKET_INVALID, TICKET_OF_ANOTHER_PAGE)
 
 
 class BadSignature(TokenError):
@@ -150,7 +150,8 @@ class BadSignature(TokenError):
 
     reason = "bad_signature"
     text = "invalid signature"
-    other_texts = ("jwt signature is required",)
+    SIGNATURE_MISSING: ClassVar[str] = "jwt signature is required"
+    other_texts = (SIGNATURE_MISSING,)
 
 
 class UnknownKey(TokenError):
@@ -179,12 +180,14 @@ class ClaimError(TokenError):
 
     reason: ClassVar[str | None] = "claim"
     text: ClassVar[str] = "invalid … value"
-    other_texts: ClassVar[tuple[str, ...]] = ("jwt audience invalid. expected: …", "jwt issuer invalid. expected: …")
+    AUDIENCE_INVALID: ClassVar[str] = "jwt audience invalid. expected: …"
+    ISSUER_INVALID: ClassVar[str] = "jwt issuer invalid. expected: …"
+    other_texts: ClassVar[tuple[str, ...]] = (AUDIENCE_INVALID, ISSUER_INVALID)
 
     def __init__(self, claim: str, detail: str = "", *, message: str | None = None, **facts: object) -> None:
         self.claim = claim
         if message is None and type(self).text is ClaimError.text:
-            message = f"invalid {claim} value"
+            message = self.text.replace("…", claim)
         super().__init__(detail, message=message, claim=claim, **facts)
 
 
@@ -198,7 +201,8 @@ class ExpiredToken(ClaimError):
     reason = "token_expired"
     retry = True
     text = "jwt expired"
-    other_texts = ("maxAge exceeded",)
+    TOO_OLD: ClassVar[str] = "maxAge exceeded"
+    other_texts = (TOO_OLD,)
 
 
 class ImmatureToken(ClaimError):
@@ -263,7 +267,9 @@ class PermissionDenied(AuthError):
     code = "permission_denied"
     reason = "permission_denied"
     text = "Insufficient permissions"
-    other_texts = ("Connection rejected by server", "Invalid namespace")
+    DECLINED: ClassVar[str] = "Connection rejected by server"
+    INVALID_NAMESPACE: ClassVar[str] = "Invalid namespace"
+    other_texts = (DECLINED, INVALID_NAMESPACE)
 
 
 class Declined(PermissionDenied):

@@ -25,7 +25,7 @@ def trees(*packages: str) -> Iterator[tuple[Path, ast.Module]]:
 
 
 def given_texts() -> Iterator[tuple[type[AuthError], str]]:
-    """Each ``Kind(…, message=…)`` in the source: the kind of error, and the text with ``…`` for its variable part."""
+    """Each ``Kind(…, message=…)`` in the source: the kind of error, and the text that it names."""
     for _, tree in trees("."):
         for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
             kind = KINDS.get(getattr(call.func, "id", ""))
@@ -35,14 +35,13 @@ def given_texts() -> Iterator[tuple[type[AuthError], str]]:
 
 
 def text_of(node: ast.expr) -> str:
+    """The declared text that an expression names: ``Kind.NAME``, ``contract.NAME``, or one of them filled in."""
     match node:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.JoinedStr(values=parts):
-            return "".join(part.value if isinstance(part, ast.Constant) else "…" for part in parts)
-        case ast.Attribute(attr=name):
-            return getattr(contract, name)
-    raise AssertionError(ast.dump(node))
+        case ast.Call(func=ast.Attribute(value=named, attr="replace")):
+            return text_of(named)
+        case ast.Attribute(value=ast.Name(id=owner), attr=name):
+            return getattr(KINDS.get(owner, contract), name)
+    raise AssertionError(f"a text that errors.py does not declare: {ast.unparse(node)}")
 
 
 def test_every_text_is_declared_by_its_error_and_used():

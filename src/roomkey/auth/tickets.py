@@ -105,12 +105,12 @@ class TicketVerifier:
             ticket = await self._store.consume("ticket", hash_of(presented.token), int(now))
         if ticket is None or ticket.already_used:
             detail = "an expired or unknown ticket" if ticket is None else "a used ticket"
-            raise MalformedToken(detail, message="ticket used, expired or unknown")
+            raise MalformedToken(detail, message=MalformedToken.TICKET_INVALID)
         # The clock was set back, so the age of the ticket is unknown. Two servers may differ by one second.
         if ticket.data["issued_at"] > now + 1:
-            raise MalformedToken("the ticket was issued in the future", message="ticket used, expired or unknown")
+            raise MalformedToken("the ticket was issued in the future", message=MalformedToken.TICKET_INVALID)
         if not _opened_by(presented.origin, ticket.data["origin"]):
-            raise MalformedToken("the ticket of another page", message="ticket of another page")
+            raise MalformedToken("the ticket of another page", message=MalformedToken.TICKET_OF_ANOTHER_PAGE)
         claims = dict(ticket.data["claims"])
         # Verify the claims: the store may contain tickets of another server.
         return self._verifier.identify(claims, now, source=presented.source)

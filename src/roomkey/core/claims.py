@@ -99,7 +99,7 @@ class ExpectedClaims:
             raise ClaimError(
                 "iss",
                 f"iss is {printable(claims.get('iss'))}, expected {' or '.join(self.issuers)}",
-                message=f"jwt issuer invalid. expected: {' or '.join(self.issuers)}",
+                message=ClaimError.ISSUER_INVALID.replace("…", " or ".join(self.issuers)),
             )
         audience = claims.get("aud")
         if type(audience) is not str or audience not in self.audiences:
@@ -149,7 +149,7 @@ class ExpectedClaims:
                 raise ExpiredToken(
                     "iat",
                     f"issued {now - issued:.0f} s ago, at most {self.max_age:g} s",
-                    message="maxAge exceeded",
+                    message=ExpiredToken.TOO_OLD,
                 )
         if self.max_lifetime is not None:
             expires = claims.get("exp")
@@ -172,7 +172,7 @@ class ExpectedClaims:
         raise ClaimError(
             "aud",
             f"aud is {printable(audience)}, expected {expected}",
-            message=f"jwt audience invalid. expected: {expected}",
+            message=ClaimError.AUDIENCE_INVALID.replace("…", expected),
         )
 
 

@@ -159,7 +159,7 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
         return None
     if len(found) > 1 and any(credential.token != found[0].token for credential in found):
         sources = ", ".join(credential.source for credential in found)
-        raise CredentialsBadFormat(f"different tokens in {sources}", message="more than one token provided")
+        raise CredentialsBadFormat(f"different tokens in {sources}", message=CredentialsBadFormat.SEVERAL_TOKENS)
     return found[0]
 
 
@@ -217,15 +217,15 @@ def cookie_values(header: str, name: str) -> list[str]:
 def _payload_token(payload: object) -> str:
     if not isinstance(payload, Mapping):
         raise MalformedToken(
-            f"the payload is a {type(payload).__name__}, not an object", message="invalid token datatype"
+            f"the payload is a {type(payload).__name__}, not an object", message=MalformedToken.WRONG_TYPE
         )
     named = [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
     values = [value for value in named if value not in _EMPTY] or named
     if not values:
-        raise MalformedToken("the payload has no token in it", message="invalid token datatype")
+        raise MalformedToken("the payload has no token in it", message=MalformedToken.WRONG_TYPE)
     tokens = {bare_token(value) for value in values}
     if len(tokens) > 1:
-        raise CredentialsBadFormat("different tokens in one payload", message="more than one token provided")
+        raise CredentialsBadFormat("different tokens in one payload", message=CredentialsBadFormat.SEVERAL_TOKENS)
     return tokens.pop()
 
 
@@ -237,11 +237,11 @@ def bare_token(value: object) -> str:
         CredentialsBadFormat: another scheme, or more than two words.
     """
     if not isinstance(value, str):
-        raise MalformedToken(f"the token is a {type(value).__name__}, not a string", message="invalid token datatype")
+        raise MalformedToken(f"the token is a {type(value).__name__}, not a string", message=MalformedToken.WRONG_TYPE)
     if len(value) > MAX_PRESENTED:
-        raise MalformedToken(f"{len(value)} characters, at most {MAX_PRESENTED}", message="jwt malformed")
+        raise MalformedToken(f"{len(value)} characters, at most {MAX_PRESENTED}", message=MalformedToken.JWT_MALFORMED)
     if not value:
-        raise MalformedToken("empty", message="jwt must be provided")
+        raise MalformedToken("empty", message=MalformedToken.JWT_MISSING)
     words = value.split(" ")
     if len(words) == 1 and words[0].lower() != "bearer":
         return words[0]

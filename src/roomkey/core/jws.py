@@ -84,21 +84,21 @@ def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
         AlgorithmNotAllowed: the header has no ``alg``.
     """
     if not isinstance(token, str):
-        raise MalformedToken(f"a {type(token).__name__} instead of a string", message="invalid token datatype")
+        raise MalformedToken(f"a {type(token).__name__} instead of a string", message=MalformedToken.WRONG_TYPE)
     if not token:
-        raise MalformedToken("empty", message="jwt must be provided")
+        raise MalformedToken("empty", message=MalformedToken.JWT_MISSING)
     if len(token) > max_token:
-        raise MalformedToken(f"{len(token)} characters, at most {max_token}", message="jwt malformed")
+        raise MalformedToken(f"{len(token)} characters, at most {max_token}", message=MalformedToken.JWT_MALFORMED)
     try:
         raw = token.encode("ascii")
     except UnicodeEncodeError:
-        raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
+        raise MalformedToken("characters outside ASCII", message=MalformedToken.JWT_MALFORMED) from None
     parts = raw.split(b".", 3)
     if len(parts) != 3:
-        raise MalformedToken(f"{raw.count(b'.') + 1} parts instead of 3", message="jwt malformed")
+        raise MalformedToken(f"{raw.count(b'.') + 1} parts instead of 3", message=MalformedToken.JWT_MALFORMED)
     header, payload, signature = parts
     if not signature:
-        raise BadSignature("no signature", message="jwt signature is required")
+        raise BadSignature("no signature", message=BadSignature.SIGNATURE_MISSING)
     return Parts(parse_header(header), decode_part(payload), raw[: -len(signature) - 1], decode_part(signature))
 
 
@@ -210,12 +210,14 @@ def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
         MalformedToken: not a compact token, or its header or payload is not a JSON object.
     """
     if not isinstance(token, str) or len(token) > LONGEST_TOKEN or token.count(".") != 2:
-        raise MalformedToken(f"not three parts, or over {LONGEST_TOKEN} characters", message="jwt malformed")
+        raise MalformedToken(
+            f"not three parts, or over {LONGEST_TOKEN} characters", message=MalformedToken.JWT_MALFORMED
+        )
     try:
         header, payload, _ = token.encode("ascii").split(b".")
         return json_object(decode_part(header), "header"), json_object(decode_part(payload), "payload")
     except UnicodeEncodeError:
-        raise MalformedToken("characters outside ASCII", message="jwt malformed") from None
+        raise MalformedToken("characters outside ASCII", message=MalformedToken.JWT_MALFORMED) from None
 
 
 def _reason(error: ValueError) -> str:

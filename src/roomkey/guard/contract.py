@@ -58,7 +58,7 @@ SERVER_EVENTS: dict[str, tuple[str, ...]] = {
 }
 """What the guard sends by itself: each event's name, and the keys of its argument that a client relies on."""
 
-DECLINED, INVALID_NAMESPACE = PermissionDenied.other_texts
+DECLINED, INVALID_NAMESPACE = PermissionDenied.DECLINED, PermissionDenied.INVALID_NAMESPACE
 """The messages of a CONNECT_ERROR that does not concern the token: the connect handler refused without a message of
 its own, or the server does not serve the namespace."""
 
