@@ -20,7 +20,7 @@ ITEMS = ROOT / "docs/security/checklist.toml"
 PAGE = ROOT / "docs/security/checklist.md"
 
 HEAD = """\
-# Attack checklist
+# Security checklist
 
 What roomkey guarantees against hostile input, and the tests that show it. Each item has at least one test, or a reason
 why it does not apply yet. Each test names its items with `@pytest.mark.checklist("A1")`. To run the tests of all items,

@@ -2,7 +2,7 @@
 
 Each step begins several things between which the event loop makes some turns, so that joins, refreshes, revocations
 and changes of rights overtake each other. Which of them wins is left open; what must hold afterwards is not: the
-invariants of the attack checklist, by a model that knows tokens, revocations and changes, and nothing of the guard.
+invariants of the security checklist, by a model that knows tokens, revocations and changes, and nothing of the guard.
 """
 
 from __future__ import annotations

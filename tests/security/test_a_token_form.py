@@ -1,4 +1,4 @@
-"""Attack checklist, group A: the form of tokens, and keys."""
+"""Security checklist, group A: the form of tokens, and keys."""
 
 from __future__ import annotations
 

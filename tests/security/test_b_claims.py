@@ -1,4 +1,4 @@
-"""Attack checklist, group B: claims and time. The clock is an argument."""
+"""Security checklist, group B: claims and time. The clock is an argument."""
 
 from __future__ import annotations
 

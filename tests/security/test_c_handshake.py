@@ -1,4 +1,4 @@
-"""Attack checklist, group C: the handshake and what comes before authentication, on a live guarded server."""
+"""Security checklist, group C: the handshake and what comes before authentication, on a live guarded server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attack checklist, group C: what differs by transport, on each of the hub's: polling, WebSocket and upgrade."""
+"""Security checklist, group C: what differs by transport, on each of the hub's: polling, WebSocket and upgrade."""
 
 from __future__ import annotations
 

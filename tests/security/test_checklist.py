@@ -1,4 +1,4 @@
-"""The attack checklist: its items, the markers on the tests, and the page that is made of both."""
+"""The security checklist: its items, the markers on the tests, and the page that is made of both."""
 
 from __future__ import annotations
 

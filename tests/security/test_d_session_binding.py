@@ -1,4 +1,4 @@
-"""Attack checklist, group D: who owns a session, on the hub. A session ID alone is not a credential."""
+"""Security checklist, group D: who owns a session, on the hub. A session ID alone is not a credential."""
 
 from __future__ import annotations
 

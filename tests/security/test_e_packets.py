@@ -1,4 +1,4 @@
-"""Attack checklist, group E: packets and resources, on a live hub.
+"""Security checklist, group E: packets and resources, on a live hub.
 
 The attacker is admitted, so that nothing else stops it; a bystander has to go on as if nothing had happened.
 """

@@ -1,4 +1,4 @@
-"""Attack checklist, group F: rooms, namespaces and roles. Most tests of this group are in tests/engines."""
+"""Security checklist, group F: rooms, namespaces and roles. Most tests of this group are in tests/engines."""
 
 from __future__ import annotations
 

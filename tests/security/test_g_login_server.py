@@ -1,4 +1,4 @@
-"""Attack checklist, group G: the login server, over HTTP, with sockets on a real port, on two nodes."""
+"""Security checklist, group G: the login server, over HTTP, with sockets on a real port, on two nodes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Attack checklist, group G, for connected sockets: a revoked token admits nobody and keeps nobody connected."""
+"""Security checklist, group G, for connected sockets: a revoked token admits nobody and keeps nobody connected."""
 
 from __future__ import annotations
 
