@@ -98,12 +98,12 @@ class AuthError(Exception):
             ``{"message", "code", "type": "UnauthorizedError"}``; ``reason`` and ``retry`` if they are set; and the
             error's own facts.
         """
-        told: dict[str, object] = {"message": self.message, "code": self.code, "type": "UnauthorizedError"}
+        data: dict[str, object] = {"message": self.message, "code": self.code, "type": "UnauthorizedError"}
         if self.reason is not None:
-            told["reason"] = self.reason
+            data["reason"] = self.reason
         if self.retry:
-            told["retry"] = True
-        return told | self.facts
+            data["retry"] = True
+        return data | self.facts
 
 
 class CredentialsError(AuthError):

@@ -180,11 +180,11 @@ class Key:
             raise ConfigError(f"key {self.kid} is public")
         # Only the members of its type: other members of the original JWK may not be meant for publication.
         material = {"kty", *self._jose.value_registry}
-        told: dict[str, Any] = {k: v for k, v in self._jose.as_dict(private=private).items() if k in material}
-        told |= {"kid": self.kid, "use": "sig"}
+        members: dict[str, Any] = {k: v for k, v in self._jose.as_dict(private=private).items() if k in material}
+        members |= {"kid": self.kid, "use": "sig"}
         if len(self.algorithms) == 1:
-            told["alg"] = self.algorithms[0]
-        return told
+            members["alg"] = self.algorithms[0]
+        return members
 
     def thumbprint(self) -> str:
         """Return the RFC 7638 thumbprint, which is the same for both halves of a key pair."""
@@ -235,15 +235,15 @@ class KeySet:
     """
 
     def __init__(self, keys: Iterable[Key], *, refused: Iterable[tuple[str | None, str]] = ()) -> None:
-        held, ambiguous = _separate(keys)
+        distinct, ambiguous = _separate(keys)
         self.refused = tuple(refused)
         if ambiguous:
             raise ConfigError(f"two keys have the kid {ambiguous[0].kid} and a common algorithm; give each its own kid")
-        self._keys = held
+        self._keys = distinct
         self._named: dict[str, tuple[Key, ...]] = {}
-        for key in held:
+        for key in distinct:
             self._named[key.kid] = (*self._named.get(key.kid, ()), key)
-        if not held:
+        if not distinct:
             why = "; ".join(f"{kid}: {reason}" for kid, reason in self.refused)
             raise ConfigError("a key set requires at least one usable key" + (f" ({why})" if why else ""))
 
@@ -272,9 +272,9 @@ class KeySet:
             except ConfigError as error:
                 kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
                 refused.append((kid if isinstance(kid, str) else None, str(error)))
-        held, ambiguous = _separate(usable)
+        distinct, ambiguous = _separate(usable)
         refused += [(key.kid, "another key has this kid and algorithm") for key in ambiguous]
-        return cls(held, refused=refused)
+        return cls(distinct, refused=refused)
 
     @classmethod
     def from_pem(cls, *pems: str | bytes, algorithms: Iterable[str] | None = None) -> KeySet:

@@ -47,7 +47,7 @@ class BoundRule:
         rule: the function.
         arguments: positional arguments after the identity.
         fields: keyword arguments.
-        max_auth_age: the longest time since the holder logged in, in seconds, or None.
+        max_auth_age: the longest time since the user logged in, in seconds, or None.
     """
 
     name: str

@@ -200,8 +200,8 @@ class Revocations:
     def is_revoked(self, who: Identity) -> bool:
         """Return True if the identity's token is revoked: if :meth:`Revocation.ends` is true for one of the entries."""
         issuer = who.issuer
-        for held, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
-            if held and name is not None and ((issuer, name) in held or (None, name) in held):
+        for revoked, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
+            if revoked and name is not None and ((issuer, name) in revoked or (None, name) in revoked):
                 return True
         if not self._subjects:
             return False

@@ -304,10 +304,10 @@ def _key_source(keys: object) -> KeySet | LiveKeySet:
         return live
     if isinstance(keys, (str, bytes, PurePath, Mapping)):
         raise ConfigError(f"a verifier requires keys; {_remedy(keys)}")
-    held = [keys] if isinstance(keys, Key) else list(keys) if isinstance(keys, Iterable) else None
-    if held is None or not all(isinstance(key, Key) for key in held):
+    listed = [keys] if isinstance(keys, Key) else list(keys) if isinstance(keys, Iterable) else None
+    if listed is None or not all(isinstance(key, Key) for key in listed):
         raise ConfigError("a verifier requires a KeySet or Key objects, such as Key.from_pem(public_key)")
-    return KeySet(held)
+    return KeySet(listed)
 
 
 def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
