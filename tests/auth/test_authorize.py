@@ -27,7 +27,7 @@ async def desk():
 
 
 def is_page(answer, status: int) -> bool:
-    """A page that nobody keeps, frames or adds a script to, and no redirect."""
+    """Assert that a response is a page that is not cached, framed or scripted, and not a redirect."""
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     for name, value in {
         "cache-control": "no-store",
@@ -47,7 +47,7 @@ def is_page(answer, status: int) -> bool:
 
 
 def sent_back(answer) -> dict[str, str]:
-    """What the client is told, beside its own query, which stays (RFC 6749 section 3.1.2)."""
+    """Return what the client receives besides its own query, which is retained (RFC 6749 section 3.1.2)."""
     assert answer.status_code == 303, "RFC 9700 section 4.12"
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"

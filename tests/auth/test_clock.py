@@ -1,6 +1,6 @@
-"""A clock that is set back, or jumps ahead and back, makes nothing good again.
+"""A clock that is set back, or jumps ahead and back, does not make anything valid again.
 
-Contradictory times count as reuse, and nothing is forgotten.
+Contradictory times count as reuse, and no record is deleted.
 """
 
 from __future__ import annotations

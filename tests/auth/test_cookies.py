@@ -200,7 +200,7 @@ async def test_token_too_long_for_a_cookie_consumes_nothing(monkeypatch: pytest.
             assert "set-cookie" not in answer.headers
         assert len(await server.logins.list_sessions("ada")) == 1, "neither another one nor one less"
         refresh_token = browser.cookies[REFRESH_COOKIE]
-        server.clock.advance(60)  # after the grace, as the first use
+        server.clock.advance(60)  # after the reuse interval, as the first use
         assert (await server.refresh(refresh_token)).status_code == 200, "without cookies there is room"
         more.clear()
         await log_in(browser)
@@ -246,7 +246,7 @@ def test_invalid_settings_of_cookies_raise(origin: str) -> None:
 
 
 class Secure:
-    """A server over TLS, and a browser that has logged in there."""
+    """Yield a server over TLS, and a browser that has logged in."""
 
     def __init__(self, server: LoginServer, host: str, trust: ssl.SSLContext) -> None:
         self.server, self.trust = server, trust

@@ -1,4 +1,4 @@
-"""``GET /.well-known/jwks.json`` over HTTP (ASGI), and what a verifier elsewhere makes of it."""
+"""``GET /.well-known/jwks.json`` over HTTP (ASGI), and a verifier that uses it elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logins without their routes: what happens in between, and what may never happen."""
+"""Logins without their routes: changes in between, and what must never happen."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class Desk:
         return await self.live.verify(granted.access_token)
 
     async def disable(self) -> None:
-        """As the admin API does it."""
+        """Change the account as the admin API does."""
         await self.accounts.set_disabled("ada", True)
         await self.logins.logout_all("ada")
 
@@ -126,7 +126,7 @@ async def desk() -> AsyncIterator[Desk]:
 async def test_login_fails_if_the_account_is_disabled_meanwhile(desk: Desk, moment: str, seconds: int) -> None:
     async def disable() -> None:
         await desk.disable()
-        desk.clock.advance(seconds)  # else the token would be one of the second that was revoked
+        desk.clock.advance(seconds)  # otherwise the token is from the revoked second
 
     setattr(desk, moment, disable)
     with pytest.raises(InvalidGrant):
@@ -243,7 +243,7 @@ async def test_outage_does_not_consume_a_refresh_token(desk: Desk) -> None:
         desk.outage = Unavailable("scripted")
         with pytest.raises(Unavailable):
             await desk.logins.refresh(str(granted.refresh_token), HOME)
-        desk.clock.advance(60)  # longer than the grace
+        desk.clock.advance(60)  # longer than the reuse interval
     desk.outage = None
     assert await desk.logins.refresh(str(granted.refresh_token), HOME)
 
@@ -262,7 +262,7 @@ async def test_failed_extra_claims_do_not_consume_a_refresh_token() -> None:
     with pytest.raises(Unavailable, match="extra_claims raised RuntimeError"):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
     failing.clear()
-    desk.clock.advance(60)  # longer than the grace
+    desk.clock.advance(60)  # longer than the reuse interval
     assert await desk.logins.refresh(str(granted.refresh_token), HOME)
     await desk.close()
 
@@ -404,7 +404,7 @@ async def test_logout_all_is_stored_long_enough_for_tokens_of_other_programs(des
     token = desk.logins.issuer.issue("ada", expires_in=6 * 86400)
     await desk.logins.logout_all("ada")
     desk.clock.advance(5 * 86400)
-    await desk.logins.logout_all("eve")  # what has expired is forgotten at the next occasion
+    await desk.logins.logout_all("eve")  # the next session start deletes expired ones
     with pytest.raises(RevokedToken):
         await desk.live.verify(token)
 
@@ -450,8 +450,8 @@ async def test_without_a_secret_only_the_same_process_repeats_a_successor(desk: 
 
 
 class Family(RuleBasedStateMachine):
-    """One login, whose tokens are presented in any order and at any time. The model is a few lines: ``tokens``, the
-    number of the unused one, when the last was used up, and whether the login has ended."""
+    """One session, whose tokens are presented in any order and at any time. The model is ``tokens``, the number of the
+    unused one, when the last one was used, and whether the session has ended."""
 
     GRACE, LIFETIME = 10, 400
 

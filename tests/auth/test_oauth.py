@@ -1,4 +1,4 @@
-"""``POST /oauth/token``: what each grant gives, and what it refuses (RFC 6749)."""
+"""``POST /oauth/token``: what each grant returns and rejects (RFC 6749)."""
 
 from __future__ import annotations
 
@@ -259,7 +259,7 @@ async def test_logs_and_errors_contain_no_secret(desk, caplog):
 
 @pytest.mark.checklist("I116")
 async def test_no_client_gets_a_reserved_scope(desk):
-    """A client that an older version has stored, its codes and its logins bring nobody the scope."""
+    """A client stored by an older version, its codes and its sessions do not give users the scope."""
     await desk.clients.add(Client("old", redirect_uris=(BACK,), grants=CODE, scopes=("chat", "files")))
     everything = text("UPDATE clients SET scopes = :scopes WHERE client_id = 'old'")
     await desk.clients._database.change(everything.bindparams(scopes='["chat", "roomkey:admin"]'))

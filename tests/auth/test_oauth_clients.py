@@ -1,4 +1,4 @@
-"""How clients show who they are: RFC 6749 section 2.3, at all three endpoints that ask for it."""
+"""Client authentication (RFC 6749 section 2.3) at all three endpoints that require it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 def unknown(answer) -> bool:
-    """RFC 6749 section 5.2: 401 with a challenge of the scheme that was used."""
+    """Assert 401 with a challenge of the scheme that was used (RFC 6749 section 5.2)."""
     assert answer.headers["cache-control"] == "no-store"
     challenged = answer.headers.get("www-authenticate", "").startswith("Basic realm=")
     return (answer.status_code, answer.json()["error"], challenged) == (401, "invalid_client", True)

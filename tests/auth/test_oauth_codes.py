@@ -183,7 +183,7 @@ async def test_code_from_before_logout_all_is_rejected(desk, seconds, good):
     before = await desk.code()
     await desk.logins.logout_all("ada")
     assert refused(await desk.redeem(before))
-    desk.clock.advance(seconds)  # one of the same second is one from before
+    desk.clock.advance(seconds)  # a code of the same second counts as earlier
     assert (await desk.redeem(await desk.code())).status_code == (200 if good else 400)
 
 

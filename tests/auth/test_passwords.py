@@ -1,4 +1,4 @@
-"""Passwords: Argon2id, bounded, off the event loop."""
+"""Password hashing: Argon2id, bounded, in threads."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_short_password_cannot_be_set() -> None:
 
 
 class Slow(PasswordHasher):
-    """Counts how many are hashed together, and waits until it may go on."""
+    """Counts how many passwords are hashed in parallel, and waits for a signal."""
 
     def __init__(self) -> None:
         super().__init__(time_cost=1, memory_cost=8, parallelism=1)

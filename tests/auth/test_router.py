@@ -1,4 +1,4 @@
-"""``POST /auth/login`` in an application of one's own, over HTTP (ASGI)."""
+"""The login routes in your own application, over HTTP (ASGI)."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ async def test_login_log_names_the_decision_and_no_secret(
 async def test_login_rejects_a_form_of_another_site(
     client: httpx.AsyncClient, site: str | None, kind: str, status: int
 ) -> None:
-    """Else a page could use up its visitor's attempts: only a form goes across sites without being asked for."""
+    """Otherwise a page could use its visitor's attempts: browsers send only forms across sites without permission."""
     body = b'{"username": "eve", "password": "x"}' if kind == "application/json" else b"username=eve&password=x"
     headers = {"Content-Type": kind} | ({"Sec-Fetch-Site": site} if site else {})
     answer = await client.post("/auth/login", content=body, headers=headers)
@@ -374,7 +374,7 @@ async def test_failed_password_change_keeps_the_password(server: LoginServer, bo
 async def test_password_change_throttles_guesses_of_the_old_password(server: LoginServer) -> None:
     mine = await server.login()
     answers = [await server.post("password", mine, password="a guess", new_password=NEW_PASSWORD) for _ in range(8)]
-    # Each is two attempts, since the new password may be the present one already: one answer may have been lost.
+    # Each counts as two attempts: the new password may already be the current one, if a response was lost.
     assert [answer.status_code for answer in answers] == [400] * 3 + [429] * 5
     assert int(answers[-1].headers["retry-after"]) > 0
 
@@ -459,7 +459,7 @@ async def test_second_logout_writes_nothing(server: LoginServer, kind: str) -> N
 async def test_logout_that_was_not_stored_is_written_later(
     server: LoginServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where only writing fails."""
+    """The server also responds with 503 if only writing fails."""
     tokens = await server.login()
     with monkeypatch.context() as outage:
         outage.setattr(SqlRevocations, "add", _unavailable)

@@ -1,4 +1,4 @@
-"""Two nodes on one database: each has connections, a guard and a memory of its own, and the database may fail."""
+"""Two nodes on one database that can fail. Each has its own connections, guard and memory."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from roomkey.stores import Client
 
 
 class Nodes(NamedTuple):
-    """Two nodes on one database, by one clock that stands still."""
+    """Two nodes on one database, with one clock that tests advance."""
 
     here: LoginServer
     there: LoginServer
@@ -50,7 +50,7 @@ on_postgresql = pytest.mark.parametrize("nodes", ["postgresql"], indirect=True)
 
 
 async def connect(node: LoginServer, tokens: dict[str, Any]) -> str:
-    """What a client is told that connects with a token."""
+    """Return what a client receives that connects with a token."""
     raw = await node.raw()
     reply = await raw.ask({"token": tokens["access_token"]})
     await raw.close()
@@ -62,7 +62,7 @@ async def connect(node: LoginServer, tokens: dict[str, Any]) -> str:
 async def test_revoked_token_is_rejected_after_the_database_stops(
     nodes: Nodes, postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The other node has not read it, has not failed to read it, and knows how old its knowledge is."""
+    """The other node has not read the revocation, has not failed to read it, and knows how old its data is."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.5)
     tokens = await nodes.here.login()
@@ -78,7 +78,7 @@ async def test_revoked_token_is_rejected_after_the_database_stops(
 
 @pytest.mark.checklist("I128")
 async def test_backlog_of_expired_sessions_does_not_fail_logins(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dropping it takes longer than a request may."""
+    """Deleting the backlog takes longer than a request."""
     begun = asyncio.Event()
 
     async def too_long(_: int) -> None:
@@ -126,7 +126,7 @@ async def end(node: LoginServer, what: str, tokens: dict[str, Any]) -> int:
 async def test_failed_revocation_takes_effect_or_can_be_repeated(
     nodes: Nodes, what: str, broken: str, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing stays half ended, on either node."""
+    """No session stays half ended on either node."""
     monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.01 if again == "nobody" else 3600.0)
     tokens = await nodes.here.login()
     sockets = [await node.socket(tokens) for node in nodes]
@@ -147,7 +147,7 @@ async def test_failed_revocation_takes_effect_or_can_be_repeated(
 
 
 async def test_token_revoked_alone_does_not_end_other_sessions(nodes: Nodes) -> None:
-    """Whoever has a stolen token that was revoked cannot log its owner out with it."""
+    """A thief cannot log out the owner with a stolen token that was revoked."""
     tokens = await nodes.here.login()
     who = await nodes.here.hub.guard.verify(tokens["access_token"])
     await nodes.here.hub.guard.revoke(token_id=who.token_id)
@@ -162,7 +162,7 @@ async def test_token_revoked_alone_does_not_end_other_sessions(nodes: Nodes) -> 
 async def test_failed_password_change_can_be_repeated(
     nodes: Nodes, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same request says what became of it, and is not a wrong password."""
+    """The same request succeeds, and does not count as a wrong password."""
     mine, other = await nodes.here.login(), await nodes.here.login()
     change = {"password": PASSWORD, "new_password": NEW_PASSWORD}
     accounts, set_password = nodes.here.accounts, nodes.here.accounts.set_password
@@ -200,7 +200,7 @@ async def test_password_change_with_two_wrong_passwords_is_two_attempts(nodes: N
 
 @pytest.fixture
 def statements() -> Iterator[list[str]]:
-    """What the databases are asked."""
+    """Collect the statements that the databases receive."""
     asked: list[str] = []
 
     def note(*arguments: Any) -> None:
@@ -213,7 +213,7 @@ def statements() -> Iterator[list[str]]:
 
 @pytest.mark.checklist("I115")
 async def test_made_up_tickets_and_codes_do_not_reach_the_store(nodes: Nodes, statements: list[str]) -> None:
-    """Also those that were good once, and those of another kind."""
+    """This includes expired values, and values of the other kind."""
     now = nodes.here.clock.now()
     tickets, key = (
         TicketVerifier(nodes.here.issuer.verifier(), nodes.here.single_use),
@@ -238,7 +238,7 @@ async def test_made_up_tickets_and_codes_do_not_reach_the_store(nodes: Nodes, st
 
 @pytest.mark.checklist("I115")
 async def test_made_up_refresh_tokens_write_nothing(nodes: Nodes, statements: list[str]) -> None:
-    """One look at the index, and no lock."""
+    """It costs one index lookup, and no lock."""
     await nodes.here.login()
     statements.clear()
     for path in ("refresh", "logout"):

@@ -1,4 +1,4 @@
-"""Tickets and codes that show by themselves who made them."""
+"""Tickets and codes that prove who created them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_signed_value_is_valid_for_its_key_kind_and_time(key: bytes, kind: str, 
 
 @pytest.mark.parametrize("place", range(43))
 def test_changed_character_invalidates_a_signed_value(place: int) -> None:
-    """The last one, too: two of its bits mean nothing, and another name would be looked for."""
+    """This includes the last character: two of its bits have no meaning, but the store would look for another value."""
     made = new_signed_value(KEY, "ticket", NOW + 30)
     for other in "AB_":
         changed = made[:place] + other + made[place + 1 :]

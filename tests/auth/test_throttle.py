@@ -1,4 +1,4 @@
-"""Wrong passwords are slowed down, and nobody is locked out by a stranger."""
+"""Wrong passwords cause delays, and an attacker cannot lock out a user."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_many_addresses_have_one_attempt_each_and_the_owner_has_one_too():
     fail(throttle, "ada", "203.0.113.9", 0.0)
     assert waits(throttle, "ada", "203.0.113.9", 0.0) == FIRST_OF_MANY + 1
     right(throttle, "ada", "203.0.113.10", 0.0)
-    for _ in range(FREE_FOR_PAIR - 1):  # at home a few mistakes are still nothing
+    for _ in range(FREE_FOR_PAIR - 1):  # a few mistakes at home have no effect
         fail(throttle, "ada", HOME, 0.0)
     right(throttle, "ada", HOME, 0.0)
 
@@ -156,12 +156,12 @@ def test_right_password_of_one_account_does_not_allow_guesses_at_others():
 
 @pytest.mark.parametrize("failures", [0, FREE_FOR_PAIR])
 def test_concurrent_attempts_do_not_avoid_the_throttle(failures):
-    """Those that could be too many wait until it is known whether the others were right."""
+    """Attempts that could be too many wait until the others are decided."""
     throttle, now, looked_at = Throttle(), 0.0, 0
     for _ in range(failures):
         fail(throttle, "ada", HOME, now)
     now += 2 if failures else 0
-    for _ in range(50):  # all are begun before one is done
+    for _ in range(50):  # all start before one ends
         if not throttle.is_undecided("ada", HOME, now) and not waits(throttle, "ada", HOME, now):
             throttle.begin("ada", HOME, now)
             looked_at += 1
@@ -216,7 +216,7 @@ def test_undecided_attempt_does_not_count():
         throttle.begin("ada", HOME, 0.0)
         throttle.withdraw("ada", HOME)
     assert not waits(throttle, "ada", HOME, 0.0)
-    throttle.withdraw("grace", HOME)  # as it was forgotten meanwhile
+    throttle.withdraw("grace", HOME)  # it was deleted meanwhile
 
 
 def test_ipv4_clients_of_a_dual_stack_listener_are_told_apart():

@@ -1,4 +1,4 @@
-"""Connection tickets: one connection, once, within seconds, from the page that asked."""
+"""Connection tickets: one connection, once, within seconds, from the page that requested it."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ async def test_ticket_does_not_outlive_its_token(server: LoginServer) -> None:
     server.clock.advance(9)
     raw, reply = await connect(server, answer.json()["ticket"])
     assert reply.startswith("40")
-    server.clock.advance(26)  # the token has expired, and the grace is over
+    server.clock.advance(26)  # token and grace period have expired
     server.hub.check_deadlines()
     assert await raw.is_closed()
 

@@ -1,4 +1,4 @@
-"""A login server without a guard in its process: its tokens are used elsewhere."""
+"""A login server without a guard in its process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from roomkey.stores import MemoryRevocations
 
 
 class InParts(MemoryRevocations):
-    """A long journal: one entry for each question."""
+    """A long journal, which returns one entry per call."""
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
         found, _ = await super().since(position)

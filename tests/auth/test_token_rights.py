@@ -1,4 +1,4 @@
-"""What a person's token carries, by whose application it is for."""
+"""The rights in a user's token, for each kind of client."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_first_party_client_has_all_rights_except_reserved_ones():
     ],
 )
 def test_other_client_has_the_rights_that_its_scopes_release(scopes, roles, rooms, carried_scopes):
-    """A person's token has no scope that names a role or a room that the person does not have."""
+    """A user's token has no scope that names a role or a room that the user does not have."""
     assert for_application(*scopes) == TokenRights(roles, rooms, carried_scopes)
 
 

@@ -1,4 +1,4 @@
-"""A database of any age becomes what the program works with."""
+"""Migrations bring databases of every version up to date."""
 
 from __future__ import annotations
 

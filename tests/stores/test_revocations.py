@@ -1,4 +1,4 @@
-"""One contract for every store of revocations: in memory, in a SQLite file, in PostgreSQL."""
+"""One contract for every store of revocations: memory, SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from roomkey.errors import ConfigError, Unavailable
 from roomkey.stores import MemoryRevocations, RevocationStore, SqlRevocations, memory_revocations, sql, sql_revocations
 
 ALL = ["memory", "sqlite", "postgresql"]
-SHARED = ["sqlite", "postgresql"]  # what outlasts a process, and reaches others
+SHARED = ["sqlite", "postgresql"]  # those that survive a process and reach others
 
 ADA = Revocation("subject", "ada", "roomkey", 1_700_000_000.25, 1_700_000_900.5)
 TOKEN = Revocation("token", "jti-1")
@@ -34,7 +34,7 @@ def named(number: int) -> Revocation:
 
 @dataclass
 class Place:
-    """Where revocations are kept; any number of stores may look at it."""
+    """A place for revocations, on which tests can open any number of stores."""
 
     make: Callable[[], RevocationStore]
     where: str = ""
@@ -111,7 +111,7 @@ async def test_closing_one_store_leaves_the_others_open(place: Place) -> None:
 
 @on_all
 async def test_readers_skip_nothing_and_nothing_is_lost(place: Place) -> None:
-    """100 writers on two stores, while a third is read as fast as it goes, each time from where it was."""
+    """100 writers use two stores while a reader of a third one continues from its position."""
     writers = [await place.open(), await place.open()]
     reader = await place.open()
     seen: list[str] = []
@@ -131,7 +131,7 @@ async def test_readers_skip_nothing_and_nothing_is_lost(place: Place) -> None:
 
 @on_all
 async def test_position_after_the_end_returns_everything_again(place: Place) -> None:
-    """As after the database was put back from a copy: what is told twice does no harm, what is left out does."""
+    """After a backup was restored, repeated revocations are harmless, but missing ones are not."""
     store = await place.open()
     await store.add(ADA)
     found, position = await store.since(10**9)
@@ -155,7 +155,7 @@ async def test_expired_revocations_are_deleted_an_hour_later(place: Place) -> No
 
 @on_all
 async def test_position_is_never_reused(place: Place) -> None:
-    """A reader that knows the last entry before it was forgotten hears of the next one."""
+    """A reader at the position of a deleted entry receives the next one."""
     store = await place.open()
     await store.add(Revocation("token", "over", expires_at=1000.0))
     _, position = await store.since(0)
@@ -221,7 +221,7 @@ async def test_stored_revocation_survives_a_kill(place: Place) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second instead of five, to be quick about it."""
+    """Wait one second instead of five, to save time."""
     assert sql.PATIENCE == 5.0, "what docs/serve.md says"
     monkeypatch.setattr(sql, "PATIENCE", 1.0)
 
@@ -323,7 +323,7 @@ asyncio.run(SqlRevocations(sys.argv[1]).add(Revocation("subject", "ada")))
 @pytest.mark.checklist("I125")
 @on_shared
 async def test_process_that_freezes_while_it_revokes_blocks_nobody(impatient: None, place: Place) -> None:
-    """The lock ends with the statement that writes, not with the process."""
+    """The lock ends with the writing statement, not with the process."""
     store = await place.open()
     with subprocess.Popen([sys.executable, "-c", FREEZE, place.where], stdout=subprocess.PIPE, text=True) as child:
         try:
@@ -338,7 +338,7 @@ async def test_process_that_freezes_while_it_revokes_blocks_nobody(impatient: No
 @pytest.mark.checklist("I125")
 @on_postgresql
 async def test_vacuum_and_analyze_and_the_journal_do_not_wait_for_each_other(impatient: None, place: Place) -> None:
-    """They take this lock for as long as they run."""
+    """They hold this lock while they run."""
     store = await place.open()
     other = await asyncpg.connect(place.where)
     try:
@@ -352,7 +352,7 @@ async def test_vacuum_and_analyze_and_the_journal_do_not_wait_for_each_other(imp
 @pytest.mark.checklist("I125")
 @on_shared
 async def test_reader_does_not_wait_for_writers(place: Place) -> None:
-    """It has a connection of its own, so that a locked table refuses no new sockets."""
+    """It has its own connection, so that a locked table does not affect new sockets."""
     store = await place.open()
     async with locked(place):
         adding = [asyncio.create_task(store.add(named(number))) for number in range(10)]
@@ -381,7 +381,7 @@ async def locked(place: Place) -> AsyncIterator[None]:
 @pytest.mark.checklist("I127")
 @on_postgresql
 async def test_acknowledged_write_survives_a_kill_of_the_database(place: Place, postgres: Any) -> None:
-    """With ``synchronous_commit=off`` the last half second would be lost."""
+    """With ``synchronous_commit=off``, a crash would lose the last half second."""
     name = place.where.partition("@/")[2].partition("?")[0]
     other = await asyncpg.connect(place.where)
     await other.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")

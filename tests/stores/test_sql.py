@@ -1,4 +1,4 @@
-"""What everything kept in SQL shares."""
+"""The database behind all SQL stores."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_open_waits_for_a_connection_that_holds_the_new_file(tmp_path: Pat
 
 @pytest.mark.parametrize("name", [None, "a.sqlite3"])
 async def test_two_transactions_do_not_mix(tmp_path: Path, name: str | None) -> None:
-    """One that fails takes back its own rows, and not those of another that runs meanwhile."""
+    """A failed transaction rolls back its own rows, and not those of a concurrent one."""
     database = Database(name and tmp_path / name)
     both = asyncio.Barrier(2)
 
@@ -80,7 +80,7 @@ async def test_two_transactions_do_not_mix(tmp_path: Path, name: str | None) -> 
 
 
 async def test_started_work_is_finished_after_the_caller_is_cancelled() -> None:
-    """In memory a connection that is broken off would take everything with it."""
+    """In memory, an interrupted connection would lose everything."""
     database = Database()
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
     begun, go_on = asyncio.Event(), asyncio.Event()
@@ -145,7 +145,7 @@ async def test_database_behind_a_link_is_private_from_its_first_byte(tmp_path: P
 
 
 async def test_second_database_on_the_same_file_does_not_affect_the_first(tmp_path: Path) -> None:
-    """SQLite's locks are the process's: to open and close the file once more would drop them."""
+    """SQLite's locks belong to the process: opening and closing the file again would release them."""
     path = tmp_path / "shared.sqlite3"
     first, second = Database(path), Database(path)
     await first.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t (x)"))
@@ -170,7 +170,7 @@ async def value(database: Database, query: str) -> object:
 @pytest.mark.checklist("I127")
 @pytest.mark.parametrize(("theirs", "ours"), [("off", "on"), ("local", "local"), ("remote_apply", "remote_apply")])
 async def test_asynchronous_commit_of_the_database_is_overridden(postgres: PostgreSQL, theirs: str, ours: str) -> None:
-    """Only the value that loses what was answered is changed."""
+    """Only the value that loses committed data is changed."""
     where = postgres.database()
     other = await asyncpg.connect(where)
     await other.execute(f"ALTER DATABASE {where.partition('@/')[2].partition('?')[0]} SET synchronous_commit={theirs}")
@@ -198,7 +198,7 @@ asyncio.run(sql.Database(sys.argv[1]).run(freeze))
 async def test_frozen_process_loses_its_transaction_before_others_give_up(
     postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For every lock, the server ends the transaction of a process that says nothing more."""
+    """For every lock, the server cancels the transaction of an unresponsive process."""
     monkeypatch.setattr(sql, "PATIENCE", 1.0)
     database = Database(where := postgres.database())
     await database.run(lambda connection: connection.exec_driver_sql("CREATE TABLE t AS SELECT 0 AS x"))
@@ -257,7 +257,7 @@ async def test_overload_fails_immediately_and_only_then() -> None:
 async def test_busy_event_loop_does_not_look_like_an_unresponsive_database(
     postgres: PostgreSQL, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its own lateness is not the database's."""
+    """A late event loop is not a late database."""
     database = Database(postgres.database())
     await database.open()
     monkeypatch.setattr(sql, "PATIENCE", 0.5)
@@ -269,7 +269,7 @@ async def test_busy_event_loop_does_not_look_like_an_unresponsive_database(
 
 
 async def test_asyncpg_errors_while_connecting_are_unavailable() -> None:
-    """SQLAlchemy 2.0 lets it through as it is."""
+    """SQLAlchemy 2.0 does not translate these errors."""
     engine = postgresql_engine("postgresql://u:hunter2@127.0.0.1:1/db", 1, 5.0, 5.0)
     with pytest.raises(Unavailable, match=r"^the database failed: ConnectionRefusedError$"):
         await engine.connect()
@@ -285,7 +285,7 @@ def test_postgresql_extra_installs_next_to_sqlalchemy_2_0() -> None:
 
 @pytest.mark.checklist("I115")
 async def test_separate_connections_are_not_exhausted_by_others(tmp_path: Path) -> None:
-    """Logins do not wait for sockets that come with tickets."""
+    """Logins do not wait for sockets with tickets."""
     database = Database(tmp_path / "db.sqlite3")
     apart = database.separate(1, max_waiting=1)
     begun, go_on = asyncio.Event(), asyncio.Event()

@@ -1,4 +1,4 @@
-"""Logins and their refresh tokens, in SQLite and PostgreSQL."""
+"""Login sessions and their refresh tokens, in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_expired_sessions_are_deleted(sessions):
 
 @pytest.mark.checklist("I128")
 async def test_backlog_is_deleted_in_small_transactions(sessions, monkeypatch):
-    """No transaction grows with the backlog, and a long login has many tokens."""
+    """No transaction grows with the backlog, and a long session has many tokens."""
     monkeypatch.setattr("roomkey.stores.sql_sessions.BATCH", 2)
     for number in range(7):
         await sessions.add(replace(SESSION, session_id=f"s{number}"), f"t{number}-0")

@@ -1,4 +1,4 @@
-"""What may be used once, in SQLite and PostgreSQL."""
+"""Codes and tickets, which can be used once, in SQLite and PostgreSQL."""
 
 from __future__ import annotations
 

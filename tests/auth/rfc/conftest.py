@@ -11,13 +11,13 @@ from support.rfc import Served
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def desk() -> AsyncIterator[Desk]:
-    """The OAuth routes, with a clock that tests move."""
+    """The OAuth routes, with a clock that tests advance."""
     async with Desk.opened() as opened:
         yield opened
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def served() -> AsyncIterator[Served]:
-    """The whole product, at the time of today."""
+    """The whole application, with the current time."""
     async with Served.opened() as opened:
         yield opened

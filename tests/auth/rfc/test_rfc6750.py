@@ -1,4 +1,4 @@
-"""RFC 6750: what is demanded of the routes that a bearer token opens."""
+"""RFC 6750: the requirements of routes that require a bearer token."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ ROUTES = (
 
 
 def stranger() -> str:
-    """A token that another key has signed."""
+    """Return a token that another key signed."""
     return Issuer(Key.generate("ES256"), issuer=URL, audience="chat", token_type="at+jwt").issue("ada")
 
 
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_s2_1_token_in_the_header_is_accepted(served, scheme):
-    """The header Authorization is supported; the name of a scheme has no case."""
+    """The header Authorization is supported; the name of the scheme is case-insensitive."""
     token = (await served.own_login())["access_token"]
     answer = await served.http.get("/auth/sessions", headers={"Authorization": f"{scheme} {token}"})
     assert answer.status_code == 200
 
 
 async def test_s2_2_and_2_3_token_elsewhere_is_ignored(served):
-    """Neither body nor address opens anything: both would be logged or forged more easily."""
+    """Body and URL are ignored: they are logged or forged more easily."""
     token = (await served.own_login())["access_token"]
     for options in ({"params": {"access_token": token}}, {"data": {"access_token": token}}):
         assert (await served.http.post("/auth/logout-all", **options)).status_code == 401
@@ -45,7 +45,7 @@ async def test_s2_2_and_2_3_token_elsewhere_is_ignored(served):
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 async def test_s3_every_challenge_names_the_scheme(served, method, path):
-    """401 with one challenge for Bearer, with a parameter at least, and none of them twice."""
+    """The response is 401 with one Bearer challenge, with at least one parameter and none twice."""
     for presented in (None, "Bearer x", f"Bearer {stranger()}", "Bearer", "Bearer a b", "Basic YWRhOnB3"):
         headers = {} if presented is None else {"Authorization": presented}
         answer = await served.http.request(method, path, headers=headers)
@@ -57,13 +57,13 @@ async def test_s3_every_challenge_names_the_scheme(served, method, path):
 
 @pytest.mark.parametrize("presented", [None, "Basic YWRhOnB3"])
 async def test_s3_1_challenge_without_a_token_has_no_error(served, presented):
-    """Who sends none, or uses another scheme, is told which to use, and not that a token was wrong."""
+    """Without a token, or with another scheme, the challenge names the scheme and no error."""
     headers = {} if presented is None else {"Authorization": presented}
     assert "error" not in challenge(await served.http.get("/auth/sessions", headers=headers))
 
 
 async def test_s3_1_invalid_token_is_invalid_token(served):
-    """Expired, revoked, malformed or of another key: 401, and the challenge says so."""
+    """An expired, revoked, malformed or foreign token gets 401, and the challenge names the error."""
     given = await served.own_login()
     assert (await served.http.post("/auth/logout", headers=bearer(given))).status_code == 200
     expired = served.issuer.issue("ada", expires_in=-1)
@@ -73,7 +73,7 @@ async def test_s3_1_invalid_token_is_invalid_token(served):
 
 
 async def test_s3_1_token_without_the_scope_is_insufficient_scope(served):
-    """403, and the challenge names the scope that is missing."""
+    """The response is 403, and the challenge names the missing scope."""
     answer = await served.ask((await served.own_login())["access_token"], "/api/users")
     assert answer.status_code == 403
     found = challenge(answer)
@@ -81,7 +81,7 @@ async def test_s3_1_token_without_the_scope_is_insufficient_scope(served):
 
 
 async def test_s3_token_for_other_routes_is_challenged_too(served):
-    """A refusal for want of rights has a challenge as well: here of an application's token on the person's routes."""
+    """A 403 for missing rights also has a challenge, here for a client's token on the user's routes."""
     answer = await served.ask((await served.logged_in())["access_token"])
     assert answer.status_code == 403
     assert challenge(answer)["error"] == "insufficient_scope"
@@ -89,7 +89,7 @@ async def test_s3_token_for_other_routes_is_challenged_too(served):
 
 @pytest.mark.parametrize("changed", ["signature", "claims"])
 async def test_s5_2_changed_token_is_rejected(served, changed):
-    """Its contents are protected against change."""
+    """The signature protects the content."""
     one, other = (await served.own_login())["access_token"], (await served.logged_in())["access_token"]
     mine, theirs = one.split("."), other.split(".")
     mixed = (*mine[:2], theirs[2]) if changed == "signature" else (mine[0], theirs[1], mine[2])
@@ -97,19 +97,19 @@ async def test_s5_2_changed_token_is_rejected(served, changed):
 
 
 async def test_s5_2_token_for_another_audience_is_rejected(served):
-    """A server takes only tokens that name it."""
+    """A server accepts only tokens with its own audience."""
     elsewhere = Issuer(served.key, issuer=URL, audience="another", token_type="at+jwt").issue("ada")
     assert (await served.ask(elsewhere)).status_code == 401
 
 
 async def test_s5_2_and_5_3_token_lives_for_an_hour_at_most(served):
-    """Unless the operator says otherwise; and its lifetime is told."""
+    """This is the default; the response contains the lifetime."""
     assert Settings().token_lifetime <= 3600
     assert (await served.own_login())["expires_in"] == Settings().token_lifetime
 
 
 async def test_s5_3_cookie_is_never_sent_in_the_clear_and_not_forged():
-    """A token in a cookie is for HTTPS alone; no request of another site makes use of it."""
+    """A token in a cookie is sent only over HTTPS, and other sites cannot use it."""
     async with Served.opened(cookies=True, behind_proxy=True) as opened:
         page = {"Origin": URL, "Roomkey-CSRF": "1"}
         answer = await opened.http.post("/auth/login", json=ADA | {"cookies": True}, headers=page)
@@ -123,7 +123,7 @@ async def test_s5_3_cookie_is_never_sent_in_the_clear_and_not_forged():
 
 @pytest.mark.parametrize("path", ["/auth/sessions", "/api/users"])
 async def test_s5_3_protected_responses_are_not_cached(served, path):
-    """No cache keeps what was behind a token, or gives it to another."""
+    """Caches do not store responses that require a token."""
     opened = served.issuer.issue("ada", scopes=["roomkey:admin"])
     for token, status in ((opened, 200), (None, 401)):
         answer = await served.ask(token, path)

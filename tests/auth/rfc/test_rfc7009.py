@@ -1,4 +1,4 @@
-"""RFC 7009: what is demanded of the revocation endpoint."""
+"""RFC 7009: the requirements of the revocation endpoint."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ async def is_good(desk, token) -> bool:
 
 
 async def test_s2_endpoint_uses_tls(desk):
-    """Its address is https."""
+    """Its URL uses https."""
     metadata = await desk.http.get("/.well-known/oauth-authorization-server")
     assert metadata.json()["revocation_endpoint"].startswith("https://")
 
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
 async def test_s2_both_kinds_of_tokens_are_revoked_immediately(desk, kind):
-    """Refresh tokens have to be, access tokens are as well; afterwards neither opens anything."""
+    """Refresh tokens and access tokens can be revoked, and are then invalid."""
     given = await desk.logged_in()
     assert (await revoke(desk, given[kind])).status_code == 200
     assert not await is_good(desk, given["access_token"])
@@ -38,14 +38,14 @@ async def test_s2_both_kinds_of_tokens_are_revoked_immediately(desk, kind):
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else", ""])
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
 async def test_s2_1_wrong_hint_does_not_hide_a_token(desk, kind, hint):
-    """The hint may help; where it is wrong or unknown, the token is found all the same."""
+    """If the hint is wrong or unknown, the server still finds the token."""
     given = await desk.logged_in()
     await revoke(desk, given[kind], token_type_hint=hint)
     assert not await is_good(desk, given["access_token"])
 
 
 async def test_s2_1_refresh_token_ends_the_grant(desk):
-    """All access tokens of the same grant end with it, and no other grant's."""
+    """All access tokens of the grant end with it, and those of other grants do not."""
     first, other = await desk.logged_in(), await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"])).json()
     await revoke(desk, second["refresh_token"])
@@ -55,7 +55,7 @@ async def test_s2_1_refresh_token_ends_the_grant(desk):
 
 @pytest.mark.parametrize("fields", [{}, {"token": ""}, {"token_type_hint": "access_token"}], ids=str)
 async def test_s2_1_token_is_required(desk, fields):
-    """Without one the request is invalid."""
+    """Without a token the request is invalid."""
     assert error_of(await desk.post("revoke", BASIC, **fields)) == (400, "invalid_request")
 
 
@@ -70,7 +70,7 @@ async def test_s2_1_token_is_required(desk, fields):
     ids=str,
 )
 async def test_s2_1_client_is_authenticated_first(desk, who):
-    """Who is no client, or gives no proof, revokes nothing: not even a token of that client."""
+    """Without authentication, nothing is revoked, not even the client's own token."""
     given = (await desk.post("token", BASIC, grant_type="client_credentials")).json()
     assert error_of(await desk.post("revoke", token=given["access_token"], **who)) == (401, "invalid_client")
     assert await is_good(desk, given["access_token"])
@@ -78,7 +78,7 @@ async def test_s2_1_client_is_authenticated_first(desk, who):
 
 @pytest.mark.parametrize("kind", ["refresh_token", "access_token"])
 async def test_s2_1_only_the_client_of_a_token_can_revoke_it(desk, kind):
-    """Another is refused and told so, and the token stays good."""
+    """Another client gets an error, and the token stays valid."""
     given = await desk.logged_in()
     assert error_of(await desk.post("revoke", BASIC, token=given[kind])) == (400, "invalid_grant")
     assert await is_good(desk, given["access_token"])
@@ -87,7 +87,7 @@ async def test_s2_1_only_the_client_of_a_token_can_revoke_it(desk, kind):
 
 @pytest.mark.parametrize("token", ["unknown", "r" * 43, "a.b.c"])
 async def test_s2_2_revoking_an_invalid_token_succeeds(desk, token):
-    """200 for what is unknown, and for what was revoked before: it is worth nothing, as was asked."""
+    """Unknown and already revoked tokens get 200, because they are invalid, as requested."""
     assert (await revoke(desk, token)).status_code == 200
     given = await desk.logged_in()
     for _ in range(2):
@@ -96,7 +96,7 @@ async def test_s2_2_revoking_an_invalid_token_succeeds(desk, token):
 
 
 async def test_s2_2_1_client_retries_if_the_result_is_uncertain(desk, monkeypatch):
-    """503 with Retry-After, and the token is as good as before."""
+    """The response is 503 with Retry-After, and the token stays valid."""
     given = await desk.logged_in()
 
     async def fails(*arguments: object, **named: object) -> None:
@@ -111,5 +111,5 @@ async def test_s2_2_1_client_retries_if_the_result_is_uncertain(desk, monkeypatc
 
 
 async def test_s2_3_page_cannot_revoke_by_loading_a_script(desk):
-    """There is no GET and no callback."""
+    """The endpoint supports neither GET nor callbacks."""
     assert (await desk.http.get("/oauth/revoke", params={"token": "t", "callback": "f"})).status_code == 405

@@ -1,4 +1,4 @@
-"""RFC 7517, RFC 7518 and RFC 7638: what is demanded of the keys that are published."""
+"""RFC 7517, RFC 7518 and RFC 7638: the requirements of the published keys."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ async def one(algorithm: str) -> dict[str, str]:
 
 
 def octets(text: str) -> bytes:
-    """Base64url without padding (RFC 7515 section 2)."""
+    """Decode base64url without padding (RFC 7515 section 2)."""
     assert "=" not in text
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_rfc7517_s4_key_names_its_type_and_use(algorithm):
-    """``kty`` is required; ``use`` and ``alg`` bind it to signatures of one algorithm, ``key_ops`` not besides."""
+    """``kty`` is required; ``use`` and ``alg`` bind the key to one algorithm, without ``key_ops``."""
     key = await one(algorithm)
     assert key["kty"] in REQUIRED
     assert (key["use"], key["alg"]) == ("sig", algorithm)
@@ -52,7 +52,7 @@ async def test_rfc7517_s4_key_names_its_type_and_use(algorithm):
 
 
 async def test_rfc7517_s4_5_and_5_1_every_key_of_a_set_has_its_own_name():
-    """A set is an object with a list of objects, whose ``kid`` are all different."""
+    """A set is an object with a list of objects, each with a different ``kid``."""
     keys = (await published(*KEYS.values())).json()["keys"]
     assert len({key["kid"] for key in keys}) == len(keys) == len(ALGORITHMS)
 
@@ -60,7 +60,7 @@ async def test_rfc7517_s4_5_and_5_1_every_key_of_a_set_has_its_own_name():
 @pytest.mark.checklist("G106")
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_rfc7517_s9_2_private_keys_are_not_published(algorithm):
-    """Nothing but what verifies, though the set that it is made of holds the private key."""
+    """Only public keys are published, although the set contains private keys."""
     key = await one(algorithm)
     assert KEYS[algorithm].is_private
     assert not PRIVATE & key.keys()
@@ -69,7 +69,7 @@ async def test_rfc7517_s9_2_private_keys_are_not_published(algorithm):
 
 @pytest.mark.checklist("G106")
 async def test_rfc7517_s9_2_shared_secrets_are_not_published():
-    """A secret beside a key pair is left out; a server with a secret alone publishes no key."""
+    """A secret next to a key pair is left out; a server with only a secret publishes no key."""
     secret = Key.from_secret("a secret of thirty-two bytes, or more")
     both = await published(secret, KEYS["ES256"])
     assert [key["alg"] for key in both.json()["keys"]] == ["ES256"]
@@ -78,7 +78,7 @@ async def test_rfc7517_s9_2_shared_secrets_are_not_published():
 
 
 async def test_rfc7517_s8_5_2_media_type_is_that_of_a_key_set():
-    """``application/jwk-set+json``; no member of an object is there twice."""
+    """It is ``application/jwk-set+json``, and no object repeats a member."""
     answer = await published(*KEYS.values())
     assert answer.headers["content-type"] == "application/jwk-set+json"
 
@@ -95,7 +95,7 @@ async def test_rfc7517_s8_5_2_media_type_is_that_of_a_key_set():
     ids=["P-256 x", "P-256 y", "P-384", "P-521"],
 )
 async def test_rfc7518_s6_2_1_coordinates_have_their_full_length(curve, length, scalar):
-    """Also where one begins with a zero, as it does here."""
+    """This includes a coordinate with a leading zero, as here."""
     pem = ec.derive_private_key(scalar, curve).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     [key] = (await published(Key.from_pem(pem))).json()["keys"]
     assert 0 in (octets(key["x"])[0], octets(key["y"])[0])
@@ -104,7 +104,7 @@ async def test_rfc7518_s6_2_1_coordinates_have_their_full_length(curve, length, 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS384"])
 async def test_rfc7518_s6_3_1_and_3_3_modulus_is_long_and_has_no_leading_zero(algorithm):
-    """2048 bits at least, in as few octets as there can be."""
+    """It has at least 2048 bits, in as few octets as possible."""
     key = await one(algorithm)
     for name in ("n", "e"):
         assert octets(key[name])[0] != 0
@@ -113,7 +113,7 @@ async def test_rfc7518_s6_3_1_and_3_3_modulus_is_long_and_has_no_leading_zero(al
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 async def test_rfc7638_s3_key_without_a_name_is_named_by_its_thumbprint(algorithm):
-    """SHA-256 of the required members, in the order of their names, without white space."""
+    """It is the SHA-256 of the required members, sorted by name, without white space."""
     key = await one(algorithm)
     members = {name: key[name] for name in REQUIRED[key["kty"]]}
     written = json.dumps(members, separators=(",", ":"), sort_keys=True).encode()
@@ -121,7 +121,7 @@ async def test_rfc7638_s3_key_without_a_name_is_named_by_its_thumbprint(algorith
 
 
 async def test_rfc7517_s4_5_token_names_the_key_that_verifies_it():
-    """Found by ``kid`` among others, by another library."""
+    """Another library finds the key by ``kid``."""
     keys = jwt.PyJWKSet.from_dict((await published(KEYS["ES256"], KEYS["RS256"], KEYS["ES384"])).json())
     for algorithm in ("RS256", "ES384"):
         token = Issuer(KEYS[algorithm]).issue("ada")
@@ -130,7 +130,7 @@ async def test_rfc7517_s4_5_token_names_the_key_that_verifies_it():
 
 
 async def test_server_publishes_its_signing_key():
-    """What ``jwks_uri`` of the metadata (RFC 8414 section 2) leads to verifies what was given."""
+    """The keys at ``jwks_uri`` (RFC 8414 section 2) verify the issued tokens."""
     async with Served.opened() as served:
         uri = (await served.http.get("/.well-known/oauth-authorization-server")).json()["jwks_uri"]
         keys = jwt.PyJWKSet.from_dict((await served.http.get(uri)).json())

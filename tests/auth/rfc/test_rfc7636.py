@@ -1,4 +1,4 @@
-"""RFC 7636: what proof of possession (PKCE) demands of a server."""
+"""RFC 7636: the requirements of proof of possession (PKCE)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 
 
 def base64url(octets: bytes) -> str:
-    """Appendix A, bit by bit, so that it is not the server's own way."""
+    """Encode as in appendix A, bit by bit, independently of the server's code."""
     bits = "".join(f"{octet:08b}" for octet in octets)
     sixes = (bits[start : start + 6].ljust(6, "0") for start in range(0, len(bits), 6))
     return "".join(BASE64URL[int(six, 2)] for six in sixes)
@@ -33,25 +33,25 @@ async def code_for(desk, challenge: str, **changed) -> str:
 
 @pytest.mark.parametrize("verifier", ["v" * 43, "~" * 128, "-._~" * 11, string.ascii_letters + string.digits])
 async def test_s4_1_every_verifier_of_43_to_128_unreserved_characters_is_accepted(desk, verifier):
-    """The shortest, the longest, and each character that may be in one."""
+    """The server accepts the shortest, the longest, and each allowed character."""
     assert (await desk.redeem(await code_for(desk, s256(verifier)), code_verifier=verifier)).status_code == 200
 
 
 @pytest.mark.parametrize("verifier", ["v" * 42, "v" * 129, "v" * 42 + "+", "v" * 42 + "=", "v" * 42 + " "])
 async def test_s4_1_other_forms_of_a_verifier_are_rejected(desk, verifier):
-    """Too short, too long or of other characters: refused, though its hash is the challenge."""
+    """A malformed verifier is rejected, even if its hash is the challenge."""
     code = await code_for(desk, s256(verifier))
     assert error_of(await desk.redeem(code, code_verifier=verifier)) == (400, "invalid_grant")
 
 
 async def test_s4_2_only_s256_is_supported(desk):
-    """It has to be on a server; plain is not, and the metadata says so."""
+    """S256 is required; plain is not supported, and the metadata says so."""
     assert (await desk.http.get(METADATA)).json()["code_challenge_methods_supported"] == ["S256"]
 
 
 @pytest.mark.parametrize("octets", [bytes(range(32)), bytes(range(255, 223, -1)), b"\xfb\xef" * 16])
 async def test_appendix_b_verifier_of_32_octets_is_accepted(desk, octets):
-    """Octets to verifier to challenge, computed here, and the server comes to the same."""
+    """The test computes verifier and challenge from octets, and the server agrees."""
     verifier = base64url(octets)
     code = await code_for(desk, s256(verifier))
     assert len(verifier) == len(s256(verifier)) == 43
@@ -71,7 +71,7 @@ async def test_appendix_b_verifier_of_32_octets_is_accepted(desk, octets):
 )
 @pytest.mark.parametrize("client_id", ["page", "backend"])
 async def test_s4_3_and_4_4_1_challenge_is_required(desk, client_id, changed):
-    """Of every client: without one, or with what S256 cannot make, the request is invalid, and the client told why."""
+    """Every client must send a valid challenge; otherwise it gets an error."""
     told = await refusal(desk, await desk.show(client_id=client_id, **changed))
     assert told["error"] == "invalid_request"
     assert "code_challenge" in told["error_description"]
@@ -79,14 +79,14 @@ async def test_s4_3_and_4_4_1_challenge_is_required(desk, client_id, changed):
 
 @pytest.mark.parametrize("method", [None, "plain", "s256", "S512"])
 async def test_s4_3_and_4_4_1_unsupported_method_is_an_invalid_request(desk, method):
-    """Also plain, and none, which would mean plain."""
+    """This includes plain, and no method, which would mean plain."""
     told = await refusal(desk, await desk.show(code_challenge_method=method))
     assert told["error"] == "invalid_request"
     assert "code_challenge_method=S256" in told["error_description"]
 
 
 async def test_s4_4_code_does_not_reveal_the_challenge(desk):
-    """What the server keeps with a code is not in it."""
+    """The code does not contain what the server stores with it."""
     challenge = s256("v" * 43)
     codes = [await code_for(desk, challenge) for _ in range(2)]
     assert codes[0] != codes[1]
@@ -95,7 +95,7 @@ async def test_s4_4_code_does_not_reveal_the_challenge(desk):
 
 @pytest.mark.parametrize("auth", [None, BASIC], ids=["public", "confidential"])
 async def test_s4_5_verifier_is_required(desk, auth):
-    """Of every client, also of one that has a secret; then the exchange works."""
+    """Every client must send it, even with a secret; then the exchange works."""
     code = await desk.code(client_id="backend" if auth else "page")
     assert error_of(await desk.redeem(code, auth, code_verifier="")) == (400, "invalid_request")
     assert (await desk.redeem(code, auth)).status_code == 200
@@ -104,13 +104,13 @@ async def test_s4_5_verifier_is_required(desk, auth):
 @pytest.mark.parametrize("wrong", ["w" * 43, "v" * 44, "V" * 43, s256("v" * 43)])
 @pytest.mark.parametrize("auth", [None, BASIC], ids=["public", "confidential"])
 async def test_s4_6_another_verifier_is_an_invalid_grant(desk, auth, wrong):
-    """Also the challenge itself: it is hashed before it is compared."""
+    """This includes the challenge itself, because the server hashes the verifier."""
     code = await desk.code(client_id="backend" if auth else "page")
     assert error_of(await desk.redeem(code, auth, code_verifier=wrong)) == (400, "invalid_grant")
 
 
 async def test_s4_6_verifier_is_for_its_own_code(desk):
-    """Two codes at the same time: neither is exchanged with the proof of the other."""
+    """Of two codes, neither can be exchanged with the verifier of the other."""
     mine, theirs = await code_for(desk, s256("m" * 43)), await code_for(desk, s256("t" * 43))
     assert error_of(await desk.redeem(mine, code_verifier="t" * 43)) == (400, "invalid_grant")
     assert (await desk.redeem(theirs, code_verifier="t" * 43)).status_code == 200

@@ -1,4 +1,4 @@
-"""RFC 7662: what is demanded of the introspection endpoint."""
+"""RFC 7662: the requirements of the introspection endpoint."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INACTIVE = {"active": False}
 
 
 async def test_s2_endpoint_uses_tls(desk):
-    """Its address is https."""
+    """Its URL uses https."""
     metadata = await desk.http.get("/.well-known/oauth-authorization-server")
     assert metadata.json()["introspection_endpoint"].startswith("https://")
 
@@ -30,7 +30,7 @@ async def test_s2_endpoint_uses_tls(desk):
     ids=str,
 )
 async def test_s2_1_and_2_3_unauthenticated_clients_cannot_test_tokens(desk, who):
-    """Whoever gives no proof gets 401, and hears nothing of the token: a public client, too."""
+    """Without a secret, the response is 401 and reveals nothing, also for public clients."""
     given = await desk.logged_in()
     answer = await desk.post("introspect", token=given["access_token"], **who)
     assert error_of(answer) == (401, "invalid_client")
@@ -39,12 +39,12 @@ async def test_s2_1_and_2_3_unauthenticated_clients_cannot_test_tokens(desk, who
 
 @pytest.mark.parametrize("fields", [{}, {"token": ""}], ids=str)
 async def test_s2_1_token_is_required(desk, fields):
-    """Without one the request is invalid."""
+    """Without a token the request is invalid."""
     assert error_of(await desk.post("introspect", BASIC, **fields)) == (400, "invalid_request")
 
 
 async def test_s2_1_and_4_token_in_the_url_is_ignored(desk):
-    """A token goes into a POST, which is not logged like an address."""
+    """Tokens are sent by POST, because URLs are logged."""
     where = f"/oauth/introspect?token={(await desk.logged_in())['access_token']}"
     assert (await desk.http.get(where, auth=BASIC)).status_code == 405
     assert (await desk.http.post(where, auth=BASIC, data={"token_type_hint": "x"})).status_code == 400
@@ -53,14 +53,14 @@ async def test_s2_1_and_4_token_in_the_url_is_ignored(desk):
 @pytest.mark.parametrize("hint", ["access_token", "refresh_token", "something_else"])
 @pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
 async def test_s2_1_wrong_hint_does_not_hide_a_token(desk, kind, hint):
-    """The search goes on among the other kinds."""
+    """The server also looks for the other kinds."""
     given = (await desk.redeem(await desk.code(client_id="backend"), BASIC)).json()
     answer = await desk.post("introspect", BASIC, token=given[kind], token_type_hint=hint)
     assert answer.json()["active"] is True
 
 
 async def test_s2_2_response_is_an_object_with_active(desk):
-    """JSON, with a boolean, and members of the types that are registered for them."""
+    """It is JSON with a boolean, and members of their registered types."""
     given = await desk.logged_in(scope="chat")
     answer = await desk.post("introspect", BASIC, token=given["access_token"])
     told = answer.json()
@@ -72,19 +72,19 @@ async def test_s2_2_response_is_an_object_with_active(desk):
 
 
 async def test_s2_2_inactive_token_has_no_other_members(desk):
-    """Only that, whatever the reason; and it is no error (section 2.3)."""
+    """There are no other members, whatever the reason, and it is not an error (section 2.3)."""
     for token in ("unknown", "r" * 43, desk.issuer.issue("ada", expires_in=-1)):
         answer = await desk.post("introspect", BASIC, token=token)
         assert (answer.status_code, answer.json()) == (200, INACTIVE)
 
 
 async def test_s2_3_token_that_the_client_may_not_see_is_not_active(desk):
-    """A refresh token of another client is no error, and nothing is told of it."""
+    """Another client's refresh token is not an error, and nothing about it is returned."""
     assert await desk.introspect((await desk.logged_in())["refresh_token"]) == INACTIVE
 
 
 async def test_s4_response_is_about_this_moment(desk):
-    """Expired, not yet good, revoked, or of an ended login: each is looked at, at every request."""
+    """Each request checks expiry, start, revocation and the login session."""
     now = desk.clock.now()
     later = desk.issuer.issue("ada", not_before=now + 60, expires_in=700)
     revoked, ended, given = await desk.logged_in(), await desk.logged_in(), await desk.logged_in()
@@ -102,7 +102,7 @@ async def test_s4_response_is_about_this_moment(desk):
 
 @pytest.mark.parametrize("what", ["another key", "another issuer", "another audience", "no signature"])
 async def test_s4_signature_and_audience_are_checked(desk, what):
-    """A token that this server has not made, or not for its own audience, is not active."""
+    """A token of another issuer or audience is not active."""
     made = {
         "another key": lambda: Issuer(Key.generate("ES256"), issuer=URL, audience="chat", clock=desk.clock.now),
         "another issuer": lambda: Issuer(desk.issuer.key, issuer="https://x", audience="chat", clock=desk.clock.now),
@@ -114,7 +114,7 @@ async def test_s4_signature_and_audience_are_checked(desk, what):
 
 
 async def test_s4_used_refresh_token_is_not_active(desk):
-    """Its successor is."""
+    """Its successor is active."""
     first = (await desk.redeem(await desk.code(client_id="backend"), BASIC)).json()
     second = (await desk.refresh(first["refresh_token"], BASIC)).json()
     assert await desk.introspect(first["refresh_token"]) == INACTIVE
@@ -122,6 +122,6 @@ async def test_s4_used_refresh_token_is_not_active(desk):
 
 
 async def test_s4_response_is_not_cached(desk):
-    """No cache says active of what was revoked meanwhile."""
+    """Caches must not return active for a token that was revoked meanwhile."""
     for token in ("x", (await desk.logged_in())["access_token"]):
         assert (await desk.post("introspect", BASIC, token=token)).headers["cache-control"] == "no-store"

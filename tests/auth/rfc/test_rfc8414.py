@@ -1,4 +1,4 @@
-"""RFC 8414: what is demanded of the metadata of an authorization server."""
+"""RFC 8414: the requirements of the metadata."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def metadata(served):
 
 
 async def test_s2_required_metadata_is_present(served):
-    """Issuer, authorization and token endpoint, response types."""
+    """These are issuer, authorization and token endpoint, and response types."""
     assert {"issuer", "authorization_endpoint", "token_endpoint", "response_types_supported"} <= (
         await metadata(served)
     ).keys()
@@ -32,14 +32,14 @@ async def test_s2_required_metadata_is_present(served):
     ["http://login.example", "https://login.example?a=b", "https://login.example#a", "login.example", "https://"],
 )
 async def test_s2_issuer_is_an_https_url_without_query_and_fragment(desk, issuer):
-    """A server with another issuer does not start."""
+    """A server with an invalid issuer does not start."""
     with pytest.raises(ConfigError):
         oauth_router(desk.logins, desk.clients, desk.single_use, issuer=issuer)
 
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 async def test_s2_every_endpoint_is_an_https_url_of_this_server(served, name):
-    """What is named is there: it answers something else than that there is nothing."""
+    """Every named endpoint exists: it does not respond with 404."""
     address = (await metadata(served))[name]
     assert address.startswith(URL + "/")
     answer = await served.http.request("GET" if name in ("authorization_endpoint", "jwks_uri") else "POST", address)
@@ -47,7 +47,7 @@ async def test_s2_every_endpoint_is_an_https_url_of_this_server(served, name):
 
 
 async def test_s2_exactly_the_named_grants_are_supported(served):
-    """Named, because the default would promise the implicit grant; each is known to the token endpoint."""
+    """They are named because the default includes the implicit grant; the token endpoint knows each."""
     told = (await metadata(served))["grant_types_supported"]
     assert told == ["authorization_code", "refresh_token", "client_credentials"]
     for grant in (*told, "implicit", "password"):
@@ -57,7 +57,7 @@ async def test_s2_exactly_the_named_grants_are_supported(served):
 
 
 async def test_s2_exactly_the_named_response_types_and_modes_are_supported(served):
-    """A code in the query; the default would promise the fragment as well."""
+    """These are code and query; the default would also include fragment."""
     told = await metadata(served)
     assert (told["response_types_supported"], told["response_modes_supported"]) == (["code"], ["query"])
     answer = await served.submit(await served.show())
@@ -67,7 +67,7 @@ async def test_s2_exactly_the_named_response_types_and_modes_are_supported(serve
 
 @pytest.mark.parametrize("endpoint", ["token", "revocation", "introspection"])
 async def test_s2_named_client_authentication_methods_work(served, endpoint):
-    """Each that is named is taken, and none that has to name a signature algorithm besides."""
+    """Each named method works, and none requires a signature algorithm."""
     told = await metadata(served)
     path = {"token": "token", "revocation": "revoke", "introspection": "introspect"}[endpoint]
     named = told[f"{endpoint}_endpoint_auth_methods_supported"]
@@ -82,19 +82,19 @@ async def test_s2_named_client_authentication_methods_work(served, endpoint):
 
 
 async def test_s2_metadata_does_not_name_what_is_missing(served):
-    """No registration, and nothing that has no address."""
+    """It names no registration, and nothing without a URL."""
     told = await metadata(served)
     assert "registration_endpoint" not in told
     assert {name for name in told if name.endswith(("_endpoint", "_uri"))} == set(ENDPOINTS)
 
 
 async def test_s3_metadata_is_at_the_well_known_path(served):
-    """The path is the default one behind the host of the issuer."""
+    """It is the default path at the issuer's host."""
     assert (await served.http.get((await metadata(served))["issuer"] + PATH)).status_code == 200
 
 
 async def test_s3_1_and_3_2_metadata_is_json_for_a_get(served):
-    """200, application/json, and no member that is null or an empty list."""
+    """The response is 200 and application/json, without null members or empty lists."""
     answer = await served.http.get(PATH)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
     assert all(answer.json().values())
@@ -102,7 +102,7 @@ async def test_s3_1_and_3_2_metadata_is_json_for_a_get(served):
 
 
 async def test_s3_3_issuer_is_that_of_the_url_and_of_the_tokens(served):
-    """The same to the letter, so that a client can compare."""
+    """They are identical, so that clients can compare them."""
     told = await metadata(served)
     given = await served.logged_in()
     assert told["issuer"] == URL == (await served.introspect(given["access_token"]))["iss"]

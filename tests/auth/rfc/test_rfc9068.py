@@ -1,4 +1,4 @@
-"""RFC 9068: what is demanded of access tokens, of their maker and of who takes them."""
+"""RFC 9068: the requirements of access tokens, issuers and verifiers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = SHARED
 
 
 async def of_every_kind(served) -> dict[str, str]:
-    """An access token of each way to get one."""
+    """Return an access token from each grant."""
     given, own = await served.logged_in(), await served.own_login()
     return {
         "code": given["access_token"],
@@ -26,21 +26,21 @@ async def of_every_kind(served) -> dict[str, str]:
 
 
 async def read(served, token: str) -> dict:
-    """The claims, as another library reads and verifies them with the keys that are published."""
+    """Return the claims, as another library verifies them with the published keys."""
     keys = jwt.PyJWKSet.from_dict((await served.http.get("/.well-known/jwks.json")).json())
     header = jwt.get_unverified_header(token)
     return jwt.decode(token, keys[header["kid"]].key, algorithms=[header["alg"]], audience="chat", issuer=URL)
 
 
 async def test_s2_1_header_names_the_type_and_a_signature(served):
-    """``typ`` is at+jwt, ``alg`` never none."""
+    """``typ`` is at+jwt, and ``alg`` is never none."""
     for token in (await of_every_kind(served)).values():
         header = jwt.get_unverified_header(token)
         assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
 
 
 async def test_s2_1_rs256_is_supported_by_both_sides():
-    """By whoever makes tokens, and by whoever takes them."""
+    """Both the issuer and the verifier support it."""
     async with Served.opened(algorithm="RS256") as served:
         token = (await served.own_login())["access_token"]
         assert jwt.get_unverified_header(token)["alg"] == "RS256"
@@ -48,7 +48,7 @@ async def test_s2_1_rs256_is_supported_by_both_sides():
 
 
 async def test_s2_2_every_token_has_the_required_claims(served):
-    """Seven of them, each of its type; and no two tokens the same ``jti``."""
+    """There are seven, each of its type, and no two tokens have the same ``jti``."""
     tokens = await of_every_kind(served)
     claims = [await read(served, token) for token in tokens.values()]
     for one in claims:
@@ -59,7 +59,7 @@ async def test_s2_2_every_token_has_the_required_claims(served):
 
 
 async def test_s2_2_subject_is_the_user_or_the_client_itself(served):
-    """A service is its own subject; the client is named in every token."""
+    """A service is its own subject; every token names the client."""
     tokens = await of_every_kind(served)
     told = {kind: await read(served, token) for kind, token in tokens.items()}
     assert {kind: (one["sub"], one["client_id"]) for kind, one in told.items()} == {
@@ -71,7 +71,7 @@ async def test_s2_2_subject_is_the_user_or_the_client_itself(served):
 
 
 async def test_s2_2_1_auth_time_survives_every_refresh(served):
-    """``auth_time`` is when the password was given, not when the token was made."""
+    """``auth_time`` is when the user entered the password, not when the token was issued."""
     async with Served.opened() as alone:
         given = await alone.logged_in()
         first = (await read(alone, given["access_token"]))["auth_time"]
@@ -81,13 +81,13 @@ async def test_s2_2_1_auth_time_survives_every_refresh(served):
 
 
 async def test_s2_2_3_requested_scope_is_in_the_token(served):
-    """As it is in the answer."""
+    """It equals the scope in the response."""
     given = await served.logged_in(scope="files")
     assert (await read(served, given["access_token"]))["scope"] == given["scope"] == "files"
 
 
 async def test_s3_audience_is_the_server_that_publishes_the_keys(served):
-    """There is one, and no request names another."""
+    """There is one audience, and requests cannot change it."""
     code = await served.code(resource="https://elsewhere.example")
     answer = await served.redeem(code, resource="https://elsewhere.example", audience="elsewhere")
     assert (await read(served, answer.json()["access_token"]))["aud"] == "chat"
@@ -95,7 +95,7 @@ async def test_s3_audience_is_the_server_that_publishes_the_keys(served):
 
 @pytest.mark.parametrize("typ", ["at+jwt", "application/at+jwt", "AT+JWT"])
 async def test_s4_token_with_the_type_is_accepted(served, typ):
-    """In both ways to write it, in any case."""
+    """Both spellings are accepted, in any case."""
     claims = await read(served, (await served.own_login())["access_token"])
     token = served.signed({"alg": "ES256", "kid": served.key.kid, "typ": typ}, claims)
     assert (await served.ask(token)).status_code == 200
@@ -103,7 +103,7 @@ async def test_s4_token_with_the_type_is_accepted(served, typ):
 
 @pytest.mark.parametrize("typ", ["JWT", None, "secevent+jwt", "dpop+jwt", "at+jwt2"])
 async def test_s4_verifier_with_a_type_accepts_only_access_tokens(served, typ):
-    """``token_type="at+jwt"`` refuses every other ``typ``, and none."""
+    """``token_type="at+jwt"`` rejects every other ``typ``, and a missing one."""
     claims = await read(served, (await served.own_login())["access_token"])
     verifier = Verifier(
         served.key.public(), algorithms=["ES256"], issuer=URL, audience="chat", token_type="at+jwt", leeway=0
@@ -129,7 +129,7 @@ async def test_s4_verifier_with_a_type_accepts_only_access_tokens(served, typ):
     ids=str,
 )
 async def test_s4_issuer_audience_and_time_are_checked(served, changed):
-    """The issuer to the letter, the audience is this server, the token has an end that is not over."""
+    """The issuer must be identical, the audience must be this server, and the token must not be expired."""
     claims = await read(served, (await served.own_login())["access_token"])
     header = {"alg": "ES256", "kid": served.key.kid, "typ": "at+jwt"}
     assert (await served.ask(served.signed(header, claims | {"aud": ["another", "chat"]}))).status_code == 200
@@ -140,7 +140,7 @@ async def test_s4_issuer_audience_and_time_are_checked(served, changed):
 
 @pytest.mark.parametrize("algorithm", ["none", "HS256", "ES384"])
 async def test_s4_signature_is_checked_and_none_is_rejected(served, algorithm):
-    """Neither without a signature, nor with the public key as a secret, nor with another algorithm."""
+    """A missing signature, the public key as a secret, and other algorithms are rejected."""
     claims = await read(served, (await served.own_login())["access_token"])
     header = {"alg": algorithm, "kid": served.key.kid, "typ": "at+jwt"}
     token = {
@@ -152,13 +152,13 @@ async def test_s4_signature_is_checked_and_none_is_rejected(served, algorithm):
 
 
 async def test_s5_service_cannot_get_the_subject_of_a_user(served):
-    """Where a client has the name of an account, it gets no token: nobody may take one for the other."""
+    """A client with the name of an account gets no token, so that they cannot be confused."""
     answer = await served.post("token", ("ada", SECRET), grant_type="client_credentials")
     assert error_of(answer) == (400, "invalid_grant")
 
 
 async def test_s6_token_contains_no_more_about_a_user_than_needed(served):
-    """It is signed, not encrypted: no address, no password and no hash is in it."""
+    """It is signed, not encrypted, so it contains no address, password or hash."""
     claims = await read(served, (await served.own_login())["access_token"])
     assert claims.keys() <= {
         *("iss", "sub", "aud", "exp", "iat", "jti", "sid", "client_id", "auth_time", "name", "roles", "rooms", "scope")
@@ -166,7 +166,7 @@ async def test_s6_token_contains_no_more_about_a_user_than_needed(served):
 
 
 async def test_s4_issuer_without_a_type_issues_no_access_tokens_of_this_kind(served):
-    """Its plain tokens are refused by whoever demands the type."""
+    """A verifier that requires the type rejects its tokens."""
     plain = Issuer(served.key, issuer=URL, audience="chat")
     with pytest.raises(TokenError):
         plain.verifier(token_type="at+jwt").verify(plain.issue("ada"), plain.clock())

@@ -1,4 +1,4 @@
-"""RFC 9207: the issuer in every answer of the authorization endpoint."""
+"""RFC 9207: the issuer in every response of the authorization endpoint."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METADATA = "/.well-known/oauth-authorization-server"
 
 @pytest.mark.parametrize("redirect_uri", [BACK, "com.app://back"])
 async def test_s2_response_with_a_code_names_the_issuer(desk, redirect_uri):
-    """To every redirect URI, once."""
+    """Every redirect URI gets it once."""
     told = sent_back(await desk.submit(await desk.show(redirect_uri=redirect_uri)))
     assert "code" in told
     assert told["iss"] == URL
@@ -34,20 +34,20 @@ async def test_s2_response_with_a_code_names_the_issuer(desk, redirect_uri):
     ids=str,
 )
 async def test_s2_response_with_an_error_names_the_issuer(desk, changed):
-    """Whatever the error, with or without a state."""
+    """This applies to every error, with or without a state."""
     told = await refusal(desk, await desk.show(**changed))
     assert "error" in told
     assert told["iss"] == URL
 
 
 async def test_s2_denial_names_the_issuer(desk):
-    """The person's refusal is an answer as well."""
+    """A denial is a response, too."""
     told = sent_back(await desk.submit(await desk.show(), decision="deny"))
     assert (told["error"], told["iss"]) == ("access_denied", URL)
 
 
 async def test_s2_and_2_4_issuer_is_that_of_the_metadata(desk):
-    """Compared to the letter by clients: an https address without query and fragment."""
+    """Clients compare it exactly: it is an https URL without query and fragment."""
     told = sent_back(await desk.submit(await desk.show()))
     assert told["iss"] == (await desk.http.get(METADATA)).json()["issuer"]
     parts = urlsplit(told["iss"])
@@ -55,11 +55,11 @@ async def test_s2_and_2_4_issuer_is_that_of_the_metadata(desk):
 
 
 async def test_s2_other_routes_do_not_name_the_issuer(desk):
-    """An ``iss`` in the request is not the answer's."""
+    """The response ignores an ``iss`` in the request."""
     told = sent_back(await desk.submit(await desk.show(iss="https://evil.example")))
     assert told["iss"] == URL
 
 
 async def test_s3_metadata_announces_the_issuer(desk):
-    """So that a client may refuse an answer without it."""
+    """So clients can reject responses without it."""
     assert (await desk.http.get(METADATA)).json()["authorization_response_iss_parameter_supported"] is True

@@ -1,4 +1,4 @@
-"""RFC 9700: the best current practice for the security of OAuth 2.0, as far as it is a server's."""
+"""RFC 9700: the best current practice for OAuth 2.0 security, as far as it concerns servers."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ INVALID_GRANT = (400, "invalid_grant")
     ],
 )
 async def test_s2_1_and_4_1_3_redirect_uris_must_be_identical(desk, other):
-    """What a pattern or a normalisation would let through does not match."""
+    """A URI that matches only by a pattern or after normalization is rejected."""
     assert is_page(await desk.show(redirect_uri=other))
 
 
 @pytest.mark.parametrize("client_id", ["page", "backend", "short"])
 async def test_s2_1_1_pkce_is_required_for_every_client(desk, client_id):
-    """Also for one that has a secret: nobody gets a code without."""
+    """This includes clients with a secret: no client gets a code without PKCE."""
     told = await refusal(desk, await desk.show(client_id=client_id, code_challenge=None))
     assert told["error"] == "invalid_request"
 
 
 @pytest.mark.parametrize(("auth", "client_id"), [(None, "page"), (BASIC, "backend")], ids=str)
 async def test_s2_1_1_and_4_5_stolen_code_is_useless_without_its_verifier(desk, auth, client_id):
-    """Another verifier, or none: no token; and the code is used up."""
+    """Another verifier, or none, returns no token and consumes the code."""
     for verifier in ("w" * 43, ""):
         code = await desk.code(client_id=client_id)
         assert (await desk.redeem(code, auth, code_verifier=verifier)).status_code == 400
@@ -57,7 +57,7 @@ async def test_s2_1_1_and_4_5_stolen_code_is_useless_without_its_verifier(desk, 
     "changed", [{"code_challenge": None}, {"code_challenge_method": None}, {"code_challenge": ""}], ids=str
 )
 async def test_s2_1_1_and_4_8_2_pkce_cannot_be_downgraded(desk, changed):
-    """A request whose challenge was taken out gets no code, so that there is none to be sent with a verifier."""
+    """A request without its challenge gets no code that could be presented with a verifier."""
     assert "code" not in await refusal(desk, await desk.show(**changed))
 
 
@@ -68,13 +68,13 @@ async def test_s2_1_1_metadata_announces_pkce(desk):
 
 @pytest.mark.parametrize("asked", ["token", "code token", "id_token token"])
 async def test_s2_1_2_no_token_is_in_a_url(desk, asked):
-    """There is no response type that gives tokens at the authorization endpoint."""
+    """No response type returns tokens from the authorization endpoint."""
     assert (await refusal(desk, await desk.show(response_type=asked)))["error"] == "unsupported_response_type"
 
 
 @pytest.mark.parametrize(("auth", "client_id"), [(None, "page"), (BASIC, "backend")], ids=str)
 async def test_s2_2_2_and_4_14_2_refresh_tokens_rotate_and_reuse_ends_the_grant(desk, auth, client_id):
-    """A refresh gives another one; the old one, presented again, ends all that came of the login."""
+    """A refresh returns another token; presenting the old one again ends the whole session."""
     first = (await desk.redeem(await desk.code(client_id=client_id), auth)).json()
     second = (await desk.refresh(first["refresh_token"], auth)).json()
     third = (await desk.refresh(second["refresh_token"], auth)).json()
@@ -86,7 +86,7 @@ async def test_s2_2_2_and_4_14_2_refresh_tokens_rotate_and_reuse_ends_the_grant(
 
 
 async def test_s2_3_and_4_10_2_token_is_for_one_audience(served):
-    """It names the server that it is for; that server refuses one that names another."""
+    """It names its server, and a server rejects tokens that name another."""
     given = await served.own_login()
     assert (await served.introspect(given["access_token"]))["aud"] == "chat"
     other = Issuer(served.key, issuer=URL, audience="elsewhere", token_type="at+jwt")
@@ -94,7 +94,7 @@ async def test_s2_3_and_4_10_2_token_is_for_one_audience(served):
 
 
 async def test_s2_3_token_has_no_more_rights_than_allowed(desk):
-    """An application gets the scope that the person saw, and opens none of the person's own routes."""
+    """A client gets the scope that the user saw, and cannot use the user's own routes."""
     given = await desk.logged_in(scope="chat")
     assert given["scope"] == "chat"
     headers = {"Authorization": f"Bearer {given['access_token']}"}
@@ -103,7 +103,7 @@ async def test_s2_3_token_has_no_more_rights_than_allowed(desk):
 
 @pytest.mark.parametrize("client_id", ["page", "backend"])
 async def test_s2_4_password_grant_does_not_exist(desk, client_id):
-    """No client gets a token for a password, and the metadata names no such grant."""
+    """No client gets a token for a password, and the metadata does not name the grant."""
     sent = {"grant_type": "password", "username": "ada", "password": PASSWORD}
     proof = {"client_id": "page"} if client_id == "page" else {"client_id": client_id, "client_secret": SECRET}
     assert error_of(await desk.post("token", **sent, **proof)) == (400, "unsupported_grant_type")
@@ -114,7 +114,7 @@ async def test_s2_4_password_grant_does_not_exist(desk, client_id):
     "uri", ["http://app.example/back", "http://192.0.2.7/back", "http://127.0.0.1.evil.example/back"]
 )
 async def test_s2_6_no_code_is_sent_in_the_clear(uri):
-    """A client is not kept with a redirect URI of plain http, unless it is on the person's own machine."""
+    """The store rejects redirect URIs with plain http, except on the user's own machine."""
     for own in ("https://app.example/back", "http://127.0.0.1:8400/back", "http://[::1]:8400/back", "com.app://back"):
         assert Client("x", redirect_uris=(own,), grants=("authorization_code",))
     with pytest.raises(ConfigError):
@@ -122,7 +122,7 @@ async def test_s2_6_no_code_is_sent_in_the_clear(uri):
 
 
 async def test_s2_6_script_of_another_origin_cannot_read_the_authorization_endpoint():
-    """CORS may be for the other endpoints, and is not for the one that browsers are sent to."""
+    """CORS can be enabled for the other endpoints, but not for this one."""
     page = {"Origin": "https://app.example"}
     async with Served.opened(cors_origins=("https://app.example",)) as opened:
         token = await opened.http.post("/oauth/token", headers=page, data={"client_id": "page"})
@@ -135,7 +135,7 @@ async def test_s2_6_script_of_another_origin_cannot_read_the_authorization_endpo
 
 
 async def test_s4_2_4_page_leaks_no_url(desk):
-    """It says no-referrer, and has nothing in it that leads or loads from elsewhere; the redirect says so, too."""
+    """Page and redirect have no-referrer, and the page has no external links or resources."""
     page = await desk.show()
     answer = await desk.submit(page)
     assert page.headers["referrer-policy"] == answer.headers["referrer-policy"] == "no-referrer"
@@ -144,7 +144,7 @@ async def test_s4_2_4_page_leaks_no_url(desk):
 
 
 async def test_s4_2_4_and_4_3_1_code_is_invalid_after_its_first_use(desk):
-    """So that one in a log or a history opens nothing; the answer with it is kept nowhere."""
+    """A code in a log or a history is useless, and the response with it is not cached."""
     answer = await desk.submit(await desk.show())
     code = sent_back(answer)["code"]
     assert answer.headers["cache-control"] == "no-store"
@@ -153,20 +153,20 @@ async def test_s4_2_4_and_4_3_1_code_is_invalid_after_its_first_use(desk):
 
 
 async def test_s4_4_2_1_response_names_its_issuer(desk):
-    """Against mix-up: ``iss``, with codes and with errors."""
+    """Against mix-up attacks, responses with codes and errors contain ``iss``."""
     assert sent_back(await desk.submit(await desk.show()))["iss"] == URL
     assert (await refusal(desk, await desk.show(scope="admin")))["iss"] == URL
 
 
 @pytest.mark.parametrize("changed", [{"scope": "admin"}, {"response_type": "token"}, {"code_challenge": None}], ids=str)
 async def test_s4_11_2_browser_is_redirected_only_after_login(desk, changed):
-    """A link with a mistake in it does not make this server send a stranger's browser elsewhere by itself."""
+    """A link with an invalid request does not redirect the visitor's browser."""
     assert is_page(await desk.show(**changed))
 
 
 @pytest.mark.parametrize("decision", ["allow", "deny"])
 async def test_s4_12_redirect_does_not_resend_the_password_form(desk, decision):
-    """303, which every browser follows with a GET; never 307."""
+    """The redirect is 303, which browsers follow with GET, and never 307."""
     answer = await desk.submit(await desk.show(), decision=decision)
     assert answer.status_code == 303
     assert PASSWORD not in answer.headers["location"]
@@ -174,13 +174,13 @@ async def test_s4_12_redirect_does_not_resend_the_password_form(desk, decision):
 
 @pytest.mark.parametrize("path", ["/oauth/authorize/", "/auth/login/"])
 async def test_s4_12_redirect_from_a_mistyped_path_does_not_resend_the_password(served, path):
-    """No 307 for a stroke too many: it would repeat the body elsewhere."""
+    """An additional slash does not cause a 307, which would send the body again."""
     assert (await served.http.post(path, data=ADA)).status_code in (303, 404)
 
 
 @pytest.mark.parametrize("engine", ["hub", "python-socketio"])
 async def test_s4_13_client_cannot_act_as_a_proxy(engine):
-    """What a client says in a proxy's name is dropped: here the host that a page of another origin would need."""
+    """The server ignores proxy headers of clients, here a host that another origin would need."""
     forged = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example", "X-Forwarded-Proto": "https"}
     async with Served.opened(engine=engine) as opened:
         where = "/socket.io/?EIO=4&transport=polling"
@@ -189,7 +189,7 @@ async def test_s4_13_client_cannot_act_as_a_proxy(engine):
 
 
 async def test_s4_14_2_refresh_token_stays_within_its_grant_and_expires(desk):
-    """No more scope than the person saw, and no refresh beyond the lifetime of the login."""
+    """It has no more scope than the user saw, and does not outlive its session."""
     given = await desk.logged_in(scope="chat")
     assert error_of(await desk.refresh(given["refresh_token"], scope="files")) == (400, "invalid_scope")
     desk.clock.advance(30 * 86400)
@@ -197,7 +197,7 @@ async def test_s4_14_2_refresh_token_stays_within_its_grant_and_expires(desk):
 
 
 async def test_s4_14_2_refresh_token_ends_with_password_change_and_logout(served):
-    """Where something happened to the account, its logins elsewhere are over."""
+    """Changes of the account end its other sessions."""
     mine, other = await served.own_login(), await served.logged_in()
     headers = {"Authorization": f"Bearer {mine['access_token']}"}
     changed = await served.http.post(
@@ -211,7 +211,7 @@ async def test_s4_14_2_refresh_token_ends_with_password_change_and_logout(served
 
 
 async def test_s4_15_1_client_cannot_act_as_a_user(desk):
-    """One with the name of an account gets no token of its own, also if the account is younger."""
+    """A client with the name of an account gets no token, even if the account is newer."""
     await desk.clients.add(Client("eve", HASH, grants=("client_credentials",)))
     for name in ("ada", "eve"):
         assert error_of(await desk.post("token", (name, SECRET), grant_type="client_credentials")) == INVALID_GRANT
@@ -219,7 +219,7 @@ async def test_s4_15_1_client_cannot_act_as_a_user(desk):
 
 @pytest.mark.parametrize("what", ["page", "page again", "error"])
 async def test_s4_16_no_page_of_the_server_can_be_framed(served, what):
-    """Content-Security-Policy and, for older browsers, X-Frame-Options; on every page of the endpoint."""
+    """Every page has Content-Security-Policy and, for older browsers, X-Frame-Options."""
     first = await served.show()
     answer = {
         "page": first,
