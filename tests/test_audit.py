@@ -1,4 +1,4 @@
-"""No secret in any line, and one line per record."""
+"""Audit lines contain no secrets, and each record is one line."""
 
 from __future__ import annotations
 
@@ -69,4 +69,4 @@ def test_filter_redacts_arguments_and_broken_formats():
 
 @pytest.mark.parametrize("text", ["a" * 500_000, "a-" * 200_000, "a." * 200_000, "bearer " * 50_000, "token" * 90_000])
 def test_redact_takes_linear_time(text):
-    audit.without_secrets(text)  # it was hours, and the test run has a limit
+    audit.without_secrets(text)  # quadratic time would exceed the limit of the test run

@@ -1,4 +1,4 @@
-"""The error tree, its codes, and every text that a client may see."""
+"""The error tree, its codes, and the texts for clients."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ TABLE = {
 }
 
 
-# what stands before the log's text, and as what the client is told of it
+# the first argument of some errors: its name in the data for the client, and a value
 FACTS = {"LimitExceeded": ("limit", "joins"), "ReauthenticationRequired": ("max_age", 300.0)}
 
 
@@ -145,7 +145,7 @@ def test_handshake_errors_match_the_contract():
 
 
 def test_invalid_token_texts_match_the_contract():
-    """The wire contract's section 3, those of Node's jsonwebtoken, on one verifier."""
+    """The wire contract's section 3: the texts of Node's jsonwebtoken, from one verifier."""
     from roomkey import Issuer
 
     now = 1_800_000_000

@@ -1,4 +1,4 @@
-"""A module whose packages are missing says what to install."""
+"""The error for missing packages has the command that installs them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Imports every module of roomkey, with some packages missing, and prints the errors.
+# Imports all modules of roomkey without some packages, and prints the errors.
 PROGRAM = """
 import importlib, pkgutil, sys
 
@@ -57,10 +57,10 @@ def errors(blocked: str, *names: str) -> list[str]:
 
 
 def test_missing_package_error_has_the_install_command():
-    """The command line's own modules apart: its entry says it for them."""
+    """Except the command line's own modules: its entry point has the error for them."""
     found = errors("everything")
     assert [line for line in found if "pip install 'roomkey[" not in line and "roomkey.cli" not in line] == []
-    inside = {"roomkey.hub.http.runner", "roomkey.auth.jwks", "roomkey.auth.oauth"}  # their packages say it
+    inside = {"roomkey.hub.http.runner", "roomkey.auth.jwks", "roomkey.auth.oauth"}  # their packages have the error
     assert {line.partition(":")[0] for line in found} >= set(PUBLIC) - inside
 
 

@@ -1,4 +1,4 @@
-"""What importing roomkey loads, and what its pure core may not touch."""
+"""The modules that importing roomkey loads, and those that the pure core must not import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_importing_roomkey_loads_joserfc_and_cryptography_only():
     )
     told = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(json.loads(told.stdout)) - sys.stdlib_module_names - {"roomkey"}
-    # An editable install brings a finder, which is not roomkey's.
+    # An editable install adds a finder, which is not part of roomkey.
     assert {name for name in loaded if not name.startswith("__editable__")} <= THIRD_PARTY
     assert "joserfc" in loaded
 

@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, settings
 from roomkey import Key
 from roomkey.core.algorithms import ALGORITHMS
 
-# A busy machine is no reason to fail: nothing here is about time.
+# No deadlines: a busy machine must not fail these tests.
 settings.register_profile("roomkey", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("roomkey")
 
 
 @pytest.fixture(scope="session")
 def every_key() -> dict[str, Key]:
-    """One key for each algorithm, named like it."""
+    """One key for each algorithm, by the algorithm's name."""
     return {algorithm: Key.generate(algorithm, kid=algorithm) for algorithm in ALGORITHMS}

@@ -1,4 +1,4 @@
-"""Sockets that were asked for acknowledgements are remembered for a while."""
+"""Acknowledgement callbacks expire."""
 
 from __future__ import annotations
 

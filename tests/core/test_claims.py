@@ -1,4 +1,4 @@
-"""The order of the judgement, and the settings. (What each claim may hold: tests/security, group B.)"""
+"""The order of the checks, and the settings. (The values of each claim: tests/security, group B.)"""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_check_raises_the_first_failed_check():
 
 @given(st.dictionaries(st.sampled_from(CLAIMS), ANY))
 def test_check_raises_only_claim_errors(claims):
-    """And whatever is accepted holds what the verifier promised its callers."""
+    """Accepted claims have what the verifier promises its callers."""
     told = ""
     try:
         STRICT.check(claims, NOW)

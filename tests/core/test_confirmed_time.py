@@ -1,4 +1,4 @@
-"""What may be forgotten, by a clock that may be wrong."""
+"""Expired records are deleted only at a confirmed time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAY, YEAR = 86400.0, 366 * 86400.0
 
 
 def horizon(*moments: tuple[float, float]) -> list[float]:
-    """Ask at each moment: seconds that have passed, and by how much the time of day is wrong."""
+    """Return the confirmed time at each moment: seconds passed, and the error of the time of day."""
     made = ConfirmedTime()
     return [made.at(1e9 + passed + wrong, passed) - 1e9 for passed, wrong in moments]
 

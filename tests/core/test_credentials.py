@@ -1,4 +1,4 @@
-"""Where a token may come from. Exactly one wins, and nothing but the contract's errors comes out."""
+"""The sources of a token. Exactly one token is used, and all errors are those of the contract."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ EVERYWHERE = Handshake(cookie="session", query="token")
 
 
 def from_handshake(way, auth, request):
-    """The token, or the error for a handshake that presents none."""
+    """Return the token, or raise the error for a handshake without one."""
     found = find_credential(way, auth, request)
     if found is None:
         raise missing_credential(way)
@@ -74,7 +74,7 @@ def test_disabled_sources_are_ignored():
     ("auth", "carried"),
     [
         (None, Request()),
-        ({}, Request()),  # what python-socketio's client sends where its user gave nothing
+        ({}, Request()),  # python-socketio's client sends this without auth
         ({"token": None}, Request()),
         ({"token": "", "access_token": None}, Request()),
         ({"nick": "ada"}, Request()),
@@ -103,7 +103,7 @@ def test_empty_values_and_other_schemes_present_no_token(auth, carried):
 
 @pytest.mark.parametrize("value", [f"Basic eDp5, Bearer {TOKEN}", f"Bearer {TOKEN}, Basic eDp5", "Bearer", "Bearer "])
 def test_bearer_header_without_a_single_token_is_rejected(value):
-    """Two headers arrive as one, and a guest must not come of a token."""
+    """Two headers arrive as one. A client with a token must not become a guest."""
     with pytest.raises(CredentialsBadFormat):
         find_credential(Handshake(), None, Request(authorization=value))
 
@@ -144,7 +144,7 @@ def test_page_of_returns_the_origin_of_the_page(origin, site, page):
 
 @pytest.mark.parametrize("cookie", [f"session={OTHER}", f"session={OTHER}; session=more", "session=Basic x"])
 def test_cookie_is_used_only_without_other_tokens(cookie):
-    """The browser sends it along with whatever the page presents, such as a ticket."""
+    """Browsers send the cookie with every request, also if the page presents a ticket."""
     carried = Request(cookie=cookie)
     assert from_handshake(EVERYWHERE, {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
     for more in (Request(authorization=TOKEN), Request(query=f"token={TOKEN}")):
@@ -159,7 +159,7 @@ def test_same_token_in_two_sources_is_accepted():
 
 @pytest.mark.parametrize("cookie", [f"session={TOKEN}; session={OTHER}", f"session={OTHER};x=1;session={TOKEN}"])
 def test_two_cookies_with_different_tokens_are_rejected(cookie):
-    """A neighbour domain can plant a second cookie; neither position may win."""
+    """A sibling domain can set a second cookie; neither position may win."""
     with pytest.raises(CredentialsBadFormat):
         from_handshake(EVERYWHERE, None, Request(cookie=cookie))
 
@@ -236,7 +236,7 @@ def test_event_without_a_token_is_malformed(payload):
 
 
 def test_header_of_another_scheme_does_not_affect_the_payload():
-    """A proxy's own Basic authentication is none of ours."""
+    """A proxy can use Basic authentication of its own."""
     carried = Request(authorization="Basic eDp5")
     assert from_handshake(Handshake(), {"token": TOKEN}, carried) == Credential(TOKEN, "auth")
 

@@ -1,4 +1,4 @@
-"""Many deadlines in one heap, against a plain dictionary."""
+"""Many deadlines in one heap, compared with a plain dictionary."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a token's own ``rooms`` claim grants: to join, and to emit."""
+"""The rights in a token's ``rooms`` claim: joining and emitting."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ PARTS = st.text("ab*:/", min_size=1, max_size=8)
 
 
 def matches(pattern, room):
-    """The rule of wildcards, character by character, without regular expressions."""
+    """Match wildcards character by character, without regular expressions."""
     if not pattern:
         return not room
     if pattern[0] != "*":

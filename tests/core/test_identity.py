@@ -1,4 +1,4 @@
-"""Who it is: a value that never changes."""
+"""Identities are immutable values."""
 
 from __future__ import annotations
 

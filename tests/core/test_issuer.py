@@ -1,4 +1,4 @@
-"""Tokens that are issued are tokens that are accepted, by everybody."""
+"""roomkey and other libraries accept all issued tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compact form. joserfc and PyJWT are oracles: what both refuse is never accepted."""
+"""The compact form. joserfc and PyJWT are oracles: a token that both reject is never accepted."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_part_has_one_spelling(data):
 @pytest.mark.parametrize("byte", sorted({*b"+/=. \t\r\n\0*%", 0x80, 0xFF}))
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_part_rejects_other_characters(byte, count):
-    """A lenient decoder skips them, wherever the rest still has a possible length."""
+    """A lenient decoder skips them if the rest still has a possible length."""
     letters = b64(b"twelve bytes").encode()
     for at in (0, 5, len(letters)):
         for part in (

@@ -1,4 +1,4 @@
-"""Keys in and out of every form, and that each says what it may be used for. (What is refused: tests/security, A19.)"""
+"""Keys in each form, and their algorithms. (Rejected keys: tests/security, A19.)"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Web origins are compared as scheme, host and port, wherever they are compared."""
+"""Web origins are compared by scheme, host and port everywhere."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ OTHER = [
 
 
 def places(host: str, origin: str, *others: str, secure: bool = True) -> dict[str, bool]:
-    """Ask the three places that compare origins."""
+    """Call the three places that compare origins."""
     scheme = "https" if secure else "http"
     raw = [(b"host", host.encode()), (b"origin", origin.encode()), (b"roomkey-csrf", b"1")]
     asked = {

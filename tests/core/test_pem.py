@@ -1,4 +1,4 @@
-"""PEM texts: every key in them, or an error that says what is wrong; and none of them as a shared secret."""
+"""PEM texts: all their keys, or an error with the reason. None of them is accepted as a shared secret."""
 
 from __future__ import annotations
 

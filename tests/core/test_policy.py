@@ -1,4 +1,4 @@
-"""Rules, and that a room's name is read in one way only."""
+"""Rules, and the unique reading of room names."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_pattern_fields_are_passed_to_the_rule(teams):
     ],
 )
 def test_room_pattern_never_matches_partially(teams, room):
-    """Letter case, normal forms, trailing space, wildcards, separators, 10 kB, and what is no string."""
+    """Letter case, normal forms, trailing space, wildcards, separators, 10 kB, and other types."""
     assert not allows(teams, room)
 
 
@@ -143,7 +143,7 @@ def test_room_spellings_are_one_room_or_invalid(name):
 @pytest.mark.checklist("F86")
 @given(st.text("ab:", min_size=1, max_size=6), st.text("ab:", min_size=1, max_size=6))
 def test_room_parameter_cannot_contain_a_separator(user, room):
-    """Somebody named ``a:b`` gets no room of the template ``user:{sub}``, rather than the room of ``b``."""
+    """A user named ``a:b`` does not match ``user:{sub}``, and does not get the room of ``b``."""
     policy = Policy()
     policy.room("user:{sub}")(lambda who, sub: who.subject == sub)
     who = Identity(user)
@@ -440,7 +440,7 @@ def test_policy_rejects_rules_for_events_that_never_reach_one(name):
     [
         *(lambda policy, name=name: policy.namespace(name) for name in ("*", "/a,b", "/a?b", 5)),
         *(lambda policy, kind=kind: getattr(policy, kind)("r", namespace="/a,b") for kind in ("event", "room", "emit")),
-        lambda policy: policy.room("conversation_1234567"),  # looks like a socket's id: denied before a rule is asked
+        lambda policy: policy.room("conversation_1234567"),  # looks like a socket ID: denied without a rule
         lambda policy: policy.emit("conversation_1234567"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The token bucket: time is an argument."""
+"""The token bucket; the time is an argument."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was cancelled stays cancelled until nothing can present it."""
+"""Revocations last until no token can match them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDERS = st.lists(
     st.lists(st.tuples(NAMES, st.none() | NAMES, st.none() | NAMES, st.none() | TIMES), min_size=1, max_size=8),
 )
 def test_revocations_match_a_model(orders, identities):
-    """The model keeps every order and searches all of them; nothing revives between ``exp`` and ``exp`` plus margin."""
+    """The model keeps all revocations; nothing becomes valid again between ``exp`` and ``exp`` plus margin."""
     revocations = Revocations(margin=10)
     model = []
     new = 0

@@ -1,4 +1,4 @@
-"""What an application says counts more than an older token, and less than a newer one."""
+"""Changed rights override those of older tokens, and not those of newer ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_tokens_up_to_the_same_second_get_the_new_rights(issued_at, changed):
     rights_now.change("ada", 100.5, roles=["member"], rooms=["blue"])
     who = rights_now.apply(ada(issued_at), NOW)
     assert rights(who) == (({"member"}, ("blue",)) if changed else ({"admin", "owner"}, ("red",)))
-    # A rule may look at the claims instead.
+    # Rules can check the claims instead.
     assert who.claim("roles") == (["member"] if changed else ["admin"])
     assert who.claim("role") == (None if changed else "owner")
     assert who.claim("rooms") == (["blue"] if changed else ["red"])
@@ -68,7 +68,7 @@ def test_second_change_keeps_the_rights_of_the_first():
 
 
 def test_second_change_keeps_the_time_of_the_first():
-    """A token that was issued between the two knows of the first: its own roles count."""
+    """A token issued between the two changes already has the first: its own roles count."""
     rights_now = RightsOverrides()
     rights_now.change("ada", 100, roles=[])
     rights_now.change("ada", 200, rooms=["blue"])

@@ -61,7 +61,7 @@ def test_circular_roles_are_rejected(chains):
 
 @given(st.lists(st.permutations("abcdef").map(lambda order: order[:3]), min_size=1, max_size=5))
 def test_role_includes_all_reachable_roles(orders):
-    chains = [" > ".join(sorted(order)) for order in orders]  # in one order, so that there is no circle
+    chains = [" > ".join(sorted(order)) for order in orders]  # in one order, without circles
     steps = {(greater, lesser) for order in orders for greater, lesser in pairwise(sorted(order))}
     for role in "abcdef":
         found = {role}

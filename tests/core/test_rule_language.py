@@ -1,4 +1,4 @@
-"""Rules as text: what they mean, that they always answer, and what is said about those that cannot be read."""
+"""Rules in text: their meaning, that they always return a result, and the errors for invalid rules."""
 
 from __future__ import annotations
 
@@ -302,7 +302,7 @@ def test_compile_rule_raises_only_rule_errors(text):
         assert isinstance(rule(ADA, team="red"), bool)
 
 
-# A model of the language in a few lines: how a tree is written, and what it means.
+# A model of the language in a few lines: the text of a tree, and its meaning.
 
 VALUES = st.sampled_from(["a", "b", "", 0, 1, -2, True, False])
 TEXTS = st.sampled_from(["a", "b", ""])

@@ -1,4 +1,4 @@
-"""JSON that every reader reads the same way."""
+"""JSON that all parsers read in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much one subject may have and do: counted, and never leaked. Time is an argument."""
+"""Limits for each subject: counted, and never leaked. The time is an argument."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_rate_covers_all_connections_of_a_subject(what):
     other = "events" if what == "joins" else "joins"
     for _ in range(3):
         use.take(ADA, what, 10.0)
-    for _ in range(5):  # whoever asks too often does not wait longer for it
+    for _ in range(5):  # refused attempts do not extend the wait
         with pytest.raises(LimitExceeded) as caught:
             use.take(ADA, what, 10.0)
     assert caught.value.to_client()["limit"] == what
@@ -105,7 +105,7 @@ def test_rate_survives_a_reconnection_and_is_dropped_later():
     st.sampled_from(["refuse", "end_oldest"]),
 )
 def test_usage_is_empty_after_all_disconnect(steps, when_full):
-    """The host's part is the model's: who was let in leaves once, and what must make room leaves."""
+    """The model acts as the host: each admitted connection leaves once, and the oldest leaves if it must."""
     use = SubjectUsage(SubjectLimits(sockets=2, when_full=when_full))
     inside: list[tuple[Identity, str]] = []
     for comes, who, connection in steps:

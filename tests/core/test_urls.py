@@ -1,4 +1,4 @@
-"""URLs that secrets may be sent to."""
+"""URLs that secrets can be sent to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a token to an identity, or to exactly one error."""
+"""Verification of tokens: an identity, or exactly one error."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GOOD = {"sub": "1", "exp": NOW + 60, "iat": NOW}
 
 
 def test_verifier_accepts_tokens_of_pyjwt():
-    """``jwt.encode(payload, SECRET_KEY, algorithm="HS256")``, as the tutorials have it."""
+    """``jwt.encode(payload, SECRET_KEY, algorithm="HS256")``, as in the tutorials."""
     who = Verifier.hs256(SECRET).verify(jwt.encode(GOOD, SECRET, algorithm="HS256"), NOW, source="auth")
     assert (who.subject, who.expires_at, who.source) == ("1", NOW + 60, "auth")
     named = jwt.encode(GOOD, SECRET, algorithm="HS256", headers={"kid": "2024"})
@@ -46,7 +46,7 @@ def test_verifier_accepts_tokens_of_a_key_pair(every_key, algorithm):
     assert not next(iter(verifier.keys)).is_private
 
 
-# The wire contract's section 5, the column "ours": token, verifier's settings, what becomes of it.
+# The wire contract's section 5, the column "ours": token, settings of the verifier, result.
 TABLE = {
     "sub is a number": (GOOD | {"sub": 1}, {}, ClaimError),
     "has aud, verifier expects none": (GOOD | {"aud": "chat"}, {}, ClaimError),
@@ -88,7 +88,7 @@ def test_an_unknown_crit_and_a_six_byte_secret():
 
 
 def test_claims_are_checked_after_the_signature():
-    """An expired forgery is a forgery: what its claims say is nobody's word."""
+    """An expired forgery is reported as a forgery: its claims are not verified."""
     forged = jwt.encode(GOOD | {"exp": 1}, secrets.token_urlsafe(32), algorithm="HS256")
     with pytest.raises(BadSignature):
         Verifier.hs256(SECRET).verify(forged, NOW)
@@ -162,7 +162,7 @@ def test_previous_secret_is_accepted_until_its_time():
 
 
 def test_previous_secret_works_with_a_kid():
-    """roomkey's own tokens are named by thumbprints, others' all alike or not at all."""
+    """roomkey's own tokens have thumbprints as ``kid``; those of others have one ``kid`` for all keys, or none."""
     ours = Issuer(Key.from_secret(OLD), clock=lambda: NOW).issue("ada")
     assert Verifier.hs256(SECRET, previous=(OLD, END)).verify(ours, NOW)
     named = Verifier.hs256(SECRET, kid="shop", previous=(OLD, END))
@@ -219,7 +219,7 @@ def test_verifier_uses_the_current_keys(every_key):
 
 
 def test_current_keys_do_not_change_the_algorithms(every_key):
-    """A shared secret among changing keys is no way around the verifier's list."""
+    """A shared secret among changing keys does not bypass the verifier's list of algorithms."""
     verifier = Verifier(lambda _now: KeySet([every_key["HS256"]]), algorithms=["ES256"])
     with pytest.raises(AlgorithmNotAllowed):
         verifier.verify(Issuer(every_key["HS256"], clock=lambda: NOW).issue("eve"), NOW)
@@ -237,7 +237,7 @@ def _two_issuers() -> tuple[Issuer, Issuer]:
 
 @pytest.mark.checklist("I121")
 def test_verifier_binds_each_key_to_its_issuer():
-    """Two issuers with one ``kid``, one of them under two spellings."""
+    """Two issuers with the same ``kid``, one of them with two spellings."""
     a, b = _two_issuers()
     verifier = Verifier(
         {(A, "a.example"): a.key.public(), B: lambda now: KeySet([b.key.public()])}, algorithms=["ES256"]
@@ -381,7 +381,7 @@ def test_values_that_are_not_keys_are_rejected_with_a_fix(keys, remedy):
 
 @pytest.mark.parametrize("make", [Verifier.hs256, Key.from_secret, lambda url: Verifier.pem(url, algorithms=["ES256"])])
 def test_url_is_rejected_as_a_secret_or_key(make):
-    """Everybody knows the address, and could sign with it."""
+    """A URL is public, so anybody could sign with it."""
     with pytest.raises(ConfigError, match=r"KeySet\.from_jwks"):
         make("https://login.example/realms/chat/protocol/openid-connect/certs")
 
@@ -417,7 +417,7 @@ def test_longest_token_is_a_setting():
 @pytest.mark.parametrize("setting", ["issuer", "audience"])
 @pytest.mark.parametrize("value", ["chat\n", "chat\r\n", " chat", ["a", "chat\t"]])
 def test_name_with_outer_white_space_is_rejected(setting, value):
-    """Neither a verifier with it would accept a token, nor another verifier a token that has it."""
+    """A verifier with such a name would accept no token, and no verifier would accept a token with it."""
     makers = [lambda: Verifier(Key.generate("ES256"), algorithms=["ES256"], **{setting: value})]
     if isinstance(value, str):
         makers.append(lambda: Issuer.ephemeral(**{setting: value}))

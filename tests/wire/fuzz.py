@@ -1,4 +1,4 @@
-"""What must hold for any bytes.
+"""Properties that hold for any bytes.
 
 Run by itself it is a coverage-guided fuzzer: ``python tests/wire/fuzz.py -max_total_time=60``, with a
 folder of inputs to start from if there is one. That needs ``atheris``, which nothing else here does: the tests call
@@ -27,7 +27,7 @@ from roomkey.wire import (
 )
 
 LIMITS = Limits(payload=2000, attachments=4, namespace_length=40, nesting=20)
-# All that is ever said of what is wrong: nothing of what was sent.
+# All reasons of violations; none contains data that was sent.
 REASONS = {
     "not an Engine.IO packet",
     "a body over the limit",
@@ -52,16 +52,16 @@ REASONS = {
 
 
 def check(data: bytes) -> None:
-    """Nothing raises; what comes out is a packet, nothing or an error; no more is held than allowed."""
+    """Nothing raises an exception; results are packets, None or violations; memory stays within the limits."""
     one = decode_packet(data)
     assert isinstance(one, EnginePacket) or one.reason in REASONS
     told = list(decode_payload(data, LIMITS))
     body = [packet for packet in told if isinstance(packet, EnginePacket)]
-    assert told[: len(body)] == body  # nothing follows an error
+    assert told[: len(body)] == body  # nothing follows a violation
     assert sum(len(packet.data) for packet in body) <= LIMITS.payload
     if isinstance(told[-1], Violation):
         assert told[-1].reason in REASONS
-        # The same parts as frames, so that base64 has not to be guessed.
+        # The same parts as frames, so that the fuzzer does not have to guess base64.
         parts = data.split(b"\x1e")
         body = [EnginePacket(EngineType.MESSAGE, part[1:], binary=part[:1] == b"b") for part in parts]
     check_messages(body)
@@ -71,7 +71,7 @@ def check_messages(messages: list[EnginePacket]) -> None:
     decoder = Decoder(LIMITS)
     for message in messages:
         told = (decoder.binary if message.binary else decoder.text)(message.data)
-        assert sum(map(len, decoder._attachments)) <= LIMITS.payload  # it can be seen within it only
+        assert sum(map(len, decoder._attachments)) <= LIMITS.payload  # visible only in the private attribute
         if told is None:
             assert decoder.waiting
         elif isinstance(told, Violation):
@@ -82,13 +82,13 @@ def check_messages(messages: list[EnginePacket]) -> None:
 
 
 def check_packet(packet: Packet) -> None:
-    """What was read can be written, and read again."""
+    """A decoded packet can be encoded and decoded again."""
     assert packet.type in (PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK)
     assert packet.namespace.startswith("/")
     assert "," not in packet.namespace
     assert packet.id is None or 0 <= packet.id < 10**LIMITS.id_digits
     if packet.type is PacketType.CONNECT and type(packet.data) in (int, float):
-        return  # a server's CONNECT carries an object; behind the type a number would be read as an id
+        return  # a server's CONNECT has an object; after the type, a number would be an ID
     message = encode(packet.type, packet.namespace, packet.data, packet.id)
     decoder = Decoder(Limits())
     told = [decoder.text(message.text[1:]), *map(decoder.binary, message.attachments)][-1]

@@ -68,7 +68,7 @@ def test_decode_rejects_invalid_packets(text):
 @pytest.mark.checklist("E63")
 @pytest.mark.parametrize("digit", [b"0", b"2", b"6"])
 def test_decode_reads_packet_types_of_servers(digit):
-    """Whether a client may send it is the session's to say, not the parser's."""
+    """The session decides whether clients can send a packet, not the parser."""
     assert decode_packet(digit).type == EngineType(int(digit))
 
 
@@ -124,13 +124,13 @@ def test_decode_stops_a_body_at_the_first_invalid_packet(body):
 
 
 def test_body_can_have_as_many_packets_as_fit():
-    """engine.io-protocol 4: clients are told ``maxPayload``, and no number."""
+    """engine.io-protocol 4: the server announces ``maxPayload``, and no number of packets."""
     assert list(decode_payload(b"\x1e".join([b"4x"] * 5000), LIMITS)) == [EnginePacket(MESSAGE, b"x")] * 5000
 
 
 @pytest.mark.checklist("E71")
 def test_decode_reads_a_body_packet_by_packet():
-    """Who counts them can stop."""
+    """A caller that counts packets can stop."""
     flood = decode_payload(b"\x1e".join([b"4x"] * 300_000), LIMITS)
     assert next(flood) == EnginePacket(MESSAGE, b"x")
 

@@ -1,4 +1,4 @@
-"""Nothing raises for what a peer sent: any bytes, and valid packets with some of their bytes changed."""
+"""Nothing raises an exception for any bytes, or for valid packets with changed bytes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def body(message: Message) -> bytes:
 
 @st.composite
 def mutated(draw: st.DrawFn) -> bytes:
-    """A valid body of which some bytes are left out, changed, doubled or moved."""
+    """A valid body with bytes removed, changed, doubled or moved."""
     data = draw(st.sampled_from(SEEDS) | packets().map(lambda packet: body(encode(*packet))))
     for _change in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(data)))
@@ -99,7 +99,7 @@ def test_any_sequence_of_messages_is_read_or_rejected(messages):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_seeds_are_valid(seed):
-    """Or mutations of them would say little."""
+    """Otherwise mutations of them would test little."""
     messages = list(roomkey.wire.decode_payload(seed, fuzz.LIMITS))
     assert not any(isinstance(message, Violation) for message in messages)
     decoder = Decoder(fuzz.LIMITS)
@@ -114,7 +114,7 @@ def test_the_seeds_are_valid(seed):
 
 
 def test_all_reasons_are_known():
-    """Those in the source are those in the list; the ones with a number in them depend on limits alone."""
+    """The reasons in the source are those in the list; reasons with a number depend only on limits."""
     written = set()
     for module in (roomkey.wire.engineio, roomkey.wire.socketio):
         for node in ast.walk(ast.parse(inspect.getsource(module))):

@@ -1,4 +1,4 @@
-"""The protocol engine is pure: nothing else of roomkey, no I/O, no clock."""
+"""The wire package is pure: no other package of roomkey, no I/O, no clock."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def imported(tree: ast.AST) -> list[str]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
             module = node.module or ""
-            # ``from roomkey.wire import json`` is a module as well.
+            # ``from roomkey.wire import json`` imports a module too.
             found += [f"{module}.{alias.name}" for alias in node.names] if module == "roomkey" else [module]
     return found
 
@@ -55,7 +55,7 @@ def test_wire_does_no_io_without_imports(path):
 
 
 def test_wire_loads_no_other_package_of_roomkey():
-    """``roomkey`` itself brings its core, as every import of a package does: what comes on top is looked at."""
+    """``roomkey`` itself loads the core; only further modules count."""
     script = (
         "import sys, json, roomkey; before = set(sys.modules); import roomkey.wire; "
         "print(json.dumps(sorted(set(sys.modules) - before)))"

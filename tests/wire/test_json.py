@@ -1,4 +1,4 @@
-"""JSON in packets: strict in both directions, and with bytes put aside."""
+"""JSON in packets: strict in both directions, and with bytes as attachments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_loads_reads_valid_json_like_the_standard_library(value, ascii_only, ind
 
 
 def integer(digits: str) -> int | float:
-    """As roomkey reads it, and JavaScript: larger ones are floats."""
+    """Larger integers are floats, as in JavaScript."""
     return int(digits) if -(2**63) <= int(digits) < 2**64 else float(digits)
 
 
@@ -145,14 +145,14 @@ LONE = [
 @pytest.mark.checklist("E80")
 @pytest.mark.parametrize(("text", "value"), LONE)
 def test_unpaired_surrogate_is_read_as_the_replacement(text, value):
-    """Half an emoji is content, which closes nothing."""
+    """Half an emoji is valid content, and closes no connection."""
     assert same(loads(text), value)
 
 
 @given(st.text(st.characters() | st.sampled_from('\ud83d\ude00\ud800\udfff\\"u')))
 @THOROUGH
 def test_unpaired_surrogates_are_replaced_one_by_one(text):
-    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two halves side by side are one
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")  # two adjacent halves are one character
     escaped = "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else standard.dumps(c)[1:-1] for c in text)
     assert loads(f'["{escaped}"]') == [whole]
 
@@ -177,7 +177,7 @@ def test_invalid_utf8_is_rejected(text):
     ("value", "text", "attachments"),
     [
         ("\ud800", '"\ufffd"', ()),
-        (["a\udfff", ("\ud83d\ude00",)], '["a\ufffd",["\ufffd\ufffd"]]', ()),  # Python never puts them together
+        (["a\udfff", ("\ud83d\ude00",)], '["a\ufffd",["\ufffd\ufffd"]]', ()),  # Python does not combine them
         ({"\ud800": {"x": None}, 1: 2}, '{"\ufffd":{"x":null},"1":2}', ()),
         (
             [b"one", "\ud800", b"two"],
@@ -187,7 +187,7 @@ def test_invalid_utf8_is_rejected(text):
     ],
 )
 def test_unpaired_surrogate_is_written_as_the_replacement(value, text, attachments):
-    """No receiver gets what it cannot read."""
+    """Receivers never get text that they cannot read."""
     assert json.dumps(value) == (text.encode(), attachments)
 
 
@@ -208,7 +208,7 @@ def test_surrogate_pair_is_one_character():
 
 @pytest.mark.checklist("E80")
 def test_line_separators_and_nul_are_kept():
-    """JSON allows U+2028 as it is, and NUL as an escape only."""
+    """JSON allows U+2028 unescaped, and NUL only as an escape."""
     assert loads(r'"\u2028\u2029\u0000"') == loads('"\u2028\u2029\\u0000"') == "\u2028\u2029\0"
     assert json.dumps("\u2028\0")[0] == '"\u2028\\u0000"'.encode()
     with pytest.raises(ValueError):
@@ -227,7 +227,7 @@ def test_names_of_javascript_are_plain_keys(name):
 
 
 def test_last_of_duplicate_members_counts():
-    """As for JavaScript: sender and receiver see the same."""
+    """As in JavaScript: sender and receiver see the same value."""
     assert loads('{"a":1,"a":2}') == {"a": 2}
 
 
@@ -275,7 +275,7 @@ def depth(value: object) -> int:
 @THOROUGH
 def test_depth_is_counted_in_the_value(value, ascii_only):
     text = standard.dumps(value, ensure_ascii=ascii_only)
-    # More brackets than levels, or nothing would be counted.
+    # More brackets than levels, so that the depth is counted.
     flat, levels = f"[{text},[],[],[],[],[],[],[]]", max(depth(value) + 1, 2)
     assert loads(flat, levels)[0] == value
     with pytest.raises(ValueError, match="deep"):
@@ -298,7 +298,7 @@ def test_depth_is_counted_in_the_value(value, ascii_only):
     ids=["brackets", "escapes", "surrogate pairs", "halves", "halves, cut", "long integers", "integers", "keys"],
 )
 def test_hostile_megabyte_is_rejected_quickly(text):
-    """50 ms are what it may take on a good machine; the bound here only tells linear from quadratic."""
+    """It takes at most 50 ms on a good machine; this limit only separates linear from quadratic time."""
     spent = []
     for _try in range(3):
         started = time.process_time()  # other processes do not count
@@ -316,7 +316,7 @@ def test_what_is_written_is_read_back(value):
 
 
 def test_bytes_become_placeholders_in_their_order():
-    """socket.io-protocol 5, Packet encoding: attachments are numbered as they come."""
+    """socket.io-protocol 5, Packet encoding: attachments are numbered in their order."""
     text, attachments = json.dumps([b"one", {"a": bytearray(b"two"), "b": [memoryview(b"three")]}, (b"",)])
     assert standard.loads(text) == [
         {"_placeholder": True, "num": 0},
@@ -380,7 +380,7 @@ def test_values_at_the_nesting_limit_can_be_written():
 @pytest.mark.parametrize("key", [1, 1.5, True, None])
 @pytest.mark.parametrize("value", [b"bytes", 2], ids=["bytes", "plain"])
 def test_numeric_key_is_written_as_text(key, value):
-    """As ``json`` of the standard library does."""
+    """As in the standard library's ``json``."""
     assert list(standard.loads(json.dumps({key: value})[0])) == list(standard.loads(standard.dumps({key: 0})))
 
 
@@ -424,11 +424,11 @@ def test_attachments_are_found_in_any_order():
 @pytest.mark.parametrize("number", [0, 99, "x"])
 @pytest.mark.parametrize("bytes_first", [True, False])
 def test_invented_placeholder_is_not_sent_with_bytes(number, bytes_first):
-    """It would name a wrong attachment, or none, for which JavaScript clients close the connection."""
+    """It would name a wrong or missing attachment, for which JavaScript clients close the connection."""
     made_up = {"text": "hello", "_placeholder": True, "num": number}
     with pytest.raises(ValueError, match="a placeholder without bytes"):
         json.dumps(["x", b"bytes", made_up] if bytes_first else ["x", made_up, b"bytes"])
-    # Without bytes it is what it looks like: nobody puts anything in its place.
+    # Without bytes it is plain data, which is never replaced.
     assert standard.loads(json.dumps(["x", made_up])[0]) == ["x", made_up]
 
 

@@ -1,4 +1,4 @@
-"""Bounds on what is read."""
+"""Limits for the input."""
 
 from __future__ import annotations
 

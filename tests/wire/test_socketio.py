@@ -21,7 +21,7 @@ P0, P1 = b'{"_placeholder":true,"num":0}', b'{"_placeholder":true,"num":1}'
 
 
 def read(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MANY) -> Packet | Violation | None:
-    """What the last of them gives; those before it give nothing."""
+    """Return the result of the last message; those before it return None."""
     decoder = Decoder(limits)
     results = [decoder.text(frame) for frame in frames] + [decoder.binary(frame) for frame in binary]
     assert results[:-1] == [None] * (len(results) - 1)
@@ -34,7 +34,7 @@ def refused(*frames: bytes, binary: tuple[bytes, ...] = (), limits: Limits = MAN
     return result.reason
 
 
-# Each: where it stands in the document, the packet, its text, its attachments.
+# Each: the section of the document, the packet, its text, its attachments.
 BOTH_WAYS = [
     ("Connection to a namespace: the main one", CONNECT, "/", None, None, b"0", ()),
     ("Connection to a namespace: another", CONNECT, "/chat", None, None, b"0/chat,", ()),
@@ -103,7 +103,7 @@ def test_protocol_has_seven_packet_types():
 
 
 def test_connect_error_is_only_sent_by_servers():
-    """Connection to a namespace: CONNECT_ERROR is the server's, and so it is written and never read."""
+    """Connection to a namespace: only servers send CONNECT_ERROR, so it is encoded and never decoded."""
     data = {"message": "no"}
     assert encode(CONNECT_ERROR, "/", data).text == b'44{"message":"no"}'
     assert encode(CONNECT_ERROR, "/chat", data).text == b'44/chat,{"message":"no"}'
@@ -199,7 +199,7 @@ def test_malformed_packets_are_rejected(text):
 @pytest.mark.checklist("E64")
 @pytest.mark.parametrize("text", [b"50-", b"5", b'5["x"]', b'50-["x"]', b"60-1[]", b"61[]", b"5-", b'5-["x"]', b"51-"])
 def test_binary_packet_without_attachments_is_rejected(text):
-    """A decoder that waits for none of them would wait for ever."""
+    """Otherwise the decoder would wait for ever."""
     decoder = Decoder(MANY)
     assert isinstance(decoder.text(text), Violation)
     assert not decoder.waiting
@@ -240,7 +240,7 @@ def test_text_instead_of_an_attachment_is_rejected(text):
 
 @pytest.mark.checklist("E66")
 def test_missing_attachments_are_awaited():
-    """How long, the host decides: it sees ``waiting``."""
+    """The host decides how long: it checks ``waiting``."""
     decoder = Decoder(MANY)
     assert not decoder.waiting
     assert decoder.text(b'52-["x",%b,%b]' % (P0, P1)) is None
@@ -290,7 +290,7 @@ def test_unmatched_placeholders_and_attachments_are_rejected(text, count):
     assert decoder.text(text) is None
     results = [decoder.binary(b"data") for _ in range(count)]
     assert results == [None] * (count - 1) + [Violation("placeholders and attachments do not match")]
-    # Nothing of it is left over for the next.
+    # Nothing is left for the next packet.
     assert not decoder.waiting
     assert decoder.text(b'51-["y",%b]' % P0) is None
     assert decoder.binary(b"other") == Packet(EVENT, "/", ["y", b"other"])
@@ -348,7 +348,7 @@ def test_deep_nesting_is_rejected(text):
 
 @pytest.mark.checklist("E78")
 def test_attachments_are_restored_at_any_allowed_depth():
-    """Not even the largest of limits may meet the one of Python's stack."""
+    """Even the highest limit is below that of Python's stack."""
     limits = Limits(nesting=250)
     inner = b"[" * 248 + P0 + b"]" * 248
     packet = read(b'51-["x",%b]' % inner, binary=(b"data",), limits=limits)
@@ -485,7 +485,7 @@ def test_encoded_packets_decode(packet):
 @given(packets())
 @THOROUGH
 def test_python_socketio_reads_what_is_encoded(packet):
-    """Another implementation: encode and Decoder could be wrong in the same way."""
+    """With another implementation, because encode and Decoder could have the same mistake."""
     kind, namespace, data, number = packet
     message = encode(kind, namespace, data, number)
     theirs = socketio.packet.Packet(encoded_packet=message.text.decode()[1:])
@@ -504,14 +504,14 @@ def test_packets_of_python_socketio_decode(data, namespace, number):
 
 
 class OneDecoder(RuleBasedStateMachine):
-    """One decoder that hears anything, beside a model of what it waits for."""
+    """A decoder that gets any input, and a model of what it waits for."""
 
     limits = Limits(payload=120, attachments=3)
 
     def __init__(self) -> None:
         super().__init__()
         self.decoder = Decoder(self.limits)
-        self.expected = 0  # attachments, 0 while it waits for none
+        self.expected = 0  # missing attachments
         self.got: list[bytes] = []
         self.budget = 0
         self.matches = True
@@ -549,7 +549,7 @@ class OneDecoder(RuleBasedStateMachine):
         if self.expected:
             assert told == Violation("text where an attachment belongs")
 
-    # Often enough in a row to complete what was announced.
+    # Often enough in a row to complete a packet.
     @rule(frames=st.lists(st.binary(max_size=40), min_size=1, max_size=3))
     def attachments(self, frames: list[bytes]) -> None:
         for data in frames:
@@ -574,7 +574,7 @@ class OneDecoder(RuleBasedStateMachine):
     @precondition(lambda self: self.over())
     @rule()
     def a_host_closes(self) -> None:
-        """After too much nothing but an end is possible; a new connection has a new decoder."""
+        """Over the limit the connection ends; a new connection has a new decoder."""
         self.__init__()  # type: ignore[misc]
 
     @invariant()
@@ -583,7 +583,7 @@ class OneDecoder(RuleBasedStateMachine):
 
     @invariant()
     def it_holds_no_more_than_allowed(self) -> None:
-        # What it holds can be seen within it only.
+        # Visible only in private attributes.
         held = sum(map(len, self.decoder._attachments))
         assert held <= self.limits.payload
         assert held == (sum(map(len, self.got)) if self.expected else 0)

@@ -1,4 +1,4 @@
-"""The tables of an Engine.IO session: which transport, and the heartbeat."""
+"""The tables of an Engine.IO session: its transport, and its heartbeat."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_upgrade_from_polling_to_a_websocket():
 
 
 def test_second_upgrade_is_refused():
-    """WebSocket: no session has two of them."""
+    """A session has at most one WebSocket."""
     session = session_in(State.WEBSOCKET)
     assert session.handle(Input.OFFER) is Action.REFUSE_CANDIDATE
     assert session.state is State.WEBSOCKET
@@ -87,7 +87,7 @@ def test_second_pong_ends_the_session():
     assert [session.handle(Input.PONG), session.handle(Input.PONG)] == [Action.REST, Action.END]
 
 
-# Where each input leads from each state; END and the like close it. Written by hand, not from the tables.
+# The next state for each state and input. Written by hand, not from the tables.
 STAYS, CLOSES = "stays", State.CLOSED
 EXPECTED: dict[Input, dict[State, tuple[object, Action | None]]] = {
     Input.OFFER: {
@@ -124,7 +124,7 @@ PAIRS = [(state, happened) for state, happened in product(State, Input) if happe
 @pytest.mark.parametrize(("state", "happened"), PAIRS, ids=lambda part: part.name)
 @pytest.mark.parametrize("awaiting", [False, True], ids=["calm", "awaiting"])
 def test_each_pair_of_state_and_input_is_defined(state, happened, awaiting):
-    # A closed session says nothing more, unless somebody has to be refused.
+    # A closed session does nothing, except to refuse a new WebSocket.
     expected, action = EXPECTED[happened].get(state, (STAYS, None))
     session = session_in(state, awaiting and state is not State.CLOSED)
     before = session.awaiting_pong
@@ -143,23 +143,23 @@ def test_closed_stays_closed(happened):
 def test_tables_contain_only_possible_pairs():
     assert {happened for _, happened in TRANSPORT}.isdisjoint(BEATS)
     assert set(HEARTBEAT) == set(product([False, True], BEATS))
-    # In the table of transports nothing leads out of the end.
+    # In the table of transports, CLOSED is final.
     assert all(after is State.CLOSED for (state, _), (after, _) in TRANSPORT.items() if state is State.CLOSED)
 
 
 class Model(RuleBasedStateMachine):
-    """A session beside a model that has no tables: a transport, at most one candidate, and a ping on its way."""
+    """A session and a model without tables: a transport, at most one candidate, and a pending ping."""
 
     @initialize(state=st.sampled_from(STARTS))
     def begin(self, state: State) -> None:
         self.session = TransportMachine(state)
         self.websocket = state is State.WEBSOCKET
-        self.candidate: list[Input] | None = None  # what it has sent, if there is one
+        self.candidate: list[Input] | None = None  # what the candidate has sent, if there is one
         self.pinged = False
         self.over = False
 
     def told(self, happened: Input) -> Action | None:
-        """What the model expects."""
+        """Return the action that the model expects."""
         if self.over:
             return Action.REFUSE_CANDIDATE if happened is Input.OFFER else None
         answer: Action | None = getattr(self, happened.name.lower(), self.ending)(happened)
@@ -208,10 +208,10 @@ class Model(RuleBasedStateMachine):
 
     @rule()
     def beats(self) -> None:
-        """As an honest client does."""
+        """Act as an honest client."""
         self.happens(Input.PONG if self.pinged else Input.HEARTBEAT_DUE)
 
-    # Offers are the most frequent and endings the rarest, or little of what lies between would be seen.
+    # Offers are most frequent and endings rarest, so that many states are reached.
     @rule(happened=st.sampled_from([*Input, *[Input.OFFER] * 8, *[Input.PROBE] * 4, Input.UPGRADE]))
     def happens(self, happened: Input) -> None:
         expected = self.told(happened)

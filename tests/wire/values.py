@@ -1,4 +1,4 @@
-"""Values that a packet can carry, and how two of them are compared."""
+"""Values that a packet can contain, and their comparison."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from support.examples import examples
 
 from roomkey.wire import PacketType
 
-# A busy machine is no reason to fail: nothing here is about time.
+# No deadlines: a busy machine must not fail these tests.
 THOROUGH = settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-# What makes a scanner that takes a string for structure stumble.
+# Text that confuses a scanner that reads strings as structure.
 HARD_TEXTS = st.text('[]{}",:\\/ub\u2028\x00_1', max_size=8)
 SCALARS = (
     st.none()
@@ -50,5 +50,5 @@ def packets(draw: st.DrawFn) -> tuple[PacketType, str, list[Any], int | None]:
 
 
 def same(one: object, other: object) -> bool:
-    """Equal and of equal types: for Python alone, 1 == 1.0 == True."""
+    """Return True for equal values of equal types: only in Python, 1 == 1.0 == True."""
     return repr(one) == repr(other)
