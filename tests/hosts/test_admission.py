@@ -69,6 +69,7 @@ async def test_each_namespace_is_admitted_by_itself(start):
     assert bench.server.calls[2:] == [("echo", "/", "ada", 1), ("echo", "/chat", "eve", 2)]
 
 
+@pytest.mark.checklist("I123")
 async def test_second_connect_for_a_namespace_is_ignored(start, transport):
     bench = await start(max_refusals=10)
     client = await bench.client(transport)
@@ -79,6 +80,7 @@ async def test_second_connect_for_a_namespace_is_ignored(start, transport):
     assert [call[:3] for call in bench.server.calls] == [("connect", "/", "ada"), ("echo", "/", "ada")]
 
 
+@pytest.mark.checklist("J1")
 @pytest.mark.parametrize("packet", PACKETS.values(), ids=PACKETS)
 @pytest.mark.parametrize("via", ["handshake", "authenticate"])
 async def test_packet_before_admission_closes_and_calls_nothing(start, transport, via, packet):
@@ -92,6 +94,7 @@ async def test_packet_before_admission_closes_and_calls_nothing(start, transport
     assert bench.server.calls == []
 
 
+@pytest.mark.checklist("J1")
 async def test_broadcast_does_not_reach_a_client_before_authenticate(start, transport):
     bench = await start(via="authenticate")
     client = await bench.client(transport)
@@ -103,6 +106,7 @@ async def test_broadcast_does_not_reach_a_client_before_authenticate(start, tran
     assert await client.receive() == '42["news","after"]'
 
 
+@pytest.mark.checklist("K1")
 async def test_broadcast_does_not_arrive_while_the_connect_handler_runs(start, transport):
     bench = await start(connect="wait")
     client = await bench.client(transport)
@@ -131,6 +135,7 @@ async def test_event_during_the_connect_handler_is_not_handled_before_it_returns
         assert "echo" not in [call[0] for call in bench.server.calls]
 
 
+@pytest.mark.checklist("K6")
 async def test_client_that_never_connects_is_closed_at_the_deadline(start, transport):
     bench = await start(connect_timeout=15)
     client = await bench.client(transport)

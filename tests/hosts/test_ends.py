@@ -122,6 +122,7 @@ async def test_disconnect_handler_is_called_once(start, transport, how):
     assert bench.server.calls[1:] == [("disconnect", "/", "ada")]
 
 
+@pytest.mark.checklist("K8")
 async def test_server_disconnect_sends_disconnect_then_closes(start, transport):
     bench = await start()
     client = await bench.client(transport)
@@ -130,6 +131,7 @@ async def test_server_disconnect_sends_disconnect_then_closes(start, transport):
     assert await rest(client) == ["41"]
 
 
+@pytest.mark.checklist("J7")
 @pytest.mark.parametrize("reply", ["40", "44", None])
 async def test_closed_connections_leave_nothing(start, transport, reply):
     bench = await start()

@@ -12,6 +12,7 @@ NO_TOKEN = {"message": "no token provided", "code": "credentials_required", "typ
 REJECTED = {"message": "Connection rejected by server", "code": "permission_denied", "type": "UnauthorizedError"}
 
 
+@pytest.mark.checklist("K7")
 async def test_missing_token_is_refused_with_message_and_data(start, transport):
     bench = await start()
     client = await bench.client(transport)
@@ -33,6 +34,7 @@ async def test_expired_token_is_refused_with_its_reason(start, transport):
     assert await client.is_closed()
 
 
+@pytest.mark.checklist("K11")
 @pytest.mark.parametrize("auth", ["a string", ["a", "list"], 5, {"token": 42}], ids=str)
 async def test_auth_of_a_wrong_type_is_refused(start, auth):
     bench = await start()
@@ -57,6 +59,7 @@ async def test_bad_tokens_after_connect_are_refused_then_disconnected(start, tra
     assert bench.server.calls == []
 
 
+@pytest.mark.checklist("K10")
 async def test_unknown_namespace_is_refused_by_name_only(start):
     bench = await start()
     client = await bench.member()
@@ -73,6 +76,7 @@ async def test_namespace_rule_refuses_that_namespace_only(start):
     assert (await client.ask({"token": bench.token("root", roles=["admin"])}, "/admin")).startswith("40/admin,")
 
 
+@pytest.mark.checklist("K7")
 async def test_refusals_next_to_an_admitted_namespace_close_at_the_limit(start):
     bench = await start(max_refusals=2)
     client = await bench.member()
@@ -105,6 +109,7 @@ async def test_connect_handler_refusal_after_authenticate_sends_its_message_and_
     assert [call[0] for call in bench.server.calls] == ["connect"]
 
 
+@pytest.mark.checklist("K3")
 @pytest.mark.parametrize("via", ["handshake", "authenticate"])
 async def test_connect_handler_that_raises_refuses_temporarily(start, via):
     bench = await start(connect="raise", via=via)

@@ -40,6 +40,7 @@ async def test_other_room_is_denied_to_client_and_application(start, transport, 
     assert await client.expect_event("news") == [2]
 
 
+@pytest.mark.checklist("K16")
 async def test_room_of_another_user_is_denied(start):
     bench = await start()
     victim, client = await bench.client(), await bench.member("eve", rooms=["*"])
@@ -82,6 +83,7 @@ async def test_event_rule_denies_and_the_socket_stays(start):
     assert ("vote", "/", "eve") in bench.server.calls
 
 
+@pytest.mark.checklist("K14")
 @pytest.mark.parametrize("name", ["connect", "disconnect", "connect_error", "disconnecting", "newListener"])
 async def test_reserved_event_name_closes_and_calls_nothing(start, name):
     bench = await start()
@@ -92,6 +94,7 @@ async def test_reserved_event_name_closes_and_calls_nothing(start, name):
     assert not any("forged" in str(call) for call in bench.server.calls)
 
 
+@pytest.mark.checklist("K12", "K17", "K19")
 @pytest.mark.parametrize("packet", ['4511-["x"]', '450-["x"]', '42["echo",NaN]', "42[1]x", "42{}"])
 async def test_malformed_packet_closes_its_connection_only(start, packet):
     bench = await start()
@@ -128,6 +131,7 @@ async def test_sockets_of_a_subject_are_bounded(start):
     assert await replies(first)
 
 
+@pytest.mark.checklist("K15")
 @needs("polling", "session_binding")
 @pytest.mark.parametrize("token", [None, "eve"])
 async def test_poll_of_another_owner_is_refused(start, token):
