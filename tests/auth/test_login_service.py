@@ -53,10 +53,10 @@ class Desk:
         self.accounts = self._accounts()
         self.sessions = SqlSessions(self.database)
         issuer = issuer_at(self.clock, expires_in=900)
-        self.live = StandaloneAuthority(issuer.verifier(leeway=0), clock=self.clock.now)
+        self.authority = StandaloneAuthority(issuer.verifier(leeway=0), clock=self.clock.now)
         self.passwords = self._passwords(options.pop("hasher", CHEAP))
         given = {"secret": SECRET, "passwords": self.passwords, "extra_claims": self._more, "clock": self.clock.now}
-        self.logins = LoginService(self.accounts, self.sessions, issuer, self.live, **given | options)
+        self.logins = LoginService(self.accounts, self.sessions, issuer, self.authority, **given | options)
 
     def _accounts(self) -> SqlAccounts:
         desk = self
@@ -99,7 +99,7 @@ class Desk:
         return await self.logins.login("ada", PASSWORD, HOME)
 
     async def who(self, granted: IssuedTokens) -> Identity:
-        return await self.live.verify(granted.access_token)
+        return await self.authority.verify(granted.access_token)
 
     async def disable(self) -> None:
         """Change the account as the admin API does."""
@@ -271,10 +271,10 @@ async def test_copy_detected_during_an_outage_is_detected_again(desk: Desk) -> N
     granted = await desk.login()
     current = await desk.logins.refresh(str(granted.refresh_token), HOME)
     desk.clock.advance(60)
-    revoke, desk.live.revoke = desk.live.revoke, _fails  # type: ignore[method-assign]
+    revoke, desk.authority.revoke = desk.authority.revoke, _fails  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
-    desk.live.revoke = revoke  # type: ignore[method-assign]
+    desk.authority.revoke = revoke  # type: ignore[method-assign]
     with pytest.raises(InvalidGrant):
         await desk.logins.refresh(str(granted.refresh_token), HOME)
     with pytest.raises(RevokedToken):
@@ -348,10 +348,10 @@ async def test_failed_end_can_be_repeated(desk: Desk, how: str) -> None:
         "change_password": lambda: desk.logins.change_password(who, PASSWORD, NEW_PASSWORD, HOME),
     }
     ended = other if how == "change_password" else mine
-    revoke, desk.live.revoke = desk.live.revoke, _fails  # type: ignore[method-assign]
+    revoke, desk.authority.revoke = desk.authority.revoke, _fails  # type: ignore[method-assign]
     with pytest.raises(Unavailable):
         await calls[how]()
-    desk.live.revoke = revoke  # type: ignore[method-assign]
+    desk.authority.revoke = revoke  # type: ignore[method-assign]
     await calls[how]()
     with pytest.raises(AuthError):
         await desk.who(ended)
@@ -406,7 +406,7 @@ async def test_logout_all_is_stored_long_enough_for_tokens_of_other_programs(des
     desk.clock.advance(5 * 86400)
     await desk.logins.logout_all("eve")  # the next session start deletes expired ones
     with pytest.raises(RevokedToken):
-        await desk.live.verify(token)
+        await desk.authority.verify(token)
 
 
 async def test_expired_sessions_are_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ async def test_rfc6749_5_1_code_gets_tokens_that_are_not_cached(desk):
     body = answer.json()
     assert set(body) == {"access_token", "token_type", "expires_in", "refresh_token", "scope"}
     assert (body["token_type"], body["expires_in"], body["scope"]) == ("Bearer", 600, "chat files")
-    who = await desk.live.verify(body["access_token"])
+    who = await desk.authority.verify(body["access_token"])
     assert (who.subject, who.roles, who.rooms, who.scopes) == ("ada", set(), (), {"chat", "files"})
     [session] = await desk.logins.list_sessions("ada")
     assert (
@@ -59,7 +59,7 @@ async def test_rfc6749_4_4_3_service_gets_its_own_token(desk):
     answer = await desk.post("token", BASIC, grant_type="client_credentials", scope="jobs")
     assert answer.status_code == 200
     assert set(answer.json()) == {"access_token", "token_type", "expires_in", "scope"}
-    who = await desk.live.verify(answer.json()["access_token"])
+    who = await desk.authority.verify(answer.json()["access_token"])
     assert (who.subject, who.roles, who.rooms, who.scopes) == ("backend", {"worker"}, ("red",), {"jobs"})
     assert who.session_id is None
     assert who.claims["client_id"] == "backend"
@@ -75,14 +75,14 @@ async def test_rfc6749_6_refresh_consumes_the_token_and_returns_the_next(desk):
     second = (await desk.refresh(first["refresh_token"])).json()
     third = (await desk.refresh(second["refresh_token"])).json()
     assert len({one["refresh_token"] for one in (first, second, third)}) == 3
-    assert len({(await desk.live.verify(one["access_token"])).session_id for one in (first, second, third)}) == 1
+    assert len({(await desk.authority.verify(one["access_token"])).session_id for one in (first, second, third)}) == 1
 
 
 async def test_rfc6749_6_refresh_can_narrow_the_scope_and_later_restore_it(desk):
     first = await desk.logged_in()
     second = (await desk.refresh(first["refresh_token"], scope="chat")).json()
     assert second["scope"] == "chat"
-    assert (await desk.live.verify(second["access_token"])).scopes == {"chat"}
+    assert (await desk.authority.verify(second["access_token"])).scopes == {"chat"}
     assert (await desk.refresh(second["refresh_token"])).json()["scope"] == "chat files"
 
 
@@ -103,7 +103,7 @@ async def test_replayed_refresh_token_ends_its_login_session(desk):
     assert error_of(await desk.refresh(third["refresh_token"])) == (400, "invalid_grant")
     for given in (first, second, third):
         with pytest.raises(RevokedToken):
-            await desk.live.verify(given["access_token"])
+            await desk.authority.verify(given["access_token"])
 
 
 @pytest.mark.checklist("G100")
@@ -268,7 +268,7 @@ async def test_no_client_gets_a_reserved_scope(desk):
     second = (await desk.refresh(first["refresh_token"], client_id="old")).json()
     for given in (first, second):
         assert given["scope"] == "chat"
-        assert (await desk.live.verify(given["access_token"])).scopes == {"chat"}
+        assert (await desk.authority.verify(given["access_token"])).scopes == {"chat"}
     refused = await desk.submit(await desk.show(client_id="old", scope="roomkey:admin"))
     assert query_of(refused.headers["location"])["error"] == "invalid_scope"
     code = await desk.code(client_id="old")
@@ -281,5 +281,5 @@ async def test_first_party_client_gets_all_roles_and_rooms_also_at_a_refresh(des
     first = (await desk.redeem(await desk.code(client_id="ours"), client_id="ours")).json()
     second = (await desk.refresh(first["refresh_token"], client_id="ours")).json()
     for given in (first, second):
-        who = await desk.live.verify(given["access_token"])
+        who = await desk.authority.verify(given["access_token"])
         assert (who.roles, who.rooms, who.scopes) == ({"admin"}, ("red",), {"chat"})

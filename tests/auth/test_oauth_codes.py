@@ -82,7 +82,7 @@ async def test_rfc6749_4_1_2_code_presented_again_ends_its_session(desk):
     other = await desk.logged_in()
     assert refused(await desk.redeem(code))
     with pytest.raises(RevokedToken):
-        await desk.live.verify(given["access_token"])
+        await desk.authority.verify(given["access_token"])
     assert refused(await desk.refresh(given["refresh_token"]))
     assert (await desk.refresh(other["refresh_token"])).status_code == 200
 
@@ -117,7 +117,7 @@ async def test_session_has_the_browser_and_the_time_of_the_password(desk):
     given = (await desk.redeem(code)).json()
     [session] = await desk.logins.list_sessions("ada")
     assert (session.user_agent, session.auth_time) == ("a browser", given_at)
-    assert (await desk.live.verify(given["access_token"])).claims["auth_time"] == given_at
+    assert (await desk.authority.verify(given["access_token"])).claims["auth_time"] == given_at
 
 
 async def test_twenty_concurrent_uses_of_a_code_leave_no_session(postgres):
@@ -130,7 +130,7 @@ async def test_twenty_concurrent_uses_of_a_code_leave_no_session(postgres):
             for answer in answers:
                 if answer.status_code == 200:
                     with pytest.raises(RevokedToken):
-                        await desk.live.verify(answer.json()["access_token"])
+                        await desk.authority.verify(answer.json()["access_token"])
 
 
 @pytest.mark.parametrize("moment", ["before the login begins", "after the login has begun"])

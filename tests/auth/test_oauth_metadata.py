@@ -32,7 +32,7 @@ async def test_rfc8414_3_2_metadata_is_json_and_can_be_cached(desk):
 
 async def test_rfc8414_3_3_issuer_is_that_of_the_tokens_and_the_url(desk):
     given = await desk.logged_in()
-    who = await desk.live.verify(given["access_token"])
+    who = await desk.authority.verify(given["access_token"])
     assert (await metadata(desk)).json()["issuer"] == who.issuer == URL == str(desk.http.base_url).rstrip("/")
 
 

@@ -33,7 +33,7 @@ async def test_rfc7009_2_1_refresh_token_ends_its_whole_session(desk, hint):
     assert answer.headers["cache-control"] == "no-store"
     assert (await desk.refresh(given["refresh_token"])).status_code == 400
     with pytest.raises(RevokedToken):
-        await desk.live.verify(given["access_token"])
+        await desk.authority.verify(given["access_token"])
 
 
 async def test_revoked_used_refresh_token_ends_its_session_and_is_not_active(desk):
@@ -42,7 +42,7 @@ async def test_revoked_used_refresh_token_ends_its_session_and_is_not_active(des
     assert await desk.introspect(given["refresh_token"]) == NOT_GOOD
     await revoke(desk, given["refresh_token"])
     with pytest.raises(RevokedToken):
-        await desk.live.verify(given["access_token"])
+        await desk.authority.verify(given["access_token"])
 
 
 @pytest.mark.parametrize("hint", ["refresh_token", "access_token"])
@@ -50,7 +50,7 @@ async def test_rfc7009_2_1_access_token_is_revoked_alone(desk, hint):
     given = await desk.logged_in()
     assert (await revoke(desk, given["access_token"], token_type_hint=hint)).status_code == 200
     with pytest.raises(RevokedToken):
-        await desk.live.verify(given["access_token"])
+        await desk.authority.verify(given["access_token"])
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
@@ -65,7 +65,7 @@ async def test_rfc7009_2_1_token_of_another_client_is_rejected_and_stays_valid(d
     for token in (given["access_token"], given["refresh_token"]):
         answer = await desk.post("revoke", BASIC, token=token)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
-    assert await desk.live.verify(given["access_token"])
+    assert await desk.authority.verify(given["access_token"])
     assert (await desk.refresh(given["refresh_token"])).status_code == 200
 
 
@@ -73,7 +73,7 @@ async def test_token_of_the_servers_own_login_belongs_to_no_client(desk):
     own = (await desk.http.post("/auth/login", json={"username": "eve", "password": "correct horse battery"})).json()
     for token in (own["access_token"], own["refresh_token"]):
         assert (await revoke(desk, token)).status_code == 400
-    assert await desk.live.verify(own["access_token"])
+    assert await desk.authority.verify(own["access_token"])
 
 
 @pytest.mark.parametrize("token", ["x", "r" * 43, "a.b.c", "eyJhbGciOiJub25lIn0.e30.", "x" * 10_000, "\x00"])
@@ -112,7 +112,7 @@ async def test_rfc7009_2_2_1_unavailable_store_is_503_with_retry_after(desk, mon
 
 async def test_rfc7662_2_2_introspection_of_an_access_token(desk):
     given = await desk.logged_in(scope="chat")
-    who = await desk.live.verify(given["access_token"])
+    who = await desk.authority.verify(given["access_token"])
     now = desk.clock.now()
     answer = await desk.post("introspect", BASIC, token=given["access_token"], token_type_hint="refresh_token")
     assert answer.headers["cache-control"] == "no-store"
@@ -144,7 +144,7 @@ async def test_introspection_returns_the_released_roles_and_rooms(desk):
 async def test_rfc7662_2_2_introspection_of_the_clients_own_refresh_token(desk):
     code = await desk.code(client_id="backend", scope="jobs")
     given = (await desk.redeem(code, BASIC)).json()
-    who = await desk.live.verify(given["access_token"])
+    who = await desk.authority.verify(given["access_token"])
     now = desk.clock.now()
     assert await desk.introspect(given["refresh_token"]) == {
         "active": True,

@@ -41,7 +41,7 @@ async def served() -> AsyncIterator[Desk]:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await parts["app"](scope, receive, send)
 
-    def make_live(verifier: Verifier) -> AsyncGuard:
+    def make_authority(verifier: Verifier) -> AsyncGuard:
         guard = AsyncGuard(verifier)
         parts["sio"] = new_server()
         guard.attach(parts["sio"])
@@ -49,7 +49,7 @@ async def served() -> AsyncIterator[Desk]:
 
     async with serve(app) as address:
         back = f"http://localhost:{address.rpartition(':')[2]}/back"
-        opened = Desk.opened(url=f"http://{address}", start=time.time(), make_live=make_live, back=back)
+        opened = Desk.opened(url=f"http://{address}", start=time.time(), make_authority=make_authority, back=back)
         async with opened as desk:
             parts["app"] = socketio.ASGIApp(parts["sio"], desk.app)
             desk.app.get("/back")(lambda: PlainTextResponse("welcome back"))
@@ -113,7 +113,7 @@ async def test_authlib_works_as_a_service_and_a_confidential_client(method):
             token = await client.fetch_token(
                 told["token_endpoint"], authorization_response=await let_in(url), code_verifier=VERIFIER
             )
-            assert (await desk.live.verify(token["access_token"])).subject == "ada"
+            assert (await desk.authority.verify(token["access_token"])).subject == "ada"
 
 
 async def test_oauth4webapi_works_in_node(js_modules):

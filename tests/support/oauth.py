@@ -77,7 +77,7 @@ class Desk:
         where: of its tables.
         url: its address.
         start: the time at which its clock stands, in seconds since the epoch.
-        make_live: what holds live sockets, made with the verifier of its tokens.
+        make_authority: what holds live sockets, made with the verifier of its tokens.
         back: where the clients want their codes.
 
     Attributes:
@@ -91,7 +91,7 @@ class Desk:
         *,
         url: str = URL,
         start: float | None = None,
-        make_live: Callable[[Verifier], TokenAuthority] | None = None,
+        make_authority: Callable[[Verifier], TokenAuthority] | None = None,
         back: str = BACK,
     ) -> None:
         self.clock = FakeClock() if start is None else FakeClock(start)
@@ -104,13 +104,15 @@ class Desk:
         key = Key.generate("ES256")
         self.issuer = Issuer(key, issuer=url, audience="chat", expires_in=600, clock=self.clock.now)
         verifier = self.issuer.verifier(leeway=0)
-        self.live = make_live(verifier) if make_live else StandaloneAuthority(verifier, clock=self.clock.now)
+        self.authority = (
+            make_authority(verifier) if make_authority else StandaloneAuthority(verifier, clock=self.clock.now)
+        )
         self.passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self.logins = LoginService(
             self.accounts,
             self.sessions,
             self.issuer,
-            self.live,
+            self.authority,
             secret=b"k" * 32,
             passwords=self.passwords,
             clock=self.clock.now,

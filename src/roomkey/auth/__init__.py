@@ -6,7 +6,8 @@
     logins = LoginService(stores.accounts, stores.sessions, issuer, guard)
     app.include_router(router(logins))
 
-It requires ``roomkey[server]``. The public names are those in ``__all__``. The modules of this package are internal.
+It requires ``roomkey[server]``; SQLAlchemy is not required if you implement the stores. The public names are those in
+``__all__``. The modules of this package are internal.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from roomkey.extras import needs
 with needs("server", "roomkey.auth"):
     import argon2  # noqa: F401
     import fastapi  # noqa: F401
-    import sqlalchemy  # noqa: F401
 
 from roomkey.auth.cookies import ACCESS_COOKIE, Cookies
+from roomkey.auth.http import OAuthError
 from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, InvalidScope, IssuedTokens, TokenTooLong
 from roomkey.auth.jwks import jwks_router
 from roomkey.auth.login_service import LoginService
@@ -37,6 +38,7 @@ __all__ = [
     "InvalidScope",
     "IssuedTokens",
     "LoginService",
+    "OAuthError",
     "Passwords",
     "StandaloneAuthority",
     "Throttled",

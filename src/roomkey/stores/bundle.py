@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from roomkey.extras import needs
 from roomkey.stores.protocols import ManagedAccounts, ManagedClients, RevocationStore, Sessions, SingleUseStore, Store
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Stores:
             ConfigError: the URL is not valid, or asyncpg is not installed.
             ImportError: SQLAlchemy is not installed.
         """
+        with needs("sql", "roomkey.stores.Stores.at"):
+            import sqlalchemy  # noqa: F401
         from roomkey.stores.probe import Probe
         from roomkey.stores.sql import Database
         from roomkey.stores.sql_accounts import SqlAccounts

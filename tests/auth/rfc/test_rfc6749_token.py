@@ -112,7 +112,7 @@ async def test_s4_1_2_and_10_5_code_is_single_use(desk):
     given = (await desk.redeem(code)).json()
     assert error_of(await desk.redeem(code)) == (400, "invalid_grant")
     with pytest.raises(RevokedToken):
-        await desk.live.verify(given["access_token"])
+        await desk.authority.verify(given["access_token"])
     assert error_of(await desk.refresh(given["refresh_token"])) == (400, "invalid_grant")
 
 

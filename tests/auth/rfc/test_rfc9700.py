@@ -82,7 +82,7 @@ async def test_s2_2_2_and_4_14_2_refresh_tokens_rotate_and_reuse_ends_the_grant(
     assert error_of(await desk.refresh(first["refresh_token"], auth)) == INVALID_GRANT
     assert error_of(await desk.refresh(third["refresh_token"], auth)) == INVALID_GRANT
     with pytest.raises(RevokedToken):
-        await desk.live.verify(third["access_token"])
+        await desk.authority.verify(third["access_token"])
 
 
 async def test_s2_3_and_4_10_2_token_is_for_one_audience(served):
