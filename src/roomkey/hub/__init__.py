@@ -1,4 +1,4 @@
-"""The hub: a fast Socket.IO server that is closed until a token opens it.
+"""The hub: a fast Socket.IO server that admits clients by their tokens.
 
 ::
 
@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import the parts that need uvicorn at their first use: an application that mounts ``hub.asgi`` needs none."""
+    """Import what needs uvicorn at its first use: an application that mounts ``hub.asgi`` does not need it."""
     if name not in ("runner", "UVICORN_SETTINGS"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     runner = import_module("roomkey.hub.http.runner")

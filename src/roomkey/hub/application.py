@@ -1,4 +1,4 @@
-"""The application behind a hub: its handlers, the sockets that are connected, and the guard."""
+"""The application of a hub: its handlers, its sockets and the guard."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from roomkey.hub.settings import HubSettings
 
 
 class Application:
-    """What the parts of a hub share. It knows none of them.
+    """What the parts of a hub share; it does not depend on any of them.
 
     Args:
         settings: the hub's.
@@ -21,9 +21,9 @@ class Application:
     Attributes:
         settings: the hub's.
         guard: decides about connections, sockets and events.
-        handlers: the application's functions.
+        handlers: finds the handler of an event.
         sockets: the sockets, by ID and by room.
-        ack_expiry: which acknowledgements are no longer expected.
+        ack_expiry: tells which acknowledgements are no longer expected.
         tasks: runs coroutines.
         counts: the number of refused requests and closed connections, by reason.
     """

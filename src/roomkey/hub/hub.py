@@ -1,4 +1,4 @@
-"""The hub: a Socket.IO server that is closed until a token opens it."""
+"""The hub: a Socket.IO server with the guard built in."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ from roomkey.hub.verbs import Verbs
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
 CLOSE_SECONDS = 2.0
-"""How long handlers and background tasks may take to end when the server stops."""
+"""How long handlers and background tasks may continue when the server stops."""
 
 
 class Hub(Verbs):
-    """A Socket.IO server with the guard built in, and the verbs of python-socketio's ``AsyncServer``.
+    """A Socket.IO server with the guard built in, and the methods of python-socketio's ``AsyncServer``.
 
-    Its arguments are the fields of :class:`roomkey.hub.settings.HubSettings`: the verifier, and the rest by name.
+    Its arguments are the fields of :class:`roomkey.hub.settings.HubSettings`: the verifier, and the others by name.
 
     Attributes:
-        guard: whom a socket belongs to, policy-checked rooms, revocation: ``hub.guard.identity(sid)`` and so on.
-        counts: what was refused and closed, by reason.
-        not_handled: a handler that returns it sends no acknowledgement.
+        guard: identities, policy-checked rooms and revocation, such as ``hub.guard.identity(sid)``.
+        counts: the number of refused requests and closed connections, by reason.
+        not_handled: a handler that returns this sends no acknowledgement.
 
     Raises:
-        ConfigError: settings that contradict each other.
+        ConfigError: a setting is invalid, or settings contradict each other.
 
     Example::
 
@@ -77,7 +77,7 @@ class Hub(Verbs):
     def event(self, handler: None = None, namespace: str | None = None) -> Callable[[HandlerT], HandlerT]: ...
 
     def event(self, handler: Any = None, namespace: str | None = None) -> Any:
-        """Decorate the handler of the event that the function is named after."""
+        """Register a function as the handler of the event with the same name: a decorator."""
 
         def add(function: HandlerT) -> HandlerT:
             self.handlers.add(function.__name__, function, namespace or "/")
@@ -86,16 +86,18 @@ class Hub(Verbs):
         return add if handler is None else add(handler)
 
     def on(self, event: str, handler: Handler | None = None, namespace: str | None = None) -> Any:
-        """Register the handler of an event; without ``handler``, a decorator.
+        """Register the handler of an event. Without ``handler``, return a decorator.
 
         Args:
-            event: its name; ``"*"`` handles those without one of their own, as ``handler(event, sid, *args)``.
+            event: the event's name. ``"*"`` handles the events without a handler of their own, as
+                ``handler(event, sid, *args)``.
             handler: called as ``connect(sid, environ, auth)``, ``disconnect(sid, reason)`` or
-                ``handler(sid, *args)``; what the last returns becomes the client's acknowledgement.
-            namespace: ``/`` if absent; ``"*"`` for every known one, whose name then stands before ``sid``.
+                ``handler(sid, *args)``. The value that the last one returns becomes the client's acknowledgement.
+            namespace: the namespace. By default, ``/``. With ``"*"``, the handler is for every known namespace, and
+                receives its name before ``sid``.
 
         Raises:
-            ConfigError: a handler that cannot be called so.
+            ConfigError: the handler cannot be called with these arguments.
         """
         if handler is not None:
             self.handlers.add(event, handler, namespace or "/")
@@ -111,7 +113,8 @@ class Hub(Verbs):
         """Register a class-based namespace.
 
         Raises:
-            ConfigError: not an instance of a :class:`roomkey.hub.Namespace` subclass.
+            ConfigError: ``owner`` is not an instance of a subclass of :class:`roomkey.hub.Namespace`, or one of its
+                methods cannot be called with the arguments of its event.
         """
         self.handlers.add_class(owner)
         owner.hub = self
@@ -121,21 +124,21 @@ class Hub(Verbs):
     def start_background_task(
         self, target: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any, **named: Any
     ) -> asyncio.Task[Any]:
-        """Run ``target(*arguments, **named)`` beside the server; what it raises is logged.
+        """Run ``target(*arguments, **named)`` in the background. Exceptions are logged.
 
         Raises:
-            ConfigError: this is called from another thread than the server's.
+            ConfigError: called from another thread than the server's.
         """
         self.home.check_here("start_background_task")
         return self.tasks.background(target(*arguments, **named))
 
     async def sleep(self, seconds: float = 0) -> None:
-        """Let others run."""
+        """Let other tasks run for this many seconds."""
         await asyncio.sleep(seconds)
 
     @cached_property
     def asgi(self) -> ASGIApp:
-        """The hub alone as an ASGI application, for any server; :meth:`run` is faster."""
+        """The hub alone as an ASGI application, for any ASGI server; :meth:`run` is faster."""
         return ASGIApp(self)
 
     def run(self, host: str = "127.0.0.1", port: int = 8000, app: Any = None, **settings: Any) -> None:
@@ -143,30 +146,31 @@ class Hub(Verbs):
 
         Args:
             host: the address to listen on.
-            port: TCP port; 0 takes a free one.
-            app: an ASGI application for every path that is not Socket.IO's.
-            settings: those of ``uvicorn.Config``, such as ``ssl_certfile``.
+            port: TCP port; 0 chooses a free one.
+            app: an ASGI application for every other path.
+            settings: arguments of ``uvicorn.Config``, such as ``ssl_certfile``.
 
         Raises:
-            ConfigError: ``workers`` or ``reload``: a hub is one process.
+            ConfigError: ``workers`` or ``reload``, because a hub runs in one process; or an unsupported version of
+                uvicorn or picows.
         """
-        from roomkey.hub.http.runner import run  # uvicorn is of no use to whoever mounts hub.asgi elsewhere
+        from roomkey.hub.http.runner import run  # applications that mount hub.asgi do not need uvicorn
 
         run(self, host=host, port=port, app=app, **settings)
 
     def check_deadlines(self) -> None:
-        """Do what is due now. Timers call this; tests with a clock of their own call it after moving it."""
+        """Act on the deadlines that have passed. A timer does this; call it in tests that move a clock of their own."""
         self.guard.check_deadlines()
 
     @at_home
     async def close(self) -> None:
-        """Close every connection, because the server stops; clients come back by themselves when it is up again.
+        """Close every connection, because the server stops. Clients reconnect when it runs again.
 
-        Handlers and background tasks have 2 seconds to end by themselves, then they are cancelled.
+        Handlers and background tasks have 2 seconds to finish, and are then cancelled.
         """
         self.requests.close()
         self.sessions.close_all()
-        # Not by wait_for: a handler that closes the hub is not to wait for itself.
+        # Not with wait_for: a handler that closes the hub must not wait for itself.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.settle()
@@ -177,12 +181,12 @@ class Hub(Verbs):
 
     @at_home
     async def settle(self) -> None:
-        """Wait until everything that was begun in the background is done."""
+        """Wait until all background work is finished."""
         await self.guard.settle()
 
 
 def _origins(settings: HubSettings) -> Origins:
-    """Return the origin check, and let nothing log the query parameter that has the token."""
+    """Return the origin check, and keep the query parameter that contains the token out of the logs."""
     origins = Origins(settings.cors_allowed_origins)
     handshake = settings.handshake
     if origins.everybody and handshake is not None and handshake.cookie is not None:

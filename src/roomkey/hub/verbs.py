@@ -16,7 +16,7 @@ from roomkey.wire import PacketType, encode
 
 
 class Verbs:
-    """What an application does with its clients; :class:`roomkey.hub.Hub` has these methods.
+    """The methods with which an application sends to its clients; :class:`roomkey.hub.Hub` has them all.
 
     Args:
         application: the handlers, the sockets and the guard.
@@ -48,40 +48,41 @@ class Verbs:
         *,
         to_subject: str | None = None,
     ) -> None:
-        """Send an event to whoever is admitted.
+        """Send an event to admitted clients.
 
         Args:
-            event: its name.
-            data: its argument; a tuple is several arguments, None is none. Bytes may stand anywhere in it.
-            to: a sid or a room, or several; everybody in the namespace if absent.
+            event: the event's name.
+            data: the argument. A tuple is several arguments, None is no argument. It can contain bytes anywhere.
+            to: the receivers: a socket ID, a room, or several of them. By default, all clients of the namespace.
             room: the same as ``to``.
-            skip_sid: who does not get it: one sid or several.
-            namespace: ``/`` if absent.
-            callback: called with the client's acknowledgement; only where ``to`` is one sid. It is dropped if 1,000
-                later ones wait for the same client, or an hour after the client was last asked.
-            to_subject: a person's ``sub``, instead of ``to``: every socket of theirs.
+            skip_sid: one or several socket IDs that do not receive the event.
+            namespace: the namespace. By default, ``/``.
+            callback: called with the client's acknowledgement; ``to`` must be one socket ID. The hub drops the
+                callback if 1,000 later ones wait for the same client, or an hour after the last request for an
+                acknowledgement to this client. If the client is not connected, nothing is sent.
+            to_subject: the subject whose sockets receive the event, instead of ``to``.
 
         Raises:
-            TypeError: data that JSON has no form for.
-            ValueError: NaN or Infinity in it.
-            ConfigError: a callback, and not one client. A client that is gone gets nothing and answers nothing.
+            TypeError: the data cannot be represented in JSON.
+            ValueError: the data contains NaN or Infinity.
+            ConfigError: a callback without exactly one client, or both ``to`` and ``to_subject``.
         """
         target = to if to is not None else room
         if to_subject is not None:
             if target is not None:
-                raise ConfigError("emit takes to or to_subject, not both")
+                raise ConfigError("pass either to or to_subject, not both")
             target = self.guard.subject_room(to_subject)
         namespace = namespace or "/"
         arguments = [event, *as_arguments(data)]
         if callback is not None:
-            socket = self._asked(target, namespace)
+            socket = self._ack_sender(target, namespace)
             if socket is not None:
-                self._ask(socket, arguments, callback)
+                self._request_ack(socket, arguments, callback)
         else:
             self.sockets.deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
 
     async def send(self, data: object, **where: Any) -> None:
-        """Send the event ``message``; the arguments are those of :meth:`emit`."""
+        """Send the event ``message``, with the arguments of :meth:`emit`."""
         await self.emit("message", data, **where)
 
     @at_home
@@ -97,37 +98,40 @@ class Verbs:
         """Send an event to one client and wait for its acknowledgement.
 
         Args:
-            to: the client's sid.
+            event: the event's name.
+            data: the argument, as for :meth:`emit`.
+            to: the client's socket ID.
             sid: the same as ``to``.
-            timeout: seconds to wait.
+            namespace: the namespace. By default, ``/``.
+            timeout: how long to wait, in seconds.
 
         Returns:
-            What the client answered: one value, a tuple of several, or None.
+            The acknowledgement: one value, a tuple of several, or None.
 
         Raises:
-            TimeoutError: no answer in time, or the client is gone.
-            ConfigError: not one client.
+            TimeoutError: the client did not acknowledge in time, or is not connected.
+            ConfigError: not exactly one client.
         """
-        socket = self._asked(to or sid, namespace or "/")
+        socket = self._ack_sender(to or sid, namespace or "/")
         if socket is None:
-            raise TimeoutError("the client is gone")
+            raise TimeoutError("the client is not connected")
         answer = Answer()
-        number = self._ask(socket, [event, *as_arguments(data)], answer)
+        number = self._request_ack(socket, [event, *as_arguments(data)], answer)
         try:
             async with asyncio.timeout(timeout):
                 values = await answer.values
         finally:
-            socket.take_ack(number)  # nobody waits for it any more
+            socket.take_ack(number)  # no longer expected
         return values if len(values) > 1 else next(iter(values), None)
 
-    def _asked(self, target: Target, namespace: str) -> Socket | None:
-        """The one client that is asked for an acknowledgement; None if it is gone."""
+    def _ack_sender(self, target: Target, namespace: str) -> Socket | None:
+        """Return the client from which an acknowledgement is requested, or None if it is not connected."""
         socket = self.sockets.get(target, namespace) if isinstance(target, str) else None
         if socket is None and (not isinstance(target, str) or self.sockets.in_room(namespace, target)):
-            raise ConfigError("an acknowledgement is asked of one client: to=sid")
+            raise ConfigError("an acknowledgement requires exactly one client; pass its socket ID as to=")
         return socket
 
-    def _ask(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
+    def _request_ack(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
         for sid in self._ack_expiry.requested(socket.sid, self.guard.clock.monotonic()):
             if late := self.sockets.get(sid):
                 late.forget_acks()
@@ -139,13 +143,13 @@ class Verbs:
 
     @at_home
     async def enter_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
-        """Put a client into a room, if its policy has no rules about rooms here, or one that allows it.
+        """Add a client to a room. If the policy has room rules for the namespace, one of them must allow it.
 
-        With ``own_joins="allow"`` the policy is not asked. The room of another subject stays closed in any case.
+        With ``own_joins="allow"``, the policy is not checked. A client can never join the room of another subject.
 
         Raises:
-            PermissionDenied: no such client, or it may not enter. Let it pass out of an event handler, and the guard
-                answers the client.
+            PermissionDenied: the client is not connected, or the policy denies it. If an event handler does not catch
+                this, the guard sends the error to the client.
         """
         socket = self._socket(sid, namespace)
         if room != sid:
@@ -154,7 +158,7 @@ class Verbs:
 
     @at_home
     async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
-        """Take a client out of a room, if it is there."""
+        """Remove a client from a room."""
         socket = self.sockets.get(sid, namespace)
         if socket is not None:
             socket.guarded.lose_rooms({room})
@@ -162,10 +166,10 @@ class Verbs:
 
     @at_home
     async def close_room(self, room: Room, namespace: str | None = None) -> None:
-        """Take everybody out of a room.
+        """Remove all clients from a room.
 
         Raises:
-            ConfigError: the room is a client's sid.
+            ConfigError: the room is a socket ID.
         """
         self._no_sid(room)
         for socket in tuple(self.sockets.in_room(namespace or "/", room)):
@@ -173,7 +177,7 @@ class Verbs:
             self.sockets.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
-        """The rooms a client is in, its own sid included; none if there is no such client."""
+        """Return the rooms of a client, which include its own socket ID. Empty if it is not connected."""
         socket = self.sockets.get(sid, namespace)
         return [sid, *socket.rooms] if socket is not None else []
 
@@ -185,45 +189,45 @@ class Verbs:
 
     @at_home
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
-        """End a client's connection to a namespace; it does not come back by itself."""
+        """Disconnect a client from a namespace. The client does not reconnect automatically."""
         socket = self.sockets.get(sid, namespace)
         if socket is not None:
             await socket.leave_namespace()
 
     async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
-        """Keep something about a client until it disconnects.
+        """Keep data about a client until it disconnects.
 
         Raises:
-            PermissionDenied: no such client.
+            PermissionDenied: the client is not connected.
         """
         self._socket(sid, namespace).data = session
 
     async def get_session(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
-        """What :meth:`save_session` kept; an empty dictionary if nothing.
+        """Return the data that :meth:`save_session` kept, or an empty dictionary.
 
         Raises:
-            PermissionDenied: no such client.
+            PermissionDenied: the client is not connected.
         """
         return self._data(sid, namespace)
 
     @asynccontextmanager
     async def session(self, sid: str, namespace: str | None = None) -> AsyncIterator[dict[str, Any]]:
-        """``async with hub.session(sid) as session: session["cart"] = …``"""
+        """Return the data to read and change: ``async with hub.session(sid) as session: session["cart"] = …``"""
         yield self._data(sid, namespace)
 
     def get_environ(self, sid: str, namespace: str | None = None) -> dict[str, Any]:
-        """The HTTP request that opened a client's connection, as a WSGI environ.
+        """Return the HTTP request that opened a client's connection, as a WSGI environ.
 
         Raises:
-            PermissionDenied: no such client.
+            PermissionDenied: the client is not connected.
         """
         return self._socket(sid, namespace).session.request.environ()
 
     def transport(self, sid: str, namespace: str | None = None) -> str:
-        """``"polling"`` or ``"websocket"``.
+        """Return the client's transport: ``"polling"`` or ``"websocket"``.
 
         Raises:
-            PermissionDenied: no such client.
+            PermissionDenied: the client is not connected.
         """
         return "websocket" if self._socket(sid, namespace).session.upgraded else "polling"
 
@@ -236,5 +240,5 @@ class Verbs:
     def _socket(self, sid: str, namespace: str | None) -> Socket:
         socket = self.sockets.get(sid, namespace)
         if socket is None:
-            raise PermissionDenied("no such client is connected")
+            raise PermissionDenied("no client with this socket ID is connected")
         return socket
