@@ -18,7 +18,7 @@ from roomkey.errors import (
 from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.host import SERVER_DISCONNECT
-from roomkey.guard.socket import MAX_KEPT_AUTH, Carrier, GuardContext, GuardedSocket
+from roomkey.guard.socket import MAX_KEPT_AUTH, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 LOG = logging.getLogger("roomkey.guard")
@@ -36,6 +36,9 @@ class Authenticator:
         authorizer: decides.
         socket_authorizer: decides what a connected socket can do.
         context: what all sockets share, and the settings: how a token is presented.
+
+    Attributes:
+        max_attempts: the number of rejected tokens that ends a new socket.
     """
 
     def __init__(self, authorizer: Authorizer, socket_authorizer: SocketAuthorizer, context: GuardContext) -> None:
@@ -45,22 +48,8 @@ class Authenticator:
         self._socket_authorizer = socket_authorizer
         self._context = context
         self._required = settings.required
-        self._max_attempts = later.max_attempts if later is not None else 1
+        self.max_attempts = later.max_attempts if later is not None else 1
         self._max_renewals = later.max_attempts if later is not None else settings.max_refusals
-
-    def new_socket(self, connection: Carrier, namespace: str) -> GuardedSocket:
-        """Make a socket for a CONNECT; it is in quarantine."""
-        return GuardedSocket(connection, namespace, self._max_attempts)
-
-    def time_left(self, connection: Carrier) -> float:
-        """Return the seconds in which a new socket must authenticate.
-
-        They count from the opening of the connection, so that a second namespace does not extend them.
-        """
-        if self._later is None:
-            return self._context.settings.connect_timeout
-        waited = self._context.clock.monotonic() - connection.opened_at if connection.anonymous else 0.0
-        return max(0.0, self._later.timeout - waited)
 
     # CONNECT
 
@@ -141,7 +130,8 @@ class Authenticator:
                 raise found
             presented = found
             who = await self._authorizer.identify(presented, socket.namespace)
-            self._count(socket, who)
+            if self._context.usage is not None:
+                self._count(socket, who)
         except AuthError as error:
             await self._reject(socket, error, presented, ack_id)
             return error
@@ -151,7 +141,7 @@ class Authenticator:
         declined = await self._call_connect(socket, who, payload)
         if declined is None and socket.handle(_ACCEPTED):
             await self._admit(socket)
-            return None if socket.live else socket.ended_by
+            return socket.ended_by  # a rule or a revocation may have been faster
         why = declined or socket.ended_by or Unavailable("the connect handler came back too late")
         actions = socket.handle(AdmissionEvent.DECLINED, why)
         if actions:
@@ -179,8 +169,6 @@ class Authenticator:
     async def _admit(self, socket: GuardedSocket) -> None:
         who, connection = socket.identity, socket.connection
         assert who is not None  # it is known from CONNECTING on
-        if not who.is_guest:  # a guest stays one of those that an address can have only so many of
-            self._context.index.admitted(connection)
         connection.host.admitted()
         socket.attempts = 0
         socket.max_attempts = self._max_renewals
@@ -229,7 +217,6 @@ class Authenticator:
         socket.attempts = 0
         audit.about("refreshed", socket, address=connection.address, source=new.source)
         if was_guest and socket.admitted:
-            self._context.index.admitted(connection)
             await self._socket_authorizer.begin(socket, new)
         return socket.admitted
 

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from roomkey.core.admission import AdmissionState
+from roomkey.core.admission import LIVE, AdmissionState
 from roomkey.core.credentials import Request
+from roomkey.core.event_names import is_event_name
+from roomkey.core.policy import OPEN
 from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
 from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator
@@ -15,6 +17,8 @@ from roomkey.guard.events import Events
 from roomkey.guard.host import CLIENT_DISCONNECT, HostConnection, HostSocket
 from roomkey.guard.owners import Owners
 from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
+
+_ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -44,14 +48,13 @@ class GuardedConnection(Carrier):
         TooManyAttempts: its address has too many connections on which nothing is admitted.
     """
 
-    __slots__ = ("_deciders", "_is_lost")
+    __slots__ = ("_deciders",)
 
     def __init__(
         self, context: GuardContext, deciders: Deciders, request: Request, address: str, host: HostConnection
     ) -> None:
         super().__init__(context, address, request, host, context.clock.monotonic())
         self._deciders = deciders
-        self._is_lost = False
         if context.index.anonymous_from(address) >= context.settings.max_anonymous:
             error = TooManyAttempts("too many connections without a token")
             context.report_refusal(error, address)
@@ -71,20 +74,34 @@ class GuardedConnection(Carrier):
         """
         if self.closing or not self._can_open(namespace):
             return
-        socket = self._deciders.authenticator.new_socket(self, namespace)
-        self.sockets[namespace] = socket
+        authenticator = self._deciders.authenticator
+        socket = self.sockets[namespace] = GuardedSocket(self, namespace, authenticator.max_attempts)
         try:
-            error = await self._open(socket, payload, open_socket)
+            host = await open_socket(socket)
+            if host is None:
+                error: AuthError | None = self._unknown_namespace()
+            else:
+                socket.open(host)
+                error = await authenticator.decide_connect(socket, payload)
+                if error is None and socket.state in LIVE:
+                    await host.accept()
+                    socket.connect_sent = True
         except Exception as failure:
             LOG.exception("a CONNECT could not be decided, so it is refused")
             error = Unavailable(type(failure).__name__)
-        if error is None and socket.live:
-            return
-        error = error or socket.ended_by or Unavailable("the connection ended")
+        if error is not None or socket.state not in LIVE:
+            await self._refuse(socket, error or socket.ended_by or Unavailable("the connection ended"))
+
+    def _unknown_namespace(self) -> AuthError:
+        unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
+        self.context.report_refusal(unknown, self.address)
+        return unknown
+
+    async def _refuse(self, socket: GuardedSocket, error: AuthError) -> None:
+        """Answer a CONNECT with its refusal, and then close a connection that nobody uses."""
+        is_unknown = isinstance(error, PermissionDenied) and not socket.sid  # the host has made no socket
         try:
-            is_unknown = isinstance(error, PermissionDenied) and not socket.sid  # the host has made no socket
-            data = None if is_unknown else error.to_client()
-            await self.host.refuse(namespace, error.message, data)
+            await self.host.refuse(socket.namespace, error.message, None if is_unknown else error.to_client())
         finally:
             socket.forget()
             self.namespace_closed(socket, by_client=False)
@@ -105,21 +122,6 @@ class GuardedConnection(Carrier):
             return False
         return self.accepts_token()
 
-    async def _open(self, socket: GuardedSocket, payload: object, open_socket: OpenSocket) -> AuthError | None:
-        """Decide about a new socket and answer CONNECT; return why it is refused, or None."""
-        authenticator = self._deciders.authenticator
-        host = await open_socket(socket)
-        if host is None:
-            unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
-            self.context.report_refusal(unknown, self.address)
-            return unknown
-        socket.open(host, authenticator.time_left(self))
-        error = await authenticator.decide_connect(socket, payload)
-        if error is None and socket.live:
-            await host.accept()
-            socket.connect_sent = True
-        return error
-
     async def disconnect(self, namespace: str) -> None:
         """Handle a DISCONNECT packet: the client leaves a namespace."""
         socket = self.sockets.get(namespace)
@@ -134,7 +136,16 @@ class GuardedConnection(Carrier):
         Returns:
             The socket if the application can handle the event; None if :meth:`event` must look at it.
         """
-        return self._deciders.events.admit_without_waiting(self, namespace, arguments)
+        socket = self.sockets.get(namespace)
+        if socket is None or socket.state is not _ADMITTED or self.closing:
+            return None
+        events = self._deciders.events
+        if events.counted or type(arguments) is not list or not arguments:
+            return None
+        name = arguments[0]
+        if not is_event_name(name) or name == contract.AUTHENTICATE or name in events.served:
+            return None
+        return socket if events.policy.rules_for_event(name, namespace) is OPEN else None
 
     async def event(self, namespace: str, arguments: object, ack_id: int | None) -> GuardedSocket | None:
         """Handle an EVENT packet.
@@ -191,9 +202,9 @@ class GuardedConnection(Carrier):
         Args:
             reason: for the disconnect handlers.
         """
-        if self._is_lost:
+        if self.is_lost:
             return
-        self._is_lost = True
+        self.is_lost = True
         self.end_sockets()
         background = self.context.background
         background.timers.cancel(self.nothing_joined)
@@ -202,13 +213,5 @@ class GuardedConnection(Carrier):
                 background.start(socket.transport_lost(reason))
             else:
                 socket.forget()
-        self._forget_if_unused()
-
-    def forget(self, socket: GuardedSocket) -> None:
-        """Drop a socket that is gone, and the connection with the last one, once its transport is gone."""
-        super().forget(socket)
-        self._forget_if_unused()
-
-    def _forget_if_unused(self) -> None:
-        if self._is_lost and not self.sockets:
+        if not self.sockets:
             self.context.index.close(self)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
-from roomkey.core.admission import AdmissionAction, AdmissionEvent, AdmissionState
+from roomkey.core.admission import AdmissionAction, AdmissionEvent
 from roomkey.core.claims import is_name
 from roomkey.core.event_names import is_event_name
-from roomkey.core.policy import OPEN, Policy
+from roomkey.core.policy import Policy
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
     AuthError,
@@ -28,8 +28,6 @@ from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 LOG = logging.getLogger("roomkey.guard")
 
-_ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
-
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
 
@@ -45,6 +43,9 @@ class Events:
         authenticator: handles ``authenticate``.
         clock: where to read the time.
         counted: every event must be counted for its subject.
+
+    Attributes:
+        served: the events that are the guard's own, by name.
     """
 
     def __init__(
@@ -56,16 +57,16 @@ class Events:
         *,
         counted: bool,
     ) -> None:
-        self._policy = policy
+        self.policy = policy
         self._socket_authorizer = socket_authorizer
         self._authenticator = authenticator
         self._clock = clock
-        self._counted = counted
-        self._served: dict[str, Served] = {}
+        self.counted = counted
+        self.served: dict[str, Served] = {}
 
     def serve_rooms(self) -> None:
         """Serve ``join-room`` and ``leave-room``."""
-        self._served |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
+        self.served |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
 
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
@@ -74,27 +75,11 @@ class Events:
             ConfigError: a name that no event can have, or one that is served already.
         """
         for name in names:
-            if not is_event_name(name) or name in (contract.AUTHENTICATE, *self._served):
+            if not is_event_name(name) or name in (contract.AUTHENTICATE, *self.served):
                 raise ConfigError(
                     f"cannot relay {name!r}: it is not a valid event name, or it has a meaning of its own"
                 )
-            self._served[name] = self._relay
-
-    def admit_without_waiting(self, connection: Carrier, namespace: str, arguments: object) -> GuardedSocket | None:
-        """Admit an event that needs no rule, no counting and no answer of the guard: most of them.
-
-        Returns:
-            The socket if the application can handle the event; None if :meth:`admit` must look at it.
-        """
-        socket = connection.sockets.get(namespace)
-        if socket is None or socket.state is not _ADMITTED or connection.closing or self._counted:
-            return None
-        if type(arguments) is not list or not arguments:
-            return None
-        name = arguments[0]
-        if not is_event_name(name) or name == contract.AUTHENTICATE or name in self._served:
-            return None
-        return socket if self._policy.rules_for_event(name, namespace) is OPEN else None
+            self.served[name] = self._relay
 
     async def admit(
         self, connection: Carrier, namespace: str, arguments: object, ack_id: int | None
@@ -120,9 +105,9 @@ class Events:
             return None
         try:
             await self._socket_authorizer.check_event(socket, name)
-            if name not in self._served:
+            if name not in self.served:
                 return socket if socket.admitted else None
-            await self._served[name](socket, name, arguments[1:])
+            await self.served[name](socket, name, arguments[1:])
         except AuthError as error:
             await self.answer_error(socket, error, ack_id, name)
         except Exception as error:

@@ -83,7 +83,7 @@ class Guard:
         self.home = Home()
         self.background = Background(self.clock)
         self.index: SocketIndex[Carrier, GuardedSocket] = SocketIndex()
-        limits = settings.subject_limits
+        limits, later = settings.subject_limits, settings.authenticate
         context = self._context = GuardContext(
             settings=settings,
             clock=self.clock,
@@ -91,6 +91,7 @@ class Guard:
             index=self.index,
             expiry=ExpiryWatch(self.background.timers, self.clock, settings),
             usage=SubjectUsage(limits) if limits is not None else None,
+            authenticate_timeout=later.timeout if later is not None else None,
             on_refused=[],
         )
         self._revocation_sync = RevocationSync(Revocations(), context)

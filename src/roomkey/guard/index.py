@@ -42,7 +42,7 @@ class SocketIndex(Generic[C, S]):
         self.connections: set[C] = set()
         self.sockets: dict[str, S] = {}
         # A name with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
-        self._named: dict[tuple[str, str], S | dict[S, None]] = {}
+        self._named: dict[tuple[str, str | None], S | dict[S, None]] = {}
         self._anonymous: Counter[str] = Counter()  # by the name that network_of gives an address
 
     def __iter__(self) -> Iterator[S]:
@@ -72,7 +72,8 @@ class SocketIndex(Generic[C, S]):
         """Forget a connection."""
         if connection in self.connections:
             self.connections.remove(connection)
-            self.admitted(connection)
+            if connection.anonymous:
+                self.admitted(connection)
 
     # Sockets
 
@@ -81,8 +82,8 @@ class SocketIndex(Generic[C, S]):
         if socket.identity is not None:
             self._drop_names(socket, socket.identity)
         socket.identity = who
-        for name in _names(who):
-            others = self._named.setdefault(name, socket)
+        for name in (("subject", who.subject), ("session", who.session_id), ("token", who.token_id)):
+            others = self._named.setdefault(name, socket) if name[1] is not None else socket
             if others is not socket:
                 if not isinstance(others, dict):
                     others = self._named[name] = {others: None}
@@ -101,18 +102,9 @@ class SocketIndex(Generic[C, S]):
             self._drop_names(socket, socket.identity)
 
     def _drop_names(self, socket: S, who: Identity) -> None:
-        for name in _names(who):
+        for name in (("subject", who.subject), ("session", who.session_id), ("token", who.token_id)):
             found = self._named.get(name)
             if isinstance(found, dict):
                 found.pop(socket, None)
             if found is socket or found == {}:
                 del self._named[name]
-
-
-def _names(who: Identity) -> list[tuple[str, str]]:
-    names = [("subject", who.subject)]
-    if who.session_id is not None:
-        names.append(("session", who.session_id))
-    if who.token_id is not None:
-        names.append(("token", who.token_id))
-    return names

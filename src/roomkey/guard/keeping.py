@@ -64,6 +64,8 @@ class Keeping:
             ConfigError: the store cannot keep this name, ever.
             Unavailable: it is not all done yet. It will be, when the store is back.
         """
+        if self._write is _nowhere and not self.followers:
+            return 0
         key = (revoked.kind, revoked.issuer, revoked.name)
         written = False
         try:

@@ -37,6 +37,7 @@ class RevocationSync:
             and what happens while it is unavailable.
 
     Attributes:
+        has_store: True if revocations outlast this process.
         on_rights: is called with what the store knows of changed rights.
     """
 
@@ -45,6 +46,7 @@ class RevocationSync:
         store = settings.revocations
         self.revocations = revocations
         self._store = store
+        self.has_store = store is not None
         self._context = context
         self._clock = clock
         self._refuses = settings.when_store_fails == "refuse"
@@ -120,11 +122,6 @@ class RevocationSync:
                 if meant or self.revocations.is_revoked(who):
                     endings.append(socket.end(AdmissionEvent.REVOKE, RevokedToken("revoked while connected")))
         return endings
-
-    @property
-    def has_store(self) -> bool:
-        """True if there is one."""
-        return self._store is not None
 
     async def check(self) -> None:
         """Know what the store knew a second ago, as far as that is to be had.

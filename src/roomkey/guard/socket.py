@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from roomkey.core import strict_json
@@ -52,6 +52,7 @@ class GuardContext:
         index: who is connected.
         expiry: sets the deadlines of connected sockets.
         usage: what each subject has, if that is limited.
+        authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
         on_refused: called with each refusal and the client's address.
     """
 
@@ -61,6 +62,7 @@ class GuardContext:
     index: SocketIndex[Carrier, GuardedSocket]
     expiry: ExpiryWatch
     usage: SubjectUsage[Carrier] | None
+    authenticate_timeout: float | None
     on_refused: list[OnRefused]
 
     def report_refusal(
@@ -84,6 +86,7 @@ class Carrier:
         opened_at: when it opened, on the monotonic clock in seconds.
         sockets: by namespace.
         closing: it is being closed; whatever still arrives is dropped.
+        is_lost: its transport is gone.
         anonymous: nothing was ever admitted on it.
         refusals: the number of namespace connections that were refused on it.
         bad_tokens: the number of tokens that were rejected on it before anything was admitted.
@@ -102,6 +105,7 @@ class Carrier:
     opened_at: float = 0.0
     sockets: dict[str, GuardedSocket] = field(default_factory=dict)
     closing: bool = False
+    is_lost: bool = False
     anonymous: bool = True
     refusals: int = 0
     bad_tokens: int = 0
@@ -185,7 +189,8 @@ class Carrier:
             if not waiting.expired():
                 waiting.reschedule(0)
         for socket in self.sockets.values():
-            socket.handle(_GONE)
+            if socket.state in LIVE:
+                socket.handle(_GONE)
 
     def count_refusal(self) -> None:
         """Count a refused CONNECT, and close a connection with too many of them, or without any socket."""
@@ -194,7 +199,7 @@ class Carrier:
             self.close()
 
     def expect_connect(self, seconds: float) -> None:
-        """Close the connection after this time, unless it joins a namespace."""
+        """Close the connection after this time, unless it is in use then."""
         self.context.background.timers.after(self.nothing_joined, seconds)
 
     def nothing_joined(self) -> None:
@@ -223,6 +228,8 @@ class Carrier:
             del self.sockets[socket.namespace]
             if self.kept_auth is not None:
                 self.kept_auth.pop(socket.namespace, None)
+        if self.is_lost and not self.sockets:
+            self.context.index.close(self)
 
 
 class GuardedSocket(Admission):
@@ -271,18 +278,20 @@ class GuardedSocket(Admission):
         self.counted_for: Identity | None = None
         self.renewing: asyncio.Lock | None = None
 
-    def open(self, host: HostSocket, seconds: float) -> None:
+    def open(self, host: HostSocket) -> None:
         """Begin, in quarantine.
 
-        Args:
-            host: the host's side of it.
-            seconds: time to authenticate.
+        The time to send ``authenticate`` counts from the opening of the connection: a second namespace does not
+        extend it.
         """
         self.host = host
         self.sid = host.sid
-        context = self.connection.context
+        connection, context = self.connection, self.connection.context
         context.index.sockets[self.sid] = self
-        context.background.timers.cancel(self.connection.nothing_joined)
+        seconds = context.settings.connect_timeout
+        if context.authenticate_timeout is not None:
+            waited = context.clock.monotonic() - connection.opened_at if connection.anonymous else 0.0
+            seconds = max(0.0, context.authenticate_timeout - waited)
         context.background.timers.after(self.deadline_passed, seconds)
 
     # Rooms: the host's table of who receives what is changed only together with these
@@ -343,31 +352,36 @@ class GuardedSocket(Admission):
                 connection.context.report_refusal(error, connection.address, self)
             if _CLOSE in actions and self.connect_sent:
                 connection.closing = True  # nothing that still arrives counts, however long the next steps take
-        return connection.context.background.spawn(self._finish(actions, error))
+        return connection.context.background.spawn(self.carry_out(actions, error, was_asked=False))
 
-    async def _finish(self, actions: tuple[AdmissionAction, ...], error: AuthError) -> None:
-        if self.connect_sent:
-            await self.carry_out(actions, error)
-        elif _CLOSE in actions:
-            self.connection.close()
-
-    async def carry_out(self, actions: tuple[AdmissionAction, ...], error: AuthError) -> None:
+    async def carry_out(
+        self, actions: tuple[AdmissionAction, ...], error: AuthError, *, was_asked: bool = True
+    ) -> None:
         """Report, disconnect, close: each is tried even if the one before failed.
 
         Before the CONNECT reply no event can reach the client: the refusal of its CONNECT says why.
+
+        Args:
+            was_asked: this answers a packet of the client, so that its CONNECT is refused next if it is not answered.
         """
         if not self.connect_sent:
+            if _CLOSE in actions and not was_asked:
+                self.connection.close()
             return
         closes = _CLOSE in actions
         self.connection.closing = self.connection.closing or closes
         try:
             if _REPORT in actions:
-                await _attempt(self.host.send_event(contract.UNAUTHORIZED, contract.unauthorized(error)))
-            if _DISCONNECT in actions:
-                if closes:
-                    await _attempt(self.host.disconnect())
-                else:  # its disconnect handler runs, for which nobody has to wait
-                    self.connection.context.background.spawn(self.host.leave_namespace())
+                try:
+                    await self.host.send_event(contract.UNAUTHORIZED, contract.unauthorized(error))
+                except Exception:
+                    LOG.exception("a socket that ends could not be told why")
+            if _DISCONNECT in actions and closes:
+                await self.host.disconnect()
+            elif _DISCONNECT in actions:  # its disconnect handler runs, for which nobody has to wait
+                self.connection.context.background.spawn(self.host.leave_namespace())
+        except Exception:
+            LOG.exception("a socket that ends could not be disconnected")
         finally:  # also if the task that waited here was canceled
             if closes:
                 self.connection.shut()
@@ -401,8 +415,9 @@ class GuardedSocket(Admission):
 
     async def transport_lost(self, reason: str) -> None:
         """Call the disconnect handler, because the connection is gone, and forget the socket."""
+        self.handler_accepted = False
         try:
-            await self.call_disconnect(reason)
+            await self.host.call_disconnect(reason)
         finally:
             self.forget()
 
@@ -414,10 +429,12 @@ class GuardedSocket(Admission):
 
     def forget(self) -> None:
         """Drop everything that is kept of a socket that is gone. A second call does nothing."""
-        self.handle(_GONE)
+        if self.state in LIVE:
+            self.handle(_GONE)
         context = self.connection.context
         context.background.timers.cancel(self.deadline_passed)
-        self.uncount()
+        if self.counted_for is not None:
+            self.uncount()
         if self.sid:
             context.index.remove(self)
             self.host.forget()
@@ -429,13 +446,6 @@ class GuardedSocket(Admission):
         if self.counted_for is not None and usage is not None:
             usage.leave(self.counted_for, self.connection)
             self.counted_for = None
-
-
-async def _attempt(step: Awaitable[None]) -> None:
-    try:
-        await step
-    except Exception:
-        LOG.exception("a step failed, the next ones follow")
 
 
 async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:

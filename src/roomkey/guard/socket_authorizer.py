@@ -176,7 +176,10 @@ class SocketAuthorizer:
     async def begin(self, socket: GuardedSocket, who: Identity) -> None:
         """A socket is admitted, or has become somebody: its deadlines run, and it enters its subject's own room."""
         self._context.expiry.watch(who, socket.deadline_passed)
-        if self._user_rooms and not who.is_guest:
+        if who.is_guest:  # it stays one of those that an address can have only so many of
+            return
+        self._context.index.admitted(socket.connection)
+        if self._user_rooms:
             await socket.host.enter(OWN_ROOM + who.subject)
 
     async def renew(self, socket: GuardedSocket, new: Identity) -> bool:

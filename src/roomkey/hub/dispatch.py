@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any
 
 from roomkey.core.admission import AdmissionState
@@ -42,34 +43,23 @@ class Dispatch:
         if packet.type is _ACK:
             self._ack(session, packet)
             return
+        connection = session.connection
         excess = session.take_event(self._monotonic())
-        if packet.type is not _EVENT:
-            self._connect_or_disconnect(session, packet, excess)
-        elif excess < 0:
+        if excess < 0:
             self._one_too_many(session, packet, excess)
-        else:
-            socket = session.connection.admit_without_waiting(packet.namespace, packet.data)
+        elif packet.type is _EVENT:
+            socket = connection.admit_without_waiting(packet.namespace, packet.data)
             if socket is not None:
                 self._handle(session, packet, socket)
             else:
                 self._start(self._wait_for_guard(session, packet))
-
-    # CONNECT and DISCONNECT
-
-    def _connect_or_disconnect(self, session: EngineSession, packet: Packet, excess: float) -> None:
-        connection, namespace = session.connection, packet.namespace
-        if excess < 0:
-            session.violation("far too many packets from one connection")  # each CONNECT costs a verification
         elif packet.type is _CONNECT:
-
-            async def open_socket(guarded: GuardedSocket) -> Socket | None:
-                return self._open_socket(session, guarded)
-
-            self._start(connection.connect(namespace, packet.data, open_socket))
+            self._start(connection.connect(packet.namespace, packet.data, partial(self._open_socket, session)))
         else:
-            self._start(connection.disconnect(namespace))
+            self._start(connection.disconnect(packet.namespace))
 
-    def _open_socket(self, session: EngineSession, guarded: GuardedSocket) -> Socket | None:
+    async def _open_socket(self, session: EngineSession, guarded: GuardedSocket) -> Socket | None:
+        """Make the socket of a CONNECT, if the namespace is served."""
         application = self._application
         if not application.handlers.knows(guarded.namespace):
             application.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
@@ -129,6 +119,9 @@ class Dispatch:
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """Reject an event over the rate; a second's worth of them, or one before admission, closes the connection."""
         connection = session.connection
+        if packet.type is not _EVENT:
+            session.violation("far too many packets from one connection")  # each CONNECT costs a verification
+            return
         if excess <= -self._event_rate or not connection.admitted:
             session.violation("far more events than one connection may send")
             return

@@ -184,8 +184,9 @@ class Socket:
 
     def forget(self) -> None:
         """Drop everything that is kept about this socket."""
-        self.forget_acks()
-        self._application.ack_expiry.forget(self.sid)
+        if self._last_ack:
+            self.forget_acks()
+            self._application.ack_expiry.forget(self.sid)
         self._application.sockets.remove(self)
 
     # What the hub sends
