@@ -175,7 +175,7 @@ class Authorizer:
         """The identity with what was changed since its token was made, and the roles that its roles include."""
         if self.changed.changes:
             who = self.changed.apply(who, self.clock.now())
-        return self.policy.expand_roles(who)
+        return self.policy.expand_roles(who) if self.policy.roles.includes else who
 
     def check_still_valid(self, who: Identity) -> None:
         """Not revoked, and not so late inside the verifier's leeway that the socket would end at once.

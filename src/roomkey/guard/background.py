@@ -46,11 +46,10 @@ class Background:
         task.add_done_callback(self._ended)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a coroutine from the next turn of the event loop on, and return its task, which does not fail."""
-        task = asyncio.get_running_loop().create_task(_log_failure(work))
+        """Run a coroutine from the next turn of the event loop on, and return its task, for :func:`asyncio.wait`."""
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda _task: work.close())  # it may have been canceled before it began
+        task.add_done_callback(self._ended)
         return task
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -90,10 +89,3 @@ class Background:
         finally:
             self._settling.discard(me)
             self._running -= {task for task in self._running if task.done()}  # their callbacks may still be due
-
-
-async def _log_failure(work: Coroutine[Any, Any, None]) -> None:
-    try:
-        await work
-    except Exception:
-        LOG.exception("a background task of the server failed")

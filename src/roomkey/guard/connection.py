@@ -205,7 +205,8 @@ class GuardedConnection(Carrier):
         if self.is_lost:
             return
         self.is_lost = True
-        self.end_sockets()
+        if not self.has_ended:
+            self.end_sockets()
         background = self.context.background
         background.timers.cancel(self.nothing_joined)
         for socket in list(self.sockets.values()):

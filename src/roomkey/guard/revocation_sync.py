@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
 from roomkey import audit
-from roomkey.core.admission import AdmissionEvent
+from roomkey.core.admission import LIVE, AdmissionEvent
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
@@ -114,7 +114,7 @@ class RevocationSync:
         for revoked in new:
             for socket in named(revoked.kind, revoked.name) if revoked.kind != "rights" else ():
                 who = socket.identity
-                if who is None or not socket.live:
+                if who is None or socket.state not in LIVE:
                     continue
                 meant = everybody and revoked.issuer in (None, who.issuer)
                 if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back

@@ -217,7 +217,8 @@ class SocketAuthorizer:
             if keep is not None:
                 await self._keep(change, keep)
         finally:
-            await asyncio.shield(asyncio.gather(*changed))
+            if changed:  # they go on, even if the caller stops waiting
+                await asyncio.wait(changed)
         return len(changed)
 
     async def _keep(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]]) -> None:
