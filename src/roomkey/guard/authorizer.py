@@ -1,4 +1,4 @@
-"""The decisions: is this token good, and may its holder do this. No connection is known here."""
+"""Decides whether a token is valid and what its holder can do. It knows no connections."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def _token_alone(verifier: AnyVerifier) -> VerifyPresented:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided about one wish, and why. It is true if the wish is granted.
+    """The decision about one request, and its reason. It is true if the request is allowed.
 
     Attributes:
         kind: ``namespace``, ``room`` (to enter it), ``emit`` (to a room) or ``event``.
         name: of the namespace, room or event.
-        who: the identity that the rules were asked about.
-        rule: the rule that decided, as the policy's author wrote it; None if there is none and the default counts.
-        error: why not; None if it is granted.
+        who: the identity that the rules were given.
+        rule: the rule that decided, as the policy's author wrote it; None if no rule matches and the default applies.
+        error: the reason for a denial; None if it is allowed.
     """
 
     kind: Kind
@@ -88,7 +88,7 @@ class Decision:
 
 
 class Authorizer:
-    """One decision path: verify, not revoked, may connect; then the policy for every room and event.
+    """The one decision path: verify, check revocations, check the namespace; then the policy for every room and event.
 
     Args:
         settings: the verifier, the grace period, and ``connect_timeout``, the most time for one decision.
@@ -97,9 +97,9 @@ class Authorizer:
         clock: where to read the time.
 
     Attributes:
-        changed: rights that were changed after tokens were made.
-        longest_lifetime: of a token, in seconds, as far as the verifier bounds it.
-        has_undated: True once a token without ``iat`` was good: nobody can tell whether it is older than a revocation.
+        changed: rights that were changed after tokens were issued.
+        longest_lifetime: the longest lifetime of a token in seconds, if the verifier limits it.
+        has_undated: True once a token without ``iat`` was valid: it may be older than a revocation, or not.
     """
 
     def __init__(self, settings: GuardSettings, policy: Policy, revocation_sync: RevocationSync, clock: Clock) -> None:
@@ -118,19 +118,19 @@ class Authorizer:
         self.within = settings.connect_timeout
 
     async def identify(self, presented: Credential, namespace: str) -> Identity:
-        """From what was presented to who may connect to a namespace.
+        """Return the identity of a presented token, if it can connect to a namespace.
 
         Raises:
-            AuthError: why not; whatever else goes wrong is :class:`Unavailable`.
+            AuthError: it cannot; any failure that is not its fault is :class:`Unavailable`.
         """
         who = Identity.guest() if presented.source == GUEST else await self.verify(presented)
         return await self.may_connect(who, namespace)
 
     async def may_connect(self, who: Identity, namespace: str) -> Identity:
-        """From whose a token is to who they are now, if they may connect to a namespace.
+        """Return an identity with its current rights, if they allow the namespace.
 
         Raises:
-            AuthError: they may not.
+            AuthError: they do not.
         """
         while True:
             latest = self.changed.changes.get(who.subject)
@@ -142,14 +142,16 @@ class Authorizer:
             if decision.error is not None:
                 raise decision.error
             self.check_still_valid(who)  # a rule may have waited
-            if self.changed.changes.get(who.subject) is latest:  # else it was asked about rights that are no more
+            if (
+                self.changed.changes.get(who.subject) is latest
+            ):  # otherwise the rule was asked about rights that have changed
                 return who
 
     async def verify(self, presented: Credential) -> Identity:
-        """From a presented token to whose it is, wherever they may connect.
+        """Verify a presented token and return its identity, for any namespace.
 
         Raises:
-            AuthError: why it is not good; whatever else goes wrong is :class:`Unavailable`.
+            AuthError: the token is not valid; any failure that is not its fault is :class:`Unavailable`.
         """
         if self._revocation_sync.has_store:
             await self._revocation_sync.check()
@@ -157,13 +159,13 @@ class Authorizer:
             who = self._verify(presented, self.clock.now())
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
-                await self._revocation_sync.check()  # it may have taken its time
+                await self._revocation_sync.check()  # the verifier may have waited
         except AuthError:
             raise
         except Exception as error:
             LOG.exception("the verifier failed, so the token is refused")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
-        if not who.subject:  # of a verifier of the application's own
+        if not who.subject:  # only the application's own verifier can return this
             raise MissingClaim("sub", "the verifier returned no subject")
         self.has_undated = self.has_undated or who.issued_at is None
         if who.token_id is None:
@@ -172,13 +174,13 @@ class Authorizer:
         return who
 
     def with_rights_of_now(self, who: Identity) -> Identity:
-        """The identity with what was changed since its token was made, and the roles that its roles include."""
+        """Return the identity with the rights changed since its token was issued, and the roles that its roles include."""
         if self.changed.changes:
             who = self.changed.apply(who, self.clock.now())
         return self.policy.expand_roles(who) if self.policy.roles.includes else who
 
     def check_still_valid(self, who: Identity) -> None:
-        """Not revoked, and not so late inside the verifier's leeway that the socket would end at once.
+        """Check that a token is not revoked, and that its grace period is not over already.
 
         Raises:
             RevokedToken, ExpiredToken: it is.
@@ -190,24 +192,24 @@ class Authorizer:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
     def check_renewal(self, old: Identity | None, new: Identity) -> bool:
-        """A live socket is renewed by a later token of the same person; a guest by anybody's.
+        """Check that a token can renew a connected socket: a newer one of the same subject, or any one for a guest.
 
         Returns:
-            False if it is the token that the socket has: no mistake, since the answer to the first may have been lost;
+            False if the socket has this token already: not a mistake, since the answer to the first may have been lost,
             but there is nothing to renew.
 
         Raises:
-            SubjectMismatch: somebody else's token.
+            SubjectMismatch: the token of another subject.
             MalformedToken: it expires earlier, or was issued earlier.
         """
         if old is not None and old.is_guest:
             return True
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
-            raise SubjectMismatch("a refresh with the token of somebody else")
+            raise SubjectMismatch("a renewal with the token of another subject")
         if old.expires_at is None or new.expires_at is None or new.expires_at < old.expires_at:
-            raise MalformedToken("a refresh needs a token that does not expire earlier")
+            raise MalformedToken("a renewal needs a token that does not expire earlier")
         if (new.issued_at or 0) < (old.issued_at or 0):
-            raise MalformedToken("a refresh needs a token that was not issued earlier")
+            raise MalformedToken("a renewal needs a token that was not issued earlier")
         return new.token_id is None or (new.token_id, new.expires_at) != (old.token_id, old.expires_at)
 
     async def decide(
@@ -216,11 +218,11 @@ class Authorizer:
         """Ask the policy.
 
         Args:
-            kind: what it is about.
+            kind: what the request is about.
             name: of the namespace, room or event.
             namespace: where.
             event: what is emitted, for the kind ``emit``.
-            again: it was granted before, so that it is no new thing during the grace.
+            again: it was allowed before, so it stays allowed during the grace period.
         """
         rule_set = ABOUT[kind](self.policy, name, namespace, event)
         error: AuthError | None = None if again else self._too_late(who, kind, rule_set)
@@ -236,7 +238,7 @@ class Authorizer:
         return Decision(kind, name, who, rule, error)
 
     def _too_late(self, who: Identity, kind: Kind, rule_set: RuleSet) -> ExpiredToken | None:
-        """During the grace nothing new is granted: what was there goes on."""
+        """Return the error for something new during the grace period; what was allowed before goes on."""
         if who.expires_at is None or self.clock.now() < who.expires_at:
             return None
         if kind == "room" or any(rule.max_auth_age is not None for rule in rule_set.rules):
@@ -244,7 +246,7 @@ class Authorizer:
         return None
 
     def _too_stale(self, who: Identity, rule_set: RuleSet) -> ReauthenticationRequired | None:
-        """The proof of who it is (OpenID Connect Core section 2, ``auth_time``) lies too far back."""
+        """Return the error for a login that is not recent enough (OpenID Connect Core section 2, ``auth_time``)."""
         limits = [rule.max_auth_age for rule in rule_set.rules if rule.max_auth_age is not None]
         if not limits:
             return None
@@ -253,10 +255,10 @@ class Authorizer:
         now, limit = self.clock.now(), min(limits)
         if is_time and now - limit <= proved <= now + limit:  # compared as it is: 400 digits fit into no float
             return None
-        return ReauthenticationRequired(min(limits), "the proof of who it is lies too far back")
+        return ReauthenticationRequired(min(limits), "the login is not recent enough")
 
     async def _ask(self, rule_set: RuleSet, who: Identity) -> tuple[bool, str | None]:
-        """Whether the rules allow, and which of them decided."""
+        """Return whether the rules allow it, and which of them decided."""
         if not rule_set.rules:
             return rule_set.default, None
         for rule in rule_set.rules:
@@ -265,7 +267,7 @@ class Authorizer:
         return rule_set.require_all, rule_set.rules[-1].name
 
     async def _allows(self, rule: BoundRule, who: Identity) -> bool:
-        """Ask one rule. Only ``True`` itself allows; a rule that fails denies."""
+        """Ask one rule. Only ``True`` allows; a rule that fails denies."""
         try:
             answer = rule.ask(who)
             if inspect.isawaitable(answer):
@@ -278,7 +280,7 @@ class Authorizer:
         return answer is True
 
     async def in_time(self, decision: Awaitable[T]) -> T:
-        """Wait for a decision, and not for ever.
+        """Wait for a decision, for a limited time.
 
         Raises:
             Unavailable: it took too long.

@@ -1,4 +1,4 @@
-"""Revocations on live sockets: here at once, in the store for good, and from the store what other processes revoked."""
+"""Revocations: applied to connected sockets, written to the store, and read from it if another process revoked."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ LOG = logging.getLogger("roomkey.guard")
 
 POLL_SECONDS = 0.5
 STORE_SECONDS = 2.0
-"""How often the store is asked for what is new, and how long it may take to answer."""
+"""How often the store is asked for new revocations, and how long it can take to answer."""
 
 FRESH_SECONDS = 1.0
-"""How old what is known of the store may be where a token is decided on: then it is asked first."""
+"""How old the last answer of the store can be when a token is decided on; otherwise the store is asked first."""
 
 
 class RevocationSync:
-    """Cancels tokens and ends the sockets they opened.
+    """Revokes tokens and ends the sockets that they opened.
 
     Args:
-        revocations: what every decision looks into.
+        revocations: the revocations that every decision checks.
         context: the sockets, the clock, and the settings: the store that outlasts this process and reaches the others,
             and what happens while it is unavailable.
 
     Attributes:
         has_store: True if revocations outlast this process.
-        on_rights: is called with what the store knows of changed rights.
+        on_rights: called with each change of rights that the store returns.
     """
 
     def __init__(self, revocations: Revocations, context: GuardContext) -> None:
@@ -65,17 +65,18 @@ class RevocationSync:
         self.on_rights: Callable[[Revocation], object] = lambda change: None
 
     async def revoke(self, revoked: Revocation, *, everybody: bool) -> int:
-        """Cancel, end what is live, and keep it in the store.
+        """Revoke, end the connected sockets, and write the revocation to the store.
 
         Args:
-            everybody: every token of the subject, also one whose ``iat`` is ahead of our clock.
+            revoked: the revocation.
+            everybody: also end sockets of the subject whose ``iat`` is ahead of our clock.
 
         Returns:
-            How many live sockets it ended, with those that the followers ended.
+            The number of connected sockets that were ended, here and by the followers.
 
         Raises:
-            Unavailable: the sockets here are ended, but the store did not take it. It is written when the store is
-                back; ask again to be told so.
+            Unavailable: the sockets here are ended, but the store did not save the revocation. It is written when the
+                store is available again; call again to make sure.
         """
         self._add(revoked)
         endings = self._end([revoked], everybody=everybody)
@@ -96,7 +97,7 @@ class RevocationSync:
         return self._horizon.at(self._clock.now(), self._clock.monotonic())
 
     def _add(self, revoked: Revocation) -> bool:
-        """Cancel here; False if it was cancelled already."""
+        """Revoke in this process; return False if it was revoked already."""
         lost = self.revocations.lost
         is_new = self.revocations.add(revoked, self.horizon())
         if lost := self.revocations.lost - lost:
@@ -124,24 +125,24 @@ class RevocationSync:
         return endings
 
     async def check(self) -> None:
-        """Know what the store knew a second ago, as far as that is to be had.
+        """Make sure that this process knows what the store knew a second ago.
 
-        A process that is late, because it has much to do, asks the store now, and refuses nobody for being late.
+        A process that is late, because it is busy, asks the store now, and refuses nothing for being late.
 
         Raises:
-            Unavailable: it is out of reach, and new connections are to be refused then.
+            Unavailable: the store is unavailable, and new connections must be refused then.
         """
         problem = await self.ready()
         if problem is not None and self._refuses:
             raise Unavailable(problem)
 
     async def ready(self) -> str | None:
-        """What is wrong with the store, after it was asked for what is older than a second."""
+        """Return what is wrong with the store, or None, after it was asked if its last answer is older than a second."""
         if self._store is None:
             return None
         await self._open()
         begun = self._clock.monotonic()
-        # A poll that was under way may have read too early; the second one has not.
+        # A poll that was running may have read too early; the second one has not.
         while self.problem is None and self._known_at < min(begun, self._clock.monotonic() - FRESH_SECONDS):
             await self._poll_once()
             self._check_open()
@@ -152,17 +153,17 @@ class RevocationSync:
             raise Unavailable("the server is stopping")
 
     async def _poll_once(self) -> None:
-        """Poll, or wait for the poll that is under way: many ask at once, the store is asked once."""
+        """Poll, or wait for the poll that is running: many callers make one poll."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self.poll())
         await asyncio.wait({self._polling})
 
     async def poll(self) -> None:
-        """Read what is new in the store, and end what that revokes. It is done twice a second automatically."""
+        """Read new revocations from the store, and end the sockets that they revoke. This happens twice a second."""
         assert self._store is not None
         begun = self._clock.monotonic()
         more = True
-        while more:  # a long journal comes in parts, each within the time that the store has
+        while more:  # a long journal comes in parts, each of them within the time limit
             try:
                 found, self._position = await _in_time(self._store.since(self._position))
             except Exception as error:
@@ -194,12 +195,12 @@ class RevocationSync:
         self.problem = None
 
     async def _open(self) -> None:
-        """Follow the store, from the first time that somebody asks for it.
+        """Start to follow the store, at the first decision that needs it.
 
         Raises:
             Unavailable: it was closed.
         """
-        # It ends with its event loop: a thread may have asked first, on a loop of its own.
+        # The task ends with its event loop: a thread may have asked first, on a loop of its own.
         if (self._following is None or self._following.done()) and not self._closed:
             self._first = asyncio.get_running_loop().create_future()
             self._following = asyncio.create_task(self._follow())
@@ -226,7 +227,7 @@ class RevocationSync:
             await asyncio.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
-        """Follow the store no more, and close it; whoever asks from now on is refused."""
+        """Stop following the store, and close it; later checks are refused."""
         self._closed = True
         await self.keeping.close()
         if self._following is None:
@@ -241,7 +242,7 @@ class RevocationSync:
         if self._cleanup is not None:
             await self._cleanup.close()
         if not self._first.done():
-            self._first.set_result(None)  # somebody may wait for it
+            self._first.set_result(None)  # a decision may wait for it
         try:
             await _in_time(self._store.close())
         except Unavailable as error:
@@ -249,10 +250,10 @@ class RevocationSync:
 
 
 async def _in_time(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for the store, and not for ever.
+    """Wait for the store, for a limited time.
 
     Raises:
-        ConfigError: the store keeps no such name.
+        ConfigError: the store cannot keep this name.
         Unavailable: it takes too long, or fails in any other way.
     """
     task = asyncio.create_task(work)

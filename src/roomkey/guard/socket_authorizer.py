@@ -1,4 +1,4 @@
-"""What live sockets may do: asked at every join and emit, and again when a token or a right changes."""
+"""Decides what connected sockets can do: at every join and emit, and again when a token or a right changes."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from roomkey.guard import audit
 from roomkey.guard.authorizer import Authorizer, Decision, Kind
 from roomkey.guard.socket import GuardContext, GuardedSocket
 
-_OPEN = (AdmissionState.CONNECTING, AdmissionState.ADMITTED)  # it is known who it is, and it may enter rooms
+_OPEN = (AdmissionState.CONNECTING, AdmissionState.ADMITTED)  # its identity is known, and it can join rooms
 
 
 OwnJoins = Literal["policy", "allow"]
-"""What an application's own ``enter_room`` needs: the policy's consent where it has rules about rooms, or nothing."""
+"""What an application's own ``enter_room`` needs: the policy's consent if it has rules for rooms, or nothing."""
 
 LOG = logging.getLogger("roomkey.guard")
 MAX_ROOMS = 1000
-"""Rooms that one socket may be in by the policy."""
+"""The number of rooms that one socket can join."""
 
 
 class SocketAuthorizer:
-    """The policy, on live sockets.
+    """Applies the policy to connected sockets.
 
     Args:
         authorizer: decides.
@@ -44,7 +44,7 @@ class SocketAuthorizer:
         self._context = context
         self._usage = context.usage
         self._user_rooms = user_rooms
-        self._unread: dict[str, list[Revocation]] = {}  # changes of ours that were not read from the store yet
+        self._unread: dict[str, list[Revocation]] = {}  # our own changes that were not read from the store yet
         self._own_joins: OwnJoins = "policy"
 
     def set_own_joins(self, own_joins: OwnJoins) -> None:
@@ -58,15 +58,14 @@ class SocketAuthorizer:
         self._own_joins = own_joins
 
     def _asks_about(self, socket: GuardedSocket) -> bool:
-        """True if the policy decides about the application's own joins, too."""
+        """Return True if the policy also decides about the application's own joins."""
         return self._own_joins == "policy" and self._authorizer.policy.has_room_rules(socket.namespace)
 
     async def check_own_join(self, socket: GuardedSocket, room: object) -> None:
-        """Decide about a room that the application itself is about to put a socket into.
+        """Decide about a room to which the application itself is about to add a socket.
 
         Raises:
-            AuthError: the policy has rules about rooms, and none allows this one; or the room is the guard's, and
-                somebody else's.
+            AuthError: the policy has rules for rooms, and none allows this one; or it is the room of another subject.
         """
         if room == self._own_room(socket):
             return
@@ -79,34 +78,34 @@ class SocketAuthorizer:
             raise self.denied(socket, "room", room)
 
     def may_be_in(self, socket: GuardedSocket, room: object) -> bool:
-        """Return True if nothing speaks against a socket being put into a room, once that was decided."""
+        """Return True if a socket can be added to a room, after that was decided."""
         if room == self._own_room(socket) or room in socket.all_rooms:
             return True
         return not self._asks_about(socket) and not self._is_foreign(room)
 
     def _is_foreign(self, room: object) -> bool:
-        """True for a room that is one subject's, or one socket's."""
+        """Return True for the room of a subject, or of one socket."""
         if not isinstance(room, str):
             return False
         return (self._user_rooms and room.startswith(OWN_ROOM)) or room in self._context.index.sockets
 
     async def enter_room(self, socket: GuardedSocket, room: str) -> None:
-        """Put a socket into a room, if the policy lets it in.
+        """Add a socket to a room, if the policy allows it.
 
         Raises:
-            AuthError: it does not, or the socket is not (or no longer) admitted.
+            AuthError: it does not, or the socket is not admitted (any longer).
         """
         if self._usage is not None:
             self._usage.take(_identity(socket), "joins", self._authorizer.clock.monotonic())
         await self._demand(socket, "room", room)
-        if room == self._own_room(socket):  # it is there, and stays there whatever rule is taken back
+        if room == self._own_room(socket):  # it is in it, and stays in it whatever rule is removed
             return
         if len(socket.rooms) >= MAX_ROOMS:
             raise self.denied(socket, "room", room, LimitExceeded("rooms", f"{MAX_ROOMS} rooms on one socket"))
         await socket.enter(room)
 
     async def leave_room(self, socket: GuardedSocket, room: str) -> None:
-        """Take a socket out of a room that :meth:`enter_room` put it into."""
+        """Remove a socket from a room that :meth:`enter_room` added it to."""
         _check_open(socket)
         await socket.leave_room(room)
 
@@ -115,24 +114,24 @@ class SocketAuthorizer:
         return OWN_ROOM + who.subject if self._user_rooms and who is not None and not who.is_guest else None
 
     async def check_emit(self, socket: GuardedSocket, room: str, event: str) -> None:
-        """Whether a client may emit an event to a room.
+        """Check that a client can emit an event to a room.
 
         Raises:
-            AuthError: it may not.
+            AuthError: it cannot.
         """
         await self._demand(socket, "emit", room, event)
 
     async def check_event(self, socket: GuardedSocket, event: str) -> None:
-        """Whether a client may send an event.
+        """Count an event of a client, and check that it can send it.
 
         Raises:
-            AuthError: it may not.
+            AuthError: it cannot.
         """
         self.count_event(socket)
         await self._demand(socket, "event", event)
 
     def count_event(self, socket: GuardedSocket) -> None:
-        """A client sends an event.
+        """Count an event of a client.
 
         Raises:
             LimitExceeded: its subject sends too many.
@@ -146,35 +145,35 @@ class SocketAuthorizer:
             raise self.denied(socket, kind, name, decision.error)
 
     async def decide(self, socket: GuardedSocket, kind: Kind, name: str, event: str = "") -> Decision:
-        """What may be done by whom the socket belongs to, when this returns.
+        """Decide about a request of a socket, with the rights that it has when this returns.
 
         Raises:
-            PermissionDenied: it is not (or no longer) admitted.
+            PermissionDenied: it is not admitted (any longer).
         """
         while True:
             who = _identity(socket)
             if kind in ("room", "emit") and looks_like_sid(name):
-                return Decision(kind, name, who, None, PermissionDenied("a socket's id is no room for others"))
+                return Decision(kind, name, who, None, PermissionDenied("the ID of a socket is not a room for others"))
             decision = await self._authorizer.decide(who, kind, name, socket.namespace, event=event)
             if kind == "emit" and decision and decision.rule is None and not socket.host.is_in(name):
                 decision = Decision(kind, name, who, None, PermissionDenied("it is not in the room"))
             _check_open(socket)  # it may have ended while a rule waited
             if socket.identity is who:
                 return decision
-            # Renewed or changed while a rule waited: the answer was about other rights.
+            # It was renewed or changed while a rule waited: the answer was about other rights.
 
     def denied(self, socket: GuardedSocket, kind: str, name: object, error: AuthError | None = None) -> AuthError:
-        """Write down that something was denied; returns the error to raise."""
+        """Log a denial, and return the error to raise."""
         shown = without_secrets((name if isinstance(name, str) else repr(name))[: 2 * MAX_VALUE])
         if error is None:
             error = PermissionDenied(f"{kind} not allowed")
         audit.about("denied", socket, level=logging.WARNING, kind=kind, name=shown, reason=error.reason)
         return error
 
-    # Changes on a live socket
+    # Changes of a connected socket
 
     async def begin(self, socket: GuardedSocket, who: Identity) -> None:
-        """A socket is admitted, or has become somebody: its deadlines run, and it enters its subject's own room."""
+        """Start the deadlines of a socket that is admitted, or no longer a guest, and add it to its subject's room."""
         self._context.expiry.watch(who, socket.deadline_passed)
         if who.is_guest:  # it stays one of those that an address can have only so many of
             return
@@ -183,11 +182,11 @@ class SocketAuthorizer:
             await socket.host.enter(OWN_ROOM + who.subject)
 
     async def renew(self, socket: GuardedSocket, new: Identity) -> bool:
-        """Give a live socket another identity of the same subject, and take from it what that does not allow.
+        """Give a socket a newer identity of the same subject, and remove it from rooms that this does not allow.
 
         Returns:
-            False, and nothing was changed: something else happened to it, to the token or to its subject's rights
-            meanwhile.
+            False if something else happened meanwhile to the socket, the token or the subject's rights. Nothing was
+            changed then.
         """
         old, latest = socket.identity, self._authorizer.changed.latest(new.subject)
         asked = socket.all_rooms
@@ -201,16 +200,17 @@ class SocketAuthorizer:
         return True
 
     async def update(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]] | None) -> int:
-        """Change what a subject may do, on its live sockets and for the tokens it has.
+        """Change what a subject can do, on its connected sockets and for the tokens it has.
 
         Args:
+            change: the change.
             keep: writes the change to the store; None if there is none.
 
         Returns:
-            How many live sockets it changed.
+            The number of connected sockets that it changed.
 
         Raises:
-            Unavailable: the store did not take it.
+            Unavailable: the store did not save it.
         """
         changed = self._change(change)
         try:
@@ -230,9 +230,9 @@ class SocketAuthorizer:
             raise
 
     def follow(self, change: Revocation) -> None:
-        """Know a change that the store has; of several, the one that stands last in it counts, on every process."""
+        """Apply a change from the store. If there are several, the last one in the store counts, in every process."""
         self._read(change)
-        if change.name not in self._unread:  # else one of ours stands behind it
+        if change.name not in self._unread:  # otherwise one of ours follows it
             self._change(change)
 
     def _read(self, change: Revocation) -> None:
@@ -243,7 +243,7 @@ class SocketAuthorizer:
             self._unread.pop(change.name, None)
 
     def _change(self, change: Revocation) -> list[asyncio.Task[None]]:
-        """Know a change at once, and change the live sockets in the tasks that are returned."""
+        """Apply a change, and return the tasks that change the connected sockets."""
         subject, known = change.name, self._authorizer.changed
         before = known.latest(subject)
         if lost := known.follow(change, self._authorizer.horizon()):
@@ -255,7 +255,7 @@ class SocketAuthorizer:
         return [spawn(self._apply_change(socket)) for socket in sockets if socket.live]
 
     async def _apply_change(self, socket: GuardedSocket) -> None:
-        """A decision that was under way about the older rights is lost; so it is made again until it counts."""
+        """Apply changed rights to a socket; repeat it while a decision about older rights comes first."""
         while socket.identity is not None and socket.live:
             old = socket.identity
             new = self._authorizer.with_rights_of_now(old)
@@ -271,10 +271,10 @@ class SocketAuthorizer:
 
 
 def _identity(socket: GuardedSocket) -> Identity:
-    """Who it is.
+    """Return the identity of a socket.
 
     Raises:
-        PermissionDenied: it is not (or no longer) admitted.
+        PermissionDenied: it is not admitted (any longer).
     """
     _check_open(socket)
     assert socket.identity is not None  # it is known from CONNECTING on
