@@ -174,7 +174,7 @@ class Authorizer:
         return who
 
     def with_rights_of_now(self, who: Identity) -> Identity:
-        """Return the identity with the rights changed since its token was issued, and the roles that its roles include."""
+        """Return the identity with rights that changed after its token was issued, and with included roles."""
         if self.changed.changes:
             who = self.changed.apply(who, self.clock.now())
         return self.policy.expand_roles(who) if self.policy.roles.includes else who

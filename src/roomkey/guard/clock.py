@@ -1,4 +1,4 @@
-"""The two clocks a guard reads: one for what a token says, one for how long something takes."""
+"""The two clocks of a guard: one for the times in tokens, one for intervals."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where a guard reads the time; tests hand in one that they move."""
+    """Where a guard reads the time. Tests pass a clock that they move."""
 
     def now(self) -> float:
-        """Seconds since the epoch, for ``exp`` and its like."""
+        """Return seconds since the epoch, for times in tokens such as ``exp``."""
 
     def monotonic(self) -> float:
-        """Seconds that never run backwards, for intervals."""
+        """Return seconds that never run backwards, for intervals."""
 
 
 class SystemClock:

@@ -1,4 +1,4 @@
-"""The guard that every asyncio host shares: what an application calls.
+"""The guard that all asyncio hosts share: what an application calls.
 
 A host calls :meth:`Guard.accept` for each connection, and then the :class:`GuardedConnection` that it returns.
 """
@@ -40,11 +40,11 @@ class LiveSocket:
     """An admitted socket, as it is at this moment.
 
     Attributes:
-        sid: its Socket.IO id: whoever has it may continue a polling session, so it belongs in no log and no answer.
-        namespace: where.
-        identity: whose it is.
-        rooms: those that the policy let it into.
-        address: the peer's.
+        sid: its Socket.IO ID. Do not log or return it: with it, a client could continue a polling session.
+        namespace: its namespace.
+        identity: the identity of its token.
+        rooms: the rooms that the policy allowed.
+        address: the client's address.
     """
 
     sid: str = field(repr=False)
@@ -55,7 +55,7 @@ class LiveSocket:
 
 
 class Guard:
-    """What :class:`roomkey.socketio.AsyncGuard` and the hub have in common.
+    """The common part of :class:`roomkey.socketio.AsyncGuard` and the hub's guard.
 
     Its arguments are the fields of :class:`roomkey.guard.settings.GuardSettings`: the verifier, and the rest by name.
 
@@ -123,14 +123,14 @@ class Guard:
     # What an application calls
 
     def identity(self, sid: str, namespace: str | None = None) -> Identity:
-        """Who a socket belongs to.
+        """Return the identity of a socket.
 
         Args:
-            sid: the Socket.IO id, as handlers get it.
-            namespace: checked too, where it is given.
+            sid: the Socket.IO ID that handlers receive.
+            namespace: the socket's namespace; by default, any.
 
         Raises:
-            PermissionDenied: no such socket, or it is not known yet who it is.
+            PermissionDenied: there is no such socket, or its identity is not known yet.
             ConfigError: the guard is not attached to a server.
         """
         self._check_attached()
@@ -141,20 +141,24 @@ class Guard:
 
     @at_home
     async def verify(self, token: str, *, source: str = "") -> Identity:
-        """Decide about a token outside of a socket, as for one: for an HTTP route of the same application.
+        """Verify a token as for a socket, for example in an HTTP route of the same application.
+
+        Args:
+            token: the token.
+            source: where it came from, for the log.
 
         Raises:
-            AuthError: it is not good, or revoked.
+            AuthError: it is not valid, or revoked.
         """
         return self._authorizer.with_rights_of_now(await self._authorizer.verify(Credential(token, source)))
 
     @at_home
     async def check(self, who: Identity) -> None:
-        """Whether what was issued to an identity is still good: not revoked since its ``issued_at``, nor too old.
+        """Check that an identity's token is still valid: neither revoked nor expired.
 
         Raises:
             RevokedToken, ExpiredToken: it is not.
-            Unavailable: the store of revocations is out of reach, and nobody can say.
+            Unavailable: the store of revocations is unavailable.
         """
         await self._revocation_sync.check()
         self._authorizer.check_still_valid(who)
@@ -181,17 +185,17 @@ class Guard:
 
     @at_home
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """Put a socket into a room, if the policy lets it in.
+        """Add a socket to a room, if the policy allows it.
 
         Raises:
-            PermissionDenied: no rule allows it, or the socket is not (or no longer) admitted. Let it pass out of an
-                event handler, and the guard answers the client.
+            PermissionDenied: no rule allows it, or the socket is not admitted. If an event handler does not catch it,
+                the guard answers the client.
         """
         await self.socket_authorizer.enter_room(self._open_socket(sid, namespace), room)
 
     @at_home
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
-        """Take a socket out of a room that :meth:`enter_room` put it into; another room is the application's.
+        """Remove a socket from a room that :meth:`enter_room` added it to, and from no other.
 
         Raises:
             PermissionDenied: the socket is not admitted.
@@ -200,31 +204,33 @@ class Guard:
 
     @at_home
     async def check_emit(self, sid: str, room: str, event: str, namespace: str | None = None) -> None:
-        """Ask the policy whether a client may emit an event to a room, before a handler does it for it.
+        """Check that a client can emit an event to a room, before a handler emits it for the client.
 
         Raises:
-            PermissionDenied: it may not. Let it pass out of an event handler, and the guard answers the client.
+            PermissionDenied: it cannot. If an event handler does not catch this, the guard answers the client.
         """
         await self.socket_authorizer.check_emit(self._open_socket(sid, namespace), room, event)
 
     @at_home
     async def update(self, subject: str, *, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> int:
-        """Change what a subject may do, at once: on its live sockets, and for whoever returns with an older token.
+        """Change what a subject can do: immediately on its connected sockets, and for its older tokens.
 
-        Rooms that are no longer allowed are left, and the client hears ``permissions_changed``; a namespace that is
-        no longer allowed is disconnected. With a store of revocations, it outlasts this process and reaches the others.
+        A socket leaves rooms that are no longer allowed, and its client receives ``permissions_changed``. A namespace
+        that is no longer allowed is disconnected. With a store of revocations, the change survives this process and
+        reaches other processes.
 
         Args:
-            subject: the ``sub``.
-            roles: its roles from now on, whatever older tokens say; None leaves them.
-            rooms: its rooms from now on, as in the claim ``rooms``; None leaves them.
+            subject: the value of ``sub``.
+            roles: its roles from now on, whatever older tokens contain; None keeps them.
+            rooms: its rooms from now on, as in the claim ``rooms``; None keeps them.
 
         Returns:
-            How many live sockets it changed.
+            The number of connected sockets that it changed.
 
         Raises:
-            ConfigError: nothing to change, or a subject that is not a string.
-            Unavailable: it is changed here, and will be elsewhere when the store is back; ask again to be told so.
+            ConfigError: there is nothing to change, or the subject is not a string.
+            Unavailable: the change applies here, and elsewhere when the store is available again. Call again to make
+                sure.
         """
         if (roles is None and rooms is None) or isinstance(roles, str) or isinstance(rooms, str):
             raise ConfigError("update takes roles=[…] or rooms=[…], or both")
@@ -244,20 +250,20 @@ class Guard:
     async def explain(
         self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"
     ) -> Decision:
-        """Which rule would decide about a socket now, and on what.
+        """Return the decision that the policy would make now, with the rule that makes it.
 
         Args:
-            who: the socket's sid; or an identity, for one that is not connected.
-            kind: ``"namespace"``, ``"room"`` (to enter it), ``"emit"`` (to a room) or ``"event"``.
+            who: the ID of a socket, or an identity.
+            kind: ``"namespace"``, ``"room"`` (to join it), ``"emit"`` (to a room) or ``"event"``.
             name: of the namespace, room or event.
-            event: what would be emitted, for ``"emit"``.
-            namespace: where, for an identity; a socket is in its own.
+            event: the event that would be emitted, for ``"emit"``.
+            namespace: the namespace for an identity; a socket has its own.
 
         Returns:
-            A decision that is true if it would be allowed; printed, it says why.
+            A decision that is true if it would be allowed; print it to see the reason.
 
         Raises:
-            PermissionDenied: no such socket.
+            PermissionDenied: there is no such socket.
             ConfigError: another kind.
         """
         if kind not in KINDS:
@@ -270,7 +276,7 @@ class Guard:
 
     @staticmethod
     def subject_room(subject: str) -> str:
-        """The room that all sockets of a subject are in: ``sio.emit(…, room=guard.subject_room("ada"))``."""
+        """Return the room of all sockets of a subject: ``sio.emit(…, room=guard.subject_room("ada"))``."""
         check_string("subject", subject)
         return OWN_ROOM + subject
 
@@ -285,25 +291,27 @@ class Guard:
         issued_before: float | None = None,
         expires_at: float | None = None,
     ) -> int:
-        """Cancel tokens by exactly one of their names, and end the live sockets they opened.
+        """Revoke tokens and disconnect the sockets that use them.
+
+        Pass exactly one of ``token_id``, ``session_id`` and ``subject``.
 
         Args:
             token_id: the ``jti`` of one token.
-            session_id: the ``sid`` claim: one login and all its refreshed tokens.
+            session_id: the ``sid`` claim: one login session with all its refreshed tokens.
             subject: everything issued to this ``sub``.
             issuer: only tokens of this ``iss``.
-            issued_before: with ``subject``: only what was issued up to then, in seconds since the epoch.
+            issued_before: with ``subject``: only tokens that were issued up to then, in seconds since the epoch.
             expires_at: when those tokens have expired, in seconds since the epoch, so that the entry can be forgotten.
                 Default: the verifier's ``max_lifetime`` from now, or 366 days if it has none. For tokens that live
                 longer, pass their ``exp``; ``float("inf")`` keeps the entry forever. With ``subject`` it also tells
                 tokens without ``iat`` apart: those that expire later are new ones.
 
         Returns:
-            How many live sockets it ended. When it returns, the store has it for good.
+            The number of sockets that were disconnected. When this returns, the store has saved the revocation.
 
         Raises:
-            Unavailable: the sockets of this process are ended, but not all is kept yet. It will be as soon as the
-                store is back; ask again to be told so.
+            Unavailable: the sockets of this process are disconnected, but the store did not save the revocation yet. It
+                will, as soon as it is available again. Call again to make sure.
             ConfigError: a value without its name, none or several names, ``issued_before`` in the future; or
                 ``subject`` without ``expires_at``, although tokens without ``iat`` are in use.
         """
@@ -334,74 +342,76 @@ class Guard:
         return await self._revocation_sync.revoke(revoked, everybody=everybody)
 
     def follow_revocations(self, follower: Follower) -> None:
-        """Call ``follower(revocation)`` whenever :meth:`revoke` has kept one, before it returns.
+        """Call ``follower(revocation)`` each time that :meth:`revoke` has saved a revocation, before it returns.
 
-        The login server ends logins and their refresh tokens by it. It returns how many further sockets it ended.
+        The login server ends login sessions and their refresh tokens with it. The follower returns the number of
+        further sockets that it disconnected.
         """
         self._revocation_sync.keeping.followers.append(follower)
 
     def _latest_undated(self, subject: str) -> float:
-        """The latest ``exp`` of a subject's live tokens without ``iat``; the caller may have named an earlier one."""
+        """Return the latest ``exp`` of a subject's connected tokens without ``iat``."""
         undated = (socket.identity for socket in self.sockets(subject) if socket.identity.issued_at is None)
         return max((who.expires_at or FOREVER for who in undated), default=0.0)
 
     @property
     def unfinished(self) -> int:
-        """The number of revocations that took effect here and are not kept in the store yet."""
+        """The number of revocations that apply here and are not saved in the store yet."""
         return len(self._revocation_sync.keeping)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
-        """Call ``callback(error, address)`` whenever a token or a connection is refused. Works as a decorator.
+        """Call ``callback(error, address)`` for each token or connection that is refused. Works as a decorator.
 
-        What the callback raises is logged and changes nothing; it may be a coroutine function.
+        The callback can be a coroutine function. An exception that it raises is logged and changes nothing.
         """
         self._context.on_refused.append(callback)
         return callback
 
     def serve_rooms(self) -> None:
-        """Let clients join and leave rooms themselves, as far as the policy allows.
+        """Let clients join and leave rooms themselves, if the policy allows it.
 
         Adds the events ``join-room`` and ``leave-room``, each with a room's name. The acknowledgement is
-        ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; a refusal without one is the event ``error``.
+        ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; without an acknowledgement, a denial is the event
+        ``error``.
         """
         self._check_attached()
         self._events.serve_rooms()
 
     def relay(self, *events: str) -> None:
-        """Let clients emit these events to rooms themselves, as far as the policy allows.
+        """Let clients emit these events to rooms themselves, if the policy allows it.
 
-        A client sends ``emit("say", room, data)``; the others in the room hear ``say`` with
-        ``{"room", "from", "data"}``, whose ``from`` is the sender's subject. The acknowledgement is as for rooms.
+        A client sends ``emit("say", room, data)``; the others in the room receive ``say`` with
+        ``{"room", "from", "data"}``, where ``from`` is the sender's subject. The acknowledgement is as for rooms.
 
         Raises:
-            ConfigError: a name that no event can have, or one with a meaning of its own.
+            ConfigError: a name that is not valid for an event, or has a meaning of its own.
         """
         self._check_attached()
         self._events.relay(events)
 
     @property
     def has_store(self) -> bool:
-        """True if revocations outlast this process."""
+        """True if revocations are saved in a store."""
         return self._revocation_sync.has_store
 
     @at_home
     async def ready(self) -> str | None:
-        """As :attr:`problem`, after the store was asked for the first time."""
+        """Return :attr:`problem`, after the store was asked at least once."""
         return await self._revocation_sync.ready()
 
     @property
     def problem(self) -> str | None:
-        """Why new connections are refused, or decided on what may be old: the store is out of reach; else None."""
+        """Why new connections are refused, or decided with old revocations; None if the store is available."""
         return self._revocation_sync.problem
 
     def check_deadlines(self) -> None:
-        """End what is due now. A timer calls this; tests with a clock of their own call it after moving it."""
+        """Handle the deadlines that have passed. A timer calls this; in tests, call it after you move the clock."""
         self.home.check_here("check_deadlines")
         self.background.timers.check()
 
     @at_home
     async def close(self) -> None:
-        """Close every connection, because the server stops; clients come back by themselves when it is up again."""
+        """Close every connection, because the server stops; clients reconnect automatically when it is up again."""
         for connection in list(self.index.connections):
             connection.close()
         await self.settle()
@@ -409,7 +419,7 @@ class Guard:
 
     @at_home
     async def settle(self) -> None:
-        """Wait until everything that was begun in the background is done."""
+        """Wait until all background tasks have ended."""
         await self.background.settle()
 
     def _check_attached(self) -> None:

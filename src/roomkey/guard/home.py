@@ -1,4 +1,4 @@
-"""The event loop that a server runs on, and calls that come from elsewhere, such as from a thread."""
+"""The event loop that a server runs on, and calls from other threads and loops."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ T = TypeVar("T")
 
 
 class Home:
-    """The event loop that a guard and its host live on, from the first thing that happens there.
+    """The event loop of a guard and its host, from the first thing that happens on it.
 
-    Sockets, timers and tasks belong to that loop and are not safe to be touched from another thread.
+    Sockets, timers and tasks belong to that loop and must not be used from another thread.
     """
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def settle_here(self) -> None:
-        """The server runs on the running loop."""
+        """Note that the server runs on the running loop."""
         self._loop = asyncio.get_running_loop()
 
     def is_elsewhere(self) -> bool:
-        """True if the server runs on a loop, and the caller does not run on that one."""
+        """Return True if the server runs on a loop, and the caller runs on another one or on none."""
         loop = self._loop
         if loop is None or not loop.is_running():
             return False
@@ -37,16 +37,16 @@ class Home:
             return True
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Await a coroutine on the server's loop, from whichever loop this is awaited on."""
+        """Run a coroutine on the server's loop, and wait for it on the caller's loop."""
         if self._loop is None or not self.is_elsewhere():
             return await work
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def check_here(self, verb: str) -> None:
-        """Check that something that cannot be handed over is called on the server's own loop.
+        """Check that a method is called on the server's own loop, because it cannot be passed to that.
 
         Raises:
-            ConfigError: it is called from elsewhere.
+            ConfigError: it is called from another thread or loop.
         """
         if self.is_elsewhere():
             raise ConfigError(
@@ -56,11 +56,11 @@ class Home:
 
 
 class HasHome(Protocol):
-    """What lives on a server's event loop."""
+    """An object that belongs to a server's event loop."""
 
     @property
     def home(self) -> Home:
-        """Which one."""
+        """The loop."""
 
 
 S = TypeVar("S", bound=HasHome)
@@ -69,7 +69,7 @@ S = TypeVar("S", bound=HasHome)
 def at_home(
     verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
-    """Let a coroutine method be awaited on any event loop, in any thread; it runs on the server's own."""
+    """Let a coroutine method be awaited on any event loop, in any thread; it runs on the server's loop."""
 
     @wraps(verb)
     def call(self: S, /, *arguments: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:

@@ -1,4 +1,4 @@
-"""Revocations that took effect here are kept, and followed: what fails is repeated until it is done."""
+"""Saves revocations and calls the followers; what fails is repeated until it succeeds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LOG = logging.getLogger("roomkey.guard")
 
 RETRY_SECONDS = 0.5
 TURN_SECONDS = 2.0
-"""How long to wait until the store is asked again, and until it has taken another revocation of the same name."""
+"""How long to wait before the store is asked again, and for another write of the same name."""
 
 Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
-"""What is called with each revocation that was kept; it returns how many further sockets it ended."""
+"""Called with each revocation that was saved; it returns the number of further sockets that it ended."""
 
 
 _Key: TypeAlias = tuple[str, str | None, str]
@@ -32,8 +32,8 @@ _Key: TypeAlias = tuple[str, str | None, str]
 class Keeping:
     """Writes revocations to the store and calls the followers.
 
-    An outage leaves none half done: what could not be written, or followed, is remembered and done when the store is
-    back, whether or not the caller asks again.
+    An outage leaves no revocation half done: what could not be written or followed is remembered, and done when the
+    store is available again, even if the caller does not try again.
 
     Args:
         write: writes a revocation; None without a store.
@@ -45,24 +45,24 @@ class Keeping:
     def __init__(self, write: Callable[[Revocation], Awaitable[None]] | None) -> None:
         self._write = write if write is not None else _nowhere
         self.followers: list[Follower] = []
-        # By what is revoked, so that asking again and again adds nothing; True if it is written already.
+        # By what is revoked, so that repeated calls add nothing; True if it is written already.
         self._rest: dict[_Key, tuple[Revocation, bool]] = {}
         self._turns: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """How many revocations are not done yet."""
+        """Return the number of revocations that are not done yet."""
         return len(self._rest)
 
     async def keep(self, revoked: Revocation) -> int:
         """Write a revocation and let the followers act on it.
 
         Returns:
-            How many sockets the followers ended.
+            The number of sockets that the followers ended.
 
         Raises:
-            ConfigError: the store cannot keep this name, ever.
-            Unavailable: it is not all done yet. It will be, when the store is back.
+            ConfigError: the store cannot save this name.
+            Unavailable: not everything is done yet. It will be, when the store is available again.
         """
         if self._write is _nowhere and not self.followers:
             return 0
@@ -87,15 +87,15 @@ class Keeping:
         return sockets
 
     def _covers(self, revoked: Revocation, key: _Key) -> bool:
-        """Return True if nothing is remembered of a name that a revocation does not do, too."""
+        """Return True if a revocation includes everything that is remembered of its name."""
         return key not in self._rest or _joined(self._rest[key][0], revoked) == revoked
 
     @asynccontextmanager
     async def _turn(self, key: _Key) -> AsyncIterator[None]:
-        """Let one write at a time: of several changes of one name, the one that is written last counts.
+        """Allow one write of a name at a time: of several changes, the one that is written last counts.
 
         Raises:
-            Unavailable: others wait for the store with the same name.
+            Unavailable: other changes of the same name wait for the store.
         """
         turn = self._turns.setdefault(key, asyncio.Lock())
         try:
@@ -149,7 +149,7 @@ class Keeping:
                 del self._rest[key]
 
     async def close(self) -> None:
-        """Try no more."""
+        """Stop trying."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -158,7 +158,7 @@ class Keeping:
 
 
 def _joined(one: Revocation, other: Revocation) -> Revocation:
-    """Return what two revocations of the same name do together; of changed rights, the later ones count."""
+    """Combine two revocations of the same name; of changed rights, the later ones count."""
     first, last = sorted((one, other), key=lambda revoked: revoked.issued_before)
     rights = last.rights if first.rights is None else {**first.rights, **(last.rights or {})}
     return replace(last, expires_at=max(one.expires_at, other.expires_at), rights=rights)

@@ -11,17 +11,17 @@ from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.socket import Carrier
 
 OWNER_SECONDS = 10.0
-"""How long a request may wait until it is known whether it comes from the owner of its session."""
+"""How long a request can wait for the decision whether it comes from the owner of its session."""
 
 MAX_VERIFYING = 4
-"""Requests of one session that may wait so: a poll, a POST and an upgrade, and one again after a lost connection."""
+"""Requests of one session that can wait: a poll, a POST and an upgrade, and one again after a lost connection."""
 
 
 class Owners:
     """Binds each session to the token of the HTTP request that opened it.
 
     Args:
-        handshake: where HTTP requests may carry a token; None if nowhere.
+        handshake: where HTTP requests can carry a token; None if nowhere.
         authorizer: verifies the tokens of later requests.
     """
 
@@ -69,7 +69,7 @@ class Owners:
         connection.context.report_refusal(error, address)
 
     async def _verify(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
-        """Verify a request's token: for a few requests at a time, and not longer than the session lives."""
+        """Verify a request's token: of a few requests at a time, and no longer than the session exists."""
         verifying = connection.verifying = connection.verifying or []
         if len(verifying) >= MAX_VERIFYING:
             raise TooManyAttempts("too many requests of one session wait for a verification")
@@ -87,7 +87,7 @@ class Owners:
         who = await self._authorizer.verify(presented)
         identities = [socket.identity for socket in connection.sockets.values() if socket.live]
         known = [identity for identity in identities if identity is not None and not identity.is_guest]
-        # Before CONNECT nobody is known, and two tabs may have refreshed a cookie. A ticket is valid once: for CONNECT.
+        # Before CONNECT no identity is known, and two tabs may have refreshed a cookie. A ticket is only for CONNECT.
         if not known and opened.token.count(".") == 2:
             known = [await self._authorizer.verify(opened)]
         return any((one.issuer, one.subject) == (who.issuer, who.subject) for one in known)

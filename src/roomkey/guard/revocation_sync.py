@@ -137,7 +137,7 @@ class RevocationSync:
             raise Unavailable(problem)
 
     async def ready(self) -> str | None:
-        """Return what is wrong with the store, or None, after it was asked if its last answer is older than a second."""
+        """Return what is wrong with the store, or None; first ask it again if its answer is older than a second."""
         if self._store is None:
             return None
         await self._open()

@@ -1,13 +1,13 @@
 """The guard for python-socketio: the only package that touches that library's private names.
 
-Three lines close an existing server::
+Three lines secure an existing server::
 
     guard = AsyncGuard(Verifier.hs256(SECRET, audience="chat"))
     guard.attach(sio)
     who = guard.identity(sid)          # in any handler, from connect on
 
-``attach()`` may come before or after handlers are registered. It checks every name it relies on, so that a version of
-python-socketio that moved one is an error at start and never a silent hole. Versions: 5.11 and later.
+Call ``attach()`` before or after handlers are registered. It checks every private name that it relies on, so that an
+incompatible version of python-socketio is an error at startup and never a silent gap. Versions: 5.11 and later.
 """
 
 from __future__ import annotations
@@ -31,8 +31,10 @@ __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 
 
 class AsyncGuard(Guard):
-    """Closes a :class:`socketio.AsyncServer`. Its arguments are those of
-    :class:`roomkey.guard.guard.Guard`: a verifier, then ``via``, ``policy`` and bounds by name.
+    """Secures a :class:`socketio.AsyncServer`.
+
+    Its arguments are those of :class:`roomkey.guard.guard.Guard`: a verifier, then ``via``, ``policy`` and limits by
+    name.
     """
 
     _is_attached = False
@@ -40,25 +42,24 @@ class AsyncGuard(Guard):
     def attach(
         self, sio: socketio.AsyncServer, *, session_binding: str | None = None, own_joins: OwnJoins = "policy"
     ) -> None:
-        """Guard a server: every namespace, those registered later included.
+        """Guard a server: every namespace, including those that are registered later.
 
         Args:
-            sio: the server; handlers may be registered before or after.
-            session_binding: ``"address"`` also refuses requests to a session from another address than the one that
-                opened it. A session that was opened with a token in a header, cookie or query is bound to its
-                subject in any case.
-            own_joins: ``"policy"`` also checks the application's own ``sio.enter_room``, in namespaces that the policy
-                has room rules for; ``"allow"`` leaves it to the application. The room of another subject stays closed
-                in any case.
+            sio: the server; handlers can be registered before or after this call.
+            session_binding: ``"address"`` also rejects requests to a session from another address than the one that
+                opened it. A session that was opened with a token in a header, cookie or query is always bound to its
+                subject.
+            own_joins: ``"policy"`` also checks the application's own ``sio.enter_room``, in namespaces for which the
+                policy has room rules; ``"allow"`` does not. The room of another subject is always closed.
 
         Raises:
-            ConfigError: a setting under which the server would leak, a version of python-socketio whose inner names
-                have changed, or a second call.
+            ConfigError: a setting with which the server would leak, a version of python-socketio with other private
+                names, or a second call.
         """
         if self._is_attached:
-            raise ConfigError("this guard is attached already; make one guard for each server")
+            raise ConfigError("this guard is attached already; create one guard per server")
         if session_binding not in (None, "address"):
-            raise ConfigError("session_binding takes None or 'address'")
+            raise ConfigError("session_binding must be None or 'address'")
         self.socket_authorizer.set_own_joins(own_joins)
         check_settings(sio, self.settings.handshake)
         Hooks(self, Transports(sio), by_address=session_binding == "address").install()

@@ -1,4 +1,4 @@
-"""What the guard relies on in python-socketio, and what it refuses, checked when it is attached."""
+"""The private names of python-socketio that the guard uses, and the settings that it rejects, checked at attach()."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from socketio import packet
 from roomkey.core.credentials import Handshake
 from roomkey.errors import ConfigError
 
-# Every private name of the server and its manager, with the parameters it must begin with: those that the guard
-# stands in the place of, and those that it calls.
+# Every private name of the server and its manager, with the parameters that it must begin with: those that the guard
+# replaces, and those that it calls.
 SERVER_SEAMS = {
     "_trigger_event": ("event", "namespace"),
     "_handle_connect": ("eio_sid", "namespace", "data"),
@@ -46,7 +46,7 @@ NODE_SEAMS = {"_handle_enter_room": ("message",)}  # of a manager that hears of 
 
 
 def is_instrumented(function: Any) -> bool:
-    """True for a function that ``sio.instrument()`` has put there."""
+    """Return True for a function that ``sio.instrument()`` has installed."""
     return type(getattr(function, "__self__", None)).__name__ == "InstrumentedAsyncServer"
 
 
@@ -55,7 +55,11 @@ OLDEST_ENGINEIO = (4, 8, 1)
 
 
 def check_settings(sio: Any, handshake: Handshake | None) -> None:
-    """Refuse what would leak."""
+    """Reject settings with which the server would leak.
+
+    Raises:
+        ConfigError: such a setting, or a server of another type.
+    """
     if not isinstance(sio, socketio.AsyncServer):
         raise ConfigError(f"AsyncGuard guards a socketio.AsyncServer, not a {type(sio).__name__}")
     installed = version("python-engineio")

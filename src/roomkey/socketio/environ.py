@@ -1,4 +1,4 @@
-"""What a connection's WSGI environ tells a guard."""
+"""The parts of a connection's WSGI environ that a guard needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from roomkey.core.credentials import Request, page_of
 
 
 def address(environ: Mapping[str, Any]) -> str:
-    """The peer's address; engineio's own REMOTE_ADDR is a constant under ASGI."""
+    """Return the client's address; engineio's own REMOTE_ADDR is a constant under ASGI."""
     scope = environ.get("asgi.scope")
     if isinstance(scope, Mapping):
         client = scope.get("client")
@@ -20,7 +20,7 @@ def address(environ: Mapping[str, Any]) -> str:
 
 
 def request(environ: Mapping[str, Any]) -> Request:
-    """Where tokens may stand. A cookie counts only from a page: its origin was checked by engineio, or is our own."""
+    """Return the parts that can contain tokens. A cookie counts only if a web page sends it, of an allowed origin."""
     page = page_of(environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_HOST"))
     return Request(
         authorization=environ.get("HTTP_AUTHORIZATION"),
@@ -36,5 +36,5 @@ def length_ok(environ: Mapping[str, Any], limit: int) -> bool:
 
 
 def wants_script(environ: Mapping[str, Any]) -> bool:
-    """True for JSONP polling, which hands a session to any page that includes a script."""
+    """Return True for JSONP polling, which gives a session to any page that includes a script."""
     return "j" in parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)

@@ -1,4 +1,4 @@
-"""Where the guard stands in python-socketio: between the transport, its own code, and the application's handlers."""
+"""Where the guard intercepts python-socketio: between the transport, its own code, and the application's handlers."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ from roomkey.socketio.transports import Transports
 LOG = logging.getLogger("roomkey.guard")
 
 MAX_ATTACHMENTS = 10
-# Where instrument() keeps the server's own _trigger_event. The guard stands behind it, next to the handlers, so that
-# nothing can happen between its check and them.
+# Where instrument() keeps the server's own _trigger_event. The guard replaces that one, next to the handlers, so that
+# nothing can happen between its check and a handler.
 INSTRUMENTED = "_InstrumentedAsyncServer__trigger_event"
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
 _WANTS_ACK: ContextVar[bool] = ContextVar("roomkey_wants_ack", default=False)
 
 
 class Hooks:
-    """The guard's side of one server: what stands where python-socketio's own functions stood."""
+    """The functions of the guard that replace python-socketio's own functions, for one server."""
 
     def __init__(self, guard: Guard, transports: Transports, *, by_address: bool) -> None:
         self.guard = guard
@@ -58,7 +58,7 @@ class Hooks:
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
 
     def install(self) -> None:
-        """Put the guard between the transport and the server's own code."""
+        """Replace the server's functions."""
         check_seams(self.sio, SERVER_SEAMS | SERVER_CALLS)
         check_seams(self.sio.manager, MANAGER_SEAMS)
         check_seams(self.sio.eio, ENGINE_SEAMS)
@@ -68,7 +68,7 @@ class Hooks:
             self._replace(self.sio.manager, name)
         for name in ENGINE_SEAMS:
             self._replace(self.sio.eio, name)
-        # engineio holds its own references; instrument() puts others there, which call the server's names.
+        # engineio holds its own references; instrument() replaces them by others, which call the server's names.
         for event in ("connect", "message", "disconnect"):
             name = f"_handle_eio_{event}"
             if self.sio.eio.handlers.get(event) == self.inner[name]:
@@ -82,7 +82,7 @@ class Hooks:
             LOG.warning("revocations are kept in this process, and reach no other node: give the guard a store")
 
     def _replace(self, owner: Any, name: str) -> None:
-        """Put a function of the guard in the place of the owner's."""
+        """Replace a function of the owner by one of the guard."""
         instrumented = is_instrumented(getattr(owner, name)) and hasattr(owner, INSTRUMENTED)
         place = INSTRUMENTED if name == "_trigger_event" and instrumented else name
         self.inner[name] = getattr(owner, place)
@@ -103,7 +103,7 @@ class Hooks:
         return await self.inner["_handle_eio_connect"](eio_sid, environ)
 
     async def _make_response(self, response: dict[str, Any], environ: Mapping[str, Any]) -> Any:
-        """Answer a request, with a refusal where a session's own functions have noted one: engineio asks none."""
+        """Respond to a request, with the refusal that a session's own functions noted, if there is one."""
         return await self.inner["_make_response"](environ.get(ANSWER, response), environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
@@ -130,7 +130,7 @@ class Hooks:
             return
         try:
             if isinstance(data, str) and data[0] in "56":
-                # python-socketio refuses it for a namespace that is not joined; it may just have been left.
+                # python-socketio refuses it in a namespace that is not joined, but the client may just have left it.
                 self.sio._binary_packet[eio_sid] = self.sio.packet_class(encoded_packet=data)
             else:
                 await self.inner["_handle_eio_message"](eio_sid, data)
@@ -234,19 +234,19 @@ class Hooks:
             LOG.exception("an acknowledgement's callback failed")
 
     def _generate_ack_id(self, sid: str, callback: object) -> int:
-        """Keep a callback, but not forever: python-socketio drops none before its socket is gone."""
+        """Keep a callback, but not forever: python-socketio keeps it until its socket is gone."""
         callbacks = self.sio.manager.callbacks
         for late in self._ack_expiry.requested(sid, self.guard.clock.monotonic()):
             kept = callbacks.pop(late, None)
             if kept is not None and late in self.guard.index.sockets:
-                callbacks[late] = {0: kept[0]}  # its counter: an id that was given once means nothing else later
+                callbacks[late] = {0: kept[0]}  # its counter: an ID must not be used twice
         number: int = self.inner["_generate_ack_id"](sid, callback)
         if number > MAX_CALLBACKS:
             callbacks[sid].pop(number - MAX_CALLBACKS, None)
         return number
 
     async def _trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
-        """Every handler of the application is called from here."""
+        """Call a handler of the application, if the guard allows it: python-socketio calls all of them here."""
         sid = arguments[0]
         if event == "connect":
             return await self._on_connect(namespace, sid)
@@ -273,7 +273,7 @@ class Hooks:
             await socket.leave(reason[0] if reason else "", by_client=left in self._leaving)
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, *reason: Any) -> None:
-        """The client leaves a namespace, or its connection is gone."""
+        """Note who leaves: the client leaves a namespace, or its connection is gone."""
         left = eio_sid, namespace or "/"
         self._leaving.add(left)
         try:
@@ -292,7 +292,7 @@ class Hooks:
                 yield sid, eio_sid
 
     def basic_close_room(self, room: str, namespace: str) -> None:
-        """Closing a room empties it, of those in quarantine too."""
+        """Close a room for all sockets in it, including those in quarantine."""
         self._unfiltered = True
         try:
             self.inner["basic_close_room"](room, namespace)

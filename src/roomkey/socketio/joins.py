@@ -1,4 +1,4 @@
-"""The application's own ``sio.enter_room``: where the guard stands in the manager of python-socketio's rooms."""
+"""The application's own ``sio.enter_room``: where the guard intercepts python-socketio's room manager."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
 
 NODE_SECONDS = 1.0
-"""How long a join that another node asks for may hold up what that node says next."""
+"""How long a join for another node can delay the next message of that node."""
 
 
 class Joins:
-    """Decides about the rooms that the application puts sockets into, by whatever name of python-socketio's.
+    """Decides about the rooms to which the application adds sockets, by any function of python-socketio.
 
-    A manager has two: ``enter_room``, which may wait for a rule, and beneath it ``basic_enter_room``, which lets in
-    only what was decided. Managers with several nodes call the second one past the first.
+    A manager has two: ``enter_room``, which can wait for a rule, and below it ``basic_enter_room``, which allows only
+    what was decided. Managers with several nodes call the second one directly.
 
     Args:
         guard: decides.
-        manager: of the server's rooms.
+        manager: the manager of the server's rooms.
     """
 
     def __init__(self, guard: Guard, manager: Any) -> None:
@@ -32,7 +32,7 @@ class Joins:
         self._inner: dict[str, Callable[..., Any]] = {}
 
     def install(self) -> None:
-        """Stand in the place of the manager's own functions."""
+        """Replace the manager's functions."""
         has_nodes = hasattr(self._manager, "channel")
         seams = ROOM_SEAMS | (NODE_SEAMS if has_nodes else {})
         check_seams(self._manager, seams)
@@ -45,10 +45,10 @@ class Joins:
         return socket if socket is not None and socket.namespace == namespace else None
 
     async def enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
-        """Put a socket into a room, if it may enter; one that is connected elsewhere is that node's to decide about.
+        """Add a socket to a room, if that is allowed; the node that a socket is connected to decides.
 
         Raises:
-            AuthError: it may not.
+            AuthError: it is not allowed.
         """
         socket = self._socket(sid, namespace)
         if socket is not None and room != sid:
@@ -56,10 +56,10 @@ class Joins:
         return await self._inner["enter_room"](sid, namespace, room, eio_sid=eio_sid)
 
     def basic_enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
-        """Put a socket into a room; for the namespace as a whole, and its own sid, that is python-socketio's affair.
+        """Add a socket to a room; python-socketio itself does so for the whole namespace and for the socket's own ID.
 
         Raises:
-            PermissionDenied: it was not decided, or has been taken back meanwhile.
+            PermissionDenied: it was not decided, or is not allowed any more.
         """
         if room is not None and room != sid:
             socket = self._socket(sid, namespace)
@@ -70,14 +70,14 @@ class Joins:
         return self._inner["basic_enter_room"](sid, namespace, room, eio_sid=eio_sid)
 
     def basic_leave_room(self, sid: str, namespace: str, room: Any) -> Any:
-        """Take a socket out of a room."""
+        """Remove a socket from a room."""
         socket = self._socket(sid, namespace)
         if socket is not None:
             socket.lose_rooms({room})
         return self._inner["basic_leave_room"](sid, namespace, room)
 
     async def _handle_enter_room(self, message: Mapping[str, Any]) -> None:
-        """Another node wants one of our sockets in a room. A rule that takes its time holds up nothing else."""
+        """Add one of our sockets to a room for another node. A slow rule does not delay anything else."""
         sid, namespace = str(message.get("sid")), str(message.get("namespace"))
         if self._socket(sid, namespace) is not None:
             entering = self._guard.background.spawn(self._enter_for_node(sid, namespace, message.get("room")))
@@ -87,4 +87,4 @@ class Joins:
         try:
             await self.enter_room(sid, namespace, room)
         except AuthError:
-            return  # the audit log has it, and nobody waits for an answer
+            return  # the audit log has it, and nothing waits for an answer

@@ -1,4 +1,4 @@
-"""Engine.IO sessions: whose they are, and that none outlives its end."""
+"""Engine.IO sessions: bound to their owner, and ended completely."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from roomkey.socketio.transports import Transports
 UPGRADE_SECONDS = 10.0
 
 CONTROL_RATE = 10.0
-"""Engine.IO packets of one connection that carry no message; an honest client sends one for each ping."""
+"""Engine.IO packets without a message that one connection can send per second; a client sends one for each ping."""
 
 LARGE_PACKET = "a large packet before admission"
 
 ANSWER = "roomkey.answer"
-"""In the environ of a request, the answer that engineio is to give instead of its own."""
+"""Where the environ of a request has the response that replaces engineio's own."""
 
 
 def _refusal(status: str, code: int, message: str) -> dict[str, Any]:
@@ -38,16 +38,16 @@ BAD_REQUEST = _refusal("400 BAD REQUEST", 3, "Bad request")
 TOO_LARGE = _refusal("413 CONTENT TOO LARGE", 3, "Bad request")
 
 MOST_PACKETS = 16
-"""Packets of one answer: python-socketio's client accepts no more, and loses the connection over it."""
+"""Packets of one response: python-socketio's client does not accept more, and would lose the connection."""
 
 
 class FewAtOnce(asyncio.Queue[Any]):
-    """A queue of which one poll of engineio takes no more than :data:`MOST_PACKETS`.
+    """A queue from which one poll of engineio takes at most :data:`MOST_PACKETS` packets.
 
     engineio waits for the first packet with ``get``, and then asks ``get_nowait`` for more until that has no more.
 
     Args:
-        before: the queue whose place it takes; nobody waits for that yet.
+        before: the queue that it replaces; nothing waits for that yet.
     """
 
     def __init__(self, before: asyncio.Queue[Any]) -> None:
@@ -62,10 +62,10 @@ class FewAtOnce(asyncio.Queue[Any]):
         return await super().get()
 
     def get_nowait(self) -> Any:
-        """Take a packet; asyncio's ``get`` calls this, too.
+        """Take a packet; asyncio's ``get`` also calls this.
 
         Raises:
-            QueueEmpty: none waits, or the next one is for another poll.
+            QueueEmpty: there is none, or the next one is for another poll.
         """
         if self._taken >= MOST_PACKETS:
             self._taken = 0
@@ -75,11 +75,11 @@ class FewAtOnce(asyncio.Queue[Any]):
 
 
 class Sessions:
-    """Stands at each session's own request functions.
+    """Wraps the request functions of each session.
 
     Args:
-        guard: decides whose a request is.
-        transports: closes, and knows the tasks that read WebSockets.
+        guard: has the settings and the clock.
+        transports: closes connections, and knows the tasks that read WebSockets.
         by_address: also bind each session to the address that opened it.
     """
 
@@ -92,13 +92,13 @@ class Sessions:
         self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
     def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
-        """Answer later requests of the session only to whoever opened it, without disturbing them."""
+        """Serve later requests of the session only for its owner, without disturbing the owner."""
         transport = self.sio.eio.sockets[connection.eio_sid]
         get, post = transport.handle_get_request, transport.handle_post_request
         read_websocket = transport._websocket_handler
 
         async def handle_get_request(environ: Mapping[str, Any]) -> Any:
-            # A WebSocket's own opening request comes through here; a polling session's does not.
+            # The opening request of a WebSocket comes through here; that of a polling session does not.
             if environ is not opening and not await self._is_owner(connection, environ):
                 return FORBIDDEN
             if connection.guarded.closing and transport.queue.empty():
@@ -115,7 +115,7 @@ class Sessions:
                 return
             try:
                 await post(environ)
-            except Exception as error:  # engineio would wait for a queue that nobody empties
+            except Exception as error:  # engineio would wait for a queue that is never emptied
                 environ[ANSWER] = BAD_REQUEST
                 connection.guarded.violation(f"a request that cannot be read ({type(error).__name__})")
 
@@ -133,7 +133,7 @@ class Sessions:
         transport._send_ping = self._heartbeat(connection.eio_sid, transport)
 
     def _heartbeat(self, eio_sid: str, transport: Any) -> Callable[[], Awaitable[None]]:
-        """engineio's heartbeat, as a task that can be found: engineio keeps no handle of it."""
+        """Wrap engineio's heartbeat, so that its task can be found: engineio keeps no reference."""
         send_ping = transport._send_ping
 
         async def beat() -> None:
@@ -150,9 +150,9 @@ class Sessions:
         return beat
 
     def release(self, eio_sid: str) -> None:
-        """Forget a session that has ended, with everything that :meth:`bind` put there.
+        """Forget a session that has ended, with everything that :meth:`bind` added.
 
-        engineio's heartbeat would keep it for one more ``ping_interval``, and the opening request with it.
+        engineio's heartbeat would keep it and its opening request for one more ``ping_interval``.
         """
         heartbeat = self.heartbeats.pop(eio_sid, None)
         if heartbeat is not None and heartbeat is not asyncio.current_task():  # a missing pong ends it in that task
@@ -164,7 +164,7 @@ class Sessions:
             transport._websocket_handler = _close_websocket
 
     async def _read_websocket(self, connection: SocketIOConnection, transport: Any, read: Any, ws: Any) -> None:
-        """Read a WebSocket to its end; an upgrade that stays half done is ended, and what cannot be read is too."""
+        """Read a WebSocket to its end; close it if its upgrade is not completed, or if a frame cannot be read."""
         reader = asyncio.current_task()
         assert reader is not None
         self.transports.websockets[connection.eio_sid] = reader
@@ -188,7 +188,7 @@ class Sessions:
             self.transports.websockets.pop(connection.eio_sid, None)
 
     def _counted(self, connection: SocketIOConnection, take: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Any]:
-        """Count the packets that carry no message: engineio begins a task for each pong, asked for or not."""
+        """Count packets without a message: engineio starts a task for each pong, even an unexpected one."""
         control = TokenBucket(CONTROL_RATE, connection.guarded.opened_at)
 
         async def counted(packet: Any) -> None:
@@ -214,7 +214,7 @@ class Sessions:
         return size > self._max_packet
 
     def _bound(self, connection: SocketIOConnection, ws: Any) -> None:
-        """Keep large packets from engineio until something is admitted: it decodes JSON before it asks anybody."""
+        """Keep large packets from engineio until something is admitted: it decodes JSON before the guard is asked."""
         wait = ws.wait
 
         async def wait_for_small() -> Any:

@@ -42,9 +42,9 @@ class Transports:
                 return  # it closed meanwhile
 
     async def close(self, eio_sid: str) -> None:
-        """Close the transport truly: what is queued first, then the end, for polling and WebSocket alike.
+        """Close the transport after what is queued was sent, for polling and WebSockets.
 
-        The application's disconnect handlers run last, so that a slow one keeps nobody connected.
+        The application's disconnect handlers run last, so that a slow one does not keep the client connected.
         """
         transport = self.sio.eio.sockets.get(eio_sid)
         if transport is None or transport.closed or eio_sid in self._closing:
@@ -59,14 +59,14 @@ class Transports:
     async def _close(self, eio_sid: str, transport: Any) -> None:
         if not transport.upgraded:
             await self._flush(transport)  # a poll has to fetch the last packets
-            # Over a WebSocket the end itself says it; there CLOSE would keep some clients from returning.
+            # A WebSocket needs no packet for it; CLOSE would keep some clients from reconnecting.
             transport.queue.put_nowait(eio_packet.Packet(eio_packet.CLOSE))
         transport.queue.put_nowait(None)  # ends the writer, and with it the WebSocket
         self._end_soon(eio_sid, after=FLUSH_SECONDS if transport.upgraded else 0.0)
         await transport.close(wait=False, abort=True)
 
     def end_half_upgrade(self, eio_sid: str) -> None:
-        """End a WebSocket whose session is gone before the upgrade was done."""
+        """End a WebSocket whose session is gone before the upgrade was completed."""
         transport = self.sio.eio.sockets.get(eio_sid)
         if transport is not None and not transport.upgraded:
             self._end_soon(eio_sid, after=0.0)
@@ -79,12 +79,12 @@ class Transports:
             task.add_done_callback(self._endings.discard)
 
     async def _end(self, reader: asyncio.Task[Any], after: float) -> None:
-        """See a WebSocket end: by itself, or, where its client reads nothing or is half upgraded, by cancelling it.
+        """Make sure that a WebSocket ends: cancel its task if its client reads nothing, or is half upgraded.
 
-        Never inside a handler of the application, which may run in that task and has something to finish.
+        Never cancel it inside a handler of the application, which can run in that task and must finish.
         """
         await asyncio.wait([reader], timeout=after)
-        for _try in range(10):  # engineio and its writer each catch some, and wait for something else
+        for _try in range(10):  # engineio and its writer each catch some cancellations, and wait for something else
             while self._handlers[reader]:
                 await asyncio.wait([reader], timeout=0.1)
             if reader.done():
@@ -94,7 +94,7 @@ class Transports:
 
     @contextmanager
     def in_handler(self) -> Iterator[None]:
-        """Around a handler of the application."""
+        """Mark the current task while it runs a handler of the application."""
         task = asyncio.current_task()
         self._handlers[task] += 1
         try:
