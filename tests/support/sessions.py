@@ -111,8 +111,5 @@ class HubSession:
     def client_closing(self) -> None:
         """Ignore it, as no client here closes by itself."""
 
-    def admitted(self) -> None:
-        """Everything is read from the start."""
-
     def drain(self) -> list[Any]:
         return []

@@ -333,8 +333,6 @@ class EngineSession:
             if binary or packet != NOOP:
                 candidate.send_packet(packet, binary=binary)
         before.close()
-        if self.connection.admitted:
-            candidate.admitted()
         self._owner.timers.cancel(self.candidate_lost)
 
     # The end
