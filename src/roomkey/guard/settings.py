@@ -30,6 +30,9 @@ ANONYMOUS_PACKETS = 4
 PACKET_AROUND_TOKEN = 1024
 """Bytes of the packet that presents a token, besides the token."""
 
+UPGRADE_SECONDS = 10.0
+"""How long the upgrade of a polling session to a WebSocket may take, with every host."""
+
 Way = Handshake | Authenticate
 WhenStoreFails = Literal["refuse", "admit"]
 

@@ -8,8 +8,9 @@ from typing import Any, Protocol
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, new_sid
+from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.guard.timers import Timers
-from roomkey.hub.settings import ATTACHMENT_SECONDS, UPGRADE_SECONDS, HubSettings
+from roomkey.hub.settings import ATTACHMENT_SECONDS, HubSettings
 from roomkey.wire import (
     Decoder,
     EngineType,

@@ -12,9 +12,8 @@ from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.wire import Limits
 
 ATTACHMENT_SECONDS = 10.0
-UPGRADE_SECONDS = 10.0
 REQUEST_SECONDS = 10.0
-"""How long the attachments of a packet, an upgrade, and the body of a request may take."""
+"""How long the attachments of a packet and the body of a request may take."""
 
 LINGER_SECONDS = 1.0
 """How long after the end of a session a poll may fetch what it did not receive."""

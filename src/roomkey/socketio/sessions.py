@@ -12,11 +12,10 @@ from engineio import packet as eio_packet
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import Guard
+from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.socketio.environ import address, length_ok, request
 from roomkey.socketio.host import SocketIOConnection
 from roomkey.socketio.transports import Transports
-
-UPGRADE_SECONDS = 10.0
 
 CONTROL_RATE = 10.0
 """Engine.IO packets without a message that one connection can send per second; a client sends one for each ping."""

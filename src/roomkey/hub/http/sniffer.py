@@ -16,11 +16,12 @@ from typing import Any
 import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.hub.http.requests import HttpRequest, split_target
 from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
-from roomkey.hub.settings import MAX_HEAD, UPGRADE_SECONDS
+from roomkey.hub.settings import MAX_HEAD
 from roomkey.hub.transports.picows import PicowsShared, PicowsWebSocket
 from roomkey.wire import TransportState
 
