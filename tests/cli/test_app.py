@@ -33,24 +33,24 @@ def without(missing: set[str], *arguments: str, cwd: Path) -> subprocess.Complet
     return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=cwd)
 
 
-def test_version(roomkey: Cli) -> None:
+def test_version_is_printed(roomkey: Cli) -> None:
     assert roomkey("--version").out == f"roomkey {__version__}\n"
 
 
-def test_help_of_every_command(roomkey: Cli) -> None:
+def test_every_command_has_help(roomkey: Cli) -> None:
     for command in ("", "serve", "token issue", "token inspect", "keys new", "user set", "client secret", "doctor"):
         ran = roomkey(*command.split(), "--help")
         assert (ran.code, ran.err) == (0, "")
         assert "Usage: roomkey" in ran.out
 
 
-def test_no_secret_is_a_flag(roomkey: Cli) -> None:
+def test_no_option_takes_a_secret(roomkey: Cli) -> None:
     for command in (["serve"], ["token", "issue"], ["token", "inspect"], ["user", "add"], ["client", "secret"]):
         options = roomkey(*command, "--help").out
         assert not {"--secret ", "--password ", "--key "} & {word + " " for word in options.split()}
 
 
-def test_python_m(tmp_path: Path) -> None:
+def test_module_runs_as_the_command_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "roomkey", "--version"]
     assert subprocess.run(command, capture_output=True, text=True, cwd=tmp_path).stdout == f"roomkey {__version__}\n"
 
@@ -70,7 +70,7 @@ def test_python_m(tmp_path: Path) -> None:
         ({"argon2"}, ["user", "passwd", "ada", "--password-stdin"], "server"),
     ],
 )
-def test_a_missing_extra_is_the_line_that_installs_it(
+def test_missing_package_prints_its_install_command(
     tmp_path: Path, missing: set[str], arguments: list[str], extra: str
 ) -> None:
     ran = without(missing, *arguments, cwd=tmp_path)
@@ -78,14 +78,14 @@ def test_a_missing_extra_is_the_line_that_installs_it(
     assert ran.stderr == f"{missing.pop()} is missing: pip install 'roomkey[{extra}]'\n"
 
 
-def test_tokens_and_keys_need_no_server(tmp_path: Path) -> None:
+def test_token_and_keys_commands_work_without_the_server_extra(tmp_path: Path) -> None:
     missing = {"fastapi", "uvicorn", "socketio", "sqlalchemy", "argon2", "starlette"}
     assert without(missing, "keys", "new", cwd=tmp_path).returncode == 0
     assert without(missing, "token", "issue", "ada", cwd=tmp_path).returncode == 0
     assert without(missing, "doctor", cwd=tmp_path).returncode == 0
 
 
-def test_a_wrong_setting_is_one_line(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_one_line(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "roomkey.toml").write_text("prot = 80\n")
     ran = roomkey("serve")
     assert (ran.code, ran.err) == (1, "roomkey.toml: unknown key 'prot'; did you mean port?\n")
@@ -97,5 +97,5 @@ def test_a_wrong_setting_is_one_line(roomkey: Cli, here: Path, monkeypatch: pyte
     assert (ran.code, ran.err.startswith("ROOMKEY_VIA: ")) == (1, True)
 
 
-def test_the_credentials_file_is_the_demos(roomkey: Cli) -> None:
+def test_credentials_file_requires_demo(roomkey: Cli) -> None:
     assert roomkey("serve", "--demo-credentials-file", "x").code == 2

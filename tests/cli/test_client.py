@@ -28,7 +28,7 @@ def hash_of(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
-def test_a_service_gets_a_secret_that_is_shown_once(roomkey: Cli, here: Path) -> None:
+def test_add_service_prints_its_secret_once(roomkey: Cli, here: Path) -> None:
     added = roomkey("client", "add", "bot", "--scope", "chat", "--role", "bot", "--room", "lobby")
     secret = added.out.strip()
     assert (added.code, len(secret)) == (0, 43)
@@ -41,7 +41,7 @@ def test_a_service_gets_a_secret_that_is_shown_once(roomkey: Cli, here: Path) ->
 
 
 @pytest.mark.parametrize(("issuer", "served"), [("roomkey", False), ("https://login.example", True)])
-def test_adding_a_client_says_when_the_server_has_no_oauth(
+def test_add_client_warns_if_the_server_has_no_oauth(
     roomkey: Cli, monkeypatch: pytest.MonkeyPatch, issuer: str, served: bool
 ) -> None:
     monkeypatch.setenv("ROOMKEY_ISSUER", issuer)
@@ -50,20 +50,20 @@ def test_adding_a_client_says_when_the_server_has_no_oauth(
     assert ("has no /oauth/ routes; set issuer" not in added.err) == served
 
 
-def test_an_app_has_redirects_and_no_secret(roomkey: Cli) -> None:
+def test_public_client_has_redirect_uris_and_no_secret(roomkey: Cli) -> None:
     added = roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
     assert (added.code, added.out) == (0, "")
     (client,) = listed(roomkey)
     assert (client["kind"], client["grants"]) == ("public", ["authorization_code", "refresh_token"])
 
 
-def test_an_app_of_ones_own_is_first_party(roomkey: Cli) -> None:
+def test_first_party_client_is_stored_as_such(roomkey: Cli) -> None:
     roomkey("client", "add", "app", "--public", "--first-party", "--redirect-uri", "https://app.example/callback")
     assert listed(roomkey)[0]["first_party"] is True
     assert "first_party    yes" in roomkey("client", "list").out
 
 
-def test_it_is_disabled_and_enabled(roomkey: Cli) -> None:
+def test_client_can_be_disabled_and_enabled(roomkey: Cli) -> None:
     roomkey("client", "add", "bot")
     for command, disabled in (("disable", True), ("enable", False)):
         assert roomkey("client", command, "bot").code == 0
@@ -71,7 +71,9 @@ def test_it_is_disabled_and_enabled(roomkey: Cli) -> None:
 
 
 @pytest.mark.parametrize("command", ["disable", "remove"])
-def test_its_tokens_and_the_logins_made_for_it_are_revoked(roomkey: Cli, here: Path, tables: Any, command: str) -> None:
+def test_disabled_or_removed_client_loses_its_tokens_and_logins(
+    roomkey: Cli, here: Path, tables: Any, command: str
+) -> None:
     (here / "roomkey.toml").write_text('issuer = "https://login.example"\n')
     roomkey("client", "add", "app", "--redirect-uri", "https://app.example/callback")
     for login, who, client_id in [
@@ -84,7 +86,7 @@ def test_its_tokens_and_the_logins_made_for_it_are_revoked(roomkey: Cli, here: P
     before = time.time()
     ran = roomkey("client", command, "app")
     assert (ran.code, ran.err) == (0, "")
-    assert ran.out == f"{command}d app and revoked its tokens: running servers end their sockets within a second\n"
+    assert ran.out == f"{command}d app and revoked its tokens; running servers disconnect its sockets within a second\n"
 
     itself, *logins = tables.revocations()
     assert (itself.kind, itself.name) == ("subject", "app")
@@ -96,7 +98,7 @@ def test_its_tokens_and_the_logins_made_for_it_are_revoked(roomkey: Cli, here: P
     assert [tables.logins(who) for who in ("ada", "eve", "app")] == [["s3"], [], ["s4"]]
 
 
-def test_an_ending_that_failed_is_asked_for_again(roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disable_can_be_repeated_after_a_failure(roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """No login is ended before its tokens are revoked: nobody would find it any more."""
     roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
     for login in ("s1", "s2", "s3"):
@@ -121,7 +123,7 @@ def test_an_ending_that_failed_is_asked_for_again(roomkey: Cli, tables: Any, mon
     assert {one.name for one in tables.revocations()} == {"app", "s1", "s2", "s3"}
 
 
-def test_no_client_has_the_logins_of_the_server_itself(roomkey: Cli, tables: Any) -> None:
+def test_client_with_the_servers_client_id_keeps_the_logins_of_users(roomkey: Cli, tables: Any) -> None:
     """They are in the name ``roomkey``: a client of that name would end those of everybody."""
     refused = roomkey("client", "add", "roomkey")
     assert (refused.code, refused.out) == (2, "")
@@ -133,7 +135,7 @@ def test_no_client_has_the_logins_of_the_server_itself(roomkey: Cli, tables: Any
     assert tables.logins() == ["s1"]
 
 
-def test_a_client_that_was_removed_is_gone(roomkey: Cli, tables: Any) -> None:
+def test_removed_client_is_gone(roomkey: Cli, tables: Any) -> None:
     for name in ("bot", "other"):
         roomkey("client", "add", name)
     assert roomkey("client", "remove", "bot").code == 0
@@ -141,7 +143,7 @@ def test_a_client_that_was_removed_is_gone(roomkey: Cli, tables: Any) -> None:
     assert [client["client_id"] for client in listed(roomkey)] == ["other"]
 
 
-def test_a_new_secret_takes_the_place_of_the_old(roomkey: Cli, tables: Any) -> None:
+def test_new_secret_replaces_the_old_one(roomkey: Cli, tables: Any) -> None:
     first = roomkey("client", "add", "bot", "--scope", "chat").out.strip()
     before = tables.client("bot")
     ran = roomkey("client", "secret", "bot")
@@ -152,14 +154,14 @@ def test_a_new_secret_takes_the_place_of_the_old(roomkey: Cli, tables: Any) -> N
     assert second not in ran.err
 
 
-def test_a_public_client_gets_no_secret(roomkey: Cli, tables: Any) -> None:
+def test_public_client_cannot_get_a_secret(roomkey: Cli, tables: Any) -> None:
     roomkey("client", "add", "app", "--public", "--redirect-uri", "https://app.example/callback")
     ran = roomkey("client", "secret", "app")
     assert (ran.code, ran.out, ran.err) == (1, "", "cannot set a secret: app is a public client\n")
     assert tables.client("app").secret_hash is None
 
 
-def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
+def test_client_list_fits_into_80_columns(roomkey: Cli) -> None:
     uris = ["https://app.example/callback", "com.example.app:/back/to/where/the/person/has/come/from"]
     roomkey("client", "add", "bot", "--role", "worker", "--room", "red", "--room", "blue", "--scope", "jobs")
     roomkey("client", "add", "app", "--title", "The \x1b[31mApp", "--redirect-uri", uris[0], "--redirect-uri", uris[1])
@@ -194,7 +196,7 @@ def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("add", "bot", "--public"), 2, "needs a secret"),
+        (("add", "bot", "--public"), 2, "requires a secret"),
         (("add", "app", "--redirect-uri", "https://app.example/", "--scope", "roomkey:admin"), 1, "service"),
         (("add", "bot", "--first-party"), 2, "--redirect-uri"),
         (("add", "b ot"), 1, "no spaces"),
@@ -205,7 +207,9 @@ def test_the_list_shows_all_of_a_client_in_80_columns(roomkey: Cli) -> None:
         (("secret", "nobody"), 1, "roomkey client list"),
     ],
 )
-def test_mistakes_say_what_to_do(roomkey: Cli, tables: Any, arguments: tuple[str, ...], code: int, words: str) -> None:
+def test_wrong_usage_says_what_to_do(
+    roomkey: Cli, tables: Any, arguments: tuple[str, ...], code: int, words: str
+) -> None:
     roomkey("client", "add", "taken")
     before = listed(roomkey)
     ran = roomkey("client", *arguments)
@@ -215,11 +219,11 @@ def test_mistakes_say_what_to_do(roomkey: Cli, tables: Any, arguments: tuple[str
     assert tables.revocations() == []
 
 
-def test_no_clients_yet(roomkey: Cli) -> None:
+def test_empty_client_list_says_how_to_add_one(roomkey: Cli) -> None:
     assert "roomkey client add" in roomkey("client", "list").err
 
 
-def test_clients_in_postgresql(
+def test_clients_can_be_kept_in_postgresql(
     roomkey: Cli, tables: Any, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path
 ) -> None:
     where = postgres.database()

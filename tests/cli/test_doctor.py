@@ -15,16 +15,16 @@ from roomkey.cli import doctor
 Cli = Callable[..., Any]
 
 
-def test_a_fresh_folder_is_well(roomkey: Cli) -> None:
+def test_doctor_accepts_an_empty_folder(roomkey: Cli) -> None:
     ran = roomkey("doctor")
     assert (ran.code, ran.err) == (0, "")
-    assert "127.0.0.1 port 8000 is reached by this machine only" in ran.out
+    assert "127.0.0.1 port 8000 can be reached by this machine only" in ran.out
     assert "no key for ES256" in ran.out
-    for limit in ("session id alone continues", "WebSocket compression", "oversize polling POST", "Redis"):
+    for limit in ("session id alone continues", "WebSocket compression", "oversized polling POST", "Redis"):
         assert limit in ran.out
 
 
-def test_it_names_what_the_engine_runs_on(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_lists_the_libraries_of_the_engine(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = roomkey("doctor")
     assert f"ok    engine hub: picows {metadata.version('picows')}, orjson " in ran.out
     (here / "roomkey.toml").write_text('engine = "python-socketio"\n')
@@ -35,13 +35,18 @@ def test_it_names_what_the_engine_runs_on(roomkey: Cli, here: Path, monkeypatch:
     assert "pip install 'roomkey[server]'" in ran.out
 
 
-def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
+def test_doctor_reports_a_server_in_use(roomkey: Cli, here: Path) -> None:
     roomkey("keys", "new")
     roomkey("user", "add", "ada", "--password-stdin", stdin="correct horse battery")
     (here / "roomkey.toml").write_text("token_lifetime = 604800\n")
     ran = roomkey("doctor")
     assert ran.code == 0
-    for words in ("settings: roomkey.toml", "1 key(s) in keys", "1 account(s) in roomkey.sqlite3", "warn  tokens live"):
+    for words in (
+        "settings: roomkey.toml",
+        "1 key(s) in keys",
+        "1 account(s) in roomkey.sqlite3",
+        "warn  tokens, even stolen ones, are valid for",
+    ):
         assert words in ran.out
 
 
@@ -58,13 +63,13 @@ def test_a_server_in_use(roomkey: Cli, here: Path) -> None:
         (f"x = {'[' * 5000}", "fail  roomkey.toml is not TOML"),
     ],
 )
-def test_what_must_be_mended_fails(roomkey: Cli, here: Path, settings: str, said: str) -> None:
+def test_doctor_fails_for_unsafe_settings(roomkey: Cli, here: Path, settings: str, said: str) -> None:
     (here / "roomkey.toml").write_text(settings)
     ran = roomkey("doctor")
     assert (ran.code, said in ran.out) == (1, True)
 
 
-def test_open_files_fail(roomkey: Cli, here: Path) -> None:
+def test_doctor_fails_for_files_that_others_can_read(roomkey: Cli, here: Path) -> None:
     roomkey("keys", "new")
     roomkey("user", "add", "ada", "--password-stdin", stdin="correct horse battery")
     (here / "roomkey.sqlite3").chmod(0o644)
@@ -74,18 +79,18 @@ def test_open_files_fail(roomkey: Cli, here: Path) -> None:
     assert (ran.code, "chmod 700 keys" in ran.out) == (1, True)
 
 
-def test_a_misspelt_variable_and_a_proxy_that_can_be_passed_by(
+def test_doctor_warns_about_a_misspelled_variable_and_a_bypassed_proxy(
     roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ROOMKEY_PROT", "80")
     (here / "roomkey.toml").write_text('host = "0.0.0.0"\nbehind_proxy = true\n')
     ran = roomkey("doctor")
     assert ran.code == 0
-    assert "ROOMKEY_PROT is no setting; did you mean ROOMKEY_PORT?" in ran.out
-    assert "others can pass it by" in ran.out
+    assert "ROOMKEY_PROT is not a setting; did you mean ROOMKEY_PORT?" in ran.out
+    assert "other machines can bypass the proxy" in ran.out
 
 
-def test_a_database_that_is_none_and_one_without_accounts(roomkey: Cli, here: Path) -> None:
+def test_doctor_reports_a_broken_database_and_one_without_accounts(roomkey: Cli, here: Path) -> None:
     database = here / "roomkey.sqlite3"
     database.write_text("not a database")
     database.chmod(0o600)
@@ -94,7 +99,7 @@ def test_a_database_that_is_none_and_one_without_accounts(roomkey: Cli, here: Pa
     assert "fail  cannot read the accounts" in ran.out
 
 
-def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_fails_if_postgresql_is_unavailable(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_DATABASE", "postgresql://roomkey:hunter2@127.0.0.1:1/db?user=sesame")
     ran = roomkey("doctor")
     assert ran.code == 1
@@ -114,7 +119,7 @@ def test_a_postgresql_out_of_reach(roomkey: Cli, monkeypatch: pytest.MonkeyPatch
         (r"host=[^&]+", "host=/nonexistent", "there is no Unix socket"),
     ],
 )
-def test_doctor_says_what_to_do_about_a_postgresql(
+def test_doctor_suggests_a_remedy_for_postgresql(
     roomkey: Cli, monkeypatch: pytest.MonkeyPatch, postgres: Any, find: str, replace: str, remedy: str
 ) -> None:
     url, changed = re.subn(find, replace, postgres.database())
@@ -127,7 +132,9 @@ def test_doctor_says_what_to_do_about_a_postgresql(
 @pytest.mark.parametrize(
     ("options", "warned"), [("", True), ("?sslmode=require", True), ("?sslmode=verify-full", False)]
 )
-def test_a_postgresql_elsewhere(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, options: str, warned: bool) -> None:
+def test_doctor_warns_about_an_unverified_postgresql_connection(
+    roomkey: Cli, monkeypatch: pytest.MonkeyPatch, options: str, warned: bool
+) -> None:
     monkeypatch.setattr(doctor, "_count_postgresql", lambda _url: 1)
     monkeypatch.setenv("ROOMKEY_DATABASE", f"postgresql://roomkey@db.example/db{options}")
     ran = roomkey("doctor")
@@ -138,7 +145,7 @@ def test_a_postgresql_elsewhere(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, o
 @pytest.mark.parametrize(
     "secret", ["short", "0123456789abcdefghijklmnopqrstuvwxyz\r", "-----begin public key-----" * 2]
 )
-def test_a_secret_that_cannot_be_used_fails(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+def test_doctor_fails_for_an_unusable_secret(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", secret)
     for command in (["doctor"], ["token", "issue", "ada"]):
         ran = roomkey(*command)
@@ -147,6 +154,6 @@ def test_a_secret_that_cannot_be_used_fails(roomkey: Cli, monkeypatch: pytest.Mo
         assert secret not in ran.out + ran.err
 
 
-def test_a_byte_order_mark_does_no_harm(roomkey: Cli, here: Path) -> None:
+def test_doctor_accepts_a_byte_order_mark(roomkey: Cli, here: Path) -> None:
     (here / "roomkey.toml").write_bytes(b"\xef\xbb\xbfport = 9000\n")
     assert "port 9000" in roomkey("doctor").out

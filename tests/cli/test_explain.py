@@ -44,14 +44,14 @@ def token(roomkey, tmp_path):
         (["--namespace", "/admin"], 1, "no    namespace '/admin'"),
     ],
 )
-def test_which_rule_decides(roomkey, token, wish, code, verdict):
+def test_explain_names_the_rule_that_decides(roomkey, token, wish, code, verdict):
     done = roomkey("doctor", "--token", token, *wish)
     assert done.code == code
     assert verdict in done.out
     assert "subject 'ada', roles: member, rooms: red" in done.out
 
 
-def test_a_token_that_is_not_good(roomkey, token, tmp_path):
+def test_explain_reports_an_invalid_token(roomkey, token, tmp_path):
     (tmp_path / "token").write_text((tmp_path / "token").read_text()[:-8] + "AAAAAAA\n")
     done = roomkey("doctor", "--token", token, "--room", "team:red")
     assert done.code == 1
@@ -59,20 +59,20 @@ def test_a_token_that_is_not_good(roomkey, token, tmp_path):
     assert "room" not in done.out.partition("\n")[2]
 
 
-def test_a_wish_needs_a_token(roomkey):
+def test_room_emit_and_event_require_a_token(roomkey):
     ran = roomkey("doctor", "--room", "red")
     assert ran.code == 2
     assert "--token" in ran.err
 
 
-def test_a_rule_that_cannot_be_read_is_found(roomkey, tmp_path):
+def test_explain_reports_an_invalid_rule(roomkey, tmp_path):
     (tmp_path / "roomkey.toml").write_text('[[room]]\npattern = "a"\nallow = "role:x and"\n')
     ran = roomkey("doctor")
     assert ran.code == 1
     assert "roomkey.toml:3:" in ran.out
 
 
-def test_token_without_iat_is_named(roomkey, tmp_path, monkeypatch):
+def test_explain_mentions_a_missing_iat(roomkey, tmp_path, monkeypatch):
     secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
     monkeypatch.setenv("ROOMKEY_SECRET", secret)
     (tmp_path / "token").write_text(jwt.encode({"sub": "ada", "exp": time.time() + 60}, secret, algorithm="HS256"))

@@ -19,7 +19,7 @@ from roomkey.server.settings import load_settings
 Cli = Callable[..., Any]
 
 
-def test_new_goes_into_the_servers_folder(roomkey: Cli, here: Path) -> None:
+def test_new_key_is_written_to_the_servers_folder(roomkey: Cli, here: Path) -> None:
     made = roomkey("keys", "new")
     public = json.loads(made.out)
     assert "d" not in public
@@ -31,7 +31,7 @@ def test_new_goes_into_the_servers_folder(roomkey: Cli, here: Path) -> None:
     assert public["kid"] in roomkey("keys", "list").out
 
 
-def test_new_into_a_file_and_never_over_one(roomkey: Cli, here: Path) -> None:
+def test_new_key_does_not_overwrite_a_file(roomkey: Cli, here: Path) -> None:
     assert roomkey("keys", "new", "--algorithm", "EdDSA", "--out", "a.jwk").code == 0
     before = (here / "a.jwk").read_bytes()
     again = roomkey("keys", "new", "--out", "a.jwk")
@@ -41,21 +41,21 @@ def test_new_into_a_file_and_never_over_one(roomkey: Cli, here: Path) -> None:
     assert not (here / "keys").exists()
 
 
-def test_pem(roomkey: Cli, here: Path) -> None:
+def test_new_key_can_be_written_as_pem(roomkey: Cli, here: Path) -> None:
     made = roomkey("keys", "new", "--pem", "--out", "a.pem")
     assert Key.from_pem((here / "a.pem").read_bytes()).is_private
     assert not Key.from_pem(made.out).is_private
     assert stat.S_IMODE((here / "a.pem").stat().st_mode) == 0o600
 
 
-def test_a_shared_secret_has_no_public_half(roomkey: Cli, here: Path) -> None:
+def test_new_shared_secret_is_not_printed(roomkey: Cli, here: Path) -> None:
     made = roomkey("keys", "new", "--algorithm", "HS256", "--out", "a.jwk")
     assert (made.code, made.out) == (0, "")
     assert json.loads((here / "a.jwk").read_text())["k"] not in made.err
     assert roomkey("keys", "new", "--algorithm", "HS256", "--pem", "--out", "b.pem").code == 2
 
 
-def test_mistakes_are_one_line(roomkey: Cli, here: Path) -> None:
+def test_wrong_usage_is_one_line(roomkey: Cli, here: Path) -> None:
     assert roomkey("keys", "new", "--pem").code == 2
     unknown = roomkey("keys", "new", "--algorithm", "none")
     assert (unknown.code, unknown.err.count("\n")) == (1, 1)
@@ -84,7 +84,7 @@ def states(roomkey: Cli) -> list[str]:
     return [row["state"] for row in json.loads(roomkey("keys", "list", "--json").out)]
 
 
-def test_a_second_first_key_is_refused(roomkey: Cli, here: Path) -> None:
+def test_new_refuses_a_second_key_for_the_algorithm(roomkey: Cli, here: Path) -> None:
     assert roomkey("keys", "new").code == 0
     again = roomkey("keys", "new")
     assert (again.code, again.out) == (1, "")
@@ -93,7 +93,7 @@ def test_a_second_first_key_is_refused(roomkey: Cli, here: Path) -> None:
     assert len(list((here / "keys").iterdir())) == 2
 
 
-def test_a_rotation(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
+def test_rotate_publishes_a_key_before_it_signs(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     old = json.loads(roomkey("keys", "new").out)["kid"]
     made = roomkey("keys", "rotate")
     new = json.loads(made.out)
@@ -126,7 +126,7 @@ def test_a_rotation(roomkey: Cli, here: Path, at: Callable[[float], None]) -> No
     assert states(roomkey) == ["retired", "signing"]
 
 
-def test_a_token_is_signed_with_the_key_that_signs(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
+def test_issue_uses_the_signing_key_at_that_time(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     roomkey("keys", "new")
     roomkey("keys", "rotate")
     files = {file.key.kid: file for file in load_key_files(here / "keys")}
@@ -138,7 +138,7 @@ def test_a_token_is_signed_with_the_key_that_signs(roomkey: Cli, here: Path, at:
     assert [files[kid].not_before for kid in used] == [0, NOW + 600]
 
 
-def test_in_an_emergency(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
+def test_rotate_without_delay_signs_immediately(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     first = roomkey("keys", "rotate", "--publish-before", "0")
     assert "signs from now on" in first.err
     assert "older" not in first.err, "no verifier has an older set"
@@ -148,7 +148,7 @@ def test_in_an_emergency(roomkey: Cli, here: Path, at: Callable[[float], None]) 
     assert states(roomkey) == ["retiring", "signing"]
 
 
-def test_retired_keys_stay_until_they_are_to_go(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
+def test_retired_keys_are_deleted_only_on_request(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     old = json.loads(roomkey("keys", "new").out)["kid"]
     roomkey("keys", "new", "--algorithm", "RS256")
     roomkey("keys", "rotate")
@@ -162,7 +162,7 @@ def test_retired_keys_stay_until_they_are_to_go(roomkey: Cli, here: Path, at: Ca
     assert states(roomkey) == ["signing", "next", "unused"]
 
 
-def test_a_shared_secret_rotates_without_being_shown(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
+def test_rotated_shared_secret_is_not_printed(roomkey: Cli, here: Path, at: Callable[[float], None]) -> None:
     (here / "roomkey.toml").write_text('algorithm = "HS256"')
     roomkey("keys", "rotate")
     made = roomkey("keys", "rotate", "--publish-before", "5")
@@ -175,12 +175,12 @@ def test_a_shared_secret_rotates_without_being_shown(roomkey: Cli, here: Path, a
 
 
 @pytest.mark.parametrize("wait", ["-1", "31d", "soon"])
-def test_a_wait_that_is_none(roomkey: Cli, here: Path, wait: str) -> None:
+def test_rotate_rejects_an_invalid_delay(roomkey: Cli, here: Path, wait: str) -> None:
     assert roomkey("keys", "rotate", f"--publish-before={wait}").code == 2
     assert not (here / "keys").exists()
 
 
-def test_what_the_doctor_says(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_findings_describe_the_keys_of_the_folder(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def said(now: float = NOW) -> list[tuple[str, str]]:
         return list(findings(load_settings(), now))
 
@@ -208,9 +208,7 @@ def test_what_the_doctor_says(roomkey: Cli, here: Path, monkeypatch: pytest.Monk
     )
 
 
-def test_what_the_doctor_says_of_a_key_in_the_environment(
-    roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_findings_describe_a_key_in_the_environment(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = Key.generate("ES256")
     monkeypatch.setenv(KEY, json.dumps(key.to_jwk(private=True)))
     [(level, text)] = findings(load_settings(), NOW)

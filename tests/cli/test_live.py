@@ -66,7 +66,7 @@ async def running(here: Path, roomkey: Any) -> AsyncIterator[Running]:
 
 
 @pytest.mark.parametrize("command", ["disable", "remove"])
-async def test_the_sockets_of_a_client_are_ended(running: Running, tables: Any, command: str) -> None:
+async def test_client_disable_disconnects_its_sockets(running: Running, tables: Any, command: str) -> None:
     issue = running.product.issuer.issue
     await asyncio.to_thread(tables.log_in, "s1", client_id="app")
     hers = await running.socket(issue("ada", session_id="s1", claims={"client_id": "app"}))
@@ -78,7 +78,7 @@ async def test_the_sockets_of_a_client_are_ended(running: Running, tables: Any, 
     assert not (await running.join(others, "red", 1))["ok"], "it is still there to be refused"
 
 
-async def test_rights_reach_a_socket_and_the_tokens_that_were_handed_out(running: Running) -> None:
+async def test_user_set_updates_sockets_and_existing_tokens(running: Running) -> None:
     asked = {"username": "ada", "password": PASSWORD}
     tokens = (await running.http.post("/auth/login", json=asked)).json()
     raw = await running.socket(tokens["access_token"])

@@ -26,7 +26,7 @@ def secret_file(here: Path) -> str:
     return "secret"
 
 
-def test_issue_and_inspect_with_the_servers_keys(roomkey: Cli) -> None:
+def test_issue_and_inspect_use_the_servers_keys(roomkey: Cli) -> None:
     assert roomkey("keys", "new").code == 0
     made = roomkey("token", "issue", "ada", "--role", "admin", "--room", "red", "--room", "blue")
     assert made.code == 0
@@ -38,7 +38,7 @@ def test_issue_and_inspect_with_the_servers_keys(roomkey: Cli) -> None:
     assert made.out.strip().rsplit(".", 1)[1] not in seen.out, "the signature is not shown"
 
 
-def test_a_token_without_a_key_is_only_shown(roomkey: Cli) -> None:
+def test_inspect_without_a_key_only_shows_the_token(roomkey: Cli) -> None:
     seen = roomkey("token", "inspect", "-", stdin=Issuer.ephemeral().issue("ada"))
     assert seen.code == 0
     assert "ada" in seen.out
@@ -52,14 +52,14 @@ def test_issue_without_a_key_says_what_to_do(roomkey: Cli) -> None:
     assert made.err.count("\n") == 1
 
 
-def test_a_token_that_outlives_revocations_is_made_with_a_word_about_it(roomkey: Cli, secret_file: str) -> None:
+def test_issue_warns_if_the_token_is_valid_longer_than_revocations(roomkey: Cli, secret_file: str) -> None:
     week = roomkey("token", "issue", "ada", "--expires-in", "7d", "--secret-file", secret_file)
     month = roomkey("token", "issue", "ada", "--expires-in", "30d", "--secret-file", secret_file)
     assert (week.code, week.err, month.code) == (0, "", 0)
     assert month.err == "revocations are not kept that long; to revoke it, use --expires-in 30d\n"
 
 
-def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
+def test_inspect_shows_how_long_ago_a_token_expired(roomkey: Cli, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--expires-in", "-3m", "--secret-file", secret_file).out
     seen = roomkey("token", "inspect", "--secret-file", secret_file, stdin=token)
     assert seen.code == 1
@@ -76,7 +76,9 @@ def test_by_how_much_it_expired(roomkey: Cli, secret_file: str) -> None:
         ([], "aud is 'chat', expected none"),
     ],
 )
-def test_the_first_check_that_fails_is_named(roomkey: Cli, secret_file: str, options: list[str], said: str) -> None:
+def test_inspect_names_the_first_check_that_fails(
+    roomkey: Cli, secret_file: str, options: list[str], said: str
+) -> None:
     arguments = ["--issuer", "me", "--audience", "chat", "--secret-file", secret_file]
     token = roomkey("token", "issue", "ada", *arguments).out
     seen = roomkey("token", "inspect", "--secret-file", secret_file, *options, stdin=token)
@@ -84,7 +86,7 @@ def test_the_first_check_that_fails_is_named(roomkey: Cli, secret_file: str, opt
     assert said in seen.out
 
 
-def test_the_wrong_key_and_the_wrong_algorithm(roomkey: Cli, here: Path, secret_file: str) -> None:
+def test_inspect_rejects_a_wrong_key_and_a_wrong_algorithm(roomkey: Cli, here: Path, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--secret-file", secret_file).out
     save_key(Key.generate("HS256"), here / "other.jwk")
     assert "bad_signature" in roomkey("token", "inspect", "--key-file", "other.jwk", stdin=token).out
@@ -93,7 +95,7 @@ def test_the_wrong_key_and_the_wrong_algorithm(roomkey: Cli, here: Path, secret_
     assert (seen.code, "HS256" in seen.out) == (1, True)
 
 
-def test_a_public_pem_is_enough_to_check(roomkey: Cli, here: Path) -> None:
+def test_inspect_accepts_a_public_pem(roomkey: Cli, here: Path) -> None:
     made = roomkey("keys", "new", "--algorithm", "RS256", "--pem", "--out", "private.pem")
     (here / "public.pem").write_text(made.out)
     arguments = ("--key-file", "private.pem", "--algorithm", "RS256")
@@ -103,7 +105,7 @@ def test_a_public_pem_is_enough_to_check(roomkey: Cli, here: Path) -> None:
     assert (refused.code, "no private key" in refused.err) == (1, True)
 
 
-def test_the_secret_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_in_the_environment_is_used_and_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", SECRET_TEXT)
     token = roomkey("token", "issue", "ada").out
     seen = roomkey("token", "inspect", stdin=token)
@@ -115,7 +117,7 @@ def header_of(ran: Any) -> dict[str, Any]:
     return jwt.get_unverified_header(ran.out.strip())
 
 
-def test_the_key_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_in_the_environment_replaces_the_folder(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in ``roomkey serve``: it is used instead of the folder."""
     roomkey("keys", "new")
     of_the_folder = roomkey("token", "issue", "ada").out
@@ -131,7 +133,7 @@ def test_the_key_of_the_environment(roomkey: Cli, monkeypatch: pytest.MonkeyPatc
     assert header_of(roomkey("token", "issue", "ada"))["alg"] == "HS256"
 
 
-def test_a_key_of_the_environment_that_is_no_good(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_key_in_the_environment_is_an_error(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     roomkey("keys", "new")
     key = Key.generate("ES384")
     for value, said in [
@@ -147,12 +149,12 @@ def test_a_key_of_the_environment_that_is_no_good(roomkey: Cli, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("command", ["issue", "inspect"])
-def test_the_help_says_which_keys_are_used(roomkey: Cli, command: str) -> None:
+def test_help_says_which_keys_are_used(roomkey: Cli, command: str) -> None:
     told = " ".join(roomkey("token", command, "--help").out.split())
     assert re.search(r"Without --key-file and --secret-file, .*ROOMKEY_SECRET.*ROOMKEY_KEY, else .*folder", told)
 
 
-def test_a_key_counts_as_it_does_for_the_server(roomkey: Cli, here: Path) -> None:
+def test_inspect_accepts_the_keys_that_the_server_accepts(roomkey: Cli, here: Path) -> None:
     """Keys rotate: a retired one is refused, and the next one does not sign yet."""
     make_folder(here / "keys")
     now, made = int(time.time()), {}
@@ -172,7 +174,7 @@ def test_a_key_counts_as_it_does_for_the_server(roomkey: Cli, here: Path) -> Non
         assert seen["verdict"]["accepted"] is (state != "retired"), state
 
 
-def test_a_folder_without_a_key_for_the_algorithm(roomkey: Cli) -> None:
+def test_issue_without_a_key_for_the_algorithm_says_what_to_do(roomkey: Cli) -> None:
     roomkey("keys", "new", "--algorithm", "ES384")
     made = roomkey("token", "issue", "ada")
     assert (made.code, made.err) == (
@@ -181,7 +183,7 @@ def test_a_folder_without_a_key_for_the_algorithm(roomkey: Cli) -> None:
     )
 
 
-def test_a_weak_secret_is_wrong_usage_and_is_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weak_secret_is_rejected_and_not_shown(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", "hunter2-hunter2")
     seen = roomkey("token", "inspect", stdin=Issuer.ephemeral().issue("ada"))
     assert seen.code == 2
@@ -189,7 +191,7 @@ def test_a_weak_secret_is_wrong_usage_and_is_not_shown(roomkey: Cli, monkeypatch
     assert "hunter2" not in seen.out + seen.err
 
 
-def test_for_programs(roomkey: Cli, secret_file: str) -> None:
+def test_inspect_prints_json(roomkey: Cli, secret_file: str) -> None:
     arguments = ["--expires-in", "1h", "--claim", "level=3", "--claim", "team=red", "--scope", "chat"]
     token = roomkey("token", "issue", "ada", *arguments, "--secret-file", secret_file).out
     seen = json.loads(roomkey("token", "inspect", "--json", "--secret-file", secret_file, stdin=token).out)
@@ -202,25 +204,25 @@ def test_for_programs(roomkey: Cli, secret_file: str) -> None:
     assert json.loads(wrong.out)["verdict"]["check"] == "claim"
 
 
-def test_nothing_to_inspect_is_wrong_usage(roomkey: Cli) -> None:
+def test_inspect_without_a_token_is_wrong_usage(roomkey: Cli) -> None:
     ran = roomkey("token", "inspect", stdin="")
     assert (ran.code, ran.err) == (2, "no token on standard input\n")
 
 
-def test_a_forgotten_audience_is_hinted_at(roomkey: Cli, secret_file: str) -> None:
+def test_inspect_suggests_a_missing_audience(roomkey: Cli, secret_file: str) -> None:
     token = roomkey("token", "issue", "ada", "--secret-file", secret_file, "--audience", "chat").out
     assert "did you forget --audience?" in roomkey("token", "inspect", "--secret-file", secret_file, stdin=token).out
 
 
 @pytest.mark.parametrize("text", ["no token", "a.b", "a.b.c", "eyJ.eyJ.x", "x" * 20_000, "é.é.é"])
-def test_what_is_no_token_is_refused(roomkey: Cli, secret_file: str, text: str) -> None:
+def test_inspect_rejects_text_that_is_not_a_token(roomkey: Cli, secret_file: str, text: str) -> None:
     for arguments in ([], ["--secret-file", secret_file]):
         seen = roomkey("token", "inspect", *arguments, stdin=text)
         assert (seen.code, seen.err) == (1, "")
         assert "Refused: " in seen.out
 
 
-def test_bearer_in_front_a_file_and_an_argument(roomkey: Cli, here: Path) -> None:
+def test_inspect_reads_bearer_a_file_and_an_argument(roomkey: Cli, here: Path) -> None:
     token = Issuer.ephemeral().issue("ada")
     (here / "token.txt").write_text(f"Bearer {token}\n")
     for arguments, stdin in ((["-"], f"bearer {token}"), (["token.txt"], ""), ([token], "")):
@@ -247,14 +249,14 @@ def test_claims_cannot_write_control_sequences_to_the_terminal(roomkey: Cli) -> 
         ["token", "nonsense"],
     ],
 )
-def test_wrong_usage(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(roomkey: Cli, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
     monkeypatch.setenv("ROOMKEY_SECRET", SECRET_TEXT)
     ran = roomkey(*arguments)
     assert (ran.code, ran.out) == (2, "")
     assert "Traceback" not in ran.err
 
 
-def test_a_claim_with_an_option_of_its_own(roomkey: Cli, secret_file: str) -> None:
+def test_claim_that_has_its_own_option_is_rejected(roomkey: Cli, secret_file: str) -> None:
     ran = roomkey("token", "issue", "ada", "--claim", "exp=5", "--secret-file", secret_file)
     assert (ran.code, ran.err.count("\n")) == (1, 1)
 
@@ -275,7 +277,7 @@ def database(here: Path, tables: Any, request: pytest.FixtureRequest, monkeypatc
 
 
 @pytest.mark.parametrize("database", PLACES, indirect=True)
-def test_revoke_a_person(roomkey: Cli, database: Any) -> None:
+def test_revoke_subject_stores_a_revocation(roomkey: Cli, database: Any) -> None:
     before = time.time()
     ran = roomkey("token", "revoke", "--subject", "ada")
     assert (ran.code, ran.err) == (0, "")
@@ -284,7 +286,9 @@ def test_revoke_a_person(roomkey: Cli, database: Any) -> None:
     assert before <= kept.issued_before <= time.time()
     assert kept.expires_at == pytest.approx(kept.issued_before + WEEK)
     assert ran.out.startswith("revoked all tokens of ada issued up to 20")
-    assert re.search(r"running servers on \S*(roomkey.sqlite3|/test\d+) end their sockets within a second\n$", ran.out)
+    assert re.search(
+        r"running servers on \S*(roomkey.sqlite3|/test\d+) disconnect their sockets within a second\n$", ran.out
+    )
 
 
 @pytest.mark.parametrize(
@@ -298,7 +302,9 @@ def test_revoke_a_person(roomkey: Cli, database: Any) -> None:
         (["--subject", "a", "--issued-before", "2023-11-14T22:13:20"], ("subject", "a", None, 1_700_000_000, WEEK)),
     ],
 )
-def test_revoke_by_name(roomkey: Cli, database: Any, arguments: list[str], kept: tuple[Any, ...]) -> None:
+def test_revoke_stores_a_revocation_for_each_kind_of_name(
+    roomkey: Cli, database: Any, arguments: list[str], kept: tuple[Any, ...]
+) -> None:
     assert roomkey("token", "revoke", *arguments).code == 0
     (found,) = database.revocations()
     assert (found.kind, found.name, found.issuer, found.issued_before) == kept[:4]
@@ -306,7 +312,9 @@ def test_revoke_by_name(roomkey: Cli, database: Any, arguments: list[str], kept:
 
 
 @pytest.mark.parametrize(("lifetime", "kept"), [(900, WEEK), (30 * 86400, 30 * 86400)])
-def test_revoke_a_token(roomkey: Cli, here: Path, database: Any, lifetime: int, kept: int) -> None:
+def test_revoke_token_stores_it_until_its_expiry(
+    roomkey: Cli, here: Path, database: Any, lifetime: int, kept: int
+) -> None:
     """By its jti, of its issuer, and never for a shorter time than it lives."""
     token = Issuer.ephemeral(issuer="me").issue("ada", expires_in=lifetime)
     (here / "token.txt").write_text(f"Bearer {token}\n")
@@ -323,10 +331,10 @@ def test_revoke_a_token(roomkey: Cli, here: Path, database: Any, lifetime: int, 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "by one of --token-id, --session-id, --subject and FILE"),
-        (["--token-id", "j", "--subject", "a"], "by one of"),
-        (["-", "--subject", "a"], "by one of"),
-        (["--token-id", "j", "--issued-before", "1"], "--issued-before goes with --subject"),
+        ([], "exactly one of --token-id, --session-id, --subject and FILE"),
+        (["--token-id", "j", "--subject", "a"], "exactly one of"),
+        (["-", "--subject", "a"], "exactly one of"),
+        (["--token-id", "j", "--issued-before", "1"], "--issued-before requires --subject"),
         (["--subject", "a", "--issued-before", "yesterday"], "seconds since the epoch"),
         (["--subject", "a", "--expires-in", "0"], "more than 0"),
         (["--subject", "a", "--expires-in", "soon"], "900, 15m"),
@@ -343,11 +351,11 @@ def test_revoke_wrong_usage(roomkey: Cli, database: Any, arguments: list[str], s
 def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Any) -> None:
     token = Issuer.ephemeral().issue("ada")
     on_the_line = roomkey("token", "revoke", token)
-    assert (on_the_line.code, "give a file, or - for standard input" in on_the_line.err) == (2, True)
+    assert (on_the_line.code, "use a file, or - for standard input" in on_the_line.err) == (2, True)
     assert token not in on_the_line.err
     for stdin, said in [
         (jwt.encode({"sub": "ada"}, SECRET_TEXT), "roomkey token revoke --subject NAME"),
-        ("no token", "this is no token"),
+        ("no token", "not a token"),
     ]:
         ran = roomkey("token", "revoke", "-", stdin=stdin)
         assert (ran.code, said in ran.err, ran.err.count("\n")) == (1, True, 1), ran
@@ -362,7 +370,7 @@ def test_revoke_says_what_to_do_next(roomkey: Cli, here: Path, database: Any) ->
     assert database.revocations() == []
 
 
-def test_a_database_out_of_reach_and_its_password(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unavailable_database_is_reported_without_its_password(roomkey: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://roomkey:hunter2@127.0.0.1:1/db"
     on_the_line = roomkey("token", "revoke", "--subject", "a", "--database", url)
     assert (on_the_line.code, "PGPASSFILE" in on_the_line.err) == (2, True)

@@ -18,7 +18,7 @@ Cli = Callable[..., Any]
 PASSWORD = "correct horse battery"
 
 
-def test_add_list_and_change(roomkey: Cli, here: Path, tables: Any) -> None:
+def test_account_can_be_added_listed_and_changed(roomkey: Cli, here: Path, tables: Any) -> None:
     arguments = ("user", "add", "ada", "--role", "admin", "--room", "red", "--room", "blue", "--password-stdin")
     added = roomkey(*arguments, stdin=PASSWORD + "\n")
     assert (added.code, added.out) == (0, "added ada\n")
@@ -34,7 +34,7 @@ def test_add_list_and_change(roomkey: Cli, here: Path, tables: Any) -> None:
     assert (row["username"], row["rooms"], row["disabled"]) == ("ada", ["red", "blue"], False)
 
     disabled = roomkey("user", "disable", "ada")
-    assert (disabled.code, "running servers end the sockets" in disabled.out) == (0, True)
+    assert (disabled.code, "running servers disconnect its sockets" in disabled.out) == (0, True)
     assert tables.account("ada").disabled
     assert roomkey("user", "enable", "ada").code == 0
     assert roomkey("user", "passwd", "ada", "--password-stdin", stdin="another password").code == 0
@@ -43,7 +43,7 @@ def test_add_list_and_change(roomkey: Cli, here: Path, tables: Any) -> None:
     assert asyncio.run(Passwords().verify(changed.password_hash, "another password"))
 
 
-def test_mistakes_are_one_line_without_the_password(roomkey: Cli) -> None:
+def test_wrong_usage_is_one_line_without_the_password(roomkey: Cli) -> None:
     assert roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD).code == 0
     mistakes = [
         (("user", "add", "ada", "--password-stdin"), "ada already"),
@@ -60,14 +60,14 @@ def test_mistakes_are_one_line_without_the_password(roomkey: Cli) -> None:
     assert (short.code, short.err) == (1, "invalid password; use at least 8 characters\n")
 
 
-def test_no_password_on_the_command_line(roomkey: Cli) -> None:
+def test_password_is_not_read_from_the_command_line(roomkey: Cli) -> None:
     assert roomkey("user", "add", "ada", "--password", PASSWORD).code == 2
     nobody_to_ask = roomkey("user", "add", "ada")
     assert (nobody_to_ask.code, "--password-stdin" in nobody_to_ask.err) == (2, True)
 
 
 @pytest.mark.parametrize("command", [("disable", "ada"), ("passwd", "ada", "--password-stdin")])
-def test_who_is_disabled_or_has_a_new_password_is_revoked(
+def test_disabled_account_or_new_password_revokes_tokens(
     roomkey: Cli, here: Path, tables: Any, command: tuple[str, ...]
 ) -> None:
     (here / "roomkey.toml").write_text('issuer = "hotel"\n')
@@ -85,7 +85,7 @@ def test_who_is_disabled_or_has_a_new_password_is_revoked(
 
 
 @pytest.mark.parametrize("what", [("--subject", "ada"), ("--session-id", "s1")])
-def test_a_revoked_login_is_refreshed_no_more(roomkey: Cli, tables: Any, what: tuple[str, str]) -> None:
+def test_revoked_login_cannot_be_refreshed(roomkey: Cli, tables: Any, what: tuple[str, str]) -> None:
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
     tables.log_in()
     assert tables.logins() == ["s1"]
@@ -102,7 +102,7 @@ def test_a_revoked_login_is_refreshed_no_more(roomkey: Cli, tables: Any, what: t
         (("--no-rooms", "--role", "guest"), ("guest",), (), "roles guest and no rooms"),
     ],
 )
-def test_rights_are_replaced(
+def test_set_replaces_rights(
     roomkey: Cli, tables: Any, options: tuple[str, ...], roles: tuple[str, ...], rooms: tuple[str, ...], said: str
 ) -> None:
     tables.add_account("ada", roles=("admin",), rooms=("red",))
@@ -124,15 +124,15 @@ def test_rights_are_replaced(
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
-        (("ada",), 2, "say what to replace: --role, --no-roles, --room, --no-rooms"),
-        (("ada", "--role", "x", "--no-roles"), 2, "not both"),
-        (("ada", "--room", "x", "--no-rooms", "--role", "x"), 2, "not both"),
+        (("ada",), 2, "nothing to replace; use --role, --no-roles, --room or --no-rooms"),
+        (("ada", "--role", "x", "--no-roles"), 2, "use either"),
+        (("ada", "--room", "x", "--no-rooms", "--role", "x"), 2, "use either"),
         (("ada", "--room", "two words"), 1, "use only visible characters"),
         (("ada", "--room", "x", "--role", ""), 1, "use 1 to 150 characters"),
         (("nobody", "--no-rooms"), 1, "no account 'nobody'; list the accounts with `roomkey user list`"),
     ],
 )
-def test_rights_that_cannot_be_replaced_stay(
+def test_set_with_wrong_usage_changes_nothing(
     roomkey: Cli, tables: Any, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     tables.add_account("ada", roles=("admin",), rooms=("red",))
@@ -143,9 +143,7 @@ def test_rights_that_cannot_be_replaced_stay(
     assert (account.roles, account.rooms) == (("admin",), ("red",))
 
 
-def test_a_list_fits_into_80_columns_and_cuts_no_name(
-    roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_user_list_fits_into_80_columns(roomkey: Cli, tables: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     rooms = tuple(f"team:{number}" for number in range(20))
     for name in ("ada", "x" * 60):
@@ -160,9 +158,11 @@ def test_a_list_fits_into_80_columns_and_cuts_no_name(
     assert json.loads(roomkey("user", "list", "--json").out)[0]["name"] == ""
 
 
-def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path) -> None:
+def test_accounts_can_be_kept_in_postgresql(
+    roomkey: Cli, postgres: Any, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
     monkeypatch.setenv("ROOMKEY_DATABASE", postgres.database())
-    assert "no account in postgresql:///test" in roomkey("doctor").out
+    assert "no accounts in postgresql:///test" in roomkey("doctor").out
     assert roomkey("user", "add", "ada", "--room", "red", "--password-stdin", stdin=PASSWORD).code == 0
     assert roomkey("user", "disable", "ada").code == 0
     (row,) = json.loads(roomkey("user", "list", "--json").out)
@@ -171,7 +171,7 @@ def test_accounts_in_postgresql(roomkey: Cli, postgres: Any, monkeypatch: pytest
     assert list(here.iterdir()) == []
 
 
-def test_another_database(roomkey: Cli, here: Path, tables: Any) -> None:
+def test_database_option_takes_precedence_over_the_file(roomkey: Cli, here: Path, tables: Any) -> None:
     (here / "roomkey.toml").write_text('database = "other.sqlite3"\n')
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
     assert tables.at(here / "other.sqlite3").account("ada") is not None

@@ -31,7 +31,7 @@ def mode(path: Path) -> int:
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "PS384", "ES256", "ES512", "EdDSA"])
-def test_first_start_makes_a_private_key_and_the_next_start_finds_it(tmp_path: Path, algorithm: str) -> None:
+def test_load_or_create_creates_a_key_once(tmp_path: Path, algorithm: str) -> None:
     folder = tmp_path / "keys"
     made = load_or_create(folder, algorithm)
     (file,) = folder.iterdir()
@@ -43,7 +43,7 @@ def test_first_start_makes_a_private_key_and_the_next_start_finds_it(tmp_path: P
     assert Issuer(signing_key(again, algorithm)).verifier().verify(token, Issuer(signing_key(made, algorithm)).clock())
 
 
-def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
+def test_file_modes_do_not_depend_on_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
         load_or_create(tmp_path / "keys", "ES256")
@@ -53,7 +53,7 @@ def test_the_mode_does_not_depend_on_the_umask(tmp_path: Path) -> None:
     assert [mode(file) for file in (tmp_path / "keys").iterdir()] == [0o600]
 
 
-def test_another_algorithm_gets_a_key_of_its_own_and_the_newest_signs(tmp_path: Path) -> None:
+def test_each_algorithm_has_its_own_keys_and_the_newest_signs(tmp_path: Path) -> None:
     load_or_create(tmp_path / "keys", "ES256")
     both = load_or_create(tmp_path / "keys", "RS256")
     assert {key.algorithms for key in both} == {("ES256",), ("RS256",)}
@@ -63,7 +63,7 @@ def test_another_algorithm_gets_a_key_of_its_own_and_the_newest_signs(tmp_path: 
     assert signing_key(load_or_create(tmp_path / "keys", "ES256"), "ES256").kid == newer.kid
 
 
-def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
+def test_save_key_does_not_overwrite_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.jwk"
     save_key(Key.generate("ES256"), path)
     before = path.read_bytes()
@@ -73,7 +73,7 @@ def test_a_key_file_is_never_overwritten(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path], "no draft is left behind"
 
 
-def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -83,13 +83,13 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cannot write .*nowhere"):
         write_private(tmp_path / "nowhere" / "a.jwk", b"x")
 
 
 @pytest.mark.parametrize("open_to", [0o640, 0o604, 0o660, 0o644])
-def test_a_file_that_others_can_read_is_refused_with_the_command_that_helps(tmp_path: Path, open_to: int) -> None:
+def test_file_that_others_can_read_is_rejected_with_a_command(tmp_path: Path, open_to: int) -> None:
     folder = tmp_path / "keys"
     load_or_create(folder, "ES256")
     (file,) = folder.iterdir()
@@ -98,7 +98,7 @@ def test_a_file_that_others_can_read_is_refused_with_the_command_that_helps(tmp_
         load_keys(folder)
 
 
-def test_a_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
+def test_folder_that_others_can_read_is_rejected(tmp_path: Path) -> None:
     load_or_create(tmp_path / "keys", "ES256")
     (tmp_path / "keys").chmod(0o755)
     with pytest.raises(ConfigError, match="chmod 700"):
@@ -106,19 +106,19 @@ def test_a_folder_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"kty":"EC"}', b"\xff\xfe", b"[" * 100_000])
-def test_a_broken_key_file_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+def test_invalid_key_file_is_named(tmp_path: Path, content: bytes) -> None:
     write_private(tmp_path / "bad.jwk", content)
     with pytest.raises(ConfigError, match=r"bad\.jwk"):
         load_key(tmp_path / "bad.jwk")
 
 
-def test_a_public_key_cannot_sign(tmp_path: Path) -> None:
+def test_load_key_rejects_a_public_key(tmp_path: Path) -> None:
     write_private(tmp_path / "public.jwk", json.dumps(Key.generate("ES256").to_jwk()).encode())
     with pytest.raises(ConfigError, match="public key"):
         load_key(tmp_path / "public.jwk")
 
 
-def test_no_file_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
+def test_missing_folder_and_huge_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         read_private(tmp_path / "absent")
     write_private(tmp_path / "huge", b"x" * 300_000)
@@ -129,7 +129,7 @@ def test_no_file_a_folder_and_a_huge_file_are_refused(tmp_path: Path) -> None:
     assert load_keys(tmp_path / "absent") == []
 
 
-def test_no_error_shows_the_key(tmp_path: Path) -> None:
+def test_error_does_not_contain_the_key(tmp_path: Path) -> None:
     jwk = Key.generate("ES256").to_jwk(private=True)
     write_private(tmp_path / "a.jwk", json.dumps(jwk | {"alg": "RS256"}).encode())
     with pytest.raises(ConfigError) as caught:
@@ -137,7 +137,7 @@ def test_no_error_shows_the_key(tmp_path: Path) -> None:
     assert jwk["d"] not in str(caught.value)
 
 
-def test_keys_to_verify_with_may_be_public_in_every_form(tmp_path: Path) -> None:
+def test_load_key_set_reads_public_keys_in_every_form(tmp_path: Path) -> None:
     key = Key.generate("RS256")
     forms = {
         "a.jwk": json.dumps(key.to_jwk()).encode(),
@@ -151,14 +151,14 @@ def test_keys_to_verify_with_may_be_public_in_every_form(tmp_path: Path) -> None
         assert "RS256" in loaded.algorithms
 
 
-def test_a_private_key_to_verify_with_must_still_be_private(tmp_path: Path) -> None:
+def test_load_key_set_rejects_a_readable_private_key(tmp_path: Path) -> None:
     (tmp_path / "a.pem").write_bytes(Key.generate("RS256").to_pem(private=True))
     (tmp_path / "a.pem").chmod(0o644)
     with pytest.raises(ConfigError, match="chmod 600"):
         load_key_set(tmp_path / "a.pem")
 
 
-def test_when_a_key_signs_stands_in_its_file_and_in_no_published_form(tmp_path: Path) -> None:
+def test_nbf_is_in_the_file_and_is_not_published(tmp_path: Path) -> None:
     key = Key.generate("ES256")
     save_key(key, tmp_path / "a.jwk", not_before=1_800_000_000)
     assert json.loads((tmp_path / "a.jwk").read_text())["nbf"] == 1_800_000_000
@@ -169,7 +169,7 @@ def test_when_a_key_signs_stands_in_its_file_and_in_no_published_form(tmp_path: 
     assert load_key_set(tmp_path / "a.jwk").to_jwks() == {"keys": [key.to_jwk()]}
 
 
-def test_the_one_that_signs_comes_first_then_those_before_it_then_those_to_come(tmp_path: Path) -> None:
+def test_load_keys_returns_the_signing_key_first(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     starts = {"later": 400, "undated": None, "now": 200, "next": 300, "before": 100}
     for name, start in starts.items():
@@ -179,14 +179,14 @@ def test_the_one_that_signs_comes_first_then_those_before_it_then_those_to_come(
 
 
 @pytest.mark.parametrize("wrong", ["1", None, True, -1, 1e300, [5]])
-def test_a_time_that_is_none_is_an_error_that_names_the_file(tmp_path: Path, wrong: object) -> None:
+def test_invalid_nbf_is_an_error_that_names_the_file(tmp_path: Path, wrong: object) -> None:
     jwk = Key.generate("ES256").to_jwk(private=True)
     write_private(tmp_path / "a.jwk", json.dumps(jwk | {"nbf": wrong}).encode())
     with pytest.raises(ConfigError, match=r"a\.jwk: nbf must be a time in seconds"):
         load_key(tmp_path / "a.jwk")
 
 
-def test_two_keys_of_one_name_are_named_both(tmp_path: Path) -> None:
+def test_two_keys_with_the_same_kid_are_both_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     for name in ("a", "b", "c"):
         save_key(Key.generate("ES256", kid="c" if name == "c" else "same"), tmp_path / f"{name}.jwk")
@@ -196,7 +196,7 @@ def test_two_keys_of_one_name_are_named_both(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["jwk", "pem"])
-def test_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+def test_environment_key_reads_the_variable(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     key = Key.generate("ES256")
     value = key.to_pem(private=True).decode() if form == "pem" else json.dumps(key.to_jwk(private=True))
     monkeypatch.setenv(KEY, value)
@@ -207,14 +207,14 @@ def test_a_key_in_the_environment(monkeypatch: pytest.MonkeyPatch, form: str) ->
         environment_key("RS256")
 
 
-def test_no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_key_returns_none_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(KEY, raising=False)
     assert environment_key("ES256") is None
     monkeypatch.setenv(KEY, "")
     assert environment_key("ES256") is None
 
 
-def test_a_wrong_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     key = Key.generate("ES256")
     jwk = key.to_jwk(private=True)
     pem = key.to_pem(private=True).decode()
@@ -230,7 +230,7 @@ def test_a_wrong_key_in_the_environment_is_not_shown(monkeypatch: pytest.MonkeyP
         environment_key("ES256")
 
 
-def test_named_pipe_among_the_keys_is_refused_at_once(tmp_path: Path) -> None:
+def test_named_pipe_is_rejected_without_blocking(tmp_path: Path) -> None:
     """Nobody writes to it: whoever opened it to read would wait forever."""
     load_or_create(tmp_path / "keys", "ES256")
     pipe = tmp_path / "keys" / "a.jwk"
@@ -241,7 +241,7 @@ def test_named_pipe_among_the_keys_is_refused_at_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_key_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_key_of_another_user_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """Its owner can read it, replace it, and give it another mode."""
     folder = tmp_path / "keys"
     load_or_create(folder, "ES256")

@@ -60,7 +60,7 @@ class Published:
 
 @pytest.mark.checklist("G106")
 @pytest.mark.parametrize("algorithm", ["HS256", "RS256", "ES256", "EdDSA"])  # one for each kind of key
-def test_rotation_under_load(tmp_path: Path, clock: FakeClock, algorithm: str) -> None:
+def test_every_token_is_valid_during_a_rotation(tmp_path: Path, clock: FakeClock, algorithm: str) -> None:
     """Two servers sign and verify without a pause, a third verifies with a copy of the public keys."""
     folder = tmp_path / "keys"
     load_or_create(folder, algorithm)
@@ -101,7 +101,7 @@ def test_rotation_under_load(tmp_path: Path, clock: FakeClock, algorithm: str) -
         assert not {name for key in json.loads(text)["keys"] for name in key}.intersection((*PRIVATE, "nbf"))
 
 
-def test_a_key_is_published_before_it_signs_and_gone_when_its_tokens_are(folder: Path, clock: FakeClock) -> None:
+def test_key_is_published_before_it_signs_and_until_its_tokens_expire(folder: Path, clock: FakeClock) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     old = keys.signing(clock.time)
     assert kids(keys.accepted(clock.time)) == [old.kid]
@@ -117,7 +117,7 @@ def test_a_key_is_published_before_it_signs_and_gone_when_its_tokens_are(folder:
     assert not any(key.is_private for key in keys.accepted(end))
 
 
-def test_what_a_retired_key_signed_is_refused(folder: Path, clock: FakeClock) -> None:
+def test_token_of_a_retired_key_is_rejected(folder: Path, clock: FakeClock) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     stolen = Issuer(keys.signing(clock.time), clock=clock.now, expires_in=10**6).issue("eve")
     verifier = Verifier(keys.accepted, algorithms=["ES256"])
@@ -128,9 +128,7 @@ def test_what_a_retired_key_signed_is_refused(folder: Path, clock: FakeClock) ->
         verifier.verify(stolen, clock.time)
 
 
-def test_it_looks_once_a_second_and_reads_what_has_changed_only(
-    folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_is_checked_once_a_second(folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     looks: list[object] = []
     scan = os.scandir
@@ -147,7 +145,7 @@ def test_it_looks_once_a_second_and_reads_what_has_changed_only(
 
 
 @pytest.mark.parametrize("trouble", ["broken", "readable", "twice", "directory", "gone", "empty", "closed"])
-def test_trouble_in_the_folder_changes_nothing_and_is_said_once(
+def test_unreadable_folder_keeps_the_keys_and_is_logged_once(
     folder: Path, clock: FakeClock, caplog: pytest.LogCaptureFixture, trouble: str
 ) -> None:
     caplog.set_level(logging.INFO, "roomkey.keys")
@@ -182,7 +180,7 @@ def test_trouble_in_the_folder_changes_nothing_and_is_said_once(
     assert "stay in use" in caplog.text
 
 
-def test_trouble_that_is_over_is_over(folder: Path, clock: FakeClock) -> None:
+def test_repaired_folder_is_read_again(folder: Path, clock: FakeClock) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     new = Key.generate("ES256")
     save_key(new, folder / "new.jwk")
@@ -196,9 +194,7 @@ def test_trouble_that_is_over_is_over(folder: Path, clock: FakeClock) -> None:
     assert keys.problem is None
 
 
-def test_what_fails_for_a_moment_is_tried_again(
-    folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_temporary_failure_is_retried(folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     new = made(folder, clock.time, publish_before=0)
     with monkeypatch.context() as patched:
@@ -209,7 +205,7 @@ def test_what_fails_for_a_moment_is_tried_again(
     assert keys.signing(clock.time).kid == new.kid
 
 
-def test_a_key_that_is_deleted_is_refused_at_once(folder: Path, clock: FakeClock) -> None:
+def test_deleted_key_is_rejected_immediately(folder: Path, clock: FakeClock) -> None:
     """What to do when a key has been stolen."""
     keys = KeyFolder(folder, "ES256", LIFETIME)
     old = keys.signing(clock.time)
@@ -220,7 +216,7 @@ def test_a_key_that_is_deleted_is_refused_at_once(folder: Path, clock: FakeClock
     assert kids(keys.accepted(clock.time)) == [new.kid]
 
 
-def test_a_clock_that_is_set_back(folder: Path, clock: FakeClock) -> None:
+def test_clock_that_is_set_back_uses_the_older_key(folder: Path, clock: FakeClock) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     new = made(folder, clock.time)
     assert keys.signing(clock.time + AHEAD).kid == new.kid
@@ -228,7 +224,7 @@ def test_a_clock_that_is_set_back(folder: Path, clock: FakeClock) -> None:
     assert keys.signing(0).kid != new.kid
 
 
-def test_keys_for_other_algorithms_are_left_alone(folder: Path, clock: FakeClock) -> None:
+def test_keys_for_other_algorithms_are_ignored(folder: Path, clock: FakeClock) -> None:
     before = KeyFolder(folder, "ES256", LIFETIME).signing(clock.time)
     made(folder, clock.time, "EdDSA")
     assert kids(KeyFolder(folder, "ES256", LIFETIME).accepted(clock.time)) == [before.kid]
@@ -236,7 +232,7 @@ def test_keys_for_other_algorithms_are_left_alone(folder: Path, clock: FakeClock
         KeyFolder(folder, "HS256", LIFETIME)
 
 
-def test_it_starts_with_good_keys_only(tmp_path: Path, folder: Path) -> None:
+def test_folder_with_an_invalid_key_cannot_be_opened(tmp_path: Path, folder: Path) -> None:
     (folder / "bad.jwk").write_text("{")
     (folder / "bad.jwk").chmod(0o600)
     for place in (folder, tmp_path / "nowhere"):
@@ -244,7 +240,7 @@ def test_it_starts_with_good_keys_only(tmp_path: Path, folder: Path) -> None:
             KeyFolder(place, "ES256", LIFETIME)
 
 
-def test_one_rotation_at_a_time(folder: Path, clock: FakeClock) -> None:
+def test_rotate_refuses_a_second_next_key(folder: Path, clock: FakeClock) -> None:
     new = made(folder, clock.time)
     files = sorted(folder.iterdir())
     with pytest.raises(ConfigError, match=f"{new.kid}, exists already and signs in 60 s"):
@@ -254,7 +250,7 @@ def test_one_rotation_at_a_time(folder: Path, clock: FakeClock) -> None:
     assert made(folder, clock.time).kid != new.kid
 
 
-def test_the_first_key_of_a_folder_signs_from_the_beginning(tmp_path: Path, clock: FakeClock) -> None:
+def test_first_key_of_a_folder_signs_immediately(tmp_path: Path, clock: FakeClock) -> None:
     [only] = rotate(tmp_path / "keys", "ES256", clock.time, lifetime=LIFETIME)
     assert (only.state, only.until, only.file.not_before) == (KeyState.SIGNING, None, 0)
     assert "nbf" not in json.loads(only.file.path.read_text())
@@ -262,7 +258,7 @@ def test_the_first_key_of_a_folder_signs_from_the_beginning(tmp_path: Path, cloc
     assert load_keys(tmp_path / "keys", clock.time)[0].kid == second.kid
 
 
-def test_only_retired_keys_are_removed(folder: Path, clock: FakeClock) -> None:
+def test_remove_retired_deletes_only_retired_keys(folder: Path, clock: FakeClock) -> None:
     made(folder, clock.time, publish_before=0)
     clock.advance(LIFETIME + LEEWAY - 1)
     planned = rotate(folder, "ES256", clock.time, lifetime=LIFETIME)
@@ -276,7 +272,7 @@ def test_only_retired_keys_are_removed(folder: Path, clock: FakeClock) -> None:
     assert remove_retired(planned), "gone already is as good"
 
 
-def test_a_forgery_under_a_known_name(folder: Path, clock: FakeClock) -> None:
+def test_forged_token_with_a_known_kid_is_rejected(folder: Path, clock: FakeClock) -> None:
     keys = KeyFolder(folder, "ES256", LIFETIME)
     forged = Issuer(Key.generate("ES256", kid=keys.signing(clock.time).kid), clock=clock.now).issue("eve")
     with pytest.raises(BadSignature):

@@ -26,7 +26,7 @@ def doing(files: list[KeyFile], now: float, leeway: float = LEEWAY) -> dict[str,
     return {one.file.path.name: (one.state, one.until) for one in plan(files, now, LIFETIME, leeway)}
 
 
-def test_a_rotation_from_beginning_to_end() -> None:
+def test_plan_follows_a_rotation() -> None:
     keys = [file("old"), file("new", not_before=DAY)]
     end = DAY + LIFETIME + LEEWAY
     assert doing(keys, DAY - 1) == {"old": (SIGNING, DAY), "new": (NEXT, DAY)}
@@ -35,7 +35,7 @@ def test_a_rotation_from_beginning_to_end() -> None:
     assert doing(keys, end) == {"old": (RETIRED, None), "new": (SIGNING, None)}
 
 
-def test_keys_without_a_time_are_ordered_by_their_files() -> None:
+def test_keys_without_nbf_are_ordered_by_their_files() -> None:
     keys = [file("b", written=DAY), file("a", written=5), file("dated", not_before=5)]
     assert doing(keys, 4) == {"a": (RETIRING, DAY + 960), "b": (SIGNING, 5), "dated": (NEXT, 5)}
     # The file of b is from later than the time at which it was followed: it cannot be told when a stopped to sign.
@@ -43,7 +43,7 @@ def test_keys_without_a_time_are_ordered_by_their_files() -> None:
     assert doing(keys, DAY + 960) == {"a": (RETIRED, None), "b": (RETIRED, None), "dated": (SIGNING, None)}
 
 
-def test_several_steps_at_once() -> None:
+def test_plan_handles_several_keys() -> None:
     keys = [file("d", 4 * DAY), file("b", 2 * DAY), file("c", 3 * DAY), file("a", DAY)]
     assert doing(keys, 3 * DAY + 1) == {
         "a": (RETIRED, None),
@@ -53,13 +53,13 @@ def test_several_steps_at_once() -> None:
     }
 
 
-def test_where_none_has_begun_the_first_signs() -> None:
+def test_first_key_signs_if_no_time_has_come() -> None:
     keys = [file("b", 2 * DAY), file("a", DAY)]
     assert doing(keys, 5) == {"a": (SIGNING, 2 * DAY), "b": (NEXT, 2 * DAY)}
     assert plan([], 5, LIFETIME) == []
 
 
-def test_one_moment_for_two_keys_and_a_clock_that_reads_nothing() -> None:
+def test_plan_handles_equal_times_and_time_zero() -> None:
     twins = [file("b", DAY, 1), file("a", DAY, 2)]
     assert doing(twins, DAY)["a"][0] is SIGNING
     assert doing(twins, DAY)["b"][0] is RETIRING
@@ -70,9 +70,7 @@ TIMES = st.integers(0, 10_000)
 
 
 @given(st.lists(st.tuples(TIMES, TIMES), min_size=1, max_size=6), TIMES, st.integers(0, LIFETIME))
-def test_a_token_outlives_no_key_and_every_key_goes_one_way(
-    times: list[tuple[int, int]], issued: int, later: int
-) -> None:
+def test_key_outlives_its_tokens_and_states_only_advance(times: list[tuple[int, int]], issued: int, later: int) -> None:
     files = [file(str(number), *pair) for number, pair in enumerate(times)]
     before, after = plan(files, issued, LIFETIME), plan(files, issued + later, LIFETIME)
     for planned in (before, after):
@@ -86,7 +84,7 @@ def test_a_token_outlives_no_key_and_every_key_goes_one_way(
 
 
 @pytest.mark.parametrize("state", [NEXT, SIGNING, RETIRING])
-def test_a_state_ends_when_it_says(state: KeyState) -> None:
+def test_state_ends_at_its_time(state: KeyState) -> None:
     files = [file("a"), file("b", DAY), file("c", 2 * DAY)]
     for now in (0, DAY, DAY + 5, 2 * DAY):
         for one in plan(files, now, LIFETIME):

@@ -10,7 +10,7 @@ from roomkey import ConfigError
 from roomkey.keysets.secrets import load_or_create_secret
 
 
-def test_it_is_made_once(tmp_path):
+def test_secret_is_created_once(tmp_path):
     path = tmp_path / "keys" / "refresh.secret"
     made = load_or_create_secret(path)
     assert len(made) == 32
@@ -20,7 +20,7 @@ def test_it_is_made_once(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"zz", b"00" * 31, b"00" * 33, b"\xff"])
-def test_what_is_no_secret(tmp_path, content):
+def test_invalid_secret_is_rejected(tmp_path, content):
     path = tmp_path / "refresh.secret"
     path.touch(mode=0o600)
     path.write_bytes(content)
@@ -28,7 +28,7 @@ def test_what_is_no_secret(tmp_path, content):
         load_or_create_secret(path)
 
 
-def test_others_must_not_read_it(tmp_path):
+def test_secret_that_others_can_read_is_rejected(tmp_path):
     path = tmp_path / "refresh.secret"
     load_or_create_secret(path)
     path.chmod(0o644)

@@ -117,7 +117,7 @@ ROUTES = [
 ]
 
 
-async def test_every_route_wants_the_scope(desk):
+async def test_every_route_requires_an_operator(desk):
     for method, path in ROUTES:
         refused = await desk.http.request(method, f"/api{path}")
         assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token"), path
@@ -128,7 +128,7 @@ async def test_every_route_wants_the_scope(desk):
 
 
 @pytest.mark.checklist("I116")
-async def test_a_token_that_a_person_gave_to_an_application_never_opens_it(desk):
+async def test_token_of_an_oauth_client_is_never_an_operators(desk):
     """Whatever the token carries, and whoever the person is."""
     for subject, client_id in (("ada", "app"), ("boss", "app"), ("ops", "app"), ("app", "app")):
         claims = {"client_id": client_id}
@@ -137,7 +137,7 @@ async def test_a_token_that_a_person_gave_to_an_application_never_opens_it(desk)
         assert (answer.status_code, answer.json()["error"]) == (403, "insufficient_scope"), (subject, client_id)
 
 
-async def test_a_service_is_an_operator_while_it_has_the_scope(desk):
+async def test_service_is_an_operator_while_it_has_the_scope(desk):
     async def status(client_id: str, **asked: str) -> int:
         form = {"grant_type": "client_credentials", **asked}
         given = (await desk.http.post("/oauth/token", data=form, auth=(client_id, "secret"))).json()
@@ -153,7 +153,7 @@ async def test_a_service_is_an_operator_while_it_has_the_scope(desk):
     assert answer.status_code == 403
 
 
-async def test_a_person_is_an_operator_while_the_account_has_the_role(desk):
+async def test_user_is_an_operator_while_the_account_has_the_role(desk):
     async def status(username: str) -> int:
         headers = {"Authorization": f"Bearer {tokens[username]}"}
         return (await desk.http.get("/api/users", headers=headers)).status_code
@@ -172,7 +172,7 @@ async def test_admin_api_is_off_by_default(engine):
         assert (await http.get("/api/users", headers={"Authorization": f"Bearer {token}"})).status_code == 404
 
 
-async def test_an_account_is_added_listed_and_logs_in(desk):
+async def test_added_account_is_listed_and_can_log_in(desk):
     new = {"username": "eve", "password": PASSWORD, "name": "Eve", "roles": ["moderator"], "rooms": ["blue"]}
     made = await desk.call("POST", "/users", json=new)
     assert made.status_code == 201
@@ -202,7 +202,7 @@ BROKEN = [
 ]
 
 
-async def test_a_broken_request_says_so_and_changes_nothing(desk):
+async def test_invalid_request_is_rejected_and_changes_nothing(desk):
     for path, body in BROKEN:
         answer = await desk.call("POST", path, json=body)
         assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request"), (path, body)
@@ -210,7 +210,7 @@ async def test_a_broken_request_says_so_and_changes_nothing(desk):
     assert await desk.kept() == {}
 
 
-async def test_changed_rooms_reach_the_live_socket(desk):
+async def test_changed_rooms_apply_to_the_connected_socket(desk):
     ada = await desk.in_room("ada", "red")
     changed = await desk.call("PATCH", "/users/ada", json={"rooms": ["blue"]})
     assert (changed.status_code, changed.json()) == (200, {"sockets": 1})
@@ -220,7 +220,7 @@ async def test_changed_rooms_reach_the_live_socket(desk):
 
 
 @pytest.mark.parametrize("body", [{"disabled": True}, {"password": NEW_PASSWORD}])
-async def test_a_disabled_account_or_a_new_password_ends_its_sockets(desk, body):
+async def test_disabled_account_or_new_password_disconnects_its_sockets(desk, body):
     ada, eve = await desk.member("ada"), await desk.member("eve")
     assert (await desk.call("PATCH", "/users/ada", json=body)).json() == {"sockets": 1}
     assert (await ada.expect_event("unauthorized"))[0]["data"]["reason"] == "token_revoked"
@@ -230,7 +230,7 @@ async def test_a_disabled_account_or_a_new_password_ends_its_sockets(desk, body)
     assert (await desk.call("PATCH", "/users/nobody", json=body)).status_code == 404
 
 
-async def test_revoking_ends_the_right_sockets(desk):
+async def test_revoke_disconnects_only_the_named_sockets(desk):
     first, second = await desk.member("ada", session_id="s1"), await desk.member("ada", session_id="s2")
     assert (await desk.call("POST", "/revoke", json={"session_id": "s1"})).json() == {"sockets": 1}
     assert await first.is_closed()
@@ -239,14 +239,14 @@ async def test_revoking_ends_the_right_sockets(desk):
 
 
 @pytest.mark.parametrize("name", ["token_id", "session_id", "subject"])
-async def test_a_revocation_is_kept_as_long_as_it_is_told_or_as_our_tokens_may_live(desk, name):
+async def test_revocation_is_kept_until_expires_at_or_for_the_default_time(desk, name):
     until = time.time() + 30 * 86400
     for body in ({name: "short"}, {name: "long", "expires_at": until}):
         assert (await desk.call("POST", "/revoke", json=body)).status_code == 200
     assert await desk.kept() == {"short": pytest.approx(time.time() + MAX_TOKEN_LIFETIME, abs=60), "long": until}
 
 
-async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
+async def test_sockets_are_listed_without_socket_ids_and_can_be_disconnected(desk):
     ada, eve = await desk.in_room("ada", "red"), await desk.member("eve")
     answer = await desk.call("GET", "/sockets")
     listed = {entry["subject"]: entry for entry in answer.json()["sockets"]}
@@ -263,7 +263,7 @@ async def test_sockets_are_listed_without_their_ids_and_disconnected(desk):
     await eve.sync()
 
 
-async def test_an_event_reaches_the_room_and_nobody_else(desk):
+async def test_emit_reaches_only_the_room(desk):
     ada, eve = await desk.in_room("ada", "red"), await desk.member("eve")
     sent = await desk.call("POST", "/emit", json={"room": "red", "event": "news", "data": {"n": 1}})
     assert sent.json() == {"status": "ok"}
@@ -272,7 +272,7 @@ async def test_an_event_reaches_the_room_and_nobody_else(desk):
     assert not any("news" in str(packet) for packet in eve.seen)
 
 
-async def test_what_is_nested_too_deep_is_refused_and_reaches_nobody(desk):
+async def test_emit_rejects_deeply_nested_data(desk):
     ada = await desk.in_room("ada", "red")
     nested: list[Any] = []
     for _ in range(800):
@@ -305,7 +305,7 @@ async def test_every_call_is_in_the_audit_log(desk, caplog):
     assert NEW_PASSWORD not in caplog.text
 
 
-async def test_a_revoked_subject_or_login_is_refreshed_no_more(desk):
+async def test_revoked_subject_or_login_cannot_be_refreshed(desk):
     for name in ("subject", "session_id"):
         login = (await desk.login()).json()
         who = desk.product.verifier.verify(login["access_token"], time.time())
@@ -315,7 +315,7 @@ async def test_a_revoked_subject_or_login_is_refreshed_no_more(desk):
         assert again.status_code == 401
 
 
-async def test_a_change_that_is_refused_has_changed_nothing(desk):
+async def test_rejected_change_changes_nothing(desk):
     body = {"password": NEW_PASSWORD, "roles": ["bad role"]}
     assert (await desk.call("PATCH", "/users/ada", json=body)).status_code == 400
     assert (await desk.login()).status_code == 200

@@ -55,7 +55,7 @@ async def product_client(request: pytest.FixtureRequest, engine: Any) -> AsyncIt
 @pytest.mark.parametrize(
     "product_client", [{"algorithm": name} for name in ("HS256", "RS256", "ES256", "EdDSA")], indirect=True
 )
-async def test_a_demo_person_logs_in(product_client: Any) -> None:
+async def test_demo_account_can_log_in(product_client: Any) -> None:
     grace = product_client.people[1]
     typed = {"username": grace.username, "password": grace.password}
     answer = (await product_client.post("/auth/login", json=typed)).json()
@@ -63,7 +63,7 @@ async def test_a_demo_person_logs_in(product_client: Any) -> None:
     assert (who.subject, who.rooms, who.issuer, who.expires_at) == ("grace", ("red", "blue"), "roomkey", NOW + 900)
 
 
-async def test_every_answer_has_the_security_headers(product_client: httpx.AsyncClient) -> None:
+async def test_every_response_has_the_security_headers(product_client: httpx.AsyncClient) -> None:
     for path in ("/", "/healthz", "/static/app.js", "/absent", "/auth/login", HANDSHAKE, "/openapi.json"):
         headers = (await product_client.get(path)).headers
         policy = headers["content-security-policy"]
@@ -74,7 +74,7 @@ async def test_every_answer_has_the_security_headers(product_client: httpx.Async
         assert headers["x-content-type-options"] == "nosniff"
 
 
-async def test_the_page(product_client: httpx.AsyncClient) -> None:
+async def test_page_is_served(product_client: httpx.AsyncClient) -> None:
     answer = await product_client.get("/")
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "{{" not in answer.text
@@ -90,7 +90,7 @@ async def test_the_page(product_client: httpx.AsyncClient) -> None:
         assert not re.search(r"innerHTML|localStorage|sessionStorage|document\.cookie|eval\(", script.text)
 
 
-async def test_the_page_without_a_copy_of_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_page_uses_the_cdn_without_a_copy_of_the_client(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(page, "VENDORED", tmp_path / "absent.js")
     html = page.render(via="both", rooms=())
     assert f'src="https://cdn.socket.io/{client_build.VERSION}/socket.io.min.js"' in html
@@ -98,11 +98,11 @@ async def test_the_page_without_a_copy_of_the_client(monkeypatch: pytest.MonkeyP
     assert page.script_origins() == ("https://cdn.socket.io",)
 
 
-async def test_health(product_client: httpx.AsyncClient) -> None:
+async def test_health_returns_ok(product_client: httpx.AsyncClient) -> None:
     assert (await product_client.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_no_path_leads_out_of_static(product_client: httpx.AsyncClient) -> None:
+async def test_static_files_cannot_leave_their_folder(product_client: httpx.AsyncClient) -> None:
     for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/"):
         assert (await product_client.get(path)).status_code == 404
 
@@ -133,7 +133,7 @@ async def test_socket_of_the_same_origin_or_without_origin_connects(product_clie
 
 
 @pytest.mark.parametrize("product_client", [{"cors_origins": ("https://app.example",)}], indirect=True)
-async def test_another_origin_that_is_allowed(product_client: httpx.AsyncClient, engine: str) -> None:
+async def test_allowed_origin_can_connect_and_log_in(product_client: httpx.AsyncClient, engine: str) -> None:
     for origin, status in ((ORIGIN, 200), ("https://app.example", 200), ("https://evil.example", REFUSED[engine])):
         assert (await product_client.get(HANDSHAKE, headers={"Origin": origin})).status_code == status
     preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
@@ -182,7 +182,7 @@ async def test_large_body_is_rejected_before_it_is_read(
         ("GET", "/static/nothing.js", (404, "not_found")),
     ],
 )
-async def test_a_wrong_address_is_told_as_every_error_is(
+async def test_unknown_path_returns_an_error_object(
     product_client: httpx.AsyncClient, method: str, path: str, expected: tuple[int, str]
 ) -> None:
     answer = await product_client.request(method, path)
@@ -190,7 +190,7 @@ async def test_a_wrong_address_is_told_as_every_error_is(
     assert answer.json()["error_description"] in ("Not Found.", "Method Not Allowed.")
 
 
-async def test_a_credentials_file_is_private_and_new(product_client: Any, tmp_path: Path) -> None:
+async def test_credentials_file_is_private_and_not_overwritten(product_client: Any, tmp_path: Path) -> None:
     write_credentials(tmp_path / "c.json", product_client.people)
     assert (tmp_path / "c.json").stat().st_mode & 0o777 == 0o600
     with pytest.raises(ConfigError, match="exists"):
@@ -217,7 +217,7 @@ def test_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.parametrize("product_client", [{"issuer": ORIGIN}], indirect=True)
-async def test_oauth_is_served_where_the_issuer_is_an_address(product_client: Any) -> None:
+async def test_oauth_is_served_if_the_issuer_is_a_url(product_client: Any) -> None:
     metadata = (await product_client.get("/.well-known/oauth-authorization-server")).json()
     assert (metadata["issuer"], metadata["jwks_uri"]) == (ORIGIN, f"{ORIGIN}/.well-known/jwks.json")
     asked = await product_client.get(metadata["authorization_endpoint"].removeprefix(ORIGIN))
@@ -227,13 +227,13 @@ async def test_oauth_is_served_where_the_issuer_is_an_address(product_client: An
     assert asked.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_oauth_is_not_served_under_a_mere_name(product_client: Any) -> None:
+async def test_oauth_is_not_served_if_the_issuer_is_a_name(product_client: Any) -> None:
     for path in ("/.well-known/oauth-authorization-server", "/oauth/authorize", "/oauth/token"):
         assert (await product_client.get(path)).status_code == 404
 
 
 @pytest.mark.parametrize("length", [b"0" * 12 + b"90000000", b"0" * 5000 + b"1000001", b"9" * 5000])
-async def test_a_length_with_zeros_in_front_is_read_whole(product_client: Any, length: bytes) -> None:
+async def test_content_length_with_leading_zeros_is_read_completely(product_client: Any, length: bytes) -> None:
     answer = await product_client.post("/auth/login", content=b"x", headers={b"content-length": length})
     assert answer.status_code == 413
 
@@ -267,7 +267,7 @@ async def test_head_is_not_in_the_openapi_document(product_client: httpx.AsyncCl
         ("app.example", "https://app.example", False),
     ],
 )
-async def test_own_page_is_known_by_scheme_host_and_port(
+async def test_own_origin_is_recognized_by_scheme_host_and_port(
     product_client: httpx.AsyncClient, engine: str, host: str, page: str, may: bool
 ) -> None:
     """On both engines, letter case and the default port make no difference."""
@@ -276,7 +276,7 @@ async def test_own_page_is_known_by_scheme_host_and_port(
 
 
 @pytest.mark.parametrize("where", ["sqlite", "postgresql"])
-async def test_the_server_is_not_ready_while_it_cannot_write(
+async def test_server_is_not_ready_while_it_cannot_write(
     where: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)

@@ -25,7 +25,7 @@ async def house(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator
 @pytest.mark.checklist("I117")
 @pytest.mark.parametrize(("house", "door"), [(door, door) for door in ("guard", "api", "command")], indirect=["house"])
 @pytest.mark.parametrize("what", ["subject", "older", "session", "nothing"])
-async def test_a_revocation_ends_the_same_by_every_door(house, door, what):
+async def test_revocation_has_the_same_effect_from_every_interface(house, door, what):
     """Sockets, access tokens, refresh tokens, codes and tickets; of all times and of older ones."""
     old, new = await house.held(10), await house.held(0)
     verified = await house.guard.verify(old["login"]["access_token"])
@@ -46,7 +46,7 @@ async def test_a_revocation_ends_the_same_by_every_door(house, door, what):
 
 
 @pytest.mark.checklist("I117")
-async def test_a_revocation_by_a_guard_without_logins_ends_refresh_tokens_too(house):
+async def test_revocation_by_a_guard_without_logins_ends_refresh_tokens(house):
     """Such as one in another process, over the same store."""
     old, new = await house.held(10), await house.held(0)
     before = (await house.guard.verify(old["login"]["access_token"])).issued_at + 5

@@ -29,7 +29,7 @@ async def published(product: Application) -> list[str]:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "HS256"])
-async def test_a_rotation_without_a_restart(tmp_path: Path, algorithm: str) -> None:
+async def test_keys_rotate_without_a_restart(tmp_path: Path, algorithm: str) -> None:
     clock = FakeClock()
     settings = Settings(keys=tmp_path / "keys", algorithm=algorithm)
     keys = run._keys(settings)
@@ -52,7 +52,7 @@ async def test_a_rotation_without_a_restart(tmp_path: Path, algorithm: str) -> N
     assert await published(product) == ([] if algorithm == "HS256" else [new.file.key.kid])
 
 
-async def test_a_key_out_of_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_in_the_environment_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = Key.generate("ES256")
     monkeypatch.setenv(KEY, json.dumps(key.to_jwk(private=True)))
     settings = Settings(keys=tmp_path / "keys")

@@ -45,7 +45,7 @@ class Shaky(MemoryRevocations):
         return await super().since(position)
 
 
-async def test_it_is_ready_only_while_it_can_decide(product: Any) -> None:
+async def test_server_is_ready_only_while_it_can_decide(product: Any) -> None:
     store = Shaky()
     served = product(store)
     async with httpx.AsyncClient(base_url=served.url) as web:
@@ -69,7 +69,7 @@ async def test_it_is_ready_only_while_it_can_decide(product: Any) -> None:
         await raw.close()
 
 
-async def test_one_person_has_so_many_sockets(product: Any) -> None:
+async def test_subject_cannot_exceed_its_socket_limit(product: Any) -> None:
     served = product(sockets_per_subject=1)
     first, said = await ask(served)
     assert said.startswith("40")
@@ -81,7 +81,7 @@ async def test_one_person_has_so_many_sockets(product: Any) -> None:
         await raw.close()
 
 
-async def test_the_oldest_makes_room(product: Any) -> None:
+async def test_oldest_socket_is_disconnected_at_the_limit(product: Any) -> None:
     served = product(sockets_per_subject=1, when_full="end_oldest")
     first, _ = await ask(served)
     second, said = await ask(served)
@@ -94,7 +94,7 @@ async def test_the_oldest_makes_room(product: Any) -> None:
     await second.close()
 
 
-async def test_one_person_sends_so_many_events(product: Any) -> None:
+async def test_subject_cannot_exceed_its_event_limit(product: Any) -> None:
     served = product(events_per_second=1)
     raw, _ = await ask(served)
     for ack in range(5):
@@ -105,7 +105,7 @@ async def test_one_person_sends_so_many_events(product: Any) -> None:
     await raw.close()
 
 
-async def test_no_warning_where_none_is_wanted(product: Any) -> None:
+async def test_warn_before_0_sends_no_warning(product: Any) -> None:
     served = product(warn_before=0, grace=0)
     raw, _ = await ask(served, expires_in=4)
     await raw.expect_event("unauthorized", 10)
@@ -125,6 +125,6 @@ async def test_no_warning_where_none_is_wanted(product: Any) -> None:
         ("events_per_second", "inf"),
     ],
 )
-def test_mistakes(name: str, wrong: Any) -> None:
+def test_invalid_limits_are_rejected(name: str, wrong: Any) -> None:
     with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')}: "):
         load_settings(**{name: wrong})

@@ -21,7 +21,7 @@ def served(engine: Any) -> Iterator[ProductThread]:
         yield made
 
 
-async def test_a_page_logs_in_with_cookies_and_opens_a_socket_with_them(served: ProductThread) -> None:
+async def test_page_can_log_in_and_connect_with_cookies(served: ProductThread) -> None:
     host = served.url.removeprefix("http://")
     page = {"Origin": "https://app.example", "Roomkey-CSRF": "1"}
     body = {"username": "ada", "password": served.passwords()["ada"], "cookies": True}
@@ -49,7 +49,7 @@ async def test_a_page_logs_in_with_cookies_and_opens_a_socket_with_them(served: 
         await raw.close()
 
 
-def test_without_tls_it_does_not_start() -> None:
+def test_cookies_require_tls() -> None:
     with pytest.raises(ConfigError, match="cookies require HTTPS"):
         load_settings(cookies=True)
     assert load_settings(cookies=True, behind_proxy=True).cookies

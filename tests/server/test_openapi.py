@@ -82,7 +82,7 @@ def sender(who: str, served: ProductThread, session: requests.Session) -> Callab
 
 
 @pytest.mark.long
-def test_no_server_error_and_no_undocumented_answer():
+def test_no_request_causes_a_server_error_or_undocumented_response():
     with ExitStack() as stack:
         session = stack.enter_context(requests.Session())
         # A server for each: who fails to log in slows down everybody at this address.
@@ -122,7 +122,7 @@ class Caller:
 
 
 @BOTH
-async def test_each_route_gives_the_good_answer_that_it_promises(engine):
+async def test_each_route_gives_its_documented_success_response(engine):
     with everything(engine) as served:
         caller = Caller(served)
         people(caller, served.passwords())
@@ -206,7 +206,7 @@ def operators(caller: Caller, token: str) -> None:
     ask("POST /api/revoke", token, body={"session_id": "s1", "expires_at": 9e9})
 
 
-def test_every_route_is_in_the_document(served, document):
+def test_every_route_is_documented(served, document):
     routes = {
         (method.lower(), route.path)
         for route in iter_route_contexts(served.product.http.routes)
@@ -222,7 +222,7 @@ def test_every_route_is_in_the_document(served, document):
     }, "a page, files, and the document itself"
 
 
-def test_every_operation_says_what_it_is_what_it_takes_and_what_its_errors_are(document):
+def test_every_operation_has_a_summary_a_body_and_errors(document):
     for path, methods in document["paths"].items():
         for method, said in methods.items():
             where = f"{method} {path}"
@@ -246,14 +246,14 @@ def test_every_operation_says_what_it_is_what_it_takes_and_what_its_errors_are(d
     assert set(document["components"]["schemas"]["Problem"]["required"]) == {"error", "error_description"}
 
 
-def test_the_document_says_what_the_groups_of_routes_are_for(document):
+def test_every_tag_has_a_description(document):
     assert document["info"]["title"] == "roomkey"
     assert document["info"]["description"]
     used = {tag for methods in document["paths"].values() for said in methods.values() for tag in said["tags"]}
     assert {tag["name"] for tag in document["tags"] if tag["description"]} == used
 
 
-def test_it_says_who_may_ask(document):
+def test_document_names_the_security_of_each_route(document):
     schemes = document["components"]["securitySchemes"]
     declared = {name: (one["type"], one["scheme"]) for name, one in schemes.items()}
     assert declared == {"access_token": ("http", "bearer"), "client": ("http", "basic")}
@@ -280,7 +280,7 @@ def test_it_says_who_may_ask(document):
             assert told[path] == [{"access_token": [SCOPE]}], path
 
 
-def test_every_answer_of_oauth_is_in_the_document(document):
+def test_every_oauth_response_is_documented(document):
     answers = {
         path: {method: list(said["responses"]) for method, said in methods.items()}
         for path, methods in document["paths"].items()
@@ -301,7 +301,7 @@ def test_every_answer_of_oauth_is_in_the_document(document):
     assert SECRET not in str(document)
 
 
-def test_what_is_switched_off_is_not_in_the_document():
+def test_disabled_routes_are_not_documented():
     with ProductThread.running(Settings()) as served:
         document = httpx.get(f"{served.url}/openapi.json").json()
     assert {path.split("/")[1] for path in document["paths"]} == {"auth", "healthz", "readyz", ".well-known"}

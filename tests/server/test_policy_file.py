@@ -65,7 +65,7 @@ def decided(rule_set: RuleSet, who: Identity = ADA) -> bool:
     return any(answers) if answers else rule_set.default
 
 
-def test_a_document_with_everything() -> None:
+def test_file_with_all_tables_is_a_policy() -> None:
     policy = declared(DOCUMENT)
     moderator = policy.expand_roles(Identity("m", roles=frozenset({"admin"})))
     assert not decided(policy.rules_for_namespace("/admin"))
@@ -88,13 +88,13 @@ def test_a_document_with_everything() -> None:
     assert policy.rules_for_event("transfer", "/") is OPEN
 
 
-def test_nothing_declared_is_no_policy() -> None:
+def test_file_without_rules_has_no_policy() -> None:
     assert load_policy(ConfigFile.parse("")) is None
     assert load_policy(ConfigFile.parse("port = 5")) is None
 
 
 @pytest.mark.parametrize("kind", ["room", "emit", "event", "namespace"])
-def test_one_table_is_enough(kind: str) -> None:
+def test_one_table_is_a_policy(kind: str) -> None:
     subject = {"room": "pattern", "emit": "pattern", "event": "name", "namespace": "name"}[kind]
     policy = declared(f'[[{kind}]]\n{subject} = "/x"\nallow = "nobody"')
     about = {
@@ -186,11 +186,11 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("source", "said"), MISTAKES, ids=range(len(MISTAKES)))
-def test_mistakes_name_line_and_column(source: str, said: str) -> None:
+def test_error_names_line_and_column(source: str, said: str) -> None:
     assert mistake(source).startswith(said)
 
 
-def test_a_header_inside_a_text_is_never_taken_for_one() -> None:
+def test_header_inside_a_string_is_not_a_header() -> None:
     source = f'issuer = """\n[[room]]\n"""\n{ROOM}allow = "gest"'
     assert mistake(source).startswith("roomkey.toml: [[room]] number 1: character 1 of the rule: expected")
 
@@ -202,7 +202,7 @@ def test_a_header_inside_a_text_is_never_taken_for_one() -> None:
     st.sampled_from(["everyone or ", "claim:ä is 1 and ", ""]),
     st.sampled_from(["\n", "\r\n"]),
 )
-def test_the_column_points_at_the_mistake(above: list[str], before: int, space: str, rule: str, end: str) -> None:
+def test_error_column_points_at_the_mistake(above: list[str], before: int, space: str, rule: str, end: str) -> None:
     good = ["[[room]]", 'pattern = "a"', 'allow = "everyone"', ""]
     lines = [*above, *good * before, "[[room]]", 'pattern = "b"', f'{space}allow{space}={space}"{rule}WRONG"']
     source = end.join(lines)
@@ -211,7 +211,7 @@ def test_the_column_points_at_the_mistake(above: list[str], before: int, space: 
     assert source.split("\n")[int(line) - 1][int(column) - 1 :].startswith("WRONG")
 
 
-def test_the_example_of_the_documentation() -> None:
+def test_example_of_the_documentation_works() -> None:
     page = Path(__file__).parents[2] / "docs" / "policy.md"
     source = page.read_text("utf-8").partition("```toml\n")[2].partition("```")[0]
     policy = declared(source)
@@ -227,7 +227,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_file_is_found_where_the_settings_find_it(folder: Path) -> None:
+def test_policy_is_read_from_the_settings_file(folder: Path) -> None:
     assert load_policy() is None
     (folder / "roomkey.toml").write_text(DOCUMENT)
     (folder / "other.toml").write_text('port = 5\n[[room]]\npattern = "a"\nallow = "gest"')
@@ -240,7 +240,7 @@ def test_the_file_is_found_where_the_settings_find_it(folder: Path) -> None:
         load_policy(read_config(folder / "absent.toml"))
 
 
-def test_rules_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_are_not_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "roomkey.toml").write_text(DOCUMENT)
     monkeypatch.setenv("ROOMKEY_ROLES", "a > b")
     settings = load_settings()
@@ -252,7 +252,7 @@ def test_rules_are_no_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("engine", ["hub", "python-socketio"])
-def test_the_engine_takes_the_policy_or_the_rule_of_the_token(engine: Any) -> None:
+def test_backend_uses_the_policy_or_the_rooms_of_tokens(engine: Any) -> None:
     settings, verifier = Settings(engine=engine), Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
     policy = declared(DOCUMENT)
     assert make_backend(settings, verifier, policy).guard.policy is policy

@@ -31,7 +31,7 @@ async def change(house: House, door: str) -> None:
 
 @BOTH
 @pytest.mark.parametrize("door", ["api", "command"])
-async def test_a_demotion_reaches_every_process_and_outlasts_a_restart(engine: Any, door: str, tmp_path: Path) -> None:
+async def test_removed_rights_reach_every_process_and_survive_a_restart(engine: Any, door: str, tmp_path: Path) -> None:
     where = tmp_path / "roomkey.sqlite3"
     async with House.opened(where, engine) as here, House.opened(where, engine) as there:
         login = (await here.held(0))["login"]
@@ -48,7 +48,7 @@ async def test_a_demotion_reaches_every_process_and_outlasts_a_restart(engine: A
         assert (await again.guard.verify(given)).rooms == ()
 
 
-async def test_of_several_changes_the_last_in_the_store_counts_everywhere(tmp_path: Path) -> None:
+async def test_last_stored_change_of_rights_wins_in_every_process(tmp_path: Path) -> None:
     where = tmp_path / "roomkey.sqlite3"
     async with House.opened(where) as here, House.opened(where) as there:
         login = (await here.held(0))["login"]

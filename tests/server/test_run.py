@@ -100,7 +100,7 @@ async def test_signal_closes_open_sockets_and_exits_with_0(serve: Serve, number:
     assert "Traceback" not in served.errors()
 
 
-async def test_rooms_chat_and_both_ways(demo_server: Any) -> None:
+async def test_server_serves_rooms_and_chat_in_both_ways(demo_server: Any) -> None:
     grace = await connected(demo_server, token_of(demo_server, "grace"))
     assert await grace.call("join-room", "red") == {"ok": True}
     refused = await grace.call("join-room", "green")
@@ -127,7 +127,7 @@ async def test_rooms_chat_and_both_ways(demo_server: Any) -> None:
     await ada.disconnect()
 
 
-async def test_one_way_only(product: Application) -> None:
+async def test_via_allows_only_one_way(product: Application) -> None:
     served = product(via="authenticate")
     made = socketio.AsyncClient(reconnection=False)
     admitted = asyncio.Event()
@@ -153,13 +153,13 @@ async def test_socket_is_disconnected_when_its_token_expires(product: Applicatio
     await asyncio.wait_for(gone.wait(), 20)
 
 
-def test_the_edge_stands_in_front_of_everything(demo_server: Any) -> None:
+def test_request_hardening_applies_to_socket_io_requests(demo_server: Any) -> None:
     for path in ("/", "/auth/login", "/socket.io/?EIO=4&transport=polling", "/socket.io/?EIO=3&transport=polling"):
         assert "default-src 'none'" in httpx.get(demo_server.url + path).headers["content-security-policy"]
 
 
 @hub_only
-def test_the_demo_prints_passwords_of_its_own(demo_server: Any) -> None:
+def test_demo_prints_random_passwords(demo_server: Any) -> None:
     shown = dict(re.findall(r"│ (\w+)\s+│ (\S+)\s+│", demo_server.output))
     assert shown == demo_server.passwords()
     assert set(shown) == {"ada", "grace", "linus"}
@@ -188,11 +188,11 @@ def test_server_output_contains_no_token_and_no_password(serve: Serve) -> None:
     assert '"event": "login", "outcome": "granted"' in written
 
 
-def test_no_server_header(demo_server: Any) -> None:
+def test_response_has_no_server_header(demo_server: Any) -> None:
     assert "server" not in httpx.get(demo_server.url).headers
 
 
-def test_a_taken_port_is_one_line(tmp_path: Path) -> None:
+def test_port_in_use_is_one_line(tmp_path: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -224,7 +224,7 @@ def test_server_does_not_start_on_a_public_address_without_tls(refused: Refused,
         (["--database", "postgresql://127.0.0.1:1/db"], "the database failed: ConnectionRefusedError"),
     ],
 )
-def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: list[str], said: str) -> None:
+def test_failed_start_is_one_line(refused: Refused, arguments: list[str], said: str) -> None:
     code, error = refused("--port", "0", *arguments)
     assert code == 1
     assert said in error
@@ -232,7 +232,7 @@ def test_what_cannot_start_says_why_in_one_line(refused: Refused, arguments: lis
 
 
 @hub_only
-def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path: Path) -> None:
+def test_keys_and_accounts_survive_a_restart(serve: Serve, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "roomkey", "user", "add", "zoe", "--room", "red", "--password-stdin"]
     subprocess.run(command, cwd=tmp_path, input="correct horse battery", text=True, check=True)
     served = serve(demo=False)
@@ -247,12 +247,12 @@ def test_a_start_without_the_demo_keeps_keys_and_accounts(serve: Serve, tmp_path
 
 
 @hub_only
-def test_without_accounts_it_says_how_to_add_one(serve: Serve) -> None:
+def test_server_without_accounts_says_how_to_add_one(serve: Serve) -> None:
     served = serve(demo=False)
     assert "roomkey user add" in served.output
 
 
-async def test_tls(product: Application, tmp_path: Path, engine: str) -> None:
+async def test_server_serves_tls(product: Application, tmp_path: Path, engine: str) -> None:
     trusting = make_certificate(tmp_path)
     served = product(tls_cert=tmp_path / "cert.pem", tls_key=tmp_path / "key.pem")
     url = served.url.replace("127.0.0.1", "localhost")
@@ -272,7 +272,7 @@ async def test_tls(product: Application, tmp_path: Path, engine: str) -> None:
             await made.eio.disconnect(abort=True)  # without it a polling client waits for the end of its last poll
 
 
-def test_polling_and_the_upgrade_are_the_clients_own_behind_a_trusted_proxy(product: Application, engine: str) -> None:
+def test_polling_and_upgrade_work_behind_a_trusted_proxy(product: Application, engine: str) -> None:
     """What the proxy says about scheme and host decides for both transports; of anybody else it is not believed."""
     refusal = {"hub": 403, "python-socketio": 400}[engine]
     for trusted, allowed in (("127.0.0.1", True), ("192.0.2.1", False)):

@@ -21,14 +21,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_defaults() -> None:
+def test_defaults_are_used_without_a_file() -> None:
     settings = load_settings()
     assert (settings.host, settings.port, settings.algorithm, settings.via) == ("127.0.0.1", 8000, "ES256", "both")
     assert (settings.token_lifetime, settings.grace, settings.cors_origins) == (900, 25.0, ())
     assert settings.engine == "hub"
 
 
-def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_have_precedence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "roomkey.toml").write_text(
         'port = 1\nissuer = "toml"\naudience = "toml"\ncors_origins = ["http://a.example"]'
     )
@@ -45,7 +45,7 @@ def test_each_source_beats_the_one_before(folder: Path, monkeypatch: pytest.Monk
     assert settings.cors_origins == ("http://b.example", "http://c.example")
 
 
-def test_another_file(folder: Path) -> None:
+def test_config_names_another_file(folder: Path) -> None:
     (folder / "other.toml").write_text("port = 5")
     assert load_settings(read_config(folder / "other.toml")).port == 5
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
@@ -70,7 +70,7 @@ def test_another_file(folder: Path) -> None:
         ('tls_key = "a.pem"', "tls_cert and tls_key require each other"),
     ],
 )
-def test_mistakes_in_the_file(folder: Path, text: str, said: str) -> None:
+def test_invalid_file_is_one_line(folder: Path, text: str, said: str) -> None:
     (folder / "roomkey.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_settings()
@@ -78,7 +78,7 @@ def test_mistakes_in_the_file(folder: Path, text: str, said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_mistake_names_where_it_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_where_the_value_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "roomkey.toml").write_text("port = -1")
     with pytest.raises(ConfigError, match=r"^roomkey\.toml: port: "):
         load_settings()
@@ -98,14 +98,14 @@ def test_a_mistake_names_where_it_was_written(folder: Path, monkeypatch: pytest.
         ("postgresql://ada@/rooms?host=/run/postgresql&password=hunter2", "postgresql:///rooms"),
     ],
 )
-def test_a_database_by_url(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_url_is_shown_without_credentials(url: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROOMKEY_DATABASE", url)
     settings = load_settings()
     assert (settings.database, settings.database_name) == (url, shown)
     assert "hunter2" not in repr(settings)
 
 
-def test_a_database_in_a_file(folder: Path) -> None:
+def test_database_can_be_a_file(folder: Path) -> None:
     (folder / "roomkey.toml").write_text('database = "var/a.sqlite3"')
     assert load_settings().database == Path("var/a.sqlite3")
     assert load_settings(database="b.sqlite3").database_name == "b.sqlite3"
@@ -126,7 +126,7 @@ def test_a_database_in_a_file(folder: Path) -> None:
         "postgresql://ada:@hunter2@h/db",
     ],
 )
-def test_a_broken_url_is_not_shown(url: str) -> None:
+def test_invalid_database_url_is_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as refused:
         load_settings(database=url)
     assert (
@@ -136,13 +136,13 @@ def test_a_broken_url_is_not_shown(url: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.1", "::1", "[::1]", "localhost"])
-def test_loopback(host: str) -> None:
+def test_loopback_addresses_can_be_served_without_tls(host: str) -> None:
     assert is_loopback(host)
     check_exposure(Settings(host=host))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", "localhost.example.org", ""])
-def test_elsewhere_only_with_tls_or_behind_a_proxy(host: str) -> None:
+def test_other_addresses_require_tls_or_a_proxy(host: str) -> None:
     with pytest.raises(ConfigError, match="--tls-cert and --tls-key, or --behind-proxy"):
         check_exposure(Settings(host=host))
     check_exposure(Settings(host=host, behind_proxy=True))
@@ -152,7 +152,7 @@ def test_elsewhere_only_with_tls_or_behind_a_proxy(host: str) -> None:
 BOM = b"\xef\xbb\xbf"
 
 
-def test_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
+def test_file_can_begin_with_a_byte_order_mark(folder: Path) -> None:
     (folder / "roomkey.toml").write_bytes(BOM + b"port = 9000\n")
     assert load_settings().port == 9000
 
@@ -167,7 +167,7 @@ def test_file_may_begin_with_a_byte_order_mark(folder: Path) -> None:
         (b'issuer = "caf\xe9"', "not UTF-8"),
     ],
 )
-def test_file_that_cannot_be_read_is_one_line(folder: Path, content: bytes, said: str) -> None:
+def test_unreadable_file_is_one_line(folder: Path, content: bytes, said: str) -> None:
     (folder / "roomkey.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=said) as caught:
         load_settings()

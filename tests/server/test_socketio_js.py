@@ -13,7 +13,7 @@ from roomkey.server import socketio_js
 from roomkey.server.page import VENDORED
 
 
-def test_the_copy_has_the_expected_bytes() -> None:
+def test_vendored_copy_has_the_expected_hash() -> None:
     if not VENDORED.is_file():
         if os.environ.get("CI"):
             pytest.fail("no copy of the client: python scripts/vendor_client.py")
@@ -23,6 +23,6 @@ def test_the_copy_has_the_expected_bytes() -> None:
     assert f"Socket.IO v{socketio_js.VERSION}".encode() in data[:100]
 
 
-def test_the_constants_have_their_form() -> None:
+def test_constants_are_well_formed() -> None:
     assert re.fullmatch(r"4\.\d+\.\d+", socketio_js.VERSION)
     assert f"https://cdn.socket.io/{socketio_js.VERSION}/socket.io.min.js" == socketio_js.CDN_URL

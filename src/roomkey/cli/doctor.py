@@ -1,4 +1,4 @@
-"""``roomkey doctor``: is this set up well, and what can no guard on python-socketio close?"""
+"""``roomkey doctor``: check the setup, and list what a guard on python-socketio cannot prevent."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ __all__ = ["doctor"]
 
 Finding = tuple[str, str]  # "ok", "warn" or "fail", and a text
 
-# What speaks Socket.IO in `roomkey serve`, and what speaks HTTP and WebSocket beneath it.
+# The libraries that `roomkey serve` uses, by engine.
 LIBRARIES = {
     "hub": ("picows", "orjson", "uvicorn", "httptools", "uvloop"),
     "python-socketio": ("python-socketio", "python-engineio", "uvicorn", "websockets"),
 }
 
-# What to do about a PostgreSQL that cannot be used, by the error that asyncpg or the network raises.
+# The remedy for each error of asyncpg or of the network.
 REMEDIES = {
     "ConnectionRefusedError": "; no server listens there: start PostgreSQL, or correct the host and port",
     "FileNotFoundError": "; there is no Unix socket: start PostgreSQL, or correct the host",
@@ -54,29 +54,31 @@ LIMITS = (
     "network). roomkey does not log it. Give polling clients the Authorization header, use "
     "session_binding='address', or serve WebSocket only (transports=['websocket']). On the hub, you can also use "
     "session_binding='cookie'.",
-    "A client that never reads makes its send queue grow: bound it in the proxy.",
-    "WebSocket compression lets 15 kB become 16 MB in memory: `roomkey serve` has it off; in a server of your own, "
-    "start uvicorn with --ws-per-message-deflate false and --ws-max-size 1000000.",
-    "python-socketio reads an oversize polling POST before it refuses it, and leaves a task behind: `roomkey serve` "
-    "refuses it by its Content-Length; in a server of your own, limit bodies in the proxy (client_max_body_size 1m).",
-    "Whoever can publish on the Redis channel of a client manager can emit to everybody and disconnect anybody, and "
-    "with Redis down messages between nodes are lost: give Redis a password, TLS and a network of its own.",
+    "The send queue of a client that does not read grows without a limit. Limit it in the proxy.",
+    "WebSocket compression expands 15 kB to 16 MB in memory. `roomkey serve` disables it; start your own server with "
+    "uvicorn's options --ws-per-message-deflate false and --ws-max-size 1000000.",
+    "python-socketio reads an oversized polling POST before it rejects it, and leaves a task behind. `roomkey serve` "
+    "rejects it by its Content-Length; for your own server, limit bodies in the proxy (client_max_body_size 1m).",
+    "A client that can publish on the Redis channel of a client manager can emit to all sockets and disconnect them. "
+    "While Redis is unavailable, messages between nodes are lost. Protect Redis with a password, TLS and a private "
+    "network.",
 )
 
 
 def doctor(
     config: ConfigOption = None,
-    token: Annotated[
-        str | None, typer.Option(help="File with a token, - for standard input: what does it open?")
+    token: Annotated[str | None, typer.Option(help="File with a token to explain; - reads standard input.")] = None,
+    room: Annotated[list[str] | None, typer.Option(help="With --token: room to join. Repeatable.")] = None,
+    emit: Annotated[
+        list[str] | None, typer.Option(help="With --token: emit, as room or room=event. Repeatable.")
     ] = None,
-    room: Annotated[list[str] | None, typer.Option(help="With --token: may it enter? May be repeated.")] = None,
-    emit: Annotated[list[str] | None, typer.Option(help="With --token: room or room=event; may it emit?")] = None,
-    event: Annotated[list[str] | None, typer.Option(help="With --token: may it send this event?")] = None,
-    namespace: Annotated[str, typer.Option(help="With --token: where.")] = "/",
+    event: Annotated[list[str] | None, typer.Option(help="With --token: event to send. Repeatable.")] = None,
+    namespace: Annotated[str, typer.Option(help="With --token: namespace to connect to.")] = "/",
 ) -> None:
-    """Check settings, keys and exposure, and say what a guard on python-socketio cannot close. Exit code 1: fix it.
+    """Check settings, keys and exposure, and list what a guard on python-socketio cannot prevent.
 
-    With --token: which rules decide about it. Exit code 1: something is denied.
+    With --token, show what the token allows and which rules decide. Exit status: 1 if a check fails or the token does
+    not allow something.
     """
     if token is not None:
         verdicts = list(
@@ -86,13 +88,11 @@ def doctor(
             typer.echo(f"{'yes' if allowed else 'no':4}  {text}")
         raise typer.Exit(0 if all(allowed for allowed, _ in verdicts) else 1)
     if room or emit or event:
-        fail("--room, --emit and --event go with --token FILE", 2)
+        fail("--room, --emit and --event require --token FILE", 2)
     found = list(_findings(config))
     for level, text in found:
         typer.echo(f"{level:4}  {text}")
-    typer.echo(
-        "\nWhat no guard on python-socketio can close, and the setting that helps (the hub closes all but the first):"
-    )
+    typer.echo("\nWhat a guard on python-socketio cannot prevent, and what helps (the hub prevents all but the first):")
     for text in LIMITS:
         typer.echo(f"  - {text}")
     raise typer.Exit(1 if any(level == "fail" for level, _ in found) else 0)
@@ -108,26 +108,29 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         return
     try:
         has_rules = load_policy(file) is not None
-        yield "ok", "rules: those of the settings file" if has_rules else "rules: a token opens the rooms it names"
+        yield "ok", "rules: from the settings file" if has_rules else "rules: a token allows the rooms that it names"
     except ConfigError as error:
         yield "fail", str(error)
     used = config or CONFIG_FILE
-    yield "ok", f"settings: {used if used.exists() else f'defaults, there is no {used}'}"
+    yield "ok", f"settings: {used if used.exists() else f'defaults, because {used} does not exist'}"
     yield _libraries(settings.engine)
     try:
         check_exposure(settings)
         who = "this machine only" if is_loopback(settings.host) else "other machines, over TLS"
-        yield "ok", f"{settings.host} port {settings.port} is reached by {who}"
+        yield "ok", f"{settings.host} port {settings.port} can be reached by {who}"
     except ConfigError as error:
         yield "fail", str(error)
     if settings.behind_proxy and not is_loopback(settings.host):
-        yield "warn", "behind a proxy, yet others can pass it by: let host be 127.0.0.1, or close the port to them"
+        yield "warn", "other machines can bypass the proxy; set host to 127.0.0.1, or block the port for them"
     if "*" in settings.trusted_proxies:
-        yield "fail", "trusted_proxies holds *: anybody can claim any address; name the proxies"
+        yield "fail", "trusted_proxies contains *: every client can claim any address; name the proxies"
     yield from findings(settings, time.time())
     yield from _database(settings)
     if settings.token_lifetime > 86400:
-        yield "warn", f"tokens live {settings.token_lifetime} s: a stolen one is good for as long; 900 is usual"
+        yield (
+            "warn",
+            f"tokens, even stolen ones, are valid for {settings.token_lifetime} s; use about 900 s",
+        )
 
 
 def _libraries(engine: str) -> Finding:
@@ -136,7 +139,7 @@ def _libraries(engine: str) -> Finding:
     if missing:
         return (
             "warn",
-            f"engine {engine}: {', '.join(missing)} missing, `roomkey serve` needs pip install 'roomkey[server]'",
+            f"engine {engine}: {', '.join(missing)} missing; `roomkey serve` requires pip install 'roomkey[server]'",
         )
     return "ok", f"engine {engine}: {', '.join(f'{name} {version}' for name, version in found.items())}"
 
@@ -153,7 +156,7 @@ def _environment(known: Iterable[str]) -> Iterator[Finding]:
     for name in os.environ:
         if name.upper().startswith("ROOMKEY_") and name.upper() not in names:
             near = difflib.get_close_matches(name.upper(), names, 1)
-            yield "warn", f"{name} is no setting" + (f"; did you mean {near[0]}?" if near else "")
+            yield "warn", f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else "")
     try:
         environment_secret()
     except ConfigError as error:
@@ -165,10 +168,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
     if isinstance(path, str):
         yield from _postgresql(path, settings.database_name)
     elif not path.exists():
-        yield "warn", f"no database {path} yet: roomkey user add NAME --room ROOM"
+        yield "warn", f"no database {path} yet; create it with `roomkey user add NAME --room ROOM`"
     elif os.name == "posix" and path.stat().st_mode & 0o077:
         mode = stat.S_IMODE(path.stat().st_mode)
-        yield "fail", f"{path} can be read by others (mode {mode:04o}), and holds password hashes: chmod 600 {path}"
+        yield "fail", f"others can read {path} (mode {mode:04o}), which contains password hashes; run: chmod 600 {path}"
     else:
         yield _accounts(str(path), lambda: _count_sqlite(path))
 
@@ -176,7 +179,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 def _postgresql(url: str, name: str) -> Iterator[Finding]:
     yield _accounts(name, lambda: _count_postgresql(url))
     if not re.match(r"postgresql://(/|localhost|127\.|\[::1\])", name) and "sslmode=verify-" not in url:
-        yield "warn", f"{name} may be reached unencrypted or be another one: add ?sslmode=verify-full to its URL"
+        yield "warn", f"the connection to {name} may be unencrypted or intercepted; add ?sslmode=verify-full to its URL"
 
 
 def _accounts(name: str, count: Callable[[], int]) -> Finding:
@@ -187,7 +190,7 @@ def _accounts(name: str, count: Callable[[], int]) -> Finding:
         return "fail", f"cannot read the accounts in {name}: {error}{next(remedies, '')}"
     if number:
         return "ok", f"{number} account(s) in {name}"
-    return "warn", f"no account in {name} yet: roomkey user add NAME --room ROOM"
+    return "warn", f"no accounts in {name} yet; add one with `roomkey user add NAME --room ROOM`"
 
 
 def _count_sqlite(path: Path) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from roomkey.server.settings import Settings
     from roomkey.stores import Stores
 
-__all__ = ["revoking", "with_stores"]
+__all__ = ["with_revocations", "with_stores"]
 
 _Result = TypeVar("_Result")
 
@@ -48,7 +48,7 @@ def with_stores(settings: Settings, action: Callable[[Stores], Awaitable[_Result
         fail(str(error))
 
 
-def revoking(
+def with_revocations(
     settings: Settings, action: Callable[[Stores, StoredRevocations], Awaitable[_Result]], *, create: bool = True
 ) -> _Result:
     """Run an action that revokes, as :func:`with_stores` does. Running servers on the database follow.

@@ -12,15 +12,15 @@ import typer
 
 from roomkey.cli.output import fail, iso, needs, print_list, print_table
 from roomkey.cli.sources import ConfigOption, DatabaseOption, RoleOption, RoomOption, read_settings
-from roomkey.cli.stores import revoking, with_stores
+from roomkey.cli.stores import with_revocations, with_stores
 
 if TYPE_CHECKING:
     from roomkey.auth.ending import StoredRevocations
     from roomkey.stores import Account, ManagedAccounts, Stores
 
-app = typer.Typer(help="The accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Manage the accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
 
-Username = Annotated[str, typer.Argument(help="The name to log in with.")]
+Username = Annotated[str, typer.Argument(help="Name of the account.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
@@ -33,7 +33,7 @@ def add(
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Add an account; the password is asked for."""
+    """Add an account. Asks for the password."""
     with needs("server"):
         from roomkey.stores import Account
         from roomkey.stores.records import check_name
@@ -51,22 +51,22 @@ def passwd(
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Change a password, and end the logins made with the old one; the new one is asked for."""
+    """Change the password of an account and end its logins. Asks for the password."""
     hashed = _hashed(_password(password_stdin))
     _end_logins(config, database, username, lambda accounts: accounts.set_password(username, hashed))
-    typer.echo(f"changed the password of {username} and ended the logins there were")
+    typer.echo(f"changed the password of {username} and ended its logins")
 
 
 @app.command()
 def disable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
-    """Refuse logins, and revoke the tokens that were handed out: running servers end their sockets."""
+    """Disable an account and revoke its tokens. Running servers disconnect its sockets."""
     _end_logins(config, database, username, lambda accounts: accounts.set_disabled(username, True))
-    typer.echo(f"disabled {username} and revoked the tokens: running servers end the sockets within a second")
+    typer.echo(f"disabled {username} and revoked its tokens; running servers disconnect its sockets within a second")
 
 
 @app.command()
 def enable(username: Username, database: DatabaseOption = None, config: ConfigOption = None) -> None:
-    """Allow logins again."""
+    """Enable a disabled account."""
     with_stores(read_settings(config, database=database), lambda stores: stores.accounts.set_disabled(username, False))
     typer.echo(f"enabled {username}")
 
@@ -75,39 +75,39 @@ def enable(username: Username, database: DatabaseOption = None, config: ConfigOp
 def set_rights(
     username: Username,
     role: RoleOption = None,
-    no_roles: Annotated[bool, typer.Option("--no-roles", help="Take all roles away.")] = False,
+    no_roles: Annotated[bool, typer.Option("--no-roles", help="Remove all roles.")] = False,
     room: RoomOption = None,
-    no_rooms: Annotated[bool, typer.Option("--no-rooms", help="Take all rooms away.")] = False,
+    no_rooms: Annotated[bool, typer.Option("--no-rooms", help="Remove all rooms.")] = False,
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Replace the roles, the rooms, or both; what is not given stays.
+    """Replace the roles or the rooms of an account, or both.
 
-    Running servers change live sockets, and read the tokens that were handed out with the new rights.
+    Running servers apply the new rights to connected sockets and existing tokens.
     """
     if (role and no_roles) or (room and no_rooms):
-        fail("--role or --no-roles, --room or --no-rooms, not both", 2)
+        fail("use either --role or --no-roles, and either --room or --no-rooms", 2)
     roles, rooms = [] if no_roles else role or None, [] if no_rooms else room or None
     if roles is None and rooms is None:
-        fail("say what to replace: --role, --no-roles, --room, --no-rooms", 2)
+        fail("nothing to replace; use --role, --no-roles, --room or --no-rooms", 2)
 
     async def change(stores: Stores, revocations: StoredRevocations) -> Account | None:
         await revocations.set_rights(username, roles, rooms)
         return await stores.accounts.find(username)
 
-    now_is = revoking(read_settings(config, database=database), change)
-    if now_is is not None:
-        typer.echo(f"{username} has {_in_words('role', now_is.roles)} and {_in_words('room', now_is.rooms)}")
+    account = with_revocations(read_settings(config, database=database), change)
+    if account is not None:
+        typer.echo(f"{username} has {_in_words('role', account.roles)} and {_in_words('room', account.rooms)}")
     typer.echo("running servers update connected sockets and tokens within a second")
 
 
 @app.command("list")
 def list_users(
-    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Show the accounts."""
+    """List the accounts."""
     accounts = with_stores(read_settings(config, database=database), lambda stores: stores.accounts.all())
     rows: list[dict[str, object]] = [
         {
@@ -120,7 +120,7 @@ def list_users(
         }
         for one in accounts
     ]
-    print_list(rows, as_json, "no accounts yet: roomkey user add NAME --room ROOM", print_table)
+    print_list(rows, as_json, "no accounts yet; add one with `roomkey user add NAME --room ROOM`", print_table)
 
 
 def _end_logins(
@@ -132,7 +132,7 @@ def _end_logins(
         await change(stores.accounts)
         await revocations.revoke_subject(username)
 
-    revoking(read_settings(config, database=database), work)
+    with_revocations(read_settings(config, database=database), work)
 
 
 def _in_words(what: str, names: Sequence[str]) -> str:
@@ -140,11 +140,11 @@ def _in_words(what: str, names: Sequence[str]) -> str:
 
 
 def _password(from_stdin: bool) -> str:
-    """The password, from where no list of processes and no shell history shows it."""
+    """Read the password from the terminal or standard input, which keeps it out of process lists and the history."""
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
-        fail("there is no terminal to ask for the password: use --password-stdin", 2)
+        fail("no terminal to ask for the password; use --password-stdin", 2)
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 
