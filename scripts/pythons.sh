@@ -1,18 +1,18 @@
 #!/bin/sh
 # Run the tests of the guard, the hub and both engines on later versions of Python than the one in .venv.
-#   scripts/pythons.sh newest    the newest that is here
-#   scripts/pythons.sh others    those between it and the one in .venv
-# They are looked for on the PATH and among pyenv's; NEWEST=/path/to/python names the one to take as the newest.
+#   scripts/pythons.sh newest    the newest installed version
+#   scripts/pythons.sh others    the versions between it and the one in .venv
+# The script looks for them on the PATH and in pyenv. NEWEST=/path/to/python names the newest one.
 set -eu
 which=$1
 used=$(.venv/bin/python -c 'import sys; print(sys.version_info.minor)')
 pyenv=$(pyenv root 2>/dev/null || echo /nowhere)
 
-minor_of() { # nothing, if it is no Python or cannot make environments
+minor_of() { # prints nothing if it is not a Python that can create environments
     "$1" -c 'import ensurepip, sys, venv; print(sys.version_info.minor)' 2>/dev/null || true
 }
 
-found() { # the paths of all that are later, the newest first
+found() { # prints the paths of all later versions, the newest first
     for minor in 14 13 12; do
         [ "$minor" -gt "$used" ] || break
         for candidate in "python3.$minor" "$pyenv/versions/3.$minor".*/bin/python; do
@@ -26,7 +26,7 @@ found() { # the paths of all that are later, the newest first
 
 if [ -n "${NEWEST:-}" ]; then
     if [ -z "$(minor_of "$NEWEST")" ]; then
-        echo "NEWEST=$NEWEST is no Python with a venv module: name another one, or leave NEWEST unset" >&2
+        echo "NEWEST=$NEWEST is not a Python with a venv module; name another one, or unset NEWEST" >&2
         exit 1
     fi
     chosen=$NEWEST
@@ -35,7 +35,7 @@ elif [ "$which" = newest ]; then
 else
     chosen=$(found | tail -n +2)
 fi
-[ -n "$chosen" ] || echo "nothing to try: .venv uses Python 3.$used, and no other later one is here"
+[ -n "$chosen" ] || echo "nothing to test: .venv uses Python 3.$used, and no other later version is installed"
 for python in $chosen; do
     folder=.venv-3.$(minor_of "$python")
     echo "the guard, the hub and the engines on $("$python" --version):"

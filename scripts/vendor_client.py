@@ -1,8 +1,9 @@
-"""Copy the official Socket.IO JavaScript client out of its npm package, for the page of ``roomkey serve``.
+"""Copy the official Socket.IO JavaScript client from its npm package, for the page of ``roomkey serve``.
 
     python scripts/vendor_client.py
 
-The copy is not in git; a wheel built afterwards carries it. Without npm the page loads the same bytes from the CDN.
+The copy is not in git. A wheel that is built afterwards contains it. Without npm, the page loads the same bytes from
+the CDN.
 """
 
 from __future__ import annotations
@@ -18,17 +19,17 @@ import tempfile
 from pathlib import Path
 
 SERVER = Path(__file__).resolve().parent.parent / "src" / "roomkey" / "server"
-CLIENT = runpy.run_path(str(SERVER / "client.py"))
+CLIENT = runpy.run_path(str(SERVER / "socketio_js.py"))
 TARGET = SERVER / "static" / "vendor" / CLIENT["FILE"]
 
 
 def integrity(data: bytes) -> str:
-    """The Subresource Integrity value (W3C SRI) of these bytes."""
+    """Return the Subresource Integrity value of the data (W3C SRI)."""
     return "sha384-" + base64.b64encode(hashlib.sha384(data).digest()).decode()
 
 
 def fetch(npm: str, folder: Path) -> bytes:
-    """The client out of the package that npm fetches into ``folder``."""
+    """Download the package with npm into a folder, and return the client."""
     package = f"socket.io-client@{CLIENT['VERSION']}"
     command = [npm, "pack", package, "--silent", "--ignore-scripts", "--pack-destination", str(folder)]
     subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True, timeout=120)
@@ -40,24 +41,24 @@ def fetch(npm: str, folder: Path) -> bytes:
 
 
 def main() -> int:
-    """Returns the exit code: 0 copied, or there already, or no npm; 1 npm gave other bytes than expected."""
+    """Return the exit status: 0 if the client was copied, exists or cannot be fetched; 1 for wrong bytes."""
     if TARGET.is_file() and integrity(TARGET.read_bytes()) == CLIENT["INTEGRITY"]:
-        print(f"socket.io-client {CLIENT['VERSION']} is there already: {CLIENT['INTEGRITY']}")
+        print(f"socket.io-client {CLIENT['VERSION']} exists already: {CLIENT['INTEGRITY']}")
         return 0
     npm = shutil.which("npm")
     if npm is None:
-        print(f"no npm: the page will load the Socket.IO client from {CLIENT['CDN_URL']}")
+        print(f"npm is not installed: the page will load the Socket.IO client from {CLIENT['CDN_URL']}")
         return 0
     try:
         with tempfile.TemporaryDirectory() as folder:
             data = fetch(npm, Path(folder))
     except (subprocess.SubprocessError, OSError, StopIteration, KeyError, tarfile.TarError):
-        print(f"npm could not fetch it: the page will load the Socket.IO client from {CLIENT['CDN_URL']}")
+        print(f"npm could not fetch the client: the page will load the Socket.IO client from {CLIENT['CDN_URL']}")
         return 0
     found = integrity(data)
     if found != CLIENT["INTEGRITY"]:
         print(
-            f"not copied: npm's file is {found}, server/client.py expects {CLIENT['INTEGRITY']}",
+            f"not copied: npm's file is {found}, server/socketio_js.py expects {CLIENT['INTEGRITY']}",
             file=sys.stderr,
         )
         return 1

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Make a virtual environment and install what requirements files pin, one after another.
+# Create a virtual environment and install the packages that requirements files pin.
 #   scripts/venv.sh FOLDER REQUIREMENTS…
-# PYTHON names the interpreter; else the first of python3, python3.14 … python3.11 that is new enough is taken.
+# PYTHON names the interpreter. By default, it is the first of python3, python3.14 … python3.11 that is new enough.
 #
-# What it installs does not depend on the day: pip itself is pinned, each file names all that it needs (which
-# tests/test_requirements.py checks), and pip looks for nothing else.
+# The result is reproducible: pip itself is pinned, each file lists all dependencies (tests/test_requirements.py checks
+# this), and pip installs nothing else.
 set -eu
 folder=$1
 shift
@@ -15,7 +15,7 @@ new_enough() {
 
 if [ -n "${PYTHON:-}" ]; then
     new_enough "$PYTHON" || {
-        echo "PYTHON=$PYTHON is not there or older than 3.11: name another one, or leave PYTHON unset" >&2
+        echo "PYTHON=$PYTHON does not exist or is older than 3.11; name another one, or unset PYTHON" >&2
         exit 1
     }
 else
@@ -23,7 +23,7 @@ else
         if new_enough "$candidate"; then PYTHON=$candidate; break; fi
     done
     if [ -z "${PYTHON:-}" ]; then
-        echo "roomkey needs Python 3.11 or later: install it, or name it: make serve PYTHON=/path/to/python3.11" >&2
+        echo "roomkey requires Python 3.11 or later; install it, or run: make serve PYTHON=/path/to/python3.11" >&2
         exit 1
     fi
 fi
@@ -34,7 +34,7 @@ wanted=$(cat "$installer" "$@" pyproject.toml "$0" | cksum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 
 if ! "$PYTHON" -m venv "$folder" 2>/dev/null; then
-    echo "$PYTHON cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)" >&2
+    echo "$PYTHON cannot create a virtual environment; install its venv module (Debian: apt install python3-venv)" >&2
     exit 1
 fi
 echo "installing into $folder …"

@@ -6,6 +6,8 @@ import base64
 import hashlib
 import os
 import re
+import runpy
+from pathlib import Path
 
 import pytest
 
@@ -26,3 +28,9 @@ def test_vendored_copy_has_the_expected_hash() -> None:
 def test_constants_are_well_formed() -> None:
     assert re.fullmatch(r"4\.\d+\.\d+", socketio_js.VERSION)
     assert f"https://cdn.socket.io/{socketio_js.VERSION}/socket.io.min.js" == socketio_js.CDN_URL
+
+
+def test_script_that_copies_the_client_uses_the_same_constants() -> None:
+    script = Path(__file__).parents[2] / "scripts" / "vendor_client.py"
+    copied = runpy.run_path(str(script))
+    assert (copied["CLIENT"]["INTEGRITY"], copied["TARGET"]) == (socketio_js.INTEGRITY, VENDORED)

@@ -64,7 +64,7 @@ async def _decide(who: Identity, policy: Policy, questions: list[Question], name
     from roomkey import Issuer
     from roomkey.guard.guard import Guard
 
-    guard = Guard(Issuer.ephemeral(audience="nobody").verifier(), policy=policy)
+    guard = Guard(Issuer.ephemeral(audience="roomkey").verifier(), policy=policy)
     found = []
     for kind, name, event in questions:
         decision = await guard.explain(who, kind, name, namespace=namespace, event=event)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The file ``roomkey.toml``: settings and, beside them, the rules of the policy. It is read and parsed once."""
+"""The file ``roomkey.toml``: settings and the rules of the policy. It is read and parsed once."""
 
 from __future__ import annotations
 
