@@ -17,7 +17,9 @@ REVOKED = Revocation("token", "t1", expires_at=1000.0)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path | str]:
+def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path | str]:
+    # PostgreSQL ends the transaction of a process that does not continue: a busy machine has more time here.
+    monkeypatch.setattr("roomkey.stores.sql.PATIENCE", 60.0)
     if request.param == "sqlite":
         yield tmp_path / "roomkey.sqlite3"
     else:
