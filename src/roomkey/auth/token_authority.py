@@ -75,7 +75,7 @@ class StandaloneAuthority:
         self._clock = clock
         self._revocations = Revocations()
         self._overrides = RightsOverrides(verifier.longest_lifetime or LONGEST_LIFETIME)
-        self._horizon = ConfirmedTime()
+        self._confirmed_time = ConfirmedTime()
         self._position = 0
         self._read_at = float("-inf")
         self._followers: list[Follower] = []
@@ -140,8 +140,8 @@ class StandaloneAuthority:
         self._read_at = started
 
     def _apply(self, revoked: Revocation) -> None:
-        horizon = self._horizon.at(self._clock(), time.monotonic())
+        confirmed = self._confirmed_time.at(self._clock(), time.monotonic())
         if revoked.kind == "rights":
-            self._overrides.follow(revoked, horizon)
+            self._overrides.follow(revoked, confirmed)
         else:
-            self._revocations.add(revoked, horizon)
+            self._revocations.add(revoked, confirmed)

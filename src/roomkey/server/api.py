@@ -18,6 +18,7 @@ with needs("server", "roomkey.server.api"):
     from pydantic import BaseModel
 
 from roomkey.auth import LoginService
+from roomkey.auth.ending import last_expiry
 from roomkey.auth.http import (
     ACCESS_TOKEN,
     OAuthError,
@@ -28,7 +29,6 @@ from roomkey.auth.http import (
     oauth_errors,
     parse_body,
 )
-from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import Guard, LiveSocket
@@ -169,7 +169,7 @@ def _kept_until(expires_at: float | None, now: float) -> float:
         ConfigError: the time is in the past, so that nothing would be revoked.
     """
     if expires_at is None:
-        return now + MAX_TOKEN_LIFETIME
+        return last_expiry(now)
     if expires_at <= now:
         raise ConfigError("expires_at is in the past; pass a future time")
     return expires_at

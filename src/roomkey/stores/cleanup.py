@@ -38,7 +38,7 @@ class Cleanup:
         self._what = what
         self._delete_expired = delete_expired
         self._task: asyncio.Task[None] | None = None
-        self._horizon = ConfirmedTime()
+        self._confirmed_time = ConfirmedTime()
         self._monotonic = clock
         self._started_at = 0.0
         self._pause = 0.0
@@ -49,12 +49,12 @@ class Cleanup:
         Args:
             now: seconds since the epoch. If the clock was set back, the deletion is due.
         """
-        horizon = self._horizon.at(now, (self._monotonic or monotonic)())
+        confirmed = self._confirmed_time.at(now, (self._monotonic or monotonic)())
         running = self._task is not None and not self._task.done()
-        if running or horizon == -inf or 0 <= now - self._started_at < self._pause:
+        if running or confirmed == -inf or 0 <= now - self._started_at < self._pause:
             return
         self._started_at = now
-        self._task = asyncio.create_task(self._run(horizon))
+        self._task = asyncio.create_task(self._run(confirmed))
 
     async def _run(self, now: float) -> None:
         self._pause = RETRY_SECONDS
