@@ -49,7 +49,7 @@ class RuleError(ConfigError):
         self.offset = offset
 
 
-class _Request(NamedTuple):
+class _Arguments(NamedTuple):
     """The arguments of a rule."""
 
     who: Identity
@@ -58,8 +58,8 @@ class _Request(NamedTuple):
     fields: Mapping[str, str]
 
 
-_Check = Callable[[_Request], bool]
-_Value = Callable[[_Request], object]
+_Check = Callable[[_Arguments], bool]
+_Value = Callable[[_Arguments], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,17 +83,17 @@ class DeclaredRule:
             event: the event to emit to the room.
             fields: the fields of the pattern.
         """
-        return self._check(_Request(who, star[0] if star else room, event, fields))
+        return self._check(_Arguments(who, star[0] if star else room, event, fields))
 
 
 _CONSTANTS: dict[str, _Check] = {
-    "everyone": lambda request: True,
-    "nobody": lambda request: False,
-    "guest": lambda request: request.who.is_guest,
+    "everyone": lambda args: True,
+    "nobody": lambda args: False,
+    "guest": lambda args: args.who.is_guest,
 }
 _GRANTED: dict[str, _Check] = {
-    "room": lambda request: request.who.grants(request.room),
-    "emit": lambda request: request.who.grants(request.room, request.event),
+    "room": lambda args: args.who.grants(args.room),
+    "emit": lambda args: args.who.grants(args.room, args.event),
 }
 _LITERALS: dict[str, bool] = {"true": True, "false": False}
 _PREFIXES = ("role:", "scope:", "claim:")
@@ -196,13 +196,13 @@ class _Parser:
         checks = [self._and_expression()]
         while self._skip("or"):
             checks.append(self._and_expression())
-        return checks[0] if len(checks) == 1 else lambda request: any(check(request) for check in checks)
+        return checks[0] if len(checks) == 1 else lambda args: any(check(args) for check in checks)
 
     def _and_expression(self) -> _Check:
         checks = [self._term()]
         while self._skip("and"):
             checks.append(self._term())
-        return checks[0] if len(checks) == 1 else lambda request: all(check(request) for check in checks)
+        return checks[0] if len(checks) == 1 else lambda args: all(check(args) for check in checks)
 
     def _term(self) -> _Check:
         start = self._next
@@ -218,7 +218,7 @@ class _Parser:
 
     def _negated(self) -> _Check:
         check = self._term()
-        return lambda request: not check(request)
+        return lambda args: not check(args)
 
     def _in_parentheses(self, start: _Token) -> _Check:
         check = self._or_expression()
@@ -260,20 +260,20 @@ class _Parser:
         if not name:
             raise RuleError(f"expected a name after '{prefix}:'", token.offset + len(prefix) + 1)
         if prefix == "role":
-            return lambda request: request.who.has_role(name)
+            return lambda args: args.who.has_role(name)
         if prefix == "scope":
-            return lambda request: request.who.has_scope(name)
+            return lambda args: args.who.has_scope(name)
         return self._claim(name)
 
     def _claim(self, name: str) -> _Check:
         if self._skip("is"):
             value = self._value("is")
-            return lambda request: _equal(request.who.claim(name), value(request))
+            return lambda args: _equal(args.who.claim(name), value(args))
         if self._skip("has"):
             value = self._value("has")
-            return lambda request: _has(request.who.claim(name), value(request))
+            return lambda args: _has(args.who.claim(name), value(args))
         self._expects = ("is", "has")
-        return lambda request: request.who.claim(name) is True
+        return lambda args: args.who.claim(name) is True
 
     def _text_is(self) -> _Check:
         left = self._rest.pop()
@@ -283,13 +283,13 @@ class _Parser:
         text, value = self._text(left.text), self._value("is")
         if token.kind == "word" and (token.text in _LITERALS or _NUMBER.fullmatch(token.text)):
             raise RuleError(f'{left.text} is text and never equals {token.text}; write "{token.text}"', token.offset)
-        return lambda request: _equal(text(request), value(request))
+        return lambda args: _equal(text(args), value(args))
 
     def _text(self, name: str) -> _Value:
         """Return the value of a field or the subject. A missing subject is None, so that it equals nothing."""
         if name == "sub":
-            return lambda request: request.who.subject or None
-        return lambda request: request.fields.get(name)
+            return lambda args: args.who.subject or None
+        return lambda args: args.fields.get(name)
 
     def _value(self, after: str) -> _Value:
         token = self._next
@@ -311,7 +311,7 @@ class _Parser:
 
     def _constant(self, value: object) -> _Value:
         self._rest.pop()
-        return lambda request: value
+        return lambda args: value
 
     def _no_value(self, token: _Token) -> RuleError:
         known = ("sub", *self._fields)
