@@ -1,4 +1,4 @@
-"""Running the command line in this process, in an empty folder."""
+"""Run the command line in this process, in an empty folder."""
 
 from __future__ import annotations
 

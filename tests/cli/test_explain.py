@@ -1,4 +1,4 @@
-"""``roomkey doctor --token``: the same answers as the server's."""
+"""``roomkey doctor --token`` decides as the server does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command does to the sockets of a server that runs on the same database."""
+"""The effect of commands on the connected sockets of a server on the same database."""
 
 from __future__ import annotations
 

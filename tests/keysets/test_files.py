@@ -1,4 +1,4 @@
-"""Keys in files: private, whole or absent, never replaced."""
+"""Key files are private, are written completely or not at all, and are never overwritten."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys that are rotated while servers use them."""
+"""Keys can be rotated while servers use them."""
 
 from __future__ import annotations
 

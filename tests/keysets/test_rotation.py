@@ -1,4 +1,4 @@
-"""What each key is doing at a time: a table of times, and what holds for all of them."""
+"""The state of each key at a time: examples, and properties that hold for all keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A secret is made once, and only its owner can read it."""
+"""A secret is created once, and only its owner can read it."""
 
 from __future__ import annotations
 

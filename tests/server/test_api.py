@@ -1,4 +1,4 @@
-"""The admin API, with live sockets on both engines."""
+"""The admin API, with connected sockets on both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product as one ASGI application, over HTTP in this process."""
+"""The ASGI application, over HTTP in this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a revocation ends, by every door."""
+"""A revocation has the same effect from every interface."""
 
 from __future__ import annotations
 

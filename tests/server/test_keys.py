@@ -1,4 +1,4 @@
-"""The keys of the product: rotated while it serves, published, and out of the environment."""
+"""The keys of the server: rotated while it runs, published, and read from the environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the settings say about live sockets, and whether the server can decide: over a real port, on both engines."""
+"""Settings for connected sockets, and readiness, over a real port on both engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The product keeps to the document that it serves at ``/openapi.json``, whatever is sent and whoever sends it."""
+"""The server behaves as its document at ``/openapi.json`` says, for every client and every request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rules in ``roomkey.toml``: what they make, and where a mistake in them is."""
+"""Rules in ``roomkey.toml``: the policy that they declare, and the positions of errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rights that an operator takes away stay away: on other processes, and after a restart."""
+"""Rights that an operator removes stay removed, in other processes and after a restart."""
 
 from __future__ import annotations
 

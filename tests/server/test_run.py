@@ -1,4 +1,4 @@
-"""``roomkey serve`` as a process: start, use by a real client, refuse to start, stop."""
+"""``roomkey serve`` as a process: it starts, serves a real client, refuses to start, and stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings: defaults < roomkey.toml < ROOMKEY_* < flags, and mistakes that name themselves."""
+"""Settings: defaults < roomkey.toml < ROOMKEY_* < options; errors name the place of the value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The copy of the JavaScript client is the one that the page expects."""
+"""The copy of the JavaScript client has the version and the hash that the page expects."""
 
 from __future__ import annotations
 

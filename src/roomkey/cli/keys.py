@@ -55,7 +55,7 @@ def new(
         write_private(out, key.to_pem(private=True))
     else:
         save_key(key, out)
-    _tell_made(key, out, pem)
+    _print_new_key(key, out, pem)
 
 
 @app.command()
@@ -79,7 +79,7 @@ def rotate(
         fail(f"--publish-before must be between 0 and {span(MAX_AHEAD)}", 2)
     planned = make_next(settings.keys, settings.algorithm, now, lifetime=settings.token_lifetime, publish_before=ahead)
     *others, made = planned
-    _tell_made(made.file.key, made.file.path)
+    _print_new_key(made.file.key, made.file.path)
     typer.echo(f"it {_begins(made, now)}", err=True)
     if others and ahead < PUBLISH_BEFORE / 2 and made.file.key.kty != "oct":
         typer.echo("a verifier with an older JWK Set rejects its tokens until it fetches the set again", err=True)
@@ -94,7 +94,7 @@ def _begins(made: KeyPlan, now: float) -> str:
     return "signs from now on"
 
 
-def _tell_made(key: Key, path: Path, pem: bool = False) -> None:
+def _print_new_key(key: Key, path: Path, pem: bool = False) -> None:
     """Print where a new key is. Only its public key goes to standard output."""
     typer.echo(f"kid {key.kid}, private key in {path}", err=True)
     if key.kty == "oct":

@@ -1,4 +1,4 @@
-"""Which package an import failed for, and the extra that brings it."""
+"""Find the package for which an import failed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ __all__ = ["missing_package"]
 
 
 def missing_package(error: ImportError) -> str | None:
-    """Return the name of a missing package of others; None if the import failed for another reason.
+    """Return the name of the missing third-party package; None if the import failed for another reason.
 
     A module of ours that needs an extra raises an error of its own, whose cause is the failed import.
     """

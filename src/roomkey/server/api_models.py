@@ -57,7 +57,7 @@ class UserChanges(_Request):
 
 
 class RevocationRequest(_Request):
-    """What to revoke: exactly one of token_id, session_id and subject."""
+    """A revocation, by exactly one of token_id, session_id and subject."""
 
     token_id: str | None = Field(None, min_length=1)
     session_id: str | None = Field(None, min_length=1)

@@ -25,8 +25,7 @@ from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
 from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.guard.guard import Guard
-from roomkey.keysets.files import signing_key
-from roomkey.keysets.folder import KeyFolder
+from roomkey.keysets import KeyFolder, signing_key
 from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend

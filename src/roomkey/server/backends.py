@@ -54,7 +54,7 @@ def make_backend(
         policy: the rules. By default, those of :func:`rooms_of_tokens`.
         revocations: the store of revocations. By default, they are kept in memory.
     """
-    options = _admission(settings) | {"policy": policy or rooms_of_tokens(), "revocations": revocations}
+    options = _guard_options(settings) | {"policy": policy or rooms_of_tokens(), "revocations": revocations}
     return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
 
 
@@ -87,7 +87,7 @@ def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[st
     return SocketBackend(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
 
 
-def _admission(settings: Settings) -> dict[str, Any]:
+def _guard_options(settings: Settings) -> dict[str, Any]:
     """Return the guard settings, which are the same for both backends."""
     handshake = Handshake(cookie=ACCESS_COOKIE if settings.cookies else None)
     authenticate = Authenticate(timeout=settings.authenticate_timeout)

@@ -1,4 +1,4 @@
-"""Operators of the admin API: who is one, and the audit line for what each does."""
+"""Operators of the admin API: authorization and the audit log."""
 
 from __future__ import annotations
 

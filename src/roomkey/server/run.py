@@ -22,9 +22,7 @@ from roomkey.auth import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
-from roomkey.keysets.files import environment_key, load_or_create
-from roomkey.keysets.folder import KeyFolder
-from roomkey.keysets.secrets import load_or_create_secret
+from roomkey.keysets import KeyFolder, environment_key, load_or_create, load_or_create_secret
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
 from roomkey.server.app import Application, build

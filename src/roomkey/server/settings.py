@@ -51,7 +51,7 @@ _DATABASE_URL = re.compile(
 
 
 class Settings(BaseModel):
-    """What an operator can set. A field is a setting: its type, its default, its limits and its line of help."""
+    """The settings. Each field declares a setting: its type, its default, its limits and its line of help."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
