@@ -218,7 +218,7 @@ class EngineSession:
             self._state.handle(TransportInput.CLOSE)
             self.transport.client_closing()
             self.end(CLIENT_DISCONNECT)
-        elif self.alive:
+        else:
             self.violation("an Engine.IO packet that clients must not send", code=_code_for(data))
 
     def binary(self, data: bytes) -> None:
@@ -346,7 +346,7 @@ class EngineSession:
             closed: the state is CLOSED already because of this violation.
             code: the WebSocket's close code.
         """
-        if (self.alive or closed) and not self.connection.closing:
+        if (closed or self._state.state is not _CLOSED) and not self.connection.closing:
             self.ended_for = VIOLATION
             self._owner.count_violation()
             self.connection.violation(detail, code)

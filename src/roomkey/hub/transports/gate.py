@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from math import inf
 from typing import Protocol
 
 from picows.picows import WSProtocol  # type: ignore[attr-defined]  # its stub leaves it out
@@ -12,36 +13,34 @@ READ_AT_ONCE = 16_384
 
 
 class Watcher(Protocol):
-    """Is told how many bytes have arrived."""
+    """The WebSocket behind a gate."""
 
-    def bytes_arrived(self, pending: int) -> None:
-        """Close the connection if they are too many.
-
-        Args:
-            pending: the number of bytes that arrived since the end of the last frame.
-        """
+    def frame_too_large(self) -> None:
+        """Close the connection: an unfinished frame has more bytes than the limit."""
 
 
 class Gate(asyncio.BufferedProtocol):
-    """Counts the bytes of an unfinished frame until a socket is admitted; then picows reads directly.
+    """Limits the bytes of an unfinished frame until a socket is admitted; then picows reads directly.
 
     picows has one limit for all frames of a connection, and buffers a frame up to that limit.
 
     Args:
         picows: the protocol that reads the frames.
-        websocket: is told how many bytes have arrived.
+        websocket: is told when a frame exceeds the limit.
         transport: the connection.
+        limit: the largest number of bytes of an unfinished frame.
 
     Attributes:
         pending: the number of bytes that arrived since the end of the last frame; the WebSocket sets it at each frame.
     """
 
-    __slots__ = ("_picows", "_transport", "_websocket", "pending")
+    __slots__ = ("_limit", "_picows", "_transport", "_websocket", "pending")
 
-    def __init__(self, picows: WSProtocol, websocket: Watcher, transport: asyncio.Transport) -> None:
+    def __init__(self, picows: WSProtocol, websocket: Watcher, transport: asyncio.Transport, limit: int) -> None:
         self._picows = picows
         self._websocket = websocket
         self._transport = transport
+        self._limit: float = limit
         self.pending = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -50,13 +49,15 @@ class Gate(asyncio.BufferedProtocol):
         return buffer[:READ_AT_ONCE]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Pass on the bytes that were read, and report how many are pending."""
+        """Pass on the bytes that were read, and compare their number with the limit."""
         self.pending += nbytes
         self._picows.buffer_updated(nbytes)
-        self._websocket.bytes_arrived(self.pending)
+        if self.pending > self._limit:
+            self._websocket.frame_too_large()
 
     def open(self) -> None:
         """Let picows read directly."""
+        self._limit = inf  # this may be called by picows while it handles the bytes of a read
         self._transport.set_protocol(self._picows)
 
     def eof_received(self) -> bool | None:

@@ -134,7 +134,7 @@ class PicowsWebSocket(WSListener):
         """
         greeting = _frame(first) if first is not None else b""
         protocol = make_protocol(transport, self, self, greeting, self._settings.limits.payload)
-        self._gate = Gate(protocol, self, transport)
+        self._gate = Gate(protocol, self, transport, self._settings.packet_before_admission + FRAME_HEAD)
         transport.set_protocol(self._gate)
         start(protocol, key, rest)
 
@@ -223,10 +223,9 @@ class PicowsWebSocket(WSListener):
         if opened is not None:
             opened(self)
 
-    def bytes_arrived(self, pending: int) -> None:
-        """Close the connection if a frame that has not ended is too large before admission."""
-        too_many = pending > self._settings.packet_before_admission + FRAME_HEAD
-        if too_many and self._gate is not None and not self._closing:
+    def frame_too_large(self) -> None:
+        """Close the connection: a frame before admission is too large."""
+        if not self._closing:
             self._break(TOO_BIG)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
