@@ -62,17 +62,20 @@ def handlers():
 )
 def test_most_specific_handler_is_called(handlers, namespace, event, name, before):
     found = handlers.find(event, namespace)
-    assert (found and found.handler(), found and found.before) == (name, before)
+    assert (found and found.handler(), found and found.prefix_args) == (name, before)
 
 
 def test_functions_precede_classes_and_named_namespaces_precede_all():
     handlers = Handlers(())
     handlers.add_class(Any("*"))
-    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").before) == ("class *", ("/c",))
+    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").prefix_args) == ("class *", ("/c",))
     handlers.add_class(Chat("/c"))
-    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").before) == ("class /c", ())
+    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").prefix_args) == ("class /c", ())
     handlers.add("*", named("catch-all"), "*")
-    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").before) == ("catch-all", ("say", "/c"))
+    assert (handlers.find("say", "/c").handler(), handlers.find("say", "/c").prefix_args) == (
+        "catch-all",
+        ("say", "/c"),
+    )
 
 
 @pytest.mark.parametrize("event", ["connect", "disconnect"])
@@ -110,8 +113,8 @@ def test_handler_signature_is_inspected_once(event, handler, namespace, takes):
     handlers = Handlers(())
     handlers.add(event, handler, namespace)
     found = handlers.find(event, "/a" if namespace == "*" else namespace)
-    assert found.takes == takes
-    assert found.before == (("/a",) if namespace == "*" else ())
+    assert found.arity == takes
+    assert found.prefix_args == (("/a",) if namespace == "*" else ())
 
 
 @pytest.mark.parametrize(
@@ -154,11 +157,11 @@ def test_methods_receive_the_same_arguments_as_functions():
     handlers = Handlers(())
     handlers.add_class(Chat("/c"))
     handlers.add_class(Any("*"))
-    assert [(handlers.find(e, "/c").takes, handlers.find(e, "/c").waits) for e in ("connect", "disconnect")] == [
+    assert [(handlers.find(e, "/c").arity, handlers.find(e, "/c").is_coroutine) for e in ("connect", "disconnect")] == [
         (2, True),
         (1, False),
     ]
-    assert (handlers.find("connect", "/x").takes, handlers.find("connect", "/x").before) == (3, ("/x",))
+    assert (handlers.find("connect", "/x").arity, handlers.find("connect", "/x").prefix_args) == (3, ("/x",))
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ class Dispatch:
         if found is None:
             return
         try:
-            answer = found.handler(*found.before, socket.sid, *packet.data[1:])
+            answer = found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
         except Exception as error:
             self._failed(session, packet, error)
             return
-        if found.waits or inspect.isawaitable(answer):
+        if found.is_coroutine or inspect.isawaitable(answer):
             self._start(self._wait_for_handler(session, packet, socket, answer))
         else:
             self._answer(session, packet, socket, answer)

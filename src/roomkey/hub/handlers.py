@@ -1,4 +1,4 @@
-"""Which function handles which event of which namespace."""
+"""The application's handlers, by namespace and event."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class BoundHandler:
-    """A handler, with the arguments that stand before the event's own.
+    """A handler, with the arguments that come before those of the event.
 
     Attributes:
         handler: the function.
-        before: the event's name and the namespace, where a catch-all handler wants to know them.
-        takes: so many arguments it accepts beside those; None for any number.
-        waits: it is a coroutine function.
+        prefix_args: the event's name and the namespace, for a catch-all handler.
+        arity: the number of arguments that it accepts after those; None for any number.
+        is_coroutine: it is a coroutine function.
     """
 
     handler: Handler
-    before: tuple[str, ...] = ()
-    takes: int | None = None
-    waits: bool = True
+    prefix_args: tuple[str, ...] = ()
+    arity: int | None = None
+    is_coroutine: bool = True
 
 
 class MethodHandlers:
@@ -57,7 +57,7 @@ class Handlers:
     """The functions of an application.
 
     Args:
-        namespaces: names that clients may connect to without a handler; ``"*"`` for every name.
+        namespaces: namespaces that clients can connect to without a handler; ``"*"`` allows every name.
     """
 
     def __init__(self, namespaces: Iterable[str] = ("/",)) -> None:
@@ -72,12 +72,12 @@ class Handlers:
         """Register a function.
 
         Raises:
-            ConfigError: no function, or a ``connect`` or ``disconnect`` that cannot be called.
+            ConfigError: it is not callable, or not with the arguments of ``connect`` or ``disconnect``.
         """
         if not callable(handler):
-            raise ConfigError(f"the handler of {event!r} is no function")
-        number = lifecycle_arguments(event, handler, before=namespace == ANY) if event in LIFECYCLE else None
-        self._functions[namespace, event] = BoundHandler(handler, (), number, _waits(handler))
+            raise ConfigError(f"the handler for {event!r} is not callable; pass a function")
+        arity = lifecycle_arity(event, handler, has_prefix=namespace == ANY) if event in LIFECYCLE else None
+        self._functions[namespace, event] = BoundHandler(handler, (), arity, inspect.iscoroutinefunction(handler))
         self._changed(namespace)
 
     def add_class(self, owner: MethodHandlers) -> None:
@@ -90,7 +90,7 @@ class Handlers:
             raise ConfigError("register_namespace takes an instance of a roomkey.hub.Namespace subclass")
         for event in LIFECYCLE:
             if hasattr(owner, f"on_{event}"):
-                lifecycle_arguments(event, getattr(owner, f"on_{event}"), before=owner.namespace == ANY)
+                lifecycle_arity(event, getattr(owner, f"on_{event}"), has_prefix=owner.namespace == ANY)
         self._classes[owner.namespace] = owner
         self._changed(owner.namespace)
 
@@ -100,11 +100,11 @@ class Handlers:
             self._known.add(namespace)
 
     def knows(self, namespace: str) -> bool:
-        """True if clients may ask for the namespace."""
+        """Return True if clients can ask for the namespace."""
         return namespace in self._known or self._open == ANY or namespace in self._open
 
     def find(self, event: str, namespace: str) -> BoundHandler | None:
-        """The handler of an event that a client sent, or of ``connect`` and ``disconnect``; the most special wins."""
+        """Return the most specific handler for an event of a client, or for ``connect`` and ``disconnect``."""
         key = (namespace, event)
         if key in self._functions:
             return self._functions[key]
@@ -112,7 +112,7 @@ class Handlers:
             if key not in self._cache:
                 self._cache[key] = self._find(event, namespace)
             return self._cache[key]
-        # Not remembered: these names are the client's choice, and there is no end of names.
+        # Not cached: a client chooses these names, and can choose any number of them.
         return self._find(event, namespace)
 
     def _find(self, event: str, namespace: str) -> BoundHandler | None:
@@ -122,37 +122,35 @@ class Handlers:
             (ANY, event, (namespace,)),
             (ANY, ANY, (event, namespace)),
         )
-        for where, what, before in candidates:
+        for where, what, prefix in candidates:
             found = self._functions.get((where, what))
             if found is not None and not (lifecycle and what == ANY):
-                return BoundHandler(found.handler, before, found.takes, found.waits)
-        for where, before in ((namespace, ()), (ANY, (namespace,))):
+                return BoundHandler(found.handler, prefix, found.arity, found.is_coroutine)
+        for where, prefix in ((namespace, ()), (ANY, (namespace,))):
             method = self._classes[where].handler(event) if where in self._classes else None
             if method is not None:
-                number = lifecycle_arguments(event, method, before=bool(before)) if lifecycle else None
-                return BoundHandler(method, before, number, _waits(method))
+                arity = lifecycle_arity(event, method, has_prefix=bool(prefix)) if lifecycle else None
+                return BoundHandler(method, prefix, arity, inspect.iscoroutinefunction(method))
         return None
 
 
-def _waits(handler: Handler) -> bool:
-    """True for a coroutine function; others are asked for what they return."""
-    return inspect.iscoroutinefunction(handler)
-
-
-def lifecycle_arguments(event: str, handler: Handler, *, before: bool = False) -> int:
-    """How many of ``(sid, environ, auth)`` or ``(sid, reason)`` a handler takes, seen once from its signature.
+def lifecycle_arity(event: str, handler: Handler, *, has_prefix: bool = False) -> int:
+    """Return how many of ``(sid, environ, auth)`` or ``(sid, reason)`` the signature of a handler accepts.
 
     Args:
-        before: the namespace's name stands in front of them.
+        event: ``connect`` or ``disconnect``.
+        handler: the handler.
+        has_prefix: the name of the namespace comes first.
 
     Raises:
-        ConfigError: it cannot be called so.
+        ConfigError: it cannot be called with these arguments.
     """
     most, least = (3, 2) if event == "connect" else (2, 1)
     for number in (most, least):
-        if accepts(handler, *range(number + before)):
+        if accepts(handler, *range(number + has_prefix)):
             return number
     written = "connect(sid, environ) or connect(sid, environ, auth)"
     if event == "disconnect":
         written = "disconnect(sid) or disconnect(sid, reason)"
-    raise ConfigError(f"the {event} handler is written {written}{', with the namespace in front' if before else ''}")
+    first = ", with the namespace as first argument" if has_prefix else ""
+    raise ConfigError(f"the {event} handler has other arguments; write it as {written}{first}")

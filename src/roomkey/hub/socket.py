@@ -147,16 +147,16 @@ class Socket:
     def takes_payload(self) -> bool:
         """Return True if the connect handler takes ``(sid, environ, auth)``."""
         found = self._application.handlers.find("connect", self.namespace)
-        return found is not None and found.takes is not None and found.takes >= CONNECT_ARGUMENTS
+        return found is not None and found.arity is not None and found.arity >= CONNECT_ARGUMENTS
 
     async def call_connect(self, payload: object) -> AuthError | None:
         """Call the application's connect handler; return why it declined, or None."""
         found = self._application.handlers.find("connect", self.namespace)
         if found is None:
             return None
-        arguments = (self.sid, self.session.request.environ(), payload or None)[: found.takes]
+        arguments = (self.sid, self.session.request.environ(), payload or None)[: found.arity]
         try:
-            answer = found.handler(*found.before, *arguments)
+            answer = found.handler(*found.prefix_args, *arguments)
             if inspect.isawaitable(answer):
                 answer = await answer
         except Exception as error:
@@ -176,7 +176,7 @@ class Socket:
         if found is None:
             return
         try:
-            answer = found.handler(*found.before, *(self.sid, reason)[: found.takes])
+            answer = found.handler(*found.prefix_args, *(self.sid, reason)[: found.arity])
             if inspect.isawaitable(answer):
                 await answer
         except Exception:
