@@ -76,7 +76,7 @@ def allow(policy: Policy, kind: str, name: str, rule, **settings) -> None:
 
 
 @pytest.mark.parametrize(("kind", "name"), KINDS)
-async def test_a_revocation_that_comes_while_a_rule_waits_wins(bench, kind, name):
+async def test_revocation_while_a_rule_waits_wins(bench, kind, name):
     allow(bench.policy, kind, name, Slow(bench.revoke))
     decision = await bench.judge.decide(bench.who(), kind, name, "/")
     assert isinstance(decision.error, RevokedToken)
@@ -85,7 +85,7 @@ async def test_a_revocation_that_comes_while_a_rule_waits_wins(bench, kind, name
 @pytest.mark.parametrize(("kind", "name"), KINDS)
 @pytest.mark.parametrize("seconds", [0, 99.9, 100, 110])
 @pytest.mark.parametrize("waits", [False, True])
-async def test_after_exp_nothing_new_is_granted(bench, kind, name, seconds, waits):
+async def test_expired_token_gets_no_new_rights(bench, kind, name, seconds, waits):
     """Neither where the rule is asked after ``exp``, nor where ``exp`` passes while it waits."""
     allow(bench.policy, kind, name, Slow((lambda: bench.clock.advance(seconds)) if waits else (lambda: None)))
     who = bench.who()
@@ -97,7 +97,7 @@ async def test_after_exp_nothing_new_is_granted(bench, kind, name, seconds, wait
 
 
 @pytest.mark.parametrize("seconds", [99, 100])
-async def test_a_fresh_event_is_something_new(bench, seconds):
+async def test_event_with_max_auth_age_is_denied_after_exp(bench, seconds):
     bench.policy.event("transfer", max_auth_age=1000)(lambda who: True)
     who = bench.who()
     bench.clock.advance(seconds)
@@ -122,7 +122,7 @@ NOW = FakeClock().now()
     ],
     ids=lambda value: str(value)[:40],
 )
-async def test_a_proof_is_fresh_by_auth_time_else_by_iat(bench, claims, fresh):
+async def test_max_auth_age_uses_auth_time_or_else_iat(bench, claims, fresh):
     bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: True)
     decision = await bench.judge.decide(bench.who(**claims), "event", "transfer", "/")
     if fresh:
@@ -132,7 +132,7 @@ async def test_a_proof_is_fresh_by_auth_time_else_by_iat(bench, claims, fresh):
         assert decision.error.to_client()["max_age"] == FRESH
 
 
-async def test_of_several_rules_the_strictest_says_how_fresh(bench):
+async def test_max_auth_age_is_that_of_the_strictest_rule(bench):
     bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: True)
     bench.policy.event("transfer", namespace="/bank", max_auth_age=10)(lambda who: True)
     who = bench.who(iat=NOW - 20)
@@ -140,7 +140,7 @@ async def test_of_several_rules_the_strictest_says_how_fresh(bench):
     assert (await bench.judge.decide(who, "event", "transfer", "/bank")).error.to_client()["max_age"] == 10
 
 
-async def test_whoever_may_not_is_not_asked_for_a_fresh_proof(bench):
+async def test_denied_event_asks_for_no_recent_login(bench):
     bench.policy.event("transfer", max_auth_age=FRESH)(lambda who: False)
     decision = await bench.judge.decide(bench.who(iat=NOW - 1000), "event", "transfer", "/")
     assert type(decision.error) is PermissionDenied
@@ -150,14 +150,14 @@ async def test_whoever_may_not_is_not_asked_for_a_fresh_proof(bench):
 
 
 @pytest.mark.parametrize("event", ["revoked", "over"])
-async def test_a_connection_loses_against_what_happens_while_its_rule_waits(bench, event):
+async def test_connection_is_refused_if_its_token_ends_while_a_rule_waits(bench, event):
     meanwhile = {"revoked": bench.revoke, "over": lambda: bench.clock.advance(900 + 25)}[event]
     bench.policy.namespace("/")(Slow(meanwhile))
     with pytest.raises(RevokedToken if event == "revoked" else ExpiredToken):
         await bench.identify()
 
 
-async def test_a_rule_is_asked_again_about_rights_that_changed_while_it_waited(bench):
+async def test_rule_is_asked_again_if_rights_change_while_it_waits(bench):
     rule = Slow(lambda: bench.judge.changed.change("ada", bench.clock.now(), roles=["moderator"]))
     bench.policy.namespace("/")(rule)
     who = await bench.identify(bench.issuer.issue("ada", roles=["admin"]))
@@ -165,7 +165,7 @@ async def test_a_rule_is_asked_again_about_rights_that_changed_while_it_waited(b
     assert [set(one.roles) for one in rule.asked] == [{"admin", "moderator"}, {"moderator"}]
 
 
-async def test_roles_include_others_in_rules_and_on_the_identity(bench):
+async def test_roles_include_other_roles(bench):
     bench.policy.namespace("/")(lambda who: who.has_role("moderator"))
     assert (await bench.identify(bench.issuer.issue("ada", roles=["admin"]))).roles == {"admin", "moderator"}
     with pytest.raises(PermissionDenied):
@@ -189,7 +189,7 @@ class Failing:
 
 @pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize("error", [RuntimeError("secret"), OSError(), Unavailable("keys"), BadSignature()], ids=repr)
-async def test_whatever_a_verifier_raises_is_an_answer(error, later):
+async def test_every_error_of_a_verifier_is_an_auth_error(error, later):
     bench = Bench(Failing(error, later=later))
     with pytest.raises(AuthError) as caught:
         await bench.identify("token")
@@ -223,7 +223,7 @@ def test_refresh_requires_a_later_token_of_the_same_subject(bench, new, error):
     bench.judge.check_renewal(Identity.guest(), bench.who(**new))  # a guest becomes anybody
 
 
-async def test_a_decision_says_why_in_words(bench):
+async def test_decision_prints_its_reason(bench):
     bench.policy.room("team:{team}")(lambda who, team: team in who.rooms)
     who = bench.who(rooms=["red"], roles=["b", "a"])
     said = str(await bench.judge.decide(who, "room", "team:red", "/"))

@@ -17,7 +17,7 @@ def calm():
     """Here coroutines fail as they should, and it is logged."""
 
 
-async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
+async def test_start_runs_a_coroutine_without_other_references():
     tasks, done = Background(SystemClock()), []
 
     async def work():
@@ -32,7 +32,7 @@ async def test_what_is_started_runs_to_its_end_though_nobody_holds_it():
     assert tasks._running == set()
 
 
-async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
+async def test_start_runs_eagerly_from_python_3_12():
     tasks, done = Background(SystemClock()), []
 
     async def work():
@@ -45,7 +45,7 @@ async def test_from_python_3_12_on_it_has_run_up_to_where_it_waits():
     assert tasks._running == set()
 
 
-async def test_a_failure_is_logged_and_the_others_go_on(caplog):
+async def test_start_logs_a_failure_and_the_others_continue(caplog):
     tasks, done = Background(SystemClock()), []
 
     async def fail():
@@ -62,7 +62,7 @@ async def test_a_failure_is_logged_and_the_others_go_on(caplog):
     assert "inside" in caplog.text
 
 
-async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
+async def test_settle_waits_for_new_tasks_but_not_for_itself():
     tasks, done = Background(SystemClock()), []
 
     async def second():
@@ -83,7 +83,7 @@ async def test_settle_waits_for_what_is_begun_meanwhile_and_not_for_itself():
     assert done == ["second", "settled"]
 
 
-async def test_a_background_task_is_its_caller_s(caplog):
+async def test_background_returns_a_task_that_its_caller_can_await(caplog):
     tasks = Background(SystemClock())
 
     async def give(value):
@@ -103,7 +103,7 @@ async def test_a_background_task_is_its_caller_s(caplog):
     assert len(caplog.records) == 1
 
 
-async def test_settle_does_not_wait_for_a_task_that_begins_to_settle_later():
+async def test_settle_does_not_wait_for_a_task_that_settles_later():
     tasks, done, gate = Background(SystemClock()), [], asyncio.Event()
 
     async def first():
@@ -123,7 +123,7 @@ async def test_settle_does_not_wait_for_a_task_that_begins_to_settle_later():
     assert sorted(done) == ["first", "second"]
 
 
-async def test_a_task_that_is_cancelled_before_it_begins_is_forgotten():
+async def test_task_cancelled_before_it_starts_is_forgotten():
     tasks = Background(SystemClock())
 
     async def work():
@@ -135,7 +135,7 @@ async def test_a_task_that_is_cancelled_before_it_begins_is_forgotten():
 
 
 @pytest.mark.timeout(20)
-async def test_settle_ends_when_a_task_is_done_and_not_yet_forgotten():
+async def test_settle_ends_although_a_done_task_is_not_yet_forgotten():
     """From Python 3.12 on, gathering what is done gives the event loop no turn in which to forget it."""
     tasks = Background(SystemClock())
 

@@ -51,7 +51,7 @@ class Watched:
 
 
 @given(st.floats(0.1, 1e6), st.floats(1, 600), st.floats(0, 100))
-def test_a_warning_comes_within_its_bounds_and_then_the_end(lifetime, warn_before, grace):
+def test_warning_comes_within_its_bounds_before_the_end(lifetime, warn_before, grace):
     watched = Watched(grace=grace, warn_before=warn_before)
     warned_at = watched.begin(lifetime)
     lead = min(warn_before, lifetime / 2)
@@ -78,18 +78,18 @@ def test_warnings_are_spread():
         ({}, None, None),
     ],
 )
-def test_without_a_warning_there_is_only_the_end(settings, expires_at, first):
+def test_deadline_without_a_warning_is_the_end(settings, expires_at, first):
     assert Watched(**settings).begin(expires_at) == first
 
 
-def test_a_token_without_an_end_takes_the_deadline_away():
+def test_token_without_exp_removes_the_deadline():
     watched = Watched()
     watched.begin(100.0)
     assert watched.begin(None) is None
     assert watched.due_at(10**9) == 0
 
 
-def test_a_clock_that_jumped_over_the_warning_tells_nothing_and_waits_for_the_end():
+def test_clock_that_skips_the_warning_waits_for_the_end():
     watched = Watched()
     watched.begin(1000.0)
     assert watched.due_at(1010.0) <= 0
@@ -100,6 +100,6 @@ def test_a_clock_that_jumped_over_the_warning_tells_nothing_and_waits_for_the_en
 
 @pytest.mark.parametrize("name", ["grace", "warn_before"])
 @pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
-def test_seconds_are_finite_and_not_negative(name, seconds):
+def test_seconds_must_be_finite_and_not_negative(name, seconds):
     with pytest.raises(ConfigError):
         Watched(**{name: seconds})

@@ -52,7 +52,7 @@ async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> Non
 
 @pytest.mark.checklist("I124")
 @pytest.mark.parametrize("what", ["write", "follow"])
-async def test_keeping_finishes_when_the_store_is_back_and_writes_once(what: str) -> None:
+async def test_keeping_writes_once_when_the_store_is_available_again(what: str) -> None:
     """What took effect here is remembered, and written when the store is back."""
     parts = Parts()
     parts.failing[what] = Unavailable("scripted")
@@ -136,7 +136,7 @@ async def test_keeping_remembers_the_longest_of_many_requests() -> None:
     assert parts.done[0] == ("write", Revocation("session", "s", expires_at=100.0))
 
 
-async def test_keeping_goes_on_though_the_caller_left() -> None:
+async def test_keeping_continues_after_its_caller_has_left() -> None:
     parts = Parts()
     held = asyncio.Event()
 
@@ -153,7 +153,7 @@ async def test_keeping_goes_on_though_the_caller_left() -> None:
     await until(lambda: parts.done == [("follow", subject(5.0))])
 
 
-async def test_keeping_does_not_repeat_what_can_never_be_kept() -> None:
+async def test_keeping_does_not_retry_a_name_that_cannot_be_saved() -> None:
     parts = Parts()
     parts.failing["write"] = ConfigError("no database keeps this name")
     with pytest.raises(ConfigError):
@@ -161,7 +161,7 @@ async def test_keeping_does_not_repeat_what_can_never_be_kept() -> None:
     assert len(parts.keeping) == 0
 
 
-async def test_closing_says_what_was_left(caplog: pytest.LogCaptureFixture) -> None:
+async def test_close_logs_unfinished_revocations(caplog: pytest.LogCaptureFixture) -> None:
     parts = Parts()
     parts.failing["write"] = Unavailable("scripted")
     with pytest.raises(Unavailable):

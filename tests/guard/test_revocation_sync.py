@@ -107,7 +107,7 @@ def break_down(store: ScriptedStore, fault: str, monkeypatch) -> None:
     ],
     ids=lambda value: str(sorted(value)),
 )
-async def test_it_ends_exactly_those_and_says_how_many(bench, names, ended):
+async def test_revoke_ends_the_matching_sockets_and_counts_them(bench, names, ended):
     one = bench()
     sockets = {
         "ada 1": one.socket("ada", token_id="t1", session_id="s1"),
@@ -122,7 +122,7 @@ async def test_it_ends_exactly_those_and_says_how_many(bench, names, ended):
     assert await one.revoke(**names) == 0  # twice is fine
 
 
-async def test_everybody_is_also_whose_token_comes_from_a_clock_that_is_ahead(bench):
+async def test_revoking_everybody_includes_tokens_from_a_fast_clock(bench):
     one = bench()
     ahead = one.socket("ada")
     ahead.identity = Identity("ada", issued_at=one.clock.now() + 20)
@@ -131,13 +131,13 @@ async def test_everybody_is_also_whose_token_comes_from_a_clock_that_is_ahead(be
 
 
 @pytest.mark.parametrize("names", [{"token_id": ""}, {"session_id": ""}, {"subject": ""}], ids=str)
-async def test_no_name_is_no_name(bench, names):
+async def test_revocation_does_not_match_a_missing_name(bench, names):
     """``revoke(subject=request.get("sub", ""))`` would cancel every guest."""
     with pytest.raises(ConfigError):
         await bench().revoke(**names)
 
 
-def test_when_store_fails_is_one_of_two():
+def test_when_store_fails_rejects_other_values():
     with pytest.raises(ConfigError):
         Bench(ScriptedStore(), when_store_fails="allow")
 
@@ -145,13 +145,13 @@ def test_when_store_fails_is_one_of_two():
 # From the store
 
 
-async def test_entries_that_are_there_count_before_anything_is_decided(bench):
+async def test_existing_entries_apply_to_the_first_decision(bench):
     one = bench(ScriptedStore(Revocation("token", "t1")))
     await one.revoking.check()
     assert one.revoking.revocations.is_revoked(Identity("ada", token_id="t1"))
 
 
-async def test_what_another_process_revokes_ends_sockets_at_the_next_poll(bench):
+async def test_poll_ends_sockets_that_another_process_revokes(bench):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -163,7 +163,7 @@ async def test_what_another_process_revokes_ends_sockets_at_the_next_poll(bench)
     assert len(one.revoking.revocations) == 1
 
 
-async def test_it_polls_by_itself(bench, monkeypatch):
+async def test_store_is_polled_automatically(bench, monkeypatch):
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     store = ScriptedStore()
     one = bench(store)
@@ -173,7 +173,7 @@ async def test_it_polls_by_itself(bench, monkeypatch):
     await until(lambda: not ada.live)
 
 
-async def test_a_revocation_is_in_the_store_when_it_returns_and_comes_back_as_nothing_new(bench):
+async def test_own_revocation_is_saved_and_not_applied_twice(bench):
     store = ScriptedStore()
     one = bench(store)
     ada = one.socket("ada")
@@ -194,7 +194,7 @@ def rarely(monkeypatch) -> None:
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
 
 
-async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decided(bench, rarely):
+async def test_decision_polls_first_after_a_second(bench, rarely):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -209,7 +209,7 @@ async def test_what_is_older_than_a_second_is_asked_for_before_anything_is_decid
 
 @pytest.mark.checklist("I126")
 @BOTH_FAULTS
-async def test_a_store_that_stops_after_it_took_a_revocation_is_trusted_for_a_second(bench, rarely, fault, monkeypatch):
+async def test_store_that_fails_after_a_write_is_trusted_for_a_second(bench, rarely, fault, monkeypatch):
     """It is the age of the last answer that counts, and not only a question that failed."""
     store = ScriptedStore()
     one = bench(store)
@@ -222,7 +222,7 @@ async def test_a_store_that_stops_after_it_took_a_revocation_is_trusted_for_a_se
         await one.revoking.check()
 
 
-async def test_many_who_ask_at_once_are_one_question(bench, rarely):
+async def test_simultaneous_decisions_poll_once(bench, rarely):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -232,7 +232,7 @@ async def test_many_who_ask_at_once_are_one_question(bench, rarely):
     assert store.calls == ["since"]
 
 
-async def test_a_question_that_was_asked_too_early_is_asked_again(bench, rarely):
+async def test_poll_that_began_too_early_is_repeated(bench, rarely):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -253,7 +253,7 @@ async def test_a_question_that_was_asked_too_early_is_asked_again(bench, rarely)
 
 
 @pytest.mark.checklist("I126")
-async def test_a_process_that_is_late_refuses_nobody(bench, rarely, monkeypatch):
+async def test_busy_process_refuses_no_connection(bench, rarely, monkeypatch):
     """An answer that is there counts, however late the event loop gets to it."""
     monkeypatch.setattr(revocation_sync, "STORE_SECONDS", 0.2)
     store = ScriptedStore()
@@ -273,7 +273,7 @@ async def test_a_process_that_is_late_refuses_nobody(bench, rarely, monkeypatch)
 
 
 @BOTH_FAULTS
-async def test_a_store_out_of_reach_refuses_new_ones_keeps_the_others_and_recovers(bench, fault, monkeypatch, caplog):
+async def test_unavailable_store_refuses_new_sockets_only_and_recovers(bench, fault, monkeypatch, caplog):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -298,7 +298,7 @@ async def test_a_store_out_of_reach_refuses_new_ones_keeps_the_others_and_recove
 
 
 @BOTH_FAULTS
-async def test_a_store_that_is_away_from_the_beginning_refuses_until_it_was_read(bench, fault, monkeypatch):
+async def test_store_unavailable_at_startup_refuses_until_it_was_read(bench, fault, monkeypatch):
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     store = ScriptedStore(Revocation("token", "t1"))
     break_down(store, fault, monkeypatch)
@@ -313,7 +313,7 @@ async def test_a_store_that_is_away_from_the_beginning_refuses_until_it_was_read
 
 
 @BOTH_FAULTS
-async def test_where_asked_to_it_admits_on_what_is_known(bench, fault, monkeypatch):
+async def test_admit_setting_decides_with_known_revocations(bench, fault, monkeypatch):
     store = ScriptedStore(Revocation("token", "t1"))
     one = bench(store, when_store_fails="admit")
     await one.revoking.check()
@@ -326,9 +326,7 @@ async def test_where_asked_to_it_admits_on_what_is_known(bench, fault, monkeypat
 
 @BOTH_FAULTS
 @pytest.mark.parametrize("opened", [True, False])
-async def test_a_revocation_that_the_store_does_not_take_ends_the_sockets_and_says_so(
-    bench, fault, opened, monkeypatch
-):
+async def test_unsaved_revocation_ends_sockets_and_raises(bench, fault, opened, monkeypatch):
     store = ScriptedStore()
     one = bench(store)
     if opened:
@@ -342,7 +340,7 @@ async def test_a_revocation_that_the_store_does_not_take_ends_the_sockets_and_sa
     assert store.entries == []
 
 
-async def test_whoever_stops_waiting_for_the_store_stops_nothing(bench):
+async def test_cancelled_revoke_still_ends_sockets(bench):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -357,7 +355,7 @@ async def test_whoever_stops_waiting_for_the_store_stops_nothing(bench):
     assert not ada.live
 
 
-async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
+async def test_failed_cleanup_refuses_no_connection(bench, monkeypatch):
     """A replica that is read-only tells everything that is new: nobody need wait for its owner."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)
     monkeypatch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)
@@ -381,7 +379,7 @@ async def test_a_store_that_cannot_forget_refuses_nobody(bench, monkeypatch):
 # The end
 
 
-async def test_close_ends_the_polling_and_closes_the_store(bench):
+async def test_close_ends_polling_and_closes_the_store(bench):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -394,7 +392,7 @@ async def test_close_ends_the_polling_and_closes_the_store(bench):
 
 
 @pytest.mark.parametrize("used", [True, False])
-async def test_after_close_nobody_opens_the_store_again(bench, used):
+async def test_closed_sync_does_not_open_the_store_again(bench, used):
     store = ScriptedStore()
     one = bench(store)
     if used:
@@ -407,7 +405,7 @@ async def test_after_close_nobody_opens_the_store_again(bench, used):
     assert not asyncio.all_tasks() - {asyncio.current_task()}
 
 
-async def test_whoever_waits_for_the_first_answer_is_refused_by_close(bench):
+async def test_close_refuses_decisions_that_wait_for_the_first_poll(bench):
     store = ScriptedStore()
     store.fault = asyncio.Event()
     one = bench(store)
@@ -419,7 +417,7 @@ async def test_whoever_waits_for_the_first_answer_is_refused_by_close(bench):
         await asyncio.wait_for(waiting, 20)
 
 
-async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
+async def test_close_does_not_wait_for_a_store_that_hangs(bench, monkeypatch):
     store = ScriptedStore()
     one = bench(store)
     await one.revoking.check()
@@ -430,7 +428,7 @@ async def test_a_store_that_does_not_close_holds_nobody_up(bench, monkeypatch):
 @pytest.mark.parametrize(
     ("bounds", "lifetime"), [({"max_lifetime": 1000}, 1000), ({"max_age": 50}, 50), ({}, LONGEST_LIFETIME)], ids=str
 )
-async def test_the_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, lifetime):
+async def test_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, lifetime):
     clock = FakeClock()
     verifier = Verifier.hs256(os.urandom(32), require=("exp", "sub", "iat"), **bounds)
     guard = Guard(verifier, clock=clock)

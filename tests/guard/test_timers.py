@@ -29,7 +29,7 @@ async def test_deadlines_pass_in_their_order():
     assert passed[1:] == ["c", "e"]
 
 
-async def test_an_expiry_can_be_moved_and_cancelled():
+async def test_deadline_can_be_moved_and_cancelled():
     clock, passed = FakeClock(), []
     timers = Timers(clock)
     one, two = (partial(passed.append, name) for name in ("one", "two"))
@@ -45,7 +45,7 @@ async def test_an_expiry_can_be_moved_and_cancelled():
     assert passed == ["one"]
 
 
-async def test_a_callback_has_one_deadline_on_either_clock():
+async def test_callback_has_one_deadline_on_both_clocks():
     clock, passed = FakeClock(), []
     timers = Timers(clock)
     one = partial(passed.append, 1)
@@ -64,7 +64,7 @@ async def test_a_callback_has_one_deadline_on_either_clock():
     assert len(timers) == 0
 
 
-async def test_on_the_real_clock_it_fires_by_itself_with_one_timer():
+async def test_one_timer_fires_for_all_deadlines():
     passed = []
     timers = Timers(SystemClock())
     before = len(asyncio.get_running_loop()._scheduled)
@@ -74,7 +74,7 @@ async def test_on_the_real_clock_it_fires_by_itself_with_one_timer():
     await until(lambda: len(passed) == 1000)
 
 
-async def test_a_callback_that_fails_does_not_stop_the_clock():
+async def test_failing_callback_does_not_stop_the_timer():
     passed = []
 
     def one(name):

@@ -18,19 +18,19 @@ def unattached(**settings):
     return AsyncGuard(Issuer.ephemeral(audience="chat").verifier(), **settings)
 
 
-def test_attach_refuses_what_is_no_async_server():
+def test_attach_rejects_other_server_types():
     with pytest.raises(ConfigError, match=r"socketio\.AsyncServer"):
         unattached().attach(socketio.Server(async_mode="threading"))
 
 
-def test_attach_refuses_a_second_call():
+def test_attach_rejects_a_second_call():
     guard = unattached()
     guard.attach(new_server())
     with pytest.raises(ConfigError, match="attached already"):
         guard.attach(new_server())
 
 
-def test_two_guards_on_one_server_are_refused():
+def test_attach_rejects_a_second_guard_on_one_server():
     sio = new_server()
     unattached().attach(sio)
     with pytest.raises(ConfigError, match="has a guard"):
@@ -43,26 +43,26 @@ def test_attach_rejects_always_connect():
         unattached().attach(new_server(always_connect=True))
 
 
-def test_attach_refuses_another_serializer():
+def test_attach_rejects_another_serializer():
     sio = new_server()
     sio.packet_class = type("Other", (), {})
     with pytest.raises(ConfigError, match="serializer"):
         unattached().attach(sio)
 
 
-def test_attach_refuses_a_json_module_that_reads_nan(monkeypatch):
+def test_attach_rejects_a_json_module_that_reads_nan(monkeypatch):
     monkeypatch.setattr(socketio.packet.Packet, "json", json)
     with pytest.raises(ConfigError, match="NaN"):
         unattached().attach(new_server())
 
 
-def test_attach_refuses_cookies_with_every_origin():
+def test_attach_rejects_cookies_with_every_origin():
     with pytest.raises(ConfigError, match="cors_allowed_origins"):
         unattached(via=Handshake(cookie="session")).attach(new_server(cors_allowed_origins="*"))
 
 
 @pytest.mark.parametrize("name", ["_trigger_event", "_handle_event", "_handle_eio_message"])
-def test_attach_refuses_a_python_socketio_whose_inner_names_changed(name):
+def test_attach_rejects_python_socketio_with_other_private_names(name):
     sio = new_server()
     setattr(sio, name, lambda something_else: None)
     with pytest.raises(ConfigError, match=name):
@@ -70,21 +70,21 @@ def test_attach_refuses_a_python_socketio_whose_inner_names_changed(name):
     assert "hooks" not in repr(sio._handle_connect)
 
 
-def test_attach_refuses_an_engineio_that_cannot_close(monkeypatch):
+def test_attach_rejects_an_engineio_that_cannot_close(monkeypatch):
     monkeypatch.setattr("roomkey.socketio.checks.version", lambda name: "4.8.0")
     with pytest.raises(ConfigError, match="cannot close"):
         unattached().attach(new_server())
 
 
 @pytest.mark.parametrize("event", ["connect", "message", "disconnect"])
-def test_attach_refuses_a_server_whose_transport_somebody_else_handles(event):
+def test_attach_rejects_a_server_with_another_transport_handler(event):
     sio = new_server()
     sio.eio.on(event, lambda *arguments: None)
     with pytest.raises(ConfigError, match="attach the guard first"):
         AsyncGuard(Issuer.ephemeral(audience="a").verifier()).attach(sio)
 
 
-def test_a_second_guard_is_refused_behind_instrument_too():
+def test_attach_rejects_a_second_guard_after_instrument():
     sio = new_server()
     AsyncGuard(Issuer.ephemeral(audience="a").verifier()).attach(sio)
     admin = sio.instrument(auth=False)
@@ -96,7 +96,7 @@ def test_a_second_guard_is_refused_behind_instrument_too():
 
 
 @pytest.mark.parametrize("origins", [["*"], ["*", "https://a.example"], ("*",)])
-def test_every_origin_in_a_list_is_every_origin(origins):
+def test_list_with_every_origin_is_every_origin(origins):
     guard = AsyncGuard(Issuer.ephemeral(audience="a").verifier(), via=Handshake(cookie="session"))
     with pytest.raises(ConfigError, match="cors_allowed_origins"):
         guard.attach(new_server(cors_allowed_origins=origins))
@@ -104,7 +104,7 @@ def test_every_origin_in_a_list_is_every_origin(origins):
 
 @pytest.mark.parametrize("first", ["instrument", "attach"])
 @pytest.mark.parametrize("mode", ["development", "production"])
-async def test_it_works_together_with_instrument(make_world, first, mode):
+async def test_guard_works_with_instrument(make_world, first, mode):
     sio_settings = {"server": {"cors_allowed_origins": None}}
 
     def prepare(world):
@@ -145,7 +145,7 @@ async def test_it_works_together_with_instrument(make_world, first, mode):
         admin.uninstrument()
 
 
-async def test_it_closes_under_aiohttp_too(clock):
+async def test_guard_closes_connections_under_aiohttp(clock):
     from support.tokens import issuer_at
 
     sio = socketio.AsyncServer(async_mode="aiohttp")
@@ -202,7 +202,7 @@ async def test_revoked_socket_runs_no_handler_while_instrument_waits(make_world)
         admin.uninstrument()
 
 
-async def test_the_guard_stands_at_the_handlers_after_uninstrument(make_world):
+async def test_guard_stays_at_the_handlers_after_uninstrument(make_world):
     world = await make_world(False)
     world.sio.on("connect", lambda *arguments: world.calls.append("connect"))
     world.sio.instrument(auth=False, mode="development").uninstrument()
@@ -221,7 +221,7 @@ async def test_closed_sessions_are_forgotten_without_engineios_monitor(make_worl
     await until(lambda: not world.sio.eio.sockets)
 
 
-async def test_acknowledgement_0_cannot_break_a_room_for_the_others(make_world):
+async def test_acknowledgement_0_does_not_break_a_room(make_world):
     world = await make_world(policy=None)
     answers: list[object] = []
     eve, ada = await world.member("eve"), await world.member("ada")
@@ -234,7 +234,7 @@ async def test_acknowledgement_0_cannot_break_a_room_for_the_others(make_world):
     await ada.expect_event("news")
 
 
-async def test_a_guard_that_is_not_attached_says_so_at_its_first_use():
+async def test_guard_that_is_not_attached_raises_at_its_first_use():
     guard = unattached()
     for verb in (guard.serve_rooms, lambda: guard.relay("say"), lambda: guard.identity("sid")):
         with pytest.raises(ConfigError, match=r"not attached.*guard\.attach"):

@@ -45,7 +45,7 @@ async def called(function, *arguments):
 
 
 @pytest.mark.parametrize("verb", ["enter_room", "basic_enter_room"])
-async def test_manager_lets_in_only_what_the_policy_allows(server, verb):
+async def test_manager_adds_sockets_only_as_the_policy_allows(server, verb):
     eve = await server.member("eve", rooms=["red"])
     for room in ("blue", "user:bob"):
         with pytest.raises(PermissionDenied):
@@ -53,7 +53,7 @@ async def test_manager_lets_in_only_what_the_policy_allows(server, verb):
         assert server.members(room) == set()
 
 
-async def test_join_that_another_node_asks_for_is_decided_here(server):
+async def test_join_for_another_node_is_decided_here(server):
     eve = await server.member("eve", rooms=["red"])
     for room in ("red", "blue", "user:bob"):
         message = {"method": "enter_room", "sid": server.sid(eve), "namespace": "/", "room": room}
@@ -64,7 +64,7 @@ async def test_join_that_another_node_asks_for_is_decided_here(server):
     assert server.members("red") == set()
 
 
-async def test_slow_rule_does_not_hold_up_what_another_node_says(server, monkeypatch):
+async def test_slow_rule_does_not_delay_another_node(server, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.joins.NODE_SECONDS", 0.01)
     gate = Gate()
     server.guard.policy.room("slow")(gate)
@@ -77,12 +77,12 @@ async def test_slow_rule_does_not_hold_up_what_another_node_says(server, monkeyp
     assert server.members("slow") == {server.sid(eve)}
 
 
-async def test_socket_of_another_node_is_that_nodes_to_decide_about(server):
+async def test_join_of_another_nodes_socket_is_decided_there(server):
     await server.sio.enter_room("a" * 20, "blue")
     assert server.sio.manager.published[0]["method"] == "enter_room"
 
 
-def test_policy_knows_where_it_has_room_rules():
+def test_policy_knows_its_namespaces_with_room_rules():
     policy = Policy()
     policy.room("red", namespace="/chat")(lambda who: True)
     assert (policy.has_room_rules("/chat"), policy.has_room_rules("/")) == (True, False)

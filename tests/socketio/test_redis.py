@@ -65,7 +65,7 @@ async def listening(*worlds):
             await asyncio.sleep(0.01)
 
 
-async def test_a_broadcast_from_another_node_reaches_the_admitted_only(two_nodes):
+async def test_broadcast_from_another_node_reaches_admitted_sockets_only(two_nodes):
     here, there = two_nodes
     await listening(here, there)
     member = await there.member("ada", rooms=["red"])
