@@ -36,14 +36,21 @@ class Background:
         """Run a coroutine: from Python 3.12 on, this returns when the coroutine waits for the first time."""
         loop = asyncio.get_running_loop()
         if _EAGER:
-            task = asyncio.Task(work, loop=loop, eager_start=True)  # type: ignore[call-arg]
+            task = asyncio.Task(self._run(work), loop=loop, eager_start=True)  # type: ignore[call-arg]
             if task.done():
-                self._ended(task)
                 return
         else:
-            task = loop.create_task(work)
+            task = loop.create_task(self._run(work))
         self._running.add(task)
-        task.add_done_callback(self._ended)
+
+    async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
+        # Not by a callback of the task: that would cost each event another turn of the event loop.
+        try:
+            await work
+        except Exception:
+            LOG.exception("a background task of the server failed")
+        finally:
+            self._running.discard(asyncio.current_task())
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine from the next turn of the event loop on, and return its task, for :func:`asyncio.wait`."""
