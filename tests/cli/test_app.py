@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from roomkey import __version__
+from roomkey.server.settings import Settings, help_of, option_name
 
 Cli = Callable[..., Any]
 
@@ -42,6 +43,13 @@ def test_every_command_has_help(roomkey: Cli) -> None:
         ran = roomkey(*command.split(), "--help")
         assert (ran.code, ran.err) == (0, "")
         assert "Usage: roomkey" in ran.out
+
+
+def test_serve_has_an_option_with_help_for_each_setting(roomkey: Cli) -> None:
+    words = " ".join(roomkey("serve", "--help").out.split())
+    for name in Settings.model_fields:
+        assert f"{option_name(name)} " in words
+        assert help_of(name) in words
 
 
 def test_no_option_takes_a_secret(roomkey: Cli) -> None:
