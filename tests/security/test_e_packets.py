@@ -540,11 +540,22 @@ async def until_cut(raw: RawSocket, flood: bytes) -> None:
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    monkeypatch.setattr(sniffer, "HEAD_SECONDS", 0.2)
-    for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
-        monkeypatch.setattr(uvicorn_http, name, 0.2)
-    monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
+def lose_patience(monkeypatch):
+    """Shorten the deadlines of the hub, once everything has arrived that has to be answered."""
+
+    def shorten():
+        monkeypatch.setattr(sniffer, "HEAD_SECONDS", 0.2)
+        for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
+            monkeypatch.setattr(uvicorn_http, name, 0.2)
+        monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
+
+    return shorten
+
+
+@pytest.fixture
+def impatient(lose_patience):
+    """Shorten the deadlines of the hub for the whole test."""
+    lose_patience()
 
 
 POLL = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n"
@@ -565,11 +576,14 @@ SLOW = {
 @pytest.mark.checklist("E74")
 @pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
 @pytest.mark.parametrize("sent", SLOW)
-async def test_unfinished_request_is_closed(world, impatient, poll, sent, again):
+async def test_unfinished_request_is_closed(world, lose_patience, poll, sent, again):
+    if not again:
+        lose_patience()
     raw = await RawSocket.open(world.host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await raw.answer()).status == 404
+        lose_patience()
         if sent == "nothing":
             return  # uvicorn's own timer for idle connections
     await raw.send(SLOW[sent].format(sid=poll.sid).encode())
@@ -587,11 +601,14 @@ async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
 
 @pytest.mark.checklist("E74")
 @pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
-async def test_endless_headers_are_closed(world, impatient, again):
+async def test_endless_headers_are_closed(world, lose_patience, again):
+    if not again:
+        lose_patience()
     raw = await RawSocket.open(world.host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await raw.answer()).status == 404
+        lose_patience()
     await raw.send(POLL.encode())
     assert await ends_though_it_drips(raw, b"X: y\r\n")
 
@@ -610,15 +627,16 @@ async def test_request_head_is_bounded(world, again):
 
 
 @pytest.mark.checklist("E74")
-async def test_unfinished_pipelined_request_is_closed(world, impatient):
+async def test_unfinished_pipelined_request_is_closed(world, lose_patience):
     raw = await RawSocket.open(world.host)
+    lose_patience()
     await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\nGET /else")
     assert (await raw.answer()).status == 404
     assert await raw.ends()
 
 
 @pytest.mark.checklist("E74")
-async def test_slow_body_is_closed(world, impatient, poll):
+async def test_slow_body_is_closed(world, poll, impatient):
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 1000"))
     assert await ends_though_it_drips(raw, b"4")
@@ -638,15 +656,16 @@ async def test_slow_body_within_the_minimum_rate_is_accepted(world, poll, monkey
 
 
 @pytest.mark.checklist("E74")
-async def test_slow_body_of_an_answered_request_is_closed(world, impatient, poll):
+async def test_slow_body_of_an_answered_request_is_closed(world, lose_patience, poll):
     raw = await RawSocket.open(world.host)
+    lose_patience()
     await raw.send(post(poll, world.host, "Content-Length: 99999999"))
     assert (await raw.answer()).status == 413
     assert await ends_though_it_drips(raw, b"4")
 
 
 @pytest.mark.checklist("E74")
-async def test_waiting_poll_is_not_closed(world, impatient, poll):
+async def test_waiting_poll_is_not_closed(world, poll, impatient):
     waiting = asyncio.create_task(poll.get())
     await asyncio.sleep(0.5)
     assert not waiting.done()
@@ -691,12 +710,13 @@ async def test_client_that_does_not_poll_is_closed(make_world):
 
 
 @pytest.mark.checklist("E75")
-async def test_client_that_does_not_read_its_poll_is_closed(make_world, impatient):
+async def test_client_that_does_not_read_its_poll_is_closed(make_world, lose_patience):
     world = await make_world(prepare=echo, max_unsent=20_000_000)
     poll = await Poll.member(world.host, world.token())
     await world.sio.emit("news", "x" * 15_000_000)
     raw = await RawSocket.open(world.host)
     stop_reading(raw)
+    lose_patience()
     raw.writer.write(f"GET {poll.url()} HTTP/1.1\r\nHost: {world.host}\r\n\r\n".encode())
     await asyncio.sleep(1)  # the hub looks twice, with STALL_SECONDS between
     raw.writer.transport.resume_reading()
