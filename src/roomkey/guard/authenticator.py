@@ -18,7 +18,8 @@ from roomkey.errors import (
 from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.host import SERVER_DISCONNECT
-from roomkey.guard.socket import MAX_KEPT_AUTH, GuardContext, GuardedSocket
+from roomkey.guard.payloads import MAX_KEPT_AUTH
+from roomkey.guard.socket import GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 LOG = logging.getLogger("roomkey.guard")
@@ -81,7 +82,7 @@ class Authenticator:
             return None
         error = LimitExceeded("auth", f"more than {MAX_KEPT_AUTH} characters of auth before authentication")
         socket.handle(AdmissionEvent.PACKET, error)
-        self._context.report_refusal(error, socket.connection.address, socket)
+        self._context.refusals.report(error, socket.connection.address, socket)
         return error
 
     # authenticate, the first time and again
@@ -145,7 +146,7 @@ class Authenticator:
         why = declined or socket.ended_by or Unavailable("the connect handler came back too late")
         actions = socket.handle(AdmissionEvent.DECLINED, why)
         if actions:
-            self._context.report_refusal(why, socket.connection.address, socket)
+            self._context.refusals.report(why, socket.connection.address, socket)
         await socket.call_disconnect(SERVER_DISCONNECT)
         await socket.carry_out(actions, why)
         return why
@@ -250,7 +251,7 @@ class Authenticator:
             connection.bad_tokens += 1
         actions = socket.reject_token(error)
         token = presented.token if presented is not None else None
-        self._context.report_refusal(error, connection.address, socket, token)
+        self._context.refusals.report(error, connection.address, socket, token)
         if ack_id is not None and actions:
             await socket.host.send_ack(ack_id, contract.rejected(error.to_client()))
         await socket.carry_out(actions, error)

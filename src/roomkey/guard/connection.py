@@ -57,7 +57,7 @@ class GuardedConnection(Carrier):
         self._deciders = deciders
         if context.index.anonymous_from(address) >= context.settings.max_anonymous:
             error = TooManyAttempts("too many connections without a token")
-            context.report_refusal(error, address)
+            context.refusals.report(error, address)
             raise error
         deciders.owners.bind(self)
         context.index.open(self)
@@ -94,7 +94,7 @@ class GuardedConnection(Carrier):
 
     def _unknown_namespace(self) -> AuthError:
         unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
-        self.context.report_refusal(unknown, self.address)
+        self.context.refusals.report(unknown, self.address)
         return unknown
 
     async def _refuse(self, socket: GuardedSocket, error: AuthError) -> None:

@@ -29,9 +29,10 @@ from roomkey.guard.host import HostConnection
 from roomkey.guard.index import SocketIndex
 from roomkey.guard.keeping import Follower
 from roomkey.guard.owners import Owners
+from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import GuardSettings, takes_settings
-from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket, OnRefused
+from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 
@@ -92,7 +93,7 @@ class Guard:
             expiry=ExpiryWatch(self.background.timers, self.clock, settings),
             usage=SubjectUsage(limits) if limits is not None else None,
             authenticate_timeout=later.timeout if later is not None else None,
-            on_refused=[],
+            refusals=Refusals(self.background),
         )
         self._revocation_sync = RevocationSync(Revocations(), context)
         self._authorizer = Authorizer(settings, self.policy, self._revocation_sync, self.clock)
@@ -364,7 +365,7 @@ class Guard:
 
         The callback can be a coroutine function. An exception that it raises is logged and changes nothing.
         """
-        self._context.on_refused.append(callback)
+        self._context.refusals.callbacks.append(callback)
         return callback
 
     def serve_rooms(self) -> None:

@@ -66,7 +66,7 @@ class Owners:
     def report_hijack(self, connection: Carrier, address: str) -> None:
         """Report that a request to a session came from another client; the owner is not disturbed."""
         error = CredentialsError("a session ID without the session's token")
-        connection.context.report_refusal(error, address)
+        connection.context.refusals.report(error, address)
 
     async def _verify(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
         """Verify a request's token: of a few requests at a time, and no longer than the session exists."""

@@ -7,12 +7,10 @@ quarantine at that moment, no matter what must still be sent or closed.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from roomkey.core import strict_json
 from roomkey.core.admission import LIVE, Admission, AdmissionAction, AdmissionEvent, AdmissionState
 from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity
@@ -25,17 +23,14 @@ from roomkey.guard.clock import Clock
 from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.host import HostConnection, HostSocket
 from roomkey.guard.index import SocketIndex
+from roomkey.guard.payloads import KeptPayloads
+from roomkey.guard.refusals import Refusals
 from roomkey.guard.settings import GuardSettings
 
 LOG = logging.getLogger("roomkey.guard")
 
-MAX_KEPT_AUTH = 16_384
-"""Characters of CONNECT payloads that one connection can have kept for its connect handlers."""
-
 TOKENS_PER_SECOND = 100.0
 """Tokens that one connection can present, in CONNECT packets and on its connected sockets: each of them is verified."""
-
-OnRefused = Callable[[AuthError, str], object]
 
 _CLOSE, _REPORT, _DISCONNECT = AdmissionAction.CLOSE, AdmissionAction.REPORT, AdmissionAction.DISCONNECT
 _ADMITTED, _ENDED, _GONE = AdmissionState.ADMITTED, AdmissionState.ENDED, AdmissionEvent.GONE
@@ -53,7 +48,7 @@ class GuardContext:
         expiry: sets the deadlines of connected sockets.
         usage: what each subject has, if that is limited.
         authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
-        on_refused: called with each refusal and the client's address.
+        refusals: reports refused tokens and connections.
     """
 
     settings: GuardSettings
@@ -63,16 +58,7 @@ class GuardContext:
     expiry: ExpiryWatch
     usage: SubjectUsage[Carrier] | None
     authenticate_timeout: float | None
-    on_refused: list[OnRefused]
-
-    def report_refusal(
-        self, error: AuthError, address: str, socket: GuardedSocket | None = None, token: str | None = None
-    ) -> None:
-        """Write a line to the audit log and call the callbacks of :meth:`Guard.on_refused`."""
-        error.with_traceback(None)  # its frames hold the connection and the token for as long as the error is kept
-        audit.refused(error, address, socket, token)
-        for callback in self.on_refused:
-            self.background.spawn(_call_back(callback, error, address))
+    refusals: Refusals
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -91,7 +77,7 @@ class Carrier:
         anonymous: nothing was ever admitted on it.
         refusals: the number of namespace connections that were refused on it.
         bad_tokens: the number of tokens that were rejected on it before anything was admitted.
-        kept_auth: by namespace, as JSON, the CONNECT payloads that wait for a connect handler.
+        kept_auth: the CONNECT payloads that wait for a connect handler, if there are any.
         tokens: counts the CONNECT packets, and the tokens that are presented on its connected sockets.
         unexpected: counts acknowledgements that nobody waits for, from the first one on.
         credential: the token of its HTTP request, to which the session is bound.
@@ -111,7 +97,7 @@ class Carrier:
     anonymous: bool = True
     refusals: int = 0
     bad_tokens: int = 0
-    kept_auth: dict[str, str] | None = None
+    kept_auth: KeptPayloads | None = None
     tokens: TokenBucket | None = None
     unexpected: TokenBucket | None = None
     credential: Credential | None = None
@@ -128,28 +114,17 @@ class Carrier:
         """True while a socket of the connection is admitted, including a guest's."""
         return any(socket.state is _ADMITTED for socket in self.sockets.values())
 
-    # CONNECT payloads and tokens
-
     def keep_auth(self, namespace: str, payload: object) -> bool:
-        """Keep a CONNECT payload until the connect handler runs.
-
-        It is kept as JSON: decoded, a payload can take twenty times as much memory.
-
-        Returns:
-            False if all payloads of the connection together would be over :data:`MAX_KEPT_AUTH`; nothing is kept then.
-        """
-        text = strict_json.dumps(payload, separators=(",", ":"))
-        kept = self.kept_auth or {}
-        if len(text) + sum(map(len, kept.values())) > MAX_KEPT_AUTH:
-            return False
-        self.kept_auth = {**kept, namespace: text}
-        return True
+        """Keep a CONNECT payload until the connect handler runs; return False if there are too many."""
+        if self.kept_auth is None:
+            self.kept_auth = KeptPayloads()
+        return self.kept_auth.keep(namespace, payload)
 
     def take_auth(self, namespace: str) -> object:
         """Return the CONNECT payload that was kept for a namespace, or None, and keep it no longer."""
-        text = self.kept_auth.pop(namespace, None) if self.kept_auth is not None else None
-        self.kept_auth = self.kept_auth or None
-        return None if text is None else strict_json.loads(text)
+        payload = self.kept_auth.take(namespace) if self.kept_auth is not None else None
+        self.kept_auth = self.kept_auth or None  # a dictionary that was filled once stays large
+        return payload
 
     def accepts_token(self) -> bool:
         """Count a token that is about to be verified. A flood of them closes the connection."""
@@ -171,7 +146,7 @@ class Carrier:
             code: the close code of a WebSocket, if it is not the usual one.
         """
         if not self.closing:
-            self.context.report_refusal(ProtocolViolation(detail), self.address)
+            self.context.refusals.report(ProtocolViolation(detail), self.address)
             self.shut(code)
 
     def close(self) -> None:
@@ -208,7 +183,7 @@ class Carrier:
     def nothing_joined(self) -> None:
         """Close the connection, because it joined no namespace in time."""
         if not self.in_use:
-            self.context.report_refusal(AuthenticationTimeout("no namespace was joined in time"), self.address)
+            self.context.refusals.report(AuthenticationTimeout("no namespace was joined in time"), self.address)
             self.close()
 
     def namespace_closed(self, socket: GuardedSocket, *, by_client: bool) -> None:
@@ -352,7 +327,7 @@ class GuardedSocket(Admission):
             if self.state is _ENDED:
                 audit.about("ended", self, reason=error.reason, check=str(error), address=connection.address)
             else:
-                connection.context.report_refusal(error, connection.address, self)
+                connection.context.refusals.report(error, connection.address, self)
             if _CLOSE in actions and self.connect_sent:
                 connection.closing = True  # nothing that still arrives counts, however long the next steps take
         return connection.context.background.spawn(self.carry_out(actions, error, was_asked=False))
@@ -449,9 +424,3 @@ class GuardedSocket(Admission):
         if self.counted_for is not None and usage is not None:
             usage.leave(self.counted_for, self.connection)
             self.counted_for = None
-
-
-async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:
-    result = callback(error, address)
-    if inspect.isawaitable(result):
-        await result

@@ -1,0 +1,42 @@
+"""Reports refused tokens and connections: to the audit log, and to the application."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from roomkey.errors import AuthError
+from roomkey.guard import audit
+from roomkey.guard.background import Background
+
+OnRefused = Callable[[AuthError, str], object]
+
+
+class Refusals:
+    """Reports refusals.
+
+    Args:
+        background: runs the callbacks.
+
+    Attributes:
+        callbacks: called with each refusal and the client's address.
+    """
+
+    def __init__(self, background: Background) -> None:
+        self.callbacks: list[OnRefused] = []
+        self._background = background
+
+    def report(
+        self, error: AuthError, address: str, socket: audit.AuditedSocket | None = None, token: str | None = None
+    ) -> None:
+        """Write a line to the audit log and start the callbacks."""
+        error.with_traceback(None)  # its frames hold the connection and the token for as long as the error is kept
+        audit.refused(error, address, socket, token)
+        for callback in self.callbacks:
+            self._background.spawn(_call_back(callback, error, address))
+
+
+async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:
+    result = callback(error, address)
+    if inspect.isawaitable(result):
+        await result
