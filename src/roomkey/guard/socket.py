@@ -35,6 +35,9 @@ TOKENS_PER_SECOND = 100.0
 _CLOSE, _REPORT, _DISCONNECT = AdmissionAction.CLOSE, AdmissionAction.REPORT, AdmissionAction.DISCONNECT
 _ADMITTED, _ENDED, _GONE = AdmissionState.ADMITTED, AdmissionState.ENDED, AdmissionEvent.GONE
 
+_NO_ROOMS: frozenset[str] = frozenset()
+"""The rooms of every socket that is in none: an empty set for each would take 216 bytes."""
+
 
 @dataclass(slots=True, eq=False)
 class GuardContext:
@@ -251,8 +254,7 @@ class GuardedSocket(Admission):
         self.sid = ""
         self.identity: Identity | None = None
         self.handler_accepted = False
-        self.rooms: frozenset[str] = frozenset()  # most are in none: an empty set for each would cost memory
-        self.own_rooms: frozenset[str] = frozenset()
+        self.rooms = self.own_rooms = _NO_ROOMS
         self.counted_for: Identity | None = None
         self.renewing: asyncio.Lock | None = None
 
