@@ -246,7 +246,9 @@ def _declined(error: Exception) -> AuthError | None:
     ):
         told = (members.get("message", contract.DECLINED), *([members["data"]] if "data" in members else []))
     elif isinstance(error, ConnectionRefusedError):
-        if isinstance(error.errno, int):  # of the operating system: a database is down, and its address stands there
+        if isinstance(
+            error.errno, int
+        ):  # of the operating system: a database is down, and the text contains its address
             return None
         told = error.args[:2] or (contract.DECLINED,)
     elif type(error).__name__ == "ConnectionRefusedError":

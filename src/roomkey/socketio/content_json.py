@@ -1,7 +1,7 @@
-"""JSON for packets: strict, but half an emoji is content like any other.
+"""JSON for packets: strict, except that half an emoji is allowed.
 
-JavaScript's ``slice`` leaves halves of characters. No UTF-8 can carry one, so that U+FFFD stands in its place in both
-directions (Unicode 3.9, as ``TextEncoder`` does). The module has the shape that a Socket.IO server wants.
+JavaScript's ``slice`` can cut characters in half. UTF-8 cannot encode one half, so U+FFFD replaces it in both
+directions (Unicode 3.9, as ``TextEncoder`` does). The module has the interface that a Socket.IO server expects.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ def loads(text: str | bytes) -> Any:
     """Parse one JSON value.
 
     Raises:
-        ValueError: what :func:`roomkey.core.strict_json.loads` refuses, but for lone surrogates.
+        ValueError: as :func:`roomkey.core.strict_json.loads`, except for lone surrogates.
     """
     value = strict_json.loads(text, surrogates=True)
     written = text if isinstance(text, str) else text.decode()
-    if "\\ud" in written or "\\uD" in written:  # only an escape can make one
+    if "\\ud" in written or "\\uD" in written:  # only an escape can produce one
         plain = _encode(value)
         if _LONE.search(plain):
             return json.loads(_LONE.sub(_REPLACEMENT, plain))

@@ -83,7 +83,7 @@ class ConnectAttempt:
 
 
 class _Part:
-    """The part of a coroutine from where it stands to its next question, or to its end.
+    """The part of a coroutine from where it waits to its next question, or to its end.
 
     Args:
         running: the coroutine.

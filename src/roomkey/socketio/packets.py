@@ -12,11 +12,11 @@ _EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 
 
 def strict_packet(packet_class: Any) -> Any:
-    """A subclass of a server's packet class: strict JSON, an event that is named by a number has its text as name, and
-    each attachment stands in its packet exactly once.
+    """Return a strict subclass of a server's packet class.
 
-    One placeholder for one attachment (Socket.IO protocol 5): otherwise a small packet that names one attachment many
-    times becomes a large one for everybody it is relayed to.
+    It accepts strict JSON only. The name of an event that is a number becomes its text. Each attachment has exactly one
+    placeholder (Socket.IO protocol 5): otherwise a small packet that names one attachment many times would become a
+    large one for every client that it is relayed to.
     """
 
     class StrictPacket(packet_class):  # type: ignore[misc]
@@ -40,7 +40,7 @@ def strict_packet(packet_class: Any) -> Any:
 
 
 def _name(name: Any) -> Any:
-    """An event's name; for a number what JavaScript writes for it: Node runs the handlers of that."""
+    """Return an event's name; for a number, the text that JavaScript writes, because Node runs the handlers of that."""
     if isinstance(name, (int, float)) and not isinstance(name, bool):
         whole = isinstance(name, float) and name.is_integer() and abs(name) < 1e21
         return str(int(name) if whole else name)
@@ -48,7 +48,7 @@ def _name(name: Any) -> Any:
 
 
 def _placeholders(data: Any, *, at_most: int) -> list[Any]:
-    """The numbers in all placeholders; the search ends when there are too many."""
+    """Return the numbers in all placeholders; the search ends when there are too many."""
     found: list[Any] = []
     todo = [data]
     while todo and len(found) <= at_most:
