@@ -272,6 +272,7 @@ class GuardedSocket(Admission):
         if context.authenticate_timeout is not None:
             waited = context.clock.monotonic() - connection.opened_at if connection.anonymous else 0.0
             seconds = max(0.0, context.authenticate_timeout - waited)
+        context.background.timers.cancel(connection.nothing_joined)
         context.background.timers.after(self.deadline_passed, seconds)
 
     # Rooms: the host's table of who receives what is changed only together with these
