@@ -87,7 +87,7 @@ def test_removed_sockets_leave_nothing_but_their_identity(index, order):
         index.remove(socket)
         assert socket.identity is not None
         assert socket not in index.named("subject", socket.identity.subject)
-    assert not index._named
+    assert not any(index._named.values())
     assert not list(index)
 
 

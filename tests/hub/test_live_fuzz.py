@@ -84,7 +84,7 @@ class Fuzzed:
         left = [
             *(hub.sessions.active, hub.sessions.lingering, hub.requests.pending, hub.tasks._running),
             *(hub.sockets.by_sid, hub.sockets._namespaces, hub.sockets._rooms),
-            *(index.connections, index.sockets, index._named, +index._anonymous),
+            *(index.connections, index.sockets, *index._named.values(), +index._anonymous),
             hub.guard.background.timers._deadlines._due,
         ]
         assert not [one for one in left if one], left

@@ -167,7 +167,7 @@ class Offline:
         kept = {
             "connections": guard.index.connections,
             "sockets": guard.index.sockets,
-            "named": guard.index._named,
+            "named": [names for names in guard.index._named.values() if names],
             "anonymous": guard.index._anonymous,
             "deadlines": guard.background.timers._deadlines._due,
             "tasks": guard.background._running,

@@ -42,7 +42,11 @@ class SocketIndex(Generic[C, S]):
         self.connections: set[C] = set()
         self.sockets: dict[str, S] = {}
         # A name with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
-        self._named: dict[tuple[str, str | None], S | dict[S, None]] = {}
+        self._named: dict[IdentityName, dict[str | None, S | dict[S, None]]] = {
+            "subject": {},
+            "session": {},
+            "token": {},
+        }
         self._anonymous: Counter[str] = Counter()  # by the name that network_of gives an address
 
     def __iter__(self) -> Iterator[S]:
@@ -82,16 +86,17 @@ class SocketIndex(Generic[C, S]):
         if socket.identity is not None:
             self._drop_names(socket, socket.identity)
         socket.identity = who
-        for name in (("subject", who.subject), ("session", who.session_id), ("token", who.token_id)):
-            others = self._named.setdefault(name, socket) if name[1] is not None else socket
+        for kind, name in _names(who):
+            named = self._named[kind]
+            others = named.setdefault(name, socket) if name is not None else socket
             if others is not socket:
                 if not isinstance(others, dict):
-                    others = self._named[name] = {others: None}
+                    others = named[name] = {others: None}
                 others[socket] = None
 
     def named(self, kind: IdentityName, name: str) -> tuple[S, ...]:
         """Return the sockets of one token, login session or subject, the oldest first."""
-        found = self._named.get((kind, name))
+        found = self._named[kind].get(name)
         if found is None:
             return ()
         return tuple(found) if isinstance(found, dict) else (found,)
@@ -102,9 +107,14 @@ class SocketIndex(Generic[C, S]):
             self._drop_names(socket, socket.identity)
 
     def _drop_names(self, socket: S, who: Identity) -> None:
-        for name in (("subject", who.subject), ("session", who.session_id), ("token", who.token_id)):
-            found = self._named.get(name)
+        for kind, name in _names(who):
+            named = self._named[kind]
+            found = named.get(name)
             if isinstance(found, dict):
                 found.pop(socket, None)
             if found is socket or found == {}:
-                del self._named[name]
+                del named[name]
+
+
+def _names(who: Identity) -> tuple[tuple[IdentityName, str | None], ...]:
+    return ("subject", who.subject), ("session", who.session_id), ("token", who.token_id)
