@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from roomkey import AuthError, ConfigError
 from roomkey.core.credentials import (
+    SOURCES,
     Authenticate,
     Credential,
     Handshake,
@@ -46,6 +47,25 @@ def test_find_credential_reads_each_source():
     assert from_handshake(EVERYWHERE, None, query) == Credential(TOKEN, "query")
     assert from_event(({"token": TOKEN},)) == Credential(TOKEN, "event")
     assert from_event(({"token": TOKEN}, "more")) == Credential(TOKEN, "event")
+
+
+def test_each_source_is_a_field_of_handshake():
+    assert {source.name for source in SOURCES} == {field.name for field in fields(Handshake) if field.init}
+    ambient = [source.is_ambient for source in SOURCES]
+    assert ambient == sorted(ambient), "an ambient source is used only if no other presents a token"
+
+
+def test_handshake_lists_its_enabled_sources():
+    assert [source.name for source in EVERYWHERE.sources] == ["auth", "header", "query", "cookie"]
+    assert EVERYWHERE.is_ambient
+    assert not Handshake(query="token").is_ambient
+    with pytest.raises(ConfigError, match=r"enable at least one of auth, header, query='…', cookie='…'"):
+        Handshake(auth=False, header=False)
+
+
+def test_request_prints_no_token():
+    carried = Request(f"Bearer {TOKEN}", f"session={TOKEN}", f"token={TOKEN}", "https://a.example")
+    assert repr(carried) == "Request(origin='https://a.example')"
 
 
 @pytest.mark.parametrize("member", ["token", "access_token", "auth_token"])

@@ -1,14 +1,16 @@
-"""The sources of a token, and the search for the one that a client presents.
+"""Where clients present tokens, and the search for the token of a client.
 
-Each source is enabled by name. A client presents exactly one token: two different tokens are rejected, because a proxy,
-a log and the server might each use another of them. An empty value is not a token. Another scheme of the
-``Authorization`` header is not a token either: browsers repeat their proxy's login with every request.
+:data:`SOURCES` is the table of all sources. Applications enable each source by name (:class:`Handshake`). A client
+presents exactly one token: two different tokens are rejected, because a proxy, a log and the server might each use a
+different one. An empty value is not a token. Another scheme of the ``Authorization`` header is not a token either:
+browsers repeat their proxy's login with every request.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import parse_qs
 
 from roomkey.core.jws import LONGEST_TOKEN
@@ -31,7 +33,7 @@ class Credential:
 
     Attributes:
         token: the token without its scheme.
-        source: ``auth``, ``header``, ``cookie``, ``query`` or ``event``.
+        source: the name of a source in :data:`SOURCES`, or ``event``.
         origin: the web page that opened the connection, as returned by :func:`page_of`; None if no page did.
     """
 
@@ -50,6 +52,9 @@ class Handshake:
         cookie: name of a cookie to accept, or None.
         query: name of a query parameter to accept, or None. URLs are logged, so the default is None.
 
+    Attributes:
+        sources: the enabled sources, in the order of :data:`SOURCES`.
+
     Raises:
         ConfigError: no source is enabled, or a source has the wrong type.
     """
@@ -58,20 +63,28 @@ class Handshake:
     header: bool = True
     cookie: str | None = None
     query: str | None = None
+    sources: tuple[Source, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for switch in ("auth", "header"):
-            if not isinstance(getattr(self, switch), bool):
+        for source in SOURCES:
+            name, value = source.name, getattr(self, source.name)
+            if source.is_named and value is not None and not (isinstance(value, str) and value):
+                raise ConfigError(f"{name} must be the name of a {name}, such as {name}='token', not {value!r}")
+            if not source.is_named and not isinstance(value, bool):
                 raise ConfigError(
-                    f"{switch} must be True or False, not {getattr(self, switch)!r}; the only header is Authorization, "
+                    f"{name} must be True or False, not {value!r}; the only header is Authorization, "
                     "and clients that cannot set it can send the token in the auth payload"
                 )
-        for named in ("cookie", "query"):
-            value = getattr(self, named)
-            if value is not None and not (isinstance(value, str) and value):
-                raise ConfigError(f"{named} must be the name of a {named}, such as {named}='token', not {value!r}")
-        if not (self.auth or self.header or self.cookie or self.query):
-            raise ConfigError("Handshake requires a source; use auth, header, cookie='…' or query='…'")
+        enabled = tuple(source for source in SOURCES if getattr(self, source.name))
+        if not enabled:
+            options = ", ".join(f"{source.name}='…'" if source.is_named else source.name for source in SOURCES)
+            raise ConfigError(f"Handshake requires a source; enable at least one of {options}")
+        object.__setattr__(self, "sources", enabled)
+
+    @property
+    def is_ambient(self) -> bool:
+        """True if a browser sends an enabled source automatically, whichever page makes it connect."""
+        return any(source.is_ambient for source in self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +110,18 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The parts of a connection's HTTP request that may contain a token, and the page that sent it."""
+    """The parts of a connection's HTTP request that may contain a token, and the page that sent it.
 
-    authorization: str | None = None
-    cookie: str | None = None
-    query: str | None = None
+    Attributes:
+        authorization: the ``Authorization`` header.
+        cookie: the ``Cookie`` header; None if it must not be used, because the page's origin is not allowed.
+        query: the query string.
+        origin: the page, as returned by :func:`page_of`.
+    """
+
+    authorization: str | None = field(default=None, repr=False)
+    cookie: str | None = field(default=None, repr=False)
+    query: str | None = field(default=None, repr=False)
     origin: str | None = None
 
 
@@ -136,8 +156,8 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
         request: the connection's HTTP request.
 
     Returns:
-        The token of the first source that presents one, in the order auth, header, query, cookie; None if none does.
-        A cookie is used only if no other source has a token: browsers send cookies with every request.
+        The token of the first source in :data:`SOURCES` that presents one; None if none does. An ambient source, such
+        as the cookie, is used only if no other source has a token.
 
     Raises:
         CredentialsBadFormat: a header that is not ``Bearer <token>``, or two different tokens.
@@ -145,14 +165,14 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
     """
     found: list[Credential] = []
     failed: AuthError | None = None
-    for source, value in _presented(way, auth, request):
-        if source == "cookie" and found and found[0].source != source:
+    for source in way.sources:
+        if source.is_ambient and found:
             break
-        try:
-            token = _payload_token(value) if source == "auth" else bare_token(value)
-            found.append(Credential(token, source, request.origin))
-        except AuthError as error:
-            failed = failed or error
+        for value in source.find(getattr(way, source.name), auth, request):
+            try:
+                found.append(Credential(source.read(value), source.name, request.origin))
+            except AuthError as error:
+                failed = failed or error
     if not found:
         if failed is not None:
             raise failed
@@ -165,9 +185,7 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
 
 def missing_credential(way: Handshake) -> CredentialsError:
     """Return the error for a handshake that presents no token."""
-    if way.header and not (way.auth or way.cookie or way.query):
-        return MissingAuthorizationHeader()
-    return CredentialsError()
+    return MissingAuthorizationHeader() if way.sources == (_HEADER,) else CredentialsError()
 
 
 def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Credential:
@@ -186,20 +204,24 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
     return Credential(_payload_token(arguments[0]), "event", request.origin)
 
 
-def _presented(way: Handshake, auth: object, request: Request) -> list[tuple[str, object]]:
-    """Return what each enabled source presents, without empty values and other schemes."""
-    presented: list[tuple[str, object]] = []
+def _in_auth(_enabled: bool, auth: object, _request: Request) -> Iterable[object]:
     # An object without a token is the application's own payload.
-    is_own = isinstance(auth, Mapping) and all(auth.get(name) in _EMPTY for name in PAYLOAD_MEMBERS)
-    if way.auth and auth is not None and not is_own:
-        presented.append(("auth", auth))
-    if way.header and request.authorization and not _has_another_scheme(request.authorization):
-        presented.append(("header", request.authorization))
-    if way.query and request.query:
-        presented += [("query", value) for value in parse_qs(request.query).get(way.query, ())]
-    if way.cookie and request.cookie:
-        presented += [("cookie", value) for value in cookie_values(request.cookie, way.cookie) if value]
-    return presented
+    if auth is None or (isinstance(auth, Mapping) and all(auth.get(name) in _EMPTY for name in PAYLOAD_MEMBERS)):
+        return ()
+    return (auth,)
+
+
+def _in_header(_enabled: bool, _auth: object, request: Request) -> Iterable[object]:
+    value = request.authorization
+    return (value,) if value and not _has_another_scheme(value) else ()
+
+
+def _in_query(name: str, _auth: object, request: Request) -> Iterable[object]:
+    return parse_qs(request.query).get(name, ()) if request.query else ()
+
+
+def _in_cookie(name: str, _auth: object, request: Request) -> Iterable[object]:
+    return filter(None, cookie_values(request.cookie, name)) if request.cookie else ()
 
 
 def _has_another_scheme(authorization: str) -> bool:
@@ -248,3 +270,36 @@ def bare_token(value: object) -> str:
     if len(words) == 2 and words[0].lower() == "bearer" and words[1]:
         return words[1]
     raise CredentialsBadFormat("not 'Bearer <token>' and not a bare token")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A place where clients present tokens.
+
+    Attributes:
+        name: the field of :class:`Handshake` that enables the source, and :attr:`Credential.source`.
+        find: returns the values in this place, without empty values and other schemes. Its arguments are the field of
+            :class:`Handshake`, the CONNECT payload and the HTTP request.
+        read: returns the token in a value; raises an AuthError if there is no usable token.
+        is_named: the field contains the name of something, such as a cookie, or None. Otherwise it is True or False.
+        is_ambient: browsers send it automatically with every request. It is used only if no other source presents a
+            token, and the host passes it on only if the page's origin is allowed. Put ambient sources last.
+    """
+
+    name: str
+    find: Callable[[Any, object, Request], Iterable[object]]
+    read: Callable[[object], str] = bare_token
+    is_named: bool = False
+    is_ambient: bool = False
+
+
+_HEADER = Source("header", _in_header)
+
+SOURCES = (
+    Source("auth", _in_auth, _payload_token),
+    _HEADER,
+    Source("query", _in_query, is_named=True),
+    Source("cookie", _in_cookie, is_named=True, is_ambient=True),
+)
+"""Every source of a token in a handshake. Each is also a field of :class:`Handshake`. The first that presents a token
+is the source of the credential."""

@@ -189,7 +189,7 @@ def _origins(settings: HubSettings) -> Origins:
     """Return the origin check, and keep the query parameter that contains the token out of the logs."""
     origins = Origins(settings.cors_allowed_origins)
     handshake = settings.handshake
-    if origins.everybody and handshake is not None and handshake.cookie is not None:
+    if origins.everybody and handshake is not None and handshake.is_ambient:
         raise ConfigError(
             "cookies and cors_allowed_origins='*' would let every page act as its visitor; list the allowed origins"
         )

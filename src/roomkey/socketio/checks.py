@@ -84,7 +84,7 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
         )
     origins = sio.eio.cors_allowed_origins
     anybody = origins in ("*", []) or (isinstance(origins, (list, tuple, set)) and "*" in origins)
-    if handshake is not None and handshake.cookie and anybody:
+    if handshake is not None and handshake.is_ambient and anybody:
         raise ConfigError(
             "a cookie as credential with every origin allowed lets any page connect as its visitor: "
             "set cors_allowed_origins"
