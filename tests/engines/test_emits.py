@@ -8,6 +8,7 @@ import pytest
 from support.world import Gate
 
 from roomkey import ConfigError, PermissionDenied, Policy
+from roomkey.guard import contract
 from roomkey.policies import emit_claim, rooms_claim
 
 DENIED = "permission_denied"
@@ -205,3 +206,11 @@ async def test_handler_can_check_an_emit(chat):
 async def test_reserved_event_names_cannot_be_relayed(chat, name):
     with pytest.raises(ConfigError):
         chat().guard.relay(name)
+
+
+@pytest.mark.parametrize("name", sorted(contract.GUARD_EVENTS))
+async def test_events_of_the_guard_cannot_be_relayed(chat, name):
+    guard = chat().guard
+    with pytest.raises(ConfigError, match="only the guard"):
+        guard.relay("other", name)
+    guard.relay("other", f"{name}2")

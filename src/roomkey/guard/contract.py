@@ -21,6 +21,7 @@ __all__ = [
     "DECLINED",
     "ERROR",
     "ERRORS",
+    "GUARD_EVENTS",
     "INVALID_NAMESPACE",
     "JOIN_ROOM",
     "LEAVE_ROOM",
@@ -57,6 +58,9 @@ SERVER_EVENTS: dict[str, tuple[str, ...]] = {
     ERROR: ("message", "code"),
 }
 """What the guard sends by itself: each event's name, and the keys of its argument that a client relies on."""
+
+GUARD_EVENTS = CLIENT_EVENTS | SERVER_EVENTS.keys()
+"""Every event name that has a meaning of its own."""
 
 DECLINED, INVALID_NAMESPACE = PermissionDenied.DECLINED, PermissionDenied.INVALID_NAMESPACE
 """The messages of a CONNECT_ERROR that does not concern the token: the connect handler refused without a message of

@@ -72,14 +72,16 @@ class Events:
         """Serve events that clients emit to rooms.
 
         Raises:
-            ConfigError: a name that no event can have, or one that is served already.
+            ConfigError: a name that no event can have, one of the guard's own events, or one that is served already.
         """
         for name in names:
-            if not is_event_name(name) or name in (contract.AUTHENTICATE, *self.served):
-                raise ConfigError(
-                    f"cannot relay {name!r}: it is not a valid event name, or it has a meaning of its own"
-                )
-            self.served[name] = self._relay
+            if not is_event_name(name):
+                raise ConfigError(f"cannot relay {name!r}: it is not a valid event name; use another name")
+            if name in contract.GUARD_EVENTS:  # a client could pretend to be the guard
+                raise ConfigError(f"cannot relay {name!r}: only the guard sends and handles this event; rename yours")
+            if name in self.served or names.count(name) > 1:
+                raise ConfigError(f"cannot relay {name!r}: it is relayed already; pass each name once")
+        self.served |= dict.fromkeys(names, self._relay)
 
     async def admit(
         self, connection: Carrier, namespace: str, arguments: object, ack_id: int | None

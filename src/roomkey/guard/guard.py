@@ -385,7 +385,8 @@ class Guard:
         ``{"room", "from", "data"}``, where ``from`` is the sender's subject. The acknowledgement is as for rooms.
 
         Raises:
-            ConfigError: a name that is not valid for an event, or has a meaning of its own.
+            ConfigError: a name that is not valid for an event, that is relayed already, or that is an event of the
+                guard's own, such as ``unauthorized``: one client could pretend to another to be the server.
         """
         self._check_attached()
         self._events.relay(events)
