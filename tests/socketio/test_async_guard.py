@@ -33,7 +33,7 @@ def test_attach_rejects_a_second_call():
 def test_attach_rejects_a_second_guard_on_one_server():
     sio = new_server()
     unattached().attach(sio)
-    with pytest.raises(ConfigError, match="has a guard"):
+    with pytest.raises(ConfigError, match="already has one"):
         unattached().attach(sio)
 
 
@@ -89,7 +89,7 @@ def test_attach_rejects_a_second_guard_after_instrument():
     AsyncGuard(Issuer.ephemeral(audience="a").verifier()).attach(sio)
     admin = sio.instrument(auth=False)
     try:
-        with pytest.raises(ConfigError, match="has a guard"):
+        with pytest.raises(ConfigError, match="already has one"):
             AsyncGuard(Issuer.ephemeral(audience="a").verifier()).attach(sio)
     finally:
         admin.uninstrument()

@@ -191,7 +191,8 @@ def _origins(settings: HubSettings) -> Origins:
     handshake = settings.handshake
     if origins.everybody and handshake is not None and handshake.is_ambient:
         raise ConfigError(
-            "cookies and cors_allowed_origins='*' would let every page act as its visitor; list the allowed origins"
+            "cannot accept cookies from every origin: any web page could connect as its visitor; list the allowed "
+            "origins in cors_allowed_origins"
         )
     redact_logs(query=handshake.query if handshake is not None else None)
     return origins

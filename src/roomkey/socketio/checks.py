@@ -61,33 +61,38 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
         ConfigError: such a setting, or a server of another type.
     """
     if not isinstance(sio, socketio.AsyncServer):
-        raise ConfigError(f"AsyncGuard guards a socketio.AsyncServer, not a {type(sio).__name__}")
+        raise ConfigError(f"cannot attach the guard: it requires a socketio.AsyncServer, not a {type(sio).__name__}")
     installed = version("python-engineio")
     if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:
-        raise ConfigError(f"python-engineio {installed} cannot close a WebSocket: pip install 'python-engineio>=4.8.1'")
+        raise ConfigError(
+            f"python-engineio {installed} cannot close a WebSocket; run: pip install 'python-engineio>=4.8.1'"
+        )
     if hasattr(sio, "roomkey_guard"):
-        raise ConfigError("this server has a guard already")
+        raise ConfigError("cannot attach the guard: this server already has one; create one guard per server")
     for event, handler in sio.eio.handlers.items():
         if getattr(handler, "__self__", None) is not sio and not is_instrumented(handler):
-            raise ConfigError(f"somebody else handles engineio's {event}: attach the guard first, and wrap it then")
+            raise ConfigError(
+                f"cannot attach the guard: another handler is registered for engineio's {event}; "
+                "attach the guard first, and then wrap its handler"
+            )
     if sio.always_connect:
         raise ConfigError(
-            "always_connect=True answers before the token is known, and puts refused JavaScript clients into an "
-            "endless loop: leave it out"
+            "cannot attach the guard: with always_connect=True, the server replies before the token is verified, and "
+            "refused JavaScript clients reconnect without end; remove always_connect"
         )
     if not issubclass(sio.packet_class, packet.Packet) or not sio.packet_class.uses_binary_events:
-        raise ConfigError("AsyncGuard reads the default serializer only: leave serializer out")
+        raise ConfigError("cannot attach the guard: it reads only the default serializer; remove serializer")
     if sio.packet_class.json is not engineio.json and not _is_strict(sio.packet_class.json):
         raise ConfigError(
-            "the server's json module accepts NaN or Infinity, which end every JavaScript client that receives them: "
-            "leave json out, and the guard sets a strict one"
+            "cannot attach the guard: the server's json module accepts NaN or Infinity, which disconnect every "
+            "JavaScript client that receives them; remove json, and the guard sets a strict module"
         )
     origins = sio.eio.cors_allowed_origins
     anybody = origins in ("*", []) or (isinstance(origins, (list, tuple, set)) and "*" in origins)
     if handshake is not None and handshake.is_ambient and anybody:
         raise ConfigError(
-            "a cookie as credential with every origin allowed lets any page connect as its visitor: "
-            "set cors_allowed_origins"
+            "cannot attach the guard: it accepts cookies and the server allows every origin, so any web page could "
+            "connect as its visitor; list the allowed origins in cors_allowed_origins"
         )
 
 
@@ -97,8 +102,9 @@ def check_seams(owner: Any, seams: Mapping[str, tuple[str, ...]]) -> None:
         parameters = tuple(inspect.signature(found).parameters) if callable(found) else ()
         if parameters[: len(wanted)] != wanted:
             raise ConfigError(
-                f"this version of python-socketio has no {type(owner).__name__}.{name}({', '.join(wanted)}): "
-                "the guard cannot close it; install a version that roomkey supports (5.11 to 5.18 are tested)"
+                "cannot attach the guard: this version of python-socketio does not have "
+                f"{type(owner).__name__}.{name}({', '.join(wanted)}); install a supported version (5.11 to 5.18 are "
+                "tested)"
             )
 
 
