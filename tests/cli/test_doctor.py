@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from roomkey.cli import doctor
+from roomkey.server.settings import Settings
 
 Cli = Callable[..., Any]
 
@@ -152,6 +153,13 @@ def test_doctor_fails_for_an_unusable_secret(roomkey: Cli, monkeypatch: pytest.M
         assert ran.code == 1
         assert "ROOMKEY_SECRET: " in ran.out + ran.err
         assert secret not in ran.out + ran.err
+
+
+def test_doctor_does_not_take_every_url_for_postgresql() -> None:
+    settings = Settings.model_construct(database="redis://ada:hunter2@cache.example/0")
+    assert list(doctor._database(settings)) == [
+        ("warn", "cannot check redis://…: doctor checks only SQLite files and PostgreSQL")
+    ]
 
 
 def test_doctor_accepts_a_byte_order_mark(roomkey: Cli, here: Path) -> None:

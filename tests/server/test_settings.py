@@ -105,6 +105,14 @@ def test_database_url_is_shown_without_credentials(url: str, shown: str, monkeyp
     assert "hunter2" not in repr(settings)
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://ada:hunter2@cache.example/0", "mysql://ada:hunter2@h/db?x", "postgresql://a:b@hunter2@h/db"]
+)
+def test_database_url_of_another_form_is_shown_by_its_scheme_alone(url: str) -> None:
+    """A new kind of database must not show its passwords before somebody adds its form."""
+    assert Settings.model_construct(database=url).database_name == f"{url.partition(':')[0]}://…"
+
+
 def test_database_can_be_a_file(folder: Path) -> None:
     (folder / "roomkey.toml").write_text('database = "var/a.sqlite3"')
     assert load_settings().database == Path("var/a.sqlite3")

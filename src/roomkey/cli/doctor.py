@@ -166,7 +166,10 @@ def _environment(known: Iterable[str]) -> Iterator[Finding]:
 def _database(settings: Settings) -> Iterator[Finding]:
     path = settings.database
     if isinstance(path, str):
-        yield from _postgresql(path, settings.database_name)
+        if path.startswith(("postgresql://", "postgres://")):
+            yield from _postgresql(path, settings.database_name)
+        else:
+            yield "warn", f"cannot check {settings.database_name}: doctor checks only SQLite files and PostgreSQL"
     elif not path.exists():
         yield "warn", f"no database {path} yet; create it with `roomkey user add NAME --room ROOM`"
     elif os.name == "posix" and path.stat().st_mode & 0o077:

@@ -192,9 +192,11 @@ class Settings(BaseModel):
 
     @property
     def database_name(self) -> str:
-        """The database as it can be shown: without user, password and options."""
-        found = _DATABASE_URL.fullmatch(str(self.database))
-        return f"postgresql://{found['shown']}" if found else str(self.database)
+        """The database as it can be shown: without user, password and options. Of other URLs, only the scheme."""
+        if isinstance(self.database, Path):
+            return str(self.database)
+        found = _DATABASE_URL.fullmatch(self.database)
+        return f"postgresql://{found['shown']}" if found else f"{self.database.partition('://')[0]}://…"
 
 
 def option_name(setting: str) -> str:
