@@ -396,9 +396,8 @@ class GuardedSocket(Admission):
 
     async def transport_lost(self, reason: str) -> None:
         """Call the disconnect handler, because the connection is gone, and forget the socket."""
-        self.handler_accepted = False
         try:
-            await self.host.call_disconnect(reason)
+            await self.call_disconnect(reason)  # unless the socket has left before this task began
         finally:
             self.forget()
 
