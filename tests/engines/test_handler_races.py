@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from support.offline import turns
 
+from roomkey import PermissionDenied
+
 
 def _waiting(server, event, *, raises=None):
     """Register a handler that records its calls and waits: return the records, and what lets it continue."""
@@ -33,6 +35,22 @@ async def test_client_that_leaves_and_breaks_the_protocol_is_disconnected_once(o
     await server.settle()
     assert client.session.closed
     assert len(reasons) == 1
+
+
+async def test_error_of_a_handler_is_not_sent_to_the_next_socket_of_its_namespace(offline):
+    server = offline(max_refusals=10)
+    calls, go_on = _waiting(server, "slow", raises=PermissionDenied("not for you"))
+    client = await server.member("ada")
+    client.begin_event("slow", ack=7)
+    client.begin_event("slow")
+    await client.settle()
+    assert len(calls) == 2
+    client.begin("1")
+    await client.settle()
+    client.begin_connect(server.token("bob"))
+    assert (await client.settle())[0].startswith("0")
+    go_on.set()
+    assert await client.settle() == []
 
 
 async def test_time_to_join_a_namespace_does_not_run_during_the_disconnect_handler(offline):

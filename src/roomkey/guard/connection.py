@@ -159,9 +159,12 @@ class GuardedConnection(Carrier):
         """
         return await self._deciders.events.admit(self, namespace, arguments, ack_id)
 
-    async def answer_error(self, namespace: str, error: AuthError, ack_id: int | None) -> None:
-        """Tell the client that its event was denied, by the host or by the application's handler."""
-        socket = self.sockets.get(namespace)
+    async def answer_error(self, socket: GuardedSocket | None, error: AuthError, ack_id: int | None) -> None:
+        """Tell the client that its event was denied, by the host or by the application's handler.
+
+        Args:
+            socket: the one that sent the event; a later one of the same namespace must not get the answer.
+        """
         if socket is not None:
             await self._deciders.events.answer_error(socket, error, ack_id)
 

@@ -84,7 +84,7 @@ class Dispatch:
         try:
             answer = found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
         except Exception as error:
-            self._failed(session, packet, error)
+            self._failed(session, packet, socket, error)
             return
         if found.is_coroutine or inspect.isawaitable(answer):
             self._start(self._wait_for_handler(session, packet, socket, answer))
@@ -97,7 +97,7 @@ class Dispatch:
         try:
             answer = await answer
         except Exception as error:
-            self._failed(session, packet, error)
+            self._failed(session, packet, socket, error)
         else:
             self._answer(session, packet, socket, answer)
 
@@ -109,10 +109,10 @@ class Dispatch:
             except (TypeError, ValueError):
                 LOG.exception("the handler for %s returned a value that is not JSON", printable(packet.data[0]))
 
-    def _failed(self, session: EngineSession, packet: Packet, error: Exception) -> None:
+    def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
         """Answer an exception of a handler: an error of ours goes to the client, any other to the log alone."""
         if isinstance(error, AuthError):
-            self._start(session.connection.answer_error(packet.namespace, error, packet.id))
+            self._start(session.connection.answer_error(socket, error, packet.id))
         else:
             LOG.error("the handler for %s failed", printable(packet.data[0]), exc_info=error)
 
@@ -126,7 +126,8 @@ class Dispatch:
             session.violation("far more events than one connection may send")
             return
         self._application.counts["refused: too many events"] += 1
-        self._start(connection.answer_error(packet.namespace, TooManyAttempts("too many events"), packet.id))
+        socket = connection.sockets.get(packet.namespace)
+        self._start(connection.answer_error(socket, TooManyAttempts("too many events"), packet.id))
 
     # ACK
 

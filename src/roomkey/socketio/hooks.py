@@ -264,7 +264,7 @@ class Hooks:
                 result = self.sio.not_handled
                 connection = self._guarded(self.sio.manager.eio_sid_from_sid(sid, namespace))
                 if connection is not None:
-                    await connection.answer_error(namespace, error, None)
+                    await connection.answer_error(socket, error, None)
         return result if socket.admitted else self.sio.not_handled
 
     async def _on_disconnect(self, socket: GuardedSocket | None, namespace: str, sid: str, *reason: str) -> None:
