@@ -208,8 +208,7 @@ class GuardedConnection(Carrier):
         if self.is_lost:
             return
         self.is_lost = True
-        if not self.has_ended:
-            self.end_sockets()
+        self.end_sockets()  # again if they ended before: a request may have begun to wait since
         background = self.context.background
         background.timers.cancel(self.nothing_joined)
         for socket in list(self.sockets.values()):

@@ -75,7 +75,6 @@ class Carrier:
         opened_at: when it opened, on the monotonic clock in seconds.
         sockets: by namespace.
         closing: it is being closed; whatever still arrives is dropped.
-        has_ended: every socket on it has ended, and so has every verification.
         is_lost: its transport is gone.
         anonymous: nothing was ever admitted on it.
         refusals: the number of namespace connections that were refused on it.
@@ -95,7 +94,6 @@ class Carrier:
     opened_at: float = 0.0
     sockets: dict[str, GuardedSocket] = field(default_factory=dict)
     closing: bool = False
-    has_ended: bool = False
     is_lost: bool = False
     anonymous: bool = True
     refusals: int = 0
@@ -171,7 +169,6 @@ class Carrier:
         for socket in self.sockets.values():
             if socket.state in LIVE:
                 socket.handle(_GONE)
-        self.has_ended = True
 
     def count_refusal(self) -> None:
         """Count a refused CONNECT, and close a connection with too many of them, or without any socket."""
