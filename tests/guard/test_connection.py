@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from support.clock import FakeClock
+from support.tokens import issuer_at
 
 from roomkey.core.credentials import Request
 from roomkey.errors import ProtocolViolation
@@ -65,6 +66,22 @@ async def make_guard():
     for guard in guards:
         await guard.close()
         assert (guard.index.connections, guard.index.sockets, guard.background._running) == (set(), {}, set())
+
+
+@pytest.mark.checklist("I7")
+async def test_socket_that_ends_before_its_reply_has_its_disconnect_handler_called_once(make_guard):
+    issuer = issuer_at(FakeClock())
+    guard, host = make_guard(issuer.verifier(), user_rooms=False), Host()
+    connection = guard.accept(Request(), "192.0.2.7", host)
+    connecting = asyncio.create_task(connection.connect("/", {"token": issuer.issue("ada")}, host.open))
+    await asyncio.sleep(0)
+    assert [one.identity.subject for one in guard.sockets()] == ["ada"]
+    assert await guard.revoke(subject="ada") == 1
+    host.may_accept.set()
+    await connecting
+    connection.lost("transport close")
+    await guard.settle()
+    assert host.did == [("refuse", "jwt revoked"), ("call_disconnect", "server disconnect")]
 
 
 async def test_verification_of_a_request_ends_with_its_session_even_if_it_began_after_the_close(make_guard):

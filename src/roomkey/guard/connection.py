@@ -14,7 +14,7 @@ from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavail
 from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.events import Events
-from roomkey.guard.host import CLIENT_DISCONNECT, HostConnection, HostSocket
+from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, HostConnection, HostSocket
 from roomkey.guard.owners import Owners
 from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
 
@@ -103,9 +103,12 @@ class GuardedConnection(Carrier):
         try:
             await self.host.refuse(socket.namespace, error.message, None if is_unknown else error.to_client())
         finally:
-            socket.forget()
-            self.namespace_closed(socket, by_client=False)
-            self.count_refusal()
+            try:
+                await socket.call_disconnect(SERVER_DISCONNECT)  # it may have been admitted, and ended before the reply
+            finally:
+                socket.forget()
+                self.namespace_closed(socket, by_client=False)
+                self.count_refusal()
 
     def _can_open(self, namespace: str) -> bool:
         """Return True if the client may ask for a namespace; a flood of requests closes the connection."""
