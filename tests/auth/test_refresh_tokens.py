@@ -1,4 +1,4 @@
-"""Refresh tokens as strings: their form, their successors, their hashes."""
+"""The form, the successor and the hash of a refresh token. test_login_service.py tests rotation."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from roomkey.core.issuer import Issuer
 from roomkey.core.keys import Key
 from roomkey.stores import Account, RotationResult
 
-GRACE, BEYOND = 5, 30
+REUSE_INTERVAL, BEYOND = 5, 30
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -324,7 +324,7 @@ async def test_refresh_retry_returns_the_lost_response(nodes: tuple[LoginServer,
     sessions.rotate = crash  # type: ignore[method-assign]
     assert (await first.refresh(tokens["refresh_token"])).status_code == 500
     sessions.rotate = rotate  # type: ignore[method-assign]
-    first.clock.advance(GRACE)
+    first.clock.advance(REUSE_INTERVAL)
     retried = await node.refresh(tokens["refresh_token"])
     assert retried.status_code == 200
     again = await node.refresh(tokens["refresh_token"])
@@ -333,7 +333,7 @@ async def test_refresh_retry_returns_the_lost_response(nodes: tuple[LoginServer,
 
 
 @pytest.mark.checklist("G101")
-async def test_refresh_retry_after_the_grace_period_is_a_replay(server: LoginServer) -> None:
+async def test_refresh_retry_after_the_reuse_interval_is_a_replay(server: LoginServer) -> None:
     tokens = await server.login()
     assert (await server.refresh(tokens["refresh_token"])).status_code == 200
     server.clock.advance(10)

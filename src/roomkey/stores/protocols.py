@@ -46,7 +46,10 @@ class Accounts(Protocol):
     """The accounts that the login server reads. Implement these two methods for your own user table."""
 
     async def find(self, username: str) -> Account | None:
-        """Return the account with this name, or None.
+        """Return the account with exactly this name, or None.
+
+        The comparison is case-sensitive and ignores nothing. No text is an error: if no account can have the name, for
+        example because it contains NUL, return None.
 
         Args:
             username: what a user typed, of any length and form, or an ``Account.username`` that was returned before.
@@ -60,7 +63,12 @@ class ManagedAccounts(Accounts, Store, Protocol):
     """Accounts that the command line and the admin API can also change."""
 
     async def add(self, account: Account) -> None:
-        """Add an account; raise :class:`AccountExists` if the username is taken."""
+        """Add an account. If its ``created_at`` is 0, set it to the current time.
+
+        Raises:
+            AccountExists: the username is taken.
+            ConfigError: :func:`roomkey.stores.records.check_name` rejects the username, a role or a room.
+        """
 
     async def set_disabled(self, username: str, disabled: bool) -> None:
         """Disable (True) or enable (False) logins; raise :class:`AccountNotFound` if there is no such account."""
@@ -68,7 +76,12 @@ class ManagedAccounts(Accounts, Store, Protocol):
     async def set_rights(
         self, username: str, *, roles: Sequence[str] | None = None, rooms: Sequence[str] | None = None
     ) -> None:
-        """Replace the roles, the rooms, or both; None leaves them. Raise :class:`AccountNotFound` as above."""
+        """Replace the roles, the rooms, or both; None leaves them.
+
+        Raises:
+            AccountNotFound: there is no such account.
+            ConfigError: :func:`roomkey.stores.records.check_name` rejects a role or a room.
+        """
 
     async def all(self) -> Sequence[Account]:
         """Return every account, sorted by name."""
@@ -78,20 +91,29 @@ class Clients(Protocol):
     """The OAuth clients that the login server reads."""
 
     async def find(self, client_id: str) -> Client | None:
-        """Return the client with exactly this name, or None."""
+        """Return the client with exactly this name, or None. As for accounts, no text is an error."""
 
 
 class ManagedClients(Clients, Store, Protocol):
     """OAuth clients that the command line can also change. Methods raise :class:`ClientNotFound` for unknown names."""
 
     async def add(self, client: Client) -> None:
-        """Add a client; raise :class:`ClientExists` if the name is taken."""
+        """Add a client. If its ``created_at`` is 0, set it to the current time.
+
+        Raises:
+            ClientExists: the name is taken.
+        """
 
     async def set_disabled(self, client_id: str, disabled: bool) -> None:
         """Disable (True) or enable (False) a client."""
 
     async def set_secret(self, client_id: str, secret_hash: str) -> None:
-        """Replace the secret of a confidential client, by its SHA-256 in hexadecimal."""
+        """Replace the secret of a confidential client, by its SHA-256 in hexadecimal.
+
+        Raises:
+            ClientNotFound: there is no such client.
+            ConfigError: it is a public client, which has no secret.
+        """
 
     async def remove(self, client_id: str) -> None:
         """Delete a client."""
@@ -111,9 +133,20 @@ class Sessions(Store, Protocol):
 
         Args:
             token_hash: hash of the token that was presented.
-            next_hash: hash of the successor that is derived from it.
+            next_hash: hash of the token's successor. The same token always has the same successor.
             now: the time.
-            reuse_interval: seconds in which the same token returns the same successor again.
+            reuse_interval: for how many seconds after its use the token may be presented again; 0 forbids it.
+
+        Returns:
+            ``ROTATED`` if the token is unused and its session active: the token is now used, the successor is stored,
+            and the session's ``used_at`` is ``now``. Otherwise nothing changes, and the result is:
+
+            - ``UNKNOWN`` if no session has the token.
+            - ``ENDED`` or ``EXPIRED`` if its session has ended or expired.
+            - ``REPEATED`` if ``reuse_interval`` is more than 0, the token was used at most ``reuse_interval`` seconds
+              ago, and the successor is stored and unused. A use up to 1 second in the future also counts: the clocks
+              of two servers differ.
+            - ``REUSED`` for every other used token, even within the interval. The caller ends the session.
         """
 
     async def find(self, token_hash: str, now: int) -> StoredRefreshToken | None:

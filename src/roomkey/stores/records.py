@@ -208,8 +208,8 @@ class RotationResult(Enum):
     """The result of presenting a refresh token."""
 
     ROTATED = auto()  # the token is now used, and its successor is valid
-    REPEATED = auto()  # the token was used a moment ago: return the same successor again
-    REUSED = auto()  # the token was used before that: somebody has a copy, so end the session
+    REPEATED = auto()  # the token was used within the reuse interval, its successor is unused: return it again
+    REUSED = auto()  # the token was used otherwise: there is a copy of it, so end the session
     UNKNOWN = auto()  # no session has the token
     ENDED = auto()  # the token's session was ended
     EXPIRED = auto()  # the token's session has expired
