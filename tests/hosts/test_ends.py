@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -84,7 +85,32 @@ async def test_revocation_during_the_connect_handler_refuses(start):
     await rest(client)
     await bench.server.settle()
     assert not any(str(packet).startswith("40") for packet in client.seen)
-    assert [call[:2] for call in bench.server.calls] == [("connect", "/"), ("disconnect", "/")]
+    assert [call[:3] for call in bench.server.calls] == [("connect", "/", "ada"), ("disconnect", "/", "ada")]
+    await until(lambda: bench.server.remains() == {"connections": 0, "sockets": 0})
+
+
+@pytest.mark.parametrize("via", ["handshake", "authenticate"])
+@pytest.mark.parametrize("how", ["client leaves", "connection lost"])
+async def test_socket_that_ends_during_its_connect_handler_is_known_to_its_disconnect_handler(start, how, via):
+    bench = await start(via=via, connect="wait")
+    client = await bench.client()
+    token = {"token": bench.token()}
+    if via == "handshake":
+        await client.send("40" + json.dumps(token))
+    else:
+        await client.ask({})
+        await client.send("42" + json.dumps(["authenticate", token]))
+    await bench.server.connect_waits()
+    if how == "client leaves":
+        await client.send("41")
+    else:
+        await client.close()
+    await asyncio.sleep(0.05)  # a server that reads while a connect handler runs has handled it then
+    await bench.server.continue_connect()
+    await until(lambda: len(bench.server.calls) > 1)
+    await client.close()
+    assert [call[:3] for call in bench.server.calls] == [("connect", "/", "ada"), ("disconnect", "/", "ada")]
+    await until(lambda: bench.server.remains() == {"connections": 0, "sockets": 0})
 
 
 async def test_revocation_ends_every_namespace_of_its_subject(start):

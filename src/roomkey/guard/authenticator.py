@@ -139,10 +139,20 @@ class Authenticator:
         if not socket.handle(_IDENTIFIED):
             return socket.ended_by or Unavailable("the decision came too late")
         self._context.index.identify(socket, who)
-        declined = await self._call_connect(socket, who, payload)
-        if declined is None and socket.handle(_ACCEPTED):
-            await self._admit(socket)
-            return socket.ended_by  # a rule or a revocation may have been faster
+        socket.handler_runs = True
+        try:
+            declined = await self._call_connect(socket, who, payload)
+            if declined is not None or not socket.handle(_ACCEPTED):
+                return await self._decline(socket, declined)
+        finally:
+            socket.handler_runs = False
+            if socket.connection.sockets.get(socket.namespace) is not socket:  # it has left, or lost its connection
+                socket.forget()
+        await self._admit(socket)
+        return socket.ended_by  # a rule or a revocation may have been faster
+
+    async def _decline(self, socket: GuardedSocket, declined: AuthError | None) -> AuthError:
+        """Refuse a socket after its connect handler, and call the disconnect handler if that had accepted."""
         why = declined or socket.ended_by or Unavailable("the connect handler came back too late")
         actions = socket.handle(AdmissionEvent.DECLINED, why)
         if actions:

@@ -222,6 +222,7 @@ class GuardedSocket(Admission):
         host: the host's side, once it is opened.
         sid: its Socket.IO id, which the host gives it; it belongs in no log.
         identity: whose it is, from CONNECTING on; kept after the end, for the disconnect handler.
+        handler_runs: its connect handler runs, or has declined and its disconnect handler runs.
         handler_accepted: the connect handler accepted it, so its disconnect handler must be called.
         rooms: the rooms that the policy let it join.
         own_rooms: the rooms that the application added it to by the host's ``enter_room`` and that the policy allowed.
@@ -233,6 +234,7 @@ class GuardedSocket(Admission):
         "connection",
         "counted_for",
         "handler_accepted",
+        "handler_runs",
         "host",
         "identity",
         "namespace",
@@ -250,7 +252,7 @@ class GuardedSocket(Admission):
         self.namespace = namespace
         self.sid = ""
         self.identity: Identity | None = None
-        self.handler_accepted = False
+        self.handler_runs = self.handler_accepted = False
         self.rooms = self.own_rooms = _NO_ROOMS
         self.counted_for: Identity | None = None
         self.renewing: asyncio.Lock | None = None
@@ -405,14 +407,17 @@ class GuardedSocket(Admission):
             await self.host.call_disconnect(reason)
 
     def forget(self) -> None:
-        """Drop everything that is kept of a socket that is gone. A second call does nothing."""
+        """Drop everything that is kept of a socket that is gone. A second call does nothing.
+
+        While a handler runs, the application can still find the socket and its identity.
+        """
         if self.state in LIVE:
             self.handle(_GONE)
         context = self.connection.context
         context.background.timers.cancel(self.deadline_passed)
         if self.counted_for is not None:
             self.uncount()
-        if self.sid:
+        if self.sid and not self.handler_runs:
             context.index.remove(self)
             self.host.forget()
         self.connection.forget(self)

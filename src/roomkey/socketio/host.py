@@ -276,6 +276,7 @@ class SocketIOSocket:
     def forget(self) -> None:
         """Drop the session data and the acknowledgements of this socket; the manager drops the rest."""
         transport = self._sio.eio.sockets.get(self._connection.eio_sid)
-        if transport is not None:
+        now = self._connection.guarded.sockets.get(self._namespace)
+        if transport is not None and (now is None or now.sid == self.sid):
             transport.session.pop(self._namespace, None)  # the next identity gets one of its own
         self._forget_acks(self.sid)
