@@ -37,7 +37,7 @@ from roomkey.core.admission import AdmissionState
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import Revocation, Revocations
 from roomkey.guard.guard import Guard
-from roomkey.guard.socket import Carrier, GuardedSocket
+from roomkey.guard.socket import ConnectionState, GuardedSocket
 from roomkey.hub import Hub
 
 ADMISSIONS, IDLE_SECONDS = 100_000, 10.0
@@ -73,7 +73,7 @@ async def deadlines() -> dict[str, float]:
     before = tracemalloc.get_traced_memory()[0]
     sockets = []
     for number, who in enumerate(people):
-        connection = Carrier(guard._context, "127.0.0.1", Request(), Nowhere())
+        connection = ConnectionState(guard._context, "127.0.0.1", Request(), Nowhere())
         guard.index.open(connection)
         connection.sockets["/"] = socket = GuardedSocket(connection, "/", 1)
         socket.sid, socket.state = f"sid-{number:015}", AdmissionState.ADMITTED

@@ -20,7 +20,7 @@ from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation
 from roomkey.errors import Unavailable
 from roomkey.guard import revocation_sync
 from roomkey.guard.guard import Guard
-from roomkey.guard.socket import Carrier, GuardedSocket
+from roomkey.guard.socket import ConnectionState, GuardedSocket
 from roomkey.stores.cleanup import INTERVAL_SECONDS
 
 BOTH_FAULTS = pytest.mark.parametrize("fault", ["raises", "hangs", "breaks"])
@@ -54,7 +54,7 @@ class Bench:
 
     def socket(self, subject: str, *, live: bool = True, **fields) -> GuardedSocket:
         number = len(self.index.sockets)
-        connection = Carrier(self.guard._context, "192.0.2.7", Request(), SilentHost())
+        connection = ConnectionState(self.guard._context, "192.0.2.7", Request(), SilentHost())
         self.index.open(connection)
         connection.sockets["/"] = socket = GuardedSocket(connection, "/", 1)
         socket.host, socket.sid, socket.connect_sent = SilentHost(), f"sid {number}", True

@@ -16,7 +16,7 @@ from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.events import Events
 from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, HostConnection, HostSocket
 from roomkey.guard.owners import Owners
-from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
+from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 
 _ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
 
@@ -34,7 +34,7 @@ class Deciders(NamedTuple):
     owners: Owners
 
 
-class GuardedConnection(Carrier):
+class GuardedConnection(ConnectionState):
     """One Engine.IO connection under guard, with one method for each thing that arrives.
 
     Args:

@@ -23,7 +23,7 @@ from roomkey.errors import (
 from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.clock import Clock
-from roomkey.guard.socket import Carrier, GuardedSocket
+from roomkey.guard.socket import ConnectionState, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 LOG = logging.getLogger("roomkey.guard")
@@ -84,7 +84,7 @@ class Events:
         self.served |= dict.fromkeys(names, self._relay)
 
     async def admit(
-        self, connection: Carrier, namespace: str, arguments: object, ack_id: int | None
+        self, connection: ConnectionState, namespace: str, arguments: object, ack_id: int | None
     ) -> GuardedSocket | None:
         """Decide about an event.
 
@@ -120,7 +120,7 @@ class Events:
                 await socket.host.send_ack(ack_id, contract.accepted())
         return None
 
-    def check_admitted(self, connection: Carrier, socket: GuardedSocket | None) -> bool:
+    def check_admitted(self, connection: ConnectionState, socket: GuardedSocket | None) -> bool:
         """Return True if a packet may be looked at; one before admission ends the socket."""
         if socket is None:
             # After a DISCONNECT of ours, packets of an honest client may still be under way.
@@ -131,7 +131,7 @@ class Events:
             socket.end(AdmissionEvent.PACKET, CredentialsError("a packet before admission"))
         return AdmissionAction.DISPATCH in socket.handle(AdmissionEvent.PACKET)
 
-    def unexpected_ack(self, connection: Carrier, socket: GuardedSocket | None) -> None:
+    def unexpected_ack(self, connection: ConnectionState, socket: GuardedSocket | None) -> None:
         """Count an acknowledgement that nobody waits for, like an event of its subject; a flood closes.
 
         A few are honest: their callers have stopped waiting.

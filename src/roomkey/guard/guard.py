@@ -32,7 +32,7 @@ from roomkey.guard.owners import Owners
 from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import GuardSettings, takes_settings
-from roomkey.guard.socket import Carrier, GuardContext, GuardedSocket
+from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 
@@ -83,7 +83,7 @@ class Guard:
         self.policy = settings.policy if settings.policy is not None else Policy()
         self.home = Home()
         self.background = Background(self.clock)
-        self.index: SocketIndex[Carrier, GuardedSocket] = SocketIndex()
+        self.index: SocketIndex[ConnectionState, GuardedSocket] = SocketIndex()
         limits, later = settings.subject_limits, settings.authenticate
         context = self._context = GuardContext(
             settings=settings,

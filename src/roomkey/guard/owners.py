@@ -8,7 +8,7 @@ from roomkey.core.credentials import Credential, Handshake, Request, find_creden
 from roomkey.core.networks import network_of
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
 from roomkey.guard.authorizer import Authorizer
-from roomkey.guard.socket import Carrier
+from roomkey.guard.socket import ConnectionState
 
 OWNER_SECONDS = 10.0
 """How long a request can wait for the decision whether it comes from the owner of its session."""
@@ -29,14 +29,14 @@ class Owners:
         self._handshake = handshake
         self._authorizer = authorizer
 
-    def bind(self, connection: Carrier) -> None:
+    def bind(self, connection: ConnectionState) -> None:
         """Note the token with which a session was opened."""
         try:
             connection.credential = self._presented(connection.request)
         except AuthError:
             connection.credential = None  # the CONNECT packet is refused for it
 
-    async def is_owner(self, connection: Carrier, request: Request, address: str) -> bool:
+    async def is_owner(self, connection: ConnectionState, request: Request, address: str) -> bool:
         """Return True if a later HTTP request of a session comes from the client that opened it.
 
         If the opening request carried a token, a later one must carry the same token, or another valid one of the
@@ -63,12 +63,12 @@ class Owners:
         connection.repeats_credential = True
         return True
 
-    def report_hijack(self, connection: Carrier, address: str) -> None:
+    def report_hijack(self, connection: ConnectionState, address: str) -> None:
         """Report that a request to a session came from another client; the owner is not disturbed."""
         error = CredentialsError("a session ID without the session's token")
         connection.context.refusals.report(error, address)
 
-    async def _verify(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
+    async def _verify(self, connection: ConnectionState, opened: Credential, presented: Credential) -> bool:
         """Verify a request's token: of a few requests at a time, and no longer than the session exists."""
         verifying = connection.verifying = connection.verifying or []
         if len(verifying) >= MAX_VERIFYING:
@@ -83,7 +83,7 @@ class Owners:
         except TimeoutError:
             raise Unavailable("the session ended, or the verification took too long") from None
 
-    async def _is_same_subject(self, connection: Carrier, opened: Credential, presented: Credential) -> bool:
+    async def _is_same_subject(self, connection: ConnectionState, opened: Credential, presented: Credential) -> bool:
         who = await self._authorizer.verify(presented)
         identities = [socket.identity for socket in connection.sockets.values() if socket.live]
         known = [identity for identity in identities if identity is not None and not identity.is_guest]
@@ -97,6 +97,6 @@ class Owners:
         return None if self._handshake is None else find_credential(self._handshake, None, request)
 
 
-def _sends_once(opened: Credential, connection: Carrier) -> bool:
+def _sends_once(opened: Credential, connection: ConnectionState) -> bool:
     """Return True if the client may be one that sends its headers with the first request only."""
     return opened.source == "header" and not connection.repeats_credential

@@ -57,16 +57,18 @@ class GuardContext:
     settings: GuardSettings
     clock: Clock
     background: Background
-    index: SocketIndex[Carrier, GuardedSocket]
+    index: SocketIndex[ConnectionState, GuardedSocket]
     expiry: ExpiryWatch
-    usage: SubjectUsage[Carrier] | None
+    usage: SubjectUsage[ConnectionState] | None
     authenticate_timeout: float | None
     refusals: Refusals
 
 
 @dataclass(slots=True, eq=False, repr=False)
-class Carrier:
-    """What a connection is for its sockets; :class:`roomkey.guard.connection.GuardedConnection` adds what arrives.
+class ConnectionState:
+    """The state of a connection, and how it ends.
+
+    :class:`roomkey.guard.connection.GuardedConnection` adds one method for each thing that arrives.
 
     Attributes:
         address: the client's address, for the log and the bounds.
@@ -246,7 +248,7 @@ class GuardedSocket(Admission):
 
     host: HostSocket
 
-    def __init__(self, connection: Carrier, namespace: str, max_attempts: int) -> None:
+    def __init__(self, connection: ConnectionState, namespace: str, max_attempts: int) -> None:
         super().__init__(max_attempts)
         self.connection = connection
         self.namespace = namespace
