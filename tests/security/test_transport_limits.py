@@ -11,7 +11,7 @@ from support.live import Poll, serve, until
 from support.rawsocket import CONTINUATION, PING, PONG, TEXT, RawSocket, frame, upgrade
 from support.world import World, clock, make_world
 
-from roomkey.guard import owners
+from roomkey.guard import session_binding
 from roomkey.hub import Authenticate, Hub
 
 __all__ = ["clock", "make_world"]
@@ -223,7 +223,7 @@ async def test_upgrade_waiting_for_its_verifier_has_a_deadline(waiting, ends, mo
     """A pending upgrade has a deadline, and ends with the server and with its session."""
     world, verifier = waiting
     if ends == "deadline":
-        monkeypatch.setattr(owners, "OWNER_SECONDS", 0.1)
+        monkeypatch.setattr(session_binding, "OWNER_SECONDS", 0.1)
     poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
     raw = await asks_for_an_upgrade(world, poll)
     await until(lambda: verifier.asked)
@@ -240,11 +240,11 @@ async def test_upgrade_waiting_for_its_verifier_has_a_deadline(waiting, ends, mo
 async def test_requests_waiting_for_the_verifier_are_bounded(waiting):
     world, verifier = waiting
     poll = await Poll(world.host, headers={"Authorization": f"Bearer {world.token()}"}).open()
-    few = [await asks_for_an_upgrade(world, poll) for _count in range(owners.MAX_VERIFYING)]
-    await until(lambda: verifier.asked == owners.MAX_VERIFYING)
+    few = [await asks_for_an_upgrade(world, poll) for _count in range(session_binding.MAX_VERIFYING)]
+    await until(lambda: verifier.asked == session_binding.MAX_VERIFYING)
     many = await asks_for_an_upgrade(world, poll)
     assert (await many.answer()).status == 403
-    assert verifier.asked == owners.MAX_VERIFYING
+    assert verifier.asked == session_binding.MAX_VERIFYING
     for raw in few:
         await raw.close()
     await poll.close()

@@ -15,7 +15,7 @@ from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.events import Events
 from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, HostConnection, HostSocket
-from roomkey.guard.owners import Owners
+from roomkey.guard.session_binding import SessionBinding
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 
 _ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by its name
@@ -31,7 +31,7 @@ class Deciders(NamedTuple):
 
     authenticator: Authenticator
     events: Events
-    owners: Owners
+    session_binding: SessionBinding
 
 
 class GuardedConnection(ConnectionState):
@@ -59,7 +59,7 @@ class GuardedConnection(ConnectionState):
             error = TooManyAttempts("too many connections without a token")
             context.refusals.report(error, address)
             raise error
-        deciders.owners.bind(self)
+        deciders.session_binding.bind(self)
         context.index.open(self)
         self.expect_connect(context.settings.connect_timeout)
 
@@ -196,10 +196,10 @@ class GuardedConnection(ConnectionState):
             address: where the later request comes from.
             is_bound: what the host itself binds the session to is as it should be.
         """
-        owners = self._deciders.owners
-        if is_bound and await owners.is_owner(self, request, address):
+        binding = self._deciders.session_binding
+        if is_bound and await binding.is_owner(self, request, address):
             return True
-        owners.report_hijack(self, address)
+        binding.report_hijack(self, address)
         return False
 
     def lost(self, reason: str) -> None:

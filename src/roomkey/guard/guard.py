@@ -28,9 +28,9 @@ from roomkey.guard.home import Home, at_home
 from roomkey.guard.host import HostConnection
 from roomkey.guard.index import SocketIndex
 from roomkey.guard.keeping import Follower
-from roomkey.guard.owners import Owners
 from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
+from roomkey.guard.session_binding import SessionBinding
 from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
@@ -102,7 +102,7 @@ class Guard:
         authenticator = Authenticator(self._authorizer, self.socket_authorizer, context)
         counts_events = limits is not None and limits.events is not None
         self._events = Events(self.policy, self.socket_authorizer, authenticator, self.clock, counted=counts_events)
-        self._deciders = Deciders(authenticator, self._events, Owners(settings.handshake, self._authorizer))
+        self._deciders = Deciders(authenticator, self._events, SessionBinding(settings.handshake, self._authorizer))
 
     # What a host calls
 

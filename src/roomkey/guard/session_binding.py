@@ -17,7 +17,7 @@ MAX_VERIFYING = 4
 """Requests of one session that can wait: a poll, a POST and an upgrade, and one again after a lost connection."""
 
 
-class Owners:
+class SessionBinding:
     """Binds each session to the token of the HTTP request that opened it.
 
     Args:
