@@ -23,7 +23,7 @@ from roomkey.auth.signed_values import new_signed_value
 from roomkey.auth.throttle import FREE_FOR_PAIR
 from roomkey.core.credentials import Credential
 from roomkey.errors import MalformedToken, Unavailable
-from roomkey.guard import keeping, revocation_sync
+from roomkey.guard import revocation_sync, revocation_writer
 from roomkey.stores import Client
 
 
@@ -127,7 +127,7 @@ async def test_failed_revocation_takes_effect_or_can_be_repeated(
     nodes: Nodes, what: str, broken: str, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No session stays half ended on either node."""
-    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.01 if again == "nobody" else 3600.0)
+    monkeypatch.setattr(revocation_writer, "RETRY_SECONDS", 0.01 if again == "nobody" else 3600.0)
     tokens = await nodes.here.login()
     sockets = [await node.socket(tokens) for node in nodes]
     with monkeypatch.context() as outage:
@@ -135,7 +135,7 @@ async def test_failed_revocation_takes_effect_or_can_be_repeated(
         fail(outage, *((store, "add") if broken == "journal" else (nodes.here.sessions, "end")))
         assert await end(nodes.here, what, tokens) == 503
     if again == "nobody":
-        await until(lambda: len(nodes.here.hub.guard._revocation_sync.keeping) == 0)
+        await until(lambda: len(nodes.here.hub.guard._revocation_sync.writer) == 0)
     else:
         await nodes.there.hub.guard._revocation_sync.poll()
         assert await end(getattr(nodes, again), what, tokens) == 200

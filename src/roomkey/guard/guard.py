@@ -27,9 +27,9 @@ from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.home import Home, at_home
 from roomkey.guard.host import HostConnection
 from roomkey.guard.index import SocketIndex
-from roomkey.guard.keeping import Follower
 from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
+from roomkey.guard.revocation_writer import Follower
 from roomkey.guard.session_binding import SessionBinding
 from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
@@ -244,7 +244,7 @@ class Guard:
         until = now + self._authorizer.longest_lifetime
         change = Revocation("rights", subject, issued_before=now, expires_at=until, rights=rights)
         return await self.socket_authorizer.update(
-            change, self._revocation_sync.keeping.keep if self.has_store else None
+            change, self._revocation_sync.writer.write if self.has_store else None
         )
 
     @at_home
@@ -348,7 +348,7 @@ class Guard:
         The login server ends login sessions and their refresh tokens with it. The follower returns the number of
         further sockets that it disconnected.
         """
-        self._revocation_sync.keeping.followers.append(follower)
+        self._revocation_sync.writer.followers.append(follower)
 
     def _latest_undated(self, subject: str) -> float:
         """Return the latest ``exp`` of a subject's connected tokens without ``iat``."""
@@ -358,7 +358,7 @@ class Guard:
     @property
     def unfinished(self) -> int:
         """The number of revocations that apply here and are not saved in the store yet."""
-        return len(self._revocation_sync.keeping)
+        return len(self._revocation_sync.writer)
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` for each token or connection that is refused. Works as a decorator.

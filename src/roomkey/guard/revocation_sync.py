@@ -12,7 +12,7 @@ from roomkey.core.admission import LIVE, AdmissionEvent
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
-from roomkey.guard.keeping import Keeping
+from roomkey.guard.revocation_writer import RevocationWriter
 from roomkey.guard.socket import GuardContext
 from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
@@ -57,7 +57,7 @@ class RevocationSync:
         self._cleanup: Cleanup | None = None
         if store is not None:
             self._cleanup = Cleanup("revocations", store.delete_expired, clock=clock.monotonic)
-        self.keeping = Keeping(self._write if store is not None else None)
+        self.writer = RevocationWriter(self._write if store is not None else None)
         self._closed = False
         self._following: asyncio.Task[None] | None = None
         self._first: asyncio.Future[None] | None = None
@@ -81,7 +81,7 @@ class RevocationSync:
         self._add(revoked)
         endings = self._end([revoked], everybody=everybody)
         try:
-            more = await self.keeping.keep(revoked)
+            more = await self.writer.write(revoked)
         finally:
             if endings:  # they go on, even if the caller stops waiting
                 await asyncio.wait(endings)
@@ -229,7 +229,7 @@ class RevocationSync:
     async def close(self) -> None:
         """Stop following the store, and close it; later checks are refused."""
         self._closed = True
-        await self.keeping.close()
+        await self.writer.close()
         if self._following is None:
             return
         assert self._store is not None

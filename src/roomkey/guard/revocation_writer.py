@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError, Unavailable
 
-__all__ = ["Follower", "Keeping"]
+__all__ = ["Follower", "RevocationWriter"]
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -29,7 +29,7 @@ _Key: TypeAlias = tuple[str, str | None, str]
 """What is revoked: its kind, its issuer and its name."""
 
 
-class Keeping:
+class RevocationWriter:
     """Writes revocations to the store and calls the followers.
 
     An outage leaves no revocation half done: what could not be written or followed is remembered, and done when the
@@ -54,7 +54,7 @@ class Keeping:
         """Return the number of revocations that are not done yet."""
         return len(self._rest)
 
-    async def keep(self, revoked: Revocation) -> int:
+    async def write(self, revoked: Revocation) -> int:
         """Write a revocation and let the followers act on it.
 
         Returns:

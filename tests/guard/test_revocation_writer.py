@@ -9,8 +9,8 @@ from support.live import until
 
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.guard import keeping
-from roomkey.guard.keeping import Keeping
+from roomkey.guard import revocation_writer
+from roomkey.guard.revocation_writer import RevocationWriter
 
 
 class Parts:
@@ -19,8 +19,8 @@ class Parts:
     def __init__(self) -> None:
         self.failing: dict[str, Exception | None] = {"write": None, "follow": None}
         self.done: list[tuple[str, Revocation]] = []
-        self.keeping = Keeping(self.write)
-        self.keeping.followers.append(self.follow)
+        self.writer = RevocationWriter(self.write)
+        self.writer.followers.append(self.follow)
 
     async def write(self, revoked: Revocation) -> None:
         self._do("write", revoked)
@@ -37,7 +37,7 @@ class Parts:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keeping, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(revocation_writer, "RETRY_SECONDS", 0.001)
 
 
 def subject(before: float) -> Revocation:
@@ -46,7 +46,7 @@ def subject(before: float) -> Revocation:
 
 async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> None:
     parts = Parts()
-    assert await parts.keeping.keep(subject(5.0)) == 2
+    assert await parts.writer.write(subject(5.0)) == 2
     assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
 
 
@@ -57,11 +57,11 @@ async def test_keeping_writes_once_when_the_store_is_available_again(what: str) 
     parts = Parts()
     parts.failing[what] = Unavailable("scripted")
     with pytest.raises(Unavailable):
-        await parts.keeping.keep(subject(5.0))
+        await parts.writer.write(subject(5.0))
     await asyncio.sleep(0.01)
-    assert len(parts.keeping) == 1
+    assert len(parts.writer) == 1
     parts.failing[what] = None
-    await until(lambda: len(parts.keeping) == 0)
+    await until(lambda: len(parts.writer) == 0)
     assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
 
 
@@ -70,11 +70,11 @@ async def test_keeping_remembers_the_widest_of_many_requests() -> None:
     parts.failing["write"] = Unavailable("scripted")
     for before in (5.0, 7.0, 6.0):
         with pytest.raises(Unavailable):
-            await parts.keeping.keep(subject(before))
-    assert len(parts.keeping) == 1
+            await parts.writer.write(subject(before))
+    assert len(parts.writer) == 1
     parts.failing["write"] = None
-    await parts.keeping.keep(subject(6.0))
-    await until(lambda: len(parts.keeping) == 0)
+    await parts.writer.write(subject(6.0))
+    await until(lambda: len(parts.writer) == 0)
     assert ("write", subject(7.0)) in parts.done
 
 
@@ -86,15 +86,15 @@ async def test_keeping_writes_each_of_two_changes_of_one_subject(is_back: bool) 
     rooms = Revocation("rights", "ada", None, 7.0, 90.0, {"rooms": ["red"]})
     parts.failing["write"] = Unavailable("scripted")
     with pytest.raises(Unavailable):
-        await parts.keeping.keep(roles)
+        await parts.writer.write(roles)
     if is_back:
         parts.failing["write"] = None
-        await parts.keeping.keep(rooms)
+        await parts.writer.write(rooms)
     else:
         with pytest.raises(Unavailable):
-            await parts.keeping.keep(rooms)
+            await parts.writer.write(rooms)
         parts.failing["write"] = None
-    await until(lambda: len(parts.keeping) == 0)
+    await until(lambda: len(parts.writer) == 0)
     both = Revocation("rights", "ada", None, 7.0, 100.0, {"roles": [], "rooms": ["red"]})
     assert [revoked for what, revoked in parts.done if what == "write"] == ([roles, rooms] if is_back else [both])
 
@@ -106,7 +106,7 @@ async def test_keeping_writes_an_earlier_change_before_a_later_one() -> None:
     earlier, later = (Revocation("rights", "ada", None, at, 100.0, {"roles": [str(at)]}) for at in (5.0, 7.0))
     parts.failing["write"] = Unavailable("scripted")
     with pytest.raises(Unavailable):
-        await parts.keeping.keep(earlier)
+        await parts.writer.write(earlier)
     parts.failing["write"] = None
     written = []
 
@@ -115,13 +115,13 @@ async def test_keeping_writes_an_earlier_change_before_a_later_one() -> None:
             await held.wait()
         written.append(revoked)
 
-    parts.keeping._write = write
+    parts.writer._write = write
     await asyncio.sleep(0.01)  # it is being written again
-    keeping_later = asyncio.create_task(parts.keeping.keep(later))
+    keeping_later = asyncio.create_task(parts.writer.write(later))
     await asyncio.sleep(0)
     held.set()
     await keeping_later
-    await until(lambda: len(parts.keeping) == 0)
+    await until(lambda: len(parts.writer) == 0)
     assert written == [earlier, later]
 
 
@@ -130,9 +130,9 @@ async def test_keeping_remembers_the_longest_of_many_requests() -> None:
     parts.failing["write"] = Unavailable("scripted")
     for until_then in (100.0, 90.0):
         with pytest.raises(Unavailable):
-            await parts.keeping.keep(Revocation("session", "s", expires_at=until_then))
+            await parts.writer.write(Revocation("session", "s", expires_at=until_then))
     parts.failing["write"] = None
-    await until(lambda: len(parts.keeping) == 0)
+    await until(lambda: len(parts.writer) == 0)
     assert parts.done[0] == ("write", Revocation("session", "s", expires_at=100.0))
 
 
@@ -143,8 +143,8 @@ async def test_keeping_continues_after_its_caller_has_left() -> None:
     async def hold(_: Revocation) -> None:
         await held.wait()
 
-    parts.keeping._write = hold
-    waiting = asyncio.create_task(parts.keeping.keep(subject(5.0)))
+    parts.writer._write = hold
+    waiting = asyncio.create_task(parts.writer.write(subject(5.0)))
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -157,14 +157,14 @@ async def test_keeping_does_not_retry_a_name_that_cannot_be_saved() -> None:
     parts = Parts()
     parts.failing["write"] = ConfigError("no database keeps this name")
     with pytest.raises(ConfigError):
-        await parts.keeping.keep(subject(5.0))
-    assert len(parts.keeping) == 0
+        await parts.writer.write(subject(5.0))
+    assert len(parts.writer) == 0
 
 
 async def test_close_logs_unfinished_revocations(caplog: pytest.LogCaptureFixture) -> None:
     parts = Parts()
     parts.failing["write"] = Unavailable("scripted")
     with pytest.raises(Unavailable):
-        await parts.keeping.keep(subject(5.0))
-    await parts.keeping.close()
+        await parts.writer.write(subject(5.0))
+    await parts.writer.close()
     assert "1 revocations were not finished before the server stopped" in caplog.messages
