@@ -24,12 +24,12 @@ from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.connection import Deciders, GuardedConnection
 from roomkey.guard.events import Events
 from roomkey.guard.expiry_watch import ExpiryWatch
-from roomkey.guard.home import Home, at_home
 from roomkey.guard.host import HostConnection
 from roomkey.guard.index import SocketIndex
 from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.revocation_writer import Follower
+from roomkey.guard.server_loop import ServerLoop, on_server_loop
 from roomkey.guard.session_binding import SessionBinding
 from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
@@ -81,7 +81,7 @@ class Guard:
         self.settings = settings
         self.clock: Clock = settings.clock if settings.clock is not None else SystemClock()
         self.policy = settings.policy if settings.policy is not None else Policy()
-        self.home = Home()
+        self.server_loop = ServerLoop()
         self.background = Background(self.clock)
         self.index: SocketIndex[ConnectionState, GuardedSocket] = SocketIndex()
         limits, later = settings.subject_limits, settings.authenticate
@@ -118,7 +118,7 @@ class Guard:
             TooManyAttempts: the address has too many connections on which nothing is admitted. This is reported
                 already; the host only refuses the connection.
         """
-        self.home.settle_here()
+        self.server_loop.use_running_loop()
         return GuardedConnection(self._context, self._deciders, request, address, host)
 
     # What an application calls
@@ -140,7 +140,7 @@ class Guard:
             raise PermissionDenied("this socket has no identity")
         return socket.identity
 
-    @at_home
+    @on_server_loop
     async def verify(self, token: str, *, source: str = "") -> Identity:
         """Verify a token as for a socket, for example in an HTTP route of the same application.
 
@@ -153,7 +153,7 @@ class Guard:
         """
         return self._authorizer.with_rights_of_now(await self._authorizer.verify(Credential(token, source)))
 
-    @at_home
+    @on_server_loop
     async def check(self, who: Identity) -> None:
         """Check that an identity's token is still valid: neither revoked nor expired.
 
@@ -184,7 +184,7 @@ class Guard:
         identities = (socket.identity for socket in self.index.named("subject", subject) if socket.admitted)
         return Counter(who.session_id for who in identities if who is not None)
 
-    @at_home
+    @on_server_loop
     async def enter_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Add a socket to a room, if the policy allows it.
 
@@ -194,7 +194,7 @@ class Guard:
         """
         await self.socket_authorizer.enter_room(self._open_socket(sid, namespace), room)
 
-    @at_home
+    @on_server_loop
     async def leave_room(self, sid: str, room: str, namespace: str | None = None) -> None:
         """Remove a socket from a room that :meth:`enter_room` added it to, and from no other.
 
@@ -203,7 +203,7 @@ class Guard:
         """
         await self.socket_authorizer.leave_room(self._open_socket(sid, namespace), room)
 
-    @at_home
+    @on_server_loop
     async def check_emit(self, sid: str, room: str, event: str, namespace: str | None = None) -> None:
         """Check that a client can emit an event to a room, before a handler emits it for the client.
 
@@ -212,7 +212,7 @@ class Guard:
         """
         await self.socket_authorizer.check_emit(self._open_socket(sid, namespace), room, event)
 
-    @at_home
+    @on_server_loop
     async def update(self, subject: str, *, roles: Iterable[str] | None = None, rooms: RoomsClaim | None = None) -> int:
         """Change what a subject can do: immediately on its connected sockets, and for its older tokens.
 
@@ -247,7 +247,7 @@ class Guard:
             change, self._revocation_sync.writer.write if self.has_store else None
         )
 
-    @at_home
+    @on_server_loop
     async def explain(
         self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"
     ) -> Decision:
@@ -281,7 +281,7 @@ class Guard:
         check_string("subject", subject)
         return OWN_ROOM + subject
 
-    @at_home
+    @on_server_loop
     async def revoke(
         self,
         *unnamed: object,
@@ -396,7 +396,7 @@ class Guard:
         """True if revocations are saved in a store."""
         return self._revocation_sync.has_store
 
-    @at_home
+    @on_server_loop
     async def ready(self) -> str | None:
         """Return :attr:`problem`, after the store was asked at least once."""
         return await self._revocation_sync.ready()
@@ -408,10 +408,10 @@ class Guard:
 
     def check_deadlines(self) -> None:
         """Handle the deadlines that have passed. A timer calls this; in tests, call it after you move the clock."""
-        self.home.check_here("check_deadlines")
+        self.server_loop.check_here("check_deadlines")
         self.background.timers.check()
 
-    @at_home
+    @on_server_loop
     async def close(self) -> None:
         """Close every connection, because the server stops; clients reconnect automatically when it is up again."""
         for connection in list(self.index.connections):
@@ -419,7 +419,7 @@ class Guard:
         await self.settle()
         await self._revocation_sync.close()
 
-    @at_home
+    @on_server_loop
     async def settle(self) -> None:
         """Wait until all background tasks have ended."""
         await self.background.settle()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, overload
 
 from roomkey.audit import redact_logs
 from roomkey.errors import ConfigError
-from roomkey.guard.home import at_home
+from roomkey.guard.server_loop import on_server_loop
 from roomkey.guard.settings import takes_settings
 from roomkey.hub.application import Application
 from roomkey.hub.dispatch import Dispatch
@@ -129,7 +129,7 @@ class Hub(Verbs):
         Raises:
             ConfigError: called from another thread than the server's.
         """
-        self.home.check_here("start_background_task")
+        self.server_loop.check_here("start_background_task")
         return self.tasks.background(target(*arguments, **named))
 
     async def sleep(self, seconds: float = 0) -> None:
@@ -162,7 +162,7 @@ class Hub(Verbs):
         """Act on the deadlines that have passed. A timer does this; call it in tests that move a clock of their own."""
         self.guard.check_deadlines()
 
-    @at_home
+    @on_server_loop
     async def close(self) -> None:
         """Close every connection, because the server stops. Clients reconnect when it runs again.
 
@@ -179,7 +179,7 @@ class Hub(Verbs):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.guard.close()
 
-    @at_home
+    @on_server_loop
     async def settle(self) -> None:
         """Wait until all background work is finished."""
         await self.guard.settle()

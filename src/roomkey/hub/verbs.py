@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from roomkey.errors import ConfigError, PermissionDenied
-from roomkey.guard.home import at_home
+from roomkey.guard.server_loop import on_server_loop
 from roomkey.hub.application import Application
 from roomkey.hub.rooms import Room, Rooms, Sids, Target
 from roomkey.hub.socket import Answer, Socket, as_arguments
@@ -23,19 +23,19 @@ class Verbs:
 
     Attributes:
         guard: identities, policy-checked rooms and revocation: ``hub.guard.identity(sid)`` and so on.
-        home: the event loop that the hub runs on.
+        server_loop: the event loop that the hub runs on.
         sockets: the sockets, by ID and by room.
     """
 
     def __init__(self, application: Application) -> None:
         self.guard = application.guard
-        self.home = application.guard.home
+        self.server_loop = application.guard.server_loop
         self.sockets: Rooms[Socket] = application.sockets
         self._ack_expiry = application.ack_expiry
 
     # Sending
 
-    @at_home
+    @on_server_loop
     async def emit(
         self,
         event: str,
@@ -85,7 +85,7 @@ class Verbs:
         """Send the event ``message``, with the arguments of :meth:`emit`."""
         await self.emit("message", data, **where)
 
-    @at_home
+    @on_server_loop
     async def call(
         self,
         event: str,
@@ -141,7 +141,7 @@ class Verbs:
 
     # Rooms
 
-    @at_home
+    @on_server_loop
     async def enter_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Add a client to a room. If the policy has room rules for the namespace, one of them must allow it.
 
@@ -156,7 +156,7 @@ class Verbs:
             await self.guard.socket_authorizer.check_own_join(socket.guarded, room)
             self.sockets.enter(socket, room)
 
-    @at_home
+    @on_server_loop
     async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Remove a client from a room."""
         socket = self.sockets.get(sid, namespace)
@@ -164,7 +164,7 @@ class Verbs:
             socket.guarded.lose_rooms({room})
             self.sockets.leave(socket, room)
 
-    @at_home
+    @on_server_loop
     async def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Remove all clients from a room.
 
@@ -187,7 +187,7 @@ class Verbs:
 
     # Clients
 
-    @at_home
+    @on_server_loop
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
         """Disconnect a client from a namespace. The client does not reconnect automatically."""
         socket = self.sockets.get(sid, namespace)

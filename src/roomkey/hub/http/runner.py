@@ -78,4 +78,4 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def run(hub: SocketIOServer, **settings: Any) -> None:
     """Serve until SIGINT or SIGTERM; the arguments are those of :func:`config`."""
-    Server(hub, config(hub, **settings), hub.guard.home.settle_here).run()
+    Server(hub, config(hub, **settings), hub.guard.server_loop.use_running_loop).run()

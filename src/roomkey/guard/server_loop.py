@@ -13,7 +13,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Home:
+class ServerLoop:
     """The event loop of a guard and its host, from the first thing that happens on it.
 
     Sockets, timers and tasks belong to that loop and must not be used from another thread.
@@ -22,7 +22,7 @@ class Home:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def settle_here(self) -> None:
+    def use_running_loop(self) -> None:
         """Note that the server runs on the running loop."""
         self._loop = asyncio.get_running_loop()
 
@@ -55,18 +55,18 @@ class Home:
             )
 
 
-class HasHome(Protocol):
+class HasServerLoop(Protocol):
     """An object that belongs to a server's event loop."""
 
     @property
-    def home(self) -> Home:
+    def server_loop(self) -> ServerLoop:
         """The loop."""
 
 
-S = TypeVar("S", bound=HasHome)
+S = TypeVar("S", bound=HasServerLoop)
 
 
-def at_home(
+def on_server_loop(
     verb: Callable[Concatenate[S, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
     """Let a coroutine method be awaited on any event loop, in any thread; it runs on the server's loop."""
@@ -74,6 +74,6 @@ def at_home(
     @wraps(verb)
     def call(self: S, /, *arguments: P.args, **named: P.kwargs) -> Coroutine[Any, Any, T]:
         work = verb(self, *arguments, **named)
-        return self.home.run(work) if self.home.is_elsewhere() else work
+        return self.server_loop.run(work) if self.server_loop.is_elsewhere() else work
 
     return call
