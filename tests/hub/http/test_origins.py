@@ -48,24 +48,24 @@ TABLE = [
 def test_origin_decides_who_can_connect_and_use_cookies(allowed, origin, may, cookies):
     origins = Origins(allowed)
     assert origins.allows(request(origin)) is may
-    assert origins.cookies_count(request(origin)) is cookies
+    assert origins.may_use_cookies(request(origin)) is cookies
 
 
 def test_two_origin_headers_are_rejected():
     twice = HttpRequest("GET", "/", "", [(b"host", b"chat.example:8000"), *[(b"origin", OWN.encode())] * 2])
     assert not Origins().allows(twice)
-    assert not Origins().cookies_count(twice)
+    assert not Origins().may_use_cookies(twice)
 
 
 @pytest.mark.parametrize(
     ("site", "count"), [("same-origin", True), ("same-site", False), ("cross-site", False), ("none", False)]
 )
 def test_cookies_without_origin_require_same_origin_fetch_site(site, count):
-    assert Origins().cookies_count(request(sec_fetch_site=site)) is count
+    assert Origins().may_use_cookies(request(sec_fetch_site=site)) is count
 
 
 def test_fetch_site_does_not_help_a_foreign_origin():
-    assert not Origins().cookies_count(request(APP, sec_fetch_site="same-origin"))
+    assert not Origins().may_use_cookies(request(APP, sec_fetch_site="same-origin"))
 
 
 def test_own_origin_behind_tls_is_https():

@@ -59,7 +59,7 @@ def test_cookie_is_found_by_name(header, value):
 
 @pytest.mark.parametrize("count", [True, False])
 def test_credentials_have_cookies_only_if_they_may_be_used(count):
-    found = request("token=q", authorization="Bearer h", cookie="session=c").credentials(cookies_count=count)
+    found = request("token=q", authorization="Bearer h", cookie="session=c").credentials(may_use_cookies=count)
     assert (found.authorization, found.query) == ("Bearer h", "token=q")
     assert found.cookie == ("session=c" if count else None)
 

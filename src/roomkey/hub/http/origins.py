@@ -39,7 +39,7 @@ class Origins:
             return True
         return self._is_own(origin, request) or self._is_named(origin, request)
 
-    def cookies_count(self, request: HttpRequest) -> bool:
+    def may_use_cookies(self, request: HttpRequest) -> bool:
         """Return True if the request's cookies may be used: an allowed page sent it, not any page on the web."""
         origin = request.header("origin")
         if origin is None:
@@ -52,7 +52,7 @@ class Origins:
         if origin is None or not self.allows(request):
             return []
         headers = [(b"access-control-allow-origin", origin.encode("latin-1")), (b"vary", b"Origin")]
-        if self.cookies_count(request):
+        if self.may_use_cookies(request):
             headers.append((b"access-control-allow-credentials", b"true"))
         if request.method == "OPTIONS":
             headers.append((b"access-control-allow-methods", b"GET, POST, OPTIONS"))

@@ -93,16 +93,16 @@ class HttpRequest:
             found.setdefault(name, value)
         return found
 
-    def credentials(self, *, cookies_count: bool) -> Request:
+    def credentials(self, *, may_use_cookies: bool) -> Request:
         """Return the parts that may contain tokens.
 
         Args:
-            cookies_count: True if the request comes from a page whose origin is allowed.
+            may_use_cookies: True if the request comes from a page whose origin is allowed.
         """
         headers = self.headers
         return Request(
             authorization=headers.get("authorization"),
-            cookie=headers.get("cookie") if cookies_count else None,
+            cookie=headers.get("cookie") if may_use_cookies else None,
             query=self.query,
             origin=page_of(headers.get("origin"), headers.get("sec-fetch-site"), headers.get("host")),
         )

@@ -91,7 +91,7 @@ class SessionRequests:
 
     def open(self, request: HttpRequest, state: TransportState) -> EngineSession | Refusal:
         """Open a session. Set its transport next, then greet the client."""
-        credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
+        credentials = request.credentials(may_use_cookies=self.origins.may_use_cookies(request))
         return self.sessions.open(credentials, request.address, request.after_handshake(), state) or TOO_MANY
 
     async def find(self, eio_sid: str, request: HttpRequest) -> EngineSession | Refusal:
@@ -99,7 +99,7 @@ class SessionRequests:
         session = self.sessions.find(eio_sid)
         if session is None:
             return UNKNOWN_SID
-        credentials = request.credentials(cookies_count=self.origins.cookies_count(request))
+        credentials = request.credentials(may_use_cookies=self.origins.may_use_cookies(request))
         is_bound = self._is_bound(session, request)
         if not await session.connection.owns(credentials, request.address, is_bound=is_bound):
             self._counts["refused: not the owner of the session"] += 1
