@@ -38,12 +38,12 @@ def test_page_lists_every_event_from_the_server():
     for event, *_ in rows("Events from the server"):
         name, keys = re.fullmatch(r"`([\w-]+) \{(.*)\}`", event).groups()
         told[name] = tuple(keys.split(", "))
-    assert told == contract.SERVER_EVENTS
+    assert told == contract.EVENTS_TO_CLIENT
 
 
 def test_page_lists_every_event_from_the_client():
     told = [quoted(event)[0].split()[0] for event, *_ in rows("Events from the client")]
-    assert sorted(told) == sorted(contract.CLIENT_EVENTS)
+    assert sorted(told) == sorted(contract.EVENTS_FROM_CLIENT)
 
 
 def test_page_lists_every_error_code_reason_and_message():
@@ -56,21 +56,21 @@ def test_page_lists_every_error_code_reason_and_message():
 
 
 def test_code_on_the_page_uses_only_events_of_the_contract():
-    assert set(re.findall(r'\.on\("([\w-]+)"', PAGE)) - SOCKET_IO_EVENTS <= contract.SERVER_EVENTS.keys()
-    assert set(re.findall(r'\b(?:emit|call)\("([\w-]+)"', PAGE)) <= contract.CLIENT_EVENTS
+    assert set(re.findall(r'\.on\("([\w-]+)"', PAGE)) - SOCKET_IO_EVENTS <= contract.EVENTS_TO_CLIENT.keys()
+    assert set(re.findall(r'\b(?:emit|call)\("([\w-]+)"', PAGE)) <= contract.EVENTS_FROM_CLIENT
 
 
 def test_demo_page_handles_every_event_of_the_contract():
     handled = set(re.findall(r'socket\.on\("([\w-]+)"', SCRIPTS)) - SOCKET_IO_EVENTS - CHAT_EVENTS
     reported = set(re.findall(r'"([\w-]+)"', re.search(r"^const REPORTED = \[(.*)\];", SCRIPTS, re.MULTILINE)[1]))
-    events = contract.SERVER_EVENTS.keys()
+    events = contract.EVENTS_TO_CLIENT.keys()
     assert handled == events - {contract.ERROR}  # the page always asks for an acknowledgement
     assert reported == events - {contract.AUTHENTICATED}
 
 
 def test_demo_page_sends_every_event_of_the_contract():
     sent = set(re.findall(r'\b(?:emit|ask)\("([\w-]+)"', SCRIPTS))
-    assert sent - CHAT_EVENTS == contract.CLIENT_EVENTS
+    assert sent - CHAT_EVENTS == contract.EVENTS_FROM_CLIENT
 
 
 def test_demo_page_has_a_text_for_every_reason():

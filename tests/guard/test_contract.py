@@ -59,7 +59,7 @@ def test_contract_lists_every_error_that_is_sent():
 
 @pytest.mark.parametrize("package", ["guard", "hub", "socketio", "server"])
 def test_event_names_are_literals_nowhere_else(package):
-    events = (contract.SERVER_EVENTS.keys() | contract.CLIENT_EVENTS) - AMBIGUOUS
+    events = (contract.EVENTS_TO_CLIENT.keys() | contract.EVENTS_FROM_CLIENT) - AMBIGUOUS
     found = [
         (path.name, node.lineno, node.value)
         for path, tree in trees(package)
@@ -71,6 +71,6 @@ def test_event_names_are_literals_nowhere_else(package):
 
 def test_unauthorized_has_the_keys_of_three_generations_of_clients():
     told = contract.unauthorized(ExpiredToken("exp", "expired 5 s ago", expired_at=5))
-    assert tuple(told) == contract.SERVER_EVENTS[contract.UNAUTHORIZED]
+    assert tuple(told) == contract.EVENTS_TO_CLIENT[contract.UNAUTHORIZED]
     assert told["message"] == told["inner"]["message"] == told["data"]["message"] == "jwt expired"
     assert told["data"]["reason"] == "token_expired"

@@ -17,7 +17,7 @@ from roomkey.errors import AuthError, PermissionDenied
 __all__ = [
     "AUTHENTICATE",
     "AUTHENTICATED",
-    "CLIENT_EVENTS",
+    "EVENTS_FROM_CLIENT",
     "DECLINED",
     "ERROR",
     "ERRORS",
@@ -27,7 +27,7 @@ __all__ = [
     "LEAVE_ROOM",
     "PERMISSIONS_CHANGED",
     "REAUTHENTICATE",
-    "SERVER_EVENTS",
+    "EVENTS_TO_CLIENT",
     "TOKEN_EXPIRING",
     "UNAUTHORIZED",
     "ErrorShape",
@@ -39,7 +39,7 @@ __all__ = [
 JOIN_ROOM = "join-room"
 LEAVE_ROOM = "leave-room"
 
-CLIENT_EVENTS = frozenset({AUTHENTICATE, JOIN_ROOM, LEAVE_ROOM})
+EVENTS_FROM_CLIENT = frozenset({AUTHENTICATE, JOIN_ROOM, LEAVE_ROOM})
 """What a client sends to the guard. An application can add its own names with ``relay``."""
 
 AUTHENTICATED = "authenticated"
@@ -49,7 +49,7 @@ PERMISSIONS_CHANGED = "permissions_changed"
 REAUTHENTICATE = "reauthenticate"
 ERROR = "error"
 
-SERVER_EVENTS: dict[str, tuple[str, ...]] = {
+EVENTS_TO_CLIENT: dict[str, tuple[str, ...]] = {
     AUTHENTICATED: ("expires_in",),
     UNAUTHORIZED: ("message", "inner", "data"),
     TOKEN_EXPIRING: ("expires_in",),
@@ -59,7 +59,7 @@ SERVER_EVENTS: dict[str, tuple[str, ...]] = {
 }
 """What the guard sends by itself: each event's name, and the keys of its argument that a client relies on."""
 
-GUARD_EVENTS = CLIENT_EVENTS | SERVER_EVENTS.keys()
+GUARD_EVENTS = EVENTS_FROM_CLIENT | EVENTS_TO_CLIENT.keys()
 """Every event name that has a meaning of its own."""
 
 DECLINED, INVALID_NAMESPACE = PermissionDenied.DECLINED, PermissionDenied.INVALID_NAMESPACE
