@@ -39,7 +39,7 @@ def test_anonymous_connections_are_counted_by_network(opened, asked, counted):
     for connection in connections:
         index.open(connection)
     assert index.anonymous_from(asked) == counted
-    index.admitted(connections[0])
+    index.mark_admitted(connections[0])
     for connection in connections:
         index.close(connection)
     assert index.anonymous_from(asked) == 0

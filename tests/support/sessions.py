@@ -106,7 +106,7 @@ class HubSession:
     def abort(self) -> None:
         self.closed = True
 
-    def admitted(self) -> None: ...
+    def on_admitted(self) -> None: ...
 
     def client_closing(self) -> None:
         """Ignore it, as no client here closes by itself."""

@@ -180,7 +180,7 @@ class Authenticator:
     async def _admit(self, socket: GuardedSocket) -> None:
         who, connection = socket.identity, socket.connection
         assert who is not None  # it is known from CONNECTING on
-        connection.host.admitted()
+        connection.host.on_admitted()
         socket.attempts = 0
         socket.max_attempts = self._max_renewals
         audit.about("admitted", socket, address=connection.address, source=who.source)

@@ -41,7 +41,7 @@ class HostConnection(Protocol):
             data: the member ``data``; None if there is none.
         """
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Allow what an admitted client can send, because a socket of the connection is admitted."""
 
     def close(self, code: int | None) -> None:

@@ -63,7 +63,7 @@ class SocketIndex(Generic[C, S]):
         """Return the number of connections from this address, or its /64 network, on which nothing is admitted."""
         return self._anonymous[network_of(address)]
 
-    def admitted(self, connection: C) -> None:
+    def mark_admitted(self, connection: C) -> None:
         """Do not count a connection for its address any longer."""
         if connection.anonymous:
             connection.anonymous = False
@@ -77,7 +77,7 @@ class SocketIndex(Generic[C, S]):
         if connection in self.connections:
             self.connections.remove(connection)
             if connection.anonymous:
-                self.admitted(connection)
+                self.mark_admitted(connection)
 
     # Sockets
 

@@ -177,7 +177,7 @@ class SocketAuthorizer:
         self._context.expiry.watch(who, socket.deadline_passed)
         if who.is_guest:  # it stays one of those that an address can have only so many of
             return
-        self._context.index.admitted(socket.connection)
+        self._context.index.mark_admitted(socket.connection)
         if self._user_rooms:
             await socket.host.enter(OWN_ROOM + who.subject)
 

@@ -69,7 +69,7 @@ class Transport(Protocol):
     def client_closing(self) -> None:
         """Note that the client has announced that it closes."""
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Allow larger messages, because a socket of the session is admitted."""
 
     def drain(self) -> list[Part]:
@@ -271,11 +271,11 @@ class EngineSession:
             told = {"message": message} if data is None else {"message": message, "data": data}
             self.send(encode(PacketType.CONNECT_ERROR, namespace, told))
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Allow what an admitted client can send."""
         if self._bucket.rate != self._settings.event_rate:
             self._bucket = TokenBucket(self._settings.event_rate, self._owner.now())
-        self.transport.admitted()
+        self.transport.on_admitted()
 
     def close(self, code: int | None = None) -> None:
         """End the session, because the guard closes the connection."""
@@ -329,7 +329,7 @@ class EngineSession:
         before = self.transport
         self.use(candidate)
         if self.connection.admitted:
-            candidate.admitted()
+            candidate.on_admitted()
         for packet, binary in before.drain():
             if binary or packet != NOOP:
                 candidate.send_packet(packet, binary=binary)

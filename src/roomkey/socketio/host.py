@@ -151,7 +151,7 @@ class SocketIOConnection:
             self.eio_sid, sio.packet_class(packet.CONNECT_ERROR, data=told, namespace=namespace)
         )
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Nothing: the limits are looked up with each packet."""
 
     def close(self, code: int | None) -> None:

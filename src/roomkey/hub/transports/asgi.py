@@ -64,7 +64,7 @@ class AsgiWebSocket:
     def client_closing(self) -> None:
         """Do nothing: the client closes the WebSocket as well."""
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Do nothing: the session limits each message."""
 
     def drain(self) -> list[Part]:

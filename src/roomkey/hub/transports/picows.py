@@ -201,7 +201,7 @@ class PicowsWebSocket(WSListener):
     def client_closing(self) -> None:
         """Do nothing: the client closes the WebSocket as well."""
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Let picows read directly: bytes are no longer counted."""
         gate, self._gate = self._gate, None
         if gate is not None:

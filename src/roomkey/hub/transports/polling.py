@@ -75,7 +75,7 @@ class Polling:
         self._drop()
         self._release(NOOP)
 
-    def admitted(self) -> None:
+    def on_admitted(self) -> None:
         """Do nothing: each request is limited by the session."""
 
     def _drop(self) -> None:
