@@ -146,7 +146,7 @@ class GuardedConnection(ConnectionState):
         if events.counted or type(arguments) is not list or not arguments:
             return None
         name = arguments[0]
-        if not is_event_name(name) or name == contract.AUTHENTICATE or name in events.served:
+        if not is_event_name(name) or name == contract.AUTHENTICATE or name in events.guard_handlers:
             return None
         return socket if events.policy.rules_for_event(name, namespace) is OPEN else None
 

@@ -31,7 +31,7 @@ LOG = logging.getLogger("roomkey.guard")
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
 
-Served = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, Any, None]]
+GuardHandler = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, Any, None]]
 
 
 class Events:
@@ -45,7 +45,7 @@ class Events:
         counted: every event must be counted for its subject.
 
     Attributes:
-        served: the events that are the guard's own, by name.
+        guard_handlers: the handlers of the events that the guard handles itself, by event name.
     """
 
     def __init__(
@@ -62,26 +62,26 @@ class Events:
         self._authenticator = authenticator
         self._clock = clock
         self.counted = counted
-        self.served: dict[str, Served] = {}
+        self.guard_handlers: dict[str, GuardHandler] = {}
 
     def serve_rooms(self) -> None:
         """Serve ``join-room`` and ``leave-room``."""
-        self.served |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
+        self.guard_handlers |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
 
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
 
         Raises:
-            ConfigError: a name that no event can have, one of the guard's own events, or one that is served already.
+            ConfigError: a name that no event can have, one of the guard's own events, or one that is relayed already.
         """
         for name in names:
             if not is_event_name(name):
                 raise ConfigError(f"cannot relay {name!r}: it is not a valid event name; use another name")
             if name in contract.GUARD_EVENTS:  # a client could pretend to be the guard
                 raise ConfigError(f"cannot relay {name!r}: only the guard sends and handles this event; rename yours")
-            if name in self.served or names.count(name) > 1:
+            if name in self.guard_handlers or names.count(name) > 1:
                 raise ConfigError(f"cannot relay {name!r}: it is relayed already; pass each name once")
-        self.served |= dict.fromkeys(names, self._relay)
+        self.guard_handlers |= dict.fromkeys(names, self._relay)
 
     async def admit(
         self, connection: ConnectionState, namespace: str, arguments: object, ack_id: int | None
@@ -107,9 +107,9 @@ class Events:
             return None
         try:
             await self._socket_authorizer.check_event(socket, name)
-            if name not in self.served:
+            if name not in self.guard_handlers:
                 return socket if socket.admitted else None
-            await self.served[name](socket, name, arguments[1:])
+            await self.guard_handlers[name](socket, name, arguments[1:])
         except AuthError as error:
             await self.answer_error(socket, error, ack_id, name)
         except Exception as error:
