@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.store import ScriptedStore
+from support.scripted_revocations import ScriptedStore
 from support.world import Gate
 
 from roomkey import Policy

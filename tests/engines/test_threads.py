@@ -7,7 +7,7 @@ import inspect
 import threading
 
 import pytest
-from support.store import ScriptedStore
+from support.scripted_revocations import ScriptedStore
 
 from roomkey import ConfigError
 from roomkey.guard.guard import Guard

@@ -11,7 +11,7 @@ import time
 import pytest
 from support.clock import FakeClock
 from support.live import until
-from support.store import ScriptedStore
+from support.scripted_revocations import ScriptedStore
 
 from roomkey import ConfigError, Identity, Issuer, Verifier
 from roomkey.core.admission import AdmissionEvent, AdmissionState

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from support.live import Poll, until
 from support.offline import Offline, offline, turns
-from support.store import ScriptedStore
+from support.scripted_revocations import ScriptedStore
 from support.world import BOTH, Gate, clock, make_world
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
