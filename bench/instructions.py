@@ -20,8 +20,8 @@ from typing import Any
 
 from roomkey import Issuer
 from roomkey.hub import Hub
+from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.http.requests import HttpRequest
-from roomkey.hub.session import EngineSession
 from roomkey.wire import TransportState
 
 FEW, MANY, AT_ONCE = 1000, 5000, 50

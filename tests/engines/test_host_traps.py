@@ -354,7 +354,7 @@ async def test_another_token_of_the_same_subject_owns_the_session(make_world, en
 async def test_session_can_be_bound_to_its_address(make_world, engine, monkeypatch):
     world = await make_world(attach={"session_binding": "address"})
     owner = await Poll(world.host).open()
-    monkeypatch.setattr("roomkey.socketio.sessions.address", lambda environ: "192.0.2.1")
+    monkeypatch.setattr("roomkey.socketio.engine_sessions.address", lambda environ: "192.0.2.1")
     monkeypatch.setattr("roomkey.hub.http.asgi.request_of", elsewhere)
     assert await owner.answer() == NOT_THE_OWNER
     await owner.close()

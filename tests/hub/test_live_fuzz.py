@@ -24,7 +24,7 @@ from support.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Raw
 from support.tokens import issuer_at
 
 from roomkey.hub import Hub
-from roomkey.hub.session import EngineSession
+from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.transports import picows
 
 pytestmark = pytest.mark.long

@@ -54,7 +54,7 @@ async def test_only_one_upgrade_runs_and_ends_with_its_session(make_world):
 
 @pytest.mark.checklist("D60")
 async def test_unfinished_upgrade_is_closed(make_world, monkeypatch):
-    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
+    monkeypatch.setattr("roomkey.socketio.engine_sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll(world.host).open()
     async with half_upgraded(world.host, poll) as half:
@@ -77,7 +77,7 @@ async def test_upgrade_ends_when_its_session_is_closed_by_post(make_world):
 
 @pytest.mark.checklist("D60")
 async def test_polling_session_continues_after_a_failed_upgrade(make_world, monkeypatch):
-    monkeypatch.setattr("roomkey.socketio.sessions.UPGRADE_SECONDS", 0.1)
+    monkeypatch.setattr("roomkey.socketio.engine_sessions.UPGRADE_SECONDS", 0.1)
     world = await make_world()
     poll = await Poll.member(world.host, world.token())
     async with half_upgraded(world.host, poll) as half:

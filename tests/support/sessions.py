@@ -9,8 +9,8 @@ from engineio import packet as eio_packet
 from engineio.async_socket import AsyncSocket
 
 from roomkey.hub import Hub
+from roomkey.hub.engine_session import NORMAL, TRANSPORT_CLOSE
 from roomkey.hub.http.requests import HttpRequest
-from roomkey.hub.session import NORMAL, TRANSPORT_CLOSE
 from roomkey.wire import Message, TransportState
 
 ADDRESS = "192.0.2.7"

@@ -14,7 +14,7 @@ from roomkey.errors import AuthError, TooManyAttempts
 from roomkey.guard import contract
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
-from roomkey.hub.session import EngineSession
+from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
 

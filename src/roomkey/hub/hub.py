@@ -14,12 +14,12 @@ from roomkey.guard.server_loop import on_server_loop
 from roomkey.guard.settings import takes_settings
 from roomkey.hub.application import Application
 from roomkey.hub.dispatch import Dispatch
+from roomkey.hub.engine_sessions import EngineSessions
 from roomkey.hub.handlers import Handler
 from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.http.origins import Origins
 from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.namespace import Namespace
-from roomkey.hub.sessions import Sessions
 from roomkey.hub.settings import HubSettings
 from roomkey.hub.socket import NOT_HANDLED
 from roomkey.hub.verbs import Verbs
@@ -63,7 +63,7 @@ class Hub(Verbs):
         self.counts = self.application.counts
         dispatch = Dispatch(self.application)
         super().__init__(self.application)
-        self.sessions = Sessions(self.guard, settings, self.counts, on_packet=dispatch.packet)
+        self.sessions = EngineSessions(self.guard, settings, self.counts, on_packet=dispatch.packet)
         self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
         self.path = self.requests.path

@@ -7,7 +7,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from roomkey.core.admission import AdmissionState
 from roomkey.guard.socket import GuardedSocket
-from roomkey.hub.session import EngineSession
+from roomkey.hub.engine_session import EngineSession
 from roomkey.wire import Message
 
 Room: TypeAlias = str | int

@@ -15,8 +15,8 @@ from roomkey.guard import contract
 from roomkey.guard.host import SERVER_DISCONNECT, new_sid
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
+from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.rooms import NOWHERE, Room
-from roomkey.hub.session import EngineSession
 from roomkey.wire import Message, PacketType, encode
 
 LOG = logging.getLogger("roomkey.hub")

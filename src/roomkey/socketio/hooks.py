@@ -27,10 +27,10 @@ from roomkey.socketio.checks import (
     check_seams,
     is_instrumented,
 )
+from roomkey.socketio.engine_sessions import ANSWER, LARGE_PACKET, EngineSessions
 from roomkey.socketio.environ import address, request, wants_script
 from roomkey.socketio.host import ConnectAttempt, SocketIOConnection, SocketIOSocket
 from roomkey.socketio.packets import strict_packet
-from roomkey.socketio.sessions import ANSWER, LARGE_PACKET, Sessions
 from roomkey.socketio.transports import Transports
 
 LOG = logging.getLogger("roomkey.guard")
@@ -50,7 +50,7 @@ class Hooks:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
-        self.sessions = Sessions(guard, transports, by_address=by_address)
+        self.sessions = EngineSessions(guard, transports, by_address=by_address)
         self.connections: dict[str, SocketIOConnection] = {}  # by Engine.IO session
         self.inner: dict[str, Callable[..., Any]] = {}
         self._unfiltered = False

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from roomkey.guard.host import SERVER_DISCONNECT
+from roomkey.hub.engine_session import PING_TIMEOUT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.hub.http.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.http.requests import HttpRequest, path_in_app
 from roomkey.hub.http.session_requests import SocketIOServer
@@ -20,7 +21,6 @@ from roomkey.hub.refusals import (
     UNKNOWN_SID,
     Refusal,
 )
-from roomkey.hub.session import PING_TIMEOUT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.hub.settings import MAX_HEAD, REQUEST_SECONDS
 from roomkey.hub.transports.polling import Polling
 from roomkey.wire import TransportState, Violation, decode_payload

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from roomkey.guard.settings import UPGRADE_SECONDS
+from roomkey.hub.engine_session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession
 from roomkey.hub.http.requests import HttpRequest
 from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.refusals import BAD_REQUEST, UPGRADE_TOO_LATE, Refusal
-from roomkey.hub.session import NORMAL, TOO_BIG, TRANSPORT_CLOSE, EngineSession
 from roomkey.hub.transports.asgi import AsgiWebSocket
 from roomkey.wire import TransportState
 

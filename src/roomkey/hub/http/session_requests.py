@@ -12,6 +12,8 @@ from roomkey.errors import ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.background import Background
 from roomkey.guard.guard import Guard
+from roomkey.hub.engine_session import EngineSession
+from roomkey.hub.engine_sessions import EngineSessions
 from roomkey.hub.http.origins import Origins
 from roomkey.hub.http.requests import HttpRequest
 from roomkey.hub.refusals import (
@@ -23,8 +25,6 @@ from roomkey.hub.refusals import (
     UNSUPPORTED_VERSION,
     Refusal,
 )
-from roomkey.hub.session import EngineSession
-from roomkey.hub.sessions import Sessions
 from roomkey.wire import TransportState
 
 COOKIE = "roomkey-session"
@@ -55,7 +55,7 @@ class SessionRequests:
         pending: the connections that have not yet opened or continued a session.
     """
 
-    def __init__(self, sessions: Sessions, guard: Guard, origins: Origins, counts: Counter[str]) -> None:
+    def __init__(self, sessions: EngineSessions, guard: Guard, origins: Origins, counts: Counter[str]) -> None:
         self.sessions = sessions
         self.settings = sessions.settings
         self.origins = origins

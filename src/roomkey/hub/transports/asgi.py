@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from roomkey.hub.session import NORMAL, EngineSession, Part
+from roomkey.hub.engine_session import NORMAL, EngineSession, Part
 from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message
 
@@ -14,7 +14,7 @@ CLOSE_SECONDS = 1.0
 
 
 class AsgiWebSocket:
-    """A WebSocket of an ASGI server: a :class:`roomkey.hub.session.Transport`.
+    """A WebSocket of an ASGI server: a :class:`roomkey.hub.engine_session.Transport`.
 
     Args:
         settings: the hub's.

@@ -10,7 +10,7 @@ from picows import WSCloseCode, WSFrame, WSListener, WSMsgType, WSTransport
 
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.clock import Clock
-from roomkey.hub.session import (
+from roomkey.hub.engine_session import (
     INTERNAL,
     NORMAL,
     POLICY_VIOLATION,
@@ -82,7 +82,7 @@ class PicowsShared:
 
 
 class PicowsWebSocket(WSListener):
-    """One WebSocket: a :class:`roomkey.hub.session.Transport` that listens to picows.
+    """One WebSocket: a :class:`roomkey.hub.engine_session.Transport` that listens to picows.
 
     Args:
         shared: what all WebSockets of the hub share.

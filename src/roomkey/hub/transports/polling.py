@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from roomkey.hub.session import NOOP, NORMAL, EngineSession, Part
+from roomkey.hub.engine_session import NOOP, NORMAL, EngineSession, Part
 from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
@@ -16,7 +16,9 @@ MAX_PACKETS = 16
 
 
 class Polling:
-    """The packets that wait for a poll, or the poll that waits for packets: a :class:`roomkey.hub.session.Transport`.
+    """Long-polling: packets that wait for a poll, or a poll that waits for packets.
+
+    It is a :class:`roomkey.hub.engine_session.Transport`.
 
     Args:
         settings: the hub's.

@@ -10,7 +10,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame
 
 from roomkey.core.rate import TokenBucket
-from roomkey.hub.session import NOT_UTF8
+from roomkey.hub.engine_session import NOT_UTF8
 from roomkey.hub.transports.picows import CONTROL_RATE
 
 FRAGMENTS_PER_SECOND = 2000.0

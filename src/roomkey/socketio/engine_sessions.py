@@ -73,7 +73,7 @@ class FewAtOnce(asyncio.Queue[Any]):
         return super().get_nowait()
 
 
-class Sessions:
+class EngineSessions:
     """Wraps the request functions of each session.
 
     Args:

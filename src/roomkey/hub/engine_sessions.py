@@ -11,12 +11,12 @@ from roomkey.core.credentials import Request
 from roomkey.errors import TooManyAttempts
 from roomkey.guard.guard import Guard
 from roomkey.guard.host import SERVER_DISCONNECT
-from roomkey.hub.session import TRANSPORT_ERROR, EngineSession, OpeningRequest
+from roomkey.hub.engine_session import TRANSPORT_ERROR, EngineSession, OpeningRequest
 from roomkey.hub.settings import LINGER_SECONDS, HubSettings
 from roomkey.wire import Packet, TransportState
 
 
-class Sessions:
+class EngineSessions:
     """The Engine.IO sessions of a hub, by ID.
 
     Args:
