@@ -8,7 +8,7 @@ browsers repeat their proxy's login with every request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -166,13 +166,18 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
     found: list[Credential] = []
     failed: AuthError | None = None
     for source in way.sources:
-        if source.is_ambient and found:
-            break
-        for value in source.find(getattr(way, source.name), auth, request):
+        content: Any = auth if source.request_field is None else getattr(request, source.request_field)
+        if content is None or (source.is_ambient and found):
+            continue
+        values = [content] if source.values is None else source.values(content, getattr(way, source.name))
+        for value in values:
             try:
-                found.append(Credential(source.read(value), source.name, request.origin))
+                token = source.read(value)
             except AuthError as error:
                 failed = failed or error
+            else:
+                if token is not None:
+                    found.append(Credential(token, source.name, request.origin))
     if not found:
         if failed is not None:
             raise failed
@@ -199,35 +204,15 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
         CredentialsError: the event has no argument.
         MalformedToken: the argument has no usable token.
     """
-    if not arguments or arguments[0] is None:
+    payload: Any = arguments[0] if arguments else None
+    if payload is None:
         raise CredentialsError()
-    return Credential(_payload_token(arguments[0]), "event", request.origin)
-
-
-def _in_auth(_enabled: bool, auth: object, _request: Request) -> Iterable[object]:
-    # An object without a token is the application's own payload.
-    if auth is None or (isinstance(auth, Mapping) and all(auth.get(name) in _EMPTY for name in PAYLOAD_MEMBERS)):
-        return ()
-    return (auth,)
-
-
-def _in_header(_enabled: bool, _auth: object, request: Request) -> Iterable[object]:
-    value = request.authorization
-    return (value,) if value and not _has_another_scheme(value) else ()
-
-
-def _in_query(name: str, _auth: object, request: Request) -> Iterable[object]:
-    return parse_qs(request.query).get(name, ()) if request.query else ()
-
-
-def _in_cookie(name: str, _auth: object, request: Request) -> Iterable[object]:
-    return filter(None, cookie_values(request.cookie, name)) if request.cookie else ()
-
-
-def _has_another_scheme(authorization: str) -> bool:
-    """Return True for a header without a token, such as ``Basic …``; a header that also names Bearer has one."""
-    words = authorization.lower().split()
-    return len(words) > 1 and "bearer" not in words
+    token = _payload_token(payload)
+    if token is None:
+        first = next((payload[name] for name in PAYLOAD_MEMBERS if name in payload), None)
+        message = MalformedToken.WRONG_TYPE if first is None else MalformedToken.JWT_MISSING
+        raise MalformedToken("the payload has no token in it", message=message)
+    return Credential(token, "event", request.origin)
 
 
 def cookie_values(header: str, name: str) -> list[str]:
@@ -236,19 +221,35 @@ def cookie_values(header: str, name: str) -> list[str]:
     return [value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name]
 
 
-def _payload_token(payload: object) -> str:
+def _payload_token(payload: object) -> str | None:
+    """Return the token in a payload; None in an object without one, which is the application's own payload."""
     if not isinstance(payload, Mapping):
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message=MalformedToken.WRONG_TYPE
         )
-    named = [payload[name] for name in PAYLOAD_MEMBERS if name in payload]
-    values = [value for value in named if value not in _EMPTY] or named
-    if not values:
-        raise MalformedToken("the payload has no token in it", message=MalformedToken.WRONG_TYPE)
-    tokens = {bare_token(value) for value in values}
-    if len(tokens) > 1:
+    tokens = [bare_token(payload[name]) for name in PAYLOAD_MEMBERS if payload.get(name) not in _EMPTY]
+    if len(set(tokens)) > 1:
         raise CredentialsBadFormat("different tokens in one payload", message=CredentialsBadFormat.SEVERAL_TOKENS)
-    return tokens.pop()
+    return tokens[0] if tokens else None
+
+
+def _header_token(authorization: str) -> str | None:
+    """Return the token in an ``Authorization`` header; None for an empty header and for another scheme.
+
+    A header that also names Bearer, next to another scheme, has a token: it must not make its client a guest.
+    """
+    words = authorization.lower().split()
+    if not authorization or (len(words) > 1 and "bearer" not in words):
+        return None
+    return bare_token(authorization)
+
+
+def _query_values(query: str, name: str) -> list[str]:
+    return parse_qs(query).get(name, [])
+
+
+def _cookie_values_with_content(header: str, name: str) -> list[str]:
+    return [value for value in cookie_values(header, name) if value]
 
 
 def bare_token(value: object) -> str:
@@ -278,28 +279,35 @@ class Source:
 
     Attributes:
         name: the field of :class:`Handshake` that enables the source, and :attr:`Credential.source`.
-        find: returns the values in this place, without empty values and other schemes. Its arguments are the field of
-            :class:`Handshake`, the CONNECT payload and the HTTP request.
-        read: returns the token in a value; raises an AuthError if there is no usable token.
-        is_named: the field contains the name of something, such as a cookie, or None. Otherwise it is True or False.
+        request_field: the field of :class:`Request` with the source's content; None for the CONNECT payload.
+        read: returns the token in a value, or None if it is empty or is something else; raises an AuthError for a
+            token that is not usable.
+        values: for a source in which a name selects the values, such as a cookie: returns the values of a name that
+            are not empty. Its field of :class:`Handshake` is that name, or None. Without ``values``, the content is the
+            only value, and the field is True or False.
         is_ambient: browsers send it automatically with every request. It is used only if no other source presents a
             token, and the host passes it on only if the page's origin is allowed. Put ambient sources last.
     """
 
     name: str
-    find: Callable[[Any, object, Request], Iterable[object]]
-    read: Callable[[object], str] = bare_token
-    is_named: bool = False
+    request_field: str | None
+    read: Callable[[Any], str | None]
+    values: Callable[[str, str], list[str]] | None = None
     is_ambient: bool = False
 
+    @property
+    def is_named(self) -> bool:
+        """True if a name selects the values."""
+        return self.values is not None
 
-_HEADER = Source("header", _in_header)
+
+_HEADER = Source("header", "authorization", _header_token)
 
 SOURCES = (
-    Source("auth", _in_auth, _payload_token),
+    Source("auth", None, _payload_token),
     _HEADER,
-    Source("query", _in_query, is_named=True),
-    Source("cookie", _in_cookie, is_named=True, is_ambient=True),
+    Source("query", "query", bare_token, values=_query_values),
+    Source("cookie", "cookie", bare_token, values=_cookie_values_with_content, is_ambient=True),
 )
 """Every source of a token in a handshake. Each is also a field of :class:`Handshake`. The first that presents a token
 is the source of the credential."""
