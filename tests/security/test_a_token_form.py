@@ -395,7 +395,7 @@ def test_token_size_is_checked_before_decoding(forge, refused, claims, monkeypat
     assert verifier.verify(fits, now).subject == "ada"
     long = padded(6010)
     assert len(long) > 8192
-    monkeypatch.setattr(jws, "decode_part", lambda *_: pytest.fail("base64 was decoded"))
+    monkeypatch.setattr(jws, "decode_parts", lambda *_: pytest.fail("base64 was decoded"))
     monkeypatch.setattr(strict_json, "loads", lambda *_: pytest.fail("JSON was parsed"))
     refused(long, MalformedToken, "jwt malformed")
     refused("x" * 1_000_000, MalformedToken, "jwt malformed")

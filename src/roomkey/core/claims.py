@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from typing import Any, Protocol
 
 from roomkey.core.printable import printable
@@ -92,7 +92,11 @@ class ExpectedClaims:
         subject: str = claims.get(self.subject_claim, "")
         if self.subject_claim != "sub" and self.subject_claim in claims:
             check_name(self.subject_claim, subject)
-        self._check_times(claims, now)
+        expires = claims.get("exp", inf)
+        # Written as "not within", so that a clock that returns NaN rejects all tokens.
+        is_current = claims.get("nbf", -inf) - self.leeway <= now <= expires + self.leeway
+        if not is_current or expires < claims.get("iat", -inf):
+            raise self._time_error(claims, now)
         if self.max_lifetime is not None or self.max_age is not None:
             self._check_bounds(claims, now)
         if self.issuers and claims.get("iss") not in self.issuers:
@@ -125,18 +129,18 @@ class ExpectedClaims:
             if isinstance(token_type, str) and token_type.lower() in NOT_FOR_ACCESS and name not in self.claims:
                 raise ClaimError(name, f"{name} is {printable(token_type)}: not an access token")
 
-    def _check_times(self, claims: dict[str, Any], now: float) -> None:
-        not_before, expires, issued = claims.get("nbf"), claims.get("exp"), claims.get("iat")
-        # Written as "not within", so that a clock that returns NaN rejects all tokens.
+    def _time_error(self, claims: dict[str, Any], now: float) -> ClaimError:
+        """Return the error for a token that is not valid at this time, or never is."""
+        not_before, expires = claims.get("nbf"), claims.get("exp")
         if not_before is not None and not now >= not_before - self.leeway:
-            raise ImmatureToken("nbf", f"valid in {not_before - now:.0f} s, leeway {self.leeway:g} s", date=not_before)
-        if expires is not None:
-            if not now <= expires + self.leeway:
-                raise ExpiredToken(
-                    "exp", f"expired {now - expires:.0f} s ago, leeway {self.leeway:g} s", expired_at=expires
-                )
-            if issued is not None and expires < issued:
-                raise ClaimError("exp", "exp is before iat")
+            return ImmatureToken("nbf", f"valid in {not_before - now:.0f} s, leeway {self.leeway:g} s", date=not_before)
+        if expires is None:
+            return ExpiredToken("exp", "the clock returned no time")
+        if not now <= expires + self.leeway:
+            return ExpiredToken(
+                "exp", f"expired {now - expires:.0f} s ago, leeway {self.leeway:g} s", expired_at=expires
+            )
+        return ClaimError("exp", "exp is before iat")
 
     def _check_bounds(self, claims: dict[str, Any], now: float) -> None:
         issued = claims.get("iat")

@@ -52,8 +52,8 @@ class Parts(NamedTuple):
     """The parts of a token. Nothing in them is verified."""
 
     header: Header
-    payload: bytes
     signing_input: bytes
+    payload: bytes
     signature: bytes
 
 
@@ -99,22 +99,26 @@ def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
     header, payload, signature = parts
     if not signature:
         raise BadSignature("no signature", message=BadSignature.SIGNATURE_MISSING)
-    return Parts(parse_header(header), decode_part(payload), raw[: -len(signature) - 1], decode_part(signature))
+    signing_input = raw[: -len(signature) - 1]
+    return Parts(parse_header(header), signing_input, *decode_parts(payload, signature))
 
 
-def decode_part(part: bytes) -> bytes:
-    """Decode one base64url part without padding (RFC 7515 section 2).
+def decode_parts(*parts: bytes) -> list[bytes]:
+    """Decode parts in base64url without padding (RFC 7515 section 2).
 
     Raises:
         MalformedToken: another alphabet, an impossible length or non-zero trailing bits.
     """
-    rest = len(part) % 4
-    if rest == 1 or (rest and part[-1] not in _LAST[rest]):
-        raise MalformedToken("base64url with stray bits")
-    try:
-        return a2b_base64(part.translate(_STANDARD) + _PADDING[rest], strict_mode=True)
-    except BinasciiError:
-        raise MalformedToken("characters outside base64url") from None
+    decoded = []
+    for part in parts:
+        rest = len(part) % 4
+        if rest == 1 or (rest and part[-1] not in _LAST[rest]):
+            raise MalformedToken("base64url with stray bits")
+        try:
+            decoded.append(a2b_base64(part.translate(_STANDARD) + _PADDING[rest], strict_mode=True))
+        except BinasciiError:
+            raise MalformedToken("characters outside base64url") from None
+    return decoded
 
 
 @lru_cache(maxsize=256)  # all tokens of one key share one header
@@ -125,7 +129,8 @@ def parse_header(part: bytes) -> Header:
         MalformedToken: not a JSON object, or it has a rejected member or a member of the wrong type.
         AlgorithmNotAllowed: ``alg`` is missing or is not a string.
     """
-    members = json_object(decode_part(part), "header")
+    (data,) = decode_parts(part)
+    members = json_object(data, "header")
     rejected = members.keys() & REJECTED_MEMBERS
     if rejected:
         raise MalformedToken(f"header member {min(rejected)} is not accepted")
@@ -214,8 +219,8 @@ def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
             f"not three parts, or over {LONGEST_TOKEN} characters", message=MalformedToken.JWT_MALFORMED
         )
     try:
-        header, payload, _ = token.encode("ascii").split(b".")
-        return json_object(decode_part(header), "header"), json_object(decode_part(payload), "payload")
+        header, payload = decode_parts(*token.encode("ascii").split(b".")[:2])
+        return json_object(header, "header"), json_object(payload, "payload")
     except UnicodeEncodeError:
         raise MalformedToken("characters outside ASCII", message=MalformedToken.JWT_MALFORMED) from None
 
