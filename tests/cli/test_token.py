@@ -63,7 +63,7 @@ def test_inspect_shows_how_long_ago_a_token_expired(roomkey: Cli, secret_file: s
     token = roomkey("token", "issue", "ada", "--expires-in", "-3m", "--secret-file", secret_file).out
     seen = roomkey("token", "inspect", "--secret-file", secret_file, stdin=token)
     assert seen.code == 1
-    assert re.search(r"Refused: expired 18[0-3] s ago, leeway 30 s \(token_expired\)", seen.out)
+    assert re.search(r"Rejected: expired 18[0-3] s ago, leeway 30 s \(token_expired\)", seen.out)
     assert "3 min ago" in seen.out
     assert roomkey("token", "inspect", "--secret-file", secret_file, "--leeway", "300", stdin=token).code == 0
 
@@ -187,7 +187,7 @@ def test_weak_secret_is_rejected_and_not_shown(roomkey: Cli, monkeypatch: pytest
     monkeypatch.setenv("ROOMKEY_SECRET", "hunter2-hunter2")
     seen = roomkey("token", "inspect", stdin=Issuer.ephemeral().issue("ada"))
     assert seen.code == 2
-    assert "needs 32" in seen.err
+    assert "at least 32" in seen.err
     assert "hunter2" not in seen.out + seen.err
 
 
@@ -219,7 +219,7 @@ def test_inspect_rejects_text_that_is_not_a_token(roomkey: Cli, secret_file: str
     for arguments in ([], ["--secret-file", secret_file]):
         seen = roomkey("token", "inspect", *arguments, stdin=text)
         assert (seen.code, seen.err) == (1, "")
-        assert "Refused: " in seen.out
+        assert "Rejected: " in seen.out
 
 
 def test_inspect_reads_bearer_a_file_and_an_argument(roomkey: Cli, here: Path) -> None:

@@ -287,7 +287,7 @@ async def test_unavailable_store_refuses_new_sockets_only_and_recovers(bench, fa
                 await one.revoking.check()
             assert ada.live
         assert caught.value.to_client()["retry"] is True
-        assert "out of reach" in one.revoking.problem
+        assert "unavailable" in one.revoking.problem
         store.come_back()
         await one.revoking.poll()
     assert one.revoking.problem is None

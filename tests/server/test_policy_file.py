@@ -142,8 +142,8 @@ MISTAKES = [
         "roomkey.toml:4:3: [[room]] has no key 'max_auth_age'; its keys are pattern, ",
     ),
     ('[[event]]\nname = "e"\nallow = "everyone"\nevent.x = 1', "roomkey.toml:4:1: [[event]] has no key 'event'"),
-    ("port = 1\n\n" + ROOM, "roomkey.toml:3:1: [[room]] needs allow"),
-    ('[[event]]\nallow = "everyone"', "roomkey.toml:1:1: [[event]] needs name"),
+    ("port = 1\n\n" + ROOM, "roomkey.toml:3:1: [[room]] requires allow"),
+    ('[[event]]\nallow = "everyone"', "roomkey.toml:1:1: [[event]] requires name"),
     # values
     (ROOM + "allow = true", "roomkey.toml:3:9: allow must be a rule"),
     (ROOM + 'allow = ["everyone"]', "roomkey.toml:3:9: allow must be a rule"),
@@ -180,7 +180,7 @@ MISTAKES = [
     ('port = 1\n[room]\npattern = "a"', "roomkey.toml:2:1: write [[room]], once for every rule"),
     ("room = 5", "roomkey.toml:1:1: write [[room]], once for every rule"),
     ("room = [5]", "roomkey.toml:1:1: write [[room]], once for every rule"),
-    ('room = [{pattern = "a"}]', "roomkey.toml: [[room]] number 1: [[room]] needs allow"),
+    ('room = [{pattern = "a"}]', "roomkey.toml: [[room]] number 1: [[room]] requires allow"),
     ('room = [{pattern = "a", allow = "x"}]', "roomkey.toml: [[room]] number 1: character 1 of the rule: expected"),
 ]
 

@@ -26,7 +26,7 @@ def test_attach_rejects_other_server_types():
 def test_attach_rejects_a_second_call():
     guard = unattached()
     guard.attach(new_server())
-    with pytest.raises(ConfigError, match="attached already"):
+    with pytest.raises(ConfigError, match="already attached"):
         guard.attach(new_server())
 
 

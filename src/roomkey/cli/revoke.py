@@ -39,7 +39,7 @@ def revoke(
     The revocation applies to every server on this database and survives restarts.
     """
     if sum(one is not None for one in (file, token_id, session_id, subject)) != 1:
-        fail("use exactly one of --token-id, --session-id, --subject and FILE (- is standard input)", 2)
+        fail("use exactly one of --token-id, --session-id, --subject and FILE (- reads standard input)", 2)
     if issued_before is not None and subject is None:
         fail("--issued-before requires --subject", 2)
     settings, now = read_settings(config, database=database), time.time()
@@ -94,7 +94,9 @@ def _moment(text: str) -> float:
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise typer.BadParameter("--issued-before must be 2026-01-31T12:00Z or seconds since the epoch") from None
+        raise typer.BadParameter(
+            "--issued-before must be a time, such as 2026-01-31T12:00Z, or seconds since the epoch"
+        ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 

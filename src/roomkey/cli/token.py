@@ -175,7 +175,7 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
         typer.echo("Accepted")
     elif verdict["accepted"] is False:
         hint = "; did you forget --audience?" if verdict["detail"].endswith("expected none") else ""
-        typer.echo(f"Refused: {verdict['detail']} ({verdict['check']}){hint}")
+        typer.echo(f"Rejected: {verdict['detail']} ({verdict['check']}){hint}")
     else:
         typer.echo(f"Neither accepted nor rejected, {verdict['detail']}")
 

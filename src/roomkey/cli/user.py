@@ -144,7 +144,7 @@ def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
-        fail("no terminal to ask for the password; use --password-stdin", 2)
+        fail("cannot ask for the password: standard input is not a terminal; use --password-stdin", 2)
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
 
 

@@ -80,7 +80,9 @@ class Key:
         if algorithm not in HMAC_BYTES:
             raise ConfigError(f"a shared secret signs with {', '.join(HMAC_BYTES)}, not {algorithm!r}")
         if not isinstance(secret, (str, bytes)):
-            raise ConfigError(f"a shared secret is a str or bytes, not {type(secret).__name__}: is a setting missing?")
+            raise ConfigError(
+                f"a shared secret must be a str or bytes, not {type(secret).__name__}; is a setting missing?"
+            )
         raw = secret.encode() if isinstance(secret, str) else secret
         check_secret(raw, algorithm, typed=True)
         with _quiet():
@@ -111,7 +113,7 @@ class Key:
             ConfigError: not a key, several keys, a weak key, or a key for none of the algorithms.
         """
         if not isinstance(pem, (str, bytes)):
-            raise ConfigError(f"a PEM file is a str or bytes, not {type(pem).__name__}: is a setting missing?")
+            raise ConfigError(f"a PEM text must be a str or bytes, not {type(pem).__name__}; is a setting missing?")
         data = pem.encode() if isinstance(pem, str) else pem
         block, *others = key_blocks(data)
         if others:
@@ -124,7 +126,8 @@ class Key:
                 continue
             return _checked_key(jose, kid=kid, algorithms=algorithms)
         raise ConfigError(
-            "no RSA, EC, Ed25519 or Ed448 key in this PEM" + ("" if password else " (encrypted? give its password)")
+            "no RSA, EC, Ed25519 or Ed448 key in this PEM"
+            + ("" if password else "; if it is encrypted, pass its password")
         )
 
     @classmethod

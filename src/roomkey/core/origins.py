@@ -93,7 +93,7 @@ def _parse(text: str) -> Origin:
         ValueError: the text is not an origin; the error has the reason.
     """
     if "*" in text:
-        raise ValueError("wildcards have no effect: list each host, or pass a function")
+        raise ValueError("wildcards have no effect, so list each host")
     found = _ORIGIN.fullmatch(text)
     if found is None:
         raise ValueError(_problem(text))

@@ -48,10 +48,11 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
     if typed and _ends_with_line_break(raw):
         raise ConfigError("the secret ends with a line break; remove it, such as with secret.strip()")
     wanted = HMAC_BYTES[algorithm]
-    remedy = f"generate one: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
+    remedy = f"generate one with: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
     if len(raw) < wanted:
         raise ConfigError(
-            f"the {algorithm} secret has {len(raw)} bytes and needs {wanted} (RFC 7518 section 3.2); {remedy}"
+            f"the {algorithm} secret has {len(raw)} bytes, but must have at least {wanted} (RFC 7518 section 3.2); "
+            f"{remedy}"
         )
     if typed and is_address(raw.decode("utf-8", "replace")):
         raise ConfigError("a URL is not a secret; download the keys from it, and use KeySet.from_jwks")
@@ -111,7 +112,8 @@ def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
     numbers = public.public_numbers()
     if numbers.n.bit_length() < MIN_RSA_BITS:
         raise ConfigError(
-            f"this RSA key has {numbers.n.bit_length()} bits and needs {MIN_RSA_BITS} (RFC 7518 section 3.3)"
+            f"this RSA key has {numbers.n.bit_length()} bits, but must have at least {MIN_RSA_BITS} "
+            "(RFC 7518 section 3.3)"
         )
     if numbers.n.bit_length() > MAX_RSA_BITS:
         raise ConfigError(f"this RSA key has more than {MAX_RSA_BITS} bits")

@@ -137,7 +137,7 @@ class Authenticator:
             await self._reject(socket, error, presented, ack_id)
             return error
         if not socket.handle(_IDENTIFIED):
-            return socket.ended_by or Unavailable("the decision came too late")
+            return socket.ended_by or Unavailable("the decision took too long")
         self._context.index.identify(socket, who)
         socket.handler_runs = True
         try:
@@ -153,7 +153,7 @@ class Authenticator:
 
     async def _decline(self, socket: GuardedSocket, declined: AuthError | None) -> AuthError:
         """Refuse a socket after its connect handler, and call the disconnect handler if that had accepted."""
-        why = declined or socket.ended_by or Unavailable("the connect handler came back too late")
+        why = declined or socket.ended_by or Unavailable("the connect handler took too long")
         actions = socket.handle(AdmissionEvent.DECLINED, why)
         if actions:
             self._context.refusals.report(why, socket.connection.address, socket)
@@ -173,7 +173,7 @@ class Authenticator:
         except AuthError as error:
             return error
         except Exception as error:
-            LOG.exception("the connect handler failed, so the connection is refused")
+            LOG.exception("refused a connection: the connect handler failed")
             return Unavailable(f"the connect handler raised {type(error).__name__}")
         return None
 

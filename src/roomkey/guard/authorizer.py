@@ -163,7 +163,7 @@ class Authorizer:
         except AuthError:
             raise
         except Exception as error:
-            LOG.exception("the verifier failed, so the token is refused")
+            LOG.exception("rejected a token: the verifier failed")
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         if not who.subject:  # only the application's own verifier can return this
             raise MissingClaim("sub", "the verifier returned no subject")
@@ -207,9 +207,9 @@ class Authorizer:
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
             raise SubjectMismatch("a renewal with the token of another subject")
         if old.expires_at is None or new.expires_at is None or new.expires_at < old.expires_at:
-            raise MalformedToken("a renewal needs a token that does not expire earlier")
+            raise MalformedToken("the new token expires earlier than the current one")
         if (new.issued_at or 0) < (old.issued_at or 0):
-            raise MalformedToken("a renewal needs a token that was not issued earlier")
+            raise MalformedToken("the new token was issued earlier than the current one")
         return new.token_id is None or (new.token_id, new.expires_at) != (old.token_id, old.expires_at)
 
     async def decide(
@@ -273,10 +273,10 @@ class Authorizer:
             if inspect.isawaitable(answer):
                 answer = await self.in_time(answer)
         except Exception:
-            LOG.exception("the rule for %s failed, so it denies", rule.name)
+            LOG.exception("denied: the rule for %s failed", rule.name)
             return False
         if not isinstance(answer, bool):
-            LOG.error("the rule for %s returned a %s, so it denies: return True or False", rule.name, type(answer))
+            LOG.error("denied: the rule for %s returned a %s; return True or False", rule.name, type(answer))
         return answer is True
 
     async def in_time(self, decision: Awaitable[T]) -> T:

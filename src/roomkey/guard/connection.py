@@ -87,13 +87,13 @@ class GuardedConnection(ConnectionState):
                     await host.accept()
                     socket.connect_sent = True
         except Exception as failure:
-            LOG.exception("a CONNECT could not be decided, so it is refused")
+            LOG.exception("refused a CONNECT: the decision failed")
             error = Unavailable(type(failure).__name__)
         if error is not None or socket.state not in LIVE:
             await self._refuse(socket, error or socket.ended_by or Unavailable("the connection ended"))
 
     def _unknown_namespace(self) -> AuthError:
-        unknown = PermissionDenied("a namespace that is not served", message=contract.INVALID_NAMESPACE)
+        unknown = PermissionDenied("the server does not have this namespace", message=contract.INVALID_NAMESPACE)
         self.context.refusals.report(unknown, self.address)
         return unknown
 

@@ -234,7 +234,7 @@ class Guard:
                 sure.
         """
         if (roles is None and rooms is None) or isinstance(roles, str) or isinstance(rooms, str):
-            raise ConfigError("update takes roles=[…] or rooms=[…], or both")
+            raise ConfigError("nothing to update; pass roles=[…], rooms=[…] or both")
         check_string("subject", subject)
         now = self.clock.now()
         rights = {
@@ -268,7 +268,7 @@ class Guard:
             ConfigError: another kind.
         """
         if kind not in KINDS:
-            raise ConfigError(f"explain takes one of {', '.join(KINDS)}, not {kind!r}")
+            raise ConfigError(f"the kind of explain must be one of {', '.join(KINDS)}, not {kind!r}")
         if isinstance(who, Identity):
             return await self._authorizer.decide(
                 self._authorizer.with_rights_of_now(who), kind, name, namespace, event=event
@@ -426,7 +426,7 @@ class Guard:
 
     def _check_attached(self) -> None:
         if not self._is_attached:
-            raise ConfigError("this guard is not attached, so the server is open to everybody; call guard.attach(sio)")
+            raise ConfigError("the server is open to everybody: this guard is not attached; call guard.attach(sio)")
 
     def _open_socket(self, sid: str, namespace: str | None) -> GuardedSocket:
         self._check_attached()

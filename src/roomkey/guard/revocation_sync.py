@@ -185,13 +185,13 @@ class RevocationSync:
     def _failed(self, error: Exception) -> None:
         if self.problem is None:
             audit.record("store_unavailable", level=logging.ERROR, error=type(error).__name__)
-            LOG.error("the revocations' store is out of reach (%s)", type(error).__name__)
-        self.problem = f"the revocations' store is out of reach ({type(error).__name__})"
+            LOG.error("the store of revocations is unavailable (%s)", type(error).__name__)
+        self.problem = f"the store of revocations is unavailable ({type(error).__name__})"
 
     def _succeeded(self) -> None:
         if self.problem is not None:
             audit.record("store_available")
-            LOG.warning("the revocations' store is back")
+            LOG.warning("the store of revocations is available again")
         self.problem = None
 
     async def _open(self) -> None:
@@ -246,7 +246,7 @@ class RevocationSync:
         try:
             await _in_time(self._store.close())
         except Unavailable as error:
-            LOG.warning("the revocations' store was not closed (%s)", error)
+            LOG.warning("could not close the store of revocations (%s)", error)
 
 
 async def _in_time(work: Coroutine[Any, Any, T]) -> T:
@@ -266,4 +266,4 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
         raise Unavailable(f"the store failed ({type(error).__name__})") from error
     finally:
         task.cancel()
-    raise Unavailable(f"the store did not answer within {STORE_SECONDS:g} s")
+    raise Unavailable(f"the store did not respond within {STORE_SECONDS:g} s")

@@ -137,7 +137,7 @@ class RevocationWriter:
                     await self._finish_one(key)
                 except Exception as error:
                     LOG.debug("still could not finish a revocation of a %s (%s)", key[0], error)
-        LOG.warning("all revocations are finished")
+        LOG.warning("finished all revocations")
 
     async def _finish_one(self, key: _Key) -> None:
         async with self._turn(key):

@@ -357,13 +357,13 @@ class GuardedSocket(Admission):
                 try:
                     await self.host.send_event(contract.UNAUTHORIZED, contract.unauthorized(error))
                 except Exception:
-                    LOG.exception("a socket that ends could not be told why")
+                    LOG.exception("could not tell a client why its socket ends")
             if _DISCONNECT in actions and closes:
                 await self.host.disconnect()
             elif _DISCONNECT in actions:  # its disconnect handler runs, for which nobody has to wait
                 self.connection.context.background.spawn(self.host.leave_namespace())
         except Exception:
-            LOG.exception("a socket that ends could not be disconnected")
+            LOG.exception("could not disconnect a socket")
         finally:  # also if the task that waited here was canceled
             if closes:
                 self.connection.shut()

@@ -153,10 +153,10 @@ class SocketAuthorizer:
         while True:
             who = _identity(socket)
             if kind in ("room", "emit") and looks_like_sid(name):
-                return Decision(kind, name, who, None, PermissionDenied("the ID of a socket is not a room for others"))
+                return Decision(kind, name, who, None, PermissionDenied("the room is the ID of another socket"))
             decision = await self._authorizer.decide(who, kind, name, socket.namespace, event=event)
             if kind == "emit" and decision and decision.rule is None and not socket.host.is_in(name):
-                decision = Decision(kind, name, who, None, PermissionDenied("it is not in the room"))
+                decision = Decision(kind, name, who, None, PermissionDenied("the client is not in the room"))
             _check_open(socket)  # it may have ended while a rule waited
             if socket.identity is who:
                 return decision

@@ -64,7 +64,7 @@ class Timers:
             try:
                 callback()
             except Exception:  # the others are due all the same
-                LOG.exception("a deadline could not be carried out")
+                LOG.exception("could not handle a deadline")
 
     def _wake(self) -> None:
         """Make sure that the timer runs no later than the earliest deadline."""

@@ -87,7 +87,7 @@ class Handlers:
             ConfigError: not an instance of :class:`roomkey.hub.Namespace`.
         """
         if not isinstance(owner, MethodHandlers):
-            raise ConfigError("register_namespace takes an instance of a roomkey.hub.Namespace subclass")
+            raise ConfigError("register_namespace requires an instance of a roomkey.hub.Namespace subclass")
         for event in LIFECYCLE:
             if hasattr(owner, f"on_{event}"):
                 lifecycle_arity(event, getattr(owner, f"on_{event}"), has_prefix=owner.namespace == ANY)
@@ -153,4 +153,4 @@ def lifecycle_arity(event: str, handler: Handler, *, has_prefix: bool = False) -
     if event == "disconnect":
         written = "disconnect(sid) or disconnect(sid, reason)"
     first = ", with the namespace as first argument" if has_prefix else ""
-    raise ConfigError(f"the {event} handler has other arguments; write it as {written}{first}")
+    raise ConfigError(f"the {event} handler has the wrong arguments; define it as {written}{first}")

@@ -258,6 +258,6 @@ def _declined(error: Exception) -> AuthError | None:
     try:
         encode(PacketType.CONNECT_ERROR, "/", {"data": told[1:]})
     except (TypeError, ValueError):
-        LOG.exception("the data with which the connect handler refuses is not JSON")
+        LOG.exception("the connect handler refused with data that is not JSON")
         told = told[:1]
     return Declined(str(told[0]), *told[1:])

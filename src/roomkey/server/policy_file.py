@@ -180,7 +180,7 @@ def _check_keys(kind: RuleKind, table: _Table, entry: dict[str, Any], section: _
             raise section.error(f"{key} must be {_KEYS[key].words}", key, at_value=True)
     for key in known[:2]:
         if key not in entry:
-            raise section.error(f"[[{kind}]] needs {key}, {_KEYS[key].words}")
+            raise section.error(f"[[{kind}]] requires {key}, {_KEYS[key].words}")
 
 
 def _add_rule(policy: Policy, kind: RuleKind, table: _Table, entry: dict[str, Any], section: _Section) -> None:

@@ -50,6 +50,25 @@ _DATABASE_URL = re.compile(
 )
 
 
+_PROBLEMS = {  # pydantic's types of errors
+    "bool_parsing": "must be true or false",
+    "finite_number": "must be a finite number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than": "must be more than {gt:.0f}",
+    "greater_than_equal": "must be at least {ge:.0f}",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_type": "must be a whole number",
+    "less_than_equal": "must be at most {le:.0f}",
+    "list_type": "must be a list",
+    "literal_error": "must be {expected}",
+    "string_too_short": "must not be empty",
+    "string_type": "must be a string",
+    "tuple_type": "must be a list",
+}
+
+
 class Settings(BaseModel):
     """The settings. Each field declares a setting: its type, its default, its limits and its line of help."""
 
@@ -257,12 +276,19 @@ def load_settings(file: ConfigFile | None = None, **options: object) -> Settings
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        text = first["msg"].removeprefix("Value error, ")
+        text = _problem(first["type"], first["msg"], first.get("ctx", {}))
         if not first["loc"]:
             raise ConfigError(text) from None
         name = str(first["loc"][0])
         where = next((place(name) for source, place in sources if name in source), name)
         raise ConfigError(f"{where}: {text}") from None
+
+
+def _problem(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """Return pydantic's error in the style of roomkey's other errors."""
+    if kind in _PROBLEMS:
+        return _PROBLEMS[kind].format(**context)
+    return message.removeprefix("Value error, ")
 
 
 def _environment() -> dict[str, str]:

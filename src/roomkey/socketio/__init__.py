@@ -57,7 +57,7 @@ class AsyncGuard(Guard):
                 names, or a second call.
         """
         if self._is_attached:
-            raise ConfigError("this guard is attached already; create one guard per server")
+            raise ConfigError("cannot attach the guard: it is already attached; create one guard per server")
         if session_binding not in (None, "address"):
             raise ConfigError("session_binding must be None or 'address'")
         self.socket_authorizer.set_own_joins(own_joins)

@@ -79,7 +79,7 @@ class Hooks:
         handshake = self.guard.settings.handshake
         redact_logs(self.sio.logger, self.sio.eio.logger, LOG, query=handshake.query if handshake is not None else None)
         if hasattr(self.sio.manager, "channel") and not self.guard.has_store:
-            LOG.warning("revocations are kept in this process, and reach no other node: give the guard a store")
+            LOG.warning("revocations apply only to this process, and not to other nodes; pass a store as revocations=")
 
     def _replace(self, owner: Any, name: str) -> None:
         """Replace a function of the owner by one of the guard."""

@@ -55,7 +55,7 @@ class ConnectAttempt:
         self._running = self._handle()
         await _Part(self._running, None, until=self._question)
         if not self.is_waiting:
-            raise Unavailable("python-socketio made no socket for a CONNECT")
+            raise Unavailable("python-socketio did not create a socket for a CONNECT")
         return self._sid
 
     async def decide(self, sid: str) -> None:
@@ -137,7 +137,7 @@ class SocketIOConnection:
             try:
                 await attempt.finish(attempt.refusal or HostRefusal(message, data))
             except Exception as error:
-                LOG.exception("python-socketio failed to handle a CONNECT, so it is refused")
+                LOG.exception("refused a CONNECT: python-socketio failed to handle it")
                 failed = Unavailable(type(error).__name__)
                 message, data = failed.message, failed.to_client()
             else:

@@ -168,8 +168,8 @@ def _check_redirect_uri(uri: str) -> None:
         raise ConfigError(f"invalid redirect URI {uri!a}; use an absolute URI without a fragment")
     if not is_confidential(uri) and _APP_URI.match(uri) is None:
         raise ConfigError(
-            f"invalid redirect URI {uri!a}; begin it with https://, on this machine with http://, or with an app's own "
-            "scheme, such as com.example.app:/"
+            f"invalid redirect URI {uri!a}; use https://, http:// on this machine, or an app's own scheme, such as "
+            "com.example.app:/"
         )
     if _RESPONSE_PARAMETERS & {name for name, _ in parse_qsl(urlsplit(uri).query, keep_blank_values=True)}:
         raise ConfigError(

@@ -78,7 +78,7 @@ class PicowsShared:
             try:
                 websocket.uncork()
             except Exception:  # the others are sent all the same
-                LOG.exception("a connection could not be written to")
+                LOG.exception("could not write to a connection")
 
 
 class PicowsWebSocket(WSListener):
