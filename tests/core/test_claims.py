@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError
-from roomkey.core.claims import ExpectedClaims, check_types, is_name, one_or_more
+from roomkey.core.claims import ExpectedClaims, check_types, one_or_more
+from roomkey.core.names import is_name
 from roomkey.core.printable import printable
 from roomkey.errors import ClaimError
 

@@ -14,8 +14,8 @@ from support.examples import examples
 
 from roomkey import ConfigError, Issuer, Key, Verifier
 from roomkey.core.algorithms import ALGORITHMS
-from roomkey.core.claims import is_name
 from roomkey.core.jws import MAX_TOKEN, decode_unverified
+from roomkey.core.names import is_name
 
 NOW = 1_800_000_000
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

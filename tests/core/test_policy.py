@@ -9,7 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity, Policy
-from roomkey.core.policy import CLOSED, OPEN, BoundRule, RuleSet, is_room_name
+from roomkey.core.names import is_room_name
+from roomkey.core.policy import CLOSED, OPEN, BoundRule, RuleSet
 from roomkey.policies import emit_claim, own_rooms, rooms_claim
 
 ADA = Identity("ada", rooms=("red",))

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any, Protocol
 
+from roomkey.core.names import MAX_NAME, is_name
 from roomkey.core.printable import printable
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
-MAX_NAME = 255
 LAST_SECOND = 253_402_300_799  # the end of the year 9999; a later NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
@@ -212,15 +212,6 @@ def check_name(claim: str, value: object) -> None:
         # Only a subject may be a number.
         hint = "; integer_subject=True accepts integers" if type(value) is int and claim not in NOT_SUBJECTS else ""
         raise ClaimError(claim, f"{claim} is {printable(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
-
-
-def is_name(value: object) -> bool:
-    """Return True for a string of 1 to 255 characters without control characters and unpaired surrogates."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and (value.isprintable() or _is_clean(value))
-
-
-def _is_clean(value: str) -> bool:
-    return all(c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff" for c in value)
 
 
 def one_or_more(value: str | Iterable[str] | None, what: str) -> tuple[str, ...]:

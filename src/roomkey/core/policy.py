@@ -17,13 +17,10 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, TypeVar
-from unicodedata import is_normalized
 
 from roomkey.core.callables import accepts
-from roomkey.core.claims import is_name
-from roomkey.core.event_names import ANY_EVENT, check_event
 from roomkey.core.identity import Identity
-from roomkey.core.names import looks_like_sid
+from roomkey.core.names import ANY_EVENT, check_event, is_namespace_name, is_room_name, looks_like_sid
 from roomkey.core.roles import RoleHierarchy
 from roomkey.errors import ConfigError
 
@@ -311,20 +308,6 @@ def _has_parameter(rule: Rule, name: str) -> bool:
     except (TypeError, ValueError):  # some builtins have no signature
         return False
     return parameter is not None and parameter.kind is not parameter.POSITIONAL_ONLY
-
-
-def is_namespace_name(name: object) -> bool:
-    """Return True for a namespace that clients can connect to: in a packet, a comma or a query ends its name."""
-    return isinstance(name, str) and name.startswith("/") and not set(name) & {",", "?"}
-
-
-def is_room_name(room: object) -> bool:
-    """Return True for a string of 1 to 255 characters in Unicode normal form C.
-
-    The string must not contain control characters, or white space at its ends. Otherwise one name in two spellings
-    could be two rooms, and only one of them guarded.
-    """
-    return isinstance(room, str) and is_name(room) and room == room.strip() and is_normalized("NFC", room)
 
 
 def _compile(pattern: str) -> re.Pattern[str]:

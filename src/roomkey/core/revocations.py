@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from roomkey.core.claims import is_name
 from roomkey.core.identity import Identity
+from roomkey.core.names import is_name
 from roomkey.errors import ConfigError
 
 FOREVER = float("inf")

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from roomkey.core.admission import LIVE, AdmissionState
 from roomkey.core.credentials import Request
-from roomkey.core.event_names import is_event_name
+from roomkey.core.names import is_event_name
 from roomkey.core.policy import OPEN
 from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
 from roomkey.guard import contract

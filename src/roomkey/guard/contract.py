@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from roomkey import errors
-from roomkey.core.event_names import AUTHENTICATE
+from roomkey.core.names import AUTHENTICATE
 from roomkey.errors import AuthError, PermissionDenied
 
 __all__ = [

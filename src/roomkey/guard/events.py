@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from roomkey.core.admission import AdmissionAction, AdmissionEvent
-from roomkey.core.claims import is_name
-from roomkey.core.event_names import is_event_name
+from roomkey.core.names import is_event_name, is_name
 from roomkey.core.policy import Policy
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
