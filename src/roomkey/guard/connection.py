@@ -1,4 +1,4 @@
-"""A guarded connection: the only object of the guard that a host talks to."""
+"""A guarded connection: the guard's side of one Engine.IO connection, which the host calls for all that arrives."""
 
 from __future__ import annotations
 
@@ -194,7 +194,8 @@ class GuardedConnection(ConnectionState):
         Args:
             request: the parts of the later request that can contain tokens.
             address: where the later request comes from.
-            is_bound: what the host itself binds the session to is as it should be.
+            is_bound: False if the request failed the host's own check, such as of the address or of a cookie to which
+                the host binds its sessions.
         """
         binding = self._deciders.session_binding
         if is_bound and await binding.is_owner(self, request, address):

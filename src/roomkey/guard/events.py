@@ -120,7 +120,10 @@ class Events:
         return None
 
     def check_admitted(self, connection: ConnectionState, socket: GuardedSocket | None) -> bool:
-        """Return True if a packet may be looked at; one before admission ends the socket."""
+        """Return True if the socket is admitted, so that its packet can be handled; otherwise refuse the packet.
+
+        A packet before admission ends the socket, and a packet before any CONNECT closes the connection.
+        """
         if socket is None:
             # After a DISCONNECT of ours, packets of an honest client may still be under way.
             if not connection.in_use:

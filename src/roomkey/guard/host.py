@@ -1,8 +1,8 @@
 """What a host gives to the guard: a connection that can be closed, and one socket for each namespace on it.
 
-A host is a Socket.IO server, such as the hub or python-socketio. It calls the methods of one
-:class:`roomkey.guard.connection.GuardedConnection`, one for each thing that arrives; the guard decides, and answers
-through the objects described here. Every method must cope with a connection that is gone.
+A host is a Socket.IO server, such as the hub or python-socketio. For each thing that arrives, it calls one method of a
+:class:`roomkey.guard.connection.GuardedConnection`; the guard decides, and answers through the objects described here.
+Every method must work even if the connection is already gone. ``docs/internals/hosts.md`` has the rest that a host calls.
 """
 
 from __future__ import annotations
