@@ -113,4 +113,4 @@ def test_what_lost_the_race_stays_lost():
 def test_who_may_receive(state, alone, receives):
     one = admission()
     one.state = state
-    assert one.may_receive(alone=alone) is receives
+    assert (one.may_receive_direct if alone else one.may_receive_broadcast) is receives

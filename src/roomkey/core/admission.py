@@ -163,10 +163,12 @@ class Admission:
         """True while it is admitted."""
         return self.state is S.ADMITTED
 
-    def may_receive(self, *, alone: bool) -> bool:
-        """Return True if a packet may be delivered to it.
+    @property
+    def may_receive_broadcast(self) -> bool:
+        """True if packets to a room or to a whole namespace may be delivered to it."""
+        return self.state is S.ADMITTED
 
-        Args:
-            alone: the packet is addressed to this one socket.
-        """
-        return self.state is S.ADMITTED or (alone and self.state is S.CONNECTING)
+    @property
+    def may_receive_direct(self) -> bool:
+        """True if packets that are addressed to it alone may be delivered: also while its connect handler runs."""
+        return self.state is S.ADMITTED or self.state is S.CONNECTING

@@ -2,7 +2,7 @@
 
 A host is a Socket.IO server, such as the hub or python-socketio. For each thing that arrives, it calls one method of a
 :class:`roomkey.guard.connection.GuardedConnection`; the guard decides, and answers through the objects described here.
-Every method must work even if the connection is already gone. ``docs/internals/hosts.md`` has the rest that a host calls.
+Every method must work even if the connection is already gone. The page docs/internals/hosts.md has the rest.
 """
 
 from __future__ import annotations

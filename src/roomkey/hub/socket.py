@@ -194,7 +194,7 @@ class Socket:
     def send_direct(self, message: Message) -> None:
         """Send a packet that is addressed to this socket alone; before the CONNECT reply it is held back."""
         guarded = self.guarded
-        if not guarded.may_receive(alone=True):
+        if not guarded.may_receive_direct:
             return
         if guarded.connect_sent or guarded.state is AdmissionState.ADMITTED:
             self.session.send(message)

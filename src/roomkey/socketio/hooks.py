@@ -288,7 +288,9 @@ class Hooks:
         sockets = self.guard.index.sockets
         for sid, eio_sid in self.inner["get_participants"](namespace, room):
             socket = sockets.get(sid)
-            if self._unfiltered or (socket is not None and socket.may_receive(alone=room == sid)):
+            if self._unfiltered or (
+                socket is not None and (socket.may_receive_direct if room == sid else socket.may_receive_broadcast)
+            ):
                 yield sid, eio_sid
 
     def basic_close_room(self, room: str, namespace: str) -> None:
