@@ -140,7 +140,7 @@ class Offline:
     def members(self, room: str, namespace: str = "/") -> set[str]:
         """Return who is in a room, according to the server's tables."""
         if self.engine == "hub":
-            return set(self.sio.sockets._rooms.get((namespace, room), ()))
+            return {socket.sid for socket in self.sio.sockets.in_room(namespace, room)}
         return set(self.sio.manager.rooms.get(namespace, {}).get(room, ()))
 
     async def tick(self, seconds: float) -> None:

@@ -86,7 +86,9 @@ class World:
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
         """Return the rooms of a namespace and their members, without the rooms of socket IDs and users."""
         if isinstance(self.sio, Hub):
-            found = {name: set(inner) for (where, name), inner in self.sio.sockets._rooms.items() if where == namespace}
+            table = self.sio.sockets
+            names = [name for where, name in table._rooms if where == namespace]
+            found = {name: {socket.sid for socket in table.in_room(namespace, name)} for name in names}
         else:
             found = {str(name): set(inner) for name, inner in self.sio.manager.rooms.get(namespace, {}).items() if name}
         return {name: sids for name, sids in found.items() if sids != {name} and not name.startswith("user:")}

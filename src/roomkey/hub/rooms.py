@@ -48,7 +48,8 @@ class Rooms(Generic[S]):
     def __init__(self) -> None:
         self.by_sid: dict[str, S] = {}
         self._namespaces: dict[str, dict[str, S]] = {}
-        self._rooms: dict[tuple[str, Room], dict[str, S]] = {}
+        # A room with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
+        self._rooms: dict[tuple[str, Room], S | dict[str, S]] = {}
 
     def get(self, sid: str, namespace: str | None = None) -> S | None:
         """Return the socket with this sid (in this namespace), or None."""
@@ -63,22 +64,37 @@ class Rooms(Generic[S]):
     def remove(self, socket: S) -> None:
         """Remove a socket from its namespace and all its rooms. A second call does nothing."""
         self.by_sid.pop(socket.sid, None)
-        for room in socket.rooms:
-            _drop(self._rooms, (socket.namespace, room), socket.sid)
+        self._drop(socket, socket.rooms)
         socket.rooms = NOWHERE
-        _drop(self._namespaces, socket.namespace, socket.sid)
+        others = self._namespaces.get(socket.namespace, {})
+        if others.pop(socket.sid, None) is not None and not others:
+            del self._namespaces[socket.namespace]
 
     def enter(self, socket: S, room: Room) -> None:
         """Add a socket to a room."""
         if socket.rooms is NOWHERE:
             socket.rooms = set()
         socket.rooms.add(room)
-        self._rooms.setdefault((socket.namespace, room), {})[socket.sid] = socket
+        key = socket.namespace, room
+        others = self._rooms.setdefault(key, socket)
+        if others is not socket:
+            if not isinstance(others, dict):
+                others = self._rooms[key] = {others.sid: others}
+            others[socket.sid] = socket
 
     def leave(self, socket: S, room: Room) -> None:
         """Remove a socket from a room, if it is in it."""
+        self._drop(socket, (room,))
         socket.rooms.discard(room)
-        _drop(self._rooms, (socket.namespace, room), socket.sid)
+
+    def _drop(self, socket: S, rooms: Iterable[Room]) -> None:
+        for room in rooms:
+            key = socket.namespace, room
+            found = self._rooms.get(key)
+            if isinstance(found, dict):
+                found.pop(socket.sid, None)
+            if found is socket or found == {}:
+                del self._rooms[key]
 
     def in_room(self, namespace: str, room: Room | None) -> Iterable[S]:
         """Return the sockets in a room, or in a namespace if there is no room."""
@@ -87,7 +103,10 @@ class Rooms(Generic[S]):
         alone = self.by_sid.get(room) if isinstance(room, str) else None
         if alone is not None:
             return (alone,) if alone.namespace == namespace else ()
-        return self._rooms.get((namespace, room), {}).values()
+        found = self._rooms.get((namespace, room))
+        if isinstance(found, dict):
+            return found.values()
+        return () if found is None else (found,)
 
     def receivers(self, namespace: str, target: Target, skipped: frozenset[str]) -> tuple[S, ...]:
         """Return the sockets that receive a packet for a room, for several (each socket once) or for all.
@@ -112,12 +131,3 @@ class Rooms(Generic[S]):
                     socket.session.send_batched(message)
         elif alone.sid not in skipped:
             alone.send_direct(message)
-
-
-def _drop(owner: dict, key: object, sid: str) -> None:  # type: ignore[type-arg]
-    """Remove a sid from an inner dictionary, and that from the outer one when it is empty."""
-    inner = owner.get(key)
-    if inner is not None:
-        inner.pop(sid, None)
-        if not inner:
-            del owner[key]
