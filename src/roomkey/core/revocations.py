@@ -138,16 +138,18 @@ class Revocations:
     epoch: int = 0
     margin: float = MARGIN
     lost: int = 0
-    # By issuer and name: the time until which the entry is kept; for subjects also ``issued_before``, as the first.
-    _tokens: dict[Key, float] = field(default_factory=dict)
-    _sessions: dict[Key, float] = field(default_factory=dict)
-    _subjects: dict[Key, tuple[float, float]] = field(default_factory=dict)
+    # By issuer and name: the time until which the entry is kept.
+    _until: dict[RevocationKind, dict[Key, float]] = field(
+        default_factory=lambda: {"token": {}, "session": {}, "subject": {}}
+    )
+    _issued_before: dict[Key, float] = field(default_factory=dict)  # of the subjects
     # Each entry, by the minute in which it expires.
     _slots: dict[float, set[tuple[RevocationKind, Key]]] = field(default_factory=dict)
     _swept: float = 0.0
+    _size: int = 0
 
     def __len__(self) -> int:
-        return len(self._tokens) + len(self._sessions) + len(self._subjects)
+        return self._size
 
     def add(self, revoked: Revocation, now: float) -> bool:
         """Add a revocation.
@@ -160,53 +162,49 @@ class Revocations:
             False if it was already revoked, for at least as long.
         """
         self.forget_expired(now)
-        key = (revoked.issuer, revoked.name)
-        until, before = revoked.expires_at + self.margin, revoked.issued_before
-        kept = self._until(revoked.kind, key)
-        if revoked.kind == "subject":
-            known = self._subjects.get(key, (-1.0, 0.0))[0]
-            if known >= before and kept >= until:
+        kind, key, before = revoked.kind, (revoked.issuer, revoked.name), revoked.issued_before
+        kept = self._until[kind].get(key)
+        until = revoked.expires_at + self.margin
+        if kept is not None:
+            known = self._issued_before[key] if kind == "subject" else before
+            if kept >= until and known >= before:
                 return False
-            self._subjects[key] = (max(before, known), max(until, kept))
-        elif kept >= until:
-            return False
+            until, before = max(until, kept), max(before, known)
+            self._leave_slot(kind, key, kept)
         else:
-            (self._tokens if revoked.kind == "token" else self._sessions)[key] = until
+            self._size += 1
+        self._until[kind][key] = until
+        if kind == "subject":
+            self._issued_before[key] = before
+        self._slots.setdefault(until if until == FOREVER else until // SLOT, set()).add((kind, key))
         self.epoch += 1
-        self._file(revoked.kind, key, kept, max(until, kept))
-        if len(self) > MAX_REVOCATIONS:
+        if self._size > MAX_REVOCATIONS:
             self._make_room()
         return True
 
-    def _until(self, kind: RevocationKind, key: Key) -> float:
-        """Return the time until which an entry is kept; -1 if there is none."""
-        if kind == "subject":
-            return self._subjects.get(key, (-1.0, -1.0))[1]
-        return (self._tokens if kind == "token" else self._sessions).get(key, -1.0)
-
-    def _file(self, kind: RevocationKind, key: Key, before: float, until: float) -> None:
-        """Move an entry to the minute in which it expires."""
-        old = self._slots.get(_slot(before), set())
-        old.discard((kind, key))
-        if not old:
-            self._slots.pop(_slot(before), None)
-        self._slots.setdefault(_slot(until), set()).add((kind, key))
+    def _leave_slot(self, kind: RevocationKind, key: Key, until: float) -> None:
+        """Remove an entry from the minute in which it would have expired."""
+        slot = until if until == FOREVER else until // SLOT
+        self._slots[slot].discard((kind, key))
+        if not self._slots[slot]:
+            del self._slots[slot]
 
     def _make_room(self) -> None:
         """Drop the revocations that expire first, because their tokens have the shortest time left."""
-        while len(self) > MAX_REVOCATIONS:
+        while self._size > MAX_REVOCATIONS:
             self.lost += self._empty(min(self._slots))
 
     def is_revoked(self, who: Identity) -> bool:
         """Return True if the identity's token is revoked: if :meth:`Revocation.ends` is true for one of the entries."""
-        issuer = who.issuer
-        for revoked, name in ((self._tokens, who.token_id), (self._sessions, who.session_id)):
+        issuer, until = who.issuer, self._until
+        for revoked, name in ((until["token"], who.token_id), (until["session"], who.session_id)):
             if revoked and name is not None and ((issuer, name) in revoked or (None, name) in revoked):
                 return True
-        if not self._subjects:
-            return False
-        entries = (self._subjects.get((issuer, who.subject)), self._subjects.get((None, who.subject)))
-        return any(entry is not None and _is_older(who, entry[0], entry[1] - self.margin) for entry in entries)
+        for key in ((issuer, who.subject), (None, who.subject)) if self._issued_before else ():
+            before = self._issued_before.get(key)
+            if before is not None and _is_older(who, before, until["subject"][key] - self.margin):
+                return True
+        return False
 
     def forget_expired(self, now: float) -> None:
         """Drop expired entries, all those of a minute at once."""
@@ -220,13 +218,8 @@ class Revocations:
         """Drop the entries that expire in one minute; return their number."""
         ending = self._slots.pop(slot)
         for kind, key in ending:
+            del self._until[kind][key]
             if kind == "subject":
-                del self._subjects[key]
-            else:
-                del (self._tokens if kind == "token" else self._sessions)[key]
+                del self._issued_before[key]
+        self._size -= len(ending)
         return len(ending)
-
-
-def _slot(until: float) -> float:
-    """Return the minute in which an entry expires; entries that never expire share one."""
-    return until if until == FOREVER else until // SLOT
