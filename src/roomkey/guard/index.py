@@ -11,6 +11,9 @@ from roomkey.core.networks import network_of
 
 IdentityName = Literal["token", "session", "subject"]
 
+_NAMES: dict[IdentityName, str] = {"subject": "subject", "session": "session_id", "token": "token_id"}
+"""The attributes of an identity under which its sockets are found."""
+
 
 class IndexedConnection(Hashable, Protocol):
     """What the index needs of a connection."""
@@ -42,11 +45,7 @@ class SocketIndex(Generic[C, S]):
         self.connections: set[C] = set()
         self.sockets: dict[str, S] = {}
         # A name with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
-        self._named: dict[IdentityName, dict[str | None, S | dict[S, None]]] = {
-            "subject": {},
-            "session": {},
-            "token": {},
-        }
+        self._named: dict[IdentityName, dict[str | None, S | dict[S, None]]] = {kind: {} for kind in _NAMES}
         self._anonymous: Counter[str] = Counter()  # by the name that network_of gives an address
 
     def __iter__(self) -> Iterator[S]:
@@ -86,8 +85,8 @@ class SocketIndex(Generic[C, S]):
         if socket.identity is not None:
             self._drop_names(socket, socket.identity)
         socket.identity = who
-        for kind, name in _names(who):
-            named = self._named[kind]
+        for kind, attribute in _NAMES.items():
+            named, name = self._named[kind], getattr(who, attribute)
             others = named.setdefault(name, socket) if name is not None else socket
             if others is not socket:
                 if not isinstance(others, dict):
@@ -107,14 +106,10 @@ class SocketIndex(Generic[C, S]):
             self._drop_names(socket, socket.identity)
 
     def _drop_names(self, socket: S, who: Identity) -> None:
-        for kind, name in _names(who):
-            named = self._named[kind]
+        for kind, attribute in _NAMES.items():
+            named, name = self._named[kind], getattr(who, attribute)
             found = named.get(name)
             if isinstance(found, dict):
                 found.pop(socket, None)
             if found is socket or found == {}:
                 del named[name]
-
-
-def _names(who: Identity) -> tuple[tuple[IdentityName, str | None], ...]:
-    return ("subject", who.subject), ("session", who.session_id), ("token", who.token_id)
