@@ -82,7 +82,9 @@ class ConnectionState:
         refusals: the number of namespace connections that were refused on it.
         bad_tokens: the number of tokens that were rejected on it before anything was admitted.
         kept_auth: the CONNECT payloads that wait for a connect handler, if there are any.
-        tokens: counts the CONNECT packets, and the tokens that are presented on its connected sockets.
+        has_presented: a token was presented, or a CONNECT packet arrived.
+        tokens: counts the CONNECT packets, and the tokens that are presented on its connected sockets, from the second
+            on.
         unexpected: counts acknowledgements that nobody waits for, from the first one on.
         credential: the token of its HTTP request, to which the session is bound.
         repeats_credential: a later HTTP request has carried the credential, too.
@@ -101,6 +103,7 @@ class ConnectionState:
     refusals: int = 0
     bad_tokens: int = 0
     kept_auth: KeptPayloads | None = None
+    has_presented: bool = False
     tokens: TokenBucket | None = None
     unexpected: TokenBucket | None = None
     credential: Credential | None = None
@@ -131,9 +134,13 @@ class ConnectionState:
 
     def accepts_token(self) -> bool:
         """Count a token that is about to be verified. A flood of them closes the connection."""
+        if not self.has_presented:  # most connections present one
+            self.has_presented = True
+            return True
         now = self.context.clock.monotonic()
         if self.tokens is None:
             self.tokens = TokenBucket(max(TOKENS_PER_SECOND, 2.0 * self.context.settings.max_namespaces), now)
+            self.tokens.take(now)  # the first one
         if self.tokens.take(now) >= 0:
             return True
         self.violation("one token after the other")

@@ -44,7 +44,7 @@ class Dispatch:
             self._ack(session, packet)
             return
         connection = session.connection
-        excess = session.take_event(self._monotonic())
+        excess = session.bucket.take(self._monotonic())
         if excess < 0:
             self._one_too_many(session, packet, excess)
         elif packet.type is _EVENT:
@@ -139,7 +139,7 @@ class Dispatch:
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
             self._call_back(callback, packet)
-        elif session.take_event(self._monotonic()) <= -self._event_rate:
+        elif session.bucket.take(self._monotonic()) <= -self._event_rate:
             session.violation("far too many packets from one connection")
         else:
             connection.unexpected_ack(packet.namespace)

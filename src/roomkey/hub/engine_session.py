@@ -87,6 +87,7 @@ class SessionOwner(Protocol):
     """The hub's sessions, as one of them sees them."""
 
     settings: HubSettings
+    active: dict[str, EngineSession]
     timers: Timers
     now: Callable[[], float]
     deliver: Callable[[EngineSession, Packet], None]
@@ -96,9 +97,6 @@ class SessionOwner(Protocol):
 
     def too_slow(self, session: EngineSession) -> None:
         """End a session for which too much waits unsent."""
-
-    def remove(self, session: EngineSession) -> bool:
-        """Remove a session that ends. Returns False if it has already ended."""
 
     def linger(self, session: EngineSession) -> None:
         """Keep an ended session for a while, because a poll may still fetch its last packets."""
@@ -119,6 +117,7 @@ class EngineSession:
     Attributes:
         connection: the guard's side of it; the guard sets it when it accepts the session.
         eio_sid: the session's ID; never written to a log.
+        bucket: counts its packets, but for acknowledgements that the server waits for.
         binding: the value of the cookie to which it is bound, or None.
         ended_for: why it has ended, or None.
         transport: its current transport.
@@ -127,13 +126,13 @@ class EngineSession:
     """
 
     __slots__ = (
-        "_bucket",
         "_candidate",
         "_decoder",
         "_owner",
         "_settings",
         "_state",
         "binding",
+        "bucket",
         "connection",
         "eio_sid",
         "ended_for",
@@ -155,7 +154,7 @@ class EngineSession:
         self._settings = settings
         self._state = TransportMachine(state)
         self._decoder = Decoder(settings.limits)
-        self._bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), now)
+        self.bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), now)
         self._candidate: Transport | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
@@ -237,10 +236,6 @@ class EngineSession:
         else:
             self.violation("a binary packet before admission")
 
-    def take_event(self, now: float) -> float:
-        """Count an event against the session's rate. Returns a negative number for an event over the rate."""
-        return self._bucket.take(now)
-
     # Deadlines
 
     def attachments_due(self) -> None:
@@ -273,8 +268,8 @@ class EngineSession:
 
     def on_admitted(self) -> None:
         """Allow what an admitted client can send."""
-        if self._bucket.rate != self._settings.event_rate:
-            self._bucket = TokenBucket(self._settings.event_rate, self._owner.now())
+        if self.bucket.rate != self._settings.event_rate:
+            self.bucket = TokenBucket(self._settings.event_rate, self._owner.now())
         self.transport.on_admitted()
 
     def close(self, code: int | None = None) -> None:
@@ -363,7 +358,7 @@ class EngineSession:
             code: the WebSocket's close code.
             abort: True closes immediately, even if something is still unsent.
         """
-        if not self._owner.remove(self):
+        if self._owner.active.pop(self.eio_sid, None) is None:  # it has already ended
             return
         self._owner.timers.cancel(self.heartbeat_due, self.attachments_due, self.candidate_lost)
         self._state.handle(TransportInput.LOST)

@@ -111,10 +111,6 @@ class EngineSessions:
             )
             session.end(TRANSPORT_ERROR, abort=True)
 
-    def remove(self, session: EngineSession) -> bool:
-        """Remove a session that ends. Returns False if it has already ended."""
-        return self.active.pop(session.eio_sid, None) is not None
-
     def linger(self, session: EngineSession) -> None:
         """Keep an ended session for a while, because a poll may still fetch its last packets."""
         self.lingering[session.eio_sid] = session

@@ -295,7 +295,7 @@ class PicowsWebSocket(WSListener):
         session = self.session
         if session is None or not session.connection.admitted:
             return self._is_flood()
-        return session.take_event(self._shared.clock.monotonic()) <= -self._settings.event_rate
+        return session.bucket.take(self._shared.clock.monotonic()) <= -self._settings.event_rate
 
     def _message(self, data: bytes, *, binary: bool) -> None:
         """Handle a message that was put together from its parts, or a binary one."""
