@@ -1,4 +1,4 @@
-"""docs/clients.md and the scripts of the demo page agree with the wire contract."""
+"""docs/clients.md, the page about the wire and the scripts of the demo page agree with the wire contract."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from roomkey.guard import contract
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "clients.md").read_text()
+WIRE_PAGE = (ROOT / "docs" / "internals" / "wire-contract.md").read_text()
 STATIC = ROOT / "src" / "roomkey" / "server" / "static"
 SCRIPTS = "\n".join(script.read_text() for script in sorted(STATIC.glob("*.js")))
 
@@ -19,9 +20,9 @@ TOLD_IN_THE_SERVERS_WORDS = {"claim", "malformed"}  # the page shows their messa
 REPORTED_BY_STAY = {"reauthentication_required"}  # the page asks for the password instead
 
 
-def rows(heading: str) -> Iterator[list[str]]:
+def rows(heading: str, page: str = PAGE) -> Iterator[list[str]]:
     """Yield the cells of each row of the first table below a heading."""
-    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = re.search(r"(?:^\|.*\n)+", section, re.MULTILINE)
     assert table is not None
     for line in table[0].splitlines()[2:]:
@@ -39,6 +40,24 @@ def test_page_lists_every_event_from_the_server():
         name, keys = re.fullmatch(r"`([\w-]+) \{(.*)\}`", event).groups()
         told[name] = tuple(keys.split(", "))
     assert told == contract.EVENTS_TO_CLIENT
+
+
+def test_wire_page_shows_every_event_while_connected():
+    shown = {}
+    for packet, _ in rows("While connected", WIRE_PAGE):
+        if match := re.fullmatch(r'`42\["([\w-]+)",\{(.*)\}\]`', packet):
+            shown[match[1]] = tuple(re.findall(r'(?:^|,)"(\w+)":', match[2]))
+    assert shown.keys() == contract.EVENTS_TO_CLIENT.keys() - {contract.AUTHENTICATED}
+    del shown[contract.UNAUTHORIZED]  # the section before it shows its argument
+    assert shown == {name: contract.EVENTS_TO_CLIENT[name] for name in shown}
+
+
+def test_wire_page_shows_the_events_of_authentication():
+    [presents, accepts, rejects, *_] = [packets for _, packets in rows("After connecting", WIRE_PAGE)]
+    packets = re.findall(r'42\["([\w-]+)",\{', " ".join((presents, accepts, rejects)))
+    assert packets == [contract.AUTHENTICATE, contract.AUTHENTICATED, contract.UNAUTHORIZED]
+    for key in contract.EVENTS_TO_CLIENT[contract.UNAUTHORIZED]:
+        assert f'"{key}":' in rejects
 
 
 def test_page_lists_every_event_from_the_client():
