@@ -196,7 +196,7 @@ def test_million_revocations_fit_in_memory_and_none_is_a_token():
     used = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert 10 * used < 600 * 2**20
-    assert next(iter(revocations._tokens)) == ("https://login.example", f"jti-{0:032d}")
+    assert next(iter(revocations._until["token"])) == ("https://login.example", f"jti-{0:032d}")
 
 
 @pytest.mark.checklist("G105")
