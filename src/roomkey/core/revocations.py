@@ -91,9 +91,10 @@ class Revocation:
         given = [(kind, name) for kind, name in named.items() if name is not None]
         if len(given) != 1:
             raise ConfigError("revoke requires exactly one of token_id, session_id and subject")
-        check_string(*given[0])
-        if not is_name(given[0][1]):
-            raise ConfigError(f"invalid {given[0][0]}: use 1 to 255 characters, without control characters")
+        kind, name = given[0]
+        if not is_name(name):
+            check_string(kind, name)
+            raise ConfigError(f"invalid {kind}: use 1 to 255 characters, without control characters")
         if issued_before is not None and (subject is None or not issued_before <= now):
             raise ConfigError("issued_before requires subject, and must not be in the future")
         if expires_at is None:
@@ -101,7 +102,7 @@ class Revocation:
         if expires_at != expires_at:
             raise ConfigError("expires_at must be seconds since the epoch")
         before = 0.0 if subject is None else now if issued_before is None else issued_before
-        return cls(*given[0], issuer, before, expires_at)
+        return cls(kind, name, issuer, before, expires_at)
 
     def ends(self, who: Identity) -> bool:
         """Return True if this revokes the token, ticket, login session or code that the identity was read from."""

@@ -321,22 +321,13 @@ class Guard:
                 "name what to revoke; use revoke(subject='ada'), revoke(session_id=…) or revoke(token_id=…)"
             )
         now = self.clock.now()
-        if subject is not None and expires_at is None and self._authorizer.has_undated:
-            raise ConfigError(
-                "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject would be "
-                "locked out; pass expires_at, the latest exp of the tokens to revoke, or issue every token with an iat"
-            )
-        if expires_at is None:
-            expires_at = now + self._authorizer.longest_lifetime
-        if subject is not None:
-            expires_at = max(expires_at, self._latest_undated(subject))
         revoked = Revocation.of(
             token_id=token_id,
             session_id=session_id,
             subject=subject,
             issuer=issuer,
             issued_before=issued_before,
-            expires_at=expires_at,
+            expires_at=self._latest_expiry(subject, expires_at, now),
             now=now,
         )
         everybody = subject is not None and issued_before is None
@@ -350,10 +341,24 @@ class Guard:
         """
         self._revocation_sync.writer.followers.append(follower)
 
-    def _latest_undated(self, subject: str) -> float:
-        """Return the latest ``exp`` of a subject's connected tokens without ``iat``."""
+    def _latest_expiry(self, subject: str | None, expires_at: float | None, now: float) -> float:
+        """Return the time at which all tokens that a revocation means have expired.
+
+        Raises:
+            ConfigError: that is not known.
+        """
+        if subject is None:
+            return now + self._authorizer.longest_lifetime if expires_at is None else expires_at
+        if expires_at is None:
+            if self._authorizer.has_undated:
+                raise ConfigError(
+                    "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject "
+                    "would be locked out; pass expires_at, the latest exp of the tokens to revoke, or issue every "
+                    "token with an iat"
+                )
+            expires_at = now + self._authorizer.longest_lifetime
         undated = (socket.identity for socket in self.sockets(subject) if socket.identity.issued_at is None)
-        return max((who.expires_at or FOREVER for who in undated), default=0.0)
+        return max([expires_at, *(who.expires_at or FOREVER for who in undated)])
 
     @property
     def unfinished(self) -> int:
