@@ -1,1 +1,1 @@
-"""What is common to every host: who is connected, what may reach them, and when they end."""
+"""The parts that all hosts share: connected sockets, decisions about packets, and the end of sockets."""

@@ -11,14 +11,14 @@ from roomkey.errors import AuthError, ClaimError
 
 
 class AuditedSocket(Protocol):
-    """What the log says about a socket."""
+    """The attributes of a socket that the log shows."""
 
     namespace: str
     identity: Identity | None
 
 
 def about(event: str, socket: AuditedSocket, *, level: int = logging.INFO, **facts: object) -> None:
-    """Write one line about a socket, with its namespace, its subject and its token's name."""
+    """Write a line about a socket, with its namespace, its subject and the name of its token."""
     if not LOG.isEnabledFor(level):  # most lines are not wanted, and cost nothing then
         return
     who = socket.identity
@@ -33,7 +33,7 @@ def about(event: str, socket: AuditedSocket, *, level: int = logging.INFO, **fac
 
 
 def refused(error: AuthError, address: str, socket: AuditedSocket | None = None, token: str | None = None) -> None:
-    """Write one line about a refusal: which check failed, with details that the client does not receive."""
+    """Write a line about a refusal: the check that failed, with details that the client does not receive."""
     who = socket.identity if socket is not None else None
     record(
         "refused",

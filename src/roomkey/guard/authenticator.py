@@ -1,4 +1,4 @@
-"""From a presented token to an admitted socket: at the handshake, by ``authenticate``, and again by a renewal."""
+"""Admission of sockets by their tokens: at the handshake, by ``authenticate``, and by a renewal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _PRESENT, _IDENTIFIED, _ACCEPTED = AdmissionEvent.PRESENT, AdmissionEvent.IDENTI
 
 
 class Authenticator:
-    """Admits namespace connections, or refuses them.
+    """Admits or refuses sockets, and renews them.
 
     Args:
         authorizer: decides.
@@ -55,13 +55,13 @@ class Authenticator:
     # CONNECT
 
     async def decide_connect(self, socket: GuardedSocket, payload: object) -> AuthError | None:
-        """Decide about the token of a CONNECT, or leave it open until ``authenticate``.
+        """Decide about the token of a CONNECT, or wait for ``authenticate``.
 
         Args:
             payload: of the CONNECT packet.
 
         Returns:
-            Why it is refused, or None: it is admitted, or can stay in quarantine for a while.
+            The error if the socket is refused; None if it is admitted or waits in quarantine.
         """
         way, presented = self._handshake, None
         try:
@@ -77,7 +77,7 @@ class Authenticator:
         return await self._decide(socket, presented or missing_credential(way), payload)
 
     def _leave_open(self, socket: GuardedSocket, payload: object) -> AuthError | None:
-        """Wait for ``authenticate``; only what the connect handler will be given is kept until then."""
+        """Wait for ``authenticate``, and keep the payload if the connect handler has a parameter for it."""
         if not payload or not socket.host.takes_payload() or socket.connection.keep_auth(socket.namespace, payload):
             return None
         error = LimitExceeded("auth", f"more than {MAX_KEPT_AUTH} characters of auth before authentication")
@@ -88,7 +88,7 @@ class Authenticator:
     # authenticate, the first time and again
 
     def accepts_authenticate(self, socket: GuardedSocket) -> bool:
-        """Return True if the event ``authenticate`` means something on this socket now."""
+        """Return True if the guard handles the event ``authenticate`` on this socket now."""
         return socket.admitted or (self._later is not None and socket.connect_sent)
 
     async def authenticate(self, socket: GuardedSocket, arguments: tuple[object, ...], ack_id: int | None) -> None:
@@ -122,7 +122,7 @@ class Authenticator:
     async def _decide(
         self, socket: GuardedSocket, found: Credential | AuthError, payload: object, ack_id: int | None = None
     ) -> AuthError | None:
-        """Take the only way from a presented token to an admitted socket; return why not, or None."""
+        """Verify a token and admit the socket: the only path to admission. Return the error, or None."""
         if not socket.handle(_PRESENT):
             return None
         presented: Credential | None = None
@@ -206,7 +206,7 @@ class Authenticator:
             other.end(AdmissionEvent.REVOKE, LimitExceeded("sockets", "a newer connection took its place"))
 
     async def _renew(self, socket: GuardedSocket, arguments: tuple[object, ...], ack_id: int | None) -> bool:
-        """Renew a connected socket with a newer token of the same subject: its deadline moves, all else goes on."""
+        """Renew a connected socket with a newer token of the same subject, without interrupting it."""
         connection = socket.connection
         was_guest = socket.identity is not None and socket.identity.is_guest
         presented: Credential | None = None
@@ -235,7 +235,7 @@ class Authenticator:
         """Give a connected socket its newer token.
 
         Returns:
-            Its identity now; None if there is nothing to renew, or it is not admitted any more.
+            The new identity; None if nothing has changed, or the socket is no longer admitted.
 
         Raises:
             AuthError: the token cannot renew this socket.
@@ -254,7 +254,7 @@ class Authenticator:
     async def _reject(
         self, socket: GuardedSocket, error: AuthError, presented: Credential | None, ack_id: int | None
     ) -> None:
-        """Count a rejected token, report it, and do what follows."""
+        """Count and report a rejected token, and close the connection if it was the last attempt."""
         connection = socket.connection
         if connection.anonymous and not error.temporary:  # another namespace of the connection brings no new attempts
             socket.attempts = connection.bad_tokens

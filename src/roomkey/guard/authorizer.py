@@ -1,4 +1,4 @@
-"""Decides whether a token is valid and what its holder can do. It knows no connections."""
+"""Decisions about tokens and identities, independent of connections."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Decision:
         name: of the namespace, room or event.
         who: the identity that the rules were given.
         rule: the rule that decided, as the policy's author wrote it; None if no rule matches and the default applies.
-        error: the reason for a denial; None if it is allowed.
+        error: the reason for the denial; None if the request is allowed.
     """
 
     kind: Kind
@@ -88,18 +88,19 @@ class Decision:
 
 
 class Authorizer:
-    """The one decision path: verify, check revocations, check the namespace; then the policy for every room and event.
+    """Decides in one path: verifies tokens, checks revocations and the namespace, and applies the policy to requests.
 
     Args:
         settings: the verifier, the grace period, and ``connect_timeout``, the most time for one decision.
         policy: the rules for namespaces, rooms and events.
-        revocation_sync: knows what was revoked.
+        revocation_sync: knows the revocations.
         clock: where to read the time.
 
     Attributes:
-        changed: rights that were changed after tokens were issued.
+        changed: the rights that changed after tokens were issued.
         longest_lifetime: the longest lifetime of a token in seconds, if the verifier limits it.
-        has_undated: True once a token without ``iat`` was valid: it may be older than a revocation, or not.
+        has_undated: True after a token without ``iat`` was accepted. It is unknown whether such a token is older than a
+            revocation.
     """
 
     def __init__(self, settings: GuardSettings, policy: Policy, revocation_sync: RevocationSync, clock: Clock) -> None:
@@ -121,7 +122,7 @@ class Authorizer:
         """Return the identity of a presented token, if it can connect to a namespace.
 
         Raises:
-            AuthError: it cannot; any failure that is not its fault is :class:`Unavailable`.
+            AuthError: the identity cannot connect. If the decision itself failed, the error is :class:`Unavailable`.
         """
         who = Identity.guest() if presented.source == GUEST else await self.verify(presented)
         return await self.may_connect(who, namespace)
@@ -130,7 +131,7 @@ class Authorizer:
         """Return an identity with its current rights, if they allow the namespace.
 
         Raises:
-            AuthError: they do not.
+            AuthError: its rights do not allow it.
         """
         while True:
             latest = self.changed.changes.get(who.subject)
@@ -151,7 +152,7 @@ class Authorizer:
         """Verify a presented token and return its identity, for any namespace.
 
         Raises:
-            AuthError: the token is not valid; any failure that is not its fault is :class:`Unavailable`.
+            AuthError: the token is not valid. If the verification itself failed, the error is :class:`Unavailable`.
         """
         if self._revocation_sync.has_store:
             await self._revocation_sync.check()
@@ -180,10 +181,10 @@ class Authorizer:
         return self.policy.expand_roles(who) if self.policy.roles.includes else who
 
     def check_still_valid(self, who: Identity) -> None:
-        """Check that a token is not revoked, and that its grace period is not over already.
+        """Check that a token is not revoked, and that its grace period has not ended.
 
         Raises:
-            RevokedToken, ExpiredToken: it is.
+            RevokedToken, ExpiredToken: one of the checks failed.
         """
         if self.revocations.epoch and self.revocations.is_revoked(who):
             undated = who.issued_at is None and not who.is_guest
@@ -192,15 +193,15 @@ class Authorizer:
             raise ExpiredToken("exp", "expired, and the grace is over", expired_at=who.expires_at)
 
     def check_renewal(self, old: Identity | None, new: Identity) -> bool:
-        """Check that a token can renew a connected socket: a newer one of the same subject, or any one for a guest.
+        """Check that a token can renew a connected socket: a newer token of the same subject; for a guest, any token.
 
         Returns:
             False if the socket has this token already: not a mistake, since the answer to the first may have been lost,
             but there is nothing to renew.
 
         Raises:
-            SubjectMismatch: the token of another subject.
-            MalformedToken: it expires earlier, or was issued earlier.
+            SubjectMismatch: the token belongs to another subject.
+            MalformedToken: the token expires earlier, or was issued earlier, than the current one.
         """
         if old is not None and old.is_guest:
             return True
@@ -238,7 +239,7 @@ class Authorizer:
         return Decision(kind, name, who, rule, error)
 
     def _too_late(self, who: Identity, kind: Kind, rule_set: RuleSet) -> ExpiredToken | None:
-        """Return the error for something new during the grace period; what was allowed before goes on."""
+        """Return the error for a new request in the grace period; existing rights are not affected."""
         if who.expires_at is None or self.clock.now() < who.expires_at:
             return None
         if kind == "room" or any(rule.max_auth_age is not None for rule in rule_set.rules):

@@ -1,4 +1,4 @@
-"""Coroutines that run by themselves and deadlines: one set of tasks and one timer for a guard and its host."""
+"""Background tasks and deadlines: one set of tasks and one timer for a guard and its host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EAGER = sys.version_info >= (3, 12)
 
 
 class Background:
-    """Starts coroutines, holds them while they run, and logs what they raise.
+    """Starts coroutines, keeps a reference to them while they run, and logs their exceptions.
 
     Args:
         clock: where to read the time.
@@ -60,7 +60,7 @@ class Background:
         return task
 
     def background(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Run a coroutine of the application, which can hold on to its task."""
+        """Run a coroutine of the application, and return its task."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._application_task_ended)
@@ -82,7 +82,7 @@ class Background:
             task.cancel()
 
     async def settle(self) -> None:
-        """Wait until all tasks have ended, and those that they started, but for tasks that wait here themselves."""
+        """Wait until all tasks, and the tasks that they started, have ended. Tasks that also wait here do not count."""
         me = asyncio.current_task()
         assert me is not None
         self._settling.add(me)

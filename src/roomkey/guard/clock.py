@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where a guard reads the time. Tests pass a clock that they move."""
+    """The clocks that a guard reads. Tests pass an object whose time they set."""
 
     def now(self) -> float:
         """Return seconds since the epoch, for times in tokens such as ``exp``."""

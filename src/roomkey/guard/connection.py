@@ -27,7 +27,7 @@ OpenSocket = Callable[[GuardedSocket], Awaitable[HostSocket | None]]
 
 
 class Deciders(NamedTuple):
-    """Who decides about what arrives."""
+    """The objects that decide about packets."""
 
     authenticator: Authenticator
     events: Events
@@ -35,7 +35,7 @@ class Deciders(NamedTuple):
 
 
 class GuardedConnection(ConnectionState):
-    """One Engine.IO connection under guard, with one method for each thing that arrives.
+    """A guarded Engine.IO connection, with one method for each kind of packet or event.
 
     Args:
         context: what all connections share.
@@ -45,7 +45,7 @@ class GuardedConnection(ConnectionState):
         host: the host's side.
 
     Raises:
-        TooManyAttempts: its address has too many connections on which nothing is admitted.
+        TooManyAttempts: the address has too many connections without an admitted socket.
     """
 
     __slots__ = ("_deciders",)
@@ -66,11 +66,11 @@ class GuardedConnection(ConnectionState):
     # CONNECT and DISCONNECT
 
     async def connect(self, namespace: str, payload: object, open_socket: OpenSocket) -> None:
-        """Handle a CONNECT packet, and answer it through the host.
+        """Handle a CONNECT packet, and reply to it through the host.
 
         Args:
             payload: the packet's data.
-            open_socket: makes the host's side of the new socket.
+            open_socket: creates the host's side of the new socket.
         """
         if self.closing or not self._can_open(namespace):
             return
@@ -98,7 +98,7 @@ class GuardedConnection(ConnectionState):
         return unknown
 
     async def _refuse(self, socket: GuardedSocket, error: AuthError) -> None:
-        """Answer a CONNECT with its refusal, and then close a connection that nobody uses."""
+        """Refuse a CONNECT, and then close the connection if no other socket uses it."""
         is_unknown = isinstance(error, PermissionDenied) and not socket.sid  # the host has made no socket
         try:
             await self.host.refuse(socket.namespace, error.message, None if is_unknown else error.to_client())
@@ -111,7 +111,7 @@ class GuardedConnection(ConnectionState):
                 self.count_refusal()
 
     def _can_open(self, namespace: str) -> bool:
-        """Return True if the client may ask for a namespace; a flood of requests closes the connection."""
+        """Return True if the client can send a CONNECT for a namespace. A flood of them closes the connection."""
         before = self.sockets.get(namespace)
         if before is not None and before.state is AdmissionState.ENDED and self.host.reopens:
             del self.sockets[namespace]  # only its disconnect handler runs, which nobody has to wait for
@@ -134,10 +134,10 @@ class GuardedConnection(ConnectionState):
     # EVENT and ACK
 
     def admit_without_waiting(self, namespace: str, arguments: object) -> GuardedSocket | None:
-        """Admit an event that needs no rule, no counting and no answer of the guard: most of them.
+        """Admit an event, if no rule, count or reply of the guard is necessary. This is true for most events.
 
         Returns:
-            The socket if the application can handle the event; None if :meth:`event` must look at it.
+            The socket if the application can handle the event; None if the host must call :meth:`event`.
         """
         socket = self.sockets.get(namespace)
         if socket is None or socket.state is not _ADMITTED or self.closing:
@@ -158,7 +158,7 @@ class GuardedConnection(ConnectionState):
             ack_id: the acknowledgement that the client asked for, or None.
 
         Returns:
-            The socket if the application can handle the event, else None: the guard has dealt with it.
+            The socket if the application can handle the event; None if the guard has handled it.
         """
         return await self._deciders.events.admit(self, namespace, arguments, ack_id)
 
@@ -175,13 +175,13 @@ class GuardedConnection(ConnectionState):
         """Handle an ACK packet.
 
         Returns:
-            The socket if the application can have the acknowledgement, else None.
+            The socket if the application can receive the acknowledgement, else None.
         """
         socket = self.sockets.get(namespace)
         return socket if self._deciders.events.check_admitted(self, socket) else None
 
     def unexpected_ack(self, namespace: str) -> None:
-        """Count an acknowledgement that nobody waits for; a flood of them closes the connection."""
+        """Count an acknowledgement for which no callback waits. A flood of them closes the connection."""
         self._deciders.events.unexpected_ack(self, self.sockets.get(namespace))
 
     # HTTP requests, and the end
@@ -193,7 +193,7 @@ class GuardedConnection(ConnectionState):
 
         Args:
             request: the parts of the later request that can contain tokens.
-            address: where the later request comes from.
+            address: the address that sent the later request.
             is_bound: False if the request failed the host's own check, such as of the address or of a cookie to which
                 the host binds its sessions.
         """

@@ -73,9 +73,9 @@ class ErrorShape:
 
     Attributes:
         code: the stable code.
-        reason: finer than the code, or None.
-        texts: every ``message`` that it can have; ``…`` stands for a variable part, such as a claim's name.
-        retry: True if the client should get a fresh token and connect again.
+        reason: a more specific code, or None.
+        texts: every ``message`` that it can have; ``…`` is a variable part, such as a claim's name.
+        retry: True if the client should get a new token and connect again.
     """
 
     code: str
@@ -99,12 +99,12 @@ ERRORS = _shapes()
 
 
 def unauthorized(error: AuthError) -> dict[str, object]:
-    """Return the argument of ``unauthorized``; clients of three generations each find what they look for."""
+    """Return the argument of ``unauthorized``, with the keys that each generation of client libraries reads."""
     return {"message": error.message, "inner": {"message": error.message}, "data": error.to_client()}
 
 
 def accepted() -> dict[str, object]:
-    """Return the acknowledgement of an event of the guard's own that succeeded."""
+    """Return the acknowledgement of one of the guard's own events that succeeded."""
     return {"ok": True}
 
 

@@ -1,4 +1,4 @@
-"""What happens to an event on its way to the application."""
+"""Decisions about events before they reach the application."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ GuardHandler = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, A
 
 
 class Events:
-    """Decides about every event and acknowledgement, and serves those that are the guard's own.
+    """Decides about every event and acknowledgement, and handles the guard's own events.
 
     Args:
         policy: the rules for events.
         socket_authorizer: decides what a socket can do.
         authenticator: handles ``authenticate``.
         clock: where to read the time.
-        counted: every event must be counted for its subject.
+        counted: True if every event counts for its subject.
 
     Attributes:
         guard_handlers: the handlers of the events that the guard handles itself, by event name.
@@ -92,7 +92,7 @@ class Events:
             ack_id: the acknowledgement that the client asked for, or None.
 
         Returns:
-            The socket if the application can handle the event, else None: the guard has dealt with it.
+            The socket if the application can handle the event; None if the guard has handled it.
         """
         if connection.closing or not isinstance(arguments, list) or not arguments or not is_event_name(arguments[0]):
             connection.violation("not an event, or one with a reserved or impossible name")
@@ -134,9 +134,9 @@ class Events:
         return AdmissionAction.DISPATCH in socket.handle(AdmissionEvent.PACKET)
 
     def unexpected_ack(self, connection: ConnectionState, socket: GuardedSocket | None) -> None:
-        """Count an acknowledgement that nobody waits for, like an event of its subject; a flood closes.
+        """Count an unexpected acknowledgement like an event of its subject. A flood closes the connection.
 
-        A few are honest: their callers have stopped waiting.
+        Honest clients send a few, when the caller has stopped waiting.
         """
         with suppress(AuthError):
             if socket is not None:
@@ -150,10 +150,10 @@ class Events:
     async def answer_error(
         self, socket: GuardedSocket, error: AuthError, ack_id: int | None, event: str | None = None
     ) -> None:
-        """Tell a client that its event was denied: by the acknowledgement, or else by the event ``error``.
+        """Send the error of a denied event, as the acknowledgement or, without one, as the event ``error``.
 
         Args:
-            event: its name, if a newer token would allow it: the client is asked for one.
+            event: the name of the event, if a newer token would allow it: the guard then asks the client for one.
         """
         if not socket.admitted:  # it has ended meanwhile, and has been told why
             return

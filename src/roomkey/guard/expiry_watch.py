@@ -1,4 +1,4 @@
-"""When a connected socket is warned, and when it ends."""
+"""The deadlines of connected sockets: warning and expiry."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ExpiryWatch:
         timers: calls back when a deadline has passed.
         clock: where to read the time.
         settings: the grace period, and ``warn_before``. A warning never comes before half of the remaining time has
-            passed: a client with short tokens would renew without end.
+            passed, because a client with short tokens would renew continuously.
     """
 
     def __init__(self, timers: Timers, clock: Clock, settings: GuardSettings) -> None:
@@ -35,7 +35,7 @@ class ExpiryWatch:
 
         Args:
             who: the socket's identity.
-            due: the socket's callback; a deadline that it had before is replaced.
+            due: the socket's callback. An earlier deadline of this callback is replaced.
         """
         if who.expires_at is None:
             self._timers.cancel(due)

@@ -38,7 +38,7 @@ from roomkey.guard.socket_authorizer import SocketAuthorizer
 
 @dataclass(frozen=True, slots=True)
 class LiveSocket:
-    """An admitted socket, as it is at this moment.
+    """The current state of an admitted socket.
 
     Attributes:
         sid: its Socket.IO ID. Do not log or return it: with it, a client could continue a polling session.
@@ -72,7 +72,7 @@ class Guard:
 
     @classmethod
     def of(cls, settings: GuardSettings) -> Self:
-        """Make a guard of settings that a host has checked together with its own."""
+        """Create a guard from settings that a host has checked together with its own."""
         guard = cls.__new__(cls)
         guard._assemble(settings)
         return guard
@@ -115,8 +115,8 @@ class Guard:
             host: the host's side.
 
         Raises:
-            TooManyAttempts: the address has too many connections on which nothing is admitted. This is reported
-                already; the host only refuses the connection.
+            TooManyAttempts: the address has too many connections without an admitted socket. The guard has reported
+                this; the host only refuses the connection.
         """
         self.server_loop.use_running_loop()
         return GuardedConnection(self._context, self._deciders, request, address, host)
@@ -158,7 +158,7 @@ class Guard:
         """Check that an identity's token is still valid: neither revoked nor expired.
 
         Raises:
-            RevokedToken, ExpiredToken: it is not.
+            RevokedToken, ExpiredToken: the token is not valid any more.
             Unavailable: the store of revocations is unavailable.
         """
         await self._revocation_sync.check()
@@ -189,8 +189,8 @@ class Guard:
         """Add a socket to a room, if the policy allows it.
 
         Raises:
-            PermissionDenied: no rule allows it, or the socket is not admitted. If an event handler does not catch it,
-                the guard answers the client.
+            PermissionDenied: no rule allows it, or the socket is not admitted. If an event handler does not catch the
+                error, the guard sends it to the client.
         """
         await self.socket_authorizer.enter_room(self._open_socket(sid, namespace), room)
 
@@ -208,7 +208,7 @@ class Guard:
         """Check that a client can emit an event to a room, before a handler emits it for the client.
 
         Raises:
-            PermissionDenied: it cannot. If an event handler does not catch this, the guard answers the client.
+            PermissionDenied: it cannot. If an event handler does not catch the error, the guard sends it to the client.
         """
         await self.socket_authorizer.check_emit(self._open_socket(sid, namespace), room, event)
 
@@ -226,11 +226,11 @@ class Guard:
             rooms: its rooms from now on, as in the claim ``rooms``; None keeps them.
 
         Returns:
-            The number of connected sockets that it changed.
+            The number of connected sockets that changed.
 
         Raises:
-            ConfigError: there is nothing to change, or the subject is not a string.
-            Unavailable: the change applies here, and elsewhere when the store is available again. Call again to make
+            ConfigError: neither ``roles`` nor ``rooms`` is given, or the subject is not a string.
+            Unavailable: the change applies to this process, but the store has not saved it yet. Call again to make
                 sure.
         """
         if (roles is None and rooms is None) or isinstance(roles, str) or isinstance(rooms, str):
@@ -265,7 +265,7 @@ class Guard:
 
         Raises:
             PermissionDenied: there is no such socket.
-            ConfigError: another kind.
+            ConfigError: ``kind`` is not valid.
         """
         if kind not in KINDS:
             raise ConfigError(f"the kind of explain must be one of {', '.join(KINDS)}, not {kind!r}")
@@ -299,22 +299,22 @@ class Guard:
         Args:
             token_id: the ``jti`` of one token.
             session_id: the ``sid`` claim: one login session with all its refreshed tokens.
-            subject: everything issued to this ``sub``.
+            subject: all tokens issued to this ``sub``.
             issuer: only tokens of this ``iss``.
             issued_before: with ``subject``: only tokens that were issued up to then, in seconds since the epoch.
-            expires_at: when those tokens have expired, in seconds since the epoch, so that the entry can be forgotten.
-                Default: the verifier's ``max_lifetime`` from now, or 366 days if it has none. For tokens that live
-                longer, pass their ``exp``; ``float("inf")`` keeps the entry forever. With ``subject`` it also tells
-                tokens without ``iat`` apart: those that expire later are new ones.
+            expires_at: the latest ``exp`` of the tokens, in seconds since the epoch. The revocation is kept until then.
+                Default: the verifier's ``max_lifetime`` from now, or 366 days if it has none. For tokens with a longer
+                lifetime, pass their ``exp``; ``float("inf")`` keeps the revocation forever. With ``subject``, tokens
+                without ``iat`` that expire later count as new and are not revoked.
 
         Returns:
             The number of sockets that were disconnected. When this returns, the store has saved the revocation.
 
         Raises:
-            Unavailable: the sockets of this process are disconnected, but the store did not save the revocation yet. It
-                will, as soon as it is available again. Call again to make sure.
-            ConfigError: a value without its name, none or several names, ``issued_before`` in the future; or
-                ``subject`` without ``expires_at``, although tokens without ``iat`` are in use.
+            Unavailable: the sockets of this process are disconnected, but the store has not saved the revocation yet.
+                The guard saves it when the store is available again. Call again to make sure.
+            ConfigError: not exactly one of the three names; a positional argument; ``issued_before`` in the future; or
+                ``subject`` without ``expires_at``, although clients use tokens without ``iat``.
         """
         if unnamed:
             raise ConfigError(
@@ -336,7 +336,7 @@ class Guard:
     def follow_revocations(self, follower: Follower) -> None:
         """Call ``follower(revocation)`` each time that :meth:`revoke` has saved a revocation, before it returns.
 
-        The login server ends login sessions and their refresh tokens with it. The follower returns the number of
+        The login server uses this to end login sessions with their refresh tokens. The follower returns the number of
         further sockets that it disconnected.
         """
         self._revocation_sync.writer.followers.append(follower)
@@ -374,7 +374,7 @@ class Guard:
         return callback
 
     def serve_rooms(self) -> None:
-        """Let clients join and leave rooms themselves, if the policy allows it.
+        """Let clients join and leave rooms, if the policy allows it.
 
         Adds the events ``join-room`` and ``leave-room``, each with a room's name. The acknowledgement is
         ``{"ok": true}`` or ``{"ok": false, "error": {…}}``; without an acknowledgement, a denial is the event
@@ -384,7 +384,7 @@ class Guard:
         self._events.serve_rooms()
 
     def relay(self, *events: str) -> None:
-        """Let clients emit these events to rooms themselves, if the policy allows it.
+        """Let clients emit these events to rooms, if the policy allows it.
 
         A client sends ``emit("say", room, data)``; the others in the room receive ``say`` with
         ``{"room", "from", "data"}``, where ``from`` is the sender's subject. The acknowledgement is as for rooms.
@@ -403,12 +403,12 @@ class Guard:
 
     @on_server_loop
     async def ready(self) -> str | None:
-        """Return :attr:`problem`, after the store was asked at least once."""
+        """Read the store if that has not happened yet, and return :attr:`problem`."""
         return await self._revocation_sync.ready()
 
     @property
     def problem(self) -> str | None:
-        """Why new connections are refused, or decided with old revocations; None if the store is available."""
+        """Why the store is unavailable, so that the guard refuses connections or uses old revocations; or None."""
         return self._revocation_sync.problem
 
     def check_deadlines(self) -> None:
@@ -418,7 +418,7 @@ class Guard:
 
     @on_server_loop
     async def close(self) -> None:
-        """Close every connection, because the server stops; clients reconnect automatically when it is up again."""
+        """Close every connection, because the server stops. Clients reconnect automatically when it runs again."""
         for connection in list(self.index.connections):
             connection.close()
         await self.settle()

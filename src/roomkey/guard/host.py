@@ -1,4 +1,4 @@
-"""What a host gives to the guard: a connection that can be closed, and one socket for each namespace on it.
+"""The interface that a host implements: a connection that can be closed, and one socket for each namespace on it.
 
 A host is a Socket.IO server, such as the hub or python-socketio. For each thing that arrives, it calls one method of a
 :class:`roomkey.guard.connection.GuardedConnection`; the guard decides, and answers through the objects described here.
@@ -34,7 +34,7 @@ class HostConnection(Protocol):
     reopens: bool
 
     async def refuse(self, namespace: str, message: str, data: object) -> None:
-        """Answer a CONNECT with CONNECT_ERROR.
+        """Reply to a CONNECT with CONNECT_ERROR.
 
         Args:
             message: the member ``message``.
@@ -45,7 +45,7 @@ class HostConnection(Protocol):
         """Allow what an admitted client can send, because a socket of the connection is admitted."""
 
     def close(self, code: int | None) -> None:
-        """Close the transport after what was sent has left, or after a short while; a second call does nothing.
+        """Close the transport after all sent packets have left, or after a short time. A second call does nothing.
 
         Args:
             code: the close code of a WebSocket, if it is not the usual one.
@@ -62,13 +62,13 @@ class HostSocket(Protocol):
     sid: str
 
     async def accept(self) -> None:
-        """Answer the CONNECT, and then send what was held back for this socket."""
+        """Reply to the CONNECT, and then send the packets that were held back for this socket."""
 
     async def send_event(self, event: str, data: object) -> None:
         """Send an event to this socket, in quarantine too."""
 
     async def send_ack(self, ack_id: int, data: object) -> None:
-        """Answer an event that asked for an acknowledgement."""
+        """Send the acknowledgement of an event."""
 
     async def disconnect(self) -> None:
         """Send DISCONNECT for the namespace. The guard closes the connection next."""
@@ -98,14 +98,14 @@ class HostSocket(Protocol):
             payload: of the CONNECT packet.
 
         Returns:
-            Why the handler declined, with its message and data for the client; None if it accepted.
+            None if the handler accepted the client; otherwise an error with the handler's message and data.
         """
 
     def hears_disconnect(self) -> bool:
         """Return True if the application has a disconnect handler for this namespace."""
 
     async def call_disconnect(self, reason: str) -> None:
-        """Call the application's disconnect handler. What the handler raises is logged here."""
+        """Call the application's disconnect handler, and log its exceptions."""
 
     def forget(self) -> None:
-        """Drop everything that is kept about this socket, because it is gone; a second call does nothing."""
+        """Delete everything that is kept about this socket, because it has ended. A second call does nothing."""

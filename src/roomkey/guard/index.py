@@ -16,14 +16,14 @@ _NAMES: dict[IdentityName, str] = {"subject": "subject", "session": "session_id"
 
 
 class IndexedConnection(Hashable, Protocol):
-    """What the index needs of a connection."""
+    """The attributes of a connection that the index uses."""
 
     address: str
     anonymous: bool
 
 
 class IndexedSocket(Hashable, Protocol):
-    """What the index needs of a socket."""
+    """The attributes of a socket that the index uses."""
 
     sid: str
     identity: Identity | None
@@ -54,16 +54,16 @@ class SocketIndex(Generic[C, S]):
     # Connections
 
     def open(self, connection: C) -> None:
-        """Add a connection, on which nothing is admitted."""
+        """Add a connection, which does not have an admitted socket yet."""
         self.connections.add(connection)
         self._anonymous[network_of(connection.address)] += 1
 
     def anonymous_from(self, address: str) -> int:
-        """Return the number of connections from this address, or its /64 network, on which nothing is admitted."""
+        """Return the number of connections without an admitted socket from this address, or from its /64 network."""
         return self._anonymous[network_of(address)]
 
     def mark_admitted(self, connection: C) -> None:
-        """Do not count a connection for its address any longer."""
+        """Stop counting a connection for its address."""
         if connection.anonymous:
             connection.anonymous = False
             network = network_of(connection.address)
@@ -81,7 +81,7 @@ class SocketIndex(Generic[C, S]):
     # Sockets
 
     def identify(self, socket: S, who: Identity) -> None:
-        """Set whose a socket is, at first or instead of another identity."""
+        """Set or replace the identity of a socket."""
         if socket.identity is not None:
             self._drop_names(socket, socket.identity)
         socket.identity = who

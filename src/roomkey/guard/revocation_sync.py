@@ -1,4 +1,4 @@
-"""Revocations: applied to connected sockets, written to the store, and read from it if another process revoked."""
+"""Synchronization of revocations between connected sockets, the store, and other processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FRESH_SECONDS = 1.0
 
 
 class RevocationSync:
-    """Revokes tokens and ends the sockets that they opened.
+    """Revokes tokens and disconnects the sockets that use them.
 
     Args:
         revocations: the revocations that every decision checks.
@@ -37,7 +37,7 @@ class RevocationSync:
             and what happens while it is unavailable.
 
     Attributes:
-        has_store: True if revocations outlast this process.
+        has_store: True if revocations survive this process.
         on_rights: called with each change of rights that the store returns.
     """
 
@@ -65,14 +65,14 @@ class RevocationSync:
         self.on_rights: Callable[[Revocation], object] = lambda change: None
 
     async def revoke(self, revoked: Revocation, *, everybody: bool) -> int:
-        """Revoke, end the connected sockets, and write the revocation to the store.
+        """Revoke tokens, disconnect their sockets, and write the revocation to the store.
 
         Args:
             revoked: the revocation.
-            everybody: also end sockets of the subject whose ``iat`` is ahead of our clock.
+            everybody: also disconnect the subject's sockets whose ``iat`` is in the future.
 
         Returns:
-            The number of connected sockets that were ended, here and by the followers.
+            The number of sockets that this process and the followers disconnected.
 
         Raises:
             Unavailable: the sockets here are ended, but the store did not save the revocation. It is written when the
@@ -93,7 +93,7 @@ class RevocationSync:
         await _in_time(self._store.add(revoked))
 
     def horizon(self) -> float:
-        """Return the time up to which what has expired may be forgotten."""
+        """Return the time up to which expired revocations can be deleted."""
         return self._horizon.at(self._clock.now(), self._clock.monotonic())
 
     def _add(self, revoked: Revocation) -> bool:
@@ -105,7 +105,7 @@ class RevocationSync:
         return is_new
 
     def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> list[asyncio.Task[None]]:
-        """End every connected socket that these revocations concern; return the tasks that tell the clients.
+        """End every connected socket that these revocations include; return the tasks that notify the clients.
 
         Args:
             everybody: no matter what ``iat`` says: a token that was seen before the revocation was issued before it.
@@ -125,9 +125,9 @@ class RevocationSync:
         return endings
 
     async def check(self) -> None:
-        """Make sure that this process knows what the store knew a second ago.
+        """Check that this process has read the store within the last second.
 
-        A process that is late, because it is busy, asks the store now, and refuses nothing for being late.
+        A process that was too busy reads the store now, and does not refuse connections for this reason.
 
         Raises:
             Unavailable: the store is unavailable, and new connections must be refused then.
@@ -137,7 +137,7 @@ class RevocationSync:
             raise Unavailable(problem)
 
     async def ready(self) -> str | None:
-        """Return what is wrong with the store, or None; first ask it again if its answer is older than a second."""
+        """Return why the store is unavailable, or None. If the last read is older than a second, read it first."""
         if self._store is None:
             return None
         await self._open()
@@ -153,13 +153,13 @@ class RevocationSync:
             raise Unavailable("the server is stopping")
 
     async def _poll_once(self) -> None:
-        """Poll, or wait for the poll that is running: many callers make one poll."""
+        """Poll, or wait for the poll that is running, so that many callers cause one poll."""
         if self._polling is None or self._polling.done():
             self._polling = asyncio.create_task(self.poll())
         await asyncio.wait({self._polling})
 
     async def poll(self) -> None:
-        """Read new revocations from the store, and end the sockets that they revoke. This happens twice a second."""
+        """Read new revocations from the store, twice per second, and disconnect the sockets that they revoke."""
         assert self._store is not None
         begun = self._clock.monotonic()
         more = True
@@ -227,7 +227,7 @@ class RevocationSync:
             await asyncio.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
-        """Stop following the store, and close it; later checks are refused."""
+        """Stop following the store, and close it. Later checks fail."""
         self._closed = True
         await self.writer.close()
         if self._following is None:

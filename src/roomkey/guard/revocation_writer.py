@@ -1,4 +1,4 @@
-"""Saves revocations and calls the followers; what fails is repeated until it succeeds."""
+"""Writes of revocations to the store, which are repeated until they succeed."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ _Key: TypeAlias = tuple[str, str | None, str]
 class RevocationWriter:
     """Writes revocations to the store and calls the followers.
 
-    An outage leaves no revocation half done: what could not be written or followed is remembered, and done when the
-    store is available again, even if the caller does not try again.
+    An outage does not leave a revocation half done. If a write or a follower fails, it is repeated when the store is
+    available again, even if the caller does not try again.
 
     Args:
         write: writes a revocation; None without a store.
@@ -51,18 +51,18 @@ class RevocationWriter:
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
-        """Return the number of revocations that are not done yet."""
+        """Return the number of unfinished revocations."""
         return len(self._rest)
 
     async def write(self, revoked: Revocation) -> int:
-        """Write a revocation and let the followers act on it.
+        """Write a revocation, and call the followers with it.
 
         Returns:
-            The number of sockets that the followers ended.
+            The number of sockets that the followers disconnected.
 
         Raises:
             ConfigError: the store cannot save this name.
-            Unavailable: not everything is done yet. It will be, when the store is available again.
+            Unavailable: the revocation is unfinished. It is finished when the store is available again.
         """
         if self._write is _nowhere and not self.followers:
             return 0
@@ -87,12 +87,12 @@ class RevocationWriter:
         return sockets
 
     def _covers(self, revoked: Revocation, key: _Key) -> bool:
-        """Return True if a revocation includes everything that is remembered of its name."""
+        """Return True if a revocation includes all unfinished revocations of the same name."""
         return key not in self._rest or _joined(self._rest[key][0], revoked) == revoked
 
     @asynccontextmanager
     async def _turn(self, key: _Key) -> AsyncIterator[None]:
-        """Allow one write of a name at a time: of several changes, the one that is written last counts.
+        """Allow one write of a name at a time, because the last of several changes applies.
 
         Raises:
             Unavailable: other changes of the same name wait for the store.
@@ -109,7 +109,7 @@ class RevocationWriter:
             turn.release()
 
     async def _write_rest(self, key: _Key) -> None:
-        """Write what is remembered of a name, if anything is."""
+        """Write the unfinished revocation of a name, if there is one."""
         revoked, written = self._rest.get(key, (None, True))
         if revoked is not None and not written:
             await self._write(revoked)
@@ -158,7 +158,7 @@ class RevocationWriter:
 
 
 def _joined(one: Revocation, other: Revocation) -> Revocation:
-    """Combine two revocations of the same name; of changed rights, the later ones count."""
+    """Combine two revocations of the same name. If rights changed twice, the later change applies."""
     first, last = sorted((one, other), key=lambda revoked: revoked.issued_before)
     rights = last.rights if first.rights is None else {**first.rights, **(last.rights or {})}
     return replace(last, expires_at=max(one.expires_at, other.expires_at), rights=rights)

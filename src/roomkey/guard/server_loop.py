@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 class ServerLoop:
-    """The event loop of a guard and its host, from the first thing that happens on it.
+    """The event loop of a guard and its host, which is the first one that they run on.
 
     Sockets, timers and tasks belong to that loop and must not be used from another thread.
     """
@@ -43,7 +43,7 @@ class ServerLoop:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
 
     def check_here(self, verb: str) -> None:
-        """Check that a method is called on the server's own loop, because it cannot be passed to that.
+        """Check that a method is called on the server's own loop.
 
         Raises:
             ConfigError: it is called from another thread or loop.

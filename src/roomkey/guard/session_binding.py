@@ -1,4 +1,4 @@
-"""Who sends the requests of an Engine.IO session: the session's ID alone is not a credential."""
+"""Checks that the requests of a session come from its owner, because the session's ID is not a credential."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class SessionBinding:
     """Binds each session to the token of the HTTP request that opened it.
 
     Args:
-        handshake: where HTTP requests can carry a token; None if nowhere.
+        handshake: the places of tokens in HTTP requests; None if there are none.
         authorizer: verifies the tokens of later requests.
     """
 
@@ -30,7 +30,7 @@ class SessionBinding:
         self._authorizer = authorizer
 
     def bind(self, connection: ConnectionState) -> None:
-        """Note the token with which a session was opened."""
+        """Remember the token with which a session was opened."""
         try:
             connection.credential = self._presented(connection.request)
         except AuthError:
@@ -64,12 +64,12 @@ class SessionBinding:
         return True
 
     def report_hijack(self, connection: ConnectionState, address: str) -> None:
-        """Report that a request to a session came from another client; the owner is not disturbed."""
+        """Report a request from another client. The owner's session continues."""
         error = CredentialsError("a session ID without the session's token")
         connection.context.refusals.report(error, address)
 
     async def _verify(self, connection: ConnectionState, opened: Credential, presented: Credential) -> bool:
-        """Verify a request's token: of a few requests at a time, and no longer than the session exists."""
+        """Verify a request's token, for a few requests at a time, and only while the session exists."""
         verifying = connection.verifying = connection.verifying or []
         if len(verifying) >= MAX_VERIFYING:
             raise TooManyAttempts("too many requests of one session wait for a verification")
@@ -93,10 +93,10 @@ class SessionBinding:
         return any((one.issuer, one.subject) == (who.issuer, who.subject) for one in known)
 
     def _presented(self, request: Request) -> Credential | None:
-        """Return the token that an HTTP request itself carries, or None."""
+        """Return the token of an HTTP request, or None."""
         return None if self._handshake is None else find_credential(self._handshake, None, request)
 
 
 def _sends_once(opened: Credential, connection: ConnectionState) -> bool:
-    """Return True if the client may be one that sends its headers with the first request only."""
+    """Return True if the client may send its headers only in the first request."""
     return opened.source == "header" and not connection.repeats_credential

@@ -128,12 +128,12 @@ class GuardSettings:
 
     @property
     def handshake(self) -> Handshake | None:
-        """How a token is presented in the handshake; None if it is not accepted there."""
+        """The sources of tokens in the handshake; None if tokens are not accepted there."""
         return next((way for way in self._ways() if isinstance(way, Handshake)), None)
 
     @property
     def authenticate(self) -> Authenticate | None:
-        """How a token is presented after connecting; None if it is not accepted then."""
+        """The settings for tokens after connecting; None if tokens are not accepted then."""
         return next((way for way in self._ways() if isinstance(way, Authenticate)), None)
 
     @property

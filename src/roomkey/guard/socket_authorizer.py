@@ -1,4 +1,4 @@
-"""Decides what connected sockets can do: at every join and emit, and again when a token or a right changes."""
+"""Decisions about connected sockets: at every join, emit and event, and again when a token or a right changes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class SocketAuthorizer:
         self._own_joins: OwnJoins = "policy"
 
     def set_own_joins(self, own_joins: OwnJoins) -> None:
-        """Choose what the application's own ``enter_room`` needs.
+        """Set whether the policy applies to the application's own ``enter_room``.
 
         Raises:
             ConfigError: a value other than ``"policy"`` and ``"allow"``.
@@ -93,7 +93,7 @@ class SocketAuthorizer:
         """Add a socket to a room, if the policy allows it.
 
         Raises:
-            AuthError: it does not, or the socket is not admitted (any longer).
+            AuthError: the policy denies it, or the socket is not admitted any more.
         """
         if self._usage is not None:
             self._usage.take(_identity(socket), "joins", self._authorizer.clock.monotonic())
@@ -148,7 +148,7 @@ class SocketAuthorizer:
         """Decide about a request of a socket, with the rights that it has when this returns.
 
         Raises:
-            PermissionDenied: it is not admitted (any longer).
+            PermissionDenied: the socket is not admitted any more.
         """
         while True:
             who = _identity(socket)
@@ -207,7 +207,7 @@ class SocketAuthorizer:
             keep: writes the change to the store; None if there is none.
 
         Returns:
-            The number of connected sockets that it changed.
+            The number of connected sockets that changed.
 
         Raises:
             Unavailable: the store did not save it.
@@ -274,7 +274,7 @@ def _identity(socket: GuardedSocket) -> Identity:
     """Return the identity of a socket.
 
     Raises:
-        PermissionDenied: it is not admitted (any longer).
+        PermissionDenied: the socket is not admitted any more.
     """
     _check_open(socket)
     assert socket.identity is not None  # it is known from CONNECTING on

@@ -23,9 +23,9 @@ _MONOTONIC, _WALL = 0, 1
 
 
 class Timers:
-    """Intervals on the monotonic clock and times on the wall clock, with one timer of the event loop for both.
+    """Deadlines on the monotonic clock and on the wall clock, with one timer of the event loop for both.
 
-    A deadline is named by its callback, so a callback has one deadline at most: setting it again moves it.
+    A callback has at most one deadline: setting it again moves it.
 
     Args:
         clock: where to read the time.

@@ -1,4 +1,4 @@
-"""From a packet to the guard, and from there to the application's handler."""
+"""Delivery of packets to the guard and to the application's handlers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Dispatch:
         self._find_handler = application.handlers.find
 
     def packet(self, session: EngineSession, packet: Packet) -> None:
-        """Handle a packet. For most events nothing waits and no task is made."""
+        """Handle a packet. Most events need no waiting and no task."""
         if packet.type is _ACK:
             self._ack(session, packet)
             return
@@ -59,7 +59,7 @@ class Dispatch:
             self._start(connection.disconnect(packet.namespace))
 
     async def _open_socket(self, session: EngineSession, guarded: GuardedSocket) -> Socket | None:
-        """Make the socket of a CONNECT, if the namespace is served."""
+        """Create the socket of a CONNECT, if the server has the namespace."""
         application = self._application
         if not application.handlers.knows(guarded.namespace):
             application.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
@@ -71,7 +71,7 @@ class Dispatch:
     # EVENT
 
     async def _wait_for_guard(self, session: EngineSession, packet: Packet) -> None:
-        """Let the guard look at an event, and perhaps wait for a rule."""
+        """Pass an event to the guard, and wait for its decision."""
         socket = await session.connection.event(packet.namespace, packet.data, packet.id)
         if socket is not None:
             self._handle(session, packet, socket)
@@ -110,7 +110,7 @@ class Dispatch:
                 LOG.exception("the handler for %s returned a value that is not JSON", printable(packet.data[0]))
 
     def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
-        """Answer an exception of a handler: an error of ours goes to the client, any other to the log alone."""
+        """Handle an exception of a handler: send roomkey's errors to the client, and log all others."""
         if isinstance(error, AuthError):
             self._start(session.connection.answer_error(socket, error, packet.id))
         else:
@@ -132,7 +132,7 @@ class Dispatch:
     # ACK
 
     def _ack(self, session: EngineSession, packet: Packet) -> None:
-        """Call back. An acknowledgement that nobody waits for counts as an event, and no task is made for it."""
+        """Call the callback. An unexpected acknowledgement counts as an event and does not start a task."""
         connection = session.connection
         guarded = connection.ack(packet.namespace)
         socket: Socket | None = self._application.sockets.get(guarded.sid) if guarded is not None else None

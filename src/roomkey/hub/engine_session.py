@@ -261,7 +261,7 @@ class EngineSession:
     # What the guard asks of a host
 
     async def refuse(self, namespace: str, message: str, data: object) -> None:
-        """Answer a CONNECT with CONNECT_ERROR."""
+        """Reply to a CONNECT with CONNECT_ERROR."""
         if self.alive:
             told = {"message": message} if data is None else {"message": message, "data": data}
             self.send(encode(PacketType.CONNECT_ERROR, namespace, told))

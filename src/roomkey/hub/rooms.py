@@ -1,4 +1,4 @@
-"""The sockets of a hub, by namespace and room, and what is delivered to them."""
+"""The sockets of a hub, by namespace and room, and the delivery of packets to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _ADMITTED = AdmissionState.ADMITTED  # an Enum's members are slow to look up by 
 
 
 class Member(Protocol):
-    """What the table needs of a socket."""
+    """The attributes of a socket that the table uses."""
 
     sid: str
     namespace: str

@@ -55,7 +55,7 @@ class Answer:
             self.values.set_result(values)
 
     def lost(self) -> None:
-        """Give up: the client is gone, or did not answer for too long."""
+        """Stop waiting: the client disconnected, or did not reply in time."""
         if not self.values.done():
             self.values.set_exception(TimeoutError("the client did not answer"))
 
@@ -114,7 +114,7 @@ class Socket:
         self.session.send(encode(PacketType.EVENT, self.namespace, [event, data]))
 
     async def send_ack(self, ack_id: int, data: object) -> None:
-        """Answer an event."""
+        """Send the acknowledgement of an event."""
         self.session.send(encode(PacketType.ACK, self.namespace, [data], ack_id))
 
     async def disconnect(self) -> None:
@@ -183,7 +183,7 @@ class Socket:
             LOG.exception("the disconnect handler failed")
 
     def forget(self) -> None:
-        """Drop everything that is kept about this socket."""
+        """Delete everything that is kept about this socket."""
         if self._last_ack:
             self.forget_acks()
             self._application.ack_expiry.forget(self.sid)
@@ -221,7 +221,7 @@ class Socket:
         return self._acks.pop(number, None) if self._acks is not None else None
 
     def forget_acks(self) -> None:
-        """Give up on every acknowledgement."""
+        """Stop waiting for all acknowledgements."""
         acks, self._acks = self._acks, None
         for callback in acks.values() if acks is not None else ():
             _give_up(callback)

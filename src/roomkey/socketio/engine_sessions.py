@@ -1,4 +1,4 @@
-"""Engine.IO sessions: bound to their owner, and ended completely."""
+"""Engine.IO sessions that are bound to their owners and end completely."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class EngineSessions:
         return counted
 
     def _max_body(self, connection: SocketIOConnection) -> int:
-        """Bytes that a polling body may have now."""
+        """Return the current limit of a polling body, in bytes."""
         most: int = self.sio.eio.max_http_buffer_size
         if connection.guarded.admitted:
             return most

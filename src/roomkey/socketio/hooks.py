@@ -1,4 +1,4 @@
-"""Where the guard intercepts python-socketio: between the transport, its own code, and the application's handlers."""
+"""The functions of the guard that replace python-socketio's own functions."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Hooks:
             connection.violation(f"a packet that cannot be read ({type(error).__name__})")
 
     def _frame_problem(self, eio_sid: str, connection: GuardedConnection, data: object) -> str | None:
-        """Return what is wrong with a message before python-socketio reads it, or None."""
+        """Return why a message is rejected before python-socketio reads it, or None."""
         collecting = eio_sid in self.sio._binary_packet
         if isinstance(data, bytes):
             return self._attachment_problem(eio_sid, data) if collecting else "binary data that belongs to no packet"
@@ -195,7 +195,7 @@ class Hooks:
         )
 
     async def _on_connect(self, namespace: str, sid: str) -> None:
-        """Decide, where python-socketio would call the application's connect handler."""
+        """Decide about a CONNECT, when python-socketio calls the connect handler."""
         connection = self.connections.get(self.sio.manager.eio_sid_from_sid(sid, namespace))
         attempt = connection.attempts.get(namespace) if connection is not None else None
         if attempt is None:
@@ -234,7 +234,7 @@ class Hooks:
             LOG.exception("an acknowledgement's callback failed")
 
     def _generate_ack_id(self, sid: str, callback: object) -> int:
-        """Keep a callback, but not forever: python-socketio keeps it until its socket is gone."""
+        """Keep a callback for a limited time. python-socketio would keep it until the socket ends."""
         callbacks = self.sio.manager.callbacks
         for late in self._ack_expiry.requested(sid, self.guard.clock.monotonic()):
             kept = callbacks.pop(late, None)
@@ -246,7 +246,7 @@ class Hooks:
         return number
 
     async def _trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
-        """Call a handler of the application, if the guard allows it: python-socketio calls all of them here."""
+        """Call a handler of the application, if the guard allows it. python-socketio calls all handlers here."""
         sid = arguments[0]
         if event == "connect":
             return await self._on_connect(namespace, sid)
@@ -273,7 +273,7 @@ class Hooks:
             await socket.leave(reason[0] if reason else "", by_client=left in self._leaving)
 
     async def _handle_disconnect(self, eio_sid: str, namespace: str | None, *reason: Any) -> None:
-        """Note who leaves: the client leaves a namespace, or its connection is gone."""
+        """Remember whether the client left the namespace or lost its connection."""
         left = eio_sid, namespace or "/"
         self._leaving.add(left)
         try:

@@ -1,4 +1,4 @@
-"""What the guard asks of python-socketio: one connection, and one socket for each namespace on it."""
+"""The host interface for python-socketio: one connection, and one socket for each namespace on it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LOG = logging.getLogger("roomkey.guard")
 
 
 class _Question:
-    """What a coroutine awaits to hand control back to the object that drives it."""
+    """An awaitable that returns control to the object that runs the coroutine."""
 
     def __await__(self) -> Generator[Any, Any, Any]:
         return (yield self)
 
 
 class ConnectAttempt:
-    """A CONNECT on its way through python-socketio, which asks the guard in the middle of it.
+    """A CONNECT that python-socketio handles. In the middle, python-socketio waits for the guard's decision.
 
     python-socketio makes the socket, asks for a decision and sends the answer, all in one function. This object runs
     that function up to the question, and later from there to its end, so that the guard can ask for each step. Both
@@ -77,7 +77,7 @@ class ConnectAttempt:
         await _Part(self._running, refusal, until=self._question)
 
     def abandon(self) -> None:
-        """Stop, if nobody decides any more."""
+        """Stop, if there will be no decision."""
         if self._running is not None:
             self._running.close()
 
@@ -131,7 +131,7 @@ class SocketIOConnection:
         self._background = background
 
     async def refuse(self, namespace: str, message: str, data: object) -> None:
-        """Answer CONNECT_ERROR."""
+        """Reply with CONNECT_ERROR."""
         attempt = self.attempts.get(namespace)
         if attempt is not None and attempt.is_waiting:
             try:
@@ -189,7 +189,7 @@ class SocketIOSocket:
         self._forget_acks = forget_acks
 
     async def accept(self) -> None:
-        """Let python-socketio answer CONNECT."""
+        """Let python-socketio reply to the CONNECT."""
         await self._connection.attempts[self._namespace].finish(None)
 
     async def send_event(self, event: str, data: object) -> None:
@@ -197,7 +197,7 @@ class SocketIOSocket:
         await self._send(packet.EVENT, data=[event, data])
 
     async def send_ack(self, ack_id: int, data: object) -> None:
-        """Answer an event."""
+        """Send the acknowledgement of an event."""
         await self._send(packet.ACK, data=[data], id=ack_id)
 
     async def disconnect(self) -> None:
@@ -230,7 +230,7 @@ class SocketIOSocket:
         await self._sio.emit(event, data, room=room, skip_sid=self.sid, namespace=self._namespace)
 
     def takes_payload(self) -> bool:
-        """Return True if something is there to be called with ``(sid, environ, auth)``."""
+        """Return True if there is a connect handler that can be called with ``(sid, environ, auth)``."""
         return self._takes((self.sid, {}, None))
 
     def _takes(self, arguments: tuple[object, ...]) -> bool:
@@ -261,7 +261,7 @@ class SocketIOSocket:
         return PermissionDenied("the connect handler declined", message=contract.DECLINED) if result is False else None
 
     def hears_disconnect(self) -> bool:
-        """Return True: python-socketio looks for the handler."""
+        """Return True, because python-socketio finds the handler itself."""
         return True
 
     async def call_disconnect(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""The transports of python-socketio: how packets leave, and how a connection is truly closed."""
+"""The transports of python-socketio: sending packets, and closing connections completely."""
 
 from __future__ import annotations
 

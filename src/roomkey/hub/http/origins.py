@@ -1,4 +1,4 @@
-"""Which web pages may connect: those of the server's own origin, and of allowed origins (RFC 6454, CORS in Fetch)."""
+"""Origins whose web pages can connect: the server's own, and allowed ones (RFC 6454, CORS in Fetch)."""
 
 from __future__ import annotations
 
