@@ -1,4 +1,4 @@
-"""A guarded socket: one client in one namespace, with its state, its identity, its rooms and the host's side of it.
+"""A guarded socket: one client in one namespace, with its state, its identity, its rooms and the host's socket.
 
 A socket ends itself. Its state changes first and synchronously, so that a socket that is refused or ended is in
 quarantine at that moment, no matter what must still be sent or closed.
@@ -41,15 +41,15 @@ _NO_ROOMS: frozenset[str] = frozenset()
 
 @dataclass(slots=True, eq=False)
 class GuardContext:
-    """What all connections and sockets of one guard share.
+    """The objects that all connections and sockets of a guard share.
 
     Attributes:
         settings: those of the guard.
         clock: where to read the time.
-        background: runs what must be done later.
+        background: runs tasks and deadlines.
         index: who is connected.
         expiry: sets the deadlines of connected sockets.
-        usage: what each subject has, if that is limited.
+        usage: the counts of each subject; None without limits.
         authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
         refusals: reports refused tokens and connections.
     """
@@ -76,16 +76,16 @@ class ConnectionState:
         host: the host's side.
         opened_at: when it opened, on the monotonic clock in seconds.
         sockets: by namespace.
-        closing: it is being closed; whatever still arrives is dropped.
+        closing: True while it is being closed; later packets are dropped.
         is_lost: its transport is gone.
-        anonymous: nothing was ever admitted on it.
+        anonymous: True until one of its sockets is admitted.
         refusals: the number of namespace connections that were refused on it.
-        bad_tokens: the number of tokens that were rejected on it before anything was admitted.
+        bad_tokens: the number of tokens that were rejected before its first socket was admitted.
         kept_auth: the CONNECT payloads that wait for a connect handler, if there are any.
         has_presented: a token was presented, or a CONNECT packet arrived.
         tokens: counts the CONNECT packets, and the tokens that are presented on its connected sockets, from the second
             on.
-        unexpected: counts acknowledgements that nobody waits for, from the first one on.
+        unexpected: counts unexpected acknowledgements; None until the first one.
         credential: the token of its HTTP request, to which the session is bound.
         repeats_credential: a later HTTP request has carried the credential, too.
         verifying: the requests that wait until it is known whether they come from its owner.
@@ -149,7 +149,7 @@ class ConnectionState:
     # How it ends
 
     def violation(self, detail: str, code: int | None = None) -> None:
-        """Close the connection, because it sent something that no honest client sends.
+        """Close the connection, because it sent a packet that honest clients do not send.
 
         Args:
             detail: what it was, for the audit log.
@@ -165,12 +165,12 @@ class ConnectionState:
             self.shut()
 
     def shut(self, code: int | None = None) -> None:
-        """Close the connection now; nothing that it still sends counts."""
+        """Close the connection now, and ignore later packets."""
         self.end_sockets()
         self.host.close(code)
 
     def end_sockets(self) -> None:
-        """Put every socket into quarantine, and stop every request that waits for its verification."""
+        """Put every socket into quarantine, and cancel the requests that wait for a verification."""
         self.closing = True
         for waiting in self.verifying or ():
             if not waiting.expired():
@@ -196,7 +196,7 @@ class ConnectionState:
             self.close()
 
     def namespace_closed(self, socket: GuardedSocket, *, by_client: bool) -> None:
-        """Close a connection that has no socket any longer.
+        """Close a connection whose last socket has ended.
 
         A client that left by itself can join another namespace within ``connect_timeout``. If it was never admitted,
         the time counts from the opening: short visits do not extend it.
@@ -287,7 +287,7 @@ class GuardedSocket(Admission):
 
     @property
     def all_rooms(self) -> frozenset[str]:
-        """The rooms that depend on the policy, no matter who added the socket."""
+        """The rooms that the policy allowed, no matter who added the socket."""
         return self.rooms | self.own_rooms if self.own_rooms else self.rooms
 
     async def enter(self, room: str) -> None:
@@ -296,7 +296,7 @@ class GuardedSocket(Admission):
         await self.host.enter(room)
 
     async def leave_room(self, room: str) -> None:
-        """Remove the socket from a room that it joined; a room that the application wants it in stays."""
+        """Remove the socket from a room that the client joined, unless the application also added it to the room."""
         if room in self.rooms:
             self.rooms -= {room}
             if room not in self.own_rooms:
@@ -328,10 +328,10 @@ class GuardedSocket(Admission):
     # How it ends
 
     def end(self, why: AdmissionEvent, error: AuthError) -> asyncio.Task[None]:
-        """End the socket: its state changes now, and a task tells the client and closes the connection.
+        """End the socket: change its state now, and start a task that notifies the client and closes the connection.
 
         Returns:
-            The task. Nobody has to wait for it.
+            The task, which the caller does not have to await.
         """
         actions, connection = self.handle(why, error), self.connection
         if actions:
@@ -416,7 +416,7 @@ class GuardedSocket(Admission):
             await self.host.call_disconnect(reason)
 
     def forget(self) -> None:
-        """Drop everything that is kept of a socket that is gone. A second call does nothing.
+        """Delete everything that is kept about a socket that has ended. A second call does nothing.
 
         While a handler runs, the application can still find the socket and its identity.
         """
@@ -432,7 +432,7 @@ class GuardedSocket(Admission):
         self.connection.forget(self)
 
     def uncount(self) -> None:
-        """Do not count the socket for its subject any longer."""
+        """Stop counting the socket for its subject."""
         usage = self.connection.context.usage
         if self.counted_for is not None and usage is not None:
             usage.leave(self.counted_for, self.connection)
