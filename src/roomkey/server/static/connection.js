@@ -16,7 +16,7 @@ export function connect() {
   notice("");
   state.refused = new Map();
   // Without a payload at the handshake, the socket stays in quarantine until it sends `authenticate`.
-  const auth = handshake ? (answer) => answer(payload()) : undefined;
+  const auth = handshake ? (callback) => callback(payload()) : undefined;
   const socket = io({ forceNew: true, auth });
   state.socket = socket;
   log("out", "CONNECT", handshake ? payload() : undefined);

@@ -15,7 +15,7 @@ export function onChange(draw) {
   watchers.push(draw);
 }
 
-// Let every part draw itself again.
+// Redraw every part of the page.
 export function changed() {
   for (const draw of watchers) draw();
 }

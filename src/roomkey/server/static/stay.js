@@ -39,7 +39,7 @@ export function reauthenticate({ event }) {
 }
 
 export function askToStay() {
-  offerToStay("Enter your password to get a new token. You stay connected.");
+  offerToStay("To get a new token, enter your password. You stay connected.");
   $("stay-password").focus();
 }
 

@@ -4,8 +4,8 @@ const REASONS = {
   token_expired: "Your token has expired. Log in again.",
   token_revoked: "Your access was revoked. Log in again.",
   authentication_timeout: "You did not present a token in time.",
-  too_many_attempts: "Too many rejected attempts.",
-  subject_mismatch: "That token belongs to another user.",
+  too_many_attempts: "Too many attempts were rejected.",
+  subject_mismatch: "The token belongs to another user.",
   permission_denied: "You are not allowed to do that.",
   limit_exceeded: "You have reached a limit of this server.",
   bad_signature: "The server does not accept the signature of this token. Log in again.",
@@ -16,7 +16,7 @@ const CLOSES = {
   "io server disconnect": "The server closed the connection.",
   "transport close": "The connection was closed.",
   "transport error": "The connection was lost.",
-  "ping timeout": "The server does not respond.",
+  "ping timeout": "The server did not respond.",
 };
 
 export const LOST = "You are no longer in this room: your rights have changed.";
@@ -24,7 +24,7 @@ export const LOST = "You are no longer in this room: your rights have changed.";
 export const reasonOf = (error) => error?.data?.reason;
 
 export function why(error) {
-  return REASONS[reasonOf(error)] || `The server refused: ${error?.data?.message || error?.message || "no reason given"}.`;
+  return REASONS[reasonOf(error)] || `The server rejected this: ${error?.data?.message || error?.message || "no reason given"}.`;
 }
 
 export const whyClosed = (reason) => CLOSES[reason] || reason;
