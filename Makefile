@@ -1,5 +1,5 @@
 # make serve: the demo on http://127.0.0.1:8000        make test: everything that CI checks
-# make check: the same without what takes long, before each commit
+# make check: the same without the slow tests, before each commit
 PORT ?= 8000
 BIN := .venv/bin
 
@@ -31,15 +31,15 @@ check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 unit: .venv-dev
 	$(BIN)/python -m pytest -n auto
 
-# What no test reaches; it takes half as long again, and what runs in other processes is not counted.
+# Lists the lines that no test reaches. It takes 1.5 times as long, and does not count code in other processes.
 coverage: .venv-dev client javascript
 	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
 
-# The guard stands at python-socketio's private names, so it is tried on the oldest supported version too.
+# The guard depends on python-socketio's private names, so it is also tested with the oldest supported version.
 oldest: .venv-dev
 	@sh scripts/oldest.sh
 
-# The newest Python that is here, and in CI those between it and the one in .venv.
+# Tests the newest installed Python and, in CI, the versions between it and the one in .venv.
 newest others: .venv-dev
 	@sh scripts/pythons.sh $@
 
@@ -53,7 +53,7 @@ bench: .venv-dev
 	$(BIN)/python bench/socketio/growth.py
 	$(BIN)/python bench/socketio/run.py
 
-# Both environments are one folder: what a developer has installed serves as well.
+# Both environments use one folder, so that the packages of a developer's environment also serve the demo.
 .PHONY: .venv-serve .venv-dev
 .venv-serve:
 	@[ -x $(BIN)/pytest ] || sh scripts/venv.sh .venv requirements/serve.txt

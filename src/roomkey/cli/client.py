@@ -36,9 +36,12 @@ ClientId = Annotated[str, typer.Argument(help="Name of the client (client_id).")
 def add(
     client_id: ClientId,
     redirect_uri: Annotated[Repeatable, typer.Option(help="Full URI to which users return. Repeatable.")] = None,
-    public: Annotated[bool, typer.Option("--public", help="A web page or an app, which cannot keep a secret.")] = False,
+    public: Annotated[
+        bool, typer.Option("--public", help="Add a web page or an app, which cannot keep a secret.")
+    ] = False,
     first_party: Annotated[
-        bool, typer.Option("--first-party", help="Your own client. Its tokens contain all roles and rooms of a user.")
+        bool,
+        typer.Option("--first-party", help="Add your own client, whose tokens contain all roles and rooms of a user."),
     ] = False,
     title: Annotated[str, typer.Option(help="Title that users see when they log in.")] = "",
     scope: Annotated[Repeatable, typer.Option(help="Scope that its tokens can contain. Repeatable.")] = None,
@@ -49,7 +52,7 @@ def add(
 ) -> None:
     """Add a client and print its secret, which is shown only once.
 
-    With --redirect-uri, users log in to the client (authorization code with PKCE, refresh tokens). Without it, the
+    With --redirect-uri, users log in through the client (authorization code with PKCE, refresh tokens). Without it, the
     client is a service that requests tokens for itself (client credentials).
     """
     with needs("server"):

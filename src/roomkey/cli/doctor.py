@@ -78,7 +78,7 @@ def doctor(
     """Check settings, keys and exposure, and list what a guard on python-socketio cannot prevent.
 
     With --token, show what the token allows and which rules decide. Exit status: 1 if a check fails or the token does
-    not allow something.
+    not allow a request.
     """
     if token is not None:
         verdicts = list(

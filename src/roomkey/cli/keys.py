@@ -39,7 +39,7 @@ def new(
     pem: Annotated[bool, typer.Option("--pem", help="Write PEM instead of JWK; requires --out.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Generate a private key (file mode 0600) and print its public key. No file is overwritten."""
+    """Generate a private key (file mode 0600) and print its public key. Existing files are not overwritten."""
     if pem and out is None:
         fail("--pem requires --out", 2)
     key = Key.generate(algorithm)
@@ -62,7 +62,7 @@ def new(
 def rotate(
     algorithm: AlgorithmOption = None,
     publish_before: Annotated[
-        str, typer.Option(help="Time from publication to the first signature; 0 in an emergency.")
+        str, typer.Option(help="Time from publication to the first signature, such as 10m; 0 in an emergency.")
     ] = f"{PUBLISH_BEFORE // 60}m",
     remove: Annotated[
         bool, typer.Option("--remove-retired", help="Delete the keys that are no longer accepted.")
@@ -71,7 +71,8 @@ def rotate(
 ) -> None:
     """Generate the server's next key. It is published now and signs later.
 
-    The key before it is accepted until its last token has expired. Running servers use the new key within seconds.
+    The server accepts the previous key until the last token of that key has expired. Running servers find the new key
+    within seconds.
     """
     # Whole seconds, as in the key's file.
     settings, now, ahead = read_settings(config, algorithm=algorithm), int(time.time()), seconds(publish_before)

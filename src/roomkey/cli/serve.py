@@ -19,7 +19,7 @@ __all__ = ["serve"]
 
 def serve(
     config: ConfigOption = None,
-    demo: Annotated[bool, typer.Option("--demo", help="Create demo accounts, and keep no data.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Create demo accounts, and do not keep any data.")] = False,
     demo_credentials_file: Annotated[
         Path | None, typer.Option(help="New file (mode 0600) for the passwords of the demo accounts.")
     ] = None,
@@ -27,7 +27,7 @@ def serve(
 ) -> None:
     """Serve the login, the guarded Socket.IO server and the web page.
 
-    Each setting comes from its option, else from a ROOMKEY_* environment variable, else from the settings file.
+    An option takes precedence over its ROOMKEY_* environment variable, which takes precedence over the settings file.
     """
     if demo_credentials_file is not None and not demo:
         fail("--demo-credentials-file requires --demo", 2)

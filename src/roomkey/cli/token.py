@@ -45,8 +45,12 @@ def issue(
     claim: Annotated[
         list[str] | None, typer.Option(help="Claim to add, as name=value; the value is JSON or text. Repeatable.")
     ] = None,
-    issuer: Annotated[str | None, typer.Option(help="Issuer (iss). With the server's keys: its own.")] = None,
-    audience: Annotated[str | None, typer.Option(help="Audience (aud). With the server's keys: its own.")] = None,
+    issuer: Annotated[
+        str | None, typer.Option(help="Issuer (iss). Default with the server's keys: its issuer.")
+    ] = None,
+    audience: Annotated[
+        str | None, typer.Option(help="Audience (aud). Default with the server's keys: its audience.")
+    ] = None,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
     algorithm: AlgorithmOption = None,
@@ -54,8 +58,8 @@ def issue(
 ) -> None:
     """Issue a token and print it.
 
-    Without --key-file and --secret-file, the token is signed with ROOMKEY_SECRET. If that is not set, it is signed as
-    the server would sign it now: with ROOMKEY_KEY, else with the signing key of the server's folder.
+    Without --key-file and --secret-file, the command signs with ROOMKEY_SECRET. If that is not set, it signs as the
+    server does: with ROOMKEY_KEY, else with the signing key in the server's folder.
     """
     source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
     if source is None:

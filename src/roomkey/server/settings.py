@@ -94,7 +94,7 @@ class Settings(BaseModel):
         30 * 86400,
         gt=0,
         le=400 * 86400,
-        description="Lifetime of a login session, in seconds, however often its tokens are refreshed.",
+        description="Lifetime of a login session, in seconds, no matter how often it is refreshed.",
     )
     refresh_reuse_interval: int = Field(
         10, ge=0, le=300, description="Seconds for which a used refresh token still gets the same response."
