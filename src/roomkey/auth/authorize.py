@@ -1,4 +1,4 @@
-"""The authorization endpoint: a user lets a client in (RFC 6749 section 4.1, RFC 7636, RFC 9207; internal).
+"""The authorization endpoint: a user gives consent to a client (RFC 6749 section 4.1, RFC 7636, RFC 9207; internal).
 
 The form contains username and password. The browser has no session with this server, so another site cannot act in the
 user's place.

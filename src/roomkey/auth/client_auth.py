@@ -141,7 +141,7 @@ def _basic(header: str) -> tuple[str, str]:
 
 
 def _rejection_reason(client: Client | None, secret: str) -> str | None:
-    """Return why a client is rejected, for the log, or None. It takes as long for unknown clients."""
+    """Return why a client is rejected, for the log, or None. Unknown clients take the same time."""
     expected = client.secret_hash if client is not None else None
     right = hmac.compare_digest(hashlib.sha256(secret.encode()).hexdigest(), expected or DUMMY_HASH)
     if client is None:

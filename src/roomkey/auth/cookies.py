@@ -1,4 +1,4 @@
-"""Tokens in cookies, for web pages: scripts cannot read them, and other sites cannot use them (internal)."""
+"""Tokens in cookies for web pages, which scripts cannot read and other sites cannot use (internal)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes share: request bodies, responses, errors and access tokens (internal)."""
+"""Helpers for all routes: request bodies, responses, errors and access tokens (internal)."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def authorization_header(request: Request) -> str | None:
 
 
 def reject_cross_site_form(request: Request) -> None:
-    """Reject a form that a page of another site makes its visitor send, before a wrong password is counted.
+    """Reject a form from a page of another site, before the server counts a wrong password.
 
     Browsers send JSON across sites only if the server's CORS settings allow it.
 
@@ -329,7 +329,7 @@ async def _read_body(request: Request) -> bytes:
 
 
 async def is_body_empty(request: Request) -> bool:
-    """Return True if a request has no body, or an object without members, whatever its ``Content-Type`` is.
+    """Return True if a request has no body or an empty object, regardless of its ``Content-Type``.
 
     Raises:
         OAuthError: the body is too large.

@@ -251,7 +251,7 @@ class LoginService:
         raise await self._failed_refresh(session, result, info)
 
     async def _failed_refresh(self, session: LoginSession, result: RotationResult, info: ClientInfo) -> InvalidGrant:
-        """Record a failed refresh; end the session if somebody has a copy of its refresh token."""
+        """Record a failed refresh. End the session if its refresh token was copied."""
         record_login("refused", session.subject, info, f"refresh: {result.name.lower()}")
         if result is RotationResult.REUSED:
             facts = {"client_id": session.client_id, "user_agent": session.user_agent or None}

@@ -80,7 +80,8 @@ class PasswordAuthenticator:
         return await self._rehash_if_weak(account, password)
 
     async def _wait_for_turn(self, username: str, address: str) -> None:
-        """Wait while running attempts could make this one too many: several right ones at once are not an attack.
+        """Wait while running attempts could put this one over a limit, because several correct attempts are not an
+        attack.
 
         Raises:
             Unavailable: too many attempts wait already.

@@ -33,7 +33,7 @@ def successor(key: bytes, token: str) -> str:
 
 
 def hash_of(token: str) -> str:
-    """Return what the database stores of a token: its SHA-256 in hexadecimal. Random tokens need no salt."""
+    """Return the value that the database stores for a token: its SHA-256 in hexadecimal. Random tokens need no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 

@@ -95,7 +95,8 @@ class Throttle:
         self._known: OrderedDict[_Key, None] = OrderedDict()  # pairs with a successful login
 
     def is_undecided(self, username: str, address: str, now: float) -> bool:
-        """Return True while only running attempts could make this one too many: wait for one, and call again."""
+        """Return True while only running attempts could put this one over a limit. Wait for one of them, and call
+        again."""
         pair, place, is_known, is_target = self._of(username, address, now)
         free = 1 if is_target else FREE_FOR_PAIR
         if pair.running and pair.failures(now) + pair.running >= free:

@@ -48,7 +48,8 @@ class TokenAuthority(Protocol):
         """Revoke tokens, and call the followers; return the number of sockets that were disconnected."""
 
     def follow_revocations(self, follower: Follower) -> None:
-        """Call ``follower(revocation)`` whenever :meth:`revoke` has stored one, before it returns."""
+        """Call ``follower(revocation)`` for each revocation that :meth:`revoke` has stored, before :meth:`revoke`
+        returns."""
 
     @property
     def unfinished(self) -> int:
@@ -116,7 +117,8 @@ class StandaloneAuthority:
         return sum([await follower(revoked) for follower in self._followers])
 
     def follow_revocations(self, follower: Follower) -> None:
-        """Call ``follower(revocation)`` whenever :meth:`revoke` has stored one, before it returns."""
+        """Call ``follower(revocation)`` for each revocation that :meth:`revoke` has stored, before :meth:`revoke`
+        returns."""
         self._followers.append(follower)
 
     @property

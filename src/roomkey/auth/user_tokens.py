@@ -59,7 +59,7 @@ class UserTokens:
         Args:
             account: the user.
             session: the login session, with the scopes of the token.
-            refresh_token: what the client gets next to the access token.
+            refresh_token: the refresh token that the client also receives.
             first_party: True if the client's tokens contain all roles and rooms.
             max_token: the greatest length of the access token, in characters; None for no limit.
 

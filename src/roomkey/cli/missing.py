@@ -8,7 +8,7 @@ __all__ = ["missing_package"]
 def missing_package(error: ImportError) -> str | None:
     """Return the name of the missing third-party package; None if the import failed for another reason.
 
-    A module of ours that needs an extra raises an error of its own, whose cause is the failed import.
+    If a module of roomkey requires an extra, it raises its own error, and the failed import is the cause.
     """
     missed = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
     name = missed.name if isinstance(missed, ModuleNotFoundError) else None

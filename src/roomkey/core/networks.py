@@ -1,4 +1,4 @@
-"""Network addresses, grouped into what one client has."""
+"""Networks of client addresses, for limits per client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""URLs that secrets may be sent to."""
+"""URLs to which secrets can be sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_confidential(url: str) -> bool:
-    """Return True if nobody else can read what is sent to a URL: https with a host, or http on this machine.
+    """Return True if data sent to a URL is confidential: https with a host, or http on this machine.
 
     Args:
         url: an absolute URL. The result is False if it contains a user name or a password.

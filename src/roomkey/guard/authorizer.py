@@ -268,7 +268,7 @@ class Authorizer:
         return rule_set.require_all, rule_set.rules[-1].name
 
     async def _allows(self, rule: BoundRule, who: Identity) -> bool:
-        """Ask one rule. Only ``True`` allows; a rule that fails denies."""
+        """Call one rule. Only ``True`` allows; if the rule raises an exception, the decision is a denial."""
         try:
             answer = rule.ask(who)
             if inspect.isawaitable(answer):

@@ -89,7 +89,7 @@ class HostSocket(Protocol):
         """Send an event to all others in a room of this namespace."""
 
     def takes_payload(self) -> bool:
-        """Return True if the application's connect handler takes the payload of the CONNECT."""
+        """Return True if the application's connect handler accepts the payload of the CONNECT."""
 
     async def call_connect(self, payload: object) -> AuthError | None:
         """Call the application's connect handler.

@@ -108,7 +108,8 @@ class RevocationSync:
         """End every connected socket that these revocations include; return the tasks that notify the clients.
 
         Args:
-            everybody: no matter what ``iat`` says: a token that was seen before the revocation was issued before it.
+            everybody: regardless of ``iat``, because a token that the guard saw before the revocation was issued before
+                it.
         """
         named = self._context.index.named
         endings = []
@@ -253,8 +254,8 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
     """Wait for the store, for a limited time.
 
     Raises:
-        ConfigError: the store cannot keep this name.
-        Unavailable: it takes too long, or fails in any other way.
+        ConfigError: the store cannot save this name.
+        Unavailable: the store took too long, or failed in another way.
     """
     task = asyncio.create_task(work)
     try:

@@ -66,9 +66,9 @@ class GuardContext:
 
 @dataclass(slots=True, eq=False, repr=False)
 class ConnectionState:
-    """The state of a connection, and how it ends.
+    """The state of a connection, and the methods that end it.
 
-    :class:`roomkey.guard.connection.GuardedConnection` adds one method for each thing that arrives.
+    :class:`roomkey.guard.connection.GuardedConnection` adds one method for each kind of packet or event.
 
     Attributes:
         address: the client's address, for the log and the bounds.
@@ -152,7 +152,7 @@ class ConnectionState:
         """Close the connection, because it sent a packet that honest clients do not send.
 
         Args:
-            detail: what it was, for the audit log.
+            detail: the violation, for the audit log.
             code: the close code of a WebSocket, if it is not the usual one.
         """
         if not self.closing:
@@ -210,7 +210,7 @@ class ConnectionState:
             self.close()
 
     def forget(self, socket: GuardedSocket) -> None:
-        """Drop a socket that is gone, and the connection after its last one if it is gone, too."""
+        """Forget an ended socket and, after the last one, the connection if its transport is gone."""
         if self.sockets.get(socket.namespace) is socket:
             del self.sockets[socket.namespace]
             if self.kept_auth is not None:

@@ -13,7 +13,7 @@ from roomkey.hub.settings import HubSettings
 
 
 class Application:
-    """What the parts of a hub share; it does not depend on any of them.
+    """The objects that the parts of a hub share. It does not depend on any of these parts.
 
     Args:
         settings: the hub's.

@@ -25,7 +25,7 @@ _EVENT, _ACK, _CONNECT, _ADMITTED = PacketType.EVENT, PacketType.ACK, PacketType
 
 
 class Dispatch:
-    """Makes one call of the guard for each packet.
+    """Calls the guard once for each packet.
 
     Args:
         application: the guard, the handlers and the rooms.

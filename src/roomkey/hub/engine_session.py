@@ -354,7 +354,7 @@ class EngineSession:
         """End the session and close its transport.
 
         Args:
-            reason: what disconnect handlers are told.
+            reason: the reason for the disconnect handlers.
             code: the WebSocket's close code.
             abort: True closes immediately, even if something is still unsent.
         """

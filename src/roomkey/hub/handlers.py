@@ -72,7 +72,8 @@ class Handlers:
         """Register a function.
 
         Raises:
-            ConfigError: it is not callable, or not with the arguments of ``connect`` or ``disconnect``.
+            ConfigError: the function is not callable, or does not accept the arguments of ``connect`` or
+                ``disconnect``.
         """
         if not callable(handler):
             raise ConfigError(f"the handler for {event!r} is not callable; pass a function")

@@ -133,7 +133,7 @@ class Hub(Verbs):
         return self.tasks.background(target(*arguments, **named))
 
     async def sleep(self, seconds: float = 0) -> None:
-        """Let other tasks run for this many seconds."""
+        """Wait for this many seconds, while other tasks run."""
         await asyncio.sleep(seconds)
 
     @cached_property

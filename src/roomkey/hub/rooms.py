@@ -122,7 +122,7 @@ class Rooms(Generic[S]):
         return tuple(socket for socket in found if socket.sid not in skipped) if skipped else tuple(found)
 
     def deliver(self, message: Message, namespace: str, target: Target, skip: Sids = None) -> None:
-        """Write a packet, which was encoded once, to each admitted socket; no task is made for a receiver."""
+        """Write a packet, which was encoded once, to each admitted socket, without a task for each."""
         skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
         alone = self.get(target, namespace) if isinstance(target, str) else None
         if alone is None:

@@ -31,7 +31,7 @@ CONNECT_ARGUMENTS = 3
 
 
 def as_arguments(data: object) -> list[object]:
-    """Return a value as the arguments of a packet: None is none, a tuple is several, anything else is one."""
+    """Return a value as the arguments of a packet: none for None, several for a tuple, one for any other value."""
     if data is None:
         return []
     return list(data) if isinstance(data, tuple) else [data]
@@ -64,14 +64,14 @@ class Socket:
     """A client in one namespace: the hub's :class:`roomkey.guard.host.HostSocket`.
 
     Args:
-        guarded: the guard's side of it: whether it is admitted, and whose it is.
+        guarded: the guard's side of it, with its state and identity.
         session: the Engine.IO session that carries it.
         application: its handlers, and the rooms.
 
     Attributes:
         sid: its Socket.IO id.
-        rooms: where it is, without its own sid.
-        data: what ``save_session`` has stored.
+        rooms: the rooms that it is in, without its own sid.
+        data: the data that ``save_session`` has stored.
     """
 
     __slots__ = (
@@ -102,7 +102,7 @@ class Socket:
     # What the guard asks of a host
 
     async def accept(self) -> None:
-        """Answer the CONNECT, and then send what was held back."""
+        """Reply to the CONNECT, and then send the packets that were held back."""
         send = self.session.send
         send(encode(PacketType.CONNECT, self.namespace, {"sid": self.sid}))
         held, self._held = self._held, None
@@ -145,7 +145,7 @@ class Socket:
         self._application.sockets.deliver(message, self.namespace, room, self.sid)
 
     def takes_payload(self) -> bool:
-        """Return True if the connect handler takes ``(sid, environ, auth)``."""
+        """Return True if the connect handler accepts ``(sid, environ, auth)``."""
         found = self._application.handlers.find("connect", self.namespace)
         return found is not None and found.arity is not None and found.arity >= CONNECT_ARGUMENTS
 

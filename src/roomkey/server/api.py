@@ -222,7 +222,7 @@ def _add_rooms(routes: APIRouter, access: OperatorAccess, guard: Guard, sio: Soc
 
 
 def _body(model: type[BaseModel], *statuses: int) -> dict[str, Any]:
-    """Return what the OpenAPI document says about a route with a body: the body and the errors that it adds."""
+    """Return the OpenAPI options of a route with a body: the body and its errors."""
     return {"openapi_extra": body_schema(model), "responses": error_responses(400, 413, *statuses)}
 
 

@@ -1,4 +1,4 @@
-"""The events of the page: ``message`` for a room that the socket has joined, and ``whoami``."""
+"""The events of the web page: ``message`` for a room that the socket has joined, and ``whoami``."""
 
 from __future__ import annotations
 

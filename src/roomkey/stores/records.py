@@ -115,7 +115,7 @@ class Client:
         client_id: the client's name, and the subject of the tokens that it gets for itself.
         secret_hash: SHA-256 of the client's secret, in hexadecimal; None for a public client, such as a web page or an
             app.
-        title: the name that users read when they let the client in.
+        title: the name that users see when they give consent.
         redirect_uris: where the server may send codes. They are compared character by character, and use https, http
             on this machine, or an app's own scheme.
         grants: the grant types that the client can use, from :data:`GRANTS`.

@@ -1,4 +1,4 @@
-"""One port for both: picows gets the WebSockets of the Socket.IO path, and uvicorn every other request.
+"""One port for two servers: picows serves the WebSockets of Socket.IO's path, and uvicorn every other request.
 
 uvicorn makes one :class:`ProtocolSniffer` for each connection, as its HTTP protocol. The sniffer decides once the head
 of the first request is complete.
@@ -69,7 +69,7 @@ class ProtocolSniffers:
         self.proxies: ProxyHeadersMiddleware | None = None
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
-        """Make the protocol of a connection, with uvicorn's arguments."""
+        """Create the protocol of a connection, with uvicorn's arguments."""
         if config.proxy_headers and self.proxies is None:
             self.proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
         return ProtocolSniffer(self, partial(HttpProtocol, config, server_state, app_state, _loop))
@@ -169,7 +169,7 @@ class ProtocolSniffer(asyncio.Protocol):
             self.shutdown()
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Let uvicorn read the request; it gives the connection back for a later WebSocket request."""
+        """Let uvicorn read the request. uvicorn returns the connection if a later request is for a WebSocket."""
         http = self._make_http()
         http.sniffer = self
         http.connection_made(transport)

@@ -205,7 +205,7 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
     def _give_back(self, sniffer: FirstRequests, data: bytes) -> None:
-        """Give a WebSocket request to the sniffer: a proxy sent it on a connection that had another request before."""
+        """Pass a WebSocket request to the sniffer, because a proxy sent it on a connection with earlier requests."""
         self.connections.discard(self)
         self._unset_keepalive_if_required()
         self._wait(None)

@@ -76,7 +76,7 @@ class Server(uvicorn.Server):
 
 @contextlib.contextmanager
 def _impatient_tls(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-    """Give TLS the deadlines of HTTP: the event loop would wait 60 s for a handshake, and 30 s for a shutdown."""
+    """Apply the deadlines of HTTP to TLS. By default, asyncio waits 60 s for a handshake and 30 s for a shutdown."""
     create_server = loop.create_server
 
     async def create(*arguments: Any, **settings: Any) -> Any:
