@@ -41,7 +41,7 @@ class Nowhere:
 
     def abort(self) -> None: ...
 
-    client_closing = admitted = abort
+    client_closing = on_admitted = abort
 
     def drain(self) -> list[Any]:
         return []
