@@ -24,7 +24,7 @@ def _waiting(server, event, *, raises=None):
     return calls, go_on
 
 
-@pytest.mark.checklist("I7")
+@pytest.mark.checklist("J9")
 async def test_client_that_leaves_and_breaks_the_protocol_is_disconnected_once(offline):
     server = offline()
     reasons = []

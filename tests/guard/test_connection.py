@@ -68,7 +68,7 @@ async def make_guard():
         assert (guard.index.connections, guard.index.sockets, guard.background._running) == (set(), {}, set())
 
 
-@pytest.mark.checklist("I7")
+@pytest.mark.checklist("J9")
 async def test_socket_that_ends_before_its_reply_has_its_disconnect_handler_called_once(make_guard):
     issuer = issuer_at(FakeClock())
     guard, host = make_guard(issuer.verifier(), user_rooms=False), Host()

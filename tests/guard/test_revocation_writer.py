@@ -44,7 +44,7 @@ def subject(before: float) -> Revocation:
     return Revocation("subject", "ada", issued_before=before)
 
 
-async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> None:
+async def test_writer_writes_first_and_counts_what_the_followers_ended() -> None:
     parts = Parts()
     assert await parts.writer.write(subject(5.0)) == 2
     assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
@@ -52,7 +52,7 @@ async def test_keeping_writes_first_and_counts_what_the_followers_ended() -> Non
 
 @pytest.mark.checklist("I124")
 @pytest.mark.parametrize("what", ["write", "follow"])
-async def test_keeping_writes_once_when_the_store_is_available_again(what: str) -> None:
+async def test_writer_writes_once_when_the_store_is_available_again(what: str) -> None:
     """What took effect here is remembered, and written when the store is back."""
     parts = Parts()
     parts.failing[what] = Unavailable("scripted")
@@ -65,7 +65,7 @@ async def test_keeping_writes_once_when_the_store_is_available_again(what: str) 
     assert parts.done == [("write", subject(5.0)), ("follow", subject(5.0))]
 
 
-async def test_keeping_remembers_the_widest_of_many_requests() -> None:
+async def test_writer_remembers_the_widest_of_many_requests() -> None:
     parts = Parts()
     parts.failing["write"] = Unavailable("scripted")
     for before in (5.0, 7.0, 6.0):
@@ -79,7 +79,7 @@ async def test_keeping_remembers_the_widest_of_many_requests() -> None:
 
 
 @pytest.mark.parametrize("is_back", [False, True], ids=["during the outage", "when the store is back"])
-async def test_keeping_writes_each_of_two_changes_of_one_subject(is_back: bool) -> None:
+async def test_writer_writes_each_of_two_changes_of_one_subject(is_back: bool) -> None:
     """A change of rooms does not take the place of a change of roles that waits for the store."""
     parts = Parts()
     roles = Revocation("rights", "ada", None, 5.0, 100.0, {"roles": []})
@@ -99,7 +99,7 @@ async def test_keeping_writes_each_of_two_changes_of_one_subject(is_back: bool) 
     assert [revoked for what, revoked in parts.done if what == "write"] == ([roles, rooms] if is_back else [both])
 
 
-async def test_keeping_writes_an_earlier_change_before_a_later_one() -> None:
+async def test_writer_writes_an_earlier_change_before_a_later_one() -> None:
     """Whatever is under way: of two changes, the one that stands last in the journal counts."""
     parts = Parts()
     held = asyncio.Event()
@@ -117,15 +117,15 @@ async def test_keeping_writes_an_earlier_change_before_a_later_one() -> None:
 
     parts.writer._write = write
     await asyncio.sleep(0.01)  # it is being written again
-    keeping_later = asyncio.create_task(parts.writer.write(later))
+    writing_later = asyncio.create_task(parts.writer.write(later))
     await asyncio.sleep(0)
     held.set()
-    await keeping_later
+    await writing_later
     await until(lambda: len(parts.writer) == 0)
     assert written == [earlier, later]
 
 
-async def test_keeping_remembers_the_longest_of_many_requests() -> None:
+async def test_writer_remembers_the_longest_of_many_requests() -> None:
     parts = Parts()
     parts.failing["write"] = Unavailable("scripted")
     for until_then in (100.0, 90.0):
@@ -136,7 +136,7 @@ async def test_keeping_remembers_the_longest_of_many_requests() -> None:
     assert parts.done[0] == ("write", Revocation("session", "s", expires_at=100.0))
 
 
-async def test_keeping_continues_after_its_caller_has_left() -> None:
+async def test_writer_continues_after_its_caller_has_left() -> None:
     parts = Parts()
     held = asyncio.Event()
 
@@ -153,7 +153,7 @@ async def test_keeping_continues_after_its_caller_has_left() -> None:
     await until(lambda: parts.done == [("follow", subject(5.0))])
 
 
-async def test_keeping_does_not_retry_a_name_that_cannot_be_saved() -> None:
+async def test_writer_does_not_retry_a_name_that_cannot_be_saved() -> None:
     parts = Parts()
     parts.failing["write"] = ConfigError("no database keeps this name")
     with pytest.raises(ConfigError):
