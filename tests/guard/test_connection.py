@@ -100,3 +100,29 @@ async def test_verification_of_a_request_ends_with_its_session_even_if_it_began_
     await guard.settle()
     assert refusals[0] == (ProtocolViolation, "192.0.2.7")
     assert refusals[1][1] == "192.0.2.8"
+
+
+async def test_socket_that_the_host_fails_to_admit_is_in_quarantine_while_it_is_refused(make_guard):
+    class Failing(Host):
+        def __init__(self) -> None:
+            super().__init__()
+            self.refusing, self.may_refuse = asyncio.Event(), asyncio.Event()
+
+        async def enter(self, room):
+            raise OSError("the rooms are elsewhere")
+
+        async def refuse(self, namespace, message, data):
+            self.refusing.set()
+            await self.may_refuse.wait()
+
+    issuer = issuer_at(FakeClock())
+    guard, host = make_guard(issuer.verifier()), Failing()
+    connection = guard.accept(Request(), "192.0.2.7", host)
+    connecting = asyncio.create_task(connection.connect("/", {"token": issuer.issue("ada")}, host.open))
+    await host.refusing.wait()
+    assert guard.sockets() == []
+    assert connection.admit_without_waiting("/", ["say"]) is None
+    host.may_refuse.set()
+    await connecting
+    connection.lost("transport close")
+    assert host.did == [("call_disconnect", "server disconnect")]

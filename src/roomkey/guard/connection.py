@@ -6,7 +6,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from roomkey.core.admission import LIVE, AdmissionState
+from roomkey.core.admission import LIVE, AdmissionEvent, AdmissionState
 from roomkey.core.credentials import Request
 from roomkey.core.names import is_event_name
 from roomkey.core.policy import OPEN
@@ -100,6 +100,7 @@ class GuardedConnection(ConnectionState):
     async def _refuse(self, socket: GuardedSocket, error: AuthError) -> None:
         """Refuse a CONNECT, and then close the connection if no other socket uses it."""
         is_unknown = isinstance(error, PermissionDenied) and not socket.sid  # the host has made no socket
+        socket.handle(AdmissionEvent.GONE)  # if it was admitted and the host failed then
         try:
             await self.host.refuse(socket.namespace, error.message, None if is_unknown else error.to_client())
         finally:
