@@ -10,7 +10,7 @@ from roomkey import ConfigError
 from roomkey.core.claims import ExpectedClaims, check_types, one_or_more
 from roomkey.core.names import is_name
 from roomkey.core.printable import printable
-from roomkey.errors import ClaimError
+from roomkey.errors import ClaimError, ExpiredToken
 
 NOW = 1_800_000_000
 ANY = st.recursive(
@@ -115,3 +115,10 @@ def test_printable_escapes_and_cuts_values():
     assert printable(["a", None, 1, True]) == "['a', None, 1, …]"
     assert printable({"a": 1}) == "a dict"
     assert len(printable("x" * 10**6)) < 70
+
+
+@pytest.mark.parametrize("claims", [{}, {"iat": NOW}, {"exp": NOW + 60}])
+def test_clock_without_a_time_rejects_every_token(claims):
+    with pytest.raises(ExpiredToken) as caught:
+        ExpectedClaims(require=()).check({"sub": "ada"} | claims, float("nan"))
+    assert caught.value.to_client().get("expired_at") == claims.get("exp")

@@ -88,8 +88,10 @@ def test_issue_rejects_or_the_verifier_accepts(subject, roles, rooms, lifetime, 
         {"roles": ["r"] * 1001},
         {"rooms": "red"},
         {"rooms": [None]},
+        {"rooms": ["\udfff"]},
         {"scopes": "read"},
         {"scopes": ["read write"]},
+        {"scopes": ["\ud83d"]},
         {"expires_in": float("nan")},
         {"expires_in": float("inf")},
         {"expires_in": 10**12},
@@ -105,12 +107,26 @@ def test_issue_rejects_or_the_verifier_accepts(subject, roles, rooms, lifetime, 
         {"claims": {"x": float("nan")}},
         {"claims": {"x": "\ud800"}},
         {"claims": {1: "a", "1": "b"}},
+        {"claims": {"x": [{1: "a", "1": "b"}]}},
+        {"rooms": {1: ["join"], "1": ["join"]}},
+        {"rooms": {"\ud800": ["join"]}},
         {"claims": {"pad": "x" * MAX_TOKEN}},
     ],
 )
 def test_issue_rejects_claims_that_verifiers_reject(options):
     with pytest.raises(ConfigError):
         issuer().issue(**({"subject": "ada"} | options))
+
+
+def test_issue_rejects_an_audience_with_an_unpaired_surrogate():
+    with pytest.raises(ConfigError, match="JSON"):
+        issuer(audience="\ud800").issue("ada")
+
+
+def test_issue_accepts_text_that_looks_like_an_escape():
+    made = issuer()
+    who = made.verifier().verify(made.issue("ada", roles=["\\ud800", "😀"]), NOW)
+    assert who.roles == {"\\ud800", "😀"}
 
 
 def test_issue_rejects_deeply_nested_claims():
