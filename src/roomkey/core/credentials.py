@@ -210,8 +210,9 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
     token = _payload_token(payload)
     if token is None:
         first = next((payload[name] for name in PAYLOAD_MEMBERS if name in payload), None)
-        message = MalformedToken.WRONG_TYPE if first is None else MalformedToken.JWT_MISSING
-        raise MalformedToken("the payload has no token in it", message=message)
+        if first is None:
+            raise MalformedToken("the payload has no token in it", message=MalformedToken.WRONG_TYPE)
+        raise MalformedToken("the payload has no token in it", message=MalformedToken.JWT_MISSING)
     return Credential(token, "event", request.origin)
 
 
