@@ -68,3 +68,16 @@ def test_nan_is_rejected_as_a_deadline():
     with pytest.raises(ValueError, match="NaN"):
         deadlines.set("a", float("nan"))
     assert len(deadlines) == 0
+
+
+def test_moved_and_cancelled_deadlines_do_not_pile_up():
+    deadlines: Deadlines[tuple[str, int]] = Deadlines(clocks=2)
+    for number in range(1000):
+        deadlines.set(("joins", number), 45.0)
+        deadlines.set(("heartbeat", number), 25.0)
+        deadlines.cancel(("joins", number))
+        deadlines.set(("admitted", number), 45.0)
+        deadlines.set(("admitted", number), 900.0, clock=1)
+    assert len(deadlines) == 2000
+    assert sum(map(len, deadlines._heaps)) <= 2000 * 1.25 + 33
+    assert len(deadlines.pop_due(1000.0)) == len(deadlines.pop_due(1000.0, clock=1)) == 1000
