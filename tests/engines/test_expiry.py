@@ -14,8 +14,8 @@ from roomkey.guard import timers
 
 def when_warned(server) -> float:
     """The one deadline on the wall clock, in seconds from now."""
-    deadlines = server.guard.background.timers._deadlines._due.values()
-    [due] = [due for due, _, clock in deadlines if clock == timers._WALL]
+    deadlines = server.guard.background.timers._deadlines
+    [due] = [entry[0] for entry in deadlines._heaps[timers._WALL] if deadlines._due.get(entry[2]) is entry]
     return due - server.clock.now()
 
 
