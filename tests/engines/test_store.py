@@ -76,7 +76,7 @@ async def test_unavailable_store_refuses_new_and_keeps_connected_sockets(offline
     [refusal] = await connects(server, server.token("eve"))
     assert '"temporarily_unavailable"' in refusal
     assert '"retry":true' in refusal.replace(" ", "")
-    assert "out of reach" in server.guard.problem
+    assert "unavailable" in server.guard.problem
     client.begin_event("join-room", "red", ack=1)
     await server.settle()
     assert client.answered(1) == [{"ok": True}]
