@@ -141,7 +141,7 @@ def test_short_and_placeholder_secrets_are_rejected(secret):
 @pytest.mark.checklist("A4")
 @pytest.mark.parametrize("algorithm", ["HS384", "HS512"])
 def test_longer_hashes_require_longer_secrets(algorithm):
-    with pytest.raises(ConfigError, match="bytes and needs"):
+    with pytest.raises(ConfigError, match="bytes, but must have at least"):
         Key.from_secret(os.urandom(33), algorithm=algorithm)
 
 
