@@ -410,10 +410,11 @@ async def test_logout_all_is_stored_long_enough_for_tokens_of_other_programs(des
 
 
 async def test_expired_sessions_are_deleted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    forgets_by(desk.clock, monkeypatch)
+    settle = forgets_by(desk.clock, monkeypatch)
     granted = await desk.login()
     desk.clock.advance(granted.session.expires_at - desk.clock.now() + 1)
     await desk.login()
+    await settle()
     assert len(await desk.database.rows(text("SELECT session_id FROM login_sessions"))) == 1
 
 

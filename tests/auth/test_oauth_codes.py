@@ -160,14 +160,16 @@ def test_rfc7636_4_2_malformed_challenge_is_rejected(text):
 
 
 async def test_codes_are_deleted_when_they_cannot_be_misused(desk, monkeypatch):
-    forgets_by(desk.clock, monkeypatch)
+    settle = forgets_by(desk.clock, monkeypatch)
     code = await desk.code()
     name = hash_of(code)
     desk.clock.advance(STORED_SECONDS - 1)
     await desk.code()
+    await settle()
     assert await desk.single_use.consume("code", name, 0) is not None
     desk.clock.advance(STORED_SECONDS)
     await desk.code()
+    await settle()
     assert await desk.single_use.consume("code", name, 0) is None
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import pytest
+
+from roomkey.stores.cleanup import Cleanup
 
 
 class FakeClock:
@@ -26,7 +30,24 @@ class FakeClock:
         self.time += seconds
 
 
-def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> None:
-    """Let stores delete what has expired by this clock, from their second call on."""
+def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
+    """Let stores delete what has expired by this clock, from their second call on.
+
+    Returns:
+        A function that waits until no deletion is running: they run next to the requests.
+    """
     patch.setattr("roomkey.stores.cleanup.monotonic", clock.monotonic)
     patch.setattr("roomkey.core.confirmed_time.STARTUP_SECONDS", 0.0)
+    used: list[Cleanup] = []
+    start = Cleanup.start_if_due
+
+    def recorded(cleanup: Cleanup, now: float) -> None:
+        used.append(cleanup)
+        start(cleanup, now)
+
+    async def settle() -> None:
+        for cleanup in used:
+            await cleanup.settle()
+
+    patch.setattr(Cleanup, "start_if_due", recorded)
+    return settle
