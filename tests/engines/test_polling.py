@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from support.live import Poll, Raw, until
 
 MOST = 16  # engineio.payload.Payload.max_decode_packets, beyond which python-socketio's client loses its connection
@@ -29,6 +31,30 @@ async def test_unfetched_packets_follow_the_upgrade(make_world):
     raw = await Raw.upgrade(world.host, poll.sid)
     assert [await raw.receive() for _ in range(40 - MOST)] == [f'42["news",{number}]' for number in range(MOST, 40)]
     await raw.close()
+    await poll.close()
+
+
+async def test_poll_waits_for_the_reason_of_the_end(make_world, monkeypatch):
+    """A poll can arrive after a socket has ended, and before the reason is sent."""
+    world = await make_world()
+    poll = await Poll.member(world.host, world.token())
+    [socket] = world.guard.index.sockets.values()
+    kind, sent = type(socket.host), asyncio.Event()
+    send_event = kind.send_event
+
+    async def send_late(host, event, data):
+        await sent.wait()
+        await send_event(host, event, data)
+
+    monkeypatch.setattr(kind, "send_event", send_late)
+    revoking = asyncio.create_task(world.guard.revoke(subject="ada"))
+    await until(lambda: socket.connection.closing)
+    answer, polled = asyncio.create_task(poll.get()), asyncio.create_task(world.polled())
+    await asyncio.wait({answer, polled}, return_when=asyncio.FIRST_COMPLETED)
+    polled.cancel()
+    sent.set()
+    assert (await answer)[0].startswith('42["unauthorized"')
+    await revoking
     await poll.close()
 
 

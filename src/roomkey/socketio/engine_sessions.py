@@ -100,7 +100,8 @@ class EngineSessions:
             # The opening request of a WebSocket comes through here; that of a polling session does not.
             if environ is not opening and not await self._is_owner(connection, environ):
                 return FORBIDDEN
-            if connection.guarded.closing and transport.queue.empty():
+            # Not guarded.closing: the guard closes a connection before it has sent the reason.
+            if connection.closing and transport.queue.empty():
                 return [eio_packet.Packet(eio_packet.CLOSE)]
             return await get(environ)
 

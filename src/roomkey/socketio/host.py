@@ -119,6 +119,7 @@ class SocketIOConnection:
         eio_sid: its ID; never written to a log.
         guarded: the guard's side of it.
         attempts: by namespace, the CONNECT packets that are being decided.
+        closing: nothing more is sent on it, apart from what is queued.
     """
 
     reopens = False  # python-socketio keeps the socket until its disconnect handler has ended
@@ -127,6 +128,7 @@ class SocketIOConnection:
     def __init__(self, eio_sid: str, transports: Transports, background: Background) -> None:
         self.eio_sid = eio_sid
         self.attempts: dict[str, ConnectAttempt] = {}
+        self.closing = False
         self._transports = transports
         self._background = background
 
@@ -156,6 +158,7 @@ class SocketIOConnection:
 
     def close(self, code: int | None) -> None:
         """Close the transport in the background; engineio chooses the close code."""
+        self.closing = True
         self._background.spawn(self._transports.close(self.eio_sid))
 
 
