@@ -409,8 +409,7 @@ async def test_silent_client_is_closed_at_the_deadline(js: Any, guarded: Any, tr
         await stays_away(socket, site)
         assert site.calls == []
 
-    for kind in KINDS:
-        await be_silent(kind)
+    await asyncio.gather(*map(be_silent, KINDS))
 
 
 @pytest.mark.checklist("C40")
