@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Protocol, TypeVar
 
 import pytest
 from stores.backends import BACKENDS, Connect, Place
 
 from roomkey.stores import ManagedAccounts, ManagedClients, Sessions, SingleUseStore
+
+
+class Opens(Protocol):
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+StoreT = TypeVar("StoreT", bound=Opens)
+
+
+@asynccontextmanager
+async def opened(store: StoreT) -> AsyncIterator[StoreT]:
+    """Open a store, and close it in the end."""
+    await store.open()
+    yield store
+    await store.close()
 
 
 @pytest.fixture(params=BACKENDS, ids=lambda backend: backend.name)
@@ -19,34 +37,26 @@ def connect(request: pytest.FixtureRequest) -> Connect:
 
 @pytest.fixture
 async def accounts(connect: Connect) -> AsyncIterator[ManagedAccounts]:
-    store = connect().accounts
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(connect().accounts) as store:
+        yield store
 
 
 @pytest.fixture
 async def clients(connect: Connect) -> AsyncIterator[ManagedClients]:
-    store = connect().clients
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(connect().clients) as store:
+        yield store
 
 
 @pytest.fixture
 async def sessions(connect: Connect) -> AsyncIterator[Sessions]:
-    store = connect().sessions
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(connect().sessions) as store:
+        yield store
 
 
 @pytest.fixture
 async def single_use(connect: Connect) -> AsyncIterator[SingleUseStore]:
-    store = connect().single_use
-    await store.open()
-    yield store
-    await store.close()
+    async with opened(connect().single_use) as store:
+        yield store
 
 
 @pytest.fixture
