@@ -33,6 +33,9 @@ PACKET_AROUND_TOKEN = 1024
 UPGRADE_SECONDS = 10.0
 """How long the upgrade of a polling session to a WebSocket may take, with every host."""
 
+POLL_PACKETS = 16
+"""Packets in one response to a poll, with every host: python-socketio's client closes the connection after more."""
+
 Way = Handshake | Authenticate
 WhenStoreFails = Literal["refuse", "admit"]
 

@@ -12,7 +12,7 @@ from engineio import packet as eio_packet
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import Guard
-from roomkey.guard.settings import UPGRADE_SECONDS
+from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
 from roomkey.socketio.environ import address, length_ok, request
 from roomkey.socketio.host import SocketIOConnection
 from roomkey.socketio.transports import Transports
@@ -36,12 +36,9 @@ FORBIDDEN = _refusal("403 FORBIDDEN", 4, "Forbidden")
 BAD_REQUEST = _refusal("400 BAD REQUEST", 3, "Bad request")
 TOO_LARGE = _refusal("413 CONTENT TOO LARGE", 3, "Bad request")
 
-MOST_PACKETS = 16
-"""Packets of one response: python-socketio's client does not accept more, and would lose the connection."""
-
 
 class FewAtOnce(asyncio.Queue[Any]):
-    """A queue from which one poll of engineio takes at most :data:`MOST_PACKETS` packets.
+    """A queue from which one poll of engineio takes at most :data:`POLL_PACKETS` packets.
 
     engineio waits for the first packet with ``get``, and then asks ``get_nowait`` for more until that has no more.
 
@@ -66,7 +63,7 @@ class FewAtOnce(asyncio.Queue[Any]):
         Raises:
             QueueEmpty: there is none, or the next one is for another poll.
         """
-        if self._taken >= MOST_PACKETS:
+        if self._taken >= POLL_PACKETS:
             self._taken = 0
             raise asyncio.QueueEmpty
         self._taken += 1

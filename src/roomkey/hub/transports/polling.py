@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from roomkey.guard.settings import POLL_PACKETS
 from roomkey.hub.engine_session import NOOP, NORMAL, EngineSession, Part
 from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
 
 CLOSE = b"1"
-MAX_PACKETS = 16
-"""Packets in one response: python-socketio's client closes the connection if there are more."""
 
 
 class Polling:
@@ -120,7 +119,7 @@ class Polling:
 
     def body(self) -> bytes:
         """Return the body of a response, which is never empty; the next poll fetches the packets that are left."""
-        parts = self.drain(MAX_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
+        parts = self.drain(POLL_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
         return encode_payload(encode_binary(data) if binary else data for data, binary in parts)
 
     def begin(self) -> asyncio.Future[None]:
