@@ -60,7 +60,7 @@ def test_other_libraries_verify_issued_tokens(every_key, algorithm):
 )
 def test_issue_rejects_or_the_verifier_accepts(subject, roles, rooms, lifetime, session_id):
     made = issuer(audience="chat")
-    good = is_name(subject) and (session_id is None or is_name(session_id))
+    good = all(map(is_name, (subject, *roles, *rooms))) and (session_id is None or is_name(session_id))
     try:
         token = made.issue(subject, roles=roles, rooms=rooms, expires_in=lifetime, session_id=session_id)
     except ConfigError:

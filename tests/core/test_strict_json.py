@@ -113,6 +113,49 @@ def test_loads_accepts_edge_cases(text, value):
     assert strict_json.loads(text) == value
 
 
+def nested(depth: int, opening: str = "[", closing: str = "]") -> str:
+    return opening * depth + "1" + closing * depth
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}"), ('[{"[[":', "}]")])
+def test_portable_nesting_ends_at_32_levels_whatever_the_stack(opening, closing):
+    levels = opening.replace('"[["', "").count("[") + opening.count("{")
+    fits, too_deep = 32 // levels, 32 // levels + 1
+    for document in (
+        nested(fits, opening, closing),
+        "[" * 32 + '"[[[[{{{{\\"[["' + "]" * 32,
+        f"[{nested(31)},{nested(31)}]",
+    ):
+        assert strict_json.loads(document, portable=True) == json.loads(document)
+    for document in (
+        nested(too_deep, opening, closing),
+        f"[{nested(32)}]",
+        "[" * 100_000,
+        f"[{nested(31)},{nested(32)}]",
+    ):
+        with pytest.raises(ValueError, match="nested too deep"):
+            strict_json.loads(document, portable=True)
+    assert at_depth(600, lambda: strict_json.loads(nested(32), portable=True)) == json.loads(nested(32))
+
+
+def at_depth(frames: int, call):
+    return at_depth(frames - 1, call) if frames else call()
+
+
+@pytest.mark.parametrize("number", ["9007199254740991", "-9007199254740991", "0", "-0", "1e16", "9007199254740993.0"])
+def test_portable_numbers(number):
+    assert strict_json.loads(number, portable=True) == json.loads(number)
+
+
+@pytest.mark.parametrize(
+    "number", ["9007199254740992", "-9007199254740992", "1" + "0" * 5000, "-" + "9" * 17, "9" * 17]
+)
+def test_portable_integers_that_javascript_rounds_are_refused(number):
+    for document in (number, f'{{"a":[{number}]}}'):
+        with pytest.raises(ValueError, match="integer out of range"):
+            strict_json.loads(document, portable=True)
+
+
 @pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf")}])
 def test_numbers_that_are_not_json_are_not_written(value):
     with pytest.raises(ValueError):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jwt
 import pytest
+from support.tokens import hs256 as signed_hs256
 
 from roomkey import ConfigError, Issuer, Key, KeySet, Verifier
 from roomkey.core.credentials import Handshake, Request, find_credential
@@ -303,6 +304,10 @@ def signed(**claims):
     return jwt.encode({"exp": NOW + 60} | claims, SECRET, algorithm="HS256")
 
 
+def signed_text(payload):
+    return signed_hs256({"alg": "HS256"}, payload.encode(), SECRET)
+
+
 @pytest.mark.checklist("I119")
 def test_subject_claim_names_the_subject():
     verifier = Verifier.hs256(SECRET, subject_claim="user_id", integer_subject=True)
@@ -314,12 +319,31 @@ def test_subject_claim_names_the_subject():
         verifier.verify(signed(sub="ada"), NOW)
 
 
-@pytest.mark.parametrize("value", [True, False, None, 1.5, 2**53, -(2**53), [7], {"id": 7}, "", "a\nb", "x" * 256])
+@pytest.mark.parametrize("value", [True, False, None, 1.5, 1e16, -1e16, [7], {"id": 7}, "", "a\nb", "x" * 256])
 @pytest.mark.parametrize("claim", ["sub", "user_id"])
 def test_integer_subject_becomes_text(claim, value):
     with pytest.raises(ClaimError) as caught:
         Verifier.hs256(SECRET, subject_claim=claim, integer_subject=True).verify(signed(**{claim: value}), NOW)
     assert caught.value.claim == claim
+
+
+@pytest.mark.parametrize("written", ["7", "7.0", "7e0", "70e-1"])
+def test_subject_number_counts_by_its_value(written):
+    """JSON has one kind of number, and JavaScript cannot tell these spellings apart."""
+    token = signed_text(f'{{"exp":{NOW + 60},"sub":{written},"level":{written}}}')
+    who = Verifier.hs256(SECRET, integer_subject=True, claims={"level": 7}).verify(token, NOW)
+    assert who.subject == "7"
+    with pytest.raises(ClaimError):
+        Verifier.hs256(SECRET, integer_subject=True, claims={"level": True}).verify(token, NOW)
+
+
+@pytest.mark.parametrize("value", [2**53, -(2**53), 10**400])
+def test_token_with_an_integer_that_javascript_rounds_is_rejected(value):
+    token = signed_text(f'{{"exp":{NOW + 60},"sub":"ada","n":[{value}]}}')
+    with pytest.raises(MalformedToken, match="integer out of range"):
+        Verifier.hs256(SECRET).verify(token, NOW)
+    token = signed_text(f'{{"exp":{NOW + 60},"sub":"ada","n":[{2**53 - 1},{1 - 2**53},1e300]}}')
+    assert Verifier.hs256(SECRET).verify(token, NOW).claim("n")[0] == 2**53 - 1
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ async def test_logs_contain_no_secret_and_no_broken_line(make_world, engine, cap
     world = await make_world(prepare=prepare)
     nasty = "eve\u001b[31m\u2028"
     client = await world.client(headers={"User-Agent": "x [31m", "Authorization": f"Bearer {world.token()}"})
-    token = world.token(claims={"role": "a\r\nb"}, rooms=["red\u001b[0m"])
+    token = world.token(claims={"role": "a\r\nb", "color": "red\u001b[0m"})
     await client.ask({"token": token})
     member = await world.member(rooms=["ok"])
     await member.event("join-room", nasty, ack=1)

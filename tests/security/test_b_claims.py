@@ -26,7 +26,7 @@ def written(claims, name, text):
 
 @pytest.mark.checklist("B23")
 @pytest.mark.parametrize(
-    "exp", [None, "123", "x", "1900000000", True, False, [], [1_900_000_000], {}, 0, -1, 0.0, 1e30, 10**30, 10**4000]
+    "exp", [None, "123", "x", "1900000000", True, False, [], [1_900_000_000], {}, 0, -1, 0.0, 1e30]
 )
 def test_exp_that_is_not_a_time_is_rejected(forge, refused, claims, exp):
     error = refused(forge(claims | {"exp": exp}), ClaimError, "invalid exp value")
@@ -34,7 +34,23 @@ def test_exp_that_is_not_a_time_is_rejected(forge, refused, claims, exp):
 
 
 @pytest.mark.checklist("B23")
-@pytest.mark.parametrize("exp", ["NaN", "Infinity", "-Infinity", "1e400", "-1e400", "0x10", "01", "1_000", "1."])
+@pytest.mark.parametrize(
+    "exp",
+    [
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e400",
+        "-1e400",
+        "0x10",
+        "01",
+        "1_000",
+        "1.",
+        "9007199254740992",
+        "9" * 31,
+        "9" * 4000,
+    ],
+)
 def test_exp_that_is_not_json_is_rejected(forge, refused, claims, exp):
     refused(forge(written(claims, "exp", exp)), MalformedToken, "invalid token")
 

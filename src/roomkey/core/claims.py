@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 from roomkey.core.names import MAX_NAME, is_name
 from roomkey.core.printable import printable
+from roomkey.core.strict_json import LAST_INTEGER
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
 LAST_SECOND = 253_402_300_799  # the end of the year 9999; a later NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
 NOT_SUBJECTS = frozenset({*TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"})
-LAST_INTEGER = 2**53 - 1  # the largest integer that all JSON parsers read exactly (RFC 8259 section 6)
 TYPE_CLAIMS = ("type", "token_type", "token_use", "typ")
 """Claims with which issuers mark the type of a token; none is registered, but each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
@@ -113,16 +113,14 @@ class ExpectedClaims:
         return subject
 
     def _with_text(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims with the subject as text; not for booleans, or integers that JavaScript would round."""
-        number = claims.get(self.subject_claim)
-        if type(number) is int and abs(number) <= LAST_INTEGER:
-            return {**claims, self.subject_claim: str(number)}
-        return claims
+        """Return the claims with the subject as text. 7, 7.0 and 7e0 are the same number in JSON."""
+        number = _whole(claims.get(self.subject_claim))
+        return claims if number is None else {**claims, self.subject_claim: str(number)}
 
     def _check_values(self, claims: dict[str, Any]) -> None:
         for name, wanted in self.claims.items():
             found = claims.get(name)
-            if type(found) is not type(wanted) or found != wanted:  # True equals 1
+            if not _is_same(found, wanted):
                 raise ClaimError(name, f"{name} is {printable(found)}, expected {printable(wanted)}")
         for name in TYPE_CLAIMS:
             token_type = claims.get(name)
@@ -244,6 +242,20 @@ def as_seconds(value: object, what: str) -> float:
         raise ConfigError(f"{what} must be seconds or a timedelta, not {value!r}")
     assert isinstance(value, (int, float))
     return value
+
+
+def _whole(value: object) -> int | None:
+    """Return an integer that all JSON parsers read exactly, however it is written; None for anything else."""
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if type(value) is int and abs(value) <= LAST_INTEGER else None
+
+
+def _is_same(found: object, wanted: str | int | bool) -> bool:
+    """Return True if a claim has this value. True is not 1, and a string is not a number."""
+    if type(wanted) is int:
+        return _whole(found) == wanted
+    return type(found) is type(wanted) and found == wanted
 
 
 def _is_number(value: object) -> bool:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
+from roomkey.core.names import is_name
+
 MAX_NAMES = 1000
 """The longest list of names in a claim."""
 
@@ -32,13 +34,13 @@ NOTHING: Actions = MappingProxyType({})
 def string_list(value: object) -> tuple[str, ...]:
     """Return the list of names in a claim, or an empty tuple if it is not one.
 
-    A claim of another type (a string, an object, a list that contains a number, more than 1000 entries) grants
-    nothing: ``"red" in "redteam"`` must never open a room.
+    A claim of another type (a string, an object, a list that contains a number or a text that is not a name, more than
+    1000 entries) grants nothing: ``"red" in "redteam"`` must never open a room.
     """
     if not isinstance(value, list) or len(value) > MAX_NAMES:
         return ()
     for name in value:
-        if not isinstance(name, str) or not name:
+        if not is_name(name):
             return ()
     return tuple(value)
 
@@ -52,7 +54,7 @@ def granted_actions(claim: object) -> Actions:
     found: dict[str, frozenset[str]] = {}
     for pattern, actions in claim.items():
         listed = string_list(actions)
-        if not pattern or (not listed and actions != []):
+        if not is_name(pattern) or (not listed and actions != []):
             return NOTHING
         found[pattern] = frozenset(listed)
     return MappingProxyType(found)

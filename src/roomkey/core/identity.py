@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from roomkey.core.grants import NOTHING, Actions, granted_actions, grants, joinable, string_list
+from roomkey.core.names import is_name
 
 GUEST = "guest"
 
@@ -92,7 +93,7 @@ class Identity:
         role, scope = get("role"), get("scope")
         fields = {
             "subject": get("sub", "") if subject is None else subject,
-            "roles": frozenset((*roles, role)) if isinstance(role, str) and role else frozenset(roles),
+            "roles": frozenset((*roles, role)) if is_name(role) else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
             "rooms": rooms,
             "claims": MappingProxyType(claims),

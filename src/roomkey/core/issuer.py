@@ -13,6 +13,7 @@ from roomkey.core.claims import TimeSpan, as_seconds, check_types, one_or_more
 from roomkey.core.grants import MAX_NAMES, granted_actions
 from roomkey.core.jws import MAX_TOKEN, check_max_token
 from roomkey.core.keys import Key, LiveKey
+from roomkey.core.names import MAX_NAME, is_name
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
 
@@ -84,7 +85,7 @@ class Issuer:
         if self.algorithm not in key.algorithms:
             raise ConfigError(f"key {key.kid} is for {', '.join(key.algorithms)}, not {self.algorithm}")
         text = strict_json.dumps({"alg": self.algorithm, "kid": key.kid, "typ": self._token_type})
-        strict_json.loads(text)  # rejects a kid that no verifier accepts
+        strict_json.loads(text, portable=True)  # rejects a kid that no verifier accepts
         return key, urlsafe_b64encode(text.encode()).rstrip(b"=")
 
     @classmethod
@@ -162,7 +163,7 @@ class Issuer:
             text = strict_json.dumps(payload)
             if not payload.keys() <= RESERVED or isinstance(payload.get("rooms"), dict) or "\\ud" in text:
                 # JSON can contain what no verifier accepts: two equal names, from 1 and "1", or half of an emoji.
-                strict_json.loads(text)
+                strict_json.loads(text, portable=True)
         except ClaimError as error:
             raise ConfigError(str(error)) from None
         except (TypeError, ValueError) as error:
@@ -202,8 +203,11 @@ def _checked_list(names: Iterable[str], what: str, without: str | None = None) -
     if isinstance(names, str):
         raise ConfigError(f"{what} must be a list: {what}=[{names!r}]")
     listed = list(names)
-    if not all(isinstance(name, str) and name for name in listed) or len(listed) > MAX_NAMES:
-        raise ConfigError(f"{what} must be a list of at most {MAX_NAMES} non-empty strings")
+    if not all(is_name(name) for name in listed) or len(listed) > MAX_NAMES:
+        raise ConfigError(
+            f"{what} must be a list of at most {MAX_NAMES} names: each 1 to {MAX_NAME} characters, without control, "
+            "format and private characters"
+        )
     if without is not None and any(without in name for name in listed):
         raise ConfigError(f"{what}: a name that contains {without!r} would be read as two names")
     return listed or None

@@ -151,7 +151,7 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
         MalformedToken: not UTF-8, not strict JSON, or not an object.
     """
     try:
-        value = strict_json.loads(data)
+        value = strict_json.loads(data, portable=True)
     except ValueError as error:
         raise MalformedToken(f"{what}: {_reason(error)}") from None
     if not isinstance(value, dict):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from unicodedata import is_normalized
 
+from roomkey.core.characters import is_clean
 from roomkey.errors import ConfigError
 
 MAX_NAME = 255
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _SID = re.compile(r"[A-Za-z0-9_-]{20}")  # both kinds of host use 15 random bytes in base64url
 
 OPERATOR = "roomkey:admin"
@@ -41,17 +43,18 @@ _REMEDIES = {
 
 
 def is_name(value: object) -> bool:
-    """Return True for a string of 1 to 255 characters without control characters and unpaired surrogates."""
-    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and (value.isprintable() or _is_clean(value))
-
-
-def _is_clean(value: str) -> bool:
-    return all(c >= " " and not "\x7f" <= c <= "\x9f" and not "\ud800" <= c <= "\udfff" for c in value)
+    """Return True for a string of 1 to 255 code points, all of which :mod:`roomkey.core.characters` accepts."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_NAME and is_clean(value)
 
 
 def is_event_name(name: object) -> bool:
-    """Return True if clients can send an event of this name."""
-    return is_name(name) and name not in RESERVED_EVENTS
+    """Return True if clients can send an event of this name: 1 to 255 code points without control characters.
+
+    The check is less strict than for a name in a token: users' text may name an event.
+    """
+    if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or name in RESERVED_EVENTS:
+        return False
+    return name.isprintable() or _CONTROL.search(name) is None
 
 
 def check_event(name: object) -> None:
@@ -71,9 +74,9 @@ def is_namespace_name(name: object) -> bool:
 
 
 def is_room_name(room: object) -> bool:
-    """Return True for a string of 1 to 255 characters in Unicode normal form C.
+    """Return True for a name (:func:`is_name`) in Unicode normal form C.
 
-    The string must not contain control characters, or white space at its ends. Otherwise one name in two spellings
+    The name must not have spaces at its ends. Otherwise one name in two spellings
     could be two rooms, and only one of them guarded.
     """
     return isinstance(room, str) and is_name(room) and room == room.strip() and is_normalized("NFC", room)
