@@ -80,7 +80,9 @@ async def test_refreshed_token_with_an_old_auth_time_is_not_enough(bank):
     assert server.done == []
 
 
-@pytest.mark.parametrize("auth_time", ["1800000000", None, True, [1_800_000_000], 10**300, -(10**300), 1_800_000_301])
+@pytest.mark.parametrize(
+    "auth_time", ["1800000000", None, True, [1_800_000_000], 1e300, -1e300, 2**53 - 1, 1_800_000_301]
+)
 async def test_invalid_or_future_auth_time_is_not_enough(bank, auth_time):
     server = bank()
     client = await server.member(roles=["clerk"], claims={"auth_time": auth_time})
