@@ -66,7 +66,7 @@ client:
 	@$(BIN)/python scripts/vendor_client.py
 
 javascript:
-	@if command -v npm >/dev/null; then [ -d tests/js/node_modules/oauth4webapi ] || npm ci --silent --prefix tests/js; \
+	@if command -v npm >/dev/null; then [ -d tests/js/node_modules/oidc-provider ] || npm ci --silent --prefix tests/js; \
 	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
 	else echo "npm is missing: the tests with JavaScript clients are skipped"; fi
 
