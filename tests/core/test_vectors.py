@@ -1,0 +1,72 @@
+"""The vectors that verifiers of every language run (``vectors/README.md``)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import vectors
+
+TOKENS = vectors.read("tokens")
+VERIFIERS = {name: vectors.verifier_of(settings) for name, settings in TOKENS["verifiers"].items()}
+
+
+def named(listed: list[dict[str, Any]]) -> Any:
+    return pytest.mark.parametrize("vector", listed, ids=[vector["name"] for vector in listed])
+
+
+def as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value))
+
+
+@named(TOKENS["vectors"])
+def test_token_gets_the_verdict_of_the_vector(vector):
+    found = vectors.verdict(VERIFIERS[vector["verifier"]], vectors.token_of(vector), vector.get("now", TOKENS["now"]))
+    assert as_json(found) == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
+
+
+@named(vectors.read("settings")["vectors"])
+def test_settings_are_valid_or_fail(vector):
+    assert vectors.config_verdict(vector["settings"]) == vector["verdict"]
+
+
+@named(vectors.read("key_sets")["vectors"])
+def test_key_set_uses_the_keys_of_the_vector(vector):
+    expected = {name: vector[name] for name in ("keys", "left_out", "config_error") if name in vector}
+    assert vectors.key_set_verdict(vector) == expected
+
+
+@named(vectors.read("credentials")["vectors"])
+def test_presented_token_is_found(vector):
+    expected = {name: vector[name] for name in ("found", "rejected") if name in vector}
+    assert as_json(vectors.presented(vector)) == expected
+
+
+@named(vectors.read("grants")["vectors"])
+def test_grant_is_read_as_in_the_vector(vector):
+    assert vectors.is_granted(vector) is vector["granted"]
+
+
+def test_vectors_are_those_that_the_script_writes():
+    script = Path(__file__).parents[2] / "scripts" / "vectors.py"
+    done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+
+
+def test_vectors_cover_every_row_of_the_contract():
+    messages = {vector["rejected"]["message"] for vector in TOKENS["vectors"] if "rejected" in vector}
+    messages |= {
+        vector["rejected"]["message"] for vector in vectors.read("credentials")["vectors"] if "rejected" in vector
+    }
+    assert messages >= {
+        "no token provided", "Format is Authorization: Bearer [token]", "Server requires Authorization Header",
+        "invalid token datatype", "jwt expired", "jwt not active", "invalid signature", "jwt malformed",
+        "jwt signature is required", "invalid algorithm", "jwt audience invalid. expected: chat", "invalid token",
+        "jwt issuer invalid. expected: https://login.example", "jwt must be provided", "invalid exp value",
+        "invalid nbf value", "maxAge exceeded", "more than one token provided",
+    }  # fmt: skip
+    assert len(TOKENS["vectors"]) >= 300

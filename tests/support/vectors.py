@@ -1,0 +1,113 @@
+"""The test vectors of the folder ``vectors``: verifiers of written settings, and verdicts as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from roomkey import ConfigError, Identity, Key, KeySet, Verifier
+from roomkey.core.credentials import Handshake, Request, from_event, from_handshake
+from roomkey.core.grants import granted_actions, grants
+from roomkey.errors import AuthError
+
+FOLDER = Path(__file__).parents[2] / "vectors"
+HMAC = {"HS256": Verifier.hs256, "HS384": Verifier.hs384, "HS512": Verifier.hs512}
+
+
+def read(name: str) -> dict[str, Any]:
+    """One file of the folder."""
+    loaded: dict[str, Any] = json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
+    return loaded
+
+
+def verifier_of(settings: dict[str, Any]) -> Verifier:
+    """Make a verifier of written settings.
+
+    Raises:
+        ConfigError: settings that must fail.
+    """
+    options = dict(settings)
+    keys = options.pop("keys")
+    if "secret" in keys:
+        previous = tuple(keys["previous"]) if "previous" in keys else None
+        make = HMAC[keys.get("algorithm", "HS256")]
+        return make(keys["secret"], kid=keys.get("kid"), previous=previous, **options)
+    if "pem" in keys:
+        return Verifier.pem(keys["pem"], kid=keys.get("kid"), **options)
+    if "issuers" in keys:
+        return Verifier({issuer: _key_set(jwks, keys) for issuer, jwks in keys["issuers"].items()}, **options)
+    return Verifier(_key_set(keys["jwks"], keys), **options)
+
+
+def _key_set(jwks: Any, keys: dict[str, Any]) -> KeySet:
+    if keys.get("strict"):  # keys of the application's own choice: nothing is left out
+        return KeySet(Key.from_jwk(jwk) for jwk in jwks["keys"])
+    return KeySet.from_jwks(jwks, allow_symmetric=keys.get("allow_symmetric", False))
+
+
+def token_of(vector: dict[str, Any]) -> object:
+    """The token of a vector; long ones are written as a text and a number."""
+    repeated = vector.get("token_repeated")
+    return vector.get("token") if repeated is None else repeated["text"] * repeated["times"]
+
+
+def told(who: Identity) -> dict[str, Any]:
+    """An identity as the vectors write it."""
+    return {
+        "subject": who.subject,
+        "issuer": who.issuer,
+        "roles": sorted(who.roles),
+        "scopes": sorted(who.scopes),
+        "rooms": list(who.rooms),
+        "expires_at": who.expires_at,
+        "issued_at": who.issued_at,
+        "token_id": who.token_id,
+        "session_id": who.session_id,
+        "claims": dict(who.claims),
+    }
+
+
+def verdict(verifier: Verifier, token: object, now: float) -> dict[str, Any]:
+    """Decide on one token."""
+    try:
+        return {"accepted": told(verifier.verify(token, now))}
+    except AuthError as error:
+        return {"rejected": error.to_client()}
+
+
+def config_verdict(settings: dict[str, Any]) -> str:
+    """``valid``, or ``config_error`` for settings that must fail at startup."""
+    try:
+        verifier_of(settings)
+    except ConfigError:
+        return "config_error"
+    return "valid"
+
+
+def key_set_verdict(vector: dict[str, Any]) -> dict[str, Any]:
+    """Which keys of a JWK Set are used, with their algorithms, and how many are left out."""
+    try:
+        loaded = KeySet.from_jwks(vector["jwks"])
+    except ConfigError:
+        return {"config_error": True}
+    keys = sorted([key.kid, sorted(key.algorithms)] for key in loaded)
+    return {"keys": keys, "left_out": len(loaded.refused)}
+
+
+def presented(vector: dict[str, Any]) -> dict[str, Any]:
+    """Find the token that a handshake or an ``authenticate`` event presents."""
+    try:
+        if "event" in vector:
+            found = from_event(tuple(vector["event"]))
+        else:
+            request = Request(**vector.get("request", {}))
+            found = from_handshake(Handshake(**vector["sources"]), vector.get("auth"), request)
+    except AuthError as error:
+        return {"rejected": error.to_client()}
+    return {"found": {"token": found.token, "source": found.source}}
+
+
+def is_granted(vector: dict[str, Any]) -> bool:
+    """Whether a ``rooms`` claim grants to join a room, or to emit an event to it."""
+    return grants(granted_actions(vector["rooms"]), vector["room"], vector.get("event"))
