@@ -59,7 +59,7 @@ def told(who: Identity) -> dict[str, Any]:
         "issuer": who.issuer,
         "roles": sorted(who.roles),
         "scopes": sorted(who.scopes),
-        "rooms": list(who.rooms),
+        "rooms": sorted(who.rooms),
         "expires_at": who.expires_at,
         "issued_at": who.issued_at,
         "token_id": who.token_id,

@@ -1,0 +1,202 @@
+/** The judgement of a token's claims (RFC 7519 section 4.1), in one fixed order, with the clock as an argument. */
+
+import { ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim } from "../errors.js";
+import { isClean, isWithin, strip } from "./characters.js";
+import { printable } from "./printable.js";
+
+export type Claims = Record<string, unknown>;
+
+const MAX_NAME = 255;
+/** The year 9999; a larger NumericDate is a mistake or an attack. */
+export const LAST_SECOND = 253_402_300_799;
+const TIMES = ["exp", "nbf", "iat"];
+const NAMES = ["iss", "sub", "jti", "sid"];
+const NO_SUBJECTS = new Set([...TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"]);
+/** Claims by which issuers tell their tokens apart; none is registered, each is common. */
+const KINDS = ["type", "token_type", "token_use", "typ"];
+const NOT_FOR_ACCESS = new Set(["refresh", "refresh_token", "offline", "id", "id_token"]);
+
+/** What a verifier expects of the claims. */
+export interface ExpectedOptions {
+  issuers: readonly string[];
+  audiences: readonly string[];
+  leeway: number;
+  require: readonly string[];
+  maxLifetime: number | null;
+  maxAge: number | null;
+  claims: ReadonlyMap<string, string | number | boolean>;
+  subjectClaim: string;
+  integerSubject: boolean;
+}
+
+/** Judges claims against what a verifier expects. */
+export class Expected {
+  /** @throws {ConfigError} a negative or infinite number of seconds, or a value of a wrong type. */
+  constructor(readonly options: ExpectedOptions) {
+    const { subjectClaim, claims } = options;
+    if (!isName(subjectClaim) || NO_SUBJECTS.has(subjectClaim)) {
+      throw new ConfigError(`subjectClaim must name a claim that identifies the user, not ${printable(subjectClaim)}`);
+    }
+    for (const [name, wanted] of claims) {
+      if (typeof wanted !== "string" && typeof wanted !== "boolean" && !Number.isInteger(wanted)) {
+        throw new ConfigError(`claims requires a string, a whole number or a boolean for ${printable(name)}`);
+      }
+    }
+    for (const name of ["leeway", "maxLifetime", "maxAge"] as const) {
+      const value: unknown = options[name];
+      if (value !== null && !(typeof value === "number" && Number.isFinite(value) && value >= 0)) {
+        throw new ConfigError(`${name} takes seconds, 0 or more, not ${printable(value)}`);
+      }
+    }
+  }
+
+  /**
+   * Judge the claims of a token whose signature is verified.
+   *
+   * @param now seconds since the epoch.
+   * @returns the subject; an empty text if the token names none.
+   * @throws {ClaimError} the first check that fails.
+   */
+  check(presented: Claims, now: number): string {
+    const { require, subjectClaim } = this.options;
+    const claims = this.options.integerSubject ? this.#withText(presented) : presented;
+    checkTypes(claims);
+    for (const name of require) {
+      if (!Object.hasOwn(claims, name)) throw new MissingClaim(name, `claim ${name} is missing`);
+    }
+    if (subjectClaim !== "sub" && Object.hasOwn(claims, subjectClaim)) checkName(subjectClaim, claims[subjectClaim]);
+    this.#checkTimes(claims, now);
+    this.#checkBounds(claims, now);
+    this.#checkIssuer(claims);
+    this.#checkAudience(claims);
+    this.#checkValues(claims);
+    return (get(claims, subjectClaim) as string | undefined) ?? "";
+  }
+
+  /** The claims with the subject as text. 7, 7.0 and 7e0 are one number in JSON. */
+  #withText(claims: Claims): Claims {
+    const number = get(claims, this.options.subjectClaim);
+    return Number.isSafeInteger(number) ? { ...claims, [this.options.subjectClaim]: String(number) } : claims;
+  }
+
+  #checkTimes(claims: Claims, now: number): void {
+    const { leeway } = this.options;
+    const [expires, notBefore, issued] = TIMES.map((name) => get(claims, name) as number | undefined);
+    // Written as "not within", so that a clock that reads NaN refuses everything.
+    if (notBefore !== undefined && !(now >= notBefore - leeway)) {
+      throw new ImmatureToken("nbf", `valid in ${Math.round(notBefore - now)} s, leeway ${leeway} s`, {
+        facts: { date: notBefore },
+      });
+    }
+    if (expires === undefined) return;
+    if (!(now <= expires + leeway)) {
+      throw new ExpiredToken("exp", `expired ${Math.round(now - expires)} s ago, leeway ${leeway} s`, {
+        facts: { expired_at: expires },
+      });
+    }
+    if (issued !== undefined && expires < issued) throw new ClaimError("exp", "exp is before iat");
+  }
+
+  #checkBounds(claims: Claims, now: number): void {
+    const { leeway, maxAge, maxLifetime } = this.options;
+    if (maxAge === null && maxLifetime === null) return;
+    const issued = get(claims, "iat") as number | undefined;
+    if (issued === undefined) throw new MissingClaim("iat", "claim iat is missing, and a lifetime or age is bounded");
+    if (maxAge !== null) {
+      if (issued > now + leeway) throw new ClaimError("iat", `issued in ${Math.round(issued - now)} s`);
+      if (now > issued + maxAge + leeway) {
+        const detail = `issued ${Math.round(now - issued)} s ago, at most ${maxAge} s`;
+        throw new ExpiredToken("iat", detail, { message: "maxAge exceeded" });
+      }
+    }
+    if (maxLifetime !== null) {
+      const expires = get(claims, "exp") as number | undefined;
+      if (expires === undefined) throw new MissingClaim("exp", "claim exp is missing, and maxLifetime is set");
+      const lifetime = Math.max(expires - issued, expires - now - leeway);
+      if (lifetime > maxLifetime) throw new ClaimError("exp", `a lifetime of ${lifetime} s, at most ${maxLifetime} s`);
+    }
+  }
+
+  #checkIssuer(claims: Claims): void {
+    const { issuers } = this.options;
+    const issuer = get(claims, "iss");
+    if (issuers.length === 0 || issuers.includes(issuer as string)) return;
+    const expected = issuers.join(" or ");
+    const message = `jwt issuer invalid. expected: ${expected}`;
+    throw new ClaimError("iss", `iss is ${printable(issuer)}, expected ${expected}`, { message });
+  }
+
+  #checkAudience(claims: Claims): void {
+    const { audiences } = this.options;
+    const audience = get(claims, "aud");
+    if (audience === undefined && audiences.length === 0) return;
+    const named = Array.isArray(audience) ? (audience as string[]) : [audience as string];
+    if (audience !== undefined && named.some((name) => audiences.includes(name))) return;
+    const expected = audiences.join(" or ") || "none";
+    const message = `jwt audience invalid. expected: ${expected}`;
+    throw new ClaimError("aud", `aud is ${printable(audience)}, expected ${expected}`, { message });
+  }
+
+  #checkValues(claims: Claims): void {
+    const wanted = this.options.claims;
+    for (const [name, value] of wanted) {
+      const found = get(claims, name);
+      const same = typeof value === "number" ? Number.isSafeInteger(found) && found === value : found === value;
+      if (!same) throw new ClaimError(name, `${name} is ${printable(found)}, expected ${printable(value)}`);
+    }
+    for (const name of KINDS) {
+      const kind = get(claims, name);
+      if (typeof kind === "string" && NOT_FOR_ACCESS.has(kind.toLowerCase()) && !wanted.has(name)) {
+        throw new ClaimError(name, `${name} is ${printable(kind)}: not an access token`);
+      }
+    }
+  }
+}
+
+/** An own member, or undefined: a claim that is missing is never one that every object inherits. */
+export function get(claims: Claims, name: string): unknown {
+  return Object.hasOwn(claims, name) ? claims[name] : undefined;
+}
+
+/** Registered claims have the types that RFC 7519 gives them: a number is not a name, a string is not a time. */
+function checkTypes(claims: Claims): void {
+  for (const name of TIMES) {
+    const value = get(claims, name);
+    if (value === undefined) continue;
+    if (typeof value !== "number" || !(value > 0 && value <= LAST_SECOND)) {
+      throw new ClaimError(name, `${name} is ${printable(value)}, not seconds since 1970`);
+    }
+  }
+  for (const name of NAMES) if (Object.hasOwn(claims, name)) checkName(name, claims[name]);
+  const audience = get(claims, "aud");
+  const isList = Array.isArray(audience) && audience.every((name) => typeof name === "string");
+  if (audience !== undefined && typeof audience !== "string" && !isList) {
+    throw new ClaimError("aud", `aud is ${printable(audience)}, not a string or a list of strings`);
+  }
+}
+
+function checkName(claim: string, value: unknown): void {
+  if (!isName(value)) throw new ClaimError(claim, `${claim} is ${printable(value)}, not a name of 1 to ${MAX_NAME} characters`);
+}
+
+/** Return true for a string of 1 to 255 code points, all of which {@link isClean} accepts. */
+export function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && isWithin(value, MAX_NAME) && isClean(value);
+}
+
+/**
+ * A setting that takes one name or several.
+ *
+ * @throws {ConfigError} not strings, an empty one, or one with white space or a line break around it, which no token has.
+ */
+export function oneOrMore(value: unknown, what: string): readonly string[] {
+  if (value === undefined || value === null) return [];
+  const names: unknown[] = typeof value === "string" ? [value] : Array.isArray(value) ? value : [];
+  if (names.length === 0 || !names.every((name) => typeof name === "string" && name !== "")) {
+    throw new ConfigError(`${what} takes a string or a list of strings`);
+  }
+  for (const name of names as string[]) {
+    if (strip(name) !== name) throw new ConfigError(`${what} begins or ends with white space or a line break; remove it`);
+  }
+  return names as string[];
+}

@@ -1,0 +1,189 @@
+/**
+ * Where a token may come from, and finding the one that was presented.
+ *
+ * Every source is switched on by name. Exactly one token wins; two different ones are rejected, because a proxy, a log and
+ * the server would each believe another of them. An empty place is not a token, and neither is what another scheme of the
+ * `Authorization` header carries: browsers repeat their proxy's login with every request.
+ */
+
+import {
+  AuthError,
+  ConfigError,
+  CredentialsBadFormat,
+  CredentialsError,
+  MalformedToken,
+  MissingAuthorizationHeader,
+} from "../errors.js";
+import { strip } from "./characters.js";
+import { LONGEST_TOKEN } from "./jws.js";
+import { isObject } from "./strict_json.js";
+
+const PAYLOAD_MEMBERS = ["token", "access_token", "auth_token"];
+const MAX_PRESENTED = LONGEST_TOKEN + "Bearer ".length; // a verifier has its own limit, which is lower
+
+/** A token as it was presented: not verified. */
+export interface Credential {
+  token: string;
+  source: "auth" | "header" | "cookie" | "query" | "event" | "";
+}
+
+/** The places where a handshake may present a token. */
+export interface Sources {
+  /** The CONNECT packet's `auth` payload (`token`, `access_token` or `auth_token`). Default: true. */
+  auth?: boolean;
+  /** The `Authorization` header (RFC 6750 section 2.1). Default: true. */
+  header?: boolean;
+  /** The name of a cookie. Default: none. */
+  cookie?: string | null;
+  /** The name of a query parameter. URLs are logged, so it is off unless named. */
+  query?: string | null;
+}
+
+/** What the HTTP request of a connection carried, as far as tokens may be in it. */
+export interface Carried {
+  authorization?: string | undefined;
+  cookie?: string | undefined;
+  query?: string | undefined;
+}
+
+/** @throws {ConfigError} no source at all, or a source of a wrong type. */
+export function checkSources(sources: Sources): Required<Sources> {
+  const checked = { auth: true, header: true, cookie: null, query: null, ...sources };
+  for (const name of ["auth", "header"] as const) {
+    if (typeof checked[name] !== "boolean") throw new ConfigError(`${name} must be true or false`);
+  }
+  for (const name of ["cookie", "query"] as const) {
+    const value: unknown = checked[name];
+    if (value !== null && !(typeof value === "string" && value)) throw new ConfigError(`${name} must be the name of a ${name}`);
+  }
+  if (!(checked.auth || checked.header || checked.cookie || checked.query)) {
+    throw new ConfigError("a handshake needs a source: auth, header, cookie or query");
+  }
+  return checked;
+}
+
+/**
+ * Find the token of a handshake: the first source that has one, in the order auth, header, query, cookie. A cookie counts
+ * where there is nothing else: the browser sends it along, whatever the page presents.
+ *
+ * @throws {CredentialsError} no token was presented, or something else than one token.
+ * @throws {MalformedToken} a payload without a usable token in it.
+ */
+export function fromHandshake(sources: Required<Sources>, auth: unknown, request: Carried): Credential {
+  const found: Credential[] = [];
+  let failed: unknown = null;
+  for (const [source, value] of presentedIn(sources, auth, request)) {
+    if (source === "cookie" && found[0] && found[0].source !== source) break;
+    try {
+      found.push({ token: source === "auth" ? payloadToken(value) : bareToken(value), source });
+    } catch (error) {
+      if (!(error instanceof AuthError)) throw error;
+      failed ??= error;
+    }
+  }
+  if (!found[0]) {
+    if (failed !== null) throw failed;
+    const headerAlone = sources.header && !(sources.auth || sources.cookie || sources.query);
+    throw headerAlone ? new MissingAuthorizationHeader() : new CredentialsError();
+  }
+  if (found.some((other) => other.token !== found[0]?.token)) {
+    const where = found.map((other) => other.source).join(", ");
+    throw new CredentialsBadFormat(`different tokens in ${where}`, { message: "more than one token provided" });
+  }
+  return found[0];
+}
+
+/**
+ * Find the token of an `authenticate` event: the first argument is an object with the token, what follows is ignored.
+ *
+ * @throws {CredentialsError} no argument.
+ * @throws {MalformedToken} an argument without a usable token in it.
+ */
+export function fromEvent(args: readonly unknown[]): Credential {
+  if (args[0] === undefined || args[0] === null) throw new CredentialsError();
+  return { token: payloadToken(args[0]), source: "event" };
+}
+
+/** True if the handshake presents something for a token: a client that has none yet may send an empty place. */
+export function hasCredentials(sources: Required<Sources>, auth: unknown, request: Carried): boolean {
+  for (const _ of presentedIn(sources, auth, request)) return true;
+  return false;
+}
+
+function* presentedIn(sources: Required<Sources>, auth: unknown, request: Carried): Generator<[Credential["source"], unknown]> {
+  if (sources.auth && auth !== undefined && auth !== null && (!isObject(auth) || members(auth).length > 0)) {
+    yield ["auth", auth];
+  }
+  if (sources.header && request.authorization && !isAnotherScheme(request.authorization)) {
+    yield ["header", request.authorization];
+  }
+  if (sources.query && request.query) {
+    for (const value of queryValues(request.query, sources.query)) yield ["query", value];
+  }
+  if (sources.cookie && request.cookie) {
+    for (const value of cookieValues(request.cookie, sources.cookie)) if (value !== "") yield ["cookie", value];
+  }
+}
+
+/** True for a header that presents no token: `Basic …`. Where a bearer token is beside it, it does. */
+function isAnotherScheme(authorization: string): boolean {
+  const words = strip(authorization.toLowerCase()).split(/\s+/);
+  return words.length > 1 && !words.includes("bearer");
+}
+
+/** Every value of a query parameter that is not empty (as `parse_qs` reads it). */
+function queryValues(query: string, name: string): string[] {
+  const pairs = query.split("&").filter((pair) => pair.includes("="));
+  const read = pairs.map((pair) => [pair.slice(0, pair.indexOf("=")), pair.slice(pair.indexOf("=") + 1)].map(decode));
+  return read.filter(([key, value]) => key === name && value !== "").map(([, value]) => value ?? "");
+}
+
+function decode(text: string): string {
+  const spaced = text.replaceAll("+", " ");
+  try {
+    return decodeURIComponent(spaced);
+  } catch {
+    return spaced; // a token has no broken escapes, so it is malformed either way
+  }
+}
+
+/** Every value of the cookie (RFC 6265 section 5.4): a neighbor domain can set a second one of the same name. */
+function cookieValues(header: string, name: string): string[] {
+  const pairs = header.split(";").filter((pair) => pair.includes("="));
+  return pairs
+    .filter((pair) => strip(pair.slice(0, pair.indexOf("="))) === name)
+    .map((pair) => strip(pair.slice(pair.indexOf("=") + 1)).replace(/^"+|"+$/g, ""));
+}
+
+function payloadToken(payload: unknown): string {
+  const datatype = { message: "invalid token datatype" };
+  if (!isObject(payload)) throw new MalformedToken(`the payload is a ${typeof payload}, not an object`, datatype);
+  const filled = members(payload);
+  const values = filled.length > 0 ? filled : PAYLOAD_MEMBERS.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
+  if (values.length === 0) throw new MalformedToken("the payload has no token in it", datatype);
+  const tokens = new Set(values.map(bareToken));
+  if (tokens.size > 1) {
+    throw new CredentialsBadFormat("different tokens in one payload", { message: "more than one token provided" });
+  }
+  return [...tokens][0] ?? "";
+}
+
+/** What is where a token may be, and is not empty. */
+function members(payload: Record<string, unknown>): unknown[] {
+  const found = PAYLOAD_MEMBERS.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
+  return found.filter((value) => value !== null && value !== undefined && value !== "");
+}
+
+/** Take the scheme off: `Bearer <token>` in any letter case, or the token alone. */
+export function bareToken(value: unknown): string {
+  if (typeof value !== "string") {
+    throw new MalformedToken(`the token is a ${typeof value}, not a string`, { message: "invalid token datatype" });
+  }
+  if (value.length > MAX_PRESENTED) throw new MalformedToken(`${value.length} characters`, { message: "jwt malformed" });
+  if (value === "") throw new MalformedToken("empty", { message: "jwt must be provided" });
+  const [first = "", second, ...more] = value.split(" ");
+  const isBearer = first.toLowerCase() === "bearer";
+  if (second === undefined && !isBearer) return first;
+  if (isBearer && second && more.length === 0) return second;
+  throw new CredentialsBadFormat("not 'Bearer <token>' and not a bare token");
+}

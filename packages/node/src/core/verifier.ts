@@ -1,0 +1,266 @@
+/** From a token to an identity, or to exactly one error. */
+
+import { BadSignature, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
+import { checkAlgorithms } from "./algorithms.js";
+import { type Claims, Expected, LAST_SECOND, oneOrMore } from "./claims.js";
+import { type Identity, fromClaims } from "./identity.js";
+import { type Parts, MAX_TOKEN, checkMaxToken, checkSignature, jsonObject, split } from "./jws.js";
+import { Key, KeySet, type LiveKeySet } from "./keys.js";
+import { printable } from "./printable.js";
+import { isObject } from "./strict_json.js";
+import { isAddress } from "./weak_keys.js";
+
+const TOKEN_TYPES = ["JWT", "at+jwt"];
+
+/** The keys of one issuer. A function returns those of a time, so that keys can be rotated. */
+export type Keys = KeySet | Key | readonly Key[] | LiveKeySet;
+
+export interface VerifierOptions {
+  /** The accepted `iss`, one or several; any if omitted. Several need one key, or keys by issuer. */
+  issuer?: string | readonly string[] | null;
+  /** The accepted `aud`, one or several. If omitted, only tokens without `aud` are accepted. */
+  audience?: string | readonly string[] | null;
+  /** Seconds of clock difference to forgive. Default: 30. */
+  leeway?: number;
+  /** Claims that must be present. Default: `exp` and the subject's. */
+  require?: string | readonly string[];
+  /** The longest accepted `exp - iat` in seconds. Default: no bound. */
+  maxLifetime?: number | null;
+  /** The longest accepted time since `iat` in seconds. Default: no bound. */
+  maxAge?: number | null;
+  /** Requires this `typ`: `at+jwt` for an access token (RFC 9068 section 4). Default: either or none. */
+  tokenType?: "JWT" | "at+jwt" | null;
+  /** Further claims and the exact value that each must have. */
+  claims?: Readonly<Record<string, string | number | boolean>>;
+  /** The claim that names the subject. Default: `sub`. */
+  subjectClaim?: string;
+  /** Also accept a whole number as the subject: 7 becomes "7". Default: false. */
+  integerSubject?: boolean;
+  /** The longest token, in bytes, at most 65536. Default: 8192. */
+  maxToken?: number;
+}
+
+export interface SecretOptions extends VerifierOptions {
+  /** The name of the key in the tokens' headers, where they carry one of their own. */
+  kid?: string | undefined;
+  /** The secret before this one, and the time in seconds since the epoch from which its tokens are rejected. */
+  previous?: readonly [string | Uint8Array, number] | undefined;
+}
+
+/** Decides whether a token is acceptable. It does no I/O, keeps no state and reads no clock. */
+export class Verifier {
+  readonly algorithms: readonly string[];
+  readonly maxToken: number;
+  readonly #keys: KeySet | LiveKeySet | ReadonlyMap<string, KeySet | LiveKeySet>;
+  readonly #expected: Expected;
+  readonly #tokenType: string | null;
+  #previous: { keys: KeySet; until: number } | null = null;
+
+  /**
+   * @param keys the trusted keys. For several issuers, an object or a map from each `iss` to that issuer's keys: a key
+   *   verifies the tokens of its own issuer only.
+   * @throws {ConfigError} settings under which it could accept what it should not, or nothing at all.
+   */
+  constructor(
+    keys: Keys | ReadonlyMap<string, Keys> | Readonly<Record<string, Keys>>,
+    options: VerifierOptions & { algorithms: readonly string[] },
+  ) {
+    const issuers = oneOrMore(options.issuer, "issuer");
+    const byIssuer = issuerMap(keys);
+    this.maxToken = options.maxToken === undefined ? MAX_TOKEN : checkMaxToken(options.maxToken);
+    if (byIssuer) {
+      if (issuers.length > 0) throw new ConfigError("cannot use issuer with keys by issuer; remove issuer");
+      this.#keys = byIssuer;
+    } else {
+      this.#keys = keySource(keys as Keys);
+      if (issuers.length > 1 && !(this.#keys instanceof KeySet && this.#keys.keys.length === 1)) {
+        throw new ConfigError(
+          "cannot tell which keys belong to which issuer; pass the keys of each: new Verifier({'https://a.example': keysOfA, …})",
+        );
+      }
+    }
+    this.algorithms = checkAlgorithms(options.algorithms);
+    for (const source of byIssuer ? byIssuer.values() : [this.#keys]) this.#checkUsable(source);
+    this.#tokenType = checkTokenType(options.tokenType ?? null);
+    const subjectClaim = options.subjectClaim === undefined ? "sub" : options.subjectClaim;
+    this.#expected = new Expected({
+      issuers: byIssuer ? [...byIssuer.keys()] : issuers,
+      audiences: oneOrMore(options.audience, "audience"),
+      leeway: options.leeway ?? 30,
+      require: required(options.require, subjectClaim),
+      maxLifetime: options.maxLifetime ?? null,
+      maxAge: options.maxAge ?? null,
+      claims: new Map(Object.entries(options.claims ?? {})),
+      subjectClaim,
+      integerSubject: options.integerSubject ?? false,
+    });
+  }
+
+  /**
+   * A verifier for tokens signed with HS256 and a shared secret.
+   *
+   * @param secret at least 32 bytes.
+   * @throws {ConfigError} a short or placeholder secret, the same secret twice, or settings that do not fit.
+   */
+  static hs256(secret: string | Uint8Array, options: SecretOptions = {}): Verifier {
+    return Verifier.#hmac("HS256", secret, options);
+  }
+
+  /** As {@link Verifier.hs256}, with HS384 and a secret of at least 48 bytes. */
+  static hs384(secret: string | Uint8Array, options: SecretOptions = {}): Verifier {
+    return Verifier.#hmac("HS384", secret, options);
+  }
+
+  /** As {@link Verifier.hs256}, with HS512 and a secret of at least 64 bytes. */
+  static hs512(secret: string | Uint8Array, options: SecretOptions = {}): Verifier {
+    return Verifier.#hmac("HS512", secret, options);
+  }
+
+  /**
+   * A verifier for tokens signed with a key pair.
+   *
+   * @param publicKey PEM.
+   * @throws {ConfigError} not a PEM key, or not one for these algorithms.
+   */
+  static pem(
+    publicKey: string | Uint8Array,
+    { kid, ...options }: VerifierOptions & { algorithms: readonly string[]; kid?: string | undefined },
+  ): Verifier {
+    const algorithms = checkAlgorithms(options.algorithms);
+    if (typeof publicKey === "string" && isAddress(publicKey)) {
+      throw new ConfigError("Verifier.pem requires the text of a PEM file; download the key first");
+    }
+    return new Verifier(Key.fromPem(publicKey, { kid, algorithms }), { ...options, algorithms });
+  }
+
+  /**
+   * A verifier for tokens signed with a key of a JWK Set. A bad key in it is left out; the others stay.
+   *
+   * @param jwks an object with a list `keys`, as `/.well-known/jwks.json` has it.
+   * @throws {ConfigError} not a JWK Set, or no usable key in it.
+   */
+  static jwks(jwks: unknown, options: VerifierOptions & { algorithms: readonly string[] }): Verifier {
+    return new Verifier(KeySet.fromJwks(jwks), options);
+  }
+
+  static #hmac(algorithm: string, secret: string | Uint8Array, { kid, previous, ...options }: SecretOptions): Verifier {
+    const key = Key.fromSecret(secret, algorithm, { kid });
+    const made = new Verifier(key, { ...options, algorithms: [algorithm] });
+    if (previous !== undefined) made.#previous = previousSecret(algorithm, key, previous, kid);
+    return made;
+  }
+
+  /** True if every token that it accepts says whose it is. */
+  get requiresSubject(): boolean {
+    return this.#expected.options.require.includes(this.#expected.options.subjectClaim);
+  }
+
+  /** The longest time in seconds that an accepted token may live, or null if the settings do not bound it. */
+  get longestLifetime(): number | null {
+    const { maxLifetime, maxAge } = this.#expected.options;
+    const bound = Math.min(maxLifetime ?? Infinity, maxAge ?? Infinity);
+    return bound === Infinity ? null : bound;
+  }
+
+  /**
+   * Decide on one token.
+   *
+   * @param token what was presented; anything but a well-formed string is rejected.
+   * @param now seconds since the epoch. Default: the system's clock.
+   * @param source where it was presented, kept on the identity.
+   * @throws {TokenError} the first check that fails; `error.detail` says what was found and by how much.
+   */
+  verify(token: unknown, now: number = Date.now() / 1000, source = ""): Identity {
+    const parts = split(token, this.maxToken);
+    this.#checkSignature(parts, now);
+    this.#checkType(parts.header.type);
+    const claims: Claims = jsonObject(parts.payload, "payload");
+    return fromClaims(claims, this.#expected.check(claims, now), source);
+  }
+
+  #checkUsable(source: unknown): void {
+    if (source instanceof KeySet && !source.keys.some((key) => key.algorithms.some((name) => this.algorithms.includes(name)))) {
+      throw new ConfigError(`no key is usable with ${this.algorithms.join(", ")}`);
+    }
+  }
+
+  #checkSignature(parts: Parts, now: number): void {
+    const keys = this.#keysOf(parts, now);
+    try {
+      checkSignature(parts, keys, this.algorithms);
+    } catch (error) {
+      const mayBeOlder = error instanceof BadSignature || error instanceof UnknownKey;
+      if (!mayBeOlder || this.#previous === null || !(now < this.#previous.until)) throw error;
+      try {
+        checkSignature(parts, this.#previous.keys, this.algorithms);
+      } catch {
+        throw error;
+      }
+    }
+  }
+
+  #keysOf(parts: Parts, now: number): KeySet {
+    let source = this.#keys;
+    if (!(source instanceof KeySet) && typeof source !== "function") {
+      // The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
+      const claims = jsonObject(parts.payload, "payload");
+      const issuer = Object.hasOwn(claims, "iss") ? claims.iss : undefined;
+      const found = typeof issuer === "string" ? source.get(issuer) : undefined;
+      if (found === undefined) throw new UnknownKey(`no key of the issuer ${printable(issuer)}`);
+      source = found;
+    }
+    return source instanceof KeySet ? source : source(now);
+  }
+
+  #checkType(found: string | null): void {
+    if (this.#tokenType === null) return;
+    if (found?.replace(/^application\//, "") !== this.#tokenType.toLowerCase()) {
+      throw new MalformedToken(`typ is ${found}, expected ${this.#tokenType}`);
+    }
+  }
+}
+
+function checkTokenType(value: string | null): string | null {
+  if (value !== null && !TOKEN_TYPES.includes(value)) throw new ConfigError(`tokenType is one of ${TOKEN_TYPES.join(", ")}`);
+  return value;
+}
+
+function required(require: unknown, subjectClaim: string): readonly string[] {
+  if (require === undefined) return ["exp", subjectClaim];
+  return Array.isArray(require) && require.length === 0 ? [] : oneOrMore(require, "require");
+}
+
+function keySource(keys: Keys): KeySet | LiveKeySet {
+  if (keys instanceof KeySet || typeof keys === "function") return keys;
+  const held: unknown = keys instanceof Key ? [keys] : keys;
+  if (!Array.isArray(held) || !held.every((key) => key instanceof Key)) {
+    throw new ConfigError("a verifier requires keys, such as KeySet.fromJwks(…); for a shared secret use Verifier.hs256(secret)");
+  }
+  return new KeySet(held);
+}
+
+/** The keys of each issuer, or null if the keys are those of one. */
+function issuerMap(keys: unknown): Map<string, KeySet | LiveKeySet> | null {
+  if (keys instanceof KeySet || keys instanceof Key) return null;
+  if (!(keys instanceof Map) && !isObject(keys)) return null;
+  if (isObject(keys) && (Object.hasOwn(keys, "kty") || Array.isArray(keys.keys))) {
+    throw new ConfigError("a verifier requires keys; read the JWK Set with KeySet.fromJwks(…) or use Verifier.jwks(…)");
+  }
+  const entries = [...(keys instanceof Map ? (keys as Map<string, Keys>) : new Map(Object.entries(keys as Record<string, Keys>)))];
+  if (entries.length === 0) throw new ConfigError("keys is empty; name at least one issuer and its keys");
+  for (const [issuer] of entries) oneOrMore(issuer, "an issuer in keys");
+  return new Map(entries.map(([issuer, source]) => [issuer, keySource(source)]));
+}
+
+/** The secret that is on its way out, as a key, and until when. */
+function previousSecret(algorithm: string, key: Key, previous: unknown, kid: string | undefined): { keys: KeySet; until: number } {
+  const [old, until] = Array.isArray(previous) && previous.length === 2 ? (previous as [string, unknown]) : [];
+  if (typeof until !== "number" || !(until >= 0 && until <= LAST_SECOND)) {
+    throw new ConfigError("previous takes two values: the old secret, and a time in seconds since the epoch");
+  }
+  const older = Key.fromSecret(old as string, algorithm, { kid });
+  if (older.thumbprint === key.thumbprint) {
+    throw new ConfigError("previous contains the current secret; pass the one before it");
+  }
+  return { keys: new KeySet([older]), until };
+}
