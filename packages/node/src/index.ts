@@ -1,4 +1,12 @@
 export * from "./errors.js";
+export { type Claims } from "./core/claims.js";
+export { type Sources } from "./core/credentials.js";
 export { type Identity, grants, hasRole, hasScope, isGuest } from "./core/identity.js";
 export { Key, type KeyOptions, KeySet, type LiveKeySet } from "./core/keys.js";
-export { type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
+export { type Asked, Policy, type PolicyOptions, type Rule } from "./core/policy.js";
+export { type RevokeOptions } from "./core/revocations.js";
+export { type Keys, type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
+export { type AnyVerifier } from "./guard/authorizer.js";
+export { Guard, type GuardOptions, type LiveSocket, type Way, guard } from "./guard/guard.js";
+export { Unauthorized } from "./guard/requests.js";
+export { emitClaim, ownRooms, roomsClaim } from "./policies.js";

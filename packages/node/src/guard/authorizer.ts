@@ -1,0 +1,244 @@
+/** The decisions: is this token valid, and may its holder do this. No connection is known here. */
+
+import type { Credential } from "../core/credentials.js";
+import { GUEST, type Identity, isGuest, withRights } from "../core/identity.js";
+import { CLOSED, type BoundRule, type Policy, type RuleSet } from "../core/policy.js";
+import { printable } from "../core/printable.js";
+import type { Revocations } from "../core/revocations.js";
+import {
+  AuthError,
+  ExpiredToken,
+  MalformedToken,
+  MissingClaim,
+  PermissionDenied,
+  ReauthenticationRequired,
+  RevokedToken,
+  SubjectMismatch,
+  Unavailable,
+} from "../errors.js";
+
+/** What a guard needs of a verifier; one that has to fetch keys returns a promise. */
+export interface AnyVerifier {
+  verify(token: unknown, now: number, source: string): Identity | Promise<Identity>;
+  readonly longestLifetime?: number | null;
+}
+
+/** Seconds since the epoch. */
+export type Clock = () => number;
+export type Log = (message: string, error?: unknown) => void;
+export type DecisionKind = "namespace" | "room" | "emit" | "event";
+
+/** What was decided about one wish, and why. */
+export interface Decision {
+  /** The rule that decided, as the policy's author wrote it; null if the default did. */
+  rule: string | null;
+  /** Why not; null if it is granted. */
+  error: AuthError | null;
+}
+
+interface Change {
+  roles: readonly string[] | null;
+  rolesAt: number;
+  rooms: unknown;
+  roomsAt: number;
+}
+
+export interface AuthorizerOptions {
+  clock: Clock;
+  log: Log;
+  /** Seconds after `exp` in which a connected socket stays. */
+  grace: number;
+  /** Seconds for one decision; a verifier or a rule that takes longer refuses. */
+  within: number;
+}
+
+/** One decision path: verify, not revoked, may connect; then the policy for every room and event. */
+export class Authorizer {
+  readonly #changes = new Map<string, Change>();
+
+  constructor(
+    private readonly verifier: AnyVerifier,
+    private readonly policy: Policy,
+    private readonly revocations: Revocations,
+    readonly options: AuthorizerOptions,
+  ) {}
+
+  now(): number {
+    return this.options.clock();
+  }
+
+  /** From what was presented (null for a guest) to who may connect to a namespace. */
+  async identify(presented: Credential | null, namespace: string): Promise<Identity> {
+    return this.mayConnect(presented === null ? GUEST : await this.verify(presented), namespace);
+  }
+
+  /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. */
+  async verify(presented: Credential): Promise<Identity> {
+    let who: Identity;
+    try {
+      who = await this.inTime(this.verifier.verify(presented.token, this.now(), presented.source));
+    } catch (error) {
+      if (error instanceof AuthError) throw error;
+      this.options.log("the verifier failed, so the token is rejected", error);
+      throw new Unavailable("the verifier failed");
+    }
+    if (!who.subject) throw new MissingClaim("sub", "the verifier returned no subject");
+    this.checkStillValid(who);
+    return who;
+  }
+
+  /** From whose a token is to who they are now, if they may connect to a namespace. */
+  async mayConnect(who: Identity, namespace: string): Promise<Identity> {
+    for (;;) {
+      const latest = this.#changes.get(who.subject);
+      const current = this.withRightsOfNow(who);
+      const decision = await this.decide(current, "namespace", namespace, namespace);
+      if (decision.error !== null) throw decision.error;
+      this.checkStillValid(current); // a rule may have waited
+      if (this.#changes.get(who.subject) === latest) return current; // else it was asked about rights that are no more
+    }
+  }
+
+  /** Not revoked, and not so late inside the verifier's leeway that the socket would end immediately. */
+  checkStillValid(who: Identity): void {
+    if (this.revocations.isRevoked(who)) throw new RevokedToken("revoked");
+    if (who.expiresAt !== null && this.now() >= who.expiresAt + this.options.grace) {
+      throw new ExpiredToken("exp", "expired, and the grace period is over", { facts: { expired_at: who.expiresAt } });
+    }
+  }
+
+  /**
+   * A connected socket is renewed by a later token of the same subject; a guest by anybody's.
+   *
+   * @returns false if it is the token that the socket has: not a mistake, since the reply to the first may have been lost.
+   */
+  checkRefresh(old: Identity, renewed: Identity): boolean {
+    if (isGuest(old)) return true;
+    if (renewed.subject !== old.subject || renewed.issuer !== old.issuer) {
+      throw new SubjectMismatch("a refresh with the token of another subject");
+    }
+    if (old.expiresAt === null || renewed.expiresAt === null || renewed.expiresAt < old.expiresAt) {
+      throw new MalformedToken("a refresh needs a token that does not expire earlier");
+    }
+    if ((renewed.issuedAt ?? 0) < (old.issuedAt ?? 0)) {
+      throw new MalformedToken("a refresh needs a token that was not issued earlier");
+    }
+    return renewed.tokenId === null || renewed.tokenId !== old.tokenId || renewed.expiresAt !== old.expiresAt;
+  }
+
+  /** Read tokens of a subject that were issued up to now with other roles or rooms. */
+  change(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }): void {
+    const now = this.now();
+    const before = this.#changes.get(subject) ?? { roles: null, rolesAt: 0, rooms: undefined, roomsAt: 0 };
+    const roles = rights.roles ? { roles: [...rights.roles], rolesAt: now } : {};
+    const rooms = rights.rooms === undefined ? {} : { rooms: rights.rooms, roomsAt: now };
+    this.#changes.set(subject, { ...before, ...roles, ...rooms });
+  }
+
+  /** The identity with what was changed since its token was issued, and the roles that its roles include. */
+  withRightsOfNow(who: Identity): Identity {
+    const change = isGuest(who) ? undefined : this.#changes.get(who.subject);
+    if (change === undefined) return this.policy.expandRoles(who);
+    // Whole seconds: a token of the same second as the change is an older one.
+    const issuedAt = Math.floor(Math.min(who.issuedAt ?? 0, this.now()));
+    const roles = change.roles !== null && issuedAt <= Math.floor(change.rolesAt) ? { roles: change.roles } : {};
+    const rooms = change.rooms !== undefined && issuedAt <= Math.floor(change.roomsAt) ? { rooms: change.rooms } : {};
+    return this.policy.expandRoles(withRights(who, { ...roles, ...rooms }));
+  }
+
+  /**
+   * Ask the policy.
+   *
+   * @param event what is emitted, for the kind `emit`.
+   * @param again it was granted before, so that it is not new during the grace period.
+   */
+  async decide(who: Identity, kind: DecisionKind, name: string, namespace: string, event = "", again = false): Promise<Decision> {
+    const rules = this.rulesAbout(kind, name, namespace, event);
+    const late = again ? null : this.#tooLate(who, kind, rules);
+    if (late !== null) return { rule: null, error: late };
+    const { allowed, rule } = await this.#ask(rules, who);
+    if (!allowed) return { rule, error: new PermissionDenied(`${kind} not allowed`) };
+    if (this.revocations.isRevoked(who)) return { rule, error: new RevokedToken("revoked while it was decided") };
+    return { rule, error: this.#tooStale(who, rules) ?? (again ? null : this.#tooLate(who, kind, rules)) };
+  }
+
+  /** What the policy says about one thing. */
+  rulesAbout(kind: DecisionKind, name: string, namespace: string, event: string): RuleSet {
+    switch (kind) {
+      case "namespace":
+        return this.policy.aboutNamespace(name);
+      case "room":
+        return this.policy.aboutRoom(name, namespace);
+      case "emit":
+        return this.policy.aboutEmit(name, event, namespace);
+      case "event":
+        return this.policy.aboutEvent(name, namespace);
+      default:
+        return CLOSED;
+    }
+  }
+
+  /** Wait for a decision, and not for ever. */
+  async inTime<T>(decision: T | PromiseLike<T>): Promise<T> {
+    if (!isThenable(decision)) return decision;
+    const { within } = this.options;
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(new Unavailable(`no decision within ${within} s`)), within * 1000);
+    });
+    try {
+      return await Promise.race([decision, late]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** During the grace period nothing new is granted: what was there goes on. */
+  #tooLate(who: Identity, kind: DecisionKind, rules: RuleSet): AuthError | null {
+    if (who.expiresAt === null || this.now() < who.expiresAt) return null;
+    if (kind !== "room" && rules.rules.every((rule) => rule.maxAuthAge === null)) return null;
+    return new ExpiredToken("exp", "expired: refresh the token first", { facts: { expired_at: who.expiresAt } });
+  }
+
+  /** The holder authenticated too long ago (OpenID Connect Core section 2, `auth_time`). */
+  #tooStale(who: Identity, rules: RuleSet): AuthError | null {
+    const limits = rules.rules.flatMap((rule) => (rule.maxAuthAge === null ? [] : [rule.maxAuthAge]));
+    if (limits.length === 0) return null;
+    const proved = Object.hasOwn(who.claims, "auth_time") ? who.claims.auth_time : who.issuedAt;
+    const now = this.now();
+    const limit = Math.min(...limits);
+    if (typeof proved === "number" && now - limit <= proved && proved <= now + limit) return null;
+    return new ReauthenticationRequired(limit, "the holder authenticated too long ago");
+  }
+
+  /** Whether the rules allow, and which of them decided. */
+  async #ask(rules: RuleSet, who: Identity): Promise<{ allowed: boolean; rule: string | null }> {
+    for (const rule of rules.rules) {
+      if ((await this.#allows(rule, who)) !== rules.every) return { allowed: !rules.every, rule: rule.name };
+    }
+    const last = rules.rules.at(-1);
+    return last ? { allowed: rules.every, rule: last.name } : { allowed: rules.otherwise, rule: null };
+  }
+
+  /** Ask one rule. Only `true` itself allows; a rule that fails denies. */
+  async #allows({ name, rule, asked }: BoundRule, who: Identity): Promise<boolean> {
+    try {
+      const answer: unknown = await this.inTime(rule(who, asked));
+      if (typeof answer !== "boolean") this.options.log(`the rule for ${name} returned ${printable(answer)}, so it denies`);
+      return answer === true;
+    } catch (error) {
+      this.options.log(`the rule for ${name} failed, so it denies`, error);
+      return false;
+    }
+  }
+}
+
+/** True for a promise of any library. */
+export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof (value as PromiseLike<T> | null)?.then === "function";
+}
+
+/** The error to refuse with, whatever went wrong. */
+export function asAuthError(error: unknown): AuthError {
+  return error instanceof AuthError ? error : new Unavailable(error instanceof Error ? error.name : "failed");
+}

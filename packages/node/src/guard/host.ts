@@ -1,0 +1,127 @@
+/**
+ * What the guard uses of socket.io, private names included. Nothing is imported from socket.io: a process may contain
+ * several copies of it, and the guard takes the one that the server was made with.
+ */
+
+import type { IncomingMessage } from "node:http";
+
+import { ConfigError } from "../errors.js";
+
+/** Socket.IO packet types (protocol version 5). */
+export const CONNECT = 0;
+export const DISCONNECT = 1;
+export const EVENT = 2;
+export const ACK = 3;
+export const BINARY_EVENT = 5;
+export const BINARY_ACK = 6;
+
+export interface Packet {
+  type: number;
+  data?: unknown;
+  id?: number | undefined;
+  nsp?: string;
+}
+
+export interface HostConn {
+  readyState: string;
+  protocol: number;
+  remoteAddress: string;
+  request: IncomingMessage;
+  close(): void;
+  once(event: "close", listener: () => void): unknown;
+}
+
+export interface HostClient {
+  conn: HostConn;
+  nsps: Map<string, unknown>;
+  connectTimeout?: NodeJS.Timeout | undefined;
+}
+
+/** A socket, as the guard needs it. */
+export interface HostSocket {
+  id: string;
+  pid?: string;
+  data: Record<string, unknown>;
+  connected: boolean;
+  nsp: HostNamespace;
+  client: HostClient;
+  handshake: { auth: unknown };
+  packet(packet: Packet, options?: object): void;
+  join(room: string): unknown;
+  leave(room: string): unknown;
+  disconnect(close?: boolean): unknown;
+  to(room: string): { emit(event: string, ...args: unknown[]): unknown };
+  rooms: Set<string>;
+  _onpacket(packet: Packet): void;
+  _onclose(reason: string, description?: unknown): unknown;
+}
+
+export type Middleware = (socket: HostSocket, next: (error?: unknown) => void) => unknown;
+export type Done = (error?: unknown) => void;
+
+export interface Session {
+  sid: string;
+  pid: string;
+  rooms: string[];
+  data: Record<string, unknown> | undefined;
+  missedPackets: unknown[];
+}
+
+export interface HostNamespace {
+  name: string;
+  server: object;
+  sockets: Map<string, HostSocket>;
+  _fns: Middleware[];
+  adapter: {
+    restoreSession(pid: string, offset: string): Promise<Session | null>;
+    persistSession(session: Omit<Session, "missedPackets">): unknown;
+  };
+  run(socket: HostSocket, done: Done): void;
+  _createSocket?(client: HostClient, auth: Record<string, unknown>): Promise<HostSocket>;
+}
+
+export interface HostServer {
+  sockets: HostNamespace;
+  _nsps: Map<string, unknown>;
+  opts?: ServerOptions;
+}
+
+interface ServerOptions {
+  allowEIO3?: boolean;
+  connectionStateRecovery?: { skipMiddlewares?: boolean };
+}
+
+/** Any version's `Server` of socket.io. */
+export interface ServerLike {
+  sockets: unknown;
+  of(name: string): unknown;
+}
+
+/** Any version's `Socket` of socket.io. */
+export interface SocketLike {
+  id: string;
+}
+
+/**
+ * Check that a server has every private name that the guard uses.
+ *
+ * @throws {ConfigError} it has not, or it accepts clients that the guard cannot hold in quarantine.
+ */
+export function checkServer(io: ServerLike): HostServer {
+  const server = io as unknown as HostServer;
+  const root = server?.sockets as Partial<HostNamespace> | undefined;
+  const missing = [
+    typeof root?.run !== "function" && "Namespace.prototype.run",
+    !Array.isArray(root?._fns) && "Namespace._fns",
+    !(root?.sockets instanceof Map) && "Namespace.sockets",
+    !(server?._nsps instanceof Map) && "Server._nsps",
+    server?.opts?.connectionStateRecovery && typeof root?._createSocket !== "function" && "Namespace.prototype._createSocket",
+  ].filter((name) => typeof name === "string");
+  if (missing.length > 0) {
+    throw new ConfigError(`cannot guard this server: ${missing.join(", ")} is missing; supported are socket.io 4.0 to 4.8`);
+  }
+  if (server.opts?.allowEIO3) {
+    throw new ConfigError("cannot guard a server with allowEIO3: clients of Socket.IO 2 join / without a CONNECT packet; remove allowEIO3");
+  }
+  return server;
+}
