@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roomkey import ConfigError, Identity, Key, KeySet, Verifier
-from roomkey.core.credentials import Handshake, Request, from_event, from_handshake
+from roomkey.core.credentials import Handshake, Request, find_credential, from_event, missing_credential
 from roomkey.core.grants import granted_actions, grants
 from roomkey.errors import AuthError
 
@@ -102,7 +102,11 @@ def presented(vector: dict[str, Any]) -> dict[str, Any]:
             found = from_event(tuple(vector["event"]))
         else:
             request = Request(**vector.get("request", {}))
-            found = from_handshake(Handshake(**vector["sources"]), vector.get("auth"), request)
+            way = Handshake(**vector["sources"])
+            credential = find_credential(way, vector.get("auth"), request)
+            if credential is None:
+                raise missing_credential(way)
+            found = credential
     except AuthError as error:
         return {"rejected": error.to_client()}
     return {"found": {"token": found.token, "source": found.source}}

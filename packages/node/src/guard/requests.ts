@@ -2,7 +2,7 @@
 
 import { STATUS_CODES } from "node:http";
 
-import type { AuthError } from "../errors.js";
+import { type AuthError, CredentialsError } from "../errors.js";
 
 /**
  * A request without a valid token. Express and Fastify answer it with its status and its `WWW-Authenticate` header
@@ -32,5 +32,5 @@ export class Unauthorized extends Error {
 
 function challenge(error: AuthError): string {
   // Where no token was presented, no error is named (RFC 6750 section 3.1).
-  return error.code.startsWith("credentials") ? 'Bearer realm="roomkey"' : 'Bearer realm="roomkey", error="invalid_token"';
+  return error instanceof CredentialsError ? 'Bearer realm="roomkey"' : 'Bearer realm="roomkey", error="invalid_token"';
 }

@@ -42,6 +42,7 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ..
     const client = ioc(made.url + namespace, { auth, forceNew: true, reconnection: false, transports: ["websocket"], ...more });
     made.clients.push(client);
     client.heard = [];
+    client.on("connect", () => (client.wasConnected = true));
     client.onAny((event, ...args) => client.heard.push([event, ...args]));
     client.on("connect_error", (error) => client.heard.push(["connect_error", error.message, error.data]));
     client.on("disconnect", (reason) => client.heard.push(["disconnect", reason]));
@@ -60,16 +61,19 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ..
   return made;
 }
 
-/** Wait for an event of a client. */
-export function event(client, name, ms = 5000) {
-  if (name === "connect" && client.connected) return Promise.resolve([]);
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no ${name}; heard ${JSON.stringify(client.heard)}`)), ms);
-    client.once(name, (...args) => {
-      clearTimeout(timer);
-      resolve(args);
-    });
-  });
+const taken = new WeakSet();
+
+/** Wait for an event of a client, or take one that came already; returns its arguments. */
+export async function event(client, name, ms = 5000) {
+  if (name === "connect") {
+    await until(() => client.wasConnected, ms, () => `no connect; heard ${JSON.stringify(client.heard)}`);
+    return [];
+  }
+  let found;
+  const look = () => (found = client.heard.find((heard) => heard[0] === name && !taken.has(heard)));
+  await until(look, ms, () => `no ${name}; heard ${JSON.stringify(client.heard)}`);
+  taken.add(found);
+  return found.slice(1);
 }
 
 /** Send an event and wait for its acknowledgement. */
@@ -83,9 +87,9 @@ export const ask = (client, ...args) =>
   });
 
 /** Wait until something is true. */
-export async function until(check, ms = 5000) {
+export async function until(check, ms = 5000, describe = () => `not within ${ms} ms: ${check}`) {
   for (const end = Date.now() + ms; !check(); ) {
-    if (Date.now() > end) throw new Error(`not within ${ms} ms: ${check}`);
+    if (Date.now() > end) throw new Error(describe());
     await sleep(5);
   }
 }
