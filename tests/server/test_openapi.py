@@ -13,17 +13,20 @@ import requests
 from fastapi.routing import iter_route_contexts
 from schemathesis import Case, Response
 from support.live import Raw
-from support.oauth import BACK, BASIC, CLIENTS, SECRET, Form, challenge_of
+from support.oauth import BACK, BASIC, CLIENTS, HASH, SECRET, Form, challenge_of
 from support.openapi import ask_everything, call, operations
 from support.product import ProductThread
 from support.world import BOTH
 
 from roomkey.server.api import SCOPE
 from roomkey.server.settings import Settings
-from roomkey.stores import SqlClients
+from roomkey.stores import Client, SqlClients
 
 PAGE = {"Origin": "https://app.example", "Roomkey-CSRF": "1"}
 WITHOUT_A_BODY = {"/auth/logout-all", "/auth/ticket", "/api/sockets/{id}/disconnect"}
+
+
+READER = Client("reader", HASH, grants=("client_credentials",), scopes=("roomkey:revocations",))
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def everything(engine: Any = "hub") -> Iterator[ProductThread]:
         cors_origins=("https://app.example",),
     )
     with ProductThread.running(settings, clients=clients) as served:
-        for client in CLIENTS:
+        for client in (*CLIENTS, READER):
             served.call(clients.add(client))
         yield served
 
@@ -91,7 +94,7 @@ def test_no_request_causes_a_server_error_or_undocumented_response():
         }
         document = session.get(f"{servers['nobody'].url}/openapi.json").json()
         answered = ask_everything(document, {who: sender(who, served, session) for who, served in servers.items()})
-    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 25
+    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 26
     for who, reached in REACHED.items():
         for label, statuses in reached.items():
             assert answered[label][who].keys() >= statuses, (who, label)
@@ -187,6 +190,7 @@ def applications(caller: Caller, passwords: dict[str, str]) -> None:
     told = ask("POST /oauth/introspect", auth=BASIC, body={"token": given["access_token"]}, **form).json()
     assert told["active"]
     ask("POST /oauth/revoke", auth=BASIC, body={"token": given["access_token"]}, **form)
+    ask("GET /auth/revocations", auth=(READER.client_id, SECRET), query={"after": "0", "wait": "1"})
 
 
 def operators(caller: Caller, token: str) -> None:
@@ -271,6 +275,7 @@ def test_document_names_the_security_of_each_route(document):
         "/auth/sessions": person,
         "/auth/sessions/{session_id}": person,
         "/auth/ticket": person,
+        "/auth/revocations": [{"client": []}],
         "/oauth/token": client,
         "/oauth/revoke": client,
         "/oauth/introspect": client,

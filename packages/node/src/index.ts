@@ -8,5 +8,6 @@ export { type RevokeOptions } from "./core/revocations.js";
 export { type Keys, type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
 export { type AnyVerifier } from "./guard/authorizer.js";
 export { Guard, type GuardOptions, type LiveSocket, type Way, guard } from "./guard/guard.js";
+export { type JournalOptions } from "./guard/journal.js";
 export { Unauthorized } from "./guard/requests.js";
 export { emitClaim, ownRooms, roomsClaim } from "./policies.js";

@@ -25,6 +25,7 @@ from roomkey.auth.jwks import jwks_router
 from roomkey.auth.login_service import LoginService
 from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
+from roomkey.auth.revocation_journal import journal_router
 from roomkey.auth.router import router
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.tickets import Tickets, TicketVerifier
@@ -46,6 +47,7 @@ __all__ = [
     "Tickets",
     "TokenAuthority",
     "TokenTooLong",
+    "journal_router",
     "jwks_router",
     "oauth_router",
     "router",

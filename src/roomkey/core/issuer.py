@@ -11,7 +11,7 @@ from typing import Any, Unpack
 from roomkey.core import strict_json
 from roomkey.core.claims import TimeSpan, as_seconds, check_types, one_or_more
 from roomkey.core.grants import MAX_NAMES, granted_actions
-from roomkey.core.jws import MAX_TOKEN, check_max_token
+from roomkey.core.jws import MAX_TOKEN, TYPES, check_max_token
 from roomkey.core.keys import Key, LiveKey
 from roomkey.core.names import MAX_NAME, is_name
 from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
@@ -181,6 +181,27 @@ class Issuer:
             )
         return token.decode("ascii")
 
+    def sign(self, document: Mapping[str, Any], *, document_type: str) -> str:
+        """Sign JSON that is not an access token.
+
+        Args:
+            document: the JSON.
+            document_type: its ``typ``, by which its reader tells it from a token: a verifier rejects it as one.
+
+        Raises:
+            ConfigError: the type is one that access tokens have, or the document is not plain JSON.
+        """
+        if document_type.lower() in TYPES:
+            raise ConfigError(f"{document_type} is the type of access tokens; use another one")
+        key = self.key
+        header = {"alg": self.algorithm, "kid": key.kid, "typ": document_type}
+        try:
+            signing_input = _encoded(header) + b"." + _encoded(document)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"the document must be plain JSON: {error}") from None
+        signature = urlsafe_b64encode(key.sign(self.algorithm, signing_input)).rstrip(b"=")
+        return (signing_input + b"." + signature).decode("ascii")
+
     def verifier(self, **settings: Unpack[VerifierSettings]) -> Verifier:
         """Create a verifier that accepts this issuer's tokens.
 
@@ -197,6 +218,12 @@ class Issuer:
             )
         settings = {"issuer": self.issuer, "audience": self.audience, "max_token": self.max_token, **settings}
         return Verifier(self._source.verifying(), algorithms=[self.algorithm], **settings)
+
+
+def _encoded(members: Mapping[str, Any]) -> bytes:
+    text = strict_json.dumps(members)
+    strict_json.loads(text, portable=True)  # rejects what a verifier would reject
+    return urlsafe_b64encode(text.encode()).rstrip(b"=")
 
 
 def _checked_list(names: Iterable[str], what: str, without: str | None = None) -> list[str] | None:

@@ -20,7 +20,17 @@ with needs("server", "roomkey.server.app"):
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
-from roomkey.auth import Cookies, LoginService, Passwords, Tickets, TicketVerifier, jwks_router, oauth_router, router
+from roomkey.auth import (
+    Cookies,
+    LoginService,
+    Passwords,
+    Tickets,
+    TicketVerifier,
+    journal_router,
+    jwks_router,
+    oauth_router,
+    router,
+)
 from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
 from roomkey.core.keys import LiveKey, LiveKeySet
@@ -159,6 +169,7 @@ def _routers(
     yield jwks_router(accepted, clock=clock)
     if settings.serves_oauth:
         yield oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json")
+        yield journal_router(stores.revocations, logins.issuer, stores.clients)
     if settings.admin_api:
         clients = stores.clients if settings.serves_oauth else None
         yield admin_router(logins, stores.accounts, backend.guard, backend.sio, clients=clients)

@@ -73,6 +73,14 @@ export class Expected {
     return (get(claims, subjectClaim) as string | undefined) ?? "";
   }
 
+  /** Judge `exp` and `iss` of a document that is not a token. */
+  checkDocument(members: Claims, now: number): void {
+    checkTypes({ ...members, aud: "" });
+    if (!Object.hasOwn(members, "exp")) throw new MissingClaim("exp", "claim exp is missing");
+    this.#checkTimes(members, now);
+    this.#checkIssuer(members);
+  }
+
   /** The claims with the subject as text. 7, 7.0 and 7e0 are one number in JSON. */
   #withText(claims: Claims): Claims {
     const number = get(claims, this.options.subjectClaim);

@@ -49,11 +49,12 @@ export function checkMaxToken(value: unknown): number {
 /**
  * Take a token apart.
  *
+ * @param type the `typ` of another kind of document; null for access tokens.
  * @throws {MalformedToken} not the strict compact form, or a header that roomkey refuses.
  * @throws {BadSignature} the third part is empty.
  * @throws {AlgorithmNotAllowed} the header names no algorithm.
  */
-export function split(token: unknown, maxToken: number): Parts {
+export function split(token: unknown, maxToken: number, type: string | null = null): Parts {
   if (typeof token !== "string") {
     throw new MalformedToken(`a ${typeof token} instead of a string`, { message: "invalid token datatype" });
   }
@@ -68,7 +69,7 @@ export function split(token: unknown, maxToken: number): Parts {
   }
   if (signature === "") throw new BadSignature("no signature", { message: "jwt signature is required" });
   return {
-    header: parseHeader(header),
+    header: type === null ? parseHeader(header) : checkHeader(jsonObject(decodePart(header), "header"), new Set([type])),
     payload: decodePart(payload),
     signingInput: Buffer.from(token.slice(0, -signature.length - 1), "latin1"),
     signature: decodePart(signature),
@@ -90,13 +91,13 @@ const headers = new Map<string, Header>(); // all tokens of one key share one he
 function parseHeader(part: string): Header {
   const known = headers.get(part);
   if (known) return known;
-  const header = checkHeader(jsonObject(decodePart(part), "header"));
+  const header = checkHeader(jsonObject(decodePart(part), "header"), TYPES);
   if (headers.size >= MAX_HEADERS) headers.clear();
   headers.set(part, header);
   return header;
 }
 
-function checkHeader(members: Record<string, unknown>): Header {
+function checkHeader(members: Record<string, unknown>, types: ReadonlySet<string>): Header {
   const has = (name: string): boolean => Object.hasOwn(members, name);
   const refused = REFUSED_MEMBERS.find(has);
   if (refused !== undefined) throw new MalformedToken(`header member ${refused} is not accepted`);
@@ -107,8 +108,8 @@ function checkHeader(members: Record<string, unknown>): Header {
     throw new MalformedToken(`kid must be a string of 1 to ${MAX_KID} characters`);
   }
   const type = has("typ") ? members.typ : null;
-  if (has("typ") && !(typeof type === "string" && TYPES.has(type.toLowerCase()))) {
-    throw new MalformedToken(`typ ${printable(type)} is not JWT or at+jwt`);
+  if (has("typ") && !(typeof type === "string" && types.has(type.toLowerCase()))) {
+    throw new MalformedToken(`typ ${printable(type)} is not ${[...types].join(" or ")}`);
   }
   return { algorithm, kid: kid as string | null, type: typeof type === "string" ? type.toLowerCase() : null };
 }

@@ -11,6 +11,8 @@ import { isObject } from "./strict_json.js";
 import { isAddress } from "./weak_keys.js";
 
 const TOKEN_TYPES = ["JWT", "at+jwt"];
+/** Bytes of a document that is not a token. */
+const MAX_DOCUMENT = 8 * 1024 * 1024;
 
 /** The keys of one issuer. A function returns those of a time, so that keys can be rotated. */
 export type Keys = KeySet | Key | readonly Key[] | LiveKeySet;
@@ -176,6 +178,23 @@ export class Verifier {
     this.#checkType(parts.header.type);
     const claims: Claims = jsonObject(parts.payload, "payload");
     return fromClaims(claims, this.#expected.check(claims, now), source);
+  }
+
+  /**
+   * Verify a document that the issuer of the tokens has signed, and that is not a token itself.
+   *
+   * @param type its `typ`.
+   * @param now seconds since the epoch. Default: the system's clock.
+   * @returns its members.
+   * @throws {TokenError} it has another type, another issuer or a wrong signature, or it has expired.
+   */
+  verifyDocument(document: unknown, type: string, now: number = Date.now() / 1000): Claims {
+    const parts = split(document, MAX_DOCUMENT, type);
+    if (parts.header.type !== type) throw new MalformedToken(`the document has no typ ${type}`);
+    this.#checkSignature(parts, now);
+    const members: Claims = jsonObject(parts.payload, "document");
+    this.#expected.checkDocument(members, now);
+    return members;
   }
 
   #checkUsable(source: unknown): void {

@@ -50,6 +50,8 @@ export interface AuthorizerOptions {
   grace: number;
   /** Seconds for one decision; a verifier or a rule that takes longer refuses. */
   within: number;
+  /** Whether revocations made elsewhere are unknown for too long. */
+  isStale: () => boolean;
 }
 
 /** One decision path: verify, not revoked, may connect; then the policy for every room and event. */
@@ -75,6 +77,7 @@ export class Authorizer {
   /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. */
   async verify(presented: Credential): Promise<Identity> {
     let who: Identity;
+    this.#checkRevocationsKnown();
     try {
       who = await this.inTime(this.verifier.verify(presented.token, this.now(), presented.source));
     } catch (error) {
@@ -85,6 +88,11 @@ export class Authorizer {
     if (!who.subject) throw new MissingClaim("sub", "the verifier returned no subject");
     this.checkStillValid(who);
     return who;
+  }
+
+  /** Nobody is admitted while too much may have been revoked elsewhere. */
+  #checkRevocationsKnown(): void {
+    if (this.options.isStale()) throw new Unavailable("the journal of revocations is unavailable");
   }
 
   /** From whose a token is to who they are now, if they may connect to a namespace. */
@@ -126,12 +134,11 @@ export class Authorizer {
     return renewed.tokenId === null || renewed.tokenId !== old.tokenId || renewed.expiresAt !== old.expiresAt;
   }
 
-  /** Read tokens of a subject that were issued up to now with other roles or rooms. */
-  change(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }): void {
-    const now = this.now();
+  /** Read tokens of a subject that were issued up to a time with other roles or rooms. */
+  change(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }, at: number): void {
     const before = this.#changes.get(subject) ?? { roles: null, rolesAt: 0, rooms: undefined, roomsAt: 0 };
-    const roles = rights.roles ? { roles: [...rights.roles], rolesAt: now } : {};
-    const rooms = rights.rooms === undefined ? {} : { rooms: rights.rooms, roomsAt: now };
+    const roles = rights.roles ? { roles: [...rights.roles], rolesAt: at } : {};
+    const rooms = rights.rooms === undefined ? {} : { rooms: rights.rooms, roomsAt: at };
     this.#changes.set(subject, { ...before, ...roles, ...rooms });
   }
 

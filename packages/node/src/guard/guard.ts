@@ -5,13 +5,14 @@ import { AUTHENTICATE, isEventName } from "../core/event_names.js";
 import type { Identity } from "../core/identity.js";
 import { isName } from "../core/claims.js";
 import { OWN_ROOM, Policy } from "../core/policy.js";
-import { LONGEST_LIFETIME, type RevokeOptions, Revocations, names, revocationOf } from "../core/revocations.js";
+import { LONGEST_LIFETIME, type Revocation, type RevokeOptions, Revocations, names, revocationOf } from "../core/revocations.js";
 import { AuthError, ConfigError, PermissionDenied, RevokedToken } from "../errors.js";
 import type { WriteLine } from "./audit.js";
 import { type AnyVerifier, Authorizer, type Clock, type Log } from "./authorizer.js";
 import { type Refused, carriedBy } from "./connection.js";
 import { JOIN_ROOM, LEAVE_ROOM } from "./contract.js";
 import { Core, type CoreOptions, type Served } from "./core.js";
+import { type DocumentVerifier, Journal, type JournalOptions } from "./journal.js";
 import { type ServerLike, type SocketLike, checkServer } from "./host.js";
 import { Unauthorized } from "./requests.js";
 import { guardedSocket, install, isGuarded } from "./seams.js";
@@ -49,6 +50,8 @@ export interface GuardOptions {
   maxNamespaces?: number;
   /** Put every socket into its subject's own room, `user:{sub}`. Default: true. */
   userRooms?: boolean;
+  /** Follows the revocations of a roomkey login server. Default: revocations of this process only. */
+  journal?: JournalOptions;
   /** Receives the lines of the audit log, each one JSON object without a token. Default: none. */
   audit?: WriteLine;
   /** Receives what goes wrong in the application's rules, callbacks and listeners. Default: `console.error`. */
@@ -84,6 +87,7 @@ export class Guard {
   readonly #authorizer: Authorizer;
   readonly #sources: Required<Sources>;
   readonly #lifetime: number;
+  readonly #journal: Journal | null;
 
   constructor(io: ServerLike, verifier: AnyVerifier, options: GuardOptions) {
     if (typeof verifier?.verify !== "function") {
@@ -103,10 +107,24 @@ export class Guard {
       log: settings.log,
       grace: settings.grace,
       within: seconds(options.decisionTimeout, 15_000, "decisionTimeout", 1),
+      isStale: () => this.#journal?.isStale ?? false,
     });
+    this.#journal = options.journal === undefined ? null : this.#follow(options.journal, verifier, settings.log);
     this.#lifetime = verifier.longestLifetime ?? LONGEST_LIFETIME;
     this.#core = new Core(settings, this.#authorizer, this.#revocations);
     install(server, this.#core);
+    this.#journal?.start();
+  }
+
+  #follow(options: JournalOptions, verifier: AnyVerifier, log: Log): Journal {
+    return new Journal(options, verifier as AnyVerifier & DocumentVerifier, {
+      revoked: (entry) => this.#apply(entry, false),
+      rightsChanged: ({ name, rights, issuedBefore }) => {
+        this.#authorizer.change(name, rights, issuedBefore);
+        void this.#reconsider(name);
+      },
+      failed: log,
+    });
   }
 
   /** Who a socket belongs to. The same is in `socket.data.identity`. */
@@ -190,9 +208,14 @@ export class Guard {
   async revoke(options: RevokeOptions): Promise<number> {
     const now = this.#authorizer.now();
     const revoked = revocationOf(options, now, this.#lifetime);
-    this.#revocations.add(revoked, now);
     // A token that was seen before its subject was revoked was issued before, whatever its clock says.
-    const everybody = revoked.kind === "subject" && options.issuedBefore === undefined;
+    return this.#apply(revoked, revoked.kind === "subject" && options.issuedBefore === undefined);
+  }
+
+  /** Know a revocation, and end the sockets that it is about; `everybody` for all of its subject. */
+  #apply(revoked: Revocation, everybody: boolean): number {
+    const now = this.#authorizer.now();
+    this.#revocations.add(revoked, now);
     let ended = 0;
     for (const socket of this.#core.sockets()) {
       const who = socket.identity;
@@ -219,10 +242,8 @@ export class Guard {
   async update(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }): Promise<number> {
     if (rights.roles === undefined && rights.rooms === undefined) throw new ConfigError("update takes roles, rooms or both");
     if (rights.roles !== undefined && !Array.isArray(rights.roles)) throw new ConfigError("roles must be a list");
-    this.#authorizer.change(subject, rights);
-    const live = [...this.#core.sockets()].filter((socket) => socket.live && socket.identity?.subject === subject);
-    await Promise.all(live.map((socket) => socket.rightsChanged()));
-    return live.length;
+    this.#authorizer.change(subject, rights, this.#authorizer.now());
+    return this.#reconsider(subject);
   }
 
   /**
@@ -255,6 +276,13 @@ export class Guard {
   close(): void {
     for (const connection of [...this.#core.connections.values()]) connection.close();
     this.#core.timers.close();
+    this.#journal?.close();
+  }
+
+  async #reconsider(subject: string): Promise<number> {
+    const live = [...this.#core.sockets()].filter((socket) => socket.live && socket.identity?.subject === subject);
+    await Promise.all(live.map((socket) => socket.rightsChanged()));
+    return live.length;
   }
 
   #serve(name: string, serve: Served): void {

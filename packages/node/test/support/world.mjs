@@ -24,13 +24,15 @@ export function token(subject = "ada", claims = {}) {
 
 export const expired = () => token("ada", { iat: 1_600_000_000, exp: 1_600_000_600 });
 
+const byDefault = (io, options) => guard(io, Verifier.hs256(SECRET, { audience: "chat" }), options);
+
 /** A server with a guard, closed when the test ends. */
-export async function world(t, { version = "socket.io", server = {}, prepare, ...options } = {}) {
+export async function world(t, { version = "socket.io", server = {}, prepare, make = byDefault, ...options } = {}) {
   const { Server } = require(version);
   const http = createServer();
   const io = new Server(http, { transports: ["polling", "websocket"], ...server });
   const made = { io, http, lines: [], logs: [], clients: [] };
-  made.roomkey = guard(io, Verifier.hs256(SECRET, { audience: "chat" }), {
+  made.roomkey = make(io, {
     audit: (line) => made.lines.push(JSON.parse(line)),
     log: (message, error) => made.logs.push([message, error]),
     ...options,

@@ -1,0 +1,186 @@
+/**
+ * Revocations made by the login server, followed over HTTP: `GET /auth/revocations`, with client credentials and a bounded
+ * long poll. Each part is signed with a key of the access tokens.
+ */
+
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { isName } from "../core/claims.js";
+import type { Revocation } from "../core/revocations.js";
+import { isObject } from "../core/strict_json.js";
+import { ConfigError } from "../errors.js";
+import { monotonic } from "./timers.js";
+
+export interface JournalOptions {
+  /** The address of the journal, such as `https://login.example/auth/revocations`. */
+  url: string;
+  /** An OAuth client with a secret and the scope `roomkey:revocations`. */
+  clientId: string;
+  clientSecret: string;
+  /**
+   * Milliseconds without the journal after which new tokens are refused with `temporarily_unavailable`. Connected sockets
+   * stay. Default: 60000.
+   */
+  staleAfter?: number;
+  /** Seconds that the login server may wait for something new. Default: 20. */
+  wait?: number;
+  /** Replaces `fetch`, for tests and proxies. */
+  fetch?: typeof fetch;
+}
+
+/** What reads signed documents: a `Verifier`, which checks the signature and the type. */
+export interface DocumentVerifier {
+  verifyDocument(document: unknown, type: string, now?: number): Record<string, unknown>;
+}
+
+/** Changed rights of a subject, as the journal has them. */
+export interface ChangedRights {
+  name: string;
+  issuedBefore: number;
+  rights: { roles?: readonly string[]; rooms?: unknown };
+}
+
+export interface JournalTarget {
+  revoked(entry: Revocation): void;
+  rightsChanged(entry: ChangedRights): void;
+  failed(message: string, error: unknown): void;
+}
+
+const TYPE = "revocations+jwt";
+/** Milliseconds between two attempts after a failure, at first and at the most; a random part is taken off. */
+const RETRY = { first: 250, most: 10_000 };
+/** Bytes of one part. */
+const MAX_PART = 8 * 1024 * 1024;
+const KINDS = new Set(["token", "session", "subject"]);
+
+/** Follows a journal until it is closed. */
+export class Journal {
+  readonly #url: URL;
+  readonly #authorization: string;
+  readonly #staleAfter: number;
+  readonly #wait: number;
+  readonly #fetch: typeof fetch;
+  readonly #stopped = new AbortController();
+  #position = 0;
+  #knownAt = -Infinity;
+
+  constructor(
+    private readonly options: JournalOptions,
+    private readonly verifier: DocumentVerifier,
+    private readonly target: JournalTarget,
+  ) {
+    const { url, clientId, clientSecret, staleAfter = 60_000, wait = 20 } = options;
+    if (typeof clientId !== "string" || typeof clientSecret !== "string" || !clientId || !clientSecret) {
+      throw new ConfigError("the journal requires clientId and clientSecret");
+    }
+    if (!(staleAfter > 0) || !(wait >= 0)) throw new ConfigError("staleAfter and wait must be numbers, and not negative");
+    if (typeof verifier.verifyDocument !== "function") {
+      throw new ConfigError("the journal requires a Verifier, which checks its signatures");
+    }
+    this.#url = checkedUrl(url);
+    const credentials = [clientId, clientSecret].map((text) => new URLSearchParams([["", text]]).toString().slice(1)).join(":");
+    this.#authorization = `Basic ${Buffer.from(credentials).toString("base64")}`;
+    this.#staleAfter = staleAfter / 1000;
+    this.#wait = wait;
+    this.#fetch = options.fetch ?? fetch;
+  }
+
+  /** True if too much may have been revoked since the journal was last read. */
+  get isStale(): boolean {
+    return monotonic() - this.#knownAt > this.#staleAfter;
+  }
+
+  /** Follow the journal in the background. */
+  start(): void {
+    void this.#follow();
+  }
+
+  close(): void {
+    this.#stopped.abort();
+  }
+
+  async #follow(): Promise<void> {
+    let failures = 0;
+    while (!this.#stopped.signal.aborted) {
+      try {
+        await this.#read(this.#knownAt === -Infinity || failures > 0 ? 0 : this.#wait);
+        failures = 0;
+      } catch (error) {
+        if (this.#stopped.signal.aborted) return;
+        if (failures === 0) this.target.failed("the journal of revocations is unavailable", error);
+        const delay = Math.min(RETRY.first * 2 ** failures, RETRY.most) * (1 - 0.5 * Math.random());
+        failures += 1;
+        await sleep(delay, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => undefined);
+      }
+    }
+  }
+
+  /** Read one part. */
+  async #read(wait: number): Promise<void> {
+    const begun = monotonic();
+    const url = new URL(this.#url);
+    url.searchParams.set("after", String(this.#position));
+    url.searchParams.set("wait", String(wait));
+    const signal = AbortSignal.any([this.#stopped.signal, AbortSignal.timeout((wait + 10) * 1000)]);
+    const headers = { Authorization: this.#authorization, Accept: "application/jwt" };
+    const response = await this.#fetch(url, { headers, signal, redirect: "error" });
+    if (response.status !== 200) throw new Error(`the journal responded with ${response.status}`);
+    const part = this.verifier.verifyDocument(await limitedText(response), TYPE);
+    this.#apply(part);
+    // What was revoked before the request began is known now; a wait that ended empty proves the whole time.
+    this.#knownAt = wait === 0 ? begun : monotonic();
+  }
+
+  #apply(part: Record<string, unknown>): void {
+    const { aud, after, position, revocations } = part;
+    if (aud !== this.options.clientId) throw new Error("this part of the journal is for another client");
+    if (after !== this.#position) throw new Error("this part of the journal is not the one that was asked for");
+    if (!Number.isSafeInteger(position) || !Array.isArray(revocations)) throw new Error("this is not a part of the journal");
+    for (const entry of revocations as unknown[]) this.#applyOne(entry);
+    this.#position = position as number;
+  }
+
+  #applyOne(entry: unknown): void {
+    if (!isObject(entry) || !isName(entry.name)) return; // no valid token has such a name
+    const { kind, name, issuer = null, issued_before: issuedBefore, expires_at: expiresAt, rights } = entry;
+    const before = typeof issuedBefore === "number" ? issuedBefore : 0;
+    if (kind === "rights" && isObject(rights)) {
+      const roles = Array.isArray(rights.roles) ? { roles: rights.roles as string[] } : {};
+      const rooms = Object.hasOwn(rights, "rooms") ? { rooms: rights.rooms } : {};
+      this.target.rightsChanged({ name, issuedBefore: before, rights: { ...roles, ...rooms } });
+    } else if (KINDS.has(kind as string)) {
+      this.target.revoked({
+        kind: kind as Revocation["kind"],
+        name,
+        issuer: issuer as string | null,
+        issuedBefore: before,
+        expiresAt: typeof expiresAt === "number" ? expiresAt : Infinity,
+      });
+    }
+  }
+}
+
+function checkedUrl(text: string): URL {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new ConfigError("the journal requires the url of the login server, such as https://login.example/auth/revocations");
+  }
+  const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
+  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLocal)) {
+    throw new ConfigError("the journal's url must begin with https: the client's secret is sent to it");
+  }
+  return url;
+}
+
+async function limitedText(response: Response): Promise<string> {
+  const chunks: Uint8Array[] = [];
+  let size = 0;
+  for await (const chunk of response.body ?? []) {
+    size += chunk.length;
+    if (size > MAX_PART) throw new Error("a part of the journal is too long");
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString("latin1");
+}
