@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from support.node import NODE_PACKAGE, built_node_package
 from support.server_process import PATIENCE, served_url
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -79,13 +80,18 @@ async def js(js_process: Any) -> AsyncIterator[Any]:
 
 @pytest.fixture
 def node_server(js_modules: Path, tmp_path: Path) -> Path:
-    """Return a copy of the Node.js example, with the packages of tests/js."""
+    """Return a copy of the Node.js example, with our package and the packages of tests/js."""
     folder = tmp_path / "node_server"
     shutil.copytree(EXAMPLES / "node_server", folder, ignore=shutil.ignore_patterns("node_modules"))
     wanted = json.loads((folder / "package.json").read_text())["dependencies"]
+    assert (EXAMPLES / "node_server" / wanted.pop("roomkey").removeprefix("file:")).resolve() == built_node_package()
     installed = {name: json.loads((js_modules / name / "package.json").read_text())["version"] for name in wanted}
     assert wanted == installed
-    (folder / "node_modules").symlink_to(js_modules)
+    modules = folder / "node_modules"
+    modules.mkdir()
+    (modules / "roomkey").symlink_to(NODE_PACKAGE)
+    for name in wanted:
+        (modules / name).symlink_to(js_modules / name)
     return folder
 
 
@@ -180,7 +186,7 @@ async def test_node_server_example_runs(js: Any, serve: Serve, node_server: Path
     await refuses(js, server, f"{head}.{'B' if signature[0] == 'A' else 'A'}{signature[1:]}", "invalid signature")
     await refuses(js, server, token[:80], "jwt malformed")
     await refuses(js, server, None, "no token provided")
-    await refuses(js, server, 42, "no token provided")
+    await refuses(js, server, 42, "invalid token datatype")
 
     # A refused client does not keep its connection: the first client tells, since it would come back.
     socket = js.open(server, ("first", "websocket"), auth={"token": "a.b.c"}, reconnection=False)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import socketio
 from socketio.exceptions import ConnectionError as ConnectionFailed
+from support.node import built_node_package
 from support.oauth import HASH, SECRET
 from support.product import ProductThread
 
@@ -21,7 +20,6 @@ from roomkey.auth.revocation_journal import JOURNAL_SCOPE
 from roomkey.server.settings import Settings
 from roomkey.stores import Client, SqlClients
 
-NODE = Path(__file__).parents[2] / "packages" / "node"
 ISSUER = "http://127.0.0.1:8000"
 
 pytestmark = pytest.mark.long
@@ -38,10 +36,6 @@ def login() -> Iterator[ProductThread]:
 
 @pytest.fixture(scope="module")
 def url(login: ProductThread) -> Iterator[str]:
-    if shutil.which("node") is None or not (NODE / "dist").is_dir():
-        if os.environ.get("CI") == "true":
-            pytest.fail("packages/node is not built: run npm test in it")
-        pytest.skip("packages/node is not built")
     environment = {
         "LOGIN": login.url,
         "ISSUER": ISSUER,
@@ -49,7 +43,7 @@ def url(login: ProductThread) -> Iterator[str]:
         "CLIENT_ID": "node",
         "CLIENT_SECRET": SECRET,
     }
-    script = NODE / "test" / "support" / "journal_server.mjs"
+    script = built_node_package() / "test" / "support" / "journal_server.mjs"
     with subprocess.Popen(
         ["node", str(script)], stdout=subprocess.PIPE, text=True, env={**os.environ, **environment}
     ) as process:
