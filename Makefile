@@ -3,12 +3,12 @@
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test check lint types unit coverage oldest newest others checklist bench lock clean
+.PHONY: serve test check lint types unit node coverage oldest newest others checklist bench lock clean
 
 serve: .venv-serve client
 	@exec $(BIN)/python -m roomkey serve --demo --port $(PORT)
 
-test: .venv-dev client javascript lint types unit oldest newest
+test: .venv-dev client javascript lint types node unit oldest newest
 
 # No end-to-end tests, fuzzing, long state machines or processes that start, and fewer examples of Hypothesis.
 check: .venv-dev client lint types
@@ -30,6 +30,14 @@ check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
 unit: .venv-dev
 	$(BIN)/python -m pytest -n auto
+
+# The npm packages: strict types, and tests with real servers of several versions of socket.io.
+node:
+	@if command -v npm >/dev/null; then for package in packages/*/; do \
+		(cd $$package && { [ -d node_modules/typescript ] || npm ci --silent; } && npm run --silent types && npm test) || exit 1; \
+	done; \
+	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
+	else echo "npm is missing: the npm packages are not tested"; fi
 
 # Lists the lines that no test reaches. It takes 1.5 times as long, and does not count code in other processes.
 coverage: .venv-dev client javascript
@@ -80,4 +88,4 @@ lock:
 
 clean:
 	rm -rf .venv .venv-oldest .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
-		bench/socketio/node_modules
+		bench/socketio/node_modules packages/*/node_modules packages/*/dist

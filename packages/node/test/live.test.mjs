@@ -228,7 +228,7 @@ for (const version of EDGES) {
 
 test("events with impossible names close the connection", async (t) => {
   const made = await world(t);
-  for (const packet of ['42["connect"]', '42["disconnect"]', '42["newListener",1]', '42["connection"]', '42[""]', '42["a\\u0000"]', '42["*"]', '42[null]', "42[]", '42{"a":1}']) {
+  for (const packet of ['42["connect"]', '42["disconnect"]', '42["newListener",1]', '42[""]', '42["a\\u0000"]', '42["*"]', '42[null]', "42[]", '42{"a":1}']) {
     const found = await raw(made.url, [`40{"token":"${token()}"}`, 40, packet]);
     assert.equal(found.closed, true, packet);
   }
@@ -280,6 +280,16 @@ test("the identity is plain JSON without the token", async (t) => {
   assert.deepEqual(JSON.parse(text), data);
   for (const part of good.split(".")) assert.ok(!text.includes(part));
   assert.equal(data.identity.source, "auth");
+});
+
+test("a client that leaves its last namespace may join another one, for a while", async (t) => {
+  const made = await world(t, { timeout: 300, prepare: (io) => io.of("/other") });
+  const good = `{"token":"${token()}"}`;
+  const back = await raw(made.url, [`40${good}`, 50, "41", 100, `40/other,${good}`, 450], { ms: 700 });
+  assert.equal(back.closed, false);
+  assert.match(back.heard[1], /^40\/other/);
+  const idle = await raw(made.url, [`40${good}`, 50, "41"], { ms: 2000 });
+  assert.equal(idle.closed, true);
 });
 
 for (const version of VERSIONS) {

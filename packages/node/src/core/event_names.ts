@@ -8,7 +8,7 @@ export const ANY_EVENT = "*";
 // Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all rules; from the wire they
 // are an attack.
 // prettier-ignore
-const RESERVED = new Set(["connect", "connection", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+const RESERVED = new Set(["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
   "__disconnect_final", ANY_EVENT]);
 // eslint-disable-next-line no-control-regex
 const CONTROL = /[\0-\x1f\x7f-\x9f\ud800-\udfff]/u;

@@ -58,19 +58,21 @@ export function fromClaims(claims: Claims, subject: string, source: string): Ide
   const scope = get(claims, "scope");
   if (isName(role)) roles.add(role);
   const orNull = <T>(name: string): T | null => (get(claims, name) as T | undefined) ?? null;
-  return {
+  const scopes = typeof scope === "string" ? scope.split(" ").filter((name) => name !== "") : [];
+  // Frozen: what an application changed by mistake would count as its rights.
+  return Object.freeze({
     subject,
-    issuer: orNull("iss"),
-    roles: [...roles],
-    scopes: typeof scope === "string" ? [...new Set(scope.split(" ").filter((name) => name !== ""))] : [],
-    rooms: joinable(actions),
-    claims,
-    expiresAt: orNull("exp"),
-    issuedAt: orNull("iat"),
-    tokenId: orNull("jti"),
-    sessionId: orNull("sid"),
+    issuer: orNull<string>("iss"),
+    roles: Object.freeze([...roles]),
+    scopes: Object.freeze([...new Set(scopes)]),
+    rooms: Object.freeze(joinable(actions)),
+    claims: Object.freeze(claims),
+    expiresAt: orNull<number>("exp"),
+    issuedAt: orNull<number>("iat"),
+    tokenId: orNull<string>("jti"),
+    sessionId: orNull<string>("sid"),
     source,
-  };
+  });
 }
 
 /** The same holder with other roles or rooms than the token names; what is omitted stays. */
@@ -82,7 +84,7 @@ export function withRights(who: Identity, rights: { roles?: readonly string[]; r
   }
   if (rights.rooms !== undefined) claims.rooms = rights.rooms;
   const changed = fromClaims(claims, who.subject, who.source);
-  return { ...who, claims, roles: changed.roles, rooms: changed.rooms };
+  return Object.freeze({ ...who, claims: changed.claims, roles: changed.roles, rooms: changed.rooms });
 }
 
 /** True for {@link GUEST}. */

@@ -169,7 +169,7 @@ export class Policy {
   /** The identity, with the roles that its roles include. */
   expandRoles(who: Identity): Identity {
     const roles = this.#roles.expand(who.roles);
-    return roles === who.roles ? who : { ...who, roles };
+    return roles === who.roles ? who : Object.freeze({ ...who, roles: Object.freeze(roles) });
   }
 }
 

@@ -2,7 +2,7 @@
 
 import type { Carried } from "../core/credentials.js";
 import { TokenBucket } from "../core/rate.js";
-import { AuthError, ProtocolViolation } from "../errors.js";
+import { type AuthError, AuthenticationTimeout, ProtocolViolation } from "../errors.js";
 import type { Core } from "./core.js";
 import type { HostClient } from "./host.js";
 import type { GuardedSocket } from "./socket.js";
@@ -24,6 +24,7 @@ export class GuardedConnection {
   /** It is being closed; what still arrives is dropped. */
   closing = false;
   #refusals = 0;
+  #idle: NodeJS.Timeout | undefined;
   readonly #tokens: TokenBucket;
 
   constructor(
@@ -68,6 +69,21 @@ export class GuardedConnection {
     if (!this.inUse) this.close();
   }
 
+  /** A client left a namespace: it may ask for another one, for a while; where nothing was admitted, since the opening. */
+  left(): void {
+    if (this.closing || this.inUse) return;
+    const waited = this.anonymous ? monotonic() - this.openedAt : 0;
+    clearTimeout(this.#idle);
+    this.#idle = setTimeout(() => this.#closeIfIdle(), Math.max(0, this.core.options.timeout - waited) * 1000);
+    this.#idle.unref();
+  }
+
+  #closeIfIdle(): void {
+    if (this.inUse || this.closing) return;
+    this.core.refused(new AuthenticationTimeout("no namespace was joined in time"), this);
+    this.close();
+  }
+
   /** Close the transport after what was sent before; from now on nothing on it counts. */
   close(): void {
     if (this.closing) return;
@@ -78,6 +94,7 @@ export class GuardedConnection {
 
   #lost(): void {
     this.closing = true;
+    clearTimeout(this.#idle);
     for (const socket of [...this.sockets.values()]) socket.gone();
     this.core.forget(this);
   }

@@ -111,7 +111,6 @@ export class GuardedSocket {
       setImmediate(() => this.socket.connected && this.socket._onpacket(packet));
     } else if (packet.type === DISCONNECT) {
       this.gone();
-      this.connection.leftOne();
     } else if (this.#isAuthenticate(packet)) {
       void this.#decide(() => fromEvent(argumentsOf(packet)), packet.id);
     } else {
@@ -254,6 +253,7 @@ export class GuardedSocket {
   #perform(actions: readonly Action[], error: AuthError): void {
     if (actions.length === 0) return;
     if (!this.#answered) {
+      this.feed("gone");
       this.#leave();
       this.#finish(error);
       this.connection.refusedOne();
@@ -279,9 +279,11 @@ export class GuardedSocket {
   gone(): void {
     this.feed("gone");
     this.#leave();
-    if (this.#done === null) return;
-    this.socket.packet = () => undefined; // socket.io would answer a client that is not there
-    this.#finish(new Unavailable("the client left"));
+    if (this.#done !== null) {
+      this.socket.packet = () => undefined; // socket.io would answer a client that is not there
+      this.#finish(new Unavailable("the client left"));
+    }
+    this.connection.left();
   }
 
   /** Forget it on its connection. */
