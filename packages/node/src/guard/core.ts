@@ -95,6 +95,7 @@ export class Core {
 
   /** Write one line about a socket. */
   audit(event: string, socket: GuardedSocket, facts: Record<string, unknown> = {}): void {
+    if (this.options.audit === null) return;
     const who = socket.identity;
     const about = { namespace: socket.namespace, sub: who?.subject ?? null, token: socket.tokenName };
     record(this.options.audit, event, { ...about, ...facts });
@@ -102,16 +103,18 @@ export class Core {
 
   /** Write the audit line of a refusal, and call the application's callbacks. */
   refused(error: AuthError, connection: GuardedConnection, socket?: GuardedSocket, presented?: Credential): void {
-    record(this.options.audit, "refused", {
-      code: error.code,
-      reason: error.reason,
-      claim: error instanceof ClaimError ? error.claim : null,
-      check: withoutSecrets(error.detail),
-      namespace: socket?.namespace,
-      sub: socket?.identity?.subject,
-      token: socket?.tokenName ?? (presented ? tokenHash(presented.token) : null),
-      address: connection.address,
-    });
+    if (this.options.audit !== null) {
+      record(this.options.audit, "refused", {
+        code: error.code,
+        reason: error.reason,
+        claim: error instanceof ClaimError ? error.claim : null,
+        check: withoutSecrets(error.detail),
+        namespace: socket?.namespace,
+        sub: socket?.identity?.subject,
+        token: socket?.tokenName ?? (presented ? tokenHash(presented.token) : null),
+        address: connection.address,
+      });
+    }
     for (const callback of this.callbacks) this.safely("onRefused", () => callback(error, connection.address));
   }
 

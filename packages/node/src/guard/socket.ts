@@ -156,7 +156,7 @@ export class GuardedSocket {
   async #connecting(): Promise<AuthError | null> {
     const { authorizer, options } = this.core;
     try {
-      await authorizer.inTime(runMiddlewares(this.socket));
+      if (this.socket.nsp._fns.length > 0) await authorizer.inTime(runMiddlewares(this.socket));
       if (this.identity !== null) authorizer.checkStillValid(this.identity); // a middleware may have waited
       return null;
     } catch (error) {
