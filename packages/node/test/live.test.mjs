@@ -1,8 +1,9 @@
 // Connected sockets: renewal, expiry, revocation, rooms, events, guests, and what goes wrong in the application.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { PermissionDenied, Policy, hasRole, ownRooms, roomsClaim } from "roomkey";
-import { VERSIONS, ask, event, raw, sleep, token, until, world } from "./support/world.mjs";
+import { createRequire } from "node:module";
+import { ConfigError, PermissionDenied, Policy, Verifier, guard, hasRole, ownRooms, roomsClaim } from "roomkey";
+import { SECRET, VERSIONS, ask, event, raw, sleep, token, until, world } from "./support/world.mjs";
 
 const soon = (seconds) => Math.floor(Date.now() / 1000) + seconds;
 const EDGES = ["socket.io-4.0", "socket.io"]; // the oldest and the newest
@@ -235,11 +236,11 @@ test("events with impossible names close the connection", async (t) => {
 });
 
 test("where a token may come from", async (t) => {
-  const made = await world(t, { sources: { cookie: "session", query: "token" } });
+  const made = await world(t, { sources: { cookie: "session", query: "token" }, origins: ["https://chat.example"] });
   const good = token();
   const ways = [
     { auth: { token: `Bearer ${good}` } }, { auth: { access_token: good } }, { extraHeaders: { Authorization: `bearer ${good}` } },
-    { query: { token: good } }, { extraHeaders: { Cookie: `session=${good}` } },
+    { query: { token: good } }, { extraHeaders: { Cookie: `session=${good}`, Origin: "https://chat.example" } },
   ];
   for (const { auth = {}, ...more } of ways) {
     const client = made.client(auth, more);
@@ -248,12 +249,37 @@ test("where a token may come from", async (t) => {
   }
   const sources = made.lines.filter((line) => line.event === "admitted").map((line) => line.source);
   assert.deepEqual(sources, ["auth", "auth", "header", "query", "cookie"]);
+  for (const headers of [{}, { Origin: "https://evil.example" }, { Origin: "null" }, { Origin: "https://chat.example.evil" }, { "Sec-Fetch-Site": "cross-site" }]) {
+    const other = made.client(undefined, { extraHeaders: { Cookie: `session=${good}`, ...headers } });
+    await event(other, "connect_error");
+    assert.equal(other.heard[0][2].code, "credentials_required", JSON.stringify(headers));
+  }
+  const same = made.client(undefined, { extraHeaders: { Cookie: `session=${good}`, "Sec-Fetch-Site": "same-origin" } });
+  await event(same, "connect");
   const two = made.client({ token: token("eve") }, { query: { token: good } });
   await event(two, "connect_error");
   assert.equal(two.heard[0][1], "more than one token provided");
   const none = made.client(undefined);
   await event(none, "connect_error");
   assert.deepEqual(none.heard[0][2], { message: "no token provided", code: "credentials_required", type: "UnauthorizedError" });
+});
+
+test("settings that must fail", () => {
+  const verifier = Verifier.hs256(SECRET, { audience: "chat" });
+  const { Server } = createRequire(import.meta.url)("socket.io");
+  const wrong = [
+    { sources: { cookie: "session" } }, { sources: { cookie: "session" }, origins: [] }, { origins: ["*"] }, { origins: ["https://a.example/"] },
+    { sources: { auth: false, header: false } }, { sources: { cookie: "" } }, { via: [] }, { via: "cookie" }, { via: ["handshake", 5] },
+    { timeout: 0 }, { timeout: "15" }, { timeout: Infinity }, { grace: -1 }, { maxAttempts: 0 }, { maxAttempts: 1.5 }, { policy: {} },
+  ];
+  for (const options of wrong) assert.throws(() => guard(new Server(), verifier, options), ConfigError, JSON.stringify(options));
+  assert.throws(() => guard(new Server(), {}), /verifier/);
+  assert.throws(() => guard(new Server(), Verifier.hs256(SECRET, { require: ["exp"] })), /one user/);
+  assert.throws(() => guard(new Server({ allowEIO3: true }), verifier), /allowEIO3/);
+  assert.throws(() => guard({ sockets: {}, of: () => undefined }, verifier), /4\.0 to 4\.8/);
+  const io = new Server();
+  guard(io, verifier);
+  assert.throws(() => guard(io, verifier), /already/);
 });
 
 test("requests are verified for routes", async (t) => {

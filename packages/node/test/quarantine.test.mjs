@@ -99,6 +99,10 @@ for (const version of VERSIONS) {
     const early = await raw(made.url, ["40", 30, '42["hi"]']);
     assert.equal(early.closed, true);
     assert.match(early.heard[1], /credentials_required/);
+    for (const payload of ["null", "5", '"x"', "[]", '{"token":null}', '{"pid":"x","offset":"y"}', '{"pid":{},"offset":[]}']) {
+      const odd = await raw(made.url, [`40${payload}`], { ms: 150 });
+      assert.ok(odd.heard.every((text) => !text.includes("welcome")), payload); // and the server lives on
+    }
     for (const second of ["40", `40{"token":"${token("eve")}"}`]) {
       assert.equal((await raw(made.url, ["40", 30, second])).closed, true);
       assert.equal((await raw(made.url, [`40{"token":"${token("ada")}"}`, 60, second])).closed, true);

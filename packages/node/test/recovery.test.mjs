@@ -48,6 +48,17 @@ for (const version of ["socket.io-4.6", "socket.io"]) {
     assert.deepEqual(restored.at(-1), [true, "later"]);
   });
 
+  test(`a recovered socket is still in the policy's rooms: ${version}`, async (t) => {
+    const { made, session } = await lost(t, { version });
+    const frames = [
+      `40${JSON.stringify({ token: token("ada", { rooms: ["red"] }), pid: session.pid, offset: session.offset })}`, 50,
+      `42["authenticate",{"token":"${token("ada", { rooms: [], exp: Math.floor(Date.now() / 1000) + 900 })}"}]`,
+    ];
+    const { heard } = await raw(made.url, frames, { ms: 400 });
+    assert.ok(heard.includes('42["permissions_changed",{"left":["red"]}]'), String(heard));
+    assert.equal(made.io.sockets.adapter.rooms.has("red"), false);
+  });
+
   test(`a refused attempt receives nothing and consumes nothing: ${version}`, async (t) => {
     const { made, session, good } = await lost(t, { version });
     for (const presented of [undefined, "bad", expired(), `${good}x`]) {

@@ -39,6 +39,18 @@ export interface Sources {
   query?: string | null;
 }
 
+/**
+ * True if a browser may have sent the cookie of a request for a page of an allowed origin. A cookie comes with the requests
+ * of every page, and socket.io accepts WebSockets of all origins.
+ */
+export function isCookieOfAllowedPage(headers: Headers, origins: readonly string[]): boolean {
+  const { origin } = headers;
+  if (typeof origin === "string") return origins.includes(origin);
+  return origin === undefined && headers["sec-fetch-site"] === "same-origin"; // a page's GET to its own server
+}
+
+type Headers = Record<string, string | string[] | undefined>;
+
 /** What the HTTP request of a connection carried, as far as tokens may be in it. */
 export interface Carried {
   authorization?: string | undefined;

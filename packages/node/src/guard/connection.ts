@@ -1,6 +1,6 @@
 /** One Engine.IO connection, and the sockets that run over it. */
 
-import type { Carried } from "../core/credentials.js";
+import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
 import { TokenBucket } from "../core/rate.js";
 import { type AuthError, AuthenticationTimeout, ProtocolViolation } from "../errors.js";
 import type { Core } from "./core.js";
@@ -33,7 +33,7 @@ export class GuardedConnection {
   ) {
     const { conn } = client;
     this.address = conn.remoteAddress ?? "";
-    this.carried = carriedBy(conn.request);
+    this.carried = carriedBy(conn.request, core.options.origins);
     this.#tokens = new TokenBucket(Math.max(TOKENS_PER_SECOND, 2 * core.options.maxNamespaces), monotonic());
     conn.once("close", () => this.#lost());
   }
@@ -101,9 +101,9 @@ export class GuardedConnection {
 }
 
 /** What an HTTP request carries where tokens may be. */
-export function carriedBy(request: { headers?: Record<string, string | string[] | undefined>; url?: string | undefined } | undefined): Carried {
+export function carriedBy(request: Requested | undefined, origins: readonly string[]): Carried {
   const authorization = request?.headers?.authorization;
-  const cookie = request?.headers?.cookie;
+  const cookie = isCookieOfAllowedPage(request?.headers ?? {}, origins) ? request?.headers?.cookie : undefined;
   const url = request?.url ?? "";
   const at = url.indexOf("?");
   return {
@@ -111,6 +111,11 @@ export function carriedBy(request: { headers?: Record<string, string | string[] 
     cookie: typeof cookie === "string" ? cookie : undefined,
     query: at < 0 ? undefined : url.slice(at + 1),
   };
+}
+
+interface Requested {
+  headers?: Record<string, string | string[] | undefined>;
+  url?: string | undefined;
 }
 
 export type Refused = (error: AuthError, address: string) => unknown;

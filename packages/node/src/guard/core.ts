@@ -19,6 +19,8 @@ const JITTER = 0.5;
 export interface CoreOptions {
   /** Where a handshake may present a token; null if it may not. */
   sources: Required<Sources> | null;
+  /** The origins of the pages whose cookies count. */
+  origins: readonly string[];
   /** Whether a token may come by the event `authenticate`. */
   later: boolean;
   /** Seconds in which a connection must authenticate. */

@@ -30,6 +30,11 @@ export interface GuardOptions {
   via?: Way | readonly Way[];
   /** Where a handshake may present a token. Default: the `auth` payload and the `Authorization` header. */
   sources?: Sources;
+  /**
+   * The origins of web pages whose cookies count, such as `https://chat.example`. Required if `sources` names a cookie: a
+   * browser sends it with the requests of every page.
+   */
+  origins?: readonly string[];
   /** Time in which a connection must authenticate; only success stops it. Default: 15000. */
   timeout?: number;
   /** So many rejected tokens close the connection. Default: 3. */
@@ -253,7 +258,7 @@ export class Guard {
    */
   async verifyRequest(request: { headers: Record<string, string | string[] | undefined>; url?: string | undefined }): Promise<Identity> {
     try {
-      const presented = fromHandshake({ ...this.#sources, auth: false }, null, carriedBy(request));
+      const presented = fromHandshake({ ...this.#sources, auth: false }, null, carriedBy(request, this.#core.options.origins));
       return this.#authorizer.withRightsOfNow(await this.#authorizer.verify(presented));
     } catch (error) {
       if (error instanceof AuthError) throw new Unauthorized(error);
@@ -323,6 +328,7 @@ function checked(options: GuardOptions, sources: Required<Sources>): CoreOptions
   }
   return {
     sources: ways.includes("handshake") ? sources : null,
+    origins: checkedOrigins(options.origins, sources),
     later: ways.includes("authenticate"),
     timeout: seconds(options.timeout, 15_000, "timeout", 1),
     maxAttempts: count(options.maxAttempts, 3, "maxAttempts"),
@@ -335,4 +341,16 @@ function checked(options: GuardOptions, sources: Required<Sources>): CoreOptions
     audit: options.audit ?? null,
     log: options.log ?? ((message, error) => console.error(`roomkey: ${message}`, ...(error === undefined ? [] : [error]))),
   };
+}
+
+function checkedOrigins(origins: unknown, sources: Required<Sources>): readonly string[] {
+  const listed: readonly unknown[] = Array.isArray(origins) ? origins : origins === undefined ? [] : [origins];
+  for (const origin of listed) {
+    const isOrigin = typeof origin === "string" && URL.canParse(origin) && new URL(origin).origin === origin;
+    if (!isOrigin) throw new ConfigError(`invalid origin '${String(origin)}'; use one such as 'https://chat.example'`);
+  }
+  if (sources.cookie !== null && listed.length === 0) {
+    throw new ConfigError("a token in a cookie requires origins: without them, every web page could connect as its visitor");
+  }
+  return listed as readonly string[];
 }

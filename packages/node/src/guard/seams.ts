@@ -20,7 +20,8 @@ import { GuardedSocket } from "./socket.js";
 const guards = new WeakMap<object, Core>();
 const patched = new WeakSet<object>();
 const guarded = new WeakMap<object, GuardedSocket>();
-const missed = new WeakMap<object, readonly unknown[]>();
+/** What a restored socket brings along: the packets it missed, and the rooms that the policy had let it into. */
+const restored = new WeakMap<object, { missed: readonly unknown[]; rooms: readonly string[] }>();
 
 /** Put a guard in front of a server. */
 export function install(server: HostServer, core: Core): void {
@@ -39,7 +40,8 @@ export function install(server: HostServer, core: Core): void {
     prototype._createSocket = async function (this: HostNamespace, client, auth) {
       const own = guards.get(this.server);
       const create = createSocket.bind(this, client);
-      return own && isRecovery(auth) ? recover(own, this, client, auth, create) : create(auth);
+      // `40null` is a CONNECT without a payload; socket.io would fail to read its pid.
+      return own && isRecovery(auth) ? recover(own, this, client, auth, create) : create(auth ?? {});
     };
   }
   callListenersSafely(Object.getPrototypeOf(prototype) as Emitter);
@@ -76,7 +78,9 @@ function connect(core: Core, namespace: HostNamespace, socket: HostSocket, done:
     return;
   }
   const made = new GuardedSocket(core, connection, socket, done);
-  made.missed = missed.get(socket) ?? [];
+  const { missed = [], rooms = [] } = restored.get(socket) ?? {};
+  made.missed = missed;
+  for (const room of rooms) made.rooms.add(room);
   connection.sockets.set(namespace.name, made);
   guarded.set(socket, made);
   try {
@@ -123,7 +127,7 @@ async function recover(
   try {
     const { sources } = core.options;
     if (sources === null) return plain;
-    const presented = fromHandshake(sources, rest, carriedBy(client.conn.request));
+    const presented = fromHandshake(sources, rest, carriedBy(client.conn.request, core.options.origins));
     const who = await core.authorizer.identify(presented, namespace.name);
     const session = await namespace.adapter.restoreSession(pid, offset);
     if (!session) return plain;
@@ -133,9 +137,9 @@ async function recover(
       return plain;
     }
     const SocketClass = plain.constructor as new (nsp: unknown, client: unknown, auth: unknown, session: Session) => HostSocket;
-    const restored = new SocketClass(namespace, client, rest, { ...session, missedPackets: [] });
-    missed.set(restored, session.missedPackets);
-    return restored;
+    const socket = new SocketClass(namespace, client, rest, { ...session, missedPackets: [] });
+    restored.set(socket, { missed: session.missedPackets, rooms: guardedRooms(session) });
+    return socket;
   } catch (error) {
     if (!(error instanceof AuthError)) core.options.log("a session could not be restored", error);
     return plain;
@@ -146,11 +150,14 @@ async function mayRestore(core: Core, namespace: HostNamespace, session: Session
   const owner = session.data?.identity as Identity | undefined;
   const isOwner = owner !== undefined && owner.subject !== "" && owner.subject === who.subject && owner.issuer === who.issuer;
   if (!isOwner || namespace.sockets.has(session.sid)) return false; // stores in memory restore a session twice
-  const rooms = (session.data?.guardedRooms ?? []) as string[];
-  for (const room of rooms) {
+  for (const room of guardedRooms(session)) {
     if ((await core.authorizer.decide(who, "room", room, namespace.name)).error !== null) return false;
   }
   return true;
+}
+
+function guardedRooms(session: Session): readonly string[] {
+  return (session.data?.guardedRooms ?? []) as string[];
 }
 
 // Listeners
