@@ -22,7 +22,8 @@ import vector_tokens  # noqa: E402
 from support import vectors  # noqa: E402
 from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
 
-from roomkey import Key  # noqa: E402
+from roomkey import Key, errors  # noqa: E402
+from roomkey.guard import contract  # noqa: E402
 
 OTHER_SECRET = "vectors-another-secret-of-nobody-abcdefgh"
 ASKED = {
@@ -104,6 +105,18 @@ def _cases(f: Forge) -> Iterator[tuple[str, str, str, Any, str | None, dict[str,
             yield group, asked, name, token, expected, more[0] if more else {}
 
 
+def wire_contract() -> dict[str, Any]:
+    """``contract.json``: the events, and what each class of error tells a client."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.AuthError)]
+    told = [
+        {"name": kind.__name__, "code": kind.code, "reason": kind.reason, "retry": kind.retry, "message": kind.text}
+        for kind in kinds
+        if kind.__name__ in errors.__all__
+    ]
+    events = {name: list(members) for name, members in contract.EVENTS_TO_CLIENT.items()}
+    return {"errors": told, "server_events": events, "client_events": sorted(contract.EVENTS_FROM_CLIENT)}
+
+
 def everything() -> dict[str, dict[str, Any]]:
     """Every file of the folder, by name."""
     f = forge()
@@ -129,6 +142,7 @@ def everything() -> dict[str, dict[str, Any]]:
         "key_sets": {"vectors": key_sets},
         "credentials": {"vectors": presented},
         "grants": {"vectors": granted},
+        "contract": wire_contract(),
     }
 
 
