@@ -21,7 +21,7 @@ function signed(payload, { typ = "revocations+jwt", key = privateKey } = {}) {
 const access = (sub, claims = {}) => signed({ iss: "login", aud: "chat", sub, iat: now(), exp: now() + 600, jti: `t-${sub}`, ...claims }, { typ: "at+jwt" });
 
 /** A login server of the test's making: `answer(after)` makes the body of each response. */
-async function login(t, answer) {
+async function login(t, answer, staleAfter = 20_000) {
   const asked = [];
   const http = createServer(async (request, response) => {
     const after = Number(new URL(request.url, "http://x").searchParams.get("after"));
@@ -33,7 +33,7 @@ async function login(t, answer) {
   await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
   t.after(() => (http.closeAllConnections(), http.close()));
   const url = `http://127.0.0.1:${http.address().port}/auth/revocations`;
-  return { asked, journal: { url, clientId: "node server", clientSecret: "s:%", wait: 1, staleAfter: 700 } };
+  return { asked, journal: { url, clientId: "node server", clientSecret: "s:%", wait: 1, staleAfter } };
 }
 
 const part = (after, position, revocations = [], more = {}) =>
@@ -71,7 +71,7 @@ test("revocations of the journal end sockets, and refuse their tokens", async (t
 
 test("while the journal is unavailable, new tokens are refused and sockets stay", async (t) => {
   let up = false;
-  const { asked, journal } = await login(t, async (after) => (up ? { body: signed(part(after, after)) } : { status: 503, body: "" }));
+  const { asked, journal } = await login(t, async (after) => (up ? { body: signed(part(after, after)) } : { status: 503, body: "" }), 1500);
   const made = await guarded(t, journal);
   await until(() => asked.length > 0);
   assert.deepEqual((await made.join("ada")).heard[0][2].code, "temporarily_unavailable");
@@ -80,7 +80,7 @@ test("while the journal is unavailable, new tokens are refused and sockets stay"
   const ada = await made.join("ada");
   assert.equal(ada.connected, true);
   up = false;
-  await sleep(1200);
+  await sleep(2200);
   const refused = await made.join("bob");
   assert.deepEqual([refused.heard[0][2].reason, refused.heard[0][2].retry], ["temporarily_unavailable", true]);
   assert.equal(ada.connected, true);
@@ -115,7 +115,7 @@ for (const [name, forge] of Object.entries(FORGED)) {
 
 test("settings of a journal that must fail", () => {
   const good = { url: "https://login.example/auth/revocations", clientId: "a", clientSecret: "b" };
-  for (const wrong of [{ url: "http://login.example/x" }, { url: "login" }, { clientId: "" }, { clientSecret: undefined }, { staleAfter: 0 }, { wait: -1 }]) {
+  for (const wrong of [{ url: "http://login.example/x" }, { url: "login" }, { clientId: "" }, { clientSecret: undefined }, { staleAfter: 0 }, { staleAfter: 20_000 }, { wait: -1 }, { wait: 0.5 }]) {
     assert.throws(() => guard(fakeServer(), verifier, { journal: { ...good, ...wrong } }), ConfigError, JSON.stringify(wrong));
   }
   assert.throws(() => guard(fakeServer(), { verify: () => undefined }, { journal: good }), /checks its signatures/);

@@ -73,7 +73,8 @@ export class Journal {
     if (typeof clientId !== "string" || typeof clientSecret !== "string" || !clientId || !clientSecret) {
       throw new ConfigError("the journal requires clientId and clientSecret");
     }
-    if (!(staleAfter > 0) || !(wait >= 0)) throw new ConfigError("staleAfter and wait must be numbers, and not negative");
+    if (!Number.isInteger(wait) || wait < 0) throw new ConfigError("wait must be a whole number of seconds");
+    if (!(staleAfter > wait * 1000)) throw new ConfigError("staleAfter must be longer than one wait for the journal");
     if (typeof verifier.verifyDocument !== "function") {
       throw new ConfigError("the journal requires a Verifier, which checks its signatures");
     }
