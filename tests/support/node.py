@@ -1,4 +1,4 @@
-"""The npm package for Node.js, as the tests of Python programs use it."""
+"""The npm packages, as the tests of Python programs use them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,23 @@ from pathlib import Path
 
 import pytest
 
-NODE_PACKAGE = Path(__file__).parents[2] / "packages" / "node"
+PACKAGES = Path(__file__).parents[2] / "packages"
+NODE_PACKAGE = PACKAGES / "node"
 
 
 def built_node_package() -> Path:
     """Return the folder of the package. Without Node.js or a build the test is skipped; in CI it fails."""
-    if shutil.which("node") is not None and (NODE_PACKAGE / "dist").is_dir():
-        return NODE_PACKAGE
-    text = "packages/node is not built: run `npm ci` and `npm run build` in it"
+    return _built("node")
+
+
+def built_client_package() -> Path:
+    """Return the folder of the package for clients, likewise."""
+    return _built("client")
+
+
+def _built(name: str) -> Path:
+    if shutil.which("node") is not None and (PACKAGES / name / "dist").is_dir():
+        return PACKAGES / name
+    text = f"packages/{name} is not built: run `npm ci` and `npm run build` in it"
     pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
     raise AssertionError

@@ -33,6 +33,7 @@ export interface ConnectOptions extends Partial<Omit<ManagerOptions & SocketOpti
 }
 
 const WAKE_EVENTS = ["pageshow", "online", "visibilitychange"];
+const AUTHENTICATE = "authenticate";
 const LONGEST_WAIT = 30_000;
 
 /** Connect, and stay connected with new tokens until the server or the login server ends the login. */
@@ -100,12 +101,14 @@ export function connect(url: string, options: ConnectOptions): Socket {
     if (!found || !socket.connected || found.version === presented?.version) return;
     presented = found;
     unanswered = true;
-    if (found.token) socket.emit("authenticate", { token: found.token });
+    if (found.token) socket.emit(AUTHENTICATE, { token: found.token });
   }
 
   async function present(send: (payload: object) => void) {
     listen(true);
     presented = undefined;
+    // A renewal that the lost connection did not send would follow the newer token of this connection.
+    socket.sendBuffer = socket.sendBuffer.filter(({ data }) => data[0] !== AUTHENTICATE);
     if (later) return send({ ...auth });
     const found = await find();
     if (found) send({ ...auth, ...((presented = found).token ? { token: found.token } : {}) });
@@ -121,8 +124,10 @@ export function connect(url: string, options: ConnectOptions): Socket {
     retry(again);
   }
 
-  function wake() {
-    if (typeof document !== "undefined" && document.visibilityState === "hidden") return;
+  function wake({ persisted }: Partial<PageTransitionEvent>) {
+    if (document.visibilityState === "hidden") return;
+    // The browser closed the connection when it put the page into the back/forward cache.
+    if (persisted && socket.connected) socket.io.engine.close();
     if (due) hurry();
     else if (socket.connected) {
       if (!presented || presented.freshUntil <= Date.now()) void renew();
@@ -135,7 +140,7 @@ export function connect(url: string, options: ConnectOptions): Socket {
   function listen(on: boolean) {
     if (typeof window === "undefined") return;
     const change = on ? addEventListener : removeEventListener;
-    for (const event of WAKE_EVENTS) change(event, wake, true);
+    for (const event of WAKE_EVENTS) change(event, wake as EventListener, true);
   }
 
   const socket = io(url, { ...rest, auth: (send) => void present(send), autoConnect: false });
