@@ -1,0 +1,125 @@
+"""What the two clients have in common: settings, the watch, and how they hook into python-socketio's clients."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from roomkey.client.refusal import LOGGED_OUT, Refusal
+from roomkey.client.tokens import GetToken, Presentable, Refresh, TokenCache, Tokens
+from roomkey.client.watch import ConnectionWatch, End, Renew, Step
+from roomkey.errors import ConfigError
+
+__all__ = ["Hooks", "Login", "check_names", "without_token"]
+
+_NAMES = ("_trigger_event", "_handle_error", "_handle_disconnect", "_handle_eio_disconnect")
+
+
+def check_names(client: type) -> None:
+    """Check the private names of python-socketio's client that roomkey's client replaces.
+
+    Raises:
+        ConfigError: this version does not have them.
+    """
+    missing = [name for name in _NAMES if not callable(getattr(client, name, None))]
+    if missing:
+        raise ConfigError(f"unsupported python-socketio: its client has no {missing[0]}; install 5.11 or later")
+
+
+def without_token(auth: object) -> dict[str, Any]:
+    """Return the application's own members of the payload of CONNECT.
+
+    Raises:
+        ConfigError: the payload is not a dictionary.
+    """
+    if auth is not None and not isinstance(auth, Mapping):
+        raise ConfigError("auth must be a dictionary of further members; pass token or refresh to the client")
+    return {name: value for name, value in (auth or {}).items() if name != "token"}
+
+
+class Login:
+    """The settings of a client, its tokens, and the watch of its connection."""
+
+    def __init__(
+        self,
+        *,
+        token: str | GetToken | None,
+        refresh: Refresh | None,
+        tokens: Tokens | None,
+        via: Literal["handshake", "authenticate"],
+        on_signed_out: Callable[[Refusal], Any] | None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        if token is None and refresh is None:
+            raise ConfigError("no token to present; pass token or refresh")
+        if isinstance(token, str) and refresh is not None:
+            raise ConfigError("pass either refresh or a fixed token, not both")
+        if tokens is not None and refresh is None:
+            raise ConfigError("tokens without refresh; pass refresh, or the access token as token")
+        if via not in ("handshake", "authenticate"):
+            raise ConfigError("via must be 'handshake' or 'authenticate'")
+        self.token, self.refresh, self.on_signed_out, self.clock = token, refresh, on_signed_out, clock
+        self.later = via == "authenticate"
+        self.cache = TokenCache(tokens, clock())
+        self.watch = ConnectionWatch(self.later)
+        self.has_ended = False
+        self.wait_timeout: float | None = None
+
+    def needs_refresh(self) -> bool:
+        """Return True if the tokens must be refreshed before a token can be presented."""
+        return self.refresh is not None and not self.cache.is_fresh(self.watch.spent, self.clock())
+
+    def chosen(self, token: str | None) -> Presentable | Refusal:
+        """Return the token to present, or why there is none."""
+        if not token:
+            return self.watch.expired or LOGGED_OUT
+        found = Presentable(token, self.cache.version if self.refresh is not None else token)
+        return self.watch.expired if self.watch.expired and self.watch.is_useless(found) else found
+
+    def payload(self, extra: dict[str, Any], found: Presentable) -> dict[str, Any]:
+        """Return the payload of CONNECT."""
+        return extra if self.later else {**extra, "token": found.token}
+
+    def begin(self, tokens: Tokens | None) -> None:
+        """Start again, possibly with the tokens of a new login."""
+        self.has_ended = False
+        if tokens is not None:
+            self.watch.expired = None
+            self.cache.store(tokens, self.clock())
+
+    def end(self, refusal: Refusal) -> None:
+        """Note that the client stops. Tokens that the server rejected are not presented again."""
+        self.has_ended = True
+        if refusal.concerns_token:
+            self.cache.store(None, self.clock())
+
+    def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return the options of a connection. python-socketio's reconnection does not repeat ``wait_timeout``."""
+        self.wait_timeout = options.get("wait_timeout", self.wait_timeout)
+        return options if self.wait_timeout is None else {**options, "wait_timeout": self.wait_timeout}
+
+
+class Hooks:
+    """The mixin that passes the server's events to the watch, and starts what it decides."""
+
+    _login: Login
+    _reconnect_abort: Any
+    _reconnect_task: Any
+    _hung_up: Any = None
+    start_background_task: Callable[..., Any]
+    _renew: Callable[..., Any]
+    _finish: Callable[..., Any]
+
+    def _take(self, step: Step) -> None:
+        match step:
+            case Renew(namespace, delay):
+                self.start_background_task(self._renew, namespace, delay)
+            case End(refusal, hang_up) if not self._login.has_ended:
+                self._login.end(refusal)
+                if self._reconnect_abort is not None:
+                    self._reconnect_abort.set()
+                self.start_background_task(self._finish, refusal, hang_up)
+
+    def _observe(self, event: str, namespace: str, args: tuple[Any, ...]) -> None:
+        self._take(self._login.watch.observe(event, namespace, args[0] if args else None))

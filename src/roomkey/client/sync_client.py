@@ -1,0 +1,157 @@
+"""python-socketio's client for threads, with tokens."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+import socketio
+from socketio.exceptions import ConnectionError as ConnectionFailed
+from socketio.exceptions import SocketIOError
+
+from roomkey.client.base import Hooks, Login, check_names, without_token
+from roomkey.client.refusal import Refusal
+from roomkey.client.tokens import GetToken, Presentable, Refresh, Tokens
+from roomkey.client.watch import End
+from roomkey.guard.contract import AUTHENTICATE
+
+__all__ = ["Client"]
+
+
+class Client(Hooks, socketio.Client):  # type: ignore[misc]
+    """A :class:`socketio.Client` that presents tokens and stays connected until the login has ended.
+
+    Args:
+        token: a fixed token, or a function that returns a new one for each connection and renewal, or None if the user
+            is logged out. With ``refresh``, the function receives the tokens, for example to get a ticket.
+        refresh: a function that exchanges the tokens for new ones. It returns None if the login has ended, and raises
+            an error to be called again later. One refresh runs at a time.
+        tokens: the tokens of the login, for ``refresh``.
+        on_signed_out: called with the :class:`Refusal` when the client has stopped. It does not reconnect until you
+            call :meth:`connect`.
+        via: how to present the token: in CONNECT (``handshake``) or in the event ``authenticate``.
+        options: those of :class:`socketio.Client`.
+
+    Raises:
+        ConfigError: neither ``token`` nor ``refresh``, or settings that do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str | GetToken | None = None,
+        refresh: Refresh | None = None,
+        tokens: Tokens | None = None,
+        on_signed_out: Callable[[Refusal], Any] | None = None,
+        via: Literal["handshake", "authenticate"] = "handshake",
+        **options: Any,
+    ) -> None:
+        check_names(socketio.Client)
+        self._login = Login(token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out)
+        self._refreshing = threading.Lock()
+        super().__init__(**options)
+
+    def connect(
+        self, url: Any, *, tokens: Tokens | None = None, auth: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Connect with a token.
+
+        Args:
+            url: the server's URL.
+            tokens: the tokens of a new login.
+            auth: further members of the payload of CONNECT.
+            options: those of :meth:`socketio.Client.connect`, by name.
+
+        Raises:
+            socketio.exceptions.ConnectionError: the server is unavailable or refused the connection, or there is no
+                token to present.
+        """
+        login = self._login
+        login.begin(tokens)
+        if self._reconnect_task is not None and not self._reconnect_task.is_alive():
+            self._reconnect_task = None  # python-socketio keeps it after an abort, and would not reconnect again
+        extra, options = without_token(auth), login.options(options)
+        for is_last in (False, True):
+            found = self._find_for_connection()
+            login.watch.begin(None if login.later else found)
+            try:
+                super().connect(url, auth=login.payload(extra, found), **options)
+                return
+            except ConnectionFailed:
+                if is_last or login.watch.expired is None:  # a newer token does not help
+                    raise
+
+    def _find_for_connection(self) -> Presentable:
+        try:
+            return self._find()
+        except ConnectionFailed:
+            raise
+        except Exception as error:
+            raise ConnectionFailed("could not get a token") from error
+
+    def _find(self) -> Presentable:
+        """Return the token to present, after a refresh if it is due."""
+        login = self._login
+        token: str | None = login.token if isinstance(login.token, str) else None
+        with self._refreshing:
+            if login.refresh is not None and login.needs_refresh():
+                asked = login.clock()
+                login.cache.store(cast("Tokens | None", login.refresh(login.cache.tokens)), asked)
+            tokens = login.cache.tokens
+        if callable(login.token) and login.refresh is None:
+            token = cast("str | None", login.token())
+        elif tokens is not None:
+            token = cast("str | None", login.token(tokens)) if callable(login.token) else tokens["access_token"]
+        chosen = login.chosen(token)
+        if isinstance(chosen, Refusal):
+            self._take(End(chosen))
+            raise ConnectionFailed(chosen.message)
+        return chosen
+
+    def _renew(self, namespace: str, delay: float) -> None:
+        if delay:
+            self.sleep(delay)
+        while namespace in self.namespaces:
+            try:
+                found = self._find()
+            except ConnectionFailed:
+                return
+            except Exception as error:
+                self.logger.warning("could not get a token: %s", type(error).__name__)
+                self.sleep(self._login.watch.backoff())
+                continue
+            try:
+                if namespace in self.namespaces and self._login.watch.presents(namespace, found):
+                    self.emit(AUTHENTICATE, {"token": found.token}, namespace=namespace)
+            except SocketIOError:
+                pass  # disconnected in the meantime: the next connection presents it
+            return
+
+    def _finish(self, refusal: Refusal, hang_up: bool) -> None:
+        if hang_up and self.connected:
+            # disconnect() returns only when a client that polls has received the response to its last poll.
+            self._hung_up = self.eio.create_event()
+            self.start_background_task(self.disconnect)
+            self._hung_up.wait()
+        if self._login.on_signed_out is not None:
+            self._login.on_signed_out(refusal)
+
+    def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
+        self._observe(event, namespace, args)
+        return super()._trigger_event(event, namespace, *args)
+
+    def _handle_error(self, namespace: str, data: Any) -> None:
+        step = self._login.watch.refused(Refusal.of(data))
+        super()._handle_error(namespace, data)
+        self._take(step)
+
+    def _handle_disconnect(self, namespace: str) -> None:
+        step = self._login.watch.disconnected(namespace or "/")
+        super()._handle_disconnect(namespace)
+        self._take(step)
+
+    def _handle_eio_disconnect(self, *reason: Any) -> None:
+        super()._handle_eio_disconnect(*reason)
+        if self._hung_up is not None:
+            self._hung_up.set()
