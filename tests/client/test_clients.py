@@ -119,7 +119,7 @@ def kind(request: pytest.FixtureRequest) -> type:
 async def meet(kind: type) -> AsyncIterator[Callable[..., Any]]:
     """``await meet(token=…)``: a house, and a person who is not connected yet."""
     persons: list[Person] = []
-    closing: list[Any] = []
+    served_by: list[Any] = []
 
     async def start(
         *, via: Any = None, house: dict[str, Any] | None = None, make: Any = lambda place: {}, **settings: Any
@@ -127,16 +127,17 @@ async def meet(kind: type) -> AsyncIterator[Callable[..., Any]]:
         place = House(via, **(house or {}))
         served = serve(place.hub)
         url = await served.__aenter__()
-        closing.append(served)
+        served_by.append((place, served))
         persons.append(Person(kind, url, **settings, **make(place)))
         return place, persons[-1]
 
     yield start
-    for person in persons:
+    for (place, served), person in zip(
+        served_by, persons, strict=True
+    ):  # the server first: a client waits for its poll
         person.sio.reconnection = False
-        if person.sio.connected:
-            await person.run(person.sio.disconnect)
-    for served in closing:
+        place.drop_all()
+        await person.run(person.sio.shutdown)
         await served.__aexit__(None, None, None)
 
 
