@@ -34,7 +34,7 @@ for name in names:
         print(name, error, sep=": ")
 """
 PUBLIC = [
-    *("roomkey.hub", "roomkey.socketio", "roomkey.auth", "roomkey.auth.jwks", "roomkey.auth.oauth"),
+    *("roomkey.client", "roomkey.hub", "roomkey.socketio", "roomkey.auth", "roomkey.auth.jwks", "roomkey.auth.oauth"),
     *(
         "roomkey.stores.sql_accounts",
         "roomkey.stores.sql_sessions",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("", ".auth", ".errors", ".hub", ".keysets", ".policies", ".socketio", ".stores")
+PACKAGES = ("", ".auth", ".client", ".errors", ".hub", ".keysets", ".policies", ".socketio", ".stores")
 PUBLIC = {f"roomkey{package}" for package in PACKAGES}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted(ROOT.glob("examples/*/*.py"))

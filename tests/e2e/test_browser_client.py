@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,13 +29,7 @@ import { connect, forgetTokens } from "roomkey-client";
 const headers = { "Content-Type": "application/json" };
 const post = (path, body) => fetch(`/auth/${path}`, { method: "POST", headers, body: JSON.stringify(body) });
 
-async function refresh(tokens) {
-  if (!tokens) return null;
-  const answer = await post("refresh", { refresh_token: tokens.refresh_token });
-  if (answer.status === 401) return null;
-  if (!answer.ok) throw new Error(answer.status);
-  return answer.json();
-}
+REFRESH
 
 Object.assign(window, { heard: [], persisted: false, forgetTokens });
 window.login = async (username, password) => (await post("login", { username, password })).json();
@@ -46,6 +42,12 @@ window.open = (tokens, options = {}) => {
 addEventListener("pageshow", (event) => (persisted ||= event.persisted));
 window.ready = true;
 </script>"""
+
+
+# The function on the page about clients, which these tests run.
+DOCUMENTED = (Path(__file__).parents[2] / "docs" / "clients.md").read_text()
+REFRESH = re.search(r"^async function refresh\(tokens\) {\n.*?^}", DOCUMENTED, re.MULTILINE | re.DOTALL)[0]
+PAGE = PAGE.replace("REFRESH", REFRESH)
 
 
 class Tabs:

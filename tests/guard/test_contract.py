@@ -57,7 +57,7 @@ def test_contract_lists_every_error_that_is_sent():
     assert "protocol_violation" not in {error.code for error in contract.ERRORS}
 
 
-@pytest.mark.parametrize("package", ["guard", "hub", "socketio", "server"])
+@pytest.mark.parametrize("package", ["client", "guard", "hub", "socketio", "server"])
 def test_event_names_are_literals_nowhere_else(package):
     events = (contract.EVENTS_TO_CLIENT.keys() | contract.EVENTS_FROM_CLIENT) - AMBIGUOUS
     found = [
