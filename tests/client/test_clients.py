@@ -100,6 +100,15 @@ class Person:
             if item[0] == event:
                 return item[1] if len(item) > 1 else None
 
+    async def stop(self) -> None:
+        """Disconnect, or stop reconnecting."""
+        if self.sio.connected:
+            await self.run(self.sio.disconnect)
+        elif self.sio._reconnect_task:
+            if self.sio._reconnect_abort is not None:
+                self.sio._reconnect_abort.set()
+            await self.loop_has_ended()
+
     async def loop_has_ended(self) -> None:
         """Wait for the end of the task that reconnects."""
         task = self.sio._reconnect_task
@@ -137,7 +146,7 @@ async def meet(kind: type) -> AsyncIterator[Callable[..., Any]]:
     ):  # the server first: a client waits for its poll
         person.sio.reconnection = False
         place.drop_all()
-        await person.run(person.sio.shutdown)
+        await person.stop()
         await served.__aexit__(None, None, None)
 
 

@@ -77,7 +77,12 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 token to present.
         """
         login = self._login
-        login.begin(tokens)
+        if self.connected:
+            raise ConnectionFailed("Already connected")
+        if auth is None or auth is not self.connection_auth:
+            login.begin(tokens)
+        elif login.has_ended:  # the reconnection passes the last payload
+            raise ConnectionFailed("the client has stopped")
         if self._reconnect_task is not None and self._reconnect_task.done():
             self._reconnect_task = None  # python-socketio keeps it after an abort, and would not reconnect again
         extra, options = without_token(auth), login.options(options)
@@ -164,3 +169,13 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         await super()._handle_eio_disconnect(*reason)
         if self._hung_up is not None:
             self._hung_up.set()
+
+    async def _handle_reconnect(self) -> None:
+        # Before 5.12, each connection that the server closes during a reconnection starts another one.
+        if self._login.has_ended or self._is_reconnecting:
+            return
+        self._is_reconnecting = True
+        try:
+            await super()._handle_reconnect()
+        finally:
+            self._is_reconnecting = False

@@ -13,7 +13,13 @@ from roomkey.errors import ConfigError
 
 __all__ = ["Hooks", "Login", "check_names", "without_token"]
 
-_NAMES = ("_trigger_event", "_handle_error", "_handle_disconnect", "_handle_eio_disconnect")
+_NAMES = (
+    "_trigger_event",
+    "_handle_error",
+    "_handle_disconnect",
+    "_handle_eio_disconnect",
+    "_handle_reconnect",
+)
 
 
 def check_names(client: type) -> None:
@@ -107,6 +113,7 @@ class Hooks:
     _reconnect_abort: Any
     _reconnect_task: Any
     _hung_up: Any = None
+    _is_reconnecting = False
     start_background_task: Callable[..., Any]
     _renew: Callable[..., Any]
     _finish: Callable[..., Any]

@@ -68,7 +68,12 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
                 token to present.
         """
         login = self._login
-        login.begin(tokens)
+        if self.connected:
+            raise ConnectionFailed("Already connected")
+        if auth is None or auth is not self.connection_auth:
+            login.begin(tokens)
+        elif login.has_ended:  # the reconnection passes the last payload
+            raise ConnectionFailed("the client has stopped")
         if self._reconnect_task is not None and not self._reconnect_task.is_alive():
             self._reconnect_task = None  # python-socketio keeps it after an abort, and would not reconnect again
         extra, options = without_token(auth), login.options(options)
@@ -155,3 +160,13 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         super()._handle_eio_disconnect(*reason)
         if self._hung_up is not None:
             self._hung_up.set()
+
+    def _handle_reconnect(self) -> None:
+        # Before 5.12, each connection that the server closes during a reconnection starts another one.
+        if self._login.has_ended or self._is_reconnecting:
+            return
+        self._is_reconnecting = True
+        try:
+            super()._handle_reconnect()
+        finally:
+            self._is_reconnecting = False
