@@ -1,4 +1,4 @@
-"""The file ``roomkey.toml``: settings and the rules of the policy. It is read and parsed once."""
+"""The file ``roomkey.toml``: settings, providers and the rules of the policy. It is read and parsed once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any
 
 from roomkey.errors import ConfigError
 
-__all__ = ["CONFIG_FILE", "POLICY_KEYS", "ConfigFile", "read_config"]
+__all__ = ["CONFIG_FILE", "POLICY_KEYS", "PROVIDERS", "ConfigFile", "read_config"]
 
 CONFIG_FILE = Path("roomkey.toml")
 POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "event"})
 """Keys of the file that declare rules. They are never read from the environment or the command line."""
+
+PROVIDERS = "providers"
+"""The key of the tables about other servers' tokens. It is never read from the environment or the command line."""
 
 
 @dataclass(frozen=True, slots=True)

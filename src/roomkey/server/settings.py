@@ -22,6 +22,7 @@ from roomkey.extras import needs
 
 with needs("cli", "roomkey.server.settings"):
     from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+    from pydantic_core import ErrorDetails
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import one_or_more
@@ -30,12 +31,13 @@ from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.core.origins import allowed_origins
 from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
-from roomkey.server.config_file import POLICY_KEYS, ConfigFile, read_config
+from roomkey.server.config_file import POLICY_KEYS, PROVIDERS, ConfigFile, read_config
 
 __all__ = [
     "Settings",
     "check_exposure",
     "default_of",
+    "describe",
     "environment_name",
     "help_of",
     "is_loopback",
@@ -276,7 +278,7 @@ def load_settings(file: ConfigFile | None = None, **options: object) -> Settings
         return Settings(**values)
     except ValidationError as error:
         first = error.errors()[0]
-        text = _problem(first["type"], first["msg"], first.get("ctx", {}))
+        text = describe(first)
         if not first["loc"]:
             raise ConfigError(text) from None
         name = str(first["loc"][0])
@@ -284,11 +286,11 @@ def load_settings(file: ConfigFile | None = None, **options: object) -> Settings
         raise ConfigError(f"{where}: {text}") from None
 
 
-def _problem(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """Return pydantic's error in the style of roomkey's other errors."""
-    if kind in _PROBLEMS:
-        return _PROBLEMS[kind].format(**context)
-    return message.removeprefix("Value error, ")
+def describe(error: ErrorDetails) -> str:
+    """Return one of pydantic's errors in the style of roomkey's other errors."""
+    if error["type"] in _PROBLEMS:
+        return _PROBLEMS[error["type"]].format(**error.get("ctx", {}))
+    return error["msg"].removeprefix("Value error, ")
 
 
 def _environment() -> dict[str, str]:
@@ -299,13 +301,13 @@ def _environment() -> dict[str, str]:
 
 def _settings_in(file: ConfigFile) -> dict[str, Any]:
     """Return the settings in the file, and check that its other keys declare rules."""
-    known = [*Settings.model_fields, *sorted(POLICY_KEYS)]
+    known = [*Settings.model_fields, PROVIDERS, *sorted(POLICY_KEYS)]
     for name in file.values:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"known keys are: {', '.join(known)}"
             raise ConfigError(f"{file.path}: unknown key {name!r}; {hint}")
-    return {name: value for name, value in file.values.items() if name not in POLICY_KEYS}
+    return {name: value for name, value in file.values.items() if name in Settings.model_fields}
 
 
 def check_exposure(settings: Settings) -> None:

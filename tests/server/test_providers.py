@@ -1,0 +1,56 @@
+"""The tables [providers.NAME] of roomkey.toml."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roomkey.errors import ConfigError
+from roomkey.server.config_file import ConfigFile
+from roomkey.server.providers import load_providers
+
+ISSUER = 'issuer = "https://sso.example"\n'
+COMPLETE = f'[providers.sso]\n{ISSUER}audience = "chat"\n'
+
+
+def test_a_table_becomes_a_provider_with_defaults() -> None:
+    sso = load_providers(ConfigFile.parse(COMPLETE))["sso"]
+    assert (sso.issuer, sso.audience, sso.jwks, sso.leeway) == ("https://sso.example", "chat", None, 30.0)
+
+
+def test_a_file_without_tables_has_no_providers() -> None:
+    assert load_providers(ConfigFile.parse("port = 1")) == {}
+
+
+def test_a_table_can_name_a_secret_only_by_its_file() -> None:
+    text = COMPLETE + 'introspection = "https://sso.example/introspect"\nclient_id = "rk"\n'
+    sso = load_providers(ConfigFile.parse(text + 'client_secret_file = "sso.secret"'))["sso"]
+    assert sso.client_secret_file == Path("sso.secret")
+    with pytest.raises(ConfigError, match=r"providers\.sso\.client_secret: is unknown") as caught:
+        load_providers(ConfigFile.parse(text + 'client_secret = "hunter2"'))
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("providers = 1", r"roomkey.toml: write \[providers.NAME\]"),
+        ("[[providers]]", r"write \[providers.NAME\]"),
+        ("[providers]\nsso = 1", r"providers.sso: write \[providers.sso\]"),
+        ("[providers.SSO]", "providers.SSO: a name must be"),
+        ('[providers."a:b"]', "a name must be"),
+        (f"[providers.sso]\n{ISSUER}", r"providers.sso.audience: is required"),
+        (f"[providers.sso]\n{ISSUER}audience = []", r"providers.sso.audience: must not be empty"),
+        ('[providers.sso]\nissuer = "http://sso.example"\naudience = "a"', r"issuer must be an https:// URL"),
+        (COMPLETE + 'jwks = "http://sso.example"', r"providers.sso.jwks: must be an https:// URL"),
+        (COMPLETE + 'jwks = "https://ada:pw@sso.example"', r"providers.sso.jwks: must be an https:// URL"),
+        (COMPLETE + 'introspection = "https://sso.example/i"', r"introspection requires client_id"),
+        (COMPLETE + 'algorithms = ["none"]', r"providers.sso.algorithms: .*at least one of"),
+        (COMPLETE + 'algorithms = ["RS256", "HS256"]', r"must not mix"),
+        (COMPLETE + "leeway = -1", r"providers.sso.leeway: must be at least 0"),
+    ],
+)
+def test_a_mistake_is_rejected_with_its_place(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_providers(ConfigFile.parse(text))
