@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import pytest
 from stores.backends import BACKENDS, Connect, Place
 
-from roomkey.stores import ManagedAccounts, ManagedClients, Sessions, SingleUseStore
+from roomkey.stores import ManagedAccounts, ManagedClients, ProviderLinks, Sessions, SingleUseStore
 
 
 class Opens(Protocol):
@@ -56,6 +56,12 @@ async def sessions(connect: Connect) -> AsyncIterator[Sessions]:
 @pytest.fixture
 async def single_use(connect: Connect) -> AsyncIterator[SingleUseStore]:
     async with opened(connect().single_use) as store:
+        yield store
+
+
+@pytest.fixture
+async def links(connect: Connect) -> AsyncIterator[ProviderLinks]:
+    async with opened(connect().links) as store:
         yield store
 
 

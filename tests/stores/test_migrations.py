@@ -17,6 +17,7 @@ from roomkey.stores import (
     probe,
     sql_accounts,
     sql_clients,
+    sql_links,
     sql_revocations,
     sql_sessions,
     sql_single_use,
@@ -24,7 +25,15 @@ from roomkey.stores import (
 from roomkey.stores.migrations import NEWEST
 from roomkey.stores.sql import Base
 
-TABLES = (sql_accounts, sql_clients, sql_single_use, probe, sql_sessions, sql_revocations)  # each defines its own
+TABLES = (
+    sql_accounts,
+    sql_clients,
+    sql_single_use,
+    probe,
+    sql_sessions,
+    sql_revocations,
+    sql_links,
+)  # each defines its own
 
 
 def differences(connection: Connection) -> list[object]:

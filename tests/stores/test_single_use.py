@@ -42,6 +42,16 @@ async def test_expired_values_are_deleted(single_use: SingleUseStore) -> None:
     assert await single_use.consume("ticket", "i", NOW) is not None
 
 
+async def test_of_fifty_concurrent_additions_exactly_one_is_the_first(single_use: SingleUseStore) -> None:
+    assert not await single_use.is_known("logout", "h")
+    added = await asyncio.gather(*(single_use.add_once("logout", "h", NOW + 30) for _ in range(50)))
+    assert added.count(True) == 1
+    assert await single_use.is_known("logout", "h")
+    assert not await single_use.is_known("ticket", "h")
+    await single_use.delete_expired(NOW + 30)
+    assert await single_use.add_once("logout", "h", NOW + 60)
+
+
 async def test_all_servers_share_one_key(connect: Connect) -> None:
     first, second = connect().single_use, connect().single_use
     keys = await asyncio.gather(first.key(), second.key())

@@ -18,7 +18,16 @@ from support.clock import FakeClock
 
 from roomkey import Issuer, Key, Verifier
 from roomkey.auth import LoginService, Passwords, StandaloneAuthority, TokenAuthority, oauth_router, router
-from roomkey.stores import Account, Client, Database, SqlAccounts, SqlClients, SqlSessions, SqlSingleUseStore
+from roomkey.stores import (
+    Account,
+    Client,
+    Database,
+    SqlAccounts,
+    SqlClients,
+    SqlProviderLinks,
+    SqlSessions,
+    SqlSingleUseStore,
+)
 from roomkey.stores.sql import Where
 
 URL = "https://login.example"
@@ -101,6 +110,7 @@ class Desk:
         self.sessions = SqlSessions(database)
         self.clients = SqlClients(database)
         self.single_use = SqlSingleUseStore(database)
+        self.links = SqlProviderLinks(database)
         key = Key.generate("ES256")
         self.issuer = Issuer(key, issuer=url, audience="chat", expires_in=600, clock=self.clock.now)
         verifier = self.issuer.verifier(leeway=0)

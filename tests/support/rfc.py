@@ -42,7 +42,7 @@ class Served(Desk):
         self.key = Key.generate(chosen.algorithm)
         self.product = build(
             chosen,
-            Stores(self.accounts, self.clients, self.sessions, self.single_use, MemoryRevocations()),
+            Stores(self.accounts, self.clients, self.sessions, self.single_use, self.links, MemoryRevocations()),
             KeySet([self.key]),
             passwords=self.passwords,
             clock=self.clock.now,

@@ -23,6 +23,7 @@ from roomkey.stores.protocols import (
     Clients,
     ManagedAccounts,
     ManagedClients,
+    ProviderLinks,
     RevocationStore,
     Sessions,
     SingleUseStore,
@@ -35,6 +36,7 @@ from roomkey.stores.records import (
     ClientExists,
     ClientNotFound,
     Consumed,
+    LinkExists,
     LoginSession,
     RotationResult,
     StoredRefreshToken,
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from roomkey.stores.sql import Database
     from roomkey.stores.sql_accounts import SqlAccounts
     from roomkey.stores.sql_clients import SqlClients
+    from roomkey.stores.sql_links import SqlProviderLinks
     from roomkey.stores.sql_revocations import SqlRevocations
     from roomkey.stores.sql_sessions import SqlSessions
     from roomkey.stores.sql_single_use import SqlSingleUseStore
@@ -59,16 +62,19 @@ __all__ = [
     "Clients",
     "Consumed",
     "Database",
+    "LinkExists",
     "LoginSession",
     "ManagedAccounts",
     "ManagedClients",
     "MemoryRevocations",
+    "ProviderLinks",
     "RevocationStore",
     "RotationResult",
     "Sessions",
     "SingleUseStore",
     "SqlAccounts",
     "SqlClients",
+    "SqlProviderLinks",
     "SqlRevocations",
     "SqlSessions",
     "SqlSingleUseStore",
@@ -80,6 +86,7 @@ _REQUIRES_SQL = {
     "Database": "sql",
     "SqlAccounts": "sql_accounts",
     "SqlClients": "sql_clients",
+    "SqlProviderLinks": "sql_links",
     "SqlRevocations": "sql_revocations",
     "SqlSessions": "sql_sessions",
     "SqlSingleUseStore": "sql_single_use",

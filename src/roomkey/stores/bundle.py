@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from roomkey.extras import needs
-from roomkey.stores.protocols import ManagedAccounts, ManagedClients, RevocationStore, Sessions, SingleUseStore, Store
+from roomkey.stores.protocols import (
+    ManagedAccounts,
+    ManagedClients,
+    ProviderLinks,
+    RevocationStore,
+    Sessions,
+    SingleUseStore,
+    Store,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -35,7 +43,8 @@ class Stores:
         accounts: the users who can log in.
         clients: the OAuth clients.
         sessions: the login sessions, with their refresh tokens.
-        single_use: connection tickets and authorization codes.
+        single_use: connection tickets, authorization codes, and what else can be used once.
+        links: which accounts the users of OpenID providers have.
         revocations: the journal of revocations. A guard that uses it also closes it.
         find_problem: returns why records cannot be written now, or None.
     """
@@ -44,6 +53,7 @@ class Stores:
     clients: ManagedClients
     sessions: Sessions
     single_use: SingleUseStore
+    links: ProviderLinks
     revocations: RevocationStore
     find_problem: Callable[[], Awaitable[str | None]] = field(default=_no_problem)
 
@@ -65,6 +75,7 @@ class Stores:
         from roomkey.stores.sql import Database
         from roomkey.stores.sql_accounts import SqlAccounts
         from roomkey.stores.sql_clients import SqlClients
+        from roomkey.stores.sql_links import SqlProviderLinks
         from roomkey.stores.sql_revocations import SqlRevocations
         from roomkey.stores.sql_sessions import SqlSessions
         from roomkey.stores.sql_single_use import SqlSingleUseStore
@@ -75,6 +86,7 @@ class Stores:
             clients=SqlClients(database),
             sessions=SqlSessions(database),
             single_use=SqlSingleUseStore(database.separate(SINGLE_USE_CONNECTIONS, SINGLE_USE_WAITING)),
+            links=SqlProviderLinks(database),
             # Its own connections: requests that wait for the database must not make the revocations look unavailable.
             revocations=SqlRevocations(where),
             find_problem=Probe(database).problem,
@@ -105,4 +117,4 @@ class Stores:
         await self.close()
 
     def _all(self) -> tuple[Store, ...]:
-        return self.accounts, self.clients, self.sessions, self.single_use, self.revocations
+        return self.accounts, self.clients, self.sessions, self.single_use, self.links, self.revocations

@@ -25,6 +25,7 @@ __all__ = [
     "Clients",
     "ManagedAccounts",
     "ManagedClients",
+    "ProviderLinks",
     "RevocationStore",
     "Sessions",
     "SingleUseStore",
@@ -158,6 +159,18 @@ class Sessions(Store, Protocol):
     async def list_for_client(self, client_id: str, now: int) -> Sequence[LoginSession]:
         """Return the active sessions of an OAuth client, the most recently used first."""
 
+    async def list_for_provider(
+        self, issuer: str, now: int, *, subject: str | None = None, session: str | None = None
+    ) -> Sequence[LoginSession]:
+        """Return the active sessions of an OpenID provider's user or session, the most recently used first.
+
+        Args:
+            issuer: the provider's ``iss``.
+            now: the time.
+            subject: the user's ``sub`` at the provider. Pass exactly one of subject and session.
+            session: the provider's ``sid``.
+        """
+
     async def end(self, session_id: str, now: int) -> LoginSession | None:
         """End a session and return it; None if there is no such active session."""
 
@@ -166,7 +179,10 @@ class Sessions(Store, Protocol):
 
 
 class SingleUseStore(Store, Protocol):
-    """Authorization codes and connection tickets, which can be used once. Values are named by their hashes alone."""
+    """Authorization codes, connection tickets, logins and logout tokens, which can be used once.
+
+    Values are named by their hashes alone.
+    """
 
     async def key(self) -> bytes:
         """Return a secret of 32 bytes that all servers on this store share; it authenticates the values."""
@@ -181,11 +197,41 @@ class SingleUseStore(Store, Protocol):
             None if there is no such value, or it has expired.
         """
 
+    async def add_once(self, kind: SingleUseKind, value_hash: str, expires_at: int) -> bool:
+        """Store a value that another server created, such as the ``jti`` of a logout token.
+
+        Returns:
+            True the first time; of many concurrent calls, exactly one returns it. False if the value is known already.
+        """
+
+    async def is_known(self, kind: SingleUseKind, value_hash: str) -> bool:
+        """Return True if a value is stored, used or not."""
+
     async def annotate(self, value_hash: str, note: str) -> None:
         """Add a note to a value, which later calls of :meth:`consume` return."""
 
     async def delete_expired(self, now: int) -> None:
         """Delete expired values."""
+
+
+class ProviderLinks(Store, Protocol):
+    """Which account an OpenID provider's user has. A user is named by the provider's ``iss`` and the user's ``sub``."""
+
+    async def find(self, issuer: str, subject: str) -> str | None:
+        """Return the username of a provider's user, or None. Both texts are compared exactly."""
+
+    async def add(self, issuer: str, subject: str, username: str) -> None:
+        """Link a provider's user to an account. An account can have several links.
+
+        Raises:
+            LinkExists: the user is linked to another account.
+        """
+
+    async def remove(self, issuer: str, subject: str) -> bool:
+        """Remove a link; return False if there is none."""
+
+    async def all(self) -> Sequence[tuple[str, str, str]]:
+        """Return issuer, subject and username of every link, sorted by username."""
 
 
 class RevocationStore(Store, Protocol):

@@ -24,6 +24,7 @@ __all__ = [
     "ClientExists",
     "ClientNotFound",
     "Consumed",
+    "LinkExists",
     "LoginSession",
     "RotationResult",
     "SingleUseKind",
@@ -37,7 +38,7 @@ MAX_NAME = 150
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
 """The OAuth grant types that a client can use."""
 
-SingleUseKind = Literal["code", "ticket"]
+SingleUseKind = Literal["code", "ticket", "sign_in", "logout"]
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749 section 3.3
 _RESPONSE_PARAMETERS = frozenset({"code", "state", "iss", "error", "error_description", "error_uri"})
@@ -59,6 +60,10 @@ class ClientExists(ValueError):
 
 class ClientNotFound(LookupError):
     """Raised when no client has the name."""
+
+
+class LinkExists(ValueError):
+    """Raised when a provider's user is linked to another account already."""
 
 
 def check_name(name: str, what: str = "username") -> str:
@@ -191,6 +196,9 @@ class LoginSession:
         scope: the scopes of its tokens, separated by spaces.
         address: the client's network address at the login.
         user_agent: the client's ``User-Agent`` at the login.
+        provider_issuer: ``iss`` of the OpenID provider where the user logged in; empty after a password.
+        provider_subject: the user's ``sub`` at the provider.
+        provider_session: the ``sid`` of the provider's session; empty if the provider did not name it.
     """
 
     session_id: str
@@ -202,6 +210,9 @@ class LoginSession:
     scope: str = ""
     address: str = ""
     user_agent: str = ""
+    provider_issuer: str = ""
+    provider_subject: str = ""
+    provider_session: str = ""
 
 
 class RotationResult(Enum):

@@ -8,7 +8,7 @@ from typing import Any
 from roomkey.extras import needs
 
 with needs("sql", "roomkey.stores.sql_sessions"):
-    from sqlalchemy import BigInteger, ForeignKey, String, Text, delete, insert, select, update
+    from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, and_, delete, insert, select, update
     from sqlalchemy.ext.asyncio import AsyncConnection
     from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,7 +34,15 @@ class _Session(Base):
     scope: Mapped[str] = mapped_column(Text)
     address: Mapped[str] = mapped_column(Text)
     user_agent: Mapped[str] = mapped_column(Text)
+    provider_issuer: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    provider_subject: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    provider_session: Mapped[str] = mapped_column(String(255), default="", server_default="")
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
+
+    __table_args__ = (
+        Index("ix_login_sessions_provider_subject", "provider_subject", "provider_issuer"),
+        Index("ix_login_sessions_provider_session", "provider_session", "provider_issuer"),
+    )
 
 
 class _RefreshToken(Base):
@@ -125,6 +133,13 @@ class SqlSessions(SqlStore):
     async def list_for_client(self, client_id: str, now: int) -> Sequence[LoginSession]:
         """Return the active sessions of an OAuth client, the most recently used first."""
         return await self._list(_Session.client_id == client_id, now)
+
+    async def list_for_provider(
+        self, issuer: str, now: int, *, subject: str | None = None, session: str | None = None
+    ) -> Sequence[LoginSession]:
+        """Return the active sessions of an OpenID provider's user or session, the most recently used first."""
+        which = _Session.provider_session == session if subject is None else _Session.provider_subject == subject
+        return await self._list(and_(_Session.provider_issuer == issuer, which), now)
 
     async def _list(self, which: Any, now: int) -> Sequence[LoginSession]:
         query = select(*_columns).where(*_active(which, now)).order_by(_Session.used_at.desc(), _Session.session_id)

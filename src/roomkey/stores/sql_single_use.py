@@ -1,4 +1,4 @@
-"""Authorization codes and connection tickets in SQLite or PostgreSQL (internal; import from :mod:`roomkey.stores`)."""
+"""Single-use values in SQLite or PostgreSQL (internal; import from :mod:`roomkey.stores`)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Secret(Base):
 
 
 class SqlSingleUseStore(SqlStore):
-    """Authorization codes and connection tickets in SQLite or PostgreSQL, by their hashes.
+    """Authorization codes, tickets, logins and logout tokens in SQLite or PostgreSQL, by their hashes.
 
     Every method raises :class:`roomkey.errors.Unavailable` if the database does not respond.
 
@@ -88,6 +88,19 @@ class SqlSingleUseStore(SqlStore):
             return None if row is None else Consumed(row.data, not first, row.became)
 
         return await self._database.run(work)
+
+    async def add_once(self, kind: SingleUseKind, value_hash: str, expires_at: int) -> bool:
+        """Store a value that another server created; return False if it is known already."""
+        try:
+            await self.store(kind, value_hash, {}, expires_at)
+        except IntegrityError:
+            return False
+        return True
+
+    async def is_known(self, kind: SingleUseKind, value_hash: str) -> bool:
+        """Return True if a value is stored, used or not."""
+        query = select(_SingleUse.kind).where(_SingleUse.name_hash == value_hash, _SingleUse.kind == kind)
+        return bool(await self._database.rows(query))
 
     async def annotate(self, value_hash: str, note: str) -> None:
         """Add a note to a value, which later calls of :meth:`consume` return."""

@@ -11,7 +11,7 @@ with needs("sql", "roomkey.stores.migrations"):
 
 __all__ = ["NEWEST", "upgrade"]
 
-NEWEST = "0005"
+NEWEST = "0006"
 """The version of the tables that this program requires."""
 
 
