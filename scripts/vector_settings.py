@@ -91,7 +91,18 @@ def settings(f: Forge) -> Named:
         for value in ({"a": None}, {"a": ["x"]}, {"a": {}}, {}, {"a": 1, "b": True})
     }
     subjects: tuple[object, ...] = ("", "exp", "aud", "roles", "jti", "a\nb", 5, None, "x" * 256, "user_id", "email")
-    found |= {f"subject_claim {value!r:.20}": key | {"subject_claim": value} for value in subjects}
+    found |= {f"claims_map subject {value!r:.20}": key | {"claims_map": {"subject": value}} for value in subjects}
+    places: tuple[object, ...] = (".", "a.", "a..b", [], [""], ["a", 5], {}, "iss", "a.b", "https://a.b/c", ["a.b"])
+    found |= {f"claims_map roles {value!r:.20}": key | {"claims_map": {"roles": value}} for value in places}
+    found |= {
+        f"claims_map {value!r:.20}": key | {"claims_map": value}
+        for value in ("subject", ["subject"], 5, {}, None, {"sub": "a"}, {"constructor": "a"}, {"groups": "a"})
+    }
+    found |= {
+        "claims_map audience without an audience": key | {"claims_map": {"audience": "client_id"}},
+        "claims_map audience": key | chat | {"claims_map": {"audience": "client_id"}},
+        "claims_map audience aud": key | {"claims_map": {"audience": "aud"}},
+    }
     found |= {
         "two issuers, two keys": public | {"algorithms": ["RS256"], "issuer": ["a", "b"]},
         "two issuers, one key": {"keys": {"jwks": f.public("r1")}, "algorithms": ["RS256"], "issuer": ["a", "b"]},

@@ -64,7 +64,7 @@ def verifiers(forge: Forge) -> dict[str, dict[str, Any]]:
         "nothing-required": secret | chat | {"require": []},
         "jti-required": secret | chat | {"require": ["exp", "sub", "jti", "tenant"]},
         "claims": secret | chat | {"claims": {"token_type": "access", "level": 1, "mfa": True}},
-        "user_id": secret | chat | {"subject_claim": "user_id", "integer_subject": True},
+        "user_id": secret | chat | {"claims_map": {"subject": "user_id"}, "integer_subject": True},
         "integer-sub": secret | chat | {"integer_subject": True},
         "no-leeway": secret | chat | {"leeway": 0},
         "short": secret | chat | {"max_token": 300},
@@ -601,10 +601,10 @@ def settings(f: Forge) -> Iterator[tuple[str, str, object, str]]:
             "user_id",
             f"i119 user_id {value}",
             f.token(written("user_id", value)),
-            expected or "invalid user_id value",
+            expected or "invalid sub value",
         )
         yield "integer-sub", f"i119 sub {value}", f.token(written("sub", value)), expected or "invalid sub value"
-    yield "user_id", "i119 user_id missing", f.token(), "invalid user_id value"
+    yield "user_id", "i119 user_id missing", f.token(), "invalid sub value"
     yield "no-leeway", "b24 at exp without leeway", f.token(), OK, {"now": NOW + 600}
     yield "no-leeway", "b24 after exp without leeway", f.token(), "jwt expired", {"now": NOW + 600.001}
     yield "short", "a17 over max_token", f.token(CLAIMS | {"pad": "x" * 200}), MALFORMED

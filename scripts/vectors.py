@@ -17,6 +17,7 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import vector_issuers  # noqa: E402
 import vector_settings  # noqa: E402
 import vector_tokens  # noqa: E402
 from support import vectors  # noqa: E402
@@ -32,6 +33,7 @@ ASKED = {
     "keys": (None, vector_tokens.keys),
     "settings": (None, vector_tokens.settings),
     "long": ("hs256", vector_tokens.long),
+    "claims_map": (None, vector_issuers.claims_map),
 }
 
 
@@ -74,7 +76,7 @@ def forge() -> Forge:
 
 def tokens(f: Forge) -> dict[str, Any]:
     """``tokens.json``."""
-    settings = vector_tokens.verifiers(f)
+    settings = vector_tokens.verifiers(f) | vector_issuers.verifiers(f)
     made = {name: vectors.verifier_of(written) for name, written in settings.items()}
     listed = []
     for group, verifier, name, token, expected, more in _cases(f):

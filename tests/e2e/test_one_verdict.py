@@ -135,6 +135,8 @@ CLAIMS: dict[str, st.SearchStrategy[Any]] = {
     "type": TEXTS | VALUES,
     "level": NUMBERS | st.booleans() | VALUES,
     "user_id": NUMBERS | TEXTS | VALUES,
+    "u:x.y": st.lists(TEXTS, max_size=3) | VALUES,
+    "a": st.dictionaries(st.sampled_from(["b", "roles", "c.d"]), st.lists(TEXTS, max_size=3) | VALUES) | VALUES,
 }
 GOOD = {"iss": "me", "sub": "ada", "aud": "chat", "iat": NOW, "exp": NOW + 600}
 PAYLOADS = (
@@ -170,7 +172,10 @@ SETTINGS = st.fixed_dictionaries(
         "claims": st.sampled_from(
             [{}, {"level": 1}, {"level": True}, {"type": "refresh"}, {"level": 0}, {"role": "ada"}]
         ),
-        "subject_claim": st.sampled_from(["sub", "user_id", "level"]),
+        "claims_map": st.dictionaries(
+            st.sampled_from(["subject", "audience", "session", "roles", "role", "rooms", "scopes"]),
+            st.sampled_from(["sub", "user_id", "level", "a.b", "a.roles", ["a", "c.d"], "u:x.y", "roles", "aud"]),
+        ),
         "integer_subject": st.booleans(),
         "max_token": st.sampled_from([200, 8192]),
     },

@@ -30,10 +30,10 @@ async def test_users_without_sub_are_told_apart(offline):
     """Rooms, limits, refreshes and revocations tell them apart."""
     verifier = Verifier.hs256(
         SECRET,
-        subject_claim="user_id",
+        claims_map={"subject": "user_id"},
         integer_subject=True,
         claims={"token_type": "access"},
-        require=["exp", "user_id"],
+        require=["exp", "sub"],
     )
     server = offline(verifier=verifier, subject_limits=SubjectLimits(sockets=1))
     (ada, first), (bob, second) = await member(server, 1), await member(server, 2)
@@ -50,8 +50,8 @@ async def test_users_without_sub_are_told_apart(offline):
     assert server.members("user:2") - {bob_sid} == set()
 
 
-def test_verifier_without_a_subject_claim_is_rejected(engine):
-    with pytest.raises(ConfigError, match="subject_claim="):
+def test_verifier_without_a_required_subject_is_rejected(engine):
+    with pytest.raises(ConfigError, match="claims_map="):
         Offline(engine, verifier=Verifier.hs256(SECRET, require=["exp", "user_id"]))
 
 

@@ -37,7 +37,7 @@ export class AuthError extends Error {
   static readonly text: string = "invalid token";
 
   /** What was found, for the operator's log. */
-  readonly detail: string;
+  detail: string;
   readonly facts: Record<string, unknown>;
 
   constructor(detail = "", options: ErrorOptions = {}) {

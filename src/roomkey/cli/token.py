@@ -95,6 +95,13 @@ def _claim(text: str) -> tuple[str, Any]:
         return name, value
 
 
+def _place(text: str) -> tuple[str, str]:
+    name, equals, place = text.partition("=")
+    if not (name and equals):
+        raise typer.BadParameter(f"--map must be name=place, not {text!r}")
+    return name, place
+
+
 @app.command()
 def inspect(
     file: Annotated[
@@ -106,7 +113,10 @@ def inspect(
     issuer: Annotated[str | None, typer.Option(help="Expected issuer (iss).")] = None,
     audience: Annotated[str | None, typer.Option(help="Expected audience (aud).")] = None,
     leeway: Annotated[float, typer.Option(help="Tolerated clock difference, in seconds.")] = 30.0,
-    subject_claim: Annotated[str, typer.Option(help="Claim that contains the subject.")] = "sub",
+    claims_map: Annotated[
+        list[str] | None,
+        typer.Option("--map", help="Where the claims have something, such as subject=user_id. Repeatable."),
+    ] = None,
     integer_subject: Annotated[bool, typer.Option(help="Accept an integer as the subject.")] = False,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
@@ -132,7 +142,7 @@ def inspect(
             issuer=issuer or (source.issuer if source else None),
             audience=audience or (source.audience if source else None),
             leeway=leeway,
-            subject_claim=subject_claim,
+            claims_map=dict(_place(text) for text in claims_map or ()),
             integer_subject=integer_subject,
         )
     except ConfigError as error:

@@ -7,15 +7,14 @@ from dataclasses import dataclass, field
 from math import inf, isfinite
 from typing import Any, Protocol
 
+from roomkey.core.claims_map import whole
 from roomkey.core.names import MAX_NAME, is_name
 from roomkey.core.printable import printable
-from roomkey.core.strict_json import LAST_INTEGER
 from roomkey.errors import ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim
 
 LAST_SECOND = 253_402_300_799  # the end of the year 9999; a later NumericDate is a mistake or an attack
 TIMES = ("exp", "nbf", "iat")
 NAMES = ("iss", "sub", "jti", "sid")
-NOT_SUBJECTS = frozenset({*TIMES, "iss", "aud", "jti", "sid", "roles", "rooms", "scope"})
 TYPE_CLAIMS = ("type", "token_type", "token_use", "typ")
 """Claims with which issuers mark the type of a token; none is registered, but each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
@@ -40,8 +39,6 @@ class ExpectedClaims:
         max_lifetime: the longest ``exp - iat`` in seconds, or None. If set, ``iat`` and ``exp`` are required.
         max_age: the longest time since ``iat`` in seconds, or None. If set, ``iat`` is required and not in the future.
         claims: further claims, with the exact value that each must have.
-        subject_claim: the claim that names the subject.
-        integer_subject: also accept an integer as the subject, and use its decimal text.
 
     Raises:
         ConfigError: a negative or infinite number of seconds, or a value of the wrong type.
@@ -54,12 +51,8 @@ class ExpectedClaims:
     max_lifetime: float | None = None
     max_age: float | None = None
     claims: Mapping[str, str | int | bool] = field(default_factory=dict)
-    subject_claim: str = "sub"
-    integer_subject: bool = False
 
     def __post_init__(self) -> None:
-        if not is_name(self.subject_claim) or self.subject_claim in NOT_SUBJECTS:
-            raise ConfigError(f"subject_claim must name a claim that identifies the user, not {self.subject_claim!r}")
         for name, wanted in self.claims.items():
             if not isinstance(name, str) or not isinstance(wanted, (str, int)):
                 raise ConfigError(f"claims requires a string or an integer for {name!r}, not {wanted!r}")
@@ -68,30 +61,22 @@ class ExpectedClaims:
             if value is not None and not (_is_number(value) and value >= 0):
                 raise ConfigError(f"{name} must be seconds, 0 or more, not {value!r}")
 
-    def check(self, claims: dict[str, Any], now: float) -> str:
+    def check(self, claims: dict[str, Any], now: float) -> None:
         """Check the claims of a token.
 
         Args:
-            claims: the payload of a token whose signature is verified.
+            claims: the payload of a token whose signature is verified, in standard form.
             now: seconds since the epoch.
-
-        Returns:
-            The subject; an empty string if the token has none.
 
         Raises:
             ClaimError: the first failed check, in this order: types, required claims, ``nbf``, ``exp``, lifetime,
                 ``iss``, ``aud``, other claims.
         """
-        if self.integer_subject:
-            claims = self._with_text(claims)
         check_types(claims)
         for name in self.require:
             if name not in claims:
-                hint = "; subject_claim names another claim" if name == self.subject_claim == "sub" else ""
+                hint = "; claims_map={'subject': …} names another claim" if name == "sub" else ""
                 raise MissingClaim(name, f"claim {name} is missing{hint}")
-        subject: str = claims.get(self.subject_claim, "")
-        if self.subject_claim != "sub" and self.subject_claim in claims:
-            check_name(self.subject_claim, subject)
         expires = claims.get("exp", inf)
         # Written as "not within", so that a clock that returns NaN rejects all tokens.
         is_current = claims.get("nbf", -inf) - self.leeway <= now <= expires + self.leeway
@@ -107,15 +92,9 @@ class ExpectedClaims:
             )
         audience = claims.get("aud")
         if type(audience) is not str or audience not in self.audiences:
-            self._check_audience(audience)
+            self.check_audience(audience)
         if self.claims or not claims.keys().isdisjoint(TYPE_CLAIMS):
             self._check_values(claims)
-        return subject
-
-    def _with_text(self, claims: dict[str, Any]) -> dict[str, Any]:
-        """Return the claims with the subject as text. 7, 7.0 and 7e0 are the same number in JSON."""
-        number = _whole(claims.get(self.subject_claim))
-        return claims if number is None else {**claims, self.subject_claim: str(number)}
 
     def _check_values(self, claims: dict[str, Any]) -> None:
         for name, wanted in self.claims.items():
@@ -161,14 +140,19 @@ class ExpectedClaims:
             if lifetime > self.max_lifetime:
                 raise ClaimError("exp", f"a lifetime of {lifetime:.0f} s, at most {self.max_lifetime:g} s")
 
-    def _check_audience(self, audience: object) -> None:
+    def check_audience(self, audience: object) -> None:
+        """Check the value of ``aud``; None if it is missing.
+
+        Raises:
+            ClaimError: no accepted value, or a value without being asked for one.
+        """
         if isinstance(audience, str):
             if audience in self.audiences:
                 return
         elif isinstance(audience, list):
             if any(name in self.audiences for name in audience):
                 return
-        elif not self.audiences:
+        elif audience is None and not self.audiences:
             return
         expected = " or ".join(self.audiences) or "none"
         raise ClaimError(
@@ -207,8 +191,7 @@ def check_name(claim: str, value: object) -> None:
         ClaimError: the value is not a name.
     """
     if not is_name(value):
-        # Only a subject may be a number.
-        hint = "; integer_subject=True accepts integers" if type(value) is int and claim not in NOT_SUBJECTS else ""
+        hint = "; integer_subject=True accepts integers" if type(value) is int and claim == "sub" else ""
         raise ClaimError(claim, f"{claim} is {printable(value)}, not a string of 1 to {MAX_NAME} characters{hint}")
 
 
@@ -244,17 +227,10 @@ def as_seconds(value: object, what: str) -> float:
     return value
 
 
-def _whole(value: object) -> int | None:
-    """Return an integer that all JSON parsers read exactly, however it is written; None for anything else."""
-    if type(value) is float and value.is_integer():
-        value = int(value)
-    return value if type(value) is int and abs(value) <= LAST_INTEGER else None
-
-
 def _is_same(found: object, wanted: str | int | bool) -> bool:
     """Return True if a claim has this value. True is not 1, and a string is not a number."""
     if type(wanted) is int:
-        return _whole(found) == wanted
+        return whole(found) == wanted
     return type(found) is type(wanted) and found == wanted
 
 

@@ -25,17 +25,27 @@ def copy_rooms(rooms: RoomsClaim) -> list[str] | dict[str, list[str]]:
     return list(rooms)
 
 
+def _without_malformed(claims: dict[str, Any]) -> dict[str, Any]:
+    """Remove ``roles`` and ``rooms`` if they have the wrong type, as :meth:`Identity.from_claims` does."""
+    if not string_list(claims.get("roles")):
+        claims.pop("roles", None)
+    if not granted_actions(claims.get("rooms")):
+        claims.pop("rooms", None)
+    return claims
+
+
 @dataclass(frozen=True)
 class Identity:
     """The user of a verified token. Identities never change, and can be compared.
 
     Attributes:
-        subject: ``sub``, or the value of the verifier's ``subject_claim``.
+        subject: ``sub``. The verifier's ``claims_map`` can name another place for it, and for the roles, scopes, rooms
+            and session ID.
         roles: ``roles`` (a list of strings) and ``role`` (a string), exactly as written.
         scopes: ``scope``, split at spaces (RFC 8693 section 4.2).
         rooms: the names and patterns in ``rooms`` that grant joining; call :meth:`grants` to check a room.
-        claims: all claims, read-only. ``roles`` and ``rooms`` are left out if they have the wrong type, so that no
-            rule can mistake them for a list.
+        claims: all claims of the token, read-only; a ``claims_map`` changes nothing in them. ``roles`` and ``rooms``
+            are left out if they have the wrong type, so that no rule can mistake them for a list.
         expires_at: ``exp`` in seconds since the epoch, or None.
         issued_at: ``iat`` in seconds since the epoch, or None.
         token_id: ``jti``, or None.
@@ -71,13 +81,15 @@ class Identity:
         return cls("", source=GUEST)
 
     @classmethod
-    def from_claims(cls, claims: dict[str, Any], source: str = "", *, subject: str | None = None) -> Identity:
+    def from_claims(
+        cls, claims: dict[str, Any], source: str = "", *, original: dict[str, Any] | None = None
+    ) -> Identity:
         """Create an identity from claims that are already checked.
 
         Args:
-            claims: a verified token's payload; the identity keeps it without a copy.
+            claims: a verified token's claims in standard form.
             source: where the client presented the token.
-            subject: the subject. Default: the claim ``sub``.
+            original: the payload, if it is not in standard form. The identity keeps the payload without a copy.
         """
         get = claims.get
         roles: tuple[str, ...] = ()
@@ -92,11 +104,11 @@ class Identity:
                 del claims["rooms"]
         role, scope = get("role"), get("scope")
         fields = {
-            "subject": get("sub", "") if subject is None else subject,
+            "subject": get("sub", ""),
             "roles": frozenset((*roles, role)) if is_name(role) else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
             "rooms": rooms,
-            "claims": MappingProxyType(claims),
+            "claims": MappingProxyType(claims if original is None else _without_malformed(original)),
             "expires_at": get("exp"),
             "issued_at": get("iat"),
             "token_id": get("jti"),

@@ -9,11 +9,12 @@ from typing import Any, TypedDict, Unpack
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
 from roomkey.core.claims import LAST_SECOND, ExpectedClaims, one_or_more
+from roomkey.core.claims_map import Place, map_of
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
-from roomkey.errors import BadSignature, ConfigError, MalformedToken, UnknownKey
+from roomkey.errors import BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
 
@@ -32,7 +33,7 @@ class VerifierSettings(TypedDict, total=False):
     max_age: float | None
     token_type: str | None
     claims: Mapping[str, str | int | bool]
-    subject_claim: str
+    claims_map: Mapping[str, Place]
     integer_subject: bool
     max_token: int
 
@@ -50,7 +51,7 @@ class Verifier:
             mapping as ``keys``.
         audience: one or several accepted values of ``aud``; None accepts only tokens without ``aud``.
         leeway: tolerated clock difference in seconds.
-        require: claims that must be present. Default: ``exp`` and the subject claim.
+        require: claims that must be present. ``sub`` is the subject, wherever it is. Default: ``exp`` and ``sub``.
         max_lifetime: the longest accepted ``exp - iat`` in seconds; None accepts any.
         max_age: the longest accepted time since ``iat`` in seconds; None accepts any.
         token_type: the required ``typ``: ``"at+jwt"`` for access tokens (RFC 9068 section 4), or ``"JWT"``; None
@@ -58,7 +59,10 @@ class Verifier:
         claims: further claims, with the exact value that each must have, such as ``{"token_type": "access"}``. By
             default, the verifier rejects tokens that are marked as refresh tokens or ID tokens. It does not check the
             claims named here for such a mark.
-        subject_claim: the claim that names the subject, such as ``"user_id"``. Default: ``sub``.
+        claims_map: where the tokens have the ``subject``, ``audience``, ``session``, ``roles`` (a list), ``role`` (one
+            string), ``rooms`` and ``scopes``: for example ``{"subject": "user_id", "roles": "realm_access.roles"}``.
+            :func:`roomkey.core.claims_map.path_of` explains the form of a place. If the map names ``roles`` or
+            ``role``, roles come only from there.
         integer_subject: also accept an integer as the subject: 7 becomes the subject ``"7"``.
         max_token: the longest accepted token, in bytes; at most 65536.
 
@@ -79,7 +83,7 @@ class Verifier:
         max_age: float | None = None,
         token_type: str | None = None,
         claims: Mapping[str, str | int | bool] | None = None,
-        subject_claim: str = "sub",
+        claims_map: Mapping[str, Place] | None = None,
         integer_subject: bool = False,
         max_token: int = jws.MAX_TOKEN,
     ) -> None:
@@ -110,18 +114,17 @@ class Verifier:
             issuers=issuers,
             audiences=one_or_more(audience, "audience"),
             leeway=leeway,
-            require=_required(require, subject_claim),
+            require=_required(require),
             max_lifetime=max_lifetime,
             max_age=max_age,
             claims=dict(claims or {}),
-            subject_claim=subject_claim,
-            integer_subject=integer_subject,
         )
+        self._map = map_of({} if claims_map is None else claims_map, integer_subject, self.expected.audiences)
 
     @property
     def requires_subject(self) -> bool:
         """True if all accepted tokens have a subject."""
-        return self.expected.subject_claim in self.expected.require
+        return "sub" in self.expected.require
 
     @property
     def longest_lifetime(self) -> float | None:
@@ -248,7 +251,7 @@ class Verifier:
             self._check_type(parts.header.type)
         if claims is None:
             claims = jws.json_object(parts.payload, "payload")
-        return Identity.from_claims(claims, source, subject=self.expected.check(claims, now))
+        return self.identify(claims, now, source=source)
 
     def identify(self, claims: dict[str, Any], now: float, *, source: str = "") -> Identity:
         """Check the claims of a token whose signature is already verified.
@@ -261,7 +264,17 @@ class Verifier:
         Raises:
             ClaimError: the first failed check.
         """
-        return Identity.from_claims(claims, source, subject=self.expected.check(claims, now))
+        if self._map is None:
+            self.expected.check(claims, now)
+            return Identity.from_claims(claims, source)
+        standard = self._map.standard(claims)
+        try:
+            self.expected.check(standard, now)
+        except ClaimError as error:
+            raise self._map.located(error) from None
+        if self._map.moves_audience and "aud" in claims:  # the token is for those whom it names there, and no others
+            self.expected.check_audience(claims["aud"])
+        return Identity.from_claims(standard, source, original=claims)
 
     def _is_signed_with_previous(self, parts: jws.Parts, now: float) -> bool:
         if self._previous is None or not now < self._previous[1]:
@@ -277,9 +290,9 @@ class Verifier:
             raise MalformedToken(f"typ is {found}, expected {self.token_type}")
 
 
-def _required(require: Iterable[str] | None, subject_claim: str) -> tuple[str, ...]:
+def _required(require: Iterable[str] | None) -> tuple[str, ...]:
     if require is None:
-        return ("exp", subject_claim)
+        return ("exp", "sub")
     return one_or_more(require, "require") if require else ()
 
 

@@ -188,7 +188,7 @@ def _check_verifier(verifier: AnyVerifier) -> None:
     if getattr(verifier, "requires_subject", True) is not True:
         raise ConfigError(
             "cannot use a verifier that accepts tokens without a subject: all of their users would be one user; "
-            "add 'sub' to require, or name another claim, such as Verifier(…, subject_claim='user_id')"
+            "add 'sub' to require; if another claim names the user, use Verifier(…, claims_map={'subject': 'user_id'})"
         )
 
 

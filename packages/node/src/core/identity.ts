@@ -9,7 +9,7 @@ import { names } from "./names.js";
  * `socket.data` travels to other nodes and into recovery stores. Treat it as read-only.
  */
 export interface Identity {
-  /** `sub`, or the claim that the verifier takes it from; empty for a guest. */
+  /** `sub`; empty for a guest. `claimsMap` can name another place for it, and for the roles, scopes, rooms and session. */
   readonly subject: string;
   /** `iss`, or null. */
   readonly issuer: string | null;
@@ -19,8 +19,13 @@ export interface Identity {
   readonly scopes: readonly string[];
   /** The names and patterns of `rooms` that it grants to join; ask {@link grants} about one room. */
   readonly rooms: readonly string[];
-  /** All claims. `roles` and `rooms` of a wrong form are missing, so that no rule can take them for a list. */
+  /**
+   * All claims of the token; `claimsMap` changes nothing in them. `roles` and `rooms` of a wrong form are missing, so that
+   * no rule can take them for a list.
+   */
   readonly claims: Readonly<Claims>;
+  /** The `rooms` that count, if they are not those in `claims`. */
+  readonly mappedRooms?: unknown;
   /** `exp` in seconds since the epoch, or null. */
   readonly expiresAt: number | null;
   /** `iat` in seconds since the epoch, or null. */
@@ -48,12 +53,15 @@ export const GUEST: Identity = Object.freeze({
   source: "guest",
 });
 
-/** Make an identity of claims that were already checked; they are taken over, not copied. */
-export function fromClaims(claims: Claims, subject: string, source: string): Identity {
+/**
+ * Make an identity of claims that were already checked; they are taken over, not copied.
+ *
+ * @param claims the claims in standard form.
+ * @param original the payload, if it is not in standard form.
+ */
+export function fromClaims(claims: Claims, source: string, original: Claims = claims): Identity {
   const roles = new Set(names(get(claims, "roles")));
   const actions = grantedActions(get(claims, "rooms"));
-  if (roles.size === 0) delete claims.roles;
-  if (actions.size === 0) delete claims.rooms;
   const role = get(claims, "role");
   const scope = get(claims, "scope");
   if (isName(role)) roles.add(role);
@@ -61,30 +69,44 @@ export function fromClaims(claims: Claims, subject: string, source: string): Ide
   const scopes = typeof scope === "string" ? scope.split(" ").filter((name) => name !== "") : [];
   // Frozen: what an application changed by mistake would count as its rights.
   return Object.freeze({
-    subject,
+    subject: orNull<string>("sub") ?? "",
     issuer: orNull<string>("iss"),
     roles: Object.freeze([...roles]),
     scopes: Object.freeze([...new Set(scopes)]),
     rooms: Object.freeze(joinable(actions)),
-    claims: Object.freeze(claims),
+    claims: withoutMalformed(original),
     expiresAt: orNull<number>("exp"),
     issuedAt: orNull<number>("iat"),
     tokenId: orNull<string>("jti"),
     sessionId: orNull<string>("sid"),
     source,
+    ...(claims === original ? {} : { mappedRooms: get(claims, "rooms") ?? [] }),
   });
 }
 
 /** The same holder with other roles or rooms than the token names; what is omitted stays. */
 export function withRights(who: Identity, rights: { roles?: readonly string[]; rooms?: unknown }): Identity {
+  const { mappedRooms, ...rest } = who;
   const claims: Claims = { ...who.claims };
+  let changed = rest;
   if (rights.roles) {
     delete claims.role;
     claims.roles = [...rights.roles];
+    changed = { ...changed, roles: Object.freeze([...new Set(names(rights.roles))]) };
   }
-  if (rights.rooms !== undefined) claims.rooms = rights.rooms;
-  const changed = fromClaims(claims, who.subject, who.source);
-  return Object.freeze({ ...who, claims: changed.claims, roles: changed.roles, rooms: changed.rooms });
+  if (rights.rooms !== undefined) {
+    claims.rooms = rights.rooms;
+    changed = { ...changed, rooms: Object.freeze(joinable(grantedActions(rights.rooms))) };
+  }
+  const kept = mappedRooms === undefined || rights.rooms !== undefined ? {} : { mappedRooms };
+  return Object.freeze({ ...changed, ...kept, claims: withoutMalformed(claims) });
+}
+
+/** Remove `roles` and `rooms` of a wrong form from the claims, and freeze them. */
+function withoutMalformed(claims: Claims): Readonly<Claims> {
+  if (names(get(claims, "roles")).length === 0) delete claims.roles;
+  if (grantedActions(get(claims, "rooms")).size === 0) delete claims.rooms;
+  return Object.freeze(claims);
 }
 
 /** True for {@link GUEST}. */
@@ -112,7 +134,7 @@ const actionsOf = new WeakMap<Identity, Actions>();
 export function grants(who: Identity, room: string, event?: string): boolean {
   let actions = actionsOf.get(who);
   if (actions === undefined) {
-    actions = grantedActions(get(who.claims, "rooms"));
+    actions = grantedActions(who.mappedRooms === undefined ? get(who.claims, "rooms") : who.mappedRooms);
     actionsOf.set(who, actions);
   }
   return isGranted(actions, room, event);

@@ -1,8 +1,9 @@
 /** From a token to an identity, or to exactly one error. */
 
-import { BadSignature, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
+import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";
 import { type Claims, Expected, LAST_SECOND, oneOrMore } from "./claims.js";
+import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
 import { type Identity, fromClaims } from "./identity.js";
 import { type Parts, MAX_TOKEN, checkMaxToken, checkSignature, jsonObject, split } from "./jws.js";
 import { Key, KeySet, type LiveKeySet } from "./keys.js";
@@ -24,7 +25,7 @@ export interface VerifierOptions {
   audience?: string | readonly string[] | null;
   /** Seconds of clock difference to forgive. Default: 30. */
   leeway?: number;
-  /** Claims that must be present. Default: `exp` and the subject's. */
+  /** Claims that must be present. `sub` is the subject, wherever it is. Default: `exp` and `sub`. */
   require?: string | readonly string[];
   /** The longest accepted `exp - iat` in seconds. Default: no bound. */
   maxLifetime?: number | null;
@@ -34,8 +35,8 @@ export interface VerifierOptions {
   tokenType?: "JWT" | "at+jwt" | null;
   /** Further claims and the exact value that each must have. */
   claims?: Readonly<Record<string, string | number | boolean>>;
-  /** The claim that names the subject. Default: `sub`. */
-  subjectClaim?: string;
+  /** Where the tokens have the subject, audience, session, roles, rooms and scopes, if not in the registered claims. */
+  claimsMap?: ClaimsMapOption | null;
   /** Also accept a whole number as the subject: 7 becomes "7". Default: false. */
   integerSubject?: boolean;
   /** The longest token, in bytes, at most 65536. Default: 8192. */
@@ -55,6 +56,7 @@ export class Verifier {
   readonly maxToken: number;
   readonly #keys: KeySet | LiveKeySet | ReadonlyMap<string, KeySet | LiveKeySet>;
   readonly #expected: Expected;
+  readonly #map: ClaimsMap | null;
   readonly #tokenType: string | null;
   #previous: { keys: KeySet; until: number } | null = null;
 
@@ -84,18 +86,17 @@ export class Verifier {
     this.algorithms = checkAlgorithms(options.algorithms);
     for (const source of byIssuer ? byIssuer.values() : [this.#keys]) this.#checkUsable(source);
     this.#tokenType = checkTokenType(options.tokenType ?? null);
-    const subjectClaim = options.subjectClaim === undefined ? "sub" : options.subjectClaim;
+    const audiences = oneOrMore(options.audience, "audience");
     this.#expected = new Expected({
       issuers: byIssuer ? [...byIssuer.keys()] : issuers,
-      audiences: oneOrMore(options.audience, "audience"),
+      audiences,
       leeway: options.leeway ?? 30,
-      require: required(options.require, subjectClaim),
+      require: required(options.require),
       maxLifetime: options.maxLifetime ?? null,
       maxAge: options.maxAge ?? null,
       claims: new Map(Object.entries(options.claims ?? {})),
-      subjectClaim,
-      integerSubject: options.integerSubject ?? false,
     });
+    this.#map = mapOf(options.claimsMap ?? {}, options.integerSubject ?? false, audiences);
   }
 
   /**
@@ -154,7 +155,7 @@ export class Verifier {
 
   /** True if every token that it accepts says whose it is. */
   get requiresSubject(): boolean {
-    return this.#expected.options.require.includes(this.#expected.options.subjectClaim);
+    return this.#expected.options.require.includes("sub");
   }
 
   /** The longest time in seconds that an accepted token may live, or null if the settings do not bound it. */
@@ -176,8 +177,23 @@ export class Verifier {
     const parts = split(token, this.maxToken);
     this.#checkSignature(parts, now);
     this.#checkType(parts.header.type);
-    const claims: Claims = jsonObject(parts.payload, "payload");
-    return fromClaims(claims, this.#expected.check(claims, now), source);
+    return this.#identify(jsonObject(parts.payload, "payload"), now, source);
+  }
+
+  #identify(claims: Claims, now: number, source: string): Identity {
+    if (this.#map === null) {
+      this.#expected.check(claims, now);
+      return fromClaims(claims, source);
+    }
+    const standard = this.#map.standard(claims);
+    try {
+      this.#expected.check(standard, now);
+    } catch (error) {
+      throw error instanceof ClaimError ? this.#map.located(error) : error;
+    }
+    // The token is for those whom it names there, and no others.
+    if (this.#map.movesAudience && Object.hasOwn(claims, "aud")) this.#expected.checkAudience(claims.aud);
+    return fromClaims(standard, source, claims);
   }
 
   /**
@@ -244,8 +260,8 @@ function checkTokenType(value: string | null): string | null {
   return value;
 }
 
-function required(require: unknown, subjectClaim: string): readonly string[] {
-  if (require === undefined) return ["exp", subjectClaim];
+function required(require: unknown): readonly string[] {
+  if (require === undefined) return ["exp", "sub"];
   return Array.isArray(require) && require.length === 0 ? [] : oneOrMore(require, "require");
 }
 
