@@ -92,7 +92,8 @@ async def test_active_sessions_of_a_provider_are_listed(sessions):
         [(a, "1", "x"), (a, "1", "y"), (a, "2", "x"), (b, "1", "x"), ("", "", "")]
     ):
         names = {"provider_issuer": issuer, "provider_subject": subject, "provider_session": session}
-        await sessions.add(replace(SESSION, session_id=f"s{number}", used_at=NOW + number, **names), f"t{number}")
+        kept = replace(SESSION, session_id=f"s{number}", used_at=NOW + number, provider_auth_time=5, **names)
+        await sessions.add(kept, f"t{number}")
 
     async def found(issuer, now=NOW, **names):
         return [session.session_id for session in await sessions.list_for_provider(issuer, now, **names)]
@@ -100,6 +101,7 @@ async def test_active_sessions_of_a_provider_are_listed(sessions):
     assert await found(a, subject="1") == ["s1", "s0"]
     assert await found(a, session="x") == ["s2", "s0"]
     assert await found(b, session="x") == ["s3"]
+    assert await found(None, session="x") == ["s3", "s2", "s0"]
     assert await found(b, session="y") == await found(a, now=NOW + 3600, subject="1") == []
     ended = await sessions.end("s0", NOW)
     assert (ended.provider_issuer, ended.provider_subject, ended.provider_session) == (a, "1", "x")

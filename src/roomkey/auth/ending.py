@@ -3,7 +3,9 @@
 A revocation can come from a route, the admin API, the command line or ``guard.revoke``. One method decides,
 :meth:`roomkey.core.revocations.Revocation.ends`, about one type, ``Identity``. A socket, an access token and a ticket
 have the identity of their token. A login session, with its refresh tokens, and an authorization code have one that
-contains the time of the login. So everything that is older than the revocation ends, and nothing else.
+contains the time of the login. So everything that is older than the revocation ends, and nothing else. A login session
+that began at an OpenID provider has a second identity: that of the provider's tokens. Whatever revokes those, such as
+the provider's logout, ends the session too.
 
 A guard calls :meth:`SessionEnding.apply` for each revocation that it has stored. A refresh and the exchange of a code
 check again, for revocations that were stored by programs that do not know login sessions.
@@ -30,7 +32,7 @@ def identity_of_login(subject: str, issuer: str | None, auth_time: int, session_
     Args:
         subject: ``sub`` of its tokens.
         issuer: ``iss`` of its tokens.
-        auth_time: when the user entered the password, in seconds since the epoch.
+        auth_time: when the user logged in, in seconds since the epoch.
         session_id: ``sid`` of its tokens.
     """
     return Identity(subject, issuer=issuer, issued_at=auth_time, session_id=session_id)
@@ -73,6 +75,14 @@ class SessionEnding:
         began = min(session.auth_time, int(self._clock()))
         return identity_of_login(session.subject, self._issuer, began, session.session_id)
 
+    def identity_at_provider(self, session: LoginSession) -> Identity | None:
+        """Return the identity of a session at the OpenID provider where it began; None if it began with a password."""
+        if not session.provider_issuer:
+            return None
+        began = min(session.auth_time, int(self._clock()))
+        sid = session.provider_session or None
+        return Identity(session.provider_subject, issuer=session.provider_issuer, issued_at=began, session_id=sid)
+
     async def apply(self, revoked: Revocation) -> int:
         """End the sessions that a stored revocation is about.
 
@@ -85,23 +95,42 @@ class SessionEnding:
         Raises:
             Unavailable: some of the sessions have not ended. Call again.
         """
-        if revoked.issuer not in (None, self._issuer):
+        if revoked.kind not in ("session", "subject"):
             return 0
-        if revoked.kind == "session":
-            await self._end(revoked.name)
-        if revoked.kind != "subject":
-            return 0
-        sessions = await self._sessions.list_for(revoked.name, int(self._clock()))
+        ended = 0
+        if revoked.issuer in (None, self._issuer):
+            if revoked.kind == "session" and await self._end(revoked.name):
+                return 0  # its sockets are those of the revocation itself
+            if revoked.kind == "subject":
+                sessions = await self._sessions.list_for(revoked.name, int(self._clock()))
+                ended += await self._revoke_those(sessions, revoked, self.identity_of)
+        if revoked.issuer is None or revoked.issuer != self._issuer:
+            sessions = await self._sessions.list_for_provider(
+                revoked.issuer, int(self._clock()), **{revoked.kind: revoked.name}
+            )
+            ended += await self._revoke_those(sessions, revoked, self.identity_at_provider)
+        return ended
+
+    async def _revoke_those(
+        self,
+        sessions: Sequence[LoginSession],
+        revoked: Revocation,
+        identity: Callable[[LoginSession], Identity | None],
+    ) -> int:
+        """Revoke those of some sessions that a revocation is about."""
         # One after another: other requests need the store, too. By session ID: a session that is older than
         # `issued_before` may have newer tokens.
-        return sum([await self._revoke(one) for one in sessions if revoked.ends(self.identity_of(one))])
+        theirs = [(one, identity(one)) for one in sessions]
+        return sum([await self._revoke(one) for one, who in theirs if who is not None and revoked.ends(who)])
 
-    async def _end(self, session_id: str) -> None:
+    async def _end(self, session_id: str) -> bool:
+        """End a session; return False if there is no such active session."""
         ended = await self._sessions.end(session_id, int(self._clock()))
         if ended is not None:
             audit.record(
                 "logged_out", sub=ended.subject, client_id=ended.client_id, user_agent=ended.user_agent or None
             )
+        return ended is not None
 
 
 class StoredRevocations:

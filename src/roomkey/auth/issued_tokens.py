@@ -14,6 +14,7 @@ __all__ = [
     "InvalidScope",
     "IssuedTokens",
     "PasswordChanged",
+    "ProviderUser",
     "TokenTooLong",
 ]
 
@@ -69,6 +70,23 @@ class ClientInfo:
 
     address: str = ""
     user_agent: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderUser:
+    """Who logged in at an OpenID provider.
+
+    Attributes:
+        issuer: ``iss`` of the provider.
+        subject: the subject of the user's tokens from the provider, as a verifier here names it.
+        session: the ``sid`` of the provider's session; empty if the provider did not name it.
+        auth_time: when the user entered the password there, in seconds since the epoch; 0 if the provider did not say.
+    """
+
+    issuer: str
+    subject: str
+    session: str = ""
+    auth_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Container, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 from roomkey import audit
 from roomkey.auth.ending import SessionEnding, last_expiry
@@ -17,6 +18,7 @@ from roomkey.auth.issued_tokens import (
     InvalidScope,
     IssuedTokens,
     PasswordChanged,
+    ProviderUser,
     TokenTooLong,
 )
 from roomkey.auth.password_auth import PasswordAuthenticator, record_login
@@ -138,8 +140,9 @@ class LoginService:
         session_id: str = "",
         refreshable: bool = True,
         max_token: int | None = None,
+        provider: ProviderUser | None = None,
     ) -> IssuedTokens:
-        """Start a login session for a user whose password was verified.
+        """Start a login session for a user whose password was verified, or who logged in at a provider.
 
         Args:
             account: the user.
@@ -147,13 +150,14 @@ class LoginService:
             client_id: the OAuth client that the session is for.
             first_party: True for a client whose tokens contain all roles and rooms; see :func:`rights_for`.
             scope: the scopes of its tokens, separated by spaces.
-            auth_time: when the user entered the password, in seconds since the epoch. Default: now.
+            auth_time: when the user logged in here, in seconds since the epoch. Default: now.
             session_id: its ID. Default: a new one.
             refreshable: False for a client that gets no refresh token: the session ends with its access token.
             max_token: as for :meth:`login`.
+            provider: who the user is at an OpenID provider; None after a password.
 
         Raises:
-            InvalidGrant: the account was disabled, or its password changed, meanwhile.
+            InvalidGrant: meanwhile the account was disabled, its password changed, or the provider's session ended.
             TokenTooLong: the access token has more than ``max_token`` characters.
             Unavailable: a store does not respond.
         """
@@ -170,6 +174,7 @@ class LoginService:
             scope=" ".join(without_reserved(scope_names(scope))),
             address=info.address,
             user_agent=info.user_agent[:200],
+            **_names_at(provider),
         )
         token = new_refresh_token()
         await self._sessions.add(session, hash_of(token))
@@ -188,14 +193,19 @@ class LoginService:
     async def _check_again(self, account: Account, session: LoginSession) -> None:
         """Check an account again, now that its new session can be found.
 
-        Disabling an account, or changing its password, ends the sessions that exist. This one may have started later.
+        Disabling an account, changing its password, or a logout at the provider ends the sessions that exist. This one
+        may have started later.
 
         Raises:
-            InvalidGrant: the account was disabled, or its password changed. The session ended.
+            InvalidGrant: the account was disabled, its password changed, or the provider's session ended. The session
+                ended.
         """
         current = await self._account_of(session)
         if current.password_hash != account.password_hash:
             raise PasswordChanged(str(await self._end_rejected(session, "the password was changed meanwhile")))
+        at_provider = self._ending.identity_at_provider(session)
+        if at_provider is not None and await self._is_revoked(at_provider):
+            raise await self._end_rejected(session, "the provider's session has ended")
 
     async def refresh(
         self,
@@ -242,7 +252,7 @@ class LoginService:
             issued = await self._tokens.issue(
                 account, narrowed, following, first_party=first_party, max_token=max_token
             )
-            if await self._is_revoked(self._ending.identity_of(session)):
+            if await self._is_session_revoked(session):
                 raise await self._end_rejected(session, "revoked")
         now = int(self._clock())
         result = await self._sessions.rotate(hash_of(token), hash_of(following), now, self._refresh_reuse_interval)
@@ -339,7 +349,13 @@ class LoginService:
         if not await self._is_revoked(replace(who, token_id=None)):  # only the token was revoked: it is useless
             return False
         sessions = await self.list_sessions(who.subject)
-        return any([await self._is_revoked(self._ending.identity_of(session)) for session in sessions])
+        return any([await self._is_session_revoked(session) for session in sessions])
+
+    async def _is_session_revoked(self, session: LoginSession) -> bool:
+        at_provider = self._ending.identity_at_provider(session)
+        if at_provider is not None and await self._is_revoked(at_provider):
+            return True
+        return await self._is_revoked(self._ending.identity_of(session))
 
     async def _is_revoked(self, who: Identity) -> bool:
         try:
@@ -398,6 +414,11 @@ class LoginService:
 def new_session_id() -> str:
     """Return the ID of a new session: 128 random bits."""
     return secrets.token_urlsafe(16)
+
+
+def _names_at(provider: ProviderUser | None) -> dict[str, Any]:
+    """Return the fields of a login session that say where the user logged in."""
+    return {} if provider is None else {f"provider_{name}": value for name, value in asdict(provider).items()}
 
 
 def _check_presenter(session: LoginSession, client_id: str, scope: str) -> None:

@@ -88,7 +88,8 @@ class UserTokens:
                     "name": account.name or account.username,
                     **claims,
                     "client_id": session.client_id,
-                    "auth_time": session.auth_time,
+                    # Logging in here proves nothing about the user's password at a provider. 0 is not recent.
+                    "auth_time": session.provider_auth_time if session.provider_issuer else session.auth_time,
                     **({} if is_own or first_party else {DELEGATED: True}),
                 },
             )

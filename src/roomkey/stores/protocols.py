@@ -160,15 +160,15 @@ class Sessions(Store, Protocol):
         """Return the active sessions of an OAuth client, the most recently used first."""
 
     async def list_for_provider(
-        self, issuer: str, now: int, *, subject: str | None = None, session: str | None = None
+        self, issuer: str | None, now: int, *, subject: str | None = None, session: str | None = None
     ) -> Sequence[LoginSession]:
         """Return the active sessions of an OpenID provider's user or session, the most recently used first.
 
         Args:
-            issuer: the provider's ``iss``.
+            issuer: the provider's ``iss``; None for all providers.
             now: the time.
-            subject: the user's ``sub`` at the provider. Pass exactly one of subject and session.
-            session: the provider's ``sid``.
+            subject: as ``LoginSession.provider_subject``. Pass exactly one of subject and session.
+            session: as ``LoginSession.provider_session``, not empty.
         """
 
     async def end(self, session_id: str, now: int) -> LoginSession | None:

@@ -38,7 +38,7 @@ MAX_NAME = 150
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
 """The OAuth grant types that a client can use."""
 
-SingleUseKind = Literal["code", "ticket", "sign_in", "logout"]
+SingleUseKind = Literal["code", "ticket", "login", "logout"]
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749 section 3.3
 _RESPONSE_PARAMETERS = frozenset({"code", "state", "iss", "error", "error_description", "error_uri"})
@@ -190,15 +190,17 @@ class LoginSession:
         session_id: the ``sid`` claim of its access tokens.
         subject: the ``sub`` claim of its access tokens.
         client_id: the OAuth client that it was created for.
-        auth_time: when the user entered the password, in seconds since the epoch.
+        auth_time: when the user logged in here, in seconds since the epoch.
         used_at: when it was last refreshed, in seconds since the epoch.
         expires_at: when it ends, however often it is refreshed, in seconds since the epoch.
         scope: the scopes of its tokens, separated by spaces.
         address: the client's network address at the login.
         user_agent: the client's ``User-Agent`` at the login.
         provider_issuer: ``iss`` of the OpenID provider where the user logged in; empty after a password.
-        provider_subject: the user's ``sub`` at the provider.
+        provider_subject: the subject of the user's tokens from the provider, as a verifier here names it.
         provider_session: the ``sid`` of the provider's session; empty if the provider did not name it.
+        provider_auth_time: when the user entered the password at the provider, in seconds since the epoch; 0 if the
+            provider did not say.
     """
 
     session_id: str
@@ -213,6 +215,7 @@ class LoginSession:
     provider_issuer: str = ""
     provider_subject: str = ""
     provider_session: str = ""
+    provider_auth_time: int = 0
 
 
 class RotationResult(Enum):

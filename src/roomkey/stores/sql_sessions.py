@@ -37,6 +37,7 @@ class _Session(Base):
     provider_issuer: Mapped[str] = mapped_column(String(255), default="", server_default="")
     provider_subject: Mapped[str] = mapped_column(String(255), default="", server_default="")
     provider_session: Mapped[str] = mapped_column(String(255), default="", server_default="")
+    provider_auth_time: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     ended_at: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
@@ -135,11 +136,11 @@ class SqlSessions(SqlStore):
         return await self._list(_Session.client_id == client_id, now)
 
     async def list_for_provider(
-        self, issuer: str, now: int, *, subject: str | None = None, session: str | None = None
+        self, issuer: str | None, now: int, *, subject: str | None = None, session: str | None = None
     ) -> Sequence[LoginSession]:
         """Return the active sessions of an OpenID provider's user or session, the most recently used first."""
         which = _Session.provider_session == session if subject is None else _Session.provider_subject == subject
-        return await self._list(and_(_Session.provider_issuer == issuer, which), now)
+        return await self._list(which if issuer is None else and_(_Session.provider_issuer == issuer, which), now)
 
     async def _list(self, which: Any, now: int) -> Sequence[LoginSession]:
         query = select(*_columns).where(*_active(which, now)).order_by(_Session.used_at.desc(), _Session.session_id)

@@ -19,5 +19,8 @@ def upgrade() -> None:
         op.add_column(
             "login_sessions", sa.Column(f"provider_{name}", sa.String(255), nullable=False, server_default="")
         )
+    op.add_column(
+        "login_sessions", sa.Column("provider_auth_time", sa.BigInteger(), nullable=False, server_default="0")
+    )
     for name in ("subject", "session"):
         op.create_index(f"ix_login_sessions_provider_{name}", "login_sessions", [f"provider_{name}", "provider_issuer"])
