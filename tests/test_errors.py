@@ -31,6 +31,8 @@ TABLE = {
     "ExpiredToken": ("invalid_token", "token_expired", "jwt expired", True, False),
     "ImmatureToken": ("invalid_token", "claim", "jwt not active", False, False),
     "RevokedToken": ("invalid_token", "token_revoked", "jwt revoked", False, False),
+    "InvalidProof": ("invalid_dpop_proof", "invalid_dpop_proof", "invalid DPoP proof", False, False),
+    "NonceRequired": ("use_dpop_nonce", "use_dpop_nonce", "DPoP nonce required", True, False),
     "AuthenticationTimeout": (
         "authentication_timeout",
         "authentication_timeout",
@@ -54,7 +56,11 @@ TABLE = {
 
 
 # the first argument of some errors: its name in the data for the client, and a value
-FACTS = {"LimitExceeded": ("limit", "joins"), "ReauthenticationRequired": ("max_age", 300.0)}
+FACTS = {
+    "LimitExceeded": ("limit", "joins"),
+    "NonceRequired": ("nonce", "n"),
+    "ReauthenticationRequired": ("max_age", 300.0),
+}
 
 
 def made(name: str) -> AuthError:

@@ -7,6 +7,7 @@ The public modules are ``roomkey``, ``roomkey.errors``, ``roomkey.policies``, ``
 ``roomkey.auth``, ``roomkey.stores`` and ``roomkey.keysets``. All other modules are internal.
 """
 
+from roomkey.core.dpop import DPoP
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import Issuer
 from roomkey.core.keys import Key, KeySet
@@ -19,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AuthError",
     "ConfigError",
+    "DPoP",
     "Identity",
     "Issuer",
     "Key",

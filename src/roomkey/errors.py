@@ -10,9 +10,11 @@
     │   │   ├── MissingClaim  SubjectMismatch
     │   │   └── ExpiredToken  ImmatureToken
     │   └── RevokedToken
+    ├── InvalidProof                 invalid_dpop_proof
+    │   └── NonceRequired            use_dpop_nonce
     ├── AuthenticationTimeout
     ├── TooManyAttempts
-    ├── LimitExceeded                too many sockets, joins or events of a subject
+    ├── LimitExceeded                too many sockets, joins, events or proofs of a subject
     ├── PermissionDenied             namespace, room or event
     │   └── Declined                 the application's connect handler declined
     ├── ReauthenticationRequired     the login is too old for this event
@@ -41,9 +43,11 @@ __all__ = [
     "Declined",
     "ExpiredToken",
     "ImmatureToken",
+    "InvalidProof",
     "LimitExceeded",
     "MalformedToken",
     "MissingClaim",
+    "NonceRequired",
     "PermissionDenied",
     "ProtocolViolation",
     "ReauthenticationRequired",
@@ -229,6 +233,34 @@ class RevokedToken(TokenError):
     text = "jwt revoked"
 
 
+class InvalidProof(AuthError):
+    """Raised when a token is bound to a key, and the DPoP proof is missing or invalid (RFC 9449 section 7.1)."""
+
+    code: ClassVar[str] = "invalid_dpop_proof"
+    reason: ClassVar[str | None] = "invalid_dpop_proof"
+    text: ClassVar[str] = "invalid DPoP proof"
+    PROOF_MISSING: ClassVar[str] = "DPoP proof required"
+    other_texts: ClassVar[tuple[str, ...]] = (PROOF_MISSING,)
+
+
+class NonceRequired(InvalidProof):
+    """Raised when a DPoP proof has no valid nonce of this server (RFC 9449 section 9).
+
+    Args:
+        nonce: the nonce for the next proof of the client.
+        detail: as for :class:`AuthError`.
+    """
+
+    code = "use_dpop_nonce"
+    reason = "use_dpop_nonce"
+    retry = True
+    text = "DPoP nonce required"
+    other_texts = ()
+
+    def __init__(self, nonce: str, detail: str = "") -> None:
+        super().__init__(detail, nonce=nonce)
+
+
 class AuthenticationTimeout(AuthError):
     """Raised when a connection does not authenticate in time."""
 
@@ -249,7 +281,7 @@ class LimitExceeded(AuthError):
     """Raised when a subject is over a limit.
 
     Args:
-        limit: ``sockets``, ``joins`` or ``events``.
+        limit: ``sockets``, ``joins``, ``events`` or ``proofs``.
     """
 
     code = "limit_exceeded"

@@ -471,3 +471,15 @@ async def test_logout_that_was_not_stored_is_written_later(
 
 async def _unavailable(*_: Any) -> None:
     raise Unavailable("read-only")
+
+
+@pytest.mark.parametrize("cnf", [{"jkt": "x" * 42 + "A"}, {"x5t#S256": "x"}, None])
+async def test_routes_reject_tokens_that_are_bound_to_a_key(server: LoginServer, cnf: Any) -> None:
+    """HTTP requests have no proof that these routes check, and a bound token is not a bearer token."""
+    tokens = {"access_token": server.issuer.issue("ada", claims={"cnf": cnf})}
+    for answer in (
+        await server.http.get("/auth/sessions", headers=bearer(tokens)),
+        await server.post("ticket", tokens),
+        await server.post("logout", tokens),
+    ):
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")

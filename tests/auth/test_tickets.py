@@ -22,7 +22,7 @@ from roomkey.auth import Tickets, TicketVerifier
 from roomkey.auth.tickets import LIFETIME
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
-from roomkey.errors import AuthError, ClaimError, ExpiredToken, MalformedToken, Unavailable
+from roomkey.errors import AuthError, ClaimError, ExpiredToken, InvalidProof, MalformedToken, Unavailable
 from roomkey.hub import Authenticate, Handshake
 from roomkey.socketio import AsyncGuard
 from roomkey.stores import Database, SqlSingleUseStore
@@ -296,3 +296,12 @@ async def test_unavailable_ticket_store_asks_to_retry(postgres: PostgreSQL) -> N
         assert reply.startswith("40")
         for one in (raw, again):
             await one.close()
+
+
+async def test_ticket_does_not_replace_a_proof(single_use: SqlSingleUseStore) -> None:
+    clock = FakeClock()
+    bound = ADA | {"cnf": {"jkt": "x" * 42 + "A"}}
+    ticket, _ = await Tickets(single_use, clock=clock.now).issue(Identity.from_claims(bound))
+    verifier = TicketVerifier(issuer_at(clock).verifier(), single_use)
+    refused = await _verified(verifier, Credential(ticket, "query"), clock.now())
+    assert isinstance(refused, InvalidProof)

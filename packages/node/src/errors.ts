@@ -169,6 +169,25 @@ export class RevokedToken extends TokenError {
   static override readonly text = "jwt revoked";
 }
 
+/** A token that is bound to a key was presented without a valid DPoP proof (RFC 9449 section 7.1). */
+export class InvalidProof extends AuthError {
+  static override readonly code: string = "invalid_dpop_proof";
+  static override readonly reason: string = "invalid_dpop_proof";
+  static override readonly text: string = "invalid DPoP proof";
+}
+
+/** The DPoP proof has no valid nonce of this server (RFC 9449 section 9). */
+export class NonceRequired extends InvalidProof {
+  static override readonly code = "use_dpop_nonce";
+  static override readonly reason = "use_dpop_nonce";
+  static override readonly retry = true;
+  static override readonly text = "DPoP nonce required";
+
+  constructor(nonce: string, detail = "") {
+    super(detail, { facts: { nonce } });
+  }
+}
+
 /** The connection did not authenticate in time. */
 export class AuthenticationTimeout extends AuthError {
   static override readonly code = "authentication_timeout";

@@ -97,7 +97,7 @@ class TicketVerifier:
         """
         if presented.source in _SOURCES and _FORM.fullmatch(presented.token):
             return self._consume(presented, now)
-        return self._verifier.verify(presented.token, now, source=presented.source)
+        return self._verifier.verify_presented(presented, now)
 
     async def _consume(self, presented: Credential, now: float) -> Identity:
         ticket = None

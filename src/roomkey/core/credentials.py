@@ -24,6 +24,7 @@ from roomkey.errors import (
 )
 
 PAYLOAD_MEMBERS = ("token", "access_token", "auth_token")
+PROOF_MEMBER = "dpop"
 MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # each verifier has a lower limit of its own
 
 
@@ -35,11 +36,15 @@ class Credential:
         token: the token without its scheme.
         source: the name of a source in :data:`SOURCES`, or ``event``.
         origin: the web page that opened the connection, as returned by :func:`page_of`; None if no page did.
+        proof: the DPoP proof next to the token, of any type; None without one.
+        proved_key: the thumbprint of the key that signed the proof, if that is verified (:mod:`roomkey.core.dpop`).
     """
 
     token: str = field(repr=False)
     source: str
     origin: str | None = None
+    proof: object = field(default=None, repr=False)
+    proved_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +132,7 @@ class Request:
 
 NO_REQUEST = Request()
 _EMPTY = (None, "")
+_TOKEN_SCHEMES = frozenset({"bearer", "dpop"})
 
 
 def page_of(origin: str | None, fetch_site: str | None, host: str | None) -> str | None:
@@ -160,7 +166,8 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
         as the cookie, is used only if no other source has a token.
 
     Raises:
-        CredentialsBadFormat: a header that is not ``Bearer <token>``, or two different tokens.
+        CredentialsBadFormat: a header that is not ``Bearer <token>``; two different tokens; or a token with a DPoP
+            proof that is also presented elsewhere, without one (RFC 9449 section 7.2).
         MalformedToken: a payload without a usable token.
     """
     found: list[Credential] = []
@@ -177,14 +184,16 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
                 failed = failed or error
             else:
                 if token is not None:
-                    found.append(Credential(token, source.name, request.origin))
+                    proof = _proof(content) if source.request_field is None else None
+                    found.append(Credential(token, source.name, request.origin, proof))
     if not found:
         if failed is not None:
             raise failed
         return None
-    if len(found) > 1 and any(credential.token != found[0].token for credential in found):
+    if len(found) > 1 and (found[0].proof is not None or any(other.token != found[0].token for other in found)):
         sources = ", ".join(credential.source for credential in found)
-        raise CredentialsBadFormat(f"different tokens in {sources}", message=CredentialsBadFormat.SEVERAL_TOKENS)
+        what = "different tokens" if found[0].proof is None else "tokens, one of them with a DPoP proof,"
+        raise CredentialsBadFormat(f"{what} in {sources}", message=CredentialsBadFormat.SEVERAL_TOKENS)
     return found[0]
 
 
@@ -213,7 +222,7 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
         if first is None:
             raise MalformedToken("the payload has no token in it", message=MalformedToken.WRONG_TYPE)
         raise MalformedToken("the payload has no token in it", message=MalformedToken.JWT_MISSING)
-    return Credential(token, "event", request.origin)
+    return Credential(token, "event", request.origin, _proof(payload))
 
 
 def cookie_values(header: str, name: str) -> list[str]:
@@ -234,13 +243,19 @@ def _payload_token(payload: object) -> str | None:
     return tokens[0] if tokens else None
 
 
+def _proof(payload: Mapping[str, object]) -> object:
+    """Return the DPoP proof in a payload that has a token, or None."""
+    proof = payload.get(PROOF_MEMBER)
+    return None if proof in _EMPTY else proof
+
+
 def _header_token(authorization: str) -> str | None:
     """Return the token in an ``Authorization`` header; None for an empty header and for another scheme.
 
-    A header that also names Bearer, next to another scheme, has a token: it must not make its client a guest.
+    A header that names Bearer or DPoP, next to another scheme, has a token: it must not make its client a guest.
     """
     words = authorization.lower().split()
-    if not authorization or (len(words) > 1 and "bearer" not in words):
+    if not authorization or (len(words) > 1 and _TOKEN_SCHEMES.isdisjoint(words)):
         return None
     return bare_token(authorization)
 

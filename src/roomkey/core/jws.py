@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from roomkey.core import strict_json
 from roomkey.core.keys import MAX_KID, Key, KeySet
@@ -48,10 +49,13 @@ class Header:
     type: str | None
 
 
-class Parts(NamedTuple):
+HeaderT = TypeVar("HeaderT")
+
+
+class Parts(NamedTuple, Generic[HeaderT]):
     """The parts of a token. Nothing in them is verified."""
 
-    header: Header
+    header: HeaderT
     signing_input: bytes
     payload: bytes
     signature: bytes
@@ -68,7 +72,7 @@ def check_max_token(value: object) -> int:
     return value
 
 
-def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
+def split(token: object, max_token: int = MAX_TOKEN) -> Parts[Header]:
     """Split a token into its parts.
 
     Args:
@@ -83,6 +87,11 @@ def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
         BadSignature: the signature is empty.
         AlgorithmNotAllowed: the header has no ``alg``.
     """
+    return split_with(parse_header, token, max_token)
+
+
+def split_with(parse: Callable[[bytes], HeaderT], token: object, max_token: int) -> Parts[HeaderT]:
+    """Split a token as :func:`split` does, with another function that parses its header."""
     if not isinstance(token, str):
         raise MalformedToken(f"a {type(token).__name__} instead of a string", message=MalformedToken.WRONG_TYPE)
     if not token:
@@ -100,7 +109,7 @@ def split(token: object, max_token: int = MAX_TOKEN) -> Parts:
     if not signature:
         raise BadSignature("no signature", message=BadSignature.SIGNATURE_MISSING)
     signing_input = raw[: -len(signature) - 1]
-    return Parts(parse_header(header), signing_input, *decode_parts(payload, signature))
+    return Parts(parse(header), signing_input, *decode_parts(payload, signature))
 
 
 def decode_parts(*parts: bytes) -> list[bytes]:
@@ -159,7 +168,7 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     return value
 
 
-def check_signature(parts: Parts, keys: KeySet, algorithms: tuple[str, ...]) -> Key:
+def check_signature(parts: Parts[Header], keys: KeySet, algorithms: tuple[str, ...]) -> Key:
     """Find the key of a token and check the signature.
 
     Each key is bound to its algorithms; the header only selects one of them.

@@ -10,6 +10,8 @@ from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
 from roomkey.core.claims import LAST_SECOND, ExpectedClaims, one_or_more
 from roomkey.core.claims_map import Place, map_of
+from roomkey.core.credentials import Credential
+from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.printable import printable
@@ -222,19 +224,22 @@ class Verifier:
             **settings,
         )
 
-    def verify(self, token: object, now: float, *, source: str = "") -> Identity:
+    def verify(self, token: object, now: float, *, source: str = "", proved_key: str | None = None) -> Identity:
         """Verify a token.
 
         Args:
             token: the value that a client presented; only a well-formed string can be accepted.
             now: seconds since the epoch.
             source: where the client presented the token; the identity has it as ``source``.
+            proved_key: the thumbprint of the key whose possession the client proved for this token; None rejects
+                tokens that are bound to a key.
 
         Returns:
             The identity of the token's user.
 
         Raises:
             TokenError: the first failed check; ``str(error)`` has the details.
+            InvalidProof: the token is bound to a key, and there is no proof.
         """
         parts = jws.split(token, self.max_token)
         claims = None
@@ -251,22 +256,38 @@ class Verifier:
             self._check_type(parts.header.type)
         if claims is None:
             claims = jws.json_object(parts.payload, "payload")
-        return self.identify(claims, now, source=source)
+        return self.identify(claims, now, source=source, proved_key=proved_key)
 
-    def identify(self, claims: dict[str, Any], now: float, *, source: str = "") -> Identity:
+    def verify_presented(self, presented: Credential, now: float) -> Identity:
+        """Verify a token as :meth:`verify` does, as a client presented it to a guard."""
+        return self.verify(presented.token, now, source=presented.source, proved_key=presented.proved_key)
+
+    def identify(
+        self, claims: dict[str, Any], now: float, *, source: str = "", proved_key: str | None = None
+    ) -> Identity:
         """Check the claims of a token whose signature is already verified.
 
         Args:
             claims: the token's payload; the identity keeps it without a copy.
             now: seconds since the epoch.
             source: where the client presented the token.
+            proved_key: as for :meth:`verify`.
 
         Raises:
             ClaimError: the first failed check.
+            InvalidProof: the token is bound to a key, and there is no proof.
         """
         if self._map is None:
             self.expected.check(claims, now)
-            return Identity.from_claims(claims, source)
+            who = Identity.from_claims(claims, source)
+        else:
+            who = self._identify_mapped(claims, now, source)
+        if proved_key is not None or "cnf" in claims:
+            check_binding(claims, proved_key)
+        return who
+
+    def _identify_mapped(self, claims: dict[str, Any], now: float, source: str) -> Identity:
+        assert self._map is not None
         standard = self._map.standard(claims)
         try:
             self.expected.check(standard, now)
@@ -276,7 +297,7 @@ class Verifier:
             self.expected.check_audience(claims["aud"])
         return Identity.from_claims(standard, source, original=claims)
 
-    def _is_signed_with_previous(self, parts: jws.Parts, now: float) -> bool:
+    def _is_signed_with_previous(self, parts: jws.Parts[jws.Header], now: float) -> bool:
         if self._previous is None or not now < self._previous[1]:
             return False
         try:

@@ -11,6 +11,7 @@ from typing import Literal, TypeVar, get_args
 
 from roomkey.audit import token_hash
 from roomkey.core.credentials import Credential
+from roomkey.core.dpop import check_binding, key_of
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.policy import BoundRule, Policy, RuleSet
 from roomkey.core.printable import printable
@@ -18,7 +19,9 @@ from roomkey.core.revocations import LONGEST_LIFETIME
 from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.errors import (
     AuthError,
+    ClaimError,
     ExpiredToken,
+    InvalidProof,
     MalformedToken,
     MissingClaim,
     PermissionDenied,
@@ -28,6 +31,7 @@ from roomkey.errors import (
     Unavailable,
 )
 from roomkey.guard.clock import Clock
+from roomkey.guard.proofs import Proofs
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import AnyVerifier, GuardSettings
 
@@ -107,6 +111,7 @@ class Authorizer:
         verifier = settings.verifier
         self.verifier = verifier
         self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
+        self._proofs = Proofs(settings.dpop, clock)
         self.policy = policy
         self.revocations = revocation_sync.revocations
         self._revocation_sync = revocation_sync
@@ -133,6 +138,8 @@ class Authorizer:
         Raises:
             AuthError: its rights do not allow it.
         """
+        if self._proofs.required and key_of(who) is None and not who.is_guest:
+            raise InvalidProof("the token is not bound to a key", message=InvalidProof.PROOF_MISSING)
         while True:
             latest = self.changed.changes.get(who.subject)
             who = self.with_rights_of_now(who)
@@ -157,6 +164,7 @@ class Authorizer:
         if self._revocation_sync.has_store:
             await self._revocation_sync.check()
         try:
+            presented, proof = self._proofs.check(presented)
             who = self._verify(presented, self.clock.now())
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
@@ -168,10 +176,13 @@ class Authorizer:
             raise Unavailable(f"the verifier raised {type(error).__name__}") from error
         if not who.subject:  # only the application's own verifier can return this
             raise MissingClaim("sub", "the verifier returned no subject")
+        check_binding(who.claims, presented.proved_key)  # the application's own verifier may not have
         self.has_undated = self.has_undated or who.issued_at is None
         if who.token_id is None:
             who = replace(who, token_hash=token_hash(presented.token))
         self.check_still_valid(who)
+        if proof is not None:
+            self._proofs.use(proof, who)
         return who
 
     def with_rights_of_now(self, who: Identity) -> Identity:
@@ -201,12 +212,15 @@ class Authorizer:
 
         Raises:
             SubjectMismatch: the token belongs to another subject.
+            ClaimError: the current token is bound to a key, and the new one is not bound to the same key.
             MalformedToken: the token expires earlier, or was issued earlier, than the current one.
         """
         if old is not None and old.is_guest:
             return True
         if old is None or new.subject != old.subject or new.issuer != old.issuer:
             raise SubjectMismatch("a renewal with the token of another subject")
+        if key_of(old) not in (None, key_of(new)):
+            raise ClaimError("cnf", "a renewal with a token that is not bound to the socket's key")
         if old.expires_at is None or new.expires_at is None or new.expires_at < old.expires_at:
             raise MalformedToken("the new token expires earlier than the current one")
         if (new.issued_at or 0) < (old.issued_at or 0):

@@ -13,6 +13,7 @@ from math import inf
 from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args
 
 from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.core.dpop import MAX_PROOF, DPoP
 from roomkey.core.identity import Identity
 from roomkey.core.jws import MAX_TOKEN
 from roomkey.core.policy import Policy
@@ -64,6 +65,8 @@ class GuardSettings:
             both. With both, a token in the handshake is decided there; a client without one must send ``authenticate``.
         required: False also admits clients without a token, as :meth:`roomkey.Identity.guest`. An invalid token is
             still refused, and a guest can send ``authenticate``.
+        dpop: how clients prove that they own the key to which their token is bound (DPoP, RFC 9449). By default, tokens
+            that are bound to a key are rejected.
         policy: rules for namespaces, rooms and events. By default, every identity may connect and no room can be
             joined.
         revocations: store of revocations, such as :class:`roomkey.stores.SqlRevocations`. The guard opens
@@ -91,6 +94,7 @@ class GuardSettings:
     _: KW_ONLY
     via: Way | Sequence[Way] | None = None
     required: bool = True
+    dpop: DPoP | None = None
     policy: Policy | None = None
     revocations: RevocationStore | None = None
     when_store_fails: WhenStoreFails = "refuse"
@@ -122,12 +126,13 @@ class GuardSettings:
             raise ConfigError("connect_timeout must be more than 0 seconds")
         if min(self.max_refusals, self.max_namespaces, self.max_anonymous) < 1:
             raise ConfigError("max_refusals, max_namespaces and max_anonymous must be at least 1")
-        smallest = self.max_token + PACKET_AROUND_TOKEN
+        smallest = self.max_token + PACKET_AROUND_TOKEN + (MAX_PROOF if self.dpop is not None else 0)
         if self.max_anonymous_packet is not None and self.max_anonymous_packet < smallest:
             raise ConfigError(
                 f"max_anonymous_packet must be at least {smallest} bytes: the packet with the longest token must fit"
             )
         _check_ways(self._ways())
+        _check_proofs(self.dpop, self.authenticate)
 
     @property
     def handshake(self) -> Handshake | None:
@@ -196,3 +201,12 @@ def _check_ways(ways: Sequence[Way]) -> None:
     kinds = [kind for way in ways for kind in (Handshake, Authenticate) if isinstance(way, kind)]
     if not kinds or len(kinds) != len(ways) or len(set(kinds)) != len(kinds):
         raise ConfigError("via must be Handshake(…), Authenticate(…), or one of each in a tuple")
+
+
+def _check_proofs(dpop: DPoP | None, later: Authenticate | None) -> None:
+    if dpop is None:
+        return
+    if not isinstance(dpop, DPoP):
+        raise ConfigError("dpop must be a roomkey.DPoP: DPoP('https://chat.example/socket.io/')")
+    if dpop.nonces is not None and later is not None and later.max_attempts < 2:
+        raise ConfigError("max_attempts must be at least 2: with nonce_secret, the first proof of a client is rejected")

@@ -8,6 +8,8 @@ const REASONS = {
   subject_mismatch: "The token belongs to another user.",
   permission_denied: "You are not allowed to do that.",
   limit_exceeded: "You have reached a limit of this server.",
+  invalid_dpop_proof: "This token is bound to a key that this page does not have. Log in again.",
+  use_dpop_nonce: "This token is bound to a key that this page does not have. Log in again.",
   bad_signature: "The server does not accept the signature of this token. Log in again.",
   temporarily_unavailable: "The server is temporarily unavailable. Try again in a moment.",
 };
