@@ -8,7 +8,8 @@ export { type Asked, Policy, type PolicyOptions, type Rule } from "./core/policy
 export { type RevokeOptions } from "./core/revocations.js";
 export { type Keys, type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
 export { type AnyVerifier } from "./guard/authorizer.js";
-export { Guard, type GuardOptions, type LiveSocket, type Way, guard } from "./guard/guard.js";
+export { Guard, type LiveSocket, guard } from "./guard/guard.js";
 export { type JournalOptions } from "./guard/journal.js";
 export { Unauthorized } from "./guard/requests.js";
+export { type GuardOptions, type Way } from "./guard/settings.js";
 export { emitClaim, ownRooms, roomsClaim } from "./policies.js";

@@ -12,6 +12,12 @@ const SID = /(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-
 
 export type WriteLine = (line: string) => void;
 
+/** The parts of a socket that every line about it names. */
+export interface Audited {
+  readonly namespace: string;
+  readonly tokenName: string | null;
+}
+
 /** Write one line; facts that are null are left out, long text is cut. */
 export function record(write: WriteLine | null, event: string, facts: Record<string, unknown>): void {
   if (write === null) return;

@@ -1,10 +1,11 @@
 /** The decisions: is this token valid, and may its holder do this. No connection is known here. */
 
 import type { Credential } from "../core/credentials.js";
-import { GUEST, type Identity, isGuest, withRights } from "../core/identity.js";
+import { GUEST, type Identity, isGuest } from "../core/identity.js";
 import { CLOSED, OPEN, type BoundRule, type Policy, type RuleSet } from "../core/policy.js";
 import { printable } from "../core/printable.js";
 import type { Revocations } from "../core/revocations.js";
+import { RightsOverrides } from "../core/rights_overrides.js";
 import {
   AuthError,
   ExpiredToken,
@@ -16,6 +17,8 @@ import {
   SubjectMismatch,
   Unavailable,
 } from "../errors.js";
+import { type Log, isThenable } from "./calls.js";
+import type { Clock } from "./clock.js";
 
 /** What a guard needs of a verifier; one that has to fetch keys returns a promise. */
 export interface AnyVerifier {
@@ -23,9 +26,6 @@ export interface AnyVerifier {
   readonly longestLifetime?: number | null;
 }
 
-/** Seconds since the epoch. */
-export type Clock = () => number;
-export type Log = (message: string, error?: unknown) => void;
 export type DecisionKind = "namespace" | "room" | "emit" | "event";
 
 /** What was decided about one wish, and why. */
@@ -34,13 +34,6 @@ export interface Decision {
   rule: string | null;
   /** Why not; null if it is granted. */
   error: AuthError | null;
-}
-
-interface Change {
-  roles: readonly string[] | null;
-  rolesAt: number;
-  rooms: unknown;
-  roomsAt: number;
 }
 
 export interface AuthorizerOptions {
@@ -56,7 +49,7 @@ export interface AuthorizerOptions {
 
 /** One decision path: verify, not revoked, may connect; then the policy for every room and event. */
 export class Authorizer {
-  readonly #changes = new Map<string, Change>();
+  readonly changed = new RightsOverrides();
 
   constructor(
     private readonly verifier: AnyVerifier,
@@ -99,13 +92,13 @@ export class Authorizer {
   /** From whose a token is to who they are now, if they may connect to a namespace. */
   async mayConnect(who: Identity, namespace: string): Promise<Identity> {
     for (;;) {
-      const latest = this.#changes.get(who.subject);
+      const latest = this.changed.latest(who.subject);
       const current = this.withRightsOfNow(who);
       if (this.policy.aboutNamespace(namespace) === OPEN) return current; // most namespaces have no rule
       const decision = await this.decide(current, "namespace", namespace, namespace);
       if (decision.error !== null) throw decision.error;
       this.checkStillValid(current); // a rule may have waited
-      if (this.#changes.get(who.subject) === latest) return current; // else it was asked about rights that are no more
+      if (this.changed.latest(who.subject) === latest) return current; // else it was asked about rights that are no more
     }
   }
 
@@ -136,23 +129,9 @@ export class Authorizer {
     return renewed.tokenId === null || renewed.tokenId !== old.tokenId || renewed.expiresAt !== old.expiresAt;
   }
 
-  /** Read tokens of a subject that were issued up to a time with other roles or rooms. */
-  change(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }, at: number): void {
-    const before = this.#changes.get(subject) ?? { roles: null, rolesAt: 0, rooms: undefined, roomsAt: 0 };
-    const roles = rights.roles ? { roles: [...rights.roles], rolesAt: at } : {};
-    const rooms = rights.rooms === undefined ? {} : { rooms: rights.rooms, roomsAt: at };
-    this.#changes.set(subject, { ...before, ...roles, ...rooms });
-  }
-
   /** The identity with what was changed since its token was issued, and the roles that its roles include. */
   withRightsOfNow(who: Identity): Identity {
-    const change = isGuest(who) ? undefined : this.#changes.get(who.subject);
-    if (change === undefined) return this.policy.expandRoles(who);
-    // Whole seconds: a token of the same second as the change is an older one.
-    const issuedAt = Math.floor(Math.min(who.issuedAt ?? 0, this.now()));
-    const roles = change.roles !== null && issuedAt <= Math.floor(change.rolesAt) ? { roles: change.roles } : {};
-    const rooms = change.rooms !== undefined && issuedAt <= Math.floor(change.roomsAt) ? { rooms: change.rooms } : {};
-    return this.policy.expandRoles(withRights(who, { ...roles, ...rooms }));
+    return this.policy.expandRoles(this.changed.apply(who, this.now()));
   }
 
   /**
@@ -240,11 +219,6 @@ export class Authorizer {
       return false;
     }
   }
-}
-
-/** True for a promise of any library. */
-export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
-  return typeof (value as PromiseLike<T> | null)?.then === "function";
 }
 
 /** The error to refuse with, whatever went wrong. */

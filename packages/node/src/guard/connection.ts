@@ -1,102 +1,92 @@
-/** One Engine.IO connection, and the sockets that run over it. */
+/** A guarded connection: the guard's side of one Engine.IO connection, with one method for each thing that arrives. */
 
 import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
-import { TokenBucket } from "../core/rate.js";
-import { type AuthError, AuthenticationTimeout, ProtocolViolation } from "../errors.js";
-import type { Core } from "./core.js";
-import type { HostClient } from "./host.js";
-import type { GuardedSocket } from "./socket.js";
-import { monotonic } from "./timers.js";
+import { AUTHENTICATE } from "../core/event_names.js";
+import { CredentialsError, ProtocolViolation } from "../errors.js";
+import type { Authenticator } from "./authenticator.js";
+import type { Authorizer } from "./authorizer.js";
+import type { Events } from "./events.js";
+import { DISCONNECT, type Done, EVENT, type HostConn, type HostSocket, type Packet } from "./host.js";
+import { ConnectionState, type GuardContext, GuardedSocket } from "./socket.js";
+import type { SocketAuthorizer } from "./socket_authorizer.js";
+import { type Pass, SocketSeam } from "./socket_seam.js";
 
-/** Tokens that one connection may present, in CONNECT packets and on its connected sockets: each of them is verified. */
-const TOKENS_PER_SECOND = 100;
+/** The objects that decide. */
+export interface Deciders {
+  readonly authorizer: Authorizer;
+  readonly socketAuthorizer: SocketAuthorizer;
+  readonly authenticator: Authenticator;
+  readonly events: Events;
+}
 
-export class GuardedConnection {
-  /** By namespace: those that are admitted, and those that are not yet. */
-  readonly sockets = new Map<string, GuardedSocket>();
-  readonly address: string;
-  readonly carried: Carried;
-  readonly openedAt = monotonic();
-  /** How many tokens were rejected on it before anything was admitted. */
-  badTokens = 0;
-  /** Nothing was ever admitted on it. */
-  anonymous = true;
-  /** It is being closed; what still arrives is dropped. */
-  closing = false;
-  #refusals = 0;
-  #idle: NodeJS.Timeout | undefined;
-  readonly #tokens: TokenBucket;
-
+export class GuardedConnection extends ConnectionState {
   constructor(
-    private readonly core: Core,
-    readonly client: HostClient,
+    context: GuardContext,
+    readonly deciders: Deciders,
+    conn: HostConn,
   ) {
-    const { conn } = client;
-    this.address = conn.remoteAddress ?? "";
-    this.carried = carriedBy(conn.request, core.options.origins);
-    this.#tokens = new TokenBucket(Math.max(TOKENS_PER_SECOND, 2 * core.options.maxNamespaces), monotonic());
-    conn.once("close", () => this.#lost());
+    super(context, conn, conn.remoteAddress ?? "", carriedBy(conn.request, context.settings.origins));
+    context.index.connections.set(conn, this);
+    conn.once("close", () => this.lost());
   }
 
-  /** True if some socket on it is alive. */
-  get inUse(): boolean {
-    return [...this.sockets.values()].some((socket) => socket.live);
+  /**
+   * A CONNECT arrived. Whatever fails here is a refusal.
+   *
+   * @param missed the packets that a restored socket missed.
+   * @returns the guarded socket; null if it was refused before its token was looked at.
+   */
+  connect(socket: HostSocket, done: Done, missed: readonly unknown[]): GuardedSocket | null {
+    const problem = this.#problemOf(socket);
+    if (problem !== null || this.conn.readyState !== "open") {
+      if (problem !== null) this.violation(problem);
+      done(new ProtocolViolation(problem ?? "closed"));
+      return null;
+    }
+    const seam = new SocketSeam(socket, done);
+    seam.missed = missed;
+    const { authenticator } = this.deciders;
+    const guarded = new GuardedSocket(this, seam, authenticator.maxAttempts);
+    this.sockets.set(guarded.namespace, guarded);
+    try {
+      authenticator.connect(guarded);
+    } catch (error) {
+      this.context.settings.log("a CONNECT could not be decided, so it is refused", error);
+      guarded.gone();
+      this.close();
+    }
+    return guarded;
   }
 
-  /** Count what presents a token; a flood of it closes the connection. */
-  isFlood(): boolean {
-    if (this.#tokens.take(monotonic())) return false;
-    this.violation("one token after the other");
-    return true;
+  /** What is wrong with a CONNECT before its token is looked at, or null. */
+  #problemOf({ client, nsp }: HostSocket): string | null {
+    const { maxNamespaces } = this.context.settings;
+    if (this.conn.protocol === 3) return "a client of Socket.IO 2";
+    // All versions let two CONNECTs for one namespace race while a middleware waits; 4.0 to 4.4 let them come later, too.
+    if (this.sockets.has(nsp.name) || client.nsps.has(nsp.name)) return "a namespace that was asked for already";
+    if (this.sockets.size >= maxNamespaces) return `more than ${maxNamespaces} namespaces`;
+    return null;
   }
 
-  /** Something arrived that no honest client sends. */
-  violation(detail: string): void {
-    if (this.closing) return;
-    this.core.refused(new ProtocolViolation(detail), this);
-    this.close();
+  override packetInQuarantine(socket: GuardedSocket, packet: Packet): void {
+    if (socket.admitted) {
+      socket.host.passLater(packet);
+    } else if (packet.type === DISCONNECT) {
+      socket.gone();
+    } else if (packet.type === EVENT && Array.isArray(packet.data) && packet.data[0] === AUTHENTICATE) {
+      this.deciders.authenticator.authenticate(socket, packet);
+    } else {
+      socket.end("packet", new CredentialsError("a packet before admission"));
+    }
   }
 
-  /** A CONNECT was answered with a refusal: count it, and close what nobody uses. */
-  refusedOne(): void {
-    this.#refusals += 1;
-    if (this.#refusals < this.core.options.maxRefusals && this.inUse) return;
-    setImmediate(() => this.close()); // after the answer, which socket.io writes in the next tick
+  override packet(socket: GuardedSocket, packet: Packet, pass: Pass): void {
+    this.deciders.events.arrived(socket, packet, pass);
   }
 
-  /** The server ended a namespace connection; a connection that nobody uses is closed. */
-  leftOne(): void {
-    if (!this.inUse) this.close();
-  }
-
-  /** A client left a namespace: it may ask for another one, for a while; where nothing was admitted, since the opening. */
-  left(): void {
-    if (this.closing || this.inUse) return;
-    const waited = this.anonymous ? monotonic() - this.openedAt : 0;
-    clearTimeout(this.#idle);
-    this.#idle = setTimeout(() => this.#closeIfIdle(), Math.max(0, this.core.options.timeout - waited) * 1000);
-    this.#idle.unref();
-  }
-
-  #closeIfIdle(): void {
-    if (this.inUse || this.closing) return;
-    this.core.refused(new AuthenticationTimeout("no namespace was joined in time"), this);
-    this.close();
-  }
-
-  /** Close the transport after what was sent before; from now on nothing on it counts. */
-  close(): void {
-    if (this.closing) return;
-    this.closing = true;
-    for (const socket of this.sockets.values()) socket.feed("gone");
-    this.client.conn.close();
-  }
-
-  #lost(): void {
-    this.closing = true;
-    clearTimeout(this.#idle);
-    for (const socket of [...this.sockets.values()]) socket.gone();
-    this.core.forget(this);
+  override socketOpened(socket: GuardedSocket): void {
+    this.deciders.socketAuthorizer.begin(socket);
+    socket.rememberRooms();
   }
 }
 
@@ -113,9 +103,8 @@ export function carriedBy(request: Requested | undefined, origins: readonly stri
   };
 }
 
-interface Requested {
+/** The parts of a request that can contain tokens. */
+export interface Requested {
   headers?: Record<string, string | string[] | undefined>;
   url?: string | undefined;
 }
-
-export type Refused = (error: AuthError, address: string) => unknown;

@@ -22,6 +22,11 @@ export interface Packet {
   nsp?: string;
 }
 
+/** The arguments of an event. */
+export function argumentsOf(packet: Packet): readonly unknown[] {
+  return Array.isArray(packet.data) ? packet.data.slice(1) : [];
+}
+
 export interface HostConn {
   readyState: string;
   protocol: number;

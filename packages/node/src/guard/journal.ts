@@ -9,7 +9,7 @@ import { isName } from "../core/claims.js";
 import type { Revocation } from "../core/revocations.js";
 import { isObject } from "../core/strict_json.js";
 import { ConfigError } from "../errors.js";
-import { monotonic } from "./timers.js";
+import { monotonic } from "./clock.js";
 
 export interface JournalOptions {
   /** The address of the journal, such as `https://login.example/auth/revocations`. */

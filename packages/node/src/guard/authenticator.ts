@@ -1,0 +1,160 @@
+/** Admission of sockets by their tokens: at the handshake, by `authenticate`, and by a renewal. */
+
+import { type Credential, fromEvent, fromHandshake, hasCredentials } from "../core/credentials.js";
+import { type Identity, isGuest } from "../core/identity.js";
+import { type AuthError, Declined, PermissionDenied, SubjectMismatch } from "../errors.js";
+import { type Authorizer, asAuthError } from "./authorizer.js";
+import * as contract from "./contract.js";
+import { type Packet, argumentsOf } from "./host.js";
+import { runMiddlewares } from "./middlewares.js";
+import { type GuardContext, type GuardedSocket, tokenNameOf } from "./socket.js";
+import type { SocketAuthorizer } from "./socket_authorizer.js";
+
+type Find = () => Credential | null;
+
+export class Authenticator {
+  /** So many rejected tokens end a new socket. */
+  readonly maxAttempts: number;
+  readonly #maxRenewals: number;
+
+  constructor(
+    private readonly context: GuardContext,
+    private readonly authorizer: Authorizer,
+    private readonly socketAuthorizer: SocketAuthorizer,
+  ) {
+    const { later, maxAttempts, maxRefusals } = context.settings;
+    this.maxAttempts = later ? maxAttempts : 1;
+    this.#maxRenewals = later ? maxAttempts : maxRefusals;
+  }
+
+  /** A CONNECT arrived: decide about its token, or leave it open until `authenticate`. */
+  connect(socket: GuardedSocket): void {
+    const { handshake, later, required } = this.context.settings;
+    const { auth } = socket.host.socket.handshake;
+    const { carried } = socket.connection;
+    const presents = handshake !== null && hasCredentials(handshake, auth, carried);
+    socket.begin();
+    if (!presents && !required) {
+      void this.#decide(socket, () => null);
+    } else if (handshake === null || (later && !presents)) {
+      socket.host.quarantine(socket);
+    } else {
+      socket.maxAttempts = 1;
+      void this.#decide(socket, () => fromHandshake(handshake, auth, carried));
+    }
+  }
+
+  /** The event `authenticate` arrived: the first token, or a later one for a connected socket. */
+  authenticate(socket: GuardedSocket, packet: Packet): void {
+    const find = (): Credential => fromEvent(argumentsOf(packet));
+    if (!socket.admitted) void this.#decide(socket, find, packet.id);
+    else if (!socket.connection.isFlood()) socket.renewing = socket.renewing.then(() => this.#renew(socket, find, packet.id));
+  }
+
+  /** The one path from a presented token (null for a guest) to an open namespace. */
+  async #decide(socket: GuardedSocket, find: Find, ackId?: number): Promise<void> {
+    if (!socket.feed("present").includes("verify")) return;
+    let presented: Credential | null = null;
+    try {
+      if (socket.connection.isFlood()) return;
+      presented = find();
+      const who = await this.authorizer.identify(presented, socket.namespace);
+      if (socket.feed("identified").length === 0) return; // it ended meanwhile
+      socket.identify(who, tokenNameOf(who, presented));
+    } catch (error) {
+      this.#reject(socket, asAuthError(error), presented, ackId);
+      return;
+    }
+    const declined = await this.#runMiddlewares(socket);
+    if (declined === null && socket.feed("accepted").length > 0) {
+      this.#admit(socket, ackId);
+    } else if (declined !== null) {
+      const actions = socket.feed("declined");
+      if (actions.length > 0) this.context.refusals.report(declined, socket.connection.address, socket);
+      socket.carryOut(actions, declined);
+    }
+  }
+
+  /** Run the namespace's own middlewares; returns why it is refused, or null. */
+  async #runMiddlewares({ host, identity }: GuardedSocket): Promise<AuthError | null> {
+    try {
+      if (host.socket.nsp._fns.length > 0) await this.authorizer.inTime(runMiddlewares(host.socket));
+      if (identity !== null) this.authorizer.checkStillValid(identity); // a middleware may have waited
+      return null;
+    } catch (error) {
+      if (!(error instanceof Declined)) this.context.settings.log("a middleware failed, so the connection is refused", error);
+      return asAuthError(error);
+    }
+  }
+
+  #admit(socket: GuardedSocket, ackId?: number): void {
+    const who = socket.identity;
+    if (who === null) return;
+    const { connection } = socket;
+    if (!isGuest(who)) connection.anonymous = false;
+    this.context.timers.cancel(socket);
+    socket.attempts = 0;
+    socket.maxAttempts = this.#maxRenewals;
+    socket.audit("admitted", { address: connection.address, source: who.source });
+    socket.host.open(socket, () => this.#announce(socket, ackId));
+  }
+
+  #announce({ host, identity }: GuardedSocket, ackId?: number): void {
+    const expiresAt = identity?.expiresAt ?? null;
+    const left = expiresAt === null ? {} : { expires_in: Math.max(0, Math.floor(expiresAt - this.authorizer.now())) };
+    host.send(contract.AUTHENTICATED, left);
+    host.acknowledge(ackId, left);
+  }
+
+  /** Count a rejected token, tell the client and the log, and do what follows. */
+  #reject(socket: GuardedSocket, error: AuthError, presented: Credential | null, ackId?: number): void {
+    const { connection, host } = socket;
+    if (connection.anonymous && !error.temporary) {
+      // Another namespace of the connection brings no new attempts.
+      socket.attempts = connection.badTokens;
+      connection.badTokens += 1;
+    }
+    const actions = socket.badToken(error.temporary && host.answered);
+    this.context.refusals.report(error, connection.address, socket, presented);
+    if (actions.length > 0 && host.answered) host.acknowledge(ackId, contract.rejected(error));
+    socket.carryOut(actions, error);
+  }
+
+  /** A connected socket presents a later token of the same subject: its deadline moves, nothing else stops. */
+  async #renew(socket: GuardedSocket, find: Find, ackId?: number): Promise<void> {
+    if (!socket.admitted || socket.identity === null) return;
+    const wasGuest = isGuest(socket.identity);
+    socket.feed("present");
+    let presented: Credential | null = null;
+    try {
+      presented = find();
+      const verified = await this.authorizer.verify(presented as Credential);
+      if (await this.#replaceIdentity(socket, verified, presented)) {
+        socket.attempts = 0;
+        socket.audit("refreshed", { address: socket.connection.address, source: "event" });
+        if (wasGuest) {
+          socket.connection.anonymous = false;
+          socket.opened();
+        }
+      }
+      if (socket.admitted) this.#announce(socket, ackId);
+    } catch (caught) {
+      const error = asAuthError(caught);
+      if (error instanceof SubjectMismatch) socket.end("mismatch", error);
+      else if (error instanceof PermissionDenied) socket.end("forbid", error);
+      else this.#reject(socket, error, presented, ackId);
+    }
+  }
+
+  /** Returns false if there is nothing to renew, or it is not open any more. */
+  async #replaceIdentity(socket: GuardedSocket, verified: Identity, presented: Credential | null): Promise<boolean> {
+    const { authorizer } = this;
+    while (socket.identity !== null && authorizer.checkRefresh(socket.identity, verified)) {
+      const renewed = await authorizer.mayConnect(verified, socket.namespace);
+      if (!socket.admitted) return false;
+      authorizer.checkStillValid(renewed);
+      if (await this.socketAuthorizer.renew(socket, renewed, tokenNameOf(renewed, presented))) return true;
+    }
+    return false;
+  }
+}

@@ -1,0 +1,163 @@
+/** The settings of a guard: declared, documented and checked here, and nowhere else. */
+
+import { type Sources, checkSources } from "../core/credentials.js";
+import { Policy } from "../core/policy.js";
+import { ConfigError } from "../errors.js";
+import type { WriteLine } from "./audit.js";
+import type { AnyVerifier } from "./authorizer.js";
+import type { Log } from "./calls.js";
+import type { Clock } from "./clock.js";
+import type { JournalOptions } from "./journal.js";
+
+/** The ways to present a token. */
+export type Way = "handshake" | "authenticate";
+
+/** The settings of a guard. Times are in milliseconds, as everywhere in Node.js. */
+export interface GuardOptions {
+  /**
+   * How a token is presented: with the connection (`handshake`), by the event `authenticate` after connecting, or either.
+   * Default: `["handshake"]`.
+   */
+  via?: Way | readonly Way[];
+  /** Where a handshake may present a token. Default: the `auth` payload and the `Authorization` header. */
+  sources?: Sources;
+  /**
+   * The origins of web pages whose cookies count, such as `https://chat.example`. Required if `sources` names a cookie: a
+   * browser sends it with the requests of every page.
+   */
+  origins?: readonly string[];
+  /** Time in which a connection must authenticate; only success stops it. Default: 15000. */
+  timeout?: number;
+  /** So many rejected tokens close the connection. Default: 3. */
+  maxAttempts?: number;
+  /** False also admits clients without a token, as guests; a bad token is refused all the same. Default: true. */
+  required?: boolean;
+  /** Who may do what. Default: every identity may connect, and no room may be joined. */
+  policy?: Policy;
+  /** Time after `exp` in which a connected socket stays, so that it can be renewed. Default: 25000. */
+  grace?: number;
+  /** Time before `exp` at which the client receives `token_expiring`, at the earliest; 0 for never. Default: 60000. */
+  warnBefore?: number;
+  /** Time for one decision; a verifier, a rule or a middleware that takes longer refuses. Default: 15000. */
+  decisionTimeout?: number;
+  /** So many refused namespace connections close the whole connection. Default: 3. */
+  maxRefusals?: number;
+  /** So many namespaces one connection may join. Default: 32. */
+  maxNamespaces?: number;
+  /** Put every socket into its subject's own room, `user:{sub}`. Default: true. */
+  userRooms?: boolean;
+  /** Follows the revocations of a roomkey login server. Default: revocations of this process only. */
+  journal?: JournalOptions;
+  /** Receives the lines of the audit log, each one JSON object without a token. Default: none. */
+  audit?: WriteLine;
+  /** Receives what goes wrong in the application's rules, callbacks and listeners. Default: `console.error`. */
+  log?: Log;
+  /** Seconds since the epoch, for tests. */
+  clock?: Clock;
+}
+
+/** The checked settings of a guard; times are in seconds. */
+export interface GuardSettings {
+  /** Where a request may present a token. */
+  sources: Required<Sources>;
+  /** Where a handshake may present a token; null if it may not. */
+  handshake: Required<Sources> | null;
+  /** The origins of the pages whose cookies count. */
+  origins: readonly string[];
+  /** Whether a token may come by the event `authenticate`. */
+  later: boolean;
+  /** Seconds in which a connection must authenticate. */
+  timeout: number;
+  maxAttempts: number;
+  required: boolean;
+  policy: Policy;
+  grace: number;
+  warnBefore: number;
+  /** Seconds for one decision. */
+  within: number;
+  maxRefusals: number;
+  maxNamespaces: number;
+  userRooms: boolean;
+  audit: WriteLine | null;
+  log: Log;
+  clock: Clock;
+}
+
+/** @throws {ConfigError} a setting is invalid, or settings contradict each other. */
+export function checkSettings(verifier: AnyVerifier, options: GuardOptions): GuardSettings {
+  checkVerifier(verifier);
+  const sources = checkSources(options.sources ?? {});
+  const ways = checkWays(options.via ?? ["handshake"]);
+  return {
+    sources,
+    handshake: ways.includes("handshake") ? sources : null,
+    origins: checkOrigins(options.origins, sources),
+    later: ways.includes("authenticate"),
+    timeout: seconds(options.timeout, 15_000, "timeout", 1),
+    maxAttempts: count(options.maxAttempts, 3, "maxAttempts"),
+    required: options.required ?? true,
+    policy: checkPolicy(options.policy),
+    grace: seconds(options.grace, 25_000, "grace", 0),
+    warnBefore: seconds(options.warnBefore, 60_000, "warnBefore", 0),
+    within: seconds(options.decisionTimeout, 15_000, "decisionTimeout", 1),
+    maxRefusals: count(options.maxRefusals, 3, "maxRefusals"),
+    maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
+    userRooms: options.userRooms ?? true,
+    audit: options.audit ?? null,
+    log: options.log ?? logToConsole,
+    clock: options.clock ?? (() => Date.now() / 1000),
+  };
+}
+
+function logToConsole(message: string, error?: unknown): void {
+  console.error(`roomkey: ${message}`, ...(error === undefined ? [] : [error]));
+}
+
+function checkVerifier(verifier: AnyVerifier): void {
+  if (typeof verifier?.verify !== "function") {
+    throw new ConfigError("the second argument is a verifier: guard(io, Verifier.hs256(secret, { audience: '…' }))");
+  }
+  if ((verifier as { requiresSubject?: unknown }).requiresSubject === false) {
+    throw new ConfigError("cannot use a verifier that accepts tokens without a subject: all of their users would be one user");
+  }
+}
+
+function checkPolicy(policy: Policy | undefined): Policy {
+  if (policy !== undefined && !(policy instanceof Policy)) throw new ConfigError("policy must be a Policy");
+  return policy ?? new Policy();
+}
+
+function checkWays(given: unknown): readonly Way[] {
+  const ways: unknown = typeof given === "string" ? [given] : given;
+  const isWay = (way: unknown): way is Way => way === "handshake" || way === "authenticate";
+  if (!Array.isArray(ways) || ways.length === 0 || !ways.every(isWay)) {
+    throw new ConfigError('via must be "handshake", "authenticate", or a list of both');
+  }
+  return ways;
+}
+
+function checkOrigins(origins: unknown, sources: Required<Sources>): readonly string[] {
+  const listed: readonly unknown[] = Array.isArray(origins) ? origins : origins === undefined ? [] : [origins];
+  for (const origin of listed) {
+    const isOrigin = typeof origin === "string" && URL.canParse(origin) && new URL(origin).origin === origin;
+    if (!isOrigin) throw new ConfigError(`invalid origin '${String(origin)}'; use one such as 'https://chat.example'`);
+  }
+  if (sources.cookie !== null && listed.length === 0) {
+    throw new ConfigError("a token in a cookie requires origins: without them, every web page could connect as its visitor");
+  }
+  return listed as readonly string[];
+}
+
+function seconds(value: number | undefined, otherwise: number, name: string, least: number): number {
+  const given = value ?? otherwise;
+  if (typeof given !== "number" || !Number.isFinite(given) || given < least) {
+    throw new ConfigError(`${name} must be a number of milliseconds, ${least} or more`);
+  }
+  return given / 1000;
+}
+
+function count(value: number | undefined, otherwise: number, name: string): number {
+  const given = value ?? otherwise;
+  if (!Number.isInteger(given) || given < 1) throw new ConfigError(`${name} must be a whole number of 1 or more`);
+  return given;
+}
