@@ -24,7 +24,7 @@ test("each error has the code, the reason and the text of Python's", () => {
 });
 
 test("the events have the names and the members of Python's", () => {
-  const { AUTHENTICATE } = inside("event_names");
+  const { AUTHENTICATE } = inside("names");
   const named = ["AUTHENTICATED", "UNAUTHORIZED", "TOKEN_EXPIRING", "PERMISSIONS_CHANGED", "REAUTHENTICATE", "ERROR"];
   assert.deepEqual(named.map((name) => contract[name]).sort(), Object.keys(serverEvents).sort());
   assert.deepEqual([AUTHENTICATE, contract.JOIN_ROOM, contract.LEAVE_ROOM].sort(), clientEvents);

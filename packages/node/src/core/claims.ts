@@ -1,12 +1,12 @@
 /** The judgement of a token's claims (RFC 7519 section 4.1), in one fixed order, with the clock as an argument. */
 
 import { ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim } from "../errors.js";
-import { isClean, isWithin, strip } from "./characters.js";
+import { strip } from "./characters.js";
+import { MAX_NAME, isName } from "./names.js";
 import { printable } from "./printable.js";
 
 export type Claims = Record<string, unknown>;
 
-const MAX_NAME = 255;
 /** The year 9999; a larger NumericDate is a mistake or an attack. */
 export const LAST_SECOND = 253_402_300_799;
 const TIMES = ["exp", "nbf", "iat"];
@@ -168,11 +168,6 @@ function checkTypes(claims: Claims): void {
 
 function checkName(claim: string, value: unknown): void {
   if (!isName(value)) throw new ClaimError(claim, `${claim} is ${printable(value)}, not a name of 1 to ${MAX_NAME} characters`);
-}
-
-/** Return true for a string of 1 to 255 code points, all of which {@link isClean} accepts. */
-export function isName(value: unknown): value is string {
-  return typeof value === "string" && value !== "" && isWithin(value, MAX_NAME) && isClean(value);
 }
 
 /**

@@ -7,8 +7,8 @@
  */
 
 import { type ClaimError, ConfigError } from "../errors.js";
-import { type Claims, get, isName } from "./claims.js";
-import { names } from "./names.js";
+import { type Claims, get } from "./claims.js";
+import { isName, names } from "./names.js";
 import { printable } from "./printable.js";
 import { isObject } from "./strict_json.js";
 

@@ -9,8 +9,7 @@
  * is every room; with two in one part a pattern matches its own text alone. A claim of any other form grants nothing.
  */
 
-import { isName } from "./claims.js";
-import { MAX_NAMES, names } from "./names.js";
+import { MAX_NAMES, isName, names } from "./names.js";
 import { isObject } from "./strict_json.js";
 
 export type Actions = ReadonlyMap<string, ReadonlySet<string>>;

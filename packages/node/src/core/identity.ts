@@ -1,8 +1,8 @@
 /** Who a connection belongs to, as a verified token says. */
 
-import { type Claims, get, isName } from "./claims.js";
+import { type Claims, get } from "./claims.js";
 import { type Actions, grantedActions, isGranted, joinable } from "./grants.js";
-import { names } from "./names.js";
+import { isName, names } from "./names.js";
 
 /**
  * What is known of the holder of a verified token. It is plain JSON and does not contain the token, because

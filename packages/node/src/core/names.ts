@@ -1,9 +1,37 @@
-/** Lists of names, as claims and parameters have them. */
+/** Names of users, events, rooms and roles: their form, and those with a meaning of their own. */
 
-import { isName } from "./claims.js";
+import { ConfigError } from "../errors.js";
+import { isClean, isWithin } from "./characters.js";
 
+export const MAX_NAME = 255;
 export const MAX_NAMES = 1000;
 const SID = /^[A-Za-z0-9_-]{20}$/; // 15 random bytes in base64url, on every host
+
+export const AUTHENTICATE = "authenticate";
+export const ANY_EVENT = "*";
+// Names that Socket.IO's own clients and servers fire themselves, and the name of catch-all rules; from the wire they
+// are an attack.
+// prettier-ignore
+const RESERVED = new Set(["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+  "__disconnect_final", ANY_EVENT]);
+// eslint-disable-next-line no-control-regex
+const CONTROL = /[\0-\x1f\x7f-\x9f\ud800-\udfff]/u;
+
+/** Return true for a string of 1 to 255 code points, all of which {@link isClean} accepts. */
+export function isName(value: unknown): value is string {
+  return typeof value === "string" && value !== "" && isWithin(value, MAX_NAME) && isClean(value);
+}
+
+/** Return true for a name that a client may send: 1 to 255 code points without control characters. */
+export function isEventName(name: unknown): name is string {
+  return typeof name === "string" && name !== "" && isWithin(name, MAX_NAME) && !RESERVED.has(name) && !CONTROL.test(name);
+}
+
+/** @throws {ConfigError} the event never reaches a rule. */
+export function checkEvent(name: unknown): void {
+  if (name === AUTHENTICATE) throw new ConfigError("a rule for the event 'authenticate' has no effect: the guard handles it");
+  if (!isEventName(name)) throw new ConfigError(`a rule for the event '${String(name)}' has no effect`);
+}
 
 /**
  * A list of names out of a claim, or nothing at all. A claim of another form (a string where a list belongs, an object, a

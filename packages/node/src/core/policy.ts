@@ -8,11 +8,9 @@
 
 import { ConfigError } from "../errors.js";
 import { strip } from "./characters.js";
-import { isName } from "./claims.js";
-import { ANY_EVENT, checkEvent } from "./event_names.js";
 import { escape } from "./grants.js";
 import type { Identity } from "./identity.js";
-import { looksLikeSid } from "./names.js";
+import { ANY_EVENT, checkEvent, isName, looksLikeSid } from "./names.js";
 import { RoleHierarchy } from "./roles.js";
 
 /** What a rule is asked about: the room and the event, where there is one, and the fields of the pattern. */

@@ -1,8 +1,8 @@
 /** What was revoked before its time, in memory (RFC 7009 is the protocol for asking). */
 
 import { ConfigError } from "../errors.js";
-import { isName } from "./claims.js";
 import type { Identity } from "./identity.js";
+import { isName } from "./names.js";
 
 /** Seconds that a token may live at most, where nothing else is known of it. */
 export const LONGEST_LIFETIME = 366 * 86_400;

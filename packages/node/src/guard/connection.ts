@@ -1,7 +1,7 @@
 /** A guarded connection: the guard's side of one Engine.IO connection, with one method for each thing that arrives. */
 
 import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
-import { AUTHENTICATE } from "../core/event_names.js";
+import { AUTHENTICATE } from "../core/names.js";
 import { CredentialsError, ProtocolViolation } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import type { Authorizer } from "./authorizer.js";

@@ -1,7 +1,6 @@
 /** Decisions about events before they reach the application, and the events that the guard serves itself. */
 
-import { AUTHENTICATE, isEventName } from "../core/event_names.js";
-import { isName } from "../core/claims.js";
+import { AUTHENTICATE, isEventName, isName } from "../core/names.js";
 import { OPEN } from "../core/policy.js";
 import { AuthError, ConfigError, ExpiredToken, ReauthenticationRequired, Unavailable } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";

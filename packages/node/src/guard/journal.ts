@@ -5,7 +5,7 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { isName } from "../core/claims.js";
+import { isName } from "../core/names.js";
 import type { Revocation } from "../core/revocations.js";
 import { isObject } from "../core/strict_json.js";
 import { ConfigError } from "../errors.js";
