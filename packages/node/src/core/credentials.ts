@@ -164,7 +164,7 @@ function cookieValues(header: string, name: string): string[] {
   const pairs = header.split(";").filter((pair) => pair.includes("="));
   return pairs
     .filter((pair) => strip(pair.slice(0, pair.indexOf("="))) === name)
-    .map((pair) => strip(pair.slice(pair.indexOf("=") + 1)).replace(/^"+|"+$/g, ""));
+    .map((pair) => strip(strip(pair.slice(pair.indexOf("=") + 1)), /"/));
 }
 
 function payloadToken(payload: unknown): string {

@@ -14,7 +14,7 @@ export class RoleHierarchy {
   constructor(chains: string | readonly string[] = []) {
     const direct = new Map<string, Set<string>>();
     for (const chain of typeof chains === "string" ? [chains] : chains) {
-      const roles = typeof chain === "string" ? chain.split(">").map(strip) : [];
+      const roles = typeof chain === "string" ? chain.split(">").map((role) => strip(role)) : [];
       if (roles.length < 2 || roles.includes("")) {
         throw new ConfigError(`roles are written as 'admin > moderator > member', not '${chain}'`);
       }
