@@ -30,7 +30,7 @@ token, a key or a password.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 __all__ = [
     "AlgorithmNotAllowed",
@@ -45,6 +45,7 @@ __all__ = [
     "ImmatureToken",
     "InvalidProof",
     "LimitExceeded",
+    "Lookup",
     "MalformedToken",
     "MissingClaim",
     "NonceRequired",
@@ -345,11 +346,36 @@ class ProtocolViolation(AuthError):
     text = "protocol violation"
 
 
+class Lookup(Protocol):
+    """Something that is being fetched, and that a decision requires.
+
+    Attributes:
+        timeout: the longest time to wait for it, in seconds.
+    """
+
+    timeout: float
+
+    async def wait(self, seconds: float) -> None:
+        """Return as soon as the fetch has ended, in whatever way, or after so many seconds."""
+
+    def wait_blocking(self, seconds: float) -> None:
+        """Wait as :meth:`wait` does, in a program without an event loop."""
+
+
 class Unavailable(AuthError):
-    """Raised when something that a decision requires is unavailable. The client can try again."""
+    """Raised when something that a decision requires is unavailable. The client can try again.
+
+    Args:
+        detail: as for :class:`AuthError`.
+        lookup: if the answer is being fetched, what to wait for before the decision is made again.
+    """
 
     code = "temporarily_unavailable"
     reason = "temporarily_unavailable"
     temporary = True
     retry = True
     text = "temporarily unavailable"
+
+    def __init__(self, detail: str = "", *, lookup: Lookup | None = None) -> None:
+        super().__init__(detail)
+        self.lookup = lookup

@@ -89,7 +89,7 @@ function make(issuer) {
     rotateRefreshToken: true,
     ttl: { AccessToken: 600, ClientCredentials: 600, Grant: 3600, IdToken: 600, Interaction: 600, Session: 3600 },
     findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ ...accounts.get(id)?.claims, sub: id }) }),
-    extraTokenClaims: (_ctx, token) => accounts.get(token.accountId ?? token.clientId)?.extra,
+    extraTokenClaims: (_ctx, token) => accounts.get(token.accountId ?? token.clientId)?.extra ?? undefined,
   });
   made.on("server_error", (_ctx, error) => console.error("server_error", error));
   made.on("backchannel.success", () => logouts.push("sent"));

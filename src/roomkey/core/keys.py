@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
@@ -22,6 +22,7 @@ JoseKey = OctKey | RSAKey | ECKey | OKPKey
 
 KEY_TYPES: dict[str, type[JoseKey]] = {"oct": OctKey, "RSA": RSAKey, "EC": ECKey, "OKP": OKPKey}
 MAX_KID = 255
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth"})  # RFC 7518 section 6
 PEM_TYPES = (RSAKey, ECKey, OKPKey)
 
 
@@ -251,7 +252,7 @@ class KeySet:
             raise ConfigError("a key set requires at least one usable key" + (f" ({why})" if why else ""))
 
     @classmethod
-    def from_jwks(cls, jwks: Mapping[str, Any], *, allow_symmetric: bool = False) -> KeySet:
+    def from_jwks(cls, jwks: Mapping[str, Any], *, allow_symmetric: bool = False, allow_private: bool = True) -> KeySet:
         """Create a key set from a JWK Set (RFC 7517 section 5).
 
         Each key is checked separately. Unusable keys are left out and listed in ``refused``; they do not affect other
@@ -260,6 +261,7 @@ class KeySet:
         Args:
             jwks: the JWK Set.
             allow_symmetric: accept ``oct`` keys. Never do this for a set from the network.
+            allow_private: accept private keys. In a set from the network, a private key is no longer a secret.
 
         Raises:
             ConfigError: not a JWK Set, or a set without a usable key.
@@ -271,7 +273,7 @@ class KeySet:
         refused: list[tuple[str | None, str]] = []
         for jwk in listed:
             try:
-                usable.append(_of_set(jwk, allow_symmetric))
+                usable.append(_of_set(jwk, allow_symmetric, allow_private))
             except ConfigError as error:
                 kid = jwk.get("kid") if isinstance(jwk, Mapping) else None
                 refused.append((kid if isinstance(kid, str) else None, str(error)))
@@ -322,6 +324,16 @@ LiveKeySet = Callable[[float], KeySet]
 """A function from the time, in seconds since the epoch, to the trusted keys."""
 
 
+class RemoteKeys(Protocol):
+    """A :data:`LiveKeySet` of another server, which can have a key that this process does not know yet."""
+
+    def __call__(self, now: float) -> KeySet:
+        """Return the known keys, without waiting; raise :class:`roomkey.errors.Unavailable` if there are none."""
+
+    def look_up(self, kid: str | None) -> None:
+        """Return if the other server has no key for a token; raise :class:`roomkey.errors.Unavailable` if it may."""
+
+
 def _separate(keys: Iterable[Key]) -> tuple[tuple[Key, ...], tuple[Key, ...]]:
     """Divide keys into those that a token's ``kid`` and ``alg`` select, and those that are ambiguous."""
     merged: dict[tuple[str, str], Key] = {}
@@ -342,12 +354,14 @@ def _merged(one: Key, other: Key) -> Key:
     return replace(other if other.is_private else one, algorithms=algorithms)
 
 
-def _of_set(jwk: object, allow_symmetric: bool) -> Key:
+def _of_set(jwk: object, allow_symmetric: bool, allow_private: bool) -> Key:
     """Create a key from an entry of a JWK Set, for verification."""
     if not isinstance(jwk, Mapping):
         raise ConfigError("not an object")
     if jwk.get("kty") == "oct" and not allow_symmetric:
         raise ConfigError("a shared secret in a public set")
+    if not allow_private and jwk.get("kty") != "oct" and not PRIVATE_MEMBERS.isdisjoint(jwk):
+        raise ConfigError("a private key in a public set")
     key = Key.from_jwk(jwk)
     if "verify" not in jwk.get("key_ops", ["verify"]):
         raise ConfigError("key_ops does not allow verify")

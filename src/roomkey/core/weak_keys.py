@@ -12,6 +12,7 @@ from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES
 from roomkey.errors import ConfigError
 
 MIN_RSA_BITS = 2048
+OTHER_USE = "use is not sig"
 OTHER_KEY = "this secret is a PEM or SSH key, such as a public key; use Key.from_pem and a public-key algorithm"
 _MARKER = re.compile(rb"-{4,5} ?(?:begin|end) [a-z0-9 ]", re.IGNORECASE)
 _SSH = re.compile(rb"\s*(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+ ", re.IGNORECASE)
@@ -82,7 +83,7 @@ def check_purpose(jwk: Mapping[str, Any]) -> None:
         ConfigError: the ``use``, ``key_ops`` or ``alg`` of the key is for another purpose.
     """
     if jwk.get("use", "sig") != "sig":
-        raise ConfigError("use is not sig")
+        raise ConfigError(OTHER_USE)
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or not ("verify" in operations or "sign" in operations):
         raise ConfigError("key_ops allows neither verify nor sign")
