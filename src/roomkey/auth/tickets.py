@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.signed_values import is_signed_value, new_signed_value
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
 from roomkey.core.origins import origin_of, own_origin
-from roomkey.core.verifier import Verifier
 from roomkey.errors import ExpiredToken, MalformedToken
 from roomkey.stores import SingleUseStore
 from roomkey.stores.cleanup import Cleanup
@@ -73,7 +73,7 @@ class TicketVerifier:
         store: stores the tickets.
     """
 
-    def __init__(self, verifier: Verifier, store: SingleUseStore) -> None:
+    def __init__(self, verifier: TokenVerifier, store: SingleUseStore) -> None:
         self._verifier = verifier
         self._store = store
 
@@ -81,6 +81,16 @@ class TicketVerifier:
     def requires_subject(self) -> bool:
         """True if every token must have a subject."""
         return self._verifier.requires_subject
+
+    @property
+    def max_token(self) -> int:
+        """The longest accepted token, in bytes."""
+        return self._verifier.max_token
+
+    @property
+    def longest_lifetime(self) -> float | None:
+        """The longest lifetime of an accepted token in seconds, or None if the settings do not limit it."""
+        return self._verifier.longest_lifetime
 
     def verify(self, token: object, now: float, *, source: str = "") -> Identity | Awaitable[Identity]:
         """Verify a token or a ticket as :meth:`verify_presented` does, without knowing the page that presents it."""

@@ -6,12 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.identity import Identity
 from roomkey.core.revocations import LONGEST_LIFETIME, Revocation, Revocations
 from roomkey.core.rights_overrides import RightsOverrides
-from roomkey.core.verifier import Verifier
 from roomkey.errors import RevokedToken
+from roomkey.keysets import verify_waiting
 from roomkey.stores import RevocationStore
 
 __all__ = ["StandaloneAuthority", "TokenAuthority"]
@@ -69,7 +70,7 @@ class StandaloneAuthority:
     """
 
     def __init__(
-        self, verifier: Verifier, store: RevocationStore | None = None, *, clock: Callable[[], float] = time.time
+        self, verifier: TokenVerifier, store: RevocationStore | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
         self._verifier = verifier
         self._store = store
@@ -86,9 +87,9 @@ class StandaloneAuthority:
 
         Raises:
             AuthError: the token is invalid or revoked.
-            Unavailable: the store does not respond.
+            Unavailable: the store does not respond, or the keys of another server are not known.
         """
-        who = self._verifier.verify(token, self._clock(), source=source)
+        who = await verify_waiting(lambda: self._verifier.verify(token, self._clock(), source=source))
         await self.check(who)
         return self._overrides.apply(who, self._clock())
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from binascii import Error as BinasciiError
 from binascii import a2b_base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -28,6 +28,8 @@ LONGEST_TOKEN = 65_536
 # `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` contain a key that the sender chose,
 # `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Other members are ignored (RFC 7515 section 4).
 REJECTED_MEMBERS = frozenset({"crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"})
+TOLERABLE_MEMBERS = frozenset({"jku", "x5u", "x5c"})
+"""Members that a verifier can be told to ignore. They only say where the key is, and roomkey never follows them."""
 TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 4
 
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -72,12 +74,25 @@ def check_max_token(value: object) -> int:
     return value
 
 
-def split(token: object, max_token: int = MAX_TOKEN) -> Parts[Header]:
+def check_tolerated(names: object) -> frozenset[str]:
+    """Check the setting ``tolerate_header``.
+
+    Raises:
+        ConfigError: not a list, or it contains a member that cannot be ignored.
+    """
+    listed = frozenset(names) if isinstance(names, Iterable) and not isinstance(names, str) else None
+    if listed is None or not listed <= TOLERABLE_MEMBERS:
+        raise ConfigError(f"tolerate_header can list {', '.join(sorted(TOLERABLE_MEMBERS))}, not {names!r}")
+    return listed
+
+
+def split(token: object, max_token: int = MAX_TOKEN, tolerated: frozenset[str] = frozenset()) -> Parts[Header]:
     """Split a token into its parts.
 
     Args:
         token: the value that a client presented, of any type.
         max_token: the longest accepted token, in bytes.
+        tolerated: header members to ignore, from :func:`check_tolerated`.
 
     Returns:
         The parts; the payload is JSON text that is not parsed yet.
@@ -87,6 +102,8 @@ def split(token: object, max_token: int = MAX_TOKEN) -> Parts[Header]:
         BadSignature: the signature is empty.
         AlgorithmNotAllowed: the header has no ``alg``.
     """
+    if tolerated:
+        return split_with(lambda header: parse_header(header, tolerated), token, max_token)
     return split_with(parse_header, token, max_token)
 
 
@@ -131,8 +148,8 @@ def decode_parts(*parts: bytes) -> list[bytes]:
 
 
 @lru_cache(maxsize=256)  # all tokens of one key share one header
-def parse_header(part: bytes) -> Header:
-    """Parse the header of a token.
+def parse_header(part: bytes, tolerated: frozenset[str] = frozenset()) -> Header:
+    """Parse the header of a token, without the tolerated members.
 
     Raises:
         MalformedToken: not a JSON object, or it has a rejected member or a member of the wrong type.
@@ -140,7 +157,7 @@ def parse_header(part: bytes) -> Header:
     """
     (data,) = decode_parts(part)
     members = json_object(data, "header")
-    rejected = members.keys() & REJECTED_MEMBERS
+    rejected = (members.keys() & REJECTED_MEMBERS) - tolerated
     if rejected:
         raise MalformedToken(f"header member {min(rejected)} is not accepted")
     algorithm, kid, typ = members.get("alg"), members.get("kid"), members.get("typ")

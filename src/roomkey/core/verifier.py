@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, TypedDict, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
+from roomkey.core.any_of import AnyOf, TokenVerifier
 from roomkey.core.claims import LAST_SECOND, ExpectedClaims, one_or_more
 from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
+from roomkey.core.names import is_name
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
-from roomkey.errors import BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
+from roomkey.errors import AuthError, BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
 
@@ -38,6 +41,8 @@ class VerifierSettings(TypedDict, total=False):
     claims_map: Mapping[str, Place]
     integer_subject: bool
     max_token: int
+    tolerate_header: Iterable[str]
+    subject_prefix: str
 
 
 class Verifier:
@@ -67,6 +72,9 @@ class Verifier:
             ``role``, roles come only from there.
         integer_subject: also accept an integer as the subject: 7 becomes the subject ``"7"``.
         max_token: the longest accepted token, in bytes; at most 65536.
+        tolerate_header: header members to ignore, of ``jku``, ``x5u`` and ``x5c``, for an issuer that sends them. By
+            default, tokens with these members are rejected. In no case are they followed.
+        subject_prefix: begins the subject of every identity, so that issuers cannot have users of the same name.
 
     Raises:
         ConfigError: with these settings, the verifier could accept wrong tokens, or could accept none.
@@ -88,10 +96,16 @@ class Verifier:
         claims_map: Mapping[str, Place] | None = None,
         integer_subject: bool = False,
         max_token: int = jws.MAX_TOKEN,
+        tolerate_header: Iterable[str] = (),
+        subject_prefix: str = "",
     ) -> None:
         issuers = one_or_more(issuer, "issuer")
         self.keys: KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
         self.max_token = jws.check_max_token(max_token)
+        self._tolerated = jws.check_tolerated(tolerate_header)
+        if subject_prefix and not is_name(subject_prefix):
+            raise ConfigError(f"subject_prefix must be a name, such as 'sso:', not {subject_prefix!r}")
+        self._prefix = subject_prefix
         if isinstance(keys, Mapping) and not _is_jwk(keys):
             if issuers:
                 raise ConfigError("cannot use issuer with a mapping as keys, which names the issuers; remove issuer")
@@ -122,6 +136,11 @@ class Verifier:
             claims=dict(claims or {}),
         )
         self._map = map_of({} if claims_map is None else claims_map, integer_subject, self.expected.audiences)
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The accepted values of ``iss``; empty if any is accepted."""
+        return self.expected.issuers
 
     @property
     def requires_subject(self) -> bool:
@@ -224,6 +243,76 @@ class Verifier:
             **settings,
         )
 
+    @classmethod
+    def jwks(
+        cls,
+        url: str,
+        *,
+        algorithms: Iterable[str] | None = None,
+        fetch_timeout: float = 2.0,
+        **settings: Unpack[VerifierSettings],
+    ) -> Verifier:
+        """Create a verifier for tokens of another server, which publishes its keys as a JWK Set.
+
+        The verifier fetches the keys when tokens need them: see :class:`roomkey.keysets.RemoteKeySet`. Requires the
+        extra ``remote``.
+
+        Args:
+            url: where the keys are: an ``https`` URL, or ``http`` on this machine.
+            algorithms: the accepted algorithms. Default: all asymmetric ones.
+            fetch_timeout: the longest time that a token waits for the keys, in seconds.
+            settings: the optional arguments of :class:`Verifier`, such as ``issuer`` and ``audience``.
+
+        Raises:
+            ConfigError: an invalid URL or setting.
+        """
+        from roomkey.keysets.verifiers import jwks_verifier  # importing roomkey loads no network
+
+        return jwks_verifier(url, _listed(algorithms), fetch_timeout, settings)
+
+    @classmethod
+    def oidc(
+        cls,
+        issuer: str,
+        /,
+        *,
+        algorithms: Iterable[str] | None = None,
+        fetch_timeout: float = 2.0,
+        **settings: Unpack[VerifierSettings],
+    ) -> Verifier:
+        """Create a verifier for access tokens of an OpenID provider (OpenID Connect Discovery 1.0).
+
+        The verifier finds the keys in the issuer's discovery document, and fetches them as :meth:`jwks` does.
+
+        Args:
+            issuer: the issuer, exactly as in its discovery document and in ``iss``.
+            algorithms: the accepted algorithms. Default: all asymmetric ones; of a key without ``alg``, only those that
+                the discovery document names.
+            fetch_timeout: the longest time that a token waits for the keys, in seconds.
+            settings: the optional arguments of :class:`Verifier`, such as ``audience``. If the tokens have another
+                spelling of ``iss``, list all spellings as ``issuer``.
+
+        Raises:
+            ConfigError: an invalid issuer or setting.
+        """
+        from roomkey.keysets.verifiers import oidc_verifier  # importing roomkey loads no network
+
+        return oidc_verifier(issuer, _listed(algorithms), fetch_timeout, settings)
+
+    @staticmethod
+    def any_of(*verifiers: TokenVerifier) -> AnyOf:
+        """Create a verifier for the tokens of several issuers, each with its own keys and settings.
+
+        The claim ``iss`` of a token selects the verifier before a key is tried.
+
+        Args:
+            verifiers: one verifier for each issuer.
+
+        Raises:
+            ConfigError: fewer than two verifiers, two for the same issuer, or one for any issuer.
+        """
+        return AnyOf(*verifiers)
+
     def verify(self, token: object, now: float, *, source: str = "", proved_key: str | None = None) -> Identity:
         """Verify a token.
 
@@ -240,8 +329,10 @@ class Verifier:
         Raises:
             TokenError: the first failed check; ``str(error)`` has the details.
             InvalidProof: the token is bound to a key, and there is no proof.
+            Unavailable: the keys are those of another server, and the token's key is not known yet. See
+                :func:`roomkey.keysets.verify_waiting`.
         """
-        parts = jws.split(token, self.max_token)
+        parts = jws.split(token, self.max_token, self._tolerated)
         claims = None
         keys = self.keys
         if isinstance(keys, dict):
@@ -251,6 +342,7 @@ class Verifier:
             jws.check_signature(parts, keys if isinstance(keys, KeySet) else keys(now), self.algorithms)
         except (BadSignature, UnknownKey):
             if not self._is_signed_with_previous(parts, now):
+                self._look_up(keys, parts, now, proved_key)
                 raise
         if self.token_type is not None:
             self._check_type(parts.header.type)
@@ -284,7 +376,7 @@ class Verifier:
             who = self._identify_mapped(claims, now, source)
         if proved_key is not None or "cnf" in claims:
             check_binding(claims, proved_key)
-        return who
+        return replace(who, subject=self._prefix + who.subject) if self._prefix and who.subject else who
 
     def _identify_mapped(self, claims: dict[str, Any], now: float, source: str) -> Identity:
         assert self._map is not None
@@ -296,6 +388,23 @@ class Verifier:
         if self._map.moves_audience and "aud" in claims:  # the token is for those whom it names there, and no others
             self.expected.check_audience(claims["aud"])
         return Identity.from_claims(standard, source, original=claims)
+
+    def _look_up(
+        self, keys: KeySet | LiveKeySet, parts: jws.Parts[jws.Header], now: float, proved_key: str | None
+    ) -> None:
+        """Raise :class:`Unavailable` if another server may have the key of a token.
+
+        Only tokens that would be accepted otherwise make this process ask.
+        """
+        look_up = getattr(keys, "look_up", None)
+        named = parts.header.kid
+        if look_up is None or (named is not None and not isinstance(keys, KeySet) and keys(now).named(named)):
+            return
+        try:
+            self.identify(jws.json_object(parts.payload, "payload"), now, proved_key=proved_key)
+        except AuthError:
+            return
+        look_up(named)
 
     def _is_signed_with_previous(self, parts: jws.Parts[jws.Header], now: float) -> bool:
         if self._previous is None or not now < self._previous[1]:
@@ -309,6 +418,10 @@ class Verifier:
     def _check_type(self, found: str | None) -> None:
         if found is None or found.removeprefix("application/") != str(self.token_type).lower():
             raise MalformedToken(f"typ is {found}, expected {self.token_type}")
+
+
+def _listed(algorithms: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if algorithms is None else check_algorithms(algorithms)
 
 
 def _required(require: Iterable[str] | None) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from roomkey.guard.clock import Clock
 from roomkey.guard.proofs import Proofs
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import AnyVerifier, GuardSettings
+from roomkey.keysets import verify_waiting
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
@@ -165,7 +166,12 @@ class Authorizer:
             await self._revocation_sync.check()
         try:
             presented, proof = self._proofs.check(presented)
-            who = self._verify(presented, self.clock.now())
+            try:
+                who = self._verify(presented, self.clock.now())
+            except Unavailable as error:
+                if error.lookup is None:
+                    raise
+                who = self._wait_and_verify(presented)
             if not isinstance(who, Identity):
                 who = await self.in_time(who)
                 await self._revocation_sync.check()  # the verifier may have waited
@@ -184,6 +190,11 @@ class Authorizer:
         if proof is not None:
             self._proofs.use(proof, who)
         return who
+
+    async def _wait_and_verify(self, presented: Credential) -> Identity:
+        """Verify a token after the keys of another server have been fetched."""
+        who = await verify_waiting(lambda: self._verify(presented, self.clock.now()))
+        return who if isinstance(who, Identity) else await who
 
     def with_rights_of_now(self, who: Identity) -> Identity:
         """Return the identity with rights that changed after its token was issued, and with included roles."""

@@ -1,4 +1,4 @@
-"""Keys in files and in the environment, and their rotation.
+"""Keys in files, in the environment and at other servers, and their rotation.
 
 ::
 
@@ -7,10 +7,17 @@
     issuer = Issuer(keys.signing, algorithm="ES256", audience="chat")
     verifier = Verifier(keys.accepted, algorithms=["ES256"], audience="chat")
 
+A verifier whose keys are at another server, such as :meth:`roomkey.Verifier.oidc`, does not wait for them itself:
+:func:`verify_waiting` and :func:`verify_blocking` do. Guards wait without being asked. ``RemoteKeySet`` requires
+``roomkey[remote]``.
+
 The public names are those in ``__all__``. The modules of this package are internal.
 """
 
 from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from roomkey.keysets.files import (
     KEY,
@@ -25,6 +32,10 @@ from roomkey.keysets.files import (
 from roomkey.keysets.folder import KeyFolder, remove_retired, rotate
 from roomkey.keysets.rotation import PUBLISH_BEFORE, KeyPlan, KeyState
 from roomkey.keysets.secrets import load_or_create_secret
+from roomkey.keysets.waiting import verify_blocking, verify_waiting
+
+if TYPE_CHECKING:
+    from roomkey.keysets.remote import RemoteKeySet, RemoteStatus
 
 __all__ = [
     "KEY",
@@ -32,6 +43,8 @@ __all__ = [
     "KeyFolder",
     "KeyPlan",
     "KeyState",
+    "RemoteKeySet",
+    "RemoteStatus",
     "environment_key",
     "load_key",
     "load_key_set",
@@ -42,4 +55,15 @@ __all__ = [
     "rotate",
     "save_key",
     "signing_key",
+    "verify_blocking",
+    "verify_waiting",
 ]
+
+_REQUIRES_REMOTE = {"RemoteKeySet": "remote", "RemoteStatus": "remote"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names that require httpcore when they are first used."""
+    if name not in _REQUIRES_REMOTE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_REQUIRES_REMOTE[name]}"), name)

@@ -1,0 +1,206 @@
+"""Requests to other servers: one at a time, bounded in time and size, without redirects, and over TLS.
+
+httpcore is used directly, below httpx: it follows no redirects, reads no proxies and no ``.netrc`` from the
+environment, decodes no compressed bodies, and its network can be replaced. So the whole request has one deadline: httpx
+only limits each read, and a server that sends one byte a second is within every such limit.
+
+The certificates are those of the system, or of ``SSL_CERT_FILE``. An ``https`` request goes through the proxy that
+``HTTPS_PROXY`` names, if the server is not in ``NO_PROXY``; the proxy sees the host name only. An ``http`` request,
+which can only be to this machine, never goes through a proxy.
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
+
+from roomkey.core.urls import is_confidential
+from roomkey.errors import ConfigError
+from roomkey.extras import needs
+
+with needs("remote", "roomkey.keysets.fetching"):
+    import httpcore
+
+__all__ = ["FETCH_SECONDS", "FetchError", "Request", "basic_authorization", "check_url", "fetch"]
+
+FETCH_SECONDS = 10.0
+"""The longest time for one request. Looking up the host's name is part of it only as far as the system allows."""
+
+_CHUNK = 65_536
+
+
+class FetchError(Exception):
+    """Raised when another server does not answer as it must. The text is for the operator's log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request.
+
+    Attributes:
+        url: the absolute URL.
+        max_bytes: the longest accepted body.
+        form: the body of a POST request; None sends a GET request.
+        authorization: the header ``Authorization``, or None.
+    """
+
+    url: str
+    max_bytes: int
+    form: bytes | None = None
+    authorization: str | None = None
+
+
+def check_url(url: object, what: str) -> str:
+    """Check a URL to which requests are sent.
+
+    Raises:
+        ConfigError: not an https URL, nor an http URL of this machine.
+    """
+    if not isinstance(url, str) or not is_confidential(url) or "#" in url or not url.isascii() or not url.isprintable():
+        raise ConfigError(
+            f"{what} must be an https:// URL without a password; http:// is accepted for this machine only"
+        )
+    return url
+
+
+def fetch(request: Request, seconds: float = FETCH_SECONDS) -> bytes:
+    """Send a request, and return the body of the response.
+
+    Raises:
+        FetchError: the server did not respond in time, not with the status 200, or with a body that is too long.
+    """
+    network = _DeadlineBackend(time.monotonic() + seconds)
+    method = "GET" if request.form is None else "POST"
+    try:
+        with (
+            _pool(request.url, network) as pool,
+            pool.stream(method, request.url, headers=_headers(request), content=request.form) as response,
+        ):
+            _check_status(response.status)
+            return _body(response, request.max_bytes)
+    except FetchError:
+        raise
+    except httpcore.TimeoutException:
+        raise FetchError(f"no complete response within {seconds:g} s") from None
+    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError, OSError) as error:
+        raise FetchError(f"{type(error).__name__}: {ascii(str(error))[1:-1][:120]}") from None
+
+
+def _headers(request: Request) -> list[tuple[bytes | str, bytes | str]]:
+    headers: list[tuple[bytes | str, bytes | str]] = [
+        ("Host", urlsplit(request.url).netloc),
+        ("Accept", "application/json"),
+        ("User-Agent", "roomkey"),
+    ]
+    if request.form is not None:
+        headers.append(("Content-Type", "application/x-www-form-urlencoded"))
+        headers.append(("Content-Length", str(len(request.form))))
+    if request.authorization is not None:
+        headers.append(("Authorization", request.authorization))
+    return headers
+
+
+def _pool(url: str, network: httpcore.NetworkBackend) -> httpcore.ConnectionPool:
+    return httpcore.ConnectionPool(ssl_context=ssl.create_default_context(), proxy=_proxy(url), network_backend=network)
+
+
+def _proxy(url: str) -> httpcore.Proxy | None:
+    """Return the proxy for a URL, or None."""
+    parts = urlsplit(url)
+    named = getproxies_environment().get("https")
+    if parts.scheme != "https" or named is None or proxy_bypass(parts.hostname or ""):
+        return None
+    proxy = urlsplit(named if "://" in named else f"http://{named}")
+    port = f":{proxy.port}" if proxy.port else ""
+    return httpcore.Proxy(
+        f"{proxy.scheme}://{proxy.hostname}{port}",
+        auth=(unquote(proxy.username), unquote(proxy.password or "")) if proxy.username else None,
+    )
+
+
+def _check_status(status: int) -> None:
+    if 300 <= status < 400:
+        raise FetchError(f"status {status}: roomkey follows no redirects; configure the final URL")
+    if status != 200:
+        raise FetchError(f"status {status}")
+
+
+def _body(response: httpcore.Response, max_bytes: int) -> bytes:
+    encoding = dict(response.headers).get(b"content-encoding", b"identity")
+    if encoding != b"identity":
+        raise FetchError("a compressed response, which was not asked for")
+    body = bytearray()
+    for chunk in response.iter_stream():
+        body += chunk
+        if len(body) > max_bytes:
+            raise FetchError(f"more than {max_bytes} bytes")
+    return bytes(body)
+
+
+class _DeadlineBackend(httpcore.NetworkBackend):
+    """The network with one deadline for everything."""
+
+    def __init__(self, until: float) -> None:
+        self._until = until
+        self._network = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect."""
+        left = _left(self._until, httpcore.ConnectTimeout)
+        return _DeadlineStream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._until)
+
+
+class _DeadlineStream(httpcore.NetworkStream):
+    """A connection with one deadline for everything."""
+
+    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
+        self._stream = stream
+        self._until = until
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what has arrived."""
+        return self._stream.read(min(max_bytes, _CHUNK), _left(self._until, httpcore.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write everything."""
+        self._stream.write(buffer, _left(self._until, httpcore.WriteTimeout))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """Encrypt the connection."""
+        left = _left(self._until, httpcore.ConnectTimeout)
+        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
+
+    def get_extra_info(self, info: str) -> Any:
+        """Return what httpcore asks about the connection."""
+        return self._stream.get_extra_info(info)
+
+
+def _left(until: float, error: type[httpcore.TimeoutException]) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise error("the deadline has passed")
+    return left
+
+
+def basic_authorization(name: str, secret: str) -> str:
+    """Return the header for a client's name and secret (RFC 6749 section 2.3.1)."""
+    return "Basic " + b64encode(f"{quote(name, safe='')}:{quote(secret, safe='')}".encode()).decode()

@@ -1,0 +1,39 @@
+"""The named constructors of :class:`roomkey.Verifier` whose keys come from other servers (internal)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from roomkey.core.claims import one_or_more
+from roomkey.core.verifier import Keys, Verifier, VerifierSettings
+from roomkey.errors import ConfigError
+from roomkey.keysets.remote import RemoteKeySet
+
+__all__ = ["jwks_verifier", "oidc_verifier"]
+
+
+def jwks_verifier(
+    url: str, algorithms: Collection[str] | None, fetch_timeout: float, settings: VerifierSettings
+) -> Verifier:
+    """Return the verifier of :meth:`roomkey.Verifier.jwks`."""
+    keys = RemoteKeySet(url, algorithms=algorithms, fetch_timeout=fetch_timeout)
+    return _verifier(keys, one_or_more(settings.pop("issuer", None), "issuer"), settings)
+
+
+def oidc_verifier(
+    issuer: str, algorithms: Collection[str] | None, fetch_timeout: float, settings: VerifierSettings
+) -> Verifier:
+    """Return the verifier of :meth:`roomkey.Verifier.oidc`."""
+    keys = RemoteKeySet(issuer, discover=True, algorithms=algorithms, fetch_timeout=fetch_timeout)
+    accepted = one_or_more(settings.pop("issuer", None), "issuer") or (issuer,)
+    if issuer not in accepted:
+        raise ConfigError(f"issuer must contain {issuer!r}: it lists the spellings of iss")
+    return _verifier(keys, accepted, settings)
+
+
+def _verifier(keys: RemoteKeySet, issuers: tuple[str, ...], settings: VerifierSettings) -> Verifier:
+    if len(issuers) > 1:
+        by_issuer: dict[str | tuple[str, ...], Keys] = {issuers: keys}
+        return Verifier(by_issuer, algorithms=keys.algorithms, **settings)
+    settings["issuer"] = issuers or None
+    return Verifier(keys, algorithms=keys.algorithms, **settings)
