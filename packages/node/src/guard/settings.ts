@@ -6,8 +6,8 @@ import { Policy } from "../core/policy.js";
 import { ConfigError } from "../errors.js";
 import type { WriteLine } from "./audit.js";
 import type { AnyVerifier } from "./authorizer.js";
-import type { Log } from "./calls.js";
-import type { Clock } from "./clock.js";
+import { type Log, unfailing } from "./calls.js";
+import { type Clock, reliable } from "./clock.js";
 import type { JournalOptions } from "./journal.js";
 
 /** The ways to present a token. */
@@ -97,6 +97,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
   const sources = checkSources(options.sources ?? {});
   const ways = checkWays(options.via ?? ["handshake"]);
   const maxAttempts = count(options.maxAttempts, 3, "maxAttempts");
+  const log = unfailing(options.log ?? logToConsole);
   return {
     sources,
     handshake: ways.includes("handshake") ? sources : null,
@@ -114,8 +115,8 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
     userRooms: options.userRooms ?? true,
     audit: options.audit ?? null,
-    log: options.log ?? logToConsole,
-    clock: options.clock ?? (() => Date.now() / 1000),
+    log,
+    clock: options.clock === undefined ? () => Date.now() / 1000 : reliable(options.clock, log),
   };
 }
 
