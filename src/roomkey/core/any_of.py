@@ -65,13 +65,20 @@ class AnyOf:
                     "cannot use a verifier for any issuer in any_of; give it an issuer: issuer='https://…'"
                 )
             for issuer in verifier.issuers:
-                if issuer in self._by_issuer:
-                    raise ConfigError(f"two verifiers are for the issuer {issuer!r}; use one of them")
-                self._by_issuer[issuer] = verifier
-        opaque = [verifier for verifier in verifiers if getattr(verifier, "accepts_opaque", False)]
+                self._add(issuer, verifier)
+        opaque = [verifier for verifier in verifiers if _is_opaque(verifier)]
         if len(opaque) > 1:
             raise ConfigError("two verifiers use introspection: a token without claims does not say which one to ask")
         self._opaque = opaque[0] if opaque else None
+
+    def _add(self, issuer: str, verifier: TokenVerifier) -> None:
+        """Select a verifier for an issuer. Introspection can share one: it gets the tokens that do not name it."""
+        other = self._by_issuer.get(issuer)
+        shared = {_is_opaque(verifier), _is_opaque(other)} == {True, False}
+        if other is not None and not shared:
+            raise ConfigError(f"two verifiers are for the issuer {issuer!r}; use one of them")
+        if other is None or _is_opaque(other):
+            self._by_issuer[issuer] = verifier
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -136,6 +143,10 @@ class AnyOf:
         if found is None:
             raise UnknownKey(f"no verifier is for the issuer {printable(issuer)}")
         return found
+
+
+def _is_opaque(verifier: object) -> bool:
+    return getattr(verifier, "accepts_opaque", False) is True
 
 
 def _claimed(token: object, max_token: int) -> object:

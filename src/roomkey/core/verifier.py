@@ -300,13 +300,37 @@ class Verifier:
         return oidc_verifier(issuer, _listed(algorithms), fetch_timeout, settings)
 
     @staticmethod
+    def introspection(
+        url: str, client: tuple[str, str], *, fetch_timeout: float = 2.0, **settings: Unpack[VerifierSettings]
+    ) -> TokenVerifier:
+        """Create a verifier that asks the server that issued a token (RFC 7662), for tokens that only it can read.
+
+        A positive answer is used for at most 60 seconds and never past ``exp``, a negative one for 10 seconds. Requires
+        the extra ``remote``.
+
+        Args:
+            url: the introspection endpoint: an ``https`` URL, or ``http`` on this machine.
+            client: the name and the secret of this server at the endpoint.
+            fetch_timeout: the longest time that a token waits for the answer, in seconds.
+            settings: the optional arguments of :class:`Verifier` about claims, such as ``audience``. By default, the
+                answer must have ``exp`` and ``sub``; to accept an answer without one of them, pass ``require``.
+
+        Raises:
+            ConfigError: an invalid URL or setting.
+        """
+        from roomkey.keysets.verifiers import introspection_verifier  # importing roomkey loads no network
+
+        return introspection_verifier(url, client, fetch_timeout, settings)
+
+    @staticmethod
     def any_of(*verifiers: TokenVerifier) -> AnyOf:
         """Create a verifier for the tokens of several issuers, each with its own keys and settings.
 
-        The claim ``iss`` of a token selects the verifier before a key is tried.
+        The claim ``iss`` of a token selects the verifier before a key is tried. One of the verifiers can be that of
+        :meth:`introspection`: it gets the tokens that are not JSON Web Tokens.
 
         Args:
-            verifiers: one verifier for each issuer.
+            verifiers: one verifier for each issuer, and one for introspection.
 
         Raises:
             ConfigError: fewer than two verifiers, two for the same issuer, or one for any issuer.

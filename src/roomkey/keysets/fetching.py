@@ -27,7 +27,7 @@ from roomkey.extras import needs
 with needs("remote", "roomkey.keysets.fetching"):
     import httpcore
 
-__all__ = ["FETCH_SECONDS", "FetchError", "Request", "basic_authorization", "check_url", "fetch"]
+__all__ = ["FETCH_SECONDS", "FetchError", "Request", "basic_authorization", "check_timeout", "check_url", "fetch"]
 
 FETCH_SECONDS = 10.0
 """The longest time for one request. Looking up the host's name is part of it only as far as the system allows."""
@@ -67,6 +67,17 @@ def check_url(url: object, what: str) -> str:
             f"{what} must be an https:// URL without a password; http:// is accepted for this machine only"
         )
     return url
+
+
+def check_timeout(seconds: object) -> float:
+    """Check the setting ``fetch_timeout``.
+
+    Raises:
+        ConfigError: not a number of seconds, or longer than a fetch takes.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds <= FETCH_SECONDS:
+        raise ConfigError(f"fetch_timeout must be more than 0 and at most {FETCH_SECONDS:g} seconds")
+    return float(seconds)
 
 
 def fetch(request: Request, seconds: float = FETCH_SECONDS) -> bytes:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
-from math import isfinite
 from typing import Literal
 
 from roomkey.core.algorithms import ALGORITHMS, SYMMETRIC, check_algorithms
@@ -20,7 +19,7 @@ from roomkey.core.keys import KeySet
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import OTHER_USE
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.keysets.fetching import FetchError, Request, check_url, fetch
+from roomkey.keysets.fetching import FetchError, Request, check_timeout, check_url, fetch
 from roomkey.keysets.remote_answers import MAX_BYTES, AnswerError, Discovered, parse_discovery, parse_key_set
 from roomkey.keysets.remote_state import DUE, FRESH, KEPT, Next, RemoteState
 from roomkey.keysets.waiting import FetchLookup
@@ -31,7 +30,6 @@ LOG = logging.getLogger("roomkey.keys")
 
 FETCH_TIMEOUT = 2.0
 """Default for the longest time that a token waits for a fetch, in seconds."""
-LONGEST_TIMEOUT = 10.0
 DISCOVERY_KEPT = 3600.0
 """Seconds for which a discovery document is used, if no fetch fails."""
 ASYMMETRIC = tuple(name for name in ALGORITHMS if name not in SYMMETRIC)
@@ -100,9 +98,7 @@ class RemoteKeySet:
         self.algorithms = ASYMMETRIC if algorithms is None else check_algorithms(algorithms)
         if SYMMETRIC.intersection(self.algorithms):
             raise ConfigError("cannot use HS* algorithms with the keys of another server: they need a shared secret")
-        if not (isinstance(fetch_timeout, (int, float)) and isfinite(fetch_timeout) and 0 < fetch_timeout <= 10):
-            raise ConfigError(f"fetch_timeout must be more than 0 and at most {LONGEST_TIMEOUT:g} seconds")
-        self.fetch_timeout = float(fetch_timeout)
+        self.fetch_timeout = check_timeout(fetch_timeout)
         self._discover = discover
         self._clock = clock
         self._lock = threading.Lock()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.claims import one_or_more
 from roomkey.core.verifier import Keys, Verifier, VerifierSettings
 from roomkey.errors import ConfigError
+from roomkey.keysets.introspection import IntrospectionVerifier
 from roomkey.keysets.remote import RemoteKeySet
 
-__all__ = ["jwks_verifier", "oidc_verifier"]
+__all__ = ["introspection_verifier", "jwks_verifier", "oidc_verifier"]
 
 
 def jwks_verifier(
@@ -29,6 +31,13 @@ def oidc_verifier(
     if issuer not in accepted:
         raise ConfigError(f"issuer must contain {issuer!r}: it lists the spellings of iss")
     return _verifier(keys, accepted, settings)
+
+
+def introspection_verifier(
+    url: str, client: tuple[str, str], fetch_timeout: float, settings: VerifierSettings
+) -> TokenVerifier:
+    """Return the verifier of :meth:`roomkey.Verifier.introspection`."""
+    return IntrospectionVerifier(url, client, fetch_timeout=fetch_timeout, **settings)
 
 
 def _verifier(keys: RemoteKeySet, issuers: tuple[str, ...], settings: VerifierSettings) -> Verifier:
