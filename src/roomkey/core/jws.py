@@ -148,8 +148,13 @@ def decode_parts(*parts: bytes) -> list[bytes]:
 
 
 @lru_cache(maxsize=256)  # all tokens of one key share one header
-def parse_header(part: bytes, tolerated: frozenset[str] = frozenset()) -> Header:
+def parse_header(part: bytes, tolerated: frozenset[str] = frozenset(), *, types: frozenset[str] = TYPES) -> Header:
     """Parse the header of a token, without the tolerated members.
+
+    Args:
+        part: the header in base64url.
+        tolerated: members to ignore, from :func:`check_tolerated`.
+        types: the accepted values of ``typ``, in lower case. A token without ``typ`` is accepted too.
 
     Raises:
         MalformedToken: not a JSON object, or it has a rejected member or a member of the wrong type.
@@ -165,8 +170,9 @@ def parse_header(part: bytes, tolerated: frozenset[str] = frozenset()) -> Header
         raise AlgorithmNotAllowed("the header has no alg")
     if "kid" in members and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise MalformedToken(f"kid must be a string of 1 to {MAX_KID} characters")
-    if "typ" in members and not (isinstance(typ, str) and typ.lower() in TYPES):
-        raise MalformedToken(f"typ {printable(typ)} is not JWT or at+jwt")
+    if "typ" in members and not (isinstance(typ, str) and typ.lower() in types):
+        accepted = "JWT or at+jwt" if types is TYPES else " or ".join(sorted(types))
+        raise MalformedToken(f"typ {printable(typ)} is not {accepted}")
     return Header(algorithm, kid, typ.lower() if isinstance(typ, str) else None)
 
 

@@ -36,7 +36,16 @@ _CHUNK = 65_536
 
 
 class FetchError(Exception):
-    """Raised when another server does not answer as it must. The text is for the operator's log."""
+    """Raised when another server does not answer as it must. The text is for the operator's log.
+
+    Args:
+        text: the text.
+        status: the status of the response; None if there is none.
+    """
+
+    def __init__(self, text: str, status: int | None = None) -> None:
+        self.status = status
+        super().__init__(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +146,9 @@ def _proxy(url: str) -> httpcore.Proxy | None:
 
 def _check_status(status: int) -> None:
     if 300 <= status < 400:
-        raise FetchError(f"status {status}: roomkey follows no redirects; configure the final URL")
+        raise FetchError(f"status {status}: roomkey follows no redirects; configure the final URL", status)
     if status != 200:
-        raise FetchError(f"status {status}")
+        raise FetchError(f"status {status}", status)
 
 
 def _body(response: httpcore.Response, max_bytes: int) -> bytes:
