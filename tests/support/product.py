@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -18,6 +18,7 @@ from roomkey.hub import runner
 from roomkey.server import run
 from roomkey.server.app import Application, build
 from roomkey.server.demo import ROOMS, add_accounts
+from roomkey.server.providers import Provider
 from roomkey.server.settings import Settings
 from roomkey.stores import Stores
 
@@ -35,9 +36,16 @@ class ProductThread:
     guard: Guard
     url: str
 
-    def __init__(self, settings: Settings, *, policy: Policy | None = None, **stores: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policy: Policy | None = None,
+        providers: Mapping[str, Provider] | None = None,
+        **stores: Any,
+    ) -> None:
         self._settings = settings
-        self._policy = policy
+        self._rules: dict[str, Any] = {"policy": policy, "providers": providers}
         self._own_stores = {name: store for name, store in stores.items() if store is not None}
         self._passwords: dict[str, str] = {}
         self._started = threading.Event()
@@ -62,7 +70,7 @@ class ProductThread:
         passwords = Passwords(hasher=PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         self._passwords = {one.username: one.password for one in await add_accounts(stores.accounts, passwords)}
         keys = KeySet([Key.generate(self._settings.algorithm)])
-        self.product = build(self._settings, stores, keys, passwords=passwords, rooms=ROOMS, policy=self._policy)
+        self.product = build(self._settings, stores, keys, passwords=passwords, rooms=ROOMS, **self._rules)
         self.guard = self.product.backend.guard
         with run.listen("127.0.0.1", self._port) as listener:
             self._port = listener.getsockname()[1]
@@ -88,7 +96,10 @@ class ProductThread:
     @classmethod
     @contextmanager
     def running(cls, settings: Settings, **stores: Any) -> Iterator[ProductThread]:
-        """Start it, and stop it at the end. Pass ``policy``, or stores by their name in :class:`Stores`."""
+        """Start it, and stop it at the end.
+
+        Pass ``policy``, ``providers``, or stores by their name in :class:`Stores`.
+        """
         made = cls(settings, **stores)
         made.start()
         yield made

@@ -17,6 +17,7 @@ from roomkey.extras import needs
 with needs("server", "roomkey.auth"):
     import argon2  # noqa: F401
     import fastapi  # noqa: F401
+    import httpcore  # noqa: F401
 
 from roomkey.auth.cookies import ACCESS_COOKIE, Cookies
 from roomkey.auth.http import OAuthError
@@ -25,6 +26,9 @@ from roomkey.auth.jwks import jwks_router
 from roomkey.auth.login_service import LoginService
 from roomkey.auth.oauth import oauth_router
 from roomkey.auth.passwords import Passwords
+from roomkey.auth.providers.accounts import LinkedAccounts, ProviderAccounts, ProviderLogin
+from roomkey.auth.providers.config import LoginProvider
+from roomkey.auth.providers.routes import provider_router
 from roomkey.auth.revocation_journal import journal_router
 from roomkey.auth.router import router
 from roomkey.auth.throttle import Throttled
@@ -38,9 +42,13 @@ __all__ = [
     "InvalidGrant",
     "InvalidScope",
     "IssuedTokens",
+    "LinkedAccounts",
+    "LoginProvider",
     "LoginService",
     "OAuthError",
     "Passwords",
+    "ProviderAccounts",
+    "ProviderLogin",
     "StandaloneAuthority",
     "Throttled",
     "TicketVerifier",
@@ -50,5 +58,6 @@ __all__ = [
     "journal_router",
     "jwks_router",
     "oauth_router",
+    "provider_router",
     "router",
 ]

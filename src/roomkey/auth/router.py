@@ -36,7 +36,7 @@ from roomkey.auth.tickets import Tickets
 from roomkey.core.identity import Identity
 from roomkey.errors import ConfigError, ExpiredToken
 
-__all__ = ["Ended", "SessionList", "TokenAnswer", "router", "token_answer"]
+__all__ = ["CookieAnswer", "Ended", "SessionList", "TokenAnswer", "router", "token_answer", "token_response"]
 
 # With cookies, the access token can be in a cookie instead.
 TOKEN = [Security(ACCESS_TOKEN)]
@@ -162,7 +162,7 @@ def _add_logins(routes: APIRouter, logins: LoginService, authenticator: RequestA
             )
         except InvalidGrant:
             raise invalid_grant() from None
-        return _token_response(issued, into)
+        return token_response(issued, into)
 
     @routes.post(
         "/refresh",
@@ -178,7 +178,7 @@ def _add_logins(routes: APIRouter, logins: LoginService, authenticator: RequestA
             issued = await logins.refresh(token, client_info(request), max_token=_max_token(into))
         except InvalidGrant:
             raise invalid_grant("Log in again.", 401) from None
-        return _token_response(issued, into)
+        return token_response(issued, into)
 
 
 def _max_token(into: Cookies | None) -> int | None:
@@ -186,7 +186,8 @@ def _max_token(into: Cookies | None) -> int | None:
     return None if into is None else MAX_COOKIE
 
 
-def _token_response(issued: IssuedTokens, into: Cookies | None) -> Response:
+def token_response(issued: IssuedTokens, into: Cookies | None) -> Response:
+    """Return issued tokens as a response, or in the cookies of a response."""
     if into is None:
         return json_response(token_answer(issued))
     response = json_response(CookieAnswer(expires_in=issued.expires_in, scope=issued.session.scope or None))

@@ -33,11 +33,13 @@ def serve(
         fail("--demo-credentials-file requires --demo", 2)
     with needs("server"):
         from roomkey.server.policy_file import load_policy
+        from roomkey.server.providers import load_providers
         from roomkey.server.run import serve as run_server
 
         file = read_config(config)
         checked, policy = load_settings(file, **settings), load_policy(file)
-        run_server(checked, policy=policy, demo=demo, credentials_file=demo_credentials_file)
+        providers = load_providers(file)
+        run_server(checked, policy=policy, providers=providers, demo=demo, credentials_file=demo_credentials_file)
 
 
 def _parameters() -> list[inspect.Parameter]:

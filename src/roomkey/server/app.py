@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -40,6 +40,8 @@ from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
+from roomkey.server.provider_logins import login_providers, provider_login_routes
+from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
 from roomkey.stores import Stores
@@ -48,7 +50,7 @@ __all__ = ["Application", "build"]
 
 ABOUT = "Log in, get tokens and manage accounts. The tokens are for the Socket.IO server at `/socket.io/`."
 TAGS = {
-    "login": "Log in with a password; list and end login sessions.",
+    "login": "Log in with a password or at a provider; list and end login sessions.",
     "oauth": "Tokens for applications and services (OAuth 2.0).",
     "keys": "The keys that verify tokens.",
     "administration": "Accounts, revocations, connected sockets and rooms, for operators (`roomkey:admin`).",
@@ -81,6 +83,7 @@ def build(
     keys: KeySet | KeyFolder,
     *,
     policy: Policy | None = None,
+    providers: Mapping[str, Provider] | None = None,
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
@@ -95,6 +98,7 @@ def build(
         keys: private keys: a folder, which can be rotated while the server runs, or a set. In a set, the first key for
             ``settings.algorithm`` signs, and all keys verify.
         policy: the rules. By default, a token allows the rooms that it names.
+        providers: the providers at which users can log in, by name.
         secret: 32 bytes from which refresh tokens are derived. By default, random.
         passwords: checks passwords.
         rooms: rooms that the page offers in addition to those of the user's token.
@@ -117,8 +121,10 @@ def build(
         refresh_reuse_interval=settings.refresh_reuse_interval,
         clock=clock,
     )
-    http = _http(settings, page.render(via=settings.via, rooms=rooms), _readiness(backend.guard, stores))
-    for routes in _routers(settings, stores, logins, backend, accepted, clock):
+    named = providers or {}
+    index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
+    http = _http(settings, index, _readiness(backend.guard, stores))
+    for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
         http.include_router(routes)
     asgi = RequestHardening(backend.asgi(http), script_origins=page.script_origins())
     return Application(asgi=asgi, http=http, backend=backend, issuer=issuer, verifier=verifier)
@@ -161,11 +167,14 @@ def _routers(
     logins: LoginService,
     backend: SocketBackend,
     accepted: KeySet | LiveKeySet,
+    providers: Mapping[str, Provider],
     clock: Callable[[], float],
 ) -> Iterator[APIRouter]:
     """Return the routes for which the settings ask."""
     cookies = Cookies(settings.cors_origins) if settings.cookies else None
     yield router(logins, cookies=cookies, tickets=Tickets(stores.single_use, clock=clock))
+    if (routes := provider_login_routes(settings, providers, stores, logins, cookies)) is not None:
+        yield routes
     yield jwks_router(accepted, clock=clock)
     if settings.serves_oauth:
         yield oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json")

@@ -6,6 +6,7 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
+from roomkey.auth import LoginProvider
 from roomkey.server import socketio_js
 
 __all__ = ["STATIC", "render", "script_origins"]
@@ -19,12 +20,13 @@ def script_origins() -> tuple[str, ...]:
     return () if VENDORED.is_file() else (socketio_js.CDN,)
 
 
-def render(*, via: str, rooms: Iterable[str]) -> str:
+def render(*, via: str, rooms: Iterable[str], providers: Iterable[LoginProvider] = ()) -> str:
     """Return the page as HTML.
 
     Args:
         via: how clients can present a token: ``both``, ``handshake`` or ``authenticate``.
         rooms: rooms to offer in addition to those of the user's token.
+        providers: providers at which users can log in; each gets a button.
     """
     url = f"/static/vendor/{socketio_js.FILE}" if VENDORED.is_file() else socketio_js.CDN_URL
     values = {
@@ -36,4 +38,13 @@ def render(*, via: str, rooms: Iterable[str]) -> str:
     page = (STATIC / "index.html").read_text("utf-8")
     for name, value in values.items():
         page = page.replace(name, html.escape(value, quote=True))
+    listed = tuple(providers)
+    for name, query in (("provider", ""), ("fresh-provider", "?fresh=1")):
+        page = page.replace(f"{{{{{name}s}}}}", "".join(_button(one, name, query) for one in listed))
     return page
+
+
+def _button(provider: LoginProvider, test_id: str, query: str) -> str:
+    path = f"/auth/providers/{provider.name}/login{query}"
+    title = html.escape(f"Log in with {provider.shown_title}")
+    return f'<a class="button" href="{path}" data-testid="{test_id}-{provider.name}">{title}</a>'

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from roomkey.extras import needs
 
@@ -39,13 +39,23 @@ class Provider(BaseModel):
     issuer: str = Field(
         min_length=1, description="Issuer (iss) of the tokens; without jwks, also where to find its keys."
     )
-    audience: str | tuple[str, ...] = Field(description="Audience (aud) of the tokens to accept, one or several.")
+    audience: str | tuple[str, ...] | None = Field(
+        None, description="Audience (aud) of the access tokens to accept, one or several. Default: accept none."
+    )
     jwks: str | None = Field(None, description="URL of the keys, if the provider has no OpenID discovery document.")
     introspection: str | None = Field(
         None, description="URL to ask about tokens that are not JSON Web Tokens; requires client_id."
     )
     client_id: str | None = Field(None, min_length=1, description="Name of this server at the provider.")
     client_secret_file: Path | None = Field(None, description="File with the secret of client_id.")
+    login: bool = Field(False, description="Let users log in at the provider; requires client_id.")
+    title: str = Field("", description="Name of the provider on the button. Default: the table's name.")
+    scopes: tuple[str, ...] = Field(("openid", "profile"), description="Scopes to request; openid is required.")
+    create_accounts: bool = Field(False, description="Give each user of the provider an account at the first login.")
+    rights: Literal["account", "claims"] = Field(
+        "account",
+        description="Where roles and rooms come from at a login: the account, or the claims of the ID token.",
+    )
     algorithms: tuple[str, ...] | None = Field(None, description="Accepted algorithms. Default: all asymmetric ones.")
     tolerate_header: tuple[str, ...] = Field(
         (), description="Header members to ignore instead of rejecting the token: jku, x5u, x5c."
@@ -57,8 +67,8 @@ class Provider(BaseModel):
 
     @field_validator("audience")
     @classmethod
-    def _not_empty(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if not value:
+    def _not_empty(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if value is not None and not value:
             raise ValueError("must not be empty")
         return value
 
@@ -78,6 +88,10 @@ class Provider(BaseModel):
     def _complete(self) -> Provider:
         if self.introspection is not None and self.client_id is None:
             raise ValueError("introspection requires client_id and client_secret_file")
+        if self.audience is None and not self.login:
+            raise ValueError("set audience to accept the provider's access tokens, login to let users log in, or both")
+        if self.login and (self.client_id is None or not is_confidential(self.issuer)):
+            raise ValueError("login requires client_id, and an https:// URL as issuer (http:// only for this machine)")
         if self.jwks is None and self.introspection is None and not is_confidential(self.issuer):
             raise ValueError("issuer must be an https:// URL (http:// only for this machine), or set jwks")
         return self

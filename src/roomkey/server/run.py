@@ -7,6 +7,7 @@ import contextlib
 import errno
 import socket
 import ssl
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from roomkey.keysets import KeyFolder, environment_key, load_or_create, load_or_
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
 from roomkey.server.app import Application, build
+from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores import Stores
@@ -34,13 +36,19 @@ __all__ = ["serve"]
 
 
 def serve(
-    settings: Settings, *, policy: Policy | None = None, demo: bool = False, credentials_file: Path | None = None
+    settings: Settings,
+    *,
+    policy: Policy | None = None,
+    providers: Mapping[str, Provider] | None = None,
+    demo: bool = False,
+    credentials_file: Path | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Args:
         settings: the settings, from :func:`roomkey.server.settings.load_settings`.
         policy: the rules, from :func:`roomkey.server.policy_file.load_policy`.
+        providers: the providers, from :func:`roomkey.server.providers.load_providers`.
         demo: True to use demo accounts, a database and keys that exist only while the server runs.
         credentials_file: a file for the passwords of the demo accounts, for tests.
 
@@ -52,7 +60,7 @@ def serve(
     listener = listen(settings.host, settings.port)
     logs.configure()
     with contextlib.closing(listener), asyncio.Runner(loop_factory=runner.loop_factory()) as loop:
-        loop.run(_serve(settings, policy, listener, demo, credentials_file))
+        loop.run(_serve(settings, policy, providers or {}, listener, demo, credentials_file))
 
 
 def _config(settings: Settings, application: Application) -> uvicorn.Config:
@@ -128,7 +136,12 @@ def _listen_error(error: OSError, host: str, port: int) -> str:
 
 
 async def _serve(
-    settings: Settings, policy: Policy | None, listener: socket.socket, demo: bool, credentials_file: Path | None
+    settings: Settings,
+    policy: Policy | None,
+    providers: Mapping[str, Provider],
+    listener: socket.socket,
+    demo: bool,
+    credentials_file: Path | None,
 ) -> None:
     stores = Stores.at(None if demo else settings.database)
     passwords = Passwords()
@@ -148,6 +161,7 @@ async def _serve(
             stores,
             keys,
             policy=policy,
+            providers=providers,
             secret=secret,
             passwords=passwords,
             rooms=rooms,

@@ -3,7 +3,7 @@
 import { connect, drawConnection, hangUp } from "./connection.js";
 import { $, notice } from "./dom.js";
 import { drawRooms, joinTyped, say } from "./rooms.js";
-import { drawSession, endSession, forgetSession, login, tick } from "./session.js";
+import { drawSession, endSession, forgetSession, login, returnFromProvider, tick } from "./session.js";
 import { changed, onChange, state } from "./state.js";
 import { askToStay, closeStay, drawStay, stay } from "./stay.js";
 
@@ -27,4 +27,5 @@ $("demo-hint").hidden = !document.body.dataset.rooms;
 [drawSession, drawStay, drawConnection, drawRooms].forEach(onChange);
 setInterval(tick, 250);
 changed();
+returnFromProvider();
 if (typeof io === "undefined") notice("The Socket.IO client could not be loaded. To copy it to this server, run: python scripts/vendor_client.py");

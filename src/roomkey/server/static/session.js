@@ -18,8 +18,8 @@ export function roomsOf(claims) {
 }
 
 // Throws an Error with the reason.
-async function post(path, body, token) {
-  const headers = { "Content-Type": "application/json" };
+async function post(path, body, token, others) {
+  const headers = { "Content-Type": "application/json", ...others };
   if (token) headers.Authorization = `Bearer ${token}`;
   try {
     const response = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
@@ -64,6 +64,20 @@ export async function login(event) {
     return;
   }
   notice("");
+  log("note", `logged in as ${state.session.claims.sub}`);
+  changed();
+}
+
+// A provider has sent the browser back: the server keeps the tokens for this page, once and for a minute.
+export async function returnFromProvider() {
+  if (location.hash !== "#roomkey-login") return;
+  history.replaceState(null, "", location.pathname + location.search);
+  try {
+    state.session = sessionOf(await post("/auth/providers/tokens", {}, undefined, { "Roomkey-CSRF": "1" }));
+  } catch (error) {
+    $("login-problem").textContent = error.message;
+    return;
+  }
   log("note", `logged in as ${state.session.claims.sub}`);
   changed();
 }

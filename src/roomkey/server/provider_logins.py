@@ -1,0 +1,97 @@
+"""Logins at the providers of ``roomkey.toml``: from the tables to the routes."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from roomkey.extras import needs
+
+with needs("server", "roomkey.server.provider_logins"):
+    from fastapi import APIRouter
+
+from roomkey.auth import Cookies, LinkedAccounts, LoginProvider, LoginService, provider_router
+from roomkey.auth.ending import StoredRevocations
+from roomkey.errors import ConfigError
+from roomkey.keysets.files import read_private
+from roomkey.server.providers import Provider
+from roomkey.server.settings import Settings, is_loopback
+from roomkey.stores import Stores
+
+__all__ = ["login_providers", "provider_login_routes"]
+
+
+def login_providers(providers: Mapping[str, Provider]) -> tuple[LoginProvider, ...]:
+    """Return the providers at which users can log in.
+
+    Raises:
+        ConfigError: a table is not complete, or a secret cannot be read.
+    """
+    return tuple(_login_provider(name, table) for name, table in providers.items() if table.login)
+
+
+def _login_provider(name: str, table: Provider) -> LoginProvider:
+    options = {} if table.algorithms is None else {"algorithms": table.algorithms}
+    return LoginProvider(
+        name,
+        issuer=table.issuer,
+        client_id=table.client_id or "",
+        client_secret=None if table.client_secret_file is None else _secret(table.client_secret_file),
+        title=table.title,
+        scopes=table.scopes,
+        subject_prefix=table.subject_prefix,
+        leeway=table.leeway,
+        **options,
+    )
+
+
+def _secret(path: Path) -> str:
+    """Read a secret of one line.
+
+    Raises:
+        ConfigError: others can read the file, or it does not contain one line of text.
+    """
+    try:
+        text = read_private(path).decode("ascii").strip("\r\n")
+    except UnicodeDecodeError:
+        text = ""
+    if not text or any(unicodedata.category(letter) == "Cc" for letter in text):
+        raise ConfigError(f"{path} does not contain a secret; write the secret on one line")
+    return text
+
+
+def provider_login_routes(
+    settings: Settings,
+    providers: Mapping[str, Provider],
+    stores: Stores,
+    logins: LoginService,
+    cookies: Cookies | None,
+) -> APIRouter | None:
+    """Return the routes of logins at providers; None if no table has ``login``.
+
+    Raises:
+        ConfigError: a table is not complete, or this server's address is not known.
+    """
+    found = login_providers(providers)
+    if not found:
+        return None
+    if not settings.serves_oauth and not (is_loopback(settings.host) and not settings.has_tls):
+        raise ConfigError(
+            "logins at providers require this server's URL, to which they send browsers back; set issuer to it, such "
+            "as https://chat.example"
+        )
+    revocations = StoredRevocations(stores, settings.issuer, clock=logins.issuer.clock)
+
+    async def set_rights(username: str, roles: Sequence[str], rooms: Sequence[str]) -> None:
+        await revocations.set_rights(username, roles, rooms)
+
+    accounts = LinkedAccounts(
+        stores.accounts,
+        stores.links,
+        create=[name for name, table in providers.items() if table.create_accounts],
+        claims_maps={name: {} for name, table in providers.items() if table.rights == "claims"},
+        set_rights=set_rights,
+    )
+    url = settings.issuer if settings.serves_oauth else None
+    return provider_router(logins, found, accounts, stores.single_use, url=url, cookies=cookies)
