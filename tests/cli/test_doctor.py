@@ -61,6 +61,8 @@ def test_doctor_reports_a_server_in_use(roomkey: Cli, here: Path) -> None:
         ('issuer = "https://a.example\\n"', "fail  roomkey.toml: issuer: the value begins or ends with a line break"),
         ('cors_origins = ["https://a.example\\r"]', "fail  roomkey.toml: cors_origins: "),
         ('cors_origins = ["https://*.a.example"]', "wildcards have no effect"),
+        ('public_url = "http://chat.example"', "public_url: must be an https:// URL"),
+        ('public_url = "https://chat.example?x"', "public_url: must be an https:// URL"),
         (f"x = {'[' * 5000}", "fail  roomkey.toml is not TOML"),
     ],
 )
@@ -165,3 +167,12 @@ def test_doctor_does_not_take_every_url_for_postgresql() -> None:
 def test_doctor_accepts_a_byte_order_mark(roomkey: Cli, here: Path) -> None:
     (here / "roomkey.toml").write_bytes(b"\xef\xbb\xbfport = 9000\n")
     assert "port 9000" in roomkey("doctor").out
+
+
+def test_doctor_tells_whether_tokens_can_be_bound_to_a_key(roomkey: Cli, here: Path) -> None:
+    assert "DPoP" not in roomkey("doctor").out
+    provider = '[providers.sso]\nissuer = "https://sso.example.com"\naudience = "chat"\n'
+    (here / "roomkey.toml").write_text(provider)
+    assert "warn  tokens that a provider binds to a key (DPoP) are rejected" in roomkey("doctor").out
+    (here / "roomkey.toml").write_text(f'public_url = "https://chat.example"\n{provider}')
+    assert "htu of proofs is https://chat.example/socket.io/" in roomkey("doctor").out

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
+from support.dpop import ClientKey
 from support.live import Raw, until
 from support.product import ProductThread
 
@@ -128,3 +130,17 @@ async def test_warn_before_0_sends_no_warning(product: Any) -> None:
 def test_invalid_limits_are_rejected(name: str, wrong: Any) -> None:
     with pytest.raises(ConfigError, match=f"^--{name.replace('_', '-')}: "):
         load_settings(**{name: wrong})
+
+
+async def test_bound_tokens_are_accepted_if_the_public_url_is_set(product: Any) -> None:
+    key = ClientKey()
+    for settings, admitted in (({}, False), ({"public_url": "https://chat.example/"}, True)):
+        served = product(**settings)
+        raw = await Raw.open(served.url.removeprefix("http://"))
+        token = served.product.issuer.issue("ada", claims=key.binding)
+        said = await raw.ask({"token": token, "dpop": key.proof(token, time.time())})
+        assert said.startswith("40" if admitted else "44"), said
+        async with httpx.AsyncClient(base_url=served.url) as web:
+            answer = await web.get("/auth/sessions", headers={"Authorization": f"Bearer {token}"})
+        assert answer.status_code == 401
+        await raw.close()

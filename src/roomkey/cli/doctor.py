@@ -23,7 +23,7 @@ from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import SECRET, ConfigOption, environment_secret
 from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY
-from roomkey.server.config_file import CONFIG_FILE, read_config
+from roomkey.server.config_file import CONFIG_FILE, PROVIDERS, read_config
 from roomkey.server.policy_file import load_policy
 from roomkey.server.settings import Settings, check_exposure, environment_name, is_loopback, load_settings
 
@@ -124,6 +124,10 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         yield "warn", "other machines can bypass the proxy; set host to 127.0.0.1, or block the port for them"
     if "*" in settings.trusted_proxies:
         yield "fail", "trusted_proxies contains *: every client can claim any address; name the proxies"
+    if settings.sockets_url is not None:
+        yield "ok", f"tokens that are bound to a key (DPoP): accepted; htu of proofs is {settings.sockets_url}"
+    elif file.values.get(PROVIDERS):
+        yield "warn", "tokens that a provider binds to a key (DPoP) are rejected; set public_url to accept them"
     yield from findings(settings, time.time())
     yield from _database(settings)
     if settings.token_lifetime > 86400:

@@ -11,7 +11,7 @@ from roomkey.extras import needs
 with needs("server", "roomkey.server.backends"):
     from starlette.types import ASGIApp
 
-from roomkey import Policy, hub
+from roomkey import DPoP, Policy, hub
 from roomkey.auth import ACCESS_COOKIE
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.guard.guard import Guard
@@ -104,6 +104,7 @@ def _guard_options(settings: Settings) -> dict[str, Any]:
         "grace": settings.grace,
         "warn_before": settings.warn_before,
         "subject_limits": limits,
+        "dpop": DPoP(settings.sockets_url) if settings.sockets_url is not None else None,
     }
 
 

@@ -26,6 +26,7 @@ with needs("cli", "roomkey.server.settings"):
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import one_or_more
+from roomkey.core.dpop import DPoP
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
 from roomkey.core.origins import allowed_origins
@@ -142,6 +143,9 @@ class Settings(BaseModel):
         ("127.0.0.1", "::1"),
         description="Proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted.",
     )
+    public_url: str | None = Field(
+        None, description="URL of this server for clients; accepts tokens that are bound to a key (DPoP)."
+    )
 
     @field_validator("issuer", "audience")
     @classmethod
@@ -171,6 +175,16 @@ class Settings(BaseModel):
     def _as_browsers_send(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         allowed_origins(value, schemes=("http", "https"))
         return tuple(str(origin) for text in value for origin in allowed_origins([text]))
+
+    @field_validator("public_url")
+    @classmethod
+    def _fits_proofs(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                DPoP(_sockets_at(value))
+            except ConfigError:
+                raise ValueError("must be an https:// URL without a query; http:// only for this machine") from None
+        return value
 
     @field_validator("algorithm")
     @classmethod
@@ -207,6 +221,11 @@ class Settings(BaseModel):
         return self.tls_cert is not None
 
     @property
+    def sockets_url(self) -> str | None:
+        """The public URL of the Socket.IO path, if ``public_url`` is set."""
+        return None if self.public_url is None else _sockets_at(self.public_url)
+
+    @property
     def serves_oauth(self) -> bool:
         """True if the issuer is a URL: OAuth's metadata contains URLs, and OAuth clients compare them."""
         return "://" in self.issuer
@@ -218,6 +237,10 @@ class Settings(BaseModel):
             return str(self.database)
         found = _DATABASE_URL.fullmatch(self.database)
         return f"postgresql://{found['shown']}" if found else f"{self.database.partition('://')[0]}://…"
+
+
+def _sockets_at(public_url: str) -> str:
+    return f"{public_url.rstrip('/')}/socket.io/"
 
 
 def option_name(setting: str) -> str:
