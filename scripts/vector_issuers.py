@@ -1,11 +1,14 @@
-"""The vectors about tokens of other issuers: claims in other places."""
+"""The vectors about tokens of other issuers: claims in other places, and presets."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
+from support.issuer_tokens import SHAPES
 from vector_forge import CLAIMS, SECRET, Forge
+
+from roomkey.core.presets import PRESETS
 
 OK, NOT_OURS = "ok", "jwt audience invalid. expected: app-1"
 NO_NAMES: tuple[object, ...] = (
@@ -50,7 +53,15 @@ MAPPED: dict[str, Any] = {
 def verifiers(f: Forge) -> dict[str, dict[str, Any]]:
     """The settings that the vectors use, by name."""
     secret = {"keys": {"secret": SECRET, "kid": "k1"}}
-    return {
+    public = {"keys": {"jwks": keycloak_keys(f)}}
+    presets = {
+        name: (secret if shape.shared else public | {"algorithms": list(PRESETS[name].algorithms)})
+        | shape.settings
+        | {"preset": name}
+        for name, shape in SHAPES.items()
+    }
+    return presets | {
+        "typ-or-none": secret | {"audience": "chat", "claims": {"typ": ["Bearer", None], "level": [1, True, "a"]}},
         "mapped": secret | {"audience": "app-1", "claims_map": MAP},
         "mapped-rights": secret
         | {"audience": "chat", "claims_map": {"roles": "x.y", "rooms": "x.y", "scopes": "cognito:groups"}},
@@ -92,3 +103,34 @@ def claims_map(f: Forge) -> Iterator[Case]:
         f.token(CLAIMS | {"scope": "read"}),
         "invalid scope value",
     )
+
+
+def keycloak_keys(f: Forge) -> dict[str, Any]:
+    """A key set as Keycloak publishes it: a key to encrypt, with the certificates of each key, and several to sign."""
+    certificate = {"x5c": ["MIICmzCCAYMCBgGPx"], "x5t": "b64thumbprint", "x5t#S256": "b64thumbprint256"}
+    encrypt = f.public("r2")["keys"][0] | {"kid": "enc", "use": "enc", "alg": "RSA-OAEP"} | certificate
+    sign = f.public("r1", "e1", "p1", "d1")["keys"]
+    return {"keys": [encrypt, *(key | certificate for key in sign)]}
+
+
+def presets(f: Forge) -> Iterator[Case]:
+    """Tokens as common issuers write them, and tokens that come close."""
+    for name, shape in SHAPES.items():
+        by, algorithm = ("k1", "HS256") if shape.shared else ("e1", "ES256") if name == "supabase" else ("r1", "RS256")
+        header = {"alg": algorithm, "kid": by} | shape.header
+        yield name, name, f.token(shape.claims, header, by=by, algorithm=algorithm), OK
+        for near, (changes, claim) in shape.near.items():
+            expected = f"invalid {claim} value"
+            if claim == "aud":
+                audiences = shape.settings.get("audience") or PRESETS[name].audience or "none"
+                expected = f"jwt audience invalid. expected: {audiences}"
+            elif claim == "iss":
+                expected = f"jwt issuer invalid. expected: {shape.settings['issuer']}"
+            yield name, f"{name}: {near}", f.token(shape.changed(changes), header, by=by, algorithm=algorithm), expected
+        if not shape.shared:
+            yield name, f"{name}: HS256", f.token(shape.claims, {"alg": "HS256", "kid": "k1"}), "invalid algorithm"
+    for typ, expected in (("Bearer", OK), (None, OK), ("ID", "invalid typ value"), (["Bearer"], "invalid typ value")):
+        yield "typ-or-none", f"typ {typ!r}", f.token(CLAIMS | {"typ": typ, "level": 1}), expected
+    for level, expected in ((True, OK), ("a", OK), (1.0, OK), (False, "x"), ("1", "x"), (None, "x"), (2, "x")):
+        token = f.token(CLAIMS | {"level": level})
+        yield "typ-or-none", f"level {level!r}", token, expected if expected == OK else "invalid level value"

@@ -88,7 +88,10 @@ def settings(f: Forge) -> Named:
     }
     found |= {
         f"claims {value!r}": key | {"claims": value}
-        for value in ({"a": None}, {"a": ["x"]}, {"a": {}}, {}, {"a": 1, "b": True})
+        for value in (
+            *({"a": None}, {"a": ["x"]}, {"a": {}}, {}, {"a": 1, "b": True}, {"a": [1, None]}, {"a": []}),
+            *({"a": [None]}, {"a": [["x"]]}, {"a": ["x", {}]}, [], "a"),
+        )
     }
     subjects: tuple[object, ...] = ("", "exp", "aud", "roles", "jti", "a\nb", 5, None, "x" * 256, "user_id", "email")
     found |= {f"claims_map subject {value!r:.20}": key | {"claims_map": {"subject": value}} for value in subjects}
@@ -97,6 +100,10 @@ def settings(f: Forge) -> Named:
     found |= {
         f"claims_map {value!r:.20}": key | {"claims_map": value}
         for value in ("subject", ["subject"], 5, {}, None, {"sub": "a"}, {"constructor": "a"}, {"groups": "a"})
+    }
+    found |= {
+        f"preset {value!r}": key | {"preset": value}
+        for value in ("simplejwt", "keycloak", "cognito", "Keycloak", "", 5, None, "constructor", ["keycloak"])
     }
     found |= {
         "claims_map audience without an audience": key | {"claims_map": {"audience": "client_id"}},

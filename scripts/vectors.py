@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from support import vectors  # noqa: E402
 from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
 
 from roomkey import Key, errors  # noqa: E402
+from roomkey.core.presets import PRESETS  # noqa: E402
 from roomkey.guard import contract  # noqa: E402
 
 OTHER_SECRET = "vectors-another-secret-of-nobody-abcdefgh"
@@ -34,6 +36,7 @@ ASKED = {
     "settings": (None, vector_tokens.settings),
     "long": ("hs256", vector_tokens.long),
     "claims_map": (None, vector_issuers.claims_map),
+    "presets": (None, vector_issuers.presets),
 }
 
 
@@ -119,6 +122,14 @@ def wire_contract() -> dict[str, Any]:
     return {"errors": told, "server_events": events, "client_events": sorted(contract.EVENTS_FROM_CLIENT)}
 
 
+def presets() -> dict[str, Any]:
+    """``presets.json``: the settings of each preset, as an application would write them."""
+    written = {
+        name: {setting: value for setting, value in asdict(preset).items() if value} for name, preset in PRESETS.items()
+    }
+    return {"presets": written}
+
+
 def everything() -> dict[str, dict[str, Any]]:
     """Every file of the folder, by name."""
     f = forge()
@@ -144,6 +155,7 @@ def everything() -> dict[str, dict[str, Any]]:
         "key_sets": {"vectors": key_sets},
         "credentials": {"vectors": presented},
         "grants": {"vectors": granted},
+        "presets": presets(),
         "contract": wire_contract(),
     }
 

@@ -295,9 +295,20 @@ def test_verifier_requires_exact_values_of_claims(found):
     for claims in ({"token_type": found, "level": 1}, {"token_type": "access", "level": True}, {"level": 1}):
         with pytest.raises(ClaimError):
             verifier.verify(jwt.encode(GOOD | claims, SECRET), NOW)
-    for wrong in ({"token_type": ["access"]}, {"token_type": None}, {1: "access"}):
+    for wrong in ({"token_type": [["access"]]}, {"token_type": []}, {"token_type": None}, {1: "access"}, ["access"]):
         with pytest.raises(ConfigError):
             Verifier.hs256(SECRET, claims=wrong)
+
+
+def test_verifier_accepts_several_values_of_a_claim():
+    verifier = Verifier.hs256(SECRET, claims={"typ": ["Bearer", "DPoP"], "sts": ("active", None), "level": [1, True]})
+    for accepted in ({"typ": "Bearer"}, {"typ": "DPoP", "sts": "active"}, {"typ": "DPoP", "sts": None, "level": True}):
+        assert verifier.verify(signed(**{"sub": "ada", "level": 1} | accepted), NOW).subject == "ada"
+    for rejected in ({}, {"typ": "ID"}, {"typ": None}, {"typ": "DPoP", "sts": "pending"}, {"typ": "DPoP", "level": 2}):
+        with pytest.raises(ClaimError, match=r"expected 'Bearer' or 'DPoP'|'active' or missing|1 or True"):
+            verifier.verify(signed(**{"sub": "ada", "level": 1} | rejected), NOW)
+    with pytest.raises(ConfigError):
+        Verifier.hs256(SECRET, claims={"sts": [None]})
 
 
 def signed(**claims):

@@ -170,13 +170,22 @@ SETTINGS = st.fixed_dictionaries(
         "max_age": st.sampled_from([None, 0, 60]),
         "token_type": st.sampled_from([None, "JWT", "at+jwt"]),
         "claims": st.sampled_from(
-            [{}, {"level": 1}, {"level": True}, {"type": "refresh"}, {"level": 0}, {"role": "ada"}]
+            [
+                {},
+                {"level": 1},
+                {"level": True},
+                {"type": "refresh"},
+                {"level": 0},
+                {"role": "ada"},
+                {"type": ["ada", None, "refresh"], "level": [0, 1, False]},
+            ]
         ),
         "claims_map": st.dictionaries(
             st.sampled_from(["subject", "audience", "session", "roles", "role", "rooms", "scopes"]),
             st.sampled_from(["sub", "user_id", "level", "a.b", "a.roles", ["a", "c.d"], "u:x.y", "roles", "aud"]),
         ),
         "integer_subject": st.booleans(),
+        "preset": st.sampled_from([None, "keycloak", "clerk", "simplejwt", "fastapi-users", "entra"]),
         "max_token": st.sampled_from([200, 8192]),
     },
 )

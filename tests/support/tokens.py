@@ -42,3 +42,9 @@ def hs256(header: Any, payload: Any, secret: str | bytes = SECRET) -> str:
     signing_input = f"{part(header)}.{part(payload)}"
     key = secret.encode() if isinstance(secret, str) else secret
     return f"{signing_input}.{part(hmac.new(key, signing_input.encode(), hashlib.sha256).digest())}"
+
+
+def signed_by(key: Key, header: Any, payload: Any) -> str:
+    """Return a token of any header and payload that a key signed with the algorithm of the header."""
+    signing_input = f"{part(header)}.{part(payload)}"
+    return f"{signing_input}.{part(key.sign(header['alg'], signing_input.encode()))}"

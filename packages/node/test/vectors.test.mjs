@@ -36,6 +36,16 @@ test("presented tokens are found", () => {
   }
 });
 
+test("presets stand for the same settings", () => {
+  const { PRESETS } = inside("presets");
+  const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const written = [...PRESETS].map(([name, preset]) => [
+    name,
+    Object.fromEntries(Object.entries(preset).map(([setting, value]) => [snake(setting), value])),
+  ]);
+  assert.deepEqual(Object.fromEntries(written), read("presets").presets);
+});
+
 test("grants are read as in the vectors", () => {
   for (const vector of read("grants").vectors) {
     assert.equal(isGranted(grantedActions(vector.rooms), vector.room, vector.event), vector.granted, vector.name);

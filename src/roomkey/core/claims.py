@@ -19,6 +19,10 @@ TYPE_CLAIMS = ("type", "token_type", "token_use", "typ")
 """Claims with which issuers mark the type of a token; none is registered, but each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
 
+ExactValue = str | int | bool
+ExactClaims = Mapping[str, ExactValue | Iterable[ExactValue | None]]
+"""Claims, each with the value that it must have, or with several; None among several means that it may be missing."""
+
 
 class TimeSpan(Protocol):
     """A :class:`datetime.timedelta`. Its module has clocks, so it is not imported here."""
@@ -38,7 +42,7 @@ class ExpectedClaims:
         require: claims that must be present.
         max_lifetime: the longest ``exp - iat`` in seconds, or None. If set, ``iat`` and ``exp`` are required.
         max_age: the longest time since ``iat`` in seconds, or None. If set, ``iat`` is required and not in the future.
-        claims: further claims, with the exact value that each must have.
+        claims: further claims, each with its accepted values (see :func:`exact_claims`).
 
     Raises:
         ConfigError: a negative or infinite number of seconds, or a value of the wrong type.
@@ -50,23 +54,21 @@ class ExpectedClaims:
     require: tuple[str, ...] = ("exp", "sub")
     max_lifetime: float | None = None
     max_age: float | None = None
-    claims: Mapping[str, str | int | bool] = field(default_factory=dict)
+    claims: Mapping[str, tuple[ExactValue | None, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name, wanted in self.claims.items():
-            if not isinstance(name, str) or not isinstance(wanted, (str, int)):
-                raise ConfigError(f"claims requires a string or an integer for {name!r}, not {wanted!r}")
         for name in ("leeway", "max_lifetime", "max_age"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value >= 0):
                 raise ConfigError(f"{name} must be seconds, 0 or more, not {value!r}")
 
-    def check(self, claims: dict[str, Any], now: float) -> None:
+    def check(self, claims: dict[str, Any], now: float, original: dict[str, Any] | None = None) -> None:
         """Check the claims of a token.
 
         Args:
             claims: the payload of a token whose signature is verified, in standard form.
             now: seconds since the epoch.
+            original: the payload, if it is not in standard form: the values of further claims are those in it.
 
         Raises:
             ClaimError: the first failed check, in this order: types, required claims, ``nbf``, ``exp``, lifetime,
@@ -94,13 +96,14 @@ class ExpectedClaims:
         if type(audience) is not str or audience not in self.audiences:
             self.check_audience(audience)
         if self.claims or not claims.keys().isdisjoint(TYPE_CLAIMS):
-            self._check_values(claims)
+            self._check_values(claims if original is None else original)
 
     def _check_values(self, claims: dict[str, Any]) -> None:
         for name, wanted in self.claims.items():
             found = claims.get(name)
-            if not _is_same(found, wanted):
-                raise ClaimError(name, f"{name} is {printable(found)}, expected {printable(wanted)}")
+            if not any(_is_same(found, value) for value in wanted):
+                expected = " or ".join("missing" if value is None else printable(value) for value in wanted)
+                raise ClaimError(name, f"{name} is {printable(found)}, expected {expected}")
         for name in TYPE_CLAIMS:
             token_type = claims.get(name)
             if isinstance(token_type, str) and token_type.lower() in NOT_FOR_ACCESS and name not in self.claims:
@@ -227,7 +230,25 @@ def as_seconds(value: object, what: str) -> float:
     return value
 
 
-def _is_same(found: object, wanted: str | int | bool) -> bool:
+def exact_claims(claims: object) -> dict[str, tuple[ExactValue | None, ...]]:
+    """Return the setting ``claims`` with the accepted values of each claim.
+
+    Raises:
+        ConfigError: not a mapping of names to values, or a list without a value.
+    """
+    if not isinstance(claims, Mapping):
+        raise ConfigError(f"claims must be a mapping, such as {{'token_type': 'access'}}, not {claims!r}")
+    accepted = {}
+    for name, wanted in claims.items():
+        values = tuple(wanted) if isinstance(wanted, (list, tuple)) else (wanted,)
+        named = [value for value in values if value is not None]
+        if not isinstance(name, str) or not named or not all(isinstance(value, (str, int)) for value in named):
+            raise ConfigError(f"claims requires a string or an integer for {name!r}, or a list of them, not {wanted!r}")
+        accepted[name] = values
+    return accepted
+
+
+def _is_same(found: object, wanted: ExactValue | None) -> bool:
     """Return True if a claim has this value. True is not 1, and a string is not a number."""
     if type(wanted) is int:
         return whole(found) == wanted

@@ -32,6 +32,7 @@ STANDARD = {
 # These claims have a meaning that no issuer changes. A subject read from one of them would not identify a user.
 FIXED = frozenset({"exp", "nbf", "iat", "iss", "jti"})
 NOT_SUBJECTS = FIXED | {"aud", "sid", "roles", "rooms", "scope"}
+CHECKED = frozenset({"sub", "aud", "sid", "scope"})  # an error about roles or rooms is about their value in the token
 
 _ABSENT = object()
 
@@ -106,7 +107,7 @@ class ClaimsMap:
     def located(self, error: ClaimError) -> ClaimError:
         """Return an error about a claim in standard form with the place of that claim in its details."""
         path = self._paths.get(error.claim)
-        if path is None or path == (error.claim,):
+        if path is None or path == (error.claim,) or error.claim not in CHECKED:
             return error
         located = type(error)(error.claim, f"{error} (claims_map: {'.'.join(path)})", message=error.message)
         located.facts = error.facts

@@ -10,13 +10,14 @@ from typing import Any, TypedDict, Unpack
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
 from roomkey.core.any_of import AnyOf, TokenVerifier
-from roomkey.core.claims import LAST_SECOND, ExpectedClaims, one_or_more
+from roomkey.core.claims import LAST_SECOND, ExactClaims, ExpectedClaims, exact_claims, one_or_more
 from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
+from roomkey.core.presets import preset_of
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
 from roomkey.errors import AuthError, BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
@@ -37,9 +38,10 @@ class VerifierSettings(TypedDict, total=False):
     max_lifetime: float | None
     max_age: float | None
     token_type: str | None
-    claims: Mapping[str, str | int | bool]
+    claims: ExactClaims
     claims_map: Mapping[str, Place]
     integer_subject: bool
+    preset: str | None
     max_token: int
     tolerate_header: Iterable[str]
     subject_prefix: str
@@ -63,14 +65,17 @@ class Verifier:
         max_age: the longest accepted time since ``iat`` in seconds; None accepts any.
         token_type: the required ``typ``: ``"at+jwt"`` for access tokens (RFC 9068 section 4), or ``"JWT"``; None
             accepts either, and tokens without ``typ``.
-        claims: further claims, with the exact value that each must have, such as ``{"token_type": "access"}``. By
-            default, the verifier rejects tokens that are marked as refresh tokens or ID tokens. It does not check the
-            claims named here for such a mark.
+        claims: further claims, each with the exact value that it must have, such as ``{"token_type": "access"}``, or
+            with a list of values; None in a list accepts tokens without the claim. By default, the verifier rejects
+            tokens that are marked as refresh tokens or ID tokens. It does not check the claims named here for such a
+            mark.
         claims_map: where the tokens have the ``subject``, ``audience``, ``session``, ``roles`` (a list), ``role`` (one
             string), ``rooms`` and ``scopes``: for example ``{"subject": "user_id", "roles": "realm_access.roles"}``.
             :func:`roomkey.core.claims_map.path_of` explains the form of a place. If the map names ``roles`` or
             ``role``, roles come only from there.
         integer_subject: also accept an integer as the subject: 7 becomes the subject ``"7"``.
+        preset: the name of a common issuer, such as ``"keycloak"``, for its settings: see
+            :mod:`roomkey.core.presets`. Other arguments win over it.
         max_token: the longest accepted token, in bytes; at most 65536.
         tolerate_header: header members to ignore, of ``jku``, ``x5u`` and ``x5c``, for an issuer that sends them. By
             default, tokens with these members are rejected. In no case are they followed.
@@ -92,9 +97,10 @@ class Verifier:
         max_lifetime: float | None = None,
         max_age: float | None = None,
         token_type: str | None = None,
-        claims: Mapping[str, str | int | bool] | None = None,
+        claims: ExactClaims | None = None,
         claims_map: Mapping[str, Place] | None = None,
-        integer_subject: bool = False,
+        integer_subject: bool | None = None,
+        preset: str | None = None,
         max_token: int = jws.MAX_TOKEN,
         tolerate_header: Iterable[str] = (),
         subject_prefix: str = "",
@@ -126,16 +132,19 @@ class Verifier:
         if token_type is not None and token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type must be one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.token_type = token_type
+        chosen = preset_of(preset).under(
+            audience=audience, require=require, claims=claims, claims_map=claims_map, integer_subject=integer_subject
+        )
         self.expected = ExpectedClaims(
             issuers=issuers,
-            audiences=one_or_more(audience, "audience"),
+            audiences=one_or_more(chosen.audience, "audience"),
             leeway=leeway,
-            require=_required(require),
+            require=_required(chosen.require),
             max_lifetime=max_lifetime,
             max_age=max_age,
-            claims=dict(claims or {}),
+            claims=exact_claims(chosen.claims),
         )
-        self._map = map_of({} if claims_map is None else claims_map, integer_subject, self.expected.audiences)
+        self._map = map_of(chosen.claims_map, chosen.integer_subject, self.expected.audiences)
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -259,7 +268,7 @@ class Verifier:
 
         Args:
             url: where the keys are: an ``https`` URL, or ``http`` on this machine.
-            algorithms: the accepted algorithms. Default: all asymmetric ones.
+            algorithms: the accepted algorithms. Default: those of the preset, or all asymmetric ones.
             fetch_timeout: the longest time that a token waits for the keys, in seconds.
             settings: the optional arguments of :class:`Verifier`, such as ``issuer`` and ``audience``.
 
@@ -286,8 +295,8 @@ class Verifier:
 
         Args:
             issuer: the issuer, exactly as in its discovery document and in ``iss``.
-            algorithms: the accepted algorithms. Default: all asymmetric ones; of a key without ``alg``, only those that
-                the discovery document names.
+            algorithms: the accepted algorithms. Default: those of the preset, or all asymmetric ones; of a key without
+                ``alg``, only those that the discovery document names.
             fetch_timeout: the longest time that a token waits for the keys, in seconds.
             settings: the optional arguments of :class:`Verifier`, such as ``audience``. If the tokens have another
                 spelling of ``iss``, list all spellings as ``issuer``.
@@ -406,7 +415,7 @@ class Verifier:
         assert self._map is not None
         standard = self._map.standard(claims)
         try:
-            self.expected.check(standard, now)
+            self.expected.check(standard, now, claims)
         except ClaimError as error:
             raise self._map.located(error) from None
         if self._map.moves_audience and "aud" in claims:  # the token is for those whom it names there, and no others

@@ -4,6 +4,7 @@ import { ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim } fr
 import { strip } from "./characters.js";
 import { MAX_NAME, isName } from "./names.js";
 import { printable } from "./printable.js";
+import { isObject } from "./strict_json.js";
 
 export type Claims = Record<string, unknown>;
 
@@ -15,6 +16,10 @@ const NAMES = ["iss", "sub", "jti", "sid"];
 const KINDS = ["type", "token_type", "token_use", "typ"];
 const NOT_FOR_ACCESS = new Set(["refresh", "refresh_token", "offline", "id", "id_token"]);
 
+type ExactValue = string | number | boolean;
+/** Claims, each with the value that it must have, or with several; null among several means that it may be missing. */
+export type ExactClaims = Readonly<Record<string, ExactValue | readonly (ExactValue | null)[]>>;
+
 /** What a verifier expects of the claims. */
 export interface ExpectedOptions {
   issuers: readonly string[];
@@ -23,18 +28,13 @@ export interface ExpectedOptions {
   require: readonly string[];
   maxLifetime: number | null;
   maxAge: number | null;
-  claims: ReadonlyMap<string, string | number | boolean>;
+  claims: ReadonlyMap<string, readonly (ExactValue | null)[]>;
 }
 
 /** Judges claims against what a verifier expects. */
 export class Expected {
   /** @throws {ConfigError} a negative or infinite number of seconds, or a value of a wrong type. */
   constructor(readonly options: ExpectedOptions) {
-    for (const [name, wanted] of options.claims) {
-      if (typeof wanted !== "string" && typeof wanted !== "boolean" && !Number.isInteger(wanted)) {
-        throw new ConfigError(`claims requires a string, a whole number or a boolean for ${printable(name)}`);
-      }
-    }
     for (const name of ["leeway", "maxLifetime", "maxAge"] as const) {
       const value: unknown = options[name];
       if (value !== null && !(typeof value === "number" && Number.isFinite(value) && value >= 0)) {
@@ -48,9 +48,10 @@ export class Expected {
    *
    * @param claims the payload in standard form.
    * @param now seconds since the epoch.
+   * @param original the payload, if it is not in standard form: the values of further claims are those in it.
    * @throws {ClaimError} the first check that fails.
    */
-  check(claims: Claims, now: number): void {
+  check(claims: Claims, now: number, original: Claims = claims): void {
     checkTypes(claims);
     for (const name of this.options.require) {
       if (!Object.hasOwn(claims, name)) throw new MissingClaim(name, `claim ${name} is missing`);
@@ -59,7 +60,7 @@ export class Expected {
     this.#checkBounds(claims, now);
     this.#checkIssuer(claims);
     this.checkAudience(get(claims, "aud"));
-    this.#checkValues(claims);
+    this.#checkValues(original);
   }
 
   /** Judge `exp` and `iss` of a document that is not a token. */
@@ -130,10 +131,11 @@ export class Expected {
 
   #checkValues(claims: Claims): void {
     const wanted = this.options.claims;
-    for (const [name, value] of wanted) {
+    for (const [name, values] of wanted) {
       const found = get(claims, name);
-      const same = typeof value === "number" ? Number.isSafeInteger(found) && found === value : found === value;
-      if (!same) throw new ClaimError(name, `${name} is ${printable(found)}, expected ${printable(value)}`);
+      if (!values.some((value) => isSame(found, value))) {
+        throw new ClaimError(name, `${name} is ${printable(found)}, expected ${values.map(printable).join(" or ")}`);
+      }
     }
     for (const name of KINDS) {
       const kind = get(claims, name);
@@ -142,6 +144,34 @@ export class Expected {
       }
     }
   }
+}
+
+/**
+ * The setting `claims`, with the accepted values of each claim.
+ *
+ * @throws {ConfigError} not an object of values, or a list without a value.
+ */
+export function exactClaims(claims: unknown): ReadonlyMap<string, readonly (ExactValue | null)[]> {
+  if (!isObject(claims)) throw new ConfigError('claims must be an object, such as { token_type: "access" }');
+  const accepted = new Map<string, readonly (ExactValue | null)[]>();
+  for (const [name, wanted] of Object.entries(claims)) {
+    const values: unknown[] = Array.isArray(wanted) ? wanted : [wanted];
+    const named = values.filter((value) => value !== null);
+    if (named.length === 0 || !named.every(isExact)) {
+      throw new ConfigError(`claims requires a string, an integer or a boolean for ${printable(name)}, or a list of them`);
+    }
+    accepted.set(name, values as (ExactValue | null)[]);
+  }
+  return accepted;
+}
+
+function isExact(value: unknown): boolean {
+  return typeof value === "string" || typeof value === "boolean" || Number.isInteger(value);
+}
+
+function isSame(found: unknown, wanted: ExactValue | null): boolean {
+  if (wanted === null) return found === undefined || found === null;
+  return found === wanted && (typeof wanted !== "number" || Number.isSafeInteger(found));
 }
 
 /** An own member, or undefined: a claim that is missing is never one that every object inherits. */

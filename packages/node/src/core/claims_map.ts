@@ -37,6 +37,9 @@ export type ClaimsMapOption = Readonly<Partial<Record<keyof typeof STANDARD, Pla
 const FIXED = new Set(["exp", "nbf", "iat", "iss", "jti"]);
 const NOT_SUBJECTS = new Set([...FIXED, "aud", "sid", "roles", "rooms", "scope"]);
 
+// An error about roles or rooms is about their value in the token.
+const CHECKED = new Set(["sub", "aud", "sid", "scope"]);
+
 /** Brings the claims of one issuer into standard form. */
 export class ClaimsMap {
   /** True if the audience is not in `aud`. */
@@ -78,7 +81,7 @@ export class ClaimsMap {
   /** Add the place of a claim to the details of an error about it in standard form. */
   located(error: ClaimError): ClaimError {
     const path = this.#moved(error.claim);
-    if (path !== null) error.detail += ` (claimsMap: ${path.join(".")})`;
+    if (path !== null && CHECKED.has(error.claim)) error.detail += ` (claimsMap: ${path.join(".")})`;
     return error;
   }
 

@@ -2,11 +2,12 @@
 
 import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";
-import { type Claims, Expected, LAST_SECOND, oneOrMore } from "./claims.js";
+import { type Claims, type ExactClaims, Expected, LAST_SECOND, exactClaims, oneOrMore } from "./claims.js";
 import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
 import { type Identity, fromClaims } from "./identity.js";
 import { type Parts, MAX_TOKEN, checkMaxToken, checkSignature, jsonObject, split } from "./jws.js";
 import { Key, KeySet, type LiveKeySet } from "./keys.js";
+import { presetUnder } from "./presets.js";
 import { printable } from "./printable.js";
 import { isObject } from "./strict_json.js";
 import { isAddress } from "./weak_keys.js";
@@ -33,12 +34,14 @@ export interface VerifierOptions {
   maxAge?: number | null;
   /** Requires this `typ`: `at+jwt` for an access token (RFC 9068 section 4). Default: either or none. */
   tokenType?: "JWT" | "at+jwt" | null;
-  /** Further claims and the exact value that each must have. */
-  claims?: Readonly<Record<string, string | number | boolean>>;
+  /** Further claims and the exact value that each must have, or several; null among them accepts tokens without it. */
+  claims?: ExactClaims;
   /** Where the tokens have the subject, audience, session, roles, rooms and scopes, if not in the registered claims. */
   claimsMap?: ClaimsMapOption | null;
   /** Also accept a whole number as the subject: 7 becomes "7". Default: false. */
   integerSubject?: boolean;
+  /** The name of a common issuer, such as `keycloak`, for its settings. Other options win over it. */
+  preset?: string | null;
   /** The longest token, in bytes, at most 65536. Default: 8192. */
   maxToken?: number;
 }
@@ -86,17 +89,19 @@ export class Verifier {
     this.algorithms = checkAlgorithms(options.algorithms);
     for (const source of byIssuer ? byIssuer.values() : [this.#keys]) this.#checkUsable(source);
     this.#tokenType = checkTokenType(options.tokenType ?? null);
-    const audiences = oneOrMore(options.audience, "audience");
+    const { audience, require, claims, claimsMap, integerSubject } = options;
+    const chosen = presetUnder(options.preset ?? null, { audience, require, claims, claimsMap, integerSubject });
+    const audiences = oneOrMore(chosen.audience, "audience");
     this.#expected = new Expected({
       issuers: byIssuer ? [...byIssuer.keys()] : issuers,
       audiences,
       leeway: options.leeway ?? 30,
-      require: required(options.require),
+      require: required(chosen.require),
       maxLifetime: options.maxLifetime ?? null,
       maxAge: options.maxAge ?? null,
-      claims: new Map(Object.entries(options.claims ?? {})),
+      claims: exactClaims(chosen.claims ?? {}),
     });
-    this.#map = mapOf(options.claimsMap ?? {}, options.integerSubject ?? false, audiences);
+    this.#map = mapOf(chosen.claimsMap ?? {}, chosen.integerSubject ?? false, audiences);
   }
 
   /**
@@ -187,7 +192,7 @@ export class Verifier {
     }
     const standard = this.#map.standard(claims);
     try {
-      this.#expected.check(standard, now);
+      this.#expected.check(standard, now, claims);
     } catch (error) {
       throw error instanceof ClaimError ? this.#map.located(error) : error;
     }
@@ -261,7 +266,7 @@ function checkTokenType(value: string | null): string | null {
 }
 
 function required(require: unknown): readonly string[] {
-  if (require === undefined) return ["exp", "sub"];
+  if (require === undefined || require === null) return ["exp", "sub"];
   return Array.isArray(require) && require.length === 0 ? [] : oneOrMore(require, "require");
 }
 
