@@ -345,6 +345,14 @@ def credentials() -> Named:
         {"token": "x" * 65_544},
         {"token": False},
         {"token": 0},
+        {"token": t, "dpop": "d.d.d"},
+        {"access_token": t, "dpop": "d.d.d"},
+        {"token": t, "dpop": ""},
+        {"token": t, "dpop": None},
+        {"token": t, "dpop": 5},
+        {"token": t, "dpop": ["d.d.d"]},
+        {"token": "", "dpop": "d.d.d"},
+        {"dpop": "d.d.d"},
     )
     found: Named = {f"auth {json.dumps(auth):.50}": {"sources": DEFAULT, "auth": auth} for auth in auths}
     for header in (
@@ -358,6 +366,8 @@ def credentials() -> Named:
         f"Basic abc, Bearer {t}",
         f"Bearer {t} x",
         "Negotiate a b",
+        f"DPoP {t}",
+        f"dpop {t}",
     ):
         request = {"authorization": header}
         found[f"header {header!r}"] = {"sources": DEFAULT, "request": request}
@@ -404,6 +414,16 @@ def credentials() -> Named:
             "request": {"authorization": f"Bearer {t}"},
         },
         "all sources, nothing": {"sources": ALL},
+        "a proof and the same token in a header": {
+            "sources": ALL,
+            "auth": {"token": t, "dpop": "d.d.d"},
+            "request": {"authorization": f"Bearer {t}"},
+        },
+        "a proof and a token of another scheme": {
+            "sources": ALL,
+            "auth": {"token": t, "dpop": "d.d.d"},
+            "request": {"authorization": f"DPoP {t}", "cookie": f"session={u}"},
+        },
     }
     events: tuple[list[object], ...] = (
         [],

@@ -322,6 +322,11 @@ def claims(f: Forge) -> Iterator[Case]:
         yield f"b26 aud {aud!r}", f.token(CLAIMS | {"aud": aud}), "invalid aud value"
     yield "b26 aud missing", f.token(without("aud")), "jwt audience invalid. expected: chat"
     yield "b26 aud one of several", f.token(CLAIMS | {"aud": ["other", "chat"]}), OK
+    key = "x" * 42 + "A"
+    yield "bound to a key", f.token(CLAIMS | {"cnf": {"jkt": key}}), "DPoP proof required"
+    yield "bound to a key, expired", f.token(CLAIMS | {"cnf": {"jkt": key}, "exp": NOW - 60}), "jwt expired"
+    for cnf in (None, {}, key, {"jkt": key, "x5t#S256": key}, {"x5t#S256": key}, {"jkt": "short"}):
+        yield f"cnf {cnf!r}", f.token(CLAIMS | {"cnf": cnf}), "invalid cnf value"
     yield from _names(f)
     yield from _rights(f)
 

@@ -19,12 +19,14 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import vector_issuers  # noqa: E402
+import vector_proofs  # noqa: E402
 import vector_settings  # noqa: E402
 import vector_tokens  # noqa: E402
 from support import vectors  # noqa: E402
 from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
 
 from roomkey import Key, errors  # noqa: E402
+from roomkey.core.dpop import normal_url  # noqa: E402
 from roomkey.core.presets import PRESETS  # noqa: E402
 from roomkey.guard import contract  # noqa: E402
 
@@ -50,10 +52,10 @@ def signing_keys() -> dict[str, dict[str, Any]]:
 
 def earlier_signatures() -> dict[tuple[str, str], str]:
     """Signatures of the committed files, by key and signing input."""
-    path = vectors.FOLDER / "tokens.json"
+    files = [name for name in ("tokens", "proofs") if (vectors.FOLDER / f"{name}.json").exists()]
     found: dict[tuple[str, str], str] = {}
-    for vector in vectors.read("tokens")["vectors"] if path.exists() else ():
-        token = vector.get("token")
+    for vector in (vector for name in files for vector in vectors.read(name)["vectors"]):
+        token = vector.get("proof", vector.get("token"))
         if isinstance(token, str) and token.count(".") == 2:
             signing_input, _, signature = token.rpartition(".")
             try:
@@ -96,10 +98,45 @@ def tokens(f: Forge) -> dict[str, Any]:
             "token_repeated": {"text": text, "times": times},
         }
         listed.append(vector | vectors.verdict(made["hs256"], text * times, NOW))
+    _check_names(listed)
+    return {"now": NOW, "verifiers": settings, "vectors": listed}
+
+
+def proofs(f: Forge) -> dict[str, Any]:
+    """``proofs.json``."""
+    made = {name: vectors.proof_settings_of(written) for name, written in vector_proofs.SETTINGS.items()}
+    token, listed = vector_proofs.Prover(f).token, []
+    for settings, name, proof, expected, *more in vector_proofs.proofs(f):
+        vector = {"name": name, "settings": settings, "proof": proof, **(more[0] if more else {})}
+        verdict = vectors.proof_verdict(made[settings], vector, token, NOW)
+        found = "ok" if "accepted" in verdict else verdict["rejected"]["message"]
+        if found != expected:
+            raise SystemExit(f"{name}: {found}, expected {expected}")
+        listed.append(vector | verdict)
+    _check_names(listed)
+    bound = [
+        {"name": name, "claims": claims, "proved_key": key, **vectors.binding_verdict(claims, key)}
+        for name, claims, key in vector_proofs.bindings(f)
+    ]
+    settings = [
+        {"name": name, "settings": written, "verdict": vectors.proof_config_verdict(written)}
+        for name, written in (vector_proofs.SETTINGS | vector_proofs.NO_SETTINGS).items()
+    ]
+    return {
+        "now": NOW,
+        "token": token,
+        "settings": vector_proofs.SETTINGS,
+        "vectors": listed,
+        "bindings": bound,
+        "setting_verdicts": settings,
+        "urls": [{"url": url, "normal": normal_url(url)} for url in vector_proofs.URLS],
+    }
+
+
+def _check_names(listed: list[dict[str, Any]]) -> None:
     names = [vector["name"] for vector in listed]
     if len(set(names)) != len(names):
         raise SystemExit(f"two vectors have one name: {sorted(name for name in set(names) if names.count(name) > 1)}")
-    return {"now": NOW, "verifiers": settings, "vectors": listed}
 
 
 def _cases(f: Forge) -> Iterator[tuple[str, str, str, Any, str | None, dict[str, Any]]]:
@@ -151,6 +188,7 @@ def everything() -> dict[str, dict[str, Any]]:
     return {
         "keys": {"warning": "These private keys are public. Use them for tests only.", "private": f.jwks},
         "tokens": tokens(f),
+        "proofs": proofs(f),
         "settings": {"vectors": settings},
         "key_sets": {"vectors": key_sets},
         "credentials": {"vectors": presented},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from roomkey import Identity
 from roomkey.core.grants import MAX_NAMES, string_list
+from roomkey.core.names import is_name
 from roomkey.policies import own_rooms, rooms_claim
 
 CLAIMS = {
@@ -74,7 +75,7 @@ def test_repr_does_not_show_claims():
 )
 def test_string_list_returns_all_names_or_none(value):
     found = string_list(value)
-    good = isinstance(value, list) and all(isinstance(name, str) and name for name in value)
+    good = isinstance(value, list) and all(is_name(name) for name in value)
     assert found == (tuple(value) if good else ())
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from support import vectors
 
+from roomkey.core.dpop import normal_url
+
 TOKENS = vectors.read("tokens")
 VERIFIERS = {name: vectors.verifier_of(settings) for name, settings in TOKENS["verifiers"].items()}
 
@@ -49,6 +51,30 @@ def test_presented_token_is_found(vector):
 @named(vectors.read("grants")["vectors"])
 def test_grant_is_read_as_in_the_vector(vector):
     assert vectors.is_granted(vector) is vector["granted"]
+
+
+PROOFS = vectors.read("proofs")
+PROOF_SETTINGS = {name: vectors.proof_settings_of(settings) for name, settings in PROOFS["settings"].items()}
+
+
+@named(PROOFS["vectors"])
+def test_proof_gets_the_verdict_of_the_vector(vector):
+    found = vectors.proof_verdict(PROOF_SETTINGS[vector["settings"]], vector, PROOFS["token"], PROOFS["now"])
+    assert as_json(found) == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
+
+
+@named(PROOFS["bindings"])
+def test_binding_gets_the_verdict_of_the_vector(vector):
+    found = vectors.binding_verdict(vector["claims"], vector["proved_key"])
+    assert found == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
+
+
+def test_settings_for_proofs_and_urls_are_read_as_in_the_vectors():
+    for vector in PROOFS["setting_verdicts"]:
+        assert vectors.proof_config_verdict(vector["settings"]) == vector["verdict"], vector["name"]
+    assert {vector["url"]: normal_url(vector["url"]) for vector in PROOFS["urls"]} == {
+        vector["url"]: vector["normal"] for vector in PROOFS["urls"]
+    }
 
 
 def test_vectors_are_those_that_the_script_writes():

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from roomkey import ConfigError, Identity, Key, KeySet, Verifier
+from roomkey import ConfigError, DPoP, Identity, Key, KeySet, Verifier
 from roomkey.core.credentials import Handshake, Request, find_credential, from_event, missing_credential
+from roomkey.core.dpop import check_binding, check_proof
 from roomkey.core.grants import granted_actions, grants
 from roomkey.errors import AuthError
 
@@ -109,7 +110,44 @@ def presented(vector: dict[str, Any]) -> dict[str, Any]:
             found = credential
     except AuthError as error:
         return {"rejected": error.to_client()}
-    return {"found": {"token": found.token, "source": found.source}}
+    proof = {} if found.proof is None else {"proof": found.proof}
+    return {"found": {"token": found.token, "source": found.source, **proof}}
+
+
+def proof_settings_of(settings: dict[str, Any]) -> DPoP:
+    """Make the settings for DPoP proofs.
+
+    Raises:
+        ConfigError: settings that must fail.
+    """
+    return DPoP(**settings)
+
+
+def proof_config_verdict(settings: dict[str, Any]) -> str:
+    """``valid``, or ``config_error`` for settings that must fail at startup."""
+    try:
+        proof_settings_of(settings)
+    except ConfigError:
+        return "config_error"
+    return "valid"
+
+
+def proof_verdict(settings: DPoP, vector: dict[str, Any], token: str, now: float) -> dict[str, Any]:
+    """Decide on one DPoP proof; the vector may have another token and another time."""
+    try:
+        proof = check_proof(settings, vector["proof"], vector.get("token", token), vector.get("now", now))
+    except AuthError as error:
+        return {"rejected": error.to_client()}
+    return {"accepted": {"key": proof.key, "id": proof.id, "issued_at": proof.issued_at}}
+
+
+def binding_verdict(claims: dict[str, Any], proved_key: str | None) -> dict[str, Any]:
+    """Decide whether a token may be presented with, or without, a proved key."""
+    try:
+        check_binding(claims, proved_key)
+    except AuthError as error:
+        return {"rejected": error.to_client()}
+    return {"accepted": True}
 
 
 def is_granted(vector: dict[str, Any]) -> bool:

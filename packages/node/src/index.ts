@@ -2,6 +2,7 @@ export * from "./errors.js";
 export { type Claims } from "./core/claims.js";
 export { type ClaimsMapOption, type Place } from "./core/claims_map.js";
 export { type Sources } from "./core/credentials.js";
+export { type DPoPOptions } from "./core/dpop.js";
 export { type Identity, grants, hasRole, hasScope, isGuest } from "./core/identity.js";
 export { Key, type KeyOptions, KeySet, type LiveKeySet } from "./core/keys.js";
 export { type Asked, Policy, type PolicyOptions, type Rule } from "./core/policy.js";

@@ -180,7 +180,7 @@ export function get(claims: Claims, name: string): unknown {
 }
 
 /** Registered claims have the types that RFC 7519 gives them: a number is not a name, a string is not a time. */
-function checkTypes(claims: Claims): void {
+export function checkTypes(claims: Claims): void {
   for (const name of TIMES) {
     const value = get(claims, name);
     if (value === undefined) continue;

@@ -19,12 +19,15 @@ import { LONGEST_TOKEN } from "./jws.js";
 import { isObject } from "./strict_json.js";
 
 const PAYLOAD_MEMBERS = ["token", "access_token", "auth_token"];
+const PROOF_MEMBER = "dpop";
 const MAX_PRESENTED = LONGEST_TOKEN + "Bearer ".length; // a verifier has its own limit, which is lower
 
 /** A token as it was presented: not verified. */
 export interface Credential {
   token: string;
   source: "auth" | "header" | "cookie" | "query" | "event" | "";
+  /** The DPoP proof next to the token, of any type; missing without one. */
+  proof?: unknown;
 }
 
 /** The places where a handshake may present a token. */
@@ -87,7 +90,8 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
   for (const [source, value] of presentedIn(sources, auth, request)) {
     if (source === "cookie" && found[0] && found[0].source !== source) break;
     try {
-      found.push({ token: source === "auth" ? payloadToken(value) : bareToken(value), source });
+      if (source === "auth") found.push({ token: payloadToken(value), source, ...proofIn(value) });
+      else found.push({ token: bareToken(value), source });
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       failed ??= error;
@@ -98,9 +102,10 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
     const headerAlone = sources.header && !(sources.auth || sources.cookie || sources.query);
     throw headerAlone ? new MissingAuthorizationHeader() : new CredentialsError();
   }
-  if (found.some((other) => other.token !== found[0]?.token)) {
+  const isProved = found.length > 1 && found[0].proof !== undefined; // RFC 9449 section 7.2
+  if (isProved || found.some((other) => other.token !== found[0]?.token)) {
     const where = found.map((other) => other.source).join(", ");
-    throw new CredentialsBadFormat(`different tokens in ${where}`, { message: "more than one token provided" });
+    throw new CredentialsBadFormat(`${isProved ? "tokens, one of them with a DPoP proof," : "different tokens"} in ${where}`, { message: "more than one token provided" });
   }
   return found[0];
 }
@@ -113,7 +118,7 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
  */
 export function fromEvent(args: readonly unknown[]): Credential {
   if (args[0] === undefined || args[0] === null) throw new CredentialsError();
-  return { token: payloadToken(args[0]), source: "event" };
+  return { token: payloadToken(args[0]), source: "event", ...proofIn(args[0]) };
 }
 
 /** True if the handshake presents something for a token: a client that has none yet may send an empty place. */
@@ -137,10 +142,10 @@ function* presentedIn(sources: Required<Sources>, auth: unknown, request: Carrie
   }
 }
 
-/** True for a header that presents no token: `Basic …`. Where a bearer token is beside it, it does. */
+/** True for a header that presents no token: `Basic …`. Where it also names Bearer or DPoP, it does. */
 function isAnotherScheme(authorization: string): boolean {
   const words = strip(authorization.toLowerCase()).split(/\s+/);
-  return words.length > 1 && !words.includes("bearer");
+  return words.length > 1 && !words.includes("bearer") && !words.includes("dpop");
 }
 
 /** Every value of a query parameter that is not empty (as `parse_qs` reads it). */
@@ -178,6 +183,12 @@ function payloadToken(payload: unknown): string {
     throw new CredentialsBadFormat("different tokens in one payload", { message: "more than one token provided" });
   }
   return [...tokens][0] ?? "";
+}
+
+/** The DPoP proof in a payload that has a token, if there is one. */
+function proofIn(payload: unknown): { proof?: unknown } {
+  const proof = isObject(payload) && Object.hasOwn(payload, PROOF_MEMBER) ? payload[PROOF_MEMBER] : null;
+  return proof === null || proof === undefined || proof === "" ? {} : { proof };
 }
 
 /** What is where a token may be, and is not empty. */

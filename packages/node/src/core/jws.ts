@@ -16,7 +16,7 @@ export const LONGEST_TOKEN = 65_536;
 
 // `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice,
 // `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Everything else is ignored (RFC 7515, section 4).
-const REFUSED_MEMBERS = ["b64", "crit", "cty", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
+export const REFUSED_MEMBERS: readonly string[] = ["b64", "crit", "cty", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
 const TYPES = new Set(["jwt", "at+jwt", "application/at+jwt"]); // RFC 7519 section 5.1, RFC 9068 section 4
 const ALPHABET = /^[A-Za-z0-9_-]*$/;
 // A last character carries 4 or 2 unused bits, which must be zero, or one token has several spellings.
@@ -31,8 +31,8 @@ export interface Header {
 }
 
 /** A token taken apart, nothing of it believed yet. */
-export interface Parts {
-  header: Header;
+export interface Parts<H = Header> {
+  header: H;
   payload: Buffer;
   signingInput: Buffer;
   signature: Buffer;
@@ -55,6 +55,13 @@ export function checkMaxToken(value: unknown): number {
  * @throws {AlgorithmNotAllowed} the header names no algorithm.
  */
 export function split(token: unknown, maxToken: number, type: string | null = null): Parts {
+  const types = new Set([type ?? ""]);
+  const parse = type === null ? parseHeader : (part: string) => checkHeader(jsonObject(decodePart(part), "header"), types);
+  return splitWith(parse, token, maxToken);
+}
+
+/** Take a token apart as {@link split} does, with another function that parses its header. */
+export function splitWith<H>(parse: (part: string) => H, token: unknown, maxToken: number): Parts<H> {
   if (typeof token !== "string") {
     throw new MalformedToken(`a ${typeof token} instead of a string`, { message: "invalid token datatype" });
   }
@@ -69,7 +76,7 @@ export function split(token: unknown, maxToken: number, type: string | null = nu
   }
   if (signature === "") throw new BadSignature("no signature", { message: "jwt signature is required" });
   return {
-    header: type === null ? parseHeader(header) : checkHeader(jsonObject(decodePart(header), "header"), new Set([type])),
+    header: parse(header),
     payload: decodePart(payload),
     signingInput: Buffer.from(token.slice(0, -signature.length - 1), "latin1"),
     signature: decodePart(signature),

@@ -4,6 +4,7 @@ import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } fro
 import { checkAlgorithms } from "./algorithms.js";
 import { type Claims, type ExactClaims, Expected, LAST_SECOND, exactClaims, oneOrMore } from "./claims.js";
 import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
+import { checkBinding } from "./dpop.js";
 import { type Identity, fromClaims } from "./identity.js";
 import { type Parts, MAX_TOKEN, checkMaxToken, checkSignature, jsonObject, split } from "./jws.js";
 import { Key, KeySet, type LiveKeySet } from "./keys.js";
@@ -176,13 +177,18 @@ export class Verifier {
    * @param token what was presented; anything but a well-formed string is rejected.
    * @param now seconds since the epoch. Default: the system's clock.
    * @param source where it was presented, kept on the identity.
+   * @param provedKey the thumbprint of the key whose possession the client proved for this token; null rejects tokens that
+   *   are bound to a key.
    * @throws {TokenError} the first check that fails; `error.detail` says what was found and by how much.
    */
-  verify(token: unknown, now: number = Date.now() / 1000, source = ""): Identity {
+  verify(token: unknown, now: number = Date.now() / 1000, source = "", provedKey: string | null = null): Identity {
     const parts = split(token, this.maxToken);
     this.#checkSignature(parts, now);
     this.#checkType(parts.header.type);
-    return this.#identify(jsonObject(parts.payload, "payload"), now, source);
+    const claims: Claims = jsonObject(parts.payload, "payload");
+    const who = this.#identify(claims, now, source);
+    checkBinding(claims, provedKey);
+    return who;
   }
 
   #identify(claims: Claims, now: number, source: string): Identity {

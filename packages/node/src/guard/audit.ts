@@ -5,6 +5,8 @@
 
 import { createHash } from "node:crypto";
 
+import { attempt, ignore } from "./calls.js";
+
 const MAX_VALUE = 200;
 // What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.
 const TOKEN = /(?:eyJ|ZXlK)[A-Za-z0-9_-]{4,}(?:\.[A-Za-z0-9_=-]*)*|(?<![\w-])[\w-]{10,}\.[\w-]{10,}\.[\w-]{10,}/g;
@@ -23,11 +25,7 @@ export function record(write: WriteLine | null, event: string, facts: Record<str
   if (write === null) return;
   const line: Record<string, unknown> = { event };
   for (const [name, value] of Object.entries(facts)) if (value !== null && value !== undefined) line[name] = bounded(value);
-  try {
-    write(asAscii(JSON.stringify(line)));
-  } catch {
-    // a log that fails must not keep a socket alive
-  }
+  attempt(() => write(asAscii(JSON.stringify(line))), ignore); // a log that fails must not keep a socket alive
 }
 
 /** The first 8 characters of a token's SHA-256. */

@@ -1,6 +1,8 @@
 /** The decisions: is this token valid, and may its holder do this. No connection is known here. */
 
+import type { Claims } from "../core/claims.js";
 import type { Credential } from "../core/credentials.js";
+import { checkBinding, isSameKey, keyOf } from "../core/dpop.js";
 import { GUEST, type Identity, isGuest } from "../core/identity.js";
 import { CLOSED, OPEN, type BoundRule, type Policy, type RuleSet } from "../core/policy.js";
 import { printable } from "../core/printable.js";
@@ -8,7 +10,9 @@ import type { Revocations } from "../core/revocations.js";
 import { RightsOverrides } from "../core/rights_overrides.js";
 import {
   AuthError,
+  ClaimError,
   ExpiredToken,
+  InvalidProof,
   MalformedToken,
   MissingClaim,
   PermissionDenied,
@@ -19,10 +23,14 @@ import {
 } from "../errors.js";
 import { type Log, isThenable } from "./calls.js";
 import type { Clock } from "./clock.js";
+import type { Proofs } from "./proofs.js";
 
-/** What a guard needs of a verifier; one that has to fetch keys returns a promise. */
+/**
+ * What a guard needs of a verifier; one that has to fetch keys returns a promise. `provedKey` is the thumbprint of the key
+ * whose possession the client proved; null without a proof.
+ */
 export interface AnyVerifier {
-  verify(token: unknown, now: number, source: string): Identity | Promise<Identity>;
+  verify(token: unknown, now: number, source: string, provedKey: string | null): Identity | Promise<Identity>;
   readonly longestLifetime?: number | null;
 }
 
@@ -43,6 +51,8 @@ export interface AuthorizerOptions {
   grace: number;
   /** Seconds for one decision; a verifier or a rule that takes longer refuses. */
   within: number;
+  /** Checks DPoP proofs. */
+  proofs: Proofs;
   /** Whether revocations made elsewhere are unknown for too long. */
   isStale: () => boolean;
 }
@@ -62,17 +72,23 @@ export class Authorizer {
     return this.options.clock();
   }
 
-  /** From what was presented (null for a guest) to who may connect to a namespace. */
-  async identify(presented: Credential | null, namespace: string): Promise<Identity> {
-    return this.mayConnect(presented === null ? GUEST : await this.verify(presented), namespace);
+  /**
+   * From what was presented (null for a guest) to who may connect to a namespace.
+   *
+   * @param consume false if the same is decided again later: a DPoP proof is then not counted as used.
+   */
+  async identify(presented: Credential | null, namespace: string, consume = true): Promise<Identity> {
+    return this.mayConnect(presented === null ? GUEST : await this.verify(presented, consume), namespace);
   }
 
-  /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. */
-  async verify(presented: Credential): Promise<Identity> {
+  /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. `consume` as above. */
+  async verify(presented: Credential, consume = true): Promise<Identity> {
     let who: Identity;
     this.#checkRevocationsKnown();
+    const proof = this.options.proofs.check(presented, this.now());
+    const provedKey = proof?.key ?? null;
     try {
-      const verified = this.verifier.verify(presented.token, this.now(), presented.source);
+      const verified = this.verifier.verify(presented.token, this.now(), presented.source, provedKey);
       who = isThenable(verified) ? await this.inTime(verified) : verified;
     } catch (error) {
       if (error instanceof AuthError) throw error;
@@ -80,7 +96,9 @@ export class Authorizer {
       throw new Unavailable("the verifier failed");
     }
     if (!who.subject) throw new MissingClaim("sub", "the verifier returned no subject");
+    checkBinding(who.claims as Claims, provedKey); // the application's own verifier may not have
     this.checkStillValid(who);
+    if (proof !== null) this.options.proofs.use(proof, who, consume);
     return who;
   }
 
@@ -91,6 +109,9 @@ export class Authorizer {
 
   /** From whose a token is to who they are now, if they may connect to a namespace. */
   async mayConnect(who: Identity, namespace: string): Promise<Identity> {
+    if (this.options.proofs.required && !isGuest(who) && keyOf(who) === null) {
+      throw new InvalidProof("the token is not bound to a key", { message: "DPoP proof required" });
+    }
     for (;;) {
       const latest = this.changed.latest(who.subject);
       const current = this.withRightsOfNow(who);
@@ -119,6 +140,9 @@ export class Authorizer {
     if (isGuest(old)) return true;
     if (renewed.subject !== old.subject || renewed.issuer !== old.issuer) {
       throw new SubjectMismatch("a refresh with the token of another subject");
+    }
+    if (!isSameKey(old, renewed)) {
+      throw new ClaimError("cnf", "a refresh with a token that is not bound to the socket's key");
     }
     if (old.expiresAt === null || renewed.expiresAt === null || renewed.expiresAt < old.expiresAt) {
       throw new MalformedToken("a refresh needs a token that does not expire earlier");

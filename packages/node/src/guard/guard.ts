@@ -12,6 +12,7 @@ import { Events } from "./events.js";
 import { ExpiryWatch } from "./expiry_watch.js";
 import { type ServerLike, type SocketLike, checkServer } from "./host.js";
 import { type DocumentVerifier, Journal, type JournalOptions } from "./journal.js";
+import { Proofs } from "./proofs.js";
 import { Refusals, type Refused } from "./refusals.js";
 import { Unauthorized } from "./requests.js";
 import { guardedSocket, install, isGuarded } from "./seams.js";
@@ -59,8 +60,9 @@ export class Guard {
     this.#lifetime = verifier.longestLifetime ?? LONGEST_LIFETIME;
     this.#journal = options.journal === undefined ? null : this.#follow(options.journal, verifier, settings);
     const { clock, log, grace, within } = settings;
+    const proofs = new Proofs(settings.dpop);
     const isStale = (): boolean => this.#journal?.isStale ?? false;
-    const authorizer = new Authorizer(verifier, this.policy, this.#revocations, { clock, log, grace, within, isStale });
+    const authorizer = new Authorizer(verifier, this.policy, this.#revocations, { clock, log, grace, within, proofs, isStale });
     const context = contextOf(settings);
     const socketAuthorizer = new SocketAuthorizer(context, authorizer);
     const authenticator = new Authenticator(context, authorizer, socketAuthorizer);

@@ -25,5 +25,15 @@ function runOne(middleware: Middleware, socket: HostSocket): Promise<void> {
 
 function declined(error: unknown): Declined {
   const { message, data } = error as { message?: unknown; data?: unknown };
-  return new Declined(typeof message === "string" && message !== "" ? message : DECLINED, data);
+  return new Declined(typeof message === "string" && message !== "" ? message : DECLINED, isJson(data) ? data : undefined);
+}
+
+/** False for what socket.io would fail to send, which ends the process. */
+function isJson(data: unknown): boolean {
+  try {
+    JSON.stringify(data);
+    return true;
+  } catch {
+    return false;
+  }
 }

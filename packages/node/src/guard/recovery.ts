@@ -1,6 +1,7 @@
 /** Connection state recovery (socket.io 4.6 and later): only the owner of a session restores it. */
 
 import { fromHandshake } from "../core/credentials.js";
+import { isSameKey } from "../core/dpop.js";
 import type { Identity } from "../core/identity.js";
 import { AuthError } from "../errors.js";
 import { type Deciders, carriedBy } from "./connection.js";
@@ -42,7 +43,7 @@ export async function recover(
     const { handshake, origins } = settings;
     if (handshake === null) return plain;
     const presented = fromHandshake(handshake, rest, carriedBy(client.conn.request, origins));
-    const who = await authorizer.identify(presented, namespace.name);
+    const who = await authorizer.identify(presented, namespace.name, false); // the new socket is decided about, too
     const session = await namespace.adapter.restoreSession(pid, offset);
     if (!session) return plain;
     if (!(await mayRestore(authorizer, namespace, session, who))) {
@@ -67,7 +68,7 @@ async function mayRestore(
 ): Promise<boolean> {
   const owner = session.data?.identity as Identity | undefined;
   const isOwner = owner !== undefined && owner.subject !== "" && owner.subject === who.subject && owner.issuer === who.issuer;
-  if (!isOwner || namespace.sockets.has(session.sid)) return false; // stores in memory restore a session twice
+  if (!isOwner || !isSameKey(owner, who) || namespace.sockets.has(session.sid)) return false; // stores in memory restore a session twice
   for (const room of rememberedRooms(session.data)) {
     if ((await authorizer.decide(who, "room", room, namespace.name)).error !== null) return false;
   }

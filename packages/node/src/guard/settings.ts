@@ -1,12 +1,13 @@
 /** The settings of a guard: declared, documented and checked here, and nowhere else. */
 
 import { type Sources, checkSources } from "../core/credentials.js";
+import { DPoP, type DPoPOptions } from "../core/dpop.js";
 import { Policy } from "../core/policy.js";
 import { ConfigError } from "../errors.js";
 import type { WriteLine } from "./audit.js";
 import type { AnyVerifier } from "./authorizer.js";
-import type { Log } from "./calls.js";
-import type { Clock } from "./clock.js";
+import { type Log, unfailing } from "./calls.js";
+import { type Clock, reliable } from "./clock.js";
 import type { JournalOptions } from "./journal.js";
 
 /** The ways to present a token. */
@@ -32,6 +33,11 @@ export interface GuardOptions {
   maxAttempts?: number;
   /** False also admits clients without a token, as guests; a bad token is refused all the same. Default: true. */
   required?: boolean;
+  /**
+   * How clients prove that they own the key to which their token is bound (DPoP, RFC 9449). Default: tokens that are bound
+   * to a key are rejected.
+   */
+  dpop?: DPoPOptions;
   /** Who may do what. Default: every identity may connect, and no room may be joined. */
   policy?: Policy;
   /** Time after `exp` in which a connected socket stays, so that it can be renewed. Default: 25000. */
@@ -70,6 +76,8 @@ export interface GuardSettings {
   timeout: number;
   maxAttempts: number;
   required: boolean;
+  /** How clients prove that they own a key; null if tokens that are bound to a key are rejected. */
+  dpop: DPoP | null;
   policy: Policy;
   grace: number;
   warnBefore: number;
@@ -88,14 +96,17 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
   checkVerifier(verifier);
   const sources = checkSources(options.sources ?? {});
   const ways = checkWays(options.via ?? ["handshake"]);
+  const maxAttempts = count(options.maxAttempts, 3, "maxAttempts");
+  const log = unfailing(options.log ?? logToConsole);
   return {
     sources,
     handshake: ways.includes("handshake") ? sources : null,
     origins: checkOrigins(options.origins, sources),
     later: ways.includes("authenticate"),
     timeout: seconds(options.timeout, 15_000, "timeout", 1),
-    maxAttempts: count(options.maxAttempts, 3, "maxAttempts"),
+    maxAttempts,
     required: options.required ?? true,
+    dpop: checkDPoP(options.dpop, ways.includes("authenticate") ? maxAttempts : Infinity),
     policy: checkPolicy(options.policy),
     grace: seconds(options.grace, 25_000, "grace", 0),
     warnBefore: seconds(options.warnBefore, 60_000, "warnBefore", 0),
@@ -104,8 +115,8 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
     userRooms: options.userRooms ?? true,
     audit: options.audit ?? null,
-    log: options.log ?? logToConsole,
-    clock: options.clock ?? (() => Date.now() / 1000),
+    log,
+    clock: options.clock === undefined ? () => Date.now() / 1000 : reliable(options.clock, log),
   };
 }
 
@@ -120,6 +131,15 @@ function checkVerifier(verifier: AnyVerifier): void {
   if ((verifier as { requiresSubject?: unknown }).requiresSubject === false) {
     throw new ConfigError("cannot use a verifier that accepts tokens without a subject: all of their users would be one user");
   }
+}
+
+function checkDPoP(options: DPoPOptions | undefined, maxAttempts: number): DPoP | null {
+  if (options === undefined) return null;
+  const settings = new DPoP(options);
+  if (settings.nonces !== null && maxAttempts < 2) {
+    throw new ConfigError("maxAttempts must be at least 2: with nonceSecret, the first proof of a client is rejected");
+  }
+  return settings;
 }
 
 function checkPolicy(policy: Policy | undefined): Policy {

@@ -3,9 +3,11 @@
 import { type Identity, isGuest } from "../core/identity.js";
 import { looksLikeSid } from "../core/names.js";
 import { OWN_ROOM } from "../core/policy.js";
-import { type AuthError, LimitExceeded, PermissionDenied } from "../errors.js";
+import { printable } from "../core/printable.js";
+import { type AuthError, LimitExceeded, PermissionDenied, RevokedToken } from "../errors.js";
 import { withoutSecrets } from "./audit.js";
-import type { Authorizer, DecisionKind } from "./authorizer.js";
+import { type Authorizer, type DecisionKind, asAuthError } from "./authorizer.js";
+import { safely } from "./calls.js";
 import * as contract from "./contract.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";
 
@@ -22,7 +24,7 @@ export class SocketAuthorizer {
   begin(socket: GuardedSocket): void {
     if (socket.identity !== null) this.context.expiry.watch(socket.identity, socket);
     const own = this.#ownRoom(socket);
-    if (own !== null) void socket.host.socket.join(own);
+    if (own !== null) safely(this.context.settings.log, "joining a subject's own room", () => socket.host.socket.join(own));
   }
 
   /** Put a socket into a room, if the policy lets it in. */
@@ -65,7 +67,8 @@ export class SocketAuthorizer {
 
   /** Write down that something was denied; returns the error to throw. */
   denied(socket: GuardedSocket, kind: string, name: unknown, error: AuthError = new PermissionDenied(`${kind} not allowed`)): AuthError {
-    socket.audit("denied", { kind, name: withoutSecrets(String(name).slice(0, 400)), reason: error.reason });
+    const named = typeof name === "string" ? name.slice(0, 400) : printable(name); // objects of the client's may fail to be text
+    socket.audit("denied", { kind, name: withoutSecrets(named), reason: error.reason });
     return error;
   }
 
@@ -89,7 +92,7 @@ export class SocketAuthorizer {
     socket.identify(renewed, tokenName);
     if (renewed.expiresAt !== old?.expiresAt) this.context.expiry.watch(renewed, socket); // else its client would be warned twice
     const left = [...socket.rooms].filter((room) => !kept.has(room)); // what was not asked about counts as lost
-    for (const room of left) void socket.exit(room);
+    for (const room of left) safely(this.context.settings.log, "leaving a room", () => socket.exit(room));
     if (left.length > 0) socket.host.send(contract.PERMISSIONS_CHANGED, { left: left.sort() });
     return true;
   }
@@ -101,7 +104,17 @@ export class SocketAuthorizer {
     return live.length;
   }
 
+  /** What cannot be decided is a loss of rights. */
   async #applyChange(socket: GuardedSocket): Promise<void> {
+    try {
+      await this.#renewRights(socket);
+    } catch (caught) {
+      const error = asAuthError(caught); // it has expired or was revoked meanwhile
+      socket.end(error instanceof RevokedToken ? "revoke" : "expire", error);
+    }
+  }
+
+  async #renewRights(socket: GuardedSocket): Promise<void> {
     const { authorizer } = this;
     for (let old = socket.identity; old !== null && socket.live; old = socket.identity) {
       const renewed = authorizer.withRightsOfNow(old);
