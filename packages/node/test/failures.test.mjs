@@ -1,7 +1,8 @@
 // What goes wrong in the application's own functions: no process ends, and no client waits for ever.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ask, event, raw, token, until, world } from "./support/world.mjs";
+import { Verifier, guard } from "roomkey";
+import { SECRET, ask, event, raw, token, until, world } from "./support/world.mjs";
 
 const throws = () => {
   throw new Error("the application's mistake");
@@ -97,4 +98,57 @@ test("a room that cannot be written as text is denied like any other", async (t)
     assert.equal((await ask(client, "join-room", room)).error.code, "permission_denied");
   }
   assert.equal(made.lines.filter((line) => line.event === "denied").length, 6);
+});
+
+for (const version of EDGES) {
+  for (const [how, fails] of Object.entries({ throws, rejects })) {
+    test(`what socket.io calls for a client ${how}: ${version}`, async (t) => {
+      const made = await world(t, {
+        version,
+        prepare: (io) => {
+          io.on("connection", (socket) => {
+            socket.onAny(fails);
+            socket.onAnyOutgoing?.(fails); // since 4.5
+            socket.on("handled", (answer) => answer("well"));
+            socket.on("asks", () => socket.emit("question", fails));
+            socket.on("refused", () => assert.fail("it was refused"));
+            socket.use((packet, next) => (packet[0] === "refused" ? fails(packet, next) : next()));
+          });
+          io.of(fails);
+          io.on("elsewhere", fails);
+        },
+      });
+      const client = await made.member("ada");
+      client.on("question", (answer) => answer("x"));
+      assert.equal(await ask(client, "handled"), "well");
+      assert.equal((await ask(client, "refused")).error.code, "temporarily_unavailable");
+      client.emit("asks");
+      await until(() => made.logs.some(([message]) => message.startsWith("an acknowledgement's callback")));
+      const unknown = made.client({ token: token() }, { namespace: "/unknown" });
+      assert.equal((await event(unknown, "connect_error"))[0], "Invalid namespace");
+      if (version === "socket.io-4.0") return; // it has no serverSideEmit
+      made.io.sockets._onServerSideEmit(["elsewhere"]); // as an adapter does
+      await until(() => made.logs.some(([message]) => message === "a listener of 'elsewhere' failed"));
+    });
+  }
+}
+
+test("a catch-all listener can be removed", async (t) => {
+  const seen = [];
+  const listener = (name) => seen.push(name);
+  const made = await world(t, {
+    prepare: (io) => io.on("connection", (socket) => {
+      socket.onAny(listener);
+      socket.on("stop", (answer) => (socket.offAny(listener), answer()));
+      socket.on("more", (answer) => answer());
+    }),
+  });
+  const client = await made.member("ada");
+  for (const name of ["stop", "more"]) await ask(client, name);
+  assert.deepEqual(seen, ["stop"]);
+});
+
+test("the function of a dynamic namespace that was registered before the guard is guarded, too", async (t) => {
+  const made = await world(t, { make: (io, options) => (io.of(rejects), guard(io, Verifier.hs256(SECRET, { audience: "chat" }), options)) });
+  assert.equal((await event(made.client({}, { namespace: "/x" }), "connect_error"))[0], "Invalid namespace");
 });

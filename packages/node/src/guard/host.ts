@@ -88,6 +88,9 @@ export interface HostNamespace {
 export interface HostServer {
   sockets: HostNamespace;
   _nsps: Map<string, unknown>;
+  /** Dynamic namespaces, by the functions that know their names. */
+  parentNsps: Map<unknown, unknown>;
+  of(name: unknown, ...more: unknown[]): unknown;
   opts?: ServerOptions;
 }
 
@@ -120,6 +123,7 @@ export function checkServer(io: ServerLike): HostServer {
     !Array.isArray(root?._fns) && "Namespace._fns",
     !(root?.sockets instanceof Map) && "Namespace.sockets",
     !(server?._nsps instanceof Map) && "Server._nsps",
+    !(server?.parentNsps instanceof Map) && "Server.parentNsps",
     server?.opts?.connectionStateRecovery && typeof root?._createSocket !== "function" && "Namespace.prototype._createSocket",
   ].filter((name) => typeof name === "string");
   if (missing.length > 0) {

@@ -1,6 +1,9 @@
-/** Calls of the application's listeners: what they throw reaches the client as an error, and does not end the process. */
+/**
+ * The application's functions that socket.io calls: what they throw or reject reaches the client as an error, and does not
+ * end the process.
+ */
 
-import { isThenable } from "./calls.js";
+import { attempt } from "./calls.js";
 
 /** The prototype of socket.io's namespaces and sockets. */
 export interface Emitter {
@@ -35,12 +38,63 @@ export function callListenersSafely(prototype: Emitter, watchers: Watchers): voi
 function callAll(emitter: Emitter, event: string, args: unknown[], failed: Failed): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
-    try {
-      const result = Reflect.apply(listener, emitter, args);
-      if (isThenable(result)) result.then(undefined, failed);
-    } catch (error) {
-      failed(error);
-    }
+    attempt(() => Reflect.apply(listener, emitter, args), failed);
   }
   return listeners.length > 0;
+}
+
+type AnyFunction = (...args: unknown[]) => unknown;
+type Register = (listener?: AnyFunction) => unknown;
+
+/** The prototype of socket.io's sockets: what an application registers functions with. */
+export interface Registrar {
+  use(middleware: AnyFunction): unknown;
+  emit(...args: unknown[]): unknown;
+  onAny: Register;
+  prependAny: Register;
+  offAny: Register;
+  // since 4.5
+  onAnyOutgoing?: Register;
+  prependAnyOutgoing?: Register;
+  offAnyOutgoing?: Register;
+}
+
+/** Who wants to know of failing functions; each returns what to call. */
+export interface CallbackWatchers {
+  /** A middleware of a socket got an event: its name, its arguments, and its acknowledgement. */
+  middleware(socket: object, event: unknown[]): Failed;
+  /** A catch-all listener, or the callback of an acknowledgement. */
+  callback(socket: object, what: string): Failed;
+}
+
+/** Call the functions that are registered with all sockets of this prototype so that a failure is reported. */
+export function callCallbacksSafely(prototype: Registrar, watchers: CallbackWatchers): void {
+  const { use, emit } = prototype;
+  prototype.use = function (this: Registrar, middleware) {
+    return use.call(this, (event, next) => attempt(() => middleware(event, next), watchers.middleware(this, event as unknown[])));
+  };
+  prototype.emit = function (this: Registrar, ...args) {
+    const callback = args.at(-1);
+    if (typeof callback === "function") args[args.length - 1] = safeCallback(callback as AnyFunction, "an acknowledgement's callback", watchers);
+    return emit.apply(this, args);
+  };
+  const known = new WeakMap<AnyFunction, AnyFunction>(); // to find what is to be removed
+  const safe = (listener: AnyFunction): AnyFunction => {
+    const found = known.get(listener) ?? safeCallback(listener, "a catch-all listener", watchers);
+    known.set(listener, found);
+    return found;
+  };
+  for (const name of ["onAny", "prependAny", "offAny", "onAnyOutgoing", "prependAnyOutgoing", "offAnyOutgoing"] as const) {
+    const register = prototype[name];
+    if (!register) continue;
+    prototype[name] = function (this: Registrar, listener) {
+      return register.call(this, typeof listener === "function" ? safe(listener) : listener);
+    };
+  }
+}
+
+function safeCallback(callback: AnyFunction, what: string, watchers: CallbackWatchers): AnyFunction {
+  return function (this: object, ...args) {
+    attempt(() => Reflect.apply(callback, this, args), watchers.callback(this, what));
+  };
 }

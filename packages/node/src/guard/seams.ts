@@ -8,9 +8,10 @@
  */
 
 import { Unavailable } from "../errors.js";
+import { attempt } from "./calls.js";
 import { type Deciders, GuardedConnection } from "./connection.js";
 import type { Done, HostConn, HostNamespace, HostServer, HostSocket } from "./host.js";
-import { type Emitter, type Failed, callListenersSafely } from "./listeners.js";
+import { type Emitter, type Failed, type Registrar, callCallbacksSafely, callListenersSafely } from "./listeners.js";
 import { isRecovery, recover } from "./recovery.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";
 
@@ -31,6 +32,7 @@ const missedBy = new WeakMap<object, readonly unknown[]>();
 export function install(server: HostServer, gate: Gate): void {
   gates.set(server, gate);
   if (server.opts?.connectionStateRecovery) server.opts.connectionStateRecovery.skipMiddlewares = false;
+  guardDynamicNamespaces(server, gate);
   const prototype = Object.getPrototypeOf(server.sockets) as HostNamespace;
   if (patched.has(prototype)) return;
   patched.add(prototype);
@@ -59,6 +61,7 @@ function guardConnects(prototype: HostNamespace): void {
 }
 
 function connect(gate: Gate, socket: HostSocket, done: Done): void {
+  guardCallbacks(socket);
   const made = connectionOf(gate, socket.client.conn).connect(socket, done, missedBy.get(socket) ?? []);
   if (made !== null) guarded.set(socket, made);
 }
@@ -82,13 +85,59 @@ function guardRecovery(prototype: HostNamespace): void {
   };
 }
 
+type Find = (name: string, auth: unknown, next: (error: unknown, allow?: boolean) => void) => unknown;
+
+/** Strangers have the functions of dynamic namespaces called: a failing one is a namespace that does not exist. */
+function guardDynamicNamespaces(server: HostServer, { context }: Gate): void {
+  const safe = (find: Find): Find => {
+    return (name, auth, next) => {
+      let isAsking = true;
+      const once: typeof next = (error, allow) => {
+        if (!isAsking) return;
+        isAsking = false;
+        next(error, allow);
+      };
+      const failed = (error: unknown): void => {
+        context.settings.log("the function of a dynamic namespace failed, so there is no such namespace", error);
+        once(null, false);
+      };
+      attempt(() => find(name, auth, once), failed);
+    };
+  };
+  const before = [...server.parentNsps];
+  server.parentNsps.clear();
+  for (const [find, namespace] of before) server.parentNsps.set(safe(find as Find), namespace);
+  const { of } = server;
+  server.of = (name, ...more) => of.call(server, typeof name === "function" ? safe(name as Find) : name, ...more);
+}
+
+function guardCallbacks(socket: HostSocket): void {
+  const prototype = Object.getPrototypeOf(socket) as Registrar;
+  if (patched.has(prototype)) return;
+  patched.add(prototype);
+  callCallbacksSafely(prototype, {
+    middleware: (emitter, [name, ...args]) => eventFailed(emitter, String(name), args) ?? logFailure(emitter, "a middleware of a socket"),
+    callback: logFailure,
+  });
+}
+
+function logFailure(socket: object, what: string): Failed {
+  return (error) => gates.get((socket as HostSocket).nsp?.server ?? {})?.context.settings.log(`${what} failed`, error);
+}
+
 function eventFailed(emitter: object, event: string, args: unknown[]): Failed | null {
   const socket = guarded.get(emitter);
-  if (socket === undefined) return null;
+  if (socket === undefined) return namespaceEventFailed(emitter as HostNamespace, event);
   const gate = gates.get(socket.host.socket.nsp.server);
   const last = args.at(-1);
   const acknowledge = typeof last === "function" ? (last as (data: object) => void) : null;
   return (error) => gate?.deciders.events.handlerFailed(socket, error, event, acknowledge);
+}
+
+/** Another node emitted an event with `serverSideEmit`. */
+function namespaceEventFailed({ server }: HostNamespace, event: string): Failed | null {
+  const gate = gates.get(server ?? {});
+  return gate === undefined ? null : (error) => gate.context.settings.log(`a listener of '${event}' failed`, error);
 }
 
 function reservedFailed(emitter: object, event: string, args: unknown[]): Failed | null {
