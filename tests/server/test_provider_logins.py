@@ -53,9 +53,11 @@ def test_unusable_secret_is_an_error_that_does_not_show_it(tmp_path, data, mode,
 )
 def test_server_that_others_reach_requires_its_url(settings):
     keys = KeySet([Key.generate("ES256")])
-    with pytest.raises(ConfigError, match="set issuer to it"):
+    with pytest.raises(ConfigError, match="set public_url"):
         build(Settings(**settings), Stores.at(), keys, providers={"sso": Provider(**TABLE)})
-    build(Settings(**settings, issuer="https://chat.example"), Stores.at(), keys, providers={"sso": Provider(**TABLE)})
+    for name in ("issuer", "public_url"):
+        known = Settings(**settings, **{name: "https://chat.example"})
+        build(known, Stores.at(), keys, providers={"sso": Provider(**TABLE)})
 
 
 def test_two_tables_of_one_issuer_are_an_error():

@@ -76,10 +76,11 @@ def provider_login_routes(
     found = login_providers(providers)
     if not found:
         return None
-    if not settings.serves_oauth and not (is_loopback(settings.host) and not settings.has_tls):
+    url = (settings.public_url or "").rstrip("/") or (settings.issuer if settings.serves_oauth else None)
+    if url is None and not (is_loopback(settings.host) and not settings.has_tls):
         raise ConfigError(
-            "logins at providers require this server's URL, to which they send browsers back; set issuer to it, such "
-            "as https://chat.example"
+            "logins at providers require this server's URL, to which they send browsers back; set public_url, such as "
+            "https://chat.example"
         )
     revocations = StoredRevocations(stores, settings.issuer, clock=logins.issuer.clock)
 
@@ -93,5 +94,4 @@ def provider_login_routes(
         claims_maps={name: {} for name, table in providers.items() if table.rights == "claims"},
         set_rights=set_rights,
     )
-    url = settings.issuer if settings.serves_oauth else None
     return provider_router(logins, found, accounts, stores.single_use, url=url, cookies=cookies)
