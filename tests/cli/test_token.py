@@ -95,6 +95,21 @@ def test_inspect_rejects_a_wrong_key_and_a_wrong_algorithm(roomkey: Cli, here: P
     assert (seen.code, "HS256" in seen.out) == (1, True)
 
 
+def test_inspect_reads_claims_from_other_places(roomkey: Cli, secret_file: str) -> None:
+    claims = {"exp": int(time.time()) + 60, "user_id": 7, "token_type": "access"}
+    token = jwt.encode(claims, SECRET_TEXT, algorithm="HS256")
+
+    def inspected(*options: str) -> int:
+        return roomkey("token", "inspect", "--secret-file", secret_file, *options, stdin=token).code
+
+    assert inspected() == 1
+    assert inspected("--map", "subject=user_id") == 1
+    assert inspected("--map", "subject=user_id", "--integer-subject") == 0
+    assert inspected("--preset", "simplejwt") == 0
+    assert inspected("--preset", "keycloak") == 1
+    assert inspected("--preset", "okta") == inspected("--map", "groups=x") == inspected("--map", "subject") == 2
+
+
 def test_inspect_accepts_a_public_pem(roomkey: Cli, here: Path) -> None:
     made = roomkey("keys", "new", "--algorithm", "RS256", "--pem", "--out", "private.pem")
     (here / "public.pem").write_text(made.out)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from roomkey.errors import ConfigError
+from roomkey import Verifier
+from roomkey.errors import ClaimError, ConfigError
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.providers import load_providers
 
@@ -17,6 +18,25 @@ COMPLETE = f'[providers.sso]\n{ISSUER}audience = "chat"\n'
 def test_a_table_becomes_a_provider_with_defaults() -> None:
     sso = load_providers(ConfigFile.parse(COMPLETE))["sso"]
     assert (sso.issuer, sso.audience, sso.jwks, sso.leeway) == ("https://sso.example", "chat", None, 30.0)
+
+
+def test_a_table_says_what_the_claims_mean() -> None:
+    text = COMPLETE + 'preset = "keycloak"\nclaims = {azp = ["web", "app"], level = 1, mfa = true}\n'
+    text += 'claims_map = {rooms = ["x", "my.rooms"], role = "https://sso.example/role"}'
+    sso = load_providers(ConfigFile.parse(text))["sso"]
+    assert sso.places == {
+        "roles": "realm_access.roles",
+        "rooms": ("x", "my.rooms"),
+        "role": "https://sso.example/role",
+    }
+    verifier = Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA", audience="chat", **sso.claim_settings)
+    claims = {"exp": 100, "sub": "ada", "aud": "chat", "typ": "Bearer", "azp": "app", "level": 1, "mfa": True}
+    claims |= {"realm_access": {"roles": ["clerk"]}, "x": {"my.rooms": ["red"]}}
+    who = verifier.identify(claims, 50)
+    assert (who.roles, who.rooms) == ({"clerk"}, ("red",))
+    for wrong in ({"typ": "ID"}, {"azp": "other"}, {"level": True}, {"mfa": 1}):
+        with pytest.raises(ClaimError):
+            verifier.identify(claims | wrong, 50)
 
 
 def test_a_file_without_tables_has_no_providers() -> None:
@@ -51,6 +71,10 @@ def test_a_table_can_name_a_secret_only_by_its_file() -> None:
         (COMPLETE + 'introspection = "https://sso.example/i"', r"introspection requires client_id"),
         (COMPLETE + 'algorithms = ["none"]', r"providers.sso.algorithms: .*at least one of"),
         (COMPLETE + 'algorithms = ["RS256", "HS256"]', r"must not mix"),
+        (COMPLETE + 'preset = "okta"', r"providers.sso.preset: .*unknown preset 'okta'; use one of keycloak"),
+        (COMPLETE + 'claims_map = {groups = "roles"}', r"providers.sso.claims_map: .*unknown name 'groups'"),
+        (COMPLETE + 'claims_map = {roles = "a..b"}', r"providers.sso.claims_map: .*invalid place"),
+        (COMPLETE + "claims = {level = 1.5}", r"providers.sso.claims"),
         (COMPLETE + "leeway = -1", r"providers.sso.leeway: must be at least 0"),
     ],
 )

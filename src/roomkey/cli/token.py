@@ -26,6 +26,7 @@ from roomkey.cli.sources import (
 )
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
+from roomkey.core.presets import PRESETS
 from roomkey.core.verifier import VerifierSettings
 from roomkey.errors import ConfigError
 
@@ -118,6 +119,7 @@ def inspect(
         typer.Option("--map", help="Where the claims have something, such as subject=user_id. Repeatable."),
     ] = None,
     integer_subject: Annotated[bool, typer.Option(help="Accept an integer as the subject.")] = False,
+    preset: Annotated[str | None, typer.Option(help=f"Settings of a common issuer: {', '.join(PRESETS)}.")] = None,
     key_file: KeyFileOption = None,
     secret_file: SecretFileOption = None,
     algorithm: AlgorithmOption = None,
@@ -143,7 +145,8 @@ def inspect(
             audience=audience or (source.audience if source else None),
             leeway=leeway,
             claims_map=dict(_place(text) for text in claims_map or ()),
-            integer_subject=integer_subject,
+            integer_subject=integer_subject or None,
+            preset=preset,
         )
     except ConfigError as error:
         fail(str(error), 2)

@@ -40,7 +40,7 @@ class VerifierSettings(TypedDict, total=False):
     token_type: str | None
     claims: ExactClaims
     claims_map: Mapping[str, Place]
-    integer_subject: bool
+    integer_subject: bool | None
     preset: str | None
     max_token: int
     tolerate_header: Iterable[str]

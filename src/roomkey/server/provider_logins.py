@@ -91,7 +91,7 @@ def provider_login_routes(
         stores.accounts,
         stores.links,
         create=[name for name, table in providers.items() if table.create_accounts],
-        claims_maps={name: {} for name, table in providers.items() if table.rights == "claims"},
+        claims_maps={name: table.places for name, table in providers.items() if table.rights == "claims"},
         set_rights=set_rights,
     )
     return provider_router(logins, found, accounts, stores.single_use, url=url, cookies=cookies)

@@ -12,6 +12,7 @@ A table names no secret. Secrets are in files, and the table names the files.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,11 @@ with needs("cli", "roomkey.server.providers"):
     from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from roomkey.core.algorithms import check_algorithms
+from roomkey.core.claims import ExactValue
+from roomkey.core.claims_map import ClaimsMap, Place
+from roomkey.core.presets import PRESETS, preset_of
 from roomkey.core.urls import is_confidential
+from roomkey.core.verifier import VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import PROVIDERS, ConfigFile
 from roomkey.server.settings import describe
@@ -56,7 +61,16 @@ class Provider(BaseModel):
         "account",
         description="Where roles and rooms come from at a login: the account, or the claims of the ID token.",
     )
-    algorithms: tuple[str, ...] | None = Field(None, description="Accepted algorithms. Default: all asymmetric ones.")
+    preset: str | None = Field(None, description=f"Settings of a common issuer: {', '.join(PRESETS)}.")
+    claims_map: dict[str, str | tuple[str, ...]] = Field(
+        {}, description="Where the claims are, such as roles = 'realm_access.roles'. Added to the preset."
+    )
+    claims: dict[str, ExactValue | tuple[ExactValue, ...]] = Field(
+        {}, description="Values of further claims, such as hd = 'example.com'. Added to the preset."
+    )
+    algorithms: tuple[str, ...] | None = Field(
+        None, description="Accepted algorithms. Default: those of the preset, or all asymmetric ones."
+    )
     tolerate_header: tuple[str, ...] = Field(
         (), description="Header members to ignore instead of rejecting the token: jku, x5u, x5c."
     )
@@ -83,6 +97,28 @@ class Provider(BaseModel):
     @classmethod
     def _known(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
         return None if value is None else check_algorithms(value)
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, value: str | None) -> str | None:
+        preset_of(value)
+        return value
+
+    @field_validator("claims_map")
+    @classmethod
+    def _places(cls, value: dict[str, str | tuple[str, ...]]) -> dict[str, str | tuple[str, ...]]:
+        ClaimsMap(value)
+        return value
+
+    @property
+    def claim_settings(self) -> VerifierSettings:
+        """The settings of a verifier that are about claims."""
+        return {"preset": self.preset, "claims_map": self.claims_map, "claims": self.claims}
+
+    @property
+    def places(self) -> Mapping[str, Place]:
+        """Where the claims are: the map of the preset, with that of the table over it."""
+        return preset_of(self.preset).under(claims_map=self.claims_map).claims_map
 
     @model_validator(mode="after")
     def _complete(self) -> Provider:
