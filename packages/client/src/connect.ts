@@ -1,4 +1,5 @@
 import { type ManagerOptions, type Socket, type SocketOptions, io } from "socket.io-client";
+import { type ProofKey, socketsUrl } from "./proof.js";
 import { type GetToken, type Presentable, type Refresh, type Tokens, ownToken, sharedTokens } from "./tokens.js";
 
 /** Why the server refused the socket or disconnected it: the error of `connect_error`, or the argument of `unauthorized`. */
@@ -26,10 +27,17 @@ export interface ConnectOptions extends Partial<Omit<ManagerOptions & SocketOpti
   name?: string;
   /** How to present the token: in the payload of CONNECT, or in the event `authenticate`. Default: `handshake`. */
   via?: "handshake" | "authenticate";
+  /** The key to which the tokens are bound: `await dpopKey()`. Each token is then presented with a proof (DPoP, RFC 9449). */
+  dpop?: ProofKey;
   /** Further members of the payload of CONNECT. */
   auth?: Record<string, unknown>;
   /** Called when the client has stopped: it does not reconnect until you call `socket.connect()`. */
   onSignedOut?: (refusal: Refusal) => void;
+}
+
+/** A token, and how to present it. */
+interface Ready extends Presentable {
+  payload: object;
 }
 
 const WAKE_EVENTS = ["pageshow", "online", "visibilitychange"];
@@ -38,7 +46,7 @@ const LONGEST_WAIT = 30_000;
 
 /** Connect, and stay connected with new tokens until the server or the login server ends the login. */
 export function connect(url: string, options: ConnectOptions): Socket {
-  const { token, refresh, tokens, name = "roomkey", via, auth, onSignedOut, ...rest } = options;
+  const { token, refresh, tokens, name = "roomkey", via, dpop, auth, onSignedOut, ...rest } = options;
   if (!token && !refresh) throw new TypeError("connect: no token to present; pass `token` or `refresh`");
   const source = refresh ? sharedTokens(name, refresh, token, tokens) : ownToken(token!);
   const later = via === "authenticate";
@@ -52,6 +60,7 @@ export function connect(url: string, options: ConnectOptions): Socket {
   let waiting = false; // socket.io-client waits before its next attempt
   let round = 0; // counts the searches for a token: only the newest continues
   let failures = 0;
+  let nonce: string | undefined; // what the server wants in the next proof
   let timer: ReturnType<typeof setTimeout> | undefined;
   let due: (() => void) | undefined; // what the timer runs
 
@@ -82,12 +91,13 @@ export function connect(url: string, options: ConnectOptions): Socket {
   }
 
   /** Find a token to present, as often as it takes; return undefined if it is no longer needed. */
-  async function find(): Promise<Presentable | undefined> {
+  async function find(): Promise<Ready | undefined> {
     for (const mine = ++round; mine === round; ) {
       try {
         const found = await source.get(spent);
+        const payload = found?.token ? await payloadOf(found.token) : {};
         if (mine !== round) return undefined;
-        if (found && !(expired && found.version === spent)) return found;
+        if (found && !(expired && found.version === spent)) return { ...found, payload };
         end(expired ?? { message: "logged out" });
       } catch {
         if (mine === round) await new Promise<void>((resolve) => retry(resolve));
@@ -96,12 +106,17 @@ export function connect(url: string, options: ConnectOptions): Socket {
     return undefined;
   }
 
+  async function payloadOf(token: string) {
+    if (!dpop) return { token };
+    return { token, dpop: await dpop.proof({ method: "GET", url: socketsUrl(url, rest.path), token, nonce }) };
+  }
+
   async function renew() {
     const found = await find();
     if (!found || !socket.connected || found.version === presented?.version) return;
     presented = found;
     unanswered = true;
-    if (found.token) socket.emit(AUTHENTICATE, { token: found.token });
+    if (found.token) socket.emit(AUTHENTICATE, found.payload);
   }
 
   async function present(send: (payload: object) => void) {
@@ -111,7 +126,7 @@ export function connect(url: string, options: ConnectOptions): Socket {
     socket.sendBuffer = socket.sendBuffer.filter(({ data }) => data[0] !== AUTHENTICATE);
     if (later) return send({ ...auth });
     const found = await find();
-    if (found) send({ ...auth, ...((presented = found).token ? { token: found.token } : {}) });
+    if (found) send({ ...auth, ...(presented = found).payload });
   }
 
   /** The server rejected the token, and a newer one can help. */
@@ -121,6 +136,10 @@ export function connect(url: string, options: ConnectOptions): Socket {
       expired = refusal;
     }
     presented = undefined;
+    if (refusal.data!.code === "use_dpop_nonce") {
+      nonce = refusal.data!.nonce as string;
+      if (!failures++) return again();
+    }
     retry(again);
   }
 
