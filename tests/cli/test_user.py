@@ -176,3 +176,44 @@ def test_database_option_takes_precedence_over_the_file(roomkey: Cli, here: Path
     roomkey("user", "add", "ada", "--password-stdin", stdin=PASSWORD)
     assert tables.at(here / "other.sqlite3").account("ada") is not None
     assert "no accounts yet" in roomkey("user", "list", "--database", "third.sqlite3").err
+
+
+PROVIDERS = """
+[providers.sso]
+issuer = "https://sso.example"
+client_id = "chat"
+login = true
+"""
+
+
+def test_user_of_a_provider_can_be_linked_and_unlinked(roomkey: Cli, here: Path, tables: Any) -> None:
+    (here / "roomkey.toml").write_text(PROVIDERS)
+    assert roomkey("user", "add", "ada", "--no-password").code == 0
+    assert tables.account("ada").password_hash == ""
+    named = ("--provider", "sso", "--subject", "auth0|5f7c")
+    linked = roomkey("user", "link", "ada", *named)
+    assert (linked.code, linked.out) == (0, "linked auth0|5f7c of sso to ada\n")
+    [row] = json.loads(roomkey("user", "links", "--json").out)
+    assert row == {"username": "ada", "issuer": "https://sso.example", "subject": "auth0|5f7c"}
+
+    assert roomkey("user", "unlink", *named).code == 0
+    assert json.loads(roomkey("user", "links", "--json").out) == []
+    [revoked] = tables.revocations()
+    assert (revoked.kind, revoked.name, revoked.issuer) == ("subject", "sso:auth0|5f7c", "https://sso.example")
+
+
+def test_link_that_cannot_be_is_one_line(roomkey: Cli, here: Path, tables: Any) -> None:
+    (here / "roomkey.toml").write_text(PROVIDERS)
+    for name in ("ada", "grace"):
+        assert roomkey("user", "add", name, "--no-password").code == 0
+    named = ("--provider", "sso", "--subject", "1")
+    assert roomkey("user", "link", "ada", *named).code == 0
+    for arguments, said in [
+        (("link", "grace", *named), "already linked to 'ada'"),
+        (("link", "nobody", *named), "no account 'nobody'"),
+        (("link", "ada", "--provider", "other", "--subject", "1"), "no table [providers.other]"),
+        (("unlink", "--provider", "sso", "--subject", "2"), "'2' of sso has no link"),
+        (("link", "ada", "--provider", "sso", "--subject", "a\nb"), "invalid issuer or subject"),
+    ]:
+        ran = roomkey("user", *arguments)
+        assert (ran.code, ran.out, ran.err.count("\n"), said in ran.err) == (1, "", 1, True), (arguments, ran)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from roomkey import audit
 from roomkey.auth.issued_tokens import OWN_CLIENT
@@ -158,9 +159,15 @@ class StoredRevocations:
 
         await SessionEnding(self._stores.sessions, self._issuer, self._clock, revoke_session).apply(revoked)
 
-    async def revoke_subject(self, subject: str) -> None:
-        """Revoke all tokens that were issued to a subject, and end its login sessions."""
-        await self.revoke(self._everything_of(subject))
+    async def revoke_subject(self, subject: str, issuer: str | None = None) -> None:
+        """Revoke all tokens that were issued to a subject, and end its login sessions.
+
+        Args:
+            subject: the subject.
+            issuer: ``iss`` of the tokens, such as that of an OpenID provider. Default: the servers' own.
+        """
+        revoked = self._everything_of(subject)
+        await self.revoke(revoked if issuer is None else replace(revoked, issuer=issuer))
 
     async def set_rights(self, username: str, roles: Sequence[str] | None, rooms: Sequence[str] | None) -> None:
         """Replace the roles or rooms of an account, and of its issued tokens; None leaves them.

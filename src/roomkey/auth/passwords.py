@@ -71,8 +71,8 @@ class Passwords:
         """Return True if this is the password.
 
         Args:
-            password_hash: as :meth:`hash` returned it. None (no such account) takes as long and is never true, so
-                that the response time does not reveal which names exist.
+            password_hash: as :meth:`hash` returned it. None (no such account) and an empty string (no password) take
+                as long and are never true, so that the response time does not reveal which names exist.
             password: as the user typed it. More than 1024 bytes are wrong without being hashed.
 
         Raises:
@@ -113,9 +113,7 @@ class Passwords:
 
     def _verify(self, password_hash: str | None, password: str) -> bool:
         typed = _prepared(password)
-        return (
-            typed is not None and self.matches(password_hash or self._dummy_hash, typed) and password_hash is not None
-        )
+        return typed is not None and self.matches(password_hash or self._dummy_hash, typed) and bool(password_hash)
 
     def close(self) -> None:
         """Stop the threads when their current work is done."""

@@ -34,7 +34,7 @@ def with_stores(settings: Settings, action: Callable[[Stores], Awaitable[_Result
     with needs("server"):
         import sqlalchemy  # noqa: F401
 
-        from roomkey.stores import AccountExists, AccountNotFound, ClientExists, ClientNotFound, Stores
+        from roomkey.stores import AccountExists, AccountNotFound, ClientExists, ClientNotFound, LinkExists, Stores
     if not create and isinstance(settings.database, Path) and not settings.database.exists():
         fail(f"no database {settings.database}; go to the server's folder, or pass --database or --config")
 
@@ -44,7 +44,7 @@ def with_stores(settings: Settings, action: Callable[[Stores], Awaitable[_Result
 
     try:
         return asyncio.run(work())
-    except (AccountExists, AccountNotFound, ClientExists, ClientNotFound) as error:
+    except (AccountExists, AccountNotFound, ClientExists, ClientNotFound, LinkExists) as error:
         fail(str(error))
 
 

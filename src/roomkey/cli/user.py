@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Manage the accounts of roomkey serve.", no_args_is_help=True, rich_markup_mode=None)
 
 Username = Annotated[str, typer.Argument(help="Name of the account.")]
+ProviderOption = Annotated[str, typer.Option(help="Name of the provider's table in the settings file.")]
+SubjectOption = Annotated[str, typer.Option(help="The user at the provider (sub).")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
@@ -30,15 +32,16 @@ def add(
     role: RoleOption = None,
     room: RoomOption = None,
     password_stdin: PasswordStdin = False,
+    no_password: Annotated[bool, typer.Option("--no-password", help="Allow logins at a provider only.")] = False,
     database: DatabaseOption = None,
     config: ConfigOption = None,
 ) -> None:
     """Add an account. Asks for the password."""
     with needs("server"):
         from roomkey.stores import Account
-        from roomkey.stores.records import check_name
+        from roomkey.stores.records import NO_PASSWORD, check_name
     check_name(username)
-    hashed = _hashed(_password(password_stdin))
+    hashed = NO_PASSWORD if no_password else _hashed(_password(password_stdin))
     account = Account(username, hashed, roles=tuple(role or ()), rooms=tuple(room or ()))
     with_stores(read_settings(config, database=database), lambda stores: stores.accounts.add(account))
     typer.echo(f"added {username}")
@@ -99,6 +102,71 @@ def set_rights(
     if account is not None:
         typer.echo(f"{username} has {_in_words('role', account.roles)} and {_in_words('room', account.rooms)}")
     typer.echo("running servers update connected sockets and tokens within a second")
+
+
+@app.command()
+def link(
+    username: Username,
+    provider: ProviderOption,
+    subject: SubjectOption,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Let a user of an OpenID provider log in to an account."""
+    issuer, _ = _named_at(config, provider, subject)
+
+    async def work(stores: Stores) -> bool:
+        found = await stores.accounts.find(username) is not None
+        if found:
+            await stores.links.add(issuer, subject, username)
+        return found
+
+    if not with_stores(read_settings(config, database=database), work):
+        fail(f"no account {username!a}; list the accounts with `roomkey user list`")
+    typer.echo(f"linked {subject} of {provider} to {username}")
+
+
+@app.command()
+def unlink(
+    provider: ProviderOption, subject: SubjectOption, database: DatabaseOption = None, config: ConfigOption = None
+) -> None:
+    """Remove the link of a provider's user, and end the logins that began with it."""
+    issuer, at_provider = _named_at(config, provider, subject)
+
+    async def work(stores: Stores, revocations: StoredRevocations) -> bool:
+        removed = await stores.links.remove(issuer, subject)
+        await revocations.revoke_subject(at_provider, issuer)
+        return removed
+
+    if not with_revocations(read_settings(config, database=database), work, create=False):
+        fail(f"{subject!a} of {provider} has no link; list the links with `roomkey user links`")
+    typer.echo(f"removed the link of {subject} of {provider} and ended its logins")
+
+
+@app.command()
+def links(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    database: DatabaseOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the links of providers' users to accounts."""
+    found = with_stores(read_settings(config, database=database), lambda stores: stores.links.all())
+    rows: list[dict[str, object]] = [
+        {"username": username, "issuer": issuer, "subject": subject} for issuer, subject, username in found
+    ]
+    print_list(rows, as_json, "no links yet; add one with `roomkey user link NAME --provider …`", print_table)
+
+
+def _named_at(config: Path | None, name: str, subject: str) -> tuple[str, str]:
+    """Return the issuer of a provider, and the subject of its tokens for a user."""
+    with needs("server"):
+        from roomkey.server.config_file import read_config
+        from roomkey.server.providers import load_providers
+    providers = load_providers(read_config(config))
+    if name not in providers:
+        fail(f"no table [providers.{name}] in the settings file; it names {', '.join(providers) or 'none'}")
+    table = providers[name]
+    return table.issuer, table.subject_of(name, subject)
 
 
 @app.command("list")

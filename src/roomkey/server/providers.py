@@ -79,6 +79,10 @@ class Provider(BaseModel):
         None, description="Begins the subjects of the provider's users. Default: the table's name and a colon."
     )
 
+    def subject_of(self, name: str, sub: str) -> str:
+        """Return the subject of a user of the provider with this name, as a verifier here names it."""
+        return (f"{name}:" if self.subject_prefix is None else self.subject_prefix) + sub
+
     @field_validator("audience")
     @classmethod
     def _not_empty(cls, value: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:

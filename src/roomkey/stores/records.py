@@ -35,6 +35,9 @@ __all__ = [
 MAX_NAME = 150
 """The greatest length of a name, in characters."""
 
+NO_PASSWORD = ""
+"""The password hash of an account that has no password: no text matches it, after the same time as for others."""
+
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
 """The OAuth grant types that a client can use."""
 
@@ -95,7 +98,7 @@ class Account:
 
     Attributes:
         username: the name to log in with, and the ``sub`` of the user's tokens.
-        password_hash: as returned by :meth:`roomkey.auth.Passwords.hash`.
+        password_hash: as returned by :meth:`roomkey.auth.Passwords.hash`; empty for an account without a password.
         roles: role names, for the claim ``roles``.
         rooms: room names, for the claim ``rooms``.
         disabled: True if the user cannot log in.

@@ -18,16 +18,13 @@ from roomkey.core.names import is_reserved
 from roomkey.core.printable import printable
 from roomkey.errors import ConfigError
 from roomkey.stores import Account, AccountExists, ManagedAccounts, ProviderLinks
-from roomkey.stores.records import check_name
+from roomkey.stores.records import NO_PASSWORD, check_name
 
 __all__ = ["LinkedAccounts", "ProviderAccounts", "ProviderLogin"]
 
 LOG = logging.getLogger("roomkey.auth")
 MAX_NAMES = 200
 """The most roles, or rooms, that are taken from a provider's claims."""
-
-NO_PASSWORD = ""
-"""The password hash of an account that has no password: no text matches it, after the same time as for others."""
 
 
 @dataclass(frozen=True, slots=True)
