@@ -58,6 +58,10 @@ class ProductThread:
         """Await something on the server's event loop."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
+    def product_keys(self, number: int) -> Any:
+        """Return the key set of the provider with this number."""
+        return self.product.providers[number].keys
+
     def token_id(self, subject: str) -> str:
         """Return the ``jti`` of the subject's only socket."""
         [found] = [one.identity for one in self.guard.index if one.identity.subject == subject]

@@ -57,6 +57,8 @@ async def introspect(logins: LoginService, client: Client, token: str) -> Intros
         raise
     except AuthError:
         return Introspection(active=False)
+    if who.issuer != logins.issuer.issuer:  # a provider's token: its own server is to be asked about it
+        return Introspection(active=False)
     claims = {name: who.claims[name] for name in CLAIMS if name in who.claims}
     return Introspection(active=True, token_type="Bearer", roles=sorted(who.roles) or None, **claims)  # noqa: S106
 

@@ -33,6 +33,8 @@ async def revoke_token(logins: LoginService, client: Client, token: str) -> None
         raise
     except AuthError:
         return
+    if who.issuer != logins.issuer.issuer:
+        return
     _check_owner(client, who.claims.get("client_id"))
     await logins.authority.revoke(token_id=who.token_id, expires_at=who.expires_at or float("inf"))
 

@@ -33,6 +33,7 @@ from roomkey.auth import (
 )
 from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.guard.guard import Guard
 from roomkey.keysets import KeyFolder, signing_key
@@ -41,6 +42,7 @@ from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
 from roomkey.server.provider_logins import login_providers, provider_login_routes
+from roomkey.server.provider_tokens import ProviderStatus, ProviderTokens, accept_all, all_tokens
 from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
@@ -70,7 +72,8 @@ class Application:
     http: FastAPI
     backend: SocketBackend
     issuer: Issuer
-    verifier: Verifier
+    verifier: TokenVerifier
+    providers: tuple[ProviderTokens, ...] = ()
 
     async def close(self) -> None:
         """Close all connections, because the server stops."""
@@ -98,7 +101,8 @@ def build(
         keys: private keys: a folder, which can be rotated while the server runs, or a set. In a set, the first key for
             ``settings.algorithm`` signs, and all keys verify.
         policy: the rules. By default, a token allows the rooms that it names.
-        providers: the providers at which users can log in, by name.
+        providers: the providers whose tokens are accepted, or at which users can log in, by name: from
+            :func:`roomkey.server.providers.load_providers`.
         secret: 32 bytes from which refresh tokens are derived. By default, random.
         passwords: checks passwords.
         rooms: rooms that the page offers in addition to those of the user's token.
@@ -106,7 +110,9 @@ def build(
     """
     signing, accepted = _key_sources(keys, settings.algorithm)
     issuer = _issuer(settings, signing, clock)
-    verifier = _verifier(settings, accepted)
+    named = providers or {}
+    others = all_tokens(named)
+    verifier = accept_all(_verifier(settings, accepted), others)
     backend = make_backend(settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations)
     backend.guard.serve_rooms()
     serve_chat(backend.sio, backend.guard)
@@ -121,13 +127,14 @@ def build(
         refresh_reuse_interval=settings.refresh_reuse_interval,
         clock=clock,
     )
-    named = providers or {}
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
-    http = _http(settings, index, _readiness(backend.guard, stores))
+    http = _http(settings, index, _readiness(backend.guard, stores, others))
     for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
         http.include_router(routes)
+    for other in others:
+        other.prefetch()  # so that the first socket does not wait
     asgi = RequestHardening(backend.asgi(http), script_origins=page.script_origins())
-    return Application(asgi=asgi, http=http, backend=backend, issuer=issuer, verifier=verifier)
+    return Application(asgi=asgi, http=http, backend=backend, issuer=issuer, verifier=verifier, providers=tuple(others))
 
 
 def _key_sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:
@@ -184,11 +191,22 @@ def _routers(
         yield admin_router(logins, stores.accounts, backend.guard, backend.sio, clients=clients)
 
 
+class ProviderReadiness(BaseModel):
+    """What is known about the keys of a provider. The server is ready without them: known keys stay in use."""
+
+    name: str
+    keys: Literal["empty", "fresh", "stale", "gone"] | None = None
+    seconds_since_answer: int | None = None
+    kids: list[str] = []
+    last_error: str | None = None
+
+
 class Readiness(BaseModel):
     """Whether the server can admit connections and log users in."""
 
     status: Literal["ok", "unavailable"]
     problem: str | None = None
+    providers: list[ProviderReadiness] | None = None
 
 
 class _Cors(CORSMiddleware):
@@ -221,16 +239,30 @@ class _Http(FastAPI):
         return document
 
 
-def _readiness(guard: Guard, stores: Stores) -> Callable[[], Awaitable[str | None]]:
-    """Return a function that returns why connections or logins would fail now, or None."""
+def _readiness(guard: Guard, stores: Stores, providers: Iterable[ProviderTokens]) -> Callable[[], Awaitable[Readiness]]:
+    """Return a function that returns whether connections or logins would fail now."""
 
-    async def problem() -> str | None:
-        return await guard.ready() or await stores.find_problem()
+    async def readiness() -> Readiness:
+        problem = await guard.ready() or await stores.find_problem()
+        about = [_provider_readiness(provider.status()) for provider in providers]
+        return Readiness(status="ok" if problem is None else "unavailable", problem=problem, providers=about or None)
 
-    return problem
+    return readiness
 
 
-def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[str | None]]) -> FastAPI:
+def _provider_readiness(status: ProviderStatus) -> ProviderReadiness:
+    return ProviderReadiness.model_validate(
+        {
+            "name": status.name,
+            "keys": status.keys,
+            "seconds_since_answer": None if status.age is None else int(status.age),
+            "kids": list(status.kids),
+            "last_error": status.last_error,
+        }
+    )
+
+
+def _http(settings: Settings, index: str, readiness: Callable[[], Awaitable[Readiness]]) -> FastAPI:
     # FastAPI's documentation pages load scripts from a CDN, which the content security policy forbids.
     http = _Http(title="roomkey", version=__version__, description=ABOUT, docs_url=None, redoc_url=None)
     http.router.redirect_slashes = False  # a redirect (307) would send a password again
@@ -266,10 +298,9 @@ def _http(settings: Settings, index: str, problem_now: Callable[[], Awaitable[st
         responses={503: {"model": Readiness, "description": "It cannot; `problem` contains the reason."}},
     )
     async def ready(response: Response) -> Readiness:
-        problem = await problem_now()
-        if problem is None:
-            return Readiness(status="ok")
-        response.status_code = 503
-        return Readiness(status="unavailable", problem=problem)
+        now = await readiness()
+        if now.status != "ok":
+            response.status_code = 503
+        return now
 
     return http

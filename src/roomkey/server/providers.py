@@ -49,7 +49,8 @@ class Provider(BaseModel):
     )
     jwks: str | None = Field(None, description="URL of the keys, if the provider has no OpenID discovery document.")
     introspection: str | None = Field(
-        None, description="URL to ask about tokens that are not JSON Web Tokens; requires client_id."
+        None,
+        description="URL to ask about tokens that are not JSON Web Tokens; requires client_id and client_secret_file.",
     )
     client_id: str | None = Field(None, min_length=1, description="Name of this server at the provider.")
     client_secret_file: Path | None = Field(None, description="File with the secret of client_id.")
@@ -126,7 +127,7 @@ class Provider(BaseModel):
 
     @model_validator(mode="after")
     def _complete(self) -> Provider:
-        if self.introspection is not None and self.client_id is None:
+        if self.introspection is not None and (self.client_id is None or self.client_secret_file is None):
             raise ValueError("introspection requires client_id and client_secret_file")
         if self.audience is None and not self.login:
             raise ValueError("set audience to accept the provider's access tokens, login to let users log in, or both")
