@@ -7,6 +7,7 @@ from typing import Any
 
 from support.issuer_tokens import SHAPES
 from vector_forge import CLAIMS, SECRET, Forge
+from vector_settings import keycloak_keys
 
 from roomkey.core.presets import PRESETS
 
@@ -103,14 +104,6 @@ def claims_map(f: Forge) -> Iterator[Case]:
         f.token(CLAIMS | {"scope": "read"}),
         "invalid scope value",
     )
-
-
-def keycloak_keys(f: Forge) -> dict[str, Any]:
-    """A key set as Keycloak publishes it: a key to encrypt, with the certificates of each key, and several to sign."""
-    certificate = {"x5c": ["MIICmzCCAYMCBgGPx"], "x5t": "b64thumbprint", "x5t#S256": "b64thumbprint256"}
-    encrypt = f.public("r2")["keys"][0] | {"kid": "enc", "use": "enc", "alg": "RSA-OAEP"} | certificate
-    sign = f.public("r1", "e1", "p1", "d1")["keys"]
-    return {"keys": [encrypt, *(key | certificate for key in sign)]}
 
 
 def presets(f: Forge) -> Iterator[Case]:

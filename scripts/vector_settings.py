@@ -172,6 +172,14 @@ def _one_kid(f: Forge, *kids: str) -> list[dict[str, Any]]:
     return [f.keys[kid].public().to_jwk() | {"kid": "k"} for kid in kids]
 
 
+def keycloak_keys(f: Forge) -> dict[str, Any]:
+    """A key set as Keycloak publishes it: a key to encrypt, several to sign, and the certificate of each key."""
+    certificate = {"x5c": ["MIICmzCCAYMCBgGPx"], "x5t": "b64thumbprint", "x5t#S256": "b64thumbprint256"}
+    encrypt = f.public("r2")["keys"][0] | {"kid": "enc", "use": "enc", "alg": "RSA-OAEP"} | certificate
+    sign = f.public("r1", "e1", "p1", "d1")["keys"]
+    return {"keys": [encrypt, *(key | certificate for key in sign)]}
+
+
 def key_sets(f: Forge) -> dict[str, object]:
     """JWK Sets, with entries that cannot be used."""
     rsa, rsa2, ec, ec384 = (f.keys[kid].public().to_jwk() for kid in ("r1", "r2", "e1", "e384"))
@@ -246,6 +254,18 @@ def key_sets(f: Forge) -> dict[str, object]:
     }
     for name, listed in shared.items():
         found[f"a19 one kid: {name}"] = {"keys": [*({**entry, "kid": "k"} for entry in listed), good]}
+    found |= {
+        "a19 a realm of Keycloak": keycloak_keys(f),
+        "a19 a realm of Keycloak with two more keys for encryption": {
+            "keys": [
+                *(
+                    {**entry, "use": "enc", "alg": alg, "kid": alg}
+                    for entry, alg in ((rsa, "RSA-OAEP-256"), (ec, "ECDH-ES"))
+                ),
+                *keycloak_keys(f)["keys"],
+            ]
+        },
+    }
     found |= {
         f"a19 not a set: {json.dumps(value)}": value
         for value in (None, [], {}, {"keys": None}, {"keys": {}}, {"keys": []}, "keys", 5)

@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 import vector_issuers  # noqa: E402
 import vector_proofs  # noqa: E402
 import vector_settings  # noqa: E402
+import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
 from support import vectors  # noqa: E402
 from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
@@ -39,6 +40,7 @@ ASKED = {
     "long": ("hs256", vector_tokens.long),
     "claims_map": (None, vector_issuers.claims_map),
     "presets": (None, vector_issuers.presets),
+    "signatures": (None, vector_signatures.signatures),
 }
 
 
