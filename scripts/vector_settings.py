@@ -51,6 +51,26 @@ def settings(f: Forge) -> Named:
         "previous, a negative time": {"keys": {"secret": SECRET, "previous": [OLD_SECRET, -1]}},
         "previous short": {"keys": {"secret": SECRET, "previous": ["short", NOW]}},
     }
+    found |= {
+        f"tolerate_header {tolerated!r}": key | {"tolerate_header": tolerated}
+        for tolerated in ([], ["jku", "x5u", "x5c"], ["jwk"], ["jku", "crit"], ["b64"], ["cty"], ["alg"], "jku", [7])
+    }
+    found |= {
+        f"subject_prefix {str(prefix)[:9]!r}": key | {"subject_prefix": prefix}
+        for prefix in ("sso:", "", "a\nb", "x" * 256, 7)
+    }
+    home, any_issuer = key | {"issuer": "https://a.example"}, key
+    both = public | {"algorithms": ["RS256", "ES256"], "issuer": ["https://b.example"], "audience": "x"}
+    for name, several in {
+        "two issuers": [home, both],
+        "one": [home],
+        "none": [],
+        "any issuer": [home, any_issuer],
+        "the same issuer": [home, home | chat],
+        "nested": [{"any_of": [home, both]}, key | {"issuer": "https://c.example"}],
+        "nested, the same issuer": [{"any_of": [home, both]}, home],
+    }.items():
+        found[f"any_of: {name}"] = {"any_of": several}
     algorithms: dict[str, object] = {
         "empty": [],
         "none": ["none"],

@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import vector_issuers  # noqa: E402
 import vector_proofs  # noqa: E402
+import vector_remote  # noqa: E402
 import vector_settings  # noqa: E402
 import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
@@ -41,6 +42,7 @@ ASKED = {
     "claims_map": (None, vector_issuers.claims_map),
     "presets": (None, vector_issuers.presets),
     "signatures": (None, vector_signatures.signatures),
+    "issuers": (None, vector_remote.issuers),
 }
 
 
@@ -83,7 +85,7 @@ def forge() -> Forge:
 
 def tokens(f: Forge) -> dict[str, Any]:
     """``tokens.json``."""
-    settings = vector_tokens.verifiers(f) | vector_issuers.verifiers(f)
+    settings = vector_tokens.verifiers(f) | vector_issuers.verifiers(f) | vector_remote.verifiers(f)
     made = {name: vectors.verifier_of(written) for name, written in settings.items()}
     listed = []
     for group, verifier, name, token, expected, more in _cases(f):

@@ -15,7 +15,8 @@ from support.examples import examples
 from support.node import built_node_package
 from support.tokens import hs256, part
 
-from roomkey import ConfigError, Verifier
+from roomkey import ConfigError
+from roomkey.core.any_of import TokenVerifier
 
 NOW = 1_800_000_000
 SECRET = "vectors-1f0e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -60,10 +61,10 @@ def ours(written: dict[str, Any], token: object, now: float) -> Any:
     return json.loads(json.dumps(vectors.verdict(verifier, token, now)))
 
 
-KNOWN: dict[str, Verifier] = {}
+KNOWN: dict[str, TokenVerifier] = {}
 
 
-def verifier_of(written: str) -> Verifier:
+def verifier_of(written: str) -> TokenVerifier:
     if written not in KNOWN:
         KNOWN[written] = vectors.verifier_of(json.loads(written))
     return KNOWN[written]
@@ -154,6 +155,8 @@ HEADERS = (
             "nonce": VALUES,
             "x5t": VALUES,
             "zip": VALUES,
+            "jku": VALUES,
+            "x5c": VALUES,
         },
     )
     | st.just({"alg": "HS256", "kid": "k1"})
@@ -187,6 +190,8 @@ SETTINGS = st.fixed_dictionaries(
         "integer_subject": st.booleans(),
         "preset": st.sampled_from([None, "keycloak", "clerk", "simplejwt", "fastapi-users", "entra"]),
         "max_token": st.sampled_from([200, 8192]),
+        "tolerate_header": st.lists(st.sampled_from(["jku", "x5u", "x5c"])) | st.sampled_from([["crit"], ["jwk"]]),
+        "subject_prefix": st.sampled_from(["", "sso:", "a\nb"]),
     },
 )
 DAMAGES = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from roomkey import ConfigError, DPoP, Identity, Key, KeySet, Verifier
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.credentials import Handshake, Request, find_credential, from_event, missing_credential
 from roomkey.core.dpop import check_binding, check_proof
 from roomkey.core.grants import granted_actions, grants
@@ -22,12 +23,14 @@ def read(name: str) -> dict[str, Any]:
     return loaded
 
 
-def verifier_of(settings: dict[str, Any]) -> Verifier:
+def verifier_of(settings: dict[str, Any]) -> TokenVerifier:
     """Make a verifier of written settings.
 
     Raises:
         ConfigError: settings that must fail.
     """
+    if "any_of" in settings:
+        return Verifier.any_of(*(verifier_of(written) for written in settings["any_of"]))
     options = dict(settings)
     keys = options.pop("keys")
     if "secret" in keys:
@@ -69,7 +72,7 @@ def told(who: Identity) -> dict[str, Any]:
     }
 
 
-def verdict(verifier: Verifier, token: object, now: float) -> dict[str, Any]:
+def verdict(verifier: TokenVerifier, token: object, now: float) -> dict[str, Any]:
     """Decide on one token."""
     try:
         return {"accepted": told(verifier.verify(token, now))}

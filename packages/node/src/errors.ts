@@ -252,6 +252,14 @@ export class ProtocolViolation extends AuthError {
   static override readonly text = "protocol violation";
 }
 
+/** What to wait for before a decision is made again, such as the keys of another server. */
+export interface Lookup {
+  /** The longest time to wait, in seconds. */
+  readonly timeout: number;
+  /** Resolve as soon as the answer is there, or after so many seconds. It never rejects. */
+  wait(seconds: number): Promise<void>;
+}
+
 /** What is needed to decide does not work. Refused, and worth another try. */
 export class Unavailable extends AuthError {
   static override readonly code = "temporarily_unavailable";
@@ -259,4 +267,12 @@ export class Unavailable extends AuthError {
   static override readonly temporary = true;
   static override readonly retry = true;
   static override readonly text = "temporarily unavailable";
+
+  /** @param lookup if the answer is being fetched, what to wait for; `verifyWaiting` does. */
+  constructor(
+    detail = "",
+    readonly lookup: Lookup | null = null,
+  ) {
+    super(detail);
+  }
 }

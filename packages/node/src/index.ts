@@ -1,13 +1,15 @@
 export * from "./errors.js";
+export { AnyOf, type TokenVerifier } from "./core/any_of.js";
 export { type Claims } from "./core/claims.js";
 export { type ClaimsMapOption, type Place } from "./core/claims_map.js";
 export { type Sources } from "./core/credentials.js";
 export { type DPoPOptions } from "./core/dpop.js";
 export { type Identity, grants, hasRole, hasScope, isGuest } from "./core/identity.js";
-export { Key, type KeyOptions, KeySet, type LiveKeySet } from "./core/keys.js";
+export { type Keys } from "./core/key_sources.js";
+export { Key, type KeyOptions, KeySet, type LiveKeySet, type RemoteKeys } from "./core/keys.js";
 export { type Asked, Policy, type PolicyOptions, type Rule } from "./core/policy.js";
 export { type RevokeOptions } from "./core/revocations.js";
-export { type Keys, type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
+export { type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
 export { type AnyVerifier } from "./guard/authorizer.js";
 export { Guard, type LiveSocket, guard } from "./guard/guard.js";
 export { type JournalOptions } from "./guard/journal.js";

@@ -38,6 +38,9 @@ export const HMAC_BYTES: ReadonlyMap<string, number> = new Map([
   ["HS512", 64],
 ]);
 
+/** The algorithms with public keys. */
+export const ASYMMETRIC: readonly string[] = [...ALGORITHMS.keys()].filter((name) => !HMAC_BYTES.has(name));
+
 const NAMES = [...ALGORITHMS.keys()].join(", ");
 
 /** The algorithms that a key of this type (and curve, where it has one) can be used with. */

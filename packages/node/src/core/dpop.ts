@@ -12,7 +12,7 @@ import { ClaimError, ConfigError, InvalidProof, MissingClaim, NonceRequired, Tok
 import { ALGORITHMS, HMAC_BYTES, checkAlgorithms } from "./algorithms.js";
 import { type Claims, checkTypes, get, oneOrMore } from "./claims.js";
 import type { Identity } from "./identity.js";
-import { REFUSED_MEMBERS, type Parts, decodePart, jsonObject, splitWith } from "./jws.js";
+import { REFUSED_MEMBERS, type Parts, decodePart, jsonObject, split } from "./jws.js";
 import { Key } from "./keys.js";
 import { Nonces } from "./nonces.js";
 import { printable } from "./printable.js";
@@ -134,7 +134,7 @@ export function checkProof(settings: DPoP, proof: unknown, token: string, now: n
 
 function verified(settings: DPoP, proof: unknown, token: string, now: number): { header: ProofHeader; claims: Claims } {
   try {
-    const parts = splitWith(parseHeader, proof, MAX_PROOF);
+    const parts = split(parseHeader, proof, MAX_PROOF);
     checkSignature(parts, settings);
     const claims: Claims = jsonObject(parts.payload, "payload");
     checkTypes(claims);

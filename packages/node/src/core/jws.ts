@@ -17,6 +17,8 @@ export const LONGEST_TOKEN = 65_536;
 // `crit` and `b64` change what a signature means, `jwk`, `jku`, `x5u` and `x5c` bring a key of the sender's choice,
 // `zip` and `enc` belong to encryption, `cty: JWT` nests a token. Everything else is ignored (RFC 7515, section 4).
 export const REFUSED_MEMBERS: readonly string[] = ["b64", "crit", "cty", "enc", "jku", "jwk", "x5c", "x5u", "zip"];
+/** Members that a verifier can be told to ignore. They only say where the key is, and roomkey never follows them. */
+const TOLERABLE_MEMBERS = ["jku", "x5c", "x5u"];
 const TYPES = new Set(["jwt", "at+jwt", "application/at+jwt"]); // RFC 7519 section 5.1, RFC 9068 section 4
 const ALPHABET = /^[A-Za-z0-9_-]*$/;
 // A last character carries 4 or 2 unused bits, which must be zero, or one token has several spellings.
@@ -46,22 +48,23 @@ export function checkMaxToken(value: unknown): number {
   return value as number;
 }
 
+/** @throws {ConfigError} not a list, or it contains a member that cannot be ignored. */
+export function checkTolerated(names: unknown): readonly string[] {
+  if (!Array.isArray(names) || !names.every((name) => TOLERABLE_MEMBERS.includes(name as string))) {
+    throw new ConfigError(`tolerateHeader can list ${TOLERABLE_MEMBERS.join(", ")}, and nothing else`);
+  }
+  return names as readonly string[];
+}
+
 /**
  * Take a token apart.
  *
- * @param type the `typ` of another kind of document; null for access tokens.
+ * @param parse reads the header; {@link headerParser} makes one.
  * @throws {MalformedToken} not the strict compact form, or a header that roomkey refuses.
  * @throws {BadSignature} the third part is empty.
  * @throws {AlgorithmNotAllowed} the header names no algorithm.
  */
-export function split(token: unknown, maxToken: number, type: string | null = null): Parts {
-  const types = new Set([type ?? ""]);
-  const parse = type === null ? parseHeader : (part: string) => checkHeader(jsonObject(decodePart(part), "header"), types);
-  return splitWith(parse, token, maxToken);
-}
-
-/** Take a token apart as {@link split} does, with another function that parses its header. */
-export function splitWith<H>(parse: (part: string) => H, token: unknown, maxToken: number): Parts<H> {
+export function split<H>(parse: (part: string) => H, token: unknown, maxToken: number): Parts<H> {
   if (typeof token !== "string") {
     throw new MalformedToken(`a ${typeof token} instead of a string`, { message: "invalid token datatype" });
   }
@@ -93,20 +96,32 @@ export function decodePart(part: string): Buffer {
   return Buffer.from(part, "base64url");
 }
 
-const headers = new Map<string, Header>(); // all tokens of one key share one header
-
-function parseHeader(part: string): Header {
-  const known = headers.get(part);
-  if (known) return known;
-  const header = checkHeader(jsonObject(decodePart(part), "header"), TYPES);
-  if (headers.size >= MAX_HEADERS) headers.clear();
-  headers.set(part, header);
-  return header;
+/** Make a function that reads headers without the tolerated members, and remembers them: all tokens of a key share one. */
+export function headerParser(tolerated: readonly string[] = []): (part: string) => Header {
+  const refused = REFUSED_MEMBERS.filter((name) => !tolerated.includes(name));
+  const headers = new Map<string, Header>();
+  return (part) => {
+    const known = headers.get(part);
+    if (known) return known;
+    const header = checkHeader(part, TYPES, refused);
+    if (headers.size >= MAX_HEADERS) headers.clear();
+    headers.set(part, header);
+    return header;
+  };
 }
 
-function checkHeader(members: Record<string, unknown>, types: ReadonlySet<string>): Header {
+/** Reads the headers of tokens, and tolerates nothing. */
+export const parseHeader = headerParser();
+
+/** Make a function that reads the headers of signed documents that are not access tokens, and have this `typ`. */
+export function documentHeaderParser(type: string): (part: string) => Header {
+  return (part) => checkHeader(part, new Set([type]), REFUSED_MEMBERS);
+}
+
+function checkHeader(part: string, types: ReadonlySet<string>, refusedMembers: readonly string[]): Header {
+  const members = jsonObject(decodePart(part), "header");
   const has = (name: string): boolean => Object.hasOwn(members, name);
-  const refused = REFUSED_MEMBERS.find(has);
+  const refused = refusedMembers.find(has);
   if (refused !== undefined) throw new MalformedToken(`header member ${refused} is not accepted`);
   const algorithm = has("alg") ? members.alg : undefined;
   if (typeof algorithm !== "string") throw new AlgorithmNotAllowed("the header names no alg");

@@ -32,6 +32,7 @@ const MATERIAL: Record<string, readonly string[]> = {
   EC: ["crv", "kty", "x", "y"],
   OKP: ["crv", "kty", "x"],
 };
+const PRIVATE_MEMBERS = ["d", "p", "q", "dp", "dq", "qi", "oth"];
 const TEXTS = ["kid", "x5t", "x5t#S256"];
 const BASE64URL = /^[A-Za-z0-9_-]+=*$/;
 
@@ -122,6 +123,11 @@ export class Key {
     return new Key(this.kid, this.kty, [...new Set([...this.algorithms, ...other.algorithms])], this.thumbprint, this.object);
   }
 
+  /** The same key, for these of its algorithms. */
+  limitedTo(algorithms: readonly string[]): Key {
+    return new Key(this.kid, this.kty, algorithms, this.thumbprint, this.object);
+  }
+
   /** True if the signature is this key's over `signingInput` (RFC 7515 section 5.2). */
   verify(algorithm: string, signingInput: Buffer, signature: Buffer): boolean {
     if (!this.algorithms.includes(algorithm)) return false;
@@ -147,6 +153,29 @@ export class Key {
 /** A key set that changes: what tells the keys of a time, in seconds since the epoch. */
 export type LiveKeySet = (now: number) => KeySet;
 
+/** The keys of another server, which can have a key that this process does not know yet. */
+export interface RemoteKeys {
+  /**
+   * Return the known keys, without waiting.
+   *
+   * @throws {Unavailable} there are none.
+   */
+  current(now: number): KeySet;
+
+  /**
+   * Return if the other server has no key for a token.
+   *
+   * @throws {Unavailable} it may have one.
+   */
+  lookUp(kid: string | null): void;
+}
+
+/** A key that a key set leaves out, and the reason. */
+export interface RefusedKey {
+  readonly kid: string | null;
+  readonly why: string;
+}
+
 /**
  * Keys by `kid` and algorithm. A `kid` may name several keys, as long as the algorithm of a token tells them apart. The
  * same key twice is one key, for the algorithms of both.
@@ -154,11 +183,11 @@ export type LiveKeySet = (now: number) => KeySet;
 export class KeySet {
   readonly keys: readonly Key[];
   /** What {@link KeySet.fromJwks} left out, and why. */
-  readonly refused: readonly { kid: string | null; why: string }[];
+  readonly refused: readonly RefusedKey[];
   readonly #named = new Map<string, Key[]>();
 
   /** @throws {ConfigError} no key, or two different keys with one `kid` and a common algorithm. */
-  constructor(keys: Iterable<Key>, refused: readonly { kid: string | null; why: string }[] = []) {
+  constructor(keys: Iterable<Key>, refused: readonly RefusedKey[] = []) {
     const { held, ambiguous } = toldApart(keys);
     this.refused = refused;
     if (ambiguous[0]) {
@@ -176,16 +205,17 @@ export class KeySet {
    * A JWK Set (RFC 7517 section 5). A bad key is refused and listed in `refused`; the others stay.
    *
    * @param allowSymmetric let `oct` keys in: never for a set that was fetched from somewhere.
+   * @param allowPrivate let private keys in. In a set from the network, a private key is no longer a secret.
    * @throws {ConfigError} not a JWK Set, or no usable key in it.
    */
-  static fromJwks(jwks: unknown, { allowSymmetric = false } = {}): KeySet {
+  static fromJwks(jwks: unknown, { allowSymmetric = false, allowPrivate = true } = {}): KeySet {
     const listed = isObject(jwks) ? jwks.keys : undefined;
     if (!Array.isArray(listed)) throw new ConfigError('a JWK Set is an object with a list "keys"');
     const made: Key[] = [];
-    const refused: { kid: string | null; why: string }[] = [];
+    const refused: RefusedKey[] = [];
     for (const jwk of listed as unknown[]) {
       try {
-        made.push(keyOfSet(jwk, allowSymmetric));
+        made.push(keyOfSet(jwk, allowSymmetric, allowPrivate));
       } catch (error) {
         if (!(error instanceof ConfigError)) throw error;
         refused.push({ kid: isObject(jwk) && typeof jwk.kid === "string" ? jwk.kid : null, why: error.message });
@@ -232,9 +262,12 @@ function toInteger(base64url: string): bigint {
 }
 
 /** A key of a JWK Set, which is there to verify with. */
-function keyOfSet(jwk: unknown, allowSymmetric: boolean): Key {
+function keyOfSet(jwk: unknown, allowSymmetric: boolean, allowPrivate: boolean): Key {
   if (!isObject(jwk)) throw new ConfigError("not an object");
   if (jwk.kty === "oct" && !allowSymmetric) throw new ConfigError("a shared secret in a public set");
+  if (!allowPrivate && jwk.kty !== "oct" && PRIVATE_MEMBERS.some((name) => Object.hasOwn(jwk, name))) {
+    throw new ConfigError("a private key in a public set");
+  }
   const key = Key.fromJwk(jwk);
   if (Array.isArray(jwk.key_ops) && !jwk.key_ops.includes("verify")) throw new ConfigError("key_ops does not allow verify");
   return key;

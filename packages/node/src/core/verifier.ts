@@ -2,23 +2,35 @@
 
 import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";
+import { AnyOf, type TokenVerifier } from "./any_of.js";
 import { type Claims, type ExactClaims, Expected, LAST_SECOND, exactClaims, oneOrMore } from "./claims.js";
 import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
 import { checkBinding } from "./dpop.js";
 import { type Identity, fromClaims } from "./identity.js";
-import { type Parts, MAX_TOKEN, checkMaxToken, checkSignature, jsonObject, split } from "./jws.js";
-import { Key, KeySet, type LiveKeySet } from "./keys.js";
+import {
+  type Header,
+  type Parts,
+  MAX_TOKEN,
+  checkMaxToken,
+  checkSignature,
+  checkTolerated,
+  documentHeaderParser,
+  headerParser,
+  jsonObject,
+  parseHeader,
+  split,
+} from "./jws.js";
+import { type KeySource, type Keys, isRemote, issuerMap, keySource, keysAt, lookUp } from "./key_sources.js";
+import { Key, KeySet } from "./keys.js";
+import { isName } from "./names.js";
 import { presetUnder } from "./presets.js";
 import { printable } from "./printable.js";
-import { isObject } from "./strict_json.js";
 import { isAddress } from "./weak_keys.js";
 
 const TOKEN_TYPES = ["JWT", "at+jwt"];
 /** Bytes of a document that is not a token. */
 const MAX_DOCUMENT = 8 * 1024 * 1024;
 
-/** The keys of one issuer. A function returns those of a time, so that keys can be rotated. */
-export type Keys = KeySet | Key | readonly Key[] | LiveKeySet;
 
 export interface VerifierOptions {
   /** The accepted `iss`, one or several; any if omitted. Several need one key, or keys by issuer. */
@@ -45,6 +57,13 @@ export interface VerifierOptions {
   preset?: string | null;
   /** The longest token, in bytes, at most 65536. Default: 8192. */
   maxToken?: number;
+  /**
+   * Header members to ignore, of `jku`, `x5u` and `x5c`, for an issuer that sends them. By default, tokens with these
+   * members are rejected. In no case are they followed.
+   */
+  tolerateHeader?: readonly string[];
+  /** Begins the subject of every identity, so that issuers cannot have users of the same name. Default: nothing. */
+  subjectPrefix?: string;
 }
 
 export interface SecretOptions extends VerifierOptions {
@@ -58,7 +77,9 @@ export interface SecretOptions extends VerifierOptions {
 export class Verifier {
   readonly algorithms: readonly string[];
   readonly maxToken: number;
-  readonly #keys: KeySet | LiveKeySet | ReadonlyMap<string, KeySet | LiveKeySet>;
+  readonly #keys: KeySource | ReadonlyMap<string, KeySource>;
+  readonly #parseHeader: (part: string) => Header;
+  readonly #prefix: string;
   readonly #expected: Expected;
   readonly #map: ClaimsMap | null;
   readonly #tokenType: string | null;
@@ -76,6 +97,9 @@ export class Verifier {
     const issuers = oneOrMore(options.issuer, "issuer");
     const byIssuer = issuerMap(keys);
     this.maxToken = options.maxToken === undefined ? MAX_TOKEN : checkMaxToken(options.maxToken);
+    const tolerated = checkTolerated(options.tolerateHeader ?? []);
+    this.#parseHeader = tolerated.length > 0 ? headerParser(tolerated) : parseHeader;
+    this.#prefix = checkPrefix(options.subjectPrefix ?? "");
     if (byIssuer) {
       if (issuers.length > 0) throw new ConfigError("cannot use issuer with keys by issuer; remove issuer");
       this.#keys = byIssuer;
@@ -149,7 +173,21 @@ export class Verifier {
    * @throws {ConfigError} not a JWK Set, or no usable key in it.
    */
   static jwks(jwks: unknown, options: VerifierOptions & { algorithms: readonly string[] }): Verifier {
+    if (typeof jwks === "string" || jwks instanceof URL) {
+      throw new ConfigError("Verifier.jwks requires a JWK Set; for one at a URL, use Verifier.remote");
+    }
     return new Verifier(KeySet.fromJwks(jwks), options);
+  }
+
+  /**
+   * A verifier for the tokens of several issuers, each with its own keys and settings. The claim `iss` of a token selects
+   * the verifier before a key is tried. One of them can be that of `Verifier.introspection`: it gets the tokens that are
+   * not JSON Web Tokens.
+   *
+   * @throws {ConfigError} fewer than two verifiers, two for the same issuer, or one for any issuer.
+   */
+  static anyOf(...verifiers: readonly TokenVerifier[]): AnyOf {
+    return new AnyOf(...verifiers);
   }
 
   static #hmac(algorithm: string, secret: string | Uint8Array, { kid, previous, ...options }: SecretOptions): Verifier {
@@ -157,6 +195,11 @@ export class Verifier {
     const made = new Verifier(key, { ...options, algorithms: [algorithm] });
     if (previous !== undefined) made.#previous = previousSecret(algorithm, key, previous, kid);
     return made;
+  }
+
+  /** The accepted values of `iss`; empty if any is accepted. */
+  get issuers(): readonly string[] {
+    return this.#expected.options.issuers;
   }
 
   /** True if every token that it accepts says whose it is. */
@@ -180,15 +223,26 @@ export class Verifier {
    * @param provedKey the thumbprint of the key whose possession the client proved for this token; null rejects tokens that
    *   are bound to a key.
    * @throws {TokenError} the first check that fails; `error.detail` says what was found and by how much.
+   * @throws {Unavailable} the keys are those of another server, and the token's key is not known yet: see `verifyWaiting`.
    */
   verify(token: unknown, now: number = Date.now() / 1000, source = "", provedKey: string | null = null): Identity {
-    const parts = split(token, this.maxToken);
-    this.#checkSignature(parts, now);
+    const parts = split(this.#parseHeader, token, this.maxToken);
+    const identify = (): Identity => this.identify(jsonObject(parts.payload, "payload"), now, source, provedKey);
+    this.#checkSignature(parts, now, identify);
     this.#checkType(parts.header.type);
-    const claims: Claims = jsonObject(parts.payload, "payload");
+    return identify();
+  }
+
+  /**
+   * Check the claims of a token whose signature is already verified.
+   *
+   * @param claims the payload, which the identity keeps.
+   * @throws {ClaimError} the first check that fails.
+   */
+  identify(claims: Claims, now: number, source = "", provedKey: string | null = null): Identity {
     const who = this.#identify(claims, now, source);
     checkBinding(claims, provedKey);
-    return who;
+    return this.#prefix && who.subject ? { ...who, subject: this.#prefix + who.subject } : who;
   }
 
   #identify(claims: Claims, now: number, source: string): Identity {
@@ -216,12 +270,15 @@ export class Verifier {
    * @throws {TokenError} it has another type, another issuer or a wrong signature, or it has expired.
    */
   verifyDocument(document: unknown, type: string, now: number = Date.now() / 1000): Claims {
-    const parts = split(document, MAX_DOCUMENT, type);
+    const parts = split(documentHeaderParser(type), document, MAX_DOCUMENT);
     if (parts.header.type !== type) throw new MalformedToken(`the document has no typ ${type}`);
-    this.#checkSignature(parts, now);
-    const members: Claims = jsonObject(parts.payload, "document");
-    this.#expected.checkDocument(members, now);
-    return members;
+    const checked = (): Claims => {
+      const members: Claims = jsonObject(parts.payload, "document");
+      this.#expected.checkDocument(members, now);
+      return members;
+    };
+    this.#checkSignature(parts, now, checked);
+    return checked();
   }
 
   #checkUsable(source: unknown): void {
@@ -230,32 +287,38 @@ export class Verifier {
     }
   }
 
-  #checkSignature(parts: Parts, now: number): void {
-    const keys = this.#keysOf(parts, now);
+  /** @param check checks everything else. Only tokens that would be accepted otherwise make this process ask for keys. */
+  #checkSignature(parts: Parts, now: number, check: () => unknown): void {
+    const source = this.#sourceOf(parts);
     try {
-      checkSignature(parts, keys, this.algorithms);
+      checkSignature(parts, keysAt(source, now), this.algorithms);
     } catch (error) {
-      const mayBeOlder = error instanceof BadSignature || error instanceof UnknownKey;
-      if (!mayBeOlder || this.#previous === null || !(now < this.#previous.until)) throw error;
-      try {
-        checkSignature(parts, this.#previous.keys, this.algorithms);
-      } catch {
-        throw error;
-      }
+      if (!(error instanceof BadSignature || error instanceof UnknownKey)) throw error;
+      if (this.#isSignedWithPrevious(parts, now)) return;
+      if (isRemote(source)) lookUp(source, parts.header.kid, now, check);
+      throw error;
     }
   }
 
-  #keysOf(parts: Parts, now: number): KeySet {
-    let source = this.#keys;
-    if (!(source instanceof KeySet) && typeof source !== "function") {
-      // The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
-      const claims = jsonObject(parts.payload, "payload");
-      const issuer = Object.hasOwn(claims, "iss") ? claims.iss : undefined;
-      const found = typeof issuer === "string" ? source.get(issuer) : undefined;
-      if (found === undefined) throw new UnknownKey(`no key of the issuer ${printable(issuer)}`);
-      source = found;
+  #isSignedWithPrevious(parts: Parts, now: number): boolean {
+    if (this.#previous === null || !(now < this.#previous.until)) return false;
+    try {
+      checkSignature(parts, this.#previous.keys, this.algorithms);
+      return true;
+    } catch {
+      return false;
     }
-    return source instanceof KeySet ? source : source(now);
+  }
+
+  #sourceOf(parts: Parts): KeySource {
+    const keys = this.#keys;
+    if (!(keys instanceof Map)) return keys as KeySource;
+    // The claim only chooses among the keys, as `kid` does; it is believed after the signature is verified.
+    const claims = jsonObject(parts.payload, "payload");
+    const issuer = Object.hasOwn(claims, "iss") ? claims.iss : undefined;
+    const found = typeof issuer === "string" ? (keys as ReadonlyMap<string, KeySource>).get(issuer) : undefined;
+    if (found === undefined) throw new UnknownKey(`no key of the issuer ${printable(issuer)}`);
+    return found;
   }
 
   #checkType(found: string | null): void {
@@ -276,26 +339,9 @@ function required(require: unknown): readonly string[] {
   return Array.isArray(require) && require.length === 0 ? [] : oneOrMore(require, "require");
 }
 
-function keySource(keys: Keys): KeySet | LiveKeySet {
-  if (keys instanceof KeySet || typeof keys === "function") return keys;
-  const held: unknown = keys instanceof Key ? [keys] : keys;
-  if (!Array.isArray(held) || !held.every((key) => key instanceof Key)) {
-    throw new ConfigError("a verifier requires keys, such as KeySet.fromJwks(…); for a shared secret use Verifier.hs256(secret)");
-  }
-  return new KeySet(held);
-}
-
-/** The keys of each issuer, or null if the keys are those of one. */
-function issuerMap(keys: unknown): Map<string, KeySet | LiveKeySet> | null {
-  if (keys instanceof KeySet || keys instanceof Key) return null;
-  if (!(keys instanceof Map) && !isObject(keys)) return null;
-  if (isObject(keys) && (Object.hasOwn(keys, "kty") || Array.isArray(keys.keys))) {
-    throw new ConfigError("a verifier requires keys; read the JWK Set with KeySet.fromJwks(…) or use Verifier.jwks(…)");
-  }
-  const entries = [...(keys instanceof Map ? (keys as Map<string, Keys>) : new Map(Object.entries(keys as Record<string, Keys>)))];
-  if (entries.length === 0) throw new ConfigError("keys is empty; name at least one issuer and its keys");
-  for (const [issuer] of entries) oneOrMore(issuer, "an issuer in keys");
-  return new Map(entries.map(([issuer, source]) => [issuer, keySource(source)]));
+function checkPrefix(prefix: unknown): string {
+  if (prefix !== "" && !isName(prefix)) throw new ConfigError("subjectPrefix must be a name, such as 'sso:'");
+  return prefix;
 }
 
 /** The secret that is on its way out, as a key, and until when. */

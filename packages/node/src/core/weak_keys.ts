@@ -4,6 +4,7 @@ import { ConfigError } from "../errors.js";
 import { ALGORITHMS, HMAC_BYTES } from "./algorithms.js";
 import { isClean } from "./characters.js";
 
+export const OTHER_USE = "use is not sig";
 export const MIN_RSA_BITS = 2048;
 /** OpenSSL verifies with no longer one; each bit costs time. */
 export const MAX_RSA_BITS = 16_384;
@@ -46,7 +47,7 @@ export function checkSecret(raw: Buffer, algorithm: string, typed: boolean): voi
     );
   }
   if (typed && isAddress(raw.toString())) {
-    throw new ConfigError("a URL is not a secret; download the keys from it, and use Verifier.jwks");
+    throw new ConfigError("a URL is not a secret; for the keys of a JWK Set at a URL, use Verifier.remote");
   }
   const lowered = text.toLowerCase();
   if ((typed && new Set(raw).size < 8) || PLACEHOLDERS.some((word) => lowered.startsWith(word))) {
@@ -77,7 +78,7 @@ function endsWithLineBreak(raw: Buffer): boolean {
  * @throws {ConfigError} its `use`, `key_ops` or `alg` is for something else, or it is an RSA key that is too long.
  */
 export function checkPurpose(jwk: Record<string, unknown>): void {
-  if (Object.hasOwn(jwk, "use") && jwk.use !== "sig") throw new ConfigError("use is not sig");
+  if (Object.hasOwn(jwk, "use") && jwk.use !== "sig") throw new ConfigError(OTHER_USE);
   if (Object.hasOwn(jwk, "key_ops")) {
     const operations = jwk.key_ops;
     if (!Array.isArray(operations) || !(operations.includes("verify") || operations.includes("sign"))) {

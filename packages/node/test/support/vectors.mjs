@@ -11,7 +11,8 @@ export const read = (name) => JSON.parse(readFileSync(new URL(`${name}.json`, fo
 const HMAC = { HS256: Verifier.hs256, HS384: Verifier.hs384, HS512: Verifier.hs512 };
 const camel = (name) => name.replace(/_(\w)/g, (_, letter) => letter.toUpperCase());
 
-export function verifierOf({ keys, ...written }) {
+export function verifierOf({ keys, any_of: several, ...written }) {
+  if (several) return Verifier.anyOf(...several.map((settings) => verifierOf(settings)));
   const options = Object.fromEntries(Object.entries(written).map(([name, value]) => [camel(name), value]));
   if ("secret" in keys) {
     return HMAC[keys.algorithm ?? "HS256"](keys.secret, { kid: keys.kid, previous: keys.previous, ...options });

@@ -1,0 +1,61 @@
+/** Where the keys of a verifier come from: fixed, by time, from another server, and of one or several issuers. */
+
+import { AuthError, ConfigError } from "../errors.js";
+import { oneOrMore } from "./claims.js";
+import { Key, KeySet, type LiveKeySet, type RemoteKeys } from "./keys.js";
+import { isObject } from "./strict_json.js";
+
+/** The keys of one issuer. A function returns those of a time, so that keys can be rotated. */
+export type Keys = KeySet | Key | readonly Key[] | LiveKeySet | RemoteKeys;
+export type KeySource = KeySet | LiveKeySet | RemoteKeys;
+
+/** True for a {@link RemoteKeys}. */
+export function isRemote(keys: unknown): keys is RemoteKeys {
+  const { current, lookUp } = (keys ?? {}) as Partial<RemoteKeys>;
+  return typeof current === "function" && typeof lookUp === "function";
+}
+
+/** The keys of a time, without waiting. */
+export function keysAt(source: KeySource, now: number): KeySet {
+  if (source instanceof KeySet) return source;
+  return typeof source === "function" ? source(now) : source.current(now);
+}
+
+/**
+ * Return if another server has no key for a token that would be accepted otherwise.
+ *
+ * @throws {Unavailable} it may have one.
+ */
+export function lookUp(keys: RemoteKeys, kid: string | null, now: number, check: () => unknown): void {
+  if (kid !== null && keys.current(now).named(kid).length > 0) return;
+  try {
+    check();
+  } catch (error) {
+    if (error instanceof AuthError) return;
+    throw error;
+  }
+  keys.lookUp(kid);
+}
+
+/** @throws {ConfigError} not keys. */
+export function keySource(keys: Keys): KeySource {
+  if (keys instanceof KeySet || typeof keys === "function" || isRemote(keys)) return keys;
+  const held: unknown = keys instanceof Key ? [keys] : keys;
+  if (!Array.isArray(held) || !held.every((key) => key instanceof Key)) {
+    throw new ConfigError("a verifier requires keys, such as KeySet.fromJwks(…); for a shared secret use Verifier.hs256(secret)");
+  }
+  return new KeySet(held);
+}
+
+/** The keys of each issuer, or null if the keys are those of one. */
+export function issuerMap(keys: unknown): Map<string, KeySource> | null {
+  if (keys instanceof KeySet || keys instanceof Key || isRemote(keys)) return null;
+  if (!(keys instanceof Map) && !isObject(keys)) return null;
+  if (isObject(keys) && (Object.hasOwn(keys, "kty") || Array.isArray(keys.keys))) {
+    throw new ConfigError("a verifier requires keys; read the JWK Set with KeySet.fromJwks(…) or use Verifier.jwks(…)");
+  }
+  const entries = [...(keys instanceof Map ? (keys as Map<string, Keys>) : new Map(Object.entries(keys as Record<string, Keys>)))];
+  if (entries.length === 0) throw new ConfigError("keys is empty; name at least one issuer and its keys");
+  for (const [issuer] of entries) oneOrMore(issuer, "an issuer in keys");
+  return new Map(entries.map(([issuer, source]) => [issuer, keySource(source)]));
+}

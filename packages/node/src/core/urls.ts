@@ -1,0 +1,29 @@
+/** URLs to which secrets can be sent, and whose answers can be believed. */
+
+import { ConfigError } from "../errors.js";
+
+const LOOPBACK = /^(?:localhost|127\.\d+\.\d+\.\d+|\[::1\])$/;
+
+/** Return true for an absolute https URL, or an http URL of this machine, without a user name or a password. */
+export function isConfidential(url: string): boolean {
+  if (!/^[!-~]+$/.test(url) || !URL.canParse(url)) return false;
+  const { protocol, hostname } = new URL(url);
+  if (hostname === "" || authorityOf(url).includes("@")) return false;
+  return protocol === "https:" || (protocol === "http:" && LOOPBACK.test(hostname));
+}
+
+/**
+ * Check a URL to which requests are sent.
+ *
+ * @throws {ConfigError} not an https URL, nor an http URL of this machine.
+ */
+export function checkUrl(url: unknown, what: string): string {
+  if (typeof url !== "string" || !isConfidential(url) || url.includes("#")) {
+    throw new ConfigError(`${what} must be an https:// URL without a password; http:// is accepted for this machine only`);
+  }
+  return url;
+}
+
+function authorityOf(url: string): string {
+  return /^[^:]*:[/\\]*([^/\\?#]*)/.exec(url)?.[1] ?? "";
+}
