@@ -1,8 +1,8 @@
 // Connection state recovery: the token is verified before anything is restored or replayed.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { roomsClaim } from "roomkey";
-import { ask, event, expired, raw, sleep, token, until, world } from "./support/world.mjs";
+import { BadSignature, Verifier, guard, roomsClaim } from "roomkey";
+import { SECRET, ask, event, expired, raw, sleep, token, until, world } from "./support/world.mjs";
 
 const SERVER = { connectionStateRecovery: {} };
 
@@ -117,5 +117,38 @@ for (const version of ["socket.io-4.6", "socket.io"]) {
     const { heard } = await attempt(made, session, undefined);
     assert.equal(heard.length, 1);
     assert.ok(!heard[0].includes("pid"));
+  });
+
+  test(`one session is restored once, whoever asks at the same time: ${version}`, async (t) => {
+    const verifier = Verifier.hs256(SECRET, { audience: "chat" });
+    const slow = { verify: async (...given) => (await sleep(20), verifier.verify(...given)) };
+    const { made, session } = await lost(t, { version, make: (io, options) => guard(io, slow, options) });
+    const attempts = [1, 2, 3].map(() => attempt(made, session, token("ada", { rooms: ["red"] })));
+    const ids = (await Promise.all(attempts)).map(({ heard }) => JSON.parse(heard.at(-1).slice(2)).sid);
+    assert.equal(new Set(ids).size, 3);
+    assert.equal(ids.filter((id) => id === session.id).length, 1);
+  });
+
+  test(`a flood that asks for sessions is not verified: ${version}`, async (t) => {
+    let verified = 0;
+    const verify = () => {
+      verified += 1;
+      throw new BadSignature();
+    };
+    const made = await world(t, { version, server: { connectionStateRecovery: {} }, make: (io, options) => guard(io, { verify }, options) });
+    const url = `${made.url}/socket.io/?EIO=4&transport=polling`;
+    const { sid } = JSON.parse((await (await fetch(url)).text()).slice(1));
+    const packets = Array(1000).fill('40{"token":"x","pid":"a","offset":"b"}').join("\x1e");
+    await fetch(`${url}&sid=${sid}`, { method: "POST", body: packets, headers: { "Content-Type": "text/plain" } });
+    await until(() => made.io.engine.clientsCount === 0);
+    assert.ok(verified <= 101, `${verified} verifications`);
+  });
+
+  test(`a store that does not answer is not waited for: ${version}`, async (t) => {
+    const { made, session } = await lost(t, { version, decisionTimeout: 100 });
+    made.io.sockets.adapter.restoreSession = () => new Promise(() => undefined);
+    const { heard } = await attempt(made, session, token("ada", { rooms: ["red"] }));
+    assert.match(heard[0], /^40/);
+    assert.ok(!heard[0].includes(session.pid));
   });
 }

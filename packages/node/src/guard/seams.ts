@@ -12,7 +12,7 @@ import { attempt } from "./calls.js";
 import { type Deciders, GuardedConnection } from "./connection.js";
 import type { Done, HostConn, HostNamespace, HostServer, HostSocket } from "./host.js";
 import { type Emitter, type Failed, type Registrar, callCallbacksSafely, callListenersSafely } from "./listeners.js";
-import { isRecovery, recover } from "./recovery.js";
+import { type Recovered, isRecovery, recover } from "./recovery.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";
 
 /** What stands in front of one server. */
@@ -25,8 +25,7 @@ export interface Gate {
 const gates = new WeakMap<object, Gate>();
 const patched = new WeakSet<object>();
 const guarded = new WeakMap<object, GuardedSocket>();
-/** The packets that a restored socket missed. */
-const missedBy = new WeakMap<object, readonly unknown[]>();
+const recovered = new WeakMap<object, Recovered>();
 
 /** Put a guard in front of a server. */
 export function install(server: HostServer, gate: Gate): void {
@@ -62,7 +61,12 @@ function guardConnects(prototype: HostNamespace): void {
 
 function connect(gate: Gate, socket: HostSocket, done: Done): void {
   guardCallbacks(socket);
-  const made = connectionOf(gate, socket.client.conn).connect(socket, done, missedBy.get(socket) ?? []);
+  const { missed = [], release } = recovered.get(socket) ?? {};
+  const decided: Done = (error) => {
+    done(error);
+    if (release) setImmediate(release); // socket.io opens the socket in the next tick
+  };
+  const made = connectionOf(gate, socket.client.conn).connect(socket, release ? decided : done, missed);
   if (made !== null) guarded.set(socket, made);
 }
 
@@ -79,9 +83,9 @@ function guardRecovery(prototype: HostNamespace): void {
     const create = createSocket.bind(this, client);
     // `40null` is a CONNECT without a payload; socket.io would fail to read its pid.
     if (!gate || !isRecovery(auth)) return create(auth ?? {});
-    const { socket, missed } = await recover(gate.context.settings, gate.deciders, this, client, auth, create);
-    missedBy.set(socket, missed);
-    return socket;
+    const made = await recover(connectionOf(gate, client.conn), this, client, auth, create);
+    recovered.set(made.socket, made);
+    return made.socket;
   };
 }
 
