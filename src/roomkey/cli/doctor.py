@@ -20,6 +20,7 @@ import typer
 from roomkey.cli.explain import explain
 from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
+from roomkey.cli.provider import describe_issuer, provider_findings
 from roomkey.cli.sources import SECRET, ConfigOption, environment_secret
 from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY
@@ -74,12 +75,18 @@ def doctor(
     ] = None,
     event: Annotated[list[str] | None, typer.Option(help="With --token: event to send. Repeatable.")] = None,
     namespace: Annotated[str, typer.Option(help="With --token: namespace to connect to.")] = "/",
+    issuer: Annotated[
+        str | None, typer.Option(help="Show what an OpenID provider offers, and the settings to accept its tokens.")
+    ] = None,
 ) -> None:
     """Check settings, keys and exposure, and list what a guard on python-socketio cannot prevent.
 
-    With --token, show what the token allows and which rules decide. Exit status: 1 if a check fails or the token does
-    not allow a request.
+    With --token, show what the token allows and which rules decide. With --issuer, ask an OpenID provider. Exit status:
+    1 if a check fails, the token does not allow a request, or the provider cannot be used.
     """
+    if issuer is not None:
+        describe_issuer(issuer)
+        return
     if token is not None:
         verdicts = list(
             explain(token, config, rooms=room or [], events=event or [], emits=emit or [], namespace=namespace)
@@ -129,6 +136,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     elif file.values.get(PROVIDERS):
         yield "warn", "tokens that a provider binds to a key (DPoP) are rejected; set public_url to accept them"
     yield from findings(settings, time.time())
+    yield from provider_findings(file)
     yield from _database(settings)
     if settings.token_lifetime > 86400:
         yield (

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from roomkey import AuthError, ConfigError, Identity, Policy
 from roomkey.cli.output import fail, needs
-from roomkey.cli.sources import default_source, read_token
-from roomkey.server.config_file import read_config
+from roomkey.cli.provider import provider_of
+from roomkey.cli.sources import claimed_issuer, default_source, read_token
+from roomkey.core.any_of import TokenVerifier
+from roomkey.keysets import verify_blocking
+from roomkey.server.config_file import ConfigFile, read_config
 
 __all__ = ["explain"]
 
@@ -37,12 +40,11 @@ def explain(
         from roomkey.server.backends import rooms_of_tokens
         from roomkey.server.policy_file import load_policy
     config_file = read_config(config)
-    source = default_source(config_file)
-    if source is None:
-        fail("no key to verify the token; create one with `roomkey keys new`")
+    presented = read_token(file)
+    verifier = _verifier(presented, config_file)
     policy = load_policy(config_file) or rooms_of_tokens()
     try:
-        who = source.verifier().verify(read_token(file), time.time())
+        who = verify_blocking(lambda: verifier.verify(presented, time.time()))
     except AuthError as error:
         yield False, f"token: rejected, {error}"
         return
@@ -58,6 +60,17 @@ def explain(
     questions += [("emit", *_parts(emit)) for emit in emits]
     questions += [("event", event, "") for event in events]
     yield from asyncio.run(_decide(who, policy, questions, namespace))
+
+
+def _verifier(token: str, file: ConfigFile) -> TokenVerifier:
+    """Return the verifier of the provider that issued a token, else one with the server's own keys."""
+    provider = provider_of(claimed_issuer(token), file)
+    if provider is not None:
+        return provider.verifier()
+    source = default_source(file)
+    if source is None:
+        fail("no key to verify the token; create one with `roomkey keys new`")
+    return source.verifier()
 
 
 async def _decide(who: Identity, policy: Policy, questions: list[Question], namespace: str) -> list[tuple[bool, str]]:

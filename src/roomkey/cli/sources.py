@@ -14,8 +14,8 @@ import typer
 
 from roomkey import Key, KeySet, Verifier
 from roomkey.cli.output import fail
-from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
-from roomkey.errors import ConfigError
+from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN, decode_unverified
+from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY, environment_key, load_key_files, load_key_set, read_private, signing_key
 from roomkey.keysets.folder import KeyFolder
 from roomkey.server.config_file import ConfigFile, read_config
@@ -31,6 +31,7 @@ __all__ = [
     "RoleOption",
     "RoomOption",
     "SecretFileOption",
+    "claimed_issuer",
     "default_source",
     "environment_secret",
     "find_source",
@@ -211,3 +212,11 @@ def read_token(file: str) -> str:
     if not token:
         fail("no token on standard input" if file == "-" else f"no token in {file}", 2)
     return token
+
+
+def claimed_issuer(token: str) -> object:
+    """Return the ``iss`` of a token that is not verified; None if it cannot be read."""
+    try:
+        return decode_unverified(token)[1].get("iss")
+    except AuthError:
+        return None

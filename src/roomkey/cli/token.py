@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Annotated, Any, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Unpack
 
 import typer
 
 from roomkey import AuthError, Issuer, Verifier
 from roomkey.cli.output import fail, iso, printable, relative
+from roomkey.cli.provider import key_facts, provider_of
 from roomkey.cli.revoke import revoke
 from roomkey.cli.sources import (
     SECRET,
@@ -20,6 +21,7 @@ from roomkey.cli.sources import (
     RoleOption,
     RoomOption,
     SecretFileOption,
+    claimed_issuer,
     find_source,
     read_token,
     seconds,
@@ -29,6 +31,11 @@ from roomkey.core.jws import decode_unverified
 from roomkey.core.presets import PRESETS
 from roomkey.core.verifier import VerifierSettings
 from roomkey.errors import ConfigError
+from roomkey.keysets import verify_blocking
+from roomkey.server.config_file import read_config
+
+if TYPE_CHECKING:
+    from roomkey.server.provider_tokens import ProviderTokens
 
 app = typer.Typer(help="Issue, inspect and revoke tokens.", no_args_is_help=True, rich_markup_mode=None)
 app.command("revoke")(revoke)
@@ -128,15 +135,21 @@ def inspect(
 ) -> None:
     """Show the contents of a token, and whether a verifier with these keys accepts it.
 
-    Without --key-file and --secret-file, the key is ROOMKEY_SECRET. If that is not set, the keys are those that the
-    server accepts now: ROOMKEY_KEY, else the keys in its folder that are not retired. Without keys, the token is only
-    shown. Revocations are not checked. Exit status: 0 if the token is accepted or only shown, 1 if it is rejected, 2
-    for wrong usage.
+    Without --key-file and --secret-file, a token of a provider in the settings file is verified with the provider's
+    keys, which are fetched now. For other tokens, the key is ROOMKEY_SECRET. If that is not set, the keys are those
+    that the server accepts now: ROOMKEY_KEY, else the keys in its folder that are not retired. Without keys, the token
+    is only shown. Revocations are not checked. Exit status: 0 if the token is accepted or only shown, 1 if it is
+    rejected, 2 for wrong usage.
     """
     now = time.time()
     token = read_token(file)
     try:
-        source = find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
+        provider = None if key_file or secret_file else provider_of(claimed_issuer(token), read_config(config))
+        source = (
+            None
+            if provider
+            else find_source(key_file=key_file, secret_file=secret_file, algorithm=algorithm, config=config)
+        )
         verdict = _verdict(
             token,
             now,
@@ -148,6 +161,8 @@ def inspect(
             integer_subject=integer_subject or None,
             preset=preset,
         )
+        if provider is not None:
+            verdict = _verdict_of(provider, token, now)
     except ConfigError as error:
         fail(str(error), 2)
     try:
@@ -177,6 +192,17 @@ def _verdict(token: str, now: float, source: KeySource | None, **settings: Unpac
     return {"accepted": True, "by": by}
 
 
+def _verdict_of(provider: ProviderTokens, token: str, now: float) -> dict[str, Any]:
+    """Return whether the server accepts the token of a provider, and what is known about the provider's keys."""
+    facts = key_facts(provider)
+    by = {"keys": f"the keys of provider {provider.name}", "issuer": provider.issuer, "remote": facts}
+    try:
+        verify_blocking(lambda: provider.verifier().verify(token, now))
+    except AuthError as error:
+        return {"accepted": False, "check": error.reason or error.code, "detail": str(error), "by": by}
+    return {"accepted": True, "by": by}
+
+
 def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, Any], now: float) -> None:
     for title, members in (("Header", header), ("Claims", claims)):
         if members:
@@ -185,7 +211,12 @@ def _print(header: dict[str, Any], claims: dict[str, Any], verdict: dict[str, An
         for name, value in members.items():
             typer.echo(f"  {printable(name):{width}}  {_with_time(name, value, now)}")
     by = verdict.get("by")
-    if by:
+    if by and "remote" in by:
+        remote = by["remote"]
+        typer.echo(f"Checked with {by['keys']} ({remote['keys'] or 'introspection'}): {', '.join(remote['kids'])}")
+        if remote["last_error"]:
+            typer.echo(f"Cannot fetch them: {remote['last_error']}")
+    elif by:
         expecting = f"issuer {by['issuer'] or 'any'}, audience {by['audience'] or 'none'}"
         typer.echo(f"Checked with {by['keys']} ({', '.join(by['algorithms'])}, {expecting})")
     if verdict["accepted"]:
