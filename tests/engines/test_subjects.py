@@ -6,7 +6,8 @@ import jwt
 import pytest
 from support.offline import Offline
 
-from roomkey import ConfigError, Identity, Verifier
+from roomkey import ConfigError, Identity, Policy, Verifier
+from roomkey.policies import rooms_claim
 from roomkey.socketio import SubjectLimits
 
 SECRET = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
@@ -48,6 +49,46 @@ async def test_users_without_sub_are_told_apart(offline):
     assert await server.guard.revoke(subject="2") == 1
     assert server.admission(bob) is None or not server.admission(bob).live
     assert server.members("user:2") - {bob_sid} == set()
+
+
+async def test_rights_and_session_in_other_claims_apply_to_sockets(offline):
+    """Rooms, roles, changed rights, renewals and revocations of a token as Keycloak issues it."""
+    policy = Policy()
+    policy.room("*")(rooms_claim)
+    policy.room("staff")(lambda who, room: who.has_role("staff"))
+    verifier = Verifier.hs256(SECRET, preset="keycloak", audience="chat", claims_map={"rooms": "chat.rooms"})
+    server = offline(verifier=verifier, policy=policy)
+
+    def signed(rooms, lifetime=60, **more):
+        now = int(server.clock.now())
+        claims = {"sub": "ada", "aud": "chat", "typ": "Bearer", "sid": "s-1", "iat": now, "exp": now + lifetime} | more
+        claims |= {
+            "chat": {"rooms": rooms},
+            "realm_access": {"roles": ["staff"]},
+            "rooms": ["root"],
+            "roles": ["admin"],
+        }
+        return jwt.encode(claims, SECRET, algorithm="HS256")
+
+    client = await server.client()
+    client.begin_connect(signed(["red", "blue"], typ="ID"))
+    assert (await client.settle())[0].startswith("4")
+    client = await server.client()
+    client.begin_connect(signed(["red", "blue"]))
+    await client.settle()
+    for ack, (room, allowed) in enumerate({"red": True, "blue": True, "staff": True, "root": False}.items()):
+        client.begin_event("join-room", room, ack=ack)
+        await client.settle()
+        assert client.answered(ack)[0]["ok"] is allowed, room
+    sid = server.sid(client)
+    await server.guard.update("ada", roles=[])  # the rooms stay those of the token
+    await client.settle()
+    assert (server.members("staff"), server.members("red"), server.members("blue")) == (set(), {sid}, {sid})
+    server.clock.advance(1)
+    client.begin_event("authenticate", {"token": signed(["red"], 90)})
+    await client.settle()
+    assert (server.members("red"), server.members("blue")) == ({sid}, set())
+    assert await server.guard.revoke(session_id="s-1") == 1
 
 
 def test_verifier_without_a_required_subject_is_rejected(engine):
