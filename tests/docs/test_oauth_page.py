@@ -15,6 +15,9 @@ from typer.testing import CliRunner
 
 from roomkey import KeySet, Verifier
 from roomkey.cli.app import app as roomkey
+from roomkey.server.config_file import read_config
+from roomkey.server.provider_logins import login_providers
+from roomkey.server.providers import load_providers
 from roomkey.server.settings import load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "oauth.md").read_text()
@@ -47,7 +50,7 @@ async def token_of(http: httpx.AsyncClient, name: str, secret: str) -> str:
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    [settings] = blocks("toml")
+    settings, _ = blocks("toml")
     (tmp_path / "roomkey.toml").write_text(settings)
 
 
@@ -97,3 +100,30 @@ async def test_tokens_are_verified_elsewhere_and_survive_a_restart(monkeypatch: 
     elsewhere = Verifier(keys, algorithms=["ES256"], issuer=ADDRESS, audience="chat", token_type="at+jwt")
     assert elsewhere.verify(token, time.time()).subject == "reports"
     await after["stores"].close()
+
+
+def test_table_of_a_provider_lets_users_log_in(tmp_path: Path) -> None:
+    _, table = blocks("toml")
+    (tmp_path / "roomkey.toml").write_text(table)
+    (tmp_path / "sso.secret").write_text("s3cret\n")
+    (tmp_path / "sso.secret").chmod(0o600)
+    assert load_settings().public_url == "https://chat.example"
+    [provider] = login_providers(load_providers(read_config()))
+    assert (provider.name, provider.shown_title, provider.client_secret) == ("sso", "Example SSO", "s3cret")
+
+
+def test_commands_link_users_of_a_provider(tmp_path: Path, said: dict[str, str]) -> None:
+    (tmp_path / "roomkey.toml").write_text(blocks("toml")[1])
+    commands = re.findall(r"^ {6}roomkey (user .*)$", PAGE, re.MULTILINE)
+    assert [shlex.split(command)[1] for command in commands] == ["link", "links", "unlink", "add"]
+    for command in commands:
+        done = CliRunner().invoke(roomkey, shlex.split(command, comments=True))
+        assert done.exit_code == 0, done.output
+
+
+async def test_logins_at_a_provider_can_be_mounted() -> None:
+    names = mounted()
+    async with client_of(names) as http:
+        [sso] = (await http.get("/auth/providers")).json()["providers"]
+    assert sso == {"name": "sso", "title": "Example SSO", "login": "/auth/providers/sso/login"}
+    await names["stores"].close()

@@ -13,20 +13,27 @@ import requests
 from fastapi.routing import iter_route_contexts
 from schemathesis import Case, Response
 from support.live import Raw
-from support.oauth import BACK, BASIC, CLIENTS, HASH, SECRET, Form, challenge_of
+from support.oauth import BACK, BASIC, CLIENTS, HASH, SECRET, Form, challenge_of, query_of
 from support.openapi import ask_everything, call, operations
 from support.product import ProductThread
+from support.scripted_provider import CLIENT, ScriptedProvider, scripted_provider
 from support.world import BOTH
 
 from roomkey.server.api import SCOPE
+from roomkey.server.providers import Provider
 from roomkey.server.settings import Settings
 from roomkey.stores import Client, SqlClients
 
 PAGE = {"Origin": "https://app.example", "Roomkey-CSRF": "1"}
+PAGES = {"/oauth/authorize", "/auth/providers/{name}/login", "/auth/providers/{name}/callback"}
 WITHOUT_A_BODY = {"/auth/logout-all", "/auth/ticket", "/api/sockets/{id}/disconnect"}
 
 
 READER = Client("reader", HASH, grants=("client_credentials",), scopes=("roomkey:revocations",))
+
+
+def table_of(provider: ScriptedProvider) -> Provider:
+    return Provider(issuer=provider.issuer, client_id=CLIENT, login=True, create_accounts=True)
 
 
 @contextmanager
@@ -41,7 +48,11 @@ def everything(engine: Any = "hub") -> Iterator[ProductThread]:
         behind_proxy=True,
         cors_origins=("https://app.example",),
     )
-    with ProductThread.running(settings, clients=clients) as served:
+    with (
+        scripted_provider() as provider,
+        ProductThread.running(settings, clients=clients, providers={"sso": table_of(provider)}) as served,
+    ):
+        served.provider = provider  # type: ignore[attr-defined]
         for client in (*CLIENTS, READER):
             served.call(clients.add(client))
         yield served
@@ -94,7 +105,7 @@ def test_no_request_causes_a_server_error_or_undocumented_response():
         }
         document = session.get(f"{servers['nobody'].url}/openapi.json").json()
         answered = ask_everything(document, {who: sender(who, served, session) for who, served in servers.items()})
-    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 26
+    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 31
     for who, reached in REACHED.items():
         for label, statuses in reached.items():
             assert answered[label][who].keys() >= statuses, (who, label)
@@ -130,6 +141,7 @@ async def test_each_route_gives_its_documented_success_response(engine):
         caller = Caller(served)
         people(caller, served.passwords())
         applications(caller, served.passwords())
+        users_of_a_provider(caller, served.provider)  # type: ignore[attr-defined]
         raw = await Raw.open(served.url.removeprefix("http://"))
         await raw.ask({"token": served.product.issuer.issue("grace", rooms=["red"], session_id="s1")})
         await raw.event("join-room", "red", ack=1)
@@ -143,6 +155,8 @@ async def test_each_route_gives_its_documented_success_response(engine):
         "POST /api/users": {201},
         "GET /.well-known/jwks.json": {200, 304},
         "POST /oauth/authorize": {200, 303},
+        "GET /auth/providers/{name}/login": {303},
+        "GET /auth/providers/{name}/callback": {303},
     }
     assert good == {label: {200} for label in good} | special
     assert {409} <= caller.seen["POST /api/users"]
@@ -193,11 +207,27 @@ def applications(caller: Caller, passwords: dict[str, str]) -> None:
     ask("GET /auth/revocations", auth=(READER.client_id, SECRET), query={"after": "0", "wait": "1"})
 
 
+def users_of_a_provider(caller: Caller, provider: ScriptedProvider) -> None:
+    ask, sso = caller.ask, {"path_parameters": {"name": "sso"}}
+    [entry] = ask("GET /auth/providers").json()["providers"]
+    assert entry["login"] == "/auth/providers/sso/login"
+    begun = ask("GET /auth/providers/{name}/login", query={"return_to": "/"}, **sso)
+    sent = query_of(begun.headers["location"][0])
+    provider.nonce = sent["nonce"]
+    cookie = {"Cookie": begun.headers["set-cookie"][0].partition(";")[0]}
+    query = {"code": "c", "state": sent["state"], "iss": provider.issuer}
+    back = ask("GET /auth/providers/{name}/callback", query=query, headers=cookie, **sso)
+    [handover] = [one.partition(";")[0] for one in back.headers["set-cookie"] if one.startswith("roomkey-login=")]
+    ask("POST /auth/providers/tokens", body={}, headers={"Roomkey-CSRF": "1", "Cookie": handover})
+    form = {"media_type": "application/x-www-form-urlencoded"}
+    ask("POST /auth/providers/{name}/logout", body={"logout_token": provider.logout_token()}, **form, **sso)
+
+
 def operators(caller: Caller, token: str) -> None:
     ask = caller.ask
     new = {"username": "eve", "password": "correct horse battery"}
     assert [ask("POST /api/users", token, body=new).status_code for _ in range(2)] == [201, 409]
-    assert len(ask("GET /api/users", token).json()["users"]) == 4
+    assert len(ask("GET /api/users", token).json()["users"]) == 5
     for name, status in (("eve", 200), ("nobody", 404)):
         changed = ask("PATCH /api/users/{username}", token, path_parameters={"username": name}, body={"rooms": ["red"]})
         assert changed.status_code == status
@@ -241,7 +271,7 @@ def test_every_operation_has_a_summary_a_body_and_errors(document):
                 if status[0] not in "45" or path == "/readyz":
                     continue
                 assert answer["description"], where
-                if path == "/oauth/authorize" and status != "411":
+                if path in PAGES and status != "411":
                     assert list(answer["content"]) == ["text/html"], "a person reads it"
                     continue
                 [(kind, content)] = answer["content"].items()

@@ -18,9 +18,9 @@ from roomkey.auth.cookies import CSRF_HEADER, MAX_COOKIE, Cookies
 from roomkey.auth.http import (
     DESCRIBED,
     FORM,
+    JSON,
     NO_STORE,
     OAuthError,
-    body_schema,
     client_info,
     error_responses,
     get_and_head,
@@ -235,7 +235,8 @@ def _add_list(routes: APIRouter, endpoint: _Endpoint) -> None:
 
 
 def _add_browser(routes: APIRouter, endpoint: _Endpoint) -> None:
-    @routes.get(
+    @get_and_head(
+        routes,
         "/{name}/login",
         summary="Send the browser to a provider to log in",
         response_class=HTMLResponse,
@@ -248,7 +249,8 @@ def _add_browser(routes: APIRouter, endpoint: _Endpoint) -> None:
     async def login(request: Request, name: str) -> Response:
         return await endpoint.page(request, name, endpoint.login)
 
-    @routes.get(
+    @get_and_head(
+        routes,
         "/{name}/callback",
         summary="Where the provider sends the browser back",
         response_class=HTMLResponse,
@@ -265,7 +267,7 @@ def _add_tokens(routes: APIRouter, endpoint: _Endpoint, cookies: Cookies | None)
         summary="Get the tokens of a login at a provider, once, for the page that the browser opened after it",
         response_model=TokenAnswer | CookieAnswer,
         responses=error_responses(400, 403, 413),
-        openapi_extra=body_schema(TokenRequest, required=False),
+        openapi_extra=_body(JSON, TokenRequest),
     )
     @oauth_errors
     async def tokens(request: Request) -> Response:
@@ -299,9 +301,7 @@ def _add_logout(routes: APIRouter, endpoint: _Endpoint) -> None:
         summary="Where a provider reports a logout (OpenID Connect Back-Channel Logout)",
         response_class=Response,
         responses={200: {"description": "The sessions have ended."}, **error_responses(400, 404, 413)},
-        openapi_extra={
-            "requestBody": {"required": True, "content": {FORM: {"schema": LogoutRequest.model_json_schema()}}}
-        },
+        openapi_extra=_body(FORM, LogoutRequest),
     )
     @oauth_errors
     async def logout(request: Request, name: str) -> Response:
@@ -323,6 +323,10 @@ def _documented(target: str, *statuses: int) -> dict[int | str, dict[str, Any]]:
         status: {"description": DESCRIBED[status], **page} for status in statuses
     }
     return {303: {"description": f"A redirect to {target}."}, **errors}
+
+
+def _body(content_type: str, model: type[BaseModel]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {content_type: {"schema": model.model_json_schema()}}}}
 
 
 def _query(**parameters: str) -> dict[str, Any]:
