@@ -124,5 +124,5 @@ test("settings of a journal that must fail", () => {
 function fakeServer() {
   class Emitter { emitReserved() {} emitUntyped() {} }
   class Namespace extends Emitter { run() {} _fns = []; sockets = new Map(); }
-  return { sockets: new Namespace(), _nsps: new Map(), parentNsps: new Map(), of: () => undefined };
+  return { sockets: new Namespace(), _nsps: new Map(), parentNsps: new Map(), of: () => undefined, bind: () => undefined };
 }

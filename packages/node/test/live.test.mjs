@@ -76,7 +76,7 @@ for (const version of EDGES) {
     const newer = made.client({ token: token("ada", { iat: soon(2) }) });
     await event(newer, "connect");
     await assert.rejects(made.roomkey.revoke({}), /exactly one/);
-    await assert.rejects(made.roomkey.revoke({ subject: "ada", issuedBefore: soon(60) }), /never in the future/);
+    await assert.rejects(made.roomkey.revoke({ subject: "ada", issuedBefore: soon(60) }), /not be in the future/);
     await assert.rejects(made.roomkey.revoke({ tokenId: 5 }), /invalid token/);
   });
 

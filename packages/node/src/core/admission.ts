@@ -115,6 +115,11 @@ export class Admission {
     return this.state !== "refused" && this.state !== "ended";
   }
 
+  /** True while its identity is known and it is not refused or ended: middlewares may put it into rooms. */
+  get identified(): boolean {
+    return this.state === "connecting" || this.state === "admitted";
+  }
+
   /** True while it is open. */
   get admitted(): boolean {
     return this.state === "admitted";

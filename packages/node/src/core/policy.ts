@@ -152,6 +152,11 @@ export class Policy {
       .map(({ rule, maxAuthAge }) => ({ ...bound(`event ${name}`, rule, { event, namespace }), maxAuthAge }));
   }
 
+  /** True if some rule is about rooms of a namespace. */
+  hasRoomRules(namespace: string): boolean {
+    return this.#rooms.some((known) => known.namespace === null || known.namespace === namespace);
+  }
+
   /** The rules to ask before a room may be joined. */
   aboutRoom(room: unknown, namespace: string): RuleSet {
     return isRoomName(room) ? { ...CLOSED, rules: matching(this.#rooms, "room", room, namespace, null) } : CLOSED;

@@ -15,10 +15,22 @@ export class TokenBucket {
     this.#at = now;
   }
 
+  /** True if it is full, as a new one is. */
+  isFull(now: number): boolean {
+    return this.#tokens + (now - this.#at) * this.rate >= this.rate;
+  }
+
   /** Take a token; returns false if there was none. */
   take(now: number): boolean {
     this.#tokens = Math.min(this.rate, this.#tokens + (now - this.#at) * this.rate) - 1;
     this.#at = now;
     return this.#tokens >= 0;
+  }
+
+  /** Take a token if there is one; returns false, and takes nothing, otherwise. */
+  takeIfAny(now: number): boolean {
+    if (this.take(now)) return true;
+    this.#tokens += 1;
+    return false;
   }
 }

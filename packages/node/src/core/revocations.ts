@@ -8,8 +8,10 @@ import { isName } from "./names.js";
 export const LONGEST_LIFETIME = 366 * 86_400;
 /** Seconds that a revocation outlives the tokens it is about: more than the leeway of any verifier. */
 const MARGIN = 3600;
-/** Entries in memory; beyond that, those that were revoked first are forgotten. */
+/** Entries in memory; beyond that, those that expire first are dropped. */
 const MAX_REVOCATIONS = 1_000_000;
+/** Seconds in which entries that expire are dropped together. */
+const SLOT = 60;
 
 export type Kind = "token" | "session" | "subject";
 
@@ -40,70 +42,120 @@ export interface Revocation {
 }
 
 /** @throws {ConfigError} none or several names, or `issuedBefore` in the future. */
-export function revocationOf(options: RevokeOptions, now: number, lifetime: number): Revocation {
+export function revocationOf(options: RevokeOptions & { expiresAt: number }, now: number): Revocation {
   const named: [Kind, unknown][] = [
     ["token", options.tokenId],
     ["session", options.sessionId],
     ["subject", options.subject],
   ];
   const [first, ...others] = named.filter(([, name]) => name !== undefined && name !== null);
-  if (!first || others.length > 0) throw new ConfigError("revoke takes exactly one of tokenId, sessionId and subject");
+  if (!first || others.length > 0) throw new ConfigError("revoke requires exactly one of tokenId, sessionId and subject");
   const [kind, name] = first;
-  if (!isName(name)) throw new ConfigError(`invalid ${kind}; use a string of 1 to 255 characters`);
-  const { issuedBefore = now, expiresAt = now + lifetime } = options;
+  if (typeof name !== "string") throw new ConfigError(`invalid ${kind}: it is a ${typeof name}; use a string, such as '7'`);
+  if (!isName(name)) throw new ConfigError(`invalid ${kind}: use 1 to 255 characters, without control characters`);
+  const { issuedBefore = now, expiresAt } = options;
   if (options.issuedBefore !== undefined && (kind !== "subject" || !(issuedBefore <= now))) {
-    throw new ConfigError("issuedBefore goes with subject, and is never in the future");
+    throw new ConfigError("issuedBefore requires subject, and must not be in the future");
   }
-  if (typeof expiresAt !== "number" || Number.isNaN(expiresAt)) throw new ConfigError("expiresAt takes seconds since the epoch");
+  if (typeof expiresAt !== "number" || Number.isNaN(expiresAt)) throw new ConfigError("expiresAt must be seconds since the epoch");
   return { kind, name, issuer: options.issuer ?? null, issuedBefore: kind === "subject" ? issuedBefore : 0, expiresAt };
 }
 
-/** True for what a revocation of its subject ends. A token without `iat` counts as issued before the revocation. */
-function isOlder(who: Identity, issuedBefore: number): boolean {
+/**
+ * True for what a revocation of its subject ends. A token without `iat` counts as issued before the revocation, unless it
+ * expires after `latest`, the latest `exp` of the revoked tokens.
+ */
+function isOlder(who: Identity, issuedBefore: number, latest: number): boolean {
   // Whole seconds: a token of the same second as the revocation is rejected.
-  return who.issuedAt === null || Math.floor(who.issuedAt) <= Math.floor(issuedBefore);
+  if (who.issuedAt !== null) return Math.floor(who.issuedAt) <= Math.floor(issuedBefore);
+  return who.expiresAt === null || latest === Infinity || Math.floor(who.expiresAt) <= Math.floor(latest);
+}
+
+interface Entry {
+  kind: Kind;
+  key: string;
+  issuedBefore: number;
+  expiresAt: number;
 }
 
 /** Revoked tokens, login sessions and subjects: what every decision looks into. */
 export class Revocations {
-  readonly #known = new Map<string, Revocation>();
+  readonly #known: Record<Kind, Map<string, Entry>> = { token: new Map(), session: new Map(), subject: new Map() };
+  /** The entries by the minute in which they are forgotten. */
+  readonly #slots = new Map<number, Set<Entry>>();
+  #swept = 0;
+  #size = 0;
+
+  /** @param most entries in memory; beyond that, those that expire first are dropped. */
+  constructor(private readonly most = MAX_REVOCATIONS) {}
 
   get size(): number {
-    return this.#known.size;
+    return this.#size;
   }
 
   /** Revoke; what cannot match any token any more is forgotten. */
-  add(revoked: Revocation, now: number): void {
-    const key = keyOf(revoked.kind, revoked.name, revoked.issuer);
-    const before = this.#known.get(key);
-    const issuedBefore = Math.max(revoked.issuedBefore, before?.issuedBefore ?? 0);
-    this.#known.delete(key); // the latest is the last
-    this.#known.set(key, { ...revoked, issuedBefore, expiresAt: Math.max(revoked.expiresAt, before?.expiresAt ?? 0) });
-    for (const [oldest, known] of this.#known) {
-      if (known.expiresAt + MARGIN > now && this.#known.size <= MAX_REVOCATIONS) break;
-      this.#known.delete(oldest);
-    }
+  add({ kind, name, issuer, issuedBefore, expiresAt }: Revocation, now: number): void {
+    this.#forgetExpired(now);
+    const key = keyOf(name, issuer);
+    const before = this.#known[kind].get(key);
+    if (before) this.#drop(before);
+    const entry = {
+      kind,
+      key,
+      issuedBefore: Math.max(issuedBefore, before?.issuedBefore ?? 0),
+      expiresAt: Math.max(expiresAt, before?.expiresAt ?? 0),
+    };
+    const slot = slotOf(entry);
+    const slots = this.#slots.get(slot) ?? new Set();
+    this.#slots.set(slot, slots.add(entry));
+    this.#known[kind].set(key, entry);
+    this.#size += 1;
+    while (this.#size > this.most) this.#empty([...this.#slots.keys()].reduce((first, slot) => Math.min(first, slot)));
   }
 
   /** True if the identity's token, its login session or its subject was revoked. */
   isRevoked(who: Identity): boolean {
-    if (this.#known.size === 0) return false;
+    if (this.#size === 0) return false;
     return (
       this.#find("token", who.tokenId, who).length > 0 ||
       this.#find("session", who.sessionId, who).length > 0 ||
-      this.#find("subject", who.subject, who).some((known) => isOlder(who, known.issuedBefore))
+      this.#find("subject", who.subject, who).some((known) => isOlder(who, known.issuedBefore, known.expiresAt))
     );
   }
 
-  #find(kind: Kind, name: string | null, who: Identity): Revocation[] {
-    if (name === null || name === "") return [];
-    const found = [this.#known.get(keyOf(kind, name, who.issuer)), this.#known.get(keyOf(kind, name, null))];
-    return found.filter((known) => known !== undefined);
+  #find(kind: Kind, name: string | null, who: Identity): Entry[] {
+    const known = this.#known[kind];
+    if (name === null || name === "" || known.size === 0) return [];
+    return [known.get(keyOf(name, who.issuer)), known.get(keyOf(name, null))].filter((entry) => entry !== undefined);
+  }
+
+  #forgetExpired(now: number): void {
+    if (now < this.#swept + SLOT) return;
+    this.#swept = now;
+    for (const slot of [...this.#slots.keys()]) if ((slot + 1) * SLOT <= now) this.#empty(slot);
+  }
+
+  #empty(slot: number): void {
+    for (const entry of this.#slots.get(slot) ?? []) this.#drop(entry);
+  }
+
+  #drop(entry: Entry): void {
+    const slot = slotOf(entry);
+    const entries = this.#slots.get(slot);
+    entries?.delete(entry);
+    if (entries?.size === 0) this.#slots.delete(slot);
+    this.#known[entry.kind].delete(entry.key);
+    this.#size -= 1;
   }
 }
 
-function keyOf(kind: Kind, name: string, issuer: string | null): string {
-  return JSON.stringify([kind, name, issuer]);
+function slotOf({ expiresAt }: Entry): number {
+  return Math.floor((expiresAt + MARGIN) / SLOT);
+}
+
+/** An issuer, or none for all issuers, and a name; names contain no control characters. */
+function keyOf(name: string, issuer: string | null): string {
+  return `${issuer ?? ""}\0${name}`;
 }
 
 /** True if a revocation names the token that an identity stands for, whenever it was issued. */

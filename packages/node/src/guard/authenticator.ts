@@ -2,7 +2,7 @@
 
 import { type Credential, fromEvent, fromHandshake, hasCredentials } from "../core/credentials.js";
 import { type Identity, isGuest } from "../core/identity.js";
-import { type AuthError, Declined, PermissionDenied, SubjectMismatch } from "../errors.js";
+import { type AuthError, Declined, LimitExceeded, PermissionDenied, SubjectMismatch } from "../errors.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
 import * as contract from "./contract.js";
 import { type Packet, argumentsOf } from "./host.js";
@@ -11,6 +11,9 @@ import { type GuardContext, type GuardedSocket, tokenNameOf } from "./socket.js"
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 
 type Find = () => Credential | null;
+
+/** Characters of CONNECT payloads that the sockets of one connection can have kept while they are in quarantine. */
+const MAX_KEPT_AUTH = 16_384;
 
 export class Authenticator {
   /** So many rejected tokens end a new socket. */
@@ -37,11 +40,20 @@ export class Authenticator {
     if (!presents && !required) {
       void this.#decide(socket, () => null);
     } else if (handshake === null || (later && !presents)) {
-      socket.host.quarantine(socket);
+      this.#leaveOpen(socket, auth);
     } else {
       socket.maxAttempts = 1;
       void this.#decide(socket, () => fromHandshake(handshake, auth, carried));
     }
+  }
+
+  /** Wait for `authenticate`. socket.io keeps the payload, and the listeners of `connection` may want to read it. */
+  #leaveOpen(socket: GuardedSocket, auth: unknown): void {
+    socket.keptAuth = JSON.stringify(auth ?? {}).length;
+    let kept = 0;
+    for (const other of socket.connection.sockets.values()) kept += other.admitted ? 0 : other.keptAuth;
+    if (kept <= MAX_KEPT_AUTH) socket.host.quarantine(socket);
+    else socket.end("packet", new LimitExceeded("auth", `more than ${MAX_KEPT_AUTH} characters of auth before authentication`));
   }
 
   /** The event `authenticate` arrived: the first token, or a later one for a connected socket. */
@@ -59,6 +71,7 @@ export class Authenticator {
       if (socket.connection.isFlood()) return;
       presented = find();
       const who = await this.authorizer.identify(presented, socket.namespace);
+      if (socket.live) this.#count(socket, who);
       if (socket.feed("identified").length === 0) return; // it ended meanwhile
       socket.identify(who, tokenNameOf(who, presented));
     } catch (error) {
@@ -72,6 +85,25 @@ export class Authenticator {
       const actions = socket.feed("declined");
       if (actions.length > 0) this.context.refusals.report(declined, socket.connection.address, socket);
       socket.carryOut(actions, declined);
+    }
+  }
+
+  /**
+   * Count a socket for its subject, if that is limited.
+   *
+   * @throws {LimitExceeded} the subject has too many.
+   */
+  #count(socket: GuardedSocket, who: Identity): void {
+    const { usage } = this.context;
+    if (usage === null || isGuest(who)) return;
+    for (const connection of usage.connections(who)) {
+      for (const other of connection.sockets.values()) if (!other.live) other.uncount(); // however long its transport takes
+    }
+    const oldest = usage.connect(who, socket.connection);
+    socket.uncount(); // a guest who presents two tokens at once counts for one of them
+    socket.countedFor = who;
+    for (const other of [...(oldest?.sockets.values() ?? [])]) {
+      other.end("revoke", new LimitExceeded("sockets", "a newer connection took its place"));
     }
   }
 
@@ -91,7 +123,6 @@ export class Authenticator {
     const who = socket.identity;
     if (who === null) return;
     const { connection } = socket;
-    if (!isGuest(who)) connection.anonymous = false;
     this.context.timers.cancel(socket);
     socket.attempts = 0;
     socket.maxAttempts = this.#maxRenewals;
@@ -127,22 +158,23 @@ export class Authenticator {
     socket.feed("present");
     let presented: Credential | null = null;
     try {
+      this.socketAuthorizer.countEvent(socket);
       presented = find();
       const verified = await this.authorizer.verify(presented as Credential);
       if (await this.#replaceIdentity(socket, verified, presented)) {
         socket.attempts = 0;
         socket.audit("refreshed", { address: socket.connection.address, source: "event" });
-        if (wasGuest) {
-          socket.connection.anonymous = false;
-          socket.opened();
-        }
+        if (wasGuest) this.socketAuthorizer.begin(socket);
       }
       if (socket.admitted) this.#announce(socket, ackId);
     } catch (caught) {
       const error = asAuthError(caught);
       if (error instanceof SubjectMismatch) socket.end("mismatch", error);
       else if (error instanceof PermissionDenied) socket.end("forbid", error);
-      else this.#reject(socket, error, presented, ackId);
+      else {
+        if (socket.identity !== null && isGuest(socket.identity)) socket.uncount(); // it takes nobody's place
+        this.#reject(socket, error, presented, ackId);
+      }
     }
   }
 
@@ -153,6 +185,7 @@ export class Authenticator {
       const renewed = await authorizer.mayConnect(verified, socket.namespace);
       if (!socket.admitted) return false;
       authorizer.checkStillValid(renewed);
+      if (isGuest(socket.identity)) this.#count(socket, renewed);
       if (await this.socketAuthorizer.renew(socket, renewed, tokenNameOf(renewed, presented))) return true;
     }
     return false;

@@ -32,16 +32,48 @@ import type { Proofs } from "./proofs.js";
 export interface AnyVerifier {
   verify(token: unknown, now: number, source: string, provedKey: string | null): Identity | Promise<Identity>;
   readonly longestLifetime?: number | null;
+  /** The longest token that it accepts, in bytes. */
+  readonly maxToken?: number;
 }
 
-export type DecisionKind = "namespace" | "room" | "emit" | "event";
+export const KINDS = ["namespace", "room", "emit", "event"] as const;
+export type DecisionKind = (typeof KINDS)[number];
 
-/** What was decided about one wish, and why. */
-export interface Decision {
-  /** The rule that decided, as the policy's author wrote it; null if the default did. */
+/** The decision about one request, and its reason. Print it to see why. */
+export class Decision {
+  constructor(
+    readonly kind: DecisionKind,
+    /** Of the namespace, room or event. */
+    readonly name: string,
+    /** The identity that the rules were given. */
+    readonly who: Identity,
+    /** The rule that decided, as the policy's author wrote it; null if no rule matches and the default applies. */
+    readonly rule: string | null,
+    /** Why it is denied; null if it is allowed. */
+    readonly error: AuthError | null,
+  ) {}
+
+  get allowed(): boolean {
+    return this.error === null;
+  }
+
+  toString(): string {
+    const { kind, name, who, rule, error } = this;
+    const verdict = error === null ? "allowed" : `denied (${error.detail})`;
+    let by = rule === null ? "" : ` by the rule for ${rule}`;
+    if (rule === null && (error === null || error instanceof PermissionDenied)) by = " by the default, since no rule is about it";
+    const holder = isGuest(who) ? "a guest" : `subject ${printable(who.subject)}`;
+    const roles = [...who.roles].sort().join(", ") || "none";
+    return `${kind} ${printable(name)}: ${verdict}${by}; ${holder}, roles: ${roles}, rooms: ${who.rooms.join(", ") || "none"}`;
+  }
+}
+
+type MaybePromise<T> = T | Promise<T>;
+
+/** Whether the rules allow, and which of them decided. */
+interface Answer {
+  allowed: boolean;
   rule: string | null;
-  /** Why not; null if it is granted. */
-  error: AuthError | null;
 }
 
 export interface AuthorizerOptions {
@@ -60,10 +92,12 @@ export interface AuthorizerOptions {
 /** One decision path: verify, not revoked, may connect; then the policy for every room and event. */
 export class Authorizer {
   readonly changed = new RightsOverrides();
+  /** A token without `iat` was accepted: nobody knows whether such a token is older than a revocation. */
+  hasUndated = false;
 
   constructor(
     private readonly verifier: AnyVerifier,
-    private readonly policy: Policy,
+    readonly policy: Policy,
     private readonly revocations: Revocations,
     readonly options: AuthorizerOptions,
   ) {}
@@ -89,7 +123,10 @@ export class Authorizer {
     const provedKey = proof?.key ?? null;
     try {
       const verified = this.verifier.verify(presented.token, this.now(), presented.source, provedKey);
-      who = isThenable(verified) ? await this.inTime(verified) : verified;
+      if (isThenable(verified)) {
+        who = await this.inTime(verified);
+        this.#checkRevocationsKnown(); // the verifier may have waited
+      } else who = verified;
     } catch (error) {
       if (error instanceof AuthError) throw error;
       this.options.log("the verifier failed, so the token is rejected", error);
@@ -97,6 +134,7 @@ export class Authorizer {
     }
     if (!who.subject) throw new MissingClaim("sub", "the verifier returned no subject");
     checkBinding(who.claims as Claims, provedKey); // the application's own verifier may not have
+    this.hasUndated ||= who.issuedAt === null;
     this.checkStillValid(who);
     if (proof !== null) this.options.proofs.use(proof, who, consume);
     return who;
@@ -164,14 +202,22 @@ export class Authorizer {
    * @param event what is emitted, for the kind `emit`.
    * @param again it was granted before, so that it is not new during the grace period.
    */
-  async decide(who: Identity, kind: DecisionKind, name: string, namespace: string, event = "", again = false): Promise<Decision> {
+  decide(who: Identity, kind: DecisionKind, name: string, namespace: string, event = "", again = false): MaybePromise<Decision> {
     const rules = this.rulesAbout(kind, name, namespace, event);
     const late = again ? null : this.#tooLate(who, kind, rules);
-    if (late !== null) return { rule: null, error: late };
-    const { allowed, rule } = await this.#ask(rules, who);
-    if (!allowed) return { rule, error: new PermissionDenied(`${kind} not allowed`) };
-    if (this.revocations.isRevoked(who)) return { rule, error: new RevokedToken("revoked while it was decided") };
-    return { rule, error: this.#tooStale(who, rules) ?? (again ? null : this.#tooLate(who, kind, rules)) };
+    if (late !== null) return new Decision(kind, name, who, null, late);
+    const decided = ({ allowed, rule }: Answer): Decision => {
+      const error = allowed ? this.#checkAgain(who, kind, rules, again) : new PermissionDenied(`${kind} not allowed`);
+      return new Decision(kind, name, who, rule, error);
+    };
+    const answer = this.#ask(rules, who, 0);
+    return isThenable(answer) ? answer.then(decided) : decided(answer);
+  }
+
+  /** Why it is denied although the rules allow it: one of them may have waited. */
+  #checkAgain(who: Identity, kind: DecisionKind, rules: RuleSet, again: boolean): AuthError | null {
+    if (this.revocations.isRevoked(who)) return new RevokedToken("revoked while it was decided");
+    return this.#tooStale(who, rules) ?? (again ? null : this.#tooLate(who, kind, rules));
   }
 
   /** What the policy says about one thing. */
@@ -223,24 +269,36 @@ export class Authorizer {
     return new ReauthenticationRequired(limit, "the holder authenticated too long ago");
   }
 
-  /** Whether the rules allow, and which of them decided. */
-  async #ask(rules: RuleSet, who: Identity): Promise<{ allowed: boolean; rule: string | null }> {
-    for (const rule of rules.rules) {
-      if ((await this.#allows(rule, who)) !== rules.every) return { allowed: !rules.every, rule: rule.name };
+  /** Ask the rules from one of them on, without waiting unless one does. */
+  #ask({ rules, every, otherwise }: RuleSet, who: Identity, from: number): MaybePromise<Answer> {
+    for (const [at, rule] of rules.entries()) {
+      if (at < from) continue;
+      const answer = this.#allows(rule, who);
+      const decisive = { allowed: !every, rule: rule.name };
+      if (isThenable(answer)) {
+        return answer.then((allowed) => (allowed === every ? this.#ask({ rules, every, otherwise }, who, at + 1) : decisive));
+      }
+      if (answer !== every) return decisive;
     }
-    const last = rules.rules.at(-1);
-    return last ? { allowed: rules.every, rule: last.name } : { allowed: rules.otherwise, rule: null };
+    const last = rules.at(-1);
+    return last ? { allowed: every, rule: last.name } : { allowed: otherwise, rule: null };
   }
 
   /** Ask one rule. Only `true` itself allows; a rule that fails denies. */
-  async #allows({ name, rule, asked }: BoundRule, who: Identity): Promise<boolean> {
-    try {
-      const answer: unknown = await this.inTime(rule(who, asked));
+  #allows({ name, rule, asked }: BoundRule, who: Identity): MaybePromise<boolean> {
+    const read = (answer: unknown): boolean => {
       if (typeof answer !== "boolean") this.options.log(`the rule for ${name} returned ${printable(answer)}, so it denies`);
       return answer === true;
-    } catch (error) {
+    };
+    const failed = (error: unknown): boolean => {
       this.options.log(`the rule for ${name} failed, so it denies`, error);
       return false;
+    };
+    try {
+      const answer: unknown = rule(who, asked);
+      return isThenable(answer) ? this.inTime(answer).then(read).catch(failed) : read(answer);
+    } catch (error) {
+      return failed(error);
     }
   }
 }

@@ -2,11 +2,13 @@
 
 import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
 import { AUTHENTICATE } from "../core/names.js";
-import { CredentialsError, ProtocolViolation } from "../errors.js";
+import { CredentialsError, ProtocolViolation, TooManyAttempts } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import type { Authorizer } from "./authorizer.js";
+import { isThenable } from "./calls.js";
 import type { Events } from "./events.js";
-import { DISCONNECT, type Done, EVENT, type HostConn, type HostSocket, type Packet } from "./host.js";
+import { DISCONNECT, type Done, EVENT, type HostConn, type HostRequest, type HostSocket, type Packet } from "./host.js";
+import type { SessionBinding } from "./session_binding.js";
 import { ConnectionState, type GuardContext, GuardedSocket } from "./socket.js";
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 import { type Pass, SocketSeam } from "./socket_seam.js";
@@ -17,6 +19,7 @@ export interface Deciders {
   readonly socketAuthorizer: SocketAuthorizer;
   readonly authenticator: Authenticator;
   readonly events: Events;
+  readonly sessionBinding: SessionBinding;
 }
 
 export class GuardedConnection extends ConnectionState {
@@ -26,17 +29,20 @@ export class GuardedConnection extends ConnectionState {
     conn: HostConn,
   ) {
     super(context, conn, conn.remoteAddress ?? "", carriedBy(conn.request, context.settings.origins));
-    context.index.connections.set(conn, this);
+    const isFull = hasTooMany(context, this.address);
+    context.index.open(conn, this);
     conn.once("close", () => this.lost());
+    if (isFull) this.close();
+    else this.expectConnect(context.settings.timeout);
   }
 
   /**
-   * A CONNECT arrived. Whatever fails here is a refusal.
+   * A CONNECT arrived.
    *
    * @param missed the packets that a restored socket missed.
-   * @returns the guarded socket; null if it was refused before its token was looked at.
+   * @returns the guarded socket, to be decided about; null if it was refused before its token was looked at.
    */
-  connect(socket: HostSocket, done: Done, missed: readonly unknown[]): GuardedSocket | null {
+  open(socket: HostSocket, done: Done, missed: readonly unknown[]): GuardedSocket | null {
     const problem = this.#problemOf(socket);
     if (problem !== null || this.conn.readyState !== "open") {
       if (problem !== null) this.violation(problem);
@@ -48,14 +54,36 @@ export class GuardedConnection extends ConnectionState {
     const { authenticator } = this.deciders;
     const guarded = new GuardedSocket(this, seam, authenticator.maxAttempts);
     this.sockets.set(guarded.namespace, guarded);
+    return guarded;
+  }
+
+  /** Decide about a socket that {@link open} made. Whatever fails here is a refusal. */
+  decide(guarded: GuardedSocket): void {
     try {
-      authenticator.connect(guarded);
+      this.deciders.authenticator.connect(guarded);
     } catch (error) {
       this.context.settings.log("a CONNECT could not be decided, so it is refused", error);
       guarded.gone();
       this.close();
     }
-    return guarded;
+  }
+
+  /** True if a later HTTP request of the session may be served; another one is reported. */
+  owns(request: HostRequest, address: string): boolean | Promise<boolean> {
+    const { sessionBinding } = this.deciders;
+    const owned = sessionBinding.isOwner(this, carriedBy(request, this.context.settings.origins), address);
+    const report = (isOwner: boolean): boolean => {
+      if (!isOwner) sessionBinding.reportHijack(address);
+      return isOwner;
+    };
+    return isThenable(owned) ? owned.then(report) : report(owned);
+  }
+
+  /** True for a polling body that is too large before admission; the connection is closed then. */
+  isTooLarge(request: HostRequest): boolean {
+    const isTooLarge = this.packetLimit.isTooLarge(request);
+    if (isTooLarge) this.violation("a request body over the limit");
+    return isTooLarge;
   }
 
   /** What is wrong with a CONNECT before its token is looked at, or null. */
@@ -88,6 +116,13 @@ export class GuardedConnection extends ConnectionState {
     this.deciders.socketAuthorizer.begin(socket);
     socket.rememberRooms();
   }
+}
+
+/** True if an address has too many connections without an admitted socket; reports it. */
+export function hasTooMany({ index, settings, refusals }: GuardContext, address: string): boolean {
+  if (index.anonymousFrom(address) < settings.maxAnonymous) return false;
+  refusals.report(new TooManyAttempts("too many connections without a token"), address);
+  return true;
 }
 
 /** What an HTTP request carries where tokens may be. */

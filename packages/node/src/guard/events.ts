@@ -5,9 +5,9 @@ import { OPEN } from "../core/policy.js";
 import { AuthError, ConfigError, ExpiredToken, ReauthenticationRequired, Unavailable } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
-import { safely } from "./calls.js";
+import { isThenable, safely } from "./calls.js";
 import * as contract from "./contract.js";
-import { BINARY_EVENT, EVENT, type Packet, argumentsOf } from "./host.js";
+import { ACK, BINARY_ACK, BINARY_EVENT, EVENT, type Packet, argumentsOf } from "./host.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 import type { Pass } from "./socket_seam.js";
@@ -19,13 +19,17 @@ type Acknowledge = ((data: object) => void) | null;
 export class Events {
   /** Of the guard's own events, by name. */
   readonly #served = new Map<string, Serve>();
+  /** Every event counts for its subject. */
+  readonly #counted: boolean;
 
   constructor(
     private readonly context: GuardContext,
     private readonly authorizer: Authorizer,
     private readonly socketAuthorizer: SocketAuthorizer,
     private readonly authenticator: Authenticator,
-  ) {}
+  ) {
+    this.#counted = context.settings.subjectLimits?.events !== undefined;
+  }
 
   /** Serve `join-room` and `leave-room`. */
   serveRooms(): void {
@@ -59,9 +63,8 @@ export class Events {
   arrived(socket: GuardedSocket, packet: Packet, pass: Pass): void {
     const { connection } = socket;
     if (!socket.admitted || connection.closing) return;
-    const { log } = this.context.settings;
     if (packet.type !== EVENT && packet.type !== BINARY_EVENT) {
-      safely(log, "an acknowledgement's callback", () => pass(packet));
+      this.#acknowledged(socket, packet, pass);
       return;
     }
     const named: unknown = Array.isArray(packet.data) ? packet.data[0] : undefined;
@@ -70,29 +73,59 @@ export class Events {
       connection.violation("not an event, or one with a reserved or impossible name");
     } else if (name === AUTHENTICATE) {
       this.authenticator.authenticate(socket, packet);
-    } else if (!this.#served.has(name) && this.authorizer.rulesAbout("event", name, socket.namespace, "") === OPEN) {
-      safely(log, `the event ${name}`, () => pass(packet));
+    } else if (!this.#counted && !this.#served.has(name) && this.authorizer.policy.aboutEvent(name, socket.namespace) === OPEN) {
+      this.#pass(name, packet, pass);
     } else {
-      void this.#decide(socket, packet, name, pass);
+      this.#decide(socket, packet, name, pass);
     }
   }
 
-  /** An event that the policy has a rule about, or that the guard serves itself. */
-  async #decide(socket: GuardedSocket, packet: Packet, name: string, pass: Pass): Promise<void> {
-    try {
-      await this.socketAuthorizer.demand(socket, "event", name);
-      const serve = this.#served.get(name);
-      if (serve === undefined) {
-        if (socket.admitted) safely(this.context.settings.log, `the event ${name}`, () => pass(packet));
-        return;
+  /** An acknowledgement, or another packet that is not an event. Honest clients send a few late acknowledgements. */
+  #acknowledged(socket: GuardedSocket, packet: Packet, pass: Pass): void {
+    const isAck = packet.type === ACK || packet.type === BINARY_ACK;
+    if (isAck && !socket.host.socket.acks.has(packet.id)) {
+      try {
+        this.socketAuthorizer.countEvent(socket);
+      } catch {
+        // over its rate: it is dropped either way
       }
-      await serve(socket, name, argumentsOf(packet));
-      socket.host.acknowledge(packet.id, contract.accepted());
+      socket.connection.unexpectedAck();
+    } else safely(this.context.settings.log, "an acknowledgement's callback", () => pass(packet));
+  }
+
+  #pass(name: string, packet: Packet, pass: Pass): void {
+    try {
+      pass(packet);
     } catch (error) {
-      const { id } = packet;
-      const acknowledge = id === undefined || id === null ? null : (data: object) => socket.host.acknowledge(id, data);
-      this.#answerError(socket, asAuthError(error), name, acknowledge);
+      this.context.settings.log(`the event ${name} failed`, error);
     }
+  }
+
+  /** An event that counts, that the policy has a rule about, or that the guard serves itself; waits only if a rule does. */
+  #decide(socket: GuardedSocket, packet: Packet, name: string, pass: Pass): void {
+    const failed = (error: unknown): void => this.#deny(socket, packet, name, error);
+    try {
+      this.socketAuthorizer.countEvent(socket);
+      const demanded = this.socketAuthorizer.demand(socket, "event", name);
+      const serve = this.#served.get(name);
+      if (serve !== undefined) {
+        Promise.resolve(demanded)
+          .then(() => serve(socket, name, argumentsOf(packet)))
+          .then(() => socket.host.acknowledge(packet.id, contract.accepted()))
+          .catch(failed);
+      } else if (isThenable(demanded)) {
+        demanded.then(() => socket.admitted && this.#pass(name, packet, pass)).catch(failed);
+      } else {
+        this.#pass(name, packet, pass);
+      }
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  #deny(socket: GuardedSocket, { id }: Packet, name: string, error: unknown): void {
+    const acknowledge = id === undefined || id === null ? null : (data: object) => socket.host.acknowledge(id, data);
+    this.#answerError(socket, asAuthError(error), name, acknowledge);
   }
 
   /** Tell a client that an event was refused: by its acknowledgement, else by the event `error`. */

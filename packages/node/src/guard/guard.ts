@@ -4,9 +4,11 @@ import { fromHandshake } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { OWN_ROOM, type Policy } from "../core/policy.js";
 import { LONGEST_LIFETIME, type Revocation, type RevokeOptions, Revocations, names, revocationOf } from "../core/revocations.js";
+import type { Rights } from "../core/rights_overrides.js";
+import { SubjectUsage } from "../core/subject_limits.js";
 import { AuthError, ConfigError, PermissionDenied, RevokedToken } from "../errors.js";
 import { Authenticator } from "./authenticator.js";
-import { type AnyVerifier, Authorizer } from "./authorizer.js";
+import { type AnyVerifier, Authorizer, type Decision, type DecisionKind, KINDS } from "./authorizer.js";
 import { type Requested, carriedBy } from "./connection.js";
 import { Events } from "./events.js";
 import { ExpiryWatch } from "./expiry_watch.js";
@@ -15,9 +17,10 @@ import { type DocumentVerifier, Journal, type JournalOptions } from "./journal.j
 import { Proofs } from "./proofs.js";
 import { Refusals, type Refused } from "./refusals.js";
 import { Unauthorized } from "./requests.js";
+import { SessionBinding } from "./session_binding.js";
 import { guardedSocket, install, isGuarded } from "./seams.js";
 import { type GuardOptions, type GuardSettings, checkSettings } from "./settings.js";
-import type { GuardContext, GuardedSocket } from "./socket.js";
+import type { ConnectionState, GuardContext, GuardedSocket } from "./socket.js";
 import { SocketAuthorizer } from "./socket_authorizer.js";
 import { SocketIndex } from "./socket_index.js";
 import { Timers } from "./timers.js";
@@ -67,8 +70,9 @@ export class Guard {
     const socketAuthorizer = new SocketAuthorizer(context, authorizer);
     const authenticator = new Authenticator(context, authorizer, socketAuthorizer);
     const events = new Events(context, authorizer, socketAuthorizer, authenticator);
+    const sessionBinding = new SessionBinding(context, authorizer);
     [this.#context, this.#authorizer, this.#socketAuthorizer, this.#events] = [context, authorizer, socketAuthorizer, events];
-    install(server, { context, deciders: { authorizer, socketAuthorizer, authenticator, events } });
+    install(server, { context, deciders: { authorizer, socketAuthorizer, authenticator, events, sessionBinding } });
     this.#journal?.start();
   }
 
@@ -83,9 +87,15 @@ export class Guard {
     });
   }
 
-  /** Who a socket belongs to. The same is in `socket.data.identity`. */
+  /**
+   * Who a socket belongs to. The same is in `socket.data.identity`.
+   *
+   * @throws {PermissionDenied} its identity is not known.
+   */
   identity(socket: SocketLike): Identity {
-    return this.#admitted(socket).identity as Identity;
+    const identity = guardedSocket(socket)?.identity ?? null;
+    if (identity === null) throw new PermissionDenied("this socket has no identity");
+    return identity;
   }
 
   /** The admitted sockets, of everybody or of one subject. */
@@ -94,8 +104,8 @@ export class Guard {
     const found: LiveSocket[] = [];
     for (const one of subject === undefined ? index.sockets : index.named("subject", subject)) {
       if (!one.admitted || one.identity === null) continue;
-      const { host, namespace, identity, rooms, connection } = one;
-      found.push({ id: host.socket.id, namespace, identity, rooms: [...rooms], address: connection.address });
+      const { host, namespace, identity, allRooms, connection } = one;
+      found.push({ id: host.socket.id, namespace, identity, rooms: [...allRooms], address: connection.address });
     }
     return found;
   }
@@ -107,17 +117,38 @@ export class Guard {
    *   handler, and the guard answers the client.
    */
   async enterRoom(socket: SocketLike, room: string): Promise<void> {
-    await this.#socketAuthorizer.enterRoom(this.#admitted(socket), room);
+    await this.#socketAuthorizer.enterRoom(this.#open(socket), room);
   }
 
   /** Take a socket out of a room that {@link Guard.enterRoom} put it into; another room is the application's. */
   async leaveRoom(socket: SocketLike, room: string): Promise<void> {
-    await this.#socketAuthorizer.leaveRoom(this.#admitted(socket), room);
+    await this.#socketAuthorizer.leaveRoom(this.#open(socket), room);
   }
 
   /** Ask the policy whether a client may emit an event to a room, before a handler does it for it. */
   async checkEmit(socket: SocketLike, room: string, event: string): Promise<void> {
-    await this.#socketAuthorizer.demand(this.#admitted(socket), "emit", room, event);
+    await this.#socketAuthorizer.demand(this.#open(socket), "emit", room, event);
+  }
+
+  /**
+   * The decision that the policy would make now, with the rule that makes it.
+   *
+   * @param who a socket, or an identity.
+   * @param kind `namespace`, `room` (to join it), `emit` (to a room) or `event`.
+   * @param name of the namespace, room or event.
+   * @param options.event the event that would be emitted, for `emit`.
+   * @param options.namespace the namespace for an identity (default: `/`); a socket has its own.
+   * @throws {PermissionDenied} the socket is not admitted.
+   */
+  async explain(
+    who: SocketLike | Identity,
+    kind: DecisionKind,
+    name: string,
+    { event = "", namespace = "/" }: { event?: string; namespace?: string } = {},
+  ): Promise<Decision> {
+    if (!KINDS.includes(kind)) throw new ConfigError(`the kind of explain must be one of ${KINDS.join(", ")}, not ${String(kind)}`);
+    if (!("subject" in who)) return this.#socketAuthorizer.decide(this.#open(who), kind, name, event);
+    return this.#authorizer.decide(this.#authorizer.withRightsOfNow(who), kind, name, namespace, event);
   }
 
   /** The room that all sockets of a subject are in: `io.to(roomkey.subjectRoom("ada")).emit(…)`. */
@@ -150,13 +181,28 @@ export class Guard {
    * Revoke tokens and disconnect the sockets that use them, in this process.
    *
    * @returns the number of sockets disconnected.
-   * @throws {ConfigError} none or several names, or `issuedBefore` in the future.
+   * @throws {ConfigError} none or several names, `issuedBefore` in the future, or `subject` without `expiresAt` although
+   *   clients use tokens without `iat`.
    */
   async revoke(options: RevokeOptions): Promise<number> {
     const now = this.#authorizer.now();
-    const revoked = revocationOf(options, now, this.#lifetime);
+    const revoked = revocationOf({ ...options, expiresAt: this.#latestExpiry(options, now) }, now);
     // A token that was seen before its subject was revoked was issued before, whatever its clock says.
     return this.#apply(revoked, revoked.kind === "subject" && options.issuedBefore === undefined);
+  }
+
+  /** When all tokens that a revocation is about have expired. */
+  #latestExpiry({ subject, expiresAt }: RevokeOptions, now: number): number {
+    if (subject !== undefined && expiresAt === undefined && this.#authorizer.hasUndated) {
+      throw new ConfigError(
+        "cannot tell old tokens from new ones: this guard accepts tokens without iat, and the subject would be locked out; " +
+          "pass expiresAt, the latest exp of the tokens to revoke, or issue every token with an iat",
+      );
+    }
+    const given = expiresAt ?? now + this.#lifetime;
+    if (subject === undefined) return given;
+    const undated = this.#context.index.named("subject", subject).filter(({ identity }) => identity?.issuedAt === null);
+    return undated.reduce((latest, { identity }) => Math.max(latest, identity?.expiresAt ?? Infinity), given);
   }
 
   /** Know a revocation, and end the sockets that it is about; `everybody` for all of its subject. */
@@ -186,9 +232,13 @@ export class Guard {
    *
    * @returns the number of sockets that were asked about.
    */
-  async update(subject: string, rights: { roles?: readonly string[]; rooms?: unknown }): Promise<number> {
-    if (rights.roles === undefined && rights.rooms === undefined) throw new ConfigError("update takes roles, rooms or both");
-    if (rights.roles !== undefined && !Array.isArray(rights.roles)) throw new ConfigError("roles must be a list");
+  async update(subject: string, rights: Rights): Promise<number> {
+    const { roles, rooms } = rights;
+    if ((roles === undefined && rooms === undefined) || typeof roles === "string" || typeof rooms === "string") {
+      throw new ConfigError("nothing to update; pass roles: […], rooms: […] or both");
+    }
+    if (roles !== undefined && !Array.isArray(roles)) throw new ConfigError("roles must be a list");
+    this.subjectRoom(subject);
     this.#authorizer.changed.change(subject, rights, this.#authorizer.now());
     return this.#socketAuthorizer.reconsider(subject);
   }
@@ -227,9 +277,9 @@ export class Guard {
     this.#journal?.close();
   }
 
-  #admitted(socket: SocketLike): GuardedSocket {
+  #open(socket: SocketLike): GuardedSocket {
     const found = guardedSocket(socket);
-    if (!found?.admitted) throw new PermissionDenied("this socket is not admitted");
+    if (!found?.identified) throw new PermissionDenied("this socket is not admitted");
     return found;
   }
 }
@@ -238,5 +288,6 @@ function contextOf(settings: GuardSettings): GuardContext {
   const { clock, grace, warnBefore, audit, log } = settings;
   const timers = new Timers(clock);
   const expiry = new ExpiryWatch(timers, clock, grace, warnBefore);
-  return { settings, timers, index: new SocketIndex(), expiry, refusals: new Refusals(audit, log) };
+  const usage = settings.subjectLimits === null ? null : new SubjectUsage<ConnectionState>(settings.subjectLimits);
+  return { settings, timers, index: new SocketIndex(), expiry, usage, refusals: new Refusals(audit, log) };
 }

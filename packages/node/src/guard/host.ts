@@ -27,13 +27,18 @@ export function argumentsOf(packet: Packet): readonly unknown[] {
   return Array.isArray(packet.data) ? packet.data.slice(1) : [];
 }
 
+/** An HTTP request of a connection. */
+export type HostRequest = IncomingMessage & { _query?: Record<string, unknown> };
+
+/** A connection of engine.io. */
 export interface HostConn {
   readyState: string;
   protocol: number;
   remoteAddress: string;
   request: IncomingMessage;
+  transport?: { name?: string; socket?: { _receiver?: { _maxPayload?: number } } };
   close(): void;
-  once(event: "close", listener: () => void): unknown;
+  once(event: "close" | "upgrade", listener: () => void): unknown;
 }
 
 export interface HostClient {
@@ -52,11 +57,13 @@ export interface HostSocket {
   client: HostClient;
   handshake: { auth: unknown };
   packet(packet: Packet, options?: object): void;
-  join(room: string): unknown;
+  join(rooms: string | readonly string[]): unknown;
   leave(room: string): unknown;
+  leaveAll(): unknown;
   disconnect(close?: boolean): unknown;
   to(room: string): { emit(event: string, ...args: unknown[]): unknown };
   rooms: Set<string>;
+  acks: Map<unknown, unknown>;
   _onpacket(packet: Packet): void;
   _onclose(reason: string, description?: unknown): unknown;
 }
@@ -85,8 +92,17 @@ export interface HostNamespace {
   _createSocket?(client: HostClient, auth: Record<string, unknown>): Promise<HostSocket>;
 }
 
+/** A server of engine.io. */
+export interface HostEngine {
+  clients: Record<string, HostConn>;
+  verify(request: HostRequest, upgrade: boolean, done: (code?: unknown, context?: unknown) => void): void;
+  on(event: "connection", listener: (conn: HostConn) => void): unknown;
+}
+
 export interface HostServer {
   sockets: HostNamespace;
+  engine?: HostEngine;
+  bind(engine: HostEngine): unknown;
   _nsps: Map<string, unknown>;
   /** Dynamic namespaces, by the functions that know their names. */
   parentNsps: Map<unknown, unknown>;
@@ -124,13 +140,25 @@ export function checkServer(io: ServerLike): HostServer {
     !(root?.sockets instanceof Map) && "Namespace.sockets",
     !(server?._nsps instanceof Map) && "Server._nsps",
     !(server?.parentNsps instanceof Map) && "Server.parentNsps",
+    typeof server?.bind !== "function" && "Server.prototype.bind",
     server?.opts?.connectionStateRecovery && typeof root?._createSocket !== "function" && "Namespace.prototype._createSocket",
   ].filter((name) => typeof name === "string");
-  if (missing.length > 0) {
-    throw new ConfigError(`cannot guard this server: ${missing.join(", ")} is missing; supported are socket.io 4.0 to 4.8`);
-  }
+  checkPresent(missing);
   if (server.opts?.allowEIO3) {
     throw new ConfigError("cannot guard a server with allowEIO3: clients of Socket.IO 2 join / without a CONNECT packet; remove allowEIO3");
   }
   return server;
+}
+
+/** @throws {ConfigError} the engine has not every name that the guard uses. */
+export function checkEngine(engine: HostEngine): void {
+  checkPresent([
+    ...(typeof engine.verify === "function" ? [] : ["engine.io's Server.prototype.verify"]),
+    ...(typeof engine.clients === "object" ? [] : ["engine.io's Server.clients"]),
+  ]);
+}
+
+function checkPresent(missing: readonly string[]): void {
+  if (missing.length === 0) return;
+  throw new ConfigError(`cannot guard this server: ${missing.join(", ")} is missing; supported are socket.io 4.0 to 4.8`);
 }

@@ -9,7 +9,8 @@
 
 import { Unavailable } from "../errors.js";
 import { attempt } from "./calls.js";
-import { type Deciders, GuardedConnection } from "./connection.js";
+import { type Deciders, GuardedConnection, hasTooMany } from "./connection.js";
+import { guardEngine } from "./engine_sessions.js";
 import type { Done, HostConn, HostNamespace, HostServer, HostSocket } from "./host.js";
 import { type Emitter, type Failed, type Registrar, callCallbacksSafely, callListenersSafely } from "./listeners.js";
 import { type Recovered, isRecovery, recover } from "./recovery.js";
@@ -29,6 +30,12 @@ const recovered = new WeakMap<object, Recovered>();
 
 /** Put a guard in front of a server. */
 export function install(server: HostServer, gate: Gate): void {
+  guardEngine(server, {
+    accept: (conn) => connectionOf(gate, conn),
+    isFull: (address) => hasTooMany(gate.context, address),
+    connectionOf: (conn) => connectionOf(gate, conn),
+    log: gate.context.settings.log,
+  });
   gates.set(server, gate);
   if (server.opts?.connectionStateRecovery) server.opts.connectionStateRecovery.skipMiddlewares = false;
   guardDynamicNamespaces(server, gate);
@@ -60,14 +67,32 @@ function guardConnects(prototype: HostNamespace): void {
 }
 
 function connect(gate: Gate, socket: HostSocket, done: Done): void {
-  guardCallbacks(socket);
+  guardSockets(Object.getPrototypeOf(socket) as HostSocket & Registrar);
   const { missed = [], release } = recovered.get(socket) ?? {};
   const decided: Done = (error) => {
     done(error);
     if (release) setImmediate(release); // socket.io opens the socket in the next tick
   };
-  const made = connectionOf(gate, socket.client.conn).connect(socket, release ? decided : done, missed);
-  if (made !== null) guarded.set(socket, made);
+  const connection = connectionOf(gate, socket.client.conn);
+  const made = connection.open(socket, release ? decided : done, missed);
+  if (made === null) return;
+  guarded.set(socket, made);
+  connection.decide(made);
+}
+
+/** Stand in front of the application's own joins: those of `socket.join`, `socketsJoin`, and of other nodes. */
+function guardRooms(prototype: HostSocket): void {
+  const { join, leave } = prototype;
+  prototype.join = function (this: HostSocket, rooms) {
+    const socket = guarded.get(this);
+    const gate = gates.get(this.nsp.server);
+    if (!socket || !gate) return join.call(this, rooms);
+    return gate.deciders.socketAuthorizer.join(socket, rooms, (allowed) => join.call(this, allowed));
+  };
+  prototype.leave = function (this: HostSocket, room) {
+    guarded.get(this)?.forgetRoom(room);
+    return leave.call(this, room);
+  };
 }
 
 function connectionOf({ context, deciders }: Gate, conn: HostConn): GuardedConnection {
@@ -115,10 +140,11 @@ function guardDynamicNamespaces(server: HostServer, { context }: Gate): void {
   server.of = (name, ...more) => of.call(server, typeof name === "function" ? safe(name as Find) : name, ...more);
 }
 
-function guardCallbacks(socket: HostSocket): void {
-  const prototype = Object.getPrototypeOf(socket) as Registrar;
+/** All sockets of one copy of socket.io share a prototype, which is known from the first of them on. */
+function guardSockets(prototype: HostSocket & Registrar): void {
   if (patched.has(prototype)) return;
   patched.add(prototype);
+  guardRooms(prototype);
   callCallbacksSafely(prototype, {
     middleware: (emitter, [name, ...args]) => eventFailed(emitter, String(name), args) ?? logFailure(emitter, "a middleware of a socket"),
     callback: logFailure,

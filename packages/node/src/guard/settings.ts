@@ -2,7 +2,9 @@
 
 import { type Sources, checkSources } from "../core/credentials.js";
 import { DPoP, type DPoPOptions } from "../core/dpop.js";
+import { MAX_TOKEN } from "../core/jws.js";
 import { Policy } from "../core/policy.js";
+import { type SubjectLimits, checkSubjectLimits } from "../core/subject_limits.js";
 import { ConfigError } from "../errors.js";
 import type { WriteLine } from "./audit.js";
 import type { AnyVerifier } from "./authorizer.js";
@@ -12,6 +14,14 @@ import type { JournalOptions } from "./journal.js";
 
 /** The ways to present a token. */
 export type Way = "handshake" | "authenticate";
+
+/** What an application's own `socket.join` needs. */
+export type OwnJoins = "policy" | "allow";
+
+/** Bytes of a packet before admission, by default. */
+const ANONYMOUS_PACKET = 16_384;
+/** Bytes of the packet that presents a token, besides the token. */
+const PACKET_AROUND_TOKEN = 1024;
 
 /** The settings of a guard. Times are in milliseconds, as everywhere in Node.js. */
 export interface GuardOptions {
@@ -50,8 +60,24 @@ export interface GuardOptions {
   maxRefusals?: number;
   /** So many namespaces one connection may join. Default: 32. */
   maxNamespaces?: number;
+  /**
+   * So many connections without an admitted socket one IPv4 address, or one IPv6 /64 network, may have. Default: 1000.
+   */
+  maxAnonymous?: number;
+  /**
+   * Bytes of a packet on a connection without an admitted socket. Default: 16384, or twice the verifier's `maxToken` if
+   * that is more.
+   */
+  maxAnonymousPacket?: number;
+  /** How many connections, joins and events each subject may have. Default: no limits. */
+  subjectLimits?: SubjectLimits;
   /** Put every socket into its subject's own room, `user:{sub}`. Default: true. */
   userRooms?: boolean;
+  /**
+   * What the application's own `socket.join` needs: the policy's consent, if it has rules for rooms (`"policy"`), or nothing
+   * (`"allow"`). Default: `"policy"`.
+   */
+  ownJoins?: OwnJoins;
   /** Follows the revocations of a roomkey login server. Default: revocations of this process only. */
   journal?: JournalOptions;
   /** Receives the lines of the audit log, each one JSON object without a token. Default: none. */
@@ -85,7 +111,11 @@ export interface GuardSettings {
   within: number;
   maxRefusals: number;
   maxNamespaces: number;
+  maxAnonymous: number;
+  anonymousPacket: number;
+  subjectLimits: SubjectLimits | null;
   userRooms: boolean;
+  ownJoins: OwnJoins;
   audit: WriteLine | null;
   log: Log;
   clock: Clock;
@@ -113,7 +143,11 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     within: seconds(options.decisionTimeout, 15_000, "decisionTimeout", 1),
     maxRefusals: count(options.maxRefusals, 3, "maxRefusals"),
     maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
+    maxAnonymous: count(options.maxAnonymous, 1000, "maxAnonymous"),
+    anonymousPacket: checkPacket(options.maxAnonymousPacket, verifier),
+    subjectLimits: options.subjectLimits === undefined ? null : checkSubjectLimits(options.subjectLimits),
     userRooms: options.userRooms ?? true,
+    ownJoins: checkOwnJoins(options.ownJoins),
     audit: options.audit ?? null,
     log,
     clock: options.clock === undefined ? () => Date.now() / 1000 : reliable(options.clock, log),
@@ -140,6 +174,22 @@ function checkDPoP(options: DPoPOptions | undefined, maxAttempts: number): DPoP 
     throw new ConfigError("maxAttempts must be at least 2: with nonceSecret, the first proof of a client is rejected");
   }
   return settings;
+}
+
+function checkPacket(most: number | undefined, verifier: AnyVerifier): number {
+  const longest = verifier.maxToken ?? MAX_TOKEN;
+  if (most === undefined) return Math.max(ANONYMOUS_PACKET, 2 * longest);
+  const least = longest + PACKET_AROUND_TOKEN;
+  if (!Number.isInteger(most) || most < least) {
+    throw new ConfigError(`maxAnonymousPacket must be at least ${least} bytes: the packet with the longest token must fit`);
+  }
+  return most;
+}
+
+function checkOwnJoins(given: unknown): OwnJoins {
+  const ownJoins = given ?? "policy";
+  if (ownJoins !== "policy" && ownJoins !== "allow") throw new ConfigError("ownJoins must be 'policy' or 'allow'");
+  return ownJoins;
 }
 
 function checkPolicy(policy: Policy | undefined): Policy {

@@ -4,12 +4,15 @@ import { type Action, Admission, type Input } from "../core/admission.js";
 import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { TokenBucket } from "../core/rate.js";
+import type { SubjectUsage } from "../core/subject_limits.js";
 import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation, Unavailable } from "../errors.js";
 import { record, tokenHash } from "./audit.js";
+import { safely } from "./calls.js";
 import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import type { ExpiryWatch } from "./expiry_watch.js";
 import type { HostConn, Packet } from "./host.js";
+import { PacketLimit } from "./packet_limit.js";
 import type { Refusals } from "./refusals.js";
 import type { GuardSettings } from "./settings.js";
 import type { SocketIndex } from "./socket_index.js";
@@ -18,6 +21,8 @@ import type { Timed, Timers } from "./timers.js";
 
 /** Tokens that one connection may present, in CONNECT packets and on its connected sockets: each of them is verified. */
 const TOKENS_PER_SECOND = 100;
+/** Acknowledgements that nobody waits for, of one connection. */
+const UNEXPECTED_PER_SECOND = 100;
 
 /** What all connections and sockets of one guard share. */
 export interface GuardContext {
@@ -25,6 +30,8 @@ export interface GuardContext {
   readonly timers: Timers;
   readonly index: SocketIndex<HostConn, ConnectionState, GuardedSocket>;
   readonly expiry: ExpiryWatch;
+  /** The counts of each subject; null without limits. */
+  readonly usage: SubjectUsage<ConnectionState> | null;
   readonly refusals: Refusals;
 }
 
@@ -39,15 +46,25 @@ export abstract class ConnectionState implements Timed {
   anonymous = true;
   /** It is being closed; what still arrives is dropped. */
   closing = false;
+  /** The token of its HTTP request, to which a polling session is bound; null until it is asked about. */
+  credential: Credential | "none" | null = null;
+  /** A later HTTP request has carried the credential, too. */
+  repeatsCredential = false;
+  /** How many of its requests wait until it is known whether they come from its owner. */
+  verifying = 0;
+  readonly packetLimit: PacketLimit;
   #refusals = 0;
   #tokens: TokenBucket | null = null;
+  #unexpected: TokenBucket | null = null;
 
   constructor(
     readonly context: GuardContext,
     readonly conn: HostConn,
     readonly address: string,
     readonly carried: Carried,
-  ) {}
+  ) {
+    this.packetLimit = new PacketLimit(conn, context.settings.anonymousPacket);
+  }
 
   /** A packet arrived on a socket before its admission. */
   abstract packetInQuarantine(socket: GuardedSocket, packet: Packet): void;
@@ -69,6 +86,12 @@ export abstract class ConnectionState implements Timed {
     if (this.#tokens.take(monotonic())) return false;
     this.violation("one token after the other");
     return true;
+  }
+
+  /** Count an acknowledgement that nobody waits for; a flood of them closes the connection. */
+  unexpectedAck(): void {
+    this.#unexpected ??= new TokenBucket(UNEXPECTED_PER_SECOND, monotonic());
+    if (!this.#unexpected.take(monotonic())) this.violation("too many acknowledgements that the server does not wait for");
   }
 
   /** Something arrived that no honest client sends. */
@@ -94,7 +117,12 @@ export abstract class ConnectionState implements Timed {
   left(): void {
     if (this.closing || this.inUse) return;
     const waited = this.anonymous ? monotonic() - this.openedAt : 0;
-    this.context.timers.after(this, Math.max(0, this.context.settings.timeout - waited));
+    this.expectConnect(Math.max(0, this.context.settings.timeout - waited));
+  }
+
+  /** Close the connection, unless it is in use in so many seconds. */
+  expectConnect(seconds: number): void {
+    this.context.timers.after(this, seconds);
   }
 
   waited(): void {
@@ -120,7 +148,7 @@ export abstract class ConnectionState implements Timed {
     this.closing = true;
     this.context.timers.forget(this);
     for (const socket of [...this.sockets.values()]) socket.gone();
-    this.context.index.connections.delete(this.conn);
+    this.context.index.close(this.conn, this);
   }
 }
 
@@ -132,6 +160,12 @@ export class GuardedSocket extends Admission implements Timed {
   tokenName: string | null = null;
   /** The rooms that the policy let it into. */
   readonly rooms = new Set<string>();
+  /** The rooms that the application joined by itself, and that the policy allowed. */
+  readonly ownRooms = new Set<string>();
+  /** The subject whose limit it counts for, if there is one. */
+  countedFor: Identity | null = null;
+  /** Characters of its CONNECT payload, while it is in quarantine. */
+  keptAuth = 0;
   /** One renewal after the other. */
   renewing: Promise<unknown> = Promise.resolve();
 
@@ -151,6 +185,7 @@ export class GuardedSocket extends Admission implements Timed {
     const { later, timeout } = context.settings;
     const waited = later && anonymous ? monotonic() - openedAt : 0;
     context.index.sockets.add(this);
+    context.timers.cancel(this.connection);
     context.timers.after(this, Math.max(0, timeout - waited));
   }
 
@@ -181,6 +216,11 @@ export class GuardedSocket extends Admission implements Timed {
 
   // Rooms
 
+  /** The rooms that the policy allowed, no matter who joined them. */
+  get allRooms(): Set<string> {
+    return new Set([...this.rooms, ...this.ownRooms]);
+  }
+
   /** Put it into a room that the policy allows. */
   enter(room: string): unknown {
     this.rooms.add(room);
@@ -188,16 +228,28 @@ export class GuardedSocket extends Admission implements Timed {
     return this.host.socket.join(room);
   }
 
-  /** Take it out of a room that the policy let it into. */
+  /** Take it out of a room that its client joined, unless the application joined it, too. */
   exit(room: string): unknown {
-    if (!this.rooms.delete(room)) return undefined;
+    if (!this.rooms.delete(room) || this.ownRooms.has(room)) return undefined;
     this.rememberRooms();
     return this.host.socket.leave(room);
   }
 
+  /** Take it out of a room, no matter who joined it. */
+  loseRoom(room: string): void {
+    this.forgetRoom(room);
+    safely(this.connection.context.settings.log, "leaving a room", () => this.host.socket.leave(room));
+  }
+
+  /** Forget a room that it is leaving. */
+  forgetRoom(room: string): void {
+    const wasIn = this.rooms.delete(room);
+    if (this.ownRooms.delete(room) || wasIn) this.rememberRooms();
+  }
+
   /** With the session of a recovery, so that the policy is asked about them when the client returns. */
   rememberRooms(): void {
-    this.host.socket.data.guardedRooms = [...this.rooms];
+    this.host.socket.data.guardedRooms = [...this.allRooms];
   }
 
   // How it ends
@@ -264,9 +316,17 @@ export class GuardedSocket extends Admission implements Timed {
     const { context, sockets } = this.connection;
     context.timers.forget(this);
     context.index.remove(this);
+    this.uncount();
     if (sockets.get(this.namespace) !== this) return;
     sockets.delete(this.namespace);
     this.host.forget();
+  }
+
+  /** Stop counting it for its subject. */
+  uncount(): void {
+    if (this.countedFor === null) return;
+    this.connection.context.usage?.leave(this.countedFor, this.connection);
+    this.countedFor = null;
   }
 
   /** Write one line of the audit log about it. */

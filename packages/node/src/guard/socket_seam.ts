@@ -89,6 +89,7 @@ export class SocketSeam {
   finish(error?: AuthError): void {
     const done = this.#done;
     this.#done = null;
+    if (error !== undefined && this.socket.rooms.size > 0) this.socket.leaveAll(); // 4.0 to 4.4 would keep it there
     done?.(error);
   }
 

@@ -57,6 +57,7 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ma
   };
   t.after(async () => {
     for (const client of made.clients) client.close();
+    for (const connection of Object.values(io.engine.clients)) connection.close(true); // not after a last poll
     made.roomkey.close();
     await new Promise((resolve) => io.close(resolve));
   });
