@@ -7,7 +7,7 @@ from pathlib import Path
 
 from roomkey.core.presets import PRESETS
 from roomkey.server.config_file import ConfigFile
-from roomkey.server.providers import load_providers
+from roomkey.server.providers import Provider, load_providers
 
 PAGE = (Path(__file__).parents[2] / "docs" / "providers.md").read_text("utf-8")
 
@@ -37,3 +37,8 @@ def test_every_preset_reads_from_the_places_in_the_table():
 def test_tables_of_the_page_can_be_used():
     for text in re.findall(r"^```toml\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL):
         assert load_providers(ConfigFile.parse(text))
+
+
+def test_every_setting_of_a_table_is_on_the_page_with_its_help():
+    rows = dict(re.findall(r"^\| `([a-z_]+)` \| (.*) \|$", PAGE, re.MULTILINE))
+    assert rows == {name: field.description for name, field in Provider.model_fields.items()}
