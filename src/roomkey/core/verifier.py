@@ -4,28 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import PurePath
 from typing import Any, TypedDict, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
 from roomkey.core.any_of import AnyOf, TokenVerifier
-from roomkey.core.claims import LAST_SECOND, ExactClaims, ExpectedClaims, exact_claims, one_or_more
+from roomkey.core.claims import ExactClaims, ExpectedClaims, exact_claims, one_or_more
 from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
+from roomkey.core.key_sources import Keys, by_issuer, is_jwk, key_source, keys_of_issuer, previous_secret, remedy
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
-from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
 from roomkey.errors import AuthError, BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
 
 TOKEN_TYPES = ("JWT", "at+jwt")
-
-Keys = KeySet | Key | Iterable[Key] | LiveKeySet
-"""The keys of one issuer, in each form that a verifier accepts."""
 
 
 class VerifierSettings(TypedDict, total=False):
@@ -112,13 +108,13 @@ class Verifier:
         if subject_prefix and not is_name(subject_prefix):
             raise ConfigError(f"subject_prefix must be a name, such as 'sso:', not {subject_prefix!r}")
         self._prefix = subject_prefix
-        if isinstance(keys, Mapping) and not _is_jwk(keys):
+        if isinstance(keys, Mapping) and not is_jwk(keys):
             if issuers:
                 raise ConfigError("cannot use issuer with a mapping as keys, which names the issuers; remove issuer")
-            self.keys = _by_issuer(keys)
+            self.keys = by_issuer(keys)
             issuers = tuple(self.keys)
         else:
-            self.keys = _key_source(keys)
+            self.keys = key_source(keys)
             if len(issuers) > 1 and not (isinstance(self.keys, KeySet) and self.keys.only()):
                 raise ConfigError(
                     "cannot tell which keys belong to which issuer; "
@@ -220,7 +216,7 @@ class Verifier:
     ) -> Verifier:
         verifier = cls(Key.from_secret(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
         if previous is not None:
-            verifier._previous = _previous(algorithm, secret, previous, kid)
+            verifier._previous = previous_secret(algorithm, secret, previous, kid)
         return verifier
 
     @classmethod
@@ -245,7 +241,7 @@ class Verifier:
         """
         chosen = check_algorithms(algorithms)
         if isinstance(public_key, str) and is_address(public_key):
-            raise ConfigError(f"Verifier.pem requires the text of a PEM file; {_remedy(public_key)}")
+            raise ConfigError(f"Verifier.pem requires the text of a PEM file; {remedy(public_key)}")
         return cls(
             Key.from_pem(public_key, kid=kid, algorithms=chosen),
             algorithms=chosen,
@@ -370,7 +366,7 @@ class Verifier:
         keys = self.keys
         if isinstance(keys, dict):
             claims = jws.json_object(parts.payload, "payload")
-            keys = _keys_of_issuer(keys, claims)
+            keys = keys_of_issuer(keys, claims)
         try:
             jws.check_signature(parts, keys if isinstance(keys, KeySet) else keys(now), self.algorithms)
         except (BadSignature, UnknownKey):
@@ -461,70 +457,3 @@ def _required(require: Iterable[str] | None) -> tuple[str, ...]:
     if require is None:
         return ("exp", "sub")
     return one_or_more(require, "require") if require else ()
-
-
-def _keys_of_issuer(keys: dict[str, KeySet | LiveKeySet], claims: dict[str, Any]) -> KeySet | LiveKeySet:
-    """Return the keys of a token's issuer. The claim only selects the keys; the signature is verified with them."""
-    issuer = claims.get("iss")
-    if not isinstance(issuer, str) or issuer not in keys:
-        raise UnknownKey(f"no key of the issuer {printable(issuer)}")
-    return keys[issuer]
-
-
-def _is_jwk(keys: Mapping[Any, Any]) -> bool:
-    """Return True for a JWK or a JWK Set, as opposed to a mapping of issuers."""
-    return "kty" in keys or isinstance(keys.get("keys"), list)
-
-
-def _key_source(keys: object) -> KeySet | LiveKeySet:
-    if isinstance(keys, KeySet):
-        return keys
-    if callable(keys):
-        live: LiveKeySet = keys
-        return live
-    if isinstance(keys, (str, bytes, PurePath, Mapping)):
-        raise ConfigError(f"a verifier requires keys; {_remedy(keys)}")
-    listed = [keys] if isinstance(keys, Key) else list(keys) if isinstance(keys, Iterable) else None
-    if listed is None or not all(isinstance(key, Key) for key in listed):
-        raise ConfigError("a verifier requires a KeySet or Key objects, such as Key.from_pem(public_key)")
-    return KeySet(listed)
-
-
-def _remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
-    """Return what to write instead of a value that is not a key. The value may be a secret, so it is not shown."""
-    if isinstance(keys, Mapping):
-        return "read the JWK Set with KeySet.from_jwks(…), or the JWK with Key.from_jwk(…)"
-    if isinstance(keys, PurePath):
-        return f"read the file: Verifier.pem(Path({str(keys)!r}).read_bytes(), algorithms=[…])"
-    text = keys.decode("utf-8", "replace") if isinstance(keys, bytes) else keys
-    if is_address(text):
-        return "download the JWK Set from this URL, and pass KeySet.from_jwks(downloaded)"
-    if "-----BEGIN" in text:
-        return "use Verifier.pem(public_key, algorithms=[…])"
-    return "use Verifier.hs256(secret) for a shared secret"
-
-
-def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
-    """Return the keys of each issuer, for each spelling of its ``iss``."""
-    bound: dict[str, KeySet | LiveKeySet] = {}
-    for issuers, source in keys.items():
-        for issuer in one_or_more(issuers, "an issuer in keys"):
-            if issuer in bound:
-                raise ConfigError(f"keys names the issuer {issuer!r} twice")
-            bound[issuer] = _key_source(source)
-    if not bound:
-        raise ConfigError("keys is empty; name at least one issuer and its keys")
-    return bound
-
-
-def _previous(algorithm: str, secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
-    """Return the previous secret as a key, and the time until which it is accepted."""
-    if not isinstance(previous, tuple) or len(previous) != 2:
-        raise ConfigError("previous must be two values: the old secret, and a time in seconds since the epoch")
-    old, until = previous
-    if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= LAST_SECOND:
-        raise ConfigError("previous must have the old secret first, and then a time in seconds since the epoch")
-    key = Key.from_secret(old, algorithm=algorithm)
-    if key.kid == Key.from_secret(secret, algorithm=algorithm).kid:  # thumbprints
-        raise ConfigError("previous contains the current secret; pass the secret that was used before")
-    return KeySet([key if kid is None else Key.from_secret(old, algorithm=algorithm, kid=kid)]), until

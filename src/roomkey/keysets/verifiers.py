@@ -6,8 +6,9 @@ from collections.abc import Collection
 
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.claims import one_or_more
+from roomkey.core.key_sources import Keys
 from roomkey.core.presets import preset_of
-from roomkey.core.verifier import Keys, Verifier, VerifierSettings
+from roomkey.core.verifier import Verifier, VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.keysets.introspection import IntrospectionVerifier
 from roomkey.keysets.remote import RemoteKeySet
