@@ -248,6 +248,28 @@ async def test_websocket_candidate_does_not_replace_an_earlier_one(world, when):
     await poll.close()
 
 
+@pytest.mark.parametrize("then", ["upgrade", "lost", "late"])
+async def test_refusal_during_an_upgrade_reaches_the_client(world, http, then, monkeypatch):
+    """A client fetches nothing between its probe and its upgrade, and takes a closed WebSocket for a lost connection."""
+    if then == "late":
+        monkeypatch.setattr("roomkey.hub.engine_session.UPGRADE_AT_END_SECONDS", 0.0)
+    poll = await Poll(world.host).open()
+    websocket = await probed(world, poll)
+    await poll.post('40{"token":"rubbish"}')
+    if then == "upgrade":
+        assert (await poll.post('42["message",1]')).status_code == 200  # dropped: it is about to be closed
+        await websocket.text("5")
+        assert (await websocket.packet()).startswith('44{"message":"jwt malformed"')
+        assert await websocket.close_code() == 1000
+    else:
+        if then == "lost":
+            await websocket.close()
+        await until(lambda: not world.sio.sessions.active)
+        assert (await poll.get())[0].startswith('44{"message":"jwt malformed"')
+    await until(lambda: not world.sio.sessions.active)
+    await poll.close()
+
+
 async def test_websocket_session_rejects_a_second_websocket(world):
     first = await RawSocket.member(world.host, world.token())
     [eio_sid] = world.sio.sessions.active

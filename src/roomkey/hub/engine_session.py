@@ -33,6 +33,8 @@ _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, T
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE_PACKET = b"2", b"6", b"2probe", b"3probe", b"5"
 _MESSAGE = b"4"
 _ON_CANDIDATE = {PROBE: TransportInput.PROBE, UPGRADE_PACKET: TransportInput.UPGRADE}
+UPGRADE_AT_END_SECONDS = 3.0
+"""How long a session that ends waits for an upgrade that has begun: until then, its client does not fetch packets."""
 ANONYMOUS_RATE = 100.0  # packets per second before admission
 _CLOSED = TransportState.CLOSED  # an Enum's members are slow to look up by their names
 
@@ -128,6 +130,7 @@ class EngineSession:
     __slots__ = (
         "_candidate",
         "_decoder",
+        "_end_code",
         "_owner",
         "_settings",
         "_state",
@@ -156,6 +159,7 @@ class EngineSession:
         self._decoder = Decoder(settings.limits)
         self.bucket = TokenBucket(min(settings.event_rate, ANONYMOUS_RATE), now)
         self._candidate: Transport | None = None
+        self._end_code: int | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
         self.eio_sid = new_sid()
@@ -273,8 +277,21 @@ class EngineSession:
         self.transport.on_admitted()
 
     def close(self, code: int | None = None) -> None:
-        """End the session, because the guard closes the connection."""
-        self.end(SERVER_DISCONNECT, NORMAL if code is None else code)
+        """End the session, because the guard closes the connection.
+
+        Between the probe and the upgrade, a client fetches no packets, and it takes a WebSocket that closes for a lost
+        connection. So it would not receive the reason: the session first waits for the upgrade.
+        """
+        code = NORMAL if code is None else code
+        if self.upgrading and self._end_code is None and self.ended_for is None:
+            self._end_code = code
+            self._owner.timers.after(self.candidate_lost, UPGRADE_AT_END_SECONDS)
+        else:
+            self.end(SERVER_DISCONNECT, code)
+
+    def _end_if_due(self) -> None:
+        if self._end_code is not None:
+            self.end(SERVER_DISCONNECT, self._end_code)
 
     def drained(self) -> None:
         """Forget the session: it has ended, and its last packets were fetched, or were not fetched in time."""
@@ -302,12 +319,14 @@ class EngineSession:
             self._switch(candidate)
         elif action is TransportAction.DROP_CANDIDATE:
             self._drop_candidate()
+            self._end_if_due()
 
     def candidate_lost(self, candidate: Transport | None = None) -> None:
         """Drop a WebSocket that closed, or took too long, before it became the transport."""
         if candidate is None or candidate is self._candidate:
             self._state.handle(TransportInput.CANDIDATE_LOST)
             self._drop_candidate()
+            self._end_if_due()
 
     @property
     def upgrading(self) -> bool:
@@ -330,6 +349,7 @@ class EngineSession:
                 candidate.send_packet(packet, binary=binary)
         before.close()
         self._owner.timers.cancel(self.candidate_lost)
+        self._end_if_due()
 
     # The end
 
