@@ -250,7 +250,7 @@ async def test_websocket_candidate_does_not_replace_an_earlier_one(world, when):
 
 @pytest.mark.parametrize("then", ["upgrade", "lost", "late"])
 async def test_refusal_during_an_upgrade_reaches_the_client(world, http, then, monkeypatch):
-    """A client fetches nothing between its probe and its upgrade, and takes a closed WebSocket for a lost connection."""
+    """Between its probe and its upgrade, a client fetches nothing, and takes a closed WebSocket for a lost one."""
     if then == "late":
         monkeypatch.setattr("roomkey.hub.engine_session.UPGRADE_AT_END_SECONDS", 0.0)
     poll = await Poll(world.host).open()
