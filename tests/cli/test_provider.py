@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.issuer_tokens import SHAPES
 from support.key_server import KeyServer, failing, json_response, key_server, new_keys, signed
 
 from roomkey import Key
+from roomkey.cli.provider import likely_preset
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.providers import load_providers
 
@@ -154,3 +156,9 @@ def test_introspection_alone_needs_no_keys(roomkey: Cli, server: KeyServer, here
     )
     server.respond = json_response({"active": False})
     assert "provider sso: its tokens are verified by introspection" in roomkey("doctor").out
+
+
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if "issuer" in shape.settings])
+def test_the_url_of_an_issuer_tells_its_preset(name: str) -> None:
+    assert likely_preset(SHAPES[name].settings["issuer"]) == name
+    assert likely_preset("https://login.example") is None

@@ -412,7 +412,7 @@ def test_values_that_are_not_keys_are_rejected_with_a_fix(keys, remedy):
 @pytest.mark.parametrize("make", [Verifier.hs256, Key.from_secret, lambda url: Verifier.pem(url, algorithms=["ES256"])])
 def test_url_is_rejected_as_a_secret_or_key(make):
     """A URL is public, so anybody could sign with it."""
-    with pytest.raises(ConfigError, match=r"Verifier\.jwks|KeySet\.from_jwks"):
+    with pytest.raises(ConfigError, match=r"Verifier\.jwks"):
         make("https://login.example/realms/chat/protocol/openid-connect/certs")
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from roomkey.core.keys import KeySet
     from roomkey.server.provider_tokens import ProviderTokens
 
-__all__ = ["describe_issuer", "key_facts", "provider_findings", "provider_of"]
+__all__ = ["describe_issuer", "key_facts", "likely_preset", "provider_findings", "provider_of"]
 
 PATIENCE = 12.0
 """Seconds to wait for a provider: longer than a fetch takes."""
@@ -31,7 +31,8 @@ PRESETS_OF_HOSTS = (
     (r"https://login\.microsoftonline\.com/.+", "entra"),
     (r"https://[^/]+\.auth0\.com/", "auth0"),
     (r"https://[^/]+\.supabase\.co/auth/v1", "supabase"),
-    (r"https://[^/]+\.clerk\.accounts\.dev", "clerk"),
+    (r"https://([^/]+\.clerk\.accounts\.dev|clerk\.[^/]+)", "clerk"),
+    (r"https?://.+/application/o/[^/]+/", "authentik"),
     (r"https?://.+/realms/[^/]+", "keycloak"),
 )
 """The preset for an issuer, by the form of its URL."""
@@ -156,9 +157,14 @@ def _offer(value: object) -> str:
     return "yes" if value is True else "no"
 
 
+def likely_preset(issuer: str) -> str | None:
+    """Return the preset for an issuer, if the form of its URL tells."""
+    return next((name for form, name in PRESETS_OF_HOSTS if re.fullmatch(form, issuer)), None)
+
+
 def _print_settings(issuer: str, members: dict[str, Any]) -> None:
     """Print a table for roomkey.toml, and the same in code."""
-    preset = next((name for form, name in PRESETS_OF_HOSTS if re.fullmatch(form, issuer)), None)
+    preset = likely_preset(issuer)
     first = (urlsplit(issuer).hostname or "").split(".")[0]
     name = first if re.fullmatch(r"[a-z][a-z0-9-]{0,31}", first) else "provider"
     lines = [

@@ -56,7 +56,7 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
             f"{remedy}"
         )
     if typed and is_address(raw.decode("utf-8", "replace")):
-        raise ConfigError("a URL is not a secret; download the keys from it, and use KeySet.from_jwks")
+        raise ConfigError("a URL is not a secret; use Verifier.jwks(url, …)")
     lowered = raw.lower()
     if (typed and len(set(raw)) < 8) or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
         raise ConfigError(f"this secret is a placeholder; {remedy}")
