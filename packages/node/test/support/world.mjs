@@ -57,7 +57,10 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ma
   };
   t.after(async () => {
     for (const client of made.clients) client.close();
-    for (const connection of Object.values(io.engine.clients)) connection.close(true); // not after a last poll
+    for (const connection of Object.values(io.engine.clients)) {
+      connection.close(true);
+      if (connection.readyState !== "closed") connection.onClose("forced close"); // no poll fetches the last packets
+    }
     made.roomkey.close();
     await new Promise((resolve) => io.close(resolve));
   });
