@@ -263,6 +263,7 @@ BAD_CLAIMS = {
     "sub is a number": {"sub": 5},
     "sub with a line break": {"sub": "a\nb"},
     "sub too long for an account": {"sub": "a" * 200},
+    "sub too long with its prefix": {"sub": "a" * 255},
     "sub with a space": {"sub": "a b"},
     "sid is a number": {"sid": 5},
     "an access token": {"token_use": "access"},
@@ -339,7 +340,8 @@ async def test_token_endpoint_that_misbehaves_logs_nobody_in(desk, answer, statu
         {"authorization_endpoint": "http://idp.example/auth"},
         {"token_endpoint": OMIT},
         {"token_endpoint": "https://user:password@idp.example/token"},
-        {"token_endpoint": "https://idp.example/token#x"},
+        {"token_endpoint": "https://idp.example/token"},
+        {"token_endpoint": "http://127.0.0.1/token#x"},
     ],
 )
 async def test_discovery_document_with_a_fault_begins_no_login(scripted, metadata):

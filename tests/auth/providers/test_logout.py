@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 
 import pytest
@@ -73,6 +74,20 @@ async def test_logout_before_the_page_gets_its_tokens_prevents_the_login(desk):
         assert (await desk.tokens()).status_code == 400
         desk.clock.advance(1)
         desk.provider.claims = {"sid": "s2"}
+
+
+async def test_logout_of_a_subject_that_cannot_exist_is_rejected(desk):
+    assert (await send(desk, sub="a" * 255, sid=OMIT)).status_code == 400
+
+
+async def test_logouts_are_in_the_audit_log(desk, caplog):
+    caplog.set_level("INFO", "roomkey.audit")
+    for token in (desk.provider.logout_token(jti="j"), desk.provider.logout_token(jti="j"), "x"):
+        await send(desk, token)
+    lines = [json.loads(entry.getMessage()) for entry in caplog.records if entry.name == "roomkey.audit"]
+    found = [(line["outcome"], line.get("reason")) for line in lines if line["event"] == "provider_logout"]
+    assert [outcome for outcome, _ in found] == ["granted", "refused", "refused"]
+    assert found[1][1] == "the logout token was sent before"
 
 
 async def test_logout_token_can_be_used_once(desk):

@@ -1,14 +1,15 @@
 """Requests to an OpenID provider: its discovery document, and its token endpoint (internal).
 
-Requests run in a few threads of their own, so that a slow provider delays only logins at providers.
+Requests run in a few threads of their own, so that a slow provider delays only logins at this provider.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -65,8 +66,8 @@ def parse_metadata(body: bytes, issuer: str) -> Metadata:
     for url in endpoints:
         if not isinstance(url, str) or not is_confidential(url) or not url.isascii() or not url.isprintable():
             raise AnswerError("an endpoint is not an https:// URL")
-        if "#" in url:
-            raise AnswerError("an endpoint has a fragment")
+        if "#" in url or url.partition(":")[0] != issuer.partition(":")[0]:  # no document leads to this machine
+            raise AnswerError("an endpoint has a fragment, or another scheme than the issuer")
     methods = members.get("token_endpoint_auth_methods_supported")
     named = tuple(name for name in methods if isinstance(name, str)) if isinstance(methods, list) else ()
     return Metadata(
@@ -75,6 +76,21 @@ def parse_metadata(body: bytes, issuer: str) -> Metadata:
         names_itself=members.get("authorization_response_iss_parameter_supported") is True,
         auth_methods=named or ("client_secret_basic",),
     )
+
+
+def _in_thread(work: Callable[[], bytes]) -> Future[bytes]:
+    """Run work in a thread that does not delay the end of the process."""
+    done: Future[bytes] = Future()
+    done.set_running_or_notify_cancel()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=run, name="roomkey-provider", daemon=True).start()
+    return done
 
 
 class Rejected(Unavailable):
@@ -92,7 +108,7 @@ class ProviderClient:
     def __init__(self, provider: LoginProvider, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._provider = provider
         self._clock = clock
-        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="roomkey-provider")
+        self._free = asyncio.Semaphore(AT_ONCE)
         self._running = 0
         self._metadata: Metadata | None = None
         self._fetched_at = 0.0
@@ -114,6 +130,7 @@ class ProviderClient:
             raise Unavailable(f"the provider {self._provider.name} was unavailable a moment ago")
         if self._fetching is None or self._fetching.done():
             self._fetching = asyncio.create_task(self._fetch_metadata())
+            self._fetching.add_done_callback(lambda task: task.cancelled() or task.exception())  # perhaps nobody waits
         await asyncio.wait({self._fetching})
         return self._fetching.result()
 
@@ -192,7 +209,8 @@ class ProviderClient:
             raise Unavailable(f"{self._running} requests to {self._provider.name} are running or waiting")
         self._running += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, fetch, request, EXCHANGE_SECONDS)
+            async with self._free:
+                return await asyncio.wrap_future(_in_thread(lambda: fetch(request, EXCHANGE_SECONDS)))
         except FetchError as error:
             if error.status in (400, 401):  # RFC 6749 section 5.2
                 raise Rejected(f"the provider {self._provider.name} responded with {error}") from None

@@ -36,6 +36,8 @@ from roomkey.auth.providers.tokens import LOGOUT_SECONDS, IdToken, ProviderToken
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.signed_values import is_signed_value, new_signed_value
 from roomkey.auth.throttle import Throttle
+from roomkey.auth.token_authority import RevocationTarget
+from roomkey.core.names import is_name
 from roomkey.errors import AuthError, TokenError, Unavailable
 from roomkey.keysets import RemoteKeySet
 from roomkey.stores import SingleUseStore
@@ -261,6 +263,8 @@ class ProviderLogins:
 
     async def _hand_over(self, provider: LoginProvider, token: IdToken, return_to: str) -> Completed:
         subject, now = provider.subject_of(token.sub), int(self._clock())
+        if not is_name(subject):
+            raise InvalidGrant("the subject is too long")
         account = await self._accounts.account_of(
             ProviderLogin(provider.name, provider.issuer, token.sub, subject, token.claims)
         )
@@ -326,21 +330,26 @@ class ProviderLogins:
         except Unavailable:
             raise
         except AuthError as error:
-            raise InvalidGrant(str(error)) from None
-        now = self._clock()
+            raise _rejected_logout(name, str(error)) from None
+        now, subject = self._clock(), provider.subject_of(token.sub or "")
+        if not is_name(subject):
+            raise _rejected_logout(name, "no subject can have this name")
         used = hashlib.sha256(f"{provider.issuer}\0{token.token_id}".encode()).hexdigest()
         if await self._store.is_known("logout", used):
-            raise InvalidGrant("the logout token was sent before")
-        names = {"issuer": provider.issuer, "expires_at": last_expiry(now)}
-        if token.session is not None:
-            ended = await self._logins.authority.revoke(session_id=token.session, **names)  # type: ignore[arg-type]
+            raise _rejected_logout(name, "the logout token was sent before")
+        revoked: RevocationTarget = {"issuer": provider.issuer, "expires_at": last_expiry(now)}
+        if token.session is None:
+            revoked["subject"] = subject
         else:
-            ended = await self._logins.authority.revoke(
-                subject=provider.subject_of(str(token.sub)),
-                **names,  # type: ignore[arg-type]
-            )
+            revoked["session_id"] = token.session
+        ended = await self._logins.authority.revoke(**revoked)
         # In the end, so that the provider can repeat what failed. Doing it twice at once does no harm.
         kept = int(now + LOGOUT_SECONDS + 2 * provider.leeway) + 1
         await self._store.add_once("logout", used, kept)
-        audit.record("provider_logout", provider=name, sub=token.sub, sockets=ended)
+        audit.record("provider_logout", outcome="granted", provider=name, sub=token.sub, sockets=ended)
         return ended
+
+
+def _rejected_logout(name: str, reason: str) -> InvalidGrant:
+    audit.record("provider_logout", level=logging.WARNING, outcome="refused", provider=name, reason=reason)
+    return InvalidGrant(reason)
