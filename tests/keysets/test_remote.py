@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from support.certificate import make_certificate
 from support.clock import FakeClock
 from support.key_server import (
     Held,
@@ -34,7 +37,7 @@ from support.tokens import part
 
 from roomkey import ConfigError, Identity, Key, Verifier
 from roomkey.errors import BadSignature, Unavailable, UnknownKey
-from roomkey.keysets import RemoteKeySet, verify_blocking, verify_waiting
+from roomkey.keysets import RemoteKeySet, fetching, verify_blocking, verify_waiting
 from roomkey.keysets.fetching import FetchError, Request, fetch
 from roomkey.keysets.remote_state import COOLDOWN, DUE, FRESH, KEPT
 
@@ -453,8 +456,8 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
     caplog.set_level(logging.INFO, "roomkey.keys")
     refresh(remote)
     server.respond = failing
-    for _ in range(5):
-        clock.advance(DUE)
+    for seconds in (*[DUE] * 5, KEPT, DUE):
+        clock.advance(seconds)
         refresh(remote)
     server.publish(A.public())
     clock.advance(DUE)
@@ -463,6 +466,7 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
     assert [record.message for record in caplog.records] == [
         f"{where}: 'a'",
         f"cannot fetch {where}: status 500; the known keys stay in use for 23.9 h",
+        f"cannot fetch {where}: status 500; no token can be verified",
         f"{where} can be fetched again",
     ]
 
@@ -542,6 +546,24 @@ def test_an_https_request_goes_through_the_proxy_of_the_environment(
         fetch(Request("https://sso.example/jwks", 1000), seconds=5)
     assert server.paths == ["sso.example:443"]
     assert b"Proxy-Authorization: Basic bWU6cGFzcyB3b3Jk" in server.heads[0]
+
+
+def test_the_certificate_of_the_server_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    monkeypatch.setenv("no_proxy", "*")
+    fetching._trusted.cache_clear()
+    with key_server(A.public(), tls=context) as server:
+        url = server.url.replace("127.0.0.1", "localhost")
+        with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
+            fetch(Request(url, 10_000))
+        fetching._trusted.cache_clear()
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+        assert b'"a"' in fetch(Request(url, 10_000))
+        with pytest.raises(FetchError, match="CERTIFICATE_VERIFY_FAILED"):
+            fetch(Request(server.url, 10_000))  # the certificate of another host
+    fetching._trusted.cache_clear()
 
 
 def test_without_more_threads_the_keys_are_unavailable(

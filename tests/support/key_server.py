@@ -6,6 +6,7 @@ import contextlib
 import json
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -110,7 +111,7 @@ class KeyServer:
         routes: the responses to single paths.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.paths: list[str] = []
         self.bodies: list[bytes] = []
         self.heads: list[bytes] = []
@@ -120,7 +121,11 @@ class KeyServer:
 
         class Handler(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                owner._handle(self.request)
+                if tls is None:
+                    return owner._handle(self.request)
+                with contextlib.suppress(OSError), tls.wrap_socket(self.request, server_side=True) as encrypted:
+                    owner._handle(encrypted)
+                return None
 
         class Server(socketserver.ThreadingTCPServer):
             daemon_threads = True
@@ -129,7 +134,7 @@ class KeyServer:
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"http{'' if tls is None else 's'}://127.0.0.1:{self.port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     @property
@@ -171,9 +176,9 @@ class KeyServer:
 
 
 @contextlib.contextmanager
-def key_server(*listed: Key) -> Iterator[KeyServer]:
+def key_server(*listed: Key, tls: ssl.SSLContext | None = None) -> Iterator[KeyServer]:
     """Run a key server."""
-    server = KeyServer()
+    server = KeyServer(tls)
     if listed:
         server.publish(*listed)
     try:

@@ -106,6 +106,7 @@ class RemoteKeySet:
         self._done: Future[None] | None = None
         self._discovered: tuple[Discovered, float] | None = None
         self.last_error: str | None = None
+        self._logged: tuple[str, bool] | None = None
         # Read without the lock: the keys, and the time from which a lookup has more to do than to return them.
         self._view: tuple[KeySet | None, float] = (None, 0.0)
 
@@ -244,11 +245,11 @@ class RemoteKeySet:
             return
         at = self._clock()
         self._state.fail(at)
-        if problem != self.last_error:
-            left = self._state.good_at + KEPT - at
-            kept = f"the known keys stay in use for {left / 3600:.1f} h" if left > 0 else "there are no keys"
+        left = self._state.good_at + KEPT - at
+        if (problem, left > 0) != self._logged:
+            kept = f"the known keys stay in use for {left / 3600:.1f} h" if left > 0 else "no token can be verified"
             LOG.warning("cannot fetch the keys of %s: %s; %s", self.url, problem, kept)
-        self.last_error = problem
+        self.last_error, self._logged = problem, (problem, left > 0)
 
     def _succeeded(self, number: int, answer: KeySet) -> None:
         if number != self._state.number:
@@ -260,7 +261,7 @@ class RemoteKeySet:
         self._view = (keys, at + DUE)
         if self.last_error is not None:
             LOG.info("the keys of %s can be fetched again", self.url)
-        self.last_error = None
+        self.last_error = self._logged = None
         self._report(before, keys, [kid for kid in exchanged if kid not in alarmed])
 
     def _report(self, before: KeySet | None, keys: KeySet, exchanged: list[str]) -> None:
