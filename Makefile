@@ -89,5 +89,5 @@ lock:
 	$(COMPILE) -c requirements/install.txt --extra server --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
-	rm -rf .venv .venv-oldest .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
+	rm -rf .venv .venv-oldest* .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
 		bench/socketio/node_modules packages/*/node_modules packages/*/dist

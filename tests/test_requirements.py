@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-LOCKS = ("install", "serve", "dev", "oldest")
+LOCKS = ("install", "serve", "dev", "oldest", "oldest-client")
 SYSTEMS = {"linux": "Linux", "darwin": "Darwin"}
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 ANY_SYSTEM = [(system, python) for system in SYSTEMS for python in PYTHONS]

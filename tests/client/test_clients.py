@@ -1,161 +1,27 @@
-"""Both clients of roomkey.client against a hub on a real port."""
+"""Both clients of roomkey.client against both servers on real ports."""
 
 from __future__ import annotations
 
 import asyncio
-import inspect
 import queue
-from collections.abc import AsyncIterator, Callable
+from importlib import metadata
 from typing import Any
 
+import engineio
 import pytest
-import pytest_asyncio
 import socketio
+from client.house import NAMESPACES, PATIENCE, WARNED, House, with_refresh
 from socketio.exceptions import ConnectionError as ConnectionFailed
-from support.clock import FakeClock
-from support.live import serve
-from support.tokens import issuer_at
 
-from roomkey import Policy
-from roomkey.client import AsyncClient, Client
+from roomkey.client import AsyncClient
+from roomkey.client.base import check_versions
+from roomkey.client.sync_client import _Outbox
 from roomkey.errors import ConfigError, PermissionDenied, Unavailable
-from roomkey.hub import Authenticate, Hub
-
-PATIENCE = 10.0
-WARNED = 575  # seconds of 600; the server spreads its warnings
+from roomkey.socketio import Authenticate
 
 
-class House:
-    """A hub, its issuer, and a login server that counts refreshes."""
-
-    def __init__(self, via: Any = None, **settings: Any) -> None:
-        self.clock = FakeClock()
-        self.issuer = issuer_at(self.clock)
-        self.admitted: asyncio.Queue[str] = asyncio.Queue()
-        self.refreshes: list[Any] = []
-        self.is_open = True
-        options = {} if via is None else {"via": via}
-        policy = Policy()
-        policy.namespace("/")(lambda who: self.is_open)
-        self.hub = Hub(self.issuer.verifier(), policy=policy, clock=self.clock, namespaces="*", **options, **settings)
-        self.hub.on("connect", self._connect, namespace="*")
-        self.hub.on("echo", lambda sid, data: data)
-
-    async def _connect(self, namespace: str, sid: str, environ: Any, auth: Any) -> None:
-        self.admitted.put_nowait(str(self.hub.guard.identity(sid, namespace).token_id))
-
-    def tokens(self, number: int = 0, **claims: Any) -> dict[str, Any]:
-        token = self.issuer.issue("ada", token_id=f"t{number}", **{"expires_in": 600, **claims})
-        return {"access_token": token, "refresh_token": f"r{number}", "expires_in": 600}
-
-    def refresh(self, tokens: Any) -> Any:
-        self.refreshes.append(tokens and tokens["refresh_token"])
-        return self.tokens(len(self.refreshes))
-
-    async def next_admitted(self) -> str:
-        return await asyncio.wait_for(self.admitted.get(), PATIENCE)
-
-    async def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.hub.check_deadlines()
-        await self.hub.settle()
-
-    def drop_all(self) -> None:
-        """Break every connection, as a network does."""
-        self.hub.sessions.close_all()
-
-
-class Person:
-    """A client of either kind, and what it heard."""
-
-    def __init__(self, kind: type, url: str, **settings: Any) -> None:
-        self.url = f"http://{url}"
-        self.heard: queue.Queue[tuple[Any, ...]] = queue.Queue()
-        self.seen: list[tuple[Any, ...]] = []
-        note = self.heard.put
-        self.sio = kind(
-            reconnection_delay=0.05,
-            randomization_factor=0,
-            handle_sigint=False,
-            on_signed_out=lambda refusal: note(("signed out", refusal)),
-            **settings,
-        )
-        for event in ("connect", "disconnect", "connect_error"):
-            self.sio.on(event, lambda *args, event=event: note((event, *args)))
-        self.sio.on("*", lambda event, *args: note((event, *args)))
-
-    async def run(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        if inspect.iscoroutinefunction(method):
-            return await method(*args, **options)
-        return await asyncio.to_thread(method, *args, **options)
-
-    async def connect(self, **options: Any) -> None:
-        await self.run(self.sio.connect, self.url, transports=["polling"], wait_timeout=PATIENCE, **options)
-
-    async def hears(self, event: str) -> Any:
-        """Skip to an event, and return its argument."""
-        while True:
-            item = await asyncio.to_thread(self.heard.get, True, PATIENCE)
-            self.seen.append(item)
-            if item[0] == event:
-                return item[1] if len(item) > 1 else None
-
-    async def stop(self) -> None:
-        """Disconnect, or stop reconnecting."""
-        if self.sio.connected:
-            await self.run(self.sio.disconnect)
-        elif self.sio._reconnect_task:
-            if self.sio._reconnect_abort is not None:
-                self.sio._reconnect_abort.set()
-            await self.loop_has_ended()
-
-    async def loop_has_ended(self) -> None:
-        """Wait for the end of the task that reconnects."""
-        task = self.sio._reconnect_task
-        if isinstance(task, asyncio.Task):
-            await asyncio.wait_for(task, PATIENCE)
-        elif task is not None:
-            await asyncio.to_thread(task.join, PATIENCE)
-            assert not task.is_alive()
-
-
-@pytest.fixture(params=[AsyncClient, Client], ids=["async", "sync"])
-def kind(request: pytest.FixtureRequest) -> type:
-    return request.param
-
-
-@pytest_asyncio.fixture
-async def meet(kind: type) -> AsyncIterator[Callable[..., Any]]:
-    """``await meet(token=…)``: a house, and a person who is not connected yet."""
-    persons: list[Person] = []
-    served_by: list[Any] = []
-
-    async def start(
-        *, via: Any = None, house: dict[str, Any] | None = None, make: Any = lambda place: {}, **settings: Any
-    ) -> Any:
-        place = House(via, **(house or {}))
-        served = serve(place.hub)
-        url = await served.__aenter__()
-        served_by.append((place, served))
-        persons.append(Person(kind, url, **settings, **make(place)))
-        return place, persons[-1]
-
-    yield start
-    for (place, served), person in zip(
-        served_by, persons, strict=True
-    ):  # the server first: a client waits for its poll
-        person.sio.reconnection = False
-        place.drop_all()
-        await person.stop()
-        await served.__aexit__(None, None, None)
-
-
-def with_refresh(place: House) -> dict[str, Any]:
-    return {"refresh": place.refresh, "tokens": place.tokens()}
-
-
-async def test_warned_client_renews_its_token(meet):
-    house, ada = await meet(make=with_refresh)
+async def test_warned_client_renews_its_token(meet_anywhere):
+    house, ada = await meet_anywhere(make=with_refresh)
     await ada.connect()
     assert await house.next_admitted() == "t0"
     await house.pass_time(WARNED)
@@ -166,8 +32,8 @@ async def test_warned_client_renews_its_token(meet):
     assert "disconnect" not in [event for event, *_ in ada.seen]
 
 
-async def test_expired_client_returns_with_a_refreshed_token(meet):
-    house, ada = await meet(make=with_refresh, house={"warn_before": 0, "grace": 0})
+async def test_expired_client_returns_with_a_refreshed_token(meet_anywhere):
+    house, ada = await meet_anywhere(make=with_refresh, house={"warn_before": 0, "grace": 0})
     await ada.connect()
     await house.next_admitted()
     await house.pass_time(601)
@@ -185,9 +51,9 @@ async def test_token_that_expired_before_connecting_is_refreshed(meet):
     assert ada.sio.connected
 
 
-async def test_function_returns_a_new_token_for_each_connection(meet):
+async def test_function_returns_a_new_token_for_each_connection(meet_anywhere):
     numbers = iter(range(9))
-    house, ada = await meet(make=lambda place: {"token": lambda: place.tokens(next(numbers))["access_token"]})
+    house, ada = await meet_anywhere(make=lambda place: {"token": lambda: place.tokens(next(numbers))["access_token"]})
     await ada.connect(auth={"lang": "en"})
     assert await house.next_admitted() == "t0"
     house.drop_all()
@@ -195,9 +61,9 @@ async def test_function_returns_a_new_token_for_each_connection(meet):
 
 
 @pytest.mark.parametrize("reconnecting", [False, True])
-async def test_refused_client_stops(meet, reconnecting):
+async def test_refused_client_stops(meet_anywhere, reconnecting):
     """python-socketio's client would try again forever after a refusal on a reconnection."""
-    house, ada = await meet(make=with_refresh)
+    house, ada = await meet_anywhere(make=with_refresh)
     if reconnecting:
         await ada.connect()
         await house.next_admitted()
@@ -214,11 +80,11 @@ async def test_refused_client_stops(meet, reconnecting):
     assert house.admitted.empty()
 
 
-async def test_revoked_client_stops_and_can_log_in_again(meet):
-    house, ada = await meet(make=with_refresh)
+async def test_revoked_client_stops_and_can_log_in_again(meet_anywhere):
+    house, ada = await meet_anywhere(make=with_refresh)
     await ada.connect()
     await house.next_admitted()
-    assert await house.hub.guard.revoke(token_id="t0") == 1
+    assert await house.guard.revoke(token_id="t0") == 1
     refusal = await ada.hears("signed out")
     assert refusal.reason == "token_revoked"
     assert house.refreshes == []
@@ -237,6 +103,21 @@ async def test_client_whose_login_has_ended_stops(meet):
     assert (refusal.message, refusal.data) == ("logged out", {})
     await ada.loop_has_ended()
     assert not ada.sio.connected
+
+
+async def test_stopped_client_can_connect_again_immediately(meet_anywhere):
+    """The previous connection may still be closing."""
+    answers: list[Any] = [None]
+    house, ada = await meet_anywhere(
+        make=lambda place: {**with_refresh(place), "refresh": lambda tokens: answers.pop()}
+    )
+    await ada.connect()
+    await house.next_admitted()
+    await house.pass_time(WARNED)
+    await ada.hears("signed out")
+    await ada.connect(tokens=house.tokens(7))
+    assert await house.next_admitted() == "t7"
+    assert await ada.run(ada.sio.call, "echo", "back") == "back"
 
 
 async def test_fixed_token_is_not_presented_after_it_expired(meet):
@@ -298,8 +179,10 @@ async def test_renewal_that_the_server_cannot_decide_is_sent_again(meet, monkeyp
     assert house.refreshes == ["r0"]
 
 
-async def test_client_can_authenticate_after_connecting(meet):
-    house, ada = await meet(via=Authenticate(), make=lambda place: {**with_refresh(place), "via": "authenticate"})
+async def test_client_can_authenticate_after_connecting(meet_anywhere):
+    house, ada = await meet_anywhere(
+        via=Authenticate(), make=lambda place: {**with_refresh(place), "via": "authenticate"}
+    )
     await ada.connect()
     assert await house.next_admitted() == "t0"
     await ada.hears("authenticated")
@@ -319,13 +202,15 @@ async def test_client_that_is_rejected_after_connecting_stops(meet):
 
 async def test_one_refresh_serves_all_namespaces(meet):
     house, ada = await meet(make=with_refresh)
-    await ada.connect(namespaces=["/", "/one", "/two"])
-    for _ in range(3):
+    for namespace in NAMESPACES[1:]:
+        ada.sio.on("authenticated", lambda *args: ada.heard.put(("authenticated", *args)), namespace=namespace)
+    await ada.connect(namespaces=list(NAMESPACES))
+    for _ in NAMESPACES:
         assert await house.next_admitted() == "t0"
     await house.pass_time(WARNED)
-    async with asyncio.timeout(PATIENCE):
-        while {one.identity.token_id for one in house.hub.guard.index} != {"t1"}:
-            await asyncio.sleep(0.01)
+    for _ in NAMESPACES:
+        await ada.hears("authenticated")
+    assert [one.identity.token_id for one in house.guard.index] == ["t1"] * len(NAMESPACES)
     assert house.refreshes == ["r0"]
 
 
@@ -348,7 +233,7 @@ async def test_tickets_are_made_from_the_tokens(meet):
 
 
 async def test_functions_of_the_async_client_can_be_coroutines():
-    house = House()
+    house = House("hub")
     ended: asyncio.Queue[Any] = asyncio.Queue()
 
     async def refresh(tokens: Any) -> Any:
@@ -356,8 +241,8 @@ async def test_functions_of_the_async_client_can_be_coroutines():
         return house.refresh(tokens) if not house.refreshes else None
 
     client = AsyncClient(refresh=refresh, on_signed_out=ended.put, handle_sigint=False, reconnection_delay=0.05)
-    async with serve(house.hub) as url:
-        await client.connect(f"http://{url}", transports=["polling"], wait_timeout=PATIENCE)
+    async with house.served() as url:
+        await client.connect(url, transports=["polling"], wait_timeout=PATIENCE)
         assert await house.next_admitted() == "t1"
         await house.pass_time(WARNED)
         assert (await asyncio.wait_for(ended.get(), PATIENCE)).message == "logged out"
@@ -383,7 +268,41 @@ async def test_client_rejects_a_payload_that_is_not_a_dictionary(meet):
         await ada.connect(auth="token")
 
 
-def test_client_rejects_a_python_socketio_with_other_private_names(monkeypatch):
-    monkeypatch.delattr(socketio.AsyncClient, "_handle_error")
-    with pytest.raises(ConfigError, match="its client has no _handle_error"):
+@pytest.mark.parametrize(
+    ("owner", "name"), [(socketio.AsyncClient, "_handle_error"), (engineio.AsyncClient, "_receive_packet")]
+)
+def test_client_rejects_a_version_with_other_private_names(monkeypatch, owner, name):
+    monkeypatch.delattr(owner, name)
+    with pytest.raises(ConfigError, match=f"its client has no {name}"):
         AsyncClient(token="a")
+
+
+@pytest.mark.parametrize(
+    ("package", "version", "is_supported"),
+    [
+        ("python-socketio", "5.13.0", False),
+        ("python-socketio", "5.14.0", True),
+        ("python-socketio", "6.0", True),
+        ("python-engineio", "4.12.2", False),
+        ("python-engineio", "4.13", True),
+    ],
+)
+def test_import_names_what_to_install_instead_of_an_old_version(monkeypatch, package, version, is_supported):
+    found = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: version if name == package else found(name))
+    if is_supported:
+        check_versions()
+    else:
+        with pytest.raises(ImportError, match=rf"requires {package} .* not {version}; run: pip install .*client"):
+            check_versions()
+
+
+def test_end_of_a_connection_is_not_overlooked_behind_a_packet():
+    """engineio's writer takes all packets that are there, and would wait for more after the last one."""
+    waiting = _Outbox()
+    for packet in ("a", "b", None):
+        waiting.put(packet)
+    assert [waiting.get(), waiting.get(block=False)] == ["a", "b"]
+    with pytest.raises(queue.Empty):
+        waiting.get(block=False)
+    assert waiting.get() is None

@@ -10,15 +10,18 @@
 - They present a token at each connection, and a newer one when the server warns that it expires.
 - If the server refuses a token for good, they stop. python-socketio's client connects again forever.
 
-The package is a leaf: it uses the names of the wire contract, and nothing of the servers. Versions of python-socketio:
-5.11 and later.
+The package is a leaf: it uses the names of the wire contract, and nothing of the servers. It requires python-socketio
+5.14 and python-engineio 4.12.3, or later.
 """
 
 from __future__ import annotations
 
 from roomkey.extras import needs
 
-with needs("socketio", "roomkey.client"):
+with needs("client", "roomkey.client"):
+    from roomkey.client.base import check_versions
+
+    check_versions()
     from roomkey.client.async_client import AsyncClient
     from roomkey.client.sync_client import Client
 from roomkey.client.refusal import Refusal

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 from inspect import isawaitable
 from typing import Any, Literal, TypeVar
 
+import engineio
 import socketio
+from engineio.packet import CLOSE
 from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
@@ -24,6 +26,21 @@ T = TypeVar("T")
 
 async def _value(answer: T | Awaitable[T]) -> T:
     return await answer if isawaitable(answer) else answer
+
+
+class _EngineClient(engineio.AsyncClient):  # type: ignore[misc]
+    """engineio's client, which can return after a CLOSE packet.
+
+    A client that polls receives CLOSE from a server that closes the connection.
+    """
+
+    async def _receive_packet(self, packet: Any) -> None:
+        writer = self.write_loop_task
+        if packet.packet_type != CLOSE or writer is None:
+            await super()._receive_packet(packet)
+            return
+        await self.queue.put(None)  # as after a failed request
+        await writer
 
 
 class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
@@ -56,7 +73,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         via: Literal["handshake", "authenticate"] = "handshake",
         **options: Any,
     ) -> None:
-        check_names(socketio.AsyncClient)
+        check_names(socketio.AsyncClient, engineio.AsyncClient)
         self._login = Login(token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out)
         self._refreshing = asyncio.Lock()
         super().__init__(**options)
@@ -79,6 +96,8 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         login = self._login
         if self.connected:
             raise ConnectionFailed("Already connected")
+        if self._leaving is not None:
+            await asyncio.wait([self._leaving])
         if auth is None or auth is not self.connection_auth:
             login.begin(tokens)
         elif login.has_ended:  # the reconnection passes the last payload
@@ -146,7 +165,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         if hang_up and self.connected:
             # disconnect() returns only when a client that polls has received the response to its last poll.
             self._hung_up = self.eio.create_event()
-            self.start_background_task(self.disconnect)
+            self._leaving = self.start_background_task(self.disconnect)
             await self._hung_up.wait()
         if self._login.on_signed_out is not None:
             await _value(self._login.on_signed_out(refusal))
@@ -165,17 +184,14 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         await super()._handle_disconnect(namespace)
         self._take(step)
 
-    async def _handle_eio_disconnect(self, *reason: Any) -> None:
-        await super()._handle_eio_disconnect(*reason)
+    async def _handle_eio_disconnect(self, reason: str) -> None:
+        await super()._handle_eio_disconnect(reason)
         if self._hung_up is not None:
             self._hung_up.set()
 
     async def _handle_reconnect(self) -> None:
-        # Before 5.12, each connection that the server closes during a reconnection starts another one.
-        if self._login.has_ended or self._is_reconnecting:
-            return
-        self._is_reconnecting = True
-        try:
+        if not self._login.has_ended:
             await super()._handle_reconnect()
-        finally:
-            self._is_reconnecting = False
+
+    def _engineio_client_class(self) -> type:
+        return _EngineClient

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any, Literal
 
 from roomkey.client.refusal import LOGGED_OUT, Refusal
@@ -11,26 +13,54 @@ from roomkey.client.tokens import GetToken, Presentable, Refresh, TokenCache, To
 from roomkey.client.watch import ConnectionWatch, End, Renew, Step
 from roomkey.errors import ConfigError
 
-__all__ = ["Hooks", "Login", "check_names", "without_token"]
+__all__ = ["Hooks", "Login", "check_names", "check_versions", "without_token"]
 
+_OLDEST = {"python-socketio": (5, 14), "python-engineio": (4, 12, 3)}
 _NAMES = (
     "_trigger_event",
     "_handle_error",
     "_handle_disconnect",
     "_handle_eio_disconnect",
     "_handle_reconnect",
+    "_engineio_client_class",
 )
+_ENGINE_NAMES = ("_receive_packet", "_reset", "create_queue")
 
 
-def check_names(client: type) -> None:
-    """Check the private names of python-socketio's client that roomkey's client replaces.
+def check_versions() -> None:
+    """Check the versions of python-socketio and python-engineio.
+
+    Clients before these versions can wait for a timeout after a refusal, or stop without an event.
+
+    Raises:
+        ImportError: a version is too old.
+    """
+    for package, oldest in _OLDEST.items():
+        installed = metadata.version(package)
+        if tuple(int(number) for number in re.findall(r"\d+", installed)[: len(oldest)]) < oldest:
+            wanted = ".".join(map(str, oldest))
+            raise ImportError(
+                f"roomkey.client requires {package} {wanted} or later, not {installed}; "
+                "run: pip install --upgrade 'roomkey[client]'"
+            )
+
+
+def check_names(client: type, engine_client: type) -> None:
+    """Check the private names of python-socketio's and engineio's clients that roomkey's clients replace.
 
     Raises:
         ConfigError: this version does not have them.
     """
-    missing = [name for name in _NAMES if not callable(getattr(client, name, None))]
-    if missing:
-        raise ConfigError(f"unsupported python-socketio: its client has no {missing[0]}; install 5.11 or later")
+    for package, owner, names in (
+        ("python-socketio", client, _NAMES),
+        ("python-engineio", engine_client, _ENGINE_NAMES),
+    ):
+        missing = [name for name in names if not callable(getattr(owner, name, None))]
+        if missing:
+            raise ConfigError(
+                f"unsupported {package} {metadata.version(package)}: its client has no {missing[0]}; "
+                "install an earlier version"
+            )
 
 
 def without_token(auth: object) -> dict[str, Any]:
@@ -113,7 +143,7 @@ class Hooks:
     _reconnect_abort: Any
     _reconnect_task: Any
     _hung_up: Any = None
-    _is_reconnecting = False
+    _leaving: Any = None  # closes the connection of a client that has stopped
     start_background_task: Callable[..., Any]
     _renew: Callable[..., Any]
     _finish: Callable[..., Any]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Callable
 from typing import Any, Literal, cast
 
+import engineio
 import socketio
+from engineio.packet import CLOSE
 from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
@@ -17,6 +20,39 @@ from roomkey.client.watch import End
 from roomkey.guard.contract import AUTHENTICATE
 
 __all__ = ["Client"]
+
+
+class _Outbox(queue.Queue[Any]):
+    """What engineio's writer sends. None ends the writer, which would overlook it if it came together with a packet."""
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Return the next packet. None is only for a writer that waits."""
+        with self.mutex:
+            if not block and self.queue and self.queue[0] is None:
+                raise queue.Empty
+        return super().get(block, timeout)
+
+
+class _EngineClient(engineio.Client):  # type: ignore[misc]
+    """engineio's client, which notices each end of its connection, and can return after a CLOSE packet.
+
+    A client that polls receives CLOSE from a server that closes the connection.
+    """
+
+    def create_queue(self, *args: Any, **options: Any) -> _Outbox:
+        return _Outbox(*args, **options)
+
+    def _receive_packet(self, packet: Any) -> None:
+        writer = self.write_loop_task
+        if packet.packet_type != CLOSE or writer is None:
+            super()._receive_packet(packet)
+            return
+        self.queue.put(None)  # as after a failed request
+        writer.join()
+
+    def _reset(self) -> None:
+        self.queue = self.create_queue()
+        super()._reset()
 
 
 class Client(Hooks, socketio.Client):  # type: ignore[misc]
@@ -47,7 +83,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         via: Literal["handshake", "authenticate"] = "handshake",
         **options: Any,
     ) -> None:
-        check_names(socketio.Client)
+        check_names(socketio.Client, engineio.Client)
         self._login = Login(token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out)
         self._refreshing = threading.Lock()
         super().__init__(**options)
@@ -70,6 +106,8 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         login = self._login
         if self.connected:
             raise ConnectionFailed("Already connected")
+        if self._leaving is not None:
+            self._leaving.join()
         if auth is None or auth is not self.connection_auth:
             login.begin(tokens)
         elif login.has_ended:  # the reconnection passes the last payload
@@ -137,7 +175,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         if hang_up and self.connected:
             # disconnect() returns only when a client that polls has received the response to its last poll.
             self._hung_up = self.eio.create_event()
-            self.start_background_task(self.disconnect)
+            self._leaving = self.start_background_task(self.disconnect)
             self._hung_up.wait()
         if self._login.on_signed_out is not None:
             self._login.on_signed_out(refusal)
@@ -156,17 +194,14 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         super()._handle_disconnect(namespace)
         self._take(step)
 
-    def _handle_eio_disconnect(self, *reason: Any) -> None:
-        super()._handle_eio_disconnect(*reason)
+    def _handle_eio_disconnect(self, reason: str) -> None:
+        super()._handle_eio_disconnect(reason)
         if self._hung_up is not None:
             self._hung_up.set()
 
     def _handle_reconnect(self) -> None:
-        # Before 5.12, each connection that the server closes during a reconnection starts another one.
-        if self._login.has_ended or self._is_reconnecting:
-            return
-        self._is_reconnecting = True
-        try:
+        if not self._login.has_ended:
             super()._handle_reconnect()
-        finally:
-            self._is_reconnecting = False
+
+    def _engineio_client_class(self) -> type:
+        return _EngineClient
