@@ -10,10 +10,15 @@ export { Key, type KeyOptions, KeySet, type LiveKeySet, type RemoteKeys } from "
 export { type Asked, Policy, type PolicyOptions, type Rule } from "./core/policy.js";
 export { type RevokeOptions } from "./core/revocations.js";
 export { type SubjectLimits } from "./core/subject_limits.js";
-export { type SecretOptions, Verifier, type VerifierOptions } from "./core/verifier.js";
+export { type SecretOptions, type VerifierOptions } from "./core/verifier.js";
 export { type AnyVerifier, Decision, type DecisionKind } from "./guard/authorizer.js";
 export { Guard, type LiveSocket, guard } from "./guard/guard.js";
 export { type JournalOptions } from "./guard/journal.js";
 export { Unauthorized } from "./guard/requests.js";
 export { type GuardOptions, type OwnJoins, type Way } from "./guard/settings.js";
+export { type IntrospectionOptions, type IntrospectionStatus, IntrospectionVerifier } from "./keysets/introspection.js";
+export { RemoteKeySet, type RemoteOptions, type RemoteStatus } from "./keysets/remote.js";
+export { type RemoteVerifierOptions } from "./keysets/verifiers.js";
+export { verifyWaiting } from "./keysets/waiting.js";
 export { emitClaim, ownRooms, roomsClaim } from "./policies.js";
+export { Verifier } from "./verifier.js";

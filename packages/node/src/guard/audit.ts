@@ -5,7 +5,7 @@
 
 import { createHash } from "node:crypto";
 
-import { attempt, ignore } from "./calls.js";
+import { attempt, ignore } from "../core/calls.js";
 
 const MAX_VALUE = 200;
 // What begins as the JSON of a header does in base64url, and whatever else has a token's three parts.

@@ -1,5 +1,6 @@
 /** The decisions: is this token valid, and may its holder do this. No connection is known here. */
 
+import { type Log, isThenable } from "../core/calls.js";
 import type { Claims } from "../core/claims.js";
 import type { Credential } from "../core/credentials.js";
 import { checkBinding, isSameKey, keyOf } from "../core/dpop.js";
@@ -21,7 +22,7 @@ import {
   SubjectMismatch,
   Unavailable,
 } from "../errors.js";
-import { type Log, isThenable } from "./calls.js";
+import { verifyWaiting } from "../keysets/waiting.js";
 import type { Clock } from "./clock.js";
 import type { Proofs } from "./proofs.js";
 
@@ -122,7 +123,7 @@ export class Authorizer {
     const proof = this.options.proofs.check(presented, this.now());
     const provedKey = proof?.key ?? null;
     try {
-      const verified = this.verifier.verify(presented.token, this.now(), presented.source, provedKey);
+      const verified = this.#verified(presented, provedKey);
       if (isThenable(verified)) {
         who = await this.inTime(verified);
         this.#checkRevocationsKnown(); // the verifier may have waited
@@ -138,6 +139,17 @@ export class Authorizer {
     this.checkStillValid(who);
     if (proof !== null) this.options.proofs.use(proof, who, consume);
     return who;
+  }
+
+  /** Verify a token, and wait only if something has to be fetched first. */
+  #verified({ token, source }: Credential, provedKey: string | null): Identity | PromiseLike<Identity> {
+    const verify = (): Identity | Promise<Identity> => this.verifier.verify(token, this.now(), source, provedKey);
+    try {
+      return verify();
+    } catch (error) {
+      if (error instanceof Unavailable && error.lookup !== null) return verifyWaiting(verify);
+      throw error;
+    }
   }
 
   /** Nobody is admitted while too much may have been revoked elsewhere. */

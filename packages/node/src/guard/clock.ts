@@ -1,6 +1,6 @@
 /** The two clocks of a guard: the wall clock for tokens, and a monotonic one for intervals. */
 
-import { type Log, attempt, ignore } from "./calls.js";
+import { type Log, attempt, ignore } from "../core/calls.js";
 
 /** Seconds since the epoch. */
 export type Clock = () => number;

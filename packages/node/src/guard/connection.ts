@@ -1,11 +1,11 @@
 /** A guarded connection: the guard's side of one Engine.IO connection, with one method for each thing that arrives. */
 
+import { isThenable } from "../core/calls.js";
 import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
 import { AUTHENTICATE } from "../core/names.js";
 import { CredentialsError, ProtocolViolation, TooManyAttempts } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import type { Authorizer } from "./authorizer.js";
-import { isThenable } from "./calls.js";
 import type { Events } from "./events.js";
 import { DISCONNECT, type Done, EVENT, type HostConn, type HostRequest, type HostSocket, type Packet } from "./host.js";
 import type { SessionBinding } from "./session_binding.js";

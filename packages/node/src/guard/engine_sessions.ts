@@ -3,7 +3,7 @@
  * only for its owner.
  */
 
-import { isThenable } from "./calls.js";
+import { isThenable } from "../core/calls.js";
 import type { GuardedConnection } from "./connection.js";
 import { type HostConn, type HostEngine, type HostRequest, type HostServer, checkEngine } from "./host.js";
 

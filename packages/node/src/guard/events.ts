@@ -1,11 +1,11 @@
 /** Decisions about events before they reach the application, and the events that the guard serves itself. */
 
+import { isThenable, safely } from "../core/calls.js";
 import { AUTHENTICATE, isEventName, isName } from "../core/names.js";
 import { OPEN } from "../core/policy.js";
 import { AuthError, ConfigError, ExpiredToken, ReauthenticationRequired, Unavailable } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
-import { isThenable, safely } from "./calls.js";
 import * as contract from "./contract.js";
 import { ACK, BINARY_ACK, BINARY_EVENT, EVENT, type Packet, argumentsOf } from "./host.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";

@@ -17,8 +17,8 @@ import { type DocumentVerifier, Journal, type JournalOptions } from "./journal.j
 import { Proofs } from "./proofs.js";
 import { Refusals, type Refused } from "./refusals.js";
 import { Unauthorized } from "./requests.js";
-import { SessionBinding } from "./session_binding.js";
 import { guardedSocket, install, isGuarded } from "./seams.js";
+import { SessionBinding } from "./session_binding.js";
 import { type GuardOptions, type GuardSettings, checkSettings } from "./settings.js";
 import type { ConnectionState, GuardContext, GuardedSocket } from "./socket.js";
 import { SocketAuthorizer } from "./socket_authorizer.js";

@@ -9,6 +9,7 @@ import { isName } from "../core/names.js";
 import type { Revocation } from "../core/revocations.js";
 import { isObject } from "../core/strict_json.js";
 import { ConfigError } from "../errors.js";
+import { verifyWaiting } from "../keysets/waiting.js";
 import { monotonic } from "./clock.js";
 
 export interface JournalOptions {
@@ -126,7 +127,8 @@ export class Journal {
     const headers = { Authorization: this.#authorization, Accept: "application/jwt" };
     const response = await this.#fetch(url, { headers, signal, redirect: "error" });
     if (response.status !== 200) throw new Error(`the journal responded with ${response.status}`);
-    const part = this.verifier.verifyDocument(await limitedText(response), TYPE);
+    const document = await limitedText(response);
+    const part = await verifyWaiting(() => this.verifier.verifyDocument(document, TYPE));
     this.#apply(part);
     // What was revoked before the request began is known now; a wait that ended empty proves the whole time.
     this.#knownAt = wait === 0 ? begun : monotonic();

@@ -3,7 +3,7 @@
  * end the process.
  */
 
-import { attempt } from "./calls.js";
+import { attempt } from "../core/calls.js";
 
 /** The prototype of socket.io's namespaces and sockets. */
 export interface Emitter {

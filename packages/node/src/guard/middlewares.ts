@@ -1,7 +1,7 @@
 /** A namespace's own middlewares, as the last step of an admission. */
 
+import { isThenable } from "../core/calls.js";
 import { Declined } from "../errors.js";
-import { isThenable } from "./calls.js";
 import { DECLINED } from "./contract.js";
 import type { HostSocket, Middleware } from "./host.js";
 

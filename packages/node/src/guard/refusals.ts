@@ -1,10 +1,10 @@
 /** Reports refused tokens and connections: to the audit log, and to the application. */
 
+import { type Log, safely } from "../core/calls.js";
 import type { Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { type AuthError, ClaimError } from "../errors.js";
 import { type Audited, type WriteLine, record, tokenHash, withoutSecrets } from "./audit.js";
-import { type Log, safely } from "./calls.js";
 
 export type Refused = (error: AuthError, address: string) => unknown;
 

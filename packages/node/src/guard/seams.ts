@@ -7,8 +7,8 @@
  * calls the application's listeners.
  */
 
+import { attempt } from "../core/calls.js";
 import { Unavailable } from "../errors.js";
-import { attempt } from "./calls.js";
 import { type Deciders, GuardedConnection, hasTooMany } from "./connection.js";
 import { guardEngine } from "./engine_sessions.js";
 import type { Done, HostConn, HostNamespace, HostServer, HostSocket } from "./host.js";

@@ -1,5 +1,6 @@
 /** The settings of a guard: declared, documented and checked here, and nowhere else. */
 
+import { type Log, logToConsole, unfailing } from "../core/calls.js";
 import { type Sources, checkSources } from "../core/credentials.js";
 import { DPoP, type DPoPOptions } from "../core/dpop.js";
 import { MAX_TOKEN } from "../core/jws.js";
@@ -8,7 +9,6 @@ import { type SubjectLimits, checkSubjectLimits } from "../core/subject_limits.j
 import { ConfigError } from "../errors.js";
 import type { WriteLine } from "./audit.js";
 import type { AnyVerifier } from "./authorizer.js";
-import { type Log, unfailing } from "./calls.js";
 import { type Clock, reliable } from "./clock.js";
 import type { JournalOptions } from "./journal.js";
 
@@ -152,10 +152,6 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     log,
     clock: options.clock === undefined ? () => Date.now() / 1000 : reliable(options.clock, log),
   };
-}
-
-function logToConsole(message: string, error?: unknown): void {
-  console.error(`roomkey: ${message}`, ...(error === undefined ? [] : [error]));
 }
 
 function checkVerifier(verifier: AnyVerifier): void {

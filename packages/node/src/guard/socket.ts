@@ -1,13 +1,13 @@
 /** A guarded socket, and the connection that carries it: their state, and how they end. */
 
 import { type Action, Admission, type Input } from "../core/admission.js";
+import { safely } from "../core/calls.js";
 import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { TokenBucket } from "../core/rate.js";
 import type { SubjectUsage } from "../core/subject_limits.js";
 import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation, Unavailable } from "../errors.js";
 import { record, tokenHash } from "./audit.js";
-import { safely } from "./calls.js";
 import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import type { ExpiryWatch } from "./expiry_watch.js";

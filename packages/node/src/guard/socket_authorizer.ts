@@ -1,5 +1,6 @@
 /** What a connected socket can do: its rooms, its events, and what changes when its rights change. */
 
+import { isThenable, safely } from "../core/calls.js";
 import { type Identity, isGuest } from "../core/identity.js";
 import { looksLikeSid } from "../core/names.js";
 import { OWN_ROOM } from "../core/policy.js";
@@ -7,7 +8,6 @@ import { printable } from "../core/printable.js";
 import { type AuthError, LimitExceeded, PermissionDenied, RevokedToken } from "../errors.js";
 import { withoutSecrets } from "./audit.js";
 import { type Authorizer, Decision, type DecisionKind, asAuthError } from "./authorizer.js";
-import { isThenable, safely } from "./calls.js";
 import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";

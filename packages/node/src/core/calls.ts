@@ -31,3 +31,8 @@ export function ignore(): void {
 export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return typeof (value as PromiseLike<T> | null)?.then === "function";
 }
+
+/** The log of an application that has not set one. */
+export function logToConsole(message: string, error?: unknown): void {
+  console.error(`roomkey: ${message}`, ...(error === undefined ? [] : [error]));
+}
