@@ -105,7 +105,7 @@ class Identity:
         role, scope = get("role"), get("scope")
         fields = {
             "subject": get("sub", ""),
-            "roles": frozenset((*roles, role)) if is_name(role) else frozenset(roles),
+            "roles": frozenset((*roles, role)) if role is not None and is_name(role) else frozenset(roles),
             "scopes": frozenset(scope.split(" ")) - {""} if isinstance(scope, str) else _NOTHING,
             "rooms": rooms,
             "claims": MappingProxyType(claims if original is None else _without_malformed(original)),
