@@ -21,6 +21,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 import vector_issuers  # noqa: E402
 import vector_proofs  # noqa: E402
 import vector_remote  # noqa: E402
+import vector_remote_keys  # noqa: E402
 import vector_settings  # noqa: E402
 import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
@@ -198,6 +199,7 @@ def everything() -> dict[str, dict[str, Any]]:
         "credentials": {"vectors": presented},
         "grants": {"vectors": granted},
         "presets": presets(),
+        "remote_keys": vector_remote_keys.remote_keys(f),
         "contract": wire_contract(),
     }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import vectors
+from support import remote_vectors, vectors
 
 from roomkey.core.dpop import normal_url
 
@@ -51,6 +51,26 @@ def test_presented_token_is_found(vector):
 @named(vectors.read("grants")["vectors"])
 def test_grant_is_read_as_in_the_vector(vector):
     assert vectors.is_granted(vector) is vector["granted"]
+
+
+REMOTE = vectors.read("remote_keys")
+
+
+@named(REMOTE["states"])
+def test_remote_keys_take_the_steps_of_the_vector(vector):
+    assert remote_vectors.replay(vector["steps"], vectors.read("keys")["private"]) == vector["steps"]
+
+
+@named(REMOTE["key_sets"])
+def test_answer_has_the_keys_of_the_vector(vector):
+    expected = {name: vector[name] for name in ("keys", "left_out", "discarded") if name in vector}
+    assert remote_vectors.key_set_verdict(vector) == expected
+
+
+@named(REMOTE["discovery"])
+def test_discovery_document_is_read_as_in_the_vector(vector):
+    expected = {name: vector[name] for name in ("jwks_uri", "offered", "discarded") if name in vector}
+    assert remote_vectors.discovery_verdict(vector) == expected
 
 
 PROOFS = vectors.read("proofs")
