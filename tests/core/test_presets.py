@@ -65,7 +65,10 @@ def test_settings_win_over_the_preset():
         identify("keycloak", {"typ": "ID"}, claims={"azp": "web"})
     assert identify("keycloak", {"typ": "ID"}, claims={"typ": "ID"}).subject
     assert identify("supabase", {"aud": "chat"}, audience="chat").subject
-    assert identify("entra", {"scp": None}, require=["exp", "sub", "roles"]).roles == {"Moderator"}
+    both = {"require": ["exp", "sub"], "claims": {"idtyp": ["app", "user"]}}
+    assert identify("entra", {"scp": None, "idtyp": "app"}, **both).roles == {"Moderator"}
+    with pytest.raises(ClaimError):
+        identify("entra", {"scp": None}, **both)
     with pytest.raises(ClaimError):
         identify("simplejwt", integer_subject=False)
 
