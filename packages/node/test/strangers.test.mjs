@@ -1,7 +1,8 @@
 // What strangers send: it costs them a connection, and the server next to nothing.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { world } from "./support/world.mjs";
+import { Verifier, guard } from "roomkey";
+import { SECRET, VERSIONS, event, raw, token, until, world } from "./support/world.mjs";
 
 test("a header of spaces or quotes costs no time", async (t) => {
   const made = await world(t, { sources: { cookie: "token", query: "token" }, origins: ["https://chat.example"] });
@@ -20,4 +21,44 @@ test("a header of spaces or quotes costs no time", async (t) => {
     await assert.rejects(made.roomkey.verifyRequest(request), { status: 401 }, name);
     assert.ok(performance.now() - begun < 500, name); // quadratic, it takes 4 seconds
   }
+});
+
+for (const version of VERSIONS) {
+  test(`what only servers send, and events without a name, close the connection: ${version}`, async (t) => {
+    const handled = [];
+    const made = await world(t, { version, prepare: (io) => io.on("connection", (socket) => socket.onAny((name) => handled.push(name))) });
+    for (const packet of ['44{"message":"x"}', '42[5,"x"]', "42[null]", "42[{}]", '42[""]', '42["disconnect"]', '42["*"]']) {
+      const { closed } = await raw(made.url, [`40{"token":"${token()}"}`, 60, packet]);
+      assert.equal(closed, true, packet);
+    }
+    assert.deepEqual(handled, []);
+  });
+
+  test(`an event during the decision about a handshake closes the connection: ${version}`, async (t) => {
+    const handled = [];
+    const made = await world(t, {
+      version,
+      prepare: (io, roomkey) => {
+        roomkey.policy.namespace("/", () => new Promise(() => undefined));
+        io.on("connection", (socket) => handled.push("connection", socket.onAny((name) => handled.push(name))));
+      },
+    });
+    for (const packet of ['42["hi"]', '421["join-room","red"]', '431["x"]']) {
+      const { closed } = await raw(made.url, [`40{"token":"${token()}"}`, 30, packet]);
+      assert.equal(closed, true, packet);
+    }
+    assert.deepEqual(handled, []);
+  });
+}
+
+test("a client that does not wait for the answers to its tokens is closed", async (t) => {
+  let verifies = true;
+  const verifier = Verifier.hs256(SECRET, { audience: "chat" });
+  const slow = { verify: (...given) => (verifies ? verifier.verify(...given) : new Promise(() => undefined)) };
+  const made = await world(t, { make: (io, options) => guard(io, slow, options) });
+  const client = await made.member("ada");
+  verifies = false;
+  for (let count = 0; count < 20; count++) client.emit("authenticate", { token: token() });
+  await event(client, "disconnect");
+  await until(() => made.lines.some((line) => line.code === "protocol_violation"));
 });

@@ -15,6 +15,9 @@ type Find = () => Credential | null;
 /** Characters of CONNECT payloads that the sockets of one connection can have kept while they are in quarantine. */
 const MAX_KEPT_AUTH = 16_384;
 
+/** Tokens of a connected socket that wait for a verification. */
+const MAX_RENEWALS = 16;
+
 export class Authenticator {
   /** So many rejected tokens end a new socket. */
   readonly maxAttempts: number;
@@ -37,6 +40,7 @@ export class Authenticator {
     const { carried } = socket.connection;
     const presents = handshake !== null && hasCredentials(handshake, auth, carried);
     socket.begin();
+    socket.host.decide(socket);
     if (!presents && !required) {
       void this.#decide(socket, () => null);
     } else if (handshake === null || (later && !presents)) {
@@ -60,7 +64,7 @@ export class Authenticator {
   authenticate(socket: GuardedSocket, packet: Packet): void {
     const find = (): Credential => fromEvent(argumentsOf(packet));
     if (!socket.admitted) void this.#decide(socket, find, packet.id);
-    else if (!socket.connection.isFlood()) socket.renewing = socket.renewing.then(() => this.#renew(socket, find, packet.id));
+    else this.#renewLater(socket, find, packet.id);
   }
 
   /** The one path from a presented token (null for a guest) to an open namespace. */
@@ -149,6 +153,17 @@ export class Authenticator {
     this.context.refusals.report(error, connection.address, socket, presented);
     if (actions.length > 0 && host.answered) host.acknowledge(ackId, contract.rejected(error));
     socket.carryOut(actions, error);
+  }
+
+  /** One renewal after the other. A client that does not wait for the answers floods a verifier that is slow. */
+  #renewLater(socket: GuardedSocket, find: Find, ackId?: number): void {
+    if (socket.connection.isFlood()) return;
+    if (socket.renewals >= MAX_RENEWALS) {
+      socket.connection.violation("more tokens, without waiting for the answers");
+      return;
+    }
+    socket.renewals += 1;
+    socket.renewing = socket.renewing.then(() => this.#renew(socket, find, ackId)).finally(() => (socket.renewals -= 1));
   }
 
   /** A connected socket presents a later token of the same subject: its deadline moves, nothing else stops. */

@@ -7,7 +7,7 @@ import { AuthError, ConfigError, ExpiredToken, ReauthenticationRequired, Unavail
 import type { Authenticator } from "./authenticator.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
 import * as contract from "./contract.js";
-import { ACK, BINARY_ACK, BINARY_EVENT, EVENT, type Packet, argumentsOf } from "./host.js";
+import { ACK, BINARY_ACK, BINARY_EVENT, CONNECT_ERROR, EVENT, type Packet, argumentsOf } from "./host.js";
 import type { GuardContext, GuardedSocket } from "./socket.js";
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 import type { Pass } from "./socket_seam.js";
@@ -63,12 +63,15 @@ export class Events {
   arrived(socket: GuardedSocket, packet: Packet, pass: Pass): void {
     const { connection } = socket;
     if (!socket.admitted || connection.closing) return;
+    if (packet.type === CONNECT_ERROR) {
+      connection.violation("a packet that only servers send"); // before 4.5, socket.io writes it to the console
+      return;
+    }
     if (packet.type !== EVENT && packet.type !== BINARY_EVENT) {
       this.#acknowledged(socket, packet, pass);
       return;
     }
-    const named: unknown = Array.isArray(packet.data) ? packet.data[0] : undefined;
-    const name = typeof named === "number" ? String(named) : named;
+    const name: unknown = Array.isArray(packet.data) ? packet.data[0] : undefined;
     if (!isEventName(name)) {
       connection.violation("not an event, or one with a reserved or impossible name");
     } else if (name === AUTHENTICATE) {

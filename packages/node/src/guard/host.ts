@@ -12,6 +12,7 @@ export const CONNECT = 0;
 export const DISCONNECT = 1;
 export const EVENT = 2;
 export const ACK = 3;
+export const CONNECT_ERROR = 4;
 export const BINARY_EVENT = 5;
 export const BINARY_ACK = 6;
 
@@ -64,6 +65,8 @@ export interface HostSocket {
   to(room: string): { emit(event: string, ...args: unknown[]): unknown };
   rooms: Set<string>;
   acks: Map<unknown, unknown>;
+  /** Since 4.5. */
+  _cleanup?(): void;
   _onpacket(packet: Packet): void;
   _onclose(reason: string, description?: unknown): unknown;
 }

@@ -168,6 +168,8 @@ export class GuardedSocket extends Admission implements Timed {
   keptAuth = 0;
   /** One renewal after the other. */
   renewing: Promise<unknown> = Promise.resolve();
+  /** How many of them wait. */
+  renewals = 0;
 
   constructor(
     readonly connection: ConnectionState,

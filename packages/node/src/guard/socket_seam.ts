@@ -37,6 +37,18 @@ export class SocketSeam {
   quarantine(arrivals: Arrivals): void {
     const { socket } = this;
     clearTimeout(socket.client.connectTimeout); // the guard's own deadline counts
+    this.#intercept(arrivals);
+    this.answered = true;
+    socket.packet({ type: CONNECT, data: { sid: socket.id } }); // without a pid: there is nothing to recover
+  }
+
+  /** Take what the client sends while its handshake is decided about: 4.0 to 4.4 drop it, later versions end the client. */
+  decide(arrivals: Arrivals): void {
+    if (this.socket._cleanup === undefined) this.#intercept(arrivals);
+  }
+
+  #intercept(arrivals: Arrivals): void {
+    const { socket } = this;
     const nothing = (): void => undefined;
     socket.client.nsps.set(socket.nsp.name, {
       id: socket.id,
@@ -46,8 +58,6 @@ export class SocketSeam {
       _onerror: nothing,
       disconnect: nothing,
     });
-    this.answered = true;
-    socket.packet({ type: CONNECT, data: { sid: socket.id } }); // without a pid: there is nothing to recover
   }
 
   /** Hand a packet to the open socket that arrived before socket.io replaced the stub. */
