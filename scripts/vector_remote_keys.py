@@ -176,6 +176,7 @@ def _key_sets(f: Forge) -> Iterator[tuple[str, dict[str, Any]]]:
         '{"keys": null}',
         "<html>",
         '{"keys": [',
+        '{"__proto__": {"keys": []}}',
         "\ufeff{}",
     ):
         yield f"body {text!r}", {"body": text}
@@ -198,6 +199,11 @@ def _documents() -> Iterator[tuple[str, str]]:
         "keys elsewhere": {"jwks_uri": "https://keys.example/certs?x=1"},
         "keys without TLS": {"jwks_uri": "http://sso.example/jwks"},
         "keys on this machine": {"jwks_uri": "http://127.0.0.1:8080/jwks"},
+        "keys on this machine, ::1": {"jwks_uri": "http://[::1]:8080/jwks"},
+        "keys on localhost": {"jwks_uri": "http://localhost/jwks"},
+        "keys on a name like this machine": {"jwks_uri": "http://127.0.0.1.evil.example/jwks"},
+        "keys without a host": {"jwks_uri": "https://"},
+        "keys outside ASCII": {"jwks_uri": f"{ISSUER}/ä"},
         "keys in a file": {"jwks_uri": "file:///etc/passwd"},
         "keys with a password": {"jwks_uri": "https://a:b@sso.example/jwks"},
         "keys of another type": {"jwks_uri": ["https://sso.example/jwks"]},

@@ -1,7 +1,7 @@
 // The vectors that verifiers of every language run (vectors/README.md).
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ConfigError } from "roomkey";
+import { ConfigError, Key, KeySet } from "roomkey";
 import { configVerdict, inside, keySetVerdict, read, tokenOf, tokenVerdict, verdict, verifierOf } from "./support/vectors.mjs";
 
 const { fromEvent, fromHandshake, checkSources } = inside("credentials");
@@ -75,5 +75,57 @@ test("proofs get the verdicts of the vectors", () => {
 test("grants are read as in the vectors", () => {
   for (const vector of read("grants").vectors) {
     assert.equal(isGranted(grantedActions(vector.rooms), vector.room, vector.event), vector.granted, vector.name);
+  }
+});
+
+/** Return the steps of a scenario about the keys of another server with what comes out of each. */
+function replay(steps, known) {
+  const { RemoteState } = inside("../keysets/remote_state");
+  const state = new RemoteState();
+  const names = new Map(Object.entries(known).map(([name, jwk]) => [Key.fromJwk(jwk).thumbprint, name]));
+  const listed = (keys) => keys.map((key) => [key.kid, names.get(key.thumbprint)]).sort();
+  const outcome = (at, step) => {
+    if ("look_up" in step) return { next: state.lookUp(step.look_up, at) };
+    if ("start" in step) return { number: state.start(at) };
+    if ("fail" in step) {
+      state.fail(at);
+      return { failures: state.failures };
+    }
+    const answer = new KeySet(step.succeed.map(([kid, name]) => Key.fromJwk({ ...known[name], kid })));
+    return { exchanged: [...state.succeed(answer, at).exchanged].sort() };
+  };
+  return steps.map((step) => {
+    const seen = outcome(step.at, step);
+    const keys = state.usable(step.at);
+    return { ...step, ...seen, keys: keys && listed(keys.keys), due: state.isDue(step.at), fetching: state.isFetching(step.at) };
+  });
+}
+
+test("keys of another server take the steps of the vectors", () => {
+  const { private: known } = read("keys");
+  const { states } = read("remote_keys");
+  for (const { name, steps } of states) assert.deepEqual(replay(steps, known), steps, name);
+  assert.ok(states.length >= 25);
+});
+
+test("answers of another server are read as in the vectors", () => {
+  const { AnswerError, parseDiscovery, parseKeySet } = inside("../keysets/remote_answers");
+  const { ASYMMETRIC } = inside("algorithms");
+  const parsed = (parse) => {
+    try {
+      return parse();
+    } catch (error) {
+      if (error instanceof AnswerError) return { discarded: true };
+      throw error;
+    }
+  };
+  const { key_sets: keySets, discovery } = read("remote_keys");
+  for (const { name, body, algorithms = ASYMMETRIC, offered = null, ...expected } of keySets) {
+    const told = ({ keys, refused }) => ({ keys: keys.map((key) => [key.kid, key.algorithms]).sort(), left_out: refused.length });
+    assert.deepEqual(parsed(() => told(parseKeySet(Buffer.from(body), algorithms, offered))), expected, name);
+  }
+  for (const { name, issuer, body, ...expected } of discovery) {
+    const told = ({ jwksUri, algorithms }) => ({ jwks_uri: jwksUri, offered: algorithms });
+    assert.deepEqual(parsed(() => told(parseDiscovery(Buffer.from(body), issuer))), expected, name);
   }
 });
