@@ -12,7 +12,7 @@ from support.oauth import query_of
 from support.scripted_provider import CLIENT, OMIT, ScriptedProvider, scripted_provider
 
 from roomkey import Key, KeySet, Verifier
-from roomkey.auth import LinkedAccounts, LoginProvider, LoginService, provider_router
+from roomkey.auth import LinkedAccounts, LoginProvider, LoginProviders, LoginService, provider_router
 from roomkey.core.issuer import Issuer
 from roomkey.hub import ASGIApp, Hub
 from roomkey.server.app import build
@@ -126,7 +126,7 @@ async def direct(engine: str) -> AsyncIterator[Site]:
             from fastapi import FastAPI
 
             app = FastAPI()
-            app.include_router(provider_router(logins, [login], accounts, stores.single_use))
+            app.include_router(provider_router(LoginProviders(logins, [login], accounts, stores.single_use)))
             async with serve(mounted(app)) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
                 yield Site(host, http, provider)
             await guard.close()

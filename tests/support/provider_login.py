@@ -11,7 +11,7 @@ import httpx
 from support.oauth import URL, Desk, query_of
 from support.scripted_provider import CLIENT, ScriptedProvider
 
-from roomkey.auth import LinkedAccounts, LoginProvider, provider_router
+from roomkey.auth import LinkedAccounts, LoginProvider, LoginProviders, oauth_router, provider_router
 
 ROUTES = "/auth/providers"
 CSRF = {"Roomkey-CSRF": "1"}
@@ -28,7 +28,11 @@ class ProviderDesk(Desk):
         usual = {"client_id": CLIENT, "client_secret": SECRET}
         login = LoginProvider("sso", provider.issuer, **usual | settings)
         linked = LinkedAccounts(self.accounts, self.links, **({"create": ["sso"]} if accounts is None else accounts))
-        self.app.include_router(provider_router(self.logins, [login], linked, self.single_use, url=URL))
+        site = LoginProviders(self.logins, [login], linked, self.single_use, url=URL)
+        self.app.include_router(provider_router(site))
+        self.app.include_router(
+            oauth_router(self.logins, self.clients, self.single_use, providers=site, prefix="/connect")
+        )
 
     async def begin(self, query: str = "", **options: Any) -> dict[str, str]:
         """Begin a login, and return the parameters that the provider gets."""

@@ -29,6 +29,7 @@ from roomkey.auth.passwords import Passwords
 from roomkey.auth.providers.accounts import LinkedAccounts, ProviderAccounts, ProviderLogin
 from roomkey.auth.providers.config import LoginProvider
 from roomkey.auth.providers.routes import provider_router
+from roomkey.auth.providers.site import LoginProviders
 from roomkey.auth.revocation_journal import journal_router
 from roomkey.auth.router import router
 from roomkey.auth.throttle import Throttled
@@ -44,6 +45,7 @@ __all__ = [
     "IssuedTokens",
     "LinkedAccounts",
     "LoginProvider",
+    "LoginProviders",
     "LoginService",
     "OAuthError",
     "Passwords",

@@ -14,10 +14,11 @@ import logging
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from roomkey import audit
 from roomkey.auth.ending import identity_of_login
-from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, IssuedTokens
+from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, IssuedTokens, ProviderUser
 from roomkey.auth.login_service import LoginService, new_session_id
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.signed_values import is_signed_value, new_signed_value
@@ -56,6 +57,7 @@ class _Consent:
     address: str
     user_agent: str
     expires_at: int
+    provider: dict[str, Any] | None = None
 
 
 def is_challenge(text: str) -> bool:
@@ -80,7 +82,16 @@ class AuthorizationCodes:
         return int(self._logins.issuer.clock())
 
     async def issue(
-        self, account: Account, info: ClientInfo, client: Client, *, redirect_uri: str, scope: str, challenge: str
+        self,
+        account: Account,
+        info: ClientInfo,
+        client: Client,
+        *,
+        redirect_uri: str,
+        scope: str,
+        challenge: str,
+        provider: ProviderUser | None = None,
+        auth_time: int | None = None,
     ) -> str:
         """Return a code for a client, after the user has entered the password and consented.
 
@@ -91,6 +102,8 @@ class AuthorizationCodes:
             redirect_uri: where the code is sent.
             scope: the scopes that the user allowed, separated by spaces.
             challenge: the S256 ``code_challenge``.
+            provider: who the user is at an OpenID provider; None after a password.
+            auth_time: when the user logged in here, in seconds since the epoch. Default: now.
         """
         now = self._now()
         self._cleanup.start_if_due(now)
@@ -101,11 +114,12 @@ class AuthorizationCodes:
             subject=account.username,
             password=hash_of(account.password_hash),
             scope=scope,
-            auth_time=now,
+            auth_time=now if auth_time is None else auth_time,
             session_id=new_session_id(),
             address=info.address,
             user_agent=info.user_agent[:200],
             expires_at=now + CODE_LIFETIME,
+            provider=None if provider is None else asdict(provider),
         )
         code = new_signed_value(await self._store.key(), "code", now + STORED_SECONDS)
         await self._store.store("code", hash_of(code), asdict(consent), now + STORED_SECONDS)
@@ -146,6 +160,7 @@ class AuthorizationCodes:
             auth_time=consent.auth_time,
             session_id=consent.session_id,
             refreshable="refresh_token" in client.grants,
+            provider=None if consent.provider is None else ProviderUser(**consent.provider),
         )
         seen = await self._store.consume("code", code_hash, now)
         if seen is None or seen.note == _REPLAYED:

@@ -30,17 +30,19 @@ from roomkey.auth.http import (
     parse_body,
     reject_cross_site_form,
 )
-from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, InvalidScope
+from roomkey.auth.issued_tokens import ClientInfo, InvalidGrant, InvalidScope, ProviderUser
 from roomkey.auth.login_service import LoginService
+from roomkey.auth.providers.site import LoginProviders
 from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_endpoint import scope_for
 from roomkey.errors import Unavailable
-from roomkey.stores import Client, Clients
+from roomkey.stores import Account, Client, Clients
 
 __all__ = ["authorize_router"]
 
 UNKNOWN = "The application that sent you here is unknown, or its redirect address is not registered."
 MALFORMED = "The link that brought you here is malformed."
+LOG_IN_AGAIN = "Log in again: the login at the provider took too long, or was used before."
 BUSY = "The server is unavailable or too busy. Try again."
 
 
@@ -70,7 +72,14 @@ class _ValidRequest:
 
 
 def authorize_router(
-    logins: LoginService, clients: Clients, codes: AuthorizationCodes, *, prefix: str, issuer: str, title: str
+    logins: LoginService,
+    clients: Clients,
+    codes: AuthorizationCodes,
+    providers: LoginProviders | None = None,
+    *,
+    prefix: str,
+    issuer: str,
+    title: str,
 ) -> APIRouter:
     """Return the routes ``GET`` and ``POST {prefix}/authorize``.
 
@@ -78,12 +87,13 @@ def authorize_router(
         logins: verifies passwords.
         clients: the OAuth clients.
         codes: issues authorization codes.
+        providers: the providers at which users can also log in.
         prefix: the path before ``/authorize``.
         issuer: this server's address, which every redirect contains (RFC 9207).
         title: the server's name on the page.
     """
     routes = APIRouter(prefix=prefix)
-    endpoint = _Endpoint(logins, clients, codes, issuer, Pages(title))
+    endpoint = _Endpoint(logins, clients, codes, providers, issuer, Pages(title))
 
     @get_and_head(
         routes,
@@ -113,11 +123,18 @@ class _Endpoint:
     """The endpoint without its routes."""
 
     def __init__(
-        self, logins: LoginService, clients: Clients, codes: AuthorizationCodes, issuer: str, pages: Pages
+        self,
+        logins: LoginService,
+        clients: Clients,
+        codes: AuthorizationCodes,
+        providers: LoginProviders | None,
+        issuer: str,
+        pages: Pages,
     ) -> None:
         self._logins = logins
         self._clients = clients
         self._codes = codes
+        self._providers = providers
         self._issuer = issuer
         self._pages = pages
 
@@ -135,7 +152,7 @@ class _Endpoint:
     async def show(self, request: Request) -> Response:
         """Return the page with the form."""
         sent = _parse_query(request)
-        return self._form(sent, await _validate(request, self._clients, sent))
+        return self._form(request, sent, await _validate(request, self._clients, sent))
 
     async def decide(self, request: Request) -> Response:
         """Handle the form that the user sent."""
@@ -144,21 +161,24 @@ class _Endpoint:
         valid = await _validate(request, self._clients, sent)
         if sent.decision == "deny":
             raise _ClientError(valid.redirect_uri, valid.state, "access_denied", "The user denied access.")
-        if sent.username is None or sent.password is None:
-            return self._form(sent, valid)
         try:
+            if sent.at_provider is not None and self._providers is not None:
+                return await self._let_in_from_provider(request, valid, self._providers)
+            if sent.username is None or sent.password is None:
+                return self._form(request, sent, valid)
             return await self._let_in(valid, sent.username, sent.password, client_info(request))
         except InvalidGrant:
-            return self._form(sent, valid, WRONG, 400)
+            problem = WRONG if sent.at_provider is None else LOG_IN_AGAIN
+            return self._form(request, sent.model_copy(update={"at_provider": None}), valid, problem, 400)
         except Throttled as error:
-            return self._form(
-                sent, valid, f"Too many attempts. Try again in {error.retry_after} s.", 429, error.retry_after
-            )
+            text = f"Too many attempts. Try again in {error.retry_after} s."
+            return self._form(request, sent, valid, text, 429, error.retry_after)
         except Unavailable:
-            return self._form(sent, valid, BUSY, 503, 1)
+            return self._form(request, sent, valid, BUSY, 503, 1)
 
     def _form(
         self,
+        request: Request,
         sent: AuthorizationRequest,
         valid: _ValidRequest,
         problem: str = "",
@@ -166,12 +186,37 @@ class _Endpoint:
         retry_after: int | None = None,
     ) -> Response:
         headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-        return self._pages.login(sent, valid.client, valid.scope, problem, status, headers)
+        if self._providers is None:
+            sent = sent.model_copy(update={"at_provider": None})
+        buttons = () if self._providers is None else self._providers.buttons(_come_back(request, sent))
+        return self._pages.login(sent, valid.client, valid.scope, problem, status, headers, buttons)
+
+    async def _let_in_from_provider(
+        self, request: Request, valid: _ValidRequest, providers: LoginProviders
+    ) -> Response:
+        """Return the code for a user who has logged in at a provider before the consent."""
+        taken = await providers.take(request)
+        if valid.error is not None:
+            raise valid.error
+        return await self._grant(
+            valid, taken.account, client_info(request), f"provider {taken.provider}", taken.user, taken.logged_in_at
+        )
 
     async def _let_in(self, valid: _ValidRequest, username: str, password: str, info: ClientInfo) -> Response:
         account = await self._logins.password_authenticator.authenticate(username, password, info)
         if valid.error is not None:
             raise valid.error
+        return await self._grant(valid, account, info, "password")
+
+    async def _grant(
+        self,
+        valid: _ValidRequest,
+        account: Account,
+        info: ClientInfo,
+        proof: str,
+        provider: ProviderUser | None = None,
+        logged_in_at: int | None = None,
+    ) -> Response:
         code = await self._codes.issue(
             account,
             info,
@@ -179,13 +224,15 @@ class _Endpoint:
             redirect_uri=valid.redirect_uri,
             scope=valid.scope,
             challenge=valid.challenge,
+            provider=provider,
+            auth_time=logged_in_at,
         )
         audit.record(
             "login",
             outcome="granted",
             sub=account.username,
             client_id=valid.client.client_id,
-            reason="password, for a client",
+            reason=f"{proof}, for a client",
             address=info.address,
         )
         return self._return_to(valid.redirect_uri, {"code": code, "state": valid.state})
@@ -196,6 +243,12 @@ class _Endpoint:
         query = urlencode({name: value for name, value in parameters.items() if value is not None})
         location = f"{redirect_uri}{'&' if '?' in redirect_uri else '?'}{query}"
         return Response(status_code=303, headers=HEADERS | {"Location": location})
+
+
+def _come_back(request: Request, sent: AuthorizationRequest) -> str:
+    """Return the path of the page to which a login at a provider returns."""
+    parameters = sent.model_dump(include=set(AuthorizationRequest.model_fields), exclude_none=True)
+    return f"{request.url.path}?{urlencode(parameters | {'at_provider': '1'})}"
 
 
 def _parse_query(request: Request) -> AuthorizationRequest:

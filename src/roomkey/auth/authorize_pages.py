@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,8 +27,9 @@ HEADERS = NO_STORE | {
 }
 
 _FOLDER = Path(__file__).parent / "pages"
-PAGE, LOGIN, STYLE, ICON = (
-    (_FOLDER / name).read_text("utf-8").strip() for name in ("page.html", "login.html", "style.css", "icon.svg")
+PAGE, LOGIN, PASSWORD, STYLE, ICON = (
+    (_FOLDER / name).read_text("utf-8").strip()
+    for name in ("page.html", "login.html", "password.html", "style.css", "icon.svg")
 )
 STYLE_HASH = b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 
@@ -45,6 +46,9 @@ class AuthorizationRequest(Parameters):
     state: str | None = Field(default=None, description="returned unchanged")
     code_challenge: str | None = Field(default=None, description="RFC 7636 section 4.2")
     code_challenge_method: str | None = Field(default=None, description="S256")
+    at_provider: str | None = Field(
+        default=None, description="1 after a login at a provider, so that the page does not ask for a password"
+    )
 
 
 class AuthorizationForm(AuthorizationRequest):
@@ -73,6 +77,7 @@ class Pages:
         problem: str = "",
         status: int = 200,
         headers: Mapping[str, str] | None = None,
+        buttons: Sequence[tuple[str, str]] = (),
     ) -> HTMLResponse:
         """Return the page with the login form.
 
@@ -83,15 +88,23 @@ class Pages:
             problem: an error of the previous attempt.
             status: the HTTP status.
             headers: further headers of the response.
+            buttons: the titles and paths of the providers at which the user can log in.
         """
         parameters = sent.model_dump(exclude={"username", "password", "decision"}, exclude_none=True)
         scopes = "".join(f"<li>{escape(one)}</li>" for one in scope_names(scope))
+        if sent.at_provider is None:
+            username = sent.username if isinstance(sent, AuthorizationForm) and sent.username else ""
+            proof, question = PASSWORD.format(username=escape(username)), "Log in to let it."
+        else:
+            proof, question, buttons = "", "You are logged in. Let it?", ()
         content = LOGIN.format(
             client=escape(client.title or client.client_id),
-            scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>Log in to let it." if scopes else ".",
+            scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>{question}" if scopes else ".",
             problem=f'<p class="problem" role="alert">{escape(problem)}</p>\n' if problem else "",
             hidden="\n".join(_hidden(name, value) for name, value in parameters.items()),
-            username=escape(sent.username if isinstance(sent, AuthorizationForm) and sent.username else ""),
+            proof=proof,
+            action="Allow" if sent.at_provider else "Log in and allow",
+            providers="".join(_button(title, path) for title, path in buttons),
             destination=escape(urlsplit(sent.redirect_uri or "").hostname or "the application"),
         )
         return self._page("Log in", content, status, headers, sent.redirect_uri or "")
@@ -107,6 +120,10 @@ class Pages:
         page = PAGE.format(title=escape(self._title), heading=heading, style=STYLE, icon=ICON, content=content)
         policy = {"Content-Security-Policy": _policy(redirect_uri)}
         return HTMLResponse(page, status, HEADERS | policy | dict(headers or {}))
+
+
+def _button(title: str, path: str) -> str:
+    return f'<a class="button" href="{escape(path)}">Log in with {escape(title)}</a>\n'
 
 
 def _hidden(name: str, value: str) -> str:

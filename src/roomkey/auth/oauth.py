@@ -27,6 +27,7 @@ from roomkey.auth.http import (
 )
 from roomkey.auth.introspection import Introspection, introspect
 from roomkey.auth.login_service import LoginService
+from roomkey.auth.providers.site import LoginProviders
 from roomkey.auth.revocation import revoke_token
 from roomkey.auth.router import TokenAnswer
 from roomkey.auth.token_endpoint import TokenEndpoint, TokenRequest
@@ -77,6 +78,7 @@ def oauth_router(
     issuer: str | None = None,
     jwks_path: str | None = None,
     title: str = "roomkey",
+    providers: LoginProviders | None = None,
 ) -> APIRouter:
     """Return the OAuth 2.0 routes.
 
@@ -89,6 +91,7 @@ def oauth_router(
             Default: the ``iss`` of its tokens.
         jwks_path: the path of the public keys, for the metadata. Default: not in the metadata.
         title: this server's name on the login page.
+        providers: the providers at which users can also log in. Mount their routes with ``provider_router``.
 
     Returns:
         A router with these four routes, and ``/.well-known/oauth-authorization-server``.
@@ -108,7 +111,7 @@ def oauth_router(
         jwks_uri=base + jwks_path if jwks_path is not None else None,
     )
     routes = APIRouter(tags=["oauth"])
-    routes.include_router(authorize_router(logins, clients, codes, prefix=prefix, issuer=base, title=title))
+    routes.include_router(authorize_router(logins, clients, codes, providers, prefix=prefix, issuer=base, title=title))
     _add_token(routes, prefix, authenticator, TokenEndpoint(logins, clients, codes))
     _add_revocation(routes, prefix, authenticator, logins)
     _add_introspection(routes, prefix, authenticator, logins)

@@ -29,6 +29,7 @@ from roomkey.auth import (
     journal_router,
     jwks_router,
     oauth_router,
+    provider_router,
     router,
 )
 from roomkey.auth.cookies import CSRF_HEADER
@@ -41,7 +42,7 @@ from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
-from roomkey.server.provider_logins import login_providers, provider_login_routes
+from roomkey.server.provider_logins import login_providers, login_site
 from roomkey.server.provider_tokens import ProviderStatus, ProviderTokens, accept_all, all_tokens
 from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import RequestHardening
@@ -180,11 +181,13 @@ def _routers(
     """Return the routes for which the settings ask."""
     cookies = Cookies(settings.cors_origins) if settings.cookies else None
     yield router(logins, cookies=cookies, tickets=Tickets(stores.single_use, clock=clock))
-    if (routes := provider_login_routes(settings, providers, stores, logins, cookies)) is not None:
-        yield routes
+    site = login_site(settings, providers, stores, logins)
+    if site is not None:
+        yield provider_router(site, cookies=cookies)
     yield jwks_router(accepted, clock=clock)
     if settings.serves_oauth:
-        yield oauth_router(logins, stores.clients, stores.single_use, jwks_path="/.well-known/jwks.json")
+        jwks_path = "/.well-known/jwks.json"
+        yield oauth_router(logins, stores.clients, stores.single_use, jwks_path=jwks_path, providers=site)
         yield journal_router(stores.revocations, logins.issuer, stores.clients)
     if settings.admin_api:
         clients = stores.clients if settings.serves_oauth else None

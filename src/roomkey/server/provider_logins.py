@@ -1,4 +1,4 @@
-"""Logins at the providers of ``roomkey.toml``: from the tables to the routes."""
+"""Logins at the providers of ``roomkey.toml``."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from roomkey.extras import needs
-
-with needs("server", "roomkey.server.provider_logins"):
-    from fastapi import APIRouter
-
-from roomkey.auth import Cookies, LinkedAccounts, LoginProvider, LoginService, provider_router
+from roomkey.auth import LinkedAccounts, LoginProvider, LoginProviders, LoginService
 from roomkey.auth.ending import StoredRevocations
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import read_private
@@ -19,7 +14,7 @@ from roomkey.server.providers import Provider
 from roomkey.server.settings import Settings, is_loopback
 from roomkey.stores import Stores
 
-__all__ = ["login_providers", "provider_login_routes"]
+__all__ = ["login_providers", "login_site"]
 
 
 def login_providers(providers: Mapping[str, Provider]) -> tuple[LoginProvider, ...]:
@@ -61,14 +56,10 @@ def _secret(path: Path) -> str:
     return text
 
 
-def provider_login_routes(
-    settings: Settings,
-    providers: Mapping[str, Provider],
-    stores: Stores,
-    logins: LoginService,
-    cookies: Cookies | None,
-) -> APIRouter | None:
-    """Return the routes of logins at providers; None if no table has ``login``.
+def login_site(
+    settings: Settings, providers: Mapping[str, Provider], stores: Stores, logins: LoginService
+) -> LoginProviders | None:
+    """Return the logins at providers; None if no table has ``login``.
 
     Raises:
         ConfigError: a table is not complete, or this server's address is not known.
@@ -94,4 +85,4 @@ def provider_login_routes(
         claims_maps={name: table.places for name, table in providers.items() if table.rights == "claims"},
         set_rights=set_rights,
     )
-    return provider_router(logins, found, accounts, stores.single_use, url=url, cookies=cookies)
+    return LoginProviders(logins, found, accounts, stores.single_use, url=url)

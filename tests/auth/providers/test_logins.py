@@ -154,7 +154,7 @@ async def test_made_up_cookie_is_rejected(desk, cookie):
 @pytest.mark.parametrize(
     "path",
     ["//evil.example", "https://evil.example", "/\\evil.example", "/%0d%0aSet-Cookie:x", "\t/x", "/a b", "/#x", "",
-     "/x\u0000", "javascript:alert(1)", "/" + "x" * 1000],
+     "/x\u0000", "javascript:alert(1)", "/" + "x" * 2000],
 )  # fmt: skip
 async def test_login_returns_only_to_a_path_of_this_server(desk, path):
     answer = await desk.http.get(f"{ROUTES}/sso/login", params={"return_to": path})
@@ -182,10 +182,10 @@ async def test_tokens_require_the_header_that_forms_cannot_send(desk):
     assert (await desk.tokens()).status_code == 200
 
 
-async def test_tokens_are_given_within_a_minute(desk):
+async def test_tokens_are_given_within_five_minutes(desk):
     sent = await desk.begin()
     await desk.come_back(sent["state"])
-    desk.clock.advance(60)
+    desk.clock.advance(300)
     assert (await desk.tokens()).status_code == 400
 
 

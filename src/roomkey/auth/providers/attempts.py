@@ -22,8 +22,8 @@ __all__ = ["ATTEMPT_SECONDS", "Attempt", "is_local_path", "is_same", "new_attemp
 ATTEMPT_SECONDS = 600
 """Seconds that a user has at the provider."""
 
-MAX_PATH = 1000
-MAX_COOKIE = 2048
+MAX_PATH = 2000
+MAX_COOKIE = 3500
 
 # Browsers read "//host", "/\host" and "/<tab>/host" as addresses of other servers.
 _PATH = re.compile(r"/(?!/)[A-Za-z0-9._~!$&'()*+,;=:@%?/-]*")

@@ -2,8 +2,9 @@
 
 1. :meth:`ProviderLogins.begin`: the browser gets a cookie, and goes to the provider.
 2. :meth:`ProviderLogins.complete`: the browser comes back with a code. If everything is right, it gets a second cookie:
-   a value that starts one login session within a minute.
-3. :meth:`ProviderLogins.start_session`: the page exchanges that value for tokens, so that no URL contains any.
+   a value that says once, and for some minutes, who the user is.
+3. :meth:`ProviderLogins.start_session`: the page exchanges that value for tokens, so that no URL contains any. Or
+   :meth:`ProviderLogins.take`: the user has consented to an OAuth client, which gets a code.
 
 4. :meth:`ProviderLogins.end`: the provider says that a session has ended.
 """
@@ -40,15 +41,15 @@ from roomkey.auth.token_authority import RevocationTarget
 from roomkey.core.names import is_name
 from roomkey.errors import AuthError, TokenError, Unavailable
 from roomkey.keysets import RemoteKeySet
-from roomkey.stores import SingleUseStore
+from roomkey.stores import Account, SingleUseStore
 from roomkey.stores.cleanup import Cleanup
 
 __all__ = ["HANDOVER_SECONDS", "ProviderLogins"]
 
 LOG = logging.getLogger("roomkey.auth")
 
-HANDOVER_SECONDS = 60
-"""Seconds from the provider's redirect to the page's request for tokens."""
+HANDOVER_SECONDS = 300
+"""Seconds from the provider's redirect to the page's request for tokens, or to the user's consent to a client."""
 
 MAX_CODE = 2048
 
@@ -113,6 +114,23 @@ class Completed:
 
     value: str
     return_to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A completed login, of which a login session or a code is made.
+
+    Attributes:
+        provider: the provider's name.
+        account: the user's account.
+        user: who the user is at the provider.
+        logged_in_at: seconds since the epoch.
+    """
+
+    provider: str
+    account: Account
+    user: ProviderUser
+    logged_in_at: int
 
 
 class ProviderLogins:
@@ -286,9 +304,25 @@ class ProviderLogins:
             max_token: the greatest length of the access token, in characters. Default: no limit.
 
         Raises:
-            InvalidGrant: the value is unknown, expired or already used; the account is disabled; or the provider's
-                session has ended.
+            InvalidGrant: as for :meth:`take`, or the provider's session has ended.
             TokenTooLong: the access token has more than ``max_token`` characters.
+            Unavailable: a store does not respond.
+        """
+        taken = await self.take(value)
+        issued = await self._logins.start_session(
+            taken.account, info, auth_time=taken.logged_in_at, max_token=max_token, provider=taken.user
+        )
+        record_login("granted", taken.account.username, info, f"provider {taken.provider}")
+        return issued
+
+    async def take(self, value: str) -> Taken:
+        """Return who completed a login. The value is consumed, even if this fails.
+
+        Args:
+            value: from :meth:`complete`.
+
+        Raises:
+            InvalidGrant: the value is unknown, expired or already used; or the account is disabled.
             Unavailable: a store does not respond.
         """
         now = int(self._clock())
@@ -300,15 +334,8 @@ class ProviderLogins:
         account = await self._logins.accounts.find(handover.username)
         if account is None or account.disabled:
             raise InvalidGrant("the account is disabled or gone")
-        issued = await self._logins.start_session(
-            account,
-            info,
-            auth_time=handover.logged_in_at,
-            max_token=max_token,
-            provider=ProviderUser(**handover.user),  # type: ignore[arg-type]
-        )
-        record_login("granted", account.username, info, f"provider {handover.provider}")
-        return issued
+        user = ProviderUser(**handover.user)  # type: ignore[arg-type]
+        return Taken(handover.provider, account, user, handover.logged_in_at)
 
     async def end(self, name: str, logout_token: str) -> int:
         """End what a provider's logout token names: login sessions, tokens of the provider, and their sockets.

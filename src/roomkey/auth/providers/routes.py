@@ -1,13 +1,13 @@
 """The routes of logins at OpenID providers, for FastAPI (internal; import from :mod:`roomkey.auth`).
 
-Mount them with ``app.include_router(provider_router(logins, providers, accounts, single_use))``.
+Mount them with ``app.include_router(provider_router(providers))``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
@@ -30,22 +30,16 @@ from roomkey.auth.http import (
     parse_body,
 )
 from roomkey.auth.issued_tokens import InvalidGrant
-from roomkey.auth.login_service import LoginService
-from roomkey.auth.providers.accounts import ProviderAccounts
 from roomkey.auth.providers.attempts import ATTEMPT_SECONDS
-from roomkey.auth.providers.config import LoginProvider
 from roomkey.auth.providers.logins import HANDOVER_SECONDS, ProviderLogins
+from roomkey.auth.providers.site import ATTEMPT_COOKIE, HANDOVER_COOKIE, LoginProviders
 from roomkey.auth.router import CookieAnswer, TokenAnswer, token_response
 from roomkey.auth.throttle import Throttled
 from roomkey.core import jws
-from roomkey.core.credentials import cookie_values
-from roomkey.core.urls import is_confidential
-from roomkey.errors import ConfigError, Unavailable
-from roomkey.stores import SingleUseStore
+from roomkey.errors import Unavailable
 
 __all__ = ["LOGGED_IN", "provider_router"]
 
-ATTEMPT_COOKIE, HANDOVER_COOKIE = "roomkey-attempt", "roomkey-login"
 LOGGED_IN = "#roomkey-login"
 """What ends the URL of the page after the login, so that its script asks for the tokens."""
 
@@ -79,58 +73,32 @@ class LogoutRequest(BaseModel):
     logout_token: str = Field(min_length=1, max_length=jws.MAX_TOKEN)
 
 
-def provider_router(
-    logins: LoginService,
-    providers: Iterable[LoginProvider],
-    accounts: ProviderAccounts,
-    single_use: SingleUseStore,
-    *,
-    url: str | None = None,
-    cookies: Cookies | None = None,
-    prefix: str = "/auth/providers",
-    title: str = "roomkey",
-) -> APIRouter:
+def provider_router(providers: LoginProviders, *, cookies: Cookies | None = None, title: str = "roomkey") -> APIRouter:
     """Return the routes of logins at OpenID providers.
 
     Args:
-        logins: starts and ends the login sessions.
         providers: the providers.
-        accounts: finds the accounts of their users, such as :class:`roomkey.auth.LinkedAccounts`.
-        single_use: stores what can be used once.
-        url: this server's address as browsers know it, such as ``https://chat.example``. Default: the address of each
-            request, which must be on this machine.
         cookies: for pages that ask for cookies instead of tokens. Default: no cookies.
-        prefix: the path before the routes.
         title: this server's name on error pages.
 
     Returns:
         A router with the list of the providers, and for each of them ``{name}/login``, ``{name}/callback`` and
         ``{name}/logout``; and ``tokens``, which gives the page its tokens.
-
-    Raises:
-        ConfigError: ``url`` is not such an address, or two providers have the same name or issuer.
     """
-    if url is not None and (not is_confidential(url) or url != "{0.scheme}://{0.netloc}".format(urlsplit(url))):
-        raise ConfigError(
-            f"invalid url {url!r} for logins at providers; use the server's address, with https (http only on this "
-            "machine) and without a path"
-        )
-    endpoint = _Endpoint(ProviderLogins(logins, providers, accounts, single_use), url, prefix, Pages(title))
-    routes = APIRouter(prefix=prefix, tags=["login"])
-    _add_list(routes, endpoint)
+    endpoint = _Endpoint(providers, Pages(title))
+    routes = APIRouter(prefix=providers.prefix, tags=["login"])
+    _add_list(routes, providers)
     _add_browser(routes, endpoint)
-    _add_tokens(routes, endpoint, cookies)
-    _add_logout(routes, endpoint)
+    _add_tokens(routes, providers, cookies)
+    _add_logout(routes, providers.logins)
     return routes
 
 
 class _Endpoint:
-    """What the routes share."""
+    """The routes of browsers, without the routes."""
 
-    def __init__(self, logins: ProviderLogins, url: str | None, prefix: str, pages: Pages) -> None:
-        self.logins = logins
-        self.prefix = prefix
-        self._url = url
+    def __init__(self, site: LoginProviders, pages: Pages) -> None:
+        self._site = site
         self._pages = pages
 
     async def page(
@@ -138,7 +106,7 @@ class _Endpoint:
     ) -> Response:
         """Handle a request of a browser, and return errors as pages. They contain nothing of the request."""
         try:
-            if self.logins.find(name) is None:
+            if self._site.logins.find(name) is None:
                 raise OAuthError("not_found", "There is no such provider.", 404)
             return await handle(request, name)
         except OAuthError as error:
@@ -152,60 +120,30 @@ class _Endpoint:
             failed = self._pages.error(BUSY, 503, {"Retry-After": "1"})
         return failed
 
-    def base(self, request: Request) -> str:
-        """Return this server's address.
-
-        Raises:
-            OAuthError: it is not configured, and the request does not say that it is on this machine.
-        """
-        base = self._url or f"{request.url.scheme}://{request.url.netloc}"
-        if self._url is None and not (request.url.scheme == "http" and is_confidential(base)):
-            raise OAuthError("server_error", "This server's address is not configured.", 503)
-        return base
-
-    def redirect_uri(self, request: Request, name: str) -> str:
-        """Return the address to which the provider sends the browser back, as it is registered there."""
-        return f"{self.base(request)}{self.prefix}/{name}/callback"
-
     async def login(self, request: Request, name: str) -> Response:
         """Send the browser to the provider."""
         # Another site must not log the user in, so it gets no attempt: only this site, and the user (none).
         if request.headers.get("sec-fetch-site", "none") == "cross-site":
             raise OAuthError("forbidden", "Begin the login on this site.", 403)
         sent = _parameters(request)
-        return_to, redirect_uri = sent.get("return_to", "/"), self.redirect_uri(request, name)
-        begun = await self.logins.begin(name, return_to, redirect_uri, fresh=sent.get("fresh") == "1")
+        return_to, redirect_uri = sent.get("return_to", "/"), self._site.redirect_uri(request, name)
+        begun = await self._site.logins.begin(name, return_to, redirect_uri, fresh=sent.get("fresh") == "1")
         response = _redirect(begun.url)
         # Lax: the browser comes back from another site.
-        self.set_cookie(request, response, ATTEMPT_COOKIE, begun.cookie, ATTEMPT_SECONDS, "lax")
+        self._site.set_cookie(request, response, ATTEMPT_COOKIE, begun.cookie, ATTEMPT_SECONDS, "lax")
         return response
 
     async def callback(self, request: Request, name: str) -> Response:
         """Complete the login, and send the browser to the page."""
-        base = self.base(request)
-        cookie = self.cookie(request, ATTEMPT_COOKIE)
-        completed = await self.logins.complete(
-            name, _parameters(request), cookie, self.redirect_uri(request, name), client_info(request)
+        base = self._site.base(request)
+        cookie = self._site.cookie(request, ATTEMPT_COOKIE)
+        completed = await self._site.logins.complete(
+            name, _parameters(request), cookie, self._site.redirect_uri(request, name), client_info(request)
         )
         response = _redirect(f"{base}{completed.return_to}{LOGGED_IN}")
-        self.set_cookie(request, response, HANDOVER_COOKIE, completed.value, HANDOVER_SECONDS, "strict")
-        self.set_cookie(request, response, ATTEMPT_COOKIE, "", 0, "lax")
+        self._site.set_cookie(request, response, HANDOVER_COOKIE, completed.value, HANDOVER_SECONDS, "strict")
+        self._site.set_cookie(request, response, ATTEMPT_COOKIE, "", 0, "lax")
         return response
-
-    def _cookie_name(self, request: Request, name: str) -> str:
-        # The prefix binds a cookie to this host and to HTTPS: a neighboring host cannot set it (RFC 6265bis 4.1.3.2).
-        return f"__Host-{name}" if self.base(request).startswith("https:") else name
-
-    def cookie(self, request: Request, name: str) -> str:
-        """Return the value of a cookie; empty if there is none, or several."""
-        values = cookie_values("; ".join(request.headers.getlist("cookie")), self._cookie_name(request, name))
-        return values[0] if len(values) == 1 else ""
-
-    def set_cookie(self, request: Request, response: Response, name: str, value: str, age: int, site: Any) -> None:
-        """Set a cookie that scripts cannot read; an age of 0 deletes it."""
-        full = self._cookie_name(request, name)
-        secure = full.startswith("__Host-")
-        response.set_cookie(full, value, max_age=age, path="/", secure=secure, httponly=True, samesite=site)
 
 
 def _redirect(url: str) -> Response:
@@ -223,13 +161,13 @@ def _parameters(request: Request) -> dict[str, str]:
     return dict(pairs)
 
 
-def _add_list(routes: APIRouter, endpoint: _Endpoint) -> None:
+def _add_list(routes: APIRouter, site: LoginProviders) -> None:
     @get_and_head(routes, "", summary="List the providers at which users can log in", response_model=ProviderList)
     @oauth_errors
     async def providers() -> Response:
         entries = [
-            ProviderEntry(name=one.name, title=one.shown_title, login=f"{endpoint.prefix}/{one.name}/login")
-            for one in endpoint.logins.providers
+            ProviderEntry(name=one.name, title=one.shown_title, login=f"{site.prefix}/{one.name}/login")
+            for one in site.logins.providers
         ]
         return json_response(ProviderList(providers=entries))
 
@@ -261,7 +199,7 @@ def _add_browser(routes: APIRouter, endpoint: _Endpoint) -> None:
         return await endpoint.page(request, name, endpoint.callback)
 
 
-def _add_tokens(routes: APIRouter, endpoint: _Endpoint, cookies: Cookies | None) -> None:
+def _add_tokens(routes: APIRouter, site: LoginProviders, cookies: Cookies | None) -> None:
     @routes.post(
         "/tokens",
         summary="Get the tokens of a login at a provider, once, for the page that the browser opened after it",
@@ -275,15 +213,15 @@ def _add_tokens(routes: APIRouter, endpoint: _Endpoint, cookies: Cookies | None)
             raise OAuthError("forbidden", f"Send the header {CSRF_HEADER}: 1.", 403)
         sent = await parse_body(request, TokenRequest, "Send an object, or cookies, true or false.")
         into = _cookies_for(request, cookies) if sent.cookies else None
-        value = endpoint.cookie(request, HANDOVER_COOKIE)
+        value = site.cookie(request, HANDOVER_COOKIE)
         try:
-            issued = await endpoint.logins.start_session(
+            issued = await site.logins.start_session(
                 value, client_info(request), max_token=None if into is None else MAX_COOKIE
             )
         except InvalidGrant:
             raise invalid_grant("Log in again.") from None
         response = token_response(issued, into)
-        endpoint.set_cookie(request, response, HANDOVER_COOKIE, "", 0, "strict")
+        site.set_cookie(request, response, HANDOVER_COOKIE, "", 0, "strict")
         return response
 
 
@@ -295,7 +233,7 @@ def _cookies_for(request: Request, cookies: Cookies | None) -> Cookies:
     return cookies
 
 
-def _add_logout(routes: APIRouter, endpoint: _Endpoint) -> None:
+def _add_logout(routes: APIRouter, logins: ProviderLogins) -> None:
     @routes.post(
         "/{name}/logout",
         summary="Where a provider reports a logout (OpenID Connect Back-Channel Logout)",
@@ -305,11 +243,11 @@ def _add_logout(routes: APIRouter, endpoint: _Endpoint) -> None:
     )
     @oauth_errors
     async def logout(request: Request, name: str) -> Response:
-        if endpoint.logins.find(name) is None:
+        if logins.find(name) is None:
             raise OAuthError("not_found", "There is no such provider.", 404)
         sent = await parse_body(request, LogoutRequest, "Send logout_token, once and a string.")
         try:
-            await endpoint.logins.end(name, sent.logout_token)
+            await logins.end(name, sent.logout_token)
         except InvalidGrant:
             raise OAuthError("invalid_request", "The logout token is not valid.") from None
         except Unavailable:  # section 2.8 requires 400 if the logout failed
