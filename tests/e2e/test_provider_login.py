@@ -68,7 +68,7 @@ def page(browser: Any, served: ProductThread) -> Iterator[Any]:
 
 def sees(page: Any, test_id: str, text: str) -> None:
     page.wait_for_function(
-        "([id, text]) => document.querySelector(`[data-testid='${id}']`).textContent.includes(text)",
+        "([id, text]) => document.querySelector(`[data-testid='${id}']`)?.textContent.includes(text)",
         arg=[test_id, text],
     )
 
