@@ -30,7 +30,7 @@ for (const version of VERSIONS) {
     const next = random(version.length * 7919);
     const handled = [];
     const made = await world(t, {
-      version, via: ["handshake", "authenticate"], timeout: 120, maxAttempts: 2,
+      version, via: ["handshake", "authenticate"], timeout: 1000, maxAttempts: 2,
       prepare: (io, roomkey) => {
         roomkey.policy.room("*", () => true);
         roomkey.serveRooms().relay("say");

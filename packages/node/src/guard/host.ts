@@ -37,7 +37,7 @@ export interface HostConn {
   protocol: number;
   remoteAddress: string;
   request: IncomingMessage;
-  transport?: { name?: string; socket?: { _receiver?: { _maxPayload?: number } } };
+  transport?: { name?: string; shouldClose?: (() => void) | null; socket?: { _receiver?: { _maxPayload?: number } } };
   close(): void;
   once(event: "close" | "upgrade", listener: () => void): unknown;
 }

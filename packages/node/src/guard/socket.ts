@@ -53,6 +53,8 @@ export abstract class ConnectionState implements Timed {
   /** How many of its requests wait until it is known whether they come from its owner. */
   verifying = 0;
   readonly packetLimit: PacketLimit;
+  /** Its transport before an upgrade. */
+  readonly #first: HostConn["transport"];
   #refusals = 0;
   #tokens: TokenBucket | null = null;
   #unexpected: TokenBucket | null = null;
@@ -63,6 +65,7 @@ export abstract class ConnectionState implements Timed {
     readonly address: string,
     readonly carried: Carried,
   ) {
+    this.#first = conn.transport;
     this.packetLimit = new PacketLimit(conn, context.settings.anonymousPacket);
   }
 
@@ -146,6 +149,7 @@ export abstract class ConnectionState implements Timed {
   /** The transport is gone. */
   lost(): void {
     this.closing = true;
+    this.#first?.shouldClose?.(); // else engine.io waits 30 seconds for a last poll of a client that is gone
     this.context.timers.forget(this);
     for (const socket of [...this.sockets.values()]) socket.gone();
     this.context.index.close(this.conn, this);

@@ -12,6 +12,15 @@ export const SECRET = "tests-1f0e2d3c4b5a69788796a5b4c3d2e1f0-only";
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let tokens = 0;
 
+/** A monotonic clock that the test moves: returns a function that takes seconds. */
+export function monotonicClock(t) {
+  const { now } = performance;
+  let ahead = 0;
+  performance.now = () => now.call(performance) + ahead;
+  t.after(() => (performance.now = now));
+  return (seconds) => (ahead += seconds * 1000);
+}
+
 const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
 /** A token of the tests' issuer. */
@@ -59,7 +68,7 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ma
     for (const client of made.clients) client.close();
     for (const connection of Object.values(io.engine.clients)) {
       connection.close(true);
-      if (connection.readyState !== "closed") connection.onClose("forced close"); // no poll fetches the last packets
+      connection.transport.shouldClose?.(); // no poll fetches its last packets
     }
     made.roomkey.close();
     await new Promise((resolve) => io.close(resolve));
