@@ -62,3 +62,28 @@ test("a client that does not wait for the answers to its tokens is closed", asyn
   await event(client, "disconnect");
   await until(() => made.lines.some((line) => line.code === "protocol_violation"));
 });
+
+test("two Authorization headers are not one token", async (t) => {
+  const made = await world(t);
+  const [ada, bob] = [`Bearer ${token("ada")}`, `Bearer ${token("bob")}`];
+  const requests = [
+    { headers: { authorization: ada }, rawHeaders: ["Authorization", ada, "authorization", bob] },
+    { headers: { authorization: [ada, bob] } },
+  ];
+  for (const request of requests) {
+    await assert.rejects(made.roomkey.verifyRequest(request), ({ cause }) => cause.code === "credentials_bad_format");
+  }
+  assert.equal((await made.roomkey.verifyRequest({ headers: { authorization: ada }, rawHeaders: ["Authorization", ada] })).subject, "ada");
+});
+
+for (const version of VERSIONS) {
+  test(`tokens of a handshake do not travel to other nodes: ${version}`, async (t) => {
+    const made = await world(t, { version, sources: { query: "token" } });
+    const presented = token("ada");
+    const more = { extraHeaders: { Authorization: `Bearer ${presented}` }, query: { token: presented } };
+    await event(made.client({ token: presented, nick: "ada" }, more), "connect");
+    const [{ handshake }] = await made.io.fetchSockets();
+    assert.ok(!JSON.stringify(handshake).includes(presented)); // as an adapter sends it
+    assert.deepEqual([handshake.auth.nick, handshake.auth.token, handshake.query.token], ["ada", presented, presented]);
+  });
+}

@@ -18,7 +18,8 @@ import { strip } from "./characters.js";
 import { LONGEST_TOKEN } from "./jws.js";
 import { isObject } from "./strict_json.js";
 
-const PAYLOAD_MEMBERS = ["token", "access_token", "auth_token"];
+/** Members of a payload that can be a token. */
+export const PAYLOAD_MEMBERS = ["token", "access_token", "auth_token"];
 const PROOF_MEMBER = "dpop";
 const MAX_PRESENTED = LONGEST_TOKEN + "Bearer ".length; // a verifier has its own limit, which is lower
 

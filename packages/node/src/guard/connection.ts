@@ -10,6 +10,7 @@ import type { Events } from "./events.js";
 import { DISCONNECT, type Done, EVENT, type HostConn, type HostRequest, type HostSocket, type Packet } from "./host.js";
 import type { SessionBinding } from "./session_binding.js";
 import { ConnectionState, type GuardContext, GuardedSocket } from "./socket.js";
+import { hideTokens } from "./hidden_tokens.js";
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 import { type Pass, SocketSeam } from "./socket_seam.js";
 
@@ -61,6 +62,7 @@ export class GuardedConnection extends ConnectionState {
   decide(guarded: GuardedSocket): void {
     try {
       this.deciders.authenticator.connect(guarded);
+      hideTokens(guarded.host.socket.handshake, this.context.settings.sources);
     } catch (error) {
       this.context.settings.log("a CONNECT could not be decided, so it is refused", error);
       guarded.gone();
@@ -127,19 +129,28 @@ export function hasTooMany({ index, settings, refusals }: GuardContext, address:
 
 /** What an HTTP request carries where tokens may be. */
 export function carriedBy(request: Requested | undefined, origins: readonly string[]): Carried {
-  const authorization = request?.headers?.authorization;
   const cookie = isCookieOfAllowedPage(request?.headers ?? {}, origins) ? request?.headers?.cookie : undefined;
   const url = request?.url ?? "";
   const at = url.indexOf("?");
   return {
-    authorization: typeof authorization === "string" ? authorization : undefined,
+    authorization: authorizationOf(request),
     cookie: typeof cookie === "string" ? cookie : undefined,
     query: at < 0 ? undefined : url.slice(at + 1),
   };
 }
 
+/** All `Authorization` headers: Node.js drops the second one, which a proxy may have believed. Two are not one token. */
+function authorizationOf(request: Requested | undefined): string | undefined {
+  const { rawHeaders = [], headers } = request ?? {};
+  const all = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === "authorization");
+  if (all.length > 1) return all.join(", ");
+  const given = headers?.authorization;
+  return Array.isArray(given) ? given.join(", ") : given;
+}
+
 /** The parts of a request that can contain tokens. */
 export interface Requested {
   headers?: Record<string, string | string[] | undefined>;
+  rawHeaders?: readonly string[];
   url?: string | undefined;
 }

@@ -56,7 +56,7 @@ export interface HostSocket {
   connected: boolean;
   nsp: HostNamespace;
   client: HostClient;
-  handshake: { auth: unknown };
+  handshake: { auth: unknown; headers: unknown; query: unknown; url: string };
   packet(packet: Packet, options?: object): void;
   join(rooms: string | readonly string[]): unknown;
   leave(room: string): unknown;
