@@ -24,6 +24,7 @@ with needs("client", "roomkey.client"):
     check_versions()
     from roomkey.client.async_client import AsyncClient
     from roomkey.client.sync_client import Client
+from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
 
-__all__ = ["AsyncClient", "Client", "Refusal"]
+__all__ = ["AsyncClient", "Client", "ProofKey", "Refusal"]

@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
 from roomkey.client.base import Hooks, Login, check_names, without_token
+from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
 from roomkey.client.tokens import GetToken, Presentable, Refresh, Tokens
 from roomkey.client.watch import End
@@ -55,6 +56,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         on_signed_out: called with the :class:`Refusal` when the client has stopped. It does not reconnect until you
             call :meth:`connect`.
         via: how to present the token: in CONNECT (``handshake``) or in the event ``authenticate``.
+        dpop: the key to which the tokens are bound. Each token is presented with a new proof (DPoP, RFC 9449).
         options: those of :class:`socketio.AsyncClient`.
 
     The functions can be coroutine functions.
@@ -71,10 +73,13 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         tokens: Tokens | None = None,
         on_signed_out: Callable[[Refusal], Any] | None = None,
         via: Literal["handshake", "authenticate"] = "handshake",
+        dpop: ProofKey | None = None,
         **options: Any,
     ) -> None:
         check_names(socketio.AsyncClient, engineio.AsyncClient)
-        self._login = Login(token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out)
+        self._login = Login(
+            token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out, dpop=dpop
+        )
         self._refreshing = asyncio.Lock()
         super().__init__(**options)
 
@@ -94,6 +99,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 token to present.
         """
         login = self._login
+        login.at(url, options)
         if self.connected:
             raise ConnectionFailed("Already connected")
         if self._leaving is not None:
@@ -112,7 +118,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 await super().connect(url, auth=login.payload(extra, found), **options)
                 return
             except ConnectionFailed:
-                if is_last or login.watch.expired is None:  # a newer token does not help
+                if is_last or not (login.watch.expired or login.has_new_nonce):  # another attempt does not help
                     raise
 
     async def _find_for_connection(self) -> Presentable:
@@ -156,7 +162,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 continue
             try:
                 if namespace in self.namespaces and self._login.watch.presents(namespace, found):
-                    await self.emit(AUTHENTICATE, {"token": found.token}, namespace=namespace)
+                    await self.emit(AUTHENTICATE, self._login.presented(found.token), namespace=namespace)
             except SocketIOError:
                 pass  # disconnected in the meantime: the next connection presents it
             return
@@ -170,11 +176,16 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         if self._login.on_signed_out is not None:
             await _value(self._login.on_signed_out(refusal))
 
+    async def _send_packet(self, pkt: Any) -> None:
+        self._login.prove(pkt)
+        await super()._send_packet(pkt)
+
     async def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         self._observe(event, namespace, args)
         return await super()._trigger_event(event, namespace, *args)
 
     async def _handle_error(self, namespace: str, data: Any) -> None:
+        self._login.learn_nonce(Refusal.of(data))
         step = self._login.watch.refused(Refusal.of(data))
         await super()._handle_error(namespace, data)
         self._take(step)

@@ -8,10 +8,12 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Literal
 
+from roomkey.client.proof import ProofKey, sockets_url
 from roomkey.client.refusal import LOGGED_OUT, Refusal
 from roomkey.client.tokens import GetToken, Presentable, Refresh, TokenCache, Tokens
 from roomkey.client.watch import ConnectionWatch, End, Renew, Step
 from roomkey.errors import ConfigError
+from roomkey.guard.contract import UNAUTHORIZED
 
 __all__ = ["Hooks", "Login", "check_names", "check_versions", "without_token"]
 
@@ -23,8 +25,10 @@ _NAMES = (
     "_handle_eio_disconnect",
     "_handle_reconnect",
     "_engineio_client_class",
+    "_send_packet",
 )
 _ENGINE_NAMES = ("_receive_packet", "_reset", "create_queue")
+_CONNECT = 0  # the type of a CONNECT packet
 
 
 def check_versions() -> None:
@@ -85,6 +89,7 @@ class Login:
         tokens: Tokens | None,
         via: Literal["handshake", "authenticate"],
         on_signed_out: Callable[[Refusal], Any] | None,
+        dpop: ProofKey | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         if token is None and refresh is None:
@@ -96,7 +101,13 @@ class Login:
         if via not in ("handshake", "authenticate"):
             raise ConfigError("via must be 'handshake' or 'authenticate'")
         self.token, self.refresh, self.on_signed_out, self.clock = token, refresh, on_signed_out, clock
+        if dpop is not None and not isinstance(dpop, ProofKey):
+            raise ConfigError("dpop must be a ProofKey")
         self.later = via == "authenticate"
+        self.dpop = dpop
+        self._url = ""
+        self._nonce: str | None = None
+        self.has_new_nonce = False
         self.cache = TokenCache(tokens, clock())
         self.watch = ConnectionWatch(self.later)
         self.has_ended = False
@@ -116,6 +127,29 @@ class Login:
     def payload(self, extra: dict[str, Any], found: Presentable) -> dict[str, Any]:
         """Return the payload of CONNECT."""
         return extra if self.later else {**extra, "token": found.token}
+
+    def at(self, url: object, options: Mapping[str, Any]) -> None:
+        """Note the server's URL, which each proof names."""
+        if self.dpop is not None:
+            self._url = sockets_url(url, options.get("socketio_path", "socket.io"))
+
+    def learn_nonce(self, refusal: Refusal) -> None:
+        """Keep the nonce that the server wants in the next proof, if it asks for one."""
+        if refusal.nonce is not None:
+            self._nonce, self.has_new_nonce = refusal.nonce, True
+
+    def presented(self, token: str) -> dict[str, Any]:
+        """Return a token as it is presented: with a new proof, if it is bound to a key."""
+        if self.dpop is None:
+            return {"token": token}
+        self.has_new_nonce = False
+        return {"token": token, "dpop": self.dpop.proof("GET", self._url, token=token, nonce=self._nonce)}
+
+    def prove(self, packet: Any) -> None:
+        """Add a proof to a CONNECT packet. Each namespace needs its own, and python-socketio repeats the payload."""
+        token = packet.data.get("token") if packet.packet_type == _CONNECT and isinstance(packet.data, dict) else None
+        if self.dpop is not None and isinstance(token, str):
+            packet.data = packet.data | self.presented(token)
 
     def begin(self, tokens: Tokens | None) -> None:
         """Start again, possibly with the tokens of a new login."""
@@ -159,4 +193,6 @@ class Hooks:
                 self.start_background_task(self._finish, refusal, hang_up)
 
     def _observe(self, event: str, namespace: str, args: tuple[Any, ...]) -> None:
+        if event == UNAUTHORIZED and args:
+            self._login.learn_nonce(Refusal.of(args[0]))
         self._take(self._login.watch.observe(event, namespace, args[0] if args else None))

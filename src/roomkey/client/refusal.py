@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from roomkey.errors import CredentialsError, ExpiredToken
+from roomkey.errors import CredentialsError, ExpiredToken, NonceRequired
 
 __all__ = ["LOGGED_OUT", "Refusal"]
 
@@ -46,6 +46,12 @@ class Refusal:
     def concerns_token(self) -> bool:
         """True if the server rejected the token itself, and not what it may do."""
         return self.data.get("code") == ExpiredToken.code
+
+    @property
+    def nonce(self) -> str | None:
+        """The nonce that the server wants in the next DPoP proof."""
+        nonce = self.data.get("nonce")
+        return nonce if self.data.get("code") == NonceRequired.code and isinstance(nonce, str) else None
 
     @property
     def is_early_packet(self) -> bool:

@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
 from roomkey.client.base import Hooks, Login, check_names, without_token
+from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
 from roomkey.client.tokens import GetToken, Presentable, Refresh, Tokens
 from roomkey.client.watch import End
@@ -67,6 +68,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         on_signed_out: called with the :class:`Refusal` when the client has stopped. It does not reconnect until you
             call :meth:`connect`.
         via: how to present the token: in CONNECT (``handshake``) or in the event ``authenticate``.
+        dpop: the key to which the tokens are bound. Each token is presented with a new proof (DPoP, RFC 9449).
         options: those of :class:`socketio.Client`.
 
     Raises:
@@ -81,10 +83,13 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         tokens: Tokens | None = None,
         on_signed_out: Callable[[Refusal], Any] | None = None,
         via: Literal["handshake", "authenticate"] = "handshake",
+        dpop: ProofKey | None = None,
         **options: Any,
     ) -> None:
         check_names(socketio.Client, engineio.Client)
-        self._login = Login(token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out)
+        self._login = Login(
+            token=token, refresh=refresh, tokens=tokens, via=via, on_signed_out=on_signed_out, dpop=dpop
+        )
         self._refreshing = threading.Lock()
         super().__init__(**options)
 
@@ -104,6 +109,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
                 token to present.
         """
         login = self._login
+        login.at(url, options)
         if self.connected:
             raise ConnectionFailed("Already connected")
         if self._leaving is not None:
@@ -122,7 +128,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
                 super().connect(url, auth=login.payload(extra, found), **options)
                 return
             except ConnectionFailed:
-                if is_last or login.watch.expired is None:  # a newer token does not help
+                if is_last or not (login.watch.expired or login.has_new_nonce):  # another attempt does not help
                     raise
 
     def _find_for_connection(self) -> Presentable:
@@ -166,7 +172,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
                 continue
             try:
                 if namespace in self.namespaces and self._login.watch.presents(namespace, found):
-                    self.emit(AUTHENTICATE, {"token": found.token}, namespace=namespace)
+                    self.emit(AUTHENTICATE, self._login.presented(found.token), namespace=namespace)
             except SocketIOError:
                 pass  # disconnected in the meantime: the next connection presents it
             return
@@ -180,11 +186,16 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
         if self._login.on_signed_out is not None:
             self._login.on_signed_out(refusal)
 
+    def _send_packet(self, pkt: Any) -> None:
+        self._login.prove(pkt)
+        super()._send_packet(pkt)
+
     def _trigger_event(self, event: str, namespace: str, *args: Any) -> Any:
         self._observe(event, namespace, args)
         return super()._trigger_event(event, namespace, *args)
 
     def _handle_error(self, namespace: str, data: Any) -> None:
+        self._login.learn_nonce(Refusal.of(data))
         step = self._login.watch.refused(Refusal.of(data))
         super()._handle_error(namespace, data)
         self._take(step)

@@ -126,7 +126,8 @@ class ConnectionWatch:
             if refusal.concerns_token:
                 self.spent, self.expired = self._version(namespace), refusal
             self._presented.pop(namespace, None)
-            return Renew(namespace, self.backoff())
+            delay = self.backoff()
+            return Renew(namespace, 0 if refusal.nonce is not None and self._failures == 1 else delay)
         if namespace in self._disconnected:  # the packets arrived in two threads
             return End(refusal, hang_up=False)
         # A connected socket keeps its older token.
