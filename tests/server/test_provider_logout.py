@@ -7,18 +7,14 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from support.live import Raw, new_server, serve
+from support.live import Raw, serve
 from support.oauth import query_of
 from support.scripted_provider import CLIENT, OMIT, ScriptedProvider, scripted_provider
 
-from roomkey import Key, KeySet, Verifier
-from roomkey.auth import LinkedAccounts, LoginProvider, LoginProviders, LoginService, provider_router
-from roomkey.core.issuer import Issuer
-from roomkey.hub import ASGIApp, Hub
+from roomkey import Key, KeySet
 from roomkey.server.app import build
 from roomkey.server.providers import Provider
 from roomkey.server.settings import Settings
-from roomkey.socketio import AsyncGuard
 from roomkey.stores import Stores
 
 KEYS = KeySet([Key.generate("ES256")])
@@ -60,7 +56,7 @@ class Site:
 async def product(engine: str) -> AsyncIterator[Site]:
     """Return the whole application."""
     with scripted_provider() as provider:
-        table = Provider(issuer=provider.issuer, client_id=CLIENT, login=True, create_accounts=True)
+        table = Provider(issuer=provider.issuer, client_id=CLIENT, login=True, create_accounts=True, audience="api")
         async with Stores.at() as stores:
             made = build(Settings(engine=engine), stores, KEYS, providers={"sso": table})  # type: ignore[arg-type]
             async with serve(made.asgi) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
@@ -102,53 +98,31 @@ async def test_logout_at_the_provider_is_followed_by_other_processes(engine: str
             await second.close()
 
 
-@pytest.fixture
-async def direct(engine: str) -> AsyncIterator[Site]:
-    """Return an application whose sockets present the provider's own access tokens."""
-    with scripted_provider() as provider:
-        issuer = Issuer(KEYS.only(), issuer="https://login.example", audience="chat")  # type: ignore[arg-type]
-        theirs = Verifier.oidc(provider.issuer, audience="api", subject_prefix="sso:")
-        verifier = Verifier.any_of(issuer.verifier(), theirs)
-        async with Stores.at() as stores:
-            if engine == "hub":
-                hub = Hub(verifier, revocations=stores.revocations)
-                guard, mounted = hub.guard, lambda app: ASGIApp(hub, app)
-            else:
-                import socketio
-
-                sio = new_server()
-                guard = AsyncGuard(verifier, revocations=stores.revocations)
-                guard.attach(sio)
-                mounted = lambda app: socketio.ASGIApp(sio, app)  # noqa: E731
-            logins = LoginService(stores.accounts, stores.sessions, issuer, guard)
-            login = LoginProvider("sso", provider.issuer, CLIENT)
-            accounts = LinkedAccounts(stores.accounts, stores.links)
-            from fastapi import FastAPI
-
-            app = FastAPI()
-            app.include_router(provider_router(LoginProviders(logins, [login], accounts, stores.single_use)))
-            async with serve(mounted(app)) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
-                yield Site(host, http, provider)
-            await guard.close()
-
-
 def access_token(provider: ScriptedProvider, **claims: object) -> str:
     now = int(time.time())
     usual = {"iss": provider.issuer, "sub": "ada", "aud": "api", "iat": now, "exp": now + 300}
     return provider.sign(usual | claims, {"typ": "at+jwt"})
 
 
-async def test_logout_at_the_provider_disconnects_sockets_with_its_own_tokens(direct: Site) -> None:
-    first = await direct.connect(access_token(direct.provider, sid="s1"))
-    second = await direct.connect(access_token(direct.provider, sid="s2"))
-    without = await direct.connect(access_token(direct.provider))
-    await direct.provider_logout(sid="s1")
+async def test_logout_at_the_provider_disconnects_sockets_with_its_own_tokens(product: Site) -> None:
+    first = await product.connect(access_token(product.provider, sid="s1"))
+    second = await product.connect(access_token(product.provider, sid="s2"))
+    without = await product.connect(access_token(product.provider))
+    await product.provider_logout(sid="s1")
     assert await first.is_closed()
     for raw in (second, without):
         await raw.sync()
         assert not await raw.is_closed(0.1)
-    await direct.provider_logout(sid=OMIT)
+    await product.provider_logout(sid=OMIT)
     assert await second.is_closed()
     assert await without.is_closed()
-    refused = await (await Raw.open(direct.host)).ask_data({"token": access_token(direct.provider, sid="s1")})
+    refused = await (await Raw.open(product.host)).ask_data({"token": access_token(product.provider, sid="s1")})
     assert refused["data"]["reason"] == "token_revoked"
+
+
+async def test_login_and_own_token_of_one_user_have_one_subject(product: Site) -> None:
+    logged_in = await product.connect((await product.log_in())["access_token"])
+    direct = await product.connect(access_token(product.provider))
+    for raw in (logged_in, direct):
+        await raw.event("whoami", ack=1)
+    assert [(await raw.expect_ack(1))[0]["subject"] for raw in (logged_in, direct)] == ["sso:ada"] * 2
