@@ -39,7 +39,7 @@ from roomkey import ConfigError, Identity, Key, Verifier
 from roomkey.errors import BadSignature, Unavailable, UnknownKey
 from roomkey.keysets import RemoteKeySet, fetching, verify_blocking, verify_waiting
 from roomkey.keysets.fetching import FetchError, Request, fetch
-from roomkey.keysets.remote_state import COOLDOWN, DUE, FRESH, KEPT
+from roomkey.keysets.remote_state import COOLDOWN, DUE, FRESH, KEPT, LOST
 
 A, B = new_keys("a", "b")
 RSA = Key.generate("RS256", kid="rsa")
@@ -236,6 +236,7 @@ def test_a_redirect_is_not_followed(server: KeyServer, remote: RemoteKeySet) -> 
         refresh(remote)
         assert other.requests == 0
     assert remote.status().kids == ()
+    assert "no redirects; configure the final URL" in (remote.status().last_error or "")
 
 
 def test_an_unreachable_server_makes_the_keys_unavailable(clock: FakeClock) -> None:
@@ -246,6 +247,20 @@ def test_an_unreachable_server_makes_the_keys_unavailable(clock: FakeClock) -> N
     assert "ConnectError" in (remote.status().last_error or "")
     with pytest.raises(Unavailable):
         remote(0.0)
+
+
+def test_a_lost_fetch_replaces_no_later_answer(server: KeyServer, remote: RemoteKeySet, clock: FakeClock) -> None:
+    late = server.respond = Held(keys(A.public()))
+    lost = remote.prefetch()
+    assert lost is not None
+    assert late.arrived.wait(10)
+    clock.advance(LOST)
+    server.publish(B.public())
+    refresh(remote)
+    assert remote.status().kids == ("b",)
+    late.release()
+    lost.wait_blocking(20)
+    assert remote.status().kids == ("b",)
 
 
 def test_the_whole_request_has_one_deadline(server: KeyServer) -> None:

@@ -15,7 +15,7 @@ import ssl
 import time
 from base64 import b64encode
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
@@ -62,8 +62,8 @@ class Request:
 
     url: str
     max_bytes: int
-    form: bytes | None = None
-    authorization: str | None = None
+    form: bytes | None = field(default=None, repr=False)
+    authorization: str | None = field(default=None, repr=False)
 
 
 def check_url(url: object, what: str) -> str:

@@ -65,7 +65,7 @@ def parse_discovery(body: bytes, issuer: str) -> Discovered:
             f"the discovery document is that of the issuer {printable(named)}; configure exactly this issuer"
         )
     uri = members.get("jwks_uri")
-    if not isinstance(uri, str) or not is_confidential(uri) or not uri.isascii():
+    if not isinstance(uri, str) or not is_confidential(uri) or not (uri.isascii() and uri.isprintable()):
         raise AnswerError(f"jwks_uri is {printable(uri)}, not an https:// URL")
     offered = members.get("id_token_signing_alg_values_supported")
     names = tuple(name for name in offered if isinstance(name, str)) if isinstance(offered, list) else ()
