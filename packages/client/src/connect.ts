@@ -99,8 +99,10 @@ export function connect(url: string, options: ConnectOptions): Socket {
         if (mine !== round) return undefined;
         if (found && !(expired && found.version === spent)) return { ...found, payload };
         end(expired ?? { message: "logged out" });
-      } catch {
-        if (mine === round) await new Promise<void>((resolve) => retry(resolve));
+      } catch (error) {
+        if (mine !== round) return undefined;
+        console.warn("roomkey-client: no token yet, trying again:", (error as Error)?.name);
+        await new Promise<void>((resolve) => retry(resolve));
       }
     }
     return undefined;
@@ -198,8 +200,9 @@ export function connect(url: string, options: ConnectOptions): Socket {
   socket.on("disconnect", (reason) => {
     cancel();
     admitted = unanswered = false;
-    if (reason !== "io server disconnect" || !last) return;
-    if (last.data?.retry) retry(() => socket.connect());
+    if (reason !== "io server disconnect") return;
+    if (!last) listen(false); // the application on the server disconnected the socket
+    else if (last.data?.retry) retry(() => socket.connect());
     else end(last);
   });
   socket.on("connect_error", (error: Refusal & Error) => {

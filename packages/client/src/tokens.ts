@@ -37,13 +37,13 @@ const MARGIN = 30_000;
 const POLL = 50;
 const NOTHING: Entry = { version: 0, freshUntil: 0, tokens: undefined, origin: undefined, lease: 0 };
 
-/** Read when a token expires, in milliseconds since the epoch. The server verifies it; this is only for the timing. */
-function expiry(token: string | undefined): number {
+/** Read a token's times, in milliseconds. The server verifies them; this is only for the timing. */
+function times(token: string | undefined): { exp: number; lifetime: number } {
   try {
-    const { exp } = JSON.parse(atob(token!.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
-    return exp > 0 ? exp * 1000 - MARGIN : Infinity;
+    const { exp, iat } = JSON.parse(atob(token!.split(".")[1]!.replace(/-/g, "+").replace(/_/g, "/")));
+    return { exp: exp * 1000, lifetime: (exp - iat) * 1000 };
   } catch {
-    return Infinity;
+    return { exp: NaN, lifetime: NaN };
   }
 }
 
@@ -52,23 +52,27 @@ export function ownToken(token: string | GetToken): Source {
   return {
     async get() {
       const value = typeof token === "string" ? token : await token();
-      return value ? { token: value, version: value, freshUntil: expiry(value) } : null;
+      return value ? { token: value, version: value, freshUntil: times(value).exp - MARGIN || Infinity } : null;
     },
     async forget() {},
   };
 }
 
+/** Durations are counted from here on, so that it does not matter whether the clock is right. */
 function received(tokens: Tokens, asked: number, before: number, origin: unknown): Entry {
   const { access_token: token, expires_in: seconds } = tokens;
-  const freshUntil =
-    typeof seconds === "number" ? asked + seconds * 1000 - Math.min(MARGIN, seconds * 250) : expiry(token);
+  const lifetime = typeof seconds === "number" ? seconds * 1000 : times(token).lifetime;
+  const freshUntil = asked + lifetime - Math.min(MARGIN, lifetime / 4) || Infinity;
   return { version: Math.max(asked, before + 1), freshUntil, tokens, origin, lease: 0 };
 }
 
-const usable = (tokens: unknown): tokens is Tokens => {
-  const { access_token: token, expires_in: seconds } = (tokens ?? {}) as Tokens;
-  return typeof token === "string" || typeof seconds === "number";
-};
+/** Return the tokens of a response, or null if it says that the login has ended. */
+function read(answer: unknown): Tokens | null {
+  const { access_token: token, expires_in: seconds, error } = (answer ?? {}) as Tokens;
+  if (typeof token === "string" || typeof seconds === "number") return answer as Tokens;
+  if (answer == null || error === "invalid_grant") return null;
+  throw new TypeError("a response without tokens"); // such as that of a proxy, or of a server in trouble
+}
 
 /** Delete the stored tokens, for example after a logout. */
 export const forgetTokens = (name = "roomkey"): Promise<void> => update(name, () => undefined);
@@ -108,14 +112,14 @@ export function sharedTokens(name: string, refresh: Refresh, token?: string | Ge
       await update(name, (entry) => ((overtaken = entry?.version !== version) ? entry : next(entry!)));
       return overtaken;
     };
-    let answer: unknown;
+    let answer: Tokens | null;
     try {
-      answer = await refresh(tokens as Tokens | undefined);
+      answer = read(await refresh(tokens as Tokens | undefined));
     } catch (error) {
       if (await settle((entry) => ({ ...entry, lease: 0 }))) return undefined;
       throw error;
     }
-    const next = usable(answer) ? received(answer, asked, version, origin) : null;
+    const next = answer && received(answer, asked, version, origin);
     return (await settle(() => next ?? undefined)) ? undefined : next;
   }
 
@@ -135,6 +139,7 @@ export function sharedTokens(name: string, refresh: Refresh, token?: string | Ge
       if (!entry) return null;
       const tokens = entry.tokens as Tokens;
       const value = typeof token === "function" ? await token(tokens) : tokens.access_token;
+      if (!value && token) return null;
       return { token: value ?? undefined, version: entry.version, freshUntil: entry.freshUntil };
     },
     forget: (version) => update(name, (entry) => (entry?.version === version ? undefined : entry)),

@@ -163,6 +163,50 @@ test("a failed refresh is tried again while the socket waits", async (t) => {
   assert.deepEqual(server.presented.all, ["t1"]);
 });
 
+for (const answer of ["<html>", {}, [], 5, { error: "server_error" }]) {
+  test(`a response ${JSON.stringify(answer)} to a refresh is not a logout`, async (t) => {
+    const server = await world(t);
+    const answers = [answer, { access_token: "t1", expires_in: 600 }];
+    const client = server.connect({ refresh: () => answers.shift(), tokens: { access_token: "t0", refresh_token: "r0", expires_in: -1 } });
+    await server.sockets.next();
+    assert.deepEqual([server.presented.all, client.ended.all], [["t1"], []]);
+  });
+}
+
+test("the clock of the browser can be wrong", async (t) => {
+  const server = await world(t);
+  const now = Math.floor(Date.now() / 1000) - 86_400;
+  const jwt = `e30.${btoa(JSON.stringify({ iat: now, exp: now + 600 }))}.sig`; // by this clock, it expired yesterday
+  const asked = [];
+  const name = "wrong clock";
+  const refresh = () => (asked.push(1), { access_token: jwt });
+  server.connect({ refresh, name });
+  await server.sockets.next();
+  server.connect({ refresh, name });
+  await server.sockets.next();
+  assert.deepEqual([server.presented.all, asked], [[jwt, jwt], [1]]);
+});
+
+test("a ticket that nobody gets ends the login", async (t) => {
+  const server = await world(t);
+  const client = server.connect({ refresh: () => ({ expires_in: 600 }), token: () => null });
+  const error = await client.ended.next("onSignedOut");
+  assert.deepEqual([error.message, client.active, server.presented.all], ["logged out", false, []]);
+});
+
+test("a component that is mounted twice refreshes once and has one socket", async (t) => {
+  const server = await world(t);
+  const { refresh, refreshes } = login();
+  const name = "mounted twice";
+  const first = server.connect({ refresh, name });
+  first.close(); // while it looks for a token, as React does in development
+  const second = server.connect({ refresh, name });
+  await server.sockets.next();
+  assert.deepEqual([server.presented.all, refreshes.all, first.ended.all, first.active], [["t1"], [undefined], [], false]);
+  second.close();
+  assert.equal(second.active, false);
+});
+
 test("tokens that are already too old are refreshed once, not forever", async (t) => {
   const server = await world(t);
   const asked = new Queue();
