@@ -255,6 +255,63 @@ def test_tab_that_slept_long_connects_again_with_a_new_token(tabs: Tabs) -> None
     assert tabs.refreshes == 1
 
 
+@pytest.mark.parametrize(
+    "failure",
+    [
+        {"status": 500},
+        {"status": 200, "content_type": "text/html", "body": "<html>"},
+        {"status": 200, "json": {}},
+        None,
+    ],
+    ids=["error", "page", "nothing", "no-connection"],
+)
+def test_failed_refresh_is_not_a_logout(tabs: Tabs, failure: dict[str, Any] | None) -> None:
+    """The tokens stay in place, and the next attempt uses them."""
+    tab = tabs.open(tabs.login())
+    fail = lambda route: route.fulfill(**failure) if failure else route.abort()  # noqa: E731
+    tabs.context.route("**/auth/refresh", fail, times=1)
+    with tab.expect_console_message(lambda message: "no token yet" in message.text):
+        tabs.warn()
+    hears(tab, "authenticated")
+    assert tabs.refreshes == 1
+    assert tab.evaluate("heard.filter((one) => one !== 'token_expiring')") == ["connect", "authenticated"]
+
+
+def test_wrong_clock_of_the_browser_does_not_matter(tabs: Tabs) -> None:
+    tabs.context.add_init_script("{ const now = Date.now; Date.now = () => now() + 86_400_000; }")
+    one, two = tabs.open(tabs.login()), tabs.open()
+    wake(one, "visibilitychange")
+    tabs.warn()
+    for tab in (one, two):
+        hears(tab, "authenticated")
+    assert tabs.refreshes == 1
+
+
+@pytest.mark.parametrize("ended_by", ["page", "server", "logout"])
+def test_ended_socket_listens_to_no_events_of_the_page(tabs: Tabs, ended_by: str) -> None:
+    tabs.context.add_init_script("""
+        window.listening = [];
+        const { addEventListener, removeEventListener } = window;
+        window.addEventListener = (event, ...rest) => (listening.push(event), addEventListener(event, ...rest));
+        window.removeEventListener = (event, ...rest) => {
+          listening.splice(listening.indexOf(event), 1);
+          removeEventListener(event, ...rest);
+        };""")
+    before = tabs.blank().evaluate("listening")
+    tab = tabs.open(tabs.login())
+    assert {"pageshow", "online", "visibilitychange"} <= set(tab.evaluate("listening"))
+    if ended_by == "page":
+        tab.evaluate("socket.close()")
+    elif ended_by == "server":
+        [socket] = tabs.served.guard.index
+        tabs.served.call(tabs.served.product.backend.sio.disconnect(socket.sid))
+    else:
+        tabs.served.call(tabs.served.guard.revoke(subject="grace"))
+    hears(tab, "disconnect")
+    ours = {"pageshow", "online", "visibilitychange"}
+    assert [one for one in tab.evaluate("listening") if one in ours] == [one for one in before if one in ours]
+
+
 def test_logout_stops_every_tab(tabs: Tabs) -> None:
     tokens = tabs.login()
     pages = [tabs.open(tokens), tabs.open()]
