@@ -1,0 +1,48 @@
+// A guarded Socket.IO server for the tokens of an OpenID provider: ISSUER, AUDIENCE, CLIENT_ID and CLIENT_SECRET are in the
+// environment. Writes its port, then answers each command with one line of JSON:
+//   {"advance": seconds}   moves the clock of the keys
+//   {"settle": true}       waits for the fetch under way
+//   {"verify": tokens}     presents them to a route
+import { createServer } from "node:http";
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { createInterface } from "node:readline";
+import { Server } from "socket.io";
+import { RemoteKeySet, Verifier, guard } from "roomkey";
+
+const { ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET } = process.env;
+let ahead = 0;
+const clock = () => performance.now() / 1000 + ahead;
+const log = () => undefined;
+const keys = new RemoteKeySet(ISSUER, { discover: true, clock, log });
+const issuer = { issuer: ISSUER, audience: AUDIENCE };
+const client = { clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
+const verifier = Verifier.anyOf(
+  new Verifier(keys, { algorithms: keys.algorithms, ...issuer }),
+  Verifier.introspection(`${ISSUER}/token/introspection`, { ...issuer, ...client, clock, log }),
+);
+const http = createServer();
+const io = new Server(http);
+const roomkey = guard(io, verifier, { via: ["handshake", "authenticate"], maxAnonymous: 20_000, log });
+io.on("connection", (socket) => socket.on("echo", (text, answer) => answer(text)));
+/** What a route of the application tells those who present these tokens, one after the other. */
+async function told(tokens) {
+  const found = new Set();
+  for (const token of tokens) {
+    const request = { headers: { authorization: `Bearer ${token}` }, url: "/me" };
+    found.add(await roomkey.verifyRequest(request).then(({ subject }) => subject, ({ status, message }) => `${status} ${message}`));
+  }
+  return [...found];
+}
+const delays = monitorEventLoopDelay({ resolution: 2 });
+delays.enable();
+http.listen(0, "127.0.0.1", () => console.log(http.address().port));
+for await (const line of createInterface({ input: process.stdin })) {
+  const command = JSON.parse(line);
+  ahead += command.advance ?? 0;
+  if (command.settle) await keys.prefetch();
+  const outcomes = await told(command.verify ?? []);
+  const subjects = roomkey.sockets().map(({ identity }) => identity.subject);
+  console.log(JSON.stringify({ subjects, outcomes, blocked: Math.round(delays.max / 1e6), ...keys.status() }));
+  delays.reset();
+}
+process.exit(0);
