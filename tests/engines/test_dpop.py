@@ -14,8 +14,10 @@ from support.world import NOT_THE_OWNER
 
 from roomkey import DPoP, Identity
 from roomkey.core.credentials import Credential
+from roomkey.core.dpop import MAX_PROOF
+from roomkey.core.jws import MAX_TOKEN
 from roomkey.errors import ConfigError, InvalidProof
-from roomkey.guard.settings import GuardSettings
+from roomkey.guard.settings import PACKET_AROUND_TOKEN, GuardSettings
 from roomkey.socketio import Authenticate, Handshake
 
 KEY, OTHER = ClientKey(), ClientKey()
@@ -185,6 +187,14 @@ async def test_client_answers_with_the_nonce_of_the_server(offline, via):
 async def test_nonces_require_a_second_attempt():
     with pytest.raises(ConfigError, match="max_attempts"):
         GuardSettings(Anyone(), via=Authenticate(max_attempts=1), dpop=DPoP(URL, nonce_secret=NONCE_SECRET))
+
+
+def test_packet_with_the_longest_token_and_proof_must_fit():
+    smallest = MAX_TOKEN + PACKET_AROUND_TOKEN
+    GuardSettings(Anyone(), max_anonymous_packet=smallest)
+    with pytest.raises(ConfigError, match="max_anonymous_packet"):
+        GuardSettings(Anyone(), max_anonymous_packet=smallest, dpop=DPoP(URL))
+    GuardSettings(Anyone(), max_anonymous_packet=smallest + MAX_PROOF, dpop=DPoP(URL))
 
 
 # Renewal

@@ -172,6 +172,12 @@ test("the memory of proofs has bounds, and forgets nothing too early", () => {
   assert.throws(() => use("one", "ada", LIFETIME + 1, 0), { code: "invalid_dpop_proof" }); // the clock was set back
 });
 
+test("the packet with the longest token and proof fits", async (t) => {
+  const maxAnonymousPacket = 8192 + 1024;
+  await world(t, { maxAnonymousPacket });
+  await assert.rejects(world(t, { maxAnonymousPacket, dpop }), ConfigError);
+});
+
 test("settings that are not safe are rejected", async (t) => {
   const make = (options) => world(t, { dpop: options });
   for (const wrong of [{}, "x", { url: "http://chat.example/socket.io/" }, { ...dpop, maxProofs: 0 }, { ...dpop, nonceSecret: 5 }]) {

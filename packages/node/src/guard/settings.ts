@@ -2,7 +2,7 @@
 
 import { type Log, logToConsole, unfailing } from "../core/calls.js";
 import { type Sources, checkSources } from "../core/credentials.js";
-import { DPoP, type DPoPOptions } from "../core/dpop.js";
+import { DPoP, type DPoPOptions, MAX_PROOF } from "../core/dpop.js";
 import { MAX_TOKEN } from "../core/jws.js";
 import { Policy } from "../core/policy.js";
 import { type SubjectLimits, checkSubjectLimits } from "../core/subject_limits.js";
@@ -127,6 +127,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
   const sources = checkSources(options.sources ?? {});
   const ways = checkWays(options.via ?? ["handshake"]);
   const maxAttempts = count(options.maxAttempts, 3, "maxAttempts");
+  const dpop = checkDPoP(options.dpop, ways.includes("authenticate") ? maxAttempts : Infinity);
   const log = unfailing(options.log ?? logToConsole);
   return {
     sources,
@@ -136,7 +137,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     timeout: seconds(options.timeout, 15_000, "timeout", 1),
     maxAttempts,
     required: options.required ?? true,
-    dpop: checkDPoP(options.dpop, ways.includes("authenticate") ? maxAttempts : Infinity),
+    dpop,
     policy: checkPolicy(options.policy),
     grace: seconds(options.grace, 25_000, "grace", 0),
     warnBefore: seconds(options.warnBefore, 60_000, "warnBefore", 0),
@@ -144,7 +145,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     maxRefusals: count(options.maxRefusals, 3, "maxRefusals"),
     maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
     maxAnonymous: count(options.maxAnonymous, 1000, "maxAnonymous"),
-    anonymousPacket: checkPacket(options.maxAnonymousPacket, verifier),
+    anonymousPacket: checkPacket(options.maxAnonymousPacket, verifier, dpop),
     subjectLimits: options.subjectLimits === undefined ? null : checkSubjectLimits(options.subjectLimits),
     userRooms: options.userRooms ?? true,
     ownJoins: checkOwnJoins(options.ownJoins),
@@ -172,10 +173,10 @@ function checkDPoP(options: DPoPOptions | undefined, maxAttempts: number): DPoP 
   return settings;
 }
 
-function checkPacket(most: number | undefined, verifier: AnyVerifier): number {
+function checkPacket(most: number | undefined, verifier: AnyVerifier, dpop: DPoP | null): number {
   const longest = verifier.maxToken ?? MAX_TOKEN;
   if (most === undefined) return Math.max(ANONYMOUS_PACKET, 2 * longest);
-  const least = longest + PACKET_AROUND_TOKEN;
+  const least = longest + PACKET_AROUND_TOKEN + (dpop === null ? 0 : MAX_PROOF);
   if (!Number.isInteger(most) || most < least) {
     throw new ConfigError(`maxAnonymousPacket must be at least ${least} bytes: the packet with the longest token must fit`);
   }
