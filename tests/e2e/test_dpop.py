@@ -12,17 +12,21 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 import pytest
 import socketio
 from joserfc.jwk import ECKey
 from support.browser import launched
 from support.live import Raw, new_server, serve
 from support.node import PACKAGES, built_client_package
+from support.product import ProductThread
 from support.provider import Provider, proof, provider
 
 from roomkey import DPoP, Verifier
 from roomkey.core.dpop import hash_of
 from roomkey.hub import ASGIApp, Hub
+from roomkey.server.providers import Provider as Table
+from roomkey.server.settings import Settings
 from roomkey.socketio import AsyncGuard, Authenticate, Handshake
 
 __all__ = ["provider"]
@@ -246,3 +250,26 @@ def test_token_of_the_provider_requires_the_proof(served: Served, provider: Prov
     assert challenge["code"] == "use_dpop_nonce"
     assert presented(token, nonce=challenge["nonce"]) == {}
     assert presented(plain, nonce=challenge["nonce"])["claim"] == "cnf"
+
+
+@pytest.mark.parametrize("engine", ["hub", "python-socketio"])
+def test_roomkey_serve_accepts_a_provider_token_with_its_proof(provider: Provider, engine: Any) -> None:
+    key = ECKey.generate_key("P-256")
+    token = provider.access_token(RESOURCE, "ES256", bound_to=key)
+    table = Table(issuer=provider.issuer, audience=RESOURCE)
+    settings = Settings(engine=engine, public_url="https://chat.example")
+    with ProductThread.running(settings, providers={"sso": table}) as served:
+
+        async def reply_to(payload: dict[str, str]) -> str:
+            raw = await Raw.open(served.url.removeprefix("http://"))
+            reply = await raw.ask(payload)
+            await raw.close()
+            return reply
+
+        made = proof(key, "GET", "https://chat.example/socket.io/", ath=hash_of(token))
+        assert "DPoP proof required" in served.call(reply_to({"token": token}))
+        assert served.call(reply_to({"token": token, "dpop": made})).startswith("40")
+        assert "invalid DPoP proof" in served.call(reply_to({"token": token, "dpop": made}))
+        for path in ("/auth/sessions", "/api/users"):
+            answer = httpx.get(served.url + path, headers={"Authorization": f"Bearer {token}"})
+            assert answer.status_code in (401, 404)
