@@ -23,6 +23,8 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhZGEifQ.c2lnbmF0dXJl"
         '{"password": "opaque-secret"}',
         "bearer opaque-secret",
         "secret=opaque-secret",
+        "GET /auth/providers/sso/callback?code=opaque-secret&state=x HTTP/1.1",
+        "/callback?iss=https://a.example&state=opaque-secret",
     ],
 )
 def test_redact_removes_tokens_and_named_secrets(text):

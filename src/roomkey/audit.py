@@ -35,6 +35,8 @@ _NAMED = re.compile(
 )
 # Engine.IO session IDs and socket IDs: 15 bytes in base64url.
 _SID = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
+# In the URL of a provider's redirect (RFC 6749 section 4.1.2).
+_CODE = re.compile(r"([?&](?:code|state)=)[^&\s\"']+")
 _BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
 
 
@@ -73,6 +75,8 @@ def redact(text: str) -> str:
         text = _TOKEN.sub("…", text)
     if ":" in text or "=" in text:
         text = _NAMED.sub(r"\1…", text)
+    if "code=" in text or "state=" in text:
+        text = _CODE.sub(r"\1…", text)
     return text
 
 
