@@ -15,6 +15,7 @@ from support.world import clock, make_world
 
 from roomkey.errors import ConfigError
 from roomkey.hub import Handshake, Hub
+from roomkey.hub.engine_session import UPGRADE_AT_END_SECONDS
 
 __all__ = ["calm", "clock", "make_world"]
 
@@ -420,7 +421,9 @@ async def test_second_probe_during_an_upgrade_is_refused(make_world):
 
 
 @pytest.mark.checklist("D60")
-async def test_upgrade_of_a_session_that_ends_is_closed(make_world):
+@pytest.mark.parametrize("sends", ["5", None], ids=["upgrades", "silent"])
+async def test_upgrade_of_a_session_that_ends_is_closed(make_world, sends):
+    """The session waits for the upgrade, to tell the reason. Until then, it neither hears nor says anything else."""
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
@@ -428,6 +431,14 @@ async def test_upgrade_of_a_session_that_ends_is_closed(make_world):
     await raw.text("2probe")
     assert await raw.packet() == "3probe"
     await world.guard.revoke(subject="victim")
+    assert world.guard.sockets() == []
+    await world.sio.emit("message", "for members")
+    if sends is not None:
+        await raw.text(sends)
+        assert (await raw.packet()).startswith('42["unauthorized"')
+        assert await raw.packet() == "41"
+    else:
+        await world.tick(UPGRADE_AT_END_SECONDS)
     assert await raw.close_code() is not None
     assert world.sio.sessions.active == {}
 
