@@ -139,6 +139,7 @@ export class Policy {
 
   /** The rules to ask before an event is handled: {@link OPEN} itself if everybody may send it. */
   aboutEvent(event: string, namespace: string): RuleSet {
+    if (this.#events.size === 0) return this.#open.openEvents ? OPEN : CLOSED; // asked for every event
     const named = this.#eventRules(event, event, namespace);
     const rules = named.length > 0 ? named : this.#eventRules(ANY_EVENT, event, namespace);
     if (rules.length > 0) return { rules, every: true, otherwise: false };
@@ -181,7 +182,7 @@ function bound(name: string, rule: Rule, asked: Asked): BoundRule {
 }
 
 function eventKey(namespace: string | null, name: string): string {
-  return JSON.stringify([namespace, name]);
+  return `${namespace ?? ""}\0${name}`; // no event's name contains a control character
 }
 
 function matching(rules: RoomRule[], kind: string, room: string, namespace: string, event: string | null): BoundRule[] {

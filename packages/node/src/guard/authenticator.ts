@@ -2,6 +2,7 @@
 
 import { type Credential, fromEvent, fromHandshake, hasCredentials } from "../core/credentials.js";
 import { type Identity, isGuest } from "../core/identity.js";
+import { isThenable } from "../core/calls.js";
 import { type AuthError, Declined, LimitExceeded, PermissionDenied, SubjectMismatch } from "../errors.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
 import * as contract from "./contract.js";
@@ -42,12 +43,12 @@ export class Authenticator {
     socket.begin();
     socket.host.decide(socket);
     if (!presents && !required) {
-      void this.#decide(socket, () => null);
+      this.#decide(socket, () => null);
     } else if (handshake === null || (later && !presents)) {
       this.#leaveOpen(socket, auth);
     } else {
       socket.maxAttempts = 1;
-      void this.#decide(socket, () => fromHandshake(handshake, auth, carried));
+      this.#decide(socket, () => fromHandshake(handshake, auth, carried));
     }
   }
 
@@ -63,33 +64,64 @@ export class Authenticator {
   /** The event `authenticate` arrived: the first token, or a later one for a connected socket. */
   authenticate(socket: GuardedSocket, packet: Packet): void {
     const find = (): Credential => fromEvent(argumentsOf(packet));
-    if (!socket.admitted) void this.#decide(socket, find, packet.id);
+    if (!socket.admitted) this.#decide(socket, find, packet.id);
     else this.#renewLater(socket, find, packet.id);
   }
 
-  /** The one path from a presented token (null for a guest) to an open namespace. */
-  async #decide(socket: GuardedSocket, find: Find, ackId?: number): Promise<void> {
+  /** The one path from a presented token (null for a guest) to an open namespace. It waits only if a decision does. */
+  #decide(socket: GuardedSocket, find: Find, ackId?: number): void {
     if (!socket.feed("present").includes("verify")) return;
     let presented: Credential | null = null;
+    let who: Identity | Promise<Identity>;
     try {
       if (socket.connection.isFlood()) return;
       presented = find();
-      const who = await this.authorizer.identify(presented, socket.namespace);
-      if (socket.live) this.#count(socket, who);
-      if (socket.feed("identified").length === 0) return; // it ended meanwhile
-      socket.identify(who, tokenNameOf(who, presented));
+      who = this.authorizer.identify(presented, socket.namespace);
     } catch (error) {
       this.#reject(socket, asAuthError(error), presented, ackId);
       return;
     }
-    const declined = await this.#runMiddlewares(socket);
-    if (declined === null && socket.feed("accepted").length > 0) {
-      this.#admit(socket, ackId);
-    } else if (declined !== null) {
-      const actions = socket.feed("declined");
-      if (actions.length > 0) this.context.refusals.report(declined, socket.connection.address, socket);
-      socket.carryOut(actions, declined);
+    if (!isThenable(who)) this.#identified(socket, who, presented, ackId);
+    else {
+      who.then(
+        (identity) => this.#identified(socket, identity, presented, ackId),
+        (error: unknown) => this.#reject(socket, asAuthError(error), presented, ackId),
+      ).catch((error: unknown) => this.#failed(socket, error));
     }
+  }
+
+  /** It is known who it is: the namespace's own middlewares decide next. */
+  #identified(socket: GuardedSocket, who: Identity, presented: Credential | null, ackId?: number): void {
+    try {
+      if (socket.live) this.#count(socket, who);
+    } catch (error) {
+      this.#reject(socket, asAuthError(error), presented, ackId);
+      return;
+    }
+    if (socket.feed("identified").length === 0) return; // it ended meanwhile
+    socket.identify(who, tokenNameOf(who, presented));
+    if (socket.host.socket.nsp._fns.length === 0) this.#connected(socket, null, ackId);
+    else {
+      this.#runMiddlewares(socket)
+        .then((declined) => this.#connected(socket, declined, ackId))
+        .catch((error: unknown) => this.#failed(socket, error));
+    }
+  }
+
+  #connected(socket: GuardedSocket, declined: AuthError | null, ackId?: number): void {
+    if (declined === null) {
+      if (socket.feed("accepted").length > 0) this.#admit(socket, ackId);
+      return;
+    }
+    const actions = socket.feed("declined");
+    if (actions.length > 0) this.context.refusals.report(declined, socket.connection.address, socket);
+    socket.carryOut(actions, declined);
+  }
+
+  #failed(socket: GuardedSocket, error: unknown): void {
+    this.context.settings.log("a decision failed, so the connection is closed", error);
+    socket.gone();
+    socket.connection.close();
   }
 
   /**
@@ -114,7 +146,7 @@ export class Authenticator {
   /** Run the namespace's own middlewares; returns why it is refused, or null. */
   async #runMiddlewares({ host, identity }: GuardedSocket): Promise<AuthError | null> {
     try {
-      if (host.socket.nsp._fns.length > 0) await this.authorizer.inTime(runMiddlewares(host.socket));
+      await this.authorizer.inTime(runMiddlewares(host.socket));
       if (identity !== null) this.authorizer.checkStillValid(identity); // a middleware may have waited
       return null;
     } catch (error) {
@@ -163,7 +195,7 @@ export class Authenticator {
       return;
     }
     socket.renewals += 1;
-    socket.renewing = socket.renewing.then(() => this.#renew(socket, find, ackId)).finally(() => (socket.renewals -= 1));
+    socket.renewing = (socket.renewing ?? Promise.resolve()).then(() => this.#renew(socket, find, ackId)).finally(() => (socket.renewals -= 1));
   }
 
   /** A connected socket presents a later token of the same subject: its deadline moves, nothing else stops. */

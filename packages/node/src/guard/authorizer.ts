@@ -3,7 +3,7 @@
 import { type Log, isThenable } from "../core/calls.js";
 import type { Claims } from "../core/claims.js";
 import type { Credential } from "../core/credentials.js";
-import { checkBinding, isSameKey, keyOf } from "../core/dpop.js";
+import { type Proof, checkBinding, isSameKey, keyOf } from "../core/dpop.js";
 import { GUEST, type Identity, isGuest } from "../core/identity.js";
 import { CLOSED, OPEN, type BoundRule, type Policy, type RuleSet } from "../core/policy.js";
 import { printable } from "../core/printable.js";
@@ -112,29 +112,43 @@ export class Authorizer {
    *
    * @param consume false if the same is decided again later: a DPoP proof is then not counted as used.
    */
-  async identify(presented: Credential | null, namespace: string, consume = true): Promise<Identity> {
-    return this.mayConnect(presented === null ? GUEST : await this.verify(presented, consume), namespace);
+  identify(presented: Credential | null, namespace: string, consume = true): MaybePromise<Identity> {
+    const who = presented === null ? GUEST : this.verify(presented, consume);
+    return isThenable(who) ? who.then((identity) => this.mayConnect(identity, namespace)) : this.mayConnect(who, namespace);
   }
 
   /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. `consume` as above. */
-  async verify(presented: Credential, consume = true): Promise<Identity> {
-    let who: Identity;
+  verify(presented: Credential, consume = true): MaybePromise<Identity> {
     this.#checkRevocationsKnown();
     const proof = this.options.proofs.check(presented, this.now());
-    const provedKey = proof?.key ?? null;
+    let verified: Identity | PromiseLike<Identity>;
     try {
-      const verified = this.#verified(presented, provedKey);
-      if (isThenable(verified)) {
-        who = await this.inTime(verified);
-        this.#checkRevocationsKnown(); // the verifier may have waited
-      } else who = verified;
+      verified = this.#verified(presented, proof?.key ?? null);
     } catch (error) {
-      if (error instanceof AuthError) throw error;
-      this.options.log("the verifier failed, so the token is rejected", error);
-      throw new Unavailable("the verifier failed");
+      throw this.#verifierFailed(error);
     }
+    if (!isThenable(verified)) return this.#accept(verified, proof, consume);
+    return this.inTime(verified).then(
+      (who) => {
+        this.#checkRevocationsKnown(); // the verifier has waited
+        return this.#accept(who, proof, consume);
+      },
+      (error: unknown) => {
+        throw this.#verifierFailed(error);
+      },
+    );
+  }
+
+  #verifierFailed(error: unknown): AuthError {
+    if (error instanceof AuthError) return error;
+    this.options.log("the verifier failed, so the token is rejected", error);
+    return new Unavailable("the verifier failed");
+  }
+
+  /** Check what holds for the tokens of every verifier. */
+  #accept(who: Identity, proof: Proof | null, consume: boolean): Identity {
     if (!who.subject) throw new MissingClaim("sub", "the verifier returned no subject");
-    checkBinding(who.claims as Claims, provedKey); // the application's own verifier may not have
+    checkBinding(who.claims as Claims, proof?.key ?? null); // the application's own verifier may not have
     this.hasUndated ||= who.issuedAt === null;
     this.checkStillValid(who);
     if (proof !== null) this.options.proofs.use(proof, who, consume);
@@ -158,19 +172,21 @@ export class Authorizer {
   }
 
   /** From whose a token is to who they are now, if they may connect to a namespace. */
-  async mayConnect(who: Identity, namespace: string): Promise<Identity> {
+  mayConnect(who: Identity, namespace: string): MaybePromise<Identity> {
     if (this.options.proofs.required && !isGuest(who) && keyOf(who) === null) {
       throw new InvalidProof("the token is not bound to a key", { message: "DPoP proof required" });
     }
-    for (;;) {
-      const latest = this.changed.latest(who.subject);
-      const current = this.withRightsOfNow(who);
-      if (this.policy.aboutNamespace(namespace) === OPEN) return current; // most namespaces have no rule
-      const decision = await this.decide(current, "namespace", namespace, namespace);
-      if (decision.error !== null) throw decision.error;
+    const latest = this.changed.latest(who.subject);
+    const current = this.withRightsOfNow(who);
+    if (this.policy.aboutNamespace(namespace) === OPEN) return current; // most namespaces have no rule
+    const finish = ({ error }: Decision): MaybePromise<Identity> => {
+      if (error !== null) throw error;
       this.checkStillValid(current); // a rule may have waited
-      if (this.changed.latest(who.subject) === latest) return current; // else it was asked about rights that are no more
-    }
+      // Otherwise it was asked about rights that are no more.
+      return this.changed.latest(who.subject) === latest ? current : this.mayConnect(who, namespace);
+    };
+    const decision = this.decide(current, "namespace", namespace, namespace);
+    return isThenable(decision) ? decision.then(finish) : finish(decision);
   }
 
   /** Not revoked, and not so late inside the verifier's leeway that the socket would end immediately. */

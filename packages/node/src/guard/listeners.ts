@@ -3,7 +3,7 @@
  * end the process.
  */
 
-import { attempt } from "../core/calls.js";
+import { attempt, isThenable } from "../core/calls.js";
 
 /** The prototype of socket.io's namespaces and sockets. */
 export interface Emitter {
@@ -38,7 +38,13 @@ export function callListenersSafely(prototype: Emitter, watchers: Watchers): voi
 function callAll(emitter: Emitter, event: string, args: unknown[], failed: Failed): boolean {
   const listeners = emitter.rawListeners(event);
   for (const listener of listeners) {
-    attempt(() => Reflect.apply(listener, emitter, args), failed);
+    // Not attempt(), which takes a function for each: this is called for every event.
+    try {
+      const result = Reflect.apply(listener, emitter, args);
+      if (isThenable(result)) result.then(undefined, failed);
+    } catch (error) {
+      failed(error);
+    }
   }
   return listeners.length > 0;
 }

@@ -103,14 +103,15 @@ function connectionOf({ context, deciders }: Gate, conn: HostConn): GuardedConne
 function guardRecovery(prototype: HostNamespace): void {
   const { _createSocket: createSocket } = prototype;
   if (!createSocket) return;
-  prototype._createSocket = async function (this: HostNamespace, client, auth) {
+  prototype._createSocket = function (this: HostNamespace, client, auth) {
     const gate = gates.get(this.server);
-    const create = createSocket.bind(this, client);
     // `40null` is a CONNECT without a payload; socket.io would fail to read its pid.
-    if (!gate || !isRecovery(auth)) return create(auth ?? {});
-    const made = await recover(connectionOf(gate, client.conn), this, client, auth, create);
-    recovered.set(made.socket, made);
-    return made.socket;
+    if (!gate || !isRecovery(auth)) return createSocket.call(this, client, auth ?? {});
+    const create = createSocket.bind(this, client);
+    return recover(connectionOf(gate, client.conn), this, client, auth, create).then((made) => {
+      recovered.set(made.socket, made);
+      return made.socket;
+    });
   };
 }
 
@@ -158,10 +159,11 @@ function logFailure(socket: object, what: string): Failed {
 function eventFailed(emitter: object, event: string, args: unknown[]): Failed | null {
   const socket = guarded.get(emitter);
   if (socket === undefined) return namespaceEventFailed(emitter as HostNamespace, event);
-  const gate = gates.get(socket.host.socket.nsp.server);
-  const last = args.at(-1);
-  const acknowledge = typeof last === "function" ? (last as (data: object) => void) : null;
-  return (error) => gate?.deciders.events.handlerFailed(socket, error, event, acknowledge);
+  return (error) => {
+    const last = args.at(-1);
+    const acknowledge = typeof last === "function" ? (last as (data: object) => void) : null;
+    gates.get(socket.host.socket.nsp.server)?.deciders.events.handlerFailed(socket, error, event, acknowledge);
+  };
 }
 
 /** Another node emitted an event with `serverSideEmit`. */

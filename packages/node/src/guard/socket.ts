@@ -6,7 +6,7 @@ import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { TokenBucket } from "../core/rate.js";
 import type { SubjectUsage } from "../core/subject_limits.js";
-import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation, Unavailable } from "../errors.js";
+import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation } from "../errors.js";
 import { record, tokenHash } from "./audit.js";
 import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
@@ -56,7 +56,9 @@ export abstract class ConnectionState implements Timed {
   /** Its transport before an upgrade. */
   readonly #first: HostConn["transport"];
   #refusals = 0;
+  /** Counts what presents a token, from the second on: most connections present one. */
   #tokens: TokenBucket | null = null;
+  #hasPresented = false;
   #unexpected: TokenBucket | null = null;
 
   constructor(
@@ -84,6 +86,10 @@ export abstract class ConnectionState implements Timed {
 
   /** Count what presents a token; a flood of it closes the connection. */
   isFlood(): boolean {
+    if (!this.#hasPresented) {
+      this.#hasPresented = true;
+      return false;
+    }
     const rate = Math.max(TOKENS_PER_SECOND, 2 * this.context.settings.maxNamespaces);
     this.#tokens ??= new TokenBucket(rate, monotonic());
     if (this.#tokens.take(monotonic())) return false;
@@ -170,8 +176,8 @@ export class GuardedSocket extends Admission implements Timed {
   countedFor: Identity | null = null;
   /** Characters of its CONNECT payload, while it is in quarantine. */
   keptAuth = 0;
-  /** One renewal after the other. */
-  renewing: Promise<unknown> = Promise.resolve();
+  /** One renewal after the other; null before the first. */
+  renewing: Promise<unknown> | null = null;
   /** How many of them wait. */
   renewals = 0;
 
@@ -313,7 +319,7 @@ export class GuardedSocket extends Admission implements Timed {
   gone(): void {
     this.feed("gone");
     this.#forget();
-    this.host.abandon(new Unavailable("the client left"));
+    this.host.abandon();
     this.connection.left();
   }
 

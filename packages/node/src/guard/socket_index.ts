@@ -58,13 +58,17 @@ export class SocketIndex<K, C extends IndexedConnection, S extends IndexedSocket
   identify(socket: S, who: Identity): void {
     if (socket.identity !== null) this.#dropNames(socket, socket.identity);
     socket.identity = who;
-    for (const [kind, name] of namesOf(who)) {
-      const named = this.#named[kind];
-      const others = named.get(name);
-      if (others === undefined) named.set(name, socket);
-      else if (others instanceof Set) others.add(socket);
-      else if (others !== socket) named.set(name, new Set([others, socket]));
-    }
+    this.#addName(this.#named.token, who.tokenId, socket);
+    this.#addName(this.#named.session, who.sessionId, socket);
+    this.#addName(this.#named.subject, who.subject, socket);
+  }
+
+  #addName(named: Map<string, S | Set<S>>, name: string | null, socket: S): void {
+    if (name === null || name === "") return;
+    const others = named.get(name);
+    if (others === undefined) named.set(name, socket);
+    else if (others instanceof Set) others.add(socket);
+    else if (others !== socket) named.set(name, new Set([others, socket]));
   }
 
   /** The sockets of one token, login session or subject, the oldest first. */
@@ -80,20 +84,15 @@ export class SocketIndex<K, C extends IndexedConnection, S extends IndexedSocket
   }
 
   #dropNames(socket: S, who: Identity): void {
-    for (const [kind, name] of namesOf(who)) {
-      const named = this.#named[kind];
-      const found = named.get(name);
-      if (found instanceof Set) found.delete(socket);
-      if (found === socket || (found instanceof Set && found.size === 0)) named.delete(name);
-    }
+    dropName(this.#named.token, who.tokenId, socket);
+    dropName(this.#named.session, who.sessionId, socket);
+    dropName(this.#named.subject, who.subject, socket);
   }
 }
 
-function namesOf(who: Identity): [Kind, string][] {
-  const names: [Kind, string | null][] = [
-    ["token", who.tokenId],
-    ["session", who.sessionId],
-    ["subject", who.subject],
-  ];
-  return names.filter((named): named is [Kind, string] => named[1] !== null && named[1] !== "");
+function dropName<S>(named: Map<string, S | Set<S>>, name: string | null, socket: S): void {
+  if (name === null) return;
+  const found = named.get(name);
+  if (found instanceof Set) found.delete(socket);
+  if (found === socket || (found instanceof Set && found.size === 0)) named.delete(name);
 }

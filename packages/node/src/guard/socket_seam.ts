@@ -1,6 +1,6 @@
 /** Where the guard stands in one socket of socket.io: below `onAny`, `socket.use` and all listeners. */
 
-import type { AuthError } from "../errors.js";
+import { type AuthError, Unavailable } from "../errors.js";
 import { ACK, CONNECT, DISCONNECT, type Done, EVENT, type HostSocket, type Packet } from "./host.js";
 
 /** Hands a packet to socket.io. */
@@ -104,10 +104,10 @@ export class SocketSeam {
   }
 
   /** Clean up after a socket whose client is not there: socket.io would answer it. */
-  abandon(error: AuthError): void {
+  abandon(): void {
     if (this.#done === null) return;
     this.socket.packet = () => undefined;
-    this.finish(error);
+    this.finish(new Unavailable("the client left"));
   }
 
   /** Take the stub away. */
