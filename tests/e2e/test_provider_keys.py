@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -99,6 +100,18 @@ async def test_a_rotation_refuses_no_token(op: OpenIdProvider, served: ProductTh
     assert all([await is_alive(raw) for raw in sockets])
     assert {socket.identity.subject for socket in served.guard.index} == {"sso:service-RS256", "sso:service-ES256"}
     assert op.requests() == 3
+
+
+async def test_tokens_of_new_keys_authenticate_and_renew(op: OpenIdProvider, served: ProductThread) -> None:
+    raw = await Raw.open(served.url.removeprefix("http://"))
+    assert (await raw.ask(None)).startswith("40")  # in quarantine, without a token
+    for _ in range(2):
+        await asyncio.to_thread(op.rotate)
+        token = await asyncio.to_thread(op.access_token, RESOURCE)
+        await raw.send("42" + json.dumps(["authenticate", {"token": token}]))
+        assert str(await raw.receive()).startswith('42["authenticated"')
+        served.product_keys(0)._state.cool_until = 0.0  # 30 s later
+    assert await is_alive(raw)
 
 
 @pytest.mark.checklist("G107")
