@@ -371,10 +371,12 @@ async def test_failed_logins_are_limited(desk):
 # Accounts
 
 
-async def test_user_without_a_link_is_refused_unless_accounts_are_created(scripted):
+async def test_user_without_a_link_is_refused_unless_accounts_are_created(scripted, caplog):
     async with provider_desk(scripted, accounts={}) as desk:
         sent = await desk.begin()
-        assert (await desk.come_back(sent["state"])).status_code == 400
+        answer = await desk.come_back(sent["state"])
+        assert (answer.status_code, "You have no account here" in text_of(answer)) == (403, True)
+        assert "no account is linked to 'ada'" in caplog.text, "so that an operator can add the link"
         assert await desk.accounts.find("sso:ada") is None
         await desk.links.add(scripted.issuer, "ada", "eve")
         tokens = await desk.logged_in_at_provider()

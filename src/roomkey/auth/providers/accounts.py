@@ -20,7 +20,7 @@ from roomkey.errors import ConfigError
 from roomkey.stores import Account, AccountExists, ManagedAccounts, ProviderLinks
 from roomkey.stores.records import NO_PASSWORD, check_name
 
-__all__ = ["LinkedAccounts", "ProviderAccounts", "ProviderLogin"]
+__all__ = ["LinkedAccounts", "NoAccount", "ProviderAccounts", "ProviderLogin"]
 
 LOG = logging.getLogger("roomkey.auth")
 MAX_NAMES = 200
@@ -46,6 +46,10 @@ class ProviderLogin:
     claims: Mapping[str, Any] = field(repr=False)
 
 
+class NoAccount(InvalidGrant):
+    """Raised when a provider's user has no account here. Its user may know that."""
+
+
 class ProviderAccounts(Protocol):
     """Finds the account of a provider's user. Implement it for your own user table."""
 
@@ -55,7 +59,7 @@ class ProviderAccounts(Protocol):
         Never look for it by a name or an email address of the claims alone: a user could choose those of another one.
 
         Raises:
-            InvalidGrant: the user has no account here.
+            InvalidGrant: the user has no account here, or may not log in.
             Unavailable: the accounts do not respond.
         """
 
@@ -101,7 +105,8 @@ class LinkedAccounts:
         """Return the account of a provider's user, and create it if that is allowed.
 
         Raises:
-            InvalidGrant: the user has no account here.
+            NoAccount: no account is linked to the user.
+            InvalidGrant: the account cannot be created.
             Unavailable: a store does not respond.
         """
         username = await self._links.find(login.issuer, login.sub) or await self._new_link(login)
@@ -119,7 +124,7 @@ class LinkedAccounts:
         The link is stored before the account, so that an interrupted first login can be repeated.
         """
         if login.provider not in self._create:
-            raise InvalidGrant("no account is linked to this user")
+            raise NoAccount(f"no account is linked to {login.sub!a}; add one with `roomkey user link`")
         username = _username(login)
         if await self._accounts.find(username) is not None:
             raise InvalidGrant(f"the account {username!a} exists already, and is not linked to this user")

@@ -30,6 +30,7 @@ from roomkey.auth.http import (
     parse_body,
 )
 from roomkey.auth.issued_tokens import InvalidGrant
+from roomkey.auth.providers.accounts import NoAccount
 from roomkey.auth.providers.attempts import ATTEMPT_SECONDS
 from roomkey.auth.providers.logins import HANDOVER_SECONDS, ProviderLogins
 from roomkey.auth.providers.site import ATTEMPT_COOKIE, HANDOVER_COOKIE, LoginProviders
@@ -44,6 +45,7 @@ LOGGED_IN = "#roomkey-login"
 """What ends the URL of the page after the login, so that its script asks for the tokens."""
 
 FAILED = "The login did not succeed."
+NO_ACCOUNT = "You have no account here. Ask the operator of this server for one."
 BUSY = "The login is unavailable at the moment. Try again."
 
 
@@ -111,6 +113,8 @@ class _Endpoint:
             return await handle(request, name)
         except OAuthError as error:
             failed = self._pages.error(error.description, error.status)
+        except NoAccount:
+            failed = self._pages.error(NO_ACCOUNT, 403)
         except InvalidGrant:
             failed = self._pages.error(FAILED, 400)
         except Throttled as error:
@@ -192,7 +196,7 @@ def _add_browser(routes: APIRouter, endpoint: _Endpoint) -> None:
         "/{name}/callback",
         summary="Where the provider sends the browser back",
         response_class=HTMLResponse,
-        responses=_documented("the page", 400, 404, 429, 503),
+        responses=_documented("the page", 400, 403, 404, 429, 503),
         openapi_extra=_query(code="the code", state="as this server sent it", iss="the provider", error="RFC 6749"),
     )
     async def callback(request: Request, name: str) -> Response:
