@@ -4,7 +4,8 @@ import { generateKeyPairSync, sign } from "node:crypto";
 import { createServer } from "node:http";
 import { test } from "node:test";
 import { ConfigError, Verifier, guard } from "roomkey";
-import { ask, event, monotonicClock, sleep, until, world } from "./support/world.mjs";
+import { keyServer } from "./support/key_server.mjs";
+import { SECRET, ask, event, monotonicClock, sleep, until, world } from "./support/world.mjs";
 
 const { privateKey, publicKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
 const stranger = generateKeyPairSync("ec", { namedCurve: "P-256" }).privateKey;
@@ -40,8 +41,8 @@ const part = (after, position, revocations = [], more = {}) =>
   ({ iss: "login", aud: "node server", iat: now(), exp: now() + 60, after, position, revocations, ...more });
 const entry = (kind, name, more = {}) => ({ kind, name, issuer: null, issued_before: now(), expires_at: null, ...more });
 
-async function guarded(t, journal) {
-  const made = await world(t, { make: (io, options) => guard(io, verifier, { ...options, journal }) });
+async function guarded(t, journal, by = verifier) {
+  const made = await world(t, { make: (io, options) => guard(io, by, { ...options, journal }) });
   made.join = async (sub, claims) => {
     const client = made.client({ token: access(sub, claims) });
     await until(() => client.wasConnected || client.heard.length > 0);
@@ -67,6 +68,22 @@ test("revocations of the journal end sockets, and refuse their tokens", async (t
   entries.push(entry("session", "s"));
   await event(bob, "disconnect");
   assert.equal(bob.heard[0][1].data.reason, "token_revoked");
+});
+
+test("a journal is signed with keys that the verifier fetches", async (t) => {
+  const keys = await keyServer(t, jwks.keys[0]);
+  const ours = Verifier.remote(keys.url, { audience: "chat", issuer: "login" });
+  const other = Verifier.hs256(SECRET, { issuer: "other" });
+  for (const by of [ours, Verifier.anyOf(other, ours)]) {
+    const revoked = [entry("subject", "ada", { issued_before: now() + 5 })];
+    const { asked, journal } = await login(t, async (after) => ({ body: signed(part(after, 1, after === 0 ? revoked : [])) }));
+    const made = await guarded(t, journal, by);
+    await until(() => asked.some(([after]) => after === 1)); // the first part is applied
+    assert.equal((await made.join("ada")).heard[0][1], "jwt revoked");
+    assert.equal((await made.join("bob")).connected, true);
+    assert.deepEqual(made.logs, []);
+  }
+  assert.equal(keys.paths.length, 1);
 });
 
 test("while the journal is unavailable, new tokens are refused and sockets stay", async (t) => {

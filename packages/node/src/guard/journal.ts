@@ -8,6 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isName } from "../core/names.js";
 import type { Revocation } from "../core/revocations.js";
 import { isObject } from "../core/strict_json.js";
+import { checkUrl } from "../core/urls.js";
 import { ConfigError } from "../errors.js";
 import { verifyWaiting } from "../keysets/waiting.js";
 import { monotonic } from "./clock.js";
@@ -79,7 +80,7 @@ export class Journal {
     if (typeof verifier.verifyDocument !== "function") {
       throw new ConfigError("the journal requires a Verifier, which checks its signatures");
     }
-    this.#url = checkedUrl(url);
+    this.#url = new URL(checkUrl(url, "the journal's url"));
     const credentials = [clientId, clientSecret].map((text) => new URLSearchParams([["", text]]).toString().slice(1)).join(":");
     this.#authorization = `Basic ${Buffer.from(credentials).toString("base64")}`;
     this.#staleAfter = staleAfter / 1000;
@@ -161,20 +162,6 @@ export class Journal {
       });
     }
   }
-}
-
-function checkedUrl(text: string): URL {
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new ConfigError("the journal requires the url of the login server, such as https://login.example/auth/revocations");
-  }
-  const isLocal = ["localhost", "127.0.0.1", "[::1]"].includes(url.hostname);
-  if (url.protocol !== "https:" && !(url.protocol === "http:" && isLocal)) {
-    throw new ConfigError("the journal's url must begin with https: the client's secret is sent to it");
-  }
-  return url;
 }
 
 async function limitedText(response: Response): Promise<string> {

@@ -4,8 +4,7 @@ import { Server } from "socket.io";
 import { Verifier, guard, roomsClaim } from "roomkey";
 
 const { LOGIN, ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET } = process.env;
-const jwks = await (await fetch(`${LOGIN}/.well-known/jwks.json`)).json();
-const verifier = Verifier.jwks(jwks, { algorithms: ["ES256"], issuer: ISSUER, audience: AUDIENCE });
+const verifier = Verifier.remote(`${LOGIN}/.well-known/jwks.json`, { issuer: ISSUER, audience: AUDIENCE });
 const http = createServer();
 const io = new Server(http);
 const journal = { url: `${LOGIN}/auth/revocations`, clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
