@@ -9,7 +9,7 @@ from typing import Any
 from roomkey.core import strict_json
 from roomkey.core.keys import Key, KeySet
 from roomkey.core.printable import printable
-from roomkey.core.urls import is_confidential
+from roomkey.core.urls import is_endpoint
 from roomkey.errors import ConfigError
 
 __all__ = ["MAX_BYTES", "MAX_KEYS", "AnswerError", "Discovered", "parse_discovery", "parse_key_set", "parse_object"]
@@ -65,11 +65,11 @@ def parse_discovery(body: bytes, issuer: str) -> Discovered:
             f"the discovery document is that of the issuer {printable(named)}; configure exactly this issuer"
         )
     uri = members.get("jwks_uri")
-    if not isinstance(uri, str) or not is_confidential(uri) or not (uri.isascii() and uri.isprintable()):
+    if not is_endpoint(uri, issuer):
         raise AnswerError(f"jwks_uri is {printable(uri)}, not an https:// URL")
     offered = members.get("id_token_signing_alg_values_supported")
     names = tuple(name for name in offered if isinstance(name, str)) if isinstance(offered, list) else ()
-    return Discovered(uri, names or None)
+    return Discovered(str(uri), names or None)
 
 
 def parse_key_set(body: bytes, algorithms: Collection[str], offered: Collection[str] | None = None) -> KeySet:

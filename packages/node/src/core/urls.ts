@@ -13,6 +13,19 @@ export function isConfidential(url: string): boolean {
 }
 
 /**
+ * Return true if a discovery document can name this URL as one of its issuer's.
+ *
+ * It must be confidential. Only an issuer on this machine can name `http` URLs: otherwise, another server could choose what
+ * this process requests from the services next to it.
+ *
+ * @param issuer a URL for which `isConfidential` is true.
+ */
+export function isEndpoint(url: unknown, issuer: string): url is string {
+  if (typeof url !== "string" || url.includes("#") || !isConfidential(url)) return false;
+  return new URL(url).protocol === "https:" || new URL(issuer).protocol === "http:";
+}
+
+/**
  * Check a URL to which requests are sent.
  *
  * @throws {ConfigError} not an https URL, nor an http URL of this machine.

@@ -3,7 +3,7 @@
 import { type Key, KeySet } from "../core/keys.js";
 import { printable } from "../core/printable.js";
 import { isObject, loads } from "../core/strict_json.js";
-import { isConfidential } from "../core/urls.js";
+import { isEndpoint } from "../core/urls.js";
 import { ConfigError } from "../errors.js";
 
 /** The longest accepted answer, in bytes. */
@@ -49,7 +49,7 @@ export function parseDiscovery(body: Uint8Array, issuer: string): Discovered {
     throw new AnswerError(`the discovery document is that of the issuer ${named}; configure exactly this issuer`);
   }
   const uri = member("jwks_uri");
-  if (typeof uri !== "string" || !isConfidential(uri)) throw new AnswerError(`jwks_uri is ${printable(uri)}, not an https:// URL`);
+  if (!isEndpoint(uri, issuer)) throw new AnswerError(`jwks_uri is ${printable(uri)}, not an https:// URL`);
   const offered = member("id_token_signing_alg_values_supported");
   const names = Array.isArray(offered) ? offered.filter((name) => typeof name === "string") : [];
   return { jwksUri: uri, algorithms: names.length > 0 ? names : null };

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from roomkey.auth.issued_tokens import InvalidGrant
 from roomkey.auth.providers.attempts import Attempt
 from roomkey.auth.providers.config import LoginProvider
-from roomkey.core.urls import is_confidential
+from roomkey.core.urls import is_endpoint
 from roomkey.errors import Unavailable
 from roomkey.keysets.fetching import FetchError, Request, basic_authorization, fetch
 from roomkey.keysets.remote_answers import MAX_BYTES, AnswerError, parse_object
@@ -64,10 +64,8 @@ def parse_metadata(body: bytes, issuer: str) -> Metadata:
         raise AnswerError("the discovery document is that of another issuer")
     endpoints = [members.get(name) for name in ("authorization_endpoint", "token_endpoint")]
     for url in endpoints:
-        if not isinstance(url, str) or not is_confidential(url) or not url.isascii() or not url.isprintable():
-            raise AnswerError("an endpoint is not an https:// URL")
-        if "#" in url or url.partition(":")[0] != issuer.partition(":")[0]:  # no document leads to this machine
-            raise AnswerError("an endpoint has a fragment, or another scheme than the issuer")
+        if not is_endpoint(url, issuer):
+            raise AnswerError("an endpoint is not an https:// URL without a fragment")
     methods = members.get("token_endpoint_auth_methods_supported")
     named = tuple(name for name in methods if isinstance(name, str)) if isinstance(methods, list) else ()
     return Metadata(
