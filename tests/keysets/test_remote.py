@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import ssl
 import threading
@@ -16,6 +17,7 @@ import pytest
 from support.certificate import make_certificate
 from support.clock import FakeClock
 from support.key_server import (
+    Flood,
     Held,
     Huge,
     KeyServer,
@@ -39,6 +41,7 @@ from roomkey import ConfigError, Identity, Key, Verifier
 from roomkey.errors import BadSignature, Unavailable, UnknownKey
 from roomkey.keysets import RemoteKeySet, fetching, verify_blocking, verify_waiting
 from roomkey.keysets.fetching import FetchError, Request, fetch
+from roomkey.keysets.remote_answers import MAX_BYTES
 from roomkey.keysets.remote_state import COOLDOWN, DUE, FRESH, KEPT, LOST
 
 A, B = new_keys("a", "b")
@@ -160,6 +163,7 @@ def test_a_rotation_rejects_no_token(
         verify(verifier, signed(A))
 
 
+A_SET = json.dumps({"keys": [B.public().to_jwk()]}).encode()
 MISBEHAVIOUR = {
     "500": failing,
     "cut": cut,
@@ -180,6 +184,7 @@ MISBEHAVIOUR = {
     "101 keys": json_response({"keys": [A.public().to_jwk()] * 101}),
     "257 KiB": json_response({"keys": [A.public().to_jwk()], "x": "x" * 257 * 1024}),
     "compressed": response(b"{}", headers=b"Content-Encoding: gzip\r\n"),
+    "a compressed key set": response(A_SET, headers=b"CONTENT-ENCODING: gzip\r\n"),
     "only a private key": keys(B.to_jwk(private=True)),
     "only a secret": json_response({"keys": [Key.generate("HS256").to_jwk(private=True)]}),
     "only for encryption": json_response({"keys": [{**B.public().to_jwk(), "use": "enc"}]}),
@@ -228,6 +233,25 @@ def test_100_mb_are_not_read(server: KeyServer, remote: RemoteKeySet) -> None:
     refresh(remote)
     assert remote.status().last_error == "more than 262144 bytes"
     assert huge.sent < 20_000_000  # what fits into the buffers of the system
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+BUSY = {
+    "interim responses": (b"", b"HTTP/1.1 102 Processing\r\n\r\n"),
+    "long interim responses": (b"", b"HTTP/1.1 103 Early Hints\r\n" + b"X-A: b\r\n" * 500 + b"\r\n"),
+    "chunks of one byte": (CHUNKED, b"1\r\n \r\n"),
+    "chunks with extensions": (CHUNKED, b"1;" + b"x" * 60 + b"\r\n \r\n"),
+    "headers": (b"HTTP/1.1 200 OK\r\n", b"X-A: b\r\n"),
+    "trailers": (CHUNKED + b"2\r\n{}\r\n0\r\n", b"X-A: b\r\n"),
+}
+
+
+@pytest.mark.parametrize("busy", BUSY)
+def test_a_server_cannot_keep_a_request_busy_around_the_body(server: KeyServer, busy: str) -> None:
+    flood = server.respond = Flood(*BUSY[busy])
+    with pytest.raises(FetchError, match=r"too (much|long)"):
+        fetch(Request(server.url, MAX_BYTES))
+    assert flood.sent < Flood.SIZE  # what fits into the buffers of the system
 
 
 def test_a_redirect_is_not_followed(server: KeyServer, remote: RemoteKeySet) -> None:

@@ -74,6 +74,21 @@ class Huge:
                 self.sent += connection.send(block)
 
 
+class Flood:
+    """Send a beginning, and then the same bytes again and again, and count them."""
+
+    SIZE = 30_000_000
+
+    def __init__(self, first: bytes, again: bytes) -> None:
+        self._first, self._block, self.sent = first, again * (65_536 // len(again) + 1), 0
+
+    def __call__(self, connection: socket.socket) -> None:
+        connection.sendall(self._first)
+        with contextlib.suppress(OSError):
+            while self.sent < self.SIZE:
+                self.sent += connection.send(self._block)
+
+
 class Held:
     """Respond only after :meth:`release`; the test waits for :attr:`arrived`."""
 

@@ -139,6 +139,35 @@ test("100 MB are not read", async (t) => {
   assert.ok(server.respond.sent < 20_000_000, String(server.respond.sent)); // what fits into the buffers of the system
 });
 
+/** Servers that keep the client busy around a body: each sends its first text, and then the other one again and again. */
+const CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+const BUSY = {
+  "interim responses": ["", "HTTP/1.1 102 Processing\r\n\r\n"],
+  "long interim responses": ["", `HTTP/1.1 103 Early Hints\r\n${"X-A: b\r\n".repeat(500)}\r\n`],
+  "chunks of one byte": [CHUNKED, "1\r\n \r\n"],
+  "chunks with extensions": [CHUNKED, `1;${"x".repeat(60)}\r\n \r\n`],
+  headers: ["HTTP/1.1 200 OK\r\n", "X-A: b\r\n"],
+  trailers: [`${CHUNKED}2\r\n{}\r\n0\r\n`, "X-A: b\r\n"],
+};
+const HOSTILE_BYTES = 30_000_000;
+
+for (const [name, [first, again]] of Object.entries(BUSY)) {
+  test(`a server cannot keep a request busy with ${name}`, async (t) => {
+    const server = await keyServer(t);
+    const block = Buffer.from(again.repeat(Math.ceil(65_536 / again.length)));
+    let sent = 0;
+    server.respond = (connection) => {
+      const more = () => {
+        while (sent < HOSTILE_BYTES && !connection.destroyed && connection.write(block)) sent += block.length;
+      };
+      connection.on("error", () => undefined).on("drain", more).write(first);
+      more();
+    };
+    await assert.rejects(fetchBody({ url: server.url, maxBytes: 262_144 }), FetchError);
+    assert.ok(sent < HOSTILE_BYTES / 2, String(sent)); // what fits into the buffers of the system
+  });
+}
+
 test("a redirect is not followed", async (t) => {
   const { server, remote } = await remoteWorld(t);
   const other = await keyServer(t, B.jwk);

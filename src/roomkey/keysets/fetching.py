@@ -34,6 +34,9 @@ FETCH_SECONDS = 10.0
 """The longest time for one request. Looking up the host's name is part of it only as far as the system allows."""
 
 _CHUNK = 65_536
+_MAX_HEAD = 65_536
+"""What a server may send around the body, in bytes. Without this limit, it could keep this process busy with interim
+responses or with chunks of one byte for as long as the request lasts."""
 
 
 class FetchError(Exception):
@@ -96,14 +99,15 @@ def fetch(request: Request, seconds: float = FETCH_SECONDS) -> bytes:
     Raises:
         FetchError: the server did not respond in time, not with the status 200, or with a body that is too long.
     """
-    network = _DeadlineBackend(time.monotonic() + seconds)
+    limits = _Limits(time.monotonic() + seconds, _MAX_HEAD)
     method = "GET" if request.form is None else "POST"
     try:
         with (
-            _pool(request.url, network) as pool,
+            _pool(request.url, _LimitedBackend(limits)) as pool,
             pool.stream(method, request.url, headers=_headers(request), content=request.form) as response,
         ):
             _check_status(response.status)
+            limits.bytes += request.max_bytes
             return _body(response, request.max_bytes)
     except FetchError:
         raise
@@ -160,8 +164,8 @@ def _check_status(status: int) -> None:
 
 
 def _body(response: httpcore.Response, max_bytes: int) -> bytes:
-    encoding = dict(response.headers).get(b"content-encoding", b"identity")
-    if encoding != b"identity":
+    headers = {name.lower(): value for name, value in response.headers}
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise FetchError("a compressed response, which was not asked for")
     body = bytearray()
     for chunk in response.iter_stream():
@@ -171,11 +175,31 @@ def _body(response: httpcore.Response, max_bytes: int) -> bytes:
     return bytes(body)
 
 
-class _DeadlineBackend(httpcore.NetworkBackend):
-    """The network with one deadline for everything."""
+@dataclass(slots=True)
+class _Limits:
+    """What is left for one request, on all its connections.
 
-    def __init__(self, until: float) -> None:
-        self._until = until
+    Attributes:
+        until: the time at which it ends.
+        bytes: the number of bytes that may still be read.
+    """
+
+    until: float
+    bytes: int
+
+    def seconds(self, error: type[httpcore.TimeoutException]) -> float:
+        """Return the seconds until the end; raise the error if there are none."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise error("the deadline has passed")
+        return left
+
+
+class _LimitedBackend(httpcore.NetworkBackend):
+    """The network with one limit of time and one of bytes for everything."""
+
+    def __init__(self, limits: _Limits) -> None:
+        self._limits = limits
         self._network = httpcore.SyncBackend()
 
     def connect_tcp(
@@ -187,24 +211,29 @@ class _DeadlineBackend(httpcore.NetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
         """Connect."""
-        left = _left(self._until, httpcore.ConnectTimeout)
-        return _DeadlineStream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._until)
+        left = self._limits.seconds(httpcore.ConnectTimeout)
+        return _LimitedStream(self._network.connect_tcp(host, port, left, local_address, socket_options), self._limits)
 
 
-class _DeadlineStream(httpcore.NetworkStream):
-    """A connection with one deadline for everything."""
+class _LimitedStream(httpcore.NetworkStream):
+    """A connection with one limit of time and one of bytes for everything."""
 
-    def __init__(self, stream: httpcore.NetworkStream, until: float) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, limits: _Limits) -> None:
         self._stream = stream
-        self._until = until
+        self._limits = limits
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what has arrived."""
-        return self._stream.read(min(max_bytes, _CHUNK), _left(self._until, httpcore.ReadTimeout))
+        limits = self._limits
+        if limits.bytes <= 0:
+            raise FetchError("too much around the body")
+        data = self._stream.read(min(max_bytes, _CHUNK, limits.bytes), limits.seconds(httpcore.ReadTimeout))
+        limits.bytes -= len(data)
+        return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write everything."""
-        self._stream.write(buffer, _left(self._until, httpcore.WriteTimeout))
+        self._stream.write(buffer, self._limits.seconds(httpcore.WriteTimeout))
 
     def close(self) -> None:
         """Close the connection."""
@@ -214,19 +243,12 @@ class _DeadlineStream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         """Encrypt the connection."""
-        left = _left(self._until, httpcore.ConnectTimeout)
-        return _DeadlineStream(self._stream.start_tls(ssl_context, server_hostname, left), self._until)
+        left = self._limits.seconds(httpcore.ConnectTimeout)
+        return _LimitedStream(self._stream.start_tls(ssl_context, server_hostname, left), self._limits)
 
     def get_extra_info(self, info: str) -> Any:
         """Return what httpcore asks about the connection."""
         return self._stream.get_extra_info(info)
-
-
-def _left(until: float, error: type[httpcore.TimeoutException]) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise error("the deadline has passed")
-    return left
 
 
 def basic_authorization(name: str, secret: str) -> str:

@@ -16,6 +16,13 @@ export const FETCH_SECONDS = 10;
 /** Default for the longest time that a token waits for a fetch, in milliseconds. */
 const FETCH_TIMEOUT = 2000;
 const LONGEST_TIMEOUT = 10_000;
+/**
+ * What a server may send around the body, in bytes, and its interim responses (1xx). Without these limits, it could keep this
+ * process busy with them, or with chunks of one byte, for as long as the request lasts.
+ */
+const MAX_AROUND = 65_536;
+const MAX_INTERIM = 10;
+const TOO_MUCH = "too much around the body";
 
 /** Another server does not answer as it must. The text is for the operator's log. */
 export class FetchError extends Error {
@@ -102,6 +109,11 @@ function send({ url, form, authorization, agent }: Request): ClientRequest {
   const request = url.startsWith("https:") ? requestHttps : requestHttp;
   const sent = request(url, { method: form === undefined ? "GET" : "POST", headers, agent: agent ?? false });
   sent.on("socket", (socket) => socket.unref()); // who waits keeps the process alive, and nobody else
+  let interim = 0;
+  sent.on("information", () => {
+    interim += 1;
+    if (interim > MAX_INTERIM) sent.destroy(new FetchError(TOO_MUCH));
+  });
   sent.on("error", () => undefined); // also after the response has begun
   sent.end(form);
   return sent;
@@ -126,11 +138,14 @@ function checkStatus({ statusCode: status = 0, headers }: IncomingMessage): void
 }
 
 async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  const { socket } = response;
+  const last = socket.bytesRead + MAX_AROUND + maxBytes;
   const chunks: Buffer[] = [];
   let size = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > maxBytes) throw new FetchError(`more than ${maxBytes} bytes`);
+    if (socket.bytesRead > last) throw new FetchError(TOO_MUCH);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks);
