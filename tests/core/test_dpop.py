@@ -223,7 +223,7 @@ def test_invalid_proof_receives_no_nonce():
         {"x5t#S256": KEY.thumbprint}, {"jkt": KEY.thumbprint, "x5t#S256": "x"}, {"jwk": KEY.jwk},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("proved", [None, KEY.thumbprint])
+@pytest.mark.parametrize("proved", [None, KEY.thumbprint], ids=["no proof", "proof"])
 def test_binding_that_cannot_be_checked_is_rejected(cnf, proved):
     with pytest.raises(ClaimError) as raised:
         check_binding({"cnf": cnf}, proved)
