@@ -112,6 +112,16 @@ async def test_redirect_in_another_browser_is_rejected(desk):
     assert (await desk.tokens()).status_code == 400
 
 
+async def test_several_cookies_of_one_name_are_rejected(desk):
+    """Browsers have one. The others come from a neighbor host that wants its own login to be completed."""
+    sent = await desk.begin()
+    cookie = f"{COOKIE}={desk.http.cookies[COOKIE]}"
+    desk.http.cookies.clear()
+    path = f"{ROUTES}/sso/callback?code=c&state={sent['state']}&iss={desk.provider.issuer}"
+    for header, status in ((f"{cookie}; {COOKIE}=x", 400), (f"{COOKIE}=x; {cookie}", 400), (cookie, 303)):
+        assert (await desk.http.get(path, headers={"Cookie": header})).status_code == status
+
+
 async def test_redirect_can_be_used_once(desk):
     sent = await desk.begin()
     cookie = dict(desk.http.cookies)
