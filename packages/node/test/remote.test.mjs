@@ -42,6 +42,25 @@ test("200 verifications at once share one fetch", async (t) => {
   assert.equal(server.paths.length, 1);
 });
 
+test("verifications that waited continue a few at a time", async (t) => {
+  const { server, verifier } = await remoteWorld(t);
+  server.respond = held(keys(A.jwk));
+  const turns = new Set();
+  let turn = 0;
+  const verify = () => {
+    const who = verifier.verify(A.token());
+    turns.add(turn);
+    return who;
+  };
+  const waiting = Array.from({ length: 160 }, () => verifyWaiting(verify));
+  await server.respond.arrived;
+  const count = setInterval(() => (turn += 1), 0);
+  server.respond.release();
+  await Promise.all(waiting);
+  clearInterval(count);
+  assert.ok(turns.size > 1, "timers run in between");
+});
+
 test("a known key never waits", async (t) => {
   const { server, clock, remote, verifier } = await remoteWorld(t);
   await remote.prefetch();

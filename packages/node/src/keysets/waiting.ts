@@ -24,7 +24,24 @@ export class FetchLookup implements Lookup {
     const late = new Promise<void>((resolve) => (timer = setTimeout(resolve, seconds * 1000)));
     await Promise.race([this.done, late]);
     clearTimeout(timer);
+    await turn();
   }
+}
+
+/** So many continue at once; then the event loop has its turn. */
+const AT_ONCE = 16;
+const woken: (() => void)[] = [];
+
+/** Wait for one's turn, so that all sockets that waited for one answer do not block the event loop together. */
+function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    if (woken.push(resolve) === 1) setImmediate(wake);
+  });
+}
+
+function wake(): void {
+  for (const resolve of woken.splice(0, AT_ONCE)) resolve();
+  if (woken.length > 0) setImmediate(wake);
 }
 
 /**
