@@ -63,6 +63,7 @@ export class Authenticator {
 
   /** The event `authenticate` arrived: the first token, or a later one for a connected socket. */
   authenticate(socket: GuardedSocket, packet: Packet): void {
+    if (socket.connection.isFlood()) return;
     const find = (): Credential => fromEvent(argumentsOf(packet));
     if (!socket.admitted) this.#decide(socket, find, packet.id);
     else this.#renewLater(socket, find, packet.id);
@@ -74,7 +75,6 @@ export class Authenticator {
     let presented: Credential | null = null;
     let who: Identity | Promise<Identity>;
     try {
-      if (socket.connection.isFlood()) return;
       presented = find();
       who = this.authorizer.identify(presented, socket.namespace);
     } catch (error) {
@@ -189,7 +189,6 @@ export class Authenticator {
 
   /** One renewal after the other. A client that does not wait for the answers floods a verifier that is slow. */
   #renewLater(socket: GuardedSocket, find: Find, ackId?: number): void {
-    if (socket.connection.isFlood()) return;
     if (socket.renewals >= MAX_RENEWALS) {
       socket.connection.violation("more tokens, without waiting for the answers");
       return;

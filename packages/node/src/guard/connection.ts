@@ -1,11 +1,12 @@
 /** A guarded connection: the guard's side of one Engine.IO connection, with one method for each thing that arrives. */
 
-import { isThenable } from "../core/calls.js";
+import { attempt, isThenable } from "../core/calls.js";
 import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
 import { AUTHENTICATE } from "../core/names.js";
-import { CredentialsError, ProtocolViolation, TooManyAttempts } from "../errors.js";
+import { CredentialsError, PermissionDenied, ProtocolViolation, TooManyAttempts } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import type { Authorizer } from "./authorizer.js";
+import { INVALID_NAMESPACE } from "./contract.js";
 import type { Events } from "./events.js";
 import { DISCONNECT, type Done, EVENT, type HostConn, type HostRequest, type HostSocket, type Packet } from "./host.js";
 import type { SessionBinding } from "./session_binding.js";
@@ -33,28 +34,86 @@ export class GuardedConnection extends ConnectionState {
     const isFull = hasTooMany(context, this.address);
     context.index.open(conn, this);
     conn.once("close", () => this.lost());
-    if (isFull) this.close();
+    if (conn.readyState === "closed") this.lost();
+    else if (isFull) this.close();
     else this.expectConnect(context.settings.timeout);
   }
 
+  // Before anything is made
+
   /**
-   * A CONNECT arrived.
+   * A CONNECT arrived. It is counted before a namespace or a socket is made for it.
+   *
+   * @param joined the namespaces that socket.io knows the client in.
+   * @returns false if it is refused, or dropped.
+   */
+  asks(name: string, joined: ReadonlyMap<string, unknown>): boolean {
+    if (this.closing || this.isRefused || this.conn.readyState !== "open") return false;
+    const problem = this.#problemOf(name, joined);
+    if (problem !== null) this.violation(problem);
+    if (problem !== null || this.isFlood()) return false;
+    this.asked.add(name);
+    return true;
+  }
+
+  /**
+   * It is known whether a namespace exists that the client has asked for.
+   *
+   * @returns false if nobody waits for the answer.
+   */
+  found(name: string, exists: boolean): boolean {
+    const isAwaited = this.asked.has(name) && this.conn.readyState === "open";
+    if (!isAwaited) this.context.namespaces.left(name, this);
+    else if (!exists) {
+      this.dropAsked(name);
+      const unknown = new PermissionDenied("the server does not have this namespace", { message: INVALID_NAMESPACE });
+      this.context.refusals.report(unknown, this.address);
+      this.refusedOne();
+    }
+    return isAwaited;
+  }
+
+  /** Do what a CONNECT asks for; if that fails, the connection is closed. */
+  attempt(call: () => void): void {
+    attempt(call, (error) => {
+      this.context.settings.log("a CONNECT could not be decided, so it is refused", error);
+      this.close();
+    });
+  }
+
+  /** A binary packet arrived. Returns true if that is before admission: its attachments would be collected. */
+  isTooEarly(): boolean {
+    if (!this.admitted) this.violation("a binary packet before admission");
+    return !this.admitted;
+  }
+
+  /** A packet arrived for a namespace that the client is not in. Returns true if it is in no other one, either. */
+  isUnasked(): boolean {
+    if (!this.inUse) this.violation("a packet before a namespace was joined");
+    return !this.inUse;
+  }
+
+  // Sockets
+
+  /**
+   * socket.io made a socket for a CONNECT.
    *
    * @param missed the packets that a restored socket missed.
    * @returns the guarded socket, to be decided about; null if it was refused before its token was looked at.
    */
   open(socket: HostSocket, done: Done, missed: readonly unknown[]): GuardedSocket | null {
-    const problem = this.#problemOf(socket);
-    if (problem !== null || this.conn.readyState !== "open") {
-      if (problem !== null) this.violation(problem);
-      done(new ProtocolViolation(problem ?? "closed"));
+    const { name } = socket.nsp;
+    if (this.closing || this.isRefused || this.sockets.has(name) || this.conn.readyState !== "open") {
+      this.dropAsked(name);
+      done(new ProtocolViolation("nobody waits for it"));
       return null;
     }
     const seam = new SocketSeam(socket, done);
     seam.missed = missed;
     const { authenticator } = this.deciders;
     const guarded = new GuardedSocket(this, seam, authenticator.maxAttempts);
-    this.sockets.set(guarded.namespace, guarded);
+    this.sockets.set(name, guarded);
+    this.asked.delete(name);
     return guarded;
   }
 
@@ -89,12 +148,12 @@ export class GuardedConnection extends ConnectionState {
   }
 
   /** What is wrong with a CONNECT before its token is looked at, or null. */
-  #problemOf({ client, nsp }: HostSocket): string | null {
+  #problemOf(name: string, joined: ReadonlyMap<string, unknown>): string | null {
     const { maxNamespaces } = this.context.settings;
     if (this.conn.protocol === 3) return "a client of Socket.IO 2";
     // All versions let two CONNECTs for one namespace race while a middleware waits; 4.0 to 4.4 let them come later, too.
-    if (this.sockets.has(nsp.name) || client.nsps.has(nsp.name)) return "a namespace that was asked for already";
-    if (this.sockets.size >= maxNamespaces) return `more than ${maxNamespaces} namespaces`;
+    if (this.asked.has(name) || this.sockets.has(name) || joined.has(name)) return "a namespace that was asked for already";
+    if (this.sockets.size + this.asked.size >= maxNamespaces) return `more than ${maxNamespaces} namespaces`;
     return null;
   }
 

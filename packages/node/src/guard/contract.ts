@@ -13,6 +13,8 @@ export const LEAVE_ROOM = "leave-room";
 
 /** The message of a CONNECT_ERROR where a middleware refused without one of its own. */
 export const DECLINED = "Connection rejected by server";
+/** The whole of a CONNECT_ERROR for a namespace that does not exist, as socket.io sends it. */
+export const INVALID_NAMESPACE = "Invalid namespace";
 
 /** The argument of `unauthorized`; clients of three generations each find what they look for. */
 export function unauthorized(error: AuthError): object {

@@ -10,6 +10,7 @@ import { AuthError, ConfigError, PermissionDenied, RevokedToken } from "../error
 import { Authenticator } from "./authenticator.js";
 import { type AnyVerifier, Authorizer, type Decision, type DecisionKind, KINDS } from "./authorizer.js";
 import { type Requested, carriedBy } from "./connection.js";
+import { DynamicNamespaces } from "./dynamic_namespaces.js";
 import { Events } from "./events.js";
 import { ExpiryWatch } from "./expiry_watch.js";
 import { type ServerLike, type SocketLike, checkServer } from "./host.js";
@@ -289,5 +290,6 @@ function contextOf(settings: GuardSettings): GuardContext {
   const timers = new Timers(clock);
   const expiry = new ExpiryWatch(timers, clock, grace, warnBefore);
   const usage = settings.subjectLimits === null ? null : new SubjectUsage<ConnectionState>(settings.subjectLimits);
-  return { settings, timers, index: new SocketIndex(), expiry, usage, refusals: new Refusals(audit, log) };
+  const [index, namespaces, refusals] = [new SocketIndex() as GuardContext["index"], new DynamicNamespaces(log), new Refusals(audit, log)];
+  return { settings, timers, index, namespaces, expiry, usage, refusals };
 }

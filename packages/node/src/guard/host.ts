@@ -43,9 +43,15 @@ export interface HostConn {
 }
 
 export interface HostClient {
+  server: object;
   conn: HostConn;
   nsps: Map<string, unknown>;
   connectTimeout?: NodeJS.Timeout | undefined;
+  connect(name: string, auth: unknown): void;
+  doConnect(name: string, auth: unknown): void;
+  ondata(data: unknown): void;
+  ondecoded(packet: Packet): void;
+  _packet(packet: Packet): void;
 }
 
 /** A socket, as the guard needs it. */
@@ -95,6 +101,19 @@ export interface HostNamespace {
   _createSocket?(client: HostClient, auth: Record<string, unknown>): Promise<HostSocket>;
 }
 
+/** A dynamic namespace, and the one that it was made of. */
+export interface HostChild {
+  name: string;
+  sockets: Map<string, unknown>;
+  adapter: { close?(): unknown };
+  _remove(socket: { id: string }): void;
+}
+
+export interface HostParent {
+  children: Set<HostChild>;
+  createChild(name: string): HostChild;
+}
+
 /** A server of engine.io. */
 export interface HostEngine {
   clients: Record<string, HostConn>;
@@ -108,14 +127,17 @@ export interface HostServer {
   bind(engine: HostEngine): unknown;
   _nsps: Map<string, unknown>;
   /** Dynamic namespaces, by the functions that know their names. */
-  parentNsps: Map<unknown, unknown>;
+  parentNsps: Map<unknown, HostParent>;
   of(name: unknown, ...more: unknown[]): unknown;
+  _checkNamespace(name: string, auth: unknown, done: (namespace: unknown) => void): void;
+  onconnection(conn: object): unknown;
   opts?: ServerOptions;
 }
 
 interface ServerOptions {
   allowEIO3?: boolean;
   connectionStateRecovery?: { skipMiddlewares?: boolean };
+  cleanupEmptyChildNamespaces?: boolean;
 }
 
 /** Any version's `Server` of socket.io. */
@@ -143,7 +165,9 @@ export function checkServer(io: ServerLike): HostServer {
     !(root?.sockets instanceof Map) && "Namespace.sockets",
     !(server?._nsps instanceof Map) && "Server._nsps",
     !(server?.parentNsps instanceof Map) && "Server.parentNsps",
-    typeof server?.bind !== "function" && "Server.prototype.bind",
+    ...(["bind", "of", "onconnection", "_checkNamespace"] as const).map(
+      (name) => typeof server?.[name] !== "function" && `Server.prototype.${name}`,
+    ),
     server?.opts?.connectionStateRecovery && typeof root?._createSocket !== "function" && "Namespace.prototype._createSocket",
   ].filter((name) => typeof name === "string");
   checkPresent(missing);

@@ -1,14 +1,14 @@
 /**
- * Where the guard stands in socket.io. The only file that changes its prototypes.
+ * Where the guard stands in socket.io.
  *
  * One seam is enough for every namespace, static, registered later or dynamic: `Namespace.prototype.run`, which has one
  * signature from 4.0 to 4.8 and comes before every middleware. Servers with connection state recovery need a second one,
- * `Namespace.prototype._createSocket`, because socket.io restores and replays in the socket's constructor. The third one
- * calls the application's listeners.
+ * `Namespace.prototype._createSocket`, because socket.io restores and replays in the socket's constructor. A third one calls
+ * the application's listeners. Before all of them, `client_seam.ts` counts what arrives.
  */
 
-import { attempt } from "../core/calls.js";
 import { Unavailable } from "../errors.js";
+import { type ClientGate, guardClients } from "./client_seam.js";
 import { type Deciders, GuardedConnection, hasTooMany } from "./connection.js";
 import { guardEngine } from "./engine_sessions.js";
 import type { Done, HostConn, HostNamespace, HostServer, HostSocket } from "./host.js";
@@ -24,12 +24,15 @@ export interface Gate {
 
 /** The guard of each server. Namespaces of one copy of socket.io share a prototype, so it is changed once. */
 const gates = new WeakMap<object, Gate>();
+const clientGates = new WeakMap<object, ClientGate>();
 const patched = new WeakSet<object>();
+const connections = new WeakMap<HostConn, GuardedConnection>();
 const guarded = new WeakMap<object, GuardedSocket>();
 const recovered = new WeakMap<object, Recovered>();
 
 /** Put a guard in front of a server. */
 export function install(server: HostServer, gate: Gate): void {
+  guardClients(server, (guardedServer) => clientGates.get(guardedServer));
   guardEngine(server, {
     accept: (conn) => connectionOf(gate, conn),
     isFull: (address) => hasTooMany(gate.context, address),
@@ -37,8 +40,9 @@ export function install(server: HostServer, gate: Gate): void {
     log: gate.context.settings.log,
   });
   gates.set(server, gate);
+  clientGates.set(server, { namespaces: gate.context.namespaces, connectionOf: (conn) => connectionOf(gate, conn) });
   if (server.opts?.connectionStateRecovery) server.opts.connectionStateRecovery.skipMiddlewares = false;
-  guardDynamicNamespaces(server, gate);
+  gate.context.namespaces.watch(server);
   const prototype = Object.getPrototypeOf(server.sockets) as HostNamespace;
   if (patched.has(prototype)) return;
   patched.add(prototype);
@@ -95,9 +99,13 @@ function guardRooms(prototype: HostSocket): void {
   };
 }
 
+/** The guarded connection of an engine.io connection; also of one that is lost, for what still waits on it. */
 function connectionOf({ context, deciders }: Gate, conn: HostConn): GuardedConnection {
-  const known = context.index.connections.get(conn);
-  return known instanceof GuardedConnection ? known : new GuardedConnection(context, deciders, conn);
+  const known = connections.get(conn);
+  if (known !== undefined) return known;
+  const made = new GuardedConnection(context, deciders, conn);
+  connections.set(conn, made);
+  return made;
 }
 
 function guardRecovery(prototype: HostNamespace): void {
@@ -113,32 +121,6 @@ function guardRecovery(prototype: HostNamespace): void {
       return made.socket;
     });
   };
-}
-
-type Find = (name: string, auth: unknown, next: (error: unknown, allow?: boolean) => void) => unknown;
-
-/** Strangers have the functions of dynamic namespaces called: a failing one is a namespace that does not exist. */
-function guardDynamicNamespaces(server: HostServer, { context }: Gate): void {
-  const safe = (find: Find): Find => {
-    return (name, auth, next) => {
-      let isAsking = true;
-      const once: typeof next = (error, allow) => {
-        if (!isAsking) return;
-        isAsking = false;
-        next(error, allow);
-      };
-      const failed = (error: unknown): void => {
-        context.settings.log("the function of a dynamic namespace failed, so there is no such namespace", error);
-        once(null, false);
-      };
-      attempt(() => find(name, auth, once), failed);
-    };
-  };
-  const before = [...server.parentNsps];
-  server.parentNsps.clear();
-  for (const [find, namespace] of before) server.parentNsps.set(safe(find as Find), namespace);
-  const { of } = server;
-  server.of = (name, ...more) => of.call(server, typeof name === "function" ? safe(name as Find) : name, ...more);
 }
 
 /** All sockets of one copy of socket.io share a prototype, which is known from the first of them on. */

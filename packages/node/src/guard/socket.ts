@@ -10,6 +10,7 @@ import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation 
 import { record, tokenHash } from "./audit.js";
 import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
+import type { DynamicNamespaces } from "./dynamic_namespaces.js";
 import type { ExpiryWatch } from "./expiry_watch.js";
 import type { HostConn, Packet } from "./host.js";
 import { PacketLimit } from "./packet_limit.js";
@@ -29,6 +30,7 @@ export interface GuardContext {
   readonly settings: GuardSettings;
   readonly timers: Timers;
   readonly index: SocketIndex<HostConn, ConnectionState, GuardedSocket>;
+  readonly namespaces: DynamicNamespaces;
   readonly expiry: ExpiryWatch;
   /** The counts of each subject; null without limits. */
   readonly usage: SubjectUsage<ConnectionState> | null;
@@ -39,6 +41,8 @@ export interface GuardContext {
 export abstract class ConnectionState implements Timed {
   /** By namespace: those that are admitted, and those that are not yet. */
   readonly sockets = new Map<string, GuardedSocket>();
+  /** The namespaces that its client asked for, and that have no socket of it yet. */
+  readonly asked = new Set<string>();
   readonly openedAt = monotonic();
   /** How many tokens were rejected on it before anything was admitted. */
   badTokens = 0;
@@ -84,6 +88,27 @@ export abstract class ConnectionState implements Timed {
     return false;
   }
 
+  /** True while some socket on it is admitted. */
+  get admitted(): boolean {
+    for (const socket of this.sockets.values()) if (socket.admitted) return true;
+    return false;
+  }
+
+  /** True if so many CONNECTs on it were refused that it is about to be closed. */
+  get isRefused(): boolean {
+    return this.#refusals >= this.context.settings.maxRefusals;
+  }
+
+  /** True while a CONNECT for a namespace is under way or undecided, or its socket there is alive. */
+  needs(name: string): boolean {
+    return !this.closing && (this.asked.has(name) || (this.sockets.get(name)?.live ?? false));
+  }
+
+  /** A CONNECT is not under way any more, and has made no socket. */
+  dropAsked(name: string): void {
+    if (this.asked.delete(name)) this.context.namespaces.left(name, this);
+  }
+
   /** Count what presents a token; a flood of it closes the connection. */
   isFlood(): boolean {
     if (!this.#hasPresented) {
@@ -113,8 +138,9 @@ export abstract class ConnectionState implements Timed {
   /** A CONNECT was answered with a refusal: count it, and close what nobody uses. */
   refusedOne(): void {
     this.#refusals += 1;
-    if (this.#refusals < this.context.settings.maxRefusals && this.inUse) return;
-    setImmediate(() => this.close()); // after the answer, which socket.io writes in the next tick
+    setImmediate(() => {
+      if (this.isRefused || !this.inUse) this.close(); // after the answer, which socket.io writes in the next tick
+    });
   }
 
   /** The server ended a namespace connection; a connection that nobody uses is closed. */
@@ -149,6 +175,7 @@ export abstract class ConnectionState implements Timed {
     if (this.closing) return;
     this.closing = true;
     for (const socket of this.sockets.values()) socket.feed("gone");
+    for (const name of [...this.sockets.keys(), ...this.asked]) this.context.namespaces.left(name, this); // its transport may take long
     this.conn.close();
   }
 
@@ -158,6 +185,7 @@ export abstract class ConnectionState implements Timed {
     this.#first?.shouldClose?.(); // else engine.io waits 30 seconds for a last poll of a client that is gone
     this.context.timers.forget(this);
     for (const socket of [...this.sockets.values()]) socket.gone();
+    for (const name of this.asked) this.dropAsked(name);
     this.context.index.close(this.conn, this);
   }
 }
@@ -332,6 +360,7 @@ export class GuardedSocket extends Admission implements Timed {
     if (sockets.get(this.namespace) !== this) return;
     sockets.delete(this.namespace);
     this.host.forget();
+    context.namespaces.left(this.namespace, this.connection);
   }
 
   /** Stop counting it for its subject. */
