@@ -33,10 +33,13 @@ check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 unit: .venv-dev
 	$(BIN)/python -m pytest -n auto
 
+# npm writes the first file when it installs. It is older than a lock file that has changed since.
+NPM_CI := { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent; }
+
 # The npm packages: strict types, and tests with real servers of several versions of socket.io.
 node:
 	@if command -v npm >/dev/null; then for package in packages/*/; do \
-		(cd $$package && { [ -d node_modules/typescript ] || npm ci --silent; } && npm run --silent types && npm test) || exit 1; \
+		(cd $$package && $(NPM_CI) && npm run --silent types && npm test) || exit 1; \
 	done; \
 	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
 	else echo "npm is missing: the npm packages are not tested"; fi
@@ -76,7 +79,7 @@ client:
 	@$(BIN)/python scripts/vendor_client.py
 
 javascript:
-	@if command -v npm >/dev/null; then [ -d tests/js/node_modules/oidc-provider ] || npm ci --silent --prefix tests/js; \
+	@if command -v npm >/dev/null; then cd tests/js && $(NPM_CI); \
 	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
 	else echo "npm is missing: the tests with JavaScript clients are skipped"; fi
 
