@@ -76,6 +76,15 @@ async def test_logout_before_the_page_gets_its_tokens_prevents_the_login(desk):
         desk.provider.claims = {"sid": "s2"}
 
 
+@pytest.mark.parametrize(("prefix", "sub"), [("", OMIT), ("sso:", "a" * 255)], ids=["no sub", "a long sub"])
+async def test_logout_of_a_session_requires_no_subject(scripted, prefix, sub):
+    scripted.claims = {"sub": "newcomer"}
+    async with provider_desk(scripted, subject_prefix=prefix) as desk:
+        tokens = await desk.logged_in_at_provider()
+        assert (await send(desk, sub=sub)).status_code == 200
+        assert not await desk.is_logged_in(tokens)
+
+
 async def test_logout_of_a_subject_that_cannot_exist_is_rejected(desk):
     assert (await send(desk, sub="a" * 255, sid=OMIT)).status_code == 400
 

@@ -358,17 +358,17 @@ class ProviderLogins:
             raise
         except AuthError as error:
             raise _rejected_logout(name, str(error)) from None
-        now, subject = self._clock(), provider.subject_of(token.sub or "")
-        if not is_name(subject):
-            raise _rejected_logout(name, "no subject can have this name")
+        now = self._clock()
         used = hashlib.sha256(f"{provider.issuer}\0{token.token_id}".encode()).hexdigest()
         if await self._store.is_known("logout", used):
             raise _rejected_logout(name, "the logout token was sent before")
         revoked: RevocationTarget = {"issuer": provider.issuer, "expires_at": last_expiry(now)}
-        if token.session is None:
+        if token.session is not None:
+            revoked["session_id"] = token.session
+        elif is_name(subject := provider.subject_of(token.sub or "")):
             revoked["subject"] = subject
         else:
-            revoked["session_id"] = token.session
+            raise _rejected_logout(name, "no subject can have this name")
         ended = await self._logins.authority.revoke(**revoked)
         # In the end, so that the provider can repeat what failed. Doing it twice at once does no harm.
         kept = int(now + LOGOUT_SECONDS + 2 * provider.leeway) + 1
