@@ -56,8 +56,8 @@ def issuers(f: Forge) -> Iterator[Case]:
         yield "two-issuers", name, token, None
     for token in (7, None, [ours], {"token": ours}):
         yield "two-issuers", f"a {type(token).__name__}", token, "invalid token datatype"
-    for subject in ("ada", "", "x" * 255):
-        yield "prefix", f"subject of {len(subject)} characters", f.token(CLAIMS | {"sub": subject}), None
+    for subject in ("ada", "", "x" * 251, "x" * 252, "x" * 255, "😀" * 251, "😀" * 252):
+        yield "prefix", f"subject {subject!r:.5} of {len(subject)} characters", f.token(CLAIMS | {"sub": subject}), None
     header = {"alg": "ES256", "kid": "e1"}
     url = "https://sso.example/jwks"
     for members, expected in (

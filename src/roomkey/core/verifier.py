@@ -9,7 +9,7 @@ from typing import Any, TypedDict, Unpack
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
 from roomkey.core.any_of import AnyOf, TokenVerifier
-from roomkey.core.claims import ExactClaims, ExpectedClaims, exact_claims, one_or_more
+from roomkey.core.claims import ExactClaims, ExpectedClaims, check_name, exact_claims, one_or_more
 from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
@@ -405,7 +405,12 @@ class Verifier:
             who = self._identify_mapped(claims, now, source)
         if proved_key is not None or "cnf" in claims:
             check_binding(claims, proved_key)
-        return replace(who, subject=self._prefix + who.subject) if self._prefix and who.subject else who
+        return self._prefixed(who) if self._prefix and who.subject else who
+
+    def _prefixed(self, who: Identity) -> Identity:
+        subject = self._prefix + who.subject
+        check_name("sub", subject)  # nobody could revoke the tokens of a longer one
+        return replace(who, subject=subject)
 
     def _identify_mapped(self, claims: dict[str, Any], now: float, source: str) -> Identity:
         assert self._map is not None

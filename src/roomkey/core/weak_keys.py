@@ -18,6 +18,8 @@ _MARKER = re.compile(rb"-{4,5} ?(?:begin|end) [a-z0-9 ]", re.IGNORECASE)
 _SSH = re.compile(rb"\s*(?:ssh-|ecdsa-sha2-|sk-ssh-|sk-ecdsa-)[a-z0-9@.-]+ ", re.IGNORECASE)
 MAX_RSA_BITS = 16_384
 """The longest RSA key that OpenSSL verifies with; longer keys take more time."""
+MAX_RSA_EXPONENT = 2**32
+"""The limit of a public exponent. Nearly all keys have 65537; a long one slows each verification 100 times."""
 # Prefixes of secrets in documentation; some of these secrets are long enough for HS256.
 PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "change_me", "your-256-bit", "your-384-bit",
                 "your-512-bit", "your-secret", "your_secret", "yoursecret", "my-secret", "my_secret", "mysecret",
@@ -118,7 +120,7 @@ def check_rsa(key: RSAPublicKey | RSAPrivateKey) -> None:
         )
     if numbers.n.bit_length() > MAX_RSA_BITS:
         raise ConfigError(f"this RSA key has more than {MAX_RSA_BITS} bits")
-    if numbers.e < 3 or numbers.e % 2 == 0:
+    if not 3 <= numbers.e < MAX_RSA_EXPONENT or numbers.e % 2 == 0:
         raise ConfigError("this RSA key has an unusable public exponent")
     if _is_roca(numbers.n):
         raise ConfigError("this RSA key comes from a broken generator (CVE-2017-15361); generate a new key")

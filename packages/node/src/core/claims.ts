@@ -196,7 +196,8 @@ export function checkTypes(claims: Claims): void {
   }
 }
 
-function checkName(claim: string, value: unknown): void {
+/** @throws {ClaimError} the value is not a name. */
+export function checkName(claim: string, value: unknown): void {
   if (!isName(value)) throw new ClaimError(claim, `${claim} is ${printable(value)}, not a name of 1 to ${MAX_NAME} characters`);
 }
 

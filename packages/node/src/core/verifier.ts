@@ -3,7 +3,7 @@
 import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";
 import { AnyOf, type TokenVerifier } from "./any_of.js";
-import { type Claims, type ExactClaims, Expected, LAST_SECOND, exactClaims, oneOrMore } from "./claims.js";
+import { type Claims, type ExactClaims, Expected, LAST_SECOND, checkName, exactClaims, oneOrMore } from "./claims.js";
 import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
 import { checkBinding } from "./dpop.js";
 import { type Identity, fromClaims } from "./identity.js";
@@ -242,7 +242,10 @@ export class Verifier {
   identify(claims: Claims, now: number, source = "", provedKey: string | null = null): Identity {
     const who = this.#identify(claims, now, source);
     checkBinding(claims, provedKey);
-    return this.#prefix && who.subject ? { ...who, subject: this.#prefix + who.subject } : who;
+    if (!this.#prefix || !who.subject) return who;
+    const subject = this.#prefix + who.subject;
+    checkName("sub", subject); // nobody could revoke the tokens of a longer one
+    return { ...who, subject };
   }
 
   #identify(claims: Claims, now: number, source: string): Identity {

@@ -8,6 +8,8 @@ export const OTHER_USE = "use is not sig";
 export const MIN_RSA_BITS = 2048;
 /** OpenSSL verifies with no longer one; each bit costs time. */
 export const MAX_RSA_BITS = 16_384;
+/** The limit of a public exponent. Nearly all keys have 65537; with a long one, each verification takes 100 times longer. */
+const MAX_RSA_EXPONENT = 2n ** 32n;
 
 const OTHER_KEY = "this secret is a PEM or SSH key, such as a public key; use Verifier.pem and a public-key algorithm";
 const MARKER = /-{4,5} ?(?:begin|end) [a-z0-9 ]/i;
@@ -100,7 +102,7 @@ export function checkRsa(modulus: bigint, exponent: bigint): void {
     throw new ConfigError(`this RSA key has ${bits} bits and needs ${MIN_RSA_BITS} (RFC 7518 section 3.3)`);
   }
   if (bits > MAX_RSA_BITS) throw new ConfigError(`this RSA key has more than ${MAX_RSA_BITS} bits`);
-  if (exponent < 3n || exponent % 2n === 0n) throw new ConfigError("this RSA key has an unusable public exponent");
+  if (exponent < 3n || exponent >= MAX_RSA_EXPONENT || exponent % 2n === 0n) throw new ConfigError("this RSA key has an unusable public exponent");
   if (SMALL_PRIMES.every((prime) => isPowerOf65537(Number(modulus % BigInt(prime)), prime))) {
     throw new ConfigError("this RSA key was made by a broken generator (CVE-2017-15361); make a new one");
   }
