@@ -95,6 +95,7 @@ async def is_alive(raw: Raw) -> bool:
     return str(await raw.receive()).startswith("4317")
 
 
+@pytest.mark.checklist("G106")
 @PLACES
 async def test_a_rotation_refuses_no_token(op: Provider, node: NodeServer, place: str) -> None:
     tokens = [await asyncio.to_thread(op.access_token, RESOURCE, alg) for alg in ("RS256", "ES256", "EdDSA")]
@@ -110,6 +111,7 @@ async def test_a_rotation_refuses_no_token(op: Provider, node: NodeServer, place
     assert op.requests("/.well-known/openid-configuration") == 1
 
 
+@pytest.mark.checklist("G107")
 @PLACES
 async def test_an_outage_disturbs_neither_old_nor_new_sockets(op: Provider, node: NodeServer, place: str) -> None:
     token = await asyncio.to_thread(op.access_token, RESOURCE)
@@ -152,6 +154,7 @@ async def test_a_slow_provider_delays_no_handshake_and_no_loop(op: Provider, nod
     assert op.requests() == 2
 
 
+@pytest.mark.checklist("G109")
 async def test_10000_unknown_kids_cause_one_fetch(op: Provider, node: NodeServer) -> None:
     token = await asyncio.to_thread(op.access_token, RESOURCE)
     await node.admitted(token)
