@@ -8,6 +8,16 @@ from typing import Any
 
 from roomkey import Key
 
+OK, MALFORMED, INVALID, SIGNATURE = "ok", "jwt malformed", "invalid token", "invalid signature"
+ALGORITHM, DATATYPE = "invalid algorithm", "invalid token datatype"
+"""What is expected of a verdict, written by hand: ``ok`` or the client's message."""
+
+Case = tuple[str, object, str]
+"""A name, a token, and what is expected; a fourth member holds further members of the vector."""
+
+AskedCase = tuple[str, str, object, str]
+"""The name of a verifier, then as in `Case`."""
+
 NOW = 1_800_000_000
 SECRET = "vectors-1f0e2d3c4b5a69788796a5b4c3d2e1f0"
 OLD_SECRET = "vectors-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
@@ -48,6 +58,16 @@ def part(value: object) -> str:
     if isinstance(value, str):
         value = value.encode("utf-8", "surrogatepass")
     return b64(value if isinstance(value, bytes) else json.dumps(value, separators=(",", ":")).encode())
+
+
+def without(*names: str) -> dict[str, Any]:
+    """The good claims but these."""
+    return {name: value for name, value in CLAIMS.items() if name not in names}
+
+
+def written(name: str, text: str) -> str:
+    """The good claims as JSON, with one value that only a hand can write."""
+    return json.dumps(without(name), separators=(",", ":"))[:-1] + f',"{name}":{text}}}'
 
 
 class Forge:

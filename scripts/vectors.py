@@ -18,13 +18,16 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
+import vector_claims  # noqa: E402
 import vector_issuers  # noqa: E402
+import vector_keys  # noqa: E402
 import vector_proofs  # noqa: E402
 import vector_remote  # noqa: E402
 import vector_remote_keys  # noqa: E402
 import vector_settings  # noqa: E402
 import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
+import vector_verifiers  # noqa: E402
 from support import vectors  # noqa: E402
 from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
 
@@ -36,9 +39,9 @@ from roomkey.guard import contract  # noqa: E402
 OTHER_SECRET = "vectors-another-secret-of-nobody-abcdefgh"
 ASKED = {
     "form": ("hs256", vector_tokens.form),
-    "claims": ("hs256", vector_tokens.claims),
-    "keys": (None, vector_tokens.keys),
-    "settings": (None, vector_tokens.settings),
+    "claims": ("hs256", vector_claims.claims),
+    "keys": (None, vector_keys.keys),
+    "settings": (None, vector_verifiers.settings),
     "long": ("hs256", vector_tokens.long),
     "claims_map": (None, vector_issuers.claims_map),
     "presets": (None, vector_issuers.presets),
@@ -86,7 +89,7 @@ def forge() -> Forge:
 
 def tokens(f: Forge) -> dict[str, Any]:
     """``tokens.json``."""
-    settings = vector_tokens.verifiers(f) | vector_issuers.verifiers(f) | vector_remote.verifiers(f)
+    settings = vector_verifiers.verifiers(f) | vector_issuers.verifiers(f) | vector_remote.verifiers(f)
     made = {name: vectors.verifier_of(written) for name, written in settings.items()}
     listed = []
     for group, verifier, name, token, expected, more in _cases(f):
