@@ -87,3 +87,72 @@ for (const version of VERSIONS) {
     assert.deepEqual([handshake.auth.nick, handshake.auth.token, handshake.query.token], ["ada", presented, presented]);
   });
 }
+
+test("a request with members of other types is not a failure", async (t) => {
+  const made = await world(t, { sources: { cookie: "token", query: "token" }, origins: ["https://chat.example"] });
+  const good = token("ada");
+  const requests = [
+    undefined, null, {}, { headers: null }, { headers: { authorization: 5 } }, { headers: { authorization: {} } }, { headers: { authorization: [5, {}] } },
+    { headers: {}, url: 5 }, { headers: {}, url: [`/?token=${good}`] }, { headers: { cookie: 5, origin: "https://chat.example" } },
+    { headers: {}, rawHeaders: "Authorization" }, { headers: {}, rawHeaders: [5, null] }, { headers: { authorization: null, origin: {} } },
+  ];
+  for (const request of requests) await assert.rejects(made.roomkey.verifyRequest(request), { status: 401 }, JSON.stringify(request));
+});
+
+for (const version of VERSIONS) {
+  test(`a poll after the deadline fetches the close, and no more: ${version}`, async (t) => {
+    const made = await world(t, { version, timeout: 100 });
+    const session = `${made.url}/socket.io/?EIO=4&transport=polling`;
+    const { sid } = JSON.parse((await (await fetch(session)).text()).slice(1));
+    await until(() => made.lines.some((line) => line.reason === "authentication_timeout"));
+    const poll = await fetch(`${session}&sid=${sid}`);
+    assert.deepEqual([poll.status, (await poll.text()).split("\x1e").at(-1)], [200, "1"]);
+    assert.equal((await fetch(`${session}&sid=${sid}`)).status, 400);
+    assert.equal(made.io.engine.clientsCount, 0);
+  });
+
+  test(`a socket whose own room cannot be joined is closed: ${version}`, async (t) => {
+    const made = await world(t, { version, userRooms: false });
+    const { adapter } = made.io.sockets;
+    const { addAll } = adapter;
+    adapter.addAll = async () => Promise.reject(new Error("the store is away"));
+    const client = made.client({ token: token() });
+    const [told] = await event(client, "unauthorized");
+    assert.equal(told.data.reason, "temporarily_unavailable");
+    assert.deepEqual(await event(client, "disconnect"), ["transport close"]);
+    adapter.addAll = addAll;
+    const member = await made.member("ada");
+    const [socket] = made.io.sockets.sockets.values();
+    adapter.addAll = async () => Promise.reject(new Error("the store is away"));
+    void socket.join("red");
+    await assert.rejects(socket.join("red"), /away/);
+    made.roomkey.policy.room("*", () => true);
+    await assert.rejects(made.roomkey.enterRoom(socket, "blue"), /away/);
+    assert.deepEqual(made.roomkey.sockets("ada")[0].rooms, []);
+    assert.ok(member.connected);
+    assert.ok(made.logs.some(([message]) => message === "joining a room failed"));
+  });
+
+  test(`what still waits on a lost connection does not count it again: ${version}`, async (t) => {
+    let answer;
+    const made = await world(t, { version, maxAnonymous: 1, prepare: (io) => io.of((name, auth, next) => (answer = () => next(null, true))) });
+    await raw(made.url, ["40/late,"], { ms: 100 });
+    await until(() => answer && made.io.engine.clientsCount === 0);
+    answer();
+    await until(() => !made.io._nsps.has("/late"));
+    assert.ok(await made.member("ada")); // the address is not full
+  });
+}
+
+for (const version of ["socket.io-4.6", "socket.io"]) {
+  test(`a session that is restored too late does not count its connection again: ${version}`, async (t) => {
+    const made = await world(t, { version, maxAnonymous: 1, server: { connectionStateRecovery: {} } });
+    let restore;
+    made.io.sockets.adapter.restoreSession = () => new Promise((resolve) => (restore = () => resolve(null)));
+    await raw(made.url, [`40${JSON.stringify({ token: token(), pid: "p", offset: "o" })}`], { ms: 100 });
+    await until(() => restore && made.io.engine.clientsCount === 0);
+    restore();
+    await new Promise(setImmediate);
+    assert.ok(await made.member("ada")); // the address is not full
+  });
+}

@@ -189,7 +189,7 @@ export function hasTooMany({ index, settings, refusals }: GuardContext, address:
 /** What an HTTP request carries where tokens may be. */
 export function carriedBy(request: Requested | undefined, origins: readonly string[]): Carried {
   const cookie = isCookieOfAllowedPage(request?.headers ?? {}, origins) ? request?.headers?.cookie : undefined;
-  const url = request?.url ?? "";
+  const url = typeof request?.url === "string" ? request.url : "";
   const at = url.indexOf("?");
   return {
     authorization: authorizationOf(request),
@@ -200,11 +200,13 @@ export function carriedBy(request: Requested | undefined, origins: readonly stri
 
 /** All `Authorization` headers: Node.js drops the second one, which a proxy may have believed. Two are not one token. */
 function authorizationOf(request: Requested | undefined): string | undefined {
-  const { rawHeaders = [], headers } = request ?? {};
-  const all = rawHeaders.filter((_, index) => index % 2 === 1 && rawHeaders[index - 1]?.toLowerCase() === "authorization");
+  const { rawHeaders, headers } = request ?? {};
+  const raw: readonly unknown[] = Array.isArray(rawHeaders) ? rawHeaders : [];
+  const all = raw.filter((_, index) => index % 2 === 1 && String(raw[index - 1]).toLowerCase() === "authorization");
   if (all.length > 1) return all.join(", ");
-  const given = headers?.authorization;
-  return Array.isArray(given) ? given.join(", ") : given;
+  const given: unknown = headers?.authorization;
+  if (Array.isArray(given)) return given.join(", ");
+  return typeof given === "string" ? given : undefined;
 }
 
 /** The parts of a request that can contain tokens. */

@@ -7,7 +7,8 @@
  * the application's listeners. Before all of them, `client_seam.ts` counts what arrives.
  */
 
-import { Unavailable } from "../errors.js";
+import { isThenable } from "../core/calls.js";
+import { AuthError, Unavailable } from "../errors.js";
 import { type ClientGate, guardClients } from "./client_seam.js";
 import { type Deciders, GuardedConnection, hasTooMany } from "./connection.js";
 import { guardEngine } from "./engine_sessions.js";
@@ -91,12 +92,24 @@ function guardRooms(prototype: HostSocket): void {
     const socket = guarded.get(this);
     const gate = gates.get(this.nsp.server);
     if (!socket || !gate) return join.call(this, rooms);
-    return gate.deciders.socketAuthorizer.join(socket, rooms, (allowed) => join.call(this, allowed));
+    const joined = gate.deciders.socketAuthorizer.join(socket, rooms, (allowed) => join.call(this, allowed));
+    if (isThenable(joined)) joined.then(undefined, (error: unknown) => joinFailed(gate, socket, rooms, error));
+    return joined;
   };
   prototype.leave = function (this: HostSocket, room) {
     guarded.get(this)?.forgetRoom(room);
-    return leave.call(this, room);
+    const left = leave.call(this, room);
+    if (isThenable(left)) left.then(undefined, logFailure(this, "leaving a room"));
+    return left;
   };
+}
+
+/** An adapter could not join a room, which neither socket.io nor every application waits for. */
+function joinFailed({ context }: Gate, socket: GuardedSocket, rooms: string | readonly string[], error: unknown): void {
+  if (error instanceof AuthError) return; // the policy denied it, and the audit log has a line
+  context.settings.log("joining a room failed", error);
+  // Nothing that is sent to it alone would arrive.
+  if (rooms === socket.host.socket.id) socket.end("expire", new Unavailable("it could not join its own room"));
 }
 
 /** The guarded connection of an engine.io connection; also of one that is lost, for what still waits on it. */

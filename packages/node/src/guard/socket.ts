@@ -1,7 +1,7 @@
 /** A guarded socket, and the connection that carries it: their state, and how they end. */
 
 import { type Action, Admission, type Input } from "../core/admission.js";
-import { safely } from "../core/calls.js";
+import { isThenable, safely } from "../core/calls.js";
 import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { TokenBucket } from "../core/rate.js";
@@ -265,7 +265,12 @@ export class GuardedSocket extends Admission implements Timed {
   enter(room: string): unknown {
     this.rooms.add(room);
     this.rememberRooms();
-    return this.host.socket.join(room);
+    const joined = this.host.socket.join(room);
+    if (!isThenable(joined)) return joined;
+    return joined.then(undefined, (error: unknown) => {
+      this.forgetRoom(room);
+      throw error;
+    });
   }
 
   /** Take it out of a room that its client joined, unless the application joined it, too. */
