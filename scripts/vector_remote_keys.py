@@ -204,6 +204,8 @@ def _documents() -> Iterator[tuple[str, str]]:
         "keys on a name like this machine": {"jwks_uri": "http://127.0.0.1.evil.example/jwks"},
         "keys without a host": {"jwks_uri": "https://"},
         "keys with a fragment": {"jwks_uri": f"{ISSUER}/jwks#keys"},
+        "keys with a line break": {"jwks_uri": f"{ISSUER}/\njwks"},
+        "keys with a space": {"jwks_uri": f"{ISSUER}/ jwks"},
         "keys outside ASCII": {"jwks_uri": f"{ISSUER}/ä"},
         "keys in a file": {"jwks_uri": "file:///etc/passwd"},
         "keys with a password": {"jwks_uri": "https://a:b@sso.example/jwks"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import urlsplit
 
 
@@ -33,7 +34,7 @@ def is_endpoint(url: object, issuer: str) -> bool:
         url: the value in the document, of any type.
         issuer: the issuer, which is a URL for which :func:`is_confidential` is true.
     """
-    if not isinstance(url, str) or not url.isascii() or not url.isprintable() or "#" in url or not is_confidential(url):
+    if not isinstance(url, str) or not re.fullmatch('[!-"$-~]+', url) or not is_confidential(url):
         return False
     return urlsplit(url).scheme == "https" or urlsplit(issuer).scheme == "http"
 
