@@ -119,6 +119,16 @@ class Person:
             if item[0] == event:
                 return item[1] if len(item) > 1 else None
 
+    async def hears_all(self, *events: str) -> dict[str, Any]:
+        """Skip to events in any order, and return their arguments: a thread of its own notes each packet."""
+        found: dict[str, Any] = {}
+        while set(events) - set(found):
+            event, *args = await asyncio.to_thread(self.heard.get, True, PATIENCE)
+            self.seen.append((event, *args))
+            if event in events:
+                found[event] = args[0] if args else None
+        return found
+
     async def stop(self) -> None:
         """Disconnect, or stop reconnecting."""
         if self.sio.connected:
