@@ -113,6 +113,14 @@ test("while the journal is unavailable, new tokens are refused and sockets stay"
   assert.equal((await made.join("bob")).connected, true);
 });
 
+test("a login server that lets nobody wait is not asked without a pause", async (t) => {
+  const { asked, journal } = await login(t, async (after) => ({ body: signed(part(after, after)) }));
+  await guarded(t, { ...journal, wait: 0 });
+  await until(() => asked.length > 0);
+  await sleep(300);
+  assert.ok(asked.length < 3, String(asked.length));
+});
+
 const FORGED = {
   "of another key": () => signed(part(0, 1), { key: stranger }),
   "of another type": () => signed(part(0, 1), { typ: "at+jwt" }),

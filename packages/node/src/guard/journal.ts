@@ -51,6 +51,11 @@ export interface JournalTarget {
 const TYPE = "revocations+jwt";
 /** Milliseconds between two attempts after a failure, at first and at the most; a random part is taken off. */
 const RETRY = { first: 250, most: 10_000 };
+/**
+ * Milliseconds from one request to the next, if there was nothing new. A login server that cannot let everybody wait responds
+ * immediately.
+ */
+const PERIOD = 500;
 /** Bytes of one part. */
 const MAX_PART = 8 * 1024 * 1024;
 const KINDS = new Set(["token", "session", "subject"]);
@@ -106,20 +111,31 @@ export class Journal {
     let failures = 0;
     while (!this.#stopped.signal.aborted) {
       try {
-        await this.#read(this.#knownAt === -Infinity || failures > 0 ? 0 : this.#wait);
+        const begun = monotonic();
+        const isNew = await this.#read(this.#knownAt === -Infinity || failures > 0 ? 0 : this.#wait);
         failures = 0;
+        if (!isNew) await this.#pause(PERIOD - (monotonic() - begun) * 1000);
       } catch (error) {
         if (this.#stopped.signal.aborted) return;
         if (failures === 0) this.target.failed("the journal of revocations is unavailable", error);
         const delay = Math.min(RETRY.first * 2 ** failures, RETRY.most) * (1 - 0.5 * Math.random());
         failures += 1;
-        await sleep(delay, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => undefined);
+        await this.#pause(delay);
       }
     }
   }
 
-  /** Read one part. */
-  async #read(wait: number): Promise<void> {
+  async #pause(milliseconds: number): Promise<void> {
+    if (milliseconds <= 0) return;
+    await sleep(milliseconds, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => undefined);
+  }
+
+  /**
+   * Read one part.
+   *
+   * @returns false if there is nothing new.
+   */
+  async #read(wait: number): Promise<boolean> {
     const begun = monotonic();
     const url = new URL(this.#url);
     url.searchParams.set("after", String(this.#position));
@@ -130,9 +146,11 @@ export class Journal {
     if (response.status !== 200) throw new Error(`the journal responded with ${response.status}`);
     const document = await limitedText(response);
     const part = await verifyWaiting(() => this.verifier.verifyDocument(document, TYPE));
+    const before = this.#position;
     this.#apply(part);
     // What was revoked before the request began is known now; a wait that ended empty proves the whole time.
     this.#knownAt = wait === 0 ? begun : monotonic();
+    return this.#position !== before;
   }
 
   #apply(part: Record<string, unknown>): void {
