@@ -108,6 +108,26 @@ def test_doctor_asks_the_providers_of_the_settings(roomkey: Cli, server: KeyServ
     assert f"fail  provider sso: cannot fetch the keys of {server.url}: status 500" in ran.out
 
 
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "https://x/\nsubject_prefix = 7",
+        "https://x/\rcreate_accounts = true",
+        "https://x/\x1b[2J",
+        'https://x/"#',
+        "x\\y",
+        7,
+    ],
+)
+def test_doctor_prints_no_settings_that_a_provider_wrote(roomkey: Cli, server: KeyServer, endpoint: object) -> None:
+    server.discover(introspection_endpoint=endpoint)
+    ran = roomkey("doctor", "--issuer", server.url)
+    settings = ran.out.partition("In roomkey.toml:")[2].partition("In Python:")[0]
+    assert ran.code == 0
+    assert [line.split(" =")[0] for line in settings.split()[:1]] == ["[providers.provider]"]
+    assert not any(word in settings for word in ("introspection", "subject_prefix", "create_accounts", "\x1b"))
+
+
 @pytest.mark.usefixtures("settings")
 def test_inspect_verifies_with_the_keys_of_the_provider(roomkey: Cli, server: KeyServer) -> None:
     token = signed(KEY, issuer=server.url)

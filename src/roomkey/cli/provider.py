@@ -11,6 +11,7 @@ import typer
 
 from roomkey.cli.output import fail, needs
 from roomkey.core.printable import printable
+from roomkey.core.urls import is_endpoint
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.providers import load_providers
@@ -175,7 +176,8 @@ def _print_settings(issuer: str, members: dict[str, Any]) -> None:
     if preset is not None:
         lines.append(f'preset = "{preset}"')
     introspection = members.get("introspection_endpoint")
-    if isinstance(introspection, str) and introspection.isascii() and '"' not in introspection:
+    # It becomes a line of a settings file: it must not contain a line break, nor end the text in which it is.
+    if is_endpoint(introspection, issuer) and not set(str(introspection)) & set('"\\'):
         lines += [
             "# for tokens that only the provider can read:",
             f'# introspection = "{introspection}"',
