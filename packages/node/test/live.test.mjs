@@ -93,7 +93,11 @@ for (const version of EDGES) {
           .event("delete", (who) => hasRole(who, "moderator"))
           .event("pay", () => true, { maxAuthAge: 60 })
           .namespace("/admin", (who) => hasRole(who, "admin"));
-        roomkey.serveRooms().relay("say");
+        for (const name of ["authenticate", "join-room", "unauthorized", "authenticated", "token_expiring", "permissions_changed", "reauthenticate", "error"]) {
+          assert.throws(() => roomkey.relay("other", name), /only the guard/);
+        }
+        for (const names of [["connect"], [""], ["*"], [5], ["say", "say"]]) assert.throws(() => roomkey.relay(...names), /cannot relay/);
+        roomkey.serveRooms().relay("say", "other"); // nothing of what was refused was kept
         io.of("/admin");
         io.on("connection", (socket) => {
           for (const name of ["delete", "pay", "free"]) socket.on(name, (...args) => (handled.push(name), args.at(-1)?.("done")));

@@ -27,11 +27,25 @@ for (const version of VERSIONS) {
   test(`what only servers send, and events without a name, close the connection: ${version}`, async (t) => {
     const handled = [];
     const made = await world(t, { version, prepare: (io) => io.on("connection", (socket) => socket.onAny((name) => handled.push(name))) });
-    for (const packet of ['44{"message":"x"}', '42[5,"x"]', "42[null]", "42[{}]", '42[""]', '42["disconnect"]', '42["*"]']) {
+    for (const packet of ['44{"message":"x"}', '43["no id"]', "42[null]", "42[{}]", '42[""]', '42["disconnect"]', '42["*"]']) {
       const { closed } = await raw(made.url, [`40{"token":"${token()}"}`, 60, packet]);
       assert.equal(closed, true, packet);
     }
     assert.deepEqual(handled, []);
+  });
+
+  test(`an event with a number for a name is asked about by its text: ${version}`, async (t) => {
+    const handled = [];
+    const made = await world(t, {
+      version,
+      prepare: (io, { policy }) => {
+        policy.event("6", () => false);
+        io.on("connection", (socket) => [5, 6].forEach((name) => socket.on(String(name), (data) => handled.push([name, data]))));
+      },
+    });
+    const { heard } = await raw(made.url, [`40{"token":"${token()}"}`, 60, '42[5,"x"]', '42[6,"x"]', 60, "41"], { ms: 500 });
+    assert.deepEqual(handled, [[5, "x"]]);
+    assert.match(heard[1], /^42\["error",.*permission_denied/);
   });
 
   test(`an event during the decision about a handshake closes the connection: ${version}`, async (t) => {

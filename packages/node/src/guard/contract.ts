@@ -1,5 +1,6 @@
 /** The wire contract: what the guard sends to a client. It is that of `roomkey.guard.contract` in Python. */
 
+import { AUTHENTICATE } from "../core/names.js";
 import type { AuthError } from "../errors.js";
 
 export const AUTHENTICATED = "authenticated";
@@ -10,6 +11,12 @@ export const REAUTHENTICATE = "reauthenticate";
 export const ERROR = "error";
 export const JOIN_ROOM = "join-room";
 export const LEAVE_ROOM = "leave-room";
+
+/** Every event that has a meaning of its own. */
+export const GUARD_EVENTS: ReadonlySet<string> = new Set([
+  ...[AUTHENTICATE, JOIN_ROOM, LEAVE_ROOM],
+  ...[AUTHENTICATED, UNAUTHORIZED, TOKEN_EXPIRING, PERMISSIONS_CHANGED, REAUTHENTICATE, ERROR],
+]);
 
 /** The message of a CONNECT_ERROR where a middleware refused without one of its own. */
 export const DECLINED = "Connection rejected by server";

@@ -3,6 +3,7 @@
 import { isThenable, safely } from "../core/calls.js";
 import { AUTHENTICATE, isEventName, isName } from "../core/names.js";
 import { OPEN } from "../core/policy.js";
+import { printable } from "../core/printable.js";
 import { AuthError, ConfigError, ExpiredToken, ReauthenticationRequired, Unavailable } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
@@ -38,14 +39,17 @@ export class Events {
     this.#served.set(contract.LEAVE_ROOM, async (socket, _, [room]) => socketAuthorizer.leaveRoom(socket, this.#roomName(socket, "room", room)));
   }
 
-  /** @throws {ConfigError} not an event's name, or one that has its own meaning. */
+  /** @throws {ConfigError} a name that no event can have, an event of the guard's own, or one that is relayed already. */
   relay(names: readonly string[]): void {
     for (const name of names) {
-      if (!isEventName(name) || name === AUTHENTICATE || this.#served.has(name)) {
-        throw new ConfigError(`'${name}' cannot be relayed: it is not an event's name, or has its own meaning`);
-      }
-      this.#served.set(name, (socket, event, args) => this.#relay(socket, event, args));
+      const refused = (why: string): ConfigError => new ConfigError(`cannot relay ${printable(name)}: ${why}`);
+      if (!isEventName(name)) throw refused("it is not a valid event name; use another name");
+      // A client could pretend to be the guard.
+      if (contract.GUARD_EVENTS.has(name)) throw refused("only the guard sends and handles this event; rename yours");
+      const isRepeated = this.#served.has(name) || names.filter((other) => other === name).length > 1;
+      if (isRepeated) throw refused("it is relayed already; pass each name once");
     }
+    for (const name of names) this.#served.set(name, (socket, event, args) => this.#relay(socket, event, args));
   }
 
   async #relay(socket: GuardedSocket, name: string, [given, data = null]: readonly unknown[]): Promise<void> {
@@ -71,7 +75,8 @@ export class Events {
       this.#acknowledged(socket, packet, pass);
       return;
     }
-    const name: unknown = Array.isArray(packet.data) ? packet.data[0] : undefined;
+    const first: unknown = Array.isArray(packet.data) ? packet.data[0] : undefined;
+    const name = typeof first === "number" ? String(first) : first; // socket.io calls the listeners of its text
     if (!isEventName(name)) {
       connection.violation("not an event, or one with a reserved or impossible name");
     } else if (name === AUTHENTICATE) {
@@ -86,7 +91,9 @@ export class Events {
   /** An acknowledgement, or another packet that is not an event. Honest clients send a few late acknowledgements. */
   #acknowledged(socket: GuardedSocket, packet: Packet, pass: Pass): void {
     const isAck = packet.type === ACK || packet.type === BINARY_ACK;
-    if (isAck && !socket.host.socket.acks.has(packet.id)) {
+    if (isAck && (packet.id === undefined || packet.id === null)) {
+      socket.connection.violation("an acknowledgement without its id");
+    } else if (isAck && !socket.host.socket.acks.has(packet.id)) {
       try {
         this.socketAuthorizer.countEvent(socket);
       } catch {

@@ -133,7 +133,7 @@ function checkStatus({ statusCode: status = 0, headers }: IncomingMessage): void
   }
   if (status !== 200) throw new FetchError(`status ${status}`, status);
   if ((headers["content-encoding"] ?? "identity") !== "identity") {
-    throw new FetchError("the response is compressed, which the request did not allow");
+    throw new FetchError("a compressed response, which was not asked for");
   }
 }
 

@@ -161,7 +161,7 @@ export class RemoteKeySet implements RemoteKeys {
 
   #unavailable(at: number): Unavailable {
     const lookup = this.#lookup(at);
-    const why = lookup ? "are being fetched" : `are unknown: ${this.#lastError ?? "too many unknown kids"}`;
+    const why = lookup ? "are being fetched" : `are unknown: ${this.#lastError ?? "an unknown kid, asked too often"}`;
     return new Unavailable(`the keys of ${this.url} ${why}`, lookup);
   }
 
