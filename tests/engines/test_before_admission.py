@@ -35,6 +35,18 @@ async def test_large_packet_before_admission_closes(make_world, way):
     await poll.close()
 
 
+@pytest.mark.parametrize("packet", ['42["*"]', '42["connect"]', '42[""]', '42["' + "e" * 300 + '"]'])
+async def test_impossible_event_before_admission_ends_the_socket_like_any_other(make_world, packet):
+    world = await make_world(prepare=echo, via=Authenticate())
+    raw = await RawSocket.session(world.host)
+    await raw.text("40")
+    assert (await raw.packet()).startswith("40")
+    await raw.text(packet)
+    name, told = json.loads((await raw.packet()).removeprefix("42"))
+    assert (name, told["data"]["code"]) == ("unauthorized", "credentials_required")
+    assert await raw.packet() == "41"
+
+
 async def test_large_packet_after_admission_is_handled(make_world):
     world = await make_world(prepare=echo)
     raw = await RawSocket.member(world.host, world.token())

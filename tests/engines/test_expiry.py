@@ -164,7 +164,7 @@ async def test_join_is_denied_during_the_grace_period(in_grace):
         assert answer["error"]["retry"] is True
     assert server.members("blue") == set()
     assert server.members("red") == {server.sid(client)}
-    assert [told["event"] for told in client.heard("reauthenticate")] == ["join-room"]
+    assert [told["event"] for told in client.heard("reauthenticate")] == ["join-room", "open"]
 
 
 async def test_event_that_requires_a_recent_login_is_denied_during_grace(in_grace):

@@ -193,6 +193,9 @@ async def test_failing_handler_is_logged_and_the_next_event_is_handled(make_worl
     world = await make_world(prepare=prepare)
     client = await world.member()
     await client.event("x", 1, ack=1)
+    [answer] = await client.expect_ack(1)
+    assert (answer["ok"], answer["error"]["code"]) == (False, "temporarily_unavailable")
+    await client.event("x", 1)
     await client.event("good", ack=2)
     assert await client.receive() == '432["fine"]'
     assert client.inbox.empty()

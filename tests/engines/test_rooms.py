@@ -46,6 +46,14 @@ async def test_denial_raised_by_a_handler_is_acknowledged(make_world):
     assert (await client.expect_event("error"))[0]["code"] == "permission_denied"
 
 
+@pytest.mark.parametrize("room", [None, 5, True, ["red"], {"red": 1}], ids=repr)
+async def test_handler_that_passes_on_an_invalid_room_name_denies(make_world, room):
+    world = await rooms_world(make_world)
+    client = await world.member(rooms=["red"])
+    await client.event("enter", room, ack=1)
+    assert (await client.expect_ack(1))[0]["error"]["code"] == "permission_denied"
+
+
 @pytest.mark.parametrize("answer", [1, "yes", None, ["x"], "raise"])
 async def test_rule_allows_only_with_true(make_world, answer):
     policy = Policy()

@@ -9,7 +9,6 @@ import pytest
 from roomkey import Verifier
 from roomkey.errors import ClaimError, ConfigError
 from roomkey.server.config_file import ConfigFile
-from roomkey.server.provider_tokens import all_tokens
 from roomkey.server.providers import load_providers
 
 ISSUER = 'issuer = "https://sso.example"\n'
@@ -40,21 +39,6 @@ def test_a_table_says_what_the_claims_mean() -> None:
             verifier.identify(claims | wrong, 50)
 
 
-@pytest.mark.parametrize(
-    ("text", "audience"),
-    [
-        ('preset = "supabase"', "authenticated"),
-        ('preset = "supabase"\naudience = "chat"', "chat"),
-        ('preset = "supabase"\nlogin = true\nclient_id = "rk"', None),
-        ('login = true\nclient_id = "rk"\naudience = "chat"', "chat"),
-    ],
-)
-def test_a_preset_can_name_the_audience(text: str, audience: str | None) -> None:
-    sso = load_providers(ConfigFile.parse(f"[providers.sso]\n{ISSUER}{text}"))["sso"]
-    assert sso.accepted_audience == audience
-    assert len(all_tokens({"sso": sso})) == (audience is not None)
-
-
 def test_a_file_without_tables_has_no_providers() -> None:
     assert load_providers(ConfigFile.parse("port = 1")) == {}
 
@@ -77,7 +61,6 @@ def test_a_table_can_name_a_secret_only_by_its_file() -> None:
         ("[providers.SSO]", "providers.SSO: a name must be"),
         ('[providers."a:b"]', "a name must be"),
         (f"[providers.sso]\n{ISSUER}", r"providers.sso: set audience to accept .* login to let users log in"),
-        (f'[providers.sso]\n{ISSUER}preset = "keycloak"', "providers.sso: set audience to accept"),
         (f"[providers.sso]\n{ISSUER}login = true", r"providers.sso: login requires client_id"),
         ('[providers.sso]\nissuer = "x"\nlogin = true\nclient_id = "c"\njwks = "https://x/"', "https:// URL as issuer"),
         (COMPLETE + 'rights = "both"', "providers.sso.rights: must be 'account' or 'claims'"),

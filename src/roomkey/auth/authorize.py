@@ -42,7 +42,7 @@ __all__ = ["authorize_router"]
 
 UNKNOWN = "The application that sent you here is unknown, or its redirect address is not registered."
 MALFORMED = "The link that brought you here is malformed."
-LOG_IN_AGAIN = "Log in again: the login at the provider took too long, or was already used."
+LOG_IN_AGAIN = "Log in again: the login at the provider took too long, or was used before."
 BUSY = "The server is unavailable or too busy. Try again."
 
 

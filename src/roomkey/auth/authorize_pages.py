@@ -94,9 +94,9 @@ class Pages:
         scopes = "".join(f"<li>{escape(one)}</li>" for one in scope_names(scope))
         if sent.at_provider is None:
             username = sent.username if isinstance(sent, AuthorizationForm) and sent.username else ""
-            proof, question = PASSWORD.format(username=escape(username)), "Log in to allow this."
+            proof, question = PASSWORD.format(username=escape(username)), "Log in to let it."
         else:
-            proof, question, buttons = "", "You are logged in. Allow this?", ()
+            proof, question, buttons = "", "You are logged in. Let it?", ()
         content = LOGIN.format(
             client=escape(client.title or client.client_id),
             scopes=f" for:</p>\n<ul>{scopes}</ul>\n<p>{question}" if scopes else ".",

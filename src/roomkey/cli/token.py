@@ -123,7 +123,7 @@ def inspect(
     leeway: Annotated[float, typer.Option(help="Tolerated clock difference, in seconds.")] = 30.0,
     claims_map: Annotated[
         list[str] | None,
-        typer.Option("--map", help="Where a token has a value, such as subject=user_id. Repeatable."),
+        typer.Option("--map", help="Where the claims have something, such as subject=user_id. Repeatable."),
     ] = None,
     integer_subject: Annotated[bool, typer.Option(help="Accept an integer as the subject.")] = False,
     preset: Annotated[str | None, typer.Option(help=f"Settings of a common issuer: {', '.join(PRESETS)}.")] = None,

@@ -164,13 +164,25 @@ class GuardedConnection(ConnectionState):
         return await self._deciders.events.admit(self, namespace, arguments, ack_id)
 
     async def answer_error(self, socket: GuardedSocket | None, error: AuthError, ack_id: int | None) -> None:
-        """Tell the client that its event was denied, by the host or by the application's handler.
+        """Tell the client that the host denied its event.
 
         Args:
             socket: the one that sent the event; a later one of the same namespace must not get the answer.
         """
         if socket is not None:
             await self._deciders.events.answer_error(socket, error, ack_id)
+
+    async def handler_failed(self, socket: GuardedSocket, failure: Exception, ack_id: int | None, event: str) -> None:
+        """Tell the client that the application's handler raised an exception.
+
+        An error of roomkey's is the answer. Any other exception is logged, and the client gets
+        ``temporarily_unavailable`` if it asked for an acknowledgement.
+
+        Args:
+            socket: the one that sent the event; a later one of the same namespace must not get the answer.
+            event: the name of the event.
+        """
+        await self._deciders.events.handler_failed(socket, failure, ack_id, event)
 
     def ack(self, namespace: str) -> GuardedSocket | None:
         """Handle an ACK packet.

@@ -10,6 +10,7 @@ from typing import Any
 from roomkey.core.admission import AdmissionAction, AdmissionEvent
 from roomkey.core.names import is_event_name, is_name
 from roomkey.core.policy import Policy
+from roomkey.core.printable import printable
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
     AuthError,
@@ -94,11 +95,12 @@ class Events:
         Returns:
             The socket if the application can handle the event; None if the guard has handled it.
         """
+        socket = connection.sockets.get(namespace)
         if connection.closing or not isinstance(arguments, list) or not arguments or not is_event_name(arguments[0]):
-            connection.violation("not an event, or one with a reserved or impossible name")
+            if connection.closing or socket is None or self.check_admitted(connection, socket):
+                connection.violation("not an event, or one with a reserved or impossible name")
             return None
         name = arguments[0]
-        socket = connection.sockets.get(namespace)
         if socket is not None and name == contract.AUTHENTICATE and self._authenticator.accepts_authenticate(socket):
             await self._authenticator.authenticate(socket, tuple(arguments[1:]), ack_id)
             return None
@@ -164,6 +166,15 @@ class Events:
             await socket.host.send_ack(ack_id, contract.rejected(told))
         else:
             await socket.host.send_event(contract.ERROR, told)
+
+    async def handler_failed(self, socket: GuardedSocket, failure: Exception, ack_id: int | None, event: str) -> None:
+        """Answer an event whose handler raised an exception: see :meth:`GuardedConnection.handler_failed`."""
+        if isinstance(failure, AuthError):
+            await self.answer_error(socket, failure, ack_id, event)
+            return
+        LOG.error("the handler for %s failed", printable(event), exc_info=failure)
+        if ack_id is not None:
+            await self.answer_error(socket, Unavailable("a handler failed"), ack_id)
 
     async def _join(self, socket: GuardedSocket, _event: str, arguments: Sequence[object]) -> None:
         await self._socket_authorizer.enter_room(socket, self._room_name(socket, "room", arguments))

@@ -152,8 +152,8 @@ class SocketAuthorizer:
         """
         while True:
             who = _identity(socket)
-            if kind in ("room", "emit") and looks_like_sid(name):
-                return Decision(kind, name, who, None, PermissionDenied("the room is the ID of another socket"))
+            if kind in ("room", "emit") and (problem := _problem_of_room(name)) is not None:
+                return Decision(kind, name, who, None, PermissionDenied(problem))
             decision = await self._authorizer.decide(who, kind, name, socket.namespace, event=event)
             if kind == "emit" and decision and decision.rule is None and not socket.host.is_in(name):
                 decision = Decision(kind, name, who, None, PermissionDenied("the client is not in the room"))
@@ -268,6 +268,13 @@ class SocketAuthorizer:
             if await self.renew(socket, new):
                 audit.about("updated", socket)
                 return
+
+
+def _problem_of_room(name: object) -> str | None:
+    """Return why no rule is asked about a room, or None. Applications pass on what clients send, of any type."""
+    if not isinstance(name, str):
+        return "the name of the room is not a string"
+    return "the room is the ID of another socket" if looks_like_sid(name) else None
 
 
 def _identity(socket: GuardedSocket) -> Identity:

@@ -10,7 +10,7 @@ from typing import Any
 
 from roomkey.core.admission import AdmissionState
 from roomkey.core.printable import printable
-from roomkey.errors import AuthError, TooManyAttempts
+from roomkey.errors import TooManyAttempts
 from roomkey.guard import contract
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
@@ -110,11 +110,8 @@ class Dispatch:
                 LOG.exception("the handler for %s returned a value that is not JSON", printable(packet.data[0]))
 
     def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
-        """Handle an exception of a handler: send roomkey's errors to the client, and log all others."""
-        if isinstance(error, AuthError):
-            self._start(session.connection.answer_error(socket, error, packet.id))
-        else:
-            LOG.error("the handler for %s failed", printable(packet.data[0]), exc_info=error)
+        """Handle an exception of a handler."""
+        self._start(session.connection.handler_failed(socket, error, packet.id, packet.data[0]))
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """Reject an event over the rate; a second's worth of them, or one before admission, closes the connection."""

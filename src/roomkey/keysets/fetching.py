@@ -166,7 +166,7 @@ def _check_status(status: int) -> None:
 def _body(response: httpcore.Response, max_bytes: int) -> bytes:
     headers = {name.lower(): value for name, value in response.headers}
     if headers.get(b"content-encoding", b"identity") != b"identity":
-        raise FetchError("the response is compressed, which the request did not allow")
+        raise FetchError("a compressed response, which was not asked for")
     body = bytearray()
     for chunk in response.iter_stream():
         body += chunk

@@ -187,7 +187,7 @@ class RemoteKeySet:
 
     def _unavailable(self, at: float) -> Unavailable:
         lookup = self._lookup(at)
-        why = "are being fetched" if lookup else f"are unknown: {self.last_error or 'too many unknown kids'}"
+        why = "are being fetched" if lookup else f"are unknown: {self.last_error or 'an unknown kid, asked too often'}"
         return Unavailable(f"the keys of {self.url} {why}", lookup=lookup)
 
     def _lookup(self, at: float) -> FetchLookup | None:

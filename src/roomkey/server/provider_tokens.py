@@ -105,7 +105,7 @@ def _settings(name: str, provider: Provider) -> VerifierSettings:
     prefix = f"{name}:" if provider.subject_prefix is None else provider.subject_prefix
     return {
         "issuer": provider.issuer,
-        "audience": provider.accepted_audience,
+        "audience": provider.audience,
         "leeway": provider.leeway,
         "subject_prefix": prefix,
         **provider.claim_settings,
@@ -139,5 +139,5 @@ def _client(provider: Provider) -> tuple[str, str]:
 
 
 def all_tokens(providers: Mapping[str, Provider]) -> list[ProviderTokens]:
-    """Return what verifies the access tokens of each provider with an accepted audience, as :func:`tokens_of`."""
-    return [tokens_of(name, provider) for name, provider in providers.items() if provider.accepted_audience is not None]
+    """Return what verifies the access tokens of each provider whose table has ``audience``, as :func:`tokens_of`."""
+    return [tokens_of(name, provider) for name, provider in providers.items() if provider.audience is not None]

@@ -12,7 +12,7 @@ A table names no secret. Secrets are in files, and the table names the files.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,9 +45,7 @@ class Provider(BaseModel):
         min_length=1, description="Issuer (iss) of the tokens; without jwks, also where to find its keys."
     )
     audience: str | tuple[str, ...] | None = Field(
-        None,
-        description="Audience (aud) of the access tokens to accept, one or several. Default: that of the preset, if it "
-        "has one and login is false; otherwise, accept none.",
+        None, description="Audience (aud) of the access tokens to accept, one or several. Default: accept none."
     )
     jwks: str | None = Field(None, description="URL of the keys, if the provider has no OpenID discovery document.")
     introspection: str | None = Field(
@@ -127,16 +125,11 @@ class Provider(BaseModel):
         """Where the claims are: the map of the preset, with that of the table over it."""
         return preset_of(self.preset).under(claims_map=self.claims_map).claims_map
 
-    @property
-    def accepted_audience(self) -> str | Iterable[str] | None:
-        """The audience of the access tokens to accept; None accepts none. Logins alone accept none."""
-        return self.audience if self.audience is not None or self.login else preset_of(self.preset).audience
-
     @model_validator(mode="after")
     def _complete(self) -> Provider:
         if self.introspection is not None and (self.client_id is None or self.client_secret_file is None):
             raise ValueError("introspection requires client_id and client_secret_file")
-        if self.accepted_audience is None and not self.login:
+        if self.audience is None and not self.login:
             raise ValueError("set audience to accept the provider's access tokens, login to let users log in, or both")
         if self.login and (self.client_id is None or not is_confidential(self.issuer)):
             raise ValueError("login requires client_id, and an https:// URL as issuer (http:// only for this machine)")

@@ -13,7 +13,7 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
 from roomkey.core.ack_expiry import MAX_CALLBACKS, AckExpiry
-from roomkey.errors import AuthError, TooManyAttempts
+from roomkey.errors import TooManyAttempts
 from roomkey.guard import contract
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import Guard
@@ -40,7 +40,7 @@ MAX_ATTACHMENTS = 10
 # nothing can happen between its check and a handler.
 INSTRUMENTED = "_InstrumentedAsyncServer__trigger_event"
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
-_WANTS_ACK: ContextVar[bool] = ContextVar("roomkey_wants_ack", default=False)
+_ACK_ID: ContextVar[int | None] = ContextVar("roomkey_ack_id", default=None)
 
 
 class Hooks:
@@ -211,7 +211,7 @@ class Hooks:
         socket = connection.admit_without_waiting(name, data) or await connection.event(name, data, id)
         if socket is None:
             return
-        _WANTS_ACK.set(id is not None)
+        _ACK_ID.set(id)
         try:
             await self.inner["_handle_event"](eio_sid, namespace, id, data)
         except Exception:
@@ -257,14 +257,11 @@ class Hooks:
             return self.sio.not_handled
         try:
             result = await self.inner["_trigger_event"](event, namespace, *arguments)
-        except AuthError as error:
-            if _WANTS_ACK.get():
-                result = contract.rejected(error.to_client())
-            else:
-                result = self.sio.not_handled
-                connection = self._guarded(self.sio.manager.eio_sid_from_sid(sid, namespace))
-                if connection is not None:
-                    await connection.answer_error(socket, error, None)
+        except Exception as error:
+            connection = self._guarded(self.sio.manager.eio_sid_from_sid(sid, namespace))
+            if connection is not None:
+                await connection.handler_failed(socket, error, _ACK_ID.get(), event)
+            return self.sio.not_handled
         return result if socket.admitted else self.sio.not_handled
 
     async def _on_disconnect(self, socket: GuardedSocket | None, namespace: str, sid: str, *reason: str) -> None:

@@ -133,7 +133,7 @@ class LinkedAccounts:
 
     async def _new_account(self, username: str, login: ProviderLogin) -> Account:
         if login.provider not in self._create or username != _username(login):
-            raise InvalidGrant(f"the linked account {username!a} no longer exists")
+            raise InvalidGrant(f"the linked account {username!a} is gone")
         name = login.claims.get("name")
         shown = name if isinstance(name, str) and 0 < len(name) <= 150 and name.isprintable() else ""
         try:

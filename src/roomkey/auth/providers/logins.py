@@ -252,7 +252,7 @@ class ProviderLogins:
         if not 0 < len(sent.get("code", "")) <= MAX_CODE:
             raise InvalidGrant("no code")
         if not await self._store.add_once("login", hash_of(attempt.state), int(now) + ATTEMPT_SECONDS + 1):
-            raise InvalidGrant("this login was already completed")
+            raise InvalidGrant("this login was completed before")
         return attempt
 
     async def _confirm(
@@ -348,7 +348,7 @@ class ProviderLogins:
             The number of sockets that were disconnected.
 
         Raises:
-            InvalidGrant: the token is not valid, or was already used.
+            InvalidGrant: the token is not valid, or was sent before.
             Unavailable: the provider's keys, or a store, are not available. The same token can be sent again.
         """
         provider = self._parties[name].provider
@@ -361,7 +361,7 @@ class ProviderLogins:
         now = self._clock()
         used = hashlib.sha256(f"{provider.issuer}\0{token.token_id}".encode()).hexdigest()
         if await self._store.is_known("logout", used):
-            raise _rejected_logout(name, "the logout token was already used")
+            raise _rejected_logout(name, "the logout token was sent before")
         revoked: RevocationTarget = {"issuer": provider.issuer, "expires_at": last_expiry(now)}
         if token.session is not None:
             revoked["session_id"] = token.session
