@@ -30,19 +30,26 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN | awk 
 # Without compiled files each worker would rewrite the assertions of the whole suite.
 check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
-unit: .venv-dev
+unit: .venv-dev packages
 	$(BIN)/python -m pytest -n auto
 
 # npm writes the first file when it installs. It is older than a lock file that has changed since.
 NPM_CI := { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent; }
 
-# The npm packages: strict types, and tests with real servers of several versions of socket.io.
-node:
+# Compiles the npm packages, which the tests of the Python suite use, too.
+.PHONY: packages
+packages:
 	@if command -v npm >/dev/null; then for package in packages/*/; do \
-		(cd $$package && $(NPM_CI) && npm run --silent types && npm test) || exit 1; \
+		(cd $$package && $(NPM_CI) && npm run --silent build) || exit 1; \
 	done; \
 	elif [ "$$CI" = true ]; then echo "npm is missing, and CI needs it"; exit 1; \
 	else echo "npm is missing: the npm packages are not tested"; fi
+
+# Tests the npm packages with real servers of several versions of socket.io.
+node: packages
+	@if command -v npm >/dev/null; then for package in packages/*/; do \
+		(cd $$package && npm run --silent test:built) || exit 1; \
+	done; fi
 
 # Lists the lines that no test reaches. It takes 1.5 times as long, and does not count code in other processes.
 coverage: .venv-dev client javascript
