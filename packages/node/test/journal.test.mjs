@@ -131,6 +131,11 @@ const FORGED = {
   "of another position": () => signed(part(7, 8)),
   "without a list": () => signed(part(0, 1, null)),
   "that is not one": () => "<html>",
+  "that was cut": () => signed(part(0, 1)).slice(0, -3),
+  "with more after its end": () => `${signed(part(0, 1))}.x`,
+  "that is too long": () => signed(part(0, 1, [], { padding: "x".repeat(9_000_000) })),
+  "of the future": () => signed(part(0, 1, [], { nbf: now() + 600 })),
+  "with a position that is not a number": () => signed(part(0, "1")),
 };
 for (const [name, forge] of Object.entries(FORGED)) {
   test(`a part ${name} is not believed`, async (t) => {
@@ -148,4 +153,15 @@ test("settings of a journal that must fail", () => {
     assert.throws(() => guard(new Server(), verifier, { journal: { ...good, ...wrong } }), ConfigError, JSON.stringify(wrong));
   }
   assert.throws(() => guard(new Server(), { verify: () => undefined }, { journal: good }), /checks its signatures/);
+});
+
+test("a journal is not read from where a redirect leads, and its client's secret does not go there", async (t) => {
+  const target = await login(t, async (after) => ({ body: signed(part(after, after)) }));
+  const http = createServer((request, response) => response.writeHead(307, { Location: target.journal.url }).end());
+  await new Promise((resolve) => http.listen(0, "127.0.0.1", resolve));
+  t.after(() => (http.closeAllConnections(), http.close()));
+  const made = await guarded(t, { ...target.journal, url: `http://127.0.0.1:${http.address().port}/auth/revocations` });
+  await until(() => made.logs.length > 0);
+  assert.equal((await made.join("ada")).heard[0][2].code, "temporarily_unavailable");
+  assert.deepEqual(target.asked, []);
 });
