@@ -510,3 +510,14 @@ async def test_number_that_is_not_json_closes_and_is_never_forwarded(make_world,
     await sender.send(f'42["say",{text}]')
     assert await sender.is_closed()
     assert await other.quiet() == []
+
+
+@pytest.mark.checklist("C36")
+@pytest.mark.parametrize("way", [Handshake(), (Handshake(), Authenticate())], ids=["handshake", "both"])
+@pytest.mark.parametrize("second", ["eve", "ada", "another scheme"])
+async def test_two_authorization_headers_are_refused(make_world, way, second):
+    world = await make_world(via=way)
+    other = "Basic eDp5" if second == "another scheme" else f"Bearer {world.token(second)}"
+    client = await world.client(headers=[("Authorization", f"Bearer {world.token('ada')}"), ("authorization", other)])
+    told = await client.ask_data(None)
+    assert told["data"]["code"] == "credentials_bad_format"

@@ -60,7 +60,9 @@ class Raw:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def open(cls, host: str, *, query: str = "", headers: dict[str, str] | None = None) -> Raw:
+    async def open(
+        cls, host: str, *, query: str = "", headers: dict[str, str] | list[tuple[str, str]] | None = None
+    ) -> Raw:
         """Open the transport, without a namespace yet."""
         url = f"ws://{host}/socket.io/?EIO=4&transport=websocket{query}"
         raw = cls(await connect(url, additional_headers=headers, max_size=None, compression=None))
