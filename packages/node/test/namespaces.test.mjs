@@ -63,8 +63,10 @@ for (const version of VERSIONS) {
     await Promise.all(clients.map((client) => event(client, "connect")));
     server.io.of("/d-1").emit("hello");
     await Promise.all(clients.map((client) => event(client, "hello")));
-    await raw(server.url, ["40/d-2,"], { ms: 50 });
-    await until(() => waiting.length === 3 && server.io.engine.clientsCount === 2);
+    const leaving = server.client({}, { namespace: "/d-2" });
+    await until(() => waiting.length === 3);
+    leaving.close();
+    await until(() => server.io.engine.clientsCount === 2);
     waiting[2]();
     await until(() => made(server).length === 1);
     assert.equal(server.roomkey.sockets().length, 2);

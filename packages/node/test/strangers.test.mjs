@@ -150,8 +150,10 @@ for (const version of VERSIONS) {
   test(`what still waits on a lost connection does not count it again: ${version}`, async (t) => {
     let answer;
     const made = await world(t, { version, maxAnonymous: 1, prepare: (io) => io.of((name, auth, next) => (answer = () => next(null, true))) });
-    await raw(made.url, ["40/late,"], { ms: 100 });
-    await until(() => answer && made.io.engine.clientsCount === 0);
+    const client = made.client({}, { namespace: "/late" });
+    await until(() => answer);
+    client.close();
+    await until(() => made.io.engine.clientsCount === 0);
     answer();
     await until(() => !made.io._nsps.has("/late"));
     assert.ok(await made.member("ada")); // the address is not full
@@ -163,8 +165,10 @@ for (const version of ["socket.io-4.6", "socket.io"]) {
     const made = await world(t, { version, maxAnonymous: 1, server: { connectionStateRecovery: {} } });
     let restore;
     made.io.sockets.adapter.restoreSession = () => new Promise((resolve) => (restore = () => resolve(null)));
-    await raw(made.url, [`40${JSON.stringify({ token: token(), pid: "p", offset: "o" })}`], { ms: 100 });
-    await until(() => restore && made.io.engine.clientsCount === 0);
+    const client = made.client({ token: token(), pid: "p", offset: "o" });
+    await until(() => restore);
+    client.close();
+    await until(() => made.io.engine.clientsCount === 0);
     restore();
     await new Promise(setImmediate);
     assert.ok(await made.member("ada")); // the address is not full

@@ -283,7 +283,7 @@ export class GuardedSocket extends Admission implements Timed {
   /** Take it out of a room, no matter who joined it. */
   loseRoom(room: string): void {
     this.forgetRoom(room);
-    safely(this.connection.context.settings.log, "leaving a room", () => this.host.socket.leave(room));
+    safely(this.connection.context.settings.log, "leaving a room", () => void this.host.socket.leave(room)); // the seam logs a rejection
   }
 
   /** Forget a room that it is leaving. */

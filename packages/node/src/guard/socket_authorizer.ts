@@ -31,7 +31,7 @@ export class SocketAuthorizer {
     if (isGuest(socket.identity)) return; // it stays one of those that an address can have only so many of
     this.context.index.markAdmitted(socket.connection);
     const own = this.#ownRoom(socket);
-    if (own !== null) safely(this.context.settings.log, "joining a subject's own room", () => socket.host.socket.join(own));
+    if (own !== null) safely(this.context.settings.log, "joining a subject's own room", () => void socket.host.socket.join(own)); // the seam logs a rejection
   }
 
   /** Put a socket into a room, if the policy lets it in. */
