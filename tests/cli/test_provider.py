@@ -167,6 +167,43 @@ def test_doctor_explains_a_providers_token(roomkey: Cli, server: KeyServer, here
     assert (ran.code, "token: valid, for 'sso:ada'" in ran.out) == (0, True)
 
 
+LOGIN = 'login = true\nclient_id = "rk"\nclient_secret_file = "sso.secret"\n'
+ENDPOINTS = ("authorization_endpoint", "token_endpoint")
+
+
+def test_doctor_checks_logins(roomkey: Cli, server: KeyServer, here: Path) -> None:
+    (here / "roomkey.toml").write_text(f'[providers.sso]\nissuer = "{server.url}"\n{LOGIN}')
+    ran = roomkey("doctor")
+    assert ran.code == 1
+    assert "fail  provider sso: cannot read sso.secret" in ran.out
+    assert "fail  provider sso: users cannot log in: " in ran.out  # no endpoints
+    (here / "sso.secret").write_text("s3cr3t")
+    (here / "sso.secret").chmod(0o644)
+    server.discover(**{name: f"{server.url}/{name}" for name in ENDPOINTS})
+    ran = roomkey("doctor")
+    assert "others can read sso.secret" in ran.out
+    assert "warn  provider sso: does not say that it supports PKCE (S256)" in ran.out
+    (here / "sso.secret").chmod(0o600)
+    server.discover(**{name: f"{server.url}/{name}" for name in ENDPOINTS}, code_challenge_methods_supported=["S256"])
+    ran = roomkey("doctor")
+    assert ran.code == 0
+    assert "ok    provider sso: logs in as the client 'rk', with the secret in sso.secret" in ran.out
+    assert "redirect URI to register there: http://localhost:8000/auth/providers/sso/callback" in ran.out
+    assert "ok    provider sso: offers logins with PKCE (S256)" in ran.out
+    assert "s3cr3t" not in ran.out
+
+
+def test_doctor_names_the_redirect_uri_of_a_public_server(roomkey: Cli, server: KeyServer, here: Path) -> None:
+    table = f'[providers.sso]\nissuer = "{server.url}"\nlogin = true\nclient_id = "rk"\n'
+    proxied = 'host = "0.0.0.0"\nbehind_proxy = true\n'
+    (here / "roomkey.toml").write_text(proxied + table)
+    assert "fail  provider sso: logins at providers require this server's URL" in roomkey("doctor").out
+    (here / "roomkey.toml").write_text(f'{proxied}public_url = "https://chat.example/"\n{table}')
+    out = roomkey("doctor").out
+    assert "register there: https://chat.example/auth/providers/sso/callback" in out
+    assert "provider sso: logs in as the client 'rk', without a secret" in out
+
+
 def test_introspection_alone_needs_no_keys(roomkey: Cli, server: KeyServer, here: Path) -> None:
     (here / "secret").write_text("s")
     (here / "secret").chmod(0o600)

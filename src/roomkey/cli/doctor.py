@@ -136,7 +136,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     elif file.values.get(PROVIDERS):
         yield "warn", "tokens that a provider binds to a key (DPoP) are rejected; set public_url to accept them"
     yield from findings(settings, time.time())
-    yield from provider_findings(file)
+    yield from provider_findings(file, settings)
     yield from _database(settings)
     if settings.token_lifetime > 86400:
         yield (

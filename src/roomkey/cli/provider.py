@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 import typer
 
 from roomkey.cli.output import fail, needs
+from roomkey.cli.provider_login import login_findings
 from roomkey.core.printable import printable
 from roomkey.core.urls import is_endpoint
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.providers import load_providers
+from roomkey.server.settings import Settings
 
 if TYPE_CHECKING:
     from roomkey.core.keys import KeySet
@@ -50,8 +52,8 @@ OFFERS = (
 """What a discovery document can offer: the member, and a word for it."""
 
 
-def provider_findings(file: ConfigFile) -> Iterator[tuple[str, str]]:
-    """Ask each provider of the settings file for its keys, and return what was found."""
+def provider_findings(file: ConfigFile, settings: Settings) -> Iterator[tuple[str, str]]:
+    """Ask each provider of the settings file for its keys, check its login, and return what was found."""
     try:
         tables = load_providers(file)
         if not tables:
@@ -60,6 +62,8 @@ def provider_findings(file: ConfigFile) -> Iterator[tuple[str, str]]:
             from roomkey.server.provider_tokens import tokens_of
         for name, table in tables.items():
             yield from _finding(tokens_of(name, table))
+            if table.login:
+                yield from login_findings(name, table, settings)
     except ConfigError as error:
         yield "fail", str(error)
 

@@ -14,7 +14,7 @@ from roomkey.server.providers import Provider
 from roomkey.server.settings import Settings, is_loopback
 from roomkey.stores import Stores
 
-__all__ = ["login_providers", "login_site"]
+__all__ = ["browsers_url", "login_providers", "login_site"]
 
 
 def login_providers(providers: Mapping[str, Provider]) -> tuple[LoginProvider, ...]:
@@ -56,6 +56,21 @@ def _secret(path: Path) -> str:
     return text
 
 
+def browsers_url(settings: Settings) -> str | None:
+    """Return this server's URL for browsers; None for the address of each request, on this machine only.
+
+    Raises:
+        ConfigError: this server's address is not known.
+    """
+    url = (settings.public_url or "").rstrip("/") or (settings.issuer if settings.serves_oauth else None)
+    if url is None and not (is_loopback(settings.host) and not settings.has_tls):
+        raise ConfigError(
+            "logins at providers require this server's URL, to which they send browsers back; set public_url, such as "
+            "https://chat.example"
+        )
+    return url
+
+
 def login_site(
     settings: Settings, providers: Mapping[str, Provider], stores: Stores, logins: LoginService
 ) -> LoginProviders | None:
@@ -67,12 +82,7 @@ def login_site(
     found = login_providers(providers)
     if not found:
         return None
-    url = (settings.public_url or "").rstrip("/") or (settings.issuer if settings.serves_oauth else None)
-    if url is None and not (is_loopback(settings.host) and not settings.has_tls):
-        raise ConfigError(
-            "logins at providers require this server's URL, to which they send browsers back; set public_url, such as "
-            "https://chat.example"
-        )
+    url = browsers_url(settings)
     revocations = StoredRevocations(stores, settings.issuer, clock=logins.issuer.clock)
 
     async def set_rights(username: str, roles: Sequence[str], rooms: Sequence[str]) -> None:
