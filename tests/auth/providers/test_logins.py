@@ -15,7 +15,8 @@ from support.scripted_provider import CLIENT, OMIT
 
 from roomkey import Key
 from roomkey.auth import LinkedAccounts, ProviderLogin
-from roomkey.stores import Account
+from roomkey.errors import Unavailable
+from roomkey.stores import Account, AccountExists
 
 FAILED = "The login did not succeed."
 COOKIE = "__Host-roomkey-attempt"
@@ -419,6 +420,26 @@ async def test_interrupted_first_login_can_be_repeated(desk):
     await desk.links.add(desk.provider.issuer, "ada", "sso:ada")  # the account was not added any more
     await desk.logged_in_at_provider()
     assert await desk.accounts.find("sso:ada") is not None
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("the database failed"), AccountExists("sso:ada")], ids=["down", "faster"]
+)
+async def test_account_that_somebody_else_adds_meanwhile_is_not_taken_over(desk, monkeypatch, error):
+    async def add(account):
+        if isinstance(error, AccountExists):
+            await type(desk.accounts).add(desk.accounts, Account("sso:ada", "hash"))
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.accounts, "add", add)
+        sent = await desk.begin()
+        assert (await desk.come_back(sent["state"])).status_code in (400, 503)
+    assert await desk.links.all() == []
+    if await desk.accounts.find("sso:ada") is None:
+        await desk.accounts.add(Account("sso:ada", "hash"))
+    sent = await desk.begin()
+    assert (await desk.come_back(sent["state"])).status_code == 400
 
 
 async def test_disabled_account_cannot_log_in(desk):

@@ -140,7 +140,14 @@ class LinkedAccounts:
             await self._accounts.add(Account(username, NO_PASSWORD, name=shown))
         except AccountExists:
             LOG.debug("another request has just created the account")
+        except Exception:
+            # Otherwise, whoever adds an account of this name later would add it for this user.
+            await self._links.remove(login.issuer, login.sub)
+            raise
         found = await self._accounts.find(username)
+        if found is not None and found.password_hash != NO_PASSWORD:  # somebody else has just added it
+            await self._links.remove(login.issuer, login.sub)
+            raise InvalidGrant(f"the account {username!a} exists already, and is not linked to this user")
         if found is None:
             raise InvalidGrant("the account was removed meanwhile")
         return found
