@@ -277,6 +277,10 @@ test("settings that must fail", () => {
     { timeout: 0 }, { timeout: "15" }, { timeout: Infinity }, { grace: -1 }, { maxAttempts: 0 }, { maxAttempts: 1.5 }, { policy: {} },
   ];
   for (const options of wrong) assert.throws(() => guard(new Server(), verifier, options), ConfigError, JSON.stringify(options));
+  assert.throws(() => guard(new Server(), verifier, { max_attempts: 1 }), /unknown option "max_attempts"; use via, /);
+  for (const make of [Verifier.hs256, (secret, options) => Verifier.oidc("https://sso.example", options)]) {
+    assert.throws(() => make(SECRET, { max_age: 60 }), { name: "ConfigError", message: /unknown option "max_age"; use .*maxAge/ });
+  }
   assert.throws(() => guard(new Server(), {}), /verifier/);
   assert.throws(() => guard(new Server(), Verifier.hs256(SECRET, { require: ["exp"] })), /one user/);
   assert.throws(() => guard(new Server({ allowEIO3: true }), verifier), /allowEIO3/);

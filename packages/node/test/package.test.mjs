@@ -22,7 +22,7 @@ server.on("connection", async (socket) => {
 });
 const ended: Promise<number> = roomkey.revoke({ subject: "ada" });
 // @ts-expect-error a verifier has no such setting
-Verifier.hs256("${SECRET}", { audiences: "chat" });
+export const typo = () => Verifier.hs256("${SECRET}", { audiences: "chat" });
 void ended.then((count) => console.log("ended", count));
 `;
 const PROGRAMS = {

@@ -23,6 +23,7 @@ import {
 import { type KeySource, type Keys, isRemote, issuerMap, keySource, keysAt, lookUp } from "./key_sources.js";
 import { Key, KeySet } from "./keys.js";
 import { isName } from "./names.js";
+import { checkNames } from "./options.js";
 import { presetUnder } from "./presets.js";
 import { printable } from "./printable.js";
 import { isAddress } from "./weak_keys.js";
@@ -66,6 +67,24 @@ export interface VerifierOptions {
   subjectPrefix?: string;
 }
 
+const OPTIONS: Readonly<Record<keyof VerifierOptions | "algorithms", true>> = {
+  algorithms: true,
+  issuer: true,
+  audience: true,
+  leeway: true,
+  require: true,
+  maxLifetime: true,
+  maxAge: true,
+  tokenType: true,
+  claims: true,
+  claimsMap: true,
+  integerSubject: true,
+  preset: true,
+  maxToken: true,
+  tolerateHeader: true,
+  subjectPrefix: true,
+};
+
 export interface SecretOptions extends VerifierOptions {
   /** The name of the key in the tokens' headers, where they carry one of their own. */
   kid?: string | undefined;
@@ -94,6 +113,7 @@ export class Verifier {
     keys: Keys | ReadonlyMap<string, Keys> | Readonly<Record<string, Keys>>,
     options: VerifierOptions & { algorithms: readonly string[] },
   ) {
+    checkNames(options, OPTIONS);
     const issuers = oneOrMore(options.issuer, "issuer");
     const byIssuer = issuerMap(keys);
     this.maxToken = options.maxToken === undefined ? MAX_TOKEN : checkMaxToken(options.maxToken);

@@ -4,6 +4,7 @@ import { type Log, logToConsole, unfailing } from "../core/calls.js";
 import { type Sources, checkSources } from "../core/credentials.js";
 import { DPoP, type DPoPOptions, MAX_PROOF } from "../core/dpop.js";
 import { MAX_TOKEN } from "../core/jws.js";
+import { checkNames } from "../core/options.js";
 import { Policy } from "../core/policy.js";
 import { type SubjectLimits, checkSubjectLimits } from "../core/subject_limits.js";
 import { ConfigError } from "../errors.js";
@@ -121,9 +122,35 @@ export interface GuardSettings {
   clock: Clock;
 }
 
+const OPTIONS: Readonly<Record<keyof GuardOptions, true>> = {
+  via: true,
+  sources: true,
+  origins: true,
+  timeout: true,
+  maxAttempts: true,
+  required: true,
+  dpop: true,
+  policy: true,
+  grace: true,
+  warnBefore: true,
+  decisionTimeout: true,
+  maxRefusals: true,
+  maxNamespaces: true,
+  maxAnonymous: true,
+  maxAnonymousPacket: true,
+  subjectLimits: true,
+  userRooms: true,
+  ownJoins: true,
+  journal: true,
+  audit: true,
+  log: true,
+  clock: true,
+};
+
 /** @throws {ConfigError} a setting is invalid, or settings contradict each other. */
 export function checkSettings(verifier: AnyVerifier, options: GuardOptions): GuardSettings {
   checkVerifier(verifier);
+  checkNames(options, OPTIONS);
   const sources = checkSources(options.sources ?? {});
   const ways = checkWays(options.via ?? ["handshake"]);
   const maxAttempts = count(options.maxAttempts, 3, "maxAttempts");
