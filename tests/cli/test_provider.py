@@ -219,3 +219,16 @@ def test_introspection_alone_needs_no_keys(roomkey: Cli, server: KeyServer, here
 def test_the_url_of_an_issuer_tells_its_preset(name: str) -> None:
     assert likely_preset(SHAPES[name].settings["issuer"]) == name
     assert likely_preset("https://login.example") is None
+
+
+def test_doctor_names_the_issuer_of_a_discovery_document(roomkey: Cli) -> None:
+    ran = roomkey("doctor", "--issuer", "https://sso.example/realms/main/.well-known/openid-configuration")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "the issuer must not be the URL of its discovery document; use 'https://sso.example/realms/main'\n"
+    )
+
+
+def test_inspect_says_how_opaque_tokens_are_verified(roomkey: Cli) -> None:
+    ran = roomkey("token", "inspect", stdin="3f9a" * 10)
+    assert (ran.code, "not a JSON Web Token; to verify opaque tokens" in ran.out) == (1, True)

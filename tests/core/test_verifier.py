@@ -361,7 +361,7 @@ def test_token_with_an_integer_that_javascript_rounds_is_rejected(value):
 @pytest.mark.parametrize(
     ("places", "claims", "remedy"),
     [
-        ({}, {"user_id": 7}, "claim sub is missing; claims_map={'subject': …} names another claim"),
+        ({}, {"user_id": 7}, "claim sub is missing; claims_map={'subject': 'user_id'} names another claim"),
         ({}, {"sub": 7}, "integer_subject=True accepts integers"),
         ({"subject": "user_id"}, {"user_id": 7}, "integer_subject=True accepts integers (claims_map: user_id)"),
     ],

@@ -565,6 +565,11 @@ def test_unusable_settings_are_rejected(settings: dict[str, Any]) -> None:
         Verifier.jwks("https://sso.example/jwks", **settings)
 
 
+def test_a_key_set_is_rejected_as_the_url_of_one() -> None:
+    with pytest.raises(ConfigError, match=r"KeySet\.from_jwks"):
+        Verifier.jwks({"keys": []})  # type: ignore[arg-type]
+
+
 def test_a_url_in_the_environment_is_not_a_proxy_for_this_machine(
     server: KeyServer, remote: RemoteKeySet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

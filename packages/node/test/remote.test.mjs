@@ -393,6 +393,7 @@ test("unusable settings are rejected", () => {
   for (const settings of [{ algorithms: ["HS256"] }, { fetchTimeout: 0 }, { fetchTimeout: 10_001 }, { fetchTimeout: "2" }, { issuer: "" }, { preset: "x" }]) {
     assert.throws(() => Verifier.remote("https://sso.example/jwks", settings), ConfigError, JSON.stringify(settings));
   }
+  assert.throws(() => Verifier.oidc(`${SSO}/.well-known/openid-configuration`), { message: `the issuer must not be the URL of its discovery document; use '${SSO}'` });
   assert.throws(() => Verifier.oidc(SSO, { issuer: ["sso.example"] }), /issuer must contain/);
   assert.throws(() => Verifier.jwks("https://sso.example/jwks", { algorithms: ["ES256"] }), /use Verifier.remote/);
 });

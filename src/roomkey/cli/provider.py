@@ -120,7 +120,7 @@ def _wait(provider: ProviderTokens) -> None:
 def describe_issuer(issuer: str) -> None:
     """Print what a provider offers, and the settings to accept its tokens. Exit with 1 if it cannot be used."""
     with needs("remote"):
-        from roomkey.keysets.fetching import FetchError, Request, check_url, fetch
+        from roomkey.keysets.fetching import FetchError, Request, check_issuer, fetch
         from roomkey.keysets.remote import ASYMMETRIC
         from roomkey.keysets.remote_answers import (
             MAX_BYTES,
@@ -131,7 +131,7 @@ def describe_issuer(issuer: str) -> None:
         )
     url = ""
     try:
-        url = f"{check_url(issuer, 'the issuer').rstrip('/')}/.well-known/openid-configuration"
+        url = f"{check_issuer(issuer).rstrip('/')}/.well-known/openid-configuration"
         body = fetch(Request(url, MAX_BYTES))
         discovered, members = parse_discovery(body, issuer), parse_object(body)
         url = discovered.jwks_uri

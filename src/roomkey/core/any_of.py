@@ -58,7 +58,7 @@ class AnyOf:
         self.verifiers = verifiers
         self._by_issuer: dict[str, TokenVerifier] = {}
         if len(verifiers) < 2:
-            raise ConfigError("any_of requires at least two verifiers")
+            raise ConfigError("any_of requires at least two verifiers; pass them one by one: any_of(first, second)")
         for verifier in verifiers:
             if not getattr(verifier, "issuers", ()):
                 raise ConfigError(

@@ -77,7 +77,7 @@ class ExpectedClaims:
         check_types(claims)
         for name in self.require:
             if name not in claims:
-                hint = "; claims_map={'subject': …} names another claim" if name == "sub" else ""
+                hint = "; claims_map={'subject': 'user_id'} names another claim" if name == "sub" else ""
                 raise MissingClaim(name, f"claim {name} is missing{hint}")
         expires = claims.get("exp", inf)
         # Written as "not within", so that a clock that returns NaN rejects all tokens.

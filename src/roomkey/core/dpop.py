@@ -171,7 +171,7 @@ def check_binding(claims: Mapping[str, Any], proved_key: str | None) -> None:
     if proved_key is None:
         raise InvalidProof(
             "the token is bound to a key (cnf.jkt), and no DPoP proof was checked: only sockets can present one, next "
-            "to the token, and only if the guard has the setting dpop=DPoP('https://…/socket.io/')",
+            "to the token, and only if the guard has the setting dpop=DPoP('https://chat.example/socket.io/')",
             message=InvalidProof.PROOF_MISSING,
         )
     if bound_to != proved_key:

@@ -121,7 +121,7 @@ def split_with(parse: Callable[[bytes], HeaderT], token: object, max_token: int)
         raise MalformedToken("characters outside ASCII", message=MalformedToken.JWT_MALFORMED) from None
     parts = raw.split(b".", 3)
     if len(parts) != 3:
-        raise MalformedToken(f"{raw.count(b'.') + 1} parts instead of 3", message=MalformedToken.JWT_MALFORMED)
+        raise MalformedToken(_not_three(raw.count(b".") + 1), message=MalformedToken.JWT_MALFORMED)
     header, payload, signature = parts
     if not signature:
         raise BadSignature("no signature", message=BadSignature.SIGNATURE_MISSING)
@@ -238,6 +238,12 @@ def _no_key(header: Header, keys: KeySet, fitting: int) -> UnknownKey | Algorith
     return AlgorithmNotAllowed(f"alg {header.algorithm}, but {which} for {', '.join(usable)}")
 
 
+def _not_three(parts: int) -> str:
+    if parts > 1:
+        return f"{parts} parts instead of 3"
+    return "not a JSON Web Token; to verify opaque tokens, ask their issuer (introspection)"
+
+
 def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the header and the claims of a token **without verifying them**, for display only.
 
@@ -246,10 +252,10 @@ def decode_unverified(token: object) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises:
         MalformedToken: not a compact token, or its header or payload is not a JSON object.
     """
-    if not isinstance(token, str) or len(token) > LONGEST_TOKEN or token.count(".") != 2:
-        raise MalformedToken(
-            f"not three parts, or over {LONGEST_TOKEN} characters", message=MalformedToken.JWT_MALFORMED
-        )
+    if not isinstance(token, str) or len(token) > LONGEST_TOKEN:
+        raise MalformedToken(f"over {LONGEST_TOKEN} characters", message=MalformedToken.JWT_MALFORMED)
+    if token.count(".") != 2:
+        raise MalformedToken(_not_three(token.count(".") + 1), message=MalformedToken.JWT_MALFORMED)
     try:
         header, payload = decode_parts(*token.encode("ascii").split(b".")[:2])
         return json_object(header, "header"), json_object(payload, "payload")

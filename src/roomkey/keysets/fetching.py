@@ -28,7 +28,16 @@ from roomkey.extras import needs
 with needs("remote", "roomkey.keysets.fetching"):
     import httpcore
 
-__all__ = ["FETCH_SECONDS", "FetchError", "Request", "basic_authorization", "check_timeout", "check_url", "fetch"]
+__all__ = [
+    "FETCH_SECONDS",
+    "FetchError",
+    "Request",
+    "basic_authorization",
+    "check_issuer",
+    "check_timeout",
+    "check_url",
+    "fetch",
+]
 
 FETCH_SECONDS = 10.0
 """The longest time for one request. Looking up the host's name is part of it only as far as the system allows."""
@@ -79,6 +88,19 @@ def check_url(url: object, what: str) -> str:
         raise ConfigError(
             f"{what} must be an https:// URL without a password; http:// is accepted for this machine only"
         )
+    return url
+
+
+def check_issuer(issuer: object) -> str:
+    """Check the issuer whose discovery document is fetched.
+
+    Raises:
+        ConfigError: as for :func:`check_url`, or the URL of the document instead of the issuer.
+    """
+    url = check_url(issuer, "the issuer")
+    before, document, _ = url.partition("/.well-known/")
+    if document:
+        raise ConfigError(f"the issuer must not be the URL of its discovery document; use {before!r}")
     return url
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ from roomkey.core.keys import KeySet
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import OTHER_USE
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.keysets.fetching import FetchError, Request, check_timeout, check_url, fetch
+from roomkey.keysets.fetching import FetchError, Request, check_issuer, check_timeout, check_url, fetch
 from roomkey.keysets.remote_answers import MAX_BYTES, AnswerError, Discovered, parse_discovery, parse_key_set
 from roomkey.keysets.remote_state import DUE, FRESH, KEPT, Next, RemoteState
 from roomkey.keysets.waiting import FetchLookup
@@ -93,7 +93,12 @@ class RemoteKeySet:
         fetch_timeout: float = FETCH_TIMEOUT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.url = check_url(url, "the issuer" if discover else "the URL of the keys")
+        if isinstance(url, Mapping):
+            raise ConfigError(
+                "the URL of the keys must be a string; for a key set that you have downloaded, use "
+                "Verifier(KeySet.from_jwks(jwks), algorithms=…)"
+            )
+        self.url = check_issuer(url) if discover else check_url(url, "the URL of the keys")
         self._restrict = algorithms is None
         self.algorithms = ASYMMETRIC if algorithms is None else check_algorithms(algorithms)
         if SYMMETRIC.intersection(self.algorithms):

@@ -167,7 +167,7 @@ export function checkBinding(claims: Readonly<Claims>, provedKey: string | null)
   if (provedKey === null) {
     throw new InvalidProof(
       "the token is bound to a key (cnf.jkt), and no DPoP proof was checked: only sockets can present one, next to the " +
-        "token, and only if the guard has the option dpop: { url: 'https://…/socket.io/' }",
+        "token, and only if the guard has the option dpop: { url: 'https://chat.example/socket.io/' }",
       { message: "DPoP proof required" },
     );
   }

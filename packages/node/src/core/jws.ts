@@ -56,6 +56,11 @@ export function checkTolerated(names: unknown): readonly string[] {
   return names as readonly string[];
 }
 
+function notThree(parts: number): string {
+  if (parts > 1) return `${parts} parts instead of 3`;
+  return "not a JSON Web Token; to verify opaque tokens, ask their issuer (introspection)";
+}
+
 /**
  * Take a token apart.
  *
@@ -75,7 +80,7 @@ export function split<H>(parse: (part: string) => H, token: unknown, maxToken: n
   if (!/^[\0-\x7f]*$/.test(token)) throw new MalformedToken("characters outside ASCII", malformed);
   const [header, payload, signature, ...more] = token.split(".");
   if (header === undefined || payload === undefined || signature === undefined || more.length > 0) {
-    throw new MalformedToken("not three parts", malformed);
+    throw new MalformedToken(notThree(token.split(".").length), malformed);
   }
   if (signature === "") throw new BadSignature("no signature", { message: "jwt signature is required" });
   return {

@@ -37,6 +37,20 @@ export function checkUrl(url: unknown, what: string): string {
   return url;
 }
 
+/**
+ * Check the issuer whose discovery document is fetched.
+ *
+ * @throws {ConfigError} as for {@link checkUrl}, or the URL of the document instead of the issuer.
+ */
+export function checkIssuer(issuer: unknown): string {
+  const url = checkUrl(issuer, "the issuer");
+  const [before, document] = url.split("/.well-known/");
+  if (document !== undefined) {
+    throw new ConfigError(`the issuer must not be the URL of its discovery document; use '${before}'`);
+  }
+  return url;
+}
+
 function authorityOf(url: string): string {
   return /^[^:]*:[/\\]*([^/\\?#]*)/.exec(url)?.[1] ?? "";
 }

@@ -59,7 +59,7 @@ export class Guard {
   constructor(io: ServerLike, verifier: AnyVerifier, options: GuardOptions) {
     const settings = checkSettings(verifier, options);
     const server = checkServer(io);
-    if (isGuarded(server)) throw new ConfigError("cannot guard this server: it has a guard already");
+    if (isGuarded(server)) throw new ConfigError("cannot guard this server: it already has one; create one guard per server");
     this.policy = settings.policy;
     this.#lifetime = verifier.longestLifetime ?? LONGEST_LIFETIME;
     this.#journal = options.journal === undefined ? null : this.#follow(options.journal, verifier, settings);

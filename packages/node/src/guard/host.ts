@@ -187,5 +187,7 @@ export function checkEngine(engine: HostEngine): void {
 
 function checkPresent(missing: readonly string[]): void {
   if (missing.length === 0) return;
-  throw new ConfigError(`cannot guard this server: ${missing.join(", ")} is missing; supported are socket.io 4.0 to 4.8`);
+  throw new ConfigError(
+    `cannot guard this server: ${missing.join(", ")} is missing; pass the Server of socket.io 4.0 to 4.8: guard(new Server(http), …)`,
+  );
 }

@@ -8,7 +8,7 @@ import { ASYMMETRIC, HMAC_BYTES, checkAlgorithms } from "../core/algorithms.js";
 import { type Log, logToConsole, unfailing } from "../core/calls.js";
 import type { KeySet, RefusedKey, RemoteKeys } from "../core/keys.js";
 import { printable } from "../core/printable.js";
-import { checkUrl } from "../core/urls.js";
+import { checkIssuer, checkUrl } from "../core/urls.js";
 import { OTHER_USE } from "../core/weak_keys.js";
 import { ConfigError, Unavailable } from "../errors.js";
 import { FETCH_SECONDS, FetchError, checkTimeout, fetchBody } from "./fetching.js";
@@ -88,7 +88,7 @@ export class RemoteKeySet implements RemoteKeys {
    * @throws {ConfigError} an invalid URL, an invalid time, or symmetric algorithms.
    */
   constructor(url: string, { discover = false, ...options }: RemoteOptions & { discover?: boolean } = {}) {
-    this.url = checkUrl(url, discover ? "the issuer" : "the URL of the keys");
+    this.url = discover ? checkIssuer(url) : checkUrl(url, "the URL of the keys");
     this.#discovers = discover;
     this.#restricts = options.algorithms === undefined;
     this.algorithms = options.algorithms === undefined ? ASYMMETRIC : checkAlgorithms(options.algorithms);
