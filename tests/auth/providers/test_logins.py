@@ -351,7 +351,8 @@ async def test_token_endpoint_that_misbehaves_logs_nobody_in(desk, answer, statu
         {"authorization_endpoint": "http://idp.example/auth"},
         {"token_endpoint": OMIT},
         {"token_endpoint": "https://user:password@idp.example/token"},
-        {"token_endpoint": "https://idp.example/token"},
+        {"token_endpoint": "http://idp.example/token"},
+        {"token_endpoint": "https://idp.example/a token"},
         {"token_endpoint": "http://127.0.0.1/token#x"},
     ],
 )
