@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 
-from roomkey import Issuer
+from roomkey import ConfigError, Issuer
 from roomkey.guard.settings import GuardSettings
 from roomkey.hub import Hub
 from roomkey.hub.settings import HubSettings
@@ -25,6 +25,22 @@ def test_signature_shows_the_settings(server, settings):
 def test_unknown_setting_raises_type_error(server, name):
     with pytest.raises(TypeError, match=name):
         server(Issuer.ephemeral().verifier(), **{name: 1})
+
+
+@pytest.mark.parametrize(
+    "name", ["grace", "warn_before", "connect_timeout", "max_refusals", "max_namespaces", "max_anonymous"]
+)
+@pytest.mark.parametrize("value", [-1, "5", True, [], float("nan"), float("inf")], ids=repr)
+def test_settings_of_other_types_are_rejected(name, value):
+    with pytest.raises(ConfigError, match=name):
+        AsyncGuard(Issuer.ephemeral().verifier(), **{name: value})
+
+
+@pytest.mark.parametrize("name", ["required", "user_rooms"])
+@pytest.mark.parametrize("value", [0, 1, "false", None], ids=repr)
+def test_switches_require_a_boolean(name, value):
+    with pytest.raises(ConfigError, match=name):
+        AsyncGuard(Issuer.ephemeral().verifier(), **{name: value})
 
 
 def test_settings_cannot_be_passed_by_position():

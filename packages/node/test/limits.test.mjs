@@ -169,6 +169,10 @@ test("limits that must fail", () => {
   const wrong = [
     { maxAnonymous: 0 }, { maxAnonymousPacket: 9000 }, { maxAnonymousPacket: 20_000.5 }, { subjectLimits: { sockets: 0 } },
     { subjectLimits: { events: Infinity } }, { subjectLimits: { joins: "2" } }, { subjectLimits: { whenFull: "wait" } }, { ownJoins: "no" },
+    { required: 0 }, { required: "false" }, { userRooms: "" }, { via: ["handshake", "handshake"] },
+    { warnbefore: 1000 }, { sources: { headers: true } }, { subjectLimits: { socket: 1 } }, { dpop: { url: "https://a.example/socket.io/", nonce: "x" } },
   ];
   for (const options of wrong) assert.throws(() => guard(new Server(), verifier, options), ConfigError, JSON.stringify(options));
+  assert.throws(() => Verifier.hs256(SECRET, { audience: "chat", maxage: 60 }), /unknown option "maxage"/);
+  guard(new Server(), verifier, { maxAnonymousPacket: null, warnBefore: undefined }).close();
 });

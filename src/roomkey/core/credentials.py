@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from roomkey.core.jws import LONGEST_TOKEN
+from roomkey.core.numbers import is_number, is_whole_number
 from roomkey.errors import (
     AuthError,
     ConfigError,
@@ -108,7 +109,7 @@ class Authenticate:
     max_attempts: int = 3
 
     def __post_init__(self) -> None:
-        numbers = isinstance(self.timeout, (int, float)) and isinstance(self.max_attempts, int)
+        numbers = is_number(self.timeout) and is_whole_number(self.max_attempts)
         if not numbers or not 0 < self.timeout < float("inf") or self.max_attempts < 1:
             raise ConfigError("Authenticate requires a timeout above 0 seconds and max_attempts of at least 1")
 

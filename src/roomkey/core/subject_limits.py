@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
 from roomkey.core.identity import Identity
+from roomkey.core.numbers import is_number
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import ConfigError, LimitExceeded
 
@@ -38,7 +39,7 @@ class SubjectLimits:
     def __post_init__(self) -> None:
         for name in ("sockets", "joins", "events"):
             limit = getattr(self, name)
-            if limit is not None and not 1 <= limit < float("inf"):
+            if limit is not None and not (is_number(limit) and 1 <= limit < float("inf")):
                 raise ConfigError(f"{name} must be a number of at least 1, or None for no limit")
         if self.when_full not in ("refuse", "end_oldest"):
             raise ConfigError("when_full must be 'refuse' or 'end_oldest'")

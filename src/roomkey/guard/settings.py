@@ -16,6 +16,7 @@ from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.dpop import MAX_PROOF, DPoP
 from roomkey.core.identity import Identity
 from roomkey.core.jws import MAX_TOKEN
+from roomkey.core.numbers import is_number, is_whole_number
 from roomkey.core.policy import Policy
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
@@ -118,21 +119,28 @@ class GuardSettings:
             raise ConfigError("revocations must be a store, such as SqlRevocations('roomkey.sqlite3')")
         if self.when_store_fails not in get_args(WhenStoreFails):
             raise ConfigError("when_store_fails must be 'refuse' or 'admit'")
-        if not 0 <= self.grace < inf:
-            raise ConfigError("grace must be 0 or more seconds")
-        if not 0 <= self.warn_before < inf:
-            raise ConfigError("warn_before must be 0 or more seconds")
-        if not 0 < self.connect_timeout < inf:
-            raise ConfigError("connect_timeout must be more than 0 seconds")
-        if min(self.max_refusals, self.max_namespaces, self.max_anonymous) < 1:
-            raise ConfigError("max_refusals, max_namespaces and max_anonymous must be at least 1")
+        self._check_types()
         smallest = self.max_token + PACKET_AROUND_TOKEN + (MAX_PROOF if self.dpop is not None else 0)
-        if self.max_anonymous_packet is not None and self.max_anonymous_packet < smallest:
+        most = self.max_anonymous_packet
+        if most is not None and (not is_whole_number(most) or most < smallest):
             raise ConfigError(
                 f"max_anonymous_packet must be at least {smallest} bytes: the packet with the longest token must fit"
             )
         _check_ways(self._ways())
         _check_proofs(self.dpop, self.authenticate)
+
+    def _check_types(self) -> None:
+        for name in ("required", "user_rooms"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} must be True or False")
+        for name in ("grace", "warn_before"):
+            if not is_number(getattr(self, name)) or not 0 <= getattr(self, name) < inf:
+                raise ConfigError(f"{name} must be 0 or more seconds")
+        if not is_number(self.connect_timeout) or not 0 < self.connect_timeout < inf:
+            raise ConfigError("connect_timeout must be more than 0 seconds")
+        for name in ("max_refusals", "max_namespaces", "max_anonymous"):
+            if not is_whole_number(getattr(self, name)) or getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be a whole number of at least 1")
 
     @property
     def handshake(self) -> Handshake | None:

@@ -16,6 +16,7 @@ import {
 } from "../errors.js";
 import { strip } from "./characters.js";
 import { LONGEST_TOKEN } from "./jws.js";
+import { checkNames } from "./options.js";
 import { isObject } from "./strict_json.js";
 
 /** Members of a payload that can be a token. */
@@ -64,6 +65,7 @@ export interface Carried {
 
 /** @throws {ConfigError} no source at all, or a source of a wrong type. */
 export function checkSources(sources: Sources): Required<Sources> {
+  checkNames(sources, { auth: true, header: true, cookie: true, query: true });
   const checked = { auth: true, header: true, cookie: null, query: null, ...sources };
   for (const name of ["auth", "header"] as const) {
     if (typeof checked[name] !== "boolean") throw new ConfigError(`${name} must be true or false`);

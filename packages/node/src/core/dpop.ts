@@ -15,6 +15,7 @@ import type { Identity } from "./identity.js";
 import { REFUSED_MEMBERS, type Parts, decodePart, jsonObject, split } from "./jws.js";
 import { Key } from "./keys.js";
 import { Nonces } from "./nonces.js";
+import { checkNames } from "./options.js";
 import { printable } from "./printable.js";
 import { isObject } from "./strict_json.js";
 
@@ -70,6 +71,9 @@ export interface DPoPOptions {
   maxProofsPerSubject?: number;
 }
 
+// prettier-ignore
+const NAMES: Readonly<Record<keyof DPoPOptions, true>> = { url: true, required: true, nonceSecret: true, algorithms: true, maxProofs: true, maxProofsPerSubject: true };
+
 /** The checked settings. */
 export class DPoP {
   readonly urls: ReadonlySet<string>;
@@ -82,6 +86,7 @@ export class DPoP {
   /** @throws {ConfigError} not the complete URL of a path, a weak secret, a shared-secret algorithm, or a number below 1. */
   constructor(options: DPoPOptions) {
     if (!isObject(options)) throw new ConfigError("dpop must be an object: { url: 'https://chat.example/socket.io/' }");
+    checkNames(options, NAMES);
     this.urls = new Set(oneOrMore(options.url, "url").map(publicUrl));
     if (this.urls.size === 0) throw new ConfigError("url must be the public URL of the Socket.IO path");
     this.accepted = checkAlgorithms(options.algorithms ?? ASYMMETRIC);

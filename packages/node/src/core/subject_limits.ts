@@ -2,6 +2,7 @@
 
 import { ConfigError, LimitExceeded } from "../errors.js";
 import { type Identity, isGuest } from "./identity.js";
+import { checkNames } from "./options.js";
 import { TokenBucket } from "./rate.js";
 
 /** Limits for each subject; what is omitted is not limited. */
@@ -18,6 +19,7 @@ export interface SubjectLimits {
 
 /** @throws {ConfigError} a limit below 1, or an invalid `whenFull`. */
 export function checkSubjectLimits(limits: SubjectLimits): SubjectLimits {
+  checkNames(limits, { sockets: true, whenFull: true, joins: true, events: true });
   for (const name of ["sockets", "joins", "events"] as const) {
     const limit: unknown = limits[name];
     if (limit !== undefined && !(typeof limit === "number" && limit >= 1 && limit < Infinity)) {

@@ -163,7 +163,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     later: ways.includes("authenticate"),
     timeout: seconds(options.timeout, 15_000, "timeout", 1),
     maxAttempts,
-    required: options.required ?? true,
+    required: flag(options.required, true, "required"),
     dpop,
     policy: checkPolicy(options.policy),
     grace: seconds(options.grace, 25_000, "grace", 0),
@@ -174,7 +174,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     maxAnonymous: count(options.maxAnonymous, 1000, "maxAnonymous"),
     anonymousPacket: checkPacket(options.maxAnonymousPacket, verifier, dpop),
     subjectLimits: options.subjectLimits === undefined ? null : checkSubjectLimits(options.subjectLimits),
-    userRooms: options.userRooms ?? true,
+    userRooms: flag(options.userRooms, true, "userRooms"),
     ownJoins: checkOwnJoins(options.ownJoins),
     audit: options.audit ?? null,
     log,
@@ -200,9 +200,9 @@ function checkDPoP(options: DPoPOptions | undefined, maxAttempts: number): DPoP 
   return settings;
 }
 
-function checkPacket(most: number | undefined, verifier: AnyVerifier, dpop: DPoP | null): number {
+function checkPacket(most: number | null | undefined, verifier: AnyVerifier, dpop: DPoP | null): number {
   const longest = verifier.maxToken ?? MAX_TOKEN;
-  if (most === undefined) return Math.max(ANONYMOUS_PACKET, 2 * longest);
+  if (most === undefined || most === null) return Math.max(ANONYMOUS_PACKET, 2 * longest);
   const least = longest + PACKET_AROUND_TOKEN + (dpop === null ? 0 : MAX_PROOF);
   if (!Number.isInteger(most) || most < least) {
     throw new ConfigError(`maxAnonymousPacket must be at least ${least} bytes: the packet with the longest token must fit`);
@@ -224,7 +224,7 @@ function checkPolicy(policy: Policy | undefined): Policy {
 function checkWays(given: unknown): readonly Way[] {
   const ways: unknown = typeof given === "string" ? [given] : given;
   const isWay = (way: unknown): way is Way => way === "handshake" || way === "authenticate";
-  if (!Array.isArray(ways) || ways.length === 0 || !ways.every(isWay)) {
+  if (!Array.isArray(ways) || ways.length === 0 || !ways.every(isWay) || new Set(ways).size < ways.length) {
     throw new ConfigError('via must be "handshake", "authenticate", or a list of both');
   }
   return ways;
@@ -248,6 +248,12 @@ function seconds(value: number | undefined, otherwise: number, name: string, lea
     throw new ConfigError(`${name} must be a number of milliseconds, ${least} or more`);
   }
   return given / 1000;
+}
+
+function flag(value: unknown, otherwise: boolean, name: string): boolean {
+  const given = value ?? otherwise;
+  if (typeof given !== "boolean") throw new ConfigError(`${name} must be true or false`);
+  return given;
 }
 
 function count(value: number | undefined, otherwise: number, name: string): number {
