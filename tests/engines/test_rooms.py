@@ -52,6 +52,7 @@ async def test_handler_that_passes_on_an_invalid_room_name_denies(make_world, ro
     client = await world.member(rooms=["red"])
     await client.event("enter", room, ack=1)
     assert (await client.expect_ack(1))[0]["error"]["code"] == "permission_denied"
+    await world.guard.leave_room(world.sid(), room)  # there is nothing to leave
 
 
 @pytest.mark.parametrize("answer", [1, "yes", None, ["x"], "raise"])

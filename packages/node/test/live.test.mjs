@@ -339,3 +339,17 @@ for (const version of VERSIONS) {
     assert.deepEqual(made.roomkey.sockets().map((socket) => socket.identity.subject).sort(), ["ada", "bob"]);
   });
 }
+
+for (const limits of [undefined, { sockets: 1, whenFull: "end_oldest" }]) {
+  test(`all namespaces of a connection are told why it ends: ${limits ? "a limit" : "a revocation"}`, async (t) => {
+    const made = await world(t, { subjectLimits: limits, prepare: (io) => io.of("/a") });
+    const connect = (namespace) => `40${namespace}{"token":"${token("ada")}"}`;
+    const ending = raw(made.url, [connect(""), connect("/a,")]);
+    await until(() => made.roomkey.sockets("ada").length === 2);
+    if (limits) await made.member("ada");
+    else assert.equal(await made.roomkey.revoke({ subject: "ada" }), 2);
+    const { closed, heard } = await ending;
+    assert.equal(closed, true);
+    assert.deepEqual(heard.slice(2).map((packet) => packet.split("{")[0]), ['42["unauthorized",', "41", '42/a,["unauthorized",', "41/a,"]);
+  });
+}

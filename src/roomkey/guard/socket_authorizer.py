@@ -107,7 +107,8 @@ class SocketAuthorizer:
     async def leave_room(self, socket: GuardedSocket, room: str) -> None:
         """Remove a socket from a room that :meth:`enter_room` added it to."""
         _check_open(socket)
-        await socket.leave_room(room)
+        if isinstance(room, str):  # applications pass on what clients send, of any type
+            await socket.leave_room(room)
 
     def _own_room(self, socket: GuardedSocket) -> str | None:
         who = socket.identity

@@ -8,7 +8,7 @@ import { type Authorizer, asAuthError } from "./authorizer.js";
 import * as contract from "./contract.js";
 import { type Packet, argumentsOf } from "./host.js";
 import { runMiddlewares } from "./middlewares.js";
-import { type GuardContext, type GuardedSocket, tokenNameOf } from "./socket.js";
+import { type ConnectionState, type GuardContext, type GuardedSocket, tokenNameOf } from "./socket.js";
 import type { SocketAuthorizer } from "./socket_authorizer.js";
 
 type Find = () => Credential | null;
@@ -138,9 +138,12 @@ export class Authenticator {
     const oldest = usage.connect(who, socket.connection);
     socket.uncount(); // a guest who presents two tokens at once counts for one of them
     socket.countedFor = who;
-    for (const other of [...(oldest?.sockets.values() ?? [])]) {
-      other.end("revoke", new LimitExceeded("sockets", "a newer connection took its place"));
+    if (oldest === null) return;
+    const closing = new Set<ConnectionState>();
+    for (const other of [...oldest.sockets.values()]) {
+      other.end("revoke", new LimitExceeded("sockets", "a newer connection took its place"), closing);
     }
+    for (const connection of closing) connection.close();
   }
 
   /** Run the namespace's own middlewares; returns why it is refused, or null. */

@@ -210,6 +210,7 @@ export class Guard {
   #apply(revoked: Revocation, everybody: boolean): number {
     const now = this.#authorizer.now();
     this.#revocations.add(revoked, now);
+    const closing = new Set<ConnectionState>();
     let ended = 0;
     for (const socket of this.#context.index.named(revoked.kind, revoked.name)) {
       const who = socket.identity;
@@ -219,9 +220,10 @@ export class Guard {
         const token = { kind: "token", name: who.tokenId, issuer: who.issuer, issuedBefore: 0 } as const;
         this.#revocations.add({ ...token, expiresAt: who.expiresAt ?? Infinity }, now);
       }
-      socket.end("revoke", new RevokedToken("revoked while connected"));
+      socket.end("revoke", new RevokedToken("revoked while connected"), closing);
       ended += 1;
     }
+    for (const connection of closing) connection.close();
     return ended;
   }
 

@@ -314,19 +314,24 @@ export class GuardedSocket extends Admission implements Timed {
     }
   }
 
-  /** End it from outside: its state changes now, so that nothing reaches it any more. */
-  end(why: Input, error: AuthError): void {
+  /**
+   * End it from outside: its state changes now, so that nothing reaches it any more.
+   *
+   * @param closing collects the connection to close, if others on it end for the same reason: each of them is told. Default:
+   *   the connection is closed at once.
+   */
+  end(why: Input, error: AuthError, closing?: Set<ConnectionState>): void {
     const wasAdmitted = this.admitted;
     const actions = this.feed(why);
     if (actions.length === 0) return;
     const { context, address } = this.connection;
     if (wasAdmitted) this.audit("ended", { reason: error.reason, check: error.detail, address });
     else context.refusals.report(error, address, this);
-    this.carryOut(actions, error);
+    this.carryOut(actions, error, closing);
   }
 
   /** Report, disconnect, close. Before the CONNECT reply, socket.io answers with CONNECT_ERROR. */
-  carryOut(actions: readonly Action[], error: AuthError): void {
+  carryOut(actions: readonly Action[], error: AuthError, closing?: Set<ConnectionState>): void {
     if (actions.length === 0) return;
     const { host, connection } = this;
     if (!host.answered) {
@@ -338,7 +343,10 @@ export class GuardedSocket extends Admission implements Timed {
     }
     if (actions.includes("report")) host.send(contract.UNAUTHORIZED, contract.unauthorized(error));
     if (actions.includes("disconnect")) this.#disconnect();
-    if (actions.includes("close")) connection.close();
+    if (actions.includes("close")) {
+      if (closing === undefined) connection.close();
+      else closing.add(connection);
+    }
     else if (actions.includes("disconnect")) connection.leftOne();
   }
 
