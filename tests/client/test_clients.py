@@ -13,7 +13,7 @@ import socketio
 from client.house import NAMESPACES, PATIENCE, WARNED, House, with_refresh
 from socketio.exceptions import ConnectionError as ConnectionFailed
 
-from roomkey.client import AsyncClient
+from roomkey.client import AsyncClient, ConnectionRefused
 from roomkey.client.base import check_versions
 from roomkey.client.sync_client import _Outbox
 from roomkey.errors import ConfigError, PermissionDenied, Unavailable
@@ -71,8 +71,10 @@ async def test_refused_client_stops(meet_anywhere, reconnecting):
     if reconnecting:
         house.drop_all()
     else:
-        with pytest.raises(ConnectionFailed):
+        with pytest.raises(ConnectionRefused, match=f"^connection refused: {PermissionDenied.text}") as raised:
             await ada.connect()
+        assert isinstance(raised.value, ConnectionFailed)
+        assert (raised.value.refusal.code, raised.value.refusal.reason) == ("permission_denied", "permission_denied")
     refusal = await ada.hears("signed out")
     assert (refusal.message, refusal.reason, refusal.retry) == (PermissionDenied.text, "permission_denied", False)
     await ada.loop_has_ended()
@@ -255,11 +257,24 @@ async def test_functions_of_the_async_client_can_be_coroutines():
         {"token": "a", "refresh": lambda tokens: None},
         {"token": "a", "tokens": {"access_token": "a"}},
         {"token": "a", "via": "header"},
+        {"refresh": lambda tokens: None, "tokens": "a"},
     ],
 )
 def test_client_rejects_settings_that_do_not_fit(kind, settings):
     with pytest.raises(ConfigError):
         kind(**settings)
+
+
+async def test_client_whose_login_has_ended_is_refused(meet):
+    _, ada = await meet(refresh=lambda tokens: None)
+    with pytest.raises(ConnectionRefused, match=r"^connection refused: logged out$"):
+        await ada.connect()
+
+
+async def test_client_rejects_tokens_that_are_not_a_mapping(meet):
+    _, ada = await meet(refresh=lambda tokens: None)
+    with pytest.raises(ConfigError, match="tokens must be a mapping with access_token; for a token alone, pass token"):
+        await ada.connect(tokens="abc")
 
 
 async def test_client_rejects_a_payload_that_is_not_a_dictionary(meet):

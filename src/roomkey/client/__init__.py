@@ -23,8 +23,9 @@ with needs("client", "roomkey.client"):
 
     check_versions()
     from roomkey.client.async_client import AsyncClient
+    from roomkey.client.errors import ConnectionRefused
     from roomkey.client.sync_client import Client
 from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
 
-__all__ = ["AsyncClient", "Client", "ProofKey", "Refusal"]
+__all__ = ["AsyncClient", "Client", "ConnectionRefused", "ProofKey", "Refusal"]

@@ -14,6 +14,7 @@ from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
 from roomkey.client.base import Hooks, Login, check_names, without_token
+from roomkey.client.errors import ConnectionRefused
 from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
 from roomkey.client.tokens import GetToken, Presentable, Refresh, Tokens
@@ -95,8 +96,10 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
             options: those of :meth:`socketio.AsyncClient.connect`, by name.
 
         Raises:
-            socketio.exceptions.ConnectionError: the server is unavailable or refused the connection, or there is no
-                token to present.
+            ConnectionRefused: the server refused the connection, or the login has ended. A subclass of
+                :class:`socketio.exceptions.ConnectionError`.
+            socketio.exceptions.ConnectionError: the server is unavailable, or ``token`` or ``refresh`` failed.
+            ConfigError: invalid tokens.
         """
         login = self._login
         login.at(url, options)
@@ -117,8 +120,10 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
             try:
                 await super().connect(url, auth=login.payload(extra, found), **options)
                 return
-            except ConnectionFailed:
+            except ConnectionFailed as error:
                 if is_last or not (login.watch.expired or login.has_new_nonce):  # another attempt does not help
+                    if login.watch.refusal is not None:
+                        raise ConnectionRefused(login.watch.refusal) from error
                     raise
 
     async def _find_for_connection(self) -> Presentable:
@@ -145,7 +150,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
         chosen = login.chosen(token)
         if isinstance(chosen, Refusal):
             self._take(End(chosen))
-            raise ConnectionFailed(chosen.message)
+            raise ConnectionRefused(chosen)
         return chosen
 
     async def _renew(self, namespace: str, delay: float) -> None:

@@ -33,6 +33,11 @@ class Refusal:
         return cls(str(packet.get("message", "")), data if isinstance(data, dict) else {})
 
     @property
+    def code(self) -> str | None:
+        """The code of the wire contract, such as ``invalid_token``."""
+        return self.data.get("code")
+
+    @property
     def reason(self) -> str | None:
         """The reason of the wire contract, such as ``token_revoked``."""
         return self.data.get("reason")

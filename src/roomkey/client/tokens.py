@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from roomkey.errors import ConfigError
+
 __all__ = ["Presentable", "TokenCache", "Tokens", "Version"]
 
 Tokens = Mapping[str, Any]
@@ -54,7 +56,13 @@ class TokenCache:
         return self.tokens is not None and self.version != spent and now < self._fresh_until
 
     def store(self, answer: Tokens | None, asked: float) -> bool:
-        """Store the answer of a login or refresh; return False if it has no token, because the login has ended."""
+        """Store the answer of a login or refresh; return False if it has no token, because the login has ended.
+
+        Raises:
+            ConfigError: the answer is not a mapping. It may be a token, so it is not shown.
+        """
+        if answer is not None and not isinstance(answer, Mapping):
+            raise ConfigError("tokens must be a mapping with access_token; for a token alone, pass token to the client")
         usable = answer is not None and isinstance(answer.get("access_token"), str)
         self.tokens = answer if usable else None
         if answer is not None and usable:

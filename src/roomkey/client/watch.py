@@ -50,6 +50,7 @@ class ConnectionWatch:
     def begin(self, found: Presentable | None) -> None:
         """Forget the last connection; CONNECT presents this token in each namespace."""
         self._connecting = found
+        self.refusal: Refusal | None = None  # the first CONNECT_ERROR
         self._presented: dict[str, Presentable] = {}
         self._refusals: dict[str, Refusal] = {}
         self._admitted: set[str] = set()
@@ -94,6 +95,7 @@ class ConnectionWatch:
 
     def refused(self, refusal: Refusal) -> Step:
         """Return what to do about a CONNECT_ERROR. If it can be tried again, the caller knows when."""
+        self.refusal = self.refusal or refusal
         if not refusal.retry:
             return End(refusal)
         if refusal.concerns_token and self._connecting is not None:
