@@ -29,7 +29,7 @@ from roomkey import ConfigError, Identity, Verifier
 from roomkey.errors import ClaimError, ExpiredToken, MalformedToken, MissingClaim, Unavailable
 from roomkey.keysets import introspection as module
 from roomkey.keysets import verify_blocking, verify_waiting
-from roomkey.keysets.introspection import MAX_ANSWERS, NEGATIVE, POSITIVE, Answers, IntrospectionVerifier
+from roomkey.keysets.introspection import MAX_ANSWERS, NEGATIVE, POSITIVE, UNANSWERED, Answers, IntrospectionVerifier
 
 ISSUER = "https://sso.example"
 OPAQUE = "kq3TR-opaque_token.with~all+kinds/of=="
@@ -154,11 +154,29 @@ def test_iss_may_be_missing_in_the_answer(server: KeyServer, verifier: Introspec
 @pytest.mark.parametrize(
     "respond",
     [
-        failing,
         cut,
-        html,
         redirect("http://127.0.0.1:9/"),
-        response(b"{}", b"401 Unauthorized"),
+        *(response(b"{}", b"%d No" % status) for status in (401, 403, 404, 429, 502, 503, 504)),
+    ],
+)
+def test_a_failure_of_the_endpoint_makes_all_tokens_unavailable(
+    server: KeyServer, verifier: IntrospectionVerifier, clock: FakeClock, respond: Any
+) -> None:
+    server.respond = respond
+    for token in (OPAQUE, OPAQUE, "another"):
+        with pytest.raises(Unavailable):
+            verify(verifier, token)
+    assert (server.requests, verifier.status().failures) == (1, 1)
+    server.respond = json_response(active())
+    clock.advance(1.0)
+    assert verify(verifier).subject == "ada"
+
+
+@pytest.mark.parametrize(
+    "respond",
+    [
+        failing,
+        html,
         json_response({}),
         json_response({"active": "true"}),
         json_response({"active": 1}),
@@ -167,23 +185,36 @@ def test_iss_may_be_missing_in_the_answer(server: KeyServer, verifier: Introspec
         json_response({"active": True, "x": "x" * 70_000}),
     ],
 )
-def test_a_bad_answer_makes_the_token_unavailable(
-    server: KeyServer, verifier: IntrospectionVerifier, clock: FakeClock, respond: Any
+def test_a_bad_answer_makes_one_token_unavailable(
+    server: KeyServer,
+    verifier: IntrospectionVerifier,
+    clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+    respond: Any,
 ) -> None:
     server.respond = respond
-    for _ in range(3):
+    for token in ("bad-1", "bad-2", "bad-3", "bad-1", "bad-2", "bad-3"):
         with pytest.raises(Unavailable):
-            verify(verifier)
-    assert server.requests == 1
+            verify(verifier, token)
+    assert (server.requests, verifier.status().failures, len(caplog.records)) == (3, 0, 1)
+    assert verifier.last_error is not None
     server.respond = json_response(active())
-    clock.advance(1.0)
     assert verify(verifier).subject == "ada"
+    with pytest.raises(Unavailable):
+        verify(verifier, "bad-1")
+    clock.advance(UNANSWERED)
+    assert verify(verifier, "bad-1").subject == "ada"
 
 
-def test_a_bad_request_is_about_one_token_only(server: KeyServer, verifier: IntrospectionVerifier) -> None:
-    server.respond = response(b'{"error":"unsupported_token_type"}', b"400 Bad Request")
-    with pytest.raises(ExpiredToken):
-        verify(verifier, "another.kind.of-token")
+@pytest.mark.parametrize("status", [400, 413, 414, 422])
+def test_a_wrong_question_is_about_one_token_only(
+    server: KeyServer, verifier: IntrospectionVerifier, status: int
+) -> None:
+    server.respond = response(b'{"error":"unsupported_token_type"}', b"%d Bad Request" % status)
+    for _ in range(2):
+        with pytest.raises(ExpiredToken):
+            verify(verifier, "another.kind.of-token")
+    assert server.requests == 1
     server.respond = json_response(active())
     assert verify(verifier).subject == "ada"
 

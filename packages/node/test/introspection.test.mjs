@@ -6,7 +6,7 @@ import { ConfigError, IntrospectionVerifier, MalformedToken, MissingClaim, Unava
 import { SSO, cut, failing, fakeClock, held, html, json, keyPair, keyServer, redirect, respond } from "./support/key_server.mjs";
 import { inside } from "./support/vectors.mjs";
 
-const { Answers, MAX_ANSWERS, MAX_ASKED, NEGATIVE, POSITIVE } = inside("../keysets/introspection");
+const { Answers, MAX_ANSWERS, MAX_ASKED, NEGATIVE, POSITIVE, UNANSWERED } = inside("../keysets/introspection");
 const OPAQUE = "kq3TR-opaque_token.with~all+kinds/of==";
 const now = () => Math.floor(Date.now() / 1000);
 const active = (members = {}) => ({ active: true, sub: "ada", exp: now() + 900, aud: "chat", iss: SSO, ...members });
@@ -99,15 +99,13 @@ test("iss may be missing in the answer", async (t) => {
   assert.equal((await verify()).issuer, SSO);
 });
 
-test("a bad answer makes the token unavailable", async (t) => {
-  const bad = [failing, cut, html, redirect("http://127.0.0.1:9/"), respond("{}", { status: "401 Unauthorized" }), json({}),
-    json({ active: "true" }), json({ active: 1 }), json([true]), respond('{"active": false, "active": true}'),
-    json({ active: true, x: "x".repeat(70_000) }), respond('{"__proto__":{"active":true}}')];
-  for (const respondBadly of bad) {
-    const { server, clock, logs, verify } = await askingWorld(t);
+test("a failure of the endpoint makes all tokens unavailable", async (t) => {
+  const statuses = [401, 403, 404, 429, 502, 503, 504].map((status) => respond("{}", { status: `${status} No` }));
+  for (const respondBadly of [cut, redirect("http://127.0.0.1:9/"), ...statuses]) {
+    const { server, clock, logs, verifier, verify } = await askingWorld(t);
     server.respond = respondBadly;
-    for (let count = 0; count < 3; count++) await assert.rejects(verify(), Unavailable);
-    assert.deepEqual([server.paths.length, logs.length], [1, 1]);
+    for (const token of [OPAQUE, OPAQUE, "another"]) await assert.rejects(verify(token), Unavailable);
+    assert.deepEqual([server.paths.length, logs.length, verifier.status().failures], [1, 1, 1]);
     server.respond = json(active());
     clock.advance(1);
     assert.equal((await verify()).subject, "ada");
@@ -115,12 +113,34 @@ test("a bad answer makes the token unavailable", async (t) => {
   }
 });
 
-test("a bad request is about one token only", async (t) => {
-  const { server, verify } = await askingWorld(t);
-  server.respond = respond('{"error":"unsupported_token_type"}', { status: "400 Bad Request" });
-  await assert.rejects(verify("another.kind.of-token"), EXPIRED);
-  server.respond = json(active());
-  assert.equal((await verify()).subject, "ada");
+test("a bad answer makes one token unavailable", async (t) => {
+  const bad = [failing, html, json({}), json({ active: "true" }), json({ active: 1 }), json([true]),
+    respond('{"active": false, "active": true}'), json({ active: true, x: "x".repeat(70_000) }),
+    respond('{"__proto__":{"active":true}}')];
+  for (const respondBadly of bad) {
+    const { server, clock, logs, verifier, verify } = await askingWorld(t);
+    server.respond = respondBadly;
+    for (const token of ["bad-1", "bad-2", "bad-3", "bad-1", "bad-2", "bad-3"]) await assert.rejects(verify(token), Unavailable);
+    const { failures, lastError } = verifier.status();
+    assert.deepEqual([server.paths.length, logs.length, failures], [3, 1, 0]);
+    assert.notEqual(lastError, null);
+    server.respond = json(active());
+    assert.equal((await verify()).subject, "ada");
+    await assert.rejects(verify("bad-1"), Unavailable);
+    clock.advance(UNANSWERED);
+    assert.equal((await verify("bad-1")).subject, "ada");
+  }
+});
+
+test("a wrong question is about one token only", async (t) => {
+  for (const status of [400, 413, 414, 422]) {
+    const { server, verify } = await askingWorld(t);
+    server.respond = respond('{"error":"unsupported_token_type"}', { status: `${status} Bad Request` });
+    for (let count = 0; count < 2; count++) await assert.rejects(verify("another.kind.of-token"), EXPIRED);
+    assert.equal(server.paths.length, 1);
+    server.respond = json(active());
+    assert.equal((await verify()).subject, "ada");
+  }
 });
 
 test("what is not a token is not asked about", async (t) => {

@@ -193,7 +193,7 @@ def _body(response: httpcore.Response, max_bytes: int) -> bytes:
     for chunk in response.iter_stream():
         body += chunk
         if len(body) > max_bytes:
-            raise FetchError(f"more than {max_bytes} bytes")
+            raise FetchError(f"more than {max_bytes} bytes", response.status)
     return bytes(body)
 
 

@@ -3,6 +3,10 @@
 Answers are kept for a short time, by the token's hash: a positive one for :data:`POSITIVE` seconds and never past the
 token's ``exp``, a negative one for :data:`NEGATIVE` seconds. Nobody asks about one token twice at the same time. The
 number of questions at the same time is bounded, since every stranger can present a token that nobody knows.
+
+A stranger can also present a token with which the endpoint cannot deal. So an answer that says nothing about a token
+counts against this token only: it is unavailable for :data:`UNANSWERED` seconds. After a failure of the endpoint
+itself, there are no questions about any token for 1, 2, 4, … and at most 30 seconds.
 """
 
 from __future__ import annotations
@@ -37,6 +41,8 @@ POSITIVE = 60.0
 """The longest time for which a positive answer is used, in seconds."""
 NEGATIVE = 10.0
 """The time for which a negative answer is used, in seconds."""
+UNANSWERED = 5.0
+"""The time for which nobody asks again about a token that the endpoint could not answer about, in seconds."""
 MAX_ANSWERS = 10_000
 """The number of answers that are kept."""
 MAX_ASKED = 256
@@ -46,36 +52,41 @@ WORKERS = 8
 MAX_BYTES = 65_536
 """The longest accepted answer, in bytes."""
 
-REJECTED = "status 400"
-"""The problem with one question, not with the endpoint."""
+NOTE_SECONDS = 60.0
+"""The time between two lines of the log about single tokens, in seconds."""
 
+_WRONG_QUESTION = frozenset({400, 413, 414, 422})  # such as one about another kind of token
+_NO_ANSWER = frozenset({200, 500})  # 200: with a body that is too long
 _FORM = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 _NOT_USED = ("token_type", "tolerate_header")
 
 Claims = dict[str, Any]
+Answer = Claims | str | None
+"""The claims of an active token; why the endpoint could not answer about a token; or None for any other token."""
 
 
 class Answers:
     """The answers that are kept, with the time as an argument."""
 
     def __init__(self) -> None:
-        self._kept: dict[bytes, tuple[Claims | None, float]] = {}
+        self._kept: dict[bytes, tuple[Answer, float]] = {}
 
     def __len__(self) -> int:
         return len(self._kept)
 
-    def put(self, name: bytes, claims: Claims | None, at: float) -> None:
-        """Keep an answer: the claims of an active token, or None."""
+    def put(self, name: bytes, answer: Answer, at: float) -> None:
+        """Keep an answer."""
         self._kept.pop(name, None)
-        self._kept[name] = claims, at + (NEGATIVE if claims is None else POSITIVE)
+        kept = NEGATIVE if answer is None else UNANSWERED if isinstance(answer, str) else POSITIVE
+        self._kept[name] = answer, at + kept
         if len(self._kept) > MAX_ANSWERS:
             del self._kept[next(iter(self._kept))]
 
-    def get(self, name: bytes, at: float) -> tuple[Claims | None] | None:
+    def get(self, name: bytes, at: float) -> tuple[Answer] | None:
         """Return an answer in a tuple, or None if there is none, or it is too old."""
-        claims, until = self._kept.get(name, (None, at))
+        answer, until = self._kept.get(name, (None, at))
         if at < until:
-            return (claims,)
+            return (answer,)
         self._kept.pop(name, None)
         return None
 
@@ -88,7 +99,7 @@ class IntrospectionStatus:
         url: of the endpoint.
         kept: the number of answers that are kept.
         asked: the number of requests since the start.
-        failures: the number of failed requests since the last answer.
+        failures: the number of requests since the last answer that failed because of the endpoint, not of one token.
         last_error: why the last request failed; None if it did not.
         age: seconds since the last answer, or None.
     """
@@ -142,7 +153,7 @@ class IntrospectionVerifier:
         self._waiting: dict[bytes, Future[None]] = {}
         self._queue: deque[tuple[bytes, str, Future[None]]] = deque()
         self._workers = self._asked = self._failures = 0
-        self._retry_at = self._answered_at = float("-inf")
+        self._retry_at = self._answered_at = self._noted_at = float("-inf")
         self.last_error: str | None = None
 
     @property
@@ -217,6 +228,8 @@ class IntrospectionVerifier:
             at = self._clock()
             known = self._answers.get(name, at)
             if known is not None:
+                if isinstance(known[0], str):
+                    raise Unavailable(f"{self.url} could not answer about this token: {known[0]}")
                 return known[0]
             done = self._waiting.get(name)
             if done is None and at >= self._retry_at and len(self._waiting) < MAX_ASKED:
@@ -252,44 +265,66 @@ class IntrospectionVerifier:
                 name, token, done = self._queue.popleft()
                 self._asked += 1
             try:
-                self._settle(name, *self._request(token))
+                self._settle(name, token)
             finally:
                 with self._lock:
                     self._waiting.pop(name, None)
                 done.set_result(None)
 
-    def _request(self, token: str) -> tuple[Claims | None, str | None]:
-        """Return the claims of an active token or None, and what failed or None."""
+    def _settle(self, name: bytes, token: str) -> None:
+        """Ask about a token, and note what came of it."""
+        try:
+            answer, problem = self._request(token)
+        except FetchError as error:
+            self._failed(str(error))
+        except Exception as error:
+            LOG.exception("asking %s failed", self.url)
+            self._failed(type(error).__name__)
+        else:
+            self._answered(name, answer, problem)
+
+    def _request(self, token: str) -> tuple[Answer, str | None]:
+        """Return the answer about a token, and what is wrong with it or None.
+
+        Raises:
+            FetchError: the endpoint would answer about no other token either.
+        """
         form = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
             members = parse_object(fetch(Request(self.url, MAX_BYTES, form, self._authorization)))
             if not isinstance(members.get("active"), bool):
                 raise AnswerError("not an introspection response: it has no active")
-        except (FetchError, AnswerError) as error:
-            return None, str(error)
-        except Exception as error:
-            LOG.exception("asking %s failed", self.url)
-            return None, type(error).__name__
+        except AnswerError as error:
+            return str(error), str(error)
+        except FetchError as error:
+            if error.status in _WRONG_QUESTION:
+                return None, str(error)
+            if error.status in _NO_ANSWER:
+                return str(error), str(error)
+            raise
         if not members.pop("active"):
             return None, None
         if len(self.issuers) == 1:
             members.setdefault("iss", self.issuers[0])  # the member is optional, and the endpoint is this issuer's
         return members, None
 
-    def _settle(self, name: bytes, claims: Claims | None, problem: str | None) -> None:
+    def _answered(self, name: bytes, answer: Answer, problem: str | None) -> None:
         with self._lock:
             at = self._clock()
-            if problem == REJECTED:  # this question is wrong, such as one about another kind of token
-                self._answers.put(name, None, at)
-            elif problem is not None:
-                self._failures += 1
-                self._retry_at = at + retry_delay(self._failures)
-            else:
-                self._answers.put(name, claims, at)
-                self._answered_at, self._failures, self._retry_at = at, 0, float("-inf")
-            if problem != self.last_error:
-                if problem is None:
+            self._answers.put(name, answer, at)
+            if problem is None:
+                if self._failures:
                     LOG.info("%s answers again", self.url)
-                else:
-                    LOG.warning("cannot ask %s: %s", self.url, problem)
+                self._answered_at, self._failures, self._retry_at = at, 0, float("-inf")
+            elif at >= self._noted_at + NOTE_SECONDS:  # every stranger can cause it
+                LOG.warning("%s did not answer about a token: %s", self.url, problem)
+                self._noted_at = at
+            self.last_error = problem
+
+    def _failed(self, problem: str) -> None:
+        with self._lock:
+            if problem != self.last_error or not self._failures:
+                LOG.warning("cannot ask %s: %s", self.url, problem)
+            self._failures += 1
+            self._retry_at = self._clock() + retry_delay(self._failures)
             self.last_error = problem

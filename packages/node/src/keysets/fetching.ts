@@ -144,7 +144,7 @@ async function bodyOf(response: IncomingMessage, maxBytes: number): Promise<Buff
   let size = 0;
   for await (const chunk of response as AsyncIterable<Buffer>) {
     size += chunk.length;
-    if (size > maxBytes) throw new FetchError(`more than ${maxBytes} bytes`);
+    if (size > maxBytes) throw new FetchError(`more than ${maxBytes} bytes`, response.statusCode);
     if (socket.bytesRead > last) throw new FetchError(TOO_MUCH);
     chunks.push(chunk);
   }

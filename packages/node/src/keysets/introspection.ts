@@ -4,6 +4,10 @@
  * Answers are kept for a short time, by the token's hash: a positive one for {@link POSITIVE} seconds and never past the
  * token's `exp`, a negative one for {@link NEGATIVE} seconds. Nobody asks about one token twice at the same time. The number
  * of questions at the same time is bounded, since every stranger can present a token that nobody knows.
+ *
+ * A stranger can also present a token with which the endpoint cannot deal. So an answer that says nothing about a token
+ * counts against this token only: it is unavailable for {@link UNANSWERED} seconds. After a failure of the endpoint itself,
+ * there are no questions about any token for 1, 2, 4, … and at most 30 seconds.
  */
 
 import { createHash, generateKeyPairSync } from "node:crypto";
@@ -26,6 +30,8 @@ import { FetchLookup } from "./waiting.js";
 export const POSITIVE = 60;
 /** The time for which a negative answer is used, in seconds. */
 export const NEGATIVE = 10;
+/** The time for which nobody asks again about a token that the endpoint could not answer about, in seconds. */
+export const UNANSWERED = 5;
 /** The number of answers that are kept. */
 export const MAX_ANSWERS = 10_000;
 /** The number of tokens about which an answer is awaited. */
@@ -34,8 +40,15 @@ export const MAX_ASKED = 256;
 export const MAX_REQUESTS = 8;
 /** The longest accepted answer, in bytes. */
 const MAX_BYTES = 65_536;
+/** The time between two messages about single tokens, in seconds. */
+const NOTE_SECONDS = 60;
+const WRONG_QUESTION = [400, 413, 414, 422]; // such as one about another kind of token
+const NO_ANSWER = [200, 500]; // 200: with a body that is too long
 const FORM = /^[A-Za-z0-9._~+/-]+=*$/; // RFC 6750 section 2.1
 const NOT_USED = ["algorithms", "tokenType", "tolerateHeader"] as const;
+
+/** The claims of an active token; why the endpoint could not answer about a token; or null for any other token. */
+type Answer = Claims | string | null;
 
 export interface IntrospectionOptions extends VerifierOptions {
   /** The name of this server at the endpoint. */
@@ -58,7 +71,7 @@ export interface IntrospectionStatus {
   kept: number;
   /** The number of requests since the start. */
   asked: number;
-  /** The number of failed requests since the last answer. */
+  /** The number of requests since the last answer that failed because of the endpoint, not of one token. */
   failures: number;
   /** Why the last request failed; null if it did not. */
   lastError: string | null;
@@ -66,24 +79,25 @@ export interface IntrospectionStatus {
   age: number | null;
 }
 
-/** The answers that are kept, with the time as an argument: the claims of an active token, or null. */
+/** The answers that are kept, with the time as an argument. */
 export class Answers {
-  readonly #kept = new Map<string, { claims: Claims | null; until: number }>();
+  readonly #kept = new Map<string, { answer: Answer; until: number }>();
 
   get size(): number {
     return this.#kept.size;
   }
 
-  put(name: string, claims: Claims | null, at: number): void {
+  put(name: string, answer: Answer, at: number): void {
+    const kept = answer === null ? NEGATIVE : typeof answer === "string" ? UNANSWERED : POSITIVE;
     this.#kept.delete(name);
-    this.#kept.set(name, { claims, until: at + (claims === null ? NEGATIVE : POSITIVE) });
+    this.#kept.set(name, { answer, until: at + kept });
     if (this.#kept.size > MAX_ANSWERS) this.#kept.delete(this.#kept.keys().next().value as string);
   }
 
   /** Return an answer; undefined if there is none, or it is too old. */
-  get(name: string, at: number): Claims | null | undefined {
+  get(name: string, at: number): Answer | undefined {
     const found = this.#kept.get(name);
-    if (found !== undefined && at < found.until) return found.claims;
+    if (found !== undefined && at < found.until) return found.answer;
     this.#kept.delete(name);
     return undefined;
   }
@@ -109,6 +123,7 @@ export class IntrospectionVerifier implements TokenVerifier {
   #failures = 0;
   #retryAt = -Infinity;
   #answeredAt: number | null = null;
+  #notedAt = -Infinity;
   #lastError: string | null = null;
 
   /** @throws {ConfigError} an invalid URL or setting. */
@@ -187,6 +202,7 @@ export class IntrospectionVerifier implements TokenVerifier {
     const name = createHash("sha256").update(token).digest("base64");
     const at = this.#clock();
     const known = this.#answers.get(name, at);
+    if (typeof known === "string") throw new Unavailable(`${this.url} could not answer about this token: ${known}`);
     if (known !== undefined) return known;
     let done = this.#waiting.get(name);
     if (done === undefined && at >= this.#retryAt && this.#waiting.size < MAX_ASKED) {
@@ -202,9 +218,9 @@ export class IntrospectionVerifier implements TokenVerifier {
     else this.#requests += 1;
     this.#asked += 1;
     try {
-      this.#answered(name, await this.#request(token));
+      this.#answered(name, ...(await this.#request(token)));
     } catch (error) {
-      this.#failed(name, error);
+      this.#failed(error);
     } finally {
       this.#waiting.delete(name);
       const next = this.#queue.shift();
@@ -213,8 +229,27 @@ export class IntrospectionVerifier implements TokenVerifier {
     }
   }
 
+  /**
+   * Return the answer about a token, and what is wrong with it or null.
+   *
+   * @throws {FetchError} the endpoint would answer about no other token either.
+   */
+  async #request(token: string): Promise<[Answer, string | null]> {
+    try {
+      return [await this.#claimsOf(token), null];
+    } catch (error) {
+      if (error instanceof AnswerError) return [error.message, error.message];
+      const status = error instanceof FetchError ? error.status : null;
+      if (status === null) throw error;
+      const { message } = error as FetchError;
+      if (WRONG_QUESTION.includes(status)) return [null, message];
+      if (NO_ANSWER.includes(status)) return [message, message];
+      throw error;
+    }
+  }
+
   /** Return the claims of an active token, or null. */
-  async #request(token: string): Promise<Claims | null> {
+  async #claimsOf(token: string): Promise<Claims | null> {
     const form = new URLSearchParams({ token, token_type_hint: "access_token" }).toString();
     const [authorization, agent] = [this.#authorization, this.#agent];
     const members = parseObject(await fetchBody({ url: this.url, maxBytes: MAX_BYTES, form, authorization, agent }));
@@ -226,25 +261,26 @@ export class IntrospectionVerifier implements TokenVerifier {
     return claims;
   }
 
-  #answered(name: string, claims: Claims | null): void {
+  #answered(name: string, answer: Answer, problem: string | null): void {
     const at = this.#clock();
-    this.#answers.put(name, claims, at);
-    const wasDown = this.#lastError !== null;
-    [this.#answeredAt, this.#failures, this.#retryAt, this.#lastError] = [at, 0, -Infinity, null];
-    if (wasDown) this.#log(`${this.url} answers again`);
+    this.#answers.put(name, answer, at);
+    this.#lastError = problem;
+    if (problem === null) {
+      const wasDown = this.#failures > 0;
+      [this.#answeredAt, this.#failures, this.#retryAt] = [at, 0, -Infinity];
+      if (wasDown) this.#log(`${this.url} answers again`);
+    } else if (at >= this.#notedAt + NOTE_SECONDS) {
+      this.#notedAt = at; // every stranger can cause it
+      this.#log(`${this.url} did not answer about a token: ${problem}`);
+    }
   }
 
-  #failed(name: string, error: unknown): void {
-    const at = this.#clock();
-    if (error instanceof FetchError && error.status === 400) {
-      this.#answers.put(name, null, at); // this question is wrong, such as one about another kind of token
-      return;
-    }
-    const isExpected = error instanceof FetchError || error instanceof AnswerError;
+  #failed(error: unknown): void {
+    const isExpected = error instanceof FetchError;
     const problem = isExpected ? error.message : "an unexpected failure";
+    const isNew = problem !== this.#lastError || this.#failures === 0;
     this.#failures += 1;
-    this.#retryAt = at + retryDelay(this.#failures);
-    const isNew = problem !== this.#lastError;
+    this.#retryAt = this.#clock() + retryDelay(this.#failures);
     this.#lastError = problem;
     if (isNew) this.#log(`cannot ask ${this.url}: ${problem}`, isExpected ? undefined : error);
   }
