@@ -94,6 +94,24 @@ def test_the_first_token_waits_for_the_keys(server: KeyServer, verifier: Verifie
     assert server.requests == 1
 
 
+@pytest.mark.parametrize("settings", [{"issuer": "https://other.example"}, {"audience": "other"}])
+def test_without_keys_a_token_with_a_wrong_claim_is_rejected(
+    server: KeyServer, verifier: Verifier, settings: dict[str, Any]
+) -> None:
+    server.respond = silent
+    with pytest.raises(UnknownKey, match="the keys are unknown, and the token is not acceptable: ") as caught:
+        verifier.verify(signed(A, **settings), time.time())
+    assert caught.value.to_client() == UnknownKey().to_client()  # nothing about claims: anyone can write a token
+
+
+@pytest.mark.parametrize("settings", [{}, {"expires_in": -60}])
+def test_without_keys_other_tokens_wait(server: KeyServer, verifier: Verifier, settings: dict[str, Any]) -> None:
+    """A client whose token has expired must connect again, and then get a new one."""
+    server.respond = silent
+    with pytest.raises(Unavailable):
+        verifier.verify(signed(A, **settings), time.time())
+
+
 async def test_200_tasks_at_once_share_one_fetch(server: KeyServer, verifier: Verifier) -> None:
     held = server.respond = Held(keys(A.public()))
     token = signed(A)

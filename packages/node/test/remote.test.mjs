@@ -32,6 +32,18 @@ test("the first token waits for the keys", async (t) => {
   assert.equal(server.paths.length, 1);
 });
 
+test("without keys, a token with a wrong claim is rejected, and an expired one waits", async (t) => {
+  const { server, verifier } = await remoteWorld(t);
+  server.respond = silent;
+  for (const claims of [{ aud: "other" }, { iss: "https://other.example" }, { sub: 5 }, { cnf: { jkt: "x" } }]) {
+    assert.throws(() => verifier.verify(A.token(claims)), (error) => {
+      assert.deepEqual(error.toClient(), new UnknownKey().toClient()); // nothing about claims: anyone can write a token
+      return error instanceof UnknownKey && error.detail.startsWith("the keys are unknown, and the token is not acceptable: ");
+    });
+  }
+  assert.throws(() => verifier.verify(A.token({ exp: 1 })), Unavailable); // so that its client connects again
+});
+
 test("200 verifications at once share one fetch", async (t) => {
   const { server, verify } = await remoteWorld(t);
   server.respond = held(keys(A.jwk));

@@ -19,7 +19,16 @@ from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
 from roomkey.core.weak_keys import is_address
-from roomkey.errors import AuthError, BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey
+from roomkey.errors import (
+    AuthError,
+    BadSignature,
+    ClaimError,
+    ConfigError,
+    ExpiredToken,
+    MalformedToken,
+    Unavailable,
+    UnknownKey,
+)
 
 TOKEN_TYPES = ("JWT", "at+jwt")
 
@@ -367,8 +376,9 @@ class Verifier:
         if isinstance(keys, dict):
             claims = jws.json_object(parts.payload, "payload")
             keys = keys_of_issuer(keys, claims)
+        known = keys if isinstance(keys, KeySet) else self._known(keys, parts, now, proved_key)
         try:
-            jws.check_signature(parts, keys if isinstance(keys, KeySet) else keys(now), self.algorithms)
+            jws.check_signature(parts, known, self.algorithms)
         except (BadSignature, UnknownKey):
             if not self._is_signed_with_previous(parts, now):
                 self._look_up(keys, parts, now, proved_key)
@@ -422,6 +432,26 @@ class Verifier:
         if self._map.moves_audience and "aud" in claims:  # the token is for those whom it names there, and no others
             self.expected.check_audience(claims["aud"])
         return Identity.from_claims(standard, source, original=claims)
+
+    def _known(self, keys: LiveKeySet, parts: jws.Parts[jws.Header], now: float, proved_key: str | None) -> KeySet:
+        """Return the keys of a time.
+
+        Raises:
+            UnknownKey: there are none now, and the token would be rejected anyway. The signature is not verified, so
+                the client does not learn which claim is the reason.
+            Unavailable: there are none now. An expired token also gets this error, because its client must not stop: it
+                gets a new token when the keys are known.
+        """
+        try:
+            return keys(now)
+        except Unavailable:
+            try:
+                self.identify(jws.json_object(parts.payload, "payload"), now, proved_key=proved_key)
+            except ExpiredToken:
+                pass
+            except AuthError as error:
+                raise UnknownKey(f"the keys are unknown, and the token is not acceptable: {error}") from None
+            raise
 
     def _look_up(
         self, keys: KeySet | LiveKeySet, parts: jws.Parts[jws.Header], now: float, proved_key: str | None

@@ -1,6 +1,6 @@
 /** Where the keys of a verifier come from: fixed, by time, from another server, and of one or several issuers. */
 
-import { AuthError, ConfigError } from "../errors.js";
+import { AuthError, ConfigError, ExpiredToken, Unavailable, UnknownKey } from "../errors.js";
 import { oneOrMore } from "./claims.js";
 import { Key, KeySet, type LiveKeySet, type RemoteKeys } from "./keys.js";
 import { isObject } from "./strict_json.js";
@@ -19,6 +19,29 @@ export function isRemote(keys: unknown): keys is RemoteKeys {
 export function keysAt(source: KeySource, now: number): KeySet {
   if (source instanceof KeySet) return source;
   return typeof source === "function" ? source(now) : source.current(now);
+}
+
+/**
+ * The keys of a time, for a token whose signature is not verified. If the keys are unavailable, a token that would be
+ * rejected anyway is rejected without saying which claim is the reason. An expired one is not, because its client must not
+ * stop: it gets a new token when the keys are known.
+ *
+ * @throws {UnknownKey} there are no keys now, and the token would be rejected anyway.
+ * @throws {Unavailable} there are no keys now.
+ */
+export function knownKeys(source: KeySource, now: number, check: () => unknown): KeySet {
+  try {
+    return keysAt(source, now);
+  } catch (unavailable) {
+    if (!(unavailable instanceof Unavailable)) throw unavailable;
+    try {
+      check();
+    } catch (error) {
+      if (!(error instanceof AuthError) || error instanceof ExpiredToken) throw unavailable;
+      throw new UnknownKey(`the keys are unknown, and the token is not acceptable: ${error.detail}`);
+    }
+    throw unavailable;
+  }
 }
 
 /**

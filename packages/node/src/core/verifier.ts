@@ -20,7 +20,7 @@ import {
   parseHeader,
   split,
 } from "./jws.js";
-import { type KeySource, type Keys, isRemote, issuerMap, keySource, keysAt, lookUp } from "./key_sources.js";
+import { type KeySource, type Keys, isRemote, issuerMap, keySource, knownKeys, lookUp } from "./key_sources.js";
 import { Key, KeySet } from "./keys.js";
 import { isName } from "./names.js";
 import { checkNames } from "./options.js";
@@ -313,8 +313,9 @@ export class Verifier {
   /** @param check checks everything else. Only tokens that would be accepted otherwise make this process ask for keys. */
   #checkSignature(parts: Parts, now: number, check: () => unknown): void {
     const source = this.#sourceOf(parts);
+    const known = knownKeys(source, now, check);
     try {
-      checkSignature(parts, keysAt(source, now), this.algorithms);
+      checkSignature(parts, known, this.algorithms);
     } catch (error) {
       if (!(error instanceof BadSignature || error instanceof UnknownKey)) throw error;
       if (this.#isSignedWithPrevious(parts, now)) return;
