@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { createRequire } from "node:module";
-import { ConfigError, PermissionDenied, Policy, Verifier, guard, hasRole, ownRooms, roomsClaim } from "roomkey";
+import { ConfigError, PermissionDenied, Policy, RemoteKeySet, Verifier, guard, hasRole, ownRooms, roomsClaim } from "roomkey";
 import { SECRET, VERSIONS, ask, event, raw, sleep, token, until, world } from "./support/world.mjs";
 
 const soon = (seconds) => Math.floor(Date.now() / 1000) + seconds;
@@ -281,6 +281,10 @@ test("settings that must fail", () => {
   for (const make of [Verifier.hs256, (secret, options) => Verifier.oidc("https://sso.example", options)]) {
     assert.throws(() => make(SECRET, { max_age: 60 }), { name: "ConfigError", message: /unknown option "max_age"; use .*maxAge/ });
   }
+  const journal = { url: "https://login.example/auth/revocations", clientId: "a", clientSecret: "b", stale_after: 1000 };
+  assert.throws(() => guard(new Server(), verifier, { journal }), /unknown option "stale_after"; use .*staleAfter/);
+  assert.throws(() => new Policy({ open_events: false }), /unknown option "open_events"; use .*openEvents/);
+  assert.throws(() => new RemoteKeySet("https://sso.example", { fetch_timeout: 1 }), /unknown option "fetch_timeout"; use .*fetchTimeout/);
   assert.throws(() => guard(new Server(), {}), /verifier/);
   assert.throws(() => guard(new Server(), Verifier.hs256(SECRET, { require: ["exp"] })), /one user/);
   assert.throws(() => guard(new Server({ allowEIO3: true }), verifier), /allowEIO3/);

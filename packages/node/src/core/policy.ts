@@ -11,6 +11,7 @@ import { strip } from "./characters.js";
 import { escape } from "./grants.js";
 import type { Identity } from "./identity.js";
 import { ANY_EVENT, checkEvent, isName, looksLikeSid } from "./names.js";
+import { checkNames } from "./options.js";
 import { RoleHierarchy } from "./roles.js";
 
 /** What a rule is asked about: the room and the event, where there is one, and the fields of the pattern. */
@@ -69,6 +70,8 @@ export interface PolicyOptions {
   roles?: string | readonly string[];
 }
 
+const OPTIONS: Readonly<Record<keyof PolicyOptions, true>> = { openNamespaces: true, openEvents: true, openEmits: true, roles: true };
+
 /** Rules, by what they are about. */
 export class Policy {
   readonly #open: Required<Omit<PolicyOptions, "roles">>;
@@ -78,7 +81,10 @@ export class Policy {
   readonly #rooms: RoomRule[] = [];
   readonly #emits: RoomRule[] = [];
 
-  constructor({ openNamespaces = true, openEvents = true, openEmits = true, roles = [] }: PolicyOptions = {}) {
+  /** @throws {ConfigError} an unknown option, or an invalid role. */
+  constructor(options: PolicyOptions = {}) {
+    checkNames(options, OPTIONS);
+    const { openNamespaces = true, openEvents = true, openEmits = true, roles = [] } = options;
     this.#open = { openNamespaces, openEvents, openEmits };
     this.#roles = new RoleHierarchy(roles);
   }

@@ -6,6 +6,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { isName } from "../core/names.js";
+import { checkNames } from "../core/options.js";
 import type { Revocation } from "../core/revocations.js";
 import { isObject } from "../core/strict_json.js";
 import { checkUrl } from "../core/urls.js";
@@ -60,6 +61,15 @@ const PERIOD = 500;
 const MAX_PART = 8 * 1024 * 1024;
 const KINDS = new Set(["token", "session", "subject"]);
 
+const NAMES: Readonly<Record<keyof JournalOptions, true>> = {
+  url: true,
+  clientId: true,
+  clientSecret: true,
+  staleAfter: true,
+  wait: true,
+  fetch: true,
+};
+
 /** Follows a journal until it is closed. */
 export class Journal {
   readonly #url: URL;
@@ -76,6 +86,7 @@ export class Journal {
     private readonly verifier: DocumentVerifier,
     private readonly target: JournalTarget,
   ) {
+    checkNames(options, NAMES);
     const { url, clientId, clientSecret, staleAfter = 60_000, wait = 20 } = options;
     if (typeof clientId !== "string" || typeof clientSecret !== "string" || !clientId || !clientSecret) {
       throw new ConfigError("the journal requires clientId and clientSecret");

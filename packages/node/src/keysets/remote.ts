@@ -7,6 +7,7 @@ import type { Agent } from "node:http";
 import { ASYMMETRIC, HMAC_BYTES, checkAlgorithms } from "../core/algorithms.js";
 import { type Log, logToConsole, unfailing } from "../core/calls.js";
 import type { KeySet, RefusedKey, RemoteKeys } from "../core/keys.js";
+import { checkNames } from "../core/options.js";
 import { printable } from "../core/printable.js";
 import { checkIssuer, checkUrl } from "../core/urls.js";
 import { OTHER_USE } from "../core/weak_keys.js";
@@ -31,6 +32,15 @@ export interface RemoteOptions {
   /** Seconds of a clock that never goes back, for tests. */
   clock?: (() => number) | undefined;
 }
+
+const OPTIONS: Readonly<Record<keyof RemoteOptions | "discover", true>> = {
+  discover: true,
+  algorithms: true,
+  fetchTimeout: true,
+  agent: true,
+  log: true,
+  clock: true,
+};
 
 /** What is known about the keys of another server. */
 export interface RemoteStatus {
@@ -85,9 +95,10 @@ export class RemoteKeySet implements RemoteKeys {
   /**
    * @param url the URL of the JWK Set: `https`, or `http` on this machine. With `discover`, the issuer.
    * @param options with `discover`, the URL of the keys is found in the issuer's OpenID discovery document.
-   * @throws {ConfigError} an invalid URL, an invalid time, or symmetric algorithms.
+   * @throws {ConfigError} an invalid URL, an invalid time, symmetric algorithms, or an unknown option.
    */
   constructor(url: string, { discover = false, ...options }: RemoteOptions & { discover?: boolean } = {}) {
+    checkNames(options, OPTIONS);
     this.url = discover ? checkIssuer(url) : checkUrl(url, "the URL of the keys");
     this.#discovers = discover;
     this.#restricts = options.algorithms === undefined;
