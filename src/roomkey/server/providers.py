@@ -159,6 +159,10 @@ def _provider(name: str, table: Any, where: str) -> Provider:
         return Provider(**table)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["loc"] == ("client_secret",):
+            raise ConfigError(
+                f"{where}.client_secret: is unknown; write it to a file, and name the file in client_secret_file"
+            ) from None
         place = f"{where}.{first['loc'][0]}" if first["loc"] else where
         text = {
             "missing": "is required",
