@@ -138,6 +138,9 @@ def test_inspect_verifies_with_the_keys_of_the_provider(roomkey: Cli, server: Ke
     assert report["accepted"] is True
     assert report["by"]["remote"]["kids"] == ["k1"]
     (other,) = new_keys("k2")
+    ran = roomkey("token", "inspect", "--audience", "other", stdin=token)
+    assert "Accepted" in ran.out
+    assert ran.err == "ignored --audience: the settings of provider sso decide\n"
     ran = roomkey("token", "inspect", stdin=signed(other, issuer=server.url))
     assert (ran.code, "no key with kid 'k2'" in ran.out) == (1, True)
 

@@ -45,6 +45,13 @@ def test_inspect_without_a_key_only_shows_the_token(roomkey: Cli) -> None:
     assert "Neither accepted nor rejected, not checked: use --key-file" in seen.out
 
 
+def test_inspect_without_a_key_names_the_options_that_it_ignores(roomkey: Cli) -> None:
+    token = Issuer.ephemeral().issue("ada")
+    seen = roomkey("token", "inspect", "--map", "subject=user", "--audience", "chat", "--preset", "auth0", stdin=token)
+    assert seen.code == 0
+    assert seen.err == "ignored --audience, --map, --preset: there is no key to verify the token with\n"
+
+
 def test_issue_without_a_key_says_what_to_do(roomkey: Cli) -> None:
     made = roomkey("token", "issue", "ada")
     assert (made.code, made.out) == (1, "")

@@ -165,6 +165,14 @@ def inspect(
             verdict = _verdict_of(provider, token, now)
     except ConfigError as error:
         fail(str(error), 2)
+    if source is None:
+        why = (
+            f"the settings of provider {provider.name} decide"
+            if provider
+            else "there is no key to verify the token with"
+        )
+        options = {"issuer": issuer, "audience": audience, "map": claims_map, "preset": preset}
+        _warn_ignored(options | {"integer-subject": integer_subject}, why)
     try:
         header, claims = decode_unverified(token)
     except AuthError as error:
@@ -175,6 +183,12 @@ def inspect(
     else:
         _print(header, claims, verdict, now)
     raise typer.Exit(1 if verdict["accepted"] is False else 0)
+
+
+def _warn_ignored(options: dict[str, object], why: str) -> None:
+    ignored = [f"--{name}" for name, value in options.items() if value]
+    if ignored:
+        typer.echo(f"ignored {', '.join(ignored)}: {why}", err=True)
 
 
 def _verdict(token: str, now: float, source: KeySource | None, **settings: Unpack[VerifierSettings]) -> dict[str, Any]:
