@@ -379,7 +379,22 @@ def test_10000_unknown_kids_cause_one_fetch_for_each_cooldown(
         clock.advance(COOLDOWN)
 
 
-def test_an_unknown_kid_is_rejected_for_good_only_after_an_answer_without_it(
+def test_a_token_that_came_before_its_key_is_accepted_after_the_cooldown(
+    server: KeyServer, remote: RemoteKeySet, verifier: Verifier, clock: FakeClock
+) -> None:
+    refresh(remote)
+    with pytest.raises(UnknownKey):
+        verify(verifier, signed(B))
+    server.publish(A.public(), B.public())
+    clock.advance(COOLDOWN - 0.1)
+    with pytest.raises(UnknownKey):
+        verify(verifier, signed(B))
+    clock.advance(0.1)
+    assert verify(verifier, signed(B)).subject == "ada"
+    assert server.requests == 3
+
+
+def test_an_unknown_kid_is_rejected_only_after_an_answer_without_it(
     server: KeyServer, remote: RemoteKeySet, verifier: Verifier, clock: FakeClock
 ) -> None:
     refresh(remote)

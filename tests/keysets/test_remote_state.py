@@ -108,7 +108,40 @@ def test_kids_seen_during_the_cooldown_are_decided_by_the_next_answer() -> None:
     fetched(state, A, now=1.0)
     assert state.look_up("y", 2.0) is Next.LATER
     fetched(state, A, now=DUE)
-    assert state.look_up("y", DUE) is Next.REJECT
+    assert state.look_up("y", DUE + COOLDOWN - 0.1) is Next.REJECT
+
+
+def test_an_unknown_kid_is_rejected_for_the_cooldown_after_the_answer() -> None:
+    state = state_with(A)
+    assert state.look_up("b", 1.0) is Next.FETCH
+    fetched(state, A, now=1.5)
+    assert state.look_up("b", 1.5 + COOLDOWN - 0.1) is Next.REJECT
+    assert state.look_up("b", 1.5 + COOLDOWN) is Next.FETCH
+    fetched(state, A, B, now=1.5 + COOLDOWN)
+    assert "b" not in state.unknown
+
+
+def test_an_unknown_kid_is_not_rejected_longer_because_others_start_the_fetches() -> None:
+    state = state_with(A)
+    state.look_up("b", 1.0)
+    fetched(state, A, now=1.5)
+    assert state.look_up("x", 1.0 + COOLDOWN) is Next.FETCH
+    state.start(1.0 + COOLDOWN)
+    state.fail(1.1 + COOLDOWN)
+    assert state.look_up("b", 1.5 + COOLDOWN) is Next.LATER
+
+
+def test_an_answer_without_an_unknown_kid_rejects_it_again() -> None:
+    state = state_with(A)
+    state.look_up("x", 1.0)
+    fetched(state, A, now=1.5)
+    assert state.look_up("y", 1.0 + COOLDOWN) is Next.FETCH
+    state.start(1.0 + COOLDOWN)
+    state.succeed(public_set([A]), 2.0 + COOLDOWN)
+    assert state.look_up("x", 2.0 + 2 * COOLDOWN - 0.1) is Next.REJECT
+    assert state.look_up("x", 2.0 + 2 * COOLDOWN) is Next.FETCH
+    fetched(state, A, now=5 * COOLDOWN)
+    assert set(state.unknown) == {"x"}
 
 
 def test_unknown_kids_are_forgotten_when_the_keys_change() -> None:
@@ -116,10 +149,10 @@ def test_unknown_kids_are_forgotten_when_the_keys_change() -> None:
     state.look_up("b", 1.0)
     fetched(state, A, now=1.0)
     assert state.look_up("b", 2.0) is Next.REJECT
-    fetched(state, A, now=DUE)
-    assert state.look_up("b", DUE) is Next.REJECT
-    fetched(state, A, C, now=2 * DUE)
-    assert state.look_up("b", 2 * DUE) is Next.FETCH
+    fetched(state, A, now=20.0)
+    assert state.look_up("b", 21.0) is Next.REJECT
+    fetched(state, A, C, now=40.0)
+    assert state.look_up("b", 40.0) is Next.FETCH
 
 
 def test_a_token_without_kid_is_not_given_up_by_an_answer_with_new_keys() -> None:
@@ -129,7 +162,7 @@ def test_a_token_without_kid_is_not_given_up_by_an_answer_with_new_keys() -> Non
     assert "" not in state.unknown
     assert state.look_up("", 40.0) is Next.FETCH
     fetched(state, B, now=40.0)
-    assert state.look_up("", 80.0) is Next.REJECT
+    assert state.look_up("", 60.0) is Next.REJECT
 
 
 def test_a_failed_fetch_gives_up_no_kid() -> None:

@@ -11,8 +11,9 @@
 - A token with an unknown ``kid`` starts a fetch and waits for it, but only if the last fetch that an unknown ``kid``
   started is at least :data:`COOLDOWN` seconds ago. Otherwise nobody knows whether the key exists: the token is neither
   accepted nor rejected for good.
-- A ``kid`` does not exist if an answer that was requested after the ``kid`` was seen does not have it. It is remembered
-  until the keys change, and its tokens are rejected without waiting.
+- A ``kid`` does not exist if an answer that was requested after the ``kid`` was seen does not have it. For
+  :data:`COOLDOWN` seconds after this answer, or until the keys change, its tokens are rejected without waiting. Then it
+  is unknown again: the other server may have begun to use it.
 - After a failed fetch, no fetch starts for 1, 2, 4, … and at most :data:`LAST_RETRY` seconds. The keys stay.
 - An answer replaces all keys, except that a key cannot be exchanged for another one under the same ``kid``: the known
   key stays until the other one has been published for :data:`KEPT` seconds.
@@ -26,10 +27,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from math import inf
+from typing import TypeVar
 
 from roomkey.core.keys import Key, KeySet
 
 __all__ = ["COOLDOWN", "DUE", "FRESH", "KEPT", "LAST_RETRY", "LOST", "MAX_KIDS", "Next", "RemoteState", "retry_delay"]
+
+T = TypeVar("T")
 
 DUE = 300.0
 """Age of the last good answer at which a lookup starts the next fetch."""
@@ -38,7 +42,7 @@ FRESH = 600.0
 KEPT = 86_400.0
 """Age at which the keys are no longer used."""
 COOLDOWN = 30.0
-"""Seconds between two fetches that unknown kids start."""
+"""Seconds between two fetches that unknown kids start, and for which an unknown kid is rejected after an answer."""
 LAST_RETRY = 30.0
 """The longest time without a fetch after failures."""
 LOST = 30.0
@@ -77,7 +81,7 @@ class RemoteState:
         started_at: the time at which the fetch under way started; None if there is none.
         number: the number of fetches that have started.
         cool_until: no unknown kid may start a fetch before this time.
-        unknown: kids that do not exist, the oldest first.
+        unknown: kids that do not exist, and until when they are rejected for it, the oldest first.
         wanted: kids about which the next answer decides.
         asked: kids about which the answer under way decides.
         changed: kids whose key has been exchanged, and since when.
@@ -90,7 +94,7 @@ class RemoteState:
     started_at: float | None = None
     number: int = 0
     cool_until: float = -inf
-    unknown: dict[str, None] = field(default_factory=dict)
+    unknown: dict[str, float] = field(default_factory=dict)
     wanted: dict[str, None] = field(default_factory=dict)
     asked: dict[str, None] = field(default_factory=dict)
     changed: dict[str, float] = field(default_factory=dict)
@@ -116,9 +120,10 @@ class RemoteState:
 
         The caller starts the fetch for :attr:`Next.FETCH`.
         """
-        if kid in self.unknown:
+        if now < self.unknown.get(kid, -inf):
             return Next.REJECT
-        _remember(self.wanted, kid)
+        self.unknown.pop(kid, None)
+        _remember(self.wanted, kid, None)
         if self.is_fetching(now):
             return Next.WAIT
         if now < self.retry_at or now < self.cool_until:
@@ -140,12 +145,15 @@ class RemoteState:
             The keys that are used from now on, and the kids whose keys were exchanged and are ignored.
         """
         keys, exchanged = self._bound(answer, now)
+        asked_at = now if self.started_at is None else self.started_at
+        # The answer lacks these kids too, or the keys have changed.
+        self.unknown = {kid: now + COOLDOWN for kid, until in self.unknown.items() if asked_at < until}
         if self.keys is None or _names(self.keys) != _names(keys):
             self.unknown.clear()
             self.asked.pop("", None)  # a token without kid may have one of the new keys
         for kid in self.asked:
             if not kid or not keys.named(kid):
-                _remember(self.unknown, kid)
+                _remember(self.unknown, kid, now + COOLDOWN)
         self.keys, self.good_at, self.failures, self.retry_at = keys, now, 0, -inf
         self.started_at, self.asked = None, {}
         return keys, exchanged
@@ -156,7 +164,7 @@ class RemoteState:
         self.retry_at = now + retry_delay(self.failures)
         self.started_at = None
         for kid in self.asked:
-            _remember(self.wanted, kid)
+            _remember(self.wanted, kid, None)
         self.asked = {}
 
     def _bound(self, answer: KeySet, now: float) -> tuple[KeySet, list[str]]:
@@ -176,9 +184,9 @@ class RemoteState:
         return KeySet(keys, refused=answer.refused), list(changed)
 
 
-def _remember(kids: dict[str, None], kid: str) -> None:
+def _remember(kids: dict[str, T], kid: str, value: T) -> None:
     kids.pop(kid, None)
-    kids[kid] = None
+    kids[kid] = value
     if len(kids) > MAX_KIDS:
         del kids[next(iter(kids))]
 

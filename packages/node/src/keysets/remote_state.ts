@@ -11,8 +11,9 @@
  * - A token with an unknown `kid` starts a fetch and waits for it, but only if the last fetch that an unknown `kid` started
  *   is at least {@link COOLDOWN} seconds ago. Otherwise nobody knows whether the key exists: the token is neither accepted
  *   nor rejected for good.
- * - A `kid` does not exist if an answer that was requested after the `kid` was seen does not have it. It is remembered
- *   until the keys change, and its tokens are rejected without waiting.
+ * - A `kid` does not exist if an answer that was requested after the `kid` was seen does not have it. For {@link COOLDOWN}
+ *   seconds after this answer, or until the keys change, its tokens are rejected without waiting. Then it is unknown again:
+ *   the other server may have begun to use it.
  * - After a failed fetch, no fetch starts for 1, 2, 4, … and at most {@link LAST_RETRY} seconds. The keys stay.
  * - An answer replaces all keys, except that a key cannot be exchanged for another one under the same `kid`: the known key
  *   stays until the other one has been published for {@link KEPT} seconds.
@@ -28,7 +29,7 @@ export const DUE = 300;
 export const FRESH = 600;
 /** Age at which the keys are no longer used. */
 export const KEPT = 86_400;
-/** Seconds between two fetches that unknown kids start. */
+/** Seconds between two fetches that unknown kids start, and for which an unknown kid is rejected after an answer. */
 export const COOLDOWN = 30;
 /** The longest time without a fetch after failures. */
 export const LAST_RETRY = 30;
@@ -58,8 +59,8 @@ export class RemoteState {
   failures = 0;
   /** The number of fetches that have started. */
   number = 0;
-  /** Kids that do not exist, the oldest first. */
-  readonly unknown = new Set<string>();
+  /** Kids that do not exist, and until when they are rejected for it, the oldest first. */
+  readonly unknown = new Map<string, number>();
   /** Kids about which the next answer decides. */
   wanted = new Set<string>();
   /** Kids whose key has been exchanged, and since when. */
@@ -94,7 +95,8 @@ export class RemoteState {
    * The caller starts the fetch for `fetch`.
    */
   lookUp(kid: string, now: number): Next {
-    if (this.unknown.has(kid)) return "reject";
+    if (now < (this.unknown.get(kid) ?? -Infinity)) return "reject";
+    this.unknown.delete(kid);
     remember(this.wanted, kid);
     if (this.isFetching(now)) return "wait";
     if (now < this.#retryAt || now < this.#coolUntil) return "later";
@@ -118,11 +120,16 @@ export class RemoteState {
    */
   succeed(answer: KeySet, now: number): { keys: KeySet; exchanged: readonly string[] } {
     const keys = this.#bound(answer, now);
+    const askedAt = this.#startedAt ?? now;
+    for (const [kid, until] of this.unknown) {
+      if (askedAt < until) this.unknown.set(kid, now + COOLDOWN); // the answer lacks it too, or the keys have changed
+      else this.unknown.delete(kid);
+    }
     if (this.keys === null || !isSame(this.keys, keys)) {
       this.unknown.clear();
       this.#asked.delete(""); // a token without kid may have one of the new keys
     }
-    for (const kid of this.#asked) if (!kid || keys.named(kid).length === 0) remember(this.unknown, kid);
+    for (const kid of this.#asked) if (!kid || keys.named(kid).length === 0) this.#reject(kid, now + COOLDOWN);
     this.keys = keys;
     this.goodAt = now;
     this.failures = 0;
@@ -139,6 +146,12 @@ export class RemoteState {
     this.#startedAt = null;
     for (const kid of this.#asked) remember(this.wanted, kid);
     this.#asked = new Set();
+  }
+
+  #reject(kid: string, until: number): void {
+    this.unknown.delete(kid);
+    this.unknown.set(kid, until);
+    forgetOldest(this.unknown);
   }
 
   /** Return the answer with the known key of each kid whose key was exchanged. */
@@ -162,7 +175,11 @@ export class RemoteState {
 function remember(kids: Set<string>, kid: string): void {
   kids.delete(kid);
   kids.add(kid);
-  if (kids.size > MAX_KIDS) kids.delete(kids.values().next().value as string);
+  forgetOldest(kids);
+}
+
+function forgetOldest(kids: Set<string> | Map<string, number>): void {
+  if (kids.size > MAX_KIDS) kids.delete(kids.keys().next().value as string);
 }
 
 function isSame(one: KeySet, other: KeySet): boolean {
