@@ -46,10 +46,12 @@ const LONGEST_WAIT = 30_000;
 
 /** Connect, and stay connected with new tokens until the server or the login server ends the login. */
 export function connect(url: string, options: ConnectOptions): Socket {
-  const { token, refresh, tokens, name = "roomkey", via, dpop, auth, onSignedOut, ...rest } = options;
+  const { token, refresh, tokens, name = "roomkey", via, dpop, auth, onSignedOut, ...rest } = options ?? {};
   if (!token && !refresh) throw new TypeError("connect: no token to present; pass `token` or `refresh`");
+  if (via && via !== "handshake" && via !== AUTHENTICATE) throw new TypeError("connect: `via` must be `handshake` or `authenticate`");
+  if (dpop && !dpop.proof) throw new TypeError("connect: `dpop` must be a key; pass `await dpopKey()`");
   const source = refresh ? sharedTokens(name, refresh, token, tokens) : ownToken(token!);
-  const later = via === "authenticate";
+  const later = via === AUTHENTICATE;
 
   let presented: Presentable | undefined; // the newest token that the server received on this connection
   let spent: unknown; // the version that the server called expiring or expired

@@ -298,4 +298,11 @@ test("the application's own disconnect is not a logout", async (t) => {
 
 test("connect requires a token or a refresh", () => {
   assert.throws(() => connect("http://127.0.0.1:1", {}), { name: "TypeError", message: /pass `token` or `refresh`/ });
+  assert.throws(() => connect("http://127.0.0.1:1"), { name: "TypeError", message: /pass `token` or `refresh`/ });
+});
+
+test("connect rejects another `via`, and a promise as `dpop`", () => {
+  assert.throws(() => connect("http://127.0.0.1:1", { token: "a", via: "event" }), { message: /`via` must be `handshake` or `authenticate`/ });
+  const dpop = Promise.resolve(); // a forgotten await
+  assert.throws(() => connect("http://127.0.0.1:1", { token: "a", dpop }), { message: /`dpop` must be a key; pass `await dpopKey\(\)`/ });
 });
