@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 from roomkey.core.admission import AdmissionState
-from roomkey.core.printable import printable
 from roomkey.errors import TooManyAttempts
 from roomkey.guard import contract
 from roomkey.guard.socket import GuardedSocket
@@ -106,8 +105,8 @@ class Dispatch:
         if packet.id is not None and answer is not NOT_HANDLED and socket.state is _ADMITTED:
             try:
                 session.send(encode(_ACK, packet.namespace, as_arguments(answer), packet.id))
-            except (TypeError, ValueError):
-                LOG.exception("the handler for %s returned a value that is not JSON", printable(packet.data[0]))
+            except (TypeError, ValueError) as error:  # the value is not JSON
+                self._failed(session, packet, socket, error)
 
     def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
         """Handle an exception of a handler."""
