@@ -125,6 +125,15 @@ def _names(f: Forge) -> Iterator[Case]:
         ("type", "offline"),
     ):
         yield f"a12 claim {name} {value}", f.token(CLAIMS | {name: value}), f"invalid {name} value"
+    logout = "http://schemas.openid.net/event/backchannel-logout"
+    for value in ({}, None, 1):
+        yield (
+            f"a12 logout event {value}",
+            f.token(CLAIMS | {"events": {"urn:e": {}, logout: value}}),
+            "invalid events value",
+        )
+    for value in ({}, {"urn:e": {}}, {f"{logout}2": {}}, [logout], logout, None):
+        yield f"a12 no logout event {json.dumps(value)}", f.token(CLAIMS | {"events": value}), OK
     yield "a12 claim token_use access", f.token(CLAIMS | {"token_use": "access", "type": ["refresh"]}), OK
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 
+from roomkey.core.claims import LOGOUT_EVENT
 from roomkey.socketio import Authenticate, Handshake
 
 
 @pytest.mark.checklist("A12")
 @pytest.mark.parametrize("via", [Handshake(), Authenticate()], ids=["handshake", "authenticate"])
-@pytest.mark.parametrize(("claim", "kind"), [("token_type", "refresh"), ("token_use", "id"), ("type", "refresh")])
-async def test_refresh_and_id_tokens_are_refused(offline, via, claim, kind):
+@pytest.mark.parametrize(
+    ("claim", "kind"),
+    [("token_type", "refresh"), ("token_use", "id"), ("type", "refresh"), ("events", {LOGOUT_EVENT: {}})],
+)
+async def test_refresh_id_and_logout_tokens_are_refused(offline, via, claim, kind):
     server = offline(via=via)
     client = await server.client()
     token = server.token(claims={claim: kind})

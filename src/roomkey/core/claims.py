@@ -18,6 +18,10 @@ NAMES = ("iss", "sub", "jti", "sid")
 TYPE_CLAIMS = ("type", "token_type", "token_use", "typ")
 """Claims with which issuers mark the type of a token; none is registered, but each is common."""
 NOT_FOR_ACCESS = frozenset({"refresh", "refresh_token", "offline", "id", "id_token"})
+LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
+"""The member of ``events`` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4)."""
+MARKING_CLAIMS = (*TYPE_CLAIMS, "events")
+"""All claims that can say that a token is not an access token."""
 
 ExactValue = str | int | bool
 ExactClaims = Mapping[str, ExactValue | Iterable[ExactValue | None]]
@@ -95,7 +99,7 @@ class ExpectedClaims:
         audience = claims.get("aud")
         if type(audience) is not str or audience not in self.audiences:
             self.check_audience(audience)
-        if self.claims or not claims.keys().isdisjoint(TYPE_CLAIMS):
+        if self.claims or not claims.keys().isdisjoint(MARKING_CLAIMS):
             self._check_values(claims if original is None else original)
 
     def _check_values(self, claims: dict[str, Any]) -> None:
@@ -108,6 +112,9 @@ class ExpectedClaims:
             token_type = claims.get(name)
             if isinstance(token_type, str) and token_type.lower() in NOT_FOR_ACCESS and name not in self.claims:
                 raise ClaimError(name, f"{name} is {printable(token_type)}: not an access token")
+        events = claims.get("events")
+        if isinstance(events, dict) and LOGOUT_EVENT in events:
+            raise ClaimError("events", "a logout token, not an access token")
 
     def _time_error(self, claims: dict[str, Any], now: float) -> ClaimError:
         """Return the error for a token that is not valid at this time, or never is."""

@@ -72,8 +72,8 @@ class Verifier:
             accepts either, and tokens without ``typ``.
         claims: further claims, each with the exact value that it must have, such as ``{"token_type": "access"}``, or
             with a list of values; None in a list accepts tokens without the claim. By default, the verifier rejects
-            tokens that are marked as refresh tokens or ID tokens. It does not check the claims named here for such a
-            mark.
+            tokens that are marked as refresh tokens, ID tokens or logout tokens. It does not check the claims named
+            here for such a mark.
         claims_map: where the tokens have the ``subject``, ``audience``, ``session``, ``roles`` (a list), ``role`` (one
             string), ``rooms`` and ``scopes``: for example ``{"subject": "user_id", "roles": "realm_access.roles"}``.
             :func:`roomkey.core.claims_map.path_of` explains the form of a place. If the map names ``roles`` or

@@ -15,6 +15,8 @@ const NAMES = ["iss", "sub", "jti", "sid"];
 /** Claims by which issuers tell their tokens apart; none is registered, each is common. */
 const KINDS = ["type", "token_type", "token_use", "typ"];
 const NOT_FOR_ACCESS = new Set(["refresh", "refresh_token", "offline", "id", "id_token"]);
+/** The member of `events` that makes a token a logout token (OpenID Connect Back-Channel Logout 1.0 section 2.4). */
+const LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout";
 
 type ExactValue = string | number | boolean;
 /** Claims, each with the value that it must have, or with several; null among several means that it may be missing. */
@@ -142,6 +144,10 @@ export class Expected {
       if (typeof kind === "string" && NOT_FOR_ACCESS.has(kind.toLowerCase()) && !wanted.has(name)) {
         throw new ClaimError(name, `${name} is ${printable(kind)}: not an access token`);
       }
+    }
+    const events = get(claims, "events");
+    if (isObject(events) && Object.hasOwn(events, LOGOUT_EVENT)) {
+      throw new ClaimError("events", "a logout token, not an access token");
     }
   }
 }

@@ -14,7 +14,7 @@ from typing import Any
 from roomkey.auth.providers.attempts import is_same
 from roomkey.auth.providers.config import LoginProvider
 from roomkey.core import jws
-from roomkey.core.claims import TYPE_CLAIMS, ExpectedClaims
+from roomkey.core.claims import LOGOUT_EVENT, MARKING_CLAIMS, TYPE_CLAIMS, ExpectedClaims
 from roomkey.core.printable import printable
 from roomkey.errors import ClaimError, MissingClaim, UnknownKey
 from roomkey.keysets import RemoteKeySet, verify_waiting
@@ -24,7 +24,6 @@ __all__ = ["LOGOUT_SECONDS", "IdToken", "LogoutToken", "ProviderTokens"]
 LOGOUT_SECONDS = 600
 """The longest time between a logout at the provider and its logout token, in seconds."""
 
-LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 ID_TYPES = frozenset({"jwt"})
 LOGOUT_TYPES = frozenset({"jwt", "logout+jwt", "application/logout+jwt"})
 """The accepted values of ``typ``, without which both kinds are accepted too: older providers write no other type."""
@@ -120,7 +119,7 @@ class ProviderTokens:
             require=require,
         )
         # Before the signature, so that a stranger's token does not make this server ask for keys.
-        expected.check({name: value for name, value in claims.items() if name not in TYPE_CLAIMS}, self._clock())
+        expected.check({name: value for name, value in claims.items() if name not in MARKING_CLAIMS}, self._clock())
         if claims["iat"] > self._clock() + self._provider.leeway:
             raise ClaimError("iat", "issued in the future")
         await verify_waiting(lambda: self._check_signature(parts))
