@@ -191,3 +191,8 @@ function checkPresent(missing: readonly string[]): void {
     `cannot guard this server: ${missing.join(", ")} is missing; pass the Server of socket.io 4.0 to 4.8: guard(new Server(http), …)`,
   );
 }
+
+/** The rooms that the policy had let a restored socket into. */
+export function rememberedRooms(data: Record<string, unknown> | undefined): readonly string[] {
+  return (data?.guardedRooms ?? []) as string[];
+}

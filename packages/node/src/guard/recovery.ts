@@ -6,8 +6,7 @@ import type { Identity } from "../core/identity.js";
 import { AuthError } from "../errors.js";
 import type { Authorizer } from "./authorizer.js";
 import type { GuardedConnection } from "./connection.js";
-import type { HostClient, HostNamespace, HostSocket, Session } from "./host.js";
-import { rememberedRooms } from "./socket.js";
+import { type HostClient, type HostNamespace, type HostSocket, rememberedRooms, type Session } from "./host.js";
 
 type Auth = Record<string, unknown>;
 export type RecoveryAuth = Auth & { pid: string; offset: string };

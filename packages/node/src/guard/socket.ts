@@ -12,7 +12,7 @@ import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import type { DynamicNamespaces } from "./dynamic_namespaces.js";
 import type { ExpiryWatch } from "./expiry_watch.js";
-import type { HostConn, Packet } from "./host.js";
+import { type HostConn, type Packet, rememberedRooms } from "./host.js";
 import { PacketLimit } from "./packet_limit.js";
 import type { Refusals } from "./refusals.js";
 import type { GuardSettings } from "./settings.js";
@@ -394,9 +394,4 @@ export class GuardedSocket extends Admission implements Timed {
 /** What the audit log calls a token: its `jti`, else a part of its hash. */
 export function tokenNameOf(who: Identity, presented: Credential | null): string | null {
   return who.tokenId ?? (presented === null ? null : tokenHash(presented.token));
-}
-
-/** The rooms that the policy had let a restored socket into. */
-export function rememberedRooms(data: Record<string, unknown> | undefined): readonly string[] {
-  return (data?.guardedRooms ?? []) as string[];
 }
