@@ -997,7 +997,7 @@ async def test_failing_handler_sends_no_detail_and_the_server_continues(make_wor
         await raw.text(f'421["{event}"]')
         assert await raw.packet() == FAILED
     await goes_on(raw)
-    assert len([one for one in caplog.records if one.exc_info]) == 4
+    assert len([one for one in caplog.records if one.exc_text]) == 4  # a redacting filter may have formatted them
     caplog.clear()  # each is logged once, and nowhere else
 
 
