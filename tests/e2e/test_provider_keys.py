@@ -204,7 +204,7 @@ async def test_10000_unknown_kids_cause_one_fetch(op: OpenIdProvider, served: Pr
 
 async def test_200_sockets_on_a_cold_cache_cause_one_fetch(op: OpenIdProvider, engine: Any, tmp_path: Path) -> None:
     token = await asyncio.to_thread(op.access_token, RESOURCE)
-    await asyncio.to_thread(op.delay, 0.5)
+    await asyncio.to_thread(op.delay, 0.2)
     with serve(op, engine, tmp_path) as served:
         sockets = await asyncio.gather(*(admitted(served, token) for _ in range(200)))
         assert len(sockets) == 200

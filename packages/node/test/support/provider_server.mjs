@@ -1,5 +1,5 @@
 // A guarded Socket.IO server for the tokens of an OpenID provider: ISSUER, AUDIENCE, CLIENT_ID and CLIENT_SECRET are in the
-// environment. Writes its port, then answers each command with one line of JSON:
+// environment, and FETCH_TIMEOUT if another one is wanted. Writes its port, then answers each command with one line of JSON:
 //   {"advance": seconds}   moves the clock of the keys
 //   {"settle": true}       waits for the fetch under way
 //   {"verify": tokens}     presents them to a route
@@ -9,11 +9,11 @@ import { createInterface } from "node:readline";
 import { Server } from "socket.io";
 import { RemoteKeySet, Verifier, guard } from "roomkey";
 
-const { ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET } = process.env;
+const { ISSUER, AUDIENCE, CLIENT_ID, CLIENT_SECRET, FETCH_TIMEOUT = "2000" } = process.env;
 let ahead = 0;
 const clock = () => performance.now() / 1000 + ahead;
 const log = () => undefined;
-const keys = new RemoteKeySet(ISSUER, { discover: true, clock, log });
+const keys = new RemoteKeySet(ISSUER, { discover: true, clock, log, fetchTimeout: Number(FETCH_TIMEOUT) });
 const issuer = { issuer: ISSUER, audience: AUDIENCE };
 const client = { clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
 const verifier = Verifier.anyOf(
