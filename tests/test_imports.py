@@ -15,7 +15,7 @@ import roomkey
 CORE = sorted((Path(roomkey.__file__).parent / "core").glob("*.py"))
 THIRD_PARTY = {"joserfc", "cryptography", "cffi", "_cffi_backend", "_openssl", "typing_extensions"}
 FORBIDDEN = {"asyncio", "threading", "socket", "ssl", "os", "time", "datetime", "random", "selectors", "subprocess"}
-# The named constructors of Verifier import it when they are called: the key sets know the verifier.
+# The named constructors of Verifier import it when they are called.
 CONSTRUCTORS = ("verifier.py", "roomkey.keysets.verifiers")
 FRAMEWORKS = {
     "socketio",

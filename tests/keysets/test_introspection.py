@@ -30,6 +30,7 @@ from roomkey.errors import ClaimError, ExpiredToken, MalformedToken, MissingClai
 from roomkey.keysets import introspection as module
 from roomkey.keysets import verify_blocking, verify_waiting
 from roomkey.keysets.introspection import MAX_ANSWERS, NEGATIVE, POSITIVE, UNANSWERED, Answers, IntrospectionVerifier
+from roomkey.keysets.verifiers import introspection_verifier
 
 ISSUER = "https://sso.example"
 OPAQUE = "kq3TR-opaque_token.with~all+kinds/of=="
@@ -58,7 +59,8 @@ def verifier(server: KeyServer, clock: FakeClock) -> IntrospectionVerifier:
 
 def new_verifier(server: KeyServer, clock: FakeClock, **settings: Any) -> IntrospectionVerifier:
     settings = {"issuer": ISSUER, "audience": "chat", "fetch_timeout": 2.0, **settings}
-    return IntrospectionVerifier(server.url, ("room key", "s/e:cret"), clock=clock.monotonic, **settings)
+    client, timeout = ("room key", "s/e:cret"), settings.pop("fetch_timeout")
+    return introspection_verifier(Verifier, server.url, client, timeout, settings, clock.monotonic)
 
 
 def verify(verifier: Any, token: str = OPAQUE, now: float | None = None) -> Identity:

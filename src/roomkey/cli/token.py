@@ -29,7 +29,7 @@ from roomkey.cli.sources import (
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import decode_unverified
 from roomkey.core.presets import PRESETS
-from roomkey.core.verifier import VerifierSettings
+from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.keysets import verify_blocking
 from roomkey.server.config_file import read_config

@@ -14,7 +14,8 @@ from roomkey.core.grants import MAX_NAMES, granted_actions
 from roomkey.core.jws import MAX_TOKEN, TYPES, check_max_token
 from roomkey.core.keys import Key, LiveKey
 from roomkey.core.names import MAX_NAME, is_name
-from roomkey.core.verifier import TOKEN_TYPES, Verifier, VerifierSettings
+from roomkey.core.verifier import TOKEN_TYPES, Verifier
+from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.errors import ClaimError, ConfigError
 
 MAX_TOKEN_LIFETIME = 7 * 86400

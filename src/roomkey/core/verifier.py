@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 from roomkey.core import jws
 from roomkey.core.algorithms import check_algorithms
@@ -18,6 +18,7 @@ from roomkey.core.key_sources import Keys, by_issuer, is_jwk, key_source, keys_o
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
+from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.core.weak_keys import is_address
 from roomkey.errors import (
     AuthError,
@@ -31,25 +32,6 @@ from roomkey.errors import (
 )
 
 TOKEN_TYPES = ("JWT", "at+jwt")
-
-
-class VerifierSettings(TypedDict, total=False):
-    """The optional arguments of :class:`Verifier`."""
-
-    issuer: str | Iterable[str] | None
-    audience: str | Iterable[str] | None
-    leeway: float
-    require: Iterable[str]
-    max_lifetime: float | None
-    max_age: float | None
-    token_type: str | None
-    claims: ExactClaims
-    claims_map: Mapping[str, Place]
-    integer_subject: bool | None
-    preset: str | None
-    max_token: int
-    tolerate_header: Iterable[str]
-    subject_prefix: str
 
 
 class Verifier:
@@ -282,7 +264,7 @@ class Verifier:
         """
         from roomkey.keysets.verifiers import jwks_verifier  # importing roomkey loads no network
 
-        return jwks_verifier(url, _listed(algorithms), fetch_timeout, settings)
+        return jwks_verifier(cls, url, _listed(algorithms), fetch_timeout, settings)
 
     @classmethod
     def oidc(
@@ -311,7 +293,7 @@ class Verifier:
         """
         from roomkey.keysets.verifiers import oidc_verifier  # importing roomkey loads no network
 
-        return oidc_verifier(issuer, _listed(algorithms), fetch_timeout, settings)
+        return oidc_verifier(cls, issuer, _listed(algorithms), fetch_timeout, settings)
 
     @staticmethod
     def introspection(
@@ -334,7 +316,7 @@ class Verifier:
         """
         from roomkey.keysets.verifiers import introspection_verifier  # importing roomkey loads no network
 
-        return introspection_verifier(url, client, fetch_timeout, settings)
+        return introspection_verifier(Verifier, url, client, fetch_timeout, settings)
 
     @staticmethod
     def any_of(*verifiers: TokenVerifier) -> AnyOf:

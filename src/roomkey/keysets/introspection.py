@@ -20,13 +20,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Unpack
+from typing import Any
 from urllib.parse import urlencode
 
+from roomkey.core.any_of import TokenVerifier
 from roomkey.core.credentials import Credential
 from roomkey.core.identity import Identity
-from roomkey.core.keys import Key
-from roomkey.core.verifier import Verifier, VerifierSettings
 from roomkey.errors import ConfigError, ExpiredToken, MalformedToken, Unavailable
 from roomkey.keysets.fetching import FetchError, Request, basic_authorization, check_timeout, check_url, fetch
 from roomkey.keysets.remote_answers import AnswerError, parse_object
@@ -58,7 +57,6 @@ NOTE_SECONDS = 60.0
 _WRONG_QUESTION = frozenset({400, 413, 414, 422})  # such as one about another kind of token
 _NO_ANSWER = frozenset({200, 500})  # 200: with a body that is too long
 _FORM = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
-_NOT_USED = ("token_type", "tolerate_header")
 
 Claims = dict[str, Any]
 Answer = Claims | str | None
@@ -118,9 +116,9 @@ class IntrospectionVerifier:
     Args:
         url: of the introspection endpoint.
         client: the name and the secret of this server at the endpoint.
+        claims: checks the claims in the answers.
         fetch_timeout: the longest time that a token waits for an answer, in seconds.
         clock: returns seconds that never go back.
-        settings: the optional arguments of :class:`roomkey.Verifier` about claims.
 
     Raises:
         ConfigError: an invalid URL or setting.
@@ -132,19 +130,15 @@ class IntrospectionVerifier:
         self,
         url: str,
         client: tuple[str, str],
+        claims: TokenVerifier,
         *,
         fetch_timeout: float,
         clock: Callable[[], float] = time.monotonic,
-        **settings: Unpack[VerifierSettings],
     ) -> None:
         self.url = check_url(url, "the introspection URL")
         if not (isinstance(client, tuple) and len(client) == 2 and all(isinstance(one, str) and one for one in client)):
             raise ConfigError("client must be two strings: the name and the secret of this server at the endpoint")
-        for name in _NOT_USED:
-            if name in settings:
-                raise ConfigError(f"cannot use {name} with introspection: the tokens have no header")
-        # Only for its checks of claims: nobody has the private key.
-        self._claims = Verifier(Key.generate("ES256").public(), algorithms=["ES256"], **settings)
+        self._claims = claims
         self.fetch_timeout = check_timeout(fetch_timeout)
         self._authorization = basic_authorization(*client)
         self._clock = clock

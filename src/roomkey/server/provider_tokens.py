@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from roomkey import Verifier
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.urls import is_confidential
-from roomkey.core.verifier import VerifierSettings
+from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import read_private
 from roomkey.keysets.introspection import IntrospectionVerifier

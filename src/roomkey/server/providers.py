@@ -26,7 +26,7 @@ from roomkey.core.claims import ExactValue
 from roomkey.core.claims_map import ClaimsMap, Place
 from roomkey.core.presets import PRESETS, preset_of
 from roomkey.core.urls import is_confidential
-from roomkey.core.verifier import VerifierSettings
+from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import PROVIDERS, ConfigFile
 from roomkey.server.settings import describe
