@@ -18,6 +18,7 @@ import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from support.browser import chromium
 from support.node import NODE_PACKAGE, built_node_package
 from support.server_process import PATIENCE, served_url
 
@@ -200,11 +201,7 @@ async def test_node_server_example_runs(js: Any, serve: Serve, node_server: Path
 @pytest.fixture(scope="session")
 def example_browser() -> str:
     """Return the path of Chromium."""
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        text = "no Chromium for the examples' pages: install the package chromium"
-        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    return found
+    return chromium()
 
 
 @pytest.mark.parametrize("name", ["handshake", "authenticate"])

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.browser import chromium
 
 from roomkey import Issuer, Policy
 from roomkey.hub import Handshake
@@ -174,10 +173,7 @@ async def test_session_can_be_bound_to_a_cookie(js: Any, guarded: Any, transport
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def browser() -> AsyncIterator[Any]:
-    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if found is None:
-        text = "no Chromium: install the package chromium"
-        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)
+    found = chromium()
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:

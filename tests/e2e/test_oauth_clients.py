@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import shutil
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +16,7 @@ import pytest
 import socketio
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from fastapi.responses import PlainTextResponse
+from support.browser import chromium, missing
 from support.live import Raw, new_server, serve
 from support.oauth import PASSWORD, SECRET, Desk, Form, query_of
 
@@ -141,10 +140,6 @@ async def test_oauth4webapi_works_in_node(js_modules):
     }
 
 
-def missing(what: str) -> None:
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
-
-
 async def socket_of(desk: Desk, token: str) -> Raw:
     raw = await Raw.open(urlsplit(str(desk.http.base_url)).netloc)
     assert (await raw.ask({"token": token})).startswith("40")
@@ -177,15 +172,13 @@ async def test_rfc7009_revoking_a_token_disconnects_its_sockets():
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_browser_without_javascript_can_authorize(scheme):
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
-        missing("no browser: apt-get install chromium")
+    executable = chromium()
     from playwright.async_api import async_playwright
 
     said: list[str] = []
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
     async with served() as desk, async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=chromium, args=flags)
+        browser = await playwright.chromium.launch(executable_path=executable, args=flags)
         page = await browser.new_page(
             java_script_enabled=False, color_scheme=scheme, viewport={"width": 800, "height": 700}
         )

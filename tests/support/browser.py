@@ -21,12 +21,18 @@ def missing(what: str) -> None:
     pytest.skip(what)
 
 
-@contextmanager
-def launched(**options: Any) -> Iterator[Any]:
-    """Launch Chromium, if it and Playwright are installed."""
+def chromium() -> str:
+    """Return the path of Chromium, if it is installed."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         missing("no browser: apt-get install chromium")
+    return str(found)
+
+
+@contextmanager
+def launched(**options: Any) -> Iterator[Any]:
+    """Launch Chromium, if it and Playwright are installed."""
+    found = chromium()
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
