@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from typing import TypeVar
 
-from roomkey.errors import Unavailable
+from roomkey.errors import Lookup, Unavailable
 
 __all__ = ["FetchLookup", "verify_blocking", "verify_waiting"]
 
@@ -47,8 +47,8 @@ class _Patience:
     def __init__(self) -> None:
         self._until: float | None = None
 
-    def left(self, error: Unavailable) -> float:
-        """Return the seconds to wait for a lookup; raise the error if there is none, or no time is left."""
+    def next_wait(self, error: Unavailable) -> tuple[Lookup, float]:
+        """Return what to wait for, and the seconds; raise the error if there is nothing, or no time is left."""
         now = time.monotonic()
         if error.lookup is None:
             raise error
@@ -56,7 +56,7 @@ class _Patience:
             self._until = now + error.lookup.timeout
         if now >= self._until:
             raise error
-        return self._until - now
+        return error.lookup, self._until - now
 
 
 async def verify_waiting(verify: Callable[[], T]) -> T:
@@ -78,8 +78,7 @@ async def verify_waiting(verify: Callable[[], T]) -> T:
         try:
             return verify()
         except Unavailable as error:
-            left, lookup = patience.left(error), error.lookup
-        assert lookup is not None
+            lookup, left = patience.next_wait(error)
         await lookup.wait(left)
 
 
@@ -98,6 +97,5 @@ def verify_blocking(verify: Callable[[], T]) -> T:
         try:
             return verify()
         except Unavailable as error:
-            left, lookup = patience.left(error), error.lookup
-        assert lookup is not None
+            lookup, left = patience.next_wait(error)
         lookup.wait_blocking(left)
