@@ -13,7 +13,7 @@ from engineio.packet import CLOSE
 from socketio.exceptions import ConnectionError as ConnectionFailed
 from socketio.exceptions import SocketIOError
 
-from roomkey.client.base import Hooks, Login, check_names, without_token
+from roomkey.client.base import Hooks, Login, check_names
 from roomkey.client.errors import ConnectionRefused
 from roomkey.client.proof import ProofKey
 from roomkey.client.refusal import Refusal
@@ -107,13 +107,9 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
             raise ConnectionFailed("Already connected")
         if self._leaving is not None:
             await asyncio.wait([self._leaving])
-        if auth is None or auth is not self.connection_auth:
-            login.begin(tokens)
-        elif login.has_ended:  # the reconnection passes the last payload
-            raise ConnectionFailed("the client has stopped")
+        extra, options = self._begin(auth, tokens, options)
         if self._reconnect_task is not None and self._reconnect_task.done():
             self._reconnect_task = None  # python-socketio keeps it after an abort, and would not reconnect again
-        extra, options = without_token(auth), login.options(options)
         for is_last in (False, True):
             found = await self._find_for_connection()
             login.watch.begin(None if login.later else found)
@@ -121,10 +117,11 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 await super().connect(url, auth=login.payload(extra, found), **options)
                 return
             except ConnectionFailed as error:
-                if is_last or not (login.watch.expired or login.has_new_nonce):  # another attempt does not help
-                    if login.watch.refusal is not None:
-                        raise ConnectionRefused(login.watch.refusal) from error
-                    raise
+                if login.can_repeat(is_last=is_last):
+                    continue
+                if login.watch.refusal is not None:
+                    raise ConnectionRefused(login.watch.refusal) from error
+                raise
 
     async def _find_for_connection(self) -> Presentable:
         try:

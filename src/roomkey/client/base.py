@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from importlib import metadata
 from typing import Any, Literal
 
+from socketio.exceptions import ConnectionError as ConnectionFailed
+
 from roomkey.client.proof import ProofKey, sockets_url
 from roomkey.client.refusal import LOGGED_OUT, Refusal
 from roomkey.client.tokens import GetToken, Presentable, Refresh, TokenCache, Tokens
@@ -15,7 +17,7 @@ from roomkey.client.watch import ConnectionWatch, End, Renew, Step
 from roomkey.errors import ConfigError
 from roomkey.guard.contract import UNAUTHORIZED
 
-__all__ = ["Hooks", "Login", "check_names", "check_versions", "without_token"]
+__all__ = ["Hooks", "Login", "check_names", "check_versions"]
 
 _OLDEST = {"python-socketio": (5, 14), "python-engineio": (4, 12, 3)}
 _NAMES = (
@@ -67,7 +69,7 @@ def check_names(client: type, engine_client: type) -> None:
             )
 
 
-def without_token(auth: object) -> dict[str, Any]:
+def _without_token(auth: object) -> dict[str, Any]:
     """Return the application's own members of the payload of CONNECT.
 
     Raises:
@@ -151,6 +153,10 @@ class Login:
         if self.dpop is not None and isinstance(token, str):
             packet.data = packet.data | self.presented(token)
 
+    def can_repeat(self, *, is_last: bool) -> bool:
+        """Return True if another attempt to connect can help: with a new token, or with the server's nonce."""
+        return not is_last and (self.watch.expired is not None or self.has_new_nonce)
+
     def begin(self, tokens: Tokens | None) -> None:
         """Start again, possibly with the tokens of a new login."""
         self.has_ended = False
@@ -174,6 +180,7 @@ class Hooks:
     """The mixin that passes the server's events to the watch, and starts what it decides."""
 
     _login: Login
+    connection_auth: Any
     _reconnect_abort: Any
     _reconnect_task: Any
     _hung_up: Any = None
@@ -181,6 +188,16 @@ class Hooks:
     start_background_task: Callable[..., Any]
     _renew: Callable[..., Any]
     _finish: Callable[..., Any]
+
+    def _begin(
+        self, auth: dict[str, Any] | None, tokens: Tokens | None, options: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Begin a connection, and return the application's members of the payload, and the options."""
+        if auth is None or auth is not self.connection_auth:
+            self._login.begin(tokens)
+        elif self._login.has_ended:  # the reconnection passes the last payload
+            raise ConnectionFailed("the client has stopped")
+        return _without_token(auth), self._login.options(options)
 
     def _take(self, step: Step) -> None:
         match step:
