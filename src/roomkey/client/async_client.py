@@ -128,7 +128,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
             return await self._find()
         except ConnectionFailed:
             raise
-        except Exception as error:
+        except Exception as error:  # of the application's token or refresh
             raise ConnectionFailed("could not get a token") from error
 
     async def _find(self) -> Presentable:
@@ -158,7 +158,7 @@ class AsyncClient(Hooks, socketio.AsyncClient):  # type: ignore[misc]
                 found = await self._find()
             except ConnectionFailed:
                 return
-            except Exception as error:
+            except Exception as error:  # of the application's token or refresh
                 self.logger.warning("could not get a token: %s", type(error).__name__)
                 await self.sleep(self._login.watch.backoff())
                 continue

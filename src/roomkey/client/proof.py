@@ -38,7 +38,7 @@ class ProofKey:
         try:
             self._key = ECKey.generate_key("P-256") if jwk is None else ECKey.import_key(dict(jwk))
             is_usable = self._key.is_private and self._key.curve_name == "P-256"
-        except Exception:
+        except Exception:  # a malformed JWK raises many types of errors
             is_usable = False
         if not is_usable:
             raise ConfigError("jwk must be a private key on the curve P-256, as ProofKey().to_jwk() returns it")

@@ -138,7 +138,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
             return self._find()
         except ConnectionFailed:
             raise
-        except Exception as error:
+        except Exception as error:  # of the application's token or refresh
             raise ConnectionFailed("could not get a token") from error
 
     def _find(self) -> Presentable:
@@ -168,7 +168,7 @@ class Client(Hooks, socketio.Client):  # type: ignore[misc]
                 found = self._find()
             except ConnectionFailed:
                 return
-            except Exception as error:
+            except Exception as error:  # of the application's token or refresh
                 self.logger.warning("could not get a token: %s", type(error).__name__)
                 self.sleep(self._login.watch.backoff())
                 continue

@@ -271,7 +271,7 @@ class IntrospectionVerifier:
             answer, problem = self._request(token)
         except FetchError as error:
             self._failed(str(error))
-        except Exception as error:
+        except Exception as error:  # otherwise, those who wait would never be answered
             LOG.exception("asking %s failed", self.url)
             self._failed(type(error).__name__)
         else:

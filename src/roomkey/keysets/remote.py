@@ -219,7 +219,7 @@ class RemoteKeySet:
             answer = self._download()
         except (FetchError, AnswerError) as error:
             problem = str(error)
-        except Exception as error:
+        except Exception as error:  # otherwise, the fetch would never end for those who wait
             LOG.exception("fetching the keys of %s failed", self.url)
             problem = type(error).__name__
         try:

@@ -84,7 +84,7 @@ def _in_thread(work: Callable[[], bytes]) -> Future[bytes]:
     def run() -> None:
         try:
             done.set_result(work())
-        except BaseException as error:
+        except BaseException as error:  # whoever waits gets it; this thread has no caller
             done.set_exception(error)
 
     threading.Thread(target=run, name="roomkey-provider", daemon=True).start()

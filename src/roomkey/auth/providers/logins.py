@@ -267,7 +267,7 @@ class ProviderLogins:
         except (InvalidGrant, TokenError):
             self._throttle.failed(name, info.address, time.monotonic())
             raise
-        except BaseException:
+        except BaseException:  # a canceled request, too: it proves no wrong secret
             self._throttle.withdraw(name, info.address)
             raise
         self._throttle.succeeded(name, info.address)
