@@ -277,12 +277,7 @@ def _check_signature(parts: jws.Parts[_Header], settings: DPoP) -> None:
     algorithm, key = parts.header
     if algorithm not in settings.accepted or algorithm not in key.algorithms:
         raise TokenError(f"alg {printable(algorithm)} is not accepted, or not for this key")
-    try:
-        is_valid = key.verify(algorithm, parts.signing_input, parts.signature)
-    except Exception as error:
-        raise TokenError(f"the signature could not be checked ({type(error).__name__})") from None
-    if not is_valid:
-        raise TokenError("the signature is not that of jwk")
+    jws.check_signed_with(key, algorithm, parts, "jwk")
 
 
 def _check_claims(claims: dict[str, Any], settings: DPoP, token: str, now: float) -> None:

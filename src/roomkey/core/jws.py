@@ -217,13 +217,28 @@ def check_signature(parts: Parts[Header], keys: KeySet, algorithms: tuple[str, .
     if len(fitting) != 1:
         raise _no_key(header, keys, len(fitting))
     key = fitting[0]
+    check_signed_with(key, algorithm, parts, f"key {key.kid}")
+    return key
+
+
+def check_signed_with(key: Key, algorithm: str, parts: Parts[Any], name: str) -> None:
+    """Check a signature with one key, which is for this algorithm.
+
+    Args:
+        key: the key.
+        algorithm: the algorithm.
+        parts: the token.
+        name: of the key, for the log.
+
+    Raises:
+        BadSignature: the signature is not valid.
+    """
     try:
         valid = key.verify(algorithm, parts.signing_input, parts.signature)
-    except Exception as error:
+    except Exception as error:  # a signature that the libraries cannot read is not valid
         raise BadSignature(f"the signature could not be checked ({type(error).__name__})") from None
     if not valid:
-        raise BadSignature(f"the signature is not that of key {key.kid}")
-    return key
+        raise BadSignature(f"the signature is not that of {name}")
 
 
 def _no_key(header: Header, keys: KeySet, fitting: int) -> UnknownKey | AlgorithmNotAllowed:

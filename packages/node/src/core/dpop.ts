@@ -12,7 +12,7 @@ import { ClaimError, ConfigError, InvalidProof, MissingClaim, NonceRequired, Tok
 import { ALGORITHMS, HMAC_BYTES, checkAlgorithms } from "./algorithms.js";
 import { type Claims, checkTypes, get, oneOrMore } from "./claims.js";
 import type { Identity } from "./identity.js";
-import { REFUSED_MEMBERS, type Parts, decodePart, jsonObject, split } from "./jws.js";
+import { REFUSED_MEMBERS, type Parts, checkSignedWith, decodePart, jsonObject, split } from "./jws.js";
 import { Key } from "./keys.js";
 import { Nonces } from "./nonces.js";
 import { checkNames } from "./options.js";
@@ -260,18 +260,12 @@ function publicKey(jwk: Record<string, unknown>): Key {
   }
 }
 
-function checkSignature({ header, signingInput, signature }: Parts<ProofHeader>, settings: DPoP): void {
-  const { algorithm, key } = header;
+function checkSignature(parts: Parts<ProofHeader>, settings: DPoP): void {
+  const { algorithm, key } = parts.header;
   if (!settings.accepted.includes(algorithm) || !key.algorithms.includes(algorithm)) {
     throw new TokenError(`alg ${printable(algorithm)} is not accepted, or not for this key`);
   }
-  let isValid = false;
-  try {
-    isValid = key.verify(algorithm, signingInput, signature);
-  } catch {
-    throw new TokenError("the signature could not be checked");
-  }
-  if (!isValid) throw new TokenError("the signature is not that of jwk");
+  checkSignedWith(key, algorithm, parts, "jwk");
 }
 
 function checkClaims(claims: Claims, settings: DPoP, token: string, now: number): void {

@@ -166,13 +166,18 @@ export function checkSignature(parts: Parts, keys: KeySet, algorithms: readonly 
     throw new AlgorithmNotAllowed(`alg ${printable(algorithm)}, accepted: ${algorithms.join(", ")}`);
   }
   const key = findKey(parts.header, keys);
+  checkSignedWith(key, algorithm, parts, `key ${printable(key.kid)}`);
+}
+
+/** Check a signature with one key, which is for this algorithm; `name` is the key's, for the log. */
+export function checkSignedWith(key: Key, algorithm: string, parts: Parts<unknown>, name: string): void {
   let valid = false;
   try {
     valid = key.verify(algorithm, parts.signingInput, parts.signature);
   } catch {
     throw new BadSignature("the signature could not be checked");
   }
-  if (!valid) throw new BadSignature(`the signature is not that of key ${printable(key.kid)}`);
+  if (!valid) throw new BadSignature(`the signature is not that of ${name}`);
 }
 
 /** Find the one key that the `kid` and `alg` of a header name. */
