@@ -16,6 +16,47 @@ Keys = KeySet | Key | Iterable[Key] | LiveKeySet
 """The keys of one issuer, in each form that a verifier accepts."""
 
 
+BoundKeys = KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
+"""The keys of a verifier: of one issuer, or of each of several."""
+
+
+def bound_keys(
+    keys: Keys | Mapping[str | tuple[str, ...], Keys], issuers: tuple[str, ...]
+) -> tuple[BoundKeys, tuple[str, ...]]:
+    """Return the keys, and the issuers to which they belong; no issuers if they are for any.
+
+    Args:
+        keys: as a verifier takes them.
+        issuers: the values of its setting ``issuer``.
+
+    Raises:
+        ConfigError: not keys, or it is not clear which of them belong to which issuer.
+    """
+    if isinstance(keys, Mapping) and not _is_jwk(keys):
+        if issuers:
+            raise ConfigError("cannot use issuer with a mapping as keys, which names the issuers; remove issuer")
+        by_name = _by_issuer(keys)
+        return by_name, tuple(by_name)
+    source = _key_source(keys)
+    if len(issuers) > 1 and not (isinstance(source, KeySet) and source.only()):
+        raise ConfigError(
+            "cannot tell which keys belong to which issuer; "
+            "pass a mapping of each issuer to its keys: Verifier({'https://a.example': keys_of_a, …})"
+        )
+    return source, issuers
+
+
+def check_usable(keys: BoundKeys, algorithms: tuple[str, ...]) -> None:
+    """Check that each key set has a key for one of the algorithms.
+
+    Raises:
+        ConfigError: one has none.
+    """
+    for source in keys.values() if isinstance(keys, dict) else (keys,):
+        if isinstance(source, KeySet) and not any(set(key.algorithms) & set(algorithms) for key in source):
+            raise ConfigError(f"no key is usable with {', '.join(algorithms)}")
+
+
 def keys_of_issuer(keys: dict[str, KeySet | LiveKeySet], claims: dict[str, Any]) -> KeySet | LiveKeySet:
     """Return the keys of a token's issuer. The claim only selects the keys; the signature is verified with them.
 
@@ -28,12 +69,12 @@ def keys_of_issuer(keys: dict[str, KeySet | LiveKeySet], claims: dict[str, Any])
     return keys[issuer]
 
 
-def is_jwk(keys: Mapping[Any, Any]) -> bool:
+def _is_jwk(keys: Mapping[Any, Any]) -> bool:
     """Return True for a JWK or a JWK Set, as opposed to a mapping of issuers."""
     return "kty" in keys or isinstance(keys.get("keys"), list)
 
 
-def key_source(keys: object) -> KeySet | LiveKeySet:
+def _key_source(keys: object) -> KeySet | LiveKeySet:
     """Return the keys of one issuer.
 
     Raises:
@@ -66,7 +107,7 @@ def remedy(keys: str | bytes | PurePath | Mapping[Any, Any]) -> str:
     return "use Verifier.hs256(secret) for a shared secret"
 
 
-def by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
+def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | LiveKeySet]:
     """Return the keys of each issuer, for each spelling of its ``iss``.
 
     Raises:
@@ -77,7 +118,7 @@ def by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet | 
         for issuer in one_or_more(issuers, "an issuer in keys"):
             if issuer in bound:
                 raise ConfigError(f"keys names the issuer {issuer!r} twice")
-            bound[issuer] = key_source(source)
+            bound[issuer] = _key_source(source)
     if not bound:
         raise ConfigError("keys is empty; name at least one issuer and its keys")
     return bound

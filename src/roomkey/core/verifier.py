@@ -14,7 +14,7 @@ from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
-from roomkey.core.key_sources import Keys, by_issuer, is_jwk, key_source, keys_of_issuer, previous_secret, remedy
+from roomkey.core.key_sources import Keys, bound_keys, check_usable, keys_of_issuer, previous_secret, remedy
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
@@ -92,30 +92,15 @@ class Verifier:
         tolerate_header: Iterable[str] = (),
         subject_prefix: str = "",
     ) -> None:
-        issuers = one_or_more(issuer, "issuer")
-        self.keys: KeySet | LiveKeySet | dict[str, KeySet | LiveKeySet]
         self.max_token = jws.check_max_token(max_token)
         self._tolerated = jws.check_tolerated(tolerate_header)
         if subject_prefix and not is_name(subject_prefix):
             raise ConfigError(f"subject_prefix must be a name, such as 'sso:', not {subject_prefix!r}")
         self._prefix = subject_prefix
-        if isinstance(keys, Mapping) and not is_jwk(keys):
-            if issuers:
-                raise ConfigError("cannot use issuer with a mapping as keys, which names the issuers; remove issuer")
-            self.keys = by_issuer(keys)
-            issuers = tuple(self.keys)
-        else:
-            self.keys = key_source(keys)
-            if len(issuers) > 1 and not (isinstance(self.keys, KeySet) and self.keys.only()):
-                raise ConfigError(
-                    "cannot tell which keys belong to which issuer; "
-                    "pass a mapping of each issuer to its keys: Verifier({'https://a.example': keys_of_a, …})"
-                )
+        self.keys, issuers = bound_keys(keys, one_or_more(issuer, "issuer"))
         self._previous: tuple[KeySet, float] | None = None
         self.algorithms = check_algorithms(algorithms)
-        for source in self.keys.values() if isinstance(self.keys, dict) else (self.keys,):
-            if isinstance(source, KeySet) and not any(set(key.algorithms) & set(self.algorithms) for key in source):
-                raise ConfigError(f"no key is usable with {', '.join(self.algorithms)}")
+        check_usable(self.keys, self.algorithms)
         if token_type is not None and token_type not in TOKEN_TYPES:
             raise ConfigError(f"token_type must be one of {', '.join(TOKEN_TYPES)}, not {token_type!r}")
         self.token_type = token_type
