@@ -68,7 +68,9 @@ class AnyOf:
                 self._add(issuer, verifier)
         opaque = [verifier for verifier in verifiers if _is_opaque(verifier)]
         if len(opaque) > 1:
-            raise ConfigError("two verifiers use introspection: a token without claims does not say which one to ask")
+            raise ConfigError(
+                "two verifiers use introspection, and a token without claims does not say which one to ask; use one"
+            )
         self._opaque = opaque[0] if opaque else None
 
     def _add(self, issuer: str, verifier: TokenVerifier) -> None:

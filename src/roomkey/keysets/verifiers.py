@@ -65,7 +65,7 @@ def introspection_verifier(
     """Return the verifier of :meth:`roomkey.Verifier.introspection`."""
     for name in _ABOUT_HEADERS:
         if name in settings:
-            raise ConfigError(f"cannot use {name} with introspection: the tokens have no header")
+            raise ConfigError(f"cannot use {name} with introspection: the tokens have no header; remove it")
     # Only for its checks of claims: nobody has the private key.
     claims = make(Key.generate("ES256").public(), algorithms=["ES256"], **settings)
     return IntrospectionVerifier(url, client, claims, fetch_timeout=fetch_timeout, clock=clock)

@@ -47,7 +47,7 @@ export class AnyOf implements TokenVerifier {
     }
     const [opaque, ...more] = verifiers.filter(isOpaque);
     if (more.length > 0) {
-      throw new ConfigError("two verifiers use introspection: a token without claims does not say which one to ask");
+      throw new ConfigError("two verifiers use introspection, and a token without claims does not say which one to ask; use one");
     }
     this.#opaque = opaque ?? null;
     this.#verifiers = verifiers;

@@ -20,7 +20,7 @@ const MAX_KEPT_AUTH = 16_384;
 const MAX_RENEWALS = 16;
 
 export class Authenticator {
-  /** So many rejected tokens end a new socket. */
+  /** The number of rejected tokens that ends a new socket. */
   readonly maxAttempts: number;
   readonly #maxRenewals: number;
 

@@ -117,7 +117,7 @@ export class Authorizer {
     return isThenable(who) ? who.then((identity) => this.mayConnect(identity, namespace)) : this.mayConnect(who, namespace);
   }
 
-  /** From a presented token to whose it is; whatever else goes wrong is {@link Unavailable}. `consume` as above. */
+  /** Verify a token and return its identity. Any other failure is {@link Unavailable}. `consume` as above. */
   verify(presented: Credential, consume = true): MaybePromise<Identity> {
     this.#checkRevocationsKnown();
     const proof = this.options.proofs.check(presented, this.now());

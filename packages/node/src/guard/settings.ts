@@ -40,7 +40,7 @@ export interface GuardOptions {
   origins?: readonly string[];
   /** Time in which a connection must authenticate; only success stops it. Default: 15000. */
   timeout?: number;
-  /** So many rejected tokens close the connection. Default: 3. */
+  /** The number of rejected tokens that closes the connection. Default: 3. */
   maxAttempts?: number;
   /** False also admits clients without a token, as guests; a bad token is refused all the same. Default: true. */
   required?: boolean;

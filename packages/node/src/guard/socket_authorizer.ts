@@ -136,7 +136,7 @@ export class SocketAuthorizer {
     return isThenable(decision) ? decision.then(finish) : finish(decision);
   }
 
-  /** Write down that something was denied; returns the error to throw. */
+  /** Record a denial in the audit log, and return the error to throw. */
   denied(socket: GuardedSocket, kind: string, name: unknown, error: AuthError = new PermissionDenied(`${kind} not allowed`)): AuthError {
     const named = typeof name === "string" ? name.slice(0, 400) : printable(name); // objects of the client's may fail to be text
     socket.audit("denied", { kind, name: withoutSecrets(named), reason: error.reason });

@@ -133,7 +133,7 @@ export class IntrospectionVerifier implements TokenVerifier {
       throw new ConfigError("introspection requires clientId and clientSecret: the name and the secret of this server");
     }
     for (const name of NOT_USED) {
-      if (name in options) throw new ConfigError(`cannot use ${name} with introspection: the tokens have no header`);
+      if (name in options) throw new ConfigError(`cannot use ${name} with introspection: the tokens have no header; remove it`);
     }
     const { publicKey } = generateKeyPairSync("ed25519");
     const key = Key.fromJwk(publicKey.export({ format: "jwk" }) as Record<string, unknown>);

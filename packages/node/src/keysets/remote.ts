@@ -223,7 +223,7 @@ export class RemoteKeySet implements RemoteKeys {
     this.#lastError = problem;
     if (!isNew) return;
     const left = this.#state.goodAt + KEPT - at;
-    const kept = left > 0 ? `the known keys stay in use for ${(left / 3600).toFixed(1)} h` : "there are no keys";
+    const kept = left > 0 ? `the known keys stay in use for ${(left / 3600).toFixed(1)} h` : "no token can be verified";
     this.#log(`cannot fetch the keys of ${this.url}: ${problem}; ${kept}`, error);
   }
 
