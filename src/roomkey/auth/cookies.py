@@ -11,6 +11,7 @@ from roomkey.auth.http import OAuthError
 from roomkey.auth.issued_tokens import IssuedTokens
 from roomkey.core import origins
 from roomkey.core.credentials import cookie_values
+from roomkey.core.http_tokens import is_allowed_page
 from roomkey.errors import ConfigError
 
 __all__ = ["ACCESS_COOKIE", "CSRF_HEADER", "REFRESH_COOKIE", "Cookies"]
@@ -61,13 +62,9 @@ class Cookies:
             raise OAuthError("forbidden", "With cookies, send requests from an allowed page (Origin).", 403)
 
     def _is_allowed(self, request: Request) -> bool:
-        origin = request.headers.get("origin")
-        if origin is None:
-            return request.headers.get("sec-fetch-site") == "same-origin"
-        page = origins.origin_of(origin)
-        if page is None:
-            return False
-        return page == origins.own_origin("https", request.headers.get("host")) or page in self._allowed
+        headers = request.headers
+        own = origins.own_origin("https", headers.get("host"))
+        return is_allowed_page(headers.get("origin"), headers.get("sec-fetch-site"), own, self._allowed)
 
     def check_tls(self, request: Request) -> None:
         """Check that the request uses HTTPS; browsers accept the cookies only then.

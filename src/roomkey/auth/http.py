@@ -17,6 +17,7 @@ from roomkey.auth.throttle import Throttled
 from roomkey.auth.token_authority import TokenAuthority
 from roomkey.core import jws, strict_json
 from roomkey.core.credentials import bare_token
+from roomkey.core.http_tokens import challenge
 from roomkey.core.identity import Identity
 from roomkey.errors import AuthError, ConfigError, RevokedToken, Unavailable
 
@@ -29,7 +30,6 @@ __all__ = [
     "Problem",
     "authorization_header",
     "body_schema",
-    "challenge",
     "client_info",
     "error_responses",
     "get_and_head",
@@ -251,17 +251,6 @@ async def verify_bearer(
 def invalid_token(error: AuthError) -> OAuthError:
     """Return the error response for an invalid access token (RFC 6750 section 3.1)."""
     return OAuthError("invalid_token", error.message, 401, challenge("invalid_token"))
-
-
-def challenge(error: str | None, scope: str | None = None) -> dict[str, str]:
-    """Return the header ``WWW-Authenticate`` (RFC 6750 section 3).
-
-    Args:
-        error: the error code, if the request contained a token.
-        scope: the scope that the token requires.
-    """
-    parameters = {"realm": "roomkey", "error": error, "scope": scope}
-    return {"WWW-Authenticate": "Bearer " + ", ".join(f'{name}="{text}"' for name, text in parameters.items() if text)}
 
 
 async def parse_body(request: Request, model: type[BodyT], hint: str) -> BodyT:

@@ -12,7 +12,6 @@ from roomkey.auth.cookies import Cookies
 from roomkey.auth.http import (
     AllowRevoked,
     OAuthError,
-    challenge,
     is_body_empty,
     parse_body,
     verify_authorization,
@@ -20,6 +19,7 @@ from roomkey.auth.http import (
 )
 from roomkey.auth.issued_tokens import OWN_CLIENT
 from roomkey.auth.token_authority import TokenAuthority
+from roomkey.core.http_tokens import challenge
 from roomkey.core.identity import Identity
 
 __all__ = ["RefreshRequest", "RequestAuthenticator"]

@@ -15,6 +15,7 @@ from roomkey.core.dpop import check_binding, key_of
 from roomkey.core.identity import GUEST, Identity
 from roomkey.core.policy import BoundRule, Policy, RuleSet
 from roomkey.core.printable import printable
+from roomkey.core.requirements import stale_login
 from roomkey.core.revocations import LONGEST_LIFETIME
 from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.errors import (
@@ -272,16 +273,9 @@ class Authorizer:
         return None
 
     def _too_stale(self, who: Identity, rule_set: RuleSet) -> ReauthenticationRequired | None:
-        """Return the error for a login that is not recent enough (OpenID Connect Core section 2, ``auth_time``)."""
+        """Return the error for a login that is not recent enough, or None."""
         limits = [rule.max_auth_age for rule in rule_set.rules if rule.max_auth_age is not None]
-        if not limits:
-            return None
-        proved = who.claim("auth_time", who.issued_at)
-        is_time = isinstance(proved, (int, float)) and not isinstance(proved, bool)
-        now, limit = self.clock.now(), min(limits)
-        if is_time and now - limit <= proved <= now + limit:  # compared as it is: 400 digits fit into no float
-            return None
-        return ReauthenticationRequired(min(limits), "the login is not recent enough")
+        return stale_login(who, min(limits), self.clock.now()) if limits else None
 
     async def _ask(self, rule_set: RuleSet, who: Identity) -> tuple[bool, str | None]:
         """Return whether the rules allow it, and which of them decided."""

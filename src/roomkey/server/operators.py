@@ -14,8 +14,9 @@ with needs("server", "roomkey.server.operators"):
 from roomkey import audit
 from roomkey.auth import TokenAuthority
 from roomkey.auth.client_auth import is_enabled
-from roomkey.auth.http import OAuthError, challenge, invalid_request, verify_authorization
+from roomkey.auth.http import OAuthError, invalid_request, verify_authorization
 from roomkey.auth.issued_tokens import OWN_CLIENT
+from roomkey.core.http_tokens import challenge
 from roomkey.core.identity import Identity
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
