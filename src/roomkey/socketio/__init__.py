@@ -12,6 +12,9 @@ incompatible version of python-socketio is an error at startup and never a silen
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from roomkey.extras import needs
 
 with needs("socketio", "roomkey.socketio"):
@@ -62,6 +65,14 @@ class AsyncGuard(Guard):
             raise ConfigError("session_binding must be None or 'address'")
         self.socket_authorizer.set_own_joins(own_joins)
         check_settings(sio, self.settings.handshake)
-        Hooks(self, Transports(sio), by_address=session_binding == "address").install()
+        Hooks(self, Transports(sio), by_address=session_binding == "address", around=self._around_handlers).install()
         Joins(self, sio.manager).install()
         self._is_attached = True
+
+    def _around_handlers(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function that calls the application's handlers. Override it to do something around each call.
+
+        Args:
+            call: python-socketio's own function: ``await call(event, namespace, *arguments)``.
+        """
+        return call

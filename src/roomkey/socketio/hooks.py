@@ -44,15 +44,30 @@ _ACK_ID: ContextVar[int | None] = ContextVar("roomkey_ack_id", default=None)
 
 
 class Hooks:
-    """The functions of the guard that replace python-socketio's own functions, for one server."""
+    """The functions of the guard that replace python-socketio's own functions, for one server.
 
-    def __init__(self, guard: Guard, transports: Transports, *, by_address: bool) -> None:
+    Args:
+        guard: the guard of the server.
+        transports: those of the server.
+        by_address: bind each session to the address that opened it.
+        around: takes the function that calls handlers, and returns the one to call instead.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        transports: Transports,
+        *,
+        by_address: bool,
+        around: Callable[[Callable[..., Any]], Callable[..., Any]],
+    ) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
         self.sessions = EngineSessions(guard, transports, by_address=by_address)
         self.connections: dict[str, SocketIOConnection] = {}  # by Engine.IO session
         self.inner: dict[str, Callable[..., Any]] = {}
+        self._around = around
         self._unfiltered = False
         self._ack_expiry = AckExpiry()
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
@@ -68,6 +83,7 @@ class Hooks:
             self._replace(self.sio.manager, name)
         for name in ENGINE_SEAMS:
             self._replace(self.sio.eio, name)
+        self.inner["_trigger_event"] = self._around(self.inner["_trigger_event"])
         # engineio holds its own references; instrument() replaces them by others, which call the server's names.
         for event in ("connect", "message", "disconnect"):
             name = f"_handle_eio_{event}"
