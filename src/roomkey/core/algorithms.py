@@ -35,6 +35,9 @@ MODELS = {name: JWSRegistry.algorithms[name] for name in ALGORITHMS}
 #: The shortest secret for each HMAC in bytes, which is the length of its hash (RFC 7518 section 3.2).
 HMAC_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 
+#: The hash of each HMAC, as :mod:`hashlib` names it.
+HMAC_HASHES = {"HS256": "sha256", "HS384": "sha384", "HS512": "sha512"}
+
 SYMMETRIC = frozenset(HMAC_BYTES)
 
 
