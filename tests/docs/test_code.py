@@ -82,13 +82,20 @@ async def test_guard_page_application_verifies_tokens_for_routes():
     for block in BLOCK.findall((ROOT / "docs" / "guard.md").read_text()):
         exec(compile(block, "guard.md", "exec"), names)
     issuer = Issuer(Key.from_secret(names["SECRET"]), audience="chat")
-    good, stale = ({"Authorization": f"Bearer {issuer.issue('ada', expires_in=life)}"} for life in (60, -60))
+    tokens = (
+        issuer.issue("ada", roles=["editor"]),
+        issuer.issue("ada"),
+        issuer.issue("ada", roles=["editor"], expires_in=-60),
+    )
+    good, plain, stale = ({"Authorization": f"Bearer {token}"} for token in tokens)
     async with serve(names["asgi"]) as host, httpx.AsyncClient(base_url=f"http://{host}") as http:
         ada = await Raw.open(host)
         assert (await ada.ask({"token": issuer.issue("ada")})).startswith("40")
-        for headers in ({}, stale):
+        for headers, status in (({}, 401), (stale, 401), (plain, 403)):
             refused = await http.post("/news", params={"text": "hello"}, headers=headers)
-            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert refused.status_code == status
+            assert refused.headers["www-authenticate"].startswith("Bearer")
+        assert (await http.get("/me", headers=plain)).json() == "ada"
         assert (await http.post("/news", params={"text": "hello"}, headers=good)).status_code == 200
         assert await ada.receive() == '42["news",{"from":"ada","text":"hello"}]'
         await ada.close()

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("", ".auth", ".client", ".errors", ".hub", ".keysets", ".policies", ".socketio", ".stores")
+PACKAGES = (
+    *("", ".auth", ".client", ".errors", ".fastapi", ".hub", ".keysets", ".policies", ".socketio", ".starlette"),
+    ".stores",
+)
 PUBLIC = {f"roomkey{package}" for package in PACKAGES}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted(ROOT.glob("examples/*/*.py"))

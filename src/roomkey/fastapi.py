@@ -1,0 +1,98 @@
+"""Tokens for the routes of a FastAPI application, with the verifier and the revocations of its sockets.
+
+::
+
+    tokens = RoomKey(guard)
+
+    @app.get("/me")
+    async def me(who: Annotated[Identity, Depends(tokens.identity)]): ...
+
+    @app.post("/news", dependencies=[Depends(tokens.requires(role="editor"))])
+    async def news(text: str): ...
+
+It requires ``roomkey[fastapi]``.
+"""
+
+# No postponed annotations: FastAPI reads those of __call__ when a route is added.
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Annotated
+
+from roomkey.extras import needs
+
+with needs("fastapi", "roomkey.fastapi"):
+    from fastapi import Depends
+    from fastapi.openapi.models import HTTPBearer
+    from fastapi.security import SecurityScopes
+    from fastapi.security.base import SecurityBase
+    from starlette.requests import HTTPConnection
+
+from roomkey import starlette
+from roomkey.core.identity import Identity
+from roomkey.core.requirements import Requirement
+from roomkey.guard.settings import AnyVerifier
+from roomkey.starlette import AuthHTTPException, Handshake
+
+__all__ = ["AuthHTTPException", "Handshake", "RoomKey"]
+
+
+class TokenIdentity(SecurityBase):
+    """The dependency that returns the identity of a request or WebSocket; the OpenAPI document shows it as a lock."""
+
+    def __init__(self, tokens: starlette.RoomKey) -> None:
+        self._tokens = tokens
+        self.model = HTTPBearer(bearerFormat="JWT", description="An access token.")
+        self.scheme_name = "access_token"
+
+    async def __call__(self, connection: HTTPConnection, scopes: SecurityScopes) -> Identity:
+        """Return the identity; ``Security(tokens.identity, scopes=[…])`` also requires these scopes."""
+        return await self._tokens.check(connection, Requirement.of(scope=scopes.scopes) if scopes.scopes else None)
+
+
+class RoomKey:
+    """Verifies the tokens of routes: the same tokens, and the same revocations, as those of the sockets.
+
+    Args:
+        guard: as for :class:`roomkey.starlette.RoomKey`, like the other arguments.
+
+    Attributes:
+        identity: the dependency for the identity: ``Depends(tokens.identity)``.
+
+    Raises:
+        ConfigError: a setting is invalid.
+    """
+
+    def __init__(
+        self,
+        guard: starlette.TokenAuthority | starlette.HasGuard | AnyVerifier,
+        *,
+        via: Handshake | None = None,
+        required: bool = True,
+        allowed_origins: Iterable[str] = (),
+    ) -> None:
+        self._tokens = starlette.RoomKey(guard, via=via, required=required, allowed_origins=allowed_origins)
+        self.identity = TokenIdentity(self._tokens)
+
+    def requires(
+        self,
+        *,
+        role: str | Iterable[str] | None = None,
+        scope: str | Iterable[str] | None = None,
+        max_auth_age: float | None = None,
+    ) -> Callable[..., Awaitable[Identity]]:
+        """Return a dependency that requires a user with these rights, and returns the identity.
+
+        Args:
+            role: a role, or several of which one is enough.
+            scope: one or several scopes, which are all required.
+            max_auth_age: the longest time in seconds since the user logged in.
+
+        Raises:
+            ConfigError: an argument is invalid.
+        """
+        requirement = Requirement.of(role, scope, max_auth_age)
+
+        async def check(connection: HTTPConnection, _who: Annotated[Identity, Depends(self.identity)]) -> Identity:
+            return await self._tokens.check(connection, requirement)
+
+        return check
