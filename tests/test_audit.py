@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,26 @@ def test_record_writes_one_line_of_json(caplog):
     assert len(told["long"]) <= 201
     assert told["number"] == 3
     assert [len(one) for one in told["many"]] == [201] * 20
+
+
+def test_record_has_the_place_that_writes_it(caplog):
+    caplog.set_level(logging.INFO, logger="roomkey.audit")
+    audit.record("denied")
+    [entry] = caplog.records
+    assert (entry.pathname, entry.funcName, entry.module) == (audit.__file__, "record", "audit")
+    assert "def record(" in Path(entry.pathname).read_text().splitlines()[entry.lineno - 1]
+
+
+def test_record_passes_the_filters_and_the_level_of_the_logger(caplog):
+    caplog.set_level(logging.WARNING, logger="roomkey.audit")
+    audit.LOG.addFilter(hides := lambda entry: "hidden" not in entry.getMessage())
+    try:
+        audit.record("too low")
+        audit.record("hidden", level=logging.ERROR)
+        audit.record("shown", level=logging.ERROR)
+    finally:
+        audit.LOG.removeFilter(hides)
+    assert [json.loads(entry.getMessage())["event"] for entry in caplog.records] == ["shown"]
 
 
 def test_token_without_jti_is_named_by_its_hash():

@@ -51,7 +51,12 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
     with suppress(Exception):  # a failing log must not keep a socket connected
         if LOG.isEnabledFor(level):
             line = {"event": event} | {name: _bounded(value) for name, value in facts.items() if value is not None}
-            LOG.log(level, "%s", _encode(line))
+            # LOG.log would search the stack for this place, each time.
+            entry = LOG.makeRecord(LOG.name, level, __file__, _LINE, "%s", (_encode(line),), None, record.__name__)
+            LOG.handle(entry)
+
+
+_LINE = record.__code__.co_firstlineno
 
 
 def token_name(who: Identity | None, token: str | None = None) -> str | None:

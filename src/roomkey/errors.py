@@ -30,7 +30,7 @@ token, a key or a password.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 __all__ = [
     "AlgorithmNotAllowed",
@@ -95,6 +95,14 @@ class AuthError(Exception):
         self.message = message if message is not None else self.text
         self.facts = facts
         super().__init__(detail or self.message)
+
+    def without_frames(self) -> Self:
+        """Forget the frames that this error and its causes have passed, and return it.
+
+        The frames hold the token and the connection for as long as the error is kept.
+        """
+        self.__traceback__ = self.__context__ = self.__cause__ = None
+        return self
 
     def to_client(self) -> dict[str, object]:
         """Return the data for the client: the ``data`` member of CONNECT_ERROR and of ``unauthorized``.

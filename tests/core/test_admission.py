@@ -114,3 +114,21 @@ def test_who_may_receive(state, alone, receives):
     one = admission()
     one.state = state
     assert (one.may_receive_direct if alone else one.may_receive_broadcast) is receives
+
+
+def test_error_that_ended_it_keeps_no_frames():
+    one, token = admission(), ["header.payload.signature"]
+
+    def verify(presented):
+        try:
+            raise ValueError(presented)
+        except ValueError as error:
+            raise MalformedToken("not a token") from error
+
+    one.handle(AdmissionEvent.PRESENT)
+    try:
+        verify(token)
+    except MalformedToken as error:
+        one.handle(AdmissionEvent.LAST_BAD_TOKEN, error)
+    kept = one.ended_by
+    assert (kept.__traceback__, kept.__cause__, kept.__context__) == (None, None, None)

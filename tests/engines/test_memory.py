@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -29,6 +30,32 @@ def watch(world) -> list[weakref.ref[Marker]]:
     else:
         kept = world.sio.environ[connection.host.eio_sid]["marker"] = Marker()
     return [weakref.ref(connection.sockets), weakref.ref(kept)]
+
+
+def holds(kept: object, token: str) -> bool:
+    """Return True if an object leads to a token, through the frames of a traceback or otherwise."""
+    seen, left = set(), [kept]
+    while left:
+        one = left.pop()
+        if one == token:
+            return True
+        if id(one) not in seen and not isinstance(one, type | ModuleType):
+            seen.add(id(one))
+            left += gc.get_referents(one)
+    return False
+
+
+@pytest.mark.checklist("H113")
+@pytest.mark.parametrize("form", ["{}x", "a*c.{}", "{}.x", "x{}", "Bearer {} x"], ids=str)
+async def test_error_of_a_refusal_does_not_hold_the_token(make_world, form):
+    """Callbacks and the guard keep errors: their frames and causes would keep the token and the connection."""
+    world = await make_world()
+    token = form.format(world.token())
+    client = await world.client()
+    assert (await client.ask({"token": token})).startswith("44")
+    await client.is_closed()
+    [(error, _address)] = world.refusals
+    assert not holds(error, token)
 
 
 class OverWebSocket:

@@ -141,8 +141,8 @@ class Admission:
         if step is None:
             return ()
         self.state, actions = step
-        if self.state not in LIVE:
-            self.ended_by = self.ended_by or error
+        if error is not None and self.ended_by is None and self.state not in LIVE:
+            self.ended_by = error.without_frames()
         return actions
 
     def reject_token(self, error: AuthError) -> tuple[AdmissionAction, ...]:

@@ -30,8 +30,7 @@ class Refusals:
         self, error: AuthError, address: str, socket: audit.AuditedSocket | None = None, token: str | None = None
     ) -> None:
         """Write a line to the audit log and start the callbacks."""
-        error.with_traceback(None)  # its frames hold the connection and the token for as long as the error is kept
-        audit.refused(error, address, socket, token)
+        audit.refused(error.without_frames(), address, socket, token)
         for callback in self.callbacks:
             self._background.spawn(_call_back(callback, error, address))
 
