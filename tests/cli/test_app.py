@@ -71,7 +71,7 @@ def test_module_runs_as_the_command_line(tmp_path: Path) -> None:
         ({"pydantic"}, ["keys", "list"], "cli"),
         ({"uvicorn"}, ["serve", "--demo"], "server"),
         ({"fastapi"}, ["serve", "--demo"], "server"),
-        ({"picows"}, ["serve", "--demo"], "server"),
+        ({"orjson"}, ["serve", "--demo"], "server"),
         ({"socketio"}, ["serve", "--demo", "--port", "0", "--engine", "python-socketio"], "server"),
         ({"sqlalchemy"}, ["user", "list"], "server"),
         ({"sqlalchemy"}, ["client", "disable", "bot"], "server"),

@@ -27,7 +27,7 @@ def test_doctor_accepts_an_empty_folder(roomkey: Cli) -> None:
 
 def test_doctor_lists_the_libraries_of_the_engine(roomkey: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = roomkey("doctor")
-    assert f"ok    engine hub: picows {metadata.version('picows')}, orjson " in ran.out
+    assert f"ok    engine hub: orjson {metadata.version('orjson')}, uvicorn " in ran.out
     (here / "roomkey.toml").write_text('engine = "python-socketio"\n')
     assert f"engine python-socketio: python-socketio {metadata.version('python-socketio')}, " in roomkey("doctor").out
     monkeypatch.setattr(doctor, "LIBRARIES", {"python-socketio": ("uvicorn", "no-such-library")})

@@ -25,7 +25,7 @@ from support.tokens import issuer_at
 
 from roomkey.hub import Hub
 from roomkey.hub.engine_session import EngineSession
-from roomkey.hub.transports import picows
+from roomkey.hub.transports import websocket
 
 pytestmark = pytest.mark.long
 
@@ -93,7 +93,7 @@ class Fuzzed:
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[Fuzzed]:
     with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(picows, "CLOSE_SECONDS", 0.05)
+        patch.setattr(websocket, "CLOSE_SECONDS", 0.05)
         fuzzed = Fuzzed(runner)
         server = serve(fuzzed.hub)
         fuzzed.host = runner.run(_enter(server))

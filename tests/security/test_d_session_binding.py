@@ -322,7 +322,7 @@ def _named(world, sid: str) -> Person:
 
 @pytest.mark.checklist("D59")
 async def test_session_ids_and_tokens_are_not_in_logs_responses_or_counts(make_world, caplog):
-    for name in (None, "roomkey", "roomkey.audit", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio", "picows"):
+    for name in (None, "roomkey", "roomkey.audit", "uvicorn", "uvicorn.error", "uvicorn.access", "asyncio"):
         caplog.set_level(logging.DEBUG, logger=name)
     world = await make_world(prepare=prepare, via=Handshake(query="token"))
     token = world.token("victim")

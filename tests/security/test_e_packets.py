@@ -32,7 +32,7 @@ __all__ = ["calm", "clock", "make_world"]
 pytestmark = pytest.mark.usefixtures("calm")
 
 PLACE = '{"_placeholder":true,"num":%s}'
-WARNINGS = ("roomkey", "uvicorn", "asyncio", "picows")
+WARNINGS = ("roomkey", "uvicorn", "asyncio")
 
 
 @pytest.fixture
@@ -763,7 +763,7 @@ async def test_invalid_frame_behind_unread_data_still_closes(make_world):
     await until(lambda: len(world.sio.sockets.by_sid) == 1)
     stop_reading(raw)
     [session] = world.sio.sessions.active.values()
-    transport = session.transport._ws.underlying_transport
+    transport = session.transport._transport
     while not transport.get_write_buffer_size():
         await world.sio.emit("news", "x" * 100_000)
     assert world.sio.counts == {}

@@ -349,7 +349,7 @@ async def test_disconnect_handlers_of_one_connection_keep_their_sessions(make_wo
 
 async def test_close_does_not_cancel_running_handlers(make_world, monkeypatch):
     monkeypatch.setattr("roomkey.socketio.transports.FLUSH_SECONDS", 0.05)
-    monkeypatch.setattr("roomkey.hub.transports.picows.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("roomkey.hub.transports.websocket.CLOSE_SECONDS", 0.05)
 
     def prepare(world):
         async def disconnect(namespace, sid, *reason):

@@ -13,7 +13,6 @@ from support.world import clock, make_world
 
 from roomkey import Policy
 from roomkey.hub import ASGIApp
-from roomkey.hub.transports.picows_private import QuietTransport
 from roomkey.wire import Decoder, Limits, Violation, json
 
 __all__ = ["clock", "make_world"]
@@ -112,23 +111,6 @@ async def test_upgrade_waiting_for_its_verifier_is_tracked_and_bounded(make_worl
         assert await raw.ends()
         assert not world.sio.requests.pending
         await poll.close()
-
-
-@pytest.mark.checklist("E75")
-async def test_send_limit_includes_data_that_picows_writes_in_parts():
-    written = []
-
-    class Transport:
-        write = staticmethod(written.append)
-
-        def get_extra_info(self, name, default=None):
-            return self if name == "socket" else default
-
-        def fileno(self):
-            return 0
-
-    QuietTransport(Transport()).writelines([b"head", b"body"])
-    assert written == [b"headbody"]
 
 
 @pytest.mark.checklist("E83")

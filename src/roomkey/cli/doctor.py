@@ -34,7 +34,7 @@ Finding = tuple[str, str]  # "ok", "warn" or "fail", and a text
 
 # The libraries that `roomkey serve` uses, by engine.
 LIBRARIES = {
-    "hub": ("picows", "orjson", "uvicorn", "httptools", "uvloop"),
+    "hub": ("orjson", "uvicorn", "httptools", "uvloop"),
     "python-socketio": ("python-socketio", "python-engineio", "uvicorn", "websockets"),
 }
 

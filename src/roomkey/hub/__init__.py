@@ -20,7 +20,6 @@ from roomkey.extras import needs
 
 with needs("hub", "roomkey.hub"):
     import orjson  # noqa: F401
-    import picows  # noqa: F401
 
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits

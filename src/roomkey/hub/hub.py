@@ -152,7 +152,7 @@ class Hub(Verbs):
 
         Raises:
             ConfigError: ``workers`` or ``reload``, because a hub runs in one process; or an unsupported version of
-                uvicorn or picows.
+                uvicorn.
         """
         from roomkey.hub.http.runner import run  # applications that mount hub.asgi do not need uvicorn
 

@@ -1,4 +1,4 @@
-"""Running a hub on a port of its own, on uvicorn and picows."""
+"""Running a hub on a port of its own, with uvicorn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from roomkey.hub.http.sniffer import ProtocolSniffers
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.hub.http.uvicorn_private.http import HttpProtocol
 from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Server
-from roomkey.hub.transports.picows_private import check_picows
 
 __all__ = ["UVICORN_SETTINGS", "Server", "config", "loop_factory", "run"]
 
@@ -56,16 +55,15 @@ def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Con
         settings: arguments of ``uvicorn.Config``; they take precedence over the settings here.
 
     Raises:
-        ConfigError: the installed picows or uvicorn has a different private interface; or ``workers`` or ``reload``,
+        ConfigError: the installed uvicorn has a different private interface; or ``workers`` or ``reload``,
             which need uvicorn's own process manager.
     """
     if settings.get("workers") not in (None, 1):
         raise ConfigError("a hub runs in one process; remove workers=")
     if any(settings[name] for name in settings if name.startswith("reload")):
         raise ConfigError("a hub cannot reload itself; during development, run `uvicorn --reload module:hub.asgi`")
-    check_picows()
     check_uvicorn()
-    # picows gets the hub's WebSockets before uvicorn sees them; others belong to the application.
+    # The sniffer takes the hub's WebSockets before uvicorn sees them; others belong to the application.
     ours = {**UVICORN_SETTINGS, "http": ProtocolSniffers(hub), "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
     ours["ws_max_size"] = hub.requests.settings.limits.payload
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})

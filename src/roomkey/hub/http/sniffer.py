@@ -1,4 +1,4 @@
-"""One port for two servers: picows serves the WebSockets of Socket.IO's path, and uvicorn every other request.
+"""One port for two servers: the hub serves the WebSockets of Socket.IO's path, and uvicorn every other request.
 
 uvicorn makes one :class:`ProtocolSniffer` for each connection, as its HTTP protocol. The sniffer decides once the head
 of the first request is complete.
@@ -22,7 +22,7 @@ from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
 from roomkey.hub.settings import MAX_HEAD
-from roomkey.hub.transports.picows import PicowsShared, PicowsWebSocket
+from roomkey.hub.transports.websocket import WebSocket, WebSockets
 from roomkey.wire import TransportState
 
 BLANK_LINE = b"\r\n\r\n"
@@ -65,7 +65,7 @@ class ProtocolSniffers:
     def __init__(self, hub: SocketIOServer) -> None:
         self.requests = hub.requests
         self.tasks = hub.tasks
-        self.websockets = PicowsShared(hub.requests.settings, hub.guard.clock)
+        self.websockets = WebSockets(hub.requests.settings, hub.guard.clock)
         self.proxies: ProxyHeadersMiddleware | None = None
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
@@ -239,7 +239,7 @@ class ProtocolSniffer(asyncio.Protocol):
             if isinstance(session, Refusal):
                 self._refuse(requests.refuse(request.address, session))
                 return
-            websocket = PicowsWebSocket(self._shared.websockets, session)
+            websocket = WebSocket(self._shared.websockets, session)
             session.use(websocket)
             websocket.start(transport, key, rest, first=requests.sessions.greet(session))
         else:
@@ -261,7 +261,7 @@ class ProtocolSniffer(asyncio.Protocol):
         if isinstance(session, Refusal):
             self._refuse(requests.refuse(request.address, session))
             return
-        websocket = PicowsWebSocket(self._shared.websockets, session, _offer)
+        websocket = WebSocket(self._shared.websockets, session, _offer)
         rest, self._buffer = self._buffer, b""
         websocket.start(transport, key, rest)
 
@@ -288,7 +288,7 @@ def _refused_handshake(request: HttpRequest, key: str) -> Refusal | None:
     return None
 
 
-def _offer(websocket: PicowsWebSocket) -> None:
+def _offer(websocket: WebSocket) -> None:
     session = websocket.session
     if session is not None and not session.offer_upgrade(websocket):
         websocket.close()

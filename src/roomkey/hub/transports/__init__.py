@@ -1,1 +1,1 @@
-"""The transports of an Engine.IO session: long-polling, WebSockets on picows, and WebSockets of an ASGI server."""
+"""The transports of an Engine.IO session: long-polling, WebSockets, and WebSockets of an ASGI server."""

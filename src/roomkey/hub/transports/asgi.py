@@ -1,4 +1,4 @@
-"""WebSockets of an ASGI server; they are slower than those on picows."""
+"""WebSockets of an ASGI server; they are slower than the hub's own."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from websockets.frames import Frame
 
 from roomkey.core.rate import TokenBucket
 from roomkey.hub.engine_session import NOT_UTF8
-from roomkey.hub.transports.picows import CONTROL_RATE
+from roomkey.hub.transports.websocket import CONTROL_RATE
 
 FRAGMENTS_PER_SECOND = 2000.0
 """Continuation frames of one connection."""
