@@ -351,6 +351,104 @@ DEFAULT = {"auth": True, "header": True}
 HEADER = {"auth": False, "header": True}
 
 
+def _split_cookies(t: str, u: str) -> Named:
+    """Cookies that are split into chunks."""
+    most = "; ".join(f"session_{number}=x" for number in range(32))
+    cookies = {
+        "dots": f"session.0={t[:4]}; session.1={t[4:8]}; session.2={t[8:]}",
+        "underlines": f"session_0={t[:4]}; session_1={t[4:]}",
+        "in another order": f"a=b; session.2={t[8:]}; session.0={t[:4]}; session.1={t[4:8]}",
+        "eleven, the tenth is no second": "; ".join(f"session_{n}={t[n]}" for n in range(10)) + "; session_10=z",
+        "only one": f"session_0={t}",
+        "quoted": f'session_0="{t[:4]}"; session_1="{t[4:]}"',
+        "one twice": f"session_0={t[:4]}; session_0={t[:4]}; session_1={t[4:]}",
+        "two values of one": f"session_0={t[:4]}; session_1={t[4:]}; session_1=x",
+        "the first is missing": f"session_1={t[:4]}; session_2={t[4:]}",
+        "one in the middle is missing": f"session_0={t[:4]}; session_2={t[4:]}",
+        "one in the middle is empty": f"session_0={t[:4]}; session_1=; session_2={t[4:]}",
+        "the last is empty": f"session_0={t}; session_1=",
+        "all are empty": "session_0=; session_1=",
+        "mixed": f"session_0={t[:4]}; session.1={t[4:]}",
+        "both": f"session_0={t}; session.0={t}",
+        "the whole one, too": f"session={t}; session_0={t[:4]}; session_1={t[4:]}",
+        "the whole one is empty": f"session=; session_0={t[:4]}; session_1={t[4:]}",
+        "the whole one, and cookies of another purpose": f"session={t}; session_2024=x; session.1=x",
+        "leading zeros": f"session_00={t}",
+        "a sign": f"session_+0={t}",
+        "no number": f"session_={t}; session_a={t}; session-0={t}; session0={t}",
+        "another digit": f"session_\u00b2={t}",
+        "not ASCII": "session_0=\u00e9\u00e8; session_1=\u00fc",
+        "another scheme": f"session_0=Basic x; session_1={u}",
+        "bearer": f"session_0=Bearer {t[:4]}; session_1={t[4:]}",
+        "32": most,
+        "33": f"{most}; session_32=x",
+        "a number over the limit": f"session_0={t}; session_99999999999999999999={t}",
+        "too long": f"session_0={'x' * 40_000}; session_1={'x' * 40_000}",
+    }
+    found = {f"chunks, {name}": {"sources": ALL, "request": {"cookie": cookie}} for name, cookie in cookies.items()}
+    found["chunks where auth has a token"] = {
+        "sources": ALL,
+        "auth": {"token": t},
+        "request": {"cookie": "session_1=x"},
+    }
+    dotted = {"auth": False, "header": False, "cookie": "a.b"}
+    found["chunks of a name that is a pattern"] = {"sources": dotted, "request": {"cookie": f"aXb_0={t}; a.b.0={u}"}}
+    return found
+
+
+def _named_places(t: str, u: str) -> Named:
+    """Tokens in a header and in a member of another name."""
+    named = {"auth": "jwt", "header": "X-Token"}
+    alone = {"auth": False, "header": "X-Token"}
+    same = {"auth": False, "header": "Authorization"}
+    found: Named = {}
+    for header in (
+        *("", " ", t, f" {t}\t", f"Bearer {t}", f"bearer {t}", f"Basic {t}", f"DPoP {t}", "Bearer", f"Bearer  {t}"),
+        *(f"{t}, {t}", f"{t},{u}", f"Bearer {t}, Bearer {t}", ",", f"{t} {u}", "\u00e9", "x" * 65_544),
+    ):
+        found[f"named header {header!r:.40}"] = {"sources": named, "request": {"authorization": header}}
+        found[f"named header alone {header!r:.40}"] = {"sources": alone, "request": {"authorization": header}}
+    for header in ("Basic abc", f"Bearer {t}, Bearer {t}", f"Bearer {t}"):
+        found[f"the header by its own name {header}"] = {"sources": same, "request": {"authorization": header}}
+    found["the header by its own name, none sent"] = {"sources": same}
+    for auth in (
+        *({"jwt": t}, {"jwt": f"Bearer {t}"}, {"jwt": ""}, {"jwt": None}, {"jwt": 42}, {"jwt": {"token": t}}),
+        *(
+            {"token": t},
+            {"jwt": t, "token": u},
+            {"jwt": "", "token": u},
+            {"jwt": t, "dpop": "d.d.d"},
+            {},
+            None,
+            "x",
+            [t],
+        ),
+    ):
+        found[f"named member {json.dumps(auth)}"] = {"sources": named, "auth": auth}
+    request = {"authorization": u}
+    found["named member and named header"] = {"sources": named, "auth": {"jwt": t}, "request": request}
+    found["named member and the same header"] = {"sources": named, "auth": {"jwt": u}, "request": request}
+    found["a proof and the named header"] = {"sources": named, "auth": {"jwt": u, "dpop": "d"}, "request": request}
+    found["a member that is inherited"] = {"sources": {"auth": "constructor", "header": False}, "auth": {"x": 1}}
+    return found
+
+
+SOURCES: tuple[dict[str, object], ...] = (
+    {},
+    *(
+        {"header": name}
+        for name in ("X-Token", "authorization", "x1", "", "X Token", "X_Token", "cookie", "Cookie", "é", 5)
+    ),
+    *({"auth": name} for name in ("jwt", "token", "a b", "é", "\n", "", "dpop", 5, None)),
+    *({"cookie": name} for name in ("session", "", True, None)),
+    *({"query": name} for name in ("token", "", False, None)),
+    {"header": None},
+    {"auth": False, "header": False},
+    {"auth": False, "header": False, "cookie": "session"},
+)
+"""Sources of tokens, of which some must fail."""
+
+
 def credentials() -> Named:
     """Where a token may stand, and every row of the contract's table of credentials."""
     t, u = "aaa.bbb.ccc", "ddd.eee.fff"
@@ -444,6 +542,7 @@ def credentials() -> Named:
         f"xsession={t}",
     ):
         found[f"cookie {cookie}"] = {"sources": ALL, "request": {"cookie": cookie}}
+    found |= _split_cookies(t, u) | _named_places(t, u)
     pairs = {"authorization": f"Bearer {t}", "query": f"token={t}", "cookie": f"session={u}"}
     found |= {
         "the cookie counts where nothing else is": {"sources": ALL, "request": pairs},

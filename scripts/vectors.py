@@ -199,7 +199,12 @@ def everything() -> dict[str, dict[str, Any]]:
         "proofs": proofs(f),
         "settings": {"vectors": settings},
         "key_sets": {"vectors": key_sets},
-        "credentials": {"vectors": presented},
+        "credentials": {
+            "vectors": presented,
+            "sources": [
+                {"sources": each, "verdict": vectors.sources_verdict(each)} for each in vector_settings.SOURCES
+            ],
+        },
         "grants": {"vectors": granted},
         "presets": presets(),
         "remote_keys": vector_remote_keys.remote_keys(f),

@@ -90,6 +90,47 @@ def test_filter_redacts_arguments_and_broken_formats():
     assert TOKEN not in broken.getMessage()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET /socket.io/?jwt=opaque&x=1",
+        '0{"jwt":"opaque"}',
+        '0{"jwt": "Bearer opaque"}',
+        r"2[\"x\",{\"jwt\":\"opaque\"}]",
+        "{'HTTP_X': 1, 'jwt': 'opaque'}",
+        "X-Pass: opaque",
+        "x-pass: Bearer opaque",
+        "X-Pass: opaque, opaque",
+        "(b'x-pass', b'opaque')",
+        "[(b'host', b'x'), (b'x-pass',b'opaque')]",
+        "'HTTP_X_PASS': 'opaque'",
+        "Cookie: a=b; jwt=opaque; c=d",
+        "Cookie: jwt.0=opaque; jwt.1=opaque",
+        "jwt_0=opaque; jwt_31=opaque",
+        'jwt="opaque"',
+    ],
+)
+def test_filter_redacts_the_values_of_its_names(text):
+    entry = logging.LogRecord("uvicorn.error", logging.INFO, "x.py", 1, "%s", (text,), None)
+    assert audit.RedactSecrets(("jwt", "X-Pass")).filter(entry)
+    assert "opaque" not in entry.getMessage()
+    assert "…" in entry.getMessage()
+
+
+def test_filter_keeps_other_values():
+    entry = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s", ("ajwt=1, room: jwt, the jwt expired",), None)
+    assert audit.RedactSecrets(("jwt",)).filter(entry)
+    assert entry.getMessage() == "ajwt=1, room: jwt, the jwt expired"
+
+
+@pytest.mark.parametrize(
+    "text", ["jwt, " * 4_000, "jwt" + " " * 19_000, "jwt: " + "a, " * 6_000, "jwt_" + "1" * 19_000]
+)
+def test_filter_takes_linear_time(text):
+    entry = logging.LogRecord("x", logging.INFO, "x.py", 1, "%s", (text,), None)
+    assert audit.RedactSecrets(("jwt",)).filter(entry)
+
+
 @pytest.mark.parametrize("text", ["a" * 500_000, "a-" * 200_000, "a." * 200_000, "bearer " * 50_000, "token" * 90_000])
 def test_redact_takes_linear_time(text):
     audit.without_secrets(text)  # quadratic time would exceed the limit of the test run

@@ -170,6 +170,16 @@ async def test_guests_are_accepted_only_if_asked_for(guard, issuer):
         assert (await client.get("/news")).status_code == 401
 
 
+async def test_token_is_accepted_in_a_named_header_and_in_chunked_cookies(guard, issuer):
+    tokens, token = RoomKey(guard, via=Handshake(header="X-Token", cookie="session")), issuer.issue("ada")
+    chunks = {"Cookie": f"session.0={token[:9]}; session.1={token[9:]}", "Sec-Fetch-Site": "same-origin"}
+    async with http(app_of(tokens)) as client:
+        for headers in ({"X-Token": token}, {"x-token": f"Bearer {token}"}, chunks):
+            assert (await client.get("/me", headers=headers)).status_code == 200
+        for headers in (bearer(token), [("X-Token", token), ("X-Token", token)]):
+            assert (await client.get("/me", headers=headers)).status_code == 401
+
+
 async def test_cookies_are_accepted_from_allowed_pages_only(guard, issuer):
     tokens = RoomKey(guard, via=Handshake(cookie="session"), allowed_origins="https://app.example")
     cookie = {"Cookie": f"session={issuer.issue('ada')}"}

@@ -37,6 +37,11 @@ _NAMED = re.compile(
 _SID = re.compile(r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*[0-9A-Z])[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])")
 # In the URL of a provider's redirect (RFC 6749 section 4.1.2).
 _CODE = re.compile(r"([?&](?:code|state)=)[^&\s\"']+")
+# A parameter, a member, a cookie with its chunks, or a header as it is written and as ASGI has it: (b'x', b'value').
+_VALUE_OF = (
+    r"((?<![A-Za-z0-9-])(?:{names})(?:[._][0-9]+)?(?:\\?[\"'])?\s*(?:[:=]|(?<=[\"']),)\s*(?:b(?=[\"']))?(?:\\?[\"'])?)"
+    r"(?!…)[^\"'\\&;\s}}\]]+(?:(?<=,)\s+[^\"'\\&;\s}}\]]+)*"
+)
 _BEARER = re.compile(r"(bearer\s+)[^\s\"',]+", re.IGNORECASE)
 
 
@@ -97,12 +102,14 @@ class RedactSecrets(logging.Filter):
     read them. If the record still contains a secret, it becomes one redacted text.
 
     Args:
-        query: the name of a query parameter that contains tokens in any form.
+        names: the names of query parameters, headers, members and cookies that contain tokens in any form, and whose
+            values can be split into chunks (``name.0``).
     """
 
-    def __init__(self, query: str | None = None) -> None:
+    def __init__(self, names: tuple[str, ...] = ()) -> None:
         super().__init__()
-        self._query = re.compile(rf"([?&]{re.escape(query)}=)[^&\s\"']+") if query is not None else None
+        either = "|".join(re.escape(name).replace(r"\-", "[-_]") for name in names)
+        self._named = re.compile(_VALUE_OF.format(names=either), re.IGNORECASE) if names else None
 
     def filter(self, entry: logging.LogRecord) -> bool:
         """Rewrite the message; all records pass."""
@@ -121,23 +128,22 @@ class RedactSecrets(logging.Filter):
 
     def _clean(self, text: str) -> str:
         text = _cut(text)
-        if self._query is not None:
-            text = self._query.sub(r"\1…", text)
-        return without_secrets(text)
+        text = without_secrets(text)
+        return text if self._named is None else self._named.sub(r"\1…", text)
 
 
-_redactor = lru_cache(maxsize=None)(RedactSecrets)  # one filter for each query, so that a logger gets it only once
+_redactor = lru_cache(maxsize=None)(RedactSecrets)  # one filter for the same names, so that a logger gets it only once
 
 
-def redact_logs(*loggers: logging.Logger, query: str | None = None) -> None:
+def redact_logs(*loggers: logging.Logger, names: tuple[str, ...] = ()) -> None:
     """Remove secrets from the loggers in which HTTP servers write URLs, and from further loggers.
 
     Args:
         loggers: further loggers, such as those of a library.
-        query: the name of a query parameter that contains tokens, or None.
+        names: as for :class:`RedactSecrets`.
     """
     for logger in (*loggers, *map(logging.getLogger, URL_LOGGERS)):
-        logger.addFilter(_redactor(query))
+        logger.addFilter(_redactor(names))
 
 
 def _cut(text: str) -> str:

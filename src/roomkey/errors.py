@@ -132,7 +132,8 @@ class CredentialsBadFormat(CredentialsError):
     code = "credentials_bad_format"
     text = "Format is Authorization: Bearer [token]"
     SEVERAL_TOKENS: ClassVar[str] = "more than one token provided"
-    other_texts = (SEVERAL_TOKENS,)
+    MISSING_CHUNK: ClassVar[str] = "a part of the token cookie is missing"
+    other_texts = (SEVERAL_TOKENS, MISSING_CHUNK)
 
 
 class MissingAuthorizationHeader(CredentialsError):

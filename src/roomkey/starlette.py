@@ -140,7 +140,7 @@ class RoomKey(AuthenticationBackend):
         listed = [allowed_origins] if isinstance(allowed_origins, str) else allowed_origins
         self._allowed = parse_origins(listed, schemes=("http", "https"))
         if self._way.query is not None:
-            redact_logs(query=self._way.query)
+            redact_logs(names=self._way.secret_names)
 
     async def identity(self, connection: HTTPConnection) -> Identity:
         """Return the identity of a request or WebSocket. Each request is verified once.
@@ -229,7 +229,7 @@ class RoomKey(AuthenticationBackend):
             return kept[1]
         headers, url = connection.headers, connection.url
         request = route_request(
-            authorization=", ".join(headers.getlist("authorization")),
+            authorization=", ".join(headers.getlist(self._way.header_name)),
             cookie="; ".join(headers.getlist("cookie")),
             query=url.query,
             origin=headers.get("origin"),

@@ -63,6 +63,13 @@ def test_handshake_lists_its_enabled_sources():
         Handshake(auth=False, header=False)
 
 
+def test_handshake_knows_the_names_of_its_secrets():
+    assert Handshake().secret_names == ()
+    named = Handshake(auth="jwt", header="X-Token", cookie="session", query="ticket")
+    assert named.secret_names == ("jwt", "X-Token", "session", "ticket")
+    assert (Handshake().header_name, named.header_name) == ("authorization", "x-token")
+
+
 def test_request_prints_no_token():
     carried = Request(f"Bearer {TOKEN}", f"session={TOKEN}", f"token={TOKEN}", "https://a.example")
     assert repr(carried) == "Request(origin='https://a.example')"
@@ -304,9 +311,10 @@ def test_settings_that_admit_nobody_are_rejected():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"header": "X-Token"}, "the only header is Authorization"),
-        ({"auth": "token"}, "auth must be True or False"),
-        ({"header": None}, "header must be True or False"),
+        ({"header": "X Token"}, "header must be True, False or the name of a header"),
+        ({"header": "Cookie"}, "a header other than Cookie .*, such as header='X-Token', not 'Cookie'"),
+        ({"auth": "dpop"}, "a member other than dpop, such as auth='jwt', not 'dpop'"),
+        ({"header": None}, "header must be True, False or the name"),
         ({"cookie": True}, "the name of a cookie"),
         ({"query": True}, "the name of a query"),
         ({"query": ""}, "the name of a query"),

@@ -117,6 +117,15 @@ def presented(vector: dict[str, Any]) -> dict[str, Any]:
     return {"found": {"token": found.token, "source": found.source, **proof}}
 
 
+def sources_verdict(sources: dict[str, Any]) -> str:
+    """Return "valid", or "config_error" for sources that must fail."""
+    try:
+        Handshake(**sources)
+    except ConfigError:
+        return "config_error"
+    return "valid"
+
+
 def proof_settings_of(settings: dict[str, Any]) -> DPoP:
     """Make the settings for DPoP proofs.
 

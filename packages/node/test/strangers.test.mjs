@@ -102,6 +102,45 @@ for (const version of VERSIONS) {
   });
 }
 
+for (const version of VERSIONS) {
+  test(`tokens in places of other names are accepted and do not travel: ${version}`, async (t) => {
+    const origins = ["https://chat.example"];
+    const made = await world(t, { version, sources: { auth: "jwt", header: "X-Token", cookie: "session" }, origins });
+    const presented = token("ada");
+    const cookie = [presented.slice(0, 9), presented.slice(9, 60), presented.slice(60)].map((part, at) => `session.${at}=${part}`).join("; ");
+    const ways = [
+      [{ jwt: presented, token: "x" }, {}], [{}, { "X-Token": `Bearer ${presented}` }], [{}, { "x-token": presented, Authorization: "Bearer x.y.z" }],
+      [{}, { Cookie: cookie, Origin: origins[0] }],
+    ];
+    for (const [auth, extraHeaders] of ways) await event(made.client(auth, { extraHeaders }), "connect");
+    const sources = made.lines.filter((line) => line.event === "admitted").map((line) => line.source);
+    assert.deepEqual(sources, ["auth", "header", "header", "cookie"]);
+    const sockets = await made.io.fetchSockets();
+    assert.equal(sockets.length, ways.length);
+    const sent = JSON.stringify(sockets.map(({ handshake }) => handshake)); // as an adapter sends it
+    for (const secret of [presented, presented.slice(60), presented.slice(9, 60)]) assert.ok(!sent.includes(secret));
+    const refused = [
+      [{ token: presented }, {}, "no token provided"], [{}, { Authorization: `Bearer ${presented}` }, "no token provided"],
+      [{ jwt: presented }, { "X-Token": token("eve") }, "more than one token provided"],
+      [{}, { Cookie: "session.1=x", Origin: origins[0] }, "a part of the token cookie is missing"],
+    ];
+    for (const [auth, extraHeaders, message] of refused) {
+      const client = made.client(auth, { extraHeaders });
+      await event(client, "connect_error");
+      assert.equal(client.heard[0][1], message);
+    }
+  });
+}
+
+test("the named header, sent twice, is not one token", async (t) => {
+  const made = await world(t, { sources: { header: "X-Token" } });
+  const [ada, bob] = [token("ada"), token("bob")];
+  for (const request of [{ headers: { "x-token": `${ada}, ${bob}` } }, { headers: { "x-token": ada }, rawHeaders: ["X-Token", ada, "x-token", bob] }]) {
+    await assert.rejects(made.roomkey.verifyRequest(request), ({ cause }) => cause.code === "credentials_bad_format");
+  }
+  assert.equal((await made.roomkey.verifyRequest({ headers: { "x-token": ada } })).subject, "ada");
+});
+
 test("a request with members of other types is not a failure", async (t) => {
   const made = await world(t, { sources: { cookie: "token", query: "token" }, origins: ["https://chat.example"] });
   const good = token("ada");

@@ -40,6 +40,18 @@ test("presented tokens are found", () => {
   }
 });
 
+test("sources of tokens are valid or fail", () => {
+  for (const { sources, verdict: expected } of read("credentials").sources) {
+    let found = "valid";
+    try {
+      checkSources(sources);
+    } catch (error) {
+      found = error.name === "ConfigError" ? "config_error" : String(error);
+    }
+    assert.equal(found, expected, JSON.stringify(sources));
+  }
+});
+
 test("presets stand for the same settings", () => {
   const { PRESETS } = inside("presets");
   const snake = (name) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from roomkey.auth.http import OAuthError
 from roomkey.auth.issued_tokens import IssuedTokens
 from roomkey.core import origins
-from roomkey.core.credentials import cookie_values
+from roomkey.core.cookies import cookie_values
 from roomkey.core.http_tokens import is_allowed_page
 from roomkey.errors import ConfigError
 

@@ -8,11 +8,13 @@ browsers repeat their proxy's login with every request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
 
+from roomkey.core.cookies import token_cookies
 from roomkey.core.jws import LONGEST_TOKEN
 from roomkey.core.numbers import is_number, is_whole_number
 from roomkey.errors import (
@@ -26,6 +28,7 @@ from roomkey.errors import (
 
 PAYLOAD_MEMBERS = ("token", "access_token", "auth_token")
 PROOF_MEMBER = "dpop"
+AUTHORIZATION = "authorization"
 MAX_PRESENTED = LONGEST_TOKEN + len("Bearer ")  # each verifier has a lower limit of its own
 
 
@@ -53,37 +56,33 @@ class Handshake:
     """Accept tokens in the handshake. The guard verifies the token before it replies to CONNECT.
 
     Args:
-        auth: accept the ``auth`` payload of the CONNECT packet (``token``, ``access_token`` or ``auth_token``).
-        header: accept the ``Authorization`` header (RFC 6750 section 2.1).
-        cookie: name of a cookie to accept, or None.
+        auth: accept the ``auth`` payload of the CONNECT packet: its members ``token``, ``access_token`` and
+            ``auth_token``, or only the member with this name.
+        header: accept the ``Authorization`` header (RFC 6750 section 2.1), or instead the header with this name, which
+            contains the token alone or ``Bearer <token>``.
+        cookie: name of a cookie to accept, or None. The token can be split: ``name.0``, ``name.1`` and so on, or
+            ``name_0``, ``name_1``.
         query: name of a query parameter to accept, or None. URLs are logged, so the default is None.
 
     Attributes:
         sources: the enabled sources, in the order of :data:`SOURCES`.
 
     Raises:
-        ConfigError: no source is enabled, or a source has the wrong type.
+        ConfigError: no source is enabled, or a source has the wrong type or name.
     """
 
-    auth: bool = True
-    header: bool = True
+    auth: bool | str = True
+    header: bool | str = True
     cookie: str | None = None
     query: str | None = None
     sources: tuple[Source, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for source in SOURCES:
-            name, value = source.name, getattr(self, source.name)
-            if source.is_named and value is not None and not (isinstance(value, str) and value):
-                raise ConfigError(f"{name} must be the name of a {name}, such as {name}='token', not {value!r}")
-            if not source.is_named and not isinstance(value, bool):
-                raise ConfigError(
-                    f"{name} must be True or False, not {value!r}; the only header is Authorization, "
-                    "and clients that cannot set it can send the token in the auth payload"
-                )
+            source.check(getattr(self, source.name))
         enabled = tuple(source for source in SOURCES if getattr(self, source.name))
         if not enabled:
-            options = ", ".join(f"{source.name}='…'" if source.is_named else source.name for source in SOURCES)
+            options = ", ".join(f"{source.name}='…'" if source.needs_name else source.name for source in SOURCES)
             raise ConfigError(f"Handshake requires a source; enable at least one of {options}")
         object.__setattr__(self, "sources", enabled)
 
@@ -91,6 +90,17 @@ class Handshake:
     def is_ambient(self) -> bool:
         """True if a browser sends an enabled source automatically, whichever page makes it connect."""
         return any(source.is_ambient for source in self.sources)
+
+    @property
+    def header_name(self) -> str:
+        """The name, in lower case, of the header that hosts pass on as :attr:`Request.authorization`."""
+        return self.header.lower() if isinstance(self.header, str) else AUTHORIZATION
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names under which clients send tokens, so that logs do not contain their values."""
+        named = (self.auth, self.header, self.cookie, self.query)
+        return tuple(name for name in named if isinstance(name, str))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +129,7 @@ class Request:
     """The parts of a connection's HTTP request that may contain a token, and the page that sent it.
 
     Attributes:
-        authorization: the ``Authorization`` header.
+        authorization: the ``Authorization`` header, or the one that ``Handshake(header=…)`` names.
         cookie: the ``Cookie`` header; None if it must not be used, because the page's origin is not allowed.
         query: the query string.
         origin: the page, as returned by :func:`page_of`.
@@ -167,8 +177,9 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
         as the cookie, is used only if no other source has a token.
 
     Raises:
-        CredentialsBadFormat: a header that is not ``Bearer <token>``; two different tokens; or a token with a DPoP
-            proof that is also presented elsewhere, without one (RFC 9449 section 7.2).
+        CredentialsBadFormat: a header that is not ``Bearer <token>``; two different tokens; a cookie whose chunks are
+            not one whole token; or a token with a DPoP proof that is also presented elsewhere, without one (RFC 9449
+            section 7.2).
         MalformedToken: a payload without a usable token.
     """
     found: list[Credential] = []
@@ -177,16 +188,12 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
         content: Any = auth if source.request_field is None else getattr(request, source.request_field)
         if content is None or (source.is_ambient and found):
             continue
-        values = [content] if source.values is None else source.values(content, getattr(way, source.name))
-        for value in values:
-            try:
-                token = source.read(value)
-            except AuthError as error:
-                failed = failed or error
+        for token in _tokens(source, content, getattr(way, source.name)):
+            if isinstance(token, AuthError):
+                failed = failed or token
             else:
-                if token is not None:
-                    proof = _proof(content) if source.request_field is None else None
-                    found.append(Credential(token, source.name, request.origin, proof))
+                proof = _proof(content) if source.request_field is None else None
+                found.append(Credential(token, source.name, request.origin, proof))
     if not found:
         if failed is not None:
             raise failed
@@ -200,7 +207,8 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
 
 def missing_credential(way: Handshake) -> CredentialsError:
     """Return the error for a handshake that presents no token."""
-    return MissingAuthorizationHeader() if way.sources == (_HEADER,) else CredentialsError()
+    demands_header = way.sources == (_HEADER,) and way.header_name == AUTHORIZATION
+    return MissingAuthorizationHeader() if demands_header else CredentialsError()
 
 
 def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> Credential:
@@ -226,19 +234,31 @@ def from_event(arguments: tuple[object, ...], request: Request = NO_REQUEST) -> 
     return Credential(token, "event", request.origin, _proof(payload))
 
 
-def cookie_values(header: str, name: str) -> list[str]:
-    """Return each value of a cookie (RFC 6265 section 5.4): a sibling domain can set a second cookie of that name."""
-    pairs = (pair.partition("=") for pair in header.split(";"))
-    return [value.strip().strip('"') for key, equals, value in pairs if equals and key.strip() == name]
+def _tokens(source: Source, content: Any, option: bool | str) -> Iterator[str | AuthError]:
+    """Yield each token in the content of a source, and the error for each value without a usable one."""
+    try:
+        values = source.values(content, option)
+    except AuthError as error:
+        yield error
+        return
+    for value in values:
+        try:
+            token = source.read(value, option)
+        except AuthError as error:
+            yield error
+        else:
+            if token is not None:
+                yield token
 
 
-def _payload_token(payload: object) -> str | None:
+def _payload_token(payload: object, member: bool | str = True) -> str | None:
     """Return the token in a payload; None in an object without one, which is the application's own payload."""
     if not isinstance(payload, Mapping):
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message=MalformedToken.WRONG_TYPE
         )
-    tokens = [bare_token(payload[name]) for name in PAYLOAD_MEMBERS if payload.get(name) not in _EMPTY]
+    members = (member,) if isinstance(member, str) else PAYLOAD_MEMBERS
+    tokens = [bare_token(payload[name]) for name in members if payload.get(name) not in _EMPTY]
     if len(set(tokens)) > 1:
         raise CredentialsBadFormat("different tokens in one payload", message=CredentialsBadFormat.SEVERAL_TOKENS)
     return tokens[0] if tokens else None
@@ -250,23 +270,37 @@ def _proof(payload: Mapping[str, object]) -> object:
     return None if proof in _EMPTY else proof
 
 
-def _header_token(authorization: str) -> str | None:
-    """Return the token in an ``Authorization`` header; None for an empty header and for another scheme.
+def _header_token(value: str, name: bool | str) -> str | None:
+    """Return the token in a header; None for an empty header.
 
-    A header that names Bearer or DPoP, next to another scheme, has a token: it must not make its client a guest.
+    ``Authorization`` with another scheme has no token either. If it names Bearer or DPoP, next to another scheme, it
+    has one: it must not make its client a guest. A header of another name has no other purpose.
     """
+    if isinstance(name, str) and name.lower() != AUTHORIZATION:
+        value = value.strip(" \t")
+        if "," in value:  # the header was sent twice (RFC 9110 section 5.3)
+            raise CredentialsBadFormat(f"several values in {name}", message=CredentialsBadFormat.SEVERAL_TOKENS)
+        return bare_token(value) if value else None
+    return _authorization_token(value)
+
+
+def _authorization_token(authorization: str) -> str | None:
     words = authorization.lower().split()
     if not authorization or (len(words) > 1 and _TOKEN_SCHEMES.isdisjoint(words)):
         return None
     return bare_token(authorization)
 
 
-def _query_values(query: str, name: str) -> list[str]:
-    return parse_qs(query).get(name, [])
+def _query_values(query: str, name: bool | str) -> list[str]:
+    return parse_qs(query).get(str(name), [])
 
 
-def _cookie_values_with_content(header: str, name: str) -> list[str]:
-    return [value for value in cookie_values(header, name) if value]
+def _one(content: object, _option: bool | str) -> tuple[object, ...]:
+    return (content,)
+
+
+def _named_token(value: object, _name: bool | str) -> str:
+    return bare_token(value)
 
 
 def bare_token(value: object) -> str:
@@ -294,37 +328,72 @@ def bare_token(value: object) -> str:
 class Source:
     """A place where clients present tokens.
 
+    Its functions get the value of its field of :class:`Handshake`: True, or a name.
+
     Attributes:
         name: the field of :class:`Handshake` that enables the source, and :attr:`Credential.source`.
         request_field: the field of :class:`Request` with the source's content; None for the CONNECT payload.
         read: returns the token in a value, or None if it is empty or is something else; raises an AuthError for a
             token that is not usable.
-        values: for a source in which a name selects the values, such as a cookie: returns the values of a name that
-            are not empty. Its field of :class:`Handshake` is that name, or None. Without ``values``, the content is the
-            only value, and the field is True or False.
+        kind: what a name is the name of, for errors.
+        example: such a name.
+        values: returns the values in the content that may be tokens; raises an AuthError if they are not usable.
+        needs_name: only a name selects the values, so that the field is a name or None. Otherwise it is True, False, or
+            a name.
+        names: a pattern for the names that can be used.
         is_ambient: browsers send it automatically with every request. It is used only if no other source presents a
             token, and the host passes it on only if the page's origin is allowed. Put ambient sources last.
     """
 
     name: str
     request_field: str | None
-    read: Callable[[Any], str | None]
-    values: Callable[[str, str], list[str]] | None = None
+    read: Callable[[Any, bool | str], str | None]
+    kind: str
+    example: str
+    values: Callable[[Any, bool | str], Iterable[Any]] = _one
+    needs_name: bool = False
+    names: re.Pattern[str] = re.compile(r".+", re.DOTALL)
     is_ambient: bool = False
 
-    @property
-    def is_named(self) -> bool:
-        """True if a name selects the values."""
-        return self.values is not None
+    def check(self, value: object) -> None:
+        """Check the value of the field of :class:`Handshake`.
+
+        Raises:
+            ConfigError: a wrong type, or a name that cannot be used.
+        """
+        if value is None if self.needs_name else isinstance(value, bool):
+            return
+        if not isinstance(value, str) or not self.names.fullmatch(value):
+            others = "" if self.needs_name else "True, False or "
+            raise ConfigError(
+                f"{self.name} must be {others}the name of a {self.kind}, such as {self.name}={self.example!r}, "
+                f"not {value!r}"
+            )
 
 
-_HEADER = Source("header", "authorization", _header_token)
+_HEADER = Source(
+    "header",
+    "authorization",
+    _header_token,
+    "header other than Cookie (letters, digits and hyphens)",
+    "X-Token",
+    names=re.compile(r"(?i)(?!cookie$)[a-z0-9-]+"),
+)
 
 SOURCES = (
-    Source("auth", None, _payload_token),
+    Source(
+        "auth",
+        None,
+        _payload_token,
+        "member other than dpop",
+        "jwt",
+        names=re.compile(rf"(?!{PROOF_MEMBER}$).+", re.DOTALL),
+    ),
     _HEADER,
-    Source("query", "query", bare_token, values=_query_values),
-    Source("cookie", "cookie", bare_token, values=_cookie_values_with_content, is_ambient=True),
+    Source("query", "query", _named_token, "query parameter", "token", values=_query_values, needs_name=True),
+    Source(
+        "cookie", "cookie", _named_token, "cookie", "session", values=token_cookies, needs_name=True, is_ambient=True
+    ),
 )
 """Every source of a token in a handshake. Each is also a field of :class:`Handshake`. The first that presents a token
 is the source of the credential."""

@@ -12,7 +12,7 @@ from functools import wraps
 from math import inf
 from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args
 
-from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.core.credentials import AUTHORIZATION, Authenticate, Handshake
 from roomkey.core.dpop import MAX_PROOF, DPoP
 from roomkey.core.identity import Identity
 from roomkey.core.jws import MAX_TOKEN
@@ -141,6 +141,16 @@ class GuardSettings:
         for name in ("max_refusals", "max_namespaces", "max_anonymous"):
             if not is_whole_number(getattr(self, name)) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be a whole number of at least 1")
+
+    @property
+    def token_header(self) -> str:
+        """The name, in lower case, of the header in which requests present tokens."""
+        return self.handshake.header_name if self.handshake is not None else AUTHORIZATION
+
+    @property
+    def secret_names(self) -> tuple[str, ...]:
+        """The names under which handshakes present tokens."""
+        return self.handshake.secret_names if self.handshake is not None else ()
 
     @property
     def handshake(self) -> Handshake | None:

@@ -194,5 +194,5 @@ def _origins(settings: HubSettings) -> Origins:
             "cannot accept cookies from every origin: any web page could connect as its visitor; list the allowed "
             "origins in cors_allowed_origins"
         )
-    redact_logs(query=handshake.query if handshake is not None else None)
+    redact_logs(names=settings.secret_names)
     return origins

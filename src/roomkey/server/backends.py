@@ -89,7 +89,11 @@ def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[st
 
 def _guard_options(settings: Settings) -> dict[str, Any]:
     """Return the guard settings, which are the same for both backends."""
-    handshake = Handshake(cookie=ACCESS_COOKIE if settings.cookies else None)
+    handshake = Handshake(
+        auth=settings.auth_member or True,
+        header=settings.token_header or True,
+        cookie=ACCESS_COOKIE if settings.cookies else None,
+    )
     authenticate = Authenticate(timeout=settings.authenticate_timeout)
     ways: dict[str, tuple[Handshake | Authenticate, ...]] = {
         "handshake": (handshake,),

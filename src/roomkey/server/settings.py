@@ -21,11 +21,20 @@ from typing import Any, Literal, get_args, get_origin
 from roomkey.extras import needs
 
 with needs("cli", "roomkey.server.settings"):
-    from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+    from pydantic import (
+        BaseModel,
+        ConfigDict,
+        Field,
+        ValidationError,
+        ValidationInfo,
+        field_validator,
+        model_validator,
+    )
     from pydantic_core import ErrorDetails
 
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import one_or_more
+from roomkey.core.credentials import Handshake
 from roomkey.core.dpop import DPoP
 from roomkey.core.issuer import MAX_TOKEN_LIFETIME
 from roomkey.core.jws import LONGEST_TOKEN, MAX_TOKEN
@@ -109,6 +118,13 @@ class Settings(BaseModel):
     via: Literal["both", "handshake", "authenticate"] = Field(
         "both", description="When a client can present its token: handshake, authenticate (after connecting) or both."
     )
+    token_header: str | None = Field(
+        None, description="Header of the handshake that contains the token, instead of Authorization."
+    )
+    auth_member: str | None = Field(
+        None,
+        description="Member of the auth payload that contains the token, instead of token and its two other names.",
+    )
     authenticate_timeout: float = Field(
         15.0, gt=0, le=300, description="Seconds for which a client can stay connected without a token."
     )
@@ -184,6 +200,13 @@ class Settings(BaseModel):
                 DPoP(_sockets_at(value))
             except ConfigError:
                 raise ValueError("must be an https:// URL without a query; http:// only for this machine") from None
+        return value
+
+    @field_validator("token_header", "auth_member")
+    @classmethod
+    def _presents_a_token(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None:
+            Handshake(**{"header" if info.field_name == "token_header" else "auth": value})
         return value
 
     @field_validator("algorithm")

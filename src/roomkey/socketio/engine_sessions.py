@@ -85,6 +85,7 @@ class EngineSessions:
         self.sio = transports.sio
         self.by_address = by_address
         self._max_packet = guard.settings.anonymous_packet
+        self._token_header = guard.settings.token_header
         self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
     def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
@@ -228,7 +229,7 @@ class EngineSessions:
     async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
         guarded, sender = connection.guarded, address(environ)
         is_bound = not self.by_address or sender == guarded.address
-        return await guarded.owns(request(environ), sender, is_bound=is_bound)
+        return await guarded.owns(request(environ, self._token_header), sender, is_bound=is_bound)
 
 
 async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-from roomkey.core.credentials import Request, page_of
+from roomkey.core.credentials import AUTHORIZATION, Request, page_of
 
 
 def address(environ: Mapping[str, Any]) -> str:
@@ -19,11 +19,16 @@ def address(environ: Mapping[str, Any]) -> str:
     return str(getattr(asked, "remote", None) or environ.get("REMOTE_ADDR") or "unknown")
 
 
-def request(environ: Mapping[str, Any]) -> Request:
-    """Return the parts that can contain tokens. A cookie counts only if a web page sends it, of an allowed origin."""
+def request(environ: Mapping[str, Any], header: str = AUTHORIZATION) -> Request:
+    """Return the parts that can contain tokens. A cookie counts only if a web page sends it, of an allowed origin.
+
+    Args:
+        environ: of the request.
+        header: the name, in lower case, of the header that contains tokens.
+    """
     page = page_of(environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_HOST"))
     return Request(
-        authorization=environ.get("HTTP_AUTHORIZATION"),
+        authorization=environ.get(f"HTTP_{header.upper().replace('-', '_')}"),
         cookie=environ.get("HTTP_COOKIE") if page is not None else None,
         query=environ.get("QUERY_STRING"),
         origin=page,

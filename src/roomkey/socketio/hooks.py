@@ -68,6 +68,7 @@ class Hooks:
         self.connections: dict[str, SocketIOConnection] = {}  # by Engine.IO session
         self.inner: dict[str, Callable[..., Any]] = {}
         self._around = around
+        self._token_header = guard.settings.token_header
         self._unfiltered = False
         self._ack_expiry = AckExpiry()
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
@@ -92,8 +93,7 @@ class Hooks:
         self.sio.packet_class = strict_packet(self.sio.packet_class)
         self.sio.manager.json = content_json
         self.sio.roomkey_guard = self.guard
-        handshake = self.guard.settings.handshake
-        redact_logs(self.sio.logger, self.sio.eio.logger, LOG, query=handshake.query if handshake is not None else None)
+        redact_logs(self.sio.logger, self.sio.eio.logger, LOG, names=self.guard.settings.secret_names)
         if hasattr(self.sio.manager, "channel") and not self.guard.has_store:
             LOG.warning("revocations apply only to this process, and not to other nodes; pass a store as revocations=")
 
@@ -111,7 +111,7 @@ class Hooks:
             return False
         connection = SocketIOConnection(eio_sid, self.transports, self.guard.background)
         try:
-            connection.guarded = self.guard.accept(request(environ), address(environ), connection)
+            connection.guarded = self.guard.accept(request(environ, self._token_header), address(environ), connection)
         except TooManyAttempts:
             return False
         self.connections[eio_sid] = connection

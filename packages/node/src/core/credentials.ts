@@ -15,6 +15,7 @@ import {
   MissingAuthorizationHeader,
 } from "../errors.js";
 import { strip } from "./characters.js";
+import { tokenCookies } from "./cookies.js";
 import { LONGEST_TOKEN } from "./jws.js";
 import { checkNames } from "./options.js";
 import { isObject } from "./strict_json.js";
@@ -34,11 +35,14 @@ export interface Credential {
 
 /** The places where a handshake may present a token. */
 export interface Sources {
-  /** The CONNECT packet's `auth` payload (`token`, `access_token` or `auth_token`). Default: true. */
-  auth?: boolean;
-  /** The `Authorization` header (RFC 6750 section 2.1). Default: true. */
-  header?: boolean;
-  /** The name of a cookie. Default: none. */
+  /** The CONNECT packet's `auth` payload (`token`, `access_token` or `auth_token`), or its member with this name. Default: true. */
+  auth?: boolean | string;
+  /**
+   * The `Authorization` header (RFC 6750 section 2.1), or instead the header with this name, which has the token alone or
+   * `Bearer <token>`. Default: true.
+   */
+  header?: boolean | string;
+  /** The name of a cookie. The token can be split: `name.0`, `name.1` and so on, or `name_0`, `name_1`. Default: none. */
   cookie?: string | null;
   /** The name of a query parameter. URLs are logged, so it is off unless named. */
   query?: string | null;
@@ -58,17 +62,39 @@ type Headers = Record<string, string | string[] | undefined>;
 
 /** What the HTTP request of a connection carried, as far as tokens may be in it. */
 export interface Carried {
+  /** The `Authorization` header, or the one that `header` names. */
   authorization?: string | undefined;
   cookie?: string | undefined;
   query?: string | undefined;
+}
+
+const AUTHORIZATION = "authorization";
+const MEMBER = /^(?!dpop$)[^]+$/;
+const HEADER = /^(?!cookie$)[a-z0-9-]+$/i;
+
+function isName(value: unknown, names: RegExp): boolean {
+  return typeof value === "string" && names.test(value);
+}
+
+/** The name, in lower case, of the header that requests present tokens in. */
+export function headerName({ header }: Sources): string {
+  return typeof header === "string" ? header.toLowerCase() : AUTHORIZATION;
+}
+
+/** The members of the `auth` payload that can be a token. */
+function membersOf({ auth }: Sources): readonly string[] {
+  return typeof auth === "string" ? [auth] : PAYLOAD_MEMBERS;
 }
 
 /** @throws {ConfigError} no source at all, or a source of a wrong type. */
 export function checkSources(sources: Sources): Required<Sources> {
   checkNames(sources, { auth: true, header: true, cookie: true, query: true });
   const checked = { auth: true, header: true, cookie: null, query: null, ...sources };
-  for (const name of ["auth", "header"] as const) {
-    if (typeof checked[name] !== "boolean") throw new ConfigError(`${name} must be true or false`);
+  if (typeof checked.auth !== "boolean" && !isName(checked.auth, MEMBER)) {
+    throw new ConfigError("auth must be true, false or the name of a member other than dpop, such as 'jwt'");
+  }
+  if (typeof checked.header !== "boolean" && !isName(checked.header, HEADER)) {
+    throw new ConfigError("header must be true, false or the name of a header other than Cookie (letters, digits and hyphens), such as 'X-Token'");
   }
   for (const name of ["cookie", "query"] as const) {
     const value: unknown = checked[name];
@@ -93,8 +119,9 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
   for (const [source, value] of presentedIn(sources, auth, request)) {
     if (source === "cookie" && found[0] && found[0].source !== source) break;
     try {
-      if (source === "auth") found.push({ token: payloadToken(value), source, ...proofIn(value) });
-      else found.push({ token: bareToken(value), source });
+      if (value instanceof AuthError) throw value;
+      if (source === "auth") found.push({ token: payloadToken(value, membersOf(sources)), source, ...proofIn(value) });
+      else found.push({ token: source === "header" ? headerToken(value, sources) : bareToken(value), source });
     } catch (error) {
       if (!(error instanceof AuthError)) throw error;
       failed ??= error;
@@ -102,7 +129,8 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
   }
   if (!found[0]) {
     if (failed !== null) throw failed;
-    const headerAlone = sources.header && !(sources.auth || sources.cookie || sources.query);
+    const others = sources.auth || sources.cookie || sources.query;
+    const headerAlone = sources.header && !others && headerName(sources) === AUTHORIZATION;
     throw headerAlone ? new MissingAuthorizationHeader() : new CredentialsError();
   }
   const isProved = found.length > 1 && found[0].proof !== undefined; // RFC 9449 section 7.2
@@ -121,7 +149,7 @@ export function fromHandshake(sources: Required<Sources>, auth: unknown, request
  */
 export function fromEvent(args: readonly unknown[]): Credential {
   if (args[0] === undefined || args[0] === null) throw new CredentialsError();
-  return { token: payloadToken(args[0]), source: "event", ...proofIn(args[0]) };
+  return { token: payloadToken(args[0], PAYLOAD_MEMBERS), source: "event", ...proofIn(args[0]) };
 }
 
 /** True if the handshake presents something for a token: a client that has none yet may send an empty place. */
@@ -131,21 +159,48 @@ export function hasCredentials(sources: Required<Sources>, auth: unknown, reques
 }
 
 function* presentedIn(sources: Required<Sources>, auth: unknown, request: Carried): Generator<[Credential["source"], unknown]> {
-  if (sources.auth && auth !== undefined && auth !== null && (!isObject(auth) || members(auth).length > 0)) {
+  if (sources.auth && auth !== undefined && auth !== null && (!isObject(auth) || members(auth, membersOf(sources)).length > 0)) {
     yield ["auth", auth];
   }
-  if (sources.header && request.authorization && !isAnotherScheme(request.authorization)) {
+  if (sources.header && request.authorization && !isEmptyHeader(request.authorization, sources)) {
     yield ["header", request.authorization];
   }
   if (sources.query && request.query) {
     for (const value of queryValues(request.query, sources.query)) yield ["query", value];
   }
   if (sources.cookie && request.cookie) {
-    for (const value of cookieValues(request.cookie, sources.cookie)) if (value !== "") yield ["cookie", value];
+    for (const value of cookiesIn(request.cookie, sources.cookie)) yield ["cookie", value];
   }
 }
 
-/** True for a header that presents no token: `Basic …`. Where it also names Bearer or DPoP, it does. */
+/** The values of the cookie; where its chunks are not one whole token, the error for that. */
+function cookiesIn(header: string, name: string): readonly unknown[] {
+  try {
+    return tokenCookies(header, name);
+  } catch (error) {
+    if (!(error instanceof AuthError)) throw error;
+    return [error];
+  }
+}
+
+/** True for a header that presents no token. A header other than `Authorization` has no other purpose. */
+function isEmptyHeader(value: string, sources: Sources): boolean {
+  return headerName(sources) === AUTHORIZATION ? isAnotherScheme(value) : trimmed(value) === "";
+}
+
+function headerToken(value: unknown, sources: Sources): string {
+  if (headerName(sources) === AUTHORIZATION) return bareToken(value);
+  if (String(value).includes(",")) { // the header was sent twice (RFC 9110 section 5.3)
+    throw new CredentialsBadFormat(`several values in ${headerName(sources)}`, { message: "more than one token provided" });
+  }
+  return bareToken(trimmed(String(value)));
+}
+
+function trimmed(value: string): string {
+  return value.replace(/^[ \t]+|[ \t]+$/g, "");
+}
+
+/** True for an `Authorization` header without a token: `Basic …`. Where it also names Bearer or DPoP, it has one. */
 function isAnotherScheme(authorization: string): boolean {
   const words = strip(authorization.toLowerCase()).split(/\s+/);
   return words.length > 1 && !words.includes("bearer") && !words.includes("dpop");
@@ -167,19 +222,11 @@ function decode(text: string): string {
   }
 }
 
-/** Every value of the cookie (RFC 6265 section 5.4): a neighbor domain can set a second one of the same name. */
-function cookieValues(header: string, name: string): string[] {
-  const pairs = header.split(";").filter((pair) => pair.includes("="));
-  return pairs
-    .filter((pair) => strip(pair.slice(0, pair.indexOf("="))) === name)
-    .map((pair) => strip(strip(pair.slice(pair.indexOf("=") + 1)), /"/));
-}
-
-function payloadToken(payload: unknown): string {
+function payloadToken(payload: unknown, names: readonly string[]): string {
   const datatype = { message: "invalid token datatype" };
   if (!isObject(payload)) throw new MalformedToken(`the payload is a ${typeof payload}, not an object`, datatype);
-  const filled = members(payload);
-  const values = filled.length > 0 ? filled : PAYLOAD_MEMBERS.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
+  const filled = members(payload, names);
+  const values = filled.length > 0 ? filled : names.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
   if (values.length === 0) throw new MalformedToken("the payload has no token in it", datatype);
   const tokens = new Set(values.map(bareToken));
   if (tokens.size > 1) {
@@ -195,8 +242,8 @@ function proofIn(payload: unknown): { proof?: unknown } {
 }
 
 /** What is where a token may be, and is not empty. */
-function members(payload: Record<string, unknown>): unknown[] {
-  const found = PAYLOAD_MEMBERS.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
+function members(payload: Record<string, unknown>, names: readonly string[]): unknown[] {
+  const found = names.filter((name) => Object.hasOwn(payload, name)).map((name) => payload[name]);
   return found.filter((value) => value !== null && value !== undefined && value !== "");
 }
 

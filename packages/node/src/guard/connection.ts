@@ -1,7 +1,7 @@
 /** A guarded connection: the guard's side of one Engine.IO connection, with one method for each thing that arrives. */
 
 import { attempt, isThenable } from "../core/calls.js";
-import { type Carried, isCookieOfAllowedPage } from "../core/credentials.js";
+import { type Carried, type Sources, headerName, isCookieOfAllowedPage } from "../core/credentials.js";
 import { AUTHENTICATE } from "../core/names.js";
 import { CredentialsError, PermissionDenied, ProtocolViolation, TooManyAttempts } from "../errors.js";
 import type { Authenticator } from "./authenticator.js";
@@ -30,7 +30,7 @@ export class GuardedConnection extends ConnectionState {
     readonly deciders: Deciders,
     conn: HostConn,
   ) {
-    super(context, conn, conn.remoteAddress ?? "", carriedBy(conn.request, context.settings.origins));
+    super(context, conn, conn.remoteAddress ?? "", carriedBy(conn.request, context.settings));
     const isFull = hasTooMany(context, this.address);
     context.index.open(conn, this);
     conn.once("close", () => this.lost());
@@ -132,7 +132,7 @@ export class GuardedConnection extends ConnectionState {
   /** True if a later HTTP request of the session may be served; another one is reported. */
   owns(request: HostRequest, address: string): boolean | Promise<boolean> {
     const { sessionBinding } = this.deciders;
-    const owned = sessionBinding.isOwner(this, carriedBy(request, this.context.settings.origins), address);
+    const owned = sessionBinding.isOwner(this, carriedBy(request, this.context.settings), address);
     const report = (isOwner: boolean): boolean => {
       if (!isOwner) sessionBinding.reportHijack(address);
       return isOwner;
@@ -187,24 +187,25 @@ export function hasTooMany({ index, settings, refusals }: GuardContext, address:
 }
 
 /** What an HTTP request carries where tokens may be. */
-export function carriedBy(request: Requested | undefined, origins: readonly string[]): Carried {
+export function carriedBy(request: Requested | undefined, settings: { origins: readonly string[]; sources: Sources }): Carried {
+  const { origins, sources } = settings;
   const cookie = isCookieOfAllowedPage(request?.headers ?? {}, origins) ? request?.headers?.cookie : undefined;
   const url = typeof request?.url === "string" ? request.url : "";
   const at = url.indexOf("?");
   return {
-    authorization: authorizationOf(request),
+    authorization: headerOf(request, headerName(sources)),
     cookie: typeof cookie === "string" ? cookie : undefined,
     query: at < 0 ? undefined : url.slice(at + 1),
   };
 }
 
-/** All `Authorization` headers: Node.js drops the second one, which a proxy may have believed. Two are not one token. */
-function authorizationOf(request: Requested | undefined): string | undefined {
+/** All headers of a name: Node.js drops a second `Authorization`, which a proxy may have believed. Two are not one token. */
+function headerOf(request: Requested | undefined, name: string): string | undefined {
   const { rawHeaders, headers } = request ?? {};
   const raw: readonly unknown[] = Array.isArray(rawHeaders) ? rawHeaders : [];
-  const all = raw.filter((_, index) => index % 2 === 1 && String(raw[index - 1]).toLowerCase() === "authorization");
+  const all = raw.filter((_, index) => index % 2 === 1 && String(raw[index - 1]).toLowerCase() === name);
   if (all.length > 1) return all.join(", ");
-  const given: unknown = headers?.authorization;
+  const given: unknown = headers?.[name];
   if (Array.isArray(given)) return given.join(", ");
   return typeof given === "string" ? given : undefined;
 }

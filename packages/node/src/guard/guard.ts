@@ -252,9 +252,9 @@ export class Guard {
    * @throws {Unauthorized} no valid token; Express and Fastify answer it with 401 and `WWW-Authenticate`.
    */
   async verifyRequest(request: Requested): Promise<Identity> {
-    const { sources, origins } = this.#context.settings;
+    const { settings } = this.#context;
     try {
-      const presented = fromHandshake({ ...sources, auth: false }, null, carriedBy(request, origins));
+      const presented = fromHandshake({ ...settings.sources, auth: false }, null, carriedBy(request, settings));
       return this.#authorizer.withRightsOfNow(await this.#authorizer.verify(presented));
     } catch (error) {
       if (error instanceof AuthError) throw new Unauthorized(error);

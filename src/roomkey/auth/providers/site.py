@@ -15,7 +15,7 @@ from roomkey.auth.providers.accounts import ProviderAccounts
 from roomkey.auth.providers.attempts import is_local_path
 from roomkey.auth.providers.config import LoginProvider
 from roomkey.auth.providers.logins import ProviderLogins, Taken
-from roomkey.core.credentials import cookie_values
+from roomkey.core.cookies import cookie_values
 from roomkey.core.urls import is_confidential
 from roomkey.errors import ConfigError
 from roomkey.stores import SingleUseStore

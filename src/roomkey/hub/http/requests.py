@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_plus
 
-from roomkey.core.credentials import Request, cookie_values, page_of
+from roomkey.core.cookies import cookie_values
+from roomkey.core.credentials import AUTHORIZATION, Request, page_of
 
 # Needed during the handshake only; for thousands of idle connections they would take memory.
 _HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
@@ -93,15 +94,16 @@ class HttpRequest:
             found.setdefault(name, value)
         return found
 
-    def credentials(self, *, may_use_cookies: bool) -> Request:
+    def credentials(self, *, may_use_cookies: bool, header: str = AUTHORIZATION) -> Request:
         """Return the parts that may contain tokens.
 
         Args:
             may_use_cookies: True if the request comes from a page whose origin is allowed.
+            header: the name, in lower case, of the header that contains tokens.
         """
         headers = self.headers
         return Request(
-            authorization=headers.get("authorization"),
+            authorization=headers.get(header),
             cookie=headers.get("cookie") if may_use_cookies else None,
             query=self.query,
             origin=page_of(headers.get("origin"), headers.get("sec-fetch-site"), headers.get("host")),

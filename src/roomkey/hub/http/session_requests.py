@@ -8,6 +8,7 @@ import secrets
 from collections import Counter
 from typing import Protocol
 
+from roomkey.core.credentials import Request
 from roomkey.errors import ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.background import Background
@@ -62,6 +63,7 @@ class SessionRequests:
         self.path = f"/{self.settings.path.strip('/')}/".replace("//", "/")
         self.pending: set[Pending] = set()
         self._guard = guard
+        self._token_header = guard.settings.token_header
         self._counts = counts
 
     def serves(self, path: str) -> bool:
@@ -91,7 +93,7 @@ class SessionRequests:
 
     def open(self, request: HttpRequest, state: TransportState) -> EngineSession | Refusal:
         """Open a session. Set its transport next, then greet the client."""
-        credentials = request.credentials(may_use_cookies=self.origins.may_use_cookies(request))
+        credentials = self._credentials(request)
         return self.sessions.open(credentials, request.address, request.after_handshake(), state) or TOO_MANY
 
     async def find(self, eio_sid: str, request: HttpRequest) -> EngineSession | Refusal:
@@ -99,12 +101,16 @@ class SessionRequests:
         session = self.sessions.find(eio_sid)
         if session is None:
             return UNKNOWN_SID
-        credentials = request.credentials(may_use_cookies=self.origins.may_use_cookies(request))
+        credentials = self._credentials(request)
         is_bound = self._is_bound(session, request)
         if not await session.connection.owns(credentials, request.address, is_bound=is_bound):
             self._counts["refused: not the owner of the session"] += 1
             return FORBIDDEN
         return session
+
+    def _credentials(self, request: HttpRequest) -> Request:
+        may_use_cookies = self.origins.may_use_cookies(request)
+        return request.credentials(may_use_cookies=may_use_cookies, header=self._token_header)
 
     def _is_bound(self, session: EngineSession, request: HttpRequest) -> bool:
         if self.settings.session_binding == "address":
