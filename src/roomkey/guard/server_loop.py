@@ -26,10 +26,15 @@ class ServerLoop:
         """Note that the server runs on the running loop."""
         self._loop = asyncio.get_running_loop()
 
+    @property
+    def running(self) -> asyncio.AbstractEventLoop | None:
+        """The loop while it runs; None before the server has started, and after it has stopped."""
+        return self._loop if self._loop is not None and self._loop.is_running() else None
+
     def is_elsewhere(self) -> bool:
         """Return True if the server runs on a loop, and the caller runs on another one or on none."""
-        loop = self._loop
-        if loop is None or not loop.is_running():
+        loop = self.running
+        if loop is None:
             return False
         try:
             return asyncio.get_running_loop() is not loop

@@ -1,0 +1,1 @@
+"""Django finds the management command below this package."""
