@@ -34,6 +34,8 @@ from typing import Any, ClassVar, Literal
 import pytest
 from support.clock import FakeClock
 
+NAMESPACES = ("/", "/chat", "/admin")
+
 REFUSAL = ("full", {"seats": 0})
 """Message and data of a connect handler that refuses."""
 

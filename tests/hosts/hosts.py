@@ -9,38 +9,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import socketio
-from hosts.host import HEARTBEAT, REFUSAL, Host, Options, Server
+from hosts.host import HEARTBEAT, NAMESPACES, REFUSAL, Host, Options, Server
+from hosts.settings import guard_settings
 from socketio.exceptions import ConnectionRefusedError as Refusal
 from support.clock import FakeClock
 from support.live import new_server, serve
 from support.tokens import issuer_at
 
-from roomkey import PermissionDenied, Policy
+from roomkey import PermissionDenied
 from roomkey.hub import Hub
-from roomkey.policies import rooms_claim
-from roomkey.socketio import AsyncGuard, Authenticate, Handshake, SubjectLimits
-
-
-def guard_settings(options: Options, clock: FakeClock) -> dict[str, Any]:
-    """Return the arguments of a guard in Python."""
-    policy = Policy()
-    policy.namespace("/admin")(lambda who: who.has_role("admin"))
-    policy.room("*")(rooms_claim)
-    policy.event("vote")(lambda who: who.has_role("voter"))
-    handshake, authenticate = Handshake(), Authenticate(options.authenticate_timeout, options.max_attempts)
-    ways: dict[str, Any] = {"handshake": handshake, "authenticate": authenticate, "both": (handshake, authenticate)}
-    sockets = options.sockets_per_subject
-    return {
-        "via": ways[options.via],
-        "policy": policy,
-        "clock": clock,
-        "subject_limits": None if sockets is None else SubjectLimits(sockets=sockets),
-        "connect_timeout": options.connect_timeout,
-        "grace": options.grace,
-        "warn_before": options.warn_before,
-        "max_refusals": options.max_refusals,
-        "max_anonymous": options.max_anonymous,
-    }
+from roomkey.socketio import AsyncGuard
 
 
 @dataclass
@@ -58,7 +36,7 @@ class AsyncioServer(Server):
     def install(self) -> None:
         """Register the handlers of the application."""
         self.guard.serve_rooms()
-        for namespace in ("/", "/chat", "/admin"):
+        for namespace in NAMESPACES:
             for event in ("connect", "disconnect", "echo", "enter", "vote"):
                 self.sio.on(event, self._handler(event, namespace), namespace=namespace)
 
