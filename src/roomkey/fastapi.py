@@ -27,10 +27,9 @@ with needs("fastapi", "roomkey.fastapi"):
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection
 
-from roomkey import starlette
+from roomkey import routes, starlette
 from roomkey.core.identity import Identity
 from roomkey.core.requirements import Requirement
-from roomkey.guard.settings import AnyVerifier
 from roomkey.starlette import AuthHTTPException, Handshake
 
 __all__ = ["AuthHTTPException", "Handshake", "RoomKey"]
@@ -53,7 +52,7 @@ class RoomKey:
     """Verifies the tokens of routes: the same tokens, and the same revocations, as those of the sockets.
 
     Args:
-        guard: as for :class:`roomkey.starlette.RoomKey`, like the other arguments.
+        guard: as for :class:`roomkey.routes.RoomKey`, like the other arguments.
 
     Attributes:
         identity: the dependency for the identity: ``Depends(tokens.identity)``.
@@ -64,7 +63,7 @@ class RoomKey:
 
     def __init__(
         self,
-        guard: starlette.TokenAuthority | starlette.HasGuard | AnyVerifier,
+        guard: routes.AnyGuard,
         *,
         via: Handshake | None = None,
         required: bool = True,

@@ -14,10 +14,9 @@ It requires ``roomkey[starlette]``. For FastAPI, use :mod:`roomkey.fastapi`.
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import wraps
-from typing import Any, Protocol
+from typing import Any
 
 from roomkey.extras import needs
 
@@ -28,35 +27,17 @@ with needs("starlette", "roomkey.starlette"):
     from starlette.requests import HTTPConnection
     from starlette.responses import JSONResponse
 
-from roomkey.audit import redact_logs
-from roomkey.core.credentials import Handshake, find_credential, missing_credential
-from roomkey.core.http_tokens import ErrorResponse, error_response, route_request
+from roomkey import routes
+from roomkey.core.credentials import Handshake
+from roomkey.core.http_tokens import error_response
 from roomkey.core.identity import Identity
-from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.requirements import Requirement
 from roomkey.errors import AuthError, ConfigError
-from roomkey.guard.guard import Guard
-from roomkey.guard.settings import AnyVerifier
 
 __all__ = ["AuthHTTPException", "Handshake", "RoomKey", "User"]
 
 POLICY_VIOLATION = 1008
 _KEPT = "roomkey.identity"
-
-
-class TokenAuthority(Protocol):
-    """Verifies tokens and checks revocations. Every asyncio guard is one."""
-
-    def verify(self, token: str, *, source: str = "") -> Awaitable[Identity]:
-        """Return the identity of a token, or raise one :class:`roomkey.AuthError`."""
-
-
-class HasGuard(Protocol):
-    """A server with a guard, such as the hub."""
-
-    @property
-    def guard(self) -> TokenAuthority:
-        """The guard."""
 
 
 class AuthHTTPException(HTTPException):
@@ -66,7 +47,8 @@ class AuthHTTPException(HTTPException):
         error: the reason.
     """
 
-    def __init__(self, error: AuthError, response: ErrorResponse) -> None:
+    def __init__(self, error: AuthError, requirement: Requirement | None = None) -> None:
+        response = error_response(error, requirement)
         super().__init__(response.status, response.description, response.headers)
         self.error = error
 
@@ -107,12 +89,7 @@ class RoomKey(AuthenticationBackend):
     """Verifies the tokens of routes: the same tokens, and the same revocations, as those of the sockets.
 
     Args:
-        guard: the guard or the hub of the sockets. Without sockets, a verifier, or a guard that is not attached.
-        via: where clients can send the token. Default: only the ``Authorization`` header. A cookie is used only if the
-            request has no other token, and the server's own page or one of ``allowed_origins`` sent the request.
-        required: False also accepts requests without a token, as :meth:`roomkey.Identity.guest`. An invalid token is
-            still rejected.
-        allowed_origins: origins of further web pages whose cookies are accepted, such as ``https://app.example``.
+        guard: as for :class:`roomkey.routes.RoomKey`, like the other arguments.
 
     Raises:
         ConfigError: a setting is invalid.
@@ -120,27 +97,13 @@ class RoomKey(AuthenticationBackend):
 
     def __init__(
         self,
-        guard: TokenAuthority | HasGuard | AnyVerifier,
+        guard: routes.AnyGuard,
         *,
         via: Handshake | None = None,
         required: bool = True,
         allowed_origins: Iterable[str] = (),
     ) -> None:
-        self._authority = _authority_of(guard)
-        clock = getattr(self._authority, "clock", None)
-        self._now: Callable[[], float] = time.time if clock is None else clock.now
-        self._way = Handshake() if via is None else via
-        if not isinstance(self._way, Handshake) or not (self._way.header or self._way.cookie or self._way.query):
-            raise ConfigError(
-                "via must be a Handshake with a source in the request, such as Handshake(cookie='session')"
-            )
-        if not isinstance(required, bool):
-            raise ConfigError("required must be True or False")
-        self._required = required
-        listed = [allowed_origins] if isinstance(allowed_origins, str) else allowed_origins
-        self._allowed = parse_origins(listed, schemes=("http", "https"))
-        if self._way.query is not None:
-            redact_logs(names=self._way.secret_names)
+        self._tokens = routes.RoomKey(guard, via=via, required=required, allowed_origins=allowed_origins)
 
     async def identity(self, connection: HTTPConnection) -> Identity:
         """Return the identity of a request or WebSocket. Each request is verified once.
@@ -208,49 +171,22 @@ class RoomKey(AuthenticationBackend):
     async def check(self, connection: HTTPConnection, requirement: Requirement | None) -> Identity:
         """Return the identity of a request that meets a requirement (internal)."""
         try:
-            who = await self._verify(connection)
-            if who is None:
-                if self._required:
-                    raise missing_credential(self._way)
-                who = Identity.guest()
-            problem = None if requirement is None else requirement.problem(who, self._now())
-            if problem is not None:
-                raise problem
+            return self._tokens.check(await self._verify(connection), requirement)
         except AuthError as error:
             if connection.scope["type"] == "websocket":
                 raise WebSocketException(POLICY_VIOLATION, error.message) from None
-            raise AuthHTTPException(error, error_response(error, requirement)) from None
-        return who
+            raise AuthHTTPException(error, requirement) from None
 
     async def _verify(self, connection: HTTPConnection) -> Identity | None:
         """Return the identity of a request's token, or None without a token."""
         kept: tuple[object, Identity | None] = connection.scope.get(_KEPT, (None, None))
         if kept[0] is self:
             return kept[1]
-        headers, url = connection.headers, connection.url
-        request = route_request(
-            authorization=", ".join(headers.getlist(self._way.header_name)),
-            cookie="; ".join(headers.getlist("cookie")),
-            query=url.query,
-            origin=headers.get("origin"),
-            fetch_site=headers.get("sec-fetch-site"),
-            scheme={"ws": "http", "wss": "https"}.get(url.scheme, url.scheme),
-            host=headers.get("host"),
-            allowed_origins=self._allowed,
-        )
-        presented = find_credential(self._way, None, request)
-        who = await self._authority.verify(presented.token, source=presented.source) if presented is not None else None
+        url = connection.url
+        scheme = {"ws": "http", "wss": "https"}.get(url.scheme, url.scheme)
+        who = await self._tokens.verify(connection.headers.items(), query=url.query, scheme=scheme)
         connection.scope[_KEPT] = (self, who)
         return who
-
-
-def _authority_of(guard: TokenAuthority | HasGuard | AnyVerifier) -> TokenAuthority:
-    """Return what verifies tokens and knows revocations: the guard, the hub's, or one for a verifier alone."""
-    authority: Any = getattr(guard, "guard", guard)
-    if callable(getattr(authority, "follow_revocations", None)):
-        known: TokenAuthority = authority
-        return known
-    return Guard(authority)
 
 
 def _connection_of(*arguments: object) -> HTTPConnection:

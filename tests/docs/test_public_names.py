@@ -12,8 +12,19 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = (
-    *("", ".auth", ".client", ".django", ".errors", ".fastapi", ".hub", ".keysets", ".policies"),
-    *(".socketio", ".starlette", ".stores"),
+    "",
+    ".auth",
+    ".client",
+    ".django",
+    ".errors",
+    ".fastapi",
+    ".hub",
+    ".keysets",
+    ".policies",
+    ".routes",
+    ".socketio",
+    ".starlette",
+    ".stores",
 )
 PUBLIC = {f"roomkey{package}" for package in PACKAGES}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
