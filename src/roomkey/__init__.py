@@ -5,7 +5,7 @@ valid. Importing this package loads no framework.
 
 The public modules are ``roomkey``, ``roomkey.errors``, ``roomkey.policies``, ``roomkey.hub``, ``roomkey.socketio``,
 ``roomkey.client``, ``roomkey.routes``, ``roomkey.starlette``, ``roomkey.fastapi``, ``roomkey.auth``,
-``roomkey.stores`` and ``roomkey.keysets``. All other modules are internal.
+``roomkey.stores``, ``roomkey.keysets`` and ``roomkey.testing``. All other modules are internal.
 """
 
 from roomkey.core.dpop import DPoP

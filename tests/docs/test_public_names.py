@@ -25,6 +25,7 @@ PACKAGES = (
     ".socketio",
     ".starlette",
     ".stores",
+    ".testing",
 )
 PUBLIC = {f"roomkey{package}" for package in PACKAGES}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

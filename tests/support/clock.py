@@ -7,27 +7,30 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from roomkey.stores.cleanup import Cleanup
+from roomkey.testing import Clock
 
 
-class FakeClock:
-    """Wall and monotonic time together; nothing passes unless :meth:`advance` says so.
+class FakeClock(Clock):
+    """The clock of :mod:`roomkey.testing`, whose time can also be set and be wrong.
 
     Attributes:
         wrong_by: seconds by which the time of day is ahead of what it should be.
     """
 
     def __init__(self, start: float = 1_800_000_000.0) -> None:
-        self.time = start
+        super().__init__(start)
         self.wrong_by = 0.0
 
+    @property
+    def time(self) -> float:
+        return self._now
+
+    @time.setter
+    def time(self, seconds: float) -> None:
+        self._now = seconds
+
     def now(self) -> float:
-        return self.time + self.wrong_by
-
-    def monotonic(self) -> float:
-        return self.time - 1_700_000_000.0
-
-    def advance(self, seconds: float) -> None:
-        self.time += seconds
+        return super().now() + self.wrong_by
 
 
 def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:

@@ -32,6 +32,11 @@ class Background:
         self._settling: set[asyncio.Task[Any]] = set()  # those that wait in settle()
         self._another_settles: asyncio.Future[None] | None = None
 
+    @property
+    def running(self) -> set[asyncio.Task[Any]]:
+        """The tasks that have not ended."""
+        return self._running
+
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine: from Python 3.12 on, this returns when the coroutine waits for the first time."""
         loop = asyncio.get_running_loop()

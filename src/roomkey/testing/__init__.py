@@ -1,0 +1,46 @@
+"""Test guarded handlers in a few lines and milliseconds: clients in memory, a clock, and an OpenID provider.
+
+::
+
+    async def test_ada_reads_her_room():
+        ada = await connect(app, token=issuer.issue("ada", rooms=["red"]))
+        await ada.join("red")
+        with assert_refused(code="permission_denied"):
+            await ada.join("blue")
+
+No port is opened and nothing sleeps. It works with every test framework; for pytest there are fixtures, whose names
+begin with ``roomkey_``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from roomkey.testing.client import Client, connect
+from roomkey.testing.clock import Clock
+from roomkey.testing.outcomes import Closed, Event, Received, Refused, assert_refused
+from roomkey.testing.settling import settle
+
+if TYPE_CHECKING:
+    from roomkey.testing.provider import FakeProvider
+
+__all__ = [
+    "Client",
+    "Clock",
+    "Closed",
+    "Event",
+    "FakeProvider",
+    "Received",
+    "Refused",
+    "assert_refused",
+    "connect",
+    "settle",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the provider at its first use: it requires the extra ``remote``."""
+    if name != "FakeProvider":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module("roomkey.testing.provider").FakeProvider
