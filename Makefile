@@ -3,7 +3,7 @@
 PORT ?= 8000
 BIN := .venv/bin
 
-.PHONY: serve test check lint types unit node coverage oldest newest others checklist bench lock clean
+.PHONY: serve test check lint types unit node coverage oldest newest others checklist bench bench-quick lock clean
 
 serve: .venv-serve client
 	@exec $(BIN)/python -m roomkey serve --demo --port $(PORT)
@@ -67,11 +67,17 @@ newest others: .venv-dev
 checklist: .venv-dev
 	$(BIN)/python scripts/checklist.py
 
-# bench/socketio needs Node for its peers and takes half an hour; --quick is one short round.
+# bench/socketio needs Node for its peers. On a quiet machine, everything takes about 25 minutes.
 bench: .venv-dev
-	$(BIN)/python bench/verify.py
+	$(BIN)/python bench/verify.py --write
+	$(BIN)/python bench/instructions.py --write
 	$(BIN)/python bench/socketio/growth.py
 	$(BIN)/python bench/socketio/run.py
+
+# The same method, for the main operations, with shorter turns; writes nothing.
+bench-quick: .venv-dev
+	$(BIN)/python bench/socketio/growth.py --quick --peers roomkey,node
+	$(BIN)/python bench/socketio/run.py --quick
 
 # Both environments use one folder, so that the packages of a developer's environment also serve the demo.
 .PHONY: .venv-serve .venv-dev

@@ -1,6 +1,6 @@
 """Count the instructions that the hub executes per operation, without a network.
 
-    python bench/instructions.py [echo] [plain] [connect] [refused] [deliver]
+    python bench/instructions.py [echo] [plain] [connect] [refused] [deliver] [--write]
 
 A noisy machine does not disturb this count. Each operation runs 1,000 and 5,000 times under
 ``valgrind --tool=callgrind``, and the difference is divided by 4,000. It requires valgrind, and takes about a minute
@@ -18,6 +18,8 @@ import sys
 import time
 from typing import Any
 
+import figures
+
 from roomkey import Issuer
 from roomkey.hub import Hub
 from roomkey.hub.engine_session import EngineSession
@@ -26,7 +28,14 @@ from roomkey.wire import TransportState
 
 FEW, MANY, AT_ONCE = 1000, 5000, 50
 EVENT = b'4212["message",{"ack":true,"text":"hello world 12"}]'
-OPERATIONS = ("echo", "plain", "connect", "refused", "deliver")
+TITLES = {
+    "echo": "event with an ack, handled by a coroutine function",
+    "plain": "the same, handled by a plain function",
+    "connect": "connect and disconnect",
+    "refused": "connect with a bad token",
+    "deliver": "delivery of a broadcast to 500, per receiver",
+}
+OPERATIONS = tuple(TITLES)
 
 
 class Nowhere:
@@ -106,6 +115,7 @@ def instructions(operation: str, times: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("operations", nargs="*", choices=("all", *OPERATIONS), default="all")
+    parser.add_argument("--write", action="store_true", help="renew the table in docs/performance.md")
     parser.add_argument("--times", type=int, help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     if chosen.times is not None:
@@ -113,10 +123,14 @@ def main() -> None:
         logging.getLogger("roomkey.audit").propagate = False
         asyncio.run(run(chosen.operations[0], chosen.times))
         return
+    rows = []
     for operation in OPERATIONS if "all" in chosen.operations else chosen.operations:
         began = time.perf_counter()
         each = (instructions(operation, MANY) - instructions(operation, FEW)) / (MANY - FEW)
         print(f"{operation:8} {each:10,.0f} instructions  ({time.perf_counter() - began:.0f} s)", flush=True)
+        rows.append([TITLES[operation], f"{each:,.0f}".replace(",", " ")])
+    if chosen.write:
+        figures.write("instructions", figures.table(["operation", "instructions"], rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure the cost of a verification, compared with its signature check and with the decode of other libraries.
 
-    python bench/verify.py [--json FILE]
+    python bench/verify.py [--json FILE] [--write]
 
 The bound: a verification costs at most 1.3 times its signature check plus 20 us. Every number is the median over
 many short rounds, in which all contestants take turns, of the processor time of this thread: what other programs take
@@ -19,6 +19,7 @@ import time
 import warnings
 from collections.abc import Callable
 
+import figures
 import jwt
 from joserfc import jwt as jose_jwt
 from joserfc.jwk import import_key
@@ -85,19 +86,24 @@ def main() -> int:
     """Print the table; the exit status is 1 if a verification is over its bound."""
     parser = argparse.ArgumentParser(description="What one verification costs.")
     parser.add_argument("--json", metavar="FILE", help="write the numbers there too")
+    parser.add_argument("--write", action="store_true", help="renew the table in docs/performance.md")
     options = parser.parse_args()
     warnings.simplefilter("ignore")  # joserfc's, about the name EdDSA
-    rows = {}
+    rows, shown = {}, []
     columns = ("signature", "roomkey", "bound", "of bound", "quiet", "joserfc", "PyJWT")
     print("us".ljust(8) + "".join(name.rjust(11) for name in columns))
     for algorithm in ALGORITHMS:
         row = rows[algorithm] = row_of(measure(contestants(algorithm)))
-        shown = [f"{row[name]:.2f}" if name in ("of bound", "quiet") else f"{row[name]:.1f}" for name in columns]
-        print(algorithm.ljust(8) + "".join(value.rjust(11) for value in shown))
+        cells = [f"{row[name]:.2f}" if name in ("of bound", "quiet") else f"{row[name]:.1f}" for name in columns]
+        shown.append([algorithm, *cells])
+        print(algorithm.ljust(8) + "".join(value.rjust(11) for value in cells))
     if options.json:
         with open(options.json, "w", encoding="utf-8") as file:
             json.dump({"python": platform.python_version(), "us": rows}, file, indent=2)
             file.write("\n")
+    if options.write:
+        head = ["µs", "signature check", "roomkey, whole", "bound", "of bound", "quietest tenth", "joserfc", "PyJWT"]
+        figures.write("verify", figures.table(head, shown))
     return 1 if any(row["quiet"] > 1 for row in rows.values()) else 0
 
 

@@ -1,25 +1,21 @@
-"""The load generator: runs every operation on one server, and measures the server's cost for each.
+"""The operations on one server, and the measure of what the server spends on each.
 
-    SECRET=... python bench/socketio/load.py PORT PID [--seconds S] [--only NAME,NAME]
-
-It prints one JSON object. run.py starts it; the server is on one core and this on another.
+run.py and growth.py hold one :class:`Load` for each server, and let the servers take turns.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import json
-import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import cycle
 
 import jwt
 import servers
-from meter import Meter
+from meter import RESOLUTION, Meter
 from polling import Polling
 from wire import BINARY, TEXT, Caller, Client, Swarm, frame
 
@@ -31,17 +27,36 @@ IDLE = 3000  # connections that do nothing
 PACE = 1000  # echoes per second for the latency
 BLOB = bytes(range(256)) * 4
 
+WARM_SECONDS = 0.15  # the server's time between two looks at whether it is still getting faster
+WARM_LOOKS = 4  # without an improvement, before it is warm
+WARM_BY = 0.97  # of the least cost so far is an improvement
+
 SAY = b'["message",{"text":"hello world","from":"user"}]'
 Record = dict[str, float]
+
+
+@dataclass
+class Operation:
+    """An operation that is prepared on one server.
+
+    Attributes:
+        batch: does it some times, and returns how often.
+        least: how often to do it at least before it is measured.
+        found: what it measures itself since the last call.
+        once: one batch is one sample, however little the server spends.
+    """
+
+    batch: Callable[[], int]
+    least: int
+    found: Callable[[], Record] = field(default=dict)
+    once: bool = False
 
 
 def tokens(count: int, **claims: object) -> list[str]:
     now = int(time.time())
     usual = {"role": "member", "rooms": ["a", "b"], "iat": now, "exp": now + 7200}
     return [
-        jwt.encode(
-            {"sub": f"user-{n}", "name": f"User {n}", **usual, **claims}, os.environ["SECRET"], algorithm="HS256"
-        )
+        jwt.encode({"sub": f"user-{n}", "name": f"User {n}", **usual, **claims}, servers.SECRET, algorithm="HS256")
         for n in range(count)
     ]
 
@@ -51,32 +66,56 @@ def hello(token: str) -> bytes:
 
 
 class Load:
-    """The operations. Each measuring method returns a record; `seconds` is the server's time that it should take."""
+    """The operations on one server.
 
-    def __init__(self, port: int, pid: int, seconds: float, warmth: float = 1.0) -> None:
-        self.swarm, self.meter, self.seconds = Swarm(port), Meter(pid), seconds
-        self.warmth = warmth
+    Args:
+        port: the server's.
+        pid: the server's.
+        meanwhile: called again and again while this server is measured, to answer the heartbeats of the others.
+    """
+
+    def __init__(self, port: int, pid: int, meanwhile: Callable[[], None] = lambda: None) -> None:
+        self.swarm, self.meter = Swarm(port), Meter(pid)
+        self._meanwhile = meanwhile
         signed = tokens(1000)
         self.good = [hello(token) for token in signed]
         self.bad = [hello(token[:-6] + "AAAAAA") for token in signed]
 
     # measuring
 
-    def measure(self, operate: Callable[[], int], warm: int) -> Record:
-        """Repeat until the server has used enough time that clock ticks do not matter."""
-        done = 0
-        while done < warm * self.warmth:
-            done += operate()
+    def warm(self, operation: Operation, limit: float) -> None:
+        """Repeat an operation until the server stops getting faster, or has spent ``limit`` seconds."""
+        if operation.once:
+            operation.batch()
+            operation.found()
+            return
+        costs: list[float] = []
+        done, begun = 0, self.meter.cpu()
+        while self.meter.cpu() - begun < limit:
+            sample = self._repeat(operation, max(WARM_SECONDS, 10 * RESOLUTION))
+            done += int(sample["operations"])
+            costs.append(sample["cpu_us"])
+            is_flat = len(costs) > WARM_LOOKS and min(costs[-WARM_LOOKS:]) > WARM_BY * min(costs[:-WARM_LOOKS])
+            if is_flat and done >= operation.least:
+                break
+        operation.found()
+
+    def sample(self, operation: Operation, seconds: float) -> Record:
+        """Return the server's cost per operation, from as many as take it ``seconds`` of processor time."""
         self.meter.settle(self.swarm.idle)
         gc.collect()
+        return self._repeat(operation, max(seconds, 50 * RESOLUTION), settle=True) | operation.found()
+
+    def _repeat(self, operation: Operation, seconds: float, *, settle: bool = False) -> Record:
         before, own, start, done = self.meter.cpu(), time.process_time(), time.monotonic(), 0
         while True:
-            done += operate()
+            done += operation.batch()
+            self._meanwhile()
             elapsed, used = time.monotonic() - start, self.meter.cpu() - before
-            if used >= self.seconds or elapsed > 10 * self.seconds + 5:
+            if operation.once or used >= seconds or elapsed > 10 * seconds + 5:
                 break
         own = time.process_time() - own
-        total = self.meter.settle(self.swarm.idle) - before
+        total = self.meter.settle(self.swarm.idle) - before if settle else used
         return {
             "cpu_us": total / done * 1e6,
             "rate": done / elapsed,
@@ -129,32 +168,28 @@ class Load:
 
     # operations
 
-    def come_and_go(self, hellos: list[bytes], expected: bool, warm: int) -> Record:
+    def come_and_go(self, hellos: list[bytes], expected: bool) -> Operation:
         """Measure connections that end as soon as the server has decided about their token."""
         supply = cycle(hellos)
-        wrong = 0
 
         def begin(ended: Callable[[], None]) -> None:
             def settled(client: Client, outcome: bool) -> None:
-                nonlocal wrong
                 client.close()
-                wrong += outcome is not expected
+                if outcome is not expected:
+                    raise RuntimeError("a token was not decided as expected")
                 ended()
 
             Client(self.swarm, next(supply), settled)
 
-        record = self.measure(lambda: self.repeat(begin, 500), warm)
-        if wrong:
-            raise RuntimeError(f"{wrong} connections were not decided as expected")
-        return record
+        return Operation(lambda: self.repeat(begin, 250), 3000)
 
-    def admitted(self) -> Record:
-        return self.come_and_go(self.good, True, 2000)
+    def admitted(self) -> Operation:
+        return self.come_and_go(self.good, True)
 
-    def refused(self) -> Record:
-        return self.come_and_go(self.bad, False, 2000)
+    def refused(self) -> Operation:
+        return self.come_and_go(self.bad, False)
 
-    def echo(self, requests: list[bytes] | None = None, clients: list[Client] | None = None) -> Record:
+    def echo(self, requests: list[bytes] | None = None, clients: list[Client] | None = None) -> Operation:
         """Measure events with an acknowledgement, one in flight per connection."""
         clients = clients or self.connect(TALKERS)
         requests = requests or [
@@ -174,14 +209,14 @@ class Load:
             self.swarm.until(lambda: self.swarm.received == goal)
             return size * len(clients)
 
-        return self.measure(batch, 20_000)
+        return Operation(batch, 20_000)
 
-    def binary(self) -> Record:
+    def binary(self) -> Operation:
         """Measure echoes with an attachment of 1 KiB in both directions."""
         said = b'["message",{"ack":true,"data":{"_placeholder":true,"num":0}}]'
         return self.echo([frame(b"451-%d%s" % (n, said)) + frame(BLOB, BINARY) for n in range(50)])
 
-    def spread(self, clients: list[Client], in_flight: int, event: bytes = b"42" + SAY, warm: int = 30_000) -> Record:
+    def spread(self, clients: list[Client], in_flight: int, event: bytes = b"42" + SAY) -> Operation:
         """Measure an event from the first client to all of these clients, per receiver."""
         sender, audience, said = clients[0], len(clients), frame(event)
         self.swarm.expect(b"42" + SAY)
@@ -214,57 +249,66 @@ class Load:
                 taken.append(time.perf_counter() - start)
             return rounds * audience
 
+        def found() -> Record:
+            if len({client.received for client in clients}) > 1:
+                raise RuntimeError("some clients received more of the broadcasts than others")
+            record = percentiles(taken, "last_ms") if len(taken) > 1 else {}
+            taken.clear()
+            return record
+
         for client in clients:
             client.received = 0
-        record = self.measure(some if in_flight > 1 else one, warm)
-        if len({client.received for client in clients}) > 1:
-            raise RuntimeError("some clients received more of the broadcasts than others")
-        return record | (percentiles(taken, "last_ms") if taken else {})
+        return Operation(some if in_flight > 1 else one, 30_000, found)
 
-    def deliver(self) -> Record:
+    def deliver(self) -> Operation:
         return self.spread(self.connect(AUDIENCE), IN_FLIGHT)
 
-    def deliver_one(self) -> Record:
+    def deliver_one(self) -> Operation:
         return self.spread(self.connect(AUDIENCE), 1)
 
     def memory(self) -> Record:
         """Measure the resident memory of idle connections, in addition to a thousand existing ones."""
-        count = int(IDLE * self.warmth) or 1
         self.connect(1000)
         self.meter.settle(self.swarm.idle)
         before = self.meter.memory()
-        self.connect(count)
+        self.connect(IDLE)
         self.meter.settle(self.swarm.idle)
-        return {"kb": (self.meter.memory() - before) / count, "operations": count}
+        record = {"kb": (self.meter.memory() - before) / IDLE, "operations": IDLE}
+        self.part()
+        return record
 
-    def latency(self) -> Record:
+    def latency(self) -> Operation:
         """Measure echoes at a fixed pace, even if the server is slower; from the planned time to the answer."""
         clients = self.connect(TALKERS)
-        count = int(PACE * max(2.0, 3 * self.seconds))
-        due, taken = [0.0] * count, []
+        due, taken = [0.0] * PACE, []
 
         def answered(client: Client, number: int, packet: bytes) -> None:
             taken.append(time.perf_counter() - due[int(packet[2 : packet.index(b"[")])])
 
         for client in clients:
             client.arrived = answered
-        start = time.perf_counter() + 0.01
-        for n in range(count):
-            due[n] = start + n / PACE
-            while time.perf_counter() < due[n]:
-                self.swarm.step(0)
-            clients[n % TALKERS].send(frame(b'42%d["message",{"ack":true,"text":"hello"}]' % n))
-        self.swarm.until(lambda: len(taken) == count)
-        return {"operations": count} | percentiles(taken[count // 5 :], "ms")
 
-    def polling(self) -> Record:
+        def batch() -> int:
+            taken.clear()
+            start = time.perf_counter() + 0.01
+            for n in range(PACE):
+                due[n] = start + n / PACE
+                while time.perf_counter() < due[n]:
+                    self.swarm.step(0)
+                clients[n % TALKERS].send(frame(b'42%d["message",{"ack":true,"text":"hello"}]' % n))
+            self.swarm.until(lambda: len(taken) == PACE)
+            return PACE
+
+        return Operation(batch, PACE, lambda: percentiles(taken[PACE // 5 :], "ms"), once=True)
+
+    def polling(self) -> Operation:
         """Measure connects over long-polling: open, token, answer, close; four requests on one connection."""
-        supply, wrong = cycle(tokens(1000)), 0
+        supply = cycle(tokens(1000))
 
         def begin(ended: Callable[[], None]) -> None:
             def admitted(session: Polling, outcome: bool) -> None:
-                nonlocal wrong
-                wrong += not outcome
+                if not outcome:
+                    raise RuntimeError("a connection was not admitted")
                 session.post(b"1", left)
 
             def left(caller: Caller, body: bytes) -> None:
@@ -273,46 +317,25 @@ class Load:
 
             Polling(self.swarm, next(supply), admitted)
 
-        record = self.measure(lambda: self.repeat(begin, 250), 1000)
-        if wrong:
-            raise RuntimeError(f"{wrong} connections were not admitted")
-        return record
+        return Operation(lambda: self.repeat(begin, 250), 1500)
 
-    def polling_echo(self) -> Record:
-        """Measure echoes over long-polling: one POST with the event, one GET with its answer."""
+    def polling_echo(self) -> Operation:
+        """Measure echoes over long-polling: a GET that waits, and a POST with the event, which that GET answers."""
         ready: list[Polling] = []
         for token in tokens(TALKERS):
             Polling(self.swarm, token, lambda session, outcome: ready.append(session) if outcome else None)
         self.swarm.until(lambda: len(ready) == TALKERS)
-        said = b'420["message",{"ack":true,"text":"hello world"}]'
+        for session in ready:
+            session.poll()
 
-        def batch(each: int = 20) -> int:
-            done = 0
-
-            def posted(caller: Caller, body: bytes) -> None:
-                ready_by_caller[caller].get(polled)
-
-            def polled(caller: Caller, body: bytes) -> None:
-                nonlocal done
-                session = ready_by_caller[caller]
-                if b"43" not in body:  # it was a heartbeat
-                    if not body:
-                        raise ConnectionError("a poll failed")
-                    session.get(polled)
-                    return
-                done += 1
-                session.done += 1
-                if session.done < each:
-                    session.post(said, posted)
-
-            ready_by_caller = {session.caller: session for session in ready}
+        def batch() -> int:
+            goal = self.swarm.received + 20 * TALKERS
             for session in ready:
-                session.done = 0
-                session.post(said, posted)
-            self.swarm.until(lambda: done == each * TALKERS)
-            return done
+                session.echo(20)
+            self.swarm.until(lambda: self.swarm.received == goal)
+            return 20 * TALKERS
 
-        return self.measure(batch, 5000)
+        return Operation(batch, 5000)
 
     # checks
 
@@ -346,9 +369,8 @@ def percentiles(taken: list[float], name: str) -> Record:
     return {f"p{n}_{name}": cuts[n - 1] * 1e3 for n in (50, 90, 99)}
 
 
-# Memory first, while the process is young; the rest in the order of the report.
-OPERATIONS: dict[str, Callable[[Load], Record]] = {
-    "memory": Load.memory,
+# In the order of the report.
+OPERATIONS: dict[str, Callable[[Load], Operation]] = {
     "connect": Load.admitted,
     "refused": Load.refused,
     "echo": Load.echo,
@@ -359,32 +381,5 @@ OPERATIONS: dict[str, Callable[[Load], Record]] = {
     "polling": Load.polling,
     "polling_echo": Load.polling_echo,
 }
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Load one server and report what it used.")
-    parser.add_argument("port", type=int)
-    parser.add_argument("pid", type=int)
-    parser.add_argument("--seconds", type=float, default=1.2, help="the server's processor time per operation")
-    parser.add_argument(
-        "--warmth", type=float, default=1.0, help="factor for the number of operations before measuring"
-    )
-    parser.add_argument("--only", help="names of operations, separated by commas")
-    options = parser.parse_args()
-    servers.allow_connections()
-    gc.disable()  # the collector would pause for longer than a request takes
-    load = Load(options.port, options.pid, options.seconds, options.warmth)
-    load.probe()
-    results: dict[str, Record | dict[str, str]] = {}
-    for name in options.only.split(",") if options.only else OPERATIONS:
-        try:
-            results[name] = OPERATIONS[name](load)
-        except (OSError, RuntimeError) as error:
-            results[name] = {"error": str(error)}
-        load.part()
-    print(json.dumps(results))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+MEMORY = "memory"
+"""What is measured once, while the servers are young."""

@@ -26,7 +26,7 @@ def bars(panels: list[tuple[str, list[tuple[str, float]]]]) -> str:
         y += HEAD
         most = max(value for _, value in figures)
         for name, value in figures:
-            kind = {"roomkey": ' class="ours"', "floor": ' class="floor"'}.get(name, "")
+            kind = {"roomkey": ' class="ours"', "raw": ' class="floor"'}.get(name, "")
             length = (WIDTH - LEFT - RIGHT) * value / most
             shown = f"{value:.0f}" if value >= 100 else f"{value:.1f}"
             parts.append(

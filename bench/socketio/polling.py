@@ -7,13 +7,17 @@ from collections.abc import Callable
 
 from wire import Caller, Swarm
 
+SAID = b'420["message",{"ack":true,"text":"hello world"}]'
+
 
 class Polling:
     """A session over long-polling, from its opening to its admission."""
 
     def __init__(self, swarm: Swarm, token: str, admitted: Callable[[Polling, bool], None]) -> None:
-        self.port, self.sid, self.admitted, self.done = swarm.port, "", admitted, 0
+        self.port, self.sid, self.admitted, self.left = swarm.port, "", admitted, 0
+        self.swarm = swarm
         self.caller = Caller(swarm)
+        self.poster: Caller | None = None
         self.token = token
         self.get(self._opened)
 
@@ -21,8 +25,41 @@ class Polling:
         line = f"GET /socket.io/?EIO=4&transport=polling{self.sid} HTTP/1.1"
         self.caller.request(f"{line}\r\nHost: 127.0.0.1:{self.port}\r\n\r\n".encode(), answered)
 
-    def post(self, packet: bytes, answered: Callable[[Caller, bytes], None]) -> None:
-        self.caller.request(
+    def poll(self) -> None:
+        """Poll without an end."""
+        self.get(self._polled)
+
+    def _polled(self, caller: Caller, body: bytes) -> None:
+        if not body:
+            raise ConnectionError("a poll failed")
+        self.get(self._polled)
+        for packet in body.split(b"\x1e"):
+            if packet == b"2":
+                self._say(b"3", lambda caller, body: None)
+            elif packet.startswith(b"43"):
+                self._half()
+
+    def echo(self, count: int) -> None:
+        """Send an event so many times, each when the one before was answered."""
+        self.left = 2 * count
+        self._say(SAID, lambda caller, body: self._half())
+
+    def _half(self) -> None:
+        """Note an acknowledgement, or the response to its POST: the next event follows both."""
+        self.left -= 1
+        if self.left % 2 == 0:
+            self.swarm.received += 1
+            if self.left:
+                self._say(SAID, lambda caller, body: self._half())
+
+    def _say(self, packet: bytes, answered: Callable[[Caller, bytes], None]) -> None:
+        """Send a packet on a second connection, as browsers do. Servers close it when it was idle for seconds."""
+        if self.poster is None or not self.poster.is_open:
+            self.poster = Caller(self.swarm)
+        self.post(packet, answered, self.poster)
+
+    def post(self, packet: bytes, answered: Callable[[Caller, bytes], None], caller: Caller | None = None) -> None:
+        (caller or self.caller).request(
             f"POST /socket.io/?EIO=4&transport=polling{self.sid} HTTP/1.1\r\nHost: 127.0.0.1:{self.port}\r\n"
             f"Content-Type: text/plain;charset=UTF-8\r\nContent-Length: {len(packet)}\r\n\r\n".encode()
             + packet,

@@ -17,27 +17,35 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 PLOT = ROOT / "docs" / "images" / "benchmarks.svg"
-PEERS = ("roomkey", "bun", "node", "python-socketio", "floor")
+PEERS = ("roomkey", "bun", "node", "python-socketio", "raw")
 TITLES = {
     "roomkey": "roomkey",
     "bun": "Bun",
     "node": "Node",
     "python-socketio": "python-socketio",
-    "floor": "floor",
+    "raw": "raw",
 }
-# Name, what is counted, its field in the raw results, the target per peer as a ratio or, for "", as a number.
+RATIOS = ("node", "bun", "raw")
+# Name, what is counted, its field in the results, and the targets: a peer ("" for a number), the target, the stretch.
 MAIN = (
-    ("connect", "connect and disconnect, µs", "cpu_us", {"node": 0.40, "bun": 1.0}),
-    ("refused", "connect with a bad token, µs", "cpu_us", {"node": 0.55, "bun": 1.0}),
-    ("echo", "event with an ack, µs", "cpu_us", {"node": 0.40, "bun": 0.6}),
-    ("deliver", "delivery of a broadcast to 1 000, per receiver, µs", "cpu_us", {"node": 0.55, "bun": 0.95}),
-    ("memory", "idle connection, KB of resident memory", "kb", {"": 12.0}),
+    ("connect", "connect and disconnect, µs", "cpu_us", (("node", 0.50, 0.40), ("raw", 1.6, None), ("bun", None, 1.0))),
+    (
+        "refused",
+        "connect with a bad token, µs",
+        "cpu_us",
+        (("node", 0.55, None), ("raw", 2.2, None), ("bun", None, 1.0)),
+    ),
+    ("echo", "event with an ack, µs", "cpu_us", (("node", 0.60, None), ("raw", 1.3, 1.15), ("bun", 1.0, None))),
+    ("deliver", "delivery of a broadcast to 1 000, per receiver, µs", "cpu_us", (("node", 0.30, None),)),
+    ("polling_echo", "long-polling: event with an ack, µs", "cpu_us", (("node", 1.0, 0.7),)),
+    ("memory", "idle connection, KB of resident memory", "kb", (("", 9.0, 6.0),)),
 )
+GROWTH = ("1000", "10000", 1.10)
+"""The target for an echo: its cost with the second number of connections, as a multiple of that with the first."""
 FURTHER = (
     ("deliver_one", "delivery, one broadcast in flight, µs", "cpu_us"),
     ("binary", "event with an ack, 1 KiB attached both ways, µs", "cpu_us"),
     ("polling", "long-polling: connect and disconnect, µs", "cpu_us"),
-    ("polling_echo", "long-polling: event with an ack, µs", "cpu_us"),
     ("latency", "latency of an echo at 1 000 a second, 50th percentile, ms", "p50_ms"),
     ("latency", "the same, 99th percentile, ms", "p99_ms"),
     ("deliver_one", "a broadcast's last of 1 000 receivers, 50th percentile, ms", "p50_last_ms"),
@@ -50,9 +58,11 @@ RATES = tuple((name, title.partition(", µs")[0].partition(", per")[0]) for name
 class Verdict:
     """A target, and the values that the rounds measured."""
 
+    operation: str
     title: str
     peer: str  # the peer of the ratio; "" for a number
-    target: float
+    target: float | None
+    stretch: float | None
     found: tuple[float, ...]
 
     @property
@@ -61,17 +71,23 @@ class Verdict:
 
     @property
     def met(self) -> bool:
-        return self.median is not None and self.median <= self.target
+        """Return True if the target is met. A stretch alone does not have to be."""
+        return self.target is None or (self.median is not None and self.median <= self.target)
+
+    def _limit(self, limit: float | None) -> str:
+        if limit is None:
+            return "–"
+        return f"≤ {limit:.2f} × {TITLES[self.peer]}" if self.peer else f"≤ {limit:.0f}"
 
     @property
     def cells(self) -> list[str]:
-        against = f"≤ {self.target:.2f} × {TITLES[self.peer]}" if self.peer else f"≤ {self.target:.0f}"
+        limits = [self.title, self._limit(self.target), self._limit(self.stretch)]
         if self.median is None:
-            return [self.title, against, "–", "–", "not measured"]
-        rounds = sum(value <= self.target for value in self.found)
-        word = "met" if self.met else "missed"
+            return [*limits, "–", "–", "not measured"]
+        stretched = self.stretch is not None and self.median <= self.stretch
+        word = "stretch met" if stretched else "missed" if self.target is None or not self.met else "met"
         spread = f"{min(self.found):.2f} to {max(self.found):.2f}"
-        return [self.title, against, f"{self.median:.2f}", spread, f"{word} ({rounds} of {len(self.found)} rounds)"]
+        return [*limits, f"{self.median:.2f}", spread, word]
 
 
 def values(result: dict, peer: str, name: str, field: str) -> list[float | None]:
@@ -90,16 +106,40 @@ def ratios(result: dict, name: str, field: str, peer: str) -> tuple[float, ...]:
     return tuple(ours / theirs for ours, theirs in pairs if ours is not None and theirs)
 
 
+def medians(rounds: list[dict[str, dict]]) -> dict[str, dict]:
+    """Return the medians of the rounds, by name and field; or the error."""
+    found: dict[str, dict] = {}
+    for name in dict.fromkeys(name for each in rounds for name in each):
+        records = [each[name] for each in rounds if name in each]
+        wrong = next((record for record in records if "error" in record), None)
+        fields = wrong or {field: statistics.median(record[field] for record in records) for field in records[0]}
+        found[name] = fields
+    return found
+
+
 def verdicts(result: dict) -> list[Verdict]:
     judged = []
     for name, title, field, targets in MAIN:
-        for peer, target in targets.items():
+        for peer, target, stretch in targets:
             if peer:
                 found = ratios(result, name, field, peer)
             else:
                 found = tuple(value for value in values(result, "roomkey", name, field) if value is not None)
-            judged.append(Verdict(title.rpartition(", ")[0] if peer else title, peer, target, found))
+            judged.append(Verdict(name, title.rpartition(", ")[0] if peer else title, peer, target, stretch, found))
     return judged
+
+
+def growth_verdict(growth: dict) -> str:
+    """Return one sentence about the growth of an echo."""
+    few, many, target = GROWTH
+    levels = growth["peers"].get("roomkey", {}).get("connections", {})
+    costs = [levels.get(level, {}).get("echo", {}).get("cpu_us") for level in (few, many)]
+    if None in costs:
+        return ""
+    ratio = costs[1] / costs[0]
+    word = "met" if ratio <= target else "missed"
+    between = f"{number(int(many))} connections costs {ratio:.2f} times as much as with {number(int(few))}"
+    return f"An event with an ack next to {between}; the target is {target:.2f}: {word}."
 
 
 def number(value: float | None) -> str:
@@ -114,13 +154,13 @@ Table = list[list[str]]
 
 
 def main_table(result: dict) -> Table:
-    """Return every peer's medians, and roomkey's ratios to Node and Bun."""
-    table = [["", *(TITLES[peer] for peer in PEERS), "roomkey / Node", "roomkey / Bun"]]
+    """Return every peer's medians, and roomkey's ratios to three of them."""
+    table = [["", *(TITLES[peer] for peer in PEERS), *(f"roomkey / {TITLES[peer]}" for peer in RATIOS)]]
     for name, title, field, *_ in (*MAIN, *FURTHER):
         shown = [median(result, peer, name, field) for peer in PEERS]
         if any(value is not None for value in shown):
-            both = (ratios(result, name, field, peer) for peer in ("node", "bun"))
-            ends = [f"{statistics.median(found):.2f}" if found else "–" for found in both]
+            each = (ratios(result, name, field, peer) for peer in RATIOS)
+            ends = [f"{statistics.median(found):.2f}" if found else "–" for found in each]
             table.append([title, *map(number, shown), *ends])
     return table
 
@@ -129,6 +169,8 @@ def rate_table(result: dict) -> Table:
     """Return the operations per second, and the part of its core that the load generator used."""
     table = [["per second (load generator's share of its core)", *(TITLES[peer] for peer in PEERS)]]
     for name, title in RATES:
+        if median(result, "roomkey", name, "rate") is None:
+            continue
         cells = []
         for peer in PEERS:
             rate, share = median(result, peer, name, "rate"), median(result, peer, name, "load_share")
@@ -138,8 +180,10 @@ def rate_table(result: dict) -> Table:
 
 
 def verdict_table(result: dict) -> Table:
-    head = ["target", "", "median ratio", "over the rounds", "verdict"]
-    return [head, *(verdict.cells for verdict in verdicts(result))]
+    """Return the targets of the operations that were run."""
+    ran = {name for each in result["rounds"] for operations in each.values() for name in operations}
+    head = ["", "target", "stretch", "median", "over the rounds", "verdict"]
+    return [head, *(verdict.cells for verdict in verdicts(result) if verdict.operation in ran)]
 
 
 def failures(result: dict) -> list[str]:
@@ -203,7 +247,7 @@ def text(result: dict) -> str:
 
 
 def growth_text(result: dict) -> str:
-    return "\n\n".join([plain(growth_table(result)), *growth_failures(result)])
+    return "\n\n".join([plain(growth_table(result)), growth_verdict(result), *growth_failures(result)])
 
 
 def growth_failures(result: dict) -> list[str]:
@@ -245,13 +289,15 @@ def write() -> None:
         verdicts=markdown(verdict_table(result)),
         rates=markdown(rate_table(result)),
         growth=markdown(growth_table(growth)) if growth["peers"] else "Not measured yet.",
+        growth_verdict=growth_verdict(growth),
         failures=notes(failures(result)),
         growth_failures=notes(growth_failures(growth)),
         rounds=len(result["rounds"]),
         seconds=result["seconds"],
+        source=result["source"],
         at=result["at"],
         machine=f"{machine['cpu']}, {machine['cores']} {'virtual ' if machine['virtual'] else ''}cores, "
-        f"{machine['memory_gib']} GiB, Linux {machine['linux']}",
+        f"{machine['memory_gib']} GiB, {machine['system']}",
         versions=", ".join(f"{name} {version}" for name, version in result["versions"].items()),
     )
     PAGE.write_text(page, encoding="utf-8")

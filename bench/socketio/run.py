@@ -2,9 +2,9 @@
 
     python bench/socketio/run.py [--quick] [--rounds N] [--seconds S] [--peers NAME,NAME] [--only NAME,NAME]
 
-Peers take turns, each in a new process in every round, and the results are medians over the rounds. A full run writes
-bench/results/socketio.json, docs/benchmarks.md and its plot; runs with --quick, --peers or --only write nothing. The
-exit status is 1 if a target is missed or could not be measured.
+All peers run side by side and take turns at each operation, after each has got warm. A full run takes about ten
+minutes and writes bench/results/socketio.json, docs/benchmarks.md and its plot. Runs with --quick, --peers or --only
+measure in the same way, and write nothing. The exit status is 1 if a target is missed or could not be measured.
 """
 
 from __future__ import annotations
@@ -12,53 +12,62 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import report
 import servers
-from load import OPERATIONS
+from load import MEMORY, OPERATIONS
+from turns import FULL, QUICK, Turns, side_by_side
 
 RESULTS = Path(__file__).parents[1] / "results" / "socketio.json"
-QUICK = ("memory", "connect", "refused", "echo", "deliver")
+MAIN = (MEMORY, "connect", "refused", "echo", "deliver", "polling_echo")
 
 
-def visit(peer: servers.Peer, operations: list[str], arguments: list[str]) -> dict:
-    """Measure one peer in one round."""
-    arguments = [*arguments, "--only", ",".join(name for name in operations if name not in peer.lacks)]
-    try:
-        with servers.running(peer) as (port, pid):
-            return servers.load("load.py", port, pid, *arguments)
-    except servers.NotAvailable as error:
-        return {"error": str(error)}
+def memory(turns: Turns) -> dict[str, dict]:
+    """Measure the memory of idle connections on each server, once."""
+    found = {}
+    for name, load in turns.loads.items():
+        try:
+            found[name] = {MEMORY: load.memory()}
+        except (OSError, RuntimeError) as error:
+            found[name] = {MEMORY: {"error": str(error)}}
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="One application on roomkey and its peers.")
-    parser.add_argument("--quick", action="store_true", help="one short round of the main operations")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=1.2, help="the server's processor time per operation")
+    parser.add_argument("--quick", action="store_true", help="short rounds of the main operations")
+    parser.add_argument("--rounds", type=int, help="turns of each server")
+    parser.add_argument("--seconds", type=float, help="the server's processor time per turn")
     parser.add_argument("--peers", help="names, separated by commas: " + " ".join(servers.PEERS))
-    parser.add_argument("--only", help="operations, separated by commas: " + " ".join(OPERATIONS))
+    parser.add_argument("--only", help="operations, separated by commas: " + " ".join((MEMORY, *OPERATIONS)))
     options = parser.parse_args()
-    rounds, seconds, warmth = (1, 0.3, 0.3) if options.quick else (options.rounds, options.seconds, 1.0)
+    effort = QUICK if options.quick else FULL
+    effort = replace(effort, rounds=options.rounds or effort.rounds, seconds=options.seconds or effort.seconds)
     names = options.peers.split(",") if options.peers else list(servers.PEERS)
-    only = options.only.split(",") if options.only else list(QUICK if options.quick else OPERATIONS)
-    arguments = ["--seconds", str(seconds), "--warmth", str(warmth)]
-    servers.allow_connections()
+    only = options.only.split(",") if options.only else list(MAIN if options.quick else (MEMORY, *OPERATIONS))
     result: dict = {
         "at": time.strftime("%Y-%m-%d", time.gmtime()),
-        "seconds": seconds,
+        "seconds": effort.seconds,
+        "source": servers.METER,
         "machine": servers.machine(),
         "versions": servers.versions(),
-        "rounds": [],
+        "rounds": [{} for _ in range(effort.rounds)],
     }
-    for number in range(rounds):
-        turn = names[number % len(names) :] + names[: number % len(names)]
-        found = {}
-        for name in turn:
-            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
-            found[name] = visit(servers.PEERS[name], only, arguments)
-        result["rounds"].append(found)
+    with side_by_side((name, servers.PEERS[name]) for name in names) as turns:
+        for peer, error in turns.errors.items():
+            result["rounds"][0][peer] = {"error": error}
+        for name in only:
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            if name == MEMORY:
+                result["rounds"][0] |= memory(turns)
+                continue
+            ready = {peer: OPERATIONS[name] for peer in turns.loads if name not in servers.PEERS[peer].lacks}
+            for whole, found in zip(result["rounds"], turns.measure(ready, effort), strict=True):
+                for peer, record in found.items():
+                    whole.setdefault(peer, {})[name] = record
+            turns.part()
     print(report.text(result))
     if not (options.quick or options.peers or options.only):
         report.save(RESULTS, result)

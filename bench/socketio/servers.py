@@ -21,10 +21,15 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+import meter
+
+METER = meter.SOURCE
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
 BUN = MODULES / ".bin" / "bun"
 SECRET = secrets.token_urlsafe(32)
+# From the beginning: later, this process is on one core.
+ALLOWED = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
 class NotAvailable(Exception):
@@ -42,7 +47,7 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("floor", (sys.executable, "-P", "floor.py"), frozenset({"polling", "polling_echo"})),
+        Peer("raw", (sys.executable, "-P", "raw.py"), frozenset({"polling", "polling_echo"})),
         Peer("roomkey", (sys.executable, "-P", "roomkey.py")),
         Peer("bun", (str(BUN), "bun.ts")),
         Peer("node", ("node", "node.js")),
@@ -59,11 +64,15 @@ def install() -> None:
 
 
 def cores() -> tuple[int, int]:
-    """Return one core for the server and one for the load generator."""
-    allowed = sorted(os.sched_getaffinity(0))
-    if len(allowed) < 2:
+    """Return one core for the servers and one for the load generator."""
+    if len(ALLOWED) < 2:
         raise SystemExit("the benchmark needs two cores")
-    return allowed[0], allowed[-1]
+    return ALLOWED[0], ALLOWED[-1]
+
+
+def on_core(number: int) -> list[str]:
+    """Return the beginning of a command that keeps a process on a core, where the system can do that."""
+    return ["taskset", "-c", str(number)] if shutil.which("taskset") else []
 
 
 @contextlib.contextmanager
@@ -75,7 +84,7 @@ def running(peer: Peer) -> Iterator[tuple[int, int]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = ["taskset", "-c", str(cores()[0]), *peer.command[:-1], str(HERE / "peers" / peer.command[-1])]
+    command = [*on_core(cores()[0]), *peer.command[:-1], str(HERE / "peers" / peer.command[-1])]
     env = {**os.environ, "SECRET": SECRET, "PORT": str(port), "NODE_ENV": "production"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -109,15 +118,6 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def load(script: str, port: int, pid: int, *arguments: str) -> dict:
-    """Run the load generator on the other core. Return its results."""
-    command = ["taskset", "-c", str(cores()[1]), sys.executable, str(HERE / script), str(port), str(pid), *arguments]
-    done = subprocess.run(command, env={**os.environ, "SECRET": SECRET}, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise NotAvailable((done.stderr.strip().splitlines() or ["the load generator failed"])[-1])
-    return json.loads(done.stdout)
-
-
 def allow_connections() -> None:
     """Raise the limit of open files to the maximum that this user has; the servers inherit it."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -127,7 +127,7 @@ def allow_connections() -> None:
 def versions() -> dict[str, str]:
     """Return the versions of the peers and their libraries."""
     found = {"Python": platform.python_version()}
-    for package in ("picows", "uvloop", "python-socketio", "python-engineio", "uvicorn", "PyJWT"):
+    for package in ("uvloop", "python-socketio", "python-engineio", "uvicorn", "PyJWT"):
         with contextlib.suppress(ImportError):
             found[package] = version(package)
     for name, command in (("Node", "node"), ("Bun", str(BUN))):
@@ -141,17 +141,18 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int]:
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    model, cpuinfo = platform.processor() or "unknown", Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    for line in lines:
         if line.startswith("model name"):
             model = line.partition(":")[2].strip()
             break
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    virtual = "hypervisor" in Path("/proc/cpuinfo").read_text()
+    virtual = any("hypervisor" in line for line in lines)
     return {
         "cpu": model,
         "cores": os.cpu_count() or 0,
         "virtual": virtual,
         "memory_gib": round(pages / 2**30),
-        "linux": platform.release().split("-")[0],
+        "system": f"{platform.system()} {platform.release().split('-')[0]}",
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import select
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -15,7 +16,8 @@ MASK = bytes.fromhex("37fa213d")  # RFC 6455's example; not zero, because some s
 CHUNK = 1 << 16
 IP_BIND_ADDRESS_NO_PORT = 24
 # Closed connections keep their port for a minute, and an address has 28,000 ports.
-SOURCES = [f"127.0.1.{number}" for number in range(1, 251)]
+LINUX = sys.platform == "linux"
+SOURCES = [f"127.0.1.{number}" for number in range(1, 251)] if LINUX else ["127.0.0.1"]
 
 UPGRADE = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUpgrade: websocket\r\n"
@@ -43,8 +45,9 @@ class Connection:
         self.swarm, self.rest = swarm, b""
         self.sock = socket.socket()
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-        self.sock.bind((swarm.source(), 0))
+        if LINUX:
+            self.sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            self.sock.bind((swarm.source(), 0))
         self.sock.connect(("127.0.0.1", swarm.port))
         self.number = self.sock.fileno()
         swarm.table[self.number] = self
@@ -185,12 +188,29 @@ class Caller(Connection):
             self.answered(self, b"")
 
 
+class Poll:
+    """The part of epoll's interface that is used here, for systems without epoll."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+
+    def register(self, number: int, _events: int) -> None:
+        self._poll.register(number, select.POLLIN)
+
+    def poll(self, timeout: float) -> list[tuple[int, int]]:
+        ready = self._poll.poll(timeout * 1000)
+        for number, event in ready:
+            if event & select.POLLNVAL:  # epoll forgets a connection that is closed
+                self._poll.unregister(number)
+        return ready
+
+
 class Swarm:
     """All connections."""
 
     def __init__(self, port: int) -> None:
         self.port, self.upgrade = port, UPGRADE % port
-        self.epoll = select.epoll()
+        self.epoll = select.epoll() if LINUX else Poll()
         self.table: dict[int, Connection] = {}
         self.received = self.lost = self.made = 0
         self.known: dict[bytes, int] = {}  # expected reads, and the number of packets in each
