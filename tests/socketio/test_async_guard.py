@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 import socketio
@@ -41,19 +40,6 @@ def test_attach_rejects_a_second_guard_on_one_server():
 def test_attach_rejects_always_connect():
     with pytest.raises(ConfigError, match="always_connect"):
         unattached().attach(new_server(always_connect=True))
-
-
-def test_attach_rejects_another_serializer():
-    sio = new_server()
-    sio.packet_class = type("Other", (), {})
-    with pytest.raises(ConfigError, match="serializer"):
-        unattached().attach(sio)
-
-
-def test_attach_rejects_a_json_module_that_reads_nan(monkeypatch):
-    monkeypatch.setattr(socketio.packet.Packet, "json", json)
-    with pytest.raises(ConfigError, match="NaN"):
-        unattached().attach(new_server())
 
 
 def test_attach_rejects_cookies_with_every_origin():

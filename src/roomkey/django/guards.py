@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextvars import Context
 from typing import Any
 
@@ -40,9 +40,16 @@ class AsyncGuard(hosts.AsyncGuard):
     def __init__(self, **changes: Any) -> None:
         super().__init__(**guard_settings() | changes)
 
-    def attach(self, sio: Any, *, session_binding: str | None = None, own_joins: OwnJoins = "policy") -> None:
+    def attach(
+        self,
+        sio: Any,
+        *,
+        session_binding: str | None = None,
+        own_joins: OwnJoins = "policy",
+        allowed_origins: str | Collection[str] | None = None,
+    ) -> None:
         """Guard a server; see :meth:`roomkey.socketio.AsyncGuard.attach`. Requests now use this guard, too."""
-        super().attach(sio, session_binding=session_binding, own_joins=own_joins)
+        super().attach(sio, session_binding=session_binding, own_joins=own_joins, allowed_origins=allowed_origins)
         ATTACHED.append(self)
 
     def _around_handlers(self, call: Callable[..., Any]) -> Callable[..., Any]:

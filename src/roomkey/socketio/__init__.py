@@ -12,7 +12,7 @@ incompatible version of python-socketio is an error at startup and never a silen
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from roomkey.extras import needs
@@ -21,11 +21,13 @@ with needs("socketio", "roomkey.socketio"):
     import socketio
 
 from roomkey.core.credentials import Authenticate, Handshake
+from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
 from roomkey.guard.guard import Guard
 from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.socketio.checks import check_settings
+from roomkey.socketio.environ import request_reader
 from roomkey.socketio.hooks import Hooks
 from roomkey.socketio.joins import Joins
 from roomkey.socketio.transports import Transports
@@ -43,7 +45,12 @@ class AsyncGuard(Guard):
     _is_attached = False
 
     def attach(
-        self, sio: socketio.AsyncServer, *, session_binding: str | None = None, own_joins: OwnJoins = "policy"
+        self,
+        sio: socketio.AsyncServer,
+        *,
+        session_binding: str | None = None,
+        own_joins: OwnJoins = "policy",
+        allowed_origins: str | Collection[str] | None = None,
     ) -> None:
         """Guard a server: every namespace, including those that are registered later.
 
@@ -54,6 +61,9 @@ class AsyncGuard(Guard):
                 subject.
             own_joins: ``"policy"`` also checks the application's own ``sio.enter_room``, in namespaces for which the
                 policy has room rules; ``"allow"`` does not. The room of another subject is always closed.
+            allowed_origins: the web pages whose cookies count besides the server's own, such as
+                ``https://app.example``, whichever origins the server lets connect. By default, the server's
+                ``cors_allowed_origins`` decide.
 
         Raises:
             ConfigError: a setting with which the server would leak, a version of python-socketio with other private
@@ -64,8 +74,16 @@ class AsyncGuard(Guard):
         if session_binding not in (None, "address"):
             raise ConfigError("session_binding must be None or 'address'")
         self.socket_authorizer.set_own_joins(own_joins)
-        check_settings(sio, self.settings.handshake)
-        Hooks(self, Transports(sio), by_address=session_binding == "address", around=self._around_handlers).install()
+        listed = [allowed_origins] if isinstance(allowed_origins, str) else allowed_origins
+        origins = None if listed is None else parse_origins(listed)
+        check_settings(sio, self.settings.handshake, names_origins=origins is not None)
+        Hooks(
+            self,
+            Transports(sio),
+            by_address=session_binding == "address",
+            around=self._around_handlers,
+            read_request=request_reader(self.settings.token_header, origins),
+        ).install()
         Joins(self, sio.manager).install()
         self._is_attached = True
 

@@ -13,6 +13,7 @@ from socketio import packet
 
 from roomkey.core.credentials import Handshake
 from roomkey.errors import ConfigError
+from roomkey.socketio import content_json
 
 # Every private name of the server and its manager, with the parameters that it must begin with: those that the guard
 # replaces, and those that it calls.
@@ -50,12 +51,20 @@ def is_instrumented(function: Any) -> bool:
     return type(getattr(function, "__self__", None)).__name__ == "InstrumentedAsyncServer"
 
 
+# What a serializer must not override: the guard decides by what these read, and relies on what they write.
+PACKET_FORMAT = ("__init__", "decode", "encode", "add_attachment")
+
 # 4.8.0 and earlier do nothing when a WebSocket under ASGI is to be closed.
 OLDEST_ENGINEIO = (4, 8, 1)
 
 
-def check_settings(sio: Any, handshake: Handshake | None) -> None:
+def check_settings(sio: Any, handshake: Handshake | None, *, names_origins: bool = False) -> None:
     """Reject settings with which the server would leak.
+
+    Args:
+        sio: the server.
+        handshake: the sources of tokens.
+        names_origins: the guard itself knows the origins whose cookies count.
 
     Raises:
         ConfigError: such a setting, or a server of another type.
@@ -80,19 +89,50 @@ def check_settings(sio: Any, handshake: Handshake | None) -> None:
             "cannot attach the guard: with always_connect=True, the server replies before the token is verified, and "
             "refused JavaScript clients reconnect without end; remove always_connect"
         )
-    if not issubclass(sio.packet_class, packet.Packet) or not sio.packet_class.uses_binary_events:
-        raise ConfigError("cannot attach the guard: it reads only the default serializer; remove serializer")
-    if sio.packet_class.json is not engineio.json and not _is_strict(sio.packet_class.json):
-        raise ConfigError(
-            "cannot attach the guard: the server's json module accepts NaN or Infinity, which disconnect every "
-            "JavaScript client that receives them; remove json, and the guard sets a strict module"
-        )
-    origins = sio.eio.cors_allowed_origins
-    anybody = origins in ("*", []) or (isinstance(origins, (list, tuple, set)) and "*" in origins)
-    if handshake is not None and handshake.is_ambient and anybody:
+    _check_format(sio)
+    if handshake is not None and handshake.is_ambient and not names_origins and allows_everybody(sio):
         raise ConfigError(
             "cannot attach the guard: it accepts cookies and the server allows every origin, so any web page could "
-            "connect as its visitor; list the allowed origins in cors_allowed_origins"
+            "connect as its visitor; list the allowed origins in cors_allowed_origins or, if a framework creates the "
+            "server, write guard.attach(sio, allowed_origins=['https://app.example']), or [] for its own pages only"
+        )
+
+
+def allows_everybody(sio: Any) -> bool:
+    """Return True if the server accepts requests from web pages of every origin."""
+    origins = sio.eio.cors_allowed_origins
+    return origins in ("*", []) or (isinstance(origins, (list, tuple, set)) and "*" in origins)
+
+
+def packet_json(sio: Any) -> Any:
+    """Return the strict JSON module for a server's packets, around the server's own one if that is not the default."""
+    module = sio.packet_class.json
+    return content_json if module is engineio.json else content_json.CheckedJson(module)
+
+
+def _check_format(sio: Any) -> None:
+    """Reject packets that the guard could not check.
+
+    Raises:
+        ConfigError: a serializer with another format, or a JSON module that does not read or write JSON.
+    """
+    packet_class = sio.packet_class
+    if not issubclass(packet_class, packet.Packet) or any(
+        getattr(packet_class, name) is not getattr(packet.Packet, name) for name in PACKET_FORMAT
+    ):
+        raise ConfigError(
+            f"cannot attach the guard: it reads only the packets of Socket.IO's own format, not those of "
+            f"{packet_class.__name__}; create the server without serializer"
+        )
+    try:
+        module = packet_json(sio)
+        works = module.loads(module.dumps([{"a": 1}], separators=(",", ":"))) == [{"a": 1}]
+    except Exception:  # whatever a JSON module of the application raises
+        works = False
+    if not works:
+        raise ConfigError(
+            "cannot attach the guard: the server's JSON module must read and write text as the module json does, also "
+            "with separators=(',', ':'); create the server without json"
         )
 
 
@@ -106,13 +146,3 @@ def check_seams(owner: Any, seams: Mapping[str, tuple[str, ...]]) -> None:
                 f"{type(owner).__name__}.{name}({', '.join(wanted)}); install a supported version (5.11 to 5.18 are "
                 "tested)"
             )
-
-
-def _is_strict(module: Any) -> bool:
-    for text in ("NaN", "[Infinity]", "1e400"):
-        try:
-            module.loads(text)
-        except ValueError:
-            continue
-        return False
-    return True

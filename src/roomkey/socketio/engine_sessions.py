@@ -13,7 +13,7 @@ from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import Guard
 from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
-from roomkey.socketio.environ import address, length_ok, request
+from roomkey.socketio.environ import ReadRequest, address, length_ok
 from roomkey.socketio.host import SocketIOConnection
 from roomkey.socketio.transports import Transports
 
@@ -77,15 +77,16 @@ class EngineSessions:
         guard: has the settings and the clock.
         transports: closes connections, and knows the tasks that read WebSockets.
         by_address: also bind each session to the address that opened it.
+        read_request: finds the parts of a request that can contain tokens.
     """
 
-    def __init__(self, guard: Guard, transports: Transports, *, by_address: bool) -> None:
+    def __init__(self, guard: Guard, transports: Transports, *, by_address: bool, read_request: ReadRequest) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
         self.by_address = by_address
         self._max_packet = guard.settings.anonymous_packet
-        self._token_header = guard.settings.token_header
+        self._read_request = read_request
         self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
     def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
@@ -229,7 +230,7 @@ class EngineSessions:
     async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
         guarded, sender = connection.guarded, address(environ)
         is_bound = not self.by_address or sender == guarded.address
-        return await guarded.owns(request(environ, self._token_header), sender, is_bound=is_bound)
+        return await guarded.owns(self._read_request(environ), sender, is_bound=is_bound)
 
 
 async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 from roomkey.core.credentials import AUTHORIZATION, Request, page_of
+from roomkey.core.http_tokens import is_allowed_page
+from roomkey.core.origins import Origin, own_origin
+
+ReadRequest = Callable[[Mapping[str, Any]], Request]
 
 
 def address(environ: Mapping[str, Any]) -> str:
@@ -19,20 +24,44 @@ def address(environ: Mapping[str, Any]) -> str:
     return str(getattr(asked, "remote", None) or environ.get("REMOTE_ADDR") or "unknown")
 
 
-def request(environ: Mapping[str, Any], header: str = AUTHORIZATION) -> Request:
-    """Return the parts that can contain tokens. A cookie counts only if a web page sends it, of an allowed origin.
+def request_reader(header: str = AUTHORIZATION, cookie_origins: frozenset[Origin] | None = None) -> ReadRequest:
+    """Return the function that finds the parts of a request that can contain tokens.
+
+    A cookie counts only if a web page of an allowed origin sends it.
 
     Args:
-        environ: of the request.
         header: the name, in lower case, of the header that contains tokens.
+        cookie_origins: the origins whose cookies count, besides the server's own. None if engineio has already refused
+            the requests of other pages.
     """
-    page = page_of(environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE"), environ.get("HTTP_HOST"))
+    key = f"HTTP_{header.upper().replace('-', '_')}"
+    return partial(_request, key, cookie_origins)
+
+
+def _request(header: str, cookie_origins: frozenset[Origin] | None, environ: Mapping[str, Any]) -> Request:
+    origin, fetch_site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
+    page = page_of(origin, fetch_site, environ.get("HTTP_HOST"))
+    may_use_cookies = page is not None
+    if cookie_origins is not None and "HTTP_COOKIE" in environ:
+        own = own_origin(_scheme(environ), environ.get("HTTP_HOST"))
+        may_use_cookies = is_allowed_page(origin or None, fetch_site, own, cookie_origins)
     return Request(
-        authorization=environ.get(f"HTTP_{header.upper().replace('-', '_')}"),
-        cookie=environ.get("HTTP_COOKIE") if page is not None else None,
+        authorization=environ.get(header),
+        cookie=environ.get("HTTP_COOKIE") if may_use_cookies else None,
         query=environ.get("QUERY_STRING"),
         origin=page,
     )
+
+
+def _scheme(environ: Mapping[str, Any]) -> str:
+    """Return ``http`` or ``https``; under ASGI and aiohttp, engineio's own wsgi.url_scheme may be a client's header."""
+    scope = environ.get("asgi.scope")
+    asked = environ.get("aiohttp.request")
+    if isinstance(scope, Mapping):
+        scheme = str(scope.get("scheme", "http"))
+    else:
+        scheme = str(asked.scheme if asked is not None else environ.get("wsgi.url_scheme", "http"))
+    return {"ws": "http", "wss": "https"}.get(scheme, scheme)
 
 
 def length_ok(environ: Mapping[str, Any], limit: int) -> bool:

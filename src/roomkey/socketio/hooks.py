@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from engineio import packet as engine_packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
@@ -26,9 +27,10 @@ from roomkey.socketio.checks import (
     SERVER_SEAMS,
     check_seams,
     is_instrumented,
+    packet_json,
 )
 from roomkey.socketio.engine_sessions import ANSWER, LARGE_PACKET, EngineSessions
-from roomkey.socketio.environ import address, request, wants_script
+from roomkey.socketio.environ import ReadRequest, address, wants_script
 from roomkey.socketio.host import ConnectAttempt, SocketIOConnection, SocketIOSocket
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.transports import Transports
@@ -51,6 +53,7 @@ class Hooks:
         transports: those of the server.
         by_address: bind each session to the address that opened it.
         around: takes the function that calls handlers, and returns the one to call instead.
+        read_request: finds the parts of a request that can contain tokens.
     """
 
     def __init__(
@@ -60,15 +63,16 @@ class Hooks:
         *,
         by_address: bool,
         around: Callable[[Callable[..., Any]], Callable[..., Any]],
+        read_request: ReadRequest,
     ) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
-        self.sessions = EngineSessions(guard, transports, by_address=by_address)
+        self.sessions = EngineSessions(guard, transports, by_address=by_address, read_request=read_request)
         self.connections: dict[str, SocketIOConnection] = {}  # by Engine.IO session
         self.inner: dict[str, Callable[..., Any]] = {}
         self._around = around
-        self._token_header = guard.settings.token_header
+        self._read_request = read_request
         self._unfiltered = False
         self._ack_expiry = AckExpiry()
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
@@ -90,8 +94,12 @@ class Hooks:
             name = f"_handle_eio_{event}"
             if self.sio.eio.handlers.get(event) == self.inner[name]:
                 self.sio.eio.on(event, getattr(self, name))
-        self.sio.packet_class = strict_packet(self.sio.packet_class)
-        self.sio.manager.json = content_json
+        strict = packet_json(self.sio)
+        if strict is not content_json and engine_packet.Packet.json is self.sio.packet_class.json:
+            # engineio reads some packets before the guard does
+            engine_packet.Packet.json = strict
+        self.sio.packet_class = strict_packet(self.sio.packet_class, strict)
+        self.sio.manager.json = strict
         self.sio.roomkey_guard = self.guard
         redact_logs(self.sio.logger, self.sio.eio.logger, LOG, names=self.guard.settings.secret_names)
         if hasattr(self.sio.manager, "channel") and not self.guard.has_store:
@@ -111,7 +119,7 @@ class Hooks:
             return False
         connection = SocketIOConnection(eio_sid, self.transports, self.guard.background)
         try:
-            connection.guarded = self.guard.accept(request(environ, self._token_header), address(environ), connection)
+            connection.guarded = self.guard.accept(self._read_request(environ), address(environ), connection)
         except TooManyAttempts:
             return False
         self.connections[eio_sid] = connection

@@ -11,8 +11,8 @@ from roomkey.socketio import content_json
 _EVENTS = (packet.EVENT, packet.BINARY_EVENT)
 
 
-def strict_packet(packet_class: Any) -> Any:
-    """Return a strict subclass of a server's packet class.
+def strict_packet(packet_class: Any, packet_json: Any = content_json) -> Any:
+    """Return a strict subclass of a server's packet class, with a strict JSON module.
 
     It accepts strict JSON only. The name of an event that is a number becomes its text. Each attachment has exactly one
     placeholder (Socket.IO protocol 5): otherwise a small packet that names one attachment many times would become a
@@ -20,7 +20,7 @@ def strict_packet(packet_class: Any) -> Any:
     """
 
     class StrictPacket(packet_class):  # type: ignore[misc]
-        json = content_json
+        json = packet_json
 
         def decode(self, encoded_packet: Any) -> Any:
             count = super().decode(encoded_packet)

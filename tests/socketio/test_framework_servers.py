@@ -1,0 +1,206 @@
+"""Servers that a framework creates: with a JSON module, a serializer and origins that the application cannot change."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from types import SimpleNamespace
+
+import engineio
+import pytest
+import socketio
+from support.live import new_server, until
+
+from roomkey import ConfigError, Issuer
+from roomkey.socketio import AsyncGuard, Handshake
+from roomkey.socketio.content_json import CheckedJson
+
+APP, EVIL = "https://app.example", "https://evil.example"
+COOKIE = Handshake(cookie="session")
+
+
+class LaxJson:
+    """A JSON module as a framework brings one: it knows more types, and reads what is not JSON."""
+
+    def __init__(self):
+        self.read = []
+
+    def loads(self, text, **options):
+        self.read.append(text)
+        return json.loads(text, parse_float=Decimal, **options)
+
+    def dumps(self, value, **options):
+        return json.dumps(value, default=float, ensure_ascii=False, **options)
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Return a JSON module. python-socketio keeps it in its classes, so that later tests would have it, too."""
+    monkeypatch.setattr(socketio.packet.Packet, "json", socketio.packet.Packet.json)
+    monkeypatch.setattr(engineio.packet.Packet, "json", engineio.packet.Packet.json)
+    return LaxJson()
+
+
+class JsonOnlyPacket(socketio.packet.Packet):
+    """A serializer that only changes what handlers receive."""
+
+    uses_binary_events = False
+    json = json
+
+    @classmethod
+    def reconstruct_binary(cls, data, attachments):
+        return super().reconstruct_binary(data, [list(attachment) for attachment in attachments])
+
+
+def unattached(**settings):
+    return AsyncGuard(Issuer.ephemeral(audience="chat").verifier(), **settings)
+
+
+def hear(world):
+    """Keep the arguments of each ``message``."""
+
+    @world.sio.event
+    async def message(sid, *arguments):
+        world.calls.append(arguments)
+        return "kept"
+
+
+async def test_json_module_of_the_server_reads_and_writes_packets(make_world, module):
+    world = await make_world(server={"json": module}, prepare=hear)
+    client = await world.member()
+    await client.send('420["message",1.5]')
+    assert await client.receive() == '430["kept"]'
+    assert world.calls == [(Decimal("1.5"),)]
+    await world.sio.emit("price", Decimal("2.5"))
+    assert await client.receive() == '42["price",2.5]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "NaN",
+        "-Infinity",
+        "1e400",
+        '{"a":1,"a":2}',
+        "[" * 1000 + "]" * 1000,
+    ],
+)
+async def test_text_that_is_not_strict_json_does_not_reach_the_json_module(make_world, module, text):
+    world = await make_world(server={"json": module}, prepare=hear)
+    client = await world.member()
+    module.read.clear()
+    await client.send(f'42["message",{text}]')
+    assert await client.is_closed()
+    other = await world.member("eve")
+    module.read.clear()
+    await other.send(f'4{{"message":{text}}}')  # engineio itself reads it
+    assert await other.is_closed()
+    assert module.read == []
+    assert world.calls == []
+
+
+async def test_half_an_emoji_reaches_the_json_module_as_a_replacement(make_world, module):
+    world = await make_world(server={"json": module}, prepare=hear)
+    client = await world.member()
+    await client.send('420["message","\\ud83d"]')
+    assert await client.receive() == '430["kept"]'
+    assert world.calls == [("\ufffd",)]
+
+
+@pytest.mark.checklist("K17")
+async def test_nan_that_the_json_module_writes_is_never_sent(make_world, module):
+    world = await make_world(server={"json": module})
+    client = await world.member()
+    for value in (float("nan"), {"a": [float("inf")]}):
+        with pytest.raises(ValueError, match="is not JSON"):
+            await world.sio.emit("price", value)
+    await world.sio.emit("price", "NaN")
+    assert await client.receive() == '42["price","NaN"]'
+    await world.sio.emit("text", "half an emoji: \ud83d")
+    assert await client.receive() == '42["text","half an emoji: \ufffd"]'
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        SimpleNamespace(loads=json.loads),
+        SimpleNamespace(loads=json.loads, dumps=lambda value: json.dumps(value)),
+        SimpleNamespace(loads=json.loads, dumps=lambda value, **_: json.dumps(value).encode()),
+        SimpleNamespace(loads=lambda text: {}, dumps=json.dumps),
+        SimpleNamespace(loads=json.loads, dumps=lambda value, **_: repr(value)),
+    ],
+)
+def test_attach_rejects_a_json_module_of_another_format(module, broken):
+    with pytest.raises(ConfigError, match="create the server without json"):
+        unattached().attach(new_server(json=broken))
+
+
+def test_checked_json_keeps_options():
+    checked = CheckedJson(json)
+    assert checked.loads('{"a": 1.5}', parse_float=str) == {"a": "1.5"}
+    assert checked.dumps({"b": 1, "a": "NaN"}, sort_keys=True) == '{"a": "NaN", "b": 1}'
+
+
+async def test_serializer_of_the_same_format_keeps_what_it_changes(make_world, module):
+    world = await make_world(server={"serializer": JsonOnlyPacket}, prepare=hear)
+    client = await world.member()
+    await client.send('451-0["message",{"_placeholder":true,"num":0}]')
+    await client.send(b"\x01\x02")
+    assert await client.receive() == '430["kept"]'
+    assert world.calls == [([1, 2],)]
+    await client.send('452-["message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}]')
+    await client.send(b"1")
+    await client.send(b"2")
+    assert await client.is_closed()
+    assert len(world.calls) == 1
+
+
+@pytest.mark.parametrize("name", ["decode", "encode", "add_attachment", "__init__"])
+def test_attach_rejects_a_serializer_of_another_format(name):
+    class Other(socketio.packet.Packet):
+        pass
+
+    setattr(Other, name, lambda self, *_: None)
+    sio = new_server()
+    sio.packet_class = Other
+    with pytest.raises(ConfigError, match="those of Other; create the server without serializer"):
+        unattached().attach(sio)
+
+
+@pytest.mark.parametrize("everybody", ["*", [], ["*"], (APP, "*")])
+def test_attach_rejects_cookies_with_every_origin_and_names_the_line(everybody):
+    with pytest.raises(ConfigError, match=r"guard\.attach\(sio, allowed_origins=\['https://app\.example'\]\)"):
+        unattached(via=COOKIE).attach(new_server(cors_allowed_origins=everybody))
+    unattached(via=COOKIE).attach(new_server(cors_allowed_origins=everybody), allowed_origins=[])
+
+
+@pytest.mark.parametrize("wrong", ["*", ["https://*.example"], ["app.example"], ["wss://app.example"], [5]])
+def test_attach_rejects_what_is_not_an_origin(wrong):
+    with pytest.raises(ConfigError, match="is not an origin"):
+        unattached(via=COOKIE).attach(new_server(cors_allowed_origins="*"), allowed_origins=wrong)
+
+
+@pytest.mark.checklist("C55")
+@pytest.mark.parametrize("everybody", ["*", []])
+async def test_cookie_counts_only_from_the_named_pages(make_world, everybody):
+    world = await make_world(via=COOKIE, server={"cors_allowed_origins": everybody}, attach={"allowed_origins": APP})
+    cookie = {"Cookie": f"session={world.token()}"}
+    own = f"http://{world.host}"
+    proxied = {"Origin": f"https://{world.host}", "X-Forwarded-Proto": "https"}  # uvicorn trusts proxies on loopback
+    for page in ({"Origin": own}, {"Origin": APP}, {"Sec-Fetch-Site": "same-origin"}, proxied):
+        client = await world.client(headers=cookie | page)
+        assert (await client.ask()).startswith("40"), page
+    for page in (
+        {},
+        {"Origin": EVIL},
+        {"Origin": "null"},
+        {"Origin": f"https://{world.host}"},
+        {"Origin": EVIL, "Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        client = await world.client(headers=cookie | page)
+        assert (await client.ask_data())["data"]["code"] == "credentials_required", page
+    client = await world.client(headers=cookie | {"Origin": EVIL})  # a token that a page has is no cookie's
+    assert (await client.ask({"token": world.token()})).startswith("40")
+    await until(lambda: len(world.guard.index.connections) >= 4)
