@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
+import sys
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
@@ -11,6 +13,7 @@ from roomkey.errors import ConfigError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class ServerLoop:
@@ -81,4 +84,15 @@ def on_server_loop(
         work = verb(self, *arguments, **named)
         return self.server_loop.run(work) if self.server_loop.is_elsewhere() else work
 
-    return call
+    return _marked(call)
+
+
+def _marked(function: F) -> F:
+    """Mark a function that returns a coroutine as a coroutine function, which tools such as ``async_to_sync`` expect.
+
+    A real one around the coroutine would cost time in every call.
+    """
+    if sys.version_info >= (3, 12):
+        return inspect.markcoroutinefunction(function)
+    vars(function)["_is_coroutine"] = vars(asyncio.coroutines)["_is_coroutine"]
+    return function
