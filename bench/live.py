@@ -36,7 +36,7 @@ from roomkey import Identity, Issuer, Key, Verifier
 from roomkey.core.admission import AdmissionState
 from roomkey.core.credentials import Request
 from roomkey.core.revocations import Revocation, Revocations
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket import ConnectionState, GuardedSocket
 from roomkey.hub import Hub
 
@@ -65,7 +65,7 @@ class Nowhere:
 
 
 async def deadlines() -> dict[str, float]:
-    guard = Guard(Issuer.ephemeral(audience="chat").verifier(), user_rooms=False)
+    guard = AsyncioGuard(Issuer.ephemeral(audience="chat").verifier(), user_rooms=False)
     now = time.time()
     people = [identity(number, now) for number in range(ADMISSIONS)]
     gc.collect()

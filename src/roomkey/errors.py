@@ -30,6 +30,7 @@ token, a key or a password.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol, Self
 
 __all__ = [
@@ -369,6 +370,9 @@ class Lookup(Protocol):
 
     def wait_blocking(self, seconds: float) -> None:
         """Wait as :meth:`wait` does, in a program without an event loop."""
+
+    def notify(self, callback: Callable[[], object]) -> None:
+        """Call back as soon as the fetch has ended, in any thread."""
 
 
 class Unavailable(AuthError):

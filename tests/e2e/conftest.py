@@ -27,7 +27,7 @@ import uvicorn
 from support.clock import FakeClock
 
 from roomkey import Policy
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import Hub, Limits, runner
 from roomkey.hub.http.sniffer import ProtocolSniffers
 from roomkey.policies import rooms_claim
@@ -190,7 +190,7 @@ class Site:
     """A guarded server with some handlers, which records every call of a handler."""
 
     sio: Any
-    guard: Guard
+    guard: AsyncioGuard
 
     def __init__(self, url: str, path: str, verifier: Any, policy: Policy | None, options: dict[str, Any]) -> None:
         self.url, self.path = url, path

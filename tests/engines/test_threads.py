@@ -10,7 +10,7 @@ import pytest
 from support.scripted_revocations import ScriptedStore
 
 from roomkey import ConfigError
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import Hub
 
 
@@ -100,7 +100,7 @@ async def test_method_that_needs_the_loop_names_the_right_call(make_world, engin
 
 @pytest.mark.parametrize(
     ("owner", "anywhere"),
-    [(Guard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
+    [(AsyncioGuard, set()), (Hub, {"send", "sleep", "save_session", "get_session"})],
     ids=["guard", "hub"],
 )
 def test_every_public_coroutine_can_be_awaited_anywhere(owner, anywhere):

@@ -22,7 +22,7 @@ from roomkey.errors import (
     SubjectMismatch,
     Unavailable,
 )
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 
 FRESH = 300
 
@@ -34,7 +34,7 @@ class Bench:
         self.clock = FakeClock()
         self.issuer = issuer_at(self.clock)
         self.policy = Policy(roles="admin > moderator")
-        guard = Guard(verifier or self.issuer.verifier(), policy=self.policy, clock=self.clock, **settings)
+        guard = AsyncioGuard(verifier or self.issuer.verifier(), policy=self.policy, clock=self.clock, **settings)
         self.judge = guard._authorizer
 
     def who(self, **claims) -> Identity:

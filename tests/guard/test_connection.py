@@ -10,7 +10,7 @@ from support.tokens import issuer_at
 
 from roomkey.core.credentials import Request
 from roomkey.errors import ProtocolViolation
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.host import new_sid
 from roomkey.socketio import Handshake
 
@@ -59,7 +59,7 @@ async def make_guard():
     guards = []
 
     def make(verifier, **settings):
-        guards.append(Guard(verifier, clock=FakeClock(), **settings))
+        guards.append(AsyncioGuard(verifier, clock=FakeClock(), **settings))
         return guards[-1]
 
     yield make

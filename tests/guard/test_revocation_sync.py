@@ -19,7 +19,7 @@ from roomkey.core.credentials import Request
 from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, SLOT, Revocation
 from roomkey.errors import Unavailable
 from roomkey.guard import revocation_sync
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket import ConnectionState, GuardedSocket
 from roomkey.stores.cleanup import INTERVAL_SECONDS
 
@@ -48,7 +48,7 @@ class Bench:
         verifier = Issuer.ephemeral().verifier()
         self.clock = FakeClock()
         settings = {"revocations": store, "when_store_fails": when_store_fails, "clock": self.clock}
-        self.guard = Guard(verifier, **settings)
+        self.guard = AsyncioGuard(verifier, **settings)
         self.index = self.guard.index
         self.revoking = self.guard._revocation_sync
 
@@ -431,7 +431,7 @@ async def test_close_does_not_wait_for_a_store_that_hangs(bench, monkeypatch):
 async def test_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, lifetime):
     clock = FakeClock()
     verifier = Verifier.hs256(os.urandom(32), require=("exp", "sub", "iat"), **bounds)
-    guard = Guard(verifier, clock=clock)
+    guard = AsyncioGuard(verifier, clock=clock)
     kept = guard._revocation_sync.revocations
     await guard.revoke(token_id="t")
     await guard.revoke(subject="ada")

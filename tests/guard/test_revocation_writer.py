@@ -10,6 +10,8 @@ from support.live import until
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard import revocation_writer
+from roomkey.guard.background import Background
+from roomkey.guard.clock import SystemClock
 from roomkey.guard.revocation_writer import RevocationWriter
 
 
@@ -19,7 +21,7 @@ class Parts:
     def __init__(self) -> None:
         self.failing: dict[str, Exception | None] = {"write": None, "follow": None}
         self.done: list[tuple[str, Revocation]] = []
-        self.writer = RevocationWriter(self.write)
+        self.writer = RevocationWriter(self.write, Background(SystemClock()))
         self.writer.followers.append(self.follow)
 
     async def write(self, revoked: Revocation) -> None:

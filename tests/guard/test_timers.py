@@ -12,9 +12,13 @@ from roomkey.guard.clock import SystemClock
 from roomkey.guard.timers import Timers
 
 
+def call_later(seconds, callback):
+    return asyncio.get_running_loop().call_later(seconds, callback)
+
+
 async def test_deadlines_pass_in_their_order():
     clock, passed = FakeClock(), []
-    timers = Timers(clock)
+    timers = Timers(clock, call_later)
     connection, admission, expiry, gone = (partial(passed.append, name) for name in "caeg")
     timers.after(connection, 10)
     timers.after(admission, 5)
@@ -31,7 +35,7 @@ async def test_deadlines_pass_in_their_order():
 
 async def test_deadline_can_be_moved_and_cancelled():
     clock, passed = FakeClock(), []
-    timers = Timers(clock)
+    timers = Timers(clock, call_later)
     one, two = (partial(passed.append, name) for name in ("one", "two"))
     timers.at(one, clock.now() + 5)
     timers.at(one, clock.now() + 50)
@@ -47,7 +51,7 @@ async def test_deadline_can_be_moved_and_cancelled():
 
 async def test_callback_has_one_deadline_on_both_clocks():
     clock, passed = FakeClock(), []
-    timers = Timers(clock)
+    timers = Timers(clock, call_later)
     one = partial(passed.append, 1)
     timers.after(one, 5)
     timers.at(one, clock.now() + 50)
@@ -66,7 +70,7 @@ async def test_callback_has_one_deadline_on_both_clocks():
 
 async def test_one_timer_fires_for_all_deadlines():
     passed = []
-    timers = Timers(SystemClock())
+    timers = Timers(SystemClock(), call_later)
     before = len(asyncio.get_running_loop()._scheduled)
     for number in range(1000):
         timers.after(partial(passed.append, number), 0.05)
@@ -83,7 +87,7 @@ async def test_failing_callback_does_not_stop_the_timer():
             raise RuntimeError("in a callback")
 
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
-    timers = Timers(SystemClock())
+    timers = Timers(SystemClock(), call_later)
     timers.after(partial(one, "1"), 0.01)
     timers.after(partial(one, "2"), 0.03)
     await until(lambda: len(passed) == 2)

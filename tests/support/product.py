@@ -13,7 +13,7 @@ from argon2 import PasswordHasher
 
 from roomkey import Key, KeySet, Policy
 from roomkey.auth import Passwords
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import runner
 from roomkey.server import run
 from roomkey.server.app import Application, build
@@ -33,7 +33,7 @@ class ProductThread:
     """
 
     product: Application
-    guard: Guard
+    guard: AsyncioGuard
     url: str
 
     def __init__(

@@ -14,7 +14,7 @@ from support.live import Raw, new_server, serve, until
 from support.tokens import issuer_at
 
 from roomkey import Issuer, Policy
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import Hub, Limits, Namespace
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
@@ -39,7 +39,7 @@ class World:
         Namespace: the base class of class-based namespaces.
     """
 
-    def __init__(self, sio: Any, guard: Guard | None, issuer: Issuer, clock: FakeClock) -> None:
+    def __init__(self, sio: Any, guard: AsyncioGuard | None, issuer: Issuer, clock: FakeClock) -> None:
         self.sio, self.guard, self.issuer, self.clock = sio, guard, issuer, clock
         self.engine = "hub" if isinstance(sio, Hub) else "python-socketio"
         self.Namespace: Any = Namespace if isinstance(sio, Hub) else socketio.AsyncNamespace
@@ -161,7 +161,7 @@ async def make_world(clock: FakeClock, engine: str) -> AsyncIterator[MakeWorld]:
                 settings["policy"] = Policy()
                 settings["policy"].room("*")(rooms_claim)
             sio: Any
-            guard: Guard | None = None
+            guard: AsyncioGuard | None = None
             if engine == "hub":
                 settings = _for_hub({**settings, **(server or {}), **(attach or {})})
                 sio = Hub(verifier or issuer.verifier(), clock=clock, **{**HEARTBEAT, **settings})

@@ -75,9 +75,9 @@ def _verifier(token: str, file: ConfigFile) -> TokenVerifier:
 
 async def _decide(who: Identity, policy: Policy, questions: list[Question], namespace: str) -> list[tuple[bool, str]]:
     from roomkey import Issuer
-    from roomkey.guard.guard import Guard
+    from roomkey.guard.guard import AsyncioGuard
 
-    guard = Guard(Issuer.ephemeral(audience="roomkey").verifier(), policy=policy)
+    guard = AsyncioGuard(Issuer.ephemeral(audience="roomkey").verifier(), policy=policy)
     found = []
     for kind, name, event in questions:
         decision = await guard.explain(who, kind, name, namespace=namespace, event=event)  # type: ignore[arg-type]

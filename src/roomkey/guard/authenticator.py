@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
 from roomkey.core.admission import AdmissionEvent
@@ -97,7 +96,7 @@ class Authenticator:
         if socket.admitted:
             if not connection.accepts_token():
                 return
-            socket.renewing = socket.renewing or asyncio.Lock()
+            socket.renewing = socket.renewing or self._context.background.lock()
             async with socket.renewing:  # otherwise each renewal would make those that wait for a rule ask it again
                 done = socket.admitted and await self._renew(socket, arguments, ack_id)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
@@ -35,7 +34,8 @@ from roomkey.guard.clock import Clock
 from roomkey.guard.proofs import Proofs
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.settings import AnyVerifier, GuardSettings
-from roomkey.keysets import verify_waiting
+from roomkey.guard.waiting import Waiting
+from roomkey.keysets.waiting import verify_with
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
@@ -101,6 +101,7 @@ class Authorizer:
         policy: the rules for namespaces, rooms and events.
         revocation_sync: knows the revocations.
         clock: where to read the time.
+        background: waits for what a decision requires.
 
     Attributes:
         changed: the rights that changed after tokens were issued.
@@ -109,7 +110,14 @@ class Authorizer:
             revocation.
     """
 
-    def __init__(self, settings: GuardSettings, policy: Policy, revocation_sync: RevocationSync, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: GuardSettings,
+        policy: Policy,
+        revocation_sync: RevocationSync,
+        clock: Clock,
+        background: Waiting,
+    ) -> None:
         verifier = settings.verifier
         self.verifier = verifier
         self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
@@ -117,6 +125,7 @@ class Authorizer:
         self.policy = policy
         self.revocations = revocation_sync.revocations
         self._revocation_sync = revocation_sync
+        self._background = background
         self.horizon = revocation_sync.horizon
         self.longest_lifetime: float = getattr(verifier, "longest_lifetime", None) or LONGEST_LIFETIME
         self.changed = RightsOverrides(self.longest_lifetime)
@@ -168,13 +177,16 @@ class Authorizer:
         try:
             presented, proof = self._proofs.check(presented)
             try:
-                who = self._verify(presented, self.clock.now())
+                found = await self._background.ask(self._verify, presented, self.clock.now())
+                later = found if isinstance(found, Identity) else self._background.on_loop(found)
             except Unavailable as error:
                 if error.lookup is None:
                     raise
-                who = self._wait_and_verify(presented)
-            if not isinstance(who, Identity):
-                who = await self.in_time(who)
+                later = self._wait_and_verify(presented)
+            if isinstance(later, Identity):
+                who = later
+            else:
+                who = await self.in_time(later)
                 await self._revocation_sync.check()  # the verifier may have waited
         except AuthError:
             raise
@@ -194,8 +206,8 @@ class Authorizer:
 
     async def _wait_and_verify(self, presented: Credential) -> Identity:
         """Verify a token after the keys of another server have been fetched."""
-        who = await verify_waiting(lambda: self._verify(presented, self.clock.now()))
-        return who if isinstance(who, Identity) else await who
+        who = await verify_with(lambda: self._verify(presented, self.clock.now()), self._background.look_up)
+        return who if isinstance(who, Identity) else await self._background.on_loop(who)
 
     def with_rights_of_now(self, who: Identity) -> Identity:
         """Return the identity with rights that changed after its token was issued, and with included roles."""
@@ -289,9 +301,9 @@ class Authorizer:
     async def _allows(self, rule: BoundRule, who: Identity) -> bool:
         """Call one rule. Only ``True`` allows; if the rule raises an exception, the decision is a denial."""
         try:
-            answer = rule.ask(who)
+            answer = await self._background.ask(rule.ask, who)
             if inspect.isawaitable(answer):
-                answer = await self.in_time(answer)
+                answer = await self.in_time(self._background.on_loop(answer))
         except Exception:
             LOG.exception("denied: the rule for %s failed", rule.name)
             return False
@@ -306,7 +318,7 @@ class Authorizer:
             Unavailable: it took too long.
         """
         try:
-            async with asyncio.timeout(self.within):
+            async with self._background.deadline(self.within):
                 return await decision
         except TimeoutError:
             raise Unavailable(f"no decision within {self.within:g} s") from None

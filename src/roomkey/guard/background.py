@@ -1,16 +1,19 @@
-"""Background tasks and deadlines: one set of tasks and one timer for a guard and its host."""
+"""Background tasks and deadlines on an event loop: one set of tasks and one timer for a guard and its host."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Collection, Coroutine
+from typing import Any, TypeVar, cast
 
+from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
-from roomkey.guard.timers import Timers
+from roomkey.guard.timers import Timer, Timers
+from roomkey.guard.waiting import Deadline, Task
 
+T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
 _EAGER = sys.version_info >= (3, 12)
@@ -18,6 +21,8 @@ _EAGER = sys.version_info >= (3, 12)
 
 class Background:
     """Starts coroutines, keeps a reference to them while they run, and logs their exceptions.
+
+    It is the guard's :class:`roomkey.guard.waiting.Waiting` on an event loop.
 
     Args:
         clock: where to read the time.
@@ -27,7 +32,7 @@ class Background:
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.timers = Timers(clock)
+        self.timers = Timers(clock, _call_later)
         self._running: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[Any]] = set()  # those that wait in settle()
         self._another_settles: asyncio.Future[None] | None = None
@@ -101,3 +106,56 @@ class Background:
         finally:
             self._settling.discard(me)
             self._running -= {task for task in self._running if task.done()}  # their callbacks may still be due
+
+    # What waits, and what belongs to others
+
+    def task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a coroutine that can take for ever: :meth:`settle` does not wait for it."""
+        return asyncio.get_running_loop().create_task(work)
+
+    async def wait(self, tasks: Collection[Task], seconds: float | None = None) -> None:
+        """Wait until all these tasks have ended, or for so many seconds."""
+        await asyncio.wait(cast("Collection[asyncio.Task[Any]]", tasks), timeout=seconds)
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+        await asyncio.sleep(seconds)
+
+    def lock(self) -> asyncio.Lock:
+        """Return a new lock."""
+        return asyncio.Lock()
+
+    def event(self) -> asyncio.Event:
+        """Return a new event."""
+        return asyncio.Event()
+
+    def deadline(self, seconds: float) -> asyncio.Timeout:
+        """Limit the time in which the body of an ``async with`` waits."""
+        return asyncio.timeout(seconds)
+
+    def expire(self, deadline: Deadline) -> None:
+        """Let the time of a deadline be over now."""
+        if isinstance(deadline, asyncio.Timeout) and not deadline.expired():
+            deadline.reschedule(0)
+
+    async def ask(self, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function of the application."""
+        return function(*arguments)
+
+    def perform(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Awaitable[Any]:
+        """Call a coroutine function of the host."""
+        return cast("Awaitable[Any]", function(*arguments, **named))
+
+    at_once = perform
+
+    def on_loop(self, work: Awaitable[T]) -> Awaitable[T]:
+        """Return the work itself: the guard runs on an event loop already."""
+        return work
+
+    async def look_up(self, lookup: Lookup, seconds: float) -> None:
+        """Wait for something that is being fetched, for so many seconds at most."""
+        await lookup.wait(seconds)
+
+
+def _call_later(seconds: float, callback: Callable[[], None]) -> Timer:
+    return asyncio.get_running_loop().call_later(seconds, callback)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from roomkey.errors import AuthError
 from roomkey.guard import audit
-from roomkey.guard.background import Background
+from roomkey.guard.waiting import Waiting
 
 OnRefused = Callable[[AuthError, str], object]
 
@@ -22,7 +22,7 @@ class Refusals:
         callbacks: called with each refusal and the client's address.
     """
 
-    def __init__(self, background: Background) -> None:
+    def __init__(self, background: Waiting) -> None:
         self.callbacks: list[OnRefused] = []
         self._background = background
 
@@ -32,10 +32,9 @@ class Refusals:
         """Write a line to the audit log and start the callbacks."""
         audit.refused(error.without_frames(), address, socket, token)
         for callback in self.callbacks:
-            self._background.spawn(_call_back(callback, error, address))
+            self._background.spawn(self._call_back(callback, error, address))
 
-
-async def _call_back(callback: OnRefused, error: AuthError, address: str) -> None:
-    result = callback(error, address)
-    if inspect.isawaitable(result):
-        await result
+    async def _call_back(self, callback: OnRefused, error: AuthError, address: str) -> None:
+        result = await self._background.ask(callback, error, address)
+        if inspect.isawaitable(result):
+            await self._background.on_loop(result)

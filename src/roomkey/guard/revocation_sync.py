@@ -14,6 +14,7 @@ from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revoc
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
 from roomkey.guard.revocation_writer import RevocationWriter
 from roomkey.guard.socket import GuardContext
+from roomkey.guard.waiting import Event, Task
 from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
 
@@ -53,14 +54,15 @@ class RevocationSync:
         self._horizon = ConfirmedTime()
         self._position = 0
         self._known_at = float("-inf")
-        self._polling: asyncio.Task[None] | None = None
+        self._background = context.background
+        self._polling: Task | None = None
         self._cleanup: Cleanup | None = None
         if store is not None:
             self._cleanup = Cleanup("revocations", store.delete_expired, clock=clock.monotonic)
-        self.writer = RevocationWriter(self._write if store is not None else None)
+        self.writer = RevocationWriter(self._write if store is not None else None, context.background)
         self._closed = False
-        self._following: asyncio.Task[None] | None = None
-        self._first: asyncio.Future[None] | None = None
+        self._following: Task | None = None
+        self._first: Event | None = None
         self.problem: str | None = None
         self.on_rights: Callable[[Revocation], object] = lambda change: None
 
@@ -84,13 +86,13 @@ class RevocationSync:
             more = await self.writer.write(revoked)
         finally:
             if endings:  # they go on, even if the caller stops waiting
-                await asyncio.wait(endings)
+                await self._background.wait(endings)
         return len(endings) + more
 
     async def _write(self, revoked: Revocation) -> None:
         assert self._store is not None
         await self._open()
-        await _in_time(self._store.add(revoked))
+        await self._background.on_loop(_in_time(self._store.add(revoked)))
 
     def horizon(self) -> float:
         """Return the time up to which expired revocations can be deleted."""
@@ -104,7 +106,7 @@ class RevocationSync:
             LOG.error("dropped %d revocations before they expired: more than %d are in memory", lost, MAX_REVOCATIONS)
         return is_new
 
-    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> list[asyncio.Task[None]]:
+    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> list[Task]:
         """End every connected socket that these revocations include; return the tasks that notify the clients.
 
         Args:
@@ -156,8 +158,8 @@ class RevocationSync:
     async def _poll_once(self) -> None:
         """Poll, or wait for the poll that is running, so that many callers cause one poll."""
         if self._polling is None or self._polling.done():
-            self._polling = asyncio.create_task(self.poll())
-        await asyncio.wait({self._polling})
+            self._polling = self._background.task(self.poll())
+        await self._background.wait({self._polling})
 
     async def poll(self) -> None:
         """Read new revocations from the store, twice per second, and disconnect the sockets that they revoke."""
@@ -166,7 +168,7 @@ class RevocationSync:
         more = True
         while more:  # a long journal comes in parts, each of them within the time limit
             try:
-                found, self._position = await _in_time(self._store.since(self._position))
+                found, self._position = await self._background.on_loop(_in_time(self._store.since(self._position)))
             except Exception as error:
                 self._failed(error)
                 return
@@ -203,29 +205,27 @@ class RevocationSync:
         """
         # The task ends with its event loop: a thread may have asked first, on a loop of its own.
         if (self._following is None or self._following.done()) and not self._closed:
-            self._first = asyncio.get_running_loop().create_future()
-            self._following = asyncio.create_task(self._follow())
-        if self._first is not None:
-            await asyncio.shield(self._first)
+            self._first = self._background.event()
+            self._following = self._background.task(self._follow(self._first))
+        if self._first is not None and not self._first.is_set():
+            await self._first.wait()
         self._check_open()
 
-    async def _follow(self) -> None:
+    async def _follow(self, first: Event) -> None:
         assert self._store is not None
-        assert self._first is not None
         opened = False
         while True:
             try:
                 if not opened:
-                    await _in_time(self._store.open())
+                    await self._background.on_loop(_in_time(self._store.open()))
                     opened = True
                 await self._poll_once()
             except Exception as error:
                 self._failed(error)
-            if not self._first.done():
-                self._first.set_result(None)
+            first.set()
             if self.problem is None and self._cleanup is not None:
-                self._cleanup.start_if_due(self._clock.now())
-            await asyncio.sleep(POLL_SECONDS)
+                await self._background.on_loop(_clean(self._cleanup, self._clock.now()))
+            await self._background.sleep(POLL_SECONDS)
 
     async def close(self) -> None:
         """Stop following the store, and close it. Later checks fail."""
@@ -238,16 +238,19 @@ class RevocationSync:
         under_way = [task for task in (self._following, self._polling) if task is not None]
         for task in under_way:
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await self._background.wait(under_way)
         self._following = None
         if self._cleanup is not None:
-            await self._cleanup.close()
-        if not self._first.done():
-            self._first.set_result(None)  # a decision may wait for it
+            await self._background.on_loop(self._cleanup.close())
+        self._first.set()  # a decision may wait for it
         try:
-            await _in_time(self._store.close())
+            await self._background.on_loop(_in_time(self._store.close()))
         except Unavailable as error:
             LOG.warning("could not close the store of revocations (%s)", error)
+
+
+async def _clean(cleanup: Cleanup, now: float) -> None:
+    cleanup.start_if_due(now)
 
 
 async def _in_time(work: Coroutine[Any, Any, T]) -> T:

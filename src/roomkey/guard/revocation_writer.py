@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError, Unavailable
+from roomkey.guard.waiting import Lock, Task, Waiting
 
 __all__ = ["Follower", "RevocationWriter"]
 
@@ -21,7 +22,7 @@ RETRY_SECONDS = 0.5
 TURN_SECONDS = 2.0
 """How long to wait before the store is asked again, and for another write of the same name."""
 
-Follower: TypeAlias = Callable[[Revocation], Awaitable[int]]
+Follower: TypeAlias = Callable[[Revocation], Awaitable[int] | int]
 """Called with each revocation that was saved; it returns the number of further sockets that it ended."""
 
 
@@ -37,18 +38,20 @@ class RevocationWriter:
 
     Args:
         write: writes a revocation; None without a store.
+        background: runs what is repeated.
 
     Attributes:
         followers: called with each revocation that was written.
     """
 
-    def __init__(self, write: Callable[[Revocation], Awaitable[None]] | None) -> None:
+    def __init__(self, write: Callable[[Revocation], Awaitable[None]] | None, background: Waiting) -> None:
+        self._background = background
         self._write = write if write is not None else _nowhere
         self.followers: list[Follower] = []
         # By what is revoked, so that repeated calls add nothing; True if it is written already.
         self._rest: dict[_Key, tuple[Revocation, bool]] = {}
-        self._turns: WeakValueDictionary[_Key, asyncio.Lock] = WeakValueDictionary()
-        self._task: asyncio.Task[None] | None = None
+        self._turns: WeakValueDictionary[_Key, Lock] = WeakValueDictionary()
+        self._task: Task | None = None
 
     def __len__(self) -> int:
         """Return the number of unfinished revocations."""
@@ -97,9 +100,9 @@ class RevocationWriter:
         Raises:
             Unavailable: other changes of the same name wait for the store.
         """
-        turn = self._turns.setdefault(key, asyncio.Lock())
+        turn = self._turns.setdefault(key, self._background.lock())
         try:
-            async with asyncio.timeout(TURN_SECONDS):
+            async with self._background.deadline(TURN_SECONDS):
                 await turn.acquire()
         except TimeoutError:
             raise Unavailable("other changes of the same name already wait for the store") from None
@@ -116,7 +119,11 @@ class RevocationWriter:
             self._rest[key] = (revoked, True)
 
     async def _follow(self, revoked: Revocation) -> int:
-        return sum([await follower(revoked) for follower in self.followers])
+        return sum([await self._call(follower, revoked) for follower in self.followers])
+
+    async def _call(self, follower: Follower, revoked: Revocation) -> int:
+        result = await self._background.ask(follower, revoked)
+        return await self._background.on_loop(result) if inspect.isawaitable(result) else result
 
     def _remember(self, key: _Key, revoked: Revocation, written: bool) -> None:
         if key not in self._rest:
@@ -127,11 +134,11 @@ class RevocationWriter:
             revoked, written = joined, written and (was_written or joined == revoked)
         self._rest[key] = (revoked, written)
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._finish())
+            self._task = self._background.task(self._finish())
 
     async def _finish(self) -> None:
         while self._rest:
-            await asyncio.sleep(RETRY_SECONDS)
+            await self._background.sleep(RETRY_SECONDS)
             for key in list(self._rest):
                 try:
                     await self._finish_one(key)
@@ -152,7 +159,7 @@ class RevocationWriter:
         """Stop trying."""
         if self._task is not None and not self._task.done():
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await self._background.wait({self._task})
         if self._rest:
             LOG.error("%d revocations were not finished before the server stopped", len(self._rest))
 

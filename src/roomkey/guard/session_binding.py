@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from roomkey.core.credentials import Credential, Handshake, Request, find_credential
 from roomkey.core.networks import network_of
 from roomkey.errors import AuthError, CredentialsError, TooManyAttempts, Unavailable
@@ -74,7 +72,7 @@ class SessionBinding:
         if len(verifying) >= MAX_VERIFYING:
             raise TooManyAttempts("too many requests of one session wait for a verification")
         try:
-            async with asyncio.timeout(OWNER_SECONDS) as waiting:
+            async with connection.context.background.deadline(OWNER_SECONDS) as waiting:
                 verifying.append(waiting)
                 try:
                     return await self._is_same_subject(connection, opened, presented)

@@ -6,7 +6,6 @@ quarantine at that moment, no matter what must still be sent or closed.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -18,7 +17,6 @@ from roomkey.core.rate import TokenBucket
 from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
 from roomkey.guard import audit, contract
-from roomkey.guard.background import Background
 from roomkey.guard.clock import Clock
 from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.host import HostConnection, HostSocket
@@ -26,6 +24,7 @@ from roomkey.guard.index import SocketIndex
 from roomkey.guard.payloads import KeptPayloads
 from roomkey.guard.refusals import Refusals
 from roomkey.guard.settings import GuardSettings
+from roomkey.guard.waiting import Deadline, Lock, Task, Waiting
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -56,7 +55,7 @@ class GuardContext:
 
     settings: GuardSettings
     clock: Clock
-    background: Background
+    background: Waiting
     index: SocketIndex[ConnectionState, GuardedSocket]
     expiry: ExpiryWatch
     usage: SubjectUsage[ConnectionState] | None
@@ -108,7 +107,7 @@ class ConnectionState:
     unexpected: TokenBucket | None = None
     credential: Credential | None = None
     repeats_credential: bool = False
-    verifying: list[asyncio.Timeout] | None = None
+    verifying: list[Deadline] | None = None
 
     @property
     def in_use(self) -> bool:
@@ -173,8 +172,7 @@ class ConnectionState:
         """Put every socket into quarantine, and cancel the requests that wait for a verification."""
         self.closing = True
         for waiting in self.verifying or ():
-            if not waiting.expired():
-                waiting.reschedule(0)
+            self.context.background.expire(waiting)
         for socket in self.sockets.values():
             if socket.state in LIVE:
                 socket.handle(_GONE)
@@ -264,7 +262,7 @@ class GuardedSocket(Admission):
         self.handler_runs = self.handler_accepted = False
         self.rooms = self.own_rooms = _NO_ROOMS
         self.counted_for: Identity | None = None
-        self.renewing: asyncio.Lock | None = None
+        self.renewing: Lock | None = None
 
     def open(self, host: HostSocket) -> None:
         """Begin, in quarantine.
@@ -327,7 +325,7 @@ class GuardedSocket(Admission):
 
     # How it ends
 
-    def end(self, why: AdmissionEvent, error: AuthError) -> asyncio.Task[None]:
+    def end(self, why: AdmissionEvent, error: AuthError) -> Task:
         """End the socket: change its state now, and start a task that notifies the client and closes the connection.
 
         Returns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Literal, get_args
@@ -18,6 +17,7 @@ from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDeni
 from roomkey.guard import audit
 from roomkey.guard.authorizer import Authorizer, Decision, Kind
 from roomkey.guard.socket import GuardContext, GuardedSocket
+from roomkey.guard.waiting import Task
 
 _OPEN = (AdmissionState.CONNECTING, AdmissionState.ADMITTED)  # its identity is known, and it can join rooms
 
@@ -219,7 +219,7 @@ class SocketAuthorizer:
                 await self._keep(change, keep)
         finally:
             if changed:  # they go on, even if the caller stops waiting
-                await asyncio.wait(changed)
+                await self._context.background.wait(changed)
         return len(changed)
 
     async def _keep(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]]) -> None:
@@ -243,7 +243,7 @@ class SocketAuthorizer:
         if not unread:
             self._unread.pop(change.name, None)
 
-    def _change(self, change: Revocation) -> list[asyncio.Task[None]]:
+    def _change(self, change: Revocation) -> list[Task]:
         """Apply a change, and return the tasks that change the connected sockets."""
         subject, known = change.name, self._authorizer.changed
         before = known.latest(subject)

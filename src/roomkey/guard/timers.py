@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+import time
 from collections.abc import Callable
+from typing import Protocol
 
 from roomkey.core.deadlines import Deadlines
 from roomkey.guard.clock import Clock
@@ -22,24 +23,37 @@ EARLY_ENOUGH = 0.001
 _MONOTONIC, _WALL = 0, 1
 
 
+class Timer(Protocol):
+    """A call that is due at some time."""
+
+    def cancel(self) -> object:
+        """Do not call any more."""
+
+
+CallLater = Callable[[float, Callable[[], None]], Timer]
+"""Calls a function in so many seconds: the event loop's ``call_later``, or a thread."""
+
+
 class Timers:
-    """Deadlines on the monotonic clock and on the wall clock, with one timer of the event loop for both.
+    """Deadlines on the monotonic clock and on the wall clock, with one timer of the host for both.
 
     A callback has at most one deadline: setting it again moves it.
 
     Args:
         clock: where to read the time.
+        call_later: starts the timer.
 
     Attributes:
         cancel: removes the deadlines of callbacks, if they have one.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, call_later: CallLater) -> None:
         self._clock = clock
+        self._call_later = call_later
         self._deadlines: Deadlines[Callback] = Deadlines(clocks=2)
         self.cancel: Callable[..., None] = self._deadlines.cancel
-        self._handle: asyncio.TimerHandle | None = None
-        self._wakes_at = 0.0  # by the loop's clock; not every loop's handles tell
+        self._handle: Timer | None = None
+        self._wakes_at = 0.0  # by the machine's clock; not every timer tells
 
     def __len__(self) -> int:
         return len(self._deadlines)
@@ -68,17 +82,16 @@ class Timers:
 
     def _wake(self) -> None:
         """Make sure that the timer runs no later than the earliest deadline."""
-        loop = asyncio.get_running_loop()
         delay = self._delay()
         if delay is None:
             return
-        when = loop.time() + delay
+        when = time.monotonic() + delay
         if self._handle is not None:
             if self._wakes_at <= when + EARLY_ENOUGH:
                 return
             self._handle.cancel()
         self._wakes_at = when
-        self._handle = loop.call_later(delay, self._fire)
+        self._handle = self._call_later(delay, self._fire)
 
     def _fire(self) -> None:
         self._handle = None

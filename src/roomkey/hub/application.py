@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from roomkey.core.ack_expiry import AckExpiry
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub.handlers import Handlers
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.settings import HubSettings
@@ -32,7 +32,7 @@ class Application:
 
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
-        self.guard = Guard.of(settings)
+        self.guard = AsyncioGuard.of(settings)
         self.handlers = Handlers(settings.namespaces)
         self.sockets: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
         self.ack_expiry = AckExpiry()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from roomkey.audit import record
 from roomkey.core.credentials import Request
 from roomkey.errors import TooManyAttempts
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.host import SERVER_DISCONNECT
 from roomkey.hub.engine_session import TRANSPORT_ERROR, EngineSession, OpeningRequest
 from roomkey.hub.settings import LINGER_SECONDS, HubSettings
@@ -36,7 +36,7 @@ class EngineSessions:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: AsyncioGuard,
         settings: HubSettings,
         counts: Counter[str],
         *,

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for_futures
 from typing import TypeVar
 
 from roomkey.errors import Lookup, Unavailable
 
-__all__ = ["FetchLookup", "verify_blocking", "verify_waiting"]
+__all__ = ["FetchLookup", "verify_blocking", "verify_waiting", "verify_with"]
 
 T = TypeVar("T")
 
@@ -35,6 +35,10 @@ class FetchLookup:
     async def wait(self, seconds: float) -> None:
         """Return as soon as the fetch has ended, or after so many seconds."""
         await asyncio.wait([asyncio.wrap_future(self._done)], timeout=seconds)
+
+    def notify(self, callback: Callable[[], object]) -> None:
+        """Call back as soon as the fetch has ended, in any thread."""
+        self._done.add_done_callback(lambda _: callback())
 
     def wait_blocking(self, seconds: float) -> None:
         """Return as soon as the fetch has ended, or after so many seconds."""
@@ -73,13 +77,23 @@ async def verify_waiting(verify: Callable[[], T]) -> T:
         AuthError: the token is not valid.
         Unavailable: the answer did not arrive in time.
     """
+    return await verify_with(verify, lambda lookup, left: lookup.wait(left))
+
+
+async def verify_with(verify: Callable[[], T], wait: Callable[[Lookup, float], Awaitable[None]]) -> T:
+    """Verify a token as :func:`verify_waiting` does, and wait in the caller's way.
+
+    Args:
+        verify: verifies the token. It is called again after each wait.
+        wait: waits for a fetch, for so many seconds at most.
+    """
     patience = _Patience()
     while True:
         try:
             return verify()
         except Unavailable as error:
             lookup, left = patience.next_wait(error)
-        await lookup.wait(left)
+        await wait(lookup, left)
 
 
 def verify_blocking(verify: Callable[[], T]) -> T:

@@ -31,7 +31,8 @@ from roomkey.auth.http import (
 )
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import Guard, LiveSocket
+from roomkey.guard.base import LiveSocket
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.server.api_models import (
     Done,
     EmitRequest,
@@ -58,7 +59,7 @@ SCOPE = OPERATOR
 def admin_router(
     logins: LoginService,
     accounts: ManagedAccounts,
-    guard: Guard,
+    guard: AsyncioGuard,
     sio: SocketServer,
     *,
     clients: Clients | None = None,
@@ -89,7 +90,7 @@ def admin_router(
 
 
 def _add_users(
-    routes: APIRouter, access: OperatorAccess, logins: LoginService, accounts: ManagedAccounts, guard: Guard
+    routes: APIRouter, access: OperatorAccess, logins: LoginService, accounts: ManagedAccounts, guard: AsyncioGuard
 ) -> None:
     @get_and_head(routes, "/users", summary="List the accounts", response_model=UserList)
     @oauth_errors
@@ -124,7 +125,7 @@ def _add_users(
 
 
 async def _change(
-    username: str, changes: UserChanges, logins: LoginService, accounts: ManagedAccounts, guard: Guard
+    username: str, changes: UserChanges, logins: LoginService, accounts: ManagedAccounts, guard: AsyncioGuard
 ) -> int:
     """Change an account. Returns the number of sockets that were updated or disconnected."""
     account = await accounts.find(username)
@@ -145,7 +146,7 @@ async def _change(
     return sockets
 
 
-def _add_revocation(routes: APIRouter, access: OperatorAccess, guard: Guard) -> None:
+def _add_revocation(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard) -> None:
     @routes.post(
         "/revoke",
         summary="Revoke a token, a login session or all tokens of a subject",
@@ -175,7 +176,7 @@ def _kept_until(expires_at: float | None, now: float) -> float:
     return expires_at
 
 
-def _add_sockets(routes: APIRouter, access: OperatorAccess, guard: Guard, sio: SocketServer) -> None:
+def _add_sockets(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard, sio: SocketServer) -> None:
     @get_and_head(routes, "/sockets", summary="List connected sockets", response_model=SocketList)
     @oauth_errors
     async def sockets(request: Request, subject: str | None = None) -> Response:
@@ -199,7 +200,7 @@ def _add_sockets(routes: APIRouter, access: OperatorAccess, guard: Guard, sio: S
             raise OAuthError("not_found", "There is no such socket.", 404)
 
 
-def _add_rooms(routes: APIRouter, access: OperatorAccess, guard: Guard, sio: SocketServer) -> None:
+def _add_rooms(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard, sio: SocketServer) -> None:
     @get_and_head(routes, "/rooms", summary="List rooms", response_model=RoomList)
     @oauth_errors
     async def rooms(request: Request) -> Response:

@@ -36,7 +36,7 @@ from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.keysets import KeyFolder, signing_key
 from roomkey.server import page
 from roomkey.server.api import admin_router
@@ -242,7 +242,9 @@ class _Http(FastAPI):
         return document
 
 
-def _readiness(guard: Guard, stores: Stores, providers: Iterable[ProviderTokens]) -> Callable[[], Awaitable[Readiness]]:
+def _readiness(
+    guard: AsyncioGuard, stores: Stores, providers: Iterable[ProviderTokens]
+) -> Callable[[], Awaitable[Readiness]]:
     """Return a function that returns whether connections or logins would fail now."""
 
     async def readiness() -> Readiness:

@@ -14,7 +14,7 @@ with needs("server", "roomkey.server.backends"):
 from roomkey import DPoP, Policy, hub
 from roomkey.auth import ACCESS_COOKIE
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
 from roomkey.policies import emit_claim, rooms_claim
@@ -38,7 +38,7 @@ class SocketBackend:
     """
 
     sio: SocketServer
-    guard: Guard
+    guard: AsyncioGuard
     close: Callable[[], Any]
     asgi: Callable[[ASGIApp], ASGIApp]
 

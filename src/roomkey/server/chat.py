@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from roomkey.guard.contract import accepted, rejected
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 
 __all__ = ["MAX_TEXT", "SocketServer", "serve_chat"]
 
@@ -28,7 +28,7 @@ class SocketServer(Protocol):
         """Disconnect a client from a namespace."""
 
 
-def serve_chat(sio: SocketServer, guard: Guard) -> None:
+def serve_chat(sio: SocketServer, guard: AsyncioGuard) -> None:
     """Register the events. The guard calls their handlers only for admitted sockets.
 
     A client sends ``message`` with ``{"room", "text"}``, where the text has 1 to 2000 characters. Everyone in the room,

@@ -24,7 +24,7 @@ from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket_authorizer import OwnJoins
 from roomkey.socketio.checks import check_settings
 from roomkey.socketio.environ import request_reader
@@ -35,10 +35,10 @@ from roomkey.socketio.transports import Transports
 __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 
 
-class AsyncGuard(Guard):
+class AsyncGuard(AsyncioGuard):
     """Secures a :class:`socketio.AsyncServer`.
 
-    Its arguments are those of :class:`roomkey.guard.guard.Guard`: a verifier, then ``via``, ``policy`` and limits by
+    Its arguments are those of :class:`roomkey.guard.guard.AsyncioGuard`: a verifier, then ``via``, ``policy`` and limits by
     name.
     """
 

@@ -11,7 +11,7 @@ from engineio import packet as eio_packet
 
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
 from roomkey.socketio.environ import ReadRequest, address, length_ok
 from roomkey.socketio.host import SocketIOConnection
@@ -80,7 +80,7 @@ class EngineSessions:
         read_request: finds the parts of a request that can contain tokens.
     """
 
-    def __init__(self, guard: Guard, transports: Transports, *, by_address: bool, read_request: ReadRequest) -> None:
+    def __init__(self, guard: AsyncioGuard, transports: Transports, *, by_address: bool, read_request: ReadRequest) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio

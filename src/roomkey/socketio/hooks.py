@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from functools import partial
 from typing import Any
 
 from engineio import packet as engine_packet
@@ -14,10 +13,10 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
 from roomkey.core.ack_expiry import MAX_CALLBACKS, AckExpiry
-from roomkey.errors import TooManyAttempts
+from roomkey.errors import TooManyAttempts, Unavailable
 from roomkey.guard import contract
 from roomkey.guard.connection import GuardedConnection
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio import content_json
 from roomkey.socketio.checks import (
@@ -31,7 +30,7 @@ from roomkey.socketio.checks import (
 )
 from roomkey.socketio.engine_sessions import ANSWER, LARGE_PACKET, EngineSessions
 from roomkey.socketio.environ import ReadRequest, address, wants_script
-from roomkey.socketio.host import ConnectAttempt, SocketIOConnection, SocketIOSocket
+from roomkey.socketio.host import SocketIOConnection, SocketIOSocket
 from roomkey.socketio.packets import strict_packet
 from roomkey.socketio.transports import Transports
 
@@ -58,7 +57,7 @@ class Hooks:
 
     def __init__(
         self,
-        guard: Guard,
+        guard: AsyncioGuard,
         transports: Transports,
         *,
         by_address: bool,
@@ -192,22 +191,17 @@ class Hooks:
         connection, namespace = self.connections.get(eio_sid), namespace or "/"
         if connection is None:
             return
-        attempt = ConnectAttempt(partial(self.inner["_handle_connect"], eio_sid, namespace, data))
 
         async def open_socket(guarded: GuardedSocket) -> SocketIOSocket | None:
             if not self._is_known(namespace):
                 return None
-            connection.attempts[namespace] = attempt
-            sid = await attempt.begin()
+            sid = await self.guard.background.at_once(self.sio.manager.connect, eio_sid, namespace)
+            if sid is None:
+                raise Unavailable("python-socketio did not create a socket for a CONNECT")
             trigger = self.inner["_trigger_event"]
             return SocketIOSocket(guarded, connection, sid, self.transports, trigger, self._ack_expiry.forget)
 
-        try:
-            await connection.guarded.connect(namespace, data, open_socket)
-        finally:
-            attempt.abandon()
-            if connection.attempts.get(namespace) is attempt:
-                del connection.attempts[namespace]
+        await connection.guarded.connect(namespace, data, open_socket)
 
     def _is_known(self, namespace: str) -> bool:
         sio = self.sio
@@ -217,14 +211,6 @@ class Hooks:
             or sio.namespaces == "*"
             or namespace in sio.namespaces
         )
-
-    async def _on_connect(self, namespace: str, sid: str) -> None:
-        """Decide about a CONNECT, when python-socketio calls the connect handler."""
-        connection = self.connections.get(self.sio.manager.eio_sid_from_sid(sid, namespace))
-        attempt = connection.attempts.get(namespace) if connection is not None else None
-        if attempt is None:
-            raise HostRefusal(contract.DECLINED)
-        await attempt.decide(sid)
 
     # Events
 
@@ -273,7 +259,7 @@ class Hooks:
         """Call a handler of the application, if the guard allows it. python-socketio calls all handlers here."""
         sid = arguments[0]
         if event == "connect":
-            return await self._on_connect(namespace, sid)
+            raise HostRefusal(contract.DECLINED)  # the guard itself calls the handlers of admitted sockets
         socket = self.guard.index.sockets.get(sid)
         if event == "disconnect":
             return await self._on_disconnect(socket, namespace, *arguments)

@@ -3,113 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable
 from typing import Any
 
 from socketio import packet
 from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.core.callables import accepts
-from roomkey.errors import AuthError, Declined, PermissionDenied, Unavailable
+from roomkey.errors import AuthError, Declined, PermissionDenied
 from roomkey.guard import contract
-from roomkey.guard.background import Background
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.socket import GuardedSocket
+from roomkey.guard.waiting import Waiting
 from roomkey.socketio.transports import Transports
 
 LOG = logging.getLogger("roomkey.guard")
-
-
-class _Question:
-    """An awaitable that returns control to the object that runs the coroutine."""
-
-    def __await__(self) -> Generator[Any, Any, Any]:
-        return (yield self)
-
-
-class ConnectAttempt:
-    """A CONNECT that python-socketio handles. In the middle, python-socketio waits for the guard's decision.
-
-    python-socketio makes the socket, asks for a decision and sends the answer, all in one function. This object runs
-    that function up to the question, and later from there to its end, so that the guard can ask for each step. Both
-    parts run in the task that awaits them, as if they were called directly: no turn of the event loop is added.
-
-    Args:
-        handle: calls python-socketio's function.
-
-    Attributes:
-        refusal: what the application's connect handler raised, if it refused.
-        is_waiting: python-socketio waits for the decision.
-    """
-
-    def __init__(self, handle: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self._handle = handle
-        self._running: Coroutine[Any, Any, None] | None = None
-        self._question = _Question()
-        self._sid = ""
-        self.refusal: HostRefusal | None = None
-        self.is_waiting = False
-
-    async def begin(self) -> str:
-        """Run python-socketio's function up to its question; return the new socket's ID."""
-        self._running = self._handle()
-        await _Part(self._running, None, until=self._question)
-        if not self.is_waiting:
-            raise Unavailable("python-socketio did not create a socket for a CONNECT")
-        return self._sid
-
-    async def decide(self, sid: str) -> None:
-        """Wait for the decision, where python-socketio would call the connect handler.
-
-        Raises:
-            HostRefusal: the socket is refused; python-socketio answers CONNECT_ERROR. Nothing else: a TypeError would
-                make it call a second time.
-        """
-        self._sid, self.is_waiting = sid, True
-        refusal = await self._question
-        if refusal is not None:
-            raise refusal
-
-    async def finish(self, refusal: HostRefusal | None) -> None:
-        """Let python-socketio answer, and wait until it has."""
-        assert self._running is not None
-        self.is_waiting = False
-        await _Part(self._running, refusal, until=self._question)
-
-    def abandon(self) -> None:
-        """Stop, if there will be no decision."""
-        if self._running is not None:
-            self._running.close()
-
-
-class _Part:
-    """The part of a coroutine from where it waits to its next question, or to its end.
-
-    Args:
-        running: the coroutine.
-        answer: what its last question returns.
-        until: its question.
-    """
-
-    def __init__(self, running: Coroutine[Any, Any, None], answer: object, *, until: _Question) -> None:
-        self._running = running
-        self._answer = answer
-        self._question = until
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        step: Callable[[Any], Any] = self._running.send
-        value: Any = self._answer
-        while True:
-            try:
-                waits_for = step(value)
-            except StopIteration:
-                return
-            if waits_for is self._question:
-                return
-            try:
-                step, value = self._running.send, (yield waits_for)
-            except BaseException as error:  # such as a cancellation: it belongs into the coroutine
-                step, value = self._running.throw, error
 
 
 class SocketIOConnection:
@@ -118,37 +26,29 @@ class SocketIOConnection:
     Attributes:
         eio_sid: its ID; never written to a log.
         guarded: the guard's side of it.
-        attempts: by namespace, the CONNECT packets that are being decided.
+        declined: by namespace, the answer of a connect handler that refused.
         closing: nothing more is sent on it, apart from what is queued.
     """
 
     reopens = False  # python-socketio keeps the socket until its disconnect handler has ended
     guarded: GuardedConnection
 
-    def __init__(self, eio_sid: str, transports: Transports, background: Background) -> None:
+    def __init__(self, eio_sid: str, transports: Transports, background: Waiting) -> None:
         self.eio_sid = eio_sid
-        self.attempts: dict[str, ConnectAttempt] = {}
+        self.declined: dict[str, dict[str, Any]] = {}
         self.closing = False
         self._transports = transports
         self._background = background
 
     async def refuse(self, namespace: str, message: str, data: object) -> None:
         """Reply with CONNECT_ERROR."""
-        attempt = self.attempts.get(namespace)
-        if attempt is not None and attempt.is_waiting:
-            try:
-                await attempt.finish(attempt.refusal or HostRefusal(message, data))
-            except Exception as error:
-                LOG.exception("refused a CONNECT: python-socketio failed to handle it")
-                failed = Unavailable(type(error).__name__)
-                message, data = failed.message, failed.to_client()
-            else:
-                return
         sio = self._transports.sio
         sid = sio.manager.sid_from_eio_sid(self.eio_sid, namespace)
-        if sid is not None:  # half made
-            await sio.manager.disconnect(sid, namespace, ignore_queue=True)
-        told = {"message": message} if data is None else {"message": message, "data": data}
+        if sid is not None:
+            await self._background.at_once(sio.manager.disconnect, sid, namespace, ignore_queue=True)
+        told = self.declined.pop(namespace, None)
+        if told is None:
+            told = {"message": message} if data is None else {"message": message, "data": data}
         await self._transports.send(
             self.eio_sid, sio.packet_class(packet.CONNECT_ERROR, data=told, namespace=namespace)
         )
@@ -184,16 +84,18 @@ class SocketIOSocket:
         forget_acks: Callable[[str], None],
     ) -> None:
         self.sid = sid
+        self._guarded = guarded
         self._namespace = guarded.namespace
         self._connection = connection
         self._transports = transports
+        self._background = guarded.connection.context.background
         self._sio = transports.sio
         self._trigger = trigger
         self._forget_acks = forget_acks
 
     async def accept(self) -> None:
-        """Let python-socketio reply to the CONNECT."""
-        await self._connection.attempts[self._namespace].finish(None)
+        """Reply to the CONNECT."""
+        await self._send(packet.CONNECT, data={"sid": self.sid})
 
     async def send_event(self, event: str, data: object) -> None:
         """Send an event to this socket, in quarantine too."""
@@ -214,15 +116,15 @@ class SocketIOSocket:
 
     async def leave_namespace(self) -> None:
         """Send DISCONNECT and end this socket alone."""
-        await self._sio.disconnect(self.sid, namespace=self._namespace, ignore_queue=True)
+        await self._background.perform(self._sio.disconnect, self.sid, namespace=self._namespace, ignore_queue=True)
 
     async def enter(self, room: str) -> None:
         """Add the socket to a room."""
-        await self._transports.enter_room(self.sid, self._namespace, room)
+        await self._background.at_once(self._transports.enter_room, self.sid, self._namespace, room)
 
     async def leave(self, room: str) -> None:
         """Remove the socket from a room."""
-        await self._sio.leave_room(self.sid, room, namespace=self._namespace)
+        self._transports.leave_room(self.sid, self._namespace, room)
 
     def is_in(self, room: str) -> bool:
         """Return True if the socket is in the room."""
@@ -230,7 +132,8 @@ class SocketIOSocket:
 
     async def emit(self, room: str, event: str, data: object) -> None:
         """Send an event to the others in a room."""
-        await self._sio.emit(event, data, room=room, skip_sid=self.sid, namespace=self._namespace)
+        emit = self._sio.emit
+        await self._background.perform(emit, event, data, room=room, skip_sid=self.sid, namespace=self._namespace)
 
     def takes_payload(self) -> bool:
         """Return True if there is a connect handler that can be called with ``(sid, environ, auth)``."""
@@ -252,14 +155,12 @@ class SocketIOSocket:
             arguments = arguments[:2]
         try:
             with self._transports.in_handler():
-                result = await self._trigger("connect", self._namespace, *arguments)
+                result = await self._background.perform(self._trigger, "connect", self._namespace, *arguments)
         except (HostRefusal, ConnectionRefusedError) as error:
-            refusal = error if isinstance(error, HostRefusal) else HostRefusal(contract.DECLINED)
-            attempt = self._connection.attempts.get(self._namespace)
-            if attempt is not None:
-                attempt.refusal = refusal
-            told = refusal.error_args
+            told = (error if isinstance(error, HostRefusal) else HostRefusal(contract.DECLINED)).error_args
             told = told if isinstance(told, dict) else {"message": told}
+            if not self._guarded.connect_sent:  # otherwise the answer was sent long ago
+                self._connection.declined[self._namespace] = told
             return Declined(str(told.get("message")), told.get("data"))
         return PermissionDenied("the connect handler declined", message=contract.DECLINED) if result is False else None
 
@@ -272,7 +173,7 @@ class SocketIOSocket:
         reasons = (reason,) if hasattr(self._sio, "reason") else ()
         try:
             with self._transports.in_handler():
-                await self._trigger("disconnect", self._namespace, self.sid, *reasons)
+                await self._background.perform(self._trigger, "disconnect", self._namespace, self.sid, *reasons)
         except Exception:
             LOG.exception("the disconnect handler failed")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from roomkey.errors import AuthError, PermissionDenied
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
 
@@ -26,7 +26,7 @@ class Joins:
         manager: the manager of the server's rooms.
     """
 
-    def __init__(self, guard: Guard, manager: Any) -> None:
+    def __init__(self, guard: AsyncioGuard, manager: Any) -> None:
         self._guard = guard
         self._manager = manager
         self._inner: dict[str, Callable[..., Any]] = {}

@@ -21,13 +21,14 @@ class Transports:
     """The Engine.IO transports of a :class:`socketio.AsyncServer`: sending, and a true close.
 
     Attributes:
-        enter_room: the manager's own function, as it was before the guard stood in its place.
+        enter_room, leave_room: the manager's own functions, as they were before the guard stood in their places.
         websockets: by Engine.IO session, the task that reads its WebSocket; canceled if a close does not end it.
     """
 
     def __init__(self, sio: socketio.AsyncServer) -> None:
         self.sio = sio
         self.enter_room = sio.manager.enter_room
+        self.leave_room = sio.manager.basic_leave_room
         self.websockets: dict[str, asyncio.Task[Any]] = {}
         self._closing: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()

@@ -12,7 +12,7 @@ from roomkey.core.credentials import Request
 from roomkey.errors import ProtocolViolation
 from roomkey.guard import audit
 from roomkey.guard.background import Background
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.engine_sessions import EngineSessions
 from roomkey.hub.http.origins import Origins
@@ -56,7 +56,7 @@ class SessionRequests:
         pending: the connections that have not yet opened or continued a session.
     """
 
-    def __init__(self, sessions: EngineSessions, guard: Guard, origins: Origins, counts: Counter[str]) -> None:
+    def __init__(self, sessions: EngineSessions, guard: AsyncioGuard, origins: Origins, counts: Counter[str]) -> None:
         self.sessions = sessions
         self.settings = sessions.settings
         self.origins = origins
@@ -145,7 +145,7 @@ class SocketIOServer(Protocol):
         """Opens and finds sessions."""
 
     @property
-    def guard(self) -> Guard:
+    def guard(self) -> AsyncioGuard:
         """Has the clock and the event loop."""
 
     @property
