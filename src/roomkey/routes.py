@@ -24,7 +24,7 @@ from roomkey.core.identity import Identity
 from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.requirements import Requirement
 from roomkey.errors import AuthError, ConfigError
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import AnyVerifier
 
 __all__ = ["Handshake", "RoomKey", "RouteError"]
@@ -188,4 +188,4 @@ def _authority_of(guard: AnyGuard) -> TokenAuthority:
     if callable(getattr(authority, "follow_revocations", None)):
         known: TokenAuthority = authority
         return known
-    return Guard(authority)
+    return AsyncioGuard(authority)

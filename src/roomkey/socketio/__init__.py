@@ -38,8 +38,8 @@ __all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
 class AsyncGuard(AsyncioGuard):
     """Secures a :class:`socketio.AsyncServer`.
 
-    Its arguments are those of :class:`roomkey.guard.guard.AsyncioGuard`: a verifier, then ``via``, ``policy`` and limits by
-    name.
+    Its arguments are those of :class:`roomkey.guard.guard.AsyncioGuard`: a verifier, then ``via``, ``policy`` and
+    limits by name.
     """
 
     _is_attached = False

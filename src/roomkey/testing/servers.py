@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from roomkey.errors import ConfigError
-from roomkey.guard.guard import Guard
+from roomkey.guard.guard import AsyncioGuard
 
 MOUNTS = 4
 """How deep applications are searched that are mounted in other ones."""
@@ -91,7 +91,7 @@ def _entrances(app: Any, prefix: str, depth: int) -> Iterator[Entrance]:
 
 
 def _is_hub(app: Any) -> bool:
-    return isinstance(getattr(app, "guard", None), Guard) and hasattr(app, "asgi")
+    return isinstance(getattr(app, "guard", None), AsyncioGuard) and hasattr(app, "asgi")
 
 
 def _python_socketio(app: Any) -> Any:
