@@ -80,7 +80,9 @@ class EngineSessions:
         read_request: finds the parts of a request that can contain tokens.
     """
 
-    def __init__(self, guard: AsyncioGuard, transports: Transports, *, by_address: bool, read_request: ReadRequest) -> None:
+    def __init__(
+        self, guard: AsyncioGuard, transports: Transports, *, by_address: bool, read_request: ReadRequest
+    ) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
