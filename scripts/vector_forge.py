@@ -22,6 +22,7 @@ NOW = 1_800_000_000
 SECRET = "vectors-1f0e2d3c4b5a69788796a5b4c3d2e1f0"
 OLD_SECRET = "vectors-0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 SECRET_512 = SECRET * 2
+SHORT_SECRET = "tr0ub4dor&3"
 CLAIMS: dict[str, Any] = {
     "iss": "https://login.example",
     "sub": "ada",

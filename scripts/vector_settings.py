@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vector_forge import NOW, OLD_SECRET, SECRET, Forge, b64
+from vector_forge import NOW, OLD_SECRET, SECRET, SHORT_SECRET, Forge, b64
 
 Named = dict[str, dict[str, Any]]
 
@@ -51,6 +51,26 @@ def settings(f: Forge) -> Named:
         "previous, a negative time": {"keys": {"secret": SECRET, "previous": [OLD_SECRET, -1]}},
         "previous short": {"keys": {"secret": SECRET, "previous": ["short", NOW]}},
     }
+    short = {"insecure_short_secret": True}
+    found |= {
+        f"a04 insecure_short_secret: {name}": {"keys": keys | short}
+        for name, keys in {
+            "short": {"secret": SHORT_SECRET},
+            "short, HS512": {"secret": SHORT_SECRET, "algorithm": "HS512"},
+            "long": {"secret": SECRET},
+            "previous short": {"secret": SECRET, "previous": [SHORT_SECRET, NOW]},
+            "both short": {"secret": SHORT_SECRET, "previous": ["another-11c", NOW]},
+            "only the new one short": {"secret": SHORT_SECRET, "previous": [SECRET, NOW]},
+            "empty": {"secret": ""},
+            "placeholder": {"secret": "supersecret"},
+            "previous placeholder": {"secret": SECRET, "previous": ["supersecret", NOW]},
+            "seven characters": {"secret": "abcdefg"},
+            "URL": {"secret": "http://a.example"},
+            "line break": {"secret": SHORT_SECRET + "\n"},
+            "PEM": {"secret": pem},
+        }.items()
+    }
+    found["a04 insecure_short_secret: text"] = {"keys": {"secret": SHORT_SECRET, "insecure_short_secret": "yes"}}
     found |= {
         f"tolerate_header {tolerated!r}": key | {"tolerate_header": tolerated}
         for tolerated in ([], ["jku", "x5u", "x5c"], ["jwk"], ["jku", "crit"], ["b64"], ["cty"], ["alg"], "jku", [7])

@@ -15,6 +15,7 @@ from vector_forge import (
     OLD_SECRET,
     SECRET,
     SECRET_512,
+    SHORT_SECRET,
     SIGNATURE,
     AskedCase,
     Forge,
@@ -36,6 +37,11 @@ def verifiers(forge: Forge) -> dict[str, dict[str, Any]]:
         "hs256-any-kid": {"keys": {"secret": SECRET}} | chat,
         "hs512": {"keys": {"secret": SECRET_512, "algorithm": "HS512"}} | chat,
         "previous": {"keys": {"secret": SECRET, "previous": [OLD_SECRET, NOW + 100]}} | chat,
+        "short-secret": {"keys": {"secret": SHORT_SECRET, "insecure_short_secret": True}} | chat,
+        "previous-short": {
+            "keys": {"secret": SECRET, "previous": [SHORT_SECRET, NOW + 100], "insecure_short_secret": True}
+        }
+        | chat,
         "public": public,
         "every": {"keys": {"jwks": forge.public(*kinds)}, "algorithms": every, "audience": "chat"},
         "twins": {
@@ -165,3 +171,9 @@ def settings(f: Forge) -> Iterator[AskedCase]:
     yield "previous", "the secret before, at its end", old, SIGNATURE, {"now": NOW + 100}
     yield "previous", "the secret now", f.token(header={"alg": "HS256"}), OK
     yield "previous", "neither secret", f.token(header={"alg": "HS256"}, by="other"), SIGNATURE
+    short = f.token(header={"alg": "HS256"}, by="tiny")
+    yield "short-secret", "a short secret", short, OK
+    yield "short-secret", "another secret than the short one", f.token(header={"alg": "HS256"}), SIGNATURE
+    yield "previous-short", "a short secret before", short, OK
+    yield "previous-short", "a short secret before, at its end", short, SIGNATURE, {"now": NOW + 100}
+    yield "previous-short", "the long secret now", f.token(header={"alg": "HS256"}), OK

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
 import vector_verifiers  # noqa: E402
 from support import vectors  # noqa: E402
-from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, Forge, unb64  # noqa: E402
+from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, SHORT_SECRET, Forge, unb64  # noqa: E402
 
 from roomkey import Key, errors  # noqa: E402
 from roomkey.core.dpop import normal_url  # noqa: E402
@@ -80,6 +80,7 @@ def forge() -> Forge:
     made = Forge(signing_keys(), earlier_signatures())
     made.keys["k512"] = Key.from_secret(SECRET_512, algorithm="HS512")
     made.keys["old"] = Key.from_secret(OLD_SECRET)
+    made.keys["tiny"] = replace(Key._from_short_secret(SHORT_SECRET, algorithm="HS256"), is_private=True)
     made.keys["other"] = Key.from_secret(OTHER_SECRET)
     made.keys["r1u"] = Key.from_jwk(
         {name: value for name, value in made.jwks["r1"].items() if name not in ("alg", "use")}

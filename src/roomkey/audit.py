@@ -64,6 +64,17 @@ def record(event: str, *, level: int = logging.INFO, **facts: object) -> None:
 _LINE = record.__code__.co_firstlineno
 
 
+def log_warnings(verifier: object) -> None:
+    """Log what is insecure about the settings of a verifier, once in this process."""
+    for text in getattr(verifier, "warnings", ()):
+        _warn(text)
+
+
+@lru_cache(maxsize=100)
+def _warn(text: str) -> None:
+    logging.getLogger("roomkey").warning("insecure: %s", text)
+
+
 def token_name(who: Identity | None, token: str | None = None) -> str | None:
     """Return a name for a token that does not reveal it: its ``jti``, or :func:`token_hash`."""
     if who is not None and (who.token_id or who.token_hash):

@@ -36,7 +36,8 @@ def verifier_of(settings: dict[str, Any]) -> TokenVerifier:
     if "secret" in keys:
         previous = tuple(keys["previous"]) if "previous" in keys else None
         make = HMAC[keys.get("algorithm", "HS256")]
-        return make(keys["secret"], kid=keys.get("kid"), previous=previous, **options)
+        insecure = keys.get("insecure_short_secret", False)
+        return make(keys["secret"], kid=keys.get("kid"), previous=previous, insecure_short_secret=insecure, **options)
     if "pem" in keys:
         return Verifier.pem(keys["pem"], kid=keys.get("kid"), **options)
     if "issuers" in keys:

@@ -83,6 +83,11 @@ class TicketVerifier:
         return self._verifier.requires_subject
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is insecure about the settings of the verifier."""
+        return tuple(getattr(self._verifier, "warnings", ()))
+
+    @property
     def max_token(self) -> int:
         """The longest accepted token, in bytes."""
         return self._verifier.max_token

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeAlias, TypedDict, Unpack
 
+from roomkey.audit import log_warnings
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.identity import Identity
@@ -72,6 +73,7 @@ class StandaloneAuthority:
     def __init__(
         self, verifier: TokenVerifier, store: RevocationStore | None = None, *, clock: Callable[[], float] = time.time
     ) -> None:
+        log_warnings(verifier)
         self._verifier = verifier
         self._store = store
         self._clock = clock

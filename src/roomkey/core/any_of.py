@@ -93,6 +93,11 @@ class AnyOf:
         return max(verifier.max_token for verifier in self.verifiers)
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is insecure about the settings of the verifiers."""
+        return tuple(text for verifier in self.verifiers for text in getattr(verifier, "warnings", ()))
+
+    @property
     def requires_subject(self) -> bool:
         """True if all accepted tokens have a subject."""
         return all(verifier.requires_subject for verifier in self.verifiers)

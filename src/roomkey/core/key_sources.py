@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Any
 
+from roomkey.core.algorithms import HMAC_BYTES
 from roomkey.core.claims import LAST_SECOND, one_or_more
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.printable import printable
@@ -124,8 +125,17 @@ def _by_issuer(keys: Mapping[str | tuple[str, ...], Keys]) -> dict[str, KeySet |
     return bound
 
 
-def previous_secret(algorithm: str, secret: str | bytes, previous: object, kid: str | None) -> tuple[KeySet, float]:
+def previous_secret(
+    algorithm: str, secret: str | bytes, previous: object, kid: str | None, make: Callable[..., Key]
+) -> tuple[KeySet, float]:
     """Return the previous secret as a key, and the time until which it is accepted.
+
+    Args:
+        algorithm: the algorithm of both secrets.
+        secret: the current secret.
+        previous: the argument of the verifier.
+        kid: the ``kid`` in the headers of the tokens, or None.
+        make: creates the key of the previous secret, and checks the secret.
 
     Raises:
         ConfigError: not a secret and a time, or the current secret.
@@ -135,7 +145,24 @@ def previous_secret(algorithm: str, secret: str | bytes, previous: object, kid: 
     old, until = previous
     if isinstance(until, bool) or not isinstance(until, (int, float)) or not 0 <= until <= LAST_SECOND:
         raise ConfigError("previous must have the old secret first, and then a time in seconds since the epoch")
-    key = Key.from_secret(old, algorithm=algorithm)
+    key = make(old, algorithm=algorithm)
     if key.kid == Key.from_secret(secret, algorithm=algorithm).kid:  # thumbprints
         raise ConfigError("previous contains the current secret; pass the secret that was used before")
-    return KeySet([key if kid is None else Key.from_secret(old, algorithm=algorithm, kid=kid)]), until
+    return KeySet([key if kid is None else make(old, algorithm=algorithm, kid=kid)]), until
+
+
+def short_secret_warning(secret: str | bytes, algorithm: str, name: str) -> str | None:
+    """Return the warning about a secret that is too short; None if it is not.
+
+    Args:
+        secret: the secret, which the warning does not contain.
+        algorithm: its algorithm.
+        name: what the secret is, such as ``the previous secret``.
+    """
+    length, wanted = len(secret.encode() if isinstance(secret, str) else secret), HMAC_BYTES[algorithm]
+    if length >= wanted:
+        return None
+    return (
+        f"{name} has {length} bytes: whoever has one token can guess it, and then issue tokens; "
+        f"replace it by one of at least {wanted} bytes (RFC 7518 section 3.2)"
+    )

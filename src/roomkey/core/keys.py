@@ -88,20 +88,13 @@ class Key:
         Raises:
             ConfigError: the secret is too short, a well-known placeholder, or a public key.
         """
-        if algorithm not in HMAC_BYTES:
-            raise ConfigError(f"a shared secret signs with {', '.join(HMAC_BYTES)}, not {algorithm!r}")
-        if not isinstance(secret, (str, bytes)):
-            raise ConfigError(
-                f"a shared secret must be a str or bytes, not {type(secret).__name__}; is a setting missing?"
-            )
-        raw = secret.encode() if isinstance(secret, str) else secret
-        check_secret(raw, algorithm, typed=True)
-        with _quiet():
-            try:
-                jose = OctKey.import_key(raw)
-            except ValueError:  # joserfc rejects it as another type of key
-                raise ConfigError(OTHER_KEY) from None
-        return _checked_key(jose, kid=kid, algorithms=(algorithm,))
+        return _checked_key(_secret(secret, algorithm), kid=kid, algorithms=(algorithm,))
+
+    @classmethod
+    def _from_short_secret(cls, secret: str | bytes, *, algorithm: str, kid: str | None = None) -> Key:
+        """Create a key from a secret that may be too short. It verifies, but does not sign."""
+        jose = _secret(secret, algorithm, any_length=True)
+        return replace(_checked_key(jose, kid=kid, algorithms=(algorithm,), any_length=True), is_private=False)
 
     @classmethod
     def from_pem(
@@ -398,20 +391,35 @@ class _quiet(warnings.catch_warnings):
         warnings.simplefilter("ignore")
 
 
-def _checked_key(jose: JoseKey, *, kid: object, algorithms: Iterable[str] | None) -> Key:
+def _secret(secret: str | bytes, algorithm: str, *, any_length: bool = False) -> OctKey:
+    """Import a shared secret from a setting."""
+    if algorithm not in HMAC_BYTES:
+        raise ConfigError(f"a shared secret signs with {', '.join(HMAC_BYTES)}, not {algorithm!r}")
+    if not isinstance(secret, (str, bytes)):
+        raise ConfigError(f"a shared secret must be a str or bytes, not {type(secret).__name__}; is a setting missing?")
+    raw = secret.encode() if isinstance(secret, str) else secret
+    check_secret(raw, algorithm, typed=True, any_length=any_length)
+    with _quiet():
+        try:
+            return OctKey.import_key(raw)
+        except ValueError:  # joserfc rejects it as another type of key
+            raise ConfigError(OTHER_KEY) from None
+
+
+def _checked_key(jose: JoseKey, *, kid: object, algorithms: Iterable[str] | None, any_length: bool = False) -> Key:
     """Check a key, and add its algorithms and its name."""
     if isinstance(jose, RSAKey):
         check_rsa(jose.public_key)
     curve = None if isinstance(jose, (OctKey, RSAKey)) else _curve(jose)
     fitting = [name for name in ALGORITHMS if suits(name, jose.key_type, curve)]
-    if isinstance(jose, OctKey):
+    if isinstance(jose, OctKey) and not any_length:
         fitting = [name for name in fitting if len(jose.raw_value) >= HMAC_BYTES[name]]
     chosen = tuple(fitting if algorithms is None else [name for name in algorithms if name in fitting])
     if not chosen:
         wanted = "" if algorithms is None else f" for {', '.join(map(str, algorithms))}"
         raise ConfigError(f"this {jose.key_type} key{' on ' + curve if curve else ''} is not usable{wanted}")
     if isinstance(jose, OctKey):
-        check_secret(jose.raw_value, chosen[0])
+        check_secret(jose.raw_value, chosen[0], any_length=any_length)
     if kid is not None and not (isinstance(kid, str) and 0 < len(kid) <= MAX_KID):
         raise ConfigError(f"kid must be a string of 1 to {MAX_KID} characters")
     with _quiet():

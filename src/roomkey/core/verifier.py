@@ -14,7 +14,15 @@ from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
-from roomkey.core.key_sources import Keys, bound_keys, check_usable, keys_of_issuer, previous_secret, remedy
+from roomkey.core.key_sources import (
+    Keys,
+    bound_keys,
+    check_usable,
+    keys_of_issuer,
+    previous_secret,
+    remedy,
+    short_secret_warning,
+)
 from roomkey.core.keys import Key, KeySet, LiveKeySet
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
@@ -68,6 +76,9 @@ class Verifier:
             default, tokens with these members are rejected. In no case are they followed.
         subject_prefix: begins the subject of every identity, so that issuers cannot have users of the same name.
 
+    Attributes:
+        warnings: what is insecure about the settings, without secrets. Guards log it.
+
     Raises:
         ConfigError: with these settings, the verifier could accept wrong tokens, or could accept none.
     """
@@ -99,6 +110,7 @@ class Verifier:
         self._prefix = subject_prefix
         self.keys, issuers = bound_keys(keys, one_or_more(issuer, "issuer"))
         self._previous: tuple[KeySet, float] | None = None
+        self.warnings: tuple[str, ...] = ()
         self.algorithms = check_algorithms(algorithms)
         check_usable(self.keys, self.algorithms)
         if token_type is not None and token_type not in TOKEN_TYPES:
@@ -141,6 +153,7 @@ class Verifier:
         *,
         kid: str | None = None,
         previous: tuple[str | bytes, float] | None = None,
+        insecure_short_secret: bool = False,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
         """Create a verifier for tokens signed with HS256, such as those of PyJWT's ``jwt.encode(payload, SECRET)``.
@@ -150,12 +163,14 @@ class Verifier:
             kid: the ``kid`` in the headers of the tokens, if it is not the key's RFC 7638 thumbprint.
             previous: the secret that was used before, and the time in seconds since the epoch from which its tokens are
                 rejected. Choose the time at which the last of them expires.
+            insecure_short_secret: accept a secret of any length, while you replace it. With ``previous``, this is the
+                previous secret; ``secret`` must be long. Each guard logs a warning.
             settings: the optional arguments of :class:`Verifier`.
 
         Raises:
             ConfigError: the secret is short, a placeholder or the same as the previous one, or the time is invalid.
         """
-        return cls._hmac("HS256", secret, kid, previous, settings)
+        return cls._hmac("HS256", secret, kid, previous, insecure_short_secret, settings)
 
     @classmethod
     def hs384(
@@ -164,10 +179,11 @@ class Verifier:
         *,
         kid: str | None = None,
         previous: tuple[str | bytes, float] | None = None,
+        insecure_short_secret: bool = False,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
         """Create a verifier as :meth:`hs256` does, for HS384 and a secret of at least 48 bytes."""
-        return cls._hmac("HS384", secret, kid, previous, settings)
+        return cls._hmac("HS384", secret, kid, previous, insecure_short_secret, settings)
 
     @classmethod
     def hs512(
@@ -176,10 +192,11 @@ class Verifier:
         *,
         kid: str | None = None,
         previous: tuple[str | bytes, float] | None = None,
+        insecure_short_secret: bool = False,
         **settings: Unpack[VerifierSettings],
     ) -> Verifier:
         """Create a verifier as :meth:`hs256` does, for HS512 and a secret of at least 64 bytes."""
-        return cls._hmac("HS512", secret, kid, previous, settings)
+        return cls._hmac("HS512", secret, kid, previous, insecure_short_secret, settings)
 
     @classmethod
     def _hmac(
@@ -188,11 +205,19 @@ class Verifier:
         secret: str | bytes,
         kid: str | None,
         previous: tuple[str | bytes, float] | None,
+        insecure_short_secret: bool,
         settings: VerifierSettings,
     ) -> Verifier:
-        verifier = cls(Key.from_secret(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
+        if not isinstance(insecure_short_secret, bool):
+            raise ConfigError("insecure_short_secret must be True or False")
+        any_length = Key._from_short_secret if insecure_short_secret else Key.from_secret
+        make = any_length if previous is None else Key.from_secret
+        verifier = cls(make(secret, algorithm=algorithm, kid=kid), algorithms=[algorithm], **settings)
+        warning = short_secret_warning(secret, algorithm, "the secret")
         if previous is not None:
-            verifier._previous = previous_secret(algorithm, secret, previous, kid)
+            verifier._previous = previous_secret(algorithm, secret, previous, kid, any_length)
+            warning = short_secret_warning(previous[0], algorithm, "the previous secret")
+        verifier.warnings = (warning,) if warning is not None else ()
         return verifier
 
     @classmethod

@@ -34,7 +34,7 @@ SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61,
                 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)  # fmt: skip
 
 
-def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
+def check_secret(raw: bytes, algorithm: str, *, typed: bool = False, any_length: bool = False) -> None:
     """Reject a shared secret that is too short (RFC 7518 section 3.2), a placeholder, or another type of key.
 
     Args:
@@ -42,6 +42,7 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
         algorithm: the HMAC algorithm of the secret.
         typed: True if a person wrote the secret into a setting. Then "xxxxxxxx…" is also a placeholder, and a line
             break at the end is a mistake.
+        any_length: True if the secret may be shorter than RFC 7518 requires.
 
     Raises:
         ConfigError: the secret is rejected; the text has a command that generates a secret.
@@ -52,7 +53,7 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False) -> None:
         raise ConfigError("the secret ends with a line break; remove it, such as with secret.strip()")
     wanted = HMAC_BYTES[algorithm]
     remedy = f"generate one with: python -c 'import secrets; print(secrets.token_urlsafe({wanted}))'"
-    if len(raw) < wanted:
+    if len(raw) < wanted and not any_length:
         raise ConfigError(
             f"the {algorithm} secret has {len(raw)} bytes, but must have at least {wanted} (RFC 7518 section 3.2); "
             f"{remedy}"

@@ -12,6 +12,7 @@ from functools import wraps
 from math import inf
 from typing import Concatenate, Literal, ParamSpec, Protocol, TypeVar, get_args
 
+from roomkey.audit import log_warnings
 from roomkey.core.credentials import AUTHORIZATION, Authenticate, Handshake
 from roomkey.core.dpop import MAX_PROOF, DPoP
 from roomkey.core.identity import Identity
@@ -128,6 +129,7 @@ class GuardSettings:
             )
         _check_ways(self._ways())
         _check_proofs(self.dpop, self.authenticate)
+        log_warnings(self.verifier)
 
     def _check_types(self) -> None:
         for name in ("required", "user_rooms"):

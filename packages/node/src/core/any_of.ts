@@ -16,6 +16,8 @@ export interface TokenVerifier {
   readonly requiresSubject: boolean;
   /** The longest lifetime of an accepted token in seconds, or null if the settings do not limit it. */
   readonly longestLifetime: number | null;
+  /** What is insecure about the settings, without secrets. */
+  readonly warnings?: readonly string[];
   /** True if it verifies tokens that are not JSON Web Tokens. */
   readonly acceptsOpaque?: boolean;
   /** Return the identity of a token's user, or throw one `AuthError`. */
@@ -68,6 +70,10 @@ export class AnyOf implements TokenVerifier {
 
   get maxToken(): number {
     return Math.max(...this.#verifiers.map((verifier) => verifier.maxToken));
+  }
+
+  get warnings(): readonly string[] {
+    return this.#verifiers.flatMap((verifier) => verifier.warnings ?? []);
   }
 
   get requiresSubject(): boolean {

@@ -61,13 +61,26 @@ export class Key {
    * @throws {ConfigError} too short, a well-known placeholder, or a public key.
    */
   static fromSecret(secret: string | Uint8Array, algorithm = "HS256", options: { kid?: string | undefined } = {}): Key {
+    return Key.#secret(secret, algorithm, options.kid, false);
+  }
+
+  /**
+   * A shared secret of any length, for a verifier that is told to accept it.
+   *
+   * @internal
+   */
+  static fromShortSecret(secret: string | Uint8Array, algorithm: string, kid: string | undefined): Key {
+    return Key.#secret(secret, algorithm, kid, true);
+  }
+
+  static #secret(secret: string | Uint8Array, algorithm: string, kid: string | undefined, anyLength: boolean): Key {
     if (!HMAC_BYTES.has(algorithm)) throw new ConfigError(`a shared secret does not sign with ${algorithm}`);
     if (typeof secret !== "string" && !(secret instanceof Uint8Array)) {
       throw new ConfigError(`a shared secret is a string or bytes, not ${typeof secret}: is a setting missing?`);
     }
     const raw = Buffer.from(secret);
-    checkSecret(raw, algorithm, true);
-    return Key.#judged(createSecretKey(raw), { kid: options.kid, algorithms: [algorithm] });
+    checkSecret(raw, algorithm, true, anyLength);
+    return Key.#judged(createSecretKey(raw), { kid, algorithms: [algorithm] }, anyLength);
   }
 
   /**
@@ -101,15 +114,15 @@ export class Key {
   }
 
   /** Refuse a weak key, settle its algorithms and its name. */
-  static #judged(object: KeyObject, { kid, algorithms }: KeyOptions): Key {
+  static #judged(object: KeyObject, { kid, algorithms }: KeyOptions, anyLength = false): Key {
     const jwk = object.export({ format: "jwk" }) as Record<string, string>;
     const kty = String(jwk.kty);
     if (kty === "RSA") checkRsa(toInteger(String(jwk.n)), toInteger(String(jwk.e)));
     let fitting = suitable(kty, jwk.crv ?? null);
-    if (kty === "oct") fitting = fitting.filter((name) => (object.symmetricKeySize ?? 0) >= (HMAC_BYTES.get(name) ?? 0));
+    if (kty === "oct" && !anyLength) fitting = fitting.filter((name) => (object.symmetricKeySize ?? 0) >= (HMAC_BYTES.get(name) ?? 0));
     const chosen = algorithms === undefined ? fitting : algorithms.filter((name) => fitting.includes(name));
     if (chosen[0] === undefined) throw new ConfigError(`this ${kty} key is not usable${algorithms ? ` for ${algorithms.join(", ")}` : ""}`);
-    if (kty === "oct") checkSecret(object.export(), chosen[0], false);
+    if (kty === "oct") checkSecret(object.export(), chosen[0], false, anyLength);
     if (kid !== undefined && !(typeof kid === "string" && kid.length > 0 && isWithin(kid, MAX_KID))) {
       throw new ConfigError(`kid must be a string of 1 to ${MAX_KID} characters`);
     }

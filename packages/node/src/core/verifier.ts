@@ -3,7 +3,7 @@
 import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";
 import { AnyOf, type TokenVerifier } from "./any_of.js";
-import { type Claims, type ExactClaims, Expected, LAST_SECOND, checkName, exactClaims, oneOrMore } from "./claims.js";
+import { type Claims, type ExactClaims, Expected, checkName, exactClaims, oneOrMore } from "./claims.js";
 import { type ClaimsMap, type ClaimsMapOption, mapOf } from "./claims_map.js";
 import { checkBinding } from "./dpop.js";
 import { type Identity, fromClaims } from "./identity.js";
@@ -26,6 +26,7 @@ import { isName } from "./names.js";
 import { checkNames } from "./options.js";
 import { presetUnder } from "./presets.js";
 import { printable } from "./printable.js";
+import { previousSecret, shortSecretWarning } from "./secrets.js";
 import { isAddress } from "./weak_keys.js";
 
 const TOKEN_TYPES = ["JWT", "at+jwt"];
@@ -90,6 +91,11 @@ export interface SecretOptions extends VerifierOptions {
   kid?: string | undefined;
   /** The secret before this one, and the time in seconds since the epoch from which its tokens are rejected. */
   previous?: readonly [string | Uint8Array, number] | undefined;
+  /**
+   * Accept a secret of any length, while you replace it. With `previous`, this is the previous secret; the current one must
+   * be long. Each guard logs a warning.
+   */
+  insecureShortSecret?: boolean | undefined;
 }
 
 /** Decides whether a token is acceptable. It does no I/O, keeps no state and reads no clock. */
@@ -103,6 +109,7 @@ export class Verifier {
   readonly #map: ClaimsMap | null;
   readonly #tokenType: string | null;
   #previous: { keys: KeySet; until: number } | null = null;
+  #warnings: readonly string[] = [];
 
   /**
    * @param keys the trusted keys. For several issuers, an object or a map from each `iss` to that issuer's keys: a key
@@ -210,11 +217,27 @@ export class Verifier {
     return new AnyOf(...verifiers);
   }
 
-  static #hmac(algorithm: string, secret: string | Uint8Array, { kid, previous, ...options }: SecretOptions): Verifier {
-    const key = Key.fromSecret(secret, algorithm, { kid });
+  static #hmac(
+    algorithm: string,
+    secret: string | Uint8Array,
+    { kid, previous, insecureShortSecret = false, ...options }: SecretOptions,
+  ): Verifier {
+    if (typeof insecureShortSecret !== "boolean") throw new ConfigError("insecureShortSecret must be true or false");
+    const make = (given: string | Uint8Array, anyLength: boolean) =>
+      anyLength ? Key.fromShortSecret(given, algorithm, kid) : Key.fromSecret(given, algorithm, { kid });
+    const key = make(secret, insecureShortSecret && previous === undefined);
     const made = new Verifier(key, { ...options, algorithms: [algorithm] });
-    if (previous !== undefined) made.#previous = previousSecret(algorithm, key, previous, kid);
+    if (previous !== undefined) made.#previous = previousSecret(key, previous, (old) => make(old, insecureShortSecret));
+    made.#warnings =
+      previous === undefined
+        ? shortSecretWarning(secret, algorithm, "the secret")
+        : shortSecretWarning(previous[0], algorithm, "the previous secret");
     return made;
+  }
+
+  /** What is insecure about the settings, without secrets. Guards log it. */
+  get warnings(): readonly string[] {
+    return this.#warnings;
   }
 
   /** The accepted values of `iss`; empty if any is accepted. */
@@ -366,17 +389,4 @@ function required(require: unknown): readonly string[] {
 function checkPrefix(prefix: unknown): string {
   if (prefix !== "" && !isName(prefix)) throw new ConfigError("subjectPrefix must be a name, such as 'sso:'");
   return prefix;
-}
-
-/** The secret that is on its way out, as a key, and until when. */
-function previousSecret(algorithm: string, key: Key, previous: unknown, kid: string | undefined): { keys: KeySet; until: number } {
-  const [old, until] = Array.isArray(previous) && previous.length === 2 ? (previous as [string, unknown]) : [];
-  if (typeof until !== "number" || !(until >= 0 && until <= LAST_SECOND)) {
-    throw new ConfigError("previous takes two values: the old secret, and a time in seconds since the epoch");
-  }
-  const older = Key.fromSecret(old as string, algorithm, { kid });
-  if (older.thumbprint === key.thumbprint) {
-    throw new ConfigError("previous contains the current secret; pass the one before it");
-  }
-  return { keys: new KeySet([older]), until };
 }

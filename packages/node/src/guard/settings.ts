@@ -156,6 +156,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
   const maxAttempts = count(options.maxAttempts, 3, "maxAttempts");
   const dpop = checkDPoP(options.dpop, ways.includes("authenticate") ? maxAttempts : Infinity);
   const log = unfailing(options.log ?? logToConsole);
+  logWarnings(verifier, log);
   return {
     sources,
     handshake: ways.includes("handshake") ? sources : null,
@@ -188,6 +189,18 @@ function checkVerifier(verifier: AnyVerifier): void {
   }
   if ((verifier as { requiresSubject?: unknown }).requiresSubject === false) {
     throw new ConfigError("cannot use a verifier that accepts tokens without a subject: all of their users would be one user");
+  }
+}
+
+const logged = new Set<string>();
+
+/** Log what is insecure about the settings of a verifier, once in this process. */
+function logWarnings(verifier: AnyVerifier, log: Log): void {
+  const { warnings } = verifier as { warnings?: unknown };
+  if (!Array.isArray(warnings)) return;
+  for (const text of (warnings as readonly string[]).filter((one) => !logged.has(one))) {
+    logged.add(text);
+    log(`insecure: ${text}`);
   }
 }
 

@@ -15,7 +15,8 @@ export function verifierOf({ keys, any_of: several, ...written }) {
   if (several) return Verifier.anyOf(...several.map((settings) => verifierOf(settings)));
   const options = Object.fromEntries(Object.entries(written).map(([name, value]) => [camel(name), value]));
   if ("secret" in keys) {
-    return HMAC[keys.algorithm ?? "HS256"](keys.secret, { kid: keys.kid, previous: keys.previous, ...options });
+    const { secret, algorithm = "HS256", kid, previous, insecure_short_secret: insecureShortSecret } = keys;
+    return HMAC[algorithm](secret, { kid, previous, insecureShortSecret, ...options });
   }
   if ("pem" in keys) return Verifier.pem(keys.pem, { kid: keys.kid, ...options });
   const keySet = (jwks) =>
