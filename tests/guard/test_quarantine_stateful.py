@@ -19,7 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from support.clock import FakeClock
 from support.live import new_server
 from support.offline import rest
-from support.sessions import HubSession, SocketIOSession, eio_sids
+from support.sessions import Session, eio_sids
 from support.tokens import issuer_at
 
 from roomkey import Policy
@@ -54,7 +54,6 @@ class Quarantine(RuleBasedStateMachine):
     clients = Bundle("clients")
     sio: Any
     guard: Any
-    new_session: Any
 
     def __init__(self) -> None:
         super().__init__()
@@ -165,7 +164,7 @@ class Quarantine(RuleBasedStateMachine):
         return self._open()
 
     def _open(self) -> Client:
-        session = self.new_session(self.sio)
+        session = Session(self.sio)
         self.run(session.open())
         client = Client(len(self.all), session, self.clock.now(), state="opened")
         self.gates[client.number] = asyncio.Event()
@@ -299,15 +298,19 @@ class Quarantine(RuleBasedStateMachine):
         for gate in self.gates.values():
             gate.set()
         self.run(self.guard.settle())
+        for client in self.all:
+            self.run(client.session.lose())
         timers = self.guard.background.timers
         if timers._handle is not None:
             timers._handle.cancel()
+        left = asyncio.all_tasks(self.loop)  # those of engineio
+        for task in left:
+            task.cancel()
+        self.loop.run_until_complete(asyncio.wait([*left, self.loop.create_task(asyncio.sleep(0))]))
         self.loop.close()
 
 
 class OnSocketIO(Quarantine):
-    new_session = SocketIOSession
-
     def make_server(self, verifier: Any, **settings: Any) -> None:
         self.sio = new_server()
         self.guard = AsyncGuard(verifier, **settings)
@@ -315,8 +318,6 @@ class OnSocketIO(Quarantine):
 
 
 class OnHub(Quarantine):
-    new_session = HubSession
-
     def make_server(self, verifier: Any, **settings: Any) -> None:
         self.sio = Hub(verifier, ping_interval=1e9, **settings)
         self.guard = self.sio.guard

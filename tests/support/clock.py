@@ -32,6 +32,11 @@ class FakeClock(Clock):
     def now(self) -> float:
         return super().now() + self.wrong_by
 
+    def advance(self, seconds: float) -> None:
+        """Let time pass, or go back."""
+        self._now += min(seconds, 0.0)
+        super().advance(max(seconds, 0.0))
+
 
 def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
     """Let stores delete what has expired by this clock, from their second call on.

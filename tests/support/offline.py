@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.clock import FakeClock
 from support.live import new_server
-from support.sessions import HubSession, SocketIOSession, eio_sids
+from support.sessions import Session, eio_sids
 from support.tokens import issuer_at
 
 from roomkey import Policy
@@ -107,14 +107,14 @@ class Offline:
             self.guard = self.sio.guard
         else:
             attach = {name: settings.pop(name) for name in ("own_joins",) if name in settings}
-            self.sio = new_server(namespaces=list(namespaces), client_manager=manager)
+            self.sio = new_server(namespaces=list(namespaces), client_manager=manager, monitor_clients=False)
             self.guard = AsyncGuard(verifier, clock=self.clock, **settings)
             self.guard.attach(self.sio, **attach)
         self.guard.serve_rooms()
         self.clients: list[Client] = []
 
     async def client(self) -> Client:
-        session = (HubSession if self.engine == "hub" else SocketIOSession)(self.sio)
+        session = Session(self.sio)
         await session.open()
         self.clients.append(Client(session))
         return self.clients[-1]

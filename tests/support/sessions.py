@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from engineio import packet as eio_packet
-from engineio.async_socket import AsyncSocket
-
-from roomkey.hub import Hub
-from roomkey.hub.engine_session import NORMAL, TRANSPORT_CLOSE
-from roomkey.hub.http.requests import HttpRequest
-from roomkey.wire import Message, TransportState
-
-ADDRESS = "192.0.2.7"
+from roomkey.testing.asgi import Polling, WebSocket
+from roomkey.testing.servers import Opening, find_entrance
 
 
 def eio_sids(guard: Any) -> dict[str, Any]:
@@ -21,95 +13,46 @@ def eio_sids(guard: Any) -> dict[str, Any]:
     return {connection.host.eio_sid: connection for connection in guard.index.connections}
 
 
-class SocketIOSession:
-    """One Engine.IO session of python-socketio, without a network."""
+class Session:
+    """One Engine.IO session over a transport of the test kit, with the packets as they are.
+
+    python-socketio handles the packets of one WebSocket one after the other. Its clients here poll, so that a packet
+    can arrive while another one waits for a rule.
+    """
 
     def __init__(self, sio: Any) -> None:
-        self.sio = sio
-        self.eio_sid = sio.eio.generate_id()
-        self._socket = AsyncSocket(sio.eio, self.eio_sid)
-        self._socket.connected = self._socket.upgraded = True
-        sio.eio.sockets[self.eio_sid] = self._socket
+        entrance = find_entrance(sio, None, None)
+        self._outbox: list[str] = []
+        self._guard = entrance.guard
+        transport = WebSocket if entrance.server is None else Polling
+        self._transport = transport(entrance.app, entrance.path, Opening(), self._arrived, lambda: None)
+
+    def _arrived(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            self._outbox.append(message)
 
     async def open(self) -> None:
-        environ = {"REMOTE_ADDR": ADDRESS, "QUERY_STRING": ""}
-        await self.sio.eio._trigger_event("connect", self.eio_sid, environ, run_async=False)
-
-    async def receive(self, message: str) -> None:
-        await self._socket.receive(eio_packet.Packet(eio_packet.MESSAGE, message))
-
-    def sent(self) -> list[str]:
-        packets = []
-        while not self._socket.queue.empty():
-            try:
-                packet = self._socket.queue.get_nowait()
-            except asyncio.QueueEmpty:  # the end of one poll
-                continue
-            self._socket.queue.task_done()
-            if packet is not None and isinstance(packet.data, str):
-                packets.append(packet.data)
-        return packets
-
-    async def lose(self) -> None:
-        await self._socket.close(wait=False, abort=True)
+        await self._transport.open()
 
     @property
-    def closed(self) -> bool:
-        return bool(self._socket.closed)
-
-    def is_known_to_server(self) -> bool:
-        return self.eio_sid in str(self.sio.manager.rooms)
-
-
-class HubSession:
-    """One Engine.IO session of the hub. It is its own transport."""
-
-    def __init__(self, sio: Hub) -> None:
-        self.sio = sio
-        self.closed = False
-        self._outbox: list[str] = []
-
-    async def open(self) -> None:
-        opened = self.sio.requests.open(HttpRequest("GET", "/socket.io/", "", [], ADDRESS), TransportState.WEBSOCKET)
-        opened.use(self)
-        self._session = opened
-        self.eio_sid = opened.eio_sid
-        self.sio.sessions.greet(opened)
+    def eio_sid(self) -> str:
+        return self._transport.eio_sid
 
     async def receive(self, message: str) -> None:
-        self._session.text(b"4" + message.encode())
+        """Deliver a packet to the server, which reads it in its next turns."""
+        await self._transport.send(message, [])
 
     def sent(self) -> list[str]:
+        """Return the packets of the server since the last call."""
         outbox, self._outbox = self._outbox, []
         return outbox
 
     async def lose(self) -> None:
-        self._session.end(TRANSPORT_CLOSE)
+        await self._transport.close()
+
+    @property
+    def closed(self) -> bool:
+        return not self._transport.is_open
 
     def is_known_to_server(self) -> bool:
-        return any(socket.session is self._session for socket in self.sio.sockets.by_sid.values())
-
-    # A transport
-
-    def send(self, message: Message) -> None:
-        self._outbox.append(message.text[1:].decode())
-
-    send_batched = send
-
-    def send_packet(self, packet: bytes, *, binary: bool = False) -> None:
-        """Ignore pings, which no client here reads."""
-
-    def close(self, code: int = NORMAL) -> bool:
-        self.closed = True
-        return True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    def on_admitted(self) -> None: ...
-
-    def client_closing(self) -> None:
-        """Ignore it, as no client here closes by itself."""
-
-    def drain(self) -> list[Any]:
-        return []
+        return self.eio_sid in eio_sids(self._guard)

@@ -32,6 +32,11 @@ class Transport:
         opening: the headers and the query of the requests.
         arrived: called with the data of each message.
         lost: called when the transport has ended.
+
+    Attributes:
+        is_open: from the server's OPEN packet to the end.
+        eio_sid: the ID of its Engine.IO session.
+        task: runs the request that stays open.
     """
 
     kind = ""
@@ -48,6 +53,7 @@ class Transport:
         self._arrived = arrived
         self._lost = lost
         self.is_open = False
+        self.eio_sid = ""
         self.task: asyncio.Task[None] | None = None
 
     def _scope(self, kind: str, **members: Any) -> dict[str, Any]:
@@ -153,7 +159,7 @@ class WebSocket(Transport):
         if isinstance(packet, bytes):
             self._arrived(packet)
         elif packet.startswith("0"):
-            self.is_open = True
+            self.is_open, self.eio_sid = True, sid_of(packet)
             if not self._opened.done():
                 self._opened.set_result(None)
         elif packet == PING:
@@ -186,8 +192,8 @@ class Polling(Transport):
         status, body = await self._request("GET")
         if status != 200 or not body.startswith("0"):
             raise Refused(body or "the server refused the request", status=status)
-        head = body.split(SEPARATOR, 1)[0]
-        self._query += f"&sid={_sid(head)}"
+        self.eio_sid = sid_of(body.split(SEPARATOR, 1)[0])
+        self._query += f"&sid={self.eio_sid}"
         self.is_open = True
         self.task = asyncio.create_task(self._poll(), name="roomkey.testing")
 
@@ -268,5 +274,6 @@ class Polling(Transport):
             await asyncio.sleep(0)
 
 
-def _sid(opened: str) -> str:
+def sid_of(opened: str) -> str:
+    """Return the session ID in an OPEN packet."""
     return str(json.loads(opened[1:])["sid"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
@@ -11,11 +11,10 @@ from roomkey.errors import ConfigError
 from roomkey.guard import contract
 from roomkey.testing import packets
 from roomkey.testing.asgi import Polling, Transport, WebSocket
-from roomkey.testing.outcomes import Closed, Received, Refused
 from roomkey.testing.packets import Packet, encode
 from roomkey.testing.servers import Opening, find_entrance, opening
 from roomkey.testing.settling import Host, host_of
-from roomkey.testing.sockets import PATIENCE, Connection, SocketState
+from roomkey.testing.sockets import PATIENCE, AnyClient, Connection, SocketState
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
 
@@ -55,44 +54,12 @@ class _Line:
         await self.transport.send(*encode(packet))
 
 
-class Client:
-    """A connected client of a guarded asyncio server; :class:`connect` makes it.
-
-    Attributes:
-        namespace: its namespace.
-    """
+class Client(AnyClient):
+    """A connected client of a guarded asyncio server; :class:`connect` makes it."""
 
     def __init__(self, line: _Line, state: SocketState) -> None:
+        super().__init__(state)
         self._line = line
-        self._state = state
-        self.namespace = state.namespace
-
-    def __repr__(self) -> str:
-        return f"<Client in {self.namespace}, {self.closed or 'connected'}>"
-
-    @property
-    def sid(self) -> str:
-        """The socket ID that its handlers receive."""
-        return self._state.sid
-
-    @property
-    def is_connected(self) -> bool:
-        """True until it leaves, or the server disconnects it."""
-        return self._state.is_connected
-
-    @property
-    def closed(self) -> Closed | None:
-        """Why it is not connected any more; None while it is."""
-        return self._state.closed
-
-    @property
-    def received(self) -> Received:
-        """The events that it has received: a list, and ``client.received("message")`` returns the data of one name."""
-        return self._state.received
-
-    def on(self, event: str, handler: Callable[..., Any]) -> None:
-        """Call a plain function for each event of this name; what it returns is the client's acknowledgement."""
-        self._state.on(event, handler)
 
     async def emit(self, event: str, *args: Any) -> None:
         """Send an event, and wait until the server has handled it.
@@ -277,15 +244,7 @@ class connect:
 
     async def _give_up(self, line: _Line, state: SocketState) -> None:
         """Raise why the server did not accept the client."""
-        closed = state.closed
-        state.end("refused")
+        refusal = state.why_refused()
         if all(socket.closed is not None for socket in line.connection.sockets.values()):
             await line.transport.close()
-        if state.refusal is not None:
-            raise state.refusal
-        raise Refused(
-            f"the server did not answer within {PATIENCE:g} seconds"
-            if closed is None
-            else closed.message or f"the server closed the connection: {closed.how}",
-            closed.data if closed is not None else None,
-        )
+        raise refusal

@@ -108,6 +108,9 @@ def _application(app: Any, server: Any) -> Any:
     """Return the ASGI or WSGI application; one is made for a server alone."""
     if app is not server and callable(app):
         return app
+    middleware = getattr(app, "sockio_mw", None)  # of Flask-SocketIO, which its handlers require
+    if middleware is not None:
+        return middleware
     import socketio
 
     return socketio.ASGIApp(server) if server.is_asyncio_based() else socketio.WSGIApp(server)

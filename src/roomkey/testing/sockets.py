@@ -172,6 +172,16 @@ class SocketState:
             failure, self.failure = self.failure, None
             raise failure
 
+    def why_refused(self) -> Refused:
+        """Return why the server did not accept the CONNECT, and give up waiting."""
+        closed = self.closed
+        self.end("refused")
+        if self.refusal is not None:
+            return self.refusal
+        if closed is None:
+            return Refused(f"the server did not answer within {PATIENCE:g} seconds")
+        return Refused(closed.message or f"the server closed the connection: {closed.how}", closed.data)
+
     def end(self, how: str) -> None:
         """Note that the client is not connected any more; only the first end counts."""
         if self.closed is None:
@@ -235,6 +245,45 @@ class Connection:
         """Note that a client leaves its namespace, and return True if it was the last one of the connection."""
         socket.end(CLIENT_LEFT)
         return all(other.closed is not None for other in self.sockets.values())
+
+
+class AnyClient:
+    """What is known about a client, however its server waits.
+
+    Attributes:
+        namespace: its namespace.
+    """
+
+    def __init__(self, state: SocketState) -> None:
+        self._state = state
+        self.namespace = state.namespace
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} in {self.namespace}, {self.closed or 'connected'}>"
+
+    @property
+    def sid(self) -> str:
+        """The socket ID that its handlers receive."""
+        return self._state.sid
+
+    @property
+    def is_connected(self) -> bool:
+        """True until it leaves, or the server disconnects it."""
+        return self._state.is_connected
+
+    @property
+    def closed(self) -> Closed | None:
+        """Why it is not connected any more; None while it is."""
+        return self._state.closed
+
+    @property
+    def received(self) -> Received:
+        """The events that it has received: a list, and ``client.received("message")`` returns the data of one name."""
+        return self._state.received
+
+    def on(self, event: str, handler: Handler) -> None:
+        """Call a plain function for each event of this name; what it returns is the client's acknowledgement."""
+        self._state.on(event, handler)
 
 
 def _told(unauthorized: object) -> tuple[str, object]:
