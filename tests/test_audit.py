@@ -90,6 +90,36 @@ def test_filter_redacts_arguments_and_broken_formats():
     assert TOKEN not in broken.getMessage()
 
 
+SID = "AbCdEfGhIjKlMnOp0123"
+
+
+@pytest.mark.parametrize(
+    ("name", "message", "arguments"),
+    [
+        # What each server passes to its logger for a request.
+        (
+            "werkzeug",
+            '%s - - [%s] "%s" %s %s\n',
+            ("127.0.0.1", "now", "GET /socket.io/?token=opaque HTTP/1.1", 200, 12),
+        ),
+        (
+            "gunicorn.access",
+            '%(h)s "%(r)s" %(s)s',
+            ({"h": "::1", "r": f"GET /socket.io/?sid={SID} HTTP/1.1", "s": 200},),
+        ),
+        ("gunicorn.error", f"Error handling request /socket.io/?access_token={TOKEN}", ()),
+        ("geventwebsocket.handler", f'"GET /socket.io/?sid={SID}&token=opaque HTTP/1.1" 101', ()),
+    ],
+)
+def test_logs_of_wsgi_servers_contain_no_secrets(name, message, arguments, caplog):
+    audit.redact_logs()
+    with caplog.at_level(logging.INFO, name):
+        logging.getLogger(name).info(message, *arguments)
+    [entry] = caplog.records
+    assert "…" in entry.getMessage()
+    assert not any(secret in entry.getMessage() for secret in ("opaque", SID, TOKEN))
+
+
 @pytest.mark.parametrize(
     "text",
     [

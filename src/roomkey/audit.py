@@ -22,7 +22,10 @@ MAX_VALUE = 200
 MAX_LINE = 20_000
 """The longest line to search for secrets, in characters; the rest is cut off."""
 
-URL_LOGGERS = ("uvicorn.access", "uvicorn.error", "uvicorn.asgi", "aiohttp.access", "hypercorn.access")
+URL_LOGGERS = (
+    *("uvicorn.access", "uvicorn.error", "uvicorn.asgi", "aiohttp.access", "hypercorn.access"),
+    *("werkzeug", "gunicorn.access", "gunicorn.error", "geventwebsocket.handler", "django.server"),
+)
 """The loggers in which ASGI and WSGI servers write the URLs of requests and WebSockets, with query strings."""
 
 _FORMATTER = logging.Formatter()
