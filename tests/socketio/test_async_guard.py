@@ -36,12 +36,6 @@ def test_attach_rejects_a_second_guard_on_one_server():
         unattached().attach(sio)
 
 
-@pytest.mark.checklist("K9")
-def test_attach_rejects_always_connect():
-    with pytest.raises(ConfigError, match="always_connect"):
-        unattached().attach(new_server(always_connect=True))
-
-
 def test_attach_rejects_cookies_with_every_origin():
     with pytest.raises(ConfigError, match="cors_allowed_origins"):
         unattached(via=Handshake(cookie="session")).attach(new_server(cors_allowed_origins="*"))

@@ -10,8 +10,9 @@ import engineio
 import pytest
 import socketio
 from support.live import new_server, until
+from support.world import Gate
 
-from roomkey import ConfigError, Issuer
+from roomkey import ConfigError, Issuer, Policy
 from roomkey.socketio import AsyncGuard, Handshake
 from roomkey.socketio.content_json import CheckedJson
 
@@ -204,3 +205,54 @@ async def test_cookie_counts_only_from_the_named_pages(make_world, everybody):
     client = await world.client(headers=cookie | {"Origin": EVIL})  # a token that a page has is no cookie's
     assert (await client.ask({"token": world.token()})).startswith("40")
     await until(lambda: len(world.guard.index.connections) >= 4)
+
+
+@pytest.mark.checklist("K9")
+async def test_always_connect_does_not_reply_before_the_decision(make_world):
+    """python-socketio would admit every client first, and JavaScript clients would then reconnect without end."""
+    gate = Gate()
+    policy = Policy()
+    policy.namespace("/")(gate)
+    world = await make_world(server={"always_connect": True}, policy=policy, prepare=hear)
+    client = await world.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    await gate.reached.wait()
+    await world.sio.emit("news", 1)
+    assert client.inbox.empty()
+    gate.open.set()
+    assert str(await client.receive()).startswith("40")
+    await client.send('420["message",1]')
+    assert await client.receive() == '430["kept"]'
+    refused = await world.client()
+    assert str(await refused.ask({"token": "a.b.c"})).startswith("44")
+    assert await refused.is_closed()
+    assert world.calls == [(1,)]
+
+
+async def test_always_connect_does_not_keep_a_client_that_the_handler_refuses(make_world):
+    def prepare(world):
+        @world.sio.event
+        async def connect(sid, environ, auth):
+            return False
+
+    world = await make_world(server={"always_connect": True}, prepare=prepare)
+    client = await world.client()
+    assert (await client.ask({"token": world.token()})).startswith("44")
+    assert await client.is_closed()
+    assert world.is_empty
+
+
+@pytest.mark.checklist("K9")
+async def test_packets_before_the_decision_are_rejected_under_always_connect(make_world):
+    gate = Gate()
+    policy = Policy()
+    policy.namespace("/")(gate)
+    world = await make_world(server={"always_connect": True}, policy=policy, prepare=hear)
+    client = await world.client()
+    await client.send("40" + json.dumps({"token": world.token()}))
+    await gate.reached.wait()
+    await client.send('42["message",1]')
+    assert await client.is_closed()
+    gate.open.set()
+    await world.settle()
+    assert world.calls == []

@@ -84,11 +84,6 @@ def check_settings(sio: Any, handshake: Handshake | None, *, names_origins: bool
                 f"cannot attach the guard: another handler is registered for engineio's {event}; "
                 "attach the guard first, and then wrap its handler"
             )
-    if sio.always_connect:
-        raise ConfigError(
-            "cannot attach the guard: with always_connect=True, the server replies before the token is verified, and "
-            "refused JavaScript clients reconnect without end; remove always_connect"
-        )
     _check_format(sio)
     if handshake is not None and handshake.is_ambient and not names_origins and allows_everybody(sio):
         raise ConfigError(
