@@ -26,7 +26,7 @@ class App:
         guard: its guard.
     """
 
-    def __init__(self, kind: str, clock: Clock, server: dict[str, Any] | None = None, **settings: Any) -> None:
+    def __init__(self, kind: str, clock: Any, server: dict[str, Any] | None = None, **settings: Any) -> None:
         self.kind, self.clock = kind, clock
         self.issuer = Issuer.ephemeral(audience="chat", clock=clock.now)
         self.policy = Policy()

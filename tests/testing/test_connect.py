@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import socketio
 from fastapi import FastAPI
+from testing.conftest import App
 
 from roomkey import ConfigError
+from roomkey.guard.clock import SystemClock
 from roomkey.hub import ASGIApp
 from roomkey.socketio import Authenticate, Handshake
 from roomkey.testing import Refused, assert_refused, connect, settle
@@ -341,10 +343,27 @@ async def test_clients_leave_no_tasks(app, transport):
 
 def test_server_of_an_earlier_event_loop_is_used_again(app, transport):
     async def once():
+        assert app.guard.index.connections == set()
         ada = await connect(app.sio, token=app.token(), transport=transport)
         await app.sio.emit("news", 1)
         await settle()
         assert ada.received("news") == [1]
 
+    asyncio.run(once())  # which ends without a disconnect
     asyncio.run(once())
-    asyncio.run(once())
+
+
+def test_deadlines_of_a_server_pass_in_a_second_event_loop(kind):
+    app = App(kind, SystemClock(), via=Authenticate(timeout=0.02))
+
+    async def first():
+        await connect(app.sio)  # its deadline has not passed when the loop ends
+
+    async def second():
+        client = await connect(app.sio)
+        await client.receive("unauthorized")
+        await settle()
+        assert client.closed.reason == "authentication_timeout"
+
+    asyncio.run(first())
+    asyncio.run(second())

@@ -36,6 +36,15 @@ class Background:
         self._running: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[Any]] = set()  # those that wait in settle()
         self._another_settles: asyncio.Future[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def use_running_loop(self) -> None:
+        """Let the running loop wake for deadlines, if another one did before: tests of one application use many."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            if self._loop is not None:
+                self.timers.restart()
+            self._loop = loop
 
     @property
     def running(self) -> set[asyncio.Task[Any]]:

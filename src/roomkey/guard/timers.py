@@ -80,6 +80,13 @@ class Timers:
             except Exception:  # the others are due all the same
                 LOG.exception("could not handle a deadline")
 
+    def restart(self) -> None:
+        """Set a new timer for all deadlines, because the one that is set may never call back."""
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._wake()
+
     def _wake(self) -> None:
         """Make sure that the timer runs no later than the earliest deadline."""
         delay = self._delay()

@@ -234,6 +234,10 @@ class Polling(Transport):
                 status, body = await self._request("GET")
                 for packet in body.split(SEPARATOR) if status == 200 else [CLOSE]:
                     await self._packet(packet)
+        except asyncio.CancelledError:
+            if self.is_open:  # the event loop of the test ends, and the server may be used in the next one
+                await self._request("POST", CLOSE)
+            raise
         finally:
             self._end()
 
