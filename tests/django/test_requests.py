@@ -162,3 +162,14 @@ async def test_the_token_view_requires_a_session_and_the_csrf_token(site: Site, 
         await site.http.post("/logout/")
         answer = await site.http.post("/token/", headers={"X-CSRFToken": token, "Cookie": f"csrftoken={token}"})
         assert (answer.status_code, answer.json()["error"]) == (401, "login_required")
+
+
+async def test_a_token_can_be_in_another_header(settings: Any, project: None) -> None:
+    from django.conf import settings as current
+    from support.djangosite.running import running
+
+    settings(ROOMKEY={**current.ROOMKEY, "HANDSHAKE": {"header": "X-Token"}})
+    async with running() as site:
+        token = await token_of(await add_user("ada", "editor"))
+        assert (await site.http.get("/edit/", headers={"X-Token": token})).status_code == 200
+        assert (await site.http.get("/edit/", headers=bearer(token))).status_code == 401

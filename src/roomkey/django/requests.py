@@ -12,7 +12,7 @@ from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.utils.functional import SimpleLazyObject
 
-from roomkey.core.credentials import Credential, Handshake, find_credential
+from roomkey.core.credentials import Credential, find_credential
 from roomkey.core.http_tokens import error_response, route_request
 from roomkey.core.identity import Identity
 from roomkey.core.requirements import Requirement
@@ -31,9 +31,10 @@ NO_STORE = {"Cache-Control": "no-store"}
 class IdentityMiddleware:
     """Sets ``request.identity``: the identity of the request's token, or a guest without one.
 
-    The token is in the header ``Authorization``; also in the cookie that ``HANDSHAKE`` names, if a page of this site
-    sent the request. Reading ``request.identity`` raises an :class:`roomkey.AuthError` if the token is not valid. An
-    ``AuthError`` that a view does not handle becomes a response as RFC 6750 describes: 401, 403 or 503.
+    The token is in the header ``Authorization``, or in the header that ``HANDSHAKE`` names; also in the cookie that it
+    names, if a page of this site sent the request. Reading ``request.identity`` raises an :class:`roomkey.AuthError` if
+    the token is not valid. An ``AuthError`` that a view does not handle becomes a response as RFC 6750 describes: 401,
+    403 or 503.
     """
 
     sync_capable = async_capable = True
@@ -163,7 +164,7 @@ def credential_of(request: HttpRequest) -> Credential | None:
     """
     meta, settings = request.META, configuration()
     parts = route_request(
-        authorization=meta.get("HTTP_AUTHORIZATION"),
+        authorization=meta.get("HTTP_" + settings.way.header_name.upper().replace("-", "_")),
         cookie=meta.get("HTTP_COOKIE"),
         origin=meta.get("HTTP_ORIGIN"),
         fetch_site=meta.get("HTTP_SEC_FETCH_SITE"),
@@ -171,4 +172,4 @@ def credential_of(request: HttpRequest) -> Credential | None:
         host=meta.get("HTTP_HOST"),
         allowed_origins=settings.trusted_origins,
     )
-    return find_credential(Handshake(auth=False, cookie=settings.cookie), None, parts)
+    return find_credential(settings.way, None, parts)

@@ -51,7 +51,7 @@ class Configuration:
         subject_field: the field of the user model whose value is the subject of tokens.
         roles: returns the roles of a user; None keeps the roles of tokens.
         rooms: returns the rooms of a user.
-        cookie: the cookie in which requests can present a token, or None.
+        way: where requests can present a token: in a header, and in the cookie that ``HANDSHAKE`` names.
         trusted_origins: further origins whose pages can send that cookie: those of ``CSRF_TRUSTED_ORIGINS``.
     """
 
@@ -61,7 +61,7 @@ class Configuration:
     subject_field: str
     roles: Callable[[Any], Iterable[str]] | None
     rooms: Callable[[Any], Iterable[str]]
-    cookie: str | None
+    way: Handshake
     trusted_origins: frozenset[Origin]
 
     def subject(self, user: Any) -> str:
@@ -81,7 +81,7 @@ def configuration() -> Configuration:
     simplejwt = given.get("VERIFIER") == SIMPLEJWT
     if simplejwt and issuer is not None:
         raise ConfigError("ROOMKEY: with VERIFIER 'simplejwt', simplejwt issues the tokens; remove ISSUER")
-    handshake = _parts(given.get("HANDSHAKE"), Handshake, "HANDSHAKE")
+    handshake = _parts(given.get("HANDSHAKE"), Handshake, "HANDSHAKE") or Handshake()
     return Configuration(
         verifier=_verifier(given, issuer),
         issuer=issuer,
@@ -89,7 +89,7 @@ def configuration() -> Configuration:
         subject_field=_subject_field(given, simplejwt),
         roles=_function(given.get("ROLES", group_names), "ROLES"),
         rooms=_function(given.get("ROOMS", _no_rooms), "ROOMS") or _no_rooms,
-        cookie=handshake.cookie if handshake is not None else None,
+        way=Handshake(auth=False, header=handshake.header or True, cookie=handshake.cookie),
         trusted_origins=allowed_origins(origin for origin in settings.CSRF_TRUSTED_ORIGINS if "*" not in origin),
     )
 
