@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from support.djangosite.configured import configure
 from support.djangosite.running import Site, running
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Configure Django once: its settings belong to the process."""
-    os.environ["DJANGO_SITE_FOLDER"] = str(tmp_path_factory.mktemp("site"))
-    os.environ["DJANGO_SETTINGS_MODULE"] = "support.djangosite.settings"
-    import django
+def project() -> None:
+    """Configure Django, and create its tables."""
+    configure()
     from django.core.management import call_command
 
-    django.setup()
     call_command("migrate", verbosity=0)
 
 

@@ -13,6 +13,7 @@ from hosts.host import HEARTBEAT, NAMESPACES, REFUSAL, Host, Options, Server
 from hosts.settings import guard_settings
 from socketio.exceptions import ConnectionRefusedError as Refusal
 from support.clock import FakeClock
+from support.djangosite.configured import configure
 from support.live import new_server, serve
 from support.tokens import issuer_at
 
@@ -130,12 +131,45 @@ class OnSocketIO(Host):
     @asynccontextmanager
     async def start(self, options: Options, clock: FakeClock) -> AsyncIterator[Server]:
         sio = new_server()
-        guard = AsyncGuard(issuer_at(clock).verifier(), **guard_settings(options, clock))
+        guard = self.make_guard(verifier=issuer_at(clock).verifier(), **guard_settings(options, clock))
         guard.attach(sio)
         server = AsyncioServer(sio, guard, options)
         server.install()
-        async with serve(socketio.ASGIApp(sio)) as server.address:
+        async with serve(socketio.ASGIApp(sio, self.other_app())) as server.address:
             yield server
 
+    def make_guard(self, **settings: Any) -> Any:
+        """Return a guard."""
+        return AsyncGuard(**settings)
 
-HOSTS: tuple[Host, ...] = (OnHub(), OnSocketIO())
+    def other_app(self) -> Any:
+        """Return the application for the paths that are not Socket.IO's."""
+        return None
+
+
+class OnDjango(OnSocketIO):
+    """Django under ASGI."""
+
+    name = "django"
+
+    @asynccontextmanager
+    async def start(self, options: Options, clock: FakeClock) -> AsyncIterator[Server]:
+        configure()
+        from roomkey.django import guards
+
+        async with super().start(options, clock) as server:
+            yield server
+        guards.ATTACHED.clear()
+
+    def make_guard(self, **settings: Any) -> Any:
+        from roomkey.django import AsyncGuard
+
+        return AsyncGuard(**settings)
+
+    def other_app(self) -> Any:
+        from django.core.asgi import get_asgi_application
+
+        return get_asgi_application()
+
+
+HOSTS: tuple[Host, ...] = (OnHub(), OnSocketIO(), OnDjango())
