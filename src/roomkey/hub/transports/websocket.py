@@ -360,12 +360,14 @@ class WebSocket(asyncio.Protocol):
 
     def _lost(self) -> None:
         session, self.session = self.session, None
+        reason = TRANSPORT_CLOSE if self._closing else TRANSPORT_ERROR
+        self._closing = True  # nobody would read a Close frame
         if session is None:
             return
         if session.transport is not self:
             session.candidate_lost(self)
         elif session.alive:
-            session.end(TRANSPORT_CLOSE if self._closing else TRANSPORT_ERROR)
+            session.end(reason)
 
 
 def _send_immediately(transport: asyncio.Transport) -> None:
