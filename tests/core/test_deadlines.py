@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from support.examples import examples
 
-from roomkey.core.deadlines import Deadlines
+from roomkey.core.deadlines import MAX_STALE, Deadlines
 
 KEYS = st.integers(0, 30)
 TIMES = st.integers(0, 50) | st.just(float("inf"))
@@ -47,7 +47,7 @@ class AgainstADictionary(RuleBasedStateMachine):
     def agree(self):
         assert len(self.real) == len(self.model)
         assert self.real.next() == min(self.model.values(), default=None)
-        assert len(self.real._heaps[0]) <= max(65, 2 * len(self.model) + 1)
+        assert len(self.real._heaps[0]) <= len(self.model) + MAX_STALE + 1
 
 
 TestAgainstADictionary = AgainstADictionary.TestCase

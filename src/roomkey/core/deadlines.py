@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-MAX_STALE = 32
-"""Moved and canceled deadlines that can stay in the heaps, or a quarter of the others; each holds its key in memory."""
+MAX_STALE = 64
+"""Moved and canceled deadlines that can stay in the heaps, or a quarter of the others."""
+
+_CANCELED: Any = object()
+
+_Entry = list[Any]
+"""When, a number that orders equal times, and the key, or ``_CANCELED``: then a heap holds no key in memory."""
 
 
 class Deadlines(Generic[K]):
@@ -20,9 +25,8 @@ class Deadlines(Generic[K]):
     """
 
     def __init__(self, clocks: int = 1) -> None:
-        # When, a number that orders equal times, and the key. A heap also contains entries that were moved or canceled.
-        self._due: dict[K, tuple[float, int, K]] = {}
-        self._heaps: list[list[tuple[float, int, K]]] = [[] for _ in range(clocks)]
+        self._due: dict[K, _Entry] = {}
+        self._heaps: list[list[_Entry]] = [[] for _ in range(clocks)]
         self._count = 0
         self._stale = 0
 
@@ -39,33 +43,37 @@ class Deadlines(Generic[K]):
             raise ValueError("a deadline cannot be NaN")
         before = self._due.get(key)
         if before is not None:
-            self._stale += 1
             key = before[2]  # of two equal keys, such as two references to a method, only one is kept
+            before[2] = _CANCELED
+            self._canceled()
         self._count += 1
-        self._due[key] = entry = (when, self._count, key)
+        self._due[key] = entry = [when, self._count, key]
         heapq.heappush(self._heaps[clock], entry)
-        if self._stale > MAX_STALE and self._stale > len(self._due) // 4:
-            self._drop_stale()
 
     def cancel(self, *keys: K) -> None:
         """Cancel the deadlines of these keys, if they have one."""
         for key in keys:
-            if self._due.pop(key, None) is not None:
-                self._stale += 1
+            entry = self._due.pop(key, None)
+            if entry is not None:
+                entry[2] = _CANCELED
+                self._canceled()
 
-    def _drop_stale(self) -> None:
-        for heap in self._heaps:
-            heap[:] = [entry for entry in heap if self._due.get(entry[2]) is entry]
-            heapq.heapify(heap)
-        self._stale = 0
+    def _canceled(self) -> None:
+        """Count an entry that stays in its heap, and remove such entries if there are many."""
+        self._stale += 1
+        if self._stale > MAX_STALE and self._stale > len(self._due) // 4:
+            for heap in self._heaps:
+                heap[:] = [entry for entry in heap if entry[2] is not _CANCELED]
+                heapq.heapify(heap)
+            self._stale = 0
 
     def next(self, clock: int = 0) -> float | None:
         """Return the earliest deadline of a clock, or None."""
         heap = self._heaps[clock]
-        while heap and self._due.get(heap[0][2]) is not heap[0]:  # it was moved or canceled
+        while heap and heap[0][2] is _CANCELED:
             heapq.heappop(heap)
             self._stale -= 1
-        return heap[0][0] if heap else None
+        return float(heap[0][0]) if heap else None
 
     def pop_due(self, now: float, clock: int = 0) -> list[K]:
         """Remove and return the keys whose deadline is ``now`` or earlier, earliest first."""
