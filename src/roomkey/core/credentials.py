@@ -9,7 +9,7 @@ browsers repeat their proxy's login with every request.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -182,18 +182,37 @@ def find_credential(way: Handshake, auth: object, request: Request) -> Credentia
             section 7.2).
         MalformedToken: a payload without a usable token.
     """
+    given: list[tuple[Source, Any]] = []
+    for source in way.sources:
+        content = auth if source.request_field is None else getattr(request, source.request_field)
+        if content is not None:
+            given.append((source, content))
+    if len(given) == 1:  # most handshakes
+        source, content = given[0]
+        values = source.values(content, getattr(way, source.name))
+        if len(values) == 1:
+            token = source.read(values[0], getattr(way, source.name))
+            return None if token is None else _credential(token, source, content, request)
+    return _only_one(way, given, request) if given else None
+
+
+def _credential(token: str, source: Source, content: Any, request: Request) -> Credential:
+    proof = _proof(content) if source.request_field is None else None
+    return Credential(token, source.name, request.origin, proof)
+
+
+def _only_one(way: Handshake, given: list[tuple[Source, Any]], request: Request) -> Credential | None:
+    """Return the one token in several sources or values; raise an error for several tokens."""
     found: list[Credential] = []
     failed: AuthError | None = None
-    for source in way.sources:
-        content: Any = auth if source.request_field is None else getattr(request, source.request_field)
-        if content is None or (source.is_ambient and found):
+    for source, content in given:
+        if source.is_ambient and found:
             continue
         for token in _tokens(source, content, getattr(way, source.name)):
             if isinstance(token, AuthError):
                 failed = failed or token
             else:
-                proof = _proof(content) if source.request_field is None else None
-                found.append(Credential(token, source.name, request.origin, proof))
+                found.append(_credential(token, source, content, request))
     if not found:
         if failed is not None:
             raise failed
@@ -253,7 +272,7 @@ def _tokens(source: Source, content: Any, option: bool | str) -> Iterator[str | 
 
 def _payload_token(payload: object, member: bool | str = True) -> str | None:
     """Return the token in a payload; None in an object without one, which is the application's own payload."""
-    if not isinstance(payload, Mapping):
+    if type(payload) is not dict and not isinstance(payload, Mapping):
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message=MalformedToken.WRONG_TYPE
         )
@@ -350,7 +369,7 @@ class Source:
     read: Callable[[Any, bool | str], str | None]
     kind: str
     example: str
-    values: Callable[[Any, bool | str], Iterable[Any]] = _one
+    values: Callable[[Any, bool | str], Sequence[Any]] = _one
     needs_name: bool = False
     names: re.Pattern[str] = re.compile(r".+", re.DOTALL)
     is_ambient: bool = False
