@@ -11,8 +11,7 @@ from roomkey.core.credentials import AUTHORIZATION, Request, page_of
 
 # Needed during the handshake only; for thousands of idle connections they would take memory.
 _HANDSHAKE_ONLY = ("connection", "upgrade", "sec-websocket-key", "sec-websocket-version", "sec-websocket-extensions")
-# Common header names, so that all connections share one string for each.
-_NAMES = {
+NAMES = {
     name.encode(): name
     for name in (
         *_HANDSHAKE_ONLY,
@@ -22,6 +21,7 @@ _NAMES = {
         "x-forwarded-proto",
     )
 }
+"""Common header names, so that all connections share one string for each."""
 
 
 def split_target(target: bytes) -> tuple[str, str]:
@@ -74,7 +74,7 @@ class HttpRequest:
         self.scheme = scheme
         self.headers: dict[str, str] = {}
         for raw_name, raw_value in headers:
-            name = _NAMES.get(raw_name) or raw_name.decode("latin-1")
+            name = NAMES.get(raw_name) or raw_name.decode("latin-1")
             value = raw_value.decode("latin-1").rstrip(" \t")  # parsers keep the whitespace at the end
             if name in self.headers:  # RFC 9110 section 5.3, RFC 6265 section 5.4
                 value = f"{self.headers[name]}{'; ' if name == 'cookie' else ', '}{value}"
@@ -115,8 +115,10 @@ class HttpRequest:
 
     def is_upgrade(self) -> bool:
         """Return True for a WebSocket handshake (RFC 6455 section 4.1)."""
-        wanted = self.headers.get("connection", "").lower().split(",")
-        return self.headers.get("upgrade", "").lower() == "websocket" and "upgrade" in (part.strip() for part in wanted)
+        if self.headers.get("upgrade", "").lower() != "websocket":
+            return False
+        wanted = self.headers.get("connection", "").lower()
+        return wanted == "upgrade" or "upgrade" in [part.strip() for part in wanted.split(",")]
 
     def after_handshake(self) -> HttpRequest:
         """Remove the headers that are needed for the handshake only, and return the request."""

@@ -13,40 +13,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import httptools
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from roomkey.guard.settings import UPGRADE_SECONDS
+from roomkey.hub.http.heads import RawHeaders, read_any, read_plain
 from roomkey.hub.http.requests import HttpRequest, split_target
 from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
 from roomkey.hub.settings import MAX_HEAD
+from roomkey.hub.transports.sweep import Sweep
 from roomkey.hub.transports.websocket import WebSocket, WebSockets
 from roomkey.wire import TransportState
 
 BLANK_LINE = b"\r\n\r\n"
 _REASONS = {400: "Bad Request", 403: "Forbidden", 426: "Upgrade Required", 429: "Too Many Requests", 431: "Too Large"}
-
-
-class _Head:
-    """The parts of a request's head, as httptools reports them."""
-
-    __slots__ = ("complete", "headers", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 class ProtocolSniffers:
@@ -59,6 +40,7 @@ class ProtocolSniffers:
         requests: opens and finds the hub's sessions.
         tasks: runs what must wait.
         websockets: what the WebSockets share.
+        undecided: the connections whose first request is not complete, or whose upgrade waits for the verifier.
         proxies: uvicorn's middleware that knows which proxies to trust, or None if no proxy is trusted.
     """
 
@@ -66,6 +48,7 @@ class ProtocolSniffers:
         self.requests = hub.requests
         self.tasks = hub.tasks
         self.websockets = WebSockets(hub.requests.settings, hub.guard.clock)
+        self.undecided = Sweep()
         self.proxies: ProxyHeadersMiddleware | None = None
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
@@ -83,13 +66,12 @@ class ProtocolSniffer(asyncio.Protocol):
         make_http: makes the protocol for a request that is not a WebSocket of the Socket.IO path.
     """
 
-    __slots__ = ("_buffer", "_deadline", "_make_http", "_offering", "_shared", "_transport")
+    __slots__ = ("_buffer", "_make_http", "_offering", "_shared", "_transport")
 
     def __init__(self, shared: ProtocolSniffers, make_http: Callable[[], HttpProtocol]) -> None:
         self._shared = shared
         self._make_http = make_http
         self._buffer = b""
-        self._deadline: asyncio.TimerHandle | None = None
         self._offering: asyncio.Task[None] | None = None  # an upgrade that waits for the verifier
         self._transport: asyncio.Transport | None = None
 
@@ -99,7 +81,7 @@ class ProtocolSniffer(asyncio.Protocol):
         """Wait for the first request."""
         self._transport = transport  # type: ignore[assignment]
         self._shared.requests.pending.add(self)
-        self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
+        self._shared.undecided.add(self, HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop, because the client has disconnected."""
@@ -123,8 +105,8 @@ class ProtocolSniffer(asyncio.Protocol):
             self._buffer = data
             if len(data) > MAX_HEAD:
                 self._refuse(self._shared.requests.refuse(self._peer(), HEAD_TOO_LARGE))
-            elif self._deadline is None:  # for the first request it runs from the connection
-                self._deadline = asyncio.get_running_loop().call_later(HEAD_SECONDS, self.shutdown)
+            elif self not in self._shared.undecided:  # for the first request it runs from the connection
+                self._shared.undecided.add(self, HEAD_SECONDS)
             return
         self._decided()
         self._buffer = b""
@@ -151,11 +133,11 @@ class ProtocolSniffer(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    too_late = shutdown
+
     def _decided(self) -> None:
         """Forget the deadline: the request is decided, or the connection is gone."""
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        self._shared.undecided.discard(self)
         self._shared.requests.pending.discard(self)
 
     def _cancel_upgrade(self) -> None:
@@ -180,24 +162,19 @@ class ProtocolSniffer(asyncio.Protocol):
         """Return the request if it asks for a WebSocket on Socket.IO's path."""
         if b"websocket" not in head.lower():
             return None
-        found = _Head()
-        parser = httptools.HttpRequestParser(found)
-        try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError:
-            return None  # uvicorn responds to it
-        if not found.complete or parser.get_method() != b"GET" or parser.get_http_version() == "1.0":
+        raw: RawHeaders | None = None
+        request = read_plain(head) if self._shared.proxies is None else None
+        if request is None:
+            found = read_any(head)
+            if found is None:
+                return None  # uvicorn responds to it
+            request, raw = found
+        if not request.is_upgrade() or not self._shared.requests.serves(request.path):
             return None
-        path, query = split_target(found.url)
-        request = HttpRequest("GET", path, query, found.headers)
-        if not request.is_upgrade() or not self._shared.requests.serves(path):
-            return None
-        self._set_address(request, found.headers)
+        self._set_address(request, raw)
         return request
 
-    def _set_address(self, request: HttpRequest, headers: list[tuple[bytes, bytes]]) -> None:
+    def _set_address(self, request: HttpRequest, headers: RawHeaders | None) -> None:
         """Set the request's address and scheme, from a proxy's headers if uvicorn trusts the proxy."""
         transport, proxies = self._transport, self._shared.proxies
         assert transport is not None
@@ -244,7 +221,7 @@ class ProtocolSniffer(asyncio.Protocol):
             websocket.start(transport, key, rest, first=requests.sessions.greet(session))
         else:
             requests.pending.add(self)
-            self._deadline = asyncio.get_running_loop().call_later(UPGRADE_SECONDS, self.shutdown)
+            self._shared.undecided.add(self, UPGRADE_SECONDS)
             self._buffer = rest
             offer = self._offer(transport, request, parameters["sid"], key)
             self._offering = self._shared.tasks.background(offer)

@@ -17,37 +17,42 @@ class Late(Protocol):
 class Sweep:
     """Tells connections that their time has passed. One timer serves all of them.
 
-    All have the same time, so they are due in the order in which they were added.
-
-    Args:
-        seconds: the time.
+    All have the same time, so they are due in the order in which they were added. Adding a connection and forgetting it
+    take no system call and no timer, as long as others were added before.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self) -> None:
         self._due: dict[Late, float] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = 0.0
 
     def __contains__(self, connection: Late) -> bool:
         return connection in self._due
 
-    def add(self, connection: Late) -> None:
-        """Give a connection the time from now on."""
+    def add(self, connection: Late, seconds: float) -> None:
+        """Give a connection this time from now on."""
+        due = time.monotonic() + seconds
         self._due.pop(connection, None)
-        self._due[connection] = time.monotonic() + self._seconds
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._sweep)
+        self._due[connection] = due
+        if self._timer is None or due < self._wakes_at:
+            self._wake(due, seconds)
 
     def discard(self, connection: Late) -> None:
         """Forget a connection. Nothing happens if it has no deadline."""
         self._due.pop(connection, None)
+
+    def _wake(self, due: float, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = due
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep)
 
     def _sweep(self) -> None:
         now, late = time.monotonic(), []
         self._timer = None
         for connection, due in self._due.items():
             if due > now:
-                self._timer = asyncio.get_running_loop().call_later(due - now, self._sweep)
+                self._wake(due, due - now)
                 break
             late.append(connection)
         for connection in late:

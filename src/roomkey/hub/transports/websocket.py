@@ -72,7 +72,7 @@ class WebSockets:
     def __init__(self, settings: HubSettings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
-        self.closing = Sweep(CLOSE_SECONDS)
+        self.closing = Sweep()
         self._corked: list[WebSocket] = []
 
     def cork(self, websocket: WebSocket) -> None:
@@ -195,7 +195,7 @@ class WebSocket(asyncio.Protocol):
                 self.uncork()
             self._closing = True
             transport.write(encode_close(code))
-            self._shared.closing.add(self)
+            self._shared.closing.add(self, CLOSE_SECONDS)
         return True
 
     def abort(self) -> None:
@@ -349,7 +349,7 @@ class WebSocket(asyncio.Protocol):
 
     def eof_received(self) -> None:
         """End the session: a WebSocket that can only send is of no use. The event loop closes the connection."""
-        self._shared.closing.add(self)
+        self._shared.closing.add(self, CLOSE_SECONDS)
         self._lost()
 
     def connection_lost(self, exc: Exception | None) -> None:
