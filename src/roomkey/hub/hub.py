@@ -85,6 +85,12 @@ class Hub(Verbs):
 
         return add if handler is None else add(handler)
 
+    @overload
+    def on(self, event: str, handler: Handler, namespace: str | None = None) -> None: ...
+
+    @overload
+    def on(self, event: str, handler: None = None, namespace: str | None = None) -> Callable[[HandlerT], HandlerT]: ...
+
     def on(self, event: str, handler: Handler | None = None, namespace: str | None = None) -> Any:
         """Register the handler of an event. Without ``handler``, return a decorator.
 
