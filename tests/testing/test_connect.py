@@ -11,10 +11,10 @@ import socketio
 from fastapi import FastAPI
 from testing.conftest import App
 
-from roomkey import ConfigError
+from roomkey import ConfigError, Issuer
 from roomkey.guard.clock import SystemClock
 from roomkey.hub import ASGIApp
-from roomkey.socketio import Authenticate, Handshake
+from roomkey.socketio import AsyncGuard, Authenticate, Handshake
 from roomkey.testing import Refused, assert_refused, connect, settle
 
 
@@ -254,8 +254,14 @@ async def test_authenticate_renews_or_is_refused(app, transport, clock):
 
 @pytest.mark.parametrize(
     "via",
-    [Handshake(auth=False), Handshake(auth=False, header=False, query="token"), Authenticate()],
-    ids=["header", "query", "authenticate"],
+    [
+        Handshake(auth="jwt"),
+        Handshake(auth=False),
+        Handshake(auth=False, header="X-Token"),
+        Handshake(auth=False, header=False, query="token"),
+        Authenticate(),
+    ],
+    ids=["member", "header", "other header", "query", "authenticate"],
 )
 async def test_token_is_presented_where_the_guard_accepts_it(make, via, transport):
     app = make(via=via)
@@ -321,6 +327,19 @@ async def test_application_around_the_server_is_passed_through(app):
     assert seen == ["/socket.io/"]
     with pytest.raises(ConfigError, match="cannot find the guard of this Middleware"):
         await connect(Middleware(web))
+
+
+@pytest.mark.parametrize("mode", ["aiohttp", "sanic", "tornado"])
+async def test_server_of_another_framework_is_called_in_memory(mode, transport):
+    issuer = Issuer.ephemeral()
+    sio = socketio.AsyncServer(async_mode=mode)
+    AsyncGuard(issuer.verifier()).attach(sio)
+    async with connect(sio, token=issuer.issue("ada"), transport=transport) as ada:
+        await sio.emit("news", 1)
+        await settle()
+        assert ada.received("news") == [1]
+    with assert_refused(code="credentials_required"):
+        await connect(sio, transport=transport)
 
 
 async def test_server_without_a_guard_is_an_error():

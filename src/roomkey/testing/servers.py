@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 from urllib.parse import urlencode
 
@@ -111,9 +112,9 @@ def _application(app: Any, server: Any) -> Any:
     middleware = getattr(app, "sockio_mw", None)  # of Flask-SocketIO, which its handlers require
     if middleware is not None:
         return middleware
-    import socketio
-
-    return socketio.ASGIApp(server) if server.is_asyncio_based() else socketio.WSGIApp(server)
+    if server.is_asyncio_based():
+        return import_module("roomkey.socketio.in_memory").asgi_app(server)
+    return import_module("socketio").WSGIApp(server)
 
 
 def _path(app: Any) -> str:
