@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from dataclasses import dataclass, field
 from decimal import Decimal
 from types import SimpleNamespace
+from typing import Any
 
 import engineio
+import jwt
 import pytest
 import socketio
-from support.live import new_server, until
+from support.live import Poll, new_server, until
 from support.world import Gate
 
-from roomkey import ConfigError, Issuer, Policy
+from roomkey import ConfigError, Issuer, Policy, Verifier
 from roomkey.socketio import AsyncGuard, Handshake
 from roomkey.socketio.content_json import CheckedJson
 
@@ -256,3 +260,120 @@ async def test_packets_before_the_decision_are_rejected_under_always_connect(mak
     gate.open.set()
     await world.settle()
     assert world.calls == []
+
+
+@dataclass
+class Shape:
+    """A server as one of the frameworks in docs/guard.md creates it, and the settings of that page's table."""
+
+    server: dict[str, Any]
+    guard: dict[str, Any] = field(default_factory=dict)
+    attach: dict[str, Any] = field(default_factory=dict)
+    claims_map: dict[str, str] = field(default_factory=dict)
+    namespace: str = "/"
+    place: str = "auth"
+    transports: tuple[str, ...] = ("polling", "websocket")
+
+
+def lax():
+    return SimpleNamespace(loads=staticmethod(json.loads), dumps=staticmethod(lambda value, **_: json.dumps(value)))
+
+
+OWN_PAGES: dict[str, Any] = {"allowed_origins": []}
+SHAPES = {
+    "chainlit": lambda: Shape(
+        {"cors_allowed_origins": []},
+        {"via": Handshake(auth=False, cookie="access_token")},
+        OWN_PAGES,
+        {"subject": "identifier"},
+        place="chunks",
+    ),
+    "nicegui": lambda: Shape({"cors_allowed_origins": "*", "json": lax()}, {"via": COOKIE}, OWN_PAGES, place="cookie"),
+    "reflex": lambda: Shape(
+        {
+            "cors_allowed_origins": "*",
+            "cors_credentials": True,
+            "json": lax(),
+            "allow_upgrades": False,
+            "transports": ["websocket"],
+            "async_handlers": False,
+        },
+        {"via": COOKIE},
+        OWN_PAGES,
+        namespace="/_event",
+        place="cookie",
+        transports=("websocket",),
+    ),
+    "open-webui": lambda: Shape(
+        {
+            "cors_allowed_origins": "*",
+            "json": lax(),
+            "serializer": JsonOnlyPacket,
+            "allow_upgrades": False,
+            "transports": ["polling"],
+            "always_connect": True,
+        },
+        claims_map={"subject": "id"},
+        transports=("polling",),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "transport"), [(name, way) for name, make in SHAPES.items() for way in make().transports]
+)
+async def test_server_shaped_like_a_framework_refuses_admits_and_closes_on_expiry(
+    make_world, clock, module, name, transport
+):
+    shape = SHAPES[name]()
+    secret, calls = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA", []
+
+    def prepare(world):
+        class Everything(socketio.AsyncNamespace):
+            async def on_connect(self, sid, environ, auth=None):
+                calls.append(world.guard.identity(sid).subject)
+                await self.save_session(sid, {"user": "ada"})
+
+            async def on_message(self, sid, *arguments):
+                calls.append(arguments)
+
+        world.sio.register_namespace(Everything(shape.namespace))
+
+    verifier = Verifier.hs256(secret, claims_map=shape.claims_map)
+    world = await make_world(
+        server=shape.server, attach=shape.attach, verifier=verifier, prepare=prepare, grace=0, **shape.guard
+    )
+    claims = {shape.claims_map.get("subject", "sub"): "ada", "exp": int(clock.now()) + 60, "pad": "x" * 3000}
+    token = jwt.encode(claims, secret, algorithm="HS256")
+    parts = {"auth": {}, "cookie": {"session": token}}.get(
+        shape.place, {f"access_token_{at // 3000}": token[at : at + 3000] for at in range(0, len(token), 3000)}
+    )
+    auth = {"token": token} if shape.place == "auth" else {}
+    headers = {"Origin": f"http://{world.host}", "Cookie": "; ".join(f"{key}={value}" for key, value in parts.items())}
+    evil = headers | {"Origin": EVIL}
+    connect = "40" if shape.namespace == "/" else f"40{shape.namespace},"
+    packets = {
+        "stranger": (connect + "{}", {}, "44"),
+        "another page": (connect + "{}", evil, "44"),
+        "member": (connect + json.dumps(auth), headers, "40"),
+    }
+    for packet, sent, answer in packets.values():
+        if transport == "websocket":
+            client = await world.client(headers=sent)
+            await client.send(packet)
+            assert str(await client.receive()).startswith(answer)
+        else:
+            poll = await Poll(world.host, sent).open()
+            await poll.post(packet)
+            assert (await poll.get())[0].startswith(answer)
+    assert calls == ["ada"]
+    if transport == "polling":
+        waiting = asyncio.create_task(poll.get())
+        await until(lambda: any(session.queue._getters for session in world.sio.eio.sockets.values()))
+    await world.tick(61)
+    if transport == "websocket":
+        assert "token_expired" in str(await client.receive())
+        assert await client.is_closed()
+    else:
+        assert any("token_expired" in packet for packet in await waiting)
+    await until(lambda: not world.guard.index.connections)
