@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import sys
 
 import pytest
 
@@ -32,15 +31,13 @@ async def test_start_runs_a_coroutine_without_other_references():
     assert tasks._running == set()
 
 
-async def test_start_runs_eagerly_from_python_3_12():
+async def test_start_takes_the_first_step_immediately():
     tasks, done = Background(SystemClock()), []
 
     async def work():
         done.append(1)
 
     tasks.start(work())
-    assert done == ([1] if sys.version_info >= (3, 12) else [])
-    await tasks.settle()
     assert done == [1]
     assert tasks._running == set()
 

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, TypeVar, cast
 
 from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
+from roomkey.guard.eager_task import eager_task
 from roomkey.guard.timers import Timer, Timers
 from roomkey.guard.waiting import Deadline, Task
 
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
-
-_EAGER = sys.version_info >= (3, 12)
 
 
 class Background:
@@ -52,24 +50,13 @@ class Background:
         return self._running
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Run a coroutine: from Python 3.12 on, this returns when the coroutine waits for the first time."""
-        loop = asyncio.get_running_loop()
-        if _EAGER:
-            task = asyncio.Task(self._run(work), loop=loop, eager_start=True)  # type: ignore[call-arg]
-            if task.done():
-                return
+        """Run a coroutine; this returns when the coroutine waits for the first time."""
+        task = eager_task(work)
+        if task.done():
+            self._ended(task)
         else:
-            task = loop.create_task(self._run(work))
-        self._running.add(task)
-
-    async def _run(self, work: Coroutine[Any, Any, Any]) -> None:
-        # Not by a callback of the task: that would cost each event another turn of the event loop.
-        try:
-            await work
-        except Exception:
-            LOG.exception("a background task of the server failed")
-        finally:
-            self._running.discard(asyncio.current_task())
+            self._running.add(task)
+            task.add_done_callback(self._ended)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine from the next turn of the event loop on, and return its task, for :func:`asyncio.wait`."""
