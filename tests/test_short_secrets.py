@@ -33,6 +33,7 @@ def hs256(secret, algorithm="HS256", **claims):
         return jwt.encode({"sub": "1", "iat": NOW, "exp": NOW + 60} | claims, secret, algorithm=algorithm)
 
 
+@pytest.mark.checklist("A4")
 def test_short_secret_is_rejected_by_default():
     with pytest.raises(ConfigError, match="11 bytes"):
         Verifier.hs256(SHORT)
@@ -92,6 +93,7 @@ def test_argument_must_be_a_boolean(value):
         Verifier.hs256(SHORT, insecure_short_secret=value)
 
 
+@pytest.mark.checklist("A4")
 def test_short_secret_cannot_issue_tokens():
     with pytest.raises(ConfigError):
         Key.from_secret(SHORT)
