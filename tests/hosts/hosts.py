@@ -10,6 +10,7 @@ from typing import Any
 
 import socketio
 from hosts.host import HEARTBEAT, NAMESPACES, REFUSAL, Host, Options, Server
+from hosts.processes import OnWSGI
 from hosts.settings import guard_settings
 from socketio.exceptions import ConnectionRefusedError as Refusal
 from support.clock import FakeClock
@@ -172,4 +173,12 @@ class OnDjango(OnSocketIO):
         return get_asgi_application()
 
 
-HOSTS: tuple[Host, ...] = (OnHub(), OnSocketIO(), OnDjango())
+SERVERS = ("threading", "gevent", "gevent-unpatched")
+"""What serves a ``socketio.Server``: see :mod:`hosts.wsgi`."""
+
+HOSTS: tuple[Host, ...] = (
+    OnHub(),
+    OnSocketIO(),
+    OnDjango(),
+    *(OnWSGI("socketio", server) for server in SERVERS),
+)

@@ -223,7 +223,7 @@ class AsyncioGuard(BaseGuard):
         """Close every connection, because the server stops. Clients reconnect automatically when it runs again."""
         for connection in list(self.index.connections):
             connection.close()
-        await self.settle()
+        await self.background.settle()
         await self._revocation_sync.close()
 
     @on_server_loop

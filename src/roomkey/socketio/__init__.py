@@ -1,4 +1,4 @@
-"""The guard for python-socketio: the only package that touches that library's private names.
+"""The guards for python-socketio: the only package that touches that library's private names.
 
 Three lines secure an existing server::
 
@@ -8,12 +8,11 @@ Three lines secure an existing server::
 
 Call ``attach()`` before or after handlers are registered. It checks every private name that it relies on, so that an
 incompatible version of python-socketio is an error at startup and never a silent gap. Versions: 5.11 and later.
+
+:class:`AsyncGuard` is for ``socketio.AsyncServer``, and :class:`Guard` for ``socketio.Server``.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable, Collection
-from typing import Any
 
 from roomkey.extras import needs
 
@@ -21,76 +20,30 @@ with needs("socketio", "roomkey.socketio"):
     import socketio
 
 from roomkey.core.credentials import Authenticate, Handshake
-from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.subject_limits import SubjectLimits
-from roomkey.errors import ConfigError
 from roomkey.guard.guard import AsyncioGuard
-from roomkey.guard.socket_authorizer import OwnJoins
-from roomkey.socketio.checks import check_settings
-from roomkey.socketio.environ import request_reader
+from roomkey.socketio.attaching import ServerGuard
+from roomkey.socketio.engine_sessions import EngineSessions
+from roomkey.socketio.environ import ReadRequest
 from roomkey.socketio.hooks import Hooks
 from roomkey.socketio.joins import Joins
+from roomkey.socketio.sync_guard import Guard
 from roomkey.socketio.transports import Transports
 
-__all__ = ["AsyncGuard", "Authenticate", "Handshake", "SubjectLimits"]
+__all__ = ["AsyncGuard", "Authenticate", "Guard", "Handshake", "SubjectLimits"]
 
 
-class AsyncGuard(AsyncioGuard):
+class AsyncGuard(ServerGuard, AsyncioGuard):
     """Secures a :class:`socketio.AsyncServer`.
 
     Its arguments are those of :class:`roomkey.guard.guard.AsyncioGuard`: a verifier, then ``via``, ``policy`` and
     limits by name.
     """
 
-    _is_attached = False
+    server_class = socketio.AsyncServer
 
-    def attach(
-        self,
-        sio: socketio.AsyncServer,
-        *,
-        session_binding: str | None = None,
-        own_joins: OwnJoins = "policy",
-        allowed_origins: str | Collection[str] | None = None,
-    ) -> None:
-        """Guard a server: every namespace, including those that are registered later.
-
-        Args:
-            sio: the server; handlers can be registered before or after this call.
-            session_binding: ``"address"`` also rejects requests to a session from another address than the one that
-                opened it. A session that was opened with a token in a header, cookie or query is always bound to its
-                subject.
-            own_joins: ``"policy"`` also checks the application's own ``sio.enter_room``, in namespaces for which the
-                policy has room rules; ``"allow"`` does not. The room of another subject is always closed.
-            allowed_origins: the web pages whose cookies count besides the server's own, such as
-                ``https://app.example``, whichever origins the server lets connect. By default, the server's
-                ``cors_allowed_origins`` decide.
-
-        Raises:
-            ConfigError: a setting with which the server would leak, a version of python-socketio with other private
-                names, or a second call.
-        """
-        if self._is_attached:
-            raise ConfigError("cannot attach the guard: it is already attached; create one guard per server")
-        if session_binding not in (None, "address"):
-            raise ConfigError("session_binding must be None or 'address'")
-        self.socket_authorizer.set_own_joins(own_joins)
-        listed = [allowed_origins] if isinstance(allowed_origins, str) else allowed_origins
-        origins = None if listed is None else parse_origins(listed)
-        check_settings(sio, self.settings.handshake, names_origins=origins is not None)
-        Hooks(
-            self,
-            Transports(sio),
-            by_address=session_binding == "address",
-            around=self._around_handlers,
-            read_request=request_reader(self.settings.token_header, origins),
-        ).install()
-        Joins(self, sio.manager).install()
-        self._is_attached = True
-
-    def _around_handlers(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the function that calls the application's handlers. Override it to do something around each call.
-
-        Args:
-            call: python-socketio's own function: ``await call(event, namespace, *arguments)``.
-        """
-        return call
+    def _install(self, sio: socketio.AsyncServer, *, by_address: bool, read_request: ReadRequest) -> None:
+        transports = Transports(sio)
+        sessions = EngineSessions(self, transports, by_address=by_address, read_request=read_request)
+        Hooks(self, transports, sessions, around=self._around_handlers, read_request=read_request).install()
+        Joins(self, sio.manager, lambda function: function).install()

@@ -33,6 +33,13 @@ SERVER_CALLS = {
     "_get_namespace_handler": ("namespace", "args"),
 }
 ENGINE_SEAMS = {"_make_response": ("response_dict", "environ")}
+# Those of the synchronous server.
+SYNC_SERVER_SEAMS = SERVER_SEAMS | {
+    "_send_packet": ("eio_sid", "pkt"),
+    "_send_eio_packet": ("eio_sid", "eio_pkt"),
+    "_handle_event_internal": ("server", "sid", "eio_sid", "data", "namespace", "id"),
+}
+SYNC_ENGINE_SEAMS = {"_ok": ("packets", "headers", "jsonp_index")}
 MANAGER_SEAMS = {
     "get_participants": ("namespace", "room"),
     "basic_close_room": ("room", "namespace"),
@@ -48,7 +55,7 @@ NODE_SEAMS = {"_handle_enter_room": ("message",)}  # of a manager that hears of 
 
 def is_instrumented(function: Any) -> bool:
     """Return True for a function that ``sio.instrument()`` has installed."""
-    return type(getattr(function, "__self__", None)).__name__ == "InstrumentedAsyncServer"
+    return type(getattr(function, "__self__", None)).__name__ in ("InstrumentedAsyncServer", "InstrumentedServer")
 
 
 # What a serializer must not override: the guard decides by what these read, and relies on what they write.
@@ -58,19 +65,24 @@ PACKET_FORMAT = ("__init__", "decode", "encode", "add_attachment")
 OLDEST_ENGINEIO = (4, 8, 1)
 
 
-def check_settings(sio: Any, handshake: Handshake | None, *, names_origins: bool = False) -> None:
+def check_settings(sio: Any, kind: Any, handshake: Handshake | None, *, names_origins: bool = False) -> None:
     """Reject settings with which the server would leak.
 
     Args:
         sio: the server.
+        kind: its type.
         handshake: the sources of tokens.
         names_origins: the guard itself knows the origins whose cookies count.
 
     Raises:
         ConfigError: such a setting, or a server of another type.
     """
-    if not isinstance(sio, socketio.AsyncServer):
-        raise ConfigError(f"cannot attach the guard: it requires a socketio.AsyncServer, not a {type(sio).__name__}")
+    if not isinstance(sio, kind):
+        others = {socketio.Server: "Guard", socketio.AsyncServer: "AsyncGuard"}
+        other = next((f"; use roomkey.socketio.{guard}" for of, guard in others.items() if isinstance(sio, of)), "")
+        raise ConfigError(
+            f"cannot attach the guard: it requires a socketio.{kind.__name__}, not a {type(sio).__name__}{other}"
+        )
     installed = version("python-engineio")
     if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:
         raise ConfigError(

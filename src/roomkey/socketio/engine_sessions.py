@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from engineio import packet as eio_packet
 
 from roomkey.core.rate import TokenBucket
+from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
-from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
 from roomkey.socketio.environ import ReadRequest, address, length_ok
 from roomkey.socketio.host import SocketIOConnection
-from roomkey.socketio.transports import Transports
+from roomkey.socketio.transports import CommonTransports, Transports
 
 CONTROL_RATE = 10.0
 """Engine.IO packets without a message that one connection can send per second; a client sends one for each ping."""
@@ -70,25 +71,64 @@ class FewAtOnce(asyncio.Queue[Any]):
         return super().get_nowait()
 
 
-class EngineSessions:
+class CommonSessions(ABC):
     """Wraps the request functions of each session.
 
     Args:
         guard: has the settings and the clock.
-        transports: closes connections, and knows the tasks that read WebSockets.
+        transports: closes connections, and knows the WebSockets.
         by_address: also bind each session to the address that opened it.
         read_request: finds the parts of a request that can contain tokens.
     """
 
     def __init__(
-        self, guard: AsyncioGuard, transports: Transports, *, by_address: bool, read_request: ReadRequest
+        self, guard: BaseGuard, transports: CommonTransports, *, by_address: bool, read_request: ReadRequest
     ) -> None:
         self.guard = guard
-        self.transports = transports
         self.sio = transports.sio
         self.by_address = by_address
-        self._max_packet = guard.settings.anonymous_packet
         self._read_request = read_request
+        self._max_packet = guard.settings.anonymous_packet
+
+    @abstractmethod
+    def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
+        """Serve later requests of the session only for its owner, without disturbing the owner."""
+
+    @abstractmethod
+    def release(self, eio_sid: str) -> None:
+        """Forget a session that has ended, with everything that :meth:`bind` added."""
+
+    def _max_body(self, connection: SocketIOConnection) -> int:
+        """Return the current limit of a polling body, in bytes."""
+        most: int = self.sio.eio.max_http_buffer_size
+        if connection.guarded.admitted:
+            return most
+        return min(most, self.guard.settings.anonymous_body)
+
+    def is_too_large(self, connection: GuardedConnection, data: object) -> bool:
+        """Return True for a packet that is larger than one may be before anything is admitted."""
+        if connection.admitted or not isinstance(data, (str, bytes)):
+            return False
+        size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
+        return size > self._max_packet
+
+    async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
+        guarded, sender = connection.guarded, address(environ)
+        is_bound = not self.by_address or sender == guarded.address
+        return await guarded.owns(self._read_request(environ), sender, is_bound=is_bound)
+
+
+class EngineSessions(CommonSessions):
+    """Wraps the request functions of each session of a :class:`socketio.AsyncServer`.
+
+    Its arguments are those of :class:`CommonSessions`; the transports also know the tasks that read WebSockets.
+    """
+
+    def __init__(
+        self, guard: BaseGuard, transports: Transports, *, by_address: bool, read_request: ReadRequest
+    ) -> None:
+        super().__init__(guard, transports, by_address=by_address, read_request=read_request)
+        self.transports = transports
         self.heartbeats: dict[str, asyncio.Task[Any]] = {}  # by session, while engineio waits for the next ping
 
     def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
@@ -200,20 +240,6 @@ class EngineSessions:
 
         return counted
 
-    def _max_body(self, connection: SocketIOConnection) -> int:
-        """Return the current limit of a polling body, in bytes."""
-        most: int = self.sio.eio.max_http_buffer_size
-        if connection.guarded.admitted:
-            return most
-        return min(most, self.guard.settings.anonymous_body)
-
-    def is_too_large(self, connection: GuardedConnection, data: object) -> bool:
-        """Return True for a packet that is larger than one may be before anything is admitted."""
-        if connection.admitted or not isinstance(data, (str, bytes)):
-            return False
-        size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
-        return size > self._max_packet
-
     def _bound(self, connection: SocketIOConnection, ws: Any) -> None:
         """Keep large packets from engineio until something is admitted: it decodes JSON before the guard is asked."""
         wait = ws.wait
@@ -228,11 +254,6 @@ class EngineSessions:
             return data
 
         ws.wait = wait_for_small
-
-    async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
-        guarded, sender = connection.guarded, address(environ)
-        is_bound = not self.by_address or sender == guarded.address
-        return await guarded.owns(self._read_request(environ), sender, is_bound=is_bound)
 
 
 async def _say_closed(environ: Mapping[str, Any]) -> list[Any]:

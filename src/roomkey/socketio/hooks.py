@@ -15,8 +15,8 @@ from roomkey.audit import redact_logs
 from roomkey.core.ack_expiry import MAX_CALLBACKS, AckExpiry
 from roomkey.errors import TooManyAttempts, Unavailable
 from roomkey.guard import contract
+from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
-from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio import content_json
 from roomkey.socketio.checks import (
@@ -28,20 +28,21 @@ from roomkey.socketio.checks import (
     is_instrumented,
     packet_json,
 )
-from roomkey.socketio.engine_sessions import ANSWER, LARGE_PACKET, EngineSessions
+from roomkey.socketio.engine_sessions import ANSWER, LARGE_PACKET, CommonSessions
 from roomkey.socketio.environ import ReadRequest, address, wants_script
 from roomkey.socketio.host import SocketIOConnection, SocketIOSocket
 from roomkey.socketio.packets import strict_packet
-from roomkey.socketio.transports import Transports
+from roomkey.socketio.transports import CommonTransports
 
 LOG = logging.getLogger("roomkey.guard")
 
 MAX_ATTACHMENTS = 10
 # Where instrument() keeps the server's own _trigger_event. The guard replaces that one, next to the handlers, so that
 # nothing can happen between its check and a handler.
-INSTRUMENTED = "_InstrumentedAsyncServer__trigger_event"
+INSTRUMENTED = "_{}__trigger_event"
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
-_ACK_ID: ContextVar[int | None] = ContextVar("roomkey_ack_id", default=None)
+ACK_ID: ContextVar[int | None] = ContextVar("roomkey_ack_id", default=None)
+UNFILTERED: ContextVar[bool] = ContextVar("roomkey_unfiltered", default=False)
 
 
 class Hooks:
@@ -50,49 +51,50 @@ class Hooks:
     Args:
         guard: the guard of the server.
         transports: those of the server.
-        by_address: bind each session to the address that opened it.
+        sessions: wraps the request functions of each session.
         around: takes the function that calls handlers, and returns the one to call instead.
         read_request: finds the parts of a request that can contain tokens.
     """
 
+    server_seams: Mapping[str, tuple[str, ...]] = SERVER_SEAMS
+    engine_seams: Mapping[str, tuple[str, ...]] = ENGINE_SEAMS
+
     def __init__(
         self,
-        guard: AsyncioGuard,
-        transports: Transports,
+        guard: BaseGuard,
+        transports: CommonTransports,
+        sessions: CommonSessions,
         *,
-        by_address: bool,
         around: Callable[[Callable[..., Any]], Callable[..., Any]],
         read_request: ReadRequest,
     ) -> None:
         self.guard = guard
         self.transports = transports
         self.sio = transports.sio
-        self.sessions = EngineSessions(guard, transports, by_address=by_address, read_request=read_request)
+        self.sessions = sessions
+        self._perform = guard.background.perform
         self.connections: dict[str, SocketIOConnection] = {}  # by Engine.IO session
         self.inner: dict[str, Callable[..., Any]] = {}
         self._around = around
         self._read_request = read_request
-        self._unfiltered = False
         self._ack_expiry = AckExpiry()
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
 
     def install(self) -> None:
         """Replace the server's functions."""
-        check_seams(self.sio, SERVER_SEAMS | SERVER_CALLS)
-        check_seams(self.sio.manager, MANAGER_SEAMS)
-        check_seams(self.sio.eio, ENGINE_SEAMS)
-        for name in SERVER_SEAMS:
-            self._replace(self.sio, name)
-        for name in MANAGER_SEAMS:
-            self._replace(self.sio.manager, name)
-        for name in ENGINE_SEAMS:
-            self._replace(self.sio.eio, name)
+        seams = ((self.sio, self.server_seams), (self.sio.manager, MANAGER_SEAMS), (self.sio.eio, self.engine_seams))
+        check_seams(self.sio, SERVER_CALLS)
+        for owner, names in seams:
+            check_seams(owner, names)
+        for owner, names in seams:
+            for name in names:
+                self._replace(owner, name)
         self.inner["_trigger_event"] = self._around(self.inner["_trigger_event"])
         # engineio holds its own references; instrument() replaces them by others, which call the server's names.
         for event in ("connect", "message", "disconnect"):
             name = f"_handle_eio_{event}"
             if self.sio.eio.handlers.get(event) == self.inner[name]:
-                self.sio.eio.on(event, getattr(self, name))
+                self.sio.eio.on(event, getattr(self.sio, name))
         strict = packet_json(self.sio)
         if strict is not content_json and engine_packet.Packet.json is self.sio.packet_class.json:
             # engineio reads some packets before the guard does
@@ -106,10 +108,16 @@ class Hooks:
 
     def _replace(self, owner: Any, name: str) -> None:
         """Replace a function of the owner by one of the guard."""
-        instrumented = is_instrumented(getattr(owner, name)) and hasattr(owner, INSTRUMENTED)
-        place = INSTRUMENTED if name == "_trigger_event" and instrumented else name
+        place, before = name, getattr(owner, name)
+        if name == "_trigger_event" and is_instrumented(before):
+            place = INSTRUMENTED.format(type(before.__self__).__name__)
         self.inner[name] = getattr(owner, place)
-        setattr(owner, place, getattr(self, name))
+        setattr(owner, place, self._installed(name))
+
+    def _installed(self, name: str) -> Callable[..., Any]:
+        """Return the function that replaces one of the server's."""
+        function: Callable[..., Any] = getattr(self, name)
+        return function
 
     # Connections
 
@@ -123,15 +131,15 @@ class Hooks:
             return False
         self.connections[eio_sid] = connection
         self.sessions.bind(connection, environ)
-        return await self.inner["_handle_eio_connect"](eio_sid, environ)
+        return await self._perform(self.inner["_handle_eio_connect"], eio_sid, environ)
 
     async def _make_response(self, response: dict[str, Any], environ: Mapping[str, Any]) -> Any:
         """Respond to a request, with the refusal that a session's own functions noted, if there is one."""
-        return await self.inner["_make_response"](environ.get(ANSWER, response), environ)
+        return await self._perform(self.inner["_make_response"], environ.get(ANSWER, response), environ)
 
     async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
         try:
-            await self.inner["_handle_eio_disconnect"](eio_sid, *reason)
+            await self._perform(self.inner["_handle_eio_disconnect"], eio_sid, *reason)
         finally:
             self.transports.end_half_upgrade(eio_sid)
             self.sessions.release(eio_sid)
@@ -156,7 +164,7 @@ class Hooks:
                 # python-socketio refuses it in a namespace that is not joined, but the client may just have left it.
                 self.sio._binary_packet[eio_sid] = self.sio.packet_class(encoded_packet=data)
             else:
-                await self.inner["_handle_eio_message"](eio_sid, data)
+                await self._perform(self.inner["_handle_eio_message"], eio_sid, data)
         except Exception as error:
             connection.violation(f"a packet that cannot be read ({type(error).__name__})")
 
@@ -221,9 +229,9 @@ class Hooks:
         socket = connection.admit_without_waiting(name, data) or await connection.event(name, data, id)
         if socket is None:
             return
-        _ACK_ID.set(id)
+        ACK_ID.set(id)
         try:
-            await self.inner["_handle_event"](eio_sid, namespace, id, data)
+            await self._perform(self.inner["_handle_event"], eio_sid, namespace, id, data)
         except Exception:
             LOG.exception("an event handler failed")
 
@@ -239,7 +247,7 @@ class Hooks:
             connection.unexpected_ack(name)
             return
         try:
-            await self.inner["_handle_ack"](eio_sid, namespace, id, data)
+            await self._perform(self.inner["_handle_ack"], eio_sid, namespace, id, data)
         except Exception:
             LOG.exception("an acknowledgement's callback failed")
 
@@ -266,11 +274,11 @@ class Hooks:
         if socket is None or not socket.admitted:
             return self.sio.not_handled
         try:
-            result = await self.inner["_trigger_event"](event, namespace, *arguments)
+            result = await self._perform(self.inner["_trigger_event"], event, namespace, *arguments)
         except Exception as error:
             connection = self._guarded(self.sio.manager.eio_sid_from_sid(sid, namespace))
             if connection is not None:
-                await connection.handler_failed(socket, error, _ACK_ID.get(), event)
+                await connection.handler_failed(socket, error, ACK_ID.get(), event)
             return self.sio.not_handled
         return result if socket.admitted else self.sio.not_handled
 
@@ -284,7 +292,7 @@ class Hooks:
         left = eio_sid, namespace or "/"
         self._leaving.add(left)
         try:
-            await self.inner["_handle_disconnect"](eio_sid, namespace, *reason)
+            await self._perform(self.inner["_handle_disconnect"], eio_sid, namespace, *reason)
         finally:
             self._leaving.discard(left)
 
@@ -295,15 +303,15 @@ class Hooks:
         sockets = self.guard.index.sockets
         for sid, eio_sid in self.inner["get_participants"](namespace, room):
             socket = sockets.get(sid)
-            if self._unfiltered or (
+            if UNFILTERED.get() or (
                 socket is not None and (socket.may_receive_direct if room == sid else socket.may_receive_broadcast)
             ):
                 yield sid, eio_sid
 
     def basic_close_room(self, room: str, namespace: str) -> None:
         """Close a room for all sockets in it, including those in quarantine."""
-        self._unfiltered = True
+        before = UNFILTERED.set(True)
         try:
             self.inner["basic_close_room"](room, namespace)
         finally:
-            self._unfiltered = False
+            UNFILTERED.reset(before)

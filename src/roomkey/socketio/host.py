@@ -15,7 +15,7 @@ from roomkey.guard import contract
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.socket import GuardedSocket
 from roomkey.guard.waiting import Waiting
-from roomkey.socketio.transports import Transports
+from roomkey.socketio.transports import CommonTransports
 
 LOG = logging.getLogger("roomkey.guard")
 
@@ -28,15 +28,17 @@ class SocketIOConnection:
         guarded: the guard's side of it.
         declined: by namespace, the answer of a connect handler that refused.
         closing: nothing more is sent on it, apart from what is queued.
+        grow: lets the WebSocket's library read larger messages, if it has a limit of its own.
     """
 
     reopens = False  # python-socketio keeps the socket until its disconnect handler has ended
     guarded: GuardedConnection
 
-    def __init__(self, eio_sid: str, transports: Transports, background: Waiting) -> None:
+    def __init__(self, eio_sid: str, transports: CommonTransports, background: Waiting) -> None:
         self.eio_sid = eio_sid
         self.declined: dict[str, dict[str, Any]] = {}
         self.closing = False
+        self.grow: Callable[[], None] | None = None
         self._transports = transports
         self._background = background
 
@@ -54,7 +56,9 @@ class SocketIOConnection:
         )
 
     def on_admitted(self) -> None:
-        """Nothing: the limits are looked up with each packet."""
+        """Read larger messages; the other limits are looked up with each packet."""
+        if self.grow is not None:
+            self.grow()
 
     def close(self, code: int | None) -> None:
         """Close the transport in the background; engineio chooses the close code."""
@@ -79,7 +83,7 @@ class SocketIOSocket:
         guarded: GuardedSocket,
         connection: SocketIOConnection,
         sid: str,
-        transports: Transports,
+        transports: CommonTransports,
         trigger: Callable[..., Any],
         forget_acks: Callable[[str], None],
     ) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from roomkey.errors import AuthError, PermissionDenied
-from roomkey.guard.guard import AsyncioGuard
+from roomkey.guard.base import BaseGuard
 from roomkey.guard.socket import GuardedSocket
 from roomkey.socketio.checks import NODE_SEAMS, ROOM_SEAMS, check_seams
 
@@ -24,11 +23,15 @@ class Joins:
     Args:
         guard: decides.
         manager: the manager of the server's rooms.
+        installed: makes the functions that the manager gets of those of this class.
     """
 
-    def __init__(self, guard: AsyncioGuard, manager: Any) -> None:
+    def __init__(
+        self, guard: BaseGuard, manager: Any, installed: Callable[[Callable[..., Any]], Callable[..., Any]]
+    ) -> None:
         self._guard = guard
         self._manager = manager
+        self._installed = installed
         self._inner: dict[str, Callable[..., Any]] = {}
 
     def install(self) -> None:
@@ -38,7 +41,7 @@ class Joins:
         check_seams(self._manager, seams)
         for name in seams:
             self._inner[name] = getattr(self._manager, name)
-            setattr(self._manager, name, getattr(self, name))
+            setattr(self._manager, name, self._installed(getattr(self, name)))
 
     def _socket(self, sid: str, namespace: str) -> GuardedSocket | None:
         socket = self._guard.index.sockets.get(sid)
@@ -53,7 +56,7 @@ class Joins:
         socket = self._socket(sid, namespace)
         if socket is not None and room != sid:
             await self._guard.socket_authorizer.check_own_join(socket, room)
-        return await self._inner["enter_room"](sid, namespace, room, eio_sid=eio_sid)
+        return await self._guard.background.perform(self._inner["enter_room"], sid, namespace, room, eio_sid=eio_sid)
 
     def basic_enter_room(self, sid: str, namespace: str, room: object, eio_sid: str | None = None) -> Any:
         """Add a socket to a room; python-socketio itself does so for the whole namespace and for the socket's own ID.
@@ -81,7 +84,7 @@ class Joins:
         sid, namespace = str(message.get("sid")), str(message.get("namespace"))
         if self._socket(sid, namespace) is not None:
             entering = self._guard.background.spawn(self._enter_for_node(sid, namespace, message.get("room")))
-            await asyncio.wait([entering], timeout=NODE_SECONDS)
+            await self._guard.background.wait([entering], NODE_SECONDS)
 
     async def _enter_for_node(self, sid: str, namespace: str, room: object) -> None:
         try:

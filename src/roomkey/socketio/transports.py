@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,18 +18,47 @@ LOG = logging.getLogger("roomkey.guard")
 FLUSH_SECONDS = 1.0
 
 
-class Transports:
-    """The Engine.IO transports of a :class:`socketio.AsyncServer`: sending, and a true close.
+class CommonTransports(ABC):
+    """The Engine.IO transports of a server.
 
     Attributes:
         enter_room, leave_room: the manager's own functions, as they were before the guard stood in their places.
+    """
+
+    websockets: dict[str, Any]
+
+    def __init__(self, sio: Any) -> None:
+        self.sio = sio
+        self.enter_room = sio.manager.enter_room
+        self.leave_room = sio.manager.basic_leave_room
+
+    @abstractmethod
+    async def send(self, eio_sid: str, pkt: Any) -> None:
+        """Send a packet to a connection, if it is still there."""
+
+    @abstractmethod
+    async def close(self, eio_sid: str) -> None:
+        """Close the transport after what is queued was sent, for polling and WebSockets."""
+
+    @abstractmethod
+    def end_half_upgrade(self, eio_sid: str) -> None:
+        """End a WebSocket whose session is gone before the upgrade was completed."""
+
+    @contextmanager
+    def in_handler(self) -> Iterator[None]:
+        """Do something around a connect or disconnect handler of the application."""
+        yield
+
+
+class Transports(CommonTransports):
+    """The Engine.IO transports of a :class:`socketio.AsyncServer`: sending, and a true close.
+
+    Attributes:
         websockets: by Engine.IO session, the task that reads its WebSocket; canceled if a close does not end it.
     """
 
     def __init__(self, sio: socketio.AsyncServer) -> None:
-        self.sio = sio
-        self.enter_room = sio.manager.enter_room
-        self.leave_room = sio.manager.basic_leave_room
+        super().__init__(sio)
         self.websockets: dict[str, asyncio.Task[Any]] = {}
         self._closing: set[str] = set()
         self._endings: set[asyncio.Task[None]] = set()

@@ -1,0 +1,132 @@
+"""The functions of the guard that replace those of a synchronous server."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import Any
+
+from roomkey.guard.base import BaseGuard
+from roomkey.guard.socket import GuardedSocket
+from roomkey.guard.threads import ThreadBackground
+from roomkey.socketio.checks import SYNC_ENGINE_SEAMS, SYNC_SERVER_SEAMS
+from roomkey.socketio.hooks import ACK_ID, UNFILTERED, Hooks
+from roomkey.socketio.sync_sessions import noted_answer
+
+
+class Recipient(str):
+    """The ID of an Engine.IO session, for a packet to one of its sockets.
+
+    Between the choice of the recipients and each packet, another thread can end a socket. So the guard looks at the
+    socket again when the packet is queued.
+    """
+
+    __slots__ = ("is_direct", "socket")
+
+    socket: GuardedSocket
+    is_direct: bool
+
+    @classmethod
+    def of(cls, eio_sid: str, socket: GuardedSocket, *, is_direct: bool) -> Recipient:
+        """Return the recipient of a packet.
+
+        Args:
+            is_direct: the packet is addressed to the socket alone.
+        """
+        made = cls(eio_sid)
+        made.socket, made.is_direct = socket, is_direct
+        return made
+
+    @property
+    def may_receive(self) -> bool:
+        """True if the packet may be delivered now."""
+        return self.socket.may_receive_direct if self.is_direct else self.socket.may_receive_broadcast
+
+
+class SyncHooks(Hooks):
+    """The functions of the guard that replace those of a :class:`socketio.Server`.
+
+    They are those of :class:`roomkey.socketio.hooks.Hooks`, each of which runs to its end in the thread that calls it.
+    """
+
+    server_seams = SYNC_SERVER_SEAMS
+    engine_seams = SYNC_ENGINE_SEAMS
+
+    def __init__(self, guard: BaseGuard, *arguments: Any, **named: Any) -> None:
+        super().__init__(guard, *arguments, **named)
+        assert isinstance(guard.background, ThreadBackground)
+        self._background = guard.background
+
+    def _installed(self, name: str) -> Callable[..., Any]:
+        unlocked = ("get_participants", "_ok", "_handle_event_internal", "_send_packet", "_send_eio_packet")
+        function: Callable[..., Any] = getattr(self, name)
+        return function if name in unlocked else self.blocking(function)
+
+    def blocking(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that runs another one with the monitor: a coroutine function to its end."""
+        background = self._background
+        if not inspect.iscoroutinefunction(function):
+
+            @wraps(function)
+            def locked(*arguments: Any, **named: Any) -> Any:
+                with background.monitor:
+                    return function(*arguments, **named)
+
+            return locked
+
+        @wraps(function)
+        def run(*arguments: Any, **named: Any) -> Any:
+            if background.monitor.is_mine():  # engineio ends a session while the guard sends something
+                return background.start(function(*arguments, **named))
+            return background.run(function(*arguments, **named))
+
+        return run
+
+    # Sending
+
+    def get_participants(self, namespace: str, room: object) -> Iterator[tuple[str, str]]:
+        """Yield the sockets that a packet reaches, as :meth:`Hooks.get_participants` does."""
+        sockets = self.guard.index.sockets
+        for sid, eio_sid in super().get_participants(namespace, room):
+            socket = sockets.get(sid)
+            if socket is not None and not UNFILTERED.get():
+                yield sid, Recipient.of(eio_sid, socket, is_direct=room == sid)
+            elif UNFILTERED.get():
+                yield sid, eio_sid
+
+    def _send_packet(self, eio_sid: str, pkt: Any) -> None:
+        self._send("_send_packet", eio_sid, pkt)
+
+    def _send_eio_packet(self, eio_sid: str, eio_pkt: Any) -> None:
+        self._send("_send_eio_packet", eio_sid, eio_pkt)
+
+    def _send(self, name: str, eio_sid: str, packet: Any) -> None:
+        if not isinstance(eio_sid, Recipient):
+            self.inner[name](eio_sid, packet)
+            return
+        with self._background.monitor:
+            if eio_sid.may_receive:
+                self.inner[name](eio_sid, packet)
+
+    # Events
+
+    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
+        """Handle an event as :meth:`Hooks._handle_event` does; its acknowledgement is for this one socket."""
+        connection = self._guarded(eio_sid)
+        socket = connection.sockets.get(namespace or "/") if connection is not None else None
+        owner = eio_sid if socket is None else Recipient.of(eio_sid, socket, is_direct=False)
+        await super()._handle_event(owner, namespace, id, data)
+
+    def _handle_event_internal(
+        self, server: Any, sid: str, eio_sid: str, data: Any, namespace: str, id: int | None
+    ) -> None:
+        """Call the handler, perhaps in a thread of its own."""
+        ACK_ID.set(id)
+        self.inner["_handle_event_internal"](server, sid, eio_sid, data, namespace, id)
+
+    # Requests
+
+    def _ok(self, packets: Any = None, headers: Any = None, jsonp_index: Any = None) -> Any:
+        """Respond to a request, with the refusal that a session's own functions noted, if there is one."""
+        return noted_answer() or self.inner["_ok"](packets, headers, jsonp_index)
