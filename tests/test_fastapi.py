@@ -144,6 +144,22 @@ async def test_openapi_document_has_the_scheme_on_protected_routes_only():
     assert all("parameters" not in item["get"] for item in document["paths"].values())
 
 
+@pytest.mark.parametrize(
+    ("via", "scheme"),
+    [
+        (Handshake(cookie="session"), {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}),
+        (Handshake(header=False, cookie="session"), {"type": "apiKey", "in": "cookie", "name": "session"}),
+        (Handshake(header="X-Token"), {"type": "apiKey", "in": "header", "name": "X-Token"}),
+        (Handshake(header=False, query="token"), {"type": "apiKey", "in": "query", "name": "token"}),
+    ],
+)
+def test_openapi_document_says_where_the_token_is(via, scheme):
+    app = FastAPI()
+    app.get("/me", dependencies=[Depends(RoomKey(GUARD, via=via).identity)])(lambda: None)
+    [found] = app.openapi()["components"]["securitySchemes"].values()
+    assert found == scheme | {"description": "An access token."}
+
+
 async def test_applications_handler_receives_the_reason():
     app = application()
 

@@ -22,7 +22,8 @@ from roomkey.extras import needs
 
 with needs("fastapi", "roomkey.fastapi"):
     from fastapi import Depends
-    from fastapi.openapi.models import HTTPBearer
+    from fastapi.openapi.models import APIKey, HTTPBearer
+    from fastapi.openapi.models import SecurityBase as SecurityScheme
     from fastapi.security import SecurityScopes
     from fastapi.security.base import SecurityBase
     from starlette.requests import HTTPConnection
@@ -38,10 +39,9 @@ __all__ = ["AuthHTTPException", "Handshake", "RoomKey"]
 class TokenIdentity(SecurityBase):
     """The dependency that returns the identity of a request or WebSocket; the OpenAPI document shows it as a lock."""
 
-    def __init__(self, tokens: starlette.RoomKey) -> None:
+    def __init__(self, tokens: starlette.RoomKey, way: Handshake) -> None:
         self._tokens = tokens
-        self.model = HTTPBearer(bearerFormat="JWT", description="An access token.")
-        self.scheme_name = "access_token"
+        self.model, self.scheme_name = _scheme_of(way)
 
     async def __call__(self, connection: HTTPConnection, scopes: SecurityScopes) -> Identity:
         """Return the identity; ``Security(tokens.identity, scopes=[…])`` also requires these scopes."""
@@ -70,7 +70,7 @@ class RoomKey:
         allowed_origins: Iterable[str] = (),
     ) -> None:
         self._tokens = starlette.RoomKey(guard, via=via, required=required, allowed_origins=allowed_origins)
-        self.identity = TokenIdentity(self._tokens)
+        self.identity = TokenIdentity(self._tokens, via or Handshake())
 
     def requires(
         self,
@@ -95,3 +95,13 @@ class RoomKey:
             return await self._tokens.check(connection, requirement)
 
         return check
+
+
+def _scheme_of(way: Handshake) -> tuple[SecurityScheme, str]:
+    """Return the OpenAPI scheme of the first place where requests can have the token, and its name."""
+    text = "An access token."
+    if way.header is True:
+        return HTTPBearer(bearerFormat="JWT", description=text), "access_token"
+    named = {"header": way.header, "cookie": way.cookie, "query": way.query}
+    place, name = next((place, name) for place, name in named.items() if isinstance(name, str))
+    return APIKey.model_validate({"in": place, "name": name, "description": text}), f"access_token_{place}"
