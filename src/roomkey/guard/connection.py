@@ -233,5 +233,4 @@ class GuardedConnection(ConnectionState):
                 background.start(socket.transport_lost(reason))
             else:
                 socket.forget()
-        if not self.sockets:
-            self.context.index.close(self)
+        self.forget_if_lost()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from binascii import b2a_base64
-from typing import Protocol
+from typing import Any, Protocol
 
 from roomkey.errors import AuthError
 
@@ -109,3 +109,32 @@ class HostSocket(Protocol):
 
     def forget(self) -> None:
         """Delete everything that is kept about this socket, because it has ended. A second call does nothing."""
+
+
+class _Gone:
+    """The host's side of a connection or a socket that was forgotten. Its methods do nothing.
+
+    It takes the place of the real one, so that the two sides do not keep each other in memory until the garbage
+    collector runs.
+    """
+
+    sid = ""
+    reopens = True
+
+    def _do_nothing(self, *_arguments: object) -> None:
+        """Reach nobody."""
+
+    async def _reach_nobody(self, *_arguments: object) -> None:
+        """Reach nobody."""
+
+    def _is_not(self, *_arguments: object) -> bool:
+        return False
+
+    on_admitted = close = forget = _do_nothing
+    refuse = accept = send_event = send_ack = disconnect = leave_namespace = _reach_nobody
+    enter = leave = emit = call_connect = call_disconnect = _reach_nobody
+    is_in = takes_payload = hears_disconnect = _is_not
+
+
+GONE: Any = _Gone()
+"""The host's side of what was forgotten: a :class:`HostConnection` and a :class:`HostSocket`."""

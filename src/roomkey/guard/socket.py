@@ -19,7 +19,7 @@ from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, Proto
 from roomkey.guard import audit, contract
 from roomkey.guard.clock import Clock
 from roomkey.guard.expiry_watch import ExpiryWatch
-from roomkey.guard.host import HostConnection, HostSocket
+from roomkey.guard.host import GONE, HostConnection, HostSocket
 from roomkey.guard.index import SocketIndex
 from roomkey.guard.payloads import KeptPayloads
 from roomkey.guard.refusals import Refusals
@@ -213,8 +213,13 @@ class ConnectionState:
             del self.sockets[socket.namespace]
             if self.kept_auth is not None:
                 self.kept_auth.pop(socket.namespace, None)
+        self.forget_if_lost()
+
+    def forget_if_lost(self) -> None:
+        """Forget the connection if its transport is gone, and all its sockets are forgotten."""
         if self.is_lost and not self.sockets:
             self.context.index.close(self)
+            self.host = GONE
 
 
 class GuardedSocket(Admission):
@@ -427,6 +432,7 @@ class GuardedSocket(Admission):
         if self.sid and not self.handler_runs:
             context.index.remove(self)
             self.host.forget()
+            self.host = GONE
         self.connection.forget(self)
 
     def uncount(self) -> None:
