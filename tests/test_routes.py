@@ -8,7 +8,7 @@ from support.tokens import SECRET, issuer_at
 
 from roomkey import ConfigError, Verifier
 from roomkey.routes import Handshake, RoomKey, RouteError
-from roomkey.socketio import AsyncGuard
+from roomkey.socketio import AsyncGuard, Guard
 
 BEARER = 'Bearer realm="roomkey"'
 CLOCK = FakeClock()
@@ -55,6 +55,11 @@ async def test_query_is_a_source_only_if_asked_for():
     query = f"token={ISSUER.issue('ada')}"
     assert (await refusal(RoomKey(GUARD), [], query=query)).status == 401
     assert (await RoomKey(GUARD, via=Handshake(query="token")).identity([], query=query)).source == "query"
+
+
+def test_synchronous_guard_is_an_error():
+    with pytest.raises(ConfigError, match="synchronous"):
+        RoomKey(Guard(VERIFIER))
 
 
 @pytest.mark.parametrize("empty", [{"role": ""}, {"scope": ""}, {"role": []}, {"scope": []}])

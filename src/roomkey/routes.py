@@ -24,6 +24,7 @@ from roomkey.core.identity import Identity
 from roomkey.core.origins import allowed_origins as parse_origins
 from roomkey.core.requirements import Requirement
 from roomkey.errors import AuthError, ConfigError
+from roomkey.guard.base import BaseGuard
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import AnyVerifier
 
@@ -185,6 +186,8 @@ def _joined(headers: dict[str, list[str]], name: str) -> str | None:
 def _authority_of(guard: AnyGuard) -> TokenAuthority:
     """Return what verifies tokens and knows revocations: the guard, the hub's, or one for a verifier alone."""
     authority: Any = getattr(guard, "guard", guard)
+    if isinstance(authority, BaseGuard) and not isinstance(authority, AsyncioGuard):
+        raise ConfigError("cannot use a synchronous guard on an event loop; pass an AsyncGuard or the verifier")
     if callable(getattr(authority, "follow_revocations", None)):
         known: TokenAuthority = authority
         return known

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import socketio
+from werkzeug.serving import make_server
 
 from roomkey.errors import BadSignature
 from roomkey.testing import Refused, assert_refused, connect
@@ -21,13 +26,14 @@ pytestmark = pytest.mark.filterwarnings("ignore:The HMAC key is")
 
 @pytest.fixture
 def code(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that runs the page's code up to a section, and returns its names."""
+    """Return a function that runs the page's code up to a block of a section, and returns its names."""
     monkeypatch.setenv("ROOMKEY_SECRET", SECRET)
 
-    def run(last: str) -> dict[str, Any]:
+    def run(last: str, blocks: int | None = None) -> dict[str, Any]:
         names: dict[str, Any] = {"__name__": "page"}
         for title, text in SECTIONS:
-            for block in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            found = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+            for block in found[:blocks] if title == last else found:
                 exec(compile(block, "<migrating.md>", "exec"), names)
             if title == last:
                 return names
@@ -67,7 +73,7 @@ async def test_clients_of_socketio_jwt_are_admitted_in_both_ways(code: Any) -> N
 
 
 async def test_checks_with_pyjwt_become_a_guard(code: Any) -> None:
-    names = code("Checks with PyJWT in connect")
+    names = code("Checks with PyJWT in connect", 1)
     ada = await connect(names["sio"], token=token(sub="ada", aud="chat"))
     await ada.emit("message", "hello")
     assert await ada.receive("message") == {"from": "ada", "text": "hello"}
@@ -85,3 +91,36 @@ async def test_tokens_of_simplejwt_are_accepted(code: Any) -> None:
     assert (await names["sio"].get_session(client.sid))["user"] == 7
     with assert_refused(code="invalid_token"):
         await connect(names["sio"], token=token(token_type="refresh", user_id=7, jti="r"))
+
+
+@contextmanager
+def served(app: Any) -> Iterator[str]:
+    """Serve a WSGI application in threads, and return its URL."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def sync_client(url: str, transport: str, auth: dict[str, str]) -> Any:
+    client = socketio.SimpleClient(reconnection=False)
+    client.connect(url, auth=auth, transports=[transport], wait_timeout=10)
+    return client
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_synchronous_servers_get_the_same_guard(code: Any, transport: str) -> None:
+    names = code("Checks with PyJWT in connect")
+    with served(socketio.WSGIApp(names["server"])) as url:
+        ada = sync_client(url, transport, {"token": token(sub="ada", aud="chat")})
+        ada.emit("message", "hello")
+        assert ada.receive(timeout=10) == ["message", {"from": "ada", "text": "hello"}]
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            sync_client(url, transport, {"token": token(sub="ada")})
+        ada.disconnect()
+        names["guard"].close()
