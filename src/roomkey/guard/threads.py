@@ -81,6 +81,11 @@ class ThreadBackground:
         self._timer = _TimerThread(primitives, self.monitor)
         self._loop = LoopThread(primitives)
 
+    @property
+    def running(self) -> set[object]:
+        """The tasks that have not ended, and what holds up :meth:`settle`."""
+        return self._running
+
     # Tasks
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -13,7 +13,7 @@ from socketio.exceptions import ConnectionRefusedError as HostRefusal
 
 from roomkey.audit import redact_logs
 from roomkey.core.ack_expiry import MAX_CALLBACKS, AckExpiry
-from roomkey.errors import TooManyAttempts, Unavailable
+from roomkey.errors import ConfigError, TooManyAttempts, Unavailable
 from roomkey.guard import contract
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
@@ -124,6 +124,11 @@ class Hooks:
     async def _handle_eio_connect(self, eio_sid: str, environ: Mapping[str, Any]) -> Any:
         if wants_script(environ):
             return False
+        if eio_sid not in self.sio.eio.sockets:  # Flask-SocketIO's test client calls this function without one
+            raise ConfigError(
+                "cannot guard a client without a connection; instead of socketio.test_client(app, …), "
+                "use roomkey.testing.connect_blocking(app, token=…)"
+            )
         connection = SocketIOConnection(eio_sid, self.transports, self.guard.background)
         try:
             connection.guarded = self.guard.accept(self._read_request(environ), address(environ), connection)

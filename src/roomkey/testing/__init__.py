@@ -17,6 +17,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from roomkey.testing.blocking import BlockingClient, connect_blocking
 from roomkey.testing.client import Client, connect
 from roomkey.testing.clock import Clock
 from roomkey.testing.outcomes import Closed, Event, Received, Refused, assert_refused
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from roomkey.testing.provider import FakeProvider
 
 __all__ = [
+    "BlockingClient",
     "Client",
     "Clock",
     "Closed",
@@ -35,6 +37,7 @@ __all__ = [
     "Refused",
     "assert_refused",
     "connect",
+    "connect_blocking",
     "settle",
 ]
 
