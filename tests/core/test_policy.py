@@ -449,3 +449,22 @@ def test_policy_rejects_rules_for_events_that_never_reach_one(name):
 def test_rule_for_an_impossible_name_is_rejected(register):
     with pytest.raises(ConfigError):
         register(Policy())
+
+
+def test_policy_lists_what_its_rules_are_about():
+    policy = Policy()
+    for register in (
+        policy.namespace("/admin"),
+        policy.event("delete", namespace="/admin"),
+        policy.event("*"),
+        policy.room("red"),
+        policy.emit("blue", event="say"),
+    ):
+        register(lambda who: True)
+    assert [(str(rule), rule.namespace, rule.event) for rule in policy.written_rules()] == [
+        ("namespace /admin", "/admin", None),
+        ("event delete", "/admin", None),
+        ("event *", None, None),
+        ("room red", None, None),
+        ("emit blue", None, "say"),
+    ]

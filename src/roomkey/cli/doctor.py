@@ -17,6 +17,7 @@ from typing import Annotated
 
 import typer
 
+from roomkey.cli.app_findings import app_findings
 from roomkey.cli.explain import explain
 from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
@@ -78,12 +79,18 @@ def doctor(
     issuer: Annotated[
         str | None, typer.Option(help="Show what an OpenID provider offers, and the settings to accept its tokens.")
     ] = None,
+    app: Annotated[
+        str | None, typer.Option(help="Import your own application, as module:name, and check its guard.")
+    ] = None,
 ) -> None:
     """Check settings, keys and exposure, and list what a guard on python-socketio cannot prevent.
 
-    With --token, show what the token allows and which rules decide. With --issuer, ask an OpenID provider. Exit status:
-    1 if a check fails, the token does not allow a request, or the provider cannot be used.
+    With --app, check the guard of your own application. With --token, show what the token allows and which rules
+    decide. With --issuer, ask an OpenID provider. Exit status: 1 if a check fails, the token does not allow a request,
+    or the provider cannot be used.
     """
+    if app is not None and (issuer is not None or token is not None or config is not None):
+        fail("--app cannot be used with --config, --token or --issuer", 2)
     if issuer is not None:
         describe_issuer(issuer)
         return
@@ -96,13 +103,22 @@ def doctor(
         raise typer.Exit(0 if all(allowed for allowed, _ in verdicts) else 1)
     if room or emit or event:
         fail("--room, --emit and --event require --token FILE", 2)
-    found = list(_findings(config))
+    if app is not None and not (app.partition(":")[0] and app.partition(":")[2]):
+        fail(f"invalid application {app!r}; write module:name, such as server:sio", 2)
+    found = list(_findings(config) if app is None else app_findings(app))
     for level, text in found:
         typer.echo(f"{level:4}  {text}")
+    if app is None:
+        _print_limits()
+    else:
+        typer.echo("\n`roomkey doctor` without --app lists what a guard on python-socketio cannot prevent.")
+    raise typer.Exit(1 if any(level == "fail" for level, _ in found) else 0)
+
+
+def _print_limits() -> None:
     typer.echo("\nWhat a guard on python-socketio cannot prevent, and what helps (the hub prevents all but the first):")
     for text in LIMITS:
         typer.echo(f"  - {text}")
-    raise typer.Exit(1 if any(level == "fail" for level, _ in found) else 0)
 
 
 def _findings(config: Path | None) -> Iterator[Finding]:

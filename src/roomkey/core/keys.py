@@ -16,7 +16,15 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from roomkey.core.algorithms import ALGORITHMS, HMAC_BYTES, HMAC_HASHES, MODELS, suits
 from roomkey.core.pem import key_blocks
-from roomkey.core.weak_keys import MIN_RSA_BITS, OTHER_KEY, check_purpose, check_rsa, check_secret, check_size
+from roomkey.core.weak_keys import (
+    MIN_RSA_BITS,
+    OTHER_KEY,
+    check_purpose,
+    check_rsa,
+    check_secret,
+    check_size,
+    guessable,
+)
 from roomkey.errors import ConfigError
 
 JoseKey = OctKey | RSAKey | ECKey | OKPKey
@@ -54,6 +62,11 @@ class Key:
             secret = self._jose.raw_value
             macs = {name: hmac.new(secret, digestmod=HMAC_HASHES[name]) for name in self.algorithms}
         object.__setattr__(self, "_macs", macs)
+
+    @property
+    def weakness(self) -> str | None:
+        """Why a shared secret may be guessed, without the secret; None for other keys."""
+        return guessable(self._jose.raw_value) if isinstance(self._jose, OctKey) else None
 
     @classmethod
     def generate(cls, algorithm: str, *, kid: str | None = None) -> Key:

@@ -85,6 +85,26 @@ class _RoomRule:
     event: str | None = None
 
 
+class WrittenRule(NamedTuple):
+    """What a rule is about, as it was written.
+
+    Attributes:
+        kind: ``namespace``, ``room``, ``emit`` or ``event``.
+        name: the namespace, the pattern of rooms, or the event.
+        namespace: the namespace that the rule is for; None for all.
+        event: the event that a rule about emits is for; None for all.
+    """
+
+    kind: str
+    name: str
+    namespace: str | None
+    event: str | None = None
+
+    def __str__(self) -> str:
+        """Return the rule as a decision names it, such as ``room team:{team}``."""
+        return f"{self.kind} {self.name}"
+
+
 class _EventRule(NamedTuple):
     rule: BoundRule
     takes_event: bool
@@ -234,6 +254,16 @@ class Policy:
             return rule
 
         return add
+
+    def written_rules(self) -> Iterator[WrittenRule]:
+        """Yield what each rule is about, for tools that inspect a policy."""
+        for name in self._namespaces:
+            yield WrittenRule("namespace", name, name)
+        for namespace, event in self._events:
+            yield WrittenRule("event", event, namespace)
+        for kind, rules in (("room", self._rooms), ("emit", self._emits)):
+            for rule in rules:
+                yield WrittenRule(kind, rule.pattern, rule.namespace, rule.event)
 
     def rules_for_namespace(self, namespace: str) -> RuleSet:
         """Return the rules for connecting to a namespace."""

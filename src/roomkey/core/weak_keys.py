@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
+from math import log2
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
@@ -30,6 +32,8 @@ PLACEHOLDERS = ("secret", "password", "changeme", "change-me", "change_me", "you
                 # the keys in the tutorials of FastAPI and Flask
                 "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
                 "192b9bdd22ab9ed4d12e236c78afcb9a393ec15f71bbf5dc987d54727823bcbf")  # fmt: skip
+MIN_SECRET_BITS = 100
+"""How much the bytes of a secret must vary, measured by their frequency; 32 random hexadecimal digits have 115."""
 SMALL_PRIMES = (3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101,
                 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167)  # fmt: skip
 
@@ -63,6 +67,18 @@ def check_secret(raw: bytes, algorithm: str, *, typed: bool = False, any_length:
     lowered = raw.lower()
     if (typed and len(set(raw)) < 8) or any(lowered.startswith(word.encode()) for word in PLACEHOLDERS):
         raise ConfigError(f"this secret is a placeholder; {remedy}")
+
+
+def guessable(raw: bytes) -> str | None:
+    """Return why a secret that :func:`check_secret` accepts may be guessed, or None.
+
+    Whoever has a token can try secrets without asking the server. The text does not contain the secret.
+    """
+    if re.fullmatch(rb"[A-Za-z]?[a-z]*(?:[ _.-][A-Za-z]?[a-z]*)*[0-9]{0,4}[!.]?", raw):
+        return "it looks like words"
+    shares = [count / len(raw) for count in Counter(raw).values()]
+    bits = -sum(share * log2(share) for share in shares) * len(raw)
+    return f"it has about {bits:.0f} bits" if bits < MIN_SECRET_BITS else None
 
 
 def is_address(text: str) -> bool:

@@ -241,6 +241,15 @@ class BaseGuard(ABC):
         """Why the store is unavailable, so that the guard refuses connections or uses old revocations; or None."""
         return self._revocation_sync.problem
 
+    @property
+    def is_attached(self) -> bool:
+        """False for a guard that is made before its server, and that does not guard one yet."""
+        return self._is_attached
+
+    def handles(self, event: str) -> bool:
+        """Return True for an event that the guard itself serves: a room event, or one that it relays."""
+        return event in self._events.guard_handlers
+
     def check_deadlines(self) -> None:
         """Handle the deadlines that have passed. A timer calls this; in tests, call it after you move the clock."""
         self.background.timers.check()

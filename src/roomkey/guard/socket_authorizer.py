@@ -47,6 +47,11 @@ class SocketAuthorizer:
         self._unread: dict[str, list[Revocation]] = {}  # our own changes that were not read from the store yet
         self._own_joins: OwnJoins = "policy"
 
+    @property
+    def own_joins(self) -> OwnJoins:
+        """Whether the policy applies to the application's own joins."""
+        return self._own_joins
+
     def set_own_joins(self, own_joins: OwnJoins) -> None:
         """Set whether the policy applies to the application's own ``enter_room``.
 

@@ -104,6 +104,10 @@ class Handlers:
         """Return True if clients can ask for the namespace."""
         return namespace in self._known or self._open == ANY or namespace in self._open
 
+    def namespaces(self) -> frozenset[str]:
+        """Return the namespaces that have handlers or that clients can connect to without one."""
+        return frozenset(self._known) | (self._open if isinstance(self._open, frozenset) else frozenset())
+
     def find(self, event: str, namespace: str) -> BoundHandler | None:
         """Return the most specific handler for an event of a client, or for ``connect`` and ``disconnect``."""
         key = (namespace, event)
