@@ -170,7 +170,13 @@ async def _serve(
             demo_accounts.write_credentials(credentials_file, people)
         empty = not await stores.accounts.all()
         announce = partial(_announce, settings, listener, people, empty)
-        await runner.Server(application, _config(settings, application), announce).serve(sockets=[listener])
+        with runner.frozen_heap() as freeze:
+
+            def started() -> None:
+                freeze()
+                announce()
+
+            await runner.Server(application, _config(settings, application), started).serve(sockets=[listener])
     finally:
         passwords.close()
         await stores.close()

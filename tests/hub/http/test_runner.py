@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -24,11 +25,13 @@ from websockets.asyncio.client import connect
 
 from roomkey import ConfigError, Issuer, Key
 from roomkey.hub import ASGIApp, Hub
+from roomkey.hub.http.runner import frozen_heap
 
 SECRET = secrets.token_urlsafe(32)
 DESK = Issuer(Key.from_secret(SECRET), audience="chat")
 
 PROGRAM = """
+import gc
 import os
 from roomkey import Verifier
 from roomkey.hub import Hub
@@ -43,6 +46,10 @@ async def echo(sid, *data):
 async def address(sid):
     environ = hub.get_environ(sid)
     return environ["REMOTE_ADDR"], environ["wsgi.url_scheme"], hub.transport(sid)
+
+@hub.event
+async def frozen(sid):
+    return gc.get_freeze_count()
 
 @hub.event
 async def disconnect(sid, reason):
@@ -133,6 +140,23 @@ async def test_stop_is_clean_and_clients_reconnect(run: Any, number: int) -> Non
     for client in people:
         await client.sio.eio.disconnect(abort=True)
         await client.sio.shutdown()
+
+
+async def test_collector_ignores_what_is_loaded_before_the_start(run: Any) -> None:
+    server = await run("port=0")
+    raw = await Raw.open(server.host)
+    await raw.ask({"token": DESK.issue("ada")})
+    await raw.event("frozen", ack=1)
+    assert (await raw.expect_ack(1))[0] > 10_000
+    await raw.close()
+
+
+def test_heap_is_not_frozen_after_the_server() -> None:
+    with frozen_heap() as freeze:
+        assert gc.get_freeze_count() == 0  # not before the server has started
+        freeze()
+        assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() == 0
 
 
 async def test_application_has_its_own_websockets_on_the_same_port(run: Any) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from roomkey.extras import needs
@@ -21,7 +23,7 @@ from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.hub.http.uvicorn_private.http import HttpProtocol
 from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Server
 
-__all__ = ["UVICORN_SETTINGS", "Server", "config", "loop_factory", "run"]
+__all__ = ["UVICORN_SETTINGS", "Server", "config", "frozen_heap", "loop_factory", "run"]
 
 
 def _websocket_protocol() -> Any:
@@ -74,6 +76,30 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvicorn.Config(ASGIApp, loop=UVICORN_SETTINGS["loop"], log_config=None).get_loop_factory()
 
 
+@contextmanager
+def frozen_heap() -> Iterator[Callable[[], None]]:
+    """Yield a function to call when the server has started: it excludes all that is loaded from garbage collection.
+
+    The modules and the application stay until the process ends, so the collector need not look at them again and again.
+    Use it only in a process that does nothing but serve.
+    """
+
+    def freeze() -> None:
+        gc.collect()
+        gc.freeze()
+
+    try:
+        yield freeze
+    finally:
+        gc.unfreeze()
+
+
 def run(hub: SocketIOServer, **settings: Any) -> None:
     """Serve until SIGINT or SIGTERM; the arguments are those of :func:`config`."""
-    Server(hub, config(hub, **settings), hub.guard.server_loop.use_running_loop).run()
+    with frozen_heap() as freeze:
+
+        def started() -> None:
+            hub.guard.server_loop.use_running_loop()
+            freeze()
+
+        Server(hub, config(hub, **settings), started).run()
