@@ -181,4 +181,5 @@ HOSTS: tuple[Host, ...] = (
     OnSocketIO(),
     OnDjango(),
     *(OnWSGI("socketio", server) for server in SERVERS),
+    OnWSGI("django", "gunicorn-gthread"),
 )
