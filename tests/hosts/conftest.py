@@ -13,7 +13,7 @@ from hosts.hosts import HOSTS
 from support.clock import FakeClock
 
 
-@pytest.fixture(params=HOSTS, ids=lambda host: host.name)
+@pytest.fixture(params=[pytest.param(host, marks=[pytest.mark.long] * host.is_slow, id=host.name) for host in HOSTS])
 def host(request: pytest.FixtureRequest) -> Host:
     """One of the hosts; a test that needs what it lacks is skipped."""
     made: Host = request.param

@@ -120,9 +120,11 @@ class Host(ABC):
     Attributes:
         name: in the ids of the tests.
         lacks: features that it does not have, as in ``@needs(...)``.
+        is_slow: its tests take seconds, or resemble those of another host.
     """
 
     name: str
+    is_slow: bool = False
     lacks: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod

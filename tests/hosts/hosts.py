@@ -173,7 +173,15 @@ class OnDjango(OnSocketIO):
         return get_asgi_application()
 
 
-SERVERS = ("threading", "gevent", "gevent-unpatched")
+SERVERS = (
+    "threading",
+    "gevent",
+    "gevent-unpatched",
+    "eventlet",
+    "gunicorn-gthread",
+    "gunicorn-gevent",
+    "gunicorn-geventwebsocket",
+)
 """What serves a ``socketio.Server``: see :mod:`hosts.wsgi`."""
 
 HOSTS: tuple[Host, ...] = (

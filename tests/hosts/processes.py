@@ -130,6 +130,7 @@ class OnWSGI(Host):
     def __init__(self, kind: str, server: str) -> None:
         self.name = f"{kind}-{server}"
         self._kind, self._server = kind, server
+        self.is_slow = server not in ("threading", "gevent")
 
     @asynccontextmanager
     async def start(self, options: Options, clock: FakeClock) -> AsyncIterator[Server]:

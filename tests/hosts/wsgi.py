@@ -67,7 +67,11 @@ def end_with_input() -> None:
 def run_gunicorn(kind: str, server: str) -> None:
     from gunicorn.app.wsgiapp import run
 
-    os.environ |= {"HOSTS_KIND": kind, "HOSTS_ASYNC_MODE": "threading" if server == "gunicorn-gthread" else "gevent"}
+    os.environ |= {
+        "HOSTS_SERVER": server,
+        "HOSTS_KIND": kind,
+        "HOSTS_ASYNC_MODE": "threading" if server == "gunicorn-gthread" else "gevent",
+    }
     sys.argv = [
         "gunicorn",
         "--workers=1",
@@ -81,6 +85,8 @@ def run_gunicorn(kind: str, server: str) -> None:
 
 def app() -> Sites:
     """Return the application of a worker of gunicorn."""
+    if os.environ["HOSTS_SERVER"] == "gunicorn-gevent":
+        sys.modules["geventwebsocket"] = None  # type: ignore[assignment]  # engineio then uses simple-websocket
     return Sites(os.environ["HOSTS_KIND"], os.environ["HOSTS_ASYNC_MODE"])
 
 

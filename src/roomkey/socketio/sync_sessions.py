@@ -238,8 +238,11 @@ class _Limit:
         self._most = most
         self._taken = 0
         inner: Any = getattr(ws, "ws", None)
+        self._simple: Any
         raw: Any = getattr(ws, "_sock", None)
         self._simple = inner if hasattr(inner, "max_message_size") else None  # simple-websocket
+        if hasattr(inner, "_handle_events"):
+            self._handle_events, inner._handle_events = inner._handle_events, self._wake_reader
         if hasattr(raw, "raw_read"):  # gevent-websocket
             self._read, raw.raw_read = raw.raw_read, self._limited
         self.set(most)
@@ -258,6 +261,14 @@ class _Limit:
     def exceeded(self) -> bool:
         """True if the library has stopped for a message that is too large."""
         return self._simple is not None and self._simple.incoming_message_len > self._simple.max_message_size
+
+    def _wake_reader(self) -> bool:
+        """Handle what has arrived. simple-websocket 1.1 wakes who waits for a message before it notes the end."""
+        goes_on: bool = self._handle_events()
+        if not goes_on:
+            self._simple.connected = False
+            self._simple.event.set()
+        return goes_on
 
     def _limited(self, size: int) -> Any:
         self._taken += size
