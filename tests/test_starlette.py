@@ -200,6 +200,23 @@ async def test_routes_accept_a_hub_or_a_verifier(source, clock):
         assert (await client.get("/me", headers=bearer(token[:-2]))).status_code == 401
 
 
+async def test_each_request_is_verified_once(issuer, clock):
+    """The token can be for one use."""
+    verified = []
+
+    class Once:
+        def verify(self, token, now, *, source=""):
+            verified.append(token)
+            return verifier().verify(token, now, source=source)
+
+    token = issuer.issue("ada")
+    async with http(app_of(RoomKey(AsyncGuard(Once(), clock=clock)))) as client:
+        assert (await client.get("/news", headers=bearer(token))).json() == "ada"
+        assert verified == [token]
+        assert (await client.get("/news", headers=bearer(token))).json() == "ada"
+        assert verified == [token, token]
+
+
 async def test_unavailable_store_is_a_temporary_error(clock, issuer):
     class Away:
         async def open(self):
