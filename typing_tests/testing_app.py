@@ -7,7 +7,17 @@ from typing import Any, assert_type
 from roomkey import Issuer, Verifier
 from roomkey.hub import Hub
 from roomkey.socketio import AsyncGuard
-from roomkey.testing import Client, Clock, FakeProvider, Refused, assert_refused, connect, settle
+from roomkey.testing import (
+    BlockingClient,
+    Client,
+    Clock,
+    FakeProvider,
+    Refused,
+    assert_refused,
+    connect,
+    connect_blocking,
+    settle,
+)
 
 clock = Clock()
 issuer = Issuer.ephemeral(audience="chat", clock=clock.now)
@@ -29,6 +39,15 @@ async def test_messages_arrive() -> None:
     clock.advance("3600")  # type: ignore[arg-type]
     await connect(hub, transport="sse")  # type: ignore[arg-type]
     connect(hub).emit("message")  # type: ignore[attr-defined]
+
+
+def test_synchronous_server(server: object) -> None:
+    with connect_blocking(server, token=issuer.issue("ada")) as ada:
+        assert_type(ada, BlockingClient)
+        assert_type(ada.received("message"), list[Any])
+        ada.emit("message", 1)
+        ada.settle()
+    connect_blocking(server, transport="websocket")  # type: ignore[call-arg]
 
 
 async def test_refusals() -> None:

@@ -205,6 +205,29 @@ def test_clients_leave_no_threads(clock):
     assert not any(thread.is_alive() for thread in new if thread.name != "roomkey-guard"), new
 
 
+def test_clients_in_several_threads_do_not_disturb_each_other(clock):
+    app = SyncApp("threading", clock)
+    clients = [app.connect(f"user{number}") for number in range(4)]
+    failures = []
+
+    def talk(client):
+        try:
+            for number in range(20):
+                assert client.call("say", client.sid, number) == "said"
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=talk, args=[client]) for client in clients]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    for client in clients:
+        client.settle()
+        assert sorted(client.received("said")) == list(range(20))
+
+
 class FlaskApp:
     """A Flask application with Flask-SocketIO."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from typing import Any
@@ -44,6 +45,7 @@ class PollingSession:
         self._headers = list(opening.headers)
         self._arrived = arrived
         self._lost = lost
+        self._fetching = threading.Lock()
         status, body = self._request("GET")
         if status != 200 or not body.startswith("0"):
             raise Refused(body or "the server refused the request", status=status)
@@ -94,7 +96,18 @@ class PollingSession:
                 parts.close()
 
     def fetch(self) -> bool:
-        """Fetch the packets that wait, and return True if there were any."""
+        """Fetch the packets that wait, and return True if there were any.
+
+        While one thread fetches, another one does not: the poll of one of them would wait.
+        """
+        if not self._fetching.acquire(blocking=False):
+            return False
+        try:
+            return self._fetch()
+        finally:
+            self._fetching.release()
+
+    def _fetch(self) -> bool:
         before = self.is_open
         fetched = False
         while self.is_open and self._is_known() and not self._session.queue.empty():
