@@ -189,5 +189,4 @@ HOSTS: tuple[Host, ...] = (
     OnSocketIO(),
     OnDjango(),
     *(OnWSGI("socketio", server) for server in SERVERS),
-    OnWSGI("django", "gunicorn-gthread"),
 )

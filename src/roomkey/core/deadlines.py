@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
 
-MAX_STALE = 64
+MAX_STALE = 256
 """Moved and canceled deadlines that can stay in the heaps, or a quarter of the others."""
 
 _CANCELED: Any = object()
@@ -45,7 +45,9 @@ class Deadlines(Generic[K]):
         if before is not None:
             key = before[2]  # of two equal keys, such as two references to a method, only one is kept
             before[2] = _CANCELED
-            self._canceled()
+            self._stale += 1
+            if self._stale > MAX_STALE:
+                self._drop_stale()
         self._count += 1
         self._due[key] = entry = [when, self._count, key]
         heapq.heappush(self._heaps[clock], entry)
@@ -56,12 +58,13 @@ class Deadlines(Generic[K]):
             entry = self._due.pop(key, None)
             if entry is not None:
                 entry[2] = _CANCELED
-                self._canceled()
+                self._stale += 1
+        if self._stale > MAX_STALE:
+            self._drop_stale()
 
-    def _canceled(self) -> None:
-        """Count an entry that stays in its heap, and remove such entries if there are many."""
-        self._stale += 1
-        if self._stale > MAX_STALE and self._stale > len(self._due) // 4:
+    def _drop_stale(self) -> None:
+        """Remove canceled entries from the heaps, if there are many."""
+        if self._stale > len(self._due) // 4:
             for heap in self._heaps:
                 heap[:] = [entry for entry in heap if entry[2] is not _CANCELED]
                 heapq.heapify(heap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator
+from operator import attrgetter
 from typing import Generic, Literal, Protocol, TypeVar
 
 from roomkey.core.identity import Identity
@@ -11,8 +12,9 @@ from roomkey.core.networks import network_of
 
 IdentityName = Literal["token", "session", "subject"]
 
-_NAMES: dict[IdentityName, str] = {"subject": "subject", "session": "session_id", "token": "token_id"}
-"""The attributes of an identity under which its sockets are found."""
+_NAMES: tuple[IdentityName, ...] = ("subject", "session", "token")
+_names_of = attrgetter("subject", "session_id", "token_id")
+"""Returns the names of an identity under which its sockets are found, in the order of ``_NAMES``."""
 
 
 class IndexedConnection(Hashable, Protocol):
@@ -85,8 +87,7 @@ class SocketIndex(Generic[C, S]):
         if socket.identity is not None:
             self._drop_names(socket, socket.identity)
         socket.identity = who
-        for kind, attribute in _NAMES.items():
-            named, name = self._named[kind], getattr(who, attribute)
+        for named, name in zip(self._named.values(), _names_of(who), strict=True):
             others = named.setdefault(name, socket) if name is not None else socket
             if others is not socket:
                 if not isinstance(others, dict):
@@ -106,10 +107,11 @@ class SocketIndex(Generic[C, S]):
             self._drop_names(socket, socket.identity)
 
     def _drop_names(self, socket: S, who: Identity) -> None:
-        for kind, attribute in _NAMES.items():
-            named, name = self._named[kind], getattr(who, attribute)
+        for named, name in zip(self._named.values(), _names_of(who), strict=True):
             found = named.get(name)
-            if isinstance(found, dict):
-                found.pop(socket, None)
-            if found is socket or found == {}:
+            if found is socket:
                 del named[name]
+            elif isinstance(found, dict):
+                found.pop(socket, None)
+                if not found:
+                    del named[name]

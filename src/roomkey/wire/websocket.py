@@ -112,11 +112,10 @@ class FrameReader:
             return None
         masked = buffer[start:stop] if size < LARGE else memoryview(buffer)[start:stop]
         payload = unmask(masked, buffer[start - 4 : start])
-        self._needed = 0
-        if stop == end:
-            self._buffer, self._at, self.more = b"", 0, False
-        else:
-            self._buffer, self._at, self.more = buffer, stop, True
+        if stop < end:
+            self._buffer, self._at, self._needed, self.more = buffer, stop, 0, True
+        elif self._buffer:
+            self._buffer, self._at, self._needed, self.more = b"", 0, 0, False
         if first == _WHOLE_TEXT and self._message is None:
             return (TEXT, payload) if payload.isascii() or _is_utf8(payload) else self._fail(*_NOT_UTF8)
         return self._special(first, payload)
