@@ -122,6 +122,9 @@ class Policy:
         open_emits: let clients emit to the rooms they are in, if no rule is about that emit.
         roles: the roles that include others, such as ``"admin > moderator > member"``; one string or several.
 
+    Attributes:
+        changes: counts the changes of the rules for events.
+
     Raises:
         ConfigError: invalid ``roles``.
 
@@ -142,6 +145,7 @@ class Policy:
         open_emits: bool = True,
         roles: str | Iterable[str] = (),
     ) -> None:
+        self.changes = 0
         self.open_namespaces = open_namespaces
         self.open_events = open_events
         self.open_emits = open_emits
@@ -150,6 +154,16 @@ class Policy:
         self._events: dict[tuple[str | None, str], _EventRule] = {}
         self._rooms: list[_RoomRule] = []
         self._emits: list[_RoomRule] = []
+
+    @property
+    def open_events(self) -> bool:
+        """True if all admitted clients can send an event without a rule."""
+        return self._open_events
+
+    @open_events.setter
+    def open_events(self, value: bool) -> None:
+        self._open_events = value
+        self.changes += 1
 
     def namespace(self, name: str) -> Callable[[RuleT], RuleT]:
         """Decorate a rule for connecting to a namespace: ``rule(who) -> bool``.
@@ -197,6 +211,7 @@ class Policy:
                 raise ConfigError(f"event {name} already has a rule; combine both in one")
             bound = BoundRule(f"event {name}", rule, max_auth_age=max_auth_age)
             self._events[namespace, name] = _EventRule(bound, takes_event)
+            self.changes += 1
             return rule
 
         return add
@@ -273,10 +288,10 @@ class Policy:
     def rules_for_event(self, event: str, namespace: str) -> RuleSet:
         """Return the rules for sending an event; :data:`OPEN` itself if all clients can send it."""
         if not self._events:
-            return OPEN if self.open_events else CLOSED
+            return OPEN if self._open_events else CLOSED
         rules = self._event_rules(event, namespace) or self._event_rules(ANY_EVENT, namespace)
         bound = tuple(rule.bind(event) for rule in rules)
-        return RuleSet(bound, require_all=True) if bound else OPEN if self.open_events else CLOSED
+        return RuleSet(bound, require_all=True) if bound else OPEN if self._open_events else CLOSED
 
     def _event_rules(self, name: str, namespace: str) -> list[_EventRule]:
         return [self._events[key] for key in ((namespace, name), (None, name)) if key in self._events]

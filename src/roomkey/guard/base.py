@@ -100,8 +100,8 @@ class BaseGuard(ABC):
         self._revocation_sync.on_rights = self.socket_authorizer.follow
         authenticator = Authenticator(self._authorizer, self.socket_authorizer, context)
         counts_events = limits is not None and limits.events is not None
-        self._events = Events(self.policy, self.socket_authorizer, authenticator, self.clock, counted=counts_events)
-        self._deciders = Deciders(authenticator, self._events, SessionBinding(settings.handshake, self._authorizer))
+        self.events = Events(self.policy, self.socket_authorizer, authenticator, self.clock, counted=counts_events)
+        self._deciders = Deciders(authenticator, self.events, SessionBinding(settings.handshake, self._authorizer))
 
     @abstractmethod
     def _make_background(self) -> Waiting:
@@ -216,7 +216,7 @@ class BaseGuard(ABC):
         ``error``.
         """
         self._check_attached()
-        self._events.serve_rooms()
+        self.events.serve_rooms()
 
     def relay(self, *events: str) -> None:
         """Let clients emit these events to rooms, if the policy allows it.
@@ -229,7 +229,7 @@ class BaseGuard(ABC):
                 guard's own, such as ``unauthorized``: one client could pretend to another to be the server.
         """
         self._check_attached()
-        self._events.relay(events)
+        self.events.relay(events)
 
     @property
     def has_store(self) -> bool:
@@ -248,7 +248,7 @@ class BaseGuard(ABC):
 
     def handles(self, event: str) -> bool:
         """Return True for an event that the guard itself serves: a room event, or one that it relays."""
-        return event in self._events.guard_handlers
+        return event in self.events.guard_handlers
 
     def check_deadlines(self) -> None:
         """Handle the deadlines that have passed. A timer calls this; in tests, call it after you move the clock."""

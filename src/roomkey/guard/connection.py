@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from roomkey.core.admission import LIVE, AdmissionEvent, AdmissionState
 from roomkey.core.credentials import Request
-from roomkey.core.names import is_event_name
-from roomkey.core.policy import OPEN
 from roomkey.errors import AuthError, PermissionDenied, TooManyAttempts, Unavailable
 from roomkey.guard import contract
 from roomkey.guard.authenticator import Authenticator
@@ -134,22 +132,21 @@ class GuardedConnection(ConnectionState):
 
     # EVENT and ACK
 
+    def admitted_socket(self, namespace: str) -> GuardedSocket | None:
+        """Return the socket of a namespace if it may send events now, else None."""
+        socket = self.sockets.get(namespace)
+        return socket if socket is not None and socket.state is _ADMITTED and not self.closing else None
+
     def admit_without_waiting(self, namespace: str, arguments: object) -> GuardedSocket | None:
         """Admit an event, if no rule, count or reply of the guard is necessary. This is true for most events.
 
         Returns:
             The socket if the application can handle the event; None if the host must call :meth:`event`.
         """
-        socket = self.sockets.get(namespace)
-        if socket is None or socket.state is not _ADMITTED or self.closing:
+        socket = self.admitted_socket(namespace)
+        if socket is None or type(arguments) is not list or not arguments:
             return None
-        events = self._deciders.events
-        if events.counted or type(arguments) is not list or not arguments:
-            return None
-        name = arguments[0]
-        if not is_event_name(name) or name == contract.AUTHENTICATE or name in events.guard_handlers:
-            return None
-        return socket if events.policy.rules_for_event(name, namespace) is OPEN else None
+        return socket if self._deciders.events.is_open(arguments[0], namespace) else None
 
     async def event(self, namespace: str, arguments: object, ack_id: int | None) -> GuardedSocket | None:
         """Handle an EVENT packet.

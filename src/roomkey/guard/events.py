@@ -9,7 +9,7 @@ from typing import Any
 
 from roomkey.core.admission import AdmissionAction, AdmissionEvent
 from roomkey.core.names import is_event_name, is_name
-from roomkey.core.policy import Policy
+from roomkey.core.policy import OPEN, Policy
 from roomkey.core.printable import printable
 from roomkey.core.rate import TokenBucket
 from roomkey.errors import (
@@ -45,7 +45,9 @@ class Events:
         counted: True if every event counts for its subject.
 
     Attributes:
+        policy: the rules for events.
         guard_handlers: the handlers of the events that the guard handles itself, by event name.
+        changes: counts the changes of ``guard_handlers``.
     """
 
     def __init__(
@@ -61,12 +63,17 @@ class Events:
         self._socket_authorizer = socket_authorizer
         self._authenticator = authenticator
         self._clock = clock
-        self.counted = counted
+        self._counted = counted
         self.guard_handlers: dict[str, GuardHandler] = {}
+        self.changes = 0
 
     def serve_rooms(self) -> None:
         """Serve ``join-room`` and ``leave-room``."""
-        self.guard_handlers |= {contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave}
+        self._serve({contract.JOIN_ROOM: self._join, contract.LEAVE_ROOM: self._leave})
+
+    def _serve(self, handlers: dict[str, GuardHandler]) -> None:
+        self.guard_handlers |= handlers
+        self.changes += 1
 
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
@@ -81,7 +88,18 @@ class Events:
                 raise ConfigError(f"cannot relay {name!r}: only the guard sends and handles this event; rename yours")
             if name in self.guard_handlers or names.count(name) > 1:
                 raise ConfigError(f"cannot relay {name!r}: it is relayed already; pass each name once")
-        self.guard_handlers |= dict.fromkeys(names, self._relay)
+        self._serve(dict.fromkeys(names, self._relay))
+
+    def is_open(self, name: object, namespace: str) -> bool:
+        """Return True if an admitted socket's event is for the application, and nobody has to be asked about it.
+
+        This is the same for all sockets, until the policy or ``guard_handlers`` change.
+        """
+        if self._counted or not is_event_name(name):
+            return False
+        if name == contract.AUTHENTICATE or name in self.guard_handlers:
+            return False
+        return self.policy.rules_for_event(str(name), namespace) is OPEN
 
     async def admit(
         self, connection: ConnectionState, namespace: str, arguments: object, ack_id: int | None

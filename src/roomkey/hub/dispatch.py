@@ -14,6 +14,8 @@ from roomkey.guard import contract
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
 from roomkey.hub.engine_session import EngineSession
+from roomkey.hub.handlers import BoundHandler
+from roomkey.hub.routes import UNHANDLED, Routes
 from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
 from roomkey.wire import Packet, PacketType, encode
 
@@ -35,27 +37,29 @@ class Dispatch:
         self._event_rate = application.settings.event_rate
         self._monotonic = application.guard.clock.monotonic
         self._start = application.tasks.start
-        self._find_handler = application.handlers.find
+        self._find_route = Routes(application.handlers, application.guard.events).find
 
     def packet(self, session: EngineSession, packet: Packet) -> None:
-        """Handle a packet. Most events need no waiting and no task."""
-        if packet.type is _ACK:
+        """Handle a packet. Most events need no waiting, and nobody has to be asked about them."""
+        kind, namespace, data, _ = packet
+        if kind is _ACK:
             self._ack(session, packet)
             return
         connection = session.connection
         excess = session.bucket.take(self._monotonic())
         if excess < 0:
             self._one_too_many(session, packet, excess)
-        elif packet.type is _EVENT:
-            socket = connection.admit_without_waiting(packet.namespace, packet.data)
-            if socket is not None:
-                self._handle(session, packet, socket)
-            else:
+        elif kind is _EVENT:
+            socket = connection.admitted_socket(namespace)
+            found = self._find_route(namespace, data[0]) if socket is not None else None
+            if socket is None or found is None:
                 self._start(self._wait_for_guard(session, packet))
-        elif packet.type is _CONNECT:
-            self._start(connection.connect(packet.namespace, packet.data, partial(self._open_socket, session)))
+            elif found is not UNHANDLED:
+                self._handle(session, packet, socket, found)
+        elif kind is _CONNECT:
+            self._start(connection.connect(namespace, data, partial(self._open_socket, session)))
         else:
-            self._start(connection.disconnect(packet.namespace))
+            self._start(connection.disconnect(namespace))
 
     async def _open_socket(self, session: EngineSession, guarded: GuardedSocket) -> Socket | None:
         """Create the socket of a CONNECT, if the server has the namespace."""
@@ -72,14 +76,12 @@ class Dispatch:
     async def _wait_for_guard(self, session: EngineSession, packet: Packet) -> None:
         """Pass an event to the guard, and wait for its decision."""
         socket = await session.connection.event(packet.namespace, packet.data, packet.id)
-        if socket is not None:
-            self._handle(session, packet, socket)
+        found = self._application.handlers.find(packet.data[0], packet.namespace) if socket is not None else None
+        if socket is not None and found is not None:
+            self._handle(session, packet, socket, found)
 
-    def _handle(self, session: EngineSession, packet: Packet, socket: GuardedSocket) -> None:
-        """Call the handler, if there is one."""
-        found = self._find_handler(packet.data[0], packet.namespace)
-        if found is None:
-            return
+    def _handle(self, session: EngineSession, packet: Packet, socket: GuardedSocket, found: BoundHandler) -> None:
+        """Call the handler of an event."""
         try:
             answer = found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
         except Exception as error:

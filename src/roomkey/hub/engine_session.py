@@ -201,7 +201,7 @@ class EngineSession:
             self.violation("a large packet before admission", code=TOO_BIG)
         elif data[:1] == _MESSAGE:  # allowed in every state but CLOSED; a look into the table would slow each message
             if self._state.state is not _CLOSED and not self.connection.closing:
-                packet = self._decoder.text(data[1:])
+                packet = self._decoder.text(data, 1)
                 if type(packet) is Packet:
                     self._owner.deliver(self, packet)
                 elif packet is None:

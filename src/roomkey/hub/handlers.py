@@ -58,6 +58,9 @@ class Handlers:
 
     Args:
         namespaces: namespaces that clients can connect to without a handler; ``"*"`` allows every name.
+
+    Attributes:
+        changes: counts the changes.
     """
 
     def __init__(self, namespaces: Iterable[str] = ("/",)) -> None:
@@ -67,6 +70,7 @@ class Handlers:
         self._classes: dict[str, MethodHandlers] = {}
         self._known: set[str] = set()
         self._cache: dict[tuple[str, str], BoundHandler | None] = {}
+        self.changes = 0
 
     def add(self, event: str, handler: Handler, namespace: str = "/") -> None:
         """Register a function.
@@ -97,6 +101,7 @@ class Handlers:
 
     def _changed(self, namespace: str) -> None:
         self._cache.clear()
+        self.changes += 1
         if namespace != ANY:
             self._known.add(namespace)
 
@@ -107,6 +112,10 @@ class Handlers:
     def namespaces(self) -> frozenset[str]:
         """Return the namespaces that have handlers or that clients can connect to without one."""
         return frozenset(self._known) | (self._open if isinstance(self._open, frozenset) else frozenset())
+
+    def of_event(self, event: str, namespace: str) -> BoundHandler | None:
+        """Return the function that was registered for just this event and namespace, or None."""
+        return self._functions.get((namespace, event))
 
     def find(self, event: str, namespace: str) -> BoundHandler | None:
         """Return the most specific handler for an event of a client, or for ``connect`` and ``disconnect``."""

@@ -64,6 +64,8 @@ class Message:
 
 _HEAD = re.compile(rb"([0-9])(?:([0-9]{1,9})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
 _CONNECT, _DISCONNECT, _EVENT, _ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
+_EVENT_DIGIT = ord("2")
+_make = tuple.__new__  # what a named tuple calls in a function of its own
 _ID_END = 20  # the bracket after an acknowledgement ID is within this number of bytes
 # The packets that clients can send, without and with attachments.
 _PLAIN = {b"0": _CONNECT, b"1": _DISCONNECT, b"2": _EVENT, b"3": _ACK}
@@ -77,10 +79,11 @@ class Decoder:
         limits: the limits for the input.
     """
 
-    __slots__ = ("_attachments", "_expected", "_held", "_limits", "_packet")
+    __slots__ = ("_attachments", "_containers", "_expected", "_held", "_limits", "_nesting", "_packet")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
+        self._nesting, self._containers = limits.nesting, limits.containers
         self._packet: Packet | None = None
         self._attachments: list[bytes] = []
         self._expected = 0
@@ -91,20 +94,28 @@ class Decoder:
         """True while attachments are missing."""
         return self._packet is not None
 
-    def text(self, data: bytes) -> Packet | Violation | None:
-        """Decode a text message, without Engine.IO's ``4``.
+    def text(self, data: bytes, start: int = 0) -> Packet | Violation | None:
+        """Decode a text message.
+
+        Args:
+            data: the message.
+            start: where the packet begins in it, after Engine.IO's ``4``.
 
         Returns:
             The packet, None if its attachments must follow, or the violation.
         """
         if self._packet is not None:
             return Violation("text where an attachment belongs")
-        if data[:1] == b"2":  # most packets are events
-            bracket = data.find(b"[", 0, _ID_END)
-            if bracket == 1:
-                return self._finish(_EVENT, "/", data[1:], None)
-            if 1 < bracket <= self._limits.id_digits and data[1:bracket].isdigit():
-                return self._finish(_EVENT, "/", data[bracket:], int(data[1:bracket]))
+        if len(data) > start and data[start] == _EVENT_DIGIT:  # most packets are events of the namespace "/"
+            bracket = data.find(b"[", start, start + _ID_END)
+            digits = data[start + 1 : bracket]
+            if not digits and bracket > 0:
+                return self._finish(_EVENT, "/", data[bracket:], None)
+            if digits.isdigit() and len(digits) < self._limits.id_digits and bracket > 0:
+                return self._finish(_EVENT, "/", data[bracket:], int(digits))
+        return self._other(data[start:])
+
+    def _other(self, data: bytes) -> Packet | Violation | None:
         head = _HEAD.match(data)
         if head is None:
             return Violation("not a Socket.IO packet")
@@ -158,14 +169,15 @@ class Decoder:
 
     def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | Violation:
         try:
-            data = json.loads(body, self._limits.nesting, self._limits.containers) if body else None
+            data = json.loads(body, self._nesting, self._containers) if body else None
         except ValueError:
             return Violation("a packet whose data is not JSON")
         if kind is _EVENT:
             if type(data) is list and data:
+                if type(data[0]) is str:
+                    return _make(Packet, (kind, namespace, data, number))
                 if type(data[0]) in _NUMBERS:  # Node calls the handlers of the number's text
                     data[0] = _number_text(data[0])
-                if type(data[0]) is str:
                     return Packet(kind, namespace, data, number)
             ok = False
         elif kind is _ACK:
