@@ -56,6 +56,9 @@ def test_config_names_another_file(folder: Path) -> None:
     ("text", "said"),
     [
         ("prot = 1", "roomkey.toml: unknown key 'prot'; did you mean port"),
+        ('token_header = "Cookie"', "roomkey.toml: token_header: must be the name of a header"),
+        ('auth_member = "dpop"', "roomkey.toml: auth_member: must be the name of a member, but not dpop"),
+        ('auth_member = ""', "roomkey.toml: auth_member: "),
         ("zzz = 1", "known keys are: host, port"),
         ('[server]\nport = "1"', "unknown key 'server'"),
         ("port = ", "is not TOML"),

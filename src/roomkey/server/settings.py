@@ -205,8 +205,13 @@ class Settings(BaseModel):
     @field_validator("token_header", "auth_member")
     @classmethod
     def _presents_a_token(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None:
-            Handshake(**{"header" if info.field_name == "token_header" else "auth": value})
+        is_header = info.field_name == "token_header"
+        try:
+            if value is not None:
+                Handshake(**{"header" if is_header else "auth": value})
+        except ConfigError:
+            kind = "a header (letters, digits and hyphens), but not Cookie" if is_header else "a member, but not dpop"
+            raise ValueError(f"must be the name of {kind}") from None
         return value
 
     @field_validator("algorithm")
