@@ -36,6 +36,20 @@ GUARD = """
 guard = AsyncGuard(verifier, policy=policy)
 guard.attach(sio)
 """
+SYNC = """
+from roomkey.socketio import Guard
+sio = socketio.Server(async_mode="threading")
+guard = Guard(verifier, policy=policy)
+guard.attach(sio)
+"""
+FLASK = """
+from flask import Flask
+from flask_socketio import SocketIO
+app = Flask("app")
+hosts = SocketIO(app, async_mode="threading")
+guard = Guard(verifier, policy=policy)
+guard.attach(hosts.server)
+"""
 HUB = """
 from roomkey.hub import Hub, Limits
 hub = Hub(verifier, policy=policy)
@@ -86,6 +100,10 @@ def found(ran: Any, *levels: str) -> list[str]:
         (HEAD + GUARD + "def make():\n    return socketio.ASGIApp(sio)", "make"),
         (HEAD + GUARD + "async def make():\n    return sio", "make"),
         (HEAD + GUARD + "class Place:\n    inner = sio\n", "Place.inner"),
+        (HEAD + SYNC, "sio"),
+        (HEAD + SYNC + "wsgi = socketio.WSGIApp(sio)", "wsgi"),
+        (HEAD + SYNC + FLASK, "app"),
+        (HEAD + SYNC + FLASK, "hosts"),
         (HEAD + HUB, "hub"),
         (HEAD + HUB, "hub.asgi"),
         (HEAD + HUB, "hub.guard"),
@@ -97,7 +115,7 @@ def test_doctor_finds_the_guard_and_has_nothing_to_say_about_it(doctor: Any, sou
     ran = doctor(source, name)
     assert (ran.code, found(ran)) == (0, [])
     assert "ok    keys: 1, HS256" in ran.out
-    assert ("AsyncServer" in ran.out) != ("on Hub" in ran.out)
+    assert any(f"{kind}, roomkey " in ran.out for kind in ("AsyncGuard on AsyncServer", "Guard on Server", "on Hub"))
 
 
 VERIFIERS = [

@@ -189,4 +189,5 @@ HOSTS: tuple[Host, ...] = (
     OnSocketIO(),
     OnDjango(),
     *(OnWSGI("socketio", server) for server in SERVERS),
+    OnWSGI("django", "gunicorn-gthread"),
 )

@@ -11,6 +11,7 @@ from hosts.host import HEARTBEAT, NAMESPACES, REFUSAL, Options
 from hosts.settings import guard_settings
 from socketio.exceptions import ConnectionRefusedError as Refusal
 from support.clock import FakeClock
+from support.djangosite.configured import configure
 from support.tokens import issuer_at
 
 from roomkey import PermissionDenied
@@ -143,4 +144,19 @@ class SocketIOSite(Site):
             self.calls.append(("vote", namespace, self._subject(sid)))
 
 
-SITES: dict[str, type[Site]] = {"socketio": SocketIOSite}
+class DjangoSite(SocketIOSite):
+    """The application in a Django project."""
+
+    def make(self, verifier: Any, settings: dict[str, Any], server: dict[str, Any]) -> None:
+        configure()
+        from django.core.wsgi import get_wsgi_application
+
+        from roomkey.django import Guard as DjangoGuard
+
+        self.sio = socketio.Server(**server)
+        self.guard = DjangoGuard(verifier=verifier, **settings)
+        self.guard.attach(self.sio)
+        self.wsgi = socketio.WSGIApp(self.sio, get_wsgi_application())
+
+
+SITES: dict[str, type[Site]] = {"socketio": SocketIOSite, "django": DjangoSite}

@@ -17,8 +17,9 @@ from support.live import Poll, new_server, until
 from support.world import Gate
 
 from roomkey import ConfigError, Issuer, Policy, Verifier
-from roomkey.socketio import AsyncGuard, Handshake
+from roomkey.socketio import AsyncGuard, Guard, Handshake
 from roomkey.socketio.content_json import CheckedJson
+from roomkey.testing import assert_refused, connect_blocking
 
 APP, EVIL = "https://app.example", "https://evil.example"
 COOKIE = Handshake(cookie="session")
@@ -377,3 +378,75 @@ async def test_server_shaped_like_a_framework_refuses_admits_and_closes_on_expir
     else:
         assert any("token_expired" in packet for packet in await waiting)
     await until(lambda: not world.guard.index.connections)
+
+
+class BlockingApp:
+    """A synchronous server as a framework creates it, with a guard."""
+
+    def __init__(self, module, **settings):
+        self.calls = []
+        self.issuer = Issuer.ephemeral(audience="chat")
+        self.guard = Guard(self.issuer.verifier(), **settings)
+        self.sio = socketio.Server(
+            async_mode="threading",
+            cors_allowed_origins="*",
+            json=module,
+            serializer=JsonOnlyPacket,
+            always_connect=True,
+        )
+        self.guard.attach(self.sio, allowed_origins=APP)
+
+        @self.sio.event
+        def message(sid, *arguments):
+            self.calls.append(arguments)
+            return "kept"
+
+
+def test_synchronous_server_of_a_framework_refuses_and_admits(module):
+    app = BlockingApp(module)
+    with assert_refused(code="credentials_required"):
+        connect_blocking(app.sio)
+    with assert_refused(code="invalid_token"):
+        connect_blocking(app.sio, token="a.b.c")
+    client = connect_blocking(app.sio, token=app.issuer.issue("ada"))
+    assert client.call("message", 1.5) == "kept"
+    assert app.calls == [(Decimal("1.5"),)]
+    assert isinstance(app.sio.packet_class.json, CheckedJson)
+    with pytest.raises(ValueError, match="is not JSON"):
+        app.sio.emit("price", float("nan"))
+    client.disconnect()
+
+
+def test_synchronous_server_accepts_cookies_from_the_named_pages_only(module):
+    app = BlockingApp(module, via=COOKIE)
+    token = app.issuer.issue("ada")
+    cookie = {"Cookie": f"session.0={token[:30]}; session.1={token[30:]}"}
+    connect_blocking(app.sio, headers=cookie | {"Origin": APP}).disconnect()
+    for page in ({}, {"Origin": EVIL}, {"Sec-Fetch-Site": "cross-site"}):
+        with assert_refused(code="credentials_required"):
+            connect_blocking(app.sio, headers=cookie | page)
+
+
+def test_synchronous_guard_rejects_what_the_asynchronous_one_rejects(module):
+    def server(**settings):
+        return socketio.Server(async_mode="threading", **settings)
+
+    def guard(**settings):
+        return Guard(Issuer.ephemeral(audience="chat").verifier(), **settings)
+
+    with pytest.raises(ConfigError, match="create the server without serializer"):
+        guard().attach(server(serializer=type("Other", (socketio.packet.Packet,), {"encode": None})))
+    with pytest.raises(ConfigError, match="allowed_origins"):
+        guard(via=COOKIE).attach(server(cors_allowed_origins="*"))
+    with pytest.raises(ConfigError, match="create the server without json"):
+        guard().attach(server(json=SimpleNamespace(loads=json.loads)))
+
+
+@pytest.mark.parametrize("place", ["X-Token", "jwt"])
+def test_synchronous_guard_accepts_tokens_in_places_of_other_names(module, place):
+    app = BlockingApp(module, via=Handshake(auth="jwt", header="X-Token"))
+    token = app.issuer.issue("ada")
+    sent = {"headers": {"X-Token": token}} if place == "X-Token" else {"auth": {"jwt": token}}
+    connect_blocking(app.sio, **sent).disconnect()
+    with assert_refused(code="credentials_required"):
+        connect_blocking(app.sio, headers={"Authorization": f"Bearer {token}"}, auth={"token": token})

@@ -2,7 +2,7 @@
 
 Add ``roomkey.django`` to ``INSTALLED_APPS``, write the settings in ``ROOMKEY``, and attach a guard::
 
-    sio = socketio.AsyncServer(async_mode="asgi")
+    sio = socketio.AsyncServer(async_mode="asgi")   # or socketio.Server, with Guard
     guard = AsyncGuard()                            # the settings of ROOMKEY
     guard.attach(sio)
 
@@ -24,12 +24,13 @@ with needs("django", "roomkey.django"):
 
 if TYPE_CHECKING:
     from roomkey.django.connections import uses_database
-    from roomkey.django.guards import AsyncGuard
+    from roomkey.django.guards import AsyncGuard, Guard
     from roomkey.django.requests import IdentityMiddleware, requires
     from roomkey.django.tokens import issue_token, session_token
 
 __all__ = [
     "AsyncGuard",
+    "Guard",
     "IdentityMiddleware",
     "issue_token",
     "requires",
@@ -39,6 +40,7 @@ __all__ = [
 
 _MODULES = {
     "AsyncGuard": "guards",
+    "Guard": "guards",
     "IdentityMiddleware": "requests",
     "issue_token": "tokens",
     "requires": "requests",

@@ -20,24 +20,36 @@ from django.db import connections
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def close_connections() -> None:
-    """Close the connections of this thread, except in a transaction that somebody else began, such as a test case."""
+def _close_all() -> None:
     for connection in connections.all(initialized_only=True):
-        if not connection.in_atomic_block:
-            connection.close()
+        connection.close()
 
 
 def closing_connections(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap a synchronous function, so that it leaves no open connection in its thread."""
+    """Wrap a synchronous function, so that the connections that it opens in its thread are closed at its end.
+
+    The connections of its caller stay open: a view that disconnects users may be reading them from the database.
+    """
 
     @wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
+        before = {id(connection) for connection in _open_connections()}
         try:
             return function(*arguments, **named)
         finally:
-            close_connections()
+            for connection in _open_connections():
+                if connection.in_atomic_block:  # that of a caller, such as a test case
+                    continue
+                if id(connection) not in before:
+                    connection.close()
+                elif connection.errors_occurred:
+                    connection.close_if_unusable_or_obsolete()
 
     return call
+
+
+def _open_connections() -> list[Any]:
+    return [found for found in connections.all(initialized_only=True) if found.connection is not None]
 
 
 @asynccontextmanager
@@ -60,7 +72,7 @@ async def database_thread() -> AsyncIterator[None]:
         SyncToAsync.thread_sensitive_context.reset(outer)
         thread = SyncToAsync.context_to_thread_executor.pop(own, None)
         if thread is not None:
-            closed = asyncio.get_running_loop().run_in_executor(thread, close_connections)
+            closed = asyncio.get_running_loop().run_in_executor(thread, _close_all)
             thread.shutdown(wait=False)
             await asyncio.shield(closed)
 

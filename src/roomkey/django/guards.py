@@ -14,10 +14,11 @@ from asgiref.sync import async_to_sync
 
 from roomkey import socketio as hosts
 from roomkey.core.identity import Identity
-from roomkey.django.connections import database_thread
+from roomkey.django.connections import closing_connections, database_thread
 from roomkey.django.settings import guard_settings
 from roomkey.errors import AuthError, ConfigError, Unavailable
 from roomkey.guard.socket_authorizer import OwnJoins
+from roomkey.socketio.attaching import ServerGuard
 
 LOG = logging.getLogger("roomkey.django")
 
@@ -25,17 +26,8 @@ LONGEST_CALL = 30.0
 """Seconds that synchronous code waits for the server's event loop; the guard's own limits are shorter."""
 
 
-class AsyncGuard(hosts.AsyncGuard):
-    """The guard of a :class:`socketio.AsyncServer`, with the settings of ``ROOMKEY``.
-
-    Each handler can use the ORM: in a thread of its own, whose connections are closed when the handler ends.
-
-    Args:
-        changes: settings of this guard that differ from ``ROOMKEY``, with the names of the guard's arguments.
-
-    Raises:
-        ConfigError: a setting is unknown or invalid.
-    """
+class _FromSettings(ServerGuard):
+    """What both guards have in common."""
 
     def __init__(self, **changes: Any) -> None:
         super().__init__(**guard_settings() | changes)
@@ -52,12 +44,41 @@ class AsyncGuard(hosts.AsyncGuard):
         super().attach(sio, session_binding=session_binding, own_joins=own_joins, allowed_origins=allowed_origins)
         ATTACHED.append(self)
 
+
+class AsyncGuard(_FromSettings, hosts.AsyncGuard):
+    """The guard of a :class:`socketio.AsyncServer`, with the settings of ``ROOMKEY``.
+
+    Each handler can use the ORM: in a thread of its own, whose connections are closed when the handler ends.
+
+    Args:
+        changes: settings of this guard that differ from ``ROOMKEY``, with the names of the guard's arguments.
+
+    Raises:
+        ConfigError: a setting is unknown or invalid.
+    """
+
     def _around_handlers(self, call: Callable[..., Any]) -> Callable[..., Any]:
         async def call_with_database(*arguments: Any) -> Any:
             async with database_thread():
                 return await call(*arguments)
 
         return call_with_database
+
+
+class Guard(_FromSettings, hosts.Guard):
+    """The guard of a :class:`socketio.Server`, with the settings of ``ROOMKEY``.
+
+    When a handler ends, the database connections that it opened are closed.
+
+    Args:
+        changes: settings of this guard that differ from ``ROOMKEY``, with the names of the guard's arguments.
+
+    Raises:
+        ConfigError: a setting is unknown or invalid.
+    """
+
+    def _around_handlers(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        return closing_connections(call)
 
 
 ATTACHED: list[Any] = []
@@ -172,7 +193,7 @@ def call(guard: Any, verb: str, *arguments: Any, **named: Any) -> Any:
     if not isinstance(guard, hosts.AsyncGuard):
         return method(*arguments, **named)
     loop = _loop_of(guard)
-    assert loop is not None, "only a guard that serves is called"
+    assert loop is not None, "only guards whose servers run here are called"
     # In an empty context: what this starts, such as a disconnect handler, can outlive the request of the caller.
     done = Context().run(asyncio.run_coroutine_threadsafe, method(*arguments, **named), loop)
     if _is_on_loop():
@@ -207,5 +228,5 @@ def _without_server() -> Any:
     with _detaching:
         if os.getpid() not in _detached:  # after a fork, connections of the parent must not be used
             _detached.clear()
-            _detached[os.getpid()] = hosts.AsyncGuard(**guard_settings())
+            _detached[os.getpid()] = hosts.Guard(**guard_settings())
         return _detached[os.getpid()]
