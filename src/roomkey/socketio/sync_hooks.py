@@ -18,30 +18,37 @@ from roomkey.socketio.sync_sessions import noted_answer
 class Recipient(str):
     """The ID of an Engine.IO session, for a packet to one of its sockets.
 
-    Between the choice of the recipients and each packet, another thread can end a socket. So the guard looks at the
-    socket again when the packet is queued.
+    Between the choice of the recipients and each packet, another thread can end a socket, or take a room from it. So
+    the guard looks again when the packet is queued.
     """
 
-    __slots__ = ("is_direct", "socket")
+    __slots__ = ("room", "socket")
 
     socket: GuardedSocket
-    is_direct: bool
+    room: Any
 
     @classmethod
-    def of(cls, eio_sid: str, socket: GuardedSocket, *, is_direct: bool) -> Recipient:
+    def of(cls, eio_sid: str, socket: GuardedSocket, room: Any) -> Recipient:
         """Return the recipient of a packet.
 
         Args:
-            is_direct: the packet is addressed to the socket alone.
+            room: what it is addressed to: a room, several rooms, the socket's own ID, or None for everybody.
         """
         made = cls(eio_sid)
-        made.socket, made.is_direct = socket, is_direct
+        made.socket, made.room = socket, room
         return made
 
     @property
     def may_receive(self) -> bool:
         """True if the packet may be delivered now."""
-        return self.socket.may_receive_direct if self.is_direct else self.socket.may_receive_broadcast
+        socket, room = self.socket, self.room
+        if room == socket.sid:
+            return socket.may_receive_direct
+        if not socket.may_receive_broadcast:
+            return False
+        if hasattr(room, "__len__") and not isinstance(room, str):  # as python-socketio asks
+            return any(one is None or socket.host.is_in(one) for one in room)
+        return room is None or socket.host.is_in(room)
 
 
 class SyncHooks(Hooks):
@@ -91,7 +98,7 @@ class SyncHooks(Hooks):
         for sid, eio_sid in super().get_participants(namespace, room):
             socket = sockets.get(sid)
             if socket is not None and not UNFILTERED.get():
-                yield sid, Recipient.of(eio_sid, socket, is_direct=room == sid)
+                yield sid, Recipient.of(eio_sid, socket, room)
             elif UNFILTERED.get():
                 yield sid, eio_sid
 
@@ -115,7 +122,7 @@ class SyncHooks(Hooks):
         """Handle an event as :meth:`Hooks._handle_event` does; its acknowledgement is for this one socket."""
         connection = self._guarded(eio_sid)
         socket = connection.sockets.get(namespace or "/") if connection is not None else None
-        owner = eio_sid if socket is None else Recipient.of(eio_sid, socket, is_direct=False)
+        owner = eio_sid if socket is None else Recipient.of(eio_sid, socket, None)
         await super()._handle_event(owner, namespace, id, data)
 
     def _handle_event_internal(
