@@ -373,7 +373,7 @@ def test_server_of_an_earlier_event_loop_is_used_again(app, transport):
 
 
 def test_deadlines_of_a_server_pass_in_a_second_event_loop(kind):
-    app = App(kind, SystemClock(), via=Authenticate(timeout=0.02))
+    app = App(kind, SystemClock(), via=Authenticate(timeout=0.5))
 
     async def first():
         await connect(app.sio)  # its deadline has not passed when the loop ends
