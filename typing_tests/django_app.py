@@ -8,12 +8,16 @@ import socketio
 from django.http import HttpRequest, HttpResponse
 
 from roomkey import Identity
-from roomkey.django import AsyncGuard, issue_token, requires, uses_database
+from roomkey.django import AsyncGuard, Guard, issue_token, requires, uses_database
 
 sio = socketio.AsyncServer(async_mode="asgi")
 guard = AsyncGuard(grace=10)
 guard.attach(sio, allowed_origins=["https://app.example"])
 guard.attach(sio, own_joins="always")  # type: ignore[arg-type]
+
+threads = Guard(grace=10)
+threads.attach(socketio.Server(async_mode="threading"))
+assert_type(threads.verify("token"), Identity)
 
 
 @requires(role="editor", max_auth_age=300)
