@@ -198,6 +198,32 @@ async def test_command_of_the_page_checks_the_settings(project: Project) -> None
     project.run("manage.py", "check")
 
 
+async def test_settings_of_the_page_accept_tokens_of_simplejwt(tmp_path: Path) -> None:
+    project = Project.at(tmp_path, "mysite/settings.py with simplejwt")
+    assert "issued by simplejwt; their subject is the user's id" in project.run("manage.py", "roomkey", "check")
+    assert len(project.run("manage.py", "roomkey", "token", "ada").split(".")) == 3
+
+
+async def test_login_server_of_the_page_logs_in_users_of_the_project(tmp_path: Path, js: Any) -> None:
+    project = Project.at(tmp_path)
+    asgi = tmp_path / "mysite" / "asgi.py"
+    text = asgi.read_text().replace("(sio, django_application)", "(sio, with_logins(django_application))")
+    asgi.write_text(
+        text.replace("import socketio ", "from chat.logins import with_logins  # noqa: E402\nimport socketio ")
+    )
+    async with project.serve("asgi") as site:
+        answer = await site.http.post("/auth/login", json={"username": "ada", "password": PASSWORD})
+        assert answer.status_code == 200, answer.text
+        token = answer.json()["access_token"]
+        kind = ("current", "upgrade")
+        ada = js.open(site, kind, auth={"token": token}, reconnection=False)
+        await ada.opened(kind)
+        assert (await site.http.get("/login/")).status_code == 200
+        answer = await site.http.post("/auth/logout", headers={"Authorization": f"Bearer {token}"})
+        assert answer.json() == {"sockets": 1}
+        await says_revoked(ada)
+
+
 async def test_example_project_disconnects_at_logout(js: Any, tmp_path: Path) -> None:
     folder = tmp_path / "project"
     shutil.copytree(ROOT / "examples" / "django_project", folder)
