@@ -140,7 +140,7 @@ class SocketIOSocket:
         await self._background.perform(emit, event, data, room=room, skip_sid=self.sid, namespace=self._namespace)
 
     def takes_payload(self) -> bool:
-        """Return True if there is a connect handler that can be called with ``(sid, environ, auth)``."""
+        """Return True if there is a connect handler, and it is not one for ``(sid, environ)`` alone."""
         return self._takes((self.sid, {}, None))
 
     def _takes(self, arguments: tuple[object, ...]) -> bool:
@@ -150,7 +150,8 @@ class SocketIOSocket:
             handler = getattr(owner, "on_connect", None)
             if handler is None:
                 return owner is not None  # its class may have a trigger_event of its own
-        return accepts(handler, *full)
+        # A framework such as Flask-SocketIO changes the arguments: a handler then accepts neither form.
+        return accepts(handler, *full) or not accepts(handler, *full[:-1])
 
     async def call_connect(self, payload: object) -> AuthError | None:
         """Call the application's connect handler once, with the arguments that its signature takes."""
