@@ -4,8 +4,9 @@ A client connects with a token, joins only the rooms that the token names, and s
 valid. Importing this package loads no framework.
 
 The public modules are ``roomkey``, ``roomkey.errors``, ``roomkey.policies``, ``roomkey.hub``, ``roomkey.socketio``,
-``roomkey.client``, ``roomkey.routes``, ``roomkey.starlette``, ``roomkey.fastapi``, ``roomkey.django``,
-``roomkey.auth``, ``roomkey.stores``, ``roomkey.keysets`` and ``roomkey.testing``. All other modules are internal.
+``roomkey.client``, ``roomkey.flask``, ``roomkey.routes``, ``roomkey.starlette``, ``roomkey.fastapi``,
+``roomkey.django``, ``roomkey.auth``, ``roomkey.stores``, ``roomkey.keysets`` and ``roomkey.testing``. All other modules
+are internal.
 """
 
 from roomkey.core.dpop import DPoP

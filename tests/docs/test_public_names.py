@@ -21,6 +21,7 @@ PACKAGES = (
     ".django.rest_framework",
     ".errors",
     ".fastapi",
+    ".flask",
     ".hub",
     ".keysets",
     ".policies",

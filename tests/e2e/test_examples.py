@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,7 +26,7 @@ from support.server_process import PATIENCE, served_url
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-NAMES = ("handshake", "authenticate", "node_server", "plain_python_issuer")
+NAMES = ("handshake", "authenticate", "flask", "node_server", "plain_python_issuer")
 SECRET = secrets.token_urlsafe(32)
 SECRETS = ("ROOMKEY_SECRET", "SECRET_KEY", "ROOMKEY_PUBLIC_KEY_FILE", "ROOMKEY_PRIVATE_KEY_FILE")
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name not in SECRETS}
@@ -107,6 +108,7 @@ async def test_examples_are_short(name: str) -> None:
 MISSING = {
     "handshake/server.py": "ROOMKEY_SECRET",
     "authenticate/server.py": "ROOMKEY_SECRET",
+    "flask/app.py": "ROOMKEY_SECRET",
     "node_server/issue.py": "ROOMKEY_SECRET or ROOMKEY_PRIVATE_KEY_FILE",
     "plain_python_issuer/issuer.py": "SECRET_KEY",
     "plain_python_issuer/server.py": "SECRET_KEY",
@@ -160,6 +162,30 @@ async def test_plain_python_issuer_example_runs(js: Any, serve: Serve) -> None:
     await works(js, server, token)
     await refuses(js, server, other, "invalid signature")
     await refuses(js, server, None, "no token provided")
+
+
+async def test_flask_example_runs_from_login_to_logout(js: Any, serve: Serve) -> None:
+    server = await serve(PYTHON, "app.py", cwd=EXAMPLES / "flask", ROOMKEY_SECRET=SECRET)
+    await refuses(js, server, None, "no token provided")
+    async with httpx.AsyncClient(base_url=server.url) as http:
+        assert "socket.io.min.js" in (await http.get("/")).text
+        assert (await http.post("/login", json={"username": "ada", "password": "wrong"})).status_code == 401
+        token = (await http.post("/login", json={"username": "ada", "password": "correct horse"})).json()["token"]
+        for transport in ("polling", "websocket", "upgrade"):
+            socket = js.open(server, ("current", transport), auth={"token": token})
+            await socket.opened(("current", transport))
+            assert await socket.call("join", "red") == [{"ok": True}]
+            assert (await socket.call("join", "blue"))[0]["error"]["code"] == "permission_denied"
+            socket.emit("message", "red", "hello")
+            await socket.event("message", {"from": "ada", "text": "hello"})
+            socket.close()
+            await socket.expect("disconnect")
+        socket = js.open(server, auth={"token": token})
+        await socket.expect("connect")
+        answer = await http.post("/logout", headers={"Authorization": f"Bearer {token}"})
+        assert answer.json() == {"disconnected": 1}
+        await socket.skip_to("disconnect", reason="io server disconnect")
+    await refuses(js, server, token, "jwt revoked")
 
 
 def key_pair(folder: Path) -> tuple[str, str]:
