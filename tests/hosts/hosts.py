@@ -184,10 +184,14 @@ SERVERS = (
 )
 """What serves a ``socketio.Server``: see :mod:`hosts.wsgi`."""
 
+FLASK_SERVERS = ("threading", "gunicorn-gthread", "gunicorn-gevent")
+"""What serves Flask-SocketIO."""
+
 HOSTS: tuple[Host, ...] = (
     OnHub(),
     OnSocketIO(),
     OnDjango(),
     *(OnWSGI("socketio", server) for server in SERVERS),
     OnWSGI("django", "gunicorn-gthread"),
+    *(OnWSGI("flask", server) for server in FLASK_SERVERS),
 )
