@@ -22,37 +22,30 @@ if sys.version_info >= (3, 12):
         return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
 
 else:
-    from asyncio.tasks import _enter_task, _leave_task
+    from asyncio.tasks import _current_tasks, _enter_task, _leave_task  # type: ignore[attr-defined]
 
     def eager_task(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Run a coroutine until it waits for the first time, and return its task, which may be done."""
         loop = asyncio.get_running_loop()
-        step = _FirstStep()
-        loop.call_soon = step.take  # type: ignore[assignment,method-assign]  # a new task calls it once
+        first: list[Any] = []
+
+        def call_soon(step: Callable[[], object], *, context: Context) -> None:
+            first.append(step)
+            first.append(context)
+
+        loop.call_soon = call_soon  # type: ignore[assignment,method-assign]  # a new task calls it once
         try:
             task = asyncio.Task(work, loop=loop)
         finally:
             del loop.call_soon
-        caller = asyncio.current_task(loop)
+        step, context = first
+        caller = _current_tasks.get(loop)
         if caller is None:
-            step.run()
+            context.run(step)
             return task
         _leave_task(loop, caller)
         try:
-            step.run()
+            context.run(step)
         finally:
             _enter_task(loop, caller)
         return task
-
-    class _FirstStep:
-        """Stands for the event loop's ``call_soon`` while a task is made, and keeps the task's first step."""
-
-        __slots__ = ("_context", "_step")
-
-        def take(self, step: Callable[[], object], *, context: Context) -> None:
-            """Keep what the task wants the event loop to call."""
-            self._step, self._context = step, context
-
-        def run(self) -> None:
-            """Take the step in the task's own context."""
-            self._context.run(self._step)

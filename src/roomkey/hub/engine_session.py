@@ -268,7 +268,8 @@ class EngineSession:
         """Reply to a CONNECT with CONNECT_ERROR."""
         if self.alive:
             told = {"message": message} if data is None else {"message": message, "data": data}
-            self.send(encode(PacketType.CONNECT_ERROR, namespace, told))
+            # Mostly the close follows, in the same write.
+            self.send_batched(encode(PacketType.CONNECT_ERROR, namespace, told))
 
     def on_admitted(self) -> None:
         """Allow what an admitted client can send."""

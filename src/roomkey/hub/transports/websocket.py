@@ -191,10 +191,10 @@ class WebSocket(asyncio.Protocol):
         """Close when everything is sent and the client has answered, or after a short time."""
         transport = self._transport
         if transport is not None and not self._closing:
-            if self._corked is not None:
-                self.uncork()
+            frames = [message.framed or _framed(message) for message in self._corked or ()]
+            self._corked = None
             self._closing = True
-            transport.write(encode_close(code))
+            transport.write(b"".join((*frames, encode_close(code))))
             self._shared.closing.add(self, CLOSE_SECONDS)
         return True
 

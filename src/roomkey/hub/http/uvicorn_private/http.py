@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from roomkey.hub.http.uvicorn_private.one_write import OneWrite
 from roomkey.hub.settings import MAX_HEAD
 
 LOG = logging.getLogger("roomkey.hub")
@@ -202,6 +203,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._active = cycle
+        cycle.transport = OneWrite(cycle.transport, self.loop)  # type: ignore[assignment]
         super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
     def _give_back(self, sniffer: FirstRequests, data: bytes) -> None:
