@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 import socketio
@@ -124,3 +125,29 @@ def test_synchronous_servers_get_the_same_guard(code: Any, transport: str) -> No
             sync_client(url, transport, {"token": token(sub="ada")})
         ada.disconnect()
         names["guard"].close()
+
+
+async def messages_and_profiles(names: dict[str, Any], good: str, bad: str, auth: str = "") -> None:
+    with served(names["app"]) as url:
+        query = f"?token={good}" if auth == "query" else ""
+        client = socketio.SimpleClient(reconnection=False)
+        client.connect(url + query, auth=None if query else {"token": good}, transports=["polling"])
+        client.disconnect()
+        with pytest.raises(socketio.exceptions.ConnectionError):
+            sync_client(url, "polling", {"token": bad})
+        for sent, status in ((good, 200), (bad, 401)):
+            answer = httpx.get(f"{url}/profile", headers={"Authorization": f"Bearer {sent}"})
+            assert answer.status_code == status
+            assert status == 401 or answer.json() == {"user": "ada"}
+        names["roomkey"].guard.close()
+
+
+async def test_tokens_of_flask_jwt_extended_are_accepted(code: Any) -> None:
+    access, refresh = (
+        token(sub="ada", type=kind, jti=kind, fresh=False, nbf=int(time.time())) for kind in ("access", "refresh")
+    )
+    await messages_and_profiles(code("flask-jwt-extended"), access, refresh)
+
+
+async def test_tokens_in_the_url_are_accepted_as_with_flask_httpauth(code: Any) -> None:
+    await messages_and_profiles(code("Flask-HTTPAuth"), token(sub="ada"), token(sub="ada", exp=1), "query")
