@@ -1,6 +1,6 @@
 """Count the instructions that the hub executes per operation, without a network.
 
-    python bench/instructions.py [echo] [plain] [connect] [refused] [deliver] [--write]
+    python bench/instructions.py [echo] [plain] [connect] [handshake] [refused] [deliver] [--write]
 
 A noisy machine does not disturb this count. Each operation runs 1,000 and 5,000 times under
 ``valgrind --tool=callgrind``, and the difference is divided by 4,000. It requires valgrind, and takes about a minute
@@ -16,15 +16,22 @@ import re
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import figures
+from uvicorn.server import ServerState
+
+sys.path.insert(0, str(Path(__file__).parent / "socketio"))
+from wire import frame
 
 from roomkey import Issuer
 from roomkey.hub import Hub
 from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.http.requests import HttpRequest
+from roomkey.hub.http.runner import config
 from roomkey.wire import TransportState
+from roomkey.wire.websocket import CLOSE
 
 FEW, MANY, AT_ONCE = 1000, 5000, 50
 EVENT = b'4212["message",{"ack":true,"text":"hello world 12"}]'
@@ -32,10 +39,15 @@ TITLES = {
     "echo": "event with an ack, handled by a coroutine function",
     "plain": "the same, handled by a plain function",
     "connect": "connect and disconnect",
+    "handshake": "the same, from the bytes of the request to those of the Close frame",
     "refused": "connect with a bad token",
     "deliver": "delivery of a broadcast to 500, per receiver",
 }
 OPERATIONS = tuple(TITLES)
+HEAD = (
+    b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
 
 
 class Nowhere:
@@ -54,6 +66,26 @@ class Nowhere:
 
     def drain(self) -> list[Any]:
         return []
+
+
+class Line(asyncio.Transport):
+    """A connection without a network: drops what is written."""
+
+    protocol: Any
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "socket": self})
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        self.protocol = protocol
+
+    def setsockopt(self, *option: object) -> None: ...
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    def write(self, data: object) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def opened(hub: Hub) -> EngineSession:
@@ -76,6 +108,9 @@ async def run(operation: str, times: int) -> None:
     hub.on("message", (lambda sid, data: data) if operation == "plain" else message)
     good = b'40{"token":"%b"}' % issuer.issue("ada", rooms=["red"]).encode()
     packet = good if operation != "refused" else good[:-8] + b'AAAAAA"}'
+    if operation == "handshake":
+        await come_and_go_by_bytes(hub, good, times)
+        return
     if operation in ("connect", "refused"):
         await come_and_go(hub, packet, times)
         return
@@ -101,6 +136,26 @@ async def come_and_go(hub: Hub, packet: bytes, times: int) -> None:
         await asyncio.sleep(0)
         for session in sessions:
             session.end("transport close")
+        await asyncio.sleep(0)
+
+
+async def come_and_go_by_bytes(hub: Hub, packet: bytes, times: int) -> None:
+    settings = config(hub)
+    settings.load()
+    make_protocol: Any = settings.http_protocol_class
+    state, loop = ServerState(), asyncio.get_running_loop()
+    for _ in range(times // AT_ONCE):
+        lines = [Line() for _ in range(AT_ONCE)]
+        for line in lines:
+            line.protocol = make_protocol(settings, state, {}, loop)
+            line.protocol.connection_made(line)
+            line.protocol.data_received(HEAD)
+        for line in lines:
+            line.protocol.data_received(frame(packet))
+        await asyncio.sleep(0)
+        for line in lines:
+            line.protocol.data_received(frame(b"\x03\xe8", CLOSE))
+            line.protocol.connection_lost(None)
         await asyncio.sleep(0)
 
 
