@@ -378,7 +378,7 @@ class _Wing(asyncio.Protocol):
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def hub_hall(guarded_hall: _Hall) -> AsyncIterator[_Hall]:
-    """One listening port for all hubs of a test module, on picows and uvicorn's HTTP."""
+    """One listening port for all hubs of a test module, WebSockets and HTTP."""
     hall = _Hall()
     server = await asyncio.get_running_loop().create_server(_Wing, "127.0.0.1", 0)
     hall.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
