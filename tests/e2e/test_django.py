@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
-from support.server_process import served_url
+from support.server_process import PATIENCE, served_url
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.long]
 
@@ -93,7 +93,7 @@ class Project:
             url = await served_url(process.stdout)
             assert process.stdout is not None
             reading = asyncio.create_task(process.stdout.read())  # or the server would wait for a reader
-            async with httpx.AsyncClient(base_url=url, follow_redirects=False) as http:
+            async with httpx.AsyncClient(base_url=url, timeout=PATIENCE) as http:
                 yield Site(url, http)
         finally:
             if process.returncode is None:
