@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import inspect
 import itertools
 import logging
 import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from roomkey.errors import Lookup
@@ -69,7 +71,7 @@ class ThreadBackground:
         self._running: set[object] = set()
         self._settling: set[object] = set()  # those whose threads wait in settle()
         self._settlers: list[NativeEvent] = []
-        self._driving: dict[Hashable, list[ThreadTask[Any]]] = {}  # by thread, what it runs in the background
+        self._driving: dict[Hashable, list[object]] = {}  # by thread, what it runs in the background
         self._queue: deque[ThreadTask[Any]] = deque()
         self._workers = 0
         self.use(Threads())
@@ -135,14 +137,8 @@ class ThreadBackground:
             self._drive(task)
 
     def _drive(self, task: ThreadTask[Any]) -> None:
-        me = self.primitives.current()
-        self._driving.setdefault(me, []).append(task)
-        try:
+        with self.doing(task):
             task.drive()
-        finally:
-            self._driving[me].remove(task)
-            if not self._driving[me]:
-                del self._driving[me]
 
     def ended(self, task: ThreadTask[Any]) -> None:
         """Note that a task has ended, and log its error if nothing else gets it."""
@@ -191,6 +187,18 @@ class ThreadBackground:
             held = object()
             self._running.add(held)
             return held
+
+    @contextmanager
+    def doing(self, work: object) -> Iterator[None]:
+        """Mark what this thread does: :meth:`settle` does not wait for it if this thread itself calls that."""
+        me = self.primitives.current()
+        self._driving.setdefault(me, []).append(work)
+        try:
+            yield
+        finally:
+            self._driving[me].remove(work)
+            if not self._driving[me]:
+                del self._driving[me]
 
     def let_go(self, held: object) -> None:
         """End what :meth:`hold` began."""
@@ -245,25 +253,20 @@ class ThreadBackground:
     async def on_loop(self, work: Awaitable[T]) -> T:
         """Await something on the event loop of a thread that exists for this purpose."""
         event = self.primitives.event()
-        future = asyncio.run_coroutine_threadsafe(_awaited(work), self._loop.running())
-        future.add_done_callback(lambda _: event.set())
+        submitted = self._loop.submit(work, event.set)
         try:
-            while not future.done():
+            while not submitted.done:
                 await Wait(event)
         except BaseException:
-            future.cancel()
+            self._loop.cancel(submitted)
             raise
-        return future.result()
+        return cast("T", submitted.result())
 
     async def look_up(self, lookup: Lookup, seconds: float) -> None:
         """Wait for something that is being fetched, for so many seconds at most."""
         event = self.primitives.event()
         lookup.notify(event.set)
         await Wait(event, seconds)
-
-
-async def _awaited(work: Awaitable[T]) -> T:
-    return await work
 
 
 class ThreadTimer:
@@ -328,14 +331,72 @@ class LoopThread:
 
     def __init__(self, primitives: Primitives) -> None:
         self._primitives = primitives
-        self._starting = threading.Lock()
+        self._process: int | None = None  # in which the thread runs
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._process: int | None = None
+        self._submitted: deque[_LoopWork] = deque()
 
-    def running(self) -> asyncio.AbstractEventLoop:
-        """Return the loop, which runs."""
-        with self._starting:
-            if self._loop is None or self._process != os.getpid():
-                self._loop, self._process = asyncio.new_event_loop(), os.getpid()
-                self._primitives.start_native(self._loop.run_forever)
-            return self._loop
+    def submit(self, work: Awaitable[Any], notify: Callable[[], object]) -> _LoopWork:
+        """Await something on the loop. The caller has the monitor.
+
+        Args:
+            work: what to await.
+            notify: called by the loop's thread when it has ended.
+        """
+        if self._process != os.getpid():
+            self._process, self._loop = os.getpid(), None
+            self._primitives.start_native(self._run)
+        submitted = _LoopWork(work, notify)
+        self._submitted.append(submitted)
+        self._call(self._begin_submitted)
+        return submitted
+
+    def cancel(self, work: _LoopWork) -> None:
+        """Cancel what was submitted."""
+        self._call(work.cancel)
+
+    def _call(self, function: Callable[[], object]) -> None:
+        if self._loop is not None:  # otherwise it calls _begin_submitted when it begins
+            self._loop.call_soon_threadsafe(function)
+
+    def _run(self) -> None:
+        loop = asyncio.new_event_loop()  # here: with gevent's monkey patches, it belongs to this thread's hub
+        loop.call_soon(self._begin_submitted)
+        self._loop = loop
+        loop.run_forever()
+
+    def _begin_submitted(self) -> None:
+        while self._submitted:
+            self._submitted.popleft().begin()
+
+
+class _LoopWork:
+    """Something that is awaited on the loop of another thread."""
+
+    def __init__(self, work: Awaitable[Any], notify: Callable[[], object]) -> None:
+        self._work = work
+        self._notify = notify
+        self._task: asyncio.Task[Any] | None = None
+        self.done = False
+
+    def begin(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._ended)
+
+    async def _run(self) -> Any:
+        return await self._work
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved: perhaps nothing waits any more
+        elif inspect.iscoroutine(self._work):
+            self._work.close()  # it was canceled before it began
+        self.done = True
+        self._notify()
+
+    def cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def result(self) -> Any:
+        assert self._task is not None
+        return self._task.result()

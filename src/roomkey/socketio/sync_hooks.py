@@ -13,6 +13,7 @@ from roomkey.guard.threads import ThreadBackground
 from roomkey.socketio.checks import SYNC_ENGINE_SEAMS, SYNC_SERVER_SEAMS
 from roomkey.socketio.hooks import ACK_ID, UNFILTERED, Hooks
 from roomkey.socketio.sync_sessions import noted_answer
+from roomkey.socketio.sync_transports import SyncTransports
 
 
 class Recipient(str):
@@ -131,6 +132,11 @@ class SyncHooks(Hooks):
         """Call the handler, perhaps in a thread of its own."""
         ACK_ID.set(id)
         self.inner["_handle_event_internal"](server, sid, eio_sid, data, namespace, id)
+
+    async def _handle_eio_disconnect(self, eio_sid: str, *reason: str) -> None:
+        assert isinstance(self.transports, SyncTransports)
+        with self.transports.ending(eio_sid):
+            await super()._handle_eio_disconnect(eio_sid, *reason)
 
     # Requests
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -65,6 +67,12 @@ class SyncTransports(CommonTransports):
             await self._background.perform(transport.close, wait=False, abort=True)
         finally:
             self.ended(eio_sid)
+
+    @contextmanager
+    def ending(self, eio_sid: str) -> Iterator[None]:
+        """Mark this thread while it ends a session: disconnect handlers may wait for everything else."""
+        with self._background.doing(self._closing.get(eio_sid)):
+            yield
 
     def ended(self, eio_sid: str) -> None:
         """Note that a session has ended."""
