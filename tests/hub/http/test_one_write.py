@@ -31,7 +31,9 @@ class Recorder:
         return self.closed
 
     def get_extra_info(self, name, default=None):
-        return default
+        return self if name == "socket" else default
+
+    def setsockopt(self, *option): ...
 
     def set_protocol(self, protocol): ...
 
