@@ -50,6 +50,13 @@ hosts = SocketIO(app, async_mode="threading")
 guard = Guard(verifier, policy=policy)
 guard.attach(hosts.server)
 """
+FLASK_ROOMKEY = """
+from flask import Flask, request  # request is a proxy, which raises an error outside of requests
+from flask_socketio import SocketIO
+from roomkey.flask import RoomKey, current_identity
+flask = Flask("app")
+extension = RoomKey(flask, SocketIO(flask, async_mode="threading"), verifier, policy=policy)
+"""
 HUB = """
 from roomkey.hub import Hub, Limits
 hub = Hub(verifier, policy=policy)
@@ -104,6 +111,7 @@ def found(ran: Any, *levels: str) -> list[str]:
         (HEAD + SYNC + "wsgi = socketio.WSGIApp(sio)", "wsgi"),
         (HEAD + SYNC + FLASK, "app"),
         (HEAD + SYNC + FLASK, "hosts"),
+        (HEAD + SYNC + FLASK_ROOMKEY, "extension"),
         (HEAD + HUB, "hub"),
         (HEAD + HUB, "hub.asgi"),
         (HEAD + HUB, "hub.guard"),
@@ -271,11 +279,12 @@ def test_doctor_fails_without_a_store_for_several_workers(doctor: Any, monkeypat
     [
         (HEAD, "sio", "this AsyncServer has no guard, so it is open to everybody"),
         (HEAD, "policy", "no guard found at"),
-        (HEAD, "nothing", "AttributeError: module"),
+        (HEAD, "nothing", ": there is no nothing; name a guard, a hub, "),
+        (HEAD + "socketio.Nothing", "sio", "AttributeError: module 'socketio' has no attribute 'Nothing'; start"),
         ("raise ValueError('the secret is hunter2')", "sio", "cannot load application_"),
         ("raise SystemExit(3)", "sio", "SystemExit; start the application yourself"),
         ("import no_such_module", "sio", "ModuleNotFoundError: No module named 'no_such_module'"),
-        (HEAD + "verifier = Verifier.hs256('short')", "sio", "ConfigError: the HS256 secret has 5 bytes"),
+        (HEAD + "verifier = Verifier.hs256('short')", "sio", ": the HS256 secret has 5 bytes"),
         ("def (", "sio", "SyntaxError"),
     ],
 )
@@ -286,6 +295,14 @@ def test_doctor_fails_without_a_guard(doctor: Any, source: str, name: str, said:
     assert text.startswith("fail  ")
     assert said in text
     assert "hunter2" not in ran.out
+    assert ran.out.splitlines() == [text]
+
+
+def test_doctor_names_a_missing_module(roomkey: Callable[..., Any]) -> None:
+    ran = roomkey("doctor", "--app", "no_such_module.server:app")
+    assert ran.code == 1
+    [text] = found(ran)
+    assert "there is no module no_such_module here; run the command in the directory that contains it" in text
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ _ATTRIBUTES = (
     *("handler", "_handler", "endpoint", "__self__", "func", "__wrapped__"),
 )
 
+_NAME_ONE = (
+    "name a guard, a hub, a Socket.IO server, an ASGI or WSGI application, or a function that returns one of these"
+)
+
 
 class NotFoundError(Exception):
     """Raised when there is no guard; the text says why and what to do."""
@@ -72,10 +76,7 @@ def inspect_app(target: str) -> Inspected:
                 f"{target}: this {type(server).__name__} has no guard, so it is open to everybody; create a guard, and "
                 "call guard.attach(sio)"
             )
-        raise NotFoundError(
-            f"no guard found at {target}; name a guard, a hub, a Socket.IO server, an ASGI or WSGI application, or a "
-            "function that returns one"
-        )
+        raise NotFoundError(f"no guard found at {target}; {_NAME_ONE}")
     servers = (one for one in (*_reachable(named), *_reachable(module)) if _guard_of(one) is found)
     return Inspected(found, next(servers, None), module)
 
@@ -89,17 +90,27 @@ def _load(target: str) -> tuple[ModuleType, Any]:
         module = importlib.import_module(name)
         found: Any = module
         for part in path.split("."):
+            if not hasattr(found, part):
+                raise NotFoundError(f"cannot load {target}: there is no {part}; {_NAME_ONE}")
             found = getattr(found, part)
         if isinstance(found, FunctionType) and not inspect.signature(found).parameters:
             made = found()
             found = asyncio.run(made) if inspect.iscoroutine(made) else made
+    except NotFoundError:
+        raise
     except (Exception, SystemExit) as error:  # whatever the application raises
-        text = without_secrets(str(error)) if isinstance(error, (ConfigError, ImportError, AttributeError)) else ""
-        raise NotFoundError(
-            f"cannot load {target}: {type(error).__name__}{text and f': {text}'}; start the application yourself to "
-            "see the whole error"
-        ) from None
+        raise NotFoundError(f"cannot load {target}: {_why(error, name)}") from None
     return module, found
+
+
+def _why(error: BaseException, module: str) -> str:
+    """Return why an application cannot be loaded, and what to do, without the values of its settings."""
+    if isinstance(error, ConfigError):  # says what to do
+        return without_secrets(str(error))
+    if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+        return f"there is no module {error.name} here; run the command in the directory that contains it"
+    text = without_secrets(str(error)) if isinstance(error, (ImportError, AttributeError)) else ""
+    return f"{type(error).__name__}{text and f': {text}'}; start the application yourself to see the whole error"
 
 
 def _reachable(start: Any) -> Iterator[Any]:
@@ -156,5 +167,6 @@ def _guard_of(one: Any) -> BaseGuard | None:
     if type(one).__module__.startswith("roomkey.hub") and type(one).__name__ == "Hub":
         guard = one.guard
     else:
-        guard = vars(one).get("roomkey_guard") if hasattr(one, "__dict__") else None
+        own = _attribute(one, "__dict__")  # a proxy, such as Flask's request, raises an error
+        guard = own.get("roomkey_guard") if isinstance(own, dict) else None
     return guard if isinstance(guard, BaseGuard) else None

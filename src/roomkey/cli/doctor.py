@@ -110,7 +110,7 @@ def doctor(
         typer.echo(f"{level:4}  {text}")
     if app is None:
         _print_limits()
-    else:
+    elif found[0][0] == "ok":  # a guard was found
         typer.echo("\n`roomkey doctor` without --app lists what a guard on python-socketio cannot prevent.")
     raise typer.Exit(1 if any(level == "fail" for level, _ in found) else 0)
 
