@@ -58,8 +58,8 @@ class GuardedConnection(ConnectionState):
             context.refusals.report(error, address)
             raise error
         deciders.session_binding.bind(self)
-        context.index.open(self)
         self.expect_connect(context.settings.connect_timeout)
+        context.index.open(self)  # last: without a timer, the host must refuse it
 
     # CONNECT and DISCONNECT
 

@@ -14,6 +14,8 @@ from collections.abc import Callable, Coroutine, Generator, Hashable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from roomkey.guard.kept_logs import Entries, KeptLogs, write_logs
+
 T = TypeVar("T")
 
 
@@ -61,42 +63,62 @@ class Primitives(Protocol):
 
 
 class Monitor:
-    """A lock that one thread has as often as it likes, and gives back completely while it waits."""
+    """A lock that one thread has as often as it likes, and gives back completely while it waits.
+
+    What the thread logs meanwhile is written after it has given the lock back: see :mod:`roomkey.guard.kept_logs`.
+    """
 
     def __init__(self, primitives: Primitives) -> None:
         self._lock = primitives.lock()
         self._current = primitives.current
         self._owner: Hashable | None = None
         self._depth = 0
+        self._logs = KeptLogs()
 
     def __enter__(self) -> Self:
         me = self._current()
         if self._owner != me:  # only this thread can have set it to itself
             self._lock.acquire()
             self._owner = me
+            self._logs.begin()
         self._depth += 1
         return self
 
     def __exit__(self, *_: object) -> None:
         self._depth -= 1
         if not self._depth:
-            self._owner = None
-            self._lock.release()
+            write_logs(self._release())
+
+    def _release(self) -> Entries:
+        self._owner, kept = None, self._logs.end()
+        self._lock.release()
+        return kept
 
     def is_mine(self) -> bool:
         """Return True if the current thread has it."""
         return self._owner == self._current()
 
-    def give_back(self) -> int:
-        """Give it back completely, and return what :meth:`take_again` needs."""
-        depth, self._depth, self._owner = self._depth, 0, None
-        self._lock.release()
-        return depth
+    def give_back(self) -> tuple[int, Entries]:
+        """Give it back completely; return what :meth:`take_again` needs, and what to write to the log."""
+        depth, self._depth = self._depth, 0
+        return depth, self._release()
 
-    def take_again(self, depth: int) -> None:
-        """Take it as often as before."""
-        self._lock.acquire()
+    def take_again(self, depth: int) -> BaseException | None:
+        """Take it as often as before.
+
+        Returns:
+            What interrupted the wait, such as :class:`gevent.Timeout`: this thread has the lock all the same.
+        """
+        interruption = None
+        while True:
+            try:
+                self._lock.acquire()
+                break
+            except BaseException as error:
+                interruption = error
         self._owner, self._depth = self._current(), depth
+        self._logs.begin()
+        return interruption
 
 
 class Request(Protocol):
@@ -235,16 +257,20 @@ class ThreadTask(Generic[T]):
         monitor = self._run.monitor
         with monitor:
             while not self._ended:
-                request, resume = self._request, self._work.send
-                depth = monitor.give_back()
+                request, failure = self._request, None
+                depth, logs = monitor.give_back()
                 try:
+                    write_logs(logs)
                     value = request.carry_out(self)
                 except BaseException as error:
-                    value, resume = error, self._work.throw
+                    failure = error
                 finally:
-                    monitor.take_again(depth)
-                self._step(resume, value)
-                del request, resume, value  # an error among them has a traceback that refers to them
+                    failure = monitor.take_again(depth) or failure
+                if failure is None:
+                    self._step(self._work.send, value)
+                else:
+                    self._step(self._work.throw, failure)
+                request = value = failure = None  # an error has a traceback that refers to them
 
     # What a wait asks
 

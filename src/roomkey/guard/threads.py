@@ -12,11 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
 
 from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
+from roomkey.guard.kept_logs import keep_logs
 from roomkey.guard.thread_tasks import (
     Call,
     Monitor,
@@ -35,7 +36,10 @@ T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
 MAX_WORKERS = 100
-"""The number of background threads of one guard. Greenlets cost less, and are not limited."""
+"""The number of background threads of one guard, unless they are stuck. Greenlets cost less, and are not limited."""
+
+RELIEF_SECONDS = 1.0
+"""How long a task waits for a thread before one more is started: handlers of the application may occupy all others."""
 
 
 class Threads:
@@ -74,6 +78,8 @@ class ThreadBackground:
         self._driving: dict[Hashable, list[object]] = {}  # by thread, what it runs in the background
         self._queue: deque[ThreadTask[Any]] = deque()
         self._workers = 0
+        self._expects_relief = False
+        keep_logs()
         self.use(Threads())
 
     def use(self, primitives: Primitives) -> None:
@@ -120,9 +126,32 @@ class ThreadBackground:
         if not task.done():
             self._queue.append(task)
             if self._workers < self.primitives.max_workers:
-                self._workers += 1
-                self.primitives.start(self._work)
+                self._start_worker()
+            else:
+                self._expect_relief()
         return task
+
+    def _start_worker(self) -> None:
+        try:
+            self.primitives.start(self._work)
+        except RuntimeError as error:  # the operating system has no more threads now
+            LOG.error("a background task of the server has to wait (%s)", error)
+            self._expect_relief()
+        else:
+            self._workers += 1
+
+    def _expect_relief(self) -> None:
+        """Look later whether a task still waits for a worker."""
+        if not self._expects_relief:
+            with suppress(RuntimeError):  # no thread for timers either: the next task tries again
+                self.call_later(RELIEF_SECONDS, self._relieve)
+                self._expects_relief = True
+
+    def _relieve(self) -> None:
+        self._expects_relief = False
+        if self._queue:
+            self._start_worker()
+            self._expect_relief()
 
     def _work(self) -> None:
         """Drive queued tasks until there are none."""
@@ -296,12 +325,12 @@ class _TimerThread:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> ThreadTimer:
         timer = ThreadTimer(callback)
         with self._monitor:
+            if self._process != os.getpid():
+                self._primitives.start(self._run)
+                self._process = os.getpid()  # not before: perhaps there are no threads now
             entry = (time.monotonic() + seconds, next(self._number), timer)
             heapq.heappush(self._heap, entry)
-            if self._process != os.getpid():
-                self._process = os.getpid()
-                self._primitives.start(self._run)
-            elif self._heap[0] is entry:
+            if self._heap[0] is entry:
                 self._changed.set()
         return timer
 

@@ -97,6 +97,7 @@ class Timers:
             if self._wakes_at <= when + EARLY_ENOUGH:
                 return
             self._handle.cancel()
+            self._handle = None  # if there cannot be another one now, the next deadline tries again
         self._wakes_at = when
         self._handle = self._call_later(delay, self._fire)
 
