@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import socketio
 from support.rawsocket import PATIENCE
-from support.sync_scenarios import SCENARIOS, run
+from support.sync_scenarios import SCENARIOS, run, wait_until
 from support.sync_world import SyncClient, SyncWorld
 
 from roomkey import ConfigError, Issuer, PermissionDenied
@@ -169,8 +169,7 @@ def test_settle_in_handlers_does_not_wait_for_itself():
     for _ in range(3):
         world.member("ada")
     assert world.guard.revoke(subject="ada") == 3
-    world.guard.settle()
-    assert not world.guard.index.sockets
+    wait_until(world, lambda: not world.guard.index.sockets)
 
 
 def test_application_cannot_add_a_socket_to_a_room_without_a_rule():
