@@ -32,6 +32,7 @@ async def test_python_code_of_each_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.setenv("SSO_SECRET", "the secret of this server at a provider")
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "app", module)  # tests on a page import from its first block
     monkeypatch.setitem(sys.modules, "page", module)  # some frameworks look there for the names in annotations
     names = vars(module)
     for block in BLOCK.findall(page.read_text()):

@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import pytest
+from support.browser import launched, missing
 from support.flask_server import serve
 from support.live import Raw
 
-BLOCKS = re.findall(
-    r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "docs" / "flask.md").read_text(), re.MULTILINE | re.DOTALL
-)
+PAGE = (Path(__file__).parents[2] / "docs" / "flask.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+[HTML] = re.findall(r"^```html\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+CLIENT = Path(__file__).parents[1] / "js" / "node_modules" / "socket.io-client" / "dist" / "socket.io.esm.min.js"
 DENIED = {"message": "Insufficient permissions", "code": "permission_denied", "type": "UnauthorizedError"}
 DENIED |= {"reason": "permission_denied"}
 
 
 @pytest.fixture
 def page(monkeypatch):
-    """The names that the first blocks of the page define."""
+    """The names that blocks of the page define."""
     monkeypatch.setenv("ROOMKEY_SECRET", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
 
-    def run(blocks: int) -> dict[str, object]:
-        names: dict[str, object] = {"__name__": "page"}
-        for block in BLOCKS[:blocks]:
+    def run(blocks: list[str]) -> dict[str, object]:
+        module = ModuleType("app")
+        monkeypatch.setitem(sys.modules, "app", module)
+        names = vars(module)
+        for block in blocks:
             exec(compile(block, "flask.md", "exec"), names)
         made.append(names)
         return names
@@ -48,7 +54,7 @@ async def connect(host, token):
 
 
 async def test_application_works_from_login_to_logout(page):
-    app = page(1)["app"]
+    app = page(BLOCKS[:1])["app"]
     with serve(app) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}") as http:
             assert (await http.post("/login", json={"username": "ada", "password": "wrong"})).status_code == 401
@@ -81,8 +87,40 @@ async def test_application_works_from_login_to_logout(page):
                 await client.close()
 
 
+@pytest.mark.long
+def test_web_page_logs_in_joins_and_logs_out(page, tmp_path):
+    if not CLIENT.is_file():
+        missing("the JavaScript packages are not installed; with Node 20 or later: npm ci --prefix tests/js")
+    app = page(BLOCKS[:1])["app"]
+    app.static_folder = tmp_path
+    (tmp_path / "chat.html").write_text(HTML)
+    with serve(app) as host, launched() as browser:
+        tab = browser.new_page()
+        tab.route(
+            "https://cdn.socket.io/4.8.4/socket.io.esm.min.js",
+            lambda route: route.fulfill(
+                body=CLIENT.read_text(), content_type="text/javascript", headers={"Access-Control-Allow-Origin": "*"}
+            ),
+        )
+        joined = tab.expect_console_message(lambda told: told.text == "joined red")
+        denied = tab.expect_console_message(lambda told: told.text.startswith("{ok: false"))
+        with joined, denied:
+            tab.goto(f"http://{host}/static/chat.html")
+        with tab.expect_console_message(lambda told: told.text == "disconnected: jwt revoked"):
+            tab.click("button")
+
+
+def test_tests_of_the_page_pass(page):
+    [tests] = [block for block in BLOCKS if block.startswith("# test_app.py")]
+    names = page([BLOCKS[0], tests])
+    tests = [value for name, value in names.items() if name.startswith("test_")]
+    assert len(tests) == 3
+    for test in tests:
+        test()
+
+
 async def test_application_of_the_whole_page_works(page):
-    names = page(len(BLOCKS))
+    names = page(BLOCKS)
     issuer = names["issuer"]
     with serve(names["app"]) as host:
         async with httpx.AsyncClient(base_url=f"http://{host}") as http:

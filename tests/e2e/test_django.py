@@ -198,6 +198,10 @@ async def test_command_of_the_page_checks_the_settings(project: Project) -> None
     project.run("manage.py", "check")
 
 
+async def test_tests_of_the_page_pass(project: Project) -> None:
+    project.run("manage.py", "test")
+
+
 async def test_settings_of_the_page_accept_tokens_of_simplejwt(tmp_path: Path) -> None:
     project = Project.at(tmp_path, "mysite/settings.py with simplejwt")
     assert "issued by simplejwt; their subject is the user's id" in project.run("manage.py", "roomkey", "check")

@@ -105,7 +105,8 @@ def test_clients_work_in_unittest(tmp_path):
 @pytest.mark.long
 def test_page_about_testing_is_a_test(tmp_path):
     blocks = BLOCK.findall((ROOT / "docs" / "testing.md").read_text())
-    text = "\n\n".join(blocks)
+    (tmp_path / "app.py").write_text(blocks[0])
+    text = "\n\n".join(blocks[1:])
     told = run(tmp_path, text, *LOOP, "-o", "asyncio_mode=auto")
     assert f"{len(re.findall('^(?:async )?def test_', text, re.MULTILINE))} passed" in told, told
 
