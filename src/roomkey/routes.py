@@ -123,7 +123,7 @@ class RoomKey:
             scheme: ``http`` or ``https``, for a token in a cookie.
             role: require a role, or one of several.
             scope: require one or several scopes.
-            max_auth_age: require a login in so many seconds.
+            max_auth_age: the longest time in seconds since the user logged in.
 
         Raises:
             RouteError: there is no valid token, or the user lacks a right. It has the response.

@@ -135,7 +135,7 @@ class RoomKey(AuthenticationBackend):
 
         def decorate(endpoint: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
             if isinstance(endpoint, type):
-                raise ConfigError("requires decorates functions; decorate the methods of an HTTPEndpoint instead")
+                raise ConfigError("cannot decorate a class; write @requires() above the methods of the HTTPEndpoint")
 
             @wraps(endpoint)
             async def check_first(*arguments: Any, **named: Any) -> Any:
@@ -193,4 +193,6 @@ def _connection_of(*arguments: object) -> HTTPConnection:
     for argument in arguments:
         if isinstance(argument, HTTPConnection):
             return argument
-    raise ConfigError("requires decorates endpoints with a request or a WebSocket")
+    raise ConfigError(
+        "cannot verify a token: @requires() decorates a function without a request or WebSocket; add the argument"
+    )

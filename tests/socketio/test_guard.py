@@ -54,9 +54,9 @@ def test_every_verb_of_the_asynchronous_guard_is_here_without_await():
 
 def test_attach_names_the_other_guard():
     issuer = Issuer.ephemeral(audience="chat")
-    with pytest.raises(ConfigError, match=r"requires a socketio.Server, not a AsyncServer; use roomkey.*AsyncGuard"):
+    with pytest.raises(ConfigError, match=r"requires socketio.Server, not AsyncServer; use roomkey.*AsyncGuard"):
         Guard(issuer.verifier()).attach(socketio.AsyncServer(async_mode="asgi"))
-    with pytest.raises(ConfigError, match=r"requires a socketio.AsyncServer, not a Server; use roomkey.socketio.Guard"):
+    with pytest.raises(ConfigError, match=r"requires socketio.AsyncServer, not Server; use roomkey.socketio.Guard"):
         AsyncGuard(issuer.verifier()).attach(socketio.Server(async_mode="threading"))
 
 

@@ -87,7 +87,7 @@ async def test_unknown_namespace_is_refused(app):
 async def test_two_clients_share_a_connection(app, transport):
     ada = await connect(app.sio, token=app.token(roles=["admin"]), transport=transport)
     admin = await connect(ada, token=app.token(roles=["admin"]), namespace="/admin")
-    with pytest.raises(ConfigError, match="already a client in /admin"):
+    with pytest.raises(ConfigError, match="already has a client in /admin"):
         await connect(ada, token=app.token(), namespace="/admin")
     await ada.disconnect()
     assert (ada.is_connected, admin.is_connected) == (False, True)

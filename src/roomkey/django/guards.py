@@ -89,7 +89,7 @@ async def verify(token: str, source: str) -> Identity:
     """Verify a token of a request, in asynchronous code.
 
     Raises:
-        AuthError: as :meth:`roomkey.guard.guard.Guard.verify`.
+        AuthError: as :meth:`roomkey.socketio.AsyncGuard.verify`.
     """
     guard = _of_running_loop()
     if guard is not None:
@@ -101,7 +101,7 @@ def verify_blocking(token: str, source: str) -> Identity:
     """Verify a token of a request, in synchronous code.
 
     Raises:
-        AuthError: as :meth:`roomkey.guard.guard.Guard.verify`.
+        AuthError: as :meth:`roomkey.socketio.AsyncGuard.verify`.
     """
     who: Identity = call(guard_here(), "verify", token, source=source)
     return who
@@ -111,7 +111,7 @@ def revoke(**names: Any) -> None:
     """Revoke tokens and disconnect their sockets, from a signal: errors are logged.
 
     Args:
-        names: as for :meth:`roomkey.guard.guard.Guard.revoke`.
+        names: as for :meth:`roomkey.socketio.AsyncGuard.revoke`.
     """
     _tell_guards("revoke", **names)
 
@@ -121,7 +121,7 @@ def update(subject: str, **rights: Any) -> None:
 
     Args:
         subject: the subject.
-        rights: as for :meth:`roomkey.guard.guard.Guard.update`.
+        rights: as for :meth:`roomkey.socketio.AsyncGuard.update`.
     """
     _tell_guards("update", subject, **rights)
 

@@ -209,7 +209,7 @@ def takes_settings(
 
 def _check_verifier(verifier: AnyVerifier) -> None:
     if not callable(getattr(verifier, "verify", None)):
-        raise ConfigError("the first argument must be a verifier: AsyncGuard(Verifier.hs256(SECRET, audience='…'))")
+        raise ConfigError("the first argument must be a verifier, such as Verifier.hs256(SECRET, audience='chat')")
     if getattr(verifier, "requires_subject", True) is not True:
         raise ConfigError(
             "cannot use a verifier that accepts tokens without a subject: all of their users would be one user; "

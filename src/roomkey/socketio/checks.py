@@ -79,9 +79,10 @@ def check_settings(sio: Any, kind: Any, handshake: Handshake | None, *, names_or
     """
     if not isinstance(sio, kind):
         others = {socketio.Server: "Guard", socketio.AsyncServer: "AsyncGuard"}
-        other = next((f"; use roomkey.socketio.{guard}" for of, guard in others.items() if isinstance(sio, of)), "")
+        fixes = (f"use roomkey.socketio.{guard}" for of, guard in others.items() if isinstance(sio, of))
         raise ConfigError(
-            f"cannot attach the guard: it requires a socketio.{kind.__name__}, not a {type(sio).__name__}{other}"
+            f"cannot attach the guard: it requires socketio.{kind.__name__}, not {type(sio).__name__}; "
+            f"{next(fixes, 'pass the Socket.IO server')}"
         )
     installed = version("python-engineio")
     if tuple(int(part) for part in installed.split(".")[:3] if part.isdigit()) < OLDEST_ENGINEIO:

@@ -19,7 +19,7 @@ def primitives_of(sio: Any) -> Primitives:
     """Return what a server runs on.
 
     Raises:
-        ConfigError: it runs on something else than threads, gevent or eventlet.
+        ConfigError: it does not run on threads, gevent or eventlet.
     """
     made: dict[str, Callable[[], Primitives]] = {
         "threading": Threads,
@@ -28,7 +28,10 @@ def primitives_of(sio: Any) -> Primitives:
         "eventlet": EventletGreenlets,
     }
     if sio.async_mode not in made:
-        raise ConfigError(f"cannot attach the guard: it requires another async_mode than {sio.async_mode!r}")
+        raise ConfigError(
+            f"cannot attach the guard: it does not support async_mode={sio.async_mode!r}; "
+            "use 'threading', 'gevent' or 'eventlet'"
+        )
     return made[sio.async_mode]()
 
 

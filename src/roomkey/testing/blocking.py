@@ -229,7 +229,7 @@ def connect_blocking(
     else:
         entrance = find_entrance(server, guard, path)
         if entrance.server is None or entrance.server.is_asyncio_based():
-            raise ConfigError("this server is not synchronous: use await connect(…)")
+            raise ConfigError("this server is not synchronous; use await connect(…)")
         request = opening(entrance.guard, token, auth, headers)
         if entrance.server not in _HOSTS:
             _HOSTS[entrance.server] = _Host(entrance)

@@ -236,7 +236,7 @@ class connect:
     async def _line(self) -> tuple[_Line, Opening]:
         entrance = find_entrance(self._server, self._guard, self._path)
         if entrance.server is not None and not entrance.server.is_asyncio_based():
-            raise ConfigError("this server is synchronous: use connect_blocking(…), without await")
+            raise ConfigError("this server is synchronous; use connect_blocking(…), without await")
         request = opening(entrance.guard, self._token, self._auth, self._headers)
         line = _Line(host_of(entrance.guard))
         await line.open(self._kind, entrance.app, entrance.path, request)

@@ -48,7 +48,7 @@ class Clock:
             seconds: 0 or more.
         """
         if seconds < 0:
-            raise ValueError("time does not run backwards: pass 0 or more seconds")
+            raise ValueError("cannot go back in time; pass 0 or more seconds")
         self._now += seconds
         for guard, loop in list(self._guards.items()):
             if loop is not None and loop.is_closed():  # of an earlier test

@@ -47,7 +47,7 @@ class Reader:
         """
         head = _HEAD.match(message)
         if head is None or self._waiting is not None:
-            raise ValueError(f"the server sent what is not a Socket.IO packet: {message[:40]!r}")
+            raise ValueError(f"the server sent something that is not a Socket.IO packet: {message[:40]!r}")
         digit, count, namespace, number = head.groups()
         body = message[head.end() :]
         kind = int(digit)

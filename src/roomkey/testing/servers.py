@@ -66,7 +66,8 @@ def find_entrance(server: Any, guard: Any, path: str | None) -> Entrance:
     chosen = guard if guard is not None else found.guard
     if chosen is None:
         raise ConfigError(
-            f"cannot find the guard of this {type(server).__name__}: attach one, or pass guard=… and path=…"
+            f"cannot find the guard of this {type(server).__name__}; pass the guarded Socket.IO server, the "
+            "application that serves it, or guard=… and path=…"
         )
     return Entrance(chosen, found.app, found.path if path is None else _slashed(path), found.server)
 

@@ -221,7 +221,7 @@ class Connection:
         """
         before = self.sockets.get(namespace)
         if before is not None and before.closed is None:
-            raise ConfigError(f"this connection has already a client in {namespace}; use another connection")
+            raise ConfigError(f"this connection already has a client in {namespace}; use another connection")
         socket = self.sockets[namespace] = SocketState(namespace)
         return socket
 
