@@ -276,11 +276,16 @@ def _payload_token(payload: object, member: bool | str = True) -> str | None:
         raise MalformedToken(
             f"the payload is a {type(payload).__name__}, not an object", message=MalformedToken.WRONG_TYPE
         )
-    members = (member,) if isinstance(member, str) else PAYLOAD_MEMBERS
-    tokens = [bare_token(payload[name]) for name in members if payload.get(name) not in _EMPTY]
-    if len(set(tokens)) > 1:
+    token, several = None, False
+    for name in (member,) if isinstance(member, str) else PAYLOAD_MEMBERS:
+        value = payload.get(name)
+        if value is not None and value != "":
+            found = bare_token(value)
+            several = several or (token is not None and found != token)
+            token = found
+    if several:
         raise CredentialsBadFormat("different tokens in one payload", message=CredentialsBadFormat.SEVERAL_TOKENS)
-    return tokens[0] if tokens else None
+    return token
 
 
 def _proof(payload: Mapping[str, object]) -> object:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
 from roomkey.audit import token_hash
@@ -198,7 +198,7 @@ class Authorizer:
         check_binding(who.claims, presented.proved_key)  # the application's own verifier may not have
         self.has_undated = self.has_undated or who.issued_at is None
         if who.token_id is None:
-            who = replace(who, token_hash=token_hash(presented.token))
+            who = who.with_token_hash(token_hash(presented.token))
         self.check_still_valid(who)
         if proof is not None:
             self._proofs.use(proof, who)
