@@ -133,15 +133,17 @@ def run(*arguments: str) -> str:
 
 
 def test_command_checks_the_settings(settings: Any) -> None:
-    from django.core.management import CommandError
+    from django.core.management import CommandError, call_command
 
     assert "their subject is the user's username" in run("check")
     assert "warn  revocations are only in the memory of one process" in run("check")
     settings(ROOMKEY={"VERIFIER": "simplejwt"})
     assert "issued by simplejwt; their subject is the user's id" in run("check")
-    settings(ROOMKEY={})
+    settings(ROOMKEY={"POLCY": ""})
+    out = StringIO()
     with pytest.raises(CommandError):
-        run("check")
+        call_command("roomkey", "check", stdout=out)
+    assert out.getvalue() == "fail  ROOMKEY: unknown setting 'POLCY'; did you mean POLICY?\n"
 
 
 def test_command_issues_a_token(project: None) -> None:

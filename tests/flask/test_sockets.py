@@ -553,3 +553,32 @@ async def test_second_room_key_of_a_server_is_rejected(site):
         RoomKey(made.app, made.socketio, made.issuer.verifier())
     with pytest.raises(ConfigError, match="there is no verifier"):
         RoomKey().init_app(made.app, made.socketio)
+
+
+@pytest.mark.parametrize(
+    "order", ["socketio, app, verifier", "app, verifier", "app, app, verifier", "socketio, verifier"]
+)
+def test_room_key_with_arguments_in_another_order_is_rejected(order):
+    from flask import Flask
+
+    from roomkey import Issuer
+    from roomkey.flask import RoomKey
+
+    app = Flask("made")
+    given = {"app": app, "socketio": flask_socketio.SocketIO(app, async_mode="threading")}
+    given["verifier"] = Issuer.ephemeral().verifier()
+    with pytest.raises(ConfigError, match=r"in this order; write RoomKey\(app, socketio, verifier\)"):
+        RoomKey(*(given[name] for name in order.split(", ")))
+
+
+def test_room_key_accepts_its_arguments_by_name():
+    from flask import Flask
+
+    from roomkey import Issuer
+    from roomkey.flask import RoomKey
+
+    app = Flask("made")
+    socketio = flask_socketio.SocketIO(app, async_mode="threading")
+    roomkey = RoomKey(app=app, socketio=socketio, verifier=Issuer.ephemeral().verifier())
+    assert app.extensions["roomkey"].guard is roomkey.guard
+    roomkey.guard.close()

@@ -62,7 +62,7 @@ class RoomKey:
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         self._settings: FlaskSettings | None = None
         self._guard: Guard | None = None
-        if arguments and isinstance(arguments[0], Flask):
+        if "app" in settings or (arguments and isinstance(arguments[0], (Flask, flask_socketio.SocketIO))):
             self.init_app(*arguments, **settings)
         elif arguments or settings:
             self._settings = FlaskSettings(*arguments, **settings)
@@ -84,6 +84,11 @@ class RoomKey:
         Raises:
             ConfigError: as for :class:`RoomKey`.
         """
+        if not isinstance(app, Flask) or not isinstance(socketio, flask_socketio.SocketIO):
+            raise ConfigError(
+                "cannot protect the app: it requires the Flask application and its SocketIO, in this order; "
+                "write RoomKey(app, socketio, verifier)"
+            )
         chosen = FlaskSettings(*verifier, **settings) if verifier or settings else self._settings
         if chosen is None:
             raise ConfigError("there is no verifier; pass one to RoomKey(…) or to init_app(app, socketio, …)")

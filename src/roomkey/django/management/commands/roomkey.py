@@ -44,7 +44,8 @@ class Command(BaseCommand):  # type: ignore[misc]
     def _check(self, options: dict[str, Any]) -> None:
         found = check_settings()
         for message in found:
-            self.stdout.write(f"{'fail' if message.is_serious() else 'warn':4}  {message.msg}. {message.hint or ''}")
+            text = f"{message.msg}. {message.hint}" if message.hint else message.msg
+            self.stdout.write(f"{'fail' if message.is_serious() else 'warn':4}  {text}")
         if any(message.is_serious() for message in found):
             raise CommandError("ROOMKEY has errors")
         settings, guard = configuration(), guard_settings()
