@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Awaitable
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,10 @@ class Dispatch:
             if socket is None or found is None:
                 self._start(self._wait_for_guard(session, packet))
             elif found is not UNHANDLED:
-                self._handle(session, packet, socket, found)
+                if found.is_coroutine:  # its task has a context of its own
+                    self._handle(session, packet, socket, found)
+                else:
+                    copy_context().run(self._handle, session, packet, socket, found)
         elif kind is _CONNECT:
             self._start(connection.connect(namespace, data, partial(self._open_socket, session)))
         else:
@@ -136,7 +140,7 @@ class Dispatch:
         socket: Socket | None = self._application.sockets.get(guarded.sid) if guarded is not None else None
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
-            self._call_back(callback, packet)
+            copy_context().run(self._call_back, callback, packet)
         elif session.bucket.take(self._monotonic()) <= -self._event_rate:
             session.violation("far too many packets from one connection")
         else:
