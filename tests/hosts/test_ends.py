@@ -7,7 +7,8 @@ import json
 
 import pytest
 from hosts.clients import is_gone, replies, rest, told
-from support.live import until
+from hosts.host import needs
+from support.live import Poll, until
 from support.tokens import EXPIRED
 
 
@@ -168,3 +169,19 @@ async def test_closed_connections_leave_nothing(start, transport, reply):
     await until(lambda: not any(bench.server.remains().values()))
     await bench.server.settle()
     assert bench.server.remains() == {"connections": 0, "sockets": 0}
+
+
+@pytest.mark.checklist("D61")
+@needs("polling")
+async def test_second_poll_closes_the_session(start):
+    """Each poll can occupy a thread of the server, and takes packets of the other."""
+    bench = await start()
+    client = await bench.member(transport="polling")
+    polls = [Poll(bench.server.address) for _ in range(5)]
+    for poll in polls:
+        poll.sid = client.poll.sid
+    answers = await asyncio.gather(*(poll.answer() for poll in polls))
+    assert {status for status, _ in answers} <= {200, 400}  # 200 tells those that come later that it is closed
+    assert await is_gone(client)
+    for poll in polls:
+        await poll.close()

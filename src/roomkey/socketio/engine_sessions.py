@@ -14,7 +14,7 @@ from roomkey.core.rate import TokenBucket
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
-from roomkey.socketio.environ import ReadRequest, address, length_ok
+from roomkey.socketio.environ import ReadRequest, address, is_upgrade, length_ok
 from roomkey.socketio.host import SocketIOConnection
 from roomkey.socketio.transports import CommonTransports, Transports
 
@@ -112,6 +112,17 @@ class CommonSessions(ABC):
         size = len(data if isinstance(data, bytes) else data.encode(errors="surrogatepass"))
         return size > self._max_packet
 
+    def _begin_poll(self, connection: SocketIOConnection) -> bool:
+        """Note that a poll waits. A second one at the same time closes the connection, as on Node.
+
+        Each poll would occupy a thread or a task, and one of them would take the packets of the other.
+        """
+        if connection.polls:
+            connection.guarded.violation("two polls at once")
+            return False
+        connection.polls = True
+        return True
+
     async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
         guarded, sender = connection.guarded, address(environ)
         is_bound = not self.by_address or sender == guarded.address
@@ -134,7 +145,7 @@ class EngineSessions(CommonSessions):
     def bind(self, connection: SocketIOConnection, opening: Mapping[str, Any]) -> None:
         """Serve later requests of the session only for its owner, without disturbing the owner."""
         transport = self.sio.eio.sockets[connection.eio_sid]
-        get, post = transport.handle_get_request, transport.handle_post_request
+        get, post = self._one_poll(connection, transport.handle_get_request), transport.handle_post_request
         read_websocket = transport._websocket_handler
 
         async def handle_get_request(environ: Mapping[str, Any]) -> Any:
@@ -172,6 +183,19 @@ class EngineSessions(CommonSessions):
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
         transport._send_ping = self._heartbeat(connection.eio_sid, transport)
+
+    def _one_poll(self, connection: SocketIOConnection, get: Callable[..., Awaitable[Any]]) -> Callable[..., Any]:
+        async def get_alone(environ: Mapping[str, Any]) -> Any:
+            if is_upgrade(environ):
+                return await get(environ)
+            if not self._begin_poll(connection):
+                return BAD_REQUEST
+            try:
+                return await get(environ)
+            finally:
+                connection.polls = False
+
+        return get_alone
 
     def _heartbeat(self, eio_sid: str, transport: Any) -> Callable[[], Awaitable[None]]:
         """Wrap engineio's heartbeat, so that its task can be found: engineio keeps no reference."""

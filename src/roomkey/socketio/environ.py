@@ -69,6 +69,13 @@ def length_ok(environ: Mapping[str, Any], limit: int) -> bool:
     return length.isdecimal() and int(length) <= limit
 
 
+def is_upgrade(environ: Mapping[str, Any]) -> bool:
+    """Return True for a request that engineio takes as the handshake of a WebSocket, and not as a poll."""
+    options = str(environ.get("HTTP_CONNECTION", "")).lower().split(",")
+    upgrade: str = str(environ.get("HTTP_UPGRADE", "")).lower()
+    return upgrade == "websocket" and "upgrade" in map(str.strip, options)
+
+
 def wants_script(environ: Mapping[str, Any]) -> bool:
     """Return True for JSONP polling, which gives a session to any page that includes a script."""
     return "j" in parse_qs(str(environ.get("QUERY_STRING", "")), keep_blank_values=True)

@@ -28,6 +28,7 @@ class SocketIOConnection:
         guarded: the guard's side of it.
         declined: by namespace, the answer of a connect handler that refused.
         closing: nothing more is sent on it, apart from what is queued.
+        polls: a long poll waits.
         grow: lets the WebSocket's library read larger messages, if it has a limit of its own.
     """
 
@@ -37,7 +38,7 @@ class SocketIOConnection:
     def __init__(self, eio_sid: str, transports: CommonTransports, background: Waiting) -> None:
         self.eio_sid = eio_sid
         self.declined: dict[str, dict[str, Any]] = {}
-        self.closing = False
+        self.closing = self.polls = False
         self.grow: Callable[[], None] | None = None
         self._transports = transports
         self._background = background

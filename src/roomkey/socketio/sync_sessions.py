@@ -23,7 +23,7 @@ from roomkey.socketio.engine_sessions import (
     TOO_LARGE,
     CommonSessions,
 )
-from roomkey.socketio.environ import ReadRequest, length_ok
+from roomkey.socketio.environ import ReadRequest, is_upgrade, length_ok
 from roomkey.socketio.host import SocketIOConnection
 from roomkey.socketio.sync_transports import SyncTransports, sever
 
@@ -98,7 +98,7 @@ class SyncSessions(CommonSessions):
         """Serve later requests of the session only for its owner, without disturbing the owner."""
         transport = self.sio.eio.sockets[connection.eio_sid]
         get, post, read_websocket = (
-            transport.handle_get_request,
+            self._one_poll(connection, transport.handle_get_request),
             transport.handle_post_request,
             transport._websocket_handler,
         )
@@ -133,6 +133,21 @@ class SyncSessions(CommonSessions):
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
         transport._send_ping = self._heartbeat(connection.eio_sid, transport)
+
+    def _one_poll(self, connection: SocketIOConnection, get: Callable[..., Any]) -> Callable[..., Any]:
+        def get_alone(environ: Mapping[str, Any], start_response: Any) -> Any:
+            if is_upgrade(environ):
+                return get(environ, start_response)
+            with self._background.monitor:
+                is_first = self._begin_poll(connection)
+            if not is_first:
+                return _copy(BAD_REQUEST)
+            try:
+                return get(environ, start_response)
+            finally:
+                connection.polls = False
+
+        return get_alone
 
     def _refuse_post(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the response to a request that engineio must not read, or None."""
