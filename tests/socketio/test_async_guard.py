@@ -10,7 +10,8 @@ from aiohttp import web
 from support.live import Raw, new_server, until
 
 from roomkey import ConfigError, Issuer
-from roomkey.socketio import AsyncGuard, Handshake
+from roomkey.socketio import AsyncGuard, Guard, Handshake
+from roomkey.testing import connect_blocking
 
 
 def unattached(**settings):
@@ -84,11 +85,12 @@ def test_list_with_every_origin_is_every_origin(origins):
 
 @pytest.mark.parametrize("first", ["instrument", "attach"])
 @pytest.mark.parametrize("mode", ["development", "production"])
-async def test_guard_works_with_instrument(make_world, first, mode):
+async def test_guard_works_with_instrument(make_world, caplog, first, mode):
     sio_settings = {"server": {"cors_allowed_origins": None}}
 
     def prepare(world):
-        world.sio.on("message", lambda *arguments: world.calls.append("message"))
+        for event in ("connect", "message", "disconnect"):
+            world.sio.on(event, lambda *arguments, event=event: world.calls.append(event))
 
     world = await make_world(False, prepare=prepare, **sio_settings)
     guard = AsyncGuard(world.issuer.verifier(), clock=world.clock)
@@ -114,15 +116,54 @@ async def test_guard_works_with_instrument(make_world, first, mode):
         assert (await operator.ask({"username": "root", "password": "p"}, "/admin")).startswith("40/admin")
         member = await world.member()
         await member.event("message", "x")
-        await until(lambda: world.calls == ["message"])
+        await until(lambda: world.calls == ["connect", "message"])
         silent = await world.client()
         await world.tick(16)
         assert await silent.is_closed()
+        if mode == "development":
+            async with asyncio.timeout(10):
+                await until_event(operator, "socket_connected")
         assert await guard.revoke(subject="ada") == 1
         assert await member.is_closed()
+        await until(lambda: world.calls == ["connect", "message", "disconnect"])
+        assert "KeyError" not in caplog.text
     finally:
         await admin.shutdown()
         admin.uninstrument()
+
+
+@pytest.mark.parametrize("first", ["instrument", "attach"])
+@pytest.mark.parametrize("how", ["disconnect", "revoke"])
+def test_synchronous_guard_works_with_instrument(caplog, first, how):
+    sio, issuer, calls = socketio.Server(async_mode="threading"), Issuer.ephemeral(audience="a"), []
+    guard = Guard(issuer.verifier())
+    if first == "attach":
+        guard.attach(sio)
+    admin = sio.instrument(auth=False)
+    if first == "instrument":
+        guard.attach(sio)
+    try:
+        for event in ("connect", "disconnect"):
+            sio.on(event, lambda *arguments, event=event: calls.append(event))
+        connect_blocking(sio, token=issuer.issue("ada"))
+        [socket] = guard.sockets("ada")
+        assert socket.sid in sio.manager._timestamps
+        if how == "revoke":
+            guard.revoke(subject="ada")
+        else:
+            sio.disconnect(socket.sid)
+        guard.settle()
+        assert calls == ["connect", "disconnect"]
+        assert "KeyError" not in caplog.text
+    finally:
+        admin.uninstrument()
+        guard.close()
+
+
+async def until_event(client, name):
+    """Receive packets until an event of the namespace /admin comes."""
+    while f'["{name}"' not in (packet := str(await client.receive())):
+        assert packet != "None"
 
 
 async def test_guard_closes_connections_under_aiohttp(clock):

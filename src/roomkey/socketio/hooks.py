@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
@@ -79,6 +80,7 @@ class Hooks:
         self._read_request = read_request
         self._ack_expiry = AckExpiry()
         self._leaving: set[tuple[str, str]] = set()  # namespaces that their clients are leaving
+        self._connecting: set[str] = set()  # sockets whose connect handler instrument() is about to call
 
     def install(self) -> None:
         """Replace the server's functions."""
@@ -211,8 +213,11 @@ class Hooks:
             sid = await self.guard.background.at_once(self.sio.manager.connect, eio_sid, namespace)
             if sid is None:
                 raise Unavailable("python-socketio did not create a socket for a CONNECT")
-            trigger = self.inner["_trigger_event"]
-            return SocketIOSocket(guarded, connection, sid, self.transports, trigger, self._ack_expiry.forget)
+            if (shown := getattr(self.sio.manager, "_timestamps", None)) is not None:
+                shown[sid] = time.time()  # instrument() fails at the end of a socket that it does not know
+            return SocketIOSocket(
+                guarded, connection, sid, self.transports, self._call_handler, self._ack_expiry.forget
+            )
 
         await connection.guarded.connect(namespace, data, open_socket)
 
@@ -268,11 +273,22 @@ class Hooks:
             callbacks[sid].pop(number - MAX_CALLBACKS, None)
         return number
 
+    def _call_handler(self, event: str, namespace: str, sid: str, *arguments: Any) -> Any:
+        """Call a connect or disconnect handler. instrument() calls connect handlers, and shows their clients."""
+        outer = self.sio._trigger_event
+        if event != "connect" or not is_instrumented(outer):
+            return self.inner["_trigger_event"](event, namespace, sid, *arguments)
+        self._connecting.add(sid)
+        return outer(event, namespace, sid, *arguments)
+
     async def _trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
         """Call a handler of the application, if the guard allows it. python-socketio calls all handlers here."""
         sid = arguments[0]
         if event == "connect":
-            raise HostRefusal(contract.DECLINED)  # the guard itself calls the handlers of admitted sockets
+            if sid not in self._connecting:
+                raise HostRefusal(contract.DECLINED)  # the guard itself calls the handlers of admitted sockets
+            self._connecting.discard(sid)
+            return await self._perform(self.inner["_trigger_event"], event, namespace, *arguments)
         socket = self.guard.index.sockets.get(sid)
         if event == "disconnect":
             return await self._on_disconnect(socket, namespace, *arguments)
