@@ -9,6 +9,7 @@ import threading
 from inspect import getsource
 
 import flask_socketio
+import httpx
 import pytest
 from flask import request, session
 from flask.sessions import SecureCookieSessionInterface
@@ -18,7 +19,7 @@ from support.live import Raw
 
 from roomkey import PermissionDenied, Policy
 from roomkey.errors import ConfigError
-from roomkey.flask import Authenticate, current_identity, requires
+from roomkey.flask import Authenticate, Handshake, current_identity, requires
 from roomkey.policies import rooms_claim
 
 DENIED = {"message": "Insufficient permissions", "code": "permission_denied", "type": "UnauthorizedError"}
@@ -543,6 +544,48 @@ async def test_factory_protects_several_applications_with_one_object(site, runni
     assert len(set(map(id, guards))) == 3
     for guard in guards:
         await asyncio.to_thread(guard.close)
+
+
+@pytest.mark.parametrize("protected", [False, True])
+async def test_server_created_after_room_key_refuses_until_it_is_protected(running, caplog, protected):
+    made = await running()
+    made.socketio.init_app(made.app)
+    if protected:
+        made.roomkey.init_app(made.app, made.socketio, made.issuer.verifier(), clock=made.clock)
+        await member(made)
+    reply = await answer_without_token(made)
+    assert reply.startswith("44") if protected else reply == "401"
+    assert ("RoomKey" in caplog.text) is not protected
+
+
+async def answer_without_token(made):
+    """Return the reply to a CONNECT without a token, or the status of the response if no connection opens."""
+    async with httpx.AsyncClient(base_url=f"http://{made.address}") as http:
+        opened = await http.get("/socket.io/?EIO=4&transport=polling")
+        if opened.status_code != 200:
+            return str(opened.status_code)
+        sid = json.loads(opened.text[1:])["sid"]
+        await http.post(f"/socket.io/?EIO=4&transport=polling&sid={sid}", content="40")
+        return (await http.get(f"/socket.io/?EIO=4&transport=polling&sid={sid}")).text
+
+
+async def test_server_that_cannot_be_protected_stays_closed(running):
+    made = await running()
+    made.socketio.init_app(made.app, cors_allowed_origins="*")
+    with pytest.raises(ConfigError, match="allowed_origins"):
+        made.roomkey.init_app(made.app, made.socketio, made.issuer.verifier(), via=Handshake(cookie="token"))
+    assert await answer_without_token(made) == "401"
+
+
+@pytest.mark.parametrize(("origin", "status"), [("https://app.example", 200), ("https://evil.example", 401)])
+def test_allowed_origins_decide_for_cookies_whatever_the_server_allows(site, origin, status):
+    made = site(
+        socketio={"cors_allowed_origins": "*"}, via=Handshake(cookie="token"), allowed_origins=["https://app.example"]
+    )
+    made.app.get("/me")(requires()(lambda: current_identity.subject))
+    http = made.http
+    http.set_cookie("token", made.token())
+    assert http.get("/me", headers={"Origin": origin}).status_code == status
 
 
 async def test_second_room_key_of_a_server_is_rejected(site):

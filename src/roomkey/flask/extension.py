@@ -14,6 +14,7 @@ from roomkey.core.origins import Origin, origin_of
 from roomkey.errors import ConfigError
 from roomkey.flask.handlers import Environs, FlaskGuard, install
 from roomkey.flask.identity import EXTENSION, Protection
+from roomkey.flask.replaced import close_replacements, protecting
 from roomkey.flask.requirements import check_order
 from roomkey.flask.responses import handle_errors
 from roomkey.flask.settings import FlaskSettings
@@ -44,7 +45,8 @@ class RoomKey:
         roomkey = RoomKey(verifier, policy=policy)      # in a module
         roomkey.init_app(app, socketio)                 # in an application factory
 
-    Further arguments are those of :class:`roomkey.socketio.Guard`, ``session_binding`` and ``own_joins``.
+    Further arguments are those of :class:`roomkey.socketio.Guard`, ``session_binding``,
+    ``own_joins`` and ``allowed_origins``.
 
     Raises:
         ConfigError: a setting is invalid, the server has a setting with which it would leak, or
@@ -96,11 +98,20 @@ class RoomKey:
         if server is None:
             raise ConfigError("cannot protect the app: socketio has no server yet; call socketio.init_app(app) first")
         guard = FlaskGuard.of(chosen)
-        guard.attach(server, session_binding=chosen.session_binding, own_joins=chosen.own_joins)
+        with protecting(server):
+            guard.attach(
+                server,
+                session_binding=chosen.session_binding,
+                own_joins=chosen.own_joins,
+                allowed_origins=chosen.allowed_origins,
+            )
+        close_replacements(socketio)
         server.get_environ = Environs(server.get_environ, guard).get_environ
         install(socketio)
         sources = chosen.handshake or Handshake()
-        app.extensions[EXTENSION] = Protection(guard, replace(sources, header=sources.header or True), _origins(server))
+        app.extensions[EXTENSION] = Protection(
+            guard, replace(sources, header=sources.header or True), _origins(server, chosen)
+        )
         app.before_request(_check_route)
         handle_errors(app)
         self._guard = guard
@@ -117,9 +128,9 @@ class RoomKey:
         return self._guard
 
 
-def _origins(server: Any) -> frozenset[Origin]:
-    """Return the origins of other pages that the server allows by name; for their cookies in requests to routes."""
-    listed = server.eio.cors_allowed_origins
+def _origins(server: Any, chosen: FlaskSettings) -> frozenset[Origin]:
+    """Return the origins of other pages that are allowed by name; for their cookies in requests to routes."""
+    listed = server.eio.cors_allowed_origins if chosen.allowed_origins is None else chosen.allowed_origins
     if callable(listed) or not listed:
         return frozenset()
     found = map(origin_of, [listed] if isinstance(listed, str) else listed)

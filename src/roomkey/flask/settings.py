@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import KW_ONLY, dataclass
 
 from roomkey.guard.settings import GuardSettings
@@ -15,8 +16,10 @@ class FlaskSettings(GuardSettings):
     Attributes:
         session_binding: as for :meth:`roomkey.socketio.Guard.attach`.
         own_joins: as for :meth:`roomkey.socketio.Guard.attach`; it applies to ``flask_socketio.join_room``.
+        allowed_origins: as for :meth:`roomkey.socketio.Guard.attach`; it also applies to cookies in requests to routes.
     """
 
     _: KW_ONLY
     session_binding: str | None = None
     own_joins: OwnJoins = "policy"
+    allowed_origins: str | Collection[str] | None = None
