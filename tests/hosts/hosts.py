@@ -59,7 +59,7 @@ class AsyncioServer(Server):
                 self.reached.set()
                 await self.may_continue.wait()
 
-        async def disconnect(sid: str, reason: str) -> None:
+        async def disconnect(sid: str, _reason: str = "") -> None:
             self.calls.append(("disconnect", namespace, subject(sid)))
 
         async def echo(sid: str, argument: Any) -> Any:

@@ -123,7 +123,7 @@ class OnWSGI(Host):
     """A synchronous server.
 
     Args:
-        kind: the application: a key of :data:`hosts.sites.SITES`.
+        kind: the application: see :func:`hosts.sites.site_class`.
         server: what serves it: see :mod:`hosts.wsgi`.
     """
 

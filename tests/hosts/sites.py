@@ -7,8 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import socketio
-from flask import Flask, request
-from flask_socketio import SocketIO
 from hosts.host import HEARTBEAT, NAMESPACES, REFUSAL, Options
 from hosts.settings import guard_settings
 from socketio.exceptions import ConnectionRefusedError as Refusal
@@ -17,10 +15,9 @@ from support.djangosite.configured import configure
 from support.tokens import issuer_at
 
 from roomkey import PermissionDenied
-from roomkey.flask import RoomKey, current_identity
 from roomkey.socketio import Guard
 
-__all__ = ["SITES", "Site"]
+__all__ = ["Site", "site_class"]
 
 
 class Site(ABC):
@@ -162,45 +159,10 @@ class DjangoSite(SocketIOSite):
         self.wsgi = socketio.WSGIApp(self.sio, get_wsgi_application())
 
 
-class FlaskSite(Site):
-    """The application on Flask-SocketIO, with a handler of all errors: it must not admit anybody."""
+def site_class(kind: str) -> type[Site]:
+    """Return the class of a kind of application: ``socketio``, ``django`` or ``flask``."""
+    if kind == "flask":
+        from hosts.flask_site import FlaskSite  # not with the oldest python-socketio
 
-    def make(self, verifier: Any, settings: dict[str, Any], server: dict[str, Any]) -> None:
-        app = Flask("contract")
-        self.socketio = SocketIO(app, **server)
-        self.guard = RoomKey(app, self.socketio, verifier, **settings).guard
-        self.sio, self.wsgi = self.socketio.server, app
-        self.socketio.on_error_default(self._handle)
-
-    @staticmethod
-    def _handle(error: Exception) -> None:
-        if request.event["message"] != "connect":
-            raise error
-
-    def register(self, namespace: str) -> None:
-        on: Any = lambda name: self.socketio.on(name, namespace=namespace)  # noqa: E731
-
-        @on("connect")
-        def connect(auth: Any) -> None:
-            self.connect(namespace, current_identity.subject, auth)
-
-        @on("disconnect")
-        def disconnect(_reason: str = "") -> None:
-            self.calls.append(("disconnect", namespace, current_identity.subject))
-
-        @on("echo")
-        def echo(argument: Any = None) -> Any:
-            self.calls.append(("echo", namespace, current_identity.subject, argument))
-            return argument
-
-        @on("enter")
-        def enter(room: str) -> str:
-            self.guard.enter_room(request.sid, room)
-            return "entered"
-
-        @on("vote")
-        def vote() -> None:
-            self.calls.append(("vote", namespace, current_identity.subject))
-
-
-SITES: dict[str, type[Site]] = {"socketio": SocketIOSite, "django": DjangoSite, "flask": FlaskSite}
+        return FlaskSite
+    return {"socketio": SocketIOSite, "django": DjangoSite}[kind]

@@ -44,9 +44,9 @@ class Sites:
     def _do(self, verb: str, site: int = 0, **arguments: Any) -> Any:
         if verb == "start":
             from hosts.host import Options
-            from hosts.sites import SITES
+            from hosts.sites import site_class
 
-            self._newest = SITES[self._kind](Options(**arguments), self._async_mode)
+            self._newest = site_class(self._kind)(Options(**arguments), self._async_mode)
             number = len(self._sites) + 1
             self._sites[number] = self._newest
             return number

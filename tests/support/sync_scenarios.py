@@ -125,7 +125,7 @@ def slow_disconnect_handlers_delay_no_other_client(server: dict[str, Any]) -> No
         world.ended = []  # type: ignore[attr-defined]
 
         @world.sio.event
-        def disconnect(sid: str, _reason: str) -> None:
+        def disconnect(sid: str, _reason: str = "") -> None:
             world.may_end.wait(10)  # type: ignore[attr-defined]
             world.ended.append(world.guard.identity(sid).subject)  # type: ignore[attr-defined]
 
