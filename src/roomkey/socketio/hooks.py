@@ -41,6 +41,7 @@ MAX_ATTACHMENTS = 10
 # Where instrument() keeps the server's own _trigger_event. The guard replaces that one, next to the handlers, so that
 # nothing can happen between its check and a handler.
 INSTRUMENTED = "_{}__trigger_event"
+UNREADABLE = "a packet that cannot be read ({})"
 _BINARY_HEAD = re.compile(r"[56]([1-9][0-9]?)-")
 ACK_ID: ContextVar[int | None] = ContextVar("roomkey_ack_id", default=None)
 UNFILTERED: ContextVar[bool] = ContextVar("roomkey_unfiltered", default=False)
@@ -159,21 +160,35 @@ class Hooks:
         return connection.guarded if connection is not None else None
 
     async def _handle_eio_message(self, eio_sid: str, data: object) -> None:
+        connection = self._readable(eio_sid, data)
+        if connection is None:
+            return
+        try:
+            if not self._keep_head(eio_sid, data):
+                await self._perform(self.inner["_handle_eio_message"], eio_sid, data)
+        except Exception as error:
+            connection.violation(UNREADABLE.format(type(error).__name__))
+
+    def _readable(self, eio_sid: str, data: object) -> GuardedConnection | None:
+        """Return the connection if python-socketio may read its message."""
         connection = self._guarded(eio_sid)
         if connection is None or connection.closing:
-            return
+            return None
         problem = self._frame_problem(eio_sid, connection, data)
         if problem is not None:
             connection.violation(problem)
-            return
-        try:
-            if isinstance(data, str) and data[0] in "56":
-                # python-socketio refuses it in a namespace that is not joined, but the client may just have left it.
-                self.sio._binary_packet[eio_sid] = self.sio.packet_class(encoded_packet=data)
-            else:
-                await self._perform(self.inner["_handle_eio_message"], eio_sid, data)
-        except Exception as error:
-            connection.violation(f"a packet that cannot be read ({type(error).__name__})")
+            return None
+        return connection
+
+    def _keep_head(self, eio_sid: str, data: object) -> bool:
+        """Keep a packet until its attachments have arrived, and return True if it has any.
+
+        python-socketio refuses it in a namespace that is not joined, but the client may just have left it.
+        """
+        if isinstance(data, str) and data[0] in "56":
+            self.sio._binary_packet[eio_sid] = self.sio.packet_class(encoded_packet=data)
+            return True
+        return False
 
     def _frame_problem(self, eio_sid: str, connection: GuardedConnection, data: object) -> str | None:
         """Return why a message is rejected before python-socketio reads it, or None."""
@@ -297,11 +312,14 @@ class Hooks:
         try:
             result = await self._perform(self.inner["_trigger_event"], event, namespace, *arguments)
         except Exception as error:
-            connection = self._guarded(self.sio.manager.eio_sid_from_sid(sid, namespace))
-            if connection is not None:
-                await connection.handler_failed(socket, error, ACK_ID.get(), event)
+            await self._handler_failed(socket, error, event)
             return self.sio.not_handled
         return result if socket.admitted else self.sio.not_handled
+
+    async def _handler_failed(self, socket: GuardedSocket, error: Exception, event: str) -> None:
+        connection = self._guarded(self.sio.manager.eio_sid_from_sid(socket.sid, socket.namespace))
+        if connection is not None:
+            await connection.handler_failed(socket, error, ACK_ID.get(), event)
 
     async def _on_disconnect(self, socket: GuardedSocket | None, namespace: str, sid: str, *reason: str) -> None:
         if socket is not None:

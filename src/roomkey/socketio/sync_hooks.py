@@ -11,9 +11,15 @@ from roomkey.guard.base import BaseGuard
 from roomkey.guard.socket import GuardedSocket
 from roomkey.guard.threads import ThreadBackground
 from roomkey.socketio.checks import SYNC_ENGINE_SEAMS, SYNC_SERVER_SEAMS
-from roomkey.socketio.hooks import ACK_ID, UNFILTERED, Hooks
+from roomkey.socketio.hooks import ACK_ID, LOG, UNFILTERED, UNREADABLE, Hooks
 from roomkey.socketio.sync_sessions import noted_answer
 from roomkey.socketio.sync_transports import SyncTransports
+
+UNLOCKED = {"get_participants", "_ok", "_handle_event_internal", "_send_packet", "_send_eio_packet"}
+"""The functions that take the monitor themselves where they need it."""
+
+HOT = {"_handle_eio_message", "_handle_event", "_trigger_event"}
+"""Those that every event passes. ``sync_handle_event`` and the others begin no coroutine for most events."""
 
 
 class Recipient(str):
@@ -65,11 +71,11 @@ class SyncHooks(Hooks):
         super().__init__(guard, *arguments, **named)
         assert isinstance(guard.background, ThreadBackground)
         self._background = guard.background
+        self._trigger_blocking = self.blocking(self._trigger_event)
 
     def _installed(self, name: str) -> Callable[..., Any]:
-        unlocked = ("get_participants", "_ok", "_handle_event_internal", "_send_packet", "_send_eio_packet")
-        function: Callable[..., Any] = getattr(self, name)
-        return function if name in unlocked else self.blocking(function)
+        function: Callable[..., Any] = getattr(self, f"sync{name}" if name in HOT else name)
+        return function if name in UNLOCKED | HOT else self.blocking(function)
 
     def blocking(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return a function that runs another one with the monitor: a coroutine function to its end."""
@@ -119,12 +125,48 @@ class SyncHooks(Hooks):
 
     # Events
 
-    async def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
+    def sync_handle_eio_message(self, eio_sid: str, data: object) -> None:
+        """Read a message as :meth:`Hooks._handle_eio_message` does."""
+        with self._background.monitor:
+            connection = self._readable(eio_sid, data)
+        if connection is None:
+            return
+        try:
+            if not self._keep_head(eio_sid, data):
+                self.inner["_handle_eio_message"](eio_sid, data)
+        except Exception as error:
+            with self._background.monitor:
+                connection.violation(UNREADABLE.format(type(error).__name__))
+
+    def sync_handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: object) -> None:
         """Handle an event as :meth:`Hooks._handle_event` does; its acknowledgement is for this one socket."""
-        connection = self._guarded(eio_sid)
-        socket = connection.sockets.get(namespace or "/") if connection is not None else None
-        owner = eio_sid if socket is None else Recipient.of(eio_sid, socket, None)
-        await super()._handle_event(owner, namespace, id, data)
+        with self._background.monitor:
+            connection, name = self._guarded(eio_sid), namespace or "/"
+            socket = connection.admit_without_waiting(name, data) if connection is not None else None
+        if socket is None and connection is not None:
+            socket = self._background.run(connection.event(name, data, id))
+        if socket is None:
+            return
+        ACK_ID.set(id)
+        try:
+            self.inner["_handle_event"](Recipient.of(eio_sid, socket, None), namespace, id, data)
+        except Exception:
+            LOG.exception("an event handler failed")
+
+    def sync_trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
+        """Call a handler as :meth:`Hooks._trigger_event` does."""
+        if event in ("connect", "disconnect"):
+            return self._trigger_blocking(event, namespace, *arguments)
+        sid = arguments[0]
+        socket = self.guard.index.sockets.get(sid)
+        if socket is None or not socket.admitted:
+            return self.sio.not_handled
+        try:
+            result = self.inner["_trigger_event"](event, namespace, *arguments)
+        except Exception as error:
+            self._background.run(self._handler_failed(socket, error, event))
+            return self.sio.not_handled
+        return result if socket.admitted else self.sio.not_handled
 
     def _handle_event_internal(
         self, server: Any, sid: str, eio_sid: str, data: Any, namespace: str, id: int | None
