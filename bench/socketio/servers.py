@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -41,6 +41,7 @@ class Peer:
     name: str
     command: tuple[str, ...]
     lacks: frozenset[str] = frozenset()  # operations that it does not support
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 # -P: the script's own folder must not shadow the library of the same name.
@@ -85,7 +86,7 @@ def running(peer: Peer) -> Iterator[tuple[int, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [*on_core(cores()[0]), *peer.command[:-1], str(HERE / "peers" / peer.command[-1])]
-    env = {**os.environ, "SECRET": SECRET, "PORT": str(port), "NODE_ENV": "production"}
+    env = {**os.environ, "SECRET": SECRET, "PORT": str(port), "NODE_ENV": "production", **peer.environment}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
         try:
