@@ -36,9 +36,8 @@ class Background:
         self._another_settles: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def use_running_loop(self) -> None:
+    def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         """Let the running loop wake for deadlines, if another one did before: tests of one application use many."""
-        loop = asyncio.get_running_loop()
         if loop is not self._loop:
             if self._loop is not None:
                 self.timers.restart()

@@ -37,8 +37,7 @@ class AsyncioGuard(BaseGuard):
 
     def accept(self, request: Request, address: str, host: HostConnection) -> GuardedConnection:
         """Guard a connection that has opened: see :meth:`BaseGuard.accept`."""
-        self.server_loop.use_running_loop()
-        self.background.use_running_loop()
+        self.background.use_loop(self.server_loop.use_running_loop())
         return super().accept(request, address, host)
 
     def check_deadlines(self) -> None:

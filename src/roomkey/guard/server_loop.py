@@ -25,9 +25,10 @@ class ServerLoop:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def use_running_loop(self) -> None:
-        """Note that the server runs on the running loop."""
-        self._loop = asyncio.get_running_loop()
+    def use_running_loop(self) -> asyncio.AbstractEventLoop:
+        """Note that the server runs on the running loop, and return that."""
+        loop = self._loop = asyncio.get_running_loop()
+        return loop
 
     @property
     def running(self) -> asyncio.AbstractEventLoop | None:
