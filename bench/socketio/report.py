@@ -139,7 +139,7 @@ def growth_verdict(growth: dict) -> str:
     ratio = costs[1] / costs[0]
     word = "met" if ratio <= target else "missed"
     between = f"{number(int(many))} connections costs {ratio:.2f} times as much as with {number(int(few))}"
-    return f"An event with an ack next to {between}; the target is {target:.2f}: {word}."
+    return f"An event with an ack next to {between}. The target, {target:.2f}, is {word}."
 
 
 def number(value: float | None) -> str:
@@ -261,7 +261,9 @@ def growth_failures(result: dict) -> list[str]:
 
 
 def notes(lines: list[str]) -> str:
-    return "".join(f"\n- {line}" for line in lines) + "\n" if lines else ""
+    """Return a paragraph that lists what failed; an empty text if nothing did."""
+    failed = "\n".join(f"- {line}" for line in lines)
+    return f"\n\nIn some rounds, these turns failed. The medians leave them out:\n\n{failed}" if lines else ""
 
 
 def save(path: Path, result: dict) -> None:
