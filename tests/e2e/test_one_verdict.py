@@ -21,7 +21,7 @@ from roomkey.core.any_of import TokenVerifier
 NOW = 1_800_000_000
 SECRET = "vectors-1f0e2d3c4b5a69788796a5b4c3d2e1f0"
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]  # thousands of questions, on a busy machine
 
 
 class Other:

@@ -181,6 +181,22 @@ def test_a_rotation_rejects_no_token(
         verify(verifier, signed(A))
 
 
+def test_keys_that_arrive_during_a_verification_are_used(
+    server: KeyServer, remote: RemoteKeySet, verifier: Verifier
+) -> None:
+    """Another thread fetched them between the moment at which a verification took the keys and its lookup."""
+    verify(verifier, signed(A))
+    known = remote(0)
+    server.publish(B.public(), A.public())
+    assert verify(verifier, signed(B)).subject == "ada"
+    with pytest.raises(Unavailable) as caught:
+        remote.look_up(B.kid, known)
+    assert caught.value.lookup is not None
+    caught.value.lookup.wait_blocking(20)
+    assert verifier.verify(signed(B), time.time()).subject == "ada"
+    assert server.requests == 2
+
+
 A_SET = json.dumps({"keys": [B.public().to_jwk()]}).encode()
 MISBEHAVIOUR = {
     "500": failing,

@@ -373,7 +373,7 @@ class Verifier:
             jws.check_signature(parts, known, self.algorithms)
         except (BadSignature, UnknownKey):
             if not self._is_signed_with_previous(parts, now):
-                self._look_up(keys, parts, now, proved_key)
+                self._look_up(keys, known, parts, now, proved_key)
                 raise
         if self.token_type is not None:
             self._check_type(parts.header.type)
@@ -446,7 +446,12 @@ class Verifier:
             raise
 
     def _look_up(
-        self, keys: KeySet | LiveKeySet, parts: jws.Parts[jws.Header], now: float, proved_key: str | None
+        self,
+        keys: KeySet | LiveKeySet,
+        known: KeySet,
+        parts: jws.Parts[jws.Header],
+        now: float,
+        proved_key: str | None,
     ) -> None:
         """Raise :class:`Unavailable` if another server may have the key of a token.
 
@@ -454,13 +459,13 @@ class Verifier:
         """
         look_up = getattr(keys, "look_up", None)
         named = parts.header.kid
-        if look_up is None or (named is not None and not isinstance(keys, KeySet) and keys(now).named(named)):
+        if look_up is None or (named is not None and known.named(named)):
             return
         try:
             self.identify(jws.json_object(parts.payload, "payload"), now, proved_key=proved_key)
         except AuthError:
             return
-        look_up(named)
+        look_up(named, known)
 
     def _is_signed_with_previous(self, parts: jws.Parts[jws.Header], now: float) -> bool:
         if self._previous is None or not now < self._previous[1]:

@@ -139,11 +139,12 @@ class RemoteKeySet:
                 return keys
             raise self._unavailable(at)
 
-    def look_up(self, kid: str | None) -> None:
+    def look_up(self, kid: str | None, known: KeySet) -> None:
         """Decide about a token whose key is not known.
 
         Args:
             kid: of the token; None if it has none.
+            known: the keys that do not have it.
 
         Returns:
             Nothing, if the other server has no such key.
@@ -153,6 +154,10 @@ class RemoteKeySet:
         """
         with self._lock:
             at = self._clock()
+            if self._done is not None and self._state.keys is not known:  # newer ones have arrived in another thread
+                raise Unavailable(
+                    f"the keys of {self.url} have just changed", lookup=FetchLookup(self._done, self.fetch_timeout)
+                )
             decision = self._state.look_up(kid or "", at)
             if decision is Next.REJECT:
                 return

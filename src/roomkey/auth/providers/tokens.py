@@ -126,10 +126,11 @@ class ProviderTokens:
         return claims
 
     def _check_signature(self, parts: jws.Parts[jws.Header]) -> None:
+        known = self._keys(self._clock())
         try:
-            jws.check_signature(parts, self._keys(self._clock()), self._algorithms)
+            jws.check_signature(parts, known, self._algorithms)
         except UnknownKey:
-            self._keys.look_up(parts.header.kid)  # raises Unavailable if the provider may have it
+            self._keys.look_up(parts.header.kid, known)  # raises Unavailable if the provider may have it
             raise
 
 
