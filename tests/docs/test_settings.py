@@ -36,6 +36,7 @@ def test_every_setting_is_on_a_page(settings):
         *(("guard", name, getattr(GuardSettings, name)) for name in ("max_namespaces", "max_anonymous")),
         ("guard", "max_anonymous_packet", ANONYMOUS_PACKET),
         *(("hub", name, getattr(HubSettings, name)) for name in ("ping_interval", "max_unsent", "event_rate")),
+        ("guard", "max_unsent", GuardSettings.max_unsent),
     ],
 )
 def test_default_in_the_table_is_the_declared_one(page, name, default):

@@ -56,7 +56,6 @@ LIMITS = (
     "network). roomkey does not log it. Give polling clients the Authorization header, use "
     "session_binding='address', or serve WebSocket only (transports=['websocket']). On the hub, you can also use "
     "session_binding='cookie'.",
-    "The send queue of a client that does not read grows without a limit. Limit it in the proxy.",
     "WebSocket compression expands 15 kB to 16 MB in memory. `roomkey serve` disables it; start your own server with "
     "uvicorn's options --ws-per-message-deflate false and --ws-max-size 1000000.",
     "python-socketio reads an oversized polling POST before it rejects it, and leaves a task behind. `roomkey serve` "

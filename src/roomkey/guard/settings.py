@@ -86,6 +86,8 @@ class GuardSettings:
             network, may have.
         max_anonymous_packet: limit of a packet on a connection without an admitted socket, in bytes. Default: 16 KiB,
             or twice the verifier's ``max_token`` if that is more.
+        max_unsent: bytes that may wait for a client that does not read them; if there are more, its connection is
+            closed.
         clock: source of the time. Default: the system's clock.
 
     Raises:
@@ -109,6 +111,7 @@ class GuardSettings:
     max_namespaces: int = 32
     max_anonymous: int = 1000
     max_anonymous_packet: int | None = None
+    max_unsent: int = 1 << 20
     clock: Clock | None = None
 
     def __post_init__(self) -> None:
@@ -140,7 +143,7 @@ class GuardSettings:
                 raise ConfigError(f"{name} must be 0 or more seconds")
         if not is_number(self.connect_timeout) or not 0 < self.connect_timeout < inf:
             raise ConfigError("connect_timeout must be more than 0 seconds")
-        for name in ("max_refusals", "max_namespaces", "max_anonymous"):
+        for name in ("max_refusals", "max_namespaces", "max_anonymous", "max_unsent"):
             if not is_whole_number(getattr(self, name)) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be a whole number of at least 1")
 

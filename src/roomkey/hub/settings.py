@@ -42,7 +42,6 @@ class HubSettings(GuardSettings):
             policy has room rules; ``"allow"`` does not.
         ping_interval: seconds between the server's pings.
         ping_timeout: seconds to wait for a pong.
-        max_unsent: bytes that may wait for a slow client; if there are more, its connection is closed.
         event_rate: events per second that one connection may send. Further events are rejected; twice as many close
             the connection.
         limits: the size and number of everything that a client may send.
@@ -60,7 +59,6 @@ class HubSettings(GuardSettings):
     own_joins: OwnJoins = "policy"
     ping_interval: float = 25.0
     ping_timeout: float = 20.0
-    max_unsent: int = 1 << 20
     event_rate: float = 2000.0
     limits: Limits = field(default_factory=Limits)
     max_namespaces: int = field(init=False)
@@ -75,8 +73,8 @@ class HubSettings(GuardSettings):
             raise ConfigError("session_binding must be None, 'address' or 'cookie'")
         if not (0 < self.ping_interval < inf and 0 < self.ping_timeout < inf):
             raise ConfigError("ping_interval and ping_timeout must be more than 0 seconds")
-        if self.max_unsent < 1 or not self.event_rate >= 1:
-            raise ConfigError("max_unsent must be at least 1 byte, and event_rate at least 1 event per second")
+        if not self.event_rate >= 1:
+            raise ConfigError("event_rate must be at least 1 event per second")
         # Attributes, because every message is compared with them.
         object.__setattr__(self, "packet_before_admission", min(self.limits.payload, self.anonymous_packet))
         object.__setattr__(self, "body_before_admission", min(self.limits.payload, self.anonymous_body))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from engineio import packet as eio_packet
 
+from roomkey.audit import record
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
@@ -38,6 +40,42 @@ BAD_REQUEST = _refusal("400 BAD REQUEST", 3, "Bad request")
 TOO_LARGE = _refusal("413 CONTENT TOO LARGE", 3, "Bad request")
 
 
+class Unsent:
+    """Counts the bytes that wait for a client.
+
+    One packet of any size may wait alone.
+
+    Args:
+        most: how many bytes may wait when one more packet is added.
+        exceeded: called each time that more wait then.
+    """
+
+    def __init__(self, most: int, exceeded: Callable[[], None]) -> None:
+        self._most = most
+        self._exceeded = exceeded
+        self._waiting = 0
+
+    def add(self, packet: Any) -> None:
+        """Count a packet that begins to wait."""
+        if self.count(_size(packet)) > self._most:
+            self._exceeded()
+
+    def remove(self, packet: Any) -> None:
+        """Count a packet that waits no more."""
+        self.count(-_size(packet))
+
+    def count(self, change: int) -> int:
+        """Change the number, and return what it was."""
+        before = self._waiting
+        self._waiting = before + change
+        return before
+
+
+def _size(packet: Any) -> int:
+    data = getattr(packet, "data", None)  # None ends the queue
+    return len(data) + 1 if isinstance(data, (str, bytes)) else 1
+
+
 class FewAtOnce(asyncio.Queue[Any]):
     """A queue from which one poll of engineio takes at most :data:`POLL_PACKETS` packets.
 
@@ -45,13 +83,20 @@ class FewAtOnce(asyncio.Queue[Any]):
 
     Args:
         before: the queue that it replaces; nothing waits for that yet.
+        unsent: counts what waits in it.
     """
 
-    def __init__(self, before: asyncio.Queue[Any]) -> None:
+    def __init__(self, before: asyncio.Queue[Any], unsent: Unsent) -> None:
         super().__init__()
         self._taken = 0
+        self._unsent = unsent
         while not before.empty():
             self.put_nowait(before.get_nowait())
+
+    def put_nowait(self, packet: Any) -> None:
+        """Add a packet; asyncio's ``put`` also calls this."""
+        super().put_nowait(packet)
+        self._unsent.add(packet)
 
     async def get(self) -> Any:
         """Take the first packet."""
@@ -68,7 +113,9 @@ class FewAtOnce(asyncio.Queue[Any]):
             self._taken = 0
             raise asyncio.QueueEmpty
         self._taken += 1
-        return super().get_nowait()
+        packet = super().get_nowait()
+        self._unsent.remove(packet)
+        return packet
 
 
 class CommonSessions(ABC):
@@ -122,6 +169,18 @@ class CommonSessions(ABC):
             return False
         connection.polls = True
         return True
+
+    def _too_slow(self, connection: SocketIOConnection) -> None:
+        """Close a connection for which too much waits unsent."""
+        if not connection.guarded.closing:
+            record(
+                "closed",
+                level=logging.WARNING,
+                reason="reads too slowly",
+                address=connection.guarded.address,
+                max_unsent=self.guard.settings.max_unsent,
+            )
+            connection.guarded.close()
 
     async def _is_owner(self, connection: SocketIOConnection, environ: Mapping[str, Any]) -> bool:
         guarded, sender = connection.guarded, address(environ)
@@ -178,7 +237,8 @@ class EngineSessions(CommonSessions):
                 await self._read_websocket(connection, transport, read_websocket, ws)
 
         transport.receive = self._counted(connection, transport.receive)
-        transport.queue = FewAtOnce(transport.queue)
+        unsent = Unsent(self.guard.settings.max_unsent, lambda: self._too_slow(connection))
+        transport.queue = FewAtOnce(transport.queue, unsent)
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler

@@ -13,7 +13,7 @@ from engineio.exceptions import EngineIOError
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.settings import POLL_PACKETS, UPGRADE_SECONDS
-from roomkey.guard.thread_tasks import NativeEvent
+from roomkey.guard.thread_tasks import NativeEvent, NativeLock
 from roomkey.guard.threads import ThreadBackground
 from roomkey.socketio.engine_sessions import (
     BAD_REQUEST,
@@ -22,6 +22,7 @@ from roomkey.socketio.engine_sessions import (
     LARGE_PACKET,
     TOO_LARGE,
     CommonSessions,
+    Unsent,
 )
 from roomkey.socketio.environ import ReadRequest, is_upgrade, length_ok
 from roomkey.socketio.host import SocketIOConnection
@@ -43,7 +44,27 @@ def _copy(answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "headers": list(answer["headers"])}  # engineio adds headers to the list
 
 
-def few_at_once(before: Any, empty: type[Exception]) -> Any:
+class LockedUnsent(Unsent):
+    """Counts the bytes that wait for a client, to which several threads send.
+
+    Args:
+        lock: a lock of the server's threads.
+    """
+
+    def __init__(self, most: int, exceeded: Callable[[], None], lock: NativeLock) -> None:
+        super().__init__(most, exceeded)
+        self._lock = lock
+
+    def count(self, change: int) -> int:
+        """Change the number, and return what it was."""
+        self._lock.acquire()
+        try:
+            return super().count(change)
+        finally:
+            self._lock.release()
+
+
+def few_at_once(before: Any, empty: type[Exception], unsent: Unsent) -> Any:
     """Return a queue from which one poll takes at most :data:`POLL_PACKETS` packets.
 
     engineio waits for the first packet, and then asks for more without waiting until there are none.
@@ -51,11 +72,16 @@ def few_at_once(before: Any, empty: type[Exception]) -> Any:
     Args:
         before: the queue that it replaces; nothing waits for that yet.
         empty: the exception of a queue that is empty.
+        unsent: counts what waits in it.
     """
 
     class FewAtOnce(type(before)):  # type: ignore[misc]
         drained: NativeEvent | None = None  # set when all packets are taken
         taken = 0
+
+        def put(self, packet: Any, *arguments: Any, **named: Any) -> None:
+            super().put(packet, *arguments, **named)
+            unsent.add(packet)
 
         def get(self, block: bool = True, timeout: float | None = None) -> Any:
             if block:
@@ -65,6 +91,7 @@ def few_at_once(before: Any, empty: type[Exception]) -> Any:
                 raise empty
             packet = super().get(block, timeout)
             self.taken += 1
+            unsent.remove(packet)
             return packet
 
         def task_done(self) -> None:
@@ -128,7 +155,15 @@ class SyncSessions(CommonSessions):
             return self._read_websocket(connection, transport, read_websocket, ws)
 
         transport.receive = self._counted(connection, transport.receive)
-        transport.queue = few_at_once(transport.queue, self.sio.eio.get_queue_empty_exception())
+        transport.queue = few_at_once(
+            transport.queue,
+            self.sio.eio.get_queue_empty_exception(),
+            LockedUnsent(
+                self.guard.settings.max_unsent,
+                lambda: self._too_slow(connection),
+                self._background.primitives.lock(),
+            ),
+        )
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request
         transport._websocket_handler = websocket_handler
@@ -157,6 +192,10 @@ class SyncSessions(CommonSessions):
             self._violation(connection, "a request body over the limit")
             return TOO_LARGE
         return None
+
+    def _too_slow(self, connection: SocketIOConnection) -> None:
+        with self._background.monitor:
+            super()._too_slow(connection)
 
     def _violation(self, connection: SocketIOConnection, detail: str) -> None:
         with self._background.monitor:
