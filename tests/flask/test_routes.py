@@ -8,6 +8,7 @@ import logging
 import pytest
 from flask import Blueprint, copy_current_request_context
 from flask.views import MethodView
+from support.decorators import WRAPPERS
 from werkzeug.exceptions import HTTPException
 
 from roomkey import PermissionDenied
@@ -352,6 +353,29 @@ def test_requires_above_the_route_fails_closed(protected):
         protected.http.get("/wrong", headers=protected.bearer(roles=["admin"]))
     protected.app.testing = False
     assert protected.http.get("/wrong").status_code == 500
+
+
+@pytest.mark.parametrize("between", WRAPPERS)
+def test_requires_above_a_decorator_above_the_route_fails_closed(protected, between):
+    @requires(role="admin")
+    @between
+    @protected.app.get("/wrong")
+    def wrong():
+        return "open to everybody"
+
+    assert protected.http.get("/wrong").status_code == 500
+
+
+@pytest.mark.parametrize("between", WRAPPERS)
+def test_route_with_requires_among_other_decorators_is_checked(protected, between):
+    @requires(role="admin")
+    @between
+    def right():
+        return "done"
+
+    protected.app.add_url_rule("/right", view_func=between(right), endpoint="right")
+    assert protected.http.get("/right", headers=protected.bearer()).status_code == 403
+    assert protected.http.get("/right", headers=protected.bearer(roles=["admin"])).status_code == 200
 
 
 def test_requires_rejects_wrong_arguments():

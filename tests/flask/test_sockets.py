@@ -15,7 +15,9 @@ from flask import request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_socketio import emit, join_room
 from hosts.clients import PollingClient
+from support.decorators import WRAPPERS, wrapper
 from support.live import Raw
+from support.rawsocket import PATIENCE
 
 from roomkey import PermissionDenied, Policy
 from roomkey.errors import ConfigError
@@ -180,9 +182,23 @@ async def test_requires_on_connect_refuses(running):
     assert await client.is_closed()
 
 
-async def test_requires_above_the_event_fails_closed(running, caplog):
+class Awaited(logging.Handler):
+    """Sets an event when a text is logged: that happens after the answer to the client."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.text, self.logged = text, threading.Event()
+
+    def emit(self, record):
+        if self.text in self.format(record):
+            self.logged.set()
+
+
+async def test_requires_above_the_event_fails_closed(running, monkeypatch):
     made = await running()
     called = []
+    log = Awaited("wrong would run without its @requires")
+    monkeypatch.setattr(logging.root, "handlers", [*logging.root.handlers, log])
 
     @requires(role="admin")
     @made.socketio.on("wrong")
@@ -193,7 +209,78 @@ async def test_requires_above_the_event_fails_closed(running, caplog):
     [reply] = await ack(client, "wrong")
     assert reply["error"]["code"] == "temporarily_unavailable"
     assert called == []
-    assert "wrong would run without its @requires" in caplog.text
+    assert await asyncio.to_thread(log.logged.wait, PATIENCE)
+
+
+@pytest.mark.parametrize("between", WRAPPERS)
+async def test_requires_above_a_decorator_above_the_event_fails_closed(running, between):
+    made = await running()
+    called = []
+
+    @requires(role="admin")
+    @between
+    @made.socketio.on("wrong")
+    @wrapper
+    def wrong():
+        called.append("wrong")
+
+    client = await member(made, roles=["admin"])
+    [reply] = await ack(client, "wrong")
+    assert reply["error"]["code"] == "temporarily_unavailable"
+    assert called == []
+
+
+@pytest.mark.parametrize("between", WRAPPERS)
+async def test_requires_among_other_decorators_decides(running, between):
+    made = await running()
+
+    @made.socketio.on("right")
+    @between
+    @requires(role="admin")
+    @between
+    def right():
+        return "done"
+
+    assert await ack(await member(made, roles=["admin"]), "right") == ["done"]
+    [reply] = await ack(await member(made), "right")
+    assert reply["error"]["code"] == "permission_denied"
+
+
+async def test_function_that_a_protected_handler_calls_can_be_a_handler_itself(running):
+    made = await running()
+
+    @made.socketio.on("open")
+    def public():
+        return "for all"
+
+    @made.socketio.on("right")
+    @requires(role="admin")
+    def right():
+        return public()
+
+    assert await ack(await member(made), "open") == ["for all"]
+
+
+async def test_requires_in_any_order_protects_a_class_based_namespace(running):
+    made = await running()
+
+    class Chat(flask_socketio.Namespace):
+        @requires(role="admin")
+        @wrapper
+        def on_above(self):
+            return "done"
+
+        @wrapper
+        @requires(role="admin")
+        def on_below(self):
+            return "done"
+
+    made.socketio.on_namespace(Chat("/"))
+    boss, ada = await member(made, roles=["admin"]), await member(made)
+    for name in ("above", "below"):
+        assert await ack(boss, name) == ["done"]
+        [reply] = await ack(ada, name)
+        assert reply["error"]["code"] == "permission_denied"
 
 
 async def test_error_handlers_answer_events(running):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from functools import partial, wraps
+from types import FunctionType, MethodType
 from typing import Any, ParamSpec, TypeVar, cast
 from weakref import WeakSet
 
@@ -21,7 +23,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _CHECKED: WeakSet[Any] = WeakSet()
-"""The functions that are called only after a check."""
+"""The functions that are called only after a check. None of these may be registered itself."""
 
 
 def requires(
@@ -52,10 +54,46 @@ def requires(
             _check(requirement)
             return cast(T, current_app.ensure_sync(function)(*arguments, **named))
 
-        _CHECKED.add(function)
+        _CHECKED.update(_with_inner(function))
         return checked
 
     return decorate
+
+
+def _with_inner(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Yield a function and those that it wraps: a decorator below ``@requires`` may have registered one of these."""
+    todo, seen = [function], set()
+    while todo:
+        one = todo.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            todo += filter(_is_known_by_identity, _wrapped(one))
+            yield one
+
+
+def _is_known_by_identity(value: object) -> bool:
+    """Return True for functions and other callable objects, but not for proxies such as ``flask.current_app``."""
+    return callable(value) and bool(type(value).__weakrefoffset__) and type(value).__hash__ is not None
+
+
+def _wrapped(function: Any) -> Iterable[Any]:
+    """Return what a decorator has wrapped: what it declares, or else the functions in its closure or its attributes."""
+    attributes = {} if isinstance(function, MethodType | type) else getattr(function, "__dict__", {})
+    if "__wrapped__" in attributes:
+        return (attributes["__wrapped__"],)
+    if isinstance(function, partial):
+        return (function.func,)
+    if isinstance(function, FunctionType):
+        return _closure(function)
+    return [value for value in attributes.values() if isinstance(value, FunctionType)]
+
+
+def _closure(function: FunctionType) -> Iterator[Any]:
+    """Yield what a function has from around it, but not the functions that it calls by their own names."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with suppress(ValueError):  # it has no value yet
+            if name != getattr(cell.cell_contents, "__name__", None):
+                yield cell.cell_contents
 
 
 def check_order(function: Callable[..., Any] | None) -> None:
