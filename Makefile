@@ -71,6 +71,7 @@ checklist: .venv-dev
 bench: .venv-dev
 	$(BIN)/python bench/verify.py --write
 	$(BIN)/python bench/instructions.py --write
+	$(BIN)/python bench/sync.py
 	$(BIN)/python bench/socketio/growth.py
 	$(BIN)/python bench/socketio/run.py
 
@@ -78,6 +79,7 @@ bench: .venv-dev
 bench-quick: .venv-dev
 	$(BIN)/python bench/socketio/growth.py --quick --peers roomkey,node
 	$(BIN)/python bench/socketio/run.py --quick
+	$(BIN)/python bench/sync.py --quick
 
 # Both environments use one folder, so that the packages of a developer's environment also serve the demo.
 .PHONY: .venv-serve .venv-dev
