@@ -146,6 +146,19 @@ def test_command_checks_the_settings(settings: Any) -> None:
     assert out.getvalue() == "fail  ROOMKEY: unknown setting 'POLCY'; did you mean POLICY?\n"
 
 
+def test_command_check_reports_a_store_in_a_folder_that_does_not_exist(settings: Any, tmp_path: Any) -> None:
+    from django.core.management import CommandError, call_command
+
+    place, out = tmp_path / "missing" / "revocations.sqlite3", StringIO()
+    for value in (place, str(place)):
+        settings(ROOMKEY={**ISSUER, "REVOCATIONS": value})
+        with pytest.raises(CommandError, match="ROOMKEY has errors"):
+            call_command("roomkey", "check", stdout=out)
+    assert out.getvalue().count(f"fail  ROOMKEY: REVOCATIONS cannot be stored in {place}: there is no such folder") == 2
+    place.parent.mkdir()
+    assert "ok    tokens" in run("check")
+
+
 def test_command_issues_a_token(project: None) -> None:
     from django.contrib.auth.models import User
     from django.core.management import CommandError

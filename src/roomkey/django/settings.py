@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 from django.conf import settings
@@ -215,6 +216,10 @@ def _store(value: Any) -> Any:
         return _object(value, None, "REVOCATIONS")
     from roomkey.stores import SqlRevocations  # requires roomkey[sql]
 
+    if "://" not in text and not Path(text).parent.is_dir():
+        raise ConfigError(
+            f"ROOMKEY: REVOCATIONS cannot be stored in {text}: there is no such folder; create it, or correct the path"
+        )
     return _made(lambda: SqlRevocations(value), "REVOCATIONS")
 
 
