@@ -14,6 +14,7 @@ from roomkey.policies import rooms_claim
 
 SECRET = os.environ.get("ROOMKEY_SECRET") or sys.exit("ROOMKEY_SECRET is not set: see README.md")
 USERS = {"ada": (generate_password_hash("correct horse"), ["red"]), "bob": (generate_password_hash("battery"), [])}
+NOBODY = (generate_password_hash(secrets.token_urlsafe()), [])  # unknown names take as long as wrong passwords
 
 app = Flask(__name__)
 socketio = SocketIO(app, async_mode="threading")
@@ -31,8 +32,8 @@ def page():
 @app.post("/login")
 def login():
     name, password = request.json["username"], request.json["password"]
-    hashed, rooms = USERS.get(name, ("", []))
-    if not hashed or not check_password_hash(hashed, password):
+    hashed, rooms = user = USERS.get(name, NOBODY)
+    if not check_password_hash(hashed, password) or user is NOBODY:
         return {"error": "wrong username or password"}, 401
     return {"token": issuer.issue(name, rooms=rooms, session_id=secrets.token_urlsafe(16))}
 
