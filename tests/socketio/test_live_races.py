@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
+import socketio
 from support.rawsocket import PATIENCE
 from support.sync_live import join, serving
 from support.sync_world import SyncWorld, together
@@ -21,6 +22,9 @@ from websockets.exceptions import ConnectionClosed
 from roomkey.errors import AuthError
 
 ROUNDS = [pytest.param(25, id="25 rounds"), pytest.param(1000, id="1000 rounds", marks=pytest.mark.long)]
+
+ENDS_HEARTBEATS = hasattr(socketio.Server, "reason")
+"""Older versions of engineio begin the first heartbeat before the guard knows the session; it ends with its ping."""
 
 
 class OverWebSocket:
@@ -173,10 +177,11 @@ def test_client_receives_nothing_after_its_end(rounds):
                 assert set(packets[end + 1 :]) <= {"1"}, packets[end - 1 :]
             world.guard.settle()
             assert not world.guard.sockets()
-        until = time.monotonic() + PATIENCE
-        while threading.active_count() > threads + 5 and time.monotonic() < until:
-            time.sleep(0.05)  # the threads of engineio, which nothing announces
-        assert threading.active_count() <= threads + 5
+        if ENDS_HEARTBEATS:
+            until = time.monotonic() + PATIENCE
+            while threading.active_count() > threads + 5 and time.monotonic() < until:
+                time.sleep(0.05)  # the threads of engineio, which nothing announces
+            assert threading.active_count() <= threads + 5
     assert handled
     assert not strangers
     assert not world.guard.index.connections

@@ -113,3 +113,13 @@ def test_large_polling_body_of_a_member_closes_only_that_connection():
         assert [socket.identity.subject for socket in world.guard.sockets()] == ["eve"]
         world.sio.emit("news", 1)
         assert other.heard("news") == [1]
+
+
+def test_heartbeat_forgets_the_ping_that_was_answered():
+    """engineio 4.8 does so only here, and would close the connection."""
+    world = SyncWorld()
+    transport = world.member().transport
+    world.sio.eio.ping_interval = 0
+    transport.last_ping, transport.closed = 1.0, True
+    transport._send_ping()
+    assert transport.last_ping is None

@@ -207,6 +207,7 @@ class SyncSessions(CommonSessions):
         self._ends[eio_sid] = transport, ended
 
         def beat() -> None:
+            transport.last_ping = None  # a pong came, which engineio 4.8 notes only here
             ended.wait(self.sio.eio.ping_interval)
             if not transport.closing and not transport.closed:
                 transport.last_ping = time.time()
