@@ -78,7 +78,7 @@ def install(socketio: flask_socketio.SocketIO) -> None:
     if inner is None or tuple(inspect.signature(inner).parameters)[: len(SEAM)] != SEAM:
         raise ConfigError(
             f"cannot protect the app: this version of Flask-SocketIO has no _handle_event({', '.join(SEAM)}); "
-            "install a supported version (5.3.6 to 5.7 are tested)"
+            "install a supported version (5.6.1 to 5.7 are tested)"
         )
     socketio._handle_event = _Handlers(inner).call
 
