@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
+import os
 import threading
+import traceback
 
 import pytest
 from support.rawsocket import PATIENCE
@@ -140,6 +143,78 @@ def test_task_runs_although_all_workers_wait_for_ever(monkeypatch):
         assert done.wait(PATIENCE)
     finally:
         for_ever.set()
+
+
+# Processes that fork
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_tasks_run_in_a_child_that_was_forked_while_others_ran(monkeypatch):
+    monkeypatch.setattr(Threads, "max_workers", 1)
+    tasks, started, may_end, outcomes = background(), threading.Event(), threading.Event(), []
+
+    def busy():
+        started.set()
+        may_end.wait(PATIENCE)
+
+    async def work(name, function):
+        await Call(function)
+        outcomes.append(name)
+
+    def in_child():
+        assert started.is_set()
+        done = threading.Event()
+        tasks.spawn(work("child", done.set))
+        assert done.wait(PATIENCE)
+        tasks.run(tasks.settle())
+        assert outcomes == ["child"]
+
+    tasks.spawn(work("busy", busy))
+    tasks.spawn(work("queued", lambda: None))
+    assert started.wait(PATIENCE)
+    child = fork(in_child)
+    assert os.waitpid(child, 0)[1] == 0
+    may_end.set()
+    tasks.run(tasks.settle())
+    assert sorted(outcomes) == ["busy", "queued"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
+def test_monitor_of_a_thread_is_free_in_a_child():
+    tasks, taken, may_end = background(), threading.Event(), threading.Event()
+
+    def hold():
+        with tasks.monitor:
+            taken.set()
+            may_end.wait(PATIENCE)
+
+    def in_child():
+        with tasks.monitor:
+            assert tasks.monitor.is_mine()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert taken.wait(PATIENCE)
+    child = fork(in_child)
+    assert os.waitpid(child, 0)[1] == 0
+    may_end.set()
+    holder.join()
+
+
+def fork(in_child):
+    """Call a function in a child process, which exits with 0 if the function returns within some seconds."""
+    child = os.fork()
+    if child:
+        return child
+    faulthandler.dump_traceback_later(PATIENCE, exit=True)
+    try:
+        in_child()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
 
 
 # Logs

@@ -69,6 +69,7 @@ class Monitor:
     """
 
     def __init__(self, primitives: Primitives) -> None:
+        self._new_lock = primitives.lock
         self._lock = primitives.lock()
         self._current = primitives.current
         self._owner: Hashable | None = None
@@ -97,6 +98,10 @@ class Monitor:
     def is_mine(self) -> bool:
         """Return True if the current thread has it."""
         return self._owner == self._current()
+
+    def release_of_others(self) -> None:
+        """Take it from a thread that does not exist any more, since the process has forked."""
+        self._lock, self._owner, self._depth, self._logs = self._new_lock(), None, 0, KeptLogs()
 
     def give_back(self) -> tuple[int, Entries]:
         """Give it back completely; return what :meth:`take_again` needs, and what to write to the log."""

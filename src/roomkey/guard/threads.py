@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar, cast
+from weakref import WeakSet
 
 from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
@@ -79,8 +80,10 @@ class ThreadBackground:
         self._queue: deque[ThreadTask[Any]] = deque()
         self._workers = 0
         self._expects_relief = False
+        self._of_parent: object = None
         keep_logs()
         self.use(Threads())
+        _OF_THIS_PROCESS.add(self)
 
     def use(self, primitives: Primitives) -> None:
         """Use the threads or greenlets of a server, before anything runs."""
@@ -93,6 +96,25 @@ class ThreadBackground:
     def running(self) -> set[object]:
         """The tasks that have not ended, and what holds up :meth:`settle`."""
         return self._running
+
+    def after_fork(self) -> None:
+        """Leave to the parent process what its threads do: the child has only the thread that has forked.
+
+        Greenlets also exist in the child.
+        """
+        if not isinstance(self.primitives, Threads):
+            return
+        me = self.primitives.current()
+        mine = self._driving.get(me, [])
+        # Kept, because a coroutine that is freed ends: it would close connections that the parent still has.
+        self._of_parent = (self._of_parent, self._running, self._driving, self._queue, self._loop, self.current)
+        if not self.monitor.is_mine():
+            self.monitor.release_of_others()
+            self.current = None
+        self._running, self._settling, self._settlers = self._running & set(mine), set(), []
+        self._driving = {me: mine} if mine else {}
+        self._queue, self._workers, self._expects_relief = deque(), 0, False
+        self._loop = LoopThread(self.primitives)
 
     # Tasks
 
@@ -296,6 +318,18 @@ class ThreadBackground:
         event = self.primitives.event()
         lookup.notify(event.set)
         await Wait(event, seconds)
+
+
+_OF_THIS_PROCESS: WeakSet[ThreadBackground] = WeakSet()
+
+
+def _after_fork() -> None:
+    for background in _OF_THIS_PROCESS:
+        background.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class ThreadTimer:
