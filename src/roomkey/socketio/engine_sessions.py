@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -170,6 +171,17 @@ class CommonSessions(ABC):
         connection.polls = True
         return True
 
+    def _unsent_exceeded(self, connection: SocketIOConnection) -> Callable[[], None]:
+        """Return what its queue calls. A poll can keep the queue for a while after the connection has ended."""
+        reference = weakref.ref(connection)
+
+        def exceeded() -> None:
+            still_there = reference()
+            if still_there is not None:
+                self._too_slow(still_there)
+
+        return exceeded
+
     def _too_slow(self, connection: SocketIOConnection) -> None:
         """Close a connection for which too much waits unsent."""
         if not connection.guarded.closing:
@@ -237,7 +249,7 @@ class EngineSessions(CommonSessions):
                 await self._read_websocket(connection, transport, read_websocket, ws)
 
         transport.receive = self._counted(connection, transport.receive)
-        unsent = Unsent(self.guard.settings.max_unsent, lambda: self._too_slow(connection))
+        unsent = Unsent(self.guard.settings.max_unsent, self._unsent_exceeded(connection))
         transport.queue = FewAtOnce(transport.queue, unsent)
         transport.handle_get_request = handle_get_request
         transport.handle_post_request = handle_post_request

@@ -160,7 +160,7 @@ class SyncSessions(CommonSessions):
             self.sio.eio.get_queue_empty_exception(),
             LockedUnsent(
                 self.guard.settings.max_unsent,
-                lambda: self._too_slow(connection),
+                self._unsent_exceeded(connection),
                 self._background.primitives.lock(),
             ),
         )
