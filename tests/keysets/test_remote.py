@@ -37,8 +37,8 @@ from support.key_server import (
 )
 from support.tokens import part
 
-from roomkey import ConfigError, Identity, Key, Verifier
-from roomkey.errors import BadSignature, Unavailable, UnknownKey
+from roomkey import ConfigError, Identity, Issuer, Key, Verifier
+from roomkey.errors import BadSignature, InvalidProof, Unavailable, UnknownKey
 from roomkey.keysets import RemoteKeySet, fetching, verify_blocking, verify_waiting
 from roomkey.keysets.fetching import FetchError, Request, fetch
 from roomkey.keysets.remote_answers import MAX_BYTES
@@ -110,6 +110,17 @@ def test_without_keys_other_tokens_wait(server: KeyServer, verifier: Verifier, s
     server.respond = silent
     with pytest.raises(Unavailable):
         verifier.verify(signed(A, **settings), time.time())
+
+
+def test_a_token_without_its_proof_waits_for_the_keys(server: KeyServer, verifier: Verifier) -> None:
+    """Its client must learn that a proof is missing, because it can send one."""
+    issuer = Issuer(A, issuer="https://sso.example", audience="chat")
+    with pytest.raises(InvalidProof):
+        verify(verifier, issuer.issue("ada", claims={"cnf": {"jkt": "A" * 43}}))
+    server.publish(B.public(), A.public())
+    issuer = Issuer(B, issuer="https://sso.example", audience="chat")
+    with pytest.raises(InvalidProof):
+        verify(verifier, issuer.issue("ada", claims={"cnf": {"jkt": "A" * 43}}))
 
 
 async def test_200_tasks_at_once_share_one_fetch(server: KeyServer, verifier: Verifier) -> None:

@@ -32,7 +32,7 @@ test("the first token waits for the keys", async (t) => {
   assert.equal(server.paths.length, 1);
 });
 
-test("without keys, a token with a wrong claim is rejected, and an expired one waits", async (t) => {
+test("without keys, a token with a wrong claim is rejected, and one that expired or lacks its proof waits", async (t) => {
   const { server, verifier } = await remoteWorld(t);
   server.respond = silent;
   for (const claims of [{ aud: "other" }, { iss: "https://other.example" }, { sub: 5 }, { cnf: { jkt: "x" } }]) {
@@ -42,6 +42,7 @@ test("without keys, a token with a wrong claim is rejected, and an expired one w
     });
   }
   assert.throws(() => verifier.verify(A.token({ exp: 1 })), Unavailable); // so that its client connects again
+  assert.throws(() => verifier.verify(A.token({ cnf: { jkt: "A".repeat(43) } })), Unavailable); // so that it learns of the proof
 });
 
 test("200 verifications at once share one fetch", async (t) => {

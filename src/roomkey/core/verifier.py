@@ -34,6 +34,7 @@ from roomkey.errors import (
     ClaimError,
     ConfigError,
     ExpiredToken,
+    InvalidProof,
     MalformedToken,
     Unavailable,
     UnknownKey,
@@ -432,14 +433,14 @@ class Verifier:
             UnknownKey: there are none now, and the token would be rejected anyway. The signature is not verified, so
                 the client does not learn which claim is the reason.
             Unavailable: there are none now. An expired token also gets this error, because its client must not stop: it
-                gets a new token when the keys are known.
+                gets a new token when the keys are known. So does one whose proof is missing: its client can send one.
         """
         try:
             return keys(now)
         except Unavailable:
             try:
                 self.identify(jws.json_object(parts.payload, "payload"), now, proved_key=proved_key)
-            except ExpiredToken:
+            except (ExpiredToken, InvalidProof):
                 pass
             except AuthError as error:
                 raise UnknownKey(f"the keys are unknown, and the token is not acceptable: {error}") from None
@@ -455,7 +456,7 @@ class Verifier:
     ) -> None:
         """Raise :class:`Unavailable` if another server may have the key of a token.
 
-        Only tokens that would be accepted otherwise make this process ask.
+        Only tokens that would be accepted otherwise, perhaps with a proof, make this process ask.
         """
         look_up = getattr(keys, "look_up", None)
         named = parts.header.kid
@@ -463,6 +464,8 @@ class Verifier:
             return
         try:
             self.identify(jws.json_object(parts.payload, "payload"), now, proved_key=proved_key)
+        except InvalidProof:
+            pass
         except AuthError:
             return
         look_up(named, known)

@@ -1,6 +1,6 @@
 /** Where the keys of a verifier come from: fixed, by time, from another server, and of one or several issuers. */
 
-import { AuthError, ConfigError, ExpiredToken, Unavailable, UnknownKey } from "../errors.js";
+import { AuthError, ConfigError, ExpiredToken, InvalidProof, Unavailable, UnknownKey } from "../errors.js";
 import { oneOrMore } from "./claims.js";
 import { Key, KeySet, type LiveKeySet, type RemoteKeys } from "./keys.js";
 import { isObject } from "./strict_json.js";
@@ -24,7 +24,7 @@ export function keysAt(source: KeySource, now: number): KeySet {
 /**
  * The keys of a time, for a token whose signature is not verified. If the keys are unavailable, a token that would be
  * rejected anyway is rejected without saying which claim is the reason. An expired one is not, because its client must not
- * stop: it gets a new token when the keys are known.
+ * stop: it gets a new token when the keys are known. Neither is one whose proof is missing: its client can send one.
  *
  * @throws {UnknownKey} there are no keys now, and the token would be rejected anyway.
  * @throws {Unavailable} there are no keys now.
@@ -37,7 +37,9 @@ export function knownKeys(source: KeySource, now: number, check: () => unknown):
     try {
       check();
     } catch (error) {
-      if (!(error instanceof AuthError) || error instanceof ExpiredToken) throw unavailable;
+      if (!(error instanceof AuthError) || error instanceof ExpiredToken || error instanceof InvalidProof) {
+        throw unavailable;
+      }
       throw new UnknownKey(`the keys are unknown, and the token is not acceptable: ${error.detail}`);
     }
     throw unavailable;
@@ -54,8 +56,8 @@ export function lookUp(keys: RemoteKeys, kid: string | null, now: number, check:
   try {
     check();
   } catch (error) {
-    if (error instanceof AuthError) return;
-    throw error;
+    if (error instanceof AuthError && !(error instanceof InvalidProof)) return; // its client can send a proof
+    if (!(error instanceof AuthError)) throw error;
   }
   keys.lookUp(kid);
 }
