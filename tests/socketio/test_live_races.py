@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-import socketio
+from support.live import ENDS_HEARTBEATS
 from support.rawsocket import PATIENCE
 from support.sync_live import join, serving
 from support.sync_world import SyncWorld, together
@@ -22,9 +22,6 @@ from websockets.exceptions import ConnectionClosed
 from roomkey.errors import AuthError
 
 ROUNDS = [pytest.param(25, id="25 rounds"), pytest.param(1000, id="1000 rounds", marks=pytest.mark.long)]
-
-ENDS_HEARTBEATS = hasattr(socketio.Server, "reason")
-"""Older versions of engineio begin the first heartbeat before the guard knows the session; it ends with its ping."""
 
 
 class OverWebSocket:

@@ -21,6 +21,9 @@ from roomkey.hub import Hub, runner
 SEPARATOR = "\x1e"
 T = TypeVar("T")
 
+ENDS_HEARTBEATS = hasattr(socketio.Server, "reason")
+"""Older versions of engineio begin the first heartbeat before the guard knows the session; it ends with its ping."""
+
 
 @asynccontextmanager
 async def serve(server_app: Any, /, **settings: Any) -> AsyncIterator[str]:
