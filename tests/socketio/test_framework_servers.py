@@ -88,7 +88,7 @@ async def test_json_module_of_the_server_reads_and_writes_packets(make_world, mo
         "-Infinity",
         "1e400",
         '{"a":1,"a":2}',
-        "[" * 1000 + "]" * 1000,
+        "[" * 100_000 + "]" * 100_000,
     ],
 )
 async def test_text_that_is_not_strict_json_does_not_reach_the_json_module(make_world, module, text):
