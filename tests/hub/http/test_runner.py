@@ -152,11 +152,12 @@ async def test_collector_ignores_what_is_loaded_before_the_start(run: Any) -> No
 
 
 def test_heap_is_not_frozen_after_the_server() -> None:
+    before = gc.get_freeze_count()  # Python 3.12 begins with some
     with frozen_heap() as freeze:
-        assert gc.get_freeze_count() == 0  # not before the server has started
+        assert gc.get_freeze_count() == before  # not before the server has started
         freeze()
-        assert gc.get_freeze_count() > 0
-    assert gc.get_freeze_count() == 0
+        assert gc.get_freeze_count() > before
+    assert gc.get_freeze_count() <= before
 
 
 async def test_application_has_its_own_websockets_on_the_same_port(run: Any) -> None:
