@@ -123,7 +123,7 @@ CUSTOM = {
 def test_the_verifier_follows_the_settings_of_simplejwt() -> None:
     from django.conf import settings
 
-    from roomkey.django.simplejwt import simplejwt_verifier
+    from roomkey.django.simplejwt_verifier import simplejwt_verifier
 
     verifier, now = simplejwt_verifier(), 1_800_000_000
     claims = {"kind": "access", "uid": "7", "aud": "api", "iss": "https://site.example", "exp": now - 35, "jti": "j"}
@@ -137,7 +137,7 @@ def test_the_verifier_follows_the_settings_of_simplejwt() -> None:
 
 @pytest.mark.parametrize("simple_jwt", [{"TOKEN_TYPE_CLAIM": None}])
 def test_the_verifier_requires_a_type_of_tokens() -> None:
-    from roomkey.django.simplejwt import simplejwt_verifier
+    from roomkey.django.simplejwt_verifier import simplejwt_verifier
 
     with pytest.raises(ConfigError, match="set TOKEN_TYPE_CLAIM"):
         simplejwt_verifier()
@@ -145,7 +145,7 @@ def test_the_verifier_requires_a_type_of_tokens() -> None:
 
 @pytest.mark.parametrize("simple_jwt", [{"SIGNING_KEY": "too short"}, {"SIGNING_KEY": "django-insecure-" + "x" * 40}])
 def test_a_weak_key_is_rejected_with_the_name_of_the_setting() -> None:
-    from roomkey.django.simplejwt import simplejwt_verifier
+    from roomkey.django.simplejwt_verifier import simplejwt_verifier
 
     with pytest.raises(ConfigError, match=r"SIGNING_KEY in SIMPLE_JWT, .* cannot protect tokens: .* generate one with"):
         simplejwt_verifier()
@@ -153,7 +153,7 @@ def test_a_weak_key_is_rejected_with_the_name_of_the_setting() -> None:
 
 @pytest.mark.parametrize("simple_jwt", [{"ALGORITHM": "RS256", "VERIFYING_KEY": PUBLIC}])
 def test_public_keys_verify() -> None:
-    from roomkey.django.simplejwt import simplejwt_verifier
+    from roomkey.django.simplejwt_verifier import simplejwt_verifier
 
     now = 1_800_000_000
     token = jwt.encode({"token_type": "access", "user_id": "7", "exp": now + 9}, PRIVATE, "RS256")

@@ -24,6 +24,7 @@ from roomkey.core.origins import Origin, allowed_origins
 from roomkey.core.policy import Policy
 from roomkey.core.subject_limits import SubjectLimits
 from roomkey.core.verifier import Verifier
+from roomkey.django.secret_key import check_secret_key
 from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
 
@@ -142,7 +143,7 @@ def _given() -> Mapping[str, Any]:
 def _verifier(given: Mapping[str, Any], issuer: Issuer | None) -> TokenVerifier:
     value = given.get("VERIFIER")
     if value == SIMPLEJWT:
-        from roomkey.django.simplejwt import simplejwt_verifier  # requires djangorestframework-simplejwt
+        from roomkey.django.simplejwt_verifier import simplejwt_verifier  # requires djangorestframework-simplejwt
 
         return simplejwt_verifier()
     if isinstance(value, Mapping):
@@ -189,22 +190,6 @@ def derived_secret() -> bytes:
     check_secret_key(settings.SECRET_KEY)
     digest: bytes = salted_hmac("roomkey.django.issuer", "HS256", algorithm="sha256").digest()
     return digest
-
-
-def check_secret_key(secret: str | bytes, name: str = "SECRET_KEY") -> None:
-    """Reject a secret that somebody could guess, with the name of the setting.
-
-    Raises:
-        ConfigError: the secret is too short, or a placeholder.
-    """
-    try:
-        Key.from_secret(secret)
-    except ConfigError as error:
-        reason = str(error).partition("; generate")[0]
-        raise ConfigError(
-            f"{name} cannot protect tokens: {reason}; generate one with: python -c 'from django.core.management.utils "
-            "import get_random_secret_key as new; print(new())', and keep it out of the repository"
-        ) from None
 
 
 def _store(value: Any) -> Any:
