@@ -37,7 +37,7 @@ class ConnectCall:
             raise self.failure
         try:
             return handler(*(arguments if accepts(handler, *arguments) else ()))
-        except Exception as failure:
+        except Exception as failure:  # of the application's handler: Flask-SocketIO may swallow it
             self.failure = failure
             raise
 

@@ -40,7 +40,7 @@ def protecting(server: Any) -> Iterator[None]:
     server.eio.on("connect", accept)
     try:
         yield
-    except BaseException:
+    except BaseException:  # whatever ends the body, the server stays closed
         server.eio.on("connect", _refuse)
         raise
     del server.roomkey_closed

@@ -67,7 +67,7 @@ class Refusals:
                     result = await self._background.ask(callback, error, address)
                     if inspect.isawaitable(result):
                         await self._background.on_loop(result)
-                except Exception:
+                except Exception:  # of the application
                     LOG.exception("a callback of on_refused failed")
         finally:
             self._calls -= 1

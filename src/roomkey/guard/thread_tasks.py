@@ -119,7 +119,7 @@ class Monitor:
             try:
                 self._lock.acquire()
                 break
-            except BaseException as error:
+            except BaseException as error:  # a killed greenlet, too: raised in its coroutine afterwards
                 interruption = error
         self._owner, self._depth = self._current(), depth
         self._logs.begin()
@@ -245,7 +245,7 @@ class ThreadTask(Generic[T]):
             self._request = resume(value)
         except StopIteration as end:
             self._end(end.value, None)
-        except BaseException as error:
+        except BaseException as error:  # whoever waits for the task gets it
             self._end(None, error)
         finally:
             self._run.current = before
@@ -267,7 +267,7 @@ class ThreadTask(Generic[T]):
                 try:
                     write_logs(logs)
                     value = request.carry_out(self)
-                except BaseException as error:
+                except BaseException as error:  # it belongs to the coroutine that asked
                     failure = error
                 finally:
                     failure = monitor.take_again(depth) or failure
@@ -390,7 +390,7 @@ class ThreadLock:
                 while self._is_taken or self._waiting[0] is not event:
                     await Wait(event)
                     event.clear()
-            except BaseException:
+            except BaseException:  # an interruption, too, must not stop those behind it
                 self._waiting.remove(event)
                 self._wake_next()
                 raise

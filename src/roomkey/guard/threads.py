@@ -308,7 +308,7 @@ class ThreadBackground:
         try:
             while not submitted.done:
                 await Wait(event)
-        except BaseException:
+        except BaseException:  # nobody waits for it any more
             self._loop.cancel(submitted)
             raise
         return cast("T", submitted.result())
@@ -385,7 +385,7 @@ class _TimerThread:
             if callback is not None:
                 try:
                     callback()
-                except Exception:
+                except Exception:  # the other timers are due all the same
                     LOG.exception("a timer of the guard failed")
 
 

@@ -134,7 +134,7 @@ class SyncHooks(Hooks):
         try:
             if not self._keep_head(eio_sid, data):
                 self.inner["_handle_eio_message"](eio_sid, data)
-        except Exception as error:
+        except Exception as error:  # whatever a parser raises
             with self._background.monitor:
                 connection.violation(UNREADABLE.format(type(error).__name__))
 
@@ -150,7 +150,7 @@ class SyncHooks(Hooks):
         ACK_ID.set(id)
         try:
             self.inner["_handle_event"](Recipient.of(eio_sid, socket, None), namespace, id, data)
-        except Exception:
+        except Exception:  # such as a result that cannot be sent
             LOG.exception("an event handler failed")
 
     def sync_trigger_event(self, event: str, namespace: str, *arguments: Any) -> Any:
@@ -163,7 +163,7 @@ class SyncHooks(Hooks):
             return self.sio.not_handled
         try:
             result = self.inner["_trigger_event"](event, namespace, *arguments)
-        except Exception as error:
+        except Exception as error:  # of the application's handler
             self._background.run(self._handler_failed(socket, error, event))
             return self.sio.not_handled
         return result if socket.admitted else self.sio.not_handled

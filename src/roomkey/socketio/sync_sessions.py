@@ -235,7 +235,7 @@ class SyncSessions(CommonSessions):
         half_done = self._background.call_later(UPGRADE_SECONDS, lambda: None if transport.upgraded else sever(ws))
         try:
             return read(ws)
-        except Exception as error:
+        except Exception as error:  # whatever the WebSocket library raises
             self._violation(connection, f"a frame that cannot be read ({type(error).__name__})")
             ws.close()
             return []

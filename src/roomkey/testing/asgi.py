@@ -128,7 +128,7 @@ class WebSocket(Transport):
         scope = self._scope("websocket", scheme="ws", subprotocols=[], extensions={"websocket.http.response": {}})
         try:
             await self._app(scope, self._inbox.get, self._sent)
-        except Exception as error:
+        except Exception as error:  # of the application under test
             self._refused(error)
             if not isinstance(error, OSError):  # which is how some applications end
                 raise

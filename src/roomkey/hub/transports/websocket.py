@@ -239,7 +239,7 @@ class WebSocket(asyncio.Protocol):
                     self._wait_for_turn()
                     return
                 frame = reader.read()
-        except Exception:
+        except Exception:  # the event loop would drop the connection without a Close frame
             LOG.exception("closed a WebSocket: a frame could not be handled")
             reader.stop()
             self.close(INTERNAL)
