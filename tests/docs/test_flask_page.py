@@ -10,8 +10,8 @@ from types import ModuleType
 import httpx
 import pytest
 from support.browser import launched, missing
-from support.flask_server import serve
 from support.live import Raw
+from support.wsgi_thread import serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "flask.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)

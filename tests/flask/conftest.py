@@ -12,9 +12,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from flask_socketio import SocketIO
 from support.clock import FakeClock
-from support.flask_server import serve
 from support.live import Raw
 from support.tokens import issuer_at
+from support.wsgi_thread import serve
 
 from roomkey.flask import RoomKey
 

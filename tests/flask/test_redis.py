@@ -9,10 +9,10 @@ import pytest
 from flask import Flask
 from flask_socketio import SocketIO, emit, join_room
 from support.clock import FakeClock
-from support.flask_server import serve
 from support.live import Raw, until
 from support.redis_server import redis_server
 from support.tokens import issuer_at
+from support.wsgi_thread import serve
 
 from roomkey import Policy
 from roomkey.flask import RoomKey, current_identity

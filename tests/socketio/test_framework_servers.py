@@ -212,9 +212,8 @@ async def test_cookie_counts_only_from_the_named_pages(make_world, everybody):
     await until(lambda: len(world.guard.index.connections) >= 4)
 
 
-@pytest.mark.checklist("K9")
-async def test_always_connect_does_not_reply_before_the_decision(make_world):
-    """python-socketio would admit every client first, and JavaScript clients would then reconnect without end."""
+async def undecided(make_world):
+    """A server with ``always_connect``, a client that a rule has not decided about, and the gate at which it waits."""
     gate = Gate()
     policy = Policy()
     policy.namespace("/")(gate)
@@ -222,6 +221,13 @@ async def test_always_connect_does_not_reply_before_the_decision(make_world):
     client = await world.client()
     await client.send("40" + json.dumps({"token": world.token()}))
     await gate.reached.wait()
+    return world, client, gate
+
+
+@pytest.mark.checklist("K9")
+async def test_always_connect_does_not_reply_before_the_decision(make_world):
+    """python-socketio would admit every client first, and JavaScript clients would then reconnect without end."""
+    world, client, gate = await undecided(make_world)
     await world.sio.emit("news", 1)
     assert client.inbox.empty()
     gate.open.set()
@@ -249,13 +255,7 @@ async def test_always_connect_does_not_keep_a_client_that_the_handler_refuses(ma
 
 @pytest.mark.checklist("K9")
 async def test_packets_before_the_decision_are_rejected_under_always_connect(make_world):
-    gate = Gate()
-    policy = Policy()
-    policy.namespace("/")(gate)
-    world = await make_world(server={"always_connect": True}, policy=policy, prepare=hear)
-    client = await world.client()
-    await client.send("40" + json.dumps({"token": world.token()}))
-    await gate.reached.wait()
+    world, client, gate = await undecided(make_world)
     await client.send('42["message",1]')
     assert await client.is_closed()
     gate.open.set()

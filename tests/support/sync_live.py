@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from support.rawsocket import PATIENCE
 from support.sync_world import SyncWorld
+from support.wsgi_thread import serve
 from websockets.sync.client import ClientConnection, connect
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import WSGIRequestHandler
 
 
 class _Quiet(WSGIRequestHandler):
@@ -24,17 +24,11 @@ class _Quiet(WSGIRequestHandler):
 def serving(world: SyncWorld) -> Iterator[str]:
     """Serve on a free port; yield ``127.0.0.1:PORT``."""
     logging.getLogger("werkzeug").setLevel(logging.CRITICAL)  # it reports each connection that ends without a response
-    server = make_server("127.0.0.1", 0, world.app, threaded=True, request_handler=_Quiet)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        world.guard.close()
-        server.shutdown()
-        thread.join(PATIENCE)
-        server.server_close()
+    with serve(world.app, request_handler=_Quiet) as host:
+        try:
+            yield host
+        finally:
+            world.guard.close()
 
 
 def open_websocket(host: str, query: str = "") -> ClientConnection:
