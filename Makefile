@@ -104,7 +104,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock:
 	$(COMPILE) --group install -o requirements/install.txt
 	$(COMPILE) -c requirements/install.txt --extra server pyproject.toml -o requirements/serve.txt
-	$(COMPILE) -c requirements/install.txt --extra server --extra flask --extra django --extra starlette --group dev pyproject.toml -o requirements/dev.txt
+	$(COMPILE) -c requirements/install.txt --extra server --extra redis --extra flask --extra django --extra starlette --group dev pyproject.toml -o requirements/dev.txt
 
 clean:
 	rm -rf .venv .venv-oldest* .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
