@@ -109,6 +109,7 @@ SID = "AbCdEfGhIjKlMnOp0123"
         ),
         ("gunicorn.error", f"Error handling request /socket.io/?access_token={TOKEN}", ()),
         ("geventwebsocket.handler", f'"GET /socket.io/?sid={SID}&token=opaque HTTP/1.1" 101', ()),
+        ("geventwebsocket.handler", f'"GET /socket.io/?sid={SID}.{SID} HTTP/1.1" 101', ()),
     ],
 )
 def test_logs_of_wsgi_servers_contain_no_secrets(name, message, arguments, caplog):

@@ -56,7 +56,8 @@ async def test_rooms_of_other_sockets_and_users_are_denied(offline, attacker, wa
     if attacker == "that room":
         claims["rooms"] = [name.replace("{sid}", sid) for name in claims["rooms"]]
     eve = await server.member("eve", **claims)
-    names = ["user:victim", sid, "A" * 20]  # the last: a sid of another node, whose messages it would bring
+    # The last two: socket IDs of other nodes, whose messages they would bring.
+    names = ["user:victim", sid, "A" * 20, f"{'A' * 20}.{'B' * 20}"]
     for number, room in enumerate(names):
         eve.begin_event(way, room, "psst", ack=number)
         await server.settle()

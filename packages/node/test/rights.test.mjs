@@ -38,7 +38,7 @@ for (const version of VERSIONS) {
     assert.equal(await ask(client, "ignored"), false);
     assert.equal(await ask(client, "try", "team:red"), true);
     assert.equal(await ask(client, "try", "slow"), true);
-    for (const room of ["team:blue", "other", "user:bob", 5, { a: 1 }, "x".repeat(20)]) {
+    for (const room of ["team:blue", "other", "user:bob", 5, { a: 1 }, "x".repeat(20), `${"x".repeat(20)}.${"y".repeat(20)}`]) {
       const { ok, error } = await ask(client, "try", room);
       assert.deepEqual([ok, error.code], [false, "permission_denied"], String(room));
     }

@@ -10,7 +10,8 @@ from roomkey.errors import ConfigError
 
 MAX_NAME = 255
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_SID = re.compile(r"[A-Za-z0-9_-]{20}")  # both kinds of host use 15 random bytes in base64url
+_SID = re.compile(r"[A-Za-z0-9_-]{20}(?:\.[A-Za-z0-9_-]{20})?")
+# 15 random bytes in base64url, on every host; on a hub with a cluster, its sealed node follows.
 
 OPERATOR = "roomkey:admin"
 """The scope, and the role of an account, that the admin API requires."""

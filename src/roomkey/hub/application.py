@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from roomkey.core.ack_expiry import AckExpiry
 from roomkey.guard.guard import AsyncioGuard
+from roomkey.guard.host import new_sid
 from roomkey.hub.handlers import Handlers
 from roomkey.hub.rooms import Rooms
 from roomkey.hub.settings import HubSettings
@@ -26,9 +28,10 @@ class Application:
         ack_expiry: tells which acknowledgements are no longer expected.
         tasks: runs coroutines.
         counts: the number of refused requests and closed connections, by reason.
+        new_sid: makes the IDs of sessions and sockets; in a cluster, they name their node.
     """
 
-    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "settings", "sockets", "tasks")
+    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "new_sid", "settings", "sockets", "tasks")
 
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
@@ -38,3 +41,4 @@ class Application:
         self.ack_expiry = AckExpiry()
         self.tasks = self.guard.background
         self.counts: Counter[str] = Counter()
+        self.new_sid: Callable[[], str] = new_sid

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from roomkey.core.rate import TokenBucket
 from roomkey.guard.connection import GuardedConnection
-from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT, new_sid
+from roomkey.guard.host import CLIENT_DISCONNECT, SERVER_DISCONNECT
 from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.guard.timers import Timers
 from roomkey.hub.settings import ATTACHMENT_SECONDS, HubSettings
@@ -92,6 +92,7 @@ class SessionOwner(Protocol):
     active: dict[str, EngineSession]
     timers: Timers
     now: Callable[[], float]
+    new_sid: Callable[[], str]
     deliver: Callable[[EngineSession, Packet], None]
 
     def count_violation(self) -> None:
@@ -162,7 +163,7 @@ class EngineSession:
         self._end_code: int | None = None
         self.binding: str | None = None
         self.ended_for: str | None = None
-        self.eio_sid = new_sid()
+        self.eio_sid = owner.new_sid()
         self.request = request
 
     @property

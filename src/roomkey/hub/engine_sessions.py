@@ -10,7 +10,7 @@ from roomkey.audit import record
 from roomkey.core.credentials import Request
 from roomkey.errors import TooManyAttempts
 from roomkey.guard.guard import AsyncioGuard
-from roomkey.guard.host import SERVER_DISCONNECT
+from roomkey.guard.host import SERVER_DISCONNECT, new_sid
 from roomkey.hub.engine_session import TRANSPORT_ERROR, EngineSession, OpeningRequest
 from roomkey.hub.settings import LINGER_SECONDS, HubSettings
 from roomkey.wire import Packet, TransportState
@@ -24,6 +24,7 @@ class EngineSessions:
         settings: the hub's.
         counts: counts the connections that were closed, by reason.
         on_packet: called with ``(session, packet)``.
+        new_sid: makes the sessions' IDs.
 
     Attributes:
         settings: the hub's.
@@ -32,6 +33,7 @@ class EngineSessions:
         deliver: passes on a packet that arrived.
         timers: the deadlines of the guard and all sessions.
         now: the monotonic clock, in seconds.
+        new_sid: makes the sessions' IDs.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class EngineSessions:
         counts: Counter[str],
         *,
         on_packet: Callable[[EngineSession, Packet], None],
+        new_sid: Callable[[], str] = new_sid,
     ) -> None:
         self.settings = settings
         self.active: dict[str, EngineSession] = {}
@@ -48,6 +51,7 @@ class EngineSessions:
         self.deliver = on_packet
         self.timers = guard.background.timers
         self.now = guard.clock.monotonic
+        self.new_sid = new_sid
         self._guard = guard
         self._counts = counts
         numbers = (settings.ping_interval * 1000, settings.ping_timeout * 1000, settings.limits.payload)

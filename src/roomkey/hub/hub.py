@@ -63,7 +63,9 @@ class Hub(Verbs):
         self.counts = self.application.counts
         dispatch = Dispatch(self.application)
         super().__init__(self.application)
-        self.sessions = EngineSessions(self.guard, settings, self.counts, on_packet=dispatch.packet)
+        self.sessions = EngineSessions(
+            self.guard, settings, self.counts, on_packet=dispatch.packet, new_sid=self.application.new_sid
+        )
         self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
         self.path = self.requests.path

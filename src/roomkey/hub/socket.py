@@ -12,7 +12,7 @@ from roomkey.core.ack_expiry import MAX_CALLBACKS
 from roomkey.core.admission import AdmissionState
 from roomkey.errors import AuthError, Declined, PermissionDenied
 from roomkey.guard import contract
-from roomkey.guard.host import SERVER_DISCONNECT, new_sid
+from roomkey.guard.host import SERVER_DISCONNECT
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
 from roomkey.hub.engine_session import EngineSession
@@ -88,7 +88,7 @@ class Socket:
     )
 
     def __init__(self, guarded: GuardedSocket, session: EngineSession, application: Application) -> None:
-        self.sid = new_sid()
+        self.sid = application.new_sid()
         self.namespace = guarded.namespace
         self.guarded = guarded
         self.session = session

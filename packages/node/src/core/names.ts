@@ -5,7 +5,8 @@ import { isClean, isWithin } from "./characters.js";
 
 export const MAX_NAME = 255;
 export const MAX_NAMES = 1000;
-const SID = /^[A-Za-z0-9_-]{20}$/; // 15 random bytes in base64url, on every host
+// 15 random bytes in base64url, on every host; on a Python hub with a cluster, its sealed node follows.
+const SID = /^[A-Za-z0-9_-]{20}(?:\.[A-Za-z0-9_-]{20})?$/;
 
 export const AUTHENTICATE = "authenticate";
 export const ANY_EVENT = "*";
