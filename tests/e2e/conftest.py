@@ -270,7 +270,7 @@ class HubSite(Site):
         await self.sio.settle()
         assert not self.guard.index.connections
         assert not self.guard.index.sockets
-        assert not self.sio.sockets.by_sid
+        assert not self.sio.application.rooms.by_sid
 
     async def drop_all(self) -> None:
         await self.sio.close()

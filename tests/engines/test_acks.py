@@ -223,7 +223,7 @@ async def test_expected_acknowledgement_needs_no_task_and_is_not_counted(make_wo
 def _waiting(world, sid):
     """Return how many callbacks wait for a socket, according to the server's tables."""
     if world.engine == "hub":
-        return len(world.sio.sockets.get(sid)._acks or ())
+        return len(world.sio.application.rooms.get(sid)._acks or ())
     return sum(1 for number in world.sio.manager.callbacks.get(sid, ()) if number)
 
 
@@ -351,7 +351,7 @@ async def test_canceled_call_leaves_no_callback(make_world):
     """python-socketio keeps the callback while the client is connected, so a silent client could fill the memory."""
     world = await make_world()
     await world.member()
-    asked = world.sio.sockets.get(world.sid())
+    asked = world.sio.application.rooms.get(world.sid())
     with pytest.raises(TimeoutError):
         await world.sio.call("ask", to=world.sid(), timeout=0)
     calling = asyncio.create_task(world.sio.call("ask", to=world.sid()))

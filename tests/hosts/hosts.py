@@ -102,7 +102,11 @@ class AsyncioServer(Server):
 
     def remains(self) -> dict[str, int]:
         hub = isinstance(self.sio, Hub)
-        members = self.sio.sockets.by_sid if hub else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
+        members = (
+            self.sio.application.rooms.by_sid
+            if hub
+            else [sid for sids in self.sio.manager.rooms.values() for sid in sids]
+        )
         return {
             "connections": len(self.guard.index.connections) + (len(self.sio.sessions.active) if hub else 0),
             "sockets": len(self.guard.index.sockets) + len(members),

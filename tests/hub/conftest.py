@@ -65,7 +65,7 @@ async def world(server: World) -> AsyncIterator[World]:
     hub.sessions.close_all()
     await until(lambda: not hub.guard.index.connections)
     await server.settle()
-    assert (hub.sessions.active, hub.sockets.by_sid, hub.guard.index.sockets) == ({}, {}, {})
+    assert (hub.sessions.active, hub.application.rooms.by_sid, hub.guard.index.sockets) == ({}, {}, {})
 
 
 @pytest_asyncio.fixture(loop_scope="module")

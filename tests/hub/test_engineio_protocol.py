@@ -397,7 +397,7 @@ async def test_upgrade_probe_releases_the_waiting_get_with_a_noop(world):
     await websocket.text("5")
     await websocket.text('42["message",1]')
     assert await websocket.packet() == '42["back",1]'
-    assert world.sio.transport(next(iter(world.sio.sockets.by_sid))) == "websocket"
+    assert world.sio.transport(next(iter(world.sio.application.rooms.by_sid))) == "websocket"
     await poll.close()
 
 

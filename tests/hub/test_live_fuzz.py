@@ -83,7 +83,7 @@ class Fuzzed:
         index = hub.guard.index
         left = [
             *(hub.sessions.active, hub.sessions.lingering, hub.requests.pending, hub.tasks._running),
-            *(hub.sockets.by_sid, hub.sockets._namespaces, hub.sockets._rooms),
+            *(hub.application.rooms.by_sid, hub.application.rooms._namespaces, hub.application.rooms._rooms),
             *(index.connections, index.sockets, *index._named.values(), +index._anonymous),
             hub.guard.background.timers._deadlines._due,
         ]

@@ -136,7 +136,7 @@ async def test_connect_to_a_custom_namespace_does_not_join_the_main_one(world, r
 
 async def test_connect_to_several_namespaces_succeeds(world, member):
     await both(world, member)
-    assert len({socket.sid for socket in world.sio.sockets.by_sid.values()}) == 2
+    assert len({socket.sid for socket in world.sio.application.rooms.by_sid.values()}) == 2
     await member.text('42/custom,["message",1]')
     await member.text('42["message",2]')
     assert await member.packet() == '42/custom,["message-back",1]'
@@ -185,7 +185,7 @@ async def test_packet_before_connect_closes_a_polling_session(world, packet):
 async def test_second_connect_is_ignored(world, member):
     await member.text(connect(world))
     await goes_on(member)
-    assert len(world.sio.sockets.by_sid) == 1
+    assert len(world.sio.application.rooms.by_sid) == 1
 
 
 @pytest.mark.parametrize("auth", ["[1]", '"x"', "5x", "{", '{"token":"a"}{}'])
@@ -193,7 +193,7 @@ async def test_connect_payload_must_be_an_object(world, raw, auth):
     await raw.text("40" + auth)
     assert await raw.close_code() is not None
     assert [read.payload[:3] for read in raw.frames[1:-1]] in ([], [b"44{"])
-    assert world.sio.sockets.by_sid == {}
+    assert world.sio.application.rooms.by_sid == {}
 
 
 # Sending and receiving data
@@ -356,7 +356,7 @@ async def test_disconnect_from_one_namespace_keeps_the_others(world, member, wri
     await member.text(f"41{written}")
     await member.text('42/custom,["message",1]')
     await goes_on(member)  # and the DISCONNECT got no answer
-    await until(lambda: len(world.sio.sockets.by_sid) == 1)
+    await until(lambda: len(world.sio.application.rooms.by_sid) == 1)
     await world.sio.emit("news", namespace="/custom")
     await goes_on(member)
 

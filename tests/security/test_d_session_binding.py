@@ -328,7 +328,7 @@ async def test_session_ids_and_tokens_are_not_in_logs_responses_or_counts(make_w
     token = world.token("victim")
     victim = await Person(world, query=f"&token={token}").open()
     await victim.join()
-    [namespace_sid] = world.sio.sockets.by_sid
+    [namespace_sid] = world.sio.application.rooms.by_sid
     secrets = [victim.sid, namespace_sid, token, token.split(".")[2], "eyJ"]
     said: list[str] = []
     for thief in (Person(world), Person(world, query=f"&token={world.token('thief')}")):

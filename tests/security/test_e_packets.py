@@ -513,7 +513,7 @@ def stop_reading(raw: RawSocket) -> None:
 async def test_ping_flood_of_a_client_that_does_not_read_is_closed(world, bystander):
     raw = await deaf(world)
     await raw.text("40" + json.dumps({"token": world.token()}))
-    await until(lambda: len(world.sio.sockets.by_sid) == 2)
+    await until(lambda: len(world.sio.application.rooms.by_sid) == 2)
     stop_reading(raw)
     flood = frame(b"x" * 125, PING) * 1000
     await until_cut(raw, flood)
@@ -688,7 +688,7 @@ async def test_client_that_never_reads_is_closed_and_others_are_served(make_worl
     bystander = await RawSocket.member(world.host, world.token("grace"))
     raw = await deaf(world)
     await raw.text("40" + json.dumps({"token": world.token()}))
-    await until(lambda: len(world.sio.sockets.by_sid) == 2)
+    await until(lambda: len(world.sio.application.rooms.by_sid) == 2)
     stop_reading(raw)
     sent = 0
     while len(world.sio.sessions.active) == 2 and sent < 1000:
@@ -760,7 +760,7 @@ async def test_invalid_frame_behind_unread_data_still_closes(make_world):
     world = await make_world(prepare=echo)
     raw = await deaf(world)
     await raw.text("40" + json.dumps({"token": world.token()}))
-    await until(lambda: len(world.sio.sockets.by_sid) == 1)
+    await until(lambda: len(world.sio.application.rooms.by_sid) == 1)
     stop_reading(raw)
     [session] = world.sio.sessions.active.values()
     transport = session.transport._transport
@@ -956,7 +956,7 @@ async def test_invalid_acknowledgement_ids_close(world, bystander, caplog):
 @pytest.mark.checklist("E82")
 async def test_unexpected_acknowledgement_calls_nothing(world):
     raw, other = await attacker(world), await RawSocket.member(world.host, world.token("grace"))
-    [_, sid] = world.sio.sockets.by_sid
+    [_, sid] = world.sio.application.rooms.by_sid
     answers = []
     await world.sio.emit("question", to=sid, callback=lambda *values: answers.append(values))
     question = await other.packet()
@@ -1041,7 +1041,7 @@ async def test_handler_that_never_returns_delays_nobody(make_world):
 @pytest.mark.checklist("E83")
 async def test_unanswered_call_times_out(world):
     raw = await attacker(world)
-    [sid] = world.sio.sockets.by_sid
+    [sid] = world.sio.application.rooms.by_sid
     with pytest.raises(TimeoutError):
         await world.sio.call("question", to=sid, timeout=0.05)
     assert (await raw.packet()).startswith("42")

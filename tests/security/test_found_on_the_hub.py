@@ -161,7 +161,7 @@ async def test_refusal_that_is_not_json_still_refuses(make_world, caplog):
     told = await raw.ask_data({"token": world.token()})
     assert told["message"] == "full"
     assert await raw.is_closed()
-    await until(lambda: not world.guard.index.connections and not world.sio.sockets.by_sid)
+    await until(lambda: not world.guard.index.connections and not world.sio.application.rooms.by_sid)
 
 
 @pytest.mark.checklist("E78")

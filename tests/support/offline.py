@@ -140,7 +140,7 @@ class Offline:
     def members(self, room: str, namespace: str = "/") -> set[str]:
         """Return who is in a room, according to the server's tables."""
         if self.engine == "hub":
-            return {socket.sid for socket in self.sio.sockets.in_room(namespace, room)}
+            return {socket.sid for socket in self.sio.application.rooms.in_room(namespace, room)}
         return set(self.sio.manager.rooms.get(namespace, {}).get(room, ()))
 
     async def tick(self, seconds: float) -> None:
@@ -172,8 +172,8 @@ class Offline:
             "deadlines": guard.background.timers._deadlines._due,
             "tasks": guard.background._running,
             "counted": use._connections if use is not None else {},
-            "server": self.sio.sockets.by_sid if self.engine == "hub" else self.sio.manager.rooms,
-            "rooms": self.sio.sockets._rooms if self.engine == "hub" else {},
+            "server": self.sio.application.rooms.by_sid if self.engine == "hub" else self.sio.manager.rooms,
+            "rooms": self.sio.application.rooms._rooms if self.engine == "hub" else {},
         }
         return {name: found for name, found in kept.items() if found}
 

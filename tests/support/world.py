@@ -86,7 +86,7 @@ class World:
     def rooms(self, namespace: str = "/") -> dict[str, set[str]]:
         """Return the rooms of a namespace and their members, without the rooms of socket IDs and users."""
         if isinstance(self.sio, Hub):
-            table = self.sio.sockets
+            table = self.sio.application.rooms
             names = [name for where, name in table._rooms if where == namespace]
             found = {name: {socket.sid for socket in table.in_room(namespace, name)} for name in names}
         else:
@@ -105,7 +105,7 @@ class World:
     @property
     def is_empty(self) -> bool:
         """Return True if nobody is in any namespace, according to the server's tables."""
-        return not (self.sio.sockets.by_sid if isinstance(self.sio, Hub) else self.sio.manager.rooms)
+        return not (self.sio.application.rooms.by_sid if isinstance(self.sio, Hub) else self.sio.manager.rooms)
 
     async def settle(self) -> None:
         """Wait until all background work is done."""

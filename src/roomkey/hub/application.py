@@ -24,20 +24,20 @@ class Application:
         settings: the hub's.
         guard: decides about connections, sockets and events.
         handlers: finds the handler of an event.
-        sockets: the sockets, by ID and by room.
+        rooms: the sockets, by ID and by room.
         ack_expiry: tells which acknowledgements are no longer expected.
         tasks: runs coroutines.
         counts: the number of refused requests and closed connections, by reason.
         new_sid: makes the IDs of sessions and sockets; in a cluster, they name their node.
     """
 
-    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "new_sid", "settings", "sockets", "tasks")
+    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "new_sid", "rooms", "settings", "tasks")
 
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
         self.guard = AsyncioGuard.of(settings)
         self.handlers = Handlers(settings.namespaces)
-        self.sockets: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
+        self.rooms: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
         self.ack_expiry = AckExpiry()
         self.tasks = self.guard.background
         self.counts: Counter[str] = Counter()

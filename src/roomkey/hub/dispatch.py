@@ -72,7 +72,7 @@ class Dispatch:
             application.counts[f"refused: {contract.INVALID_NAMESPACE}"] += 1
             return None
         socket = Socket(guarded, session, application)
-        application.sockets.add(socket)
+        application.rooms.add(socket)
         return socket
 
     # EVENT
@@ -137,7 +137,7 @@ class Dispatch:
         """Call the callback. An unexpected acknowledgement counts as an event and does not start a task."""
         connection = session.connection
         guarded = connection.ack(packet.namespace)
-        socket: Socket | None = self._application.sockets.get(guarded.sid) if guarded is not None else None
+        socket: Socket | None = self._application.rooms.get(guarded.sid) if guarded is not None else None
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
             copy_context().run(self._call_back, callback, packet)

@@ -129,11 +129,11 @@ class Socket:
 
     async def enter(self, room: Room) -> None:
         """Add the socket to a room."""
-        self._application.sockets.enter(self, room)
+        self._application.rooms.enter(self, room)
 
     async def leave(self, room: Room) -> None:
         """Remove the socket from a room."""
-        self._application.sockets.leave(self, room)
+        self._application.rooms.leave(self, room)
 
     def is_in(self, room: Room) -> bool:
         """Return True if the socket is in the room."""
@@ -142,7 +142,7 @@ class Socket:
     async def emit(self, room: Room, event: str, data: object) -> None:
         """Send an event to the others in a room."""
         message = encode(PacketType.EVENT, self.namespace, [event, *as_arguments(data)])
-        self._application.sockets.deliver(message, self.namespace, room, self.sid)
+        self._application.rooms.deliver(message, self.namespace, room, self.sid)
 
     def takes_payload(self) -> bool:
         """Return True if the connect handler accepts ``(sid, environ, auth)``."""
@@ -187,7 +187,7 @@ class Socket:
         if self._last_ack:
             self.forget_acks()
             self._application.ack_expiry.forget(self.sid)
-        self._application.sockets.remove(self)
+        self._application.rooms.remove(self)
 
     # What the hub sends
 

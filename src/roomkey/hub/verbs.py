@@ -30,7 +30,7 @@ class Verbs:
     def __init__(self, application: Application) -> None:
         self.guard = application.guard
         self.server_loop = application.guard.server_loop
-        self.sockets: Rooms[Socket] = application.sockets
+        self._rooms: Rooms[Socket] = application.rooms
         self._ack_expiry = application.ack_expiry
 
     # Sending
@@ -79,7 +79,7 @@ class Verbs:
             if socket is not None:
                 self._request_ack(socket, arguments, callback)
         else:
-            self.sockets.deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
+            self._rooms.deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
 
     async def send(self, data: object, **where: Any) -> None:
         """Send the event ``message``, with the arguments of :meth:`emit`."""
@@ -126,14 +126,14 @@ class Verbs:
 
     def _ack_sender(self, target: Target, namespace: str) -> Socket | None:
         """Return the client from which an acknowledgement is requested, or None if it is not connected."""
-        socket = self.sockets.get(target, namespace) if isinstance(target, str) else None
-        if socket is None and (not isinstance(target, str) or self.sockets.in_room(namespace, target)):
+        socket = self._rooms.get(target, namespace) if isinstance(target, str) else None
+        if socket is None and (not isinstance(target, str) or self._rooms.in_room(namespace, target)):
             raise ConfigError("an acknowledgement requires exactly one client; pass its socket ID as to=")
         return socket
 
     def _request_ack(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
         for sid in self._ack_expiry.requested(socket.sid, self.guard.clock.monotonic()):
-            if late := self.sockets.get(sid):
+            if late := self._rooms.get(sid):
                 late.forget_acks()
         number = socket.expect_ack(callback)
         socket.send_direct(encode(PacketType.EVENT, socket.namespace, arguments, number))
@@ -154,15 +154,15 @@ class Verbs:
         socket = self._socket(sid, namespace)
         if room != sid:
             await self.guard.socket_authorizer.check_own_join(socket.guarded, room)
-            self.sockets.enter(socket, room)
+            self._rooms.enter(socket, room)
 
     @on_server_loop
     async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Remove a client from a room."""
-        socket = self.sockets.get(sid, namespace)
+        socket = self._rooms.get(sid, namespace)
         if socket is not None:
             socket.guarded.lose_rooms({room})
-            self.sockets.leave(socket, room)
+            self._rooms.leave(socket, room)
 
     @on_server_loop
     async def close_room(self, room: Room, namespace: str | None = None) -> None:
@@ -172,17 +172,17 @@ class Verbs:
             ConfigError: the room is a socket ID.
         """
         self._no_sid(room)
-        for socket in tuple(self.sockets.in_room(namespace or "/", room)):
+        for socket in tuple(self._rooms.in_room(namespace or "/", room)):
             socket.guarded.lose_rooms({room})
-            self.sockets.leave(socket, room)
+            self._rooms.leave(socket, room)
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
         """Return the rooms of a client, which include its own socket ID. Empty if it is not connected."""
-        socket = self.sockets.get(sid, namespace)
+        socket = self._rooms.get(sid, namespace)
         return [sid, *socket.rooms] if socket is not None else []
 
     def _no_sid(self, room: Room) -> None:
-        if room in self.sockets.by_sid:
+        if room in self._rooms.by_sid:
             raise ConfigError("cannot close a socket's own room; call disconnect(sid) instead")
 
     # Clients
@@ -190,7 +190,7 @@ class Verbs:
     @on_server_loop
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
         """Disconnect a client from a namespace. The client does not reconnect automatically."""
-        socket = self.sockets.get(sid, namespace)
+        socket = self._rooms.get(sid, namespace)
         if socket is not None:
             await socket.leave_namespace()
 
@@ -238,7 +238,7 @@ class Verbs:
         return socket.data
 
     def _socket(self, sid: str, namespace: str | None) -> Socket:
-        socket = self.sockets.get(sid, namespace)
+        socket = self._rooms.get(sid, namespace)
         if socket is None:
             raise PermissionDenied("no client with this socket ID is connected")
         return socket
