@@ -213,6 +213,14 @@ class GuardedConnection(ConnectionState):
         binding.report_hijack(self, address)
         return False
 
+    def owns_now(self, request: Request, address: str, *, is_bound: bool = True) -> bool | None:
+        """Return what :meth:`owns` returns, or None if a token must be verified first: then call that."""
+        binding = self._deciders.session_binding
+        decided = is_bound and binding.decide(self, request, address)
+        if decided is False:
+            binding.report_hijack(self, address)
+        return decided if isinstance(decided, bool) else None
+
     def lost(self, reason: str) -> None:
         """Handle the end of the transport, which ends every socket on it.
 

@@ -45,19 +45,32 @@ class SessionBinding:
             request: the part of the later request that may contain tokens.
             address: the address from which the later request comes.
         """
+        decided = self.decide(connection, request, address)
+        if isinstance(decided, bool):
+            return decided
+        opened = connection.credential
+        try:
+            if opened is None or not await self._verify(connection, opened, decided):
+                return False
+        except AuthError:
+            return False
+        connection.credential = decided
+        connection.repeats_credential = True
+        return True
+
+    def decide(self, connection: ConnectionState, request: Request, address: str) -> bool | Credential:
+        """Decide what :meth:`is_owner` decides, or return the token that must be verified first."""
         opened = connection.credential
         if opened is None:
             return True
         try:
             presented = self._presented(request)
-            if presented is None:
-                return _sends_once(opened, connection) and network_of(address) == network_of(connection.address)
-            if presented.token != opened.token:
-                if not await self._verify(connection, opened, presented):
-                    return False
-                connection.credential = presented
         except AuthError:
             return False
+        if presented is None:
+            return _sends_once(opened, connection) and network_of(address) == network_of(connection.address)
+        if presented.token != opened.token:
+            return presented
         connection.repeats_credential = True
         return True
 

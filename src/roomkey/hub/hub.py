@@ -18,6 +18,7 @@ from roomkey.hub.engine_sessions import EngineSessions
 from roomkey.hub.handlers import Handler
 from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.http.origins import Origins
+from roomkey.hub.http.polling_requests import PollingRequests
 from roomkey.hub.http.session_requests import SessionRequests
 from roomkey.hub.namespace import Namespace
 from roomkey.hub.settings import HubSettings
@@ -68,6 +69,7 @@ class Hub(Verbs):
         )
         self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
+        self.polling = PollingRequests(self.requests, self.tasks)
         self.path = self.requests.path
 
     # Handlers

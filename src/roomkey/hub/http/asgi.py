@@ -5,33 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from roomkey.guard.host import SERVER_DISCONNECT
-from roomkey.hub.engine_session import PING_TIMEOUT, TRANSPORT_ERROR, VIOLATION, EngineSession
 from roomkey.hub.http.asgi_websocket import refuse_websocket, serve_websocket
+from roomkey.hub.http.polling_requests import JSON, Headers, PollingResponse
 from roomkey.hub.http.requests import HttpRequest, path_in_app
-from roomkey.hub.http.session_requests import SocketIOServer
-from roomkey.hub.refusals import (
-    BAD_METHOD,
-    BAD_REQUEST,
-    BODY_TOO_LARGE,
-    BODY_TOO_SLOW,
-    CLOSED_BY_SERVER,
-    HEAD_TOO_LARGE,
-    NOT_FOUND,
-    UNKNOWN_SID,
-    Refusal,
-)
+from roomkey.hub.http.socketio_server import SocketIOServer
+from roomkey.hub.refusals import BODY_TOO_LARGE, BODY_TOO_SLOW, HEAD_TOO_LARGE, NOT_FOUND, Refusal
 from roomkey.hub.settings import MAX_HEAD, REQUEST_SECONDS
-from roomkey.hub.transports.polling import Polling
-from roomkey.wire import TransportState, Violation, decode_payload
 
 __all__ = ["ASGIApp"]
-
-
-TEXT = (b"content-type", b"text/plain; charset=UTF-8")
-JSON = (b"content-type", b"application/json")
-RECONNECTS = (SERVER_DISCONNECT, PING_TIMEOUT)
-"""Ends of a session after which a polling client gets ``CLOSED_BY_SERVER``, so that it reconnects."""
 
 
 class ASGIApp:
@@ -45,6 +26,7 @@ class ASGIApp:
     def __init__(self, hub: SocketIOServer, other_app: Any = None) -> None:
         self._hub = hub
         self._requests = hub.requests
+        self._polling = hub.polling
         self._other_app = other_app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -76,121 +58,57 @@ class ASGIApp:
                 return
 
     async def _http(self, request: HttpRequest, receive: Any, send: Any) -> None:
-        headers = self._requests.origins.headers(request)
-        if request.method == "OPTIONS":
-            await _respond(send, 204 if headers else 403, headers, b"")
-            return
-        answer = await self._polling(request, receive)
-        if answer is None:  # the client has disconnected
-            return
-        if isinstance(answer, Refusal):
-            if answer is not CLOSED_BY_SERVER:
-                self._requests.refuse(request.address, answer)
-            closing = [(b"connection", b"close")] if answer.status == 408 else []
-            await _respond(send, answer.status, [JSON, *closing, *headers], answer.body)
-        else:
-            body, more = answer
-            await _respond(send, 200, [TEXT, *more, *headers], body)
-
-    async def _polling(
-        self, request: HttpRequest, receive: Any
-    ) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal | None:
-        parameters = request.parameters()
-        refusal = self._requests.check(request, parameters)
-        if refusal is not None:
-            return refusal
-        if parameters["transport"] != "polling":
-            return BAD_REQUEST._replace(detail="a WebSocket handshake on a server without WebSockets")
-        if request.method not in ("GET", "POST"):
-            return BAD_METHOD
-        eio_sid = parameters.get("sid")
-        if eio_sid is None:
-            return self._open(request)
-        session = await self._requests.find(eio_sid, request)
-        if isinstance(session, Refusal):
-            return session
-        transport = session.transport
-        if not isinstance(transport, Polling):
-            return BAD_REQUEST._replace(detail="polling after the upgrade")
-        fetched = await (self._get if request.method == "GET" else self._post)(session, transport, request, receive)
-        return (fetched, []) if isinstance(fetched, bytes) else fetched
-
-    def _open(self, request: HttpRequest) -> tuple[bytes, list[tuple[bytes, bytes]]] | Refusal:
-        if request.method != "GET":
-            return BAD_METHOD
-        session = self._requests.open(request, TransportState.POLLING)
-        if isinstance(session, Refusal):
-            return session
-        session.use(Polling(self._requests.settings, session))
-        cookie = self._requests.bind_by_cookie(session, request)
-        return self._requests.sessions.greet(session), [(b"set-cookie", cookie)] if cookie is not None else []
-
-    async def _get(
-        self, session: EngineSession, transport: Polling, _request: HttpRequest, receive: Any
-    ) -> bytes | Refusal | None:
-        if not session.alive:
-            return self._fetched(session, transport)
-        if transport.busy:  # the protocol allows one poll at a time
-            session.end(TRANSPORT_ERROR)
-            return BAD_REQUEST._replace(detail="two polls at once")
-        if session.upgrading:
-            return transport.body()
-        fetching = transport.begin()
-        gone = asyncio.ensure_future(_until_gone(receive))
+        client = _Client()
+        exchange = self._polling.begin(request, client)
         try:
-            await asyncio.wait({fetching, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if fetching.done():
-                return self._fetched(session, transport)
-            if session.transport is transport:  # a cancelled poll may have lost packets
-                session.end(TRANSPORT_ERROR)
-            return None
+            if request.method == "POST" and await client.next_step() is None:
+                body = await _read(request, receive, client.limit)
+                if body is None:
+                    return
+                exchange.received(body)
+            response = client.response or await _unless_gone(client, receive)
         finally:
-            transport.finish()
-            gone.cancel()
+            exchange.gone()  # nothing happens if there is a response
+        if response is not None:
+            closing: Headers = ((b"connection", b"close"),) if response.closes else ()
+            await _respond(send, response.status, (*closing, *response.headers), response.body)
 
-    def _fetched(self, session: EngineSession, transport: Polling) -> bytes | Refusal:
-        """Return the packets that wait; for a session that has ended, last of all, its end."""
-        if transport.empty and not session.alive:
-            self._requests.sessions.drained(session)
-            if session.ended_for in RECONNECTS:
-                return CLOSED_BY_SERVER
-        return transport.body()
 
-    async def _post(
-        self, session: EngineSession, transport: Polling, request: HttpRequest, receive: Any
-    ) -> bytes | Refusal | None:
-        if transport.posting:
-            session.end(TRANSPORT_ERROR)
-            return BAD_REQUEST._replace(detail="two posts at once")
-        transport.posting = True
-        try:
-            body = await _read(request, receive, session.max_body)
-        finally:
-            transport.posting = False
-        if not isinstance(body, bytes):
-            if body is not None:
-                session.violation(body.detail)
-            return body
-        if not session.alive:
-            return UNKNOWN_SID
-        if session.transport is not transport:
-            return BAD_REQUEST._replace(detail="polling after the upgrade")
-        return self._received(session, body)
+class _Client:
+    """An ASGI server's client: a :class:`roomkey.hub.http.polling_requests.PollingClient`."""
 
-    def _received(self, session: EngineSession, body: bytes) -> bytes | Refusal:
-        for packet in decode_payload(body, self._requests.settings.limits):
-            if isinstance(packet, Violation):
-                session.violation(packet.reason)
-                return BAD_REQUEST._replace(detail=packet.reason)
-            if packet.binary:
-                session.binary(packet.data)
-            else:
-                session.text(b"%d%b" % (packet.type, packet.data))
-            if session.connection.closing or not session.alive:
-                break  # the rest, which may be much, is ignored
-        if session.ended_for == VIOLATION:
-            return BAD_REQUEST._replace(detail="a packet that clients must not send")
-        return b"ok"
+    def __init__(self) -> None:
+        self._step = asyncio.Event()
+        self.limit = 0
+        self.response: PollingResponse | None = None
+
+    def read_body(self, limit: int) -> None:
+        """Let :meth:`next_step` return."""
+        self.limit = limit
+        self._step.set()
+
+    def respond(self, response: PollingResponse) -> None:
+        """Let :meth:`next_step` return the response."""
+        self.response = response
+        self._step.set()
+
+    async def next_step(self) -> PollingResponse | None:
+        """Return the response, or None if the body must be read first."""
+        await self._step.wait()
+        self._step.clear()
+        return self.response
+
+
+async def _unless_gone(client: _Client, receive: Any) -> PollingResponse | None:
+    """Wait for the response, or until the client disconnects."""
+    answered = asyncio.ensure_future(client.next_step())
+    gone = asyncio.ensure_future(_until_gone(receive))
+    try:
+        await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return client.response
+    finally:
+        answered.cancel()
+        gone.cancel()
 
 
 def request_of(scope: Any) -> HttpRequest:
@@ -232,10 +150,9 @@ async def _until_gone(receive: Any) -> None:
         pass
 
 
-async def _respond(send: Any, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+async def _respond(send: Any, status: int, headers: Headers, body: bytes) -> None:
     length = (b"content-length", str(len(body)).encode())
-    start = [*headers, length, (b"cache-control", b"no-store")]
-    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
     await send({"type": "http.response.body", "body": body})
 
 
@@ -244,7 +161,7 @@ async def _refuse(scope: Any, receive: Any, send: Any, refusal: Refusal) -> None
         await receive()  # websocket.connect
         await refuse_websocket(scope, send, refusal)
     else:
-        await _respond(send, refusal.status, [JSON], refusal.body)
+        await _respond(send, refusal.status, JSON, refusal.body)
 
 
 def _closing(hub: SocketIOServer, send: Any) -> Any:

@@ -17,8 +17,8 @@ with needs("hub", "roomkey.hub.http.runner"):
 
 from roomkey.errors import ConfigError
 from roomkey.hub.http.asgi import ASGIApp
-from roomkey.hub.http.session_requests import SocketIOServer
 from roomkey.hub.http.sniffer import ProtocolSniffers
+from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.hub.http.uvicorn_private.http import HttpProtocol
 from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Server

@@ -11,7 +11,6 @@ from typing import Protocol
 from roomkey.core.credentials import Request
 from roomkey.errors import ProtocolViolation
 from roomkey.guard import audit
-from roomkey.guard.background import Background
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.engine_sessions import EngineSessions
@@ -98,15 +97,32 @@ class SessionRequests:
 
     async def find(self, eio_sid: str, request: HttpRequest) -> EngineSession | Refusal:
         """Return the session that a request names, if the request comes from the client that opened it."""
+        found = self.find_now(eio_sid, request)
+        if found is not None:
+            return found
         session = self.sessions.find(eio_sid)
         if session is None:
             return UNKNOWN_SID
-        credentials = self._credentials(request)
-        is_bound = self._is_bound(session, request)
-        if not await session.connection.owns(credentials, request.address, is_bound=is_bound):
-            self._counts["refused: not the owner of the session"] += 1
-            return FORBIDDEN
+        if not await session.connection.owns(self._credentials(request), request.address):
+            return self._not_the_owner()
         return session
+
+    def find_now(self, eio_sid: str, request: HttpRequest) -> EngineSession | Refusal | None:
+        """Return what :meth:`find` returns, or None if a token must be verified first: then call that."""
+        session = self.sessions.find(eio_sid)
+        if session is None:
+            return UNKNOWN_SID
+        is_bound = self._is_bound(session, request)
+        if is_bound and session.connection.credential is None:  # most sessions: their token is in a CONNECT packet
+            return session
+        owns = session.connection.owns_now(self._credentials(request), request.address, is_bound=is_bound)
+        if owns is None:
+            return None
+        return session if owns else self._not_the_owner()
+
+    def _not_the_owner(self) -> Refusal:
+        self._counts["refused: not the owner of the session"] += 1
+        return FORBIDDEN
 
     def _credentials(self, request: HttpRequest) -> Request:
         may_use_cookies = self.origins.may_use_cookies(request)
@@ -135,25 +151,6 @@ class SessionRequests:
         """Close the connections that have not yet opened or continued a session."""
         for connection in list(self.pending):
             connection.shutdown()
-
-
-class SocketIOServer(Protocol):
-    """The parts of a hub that HTTP uses."""
-
-    @property
-    def requests(self) -> SessionRequests:
-        """Opens and finds sessions."""
-
-    @property
-    def guard(self) -> AsyncioGuard:
-        """Has the clock and the event loop."""
-
-    @property
-    def tasks(self) -> Background:
-        """Runs coroutines."""
-
-    async def close(self) -> None:
-        """Close every connection."""
 
 
 def _cookie_name(session: EngineSession) -> str:

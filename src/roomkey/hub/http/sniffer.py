@@ -17,7 +17,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.hub.http.heads import RawHeaders, read_any, read_plain
 from roomkey.hub.http.requests import HttpRequest, split_target
-from roomkey.hub.http.session_requests import SocketIOServer
+from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
 from roomkey.hub.settings import MAX_HEAD

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from roomkey.guard.settings import POLL_PACKETS
 from roomkey.hub.engine_session import NOOP, NORMAL, EngineSession, Part
 from roomkey.hub.settings import HubSettings
+from roomkey.hub.transports.end_of_turn import EndOfTurn
 from roomkey.wire import Message, encode_payload
 from roomkey.wire.engineio import encode_binary
 
@@ -21,21 +22,23 @@ class Polling:
 
     Args:
         settings: the hub's.
+        turn: calls polls at the end of a turn of the event loop, so that one response has all packets of the turn.
         session: the session that it carries.
 
     Attributes:
         posting: True while a POST request of the session is read.
     """
 
-    __slots__ = ("_closed", "_max_unsent", "_queue", "_session", "_size", "_waiter", "posting")
+    __slots__ = ("_closed", "_max_unsent", "_poll", "_queue", "_released", "_session", "_size", "_turn", "posting")
 
-    def __init__(self, settings: HubSettings, session: EngineSession) -> None:
+    def __init__(self, settings: HubSettings, turn: EndOfTurn, session: EngineSession) -> None:
         self._max_unsent = settings.max_unsent
+        self._turn = turn
         self._session = session
         self._queue: deque[Part] = deque()
         self._size = 0
-        self._waiter: asyncio.Future[None] | None = None
-        self._closed = False
+        self._poll: Callable[[], None] | None = None
+        self._closed = self._released = False
         self.posting = False
 
     def send(self, message: Message) -> None:
@@ -60,9 +63,8 @@ class Polling:
         if self._session.upgraded:
             self._release(NOOP)
             return True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-        return self._waiter is not None and not self._queue
+        self._call_poll()
+        return self._poll is not None and not self._queue
 
     def abort(self) -> None:
         """Close immediately."""
@@ -87,18 +89,25 @@ class Polling:
         if self._closed:
             return
         self._queue.extend(parts)
-        self._size += sum(len(data) for data, _binary in parts)
+        for data, _binary in parts:
+            self._size += len(data)
         if self._size > self._max_unsent:
             self._session.too_slow()
-        elif self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        elif self._poll is not None:
+            self._call_poll()
 
     def _release(self, packet: bytes) -> None:
         """Send a packet to a poll that waits, if there is one."""
-        if self._waiter is not None and not self._waiter.done():
+        if self._poll is not None and not self._released:
             self._queue.append((packet, False))
             self._size += len(packet)
-            self._waiter.set_result(None)
+            self._call_poll()
+
+    def _call_poll(self) -> None:
+        """Let a poll that waits fetch the packets when this turn of the event loop is over."""
+        if self._poll is not None and not self._released:
+            self._released = True
+            self._turn.call(self._poll)
 
     @property
     def empty(self) -> bool:
@@ -108,7 +117,12 @@ class Polling:
     @property
     def busy(self) -> bool:
         """True while a poll waits."""
-        return self._waiter is not None
+        return self._poll is not None
+
+    @property
+    def ready(self) -> bool:
+        """True if a poll need not wait."""
+        return self._closed or bool(self._queue)
 
     def drain(self, most: int | None = None) -> list[Part]:
         """Remove and return the packets that wait to be fetched, or the first ``most`` of them."""
@@ -122,13 +136,10 @@ class Polling:
         parts = self.drain(POLL_PACKETS) or [(CLOSE if self._closed else NOOP, False)]
         return encode_payload(encode_binary(data) if binary else data for data, binary in parts)
 
-    def begin(self) -> asyncio.Future[None]:
-        """Begin a poll. The future is done when there is something to fetch."""
-        self._waiter = asyncio.get_running_loop().create_future()
-        if self._queue or self._closed:
-            self._waiter.set_result(None)
-        return self._waiter
+    def begin(self, poll: Callable[[], None]) -> None:
+        """Begin a poll that waits: the function is called once, when there is something to fetch."""
+        self._poll, self._released = poll, False
 
     def finish(self) -> None:
         """End the poll: it has its response, or the client has disconnected."""
-        self._waiter = None
+        self._poll = None

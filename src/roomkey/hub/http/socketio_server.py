@@ -1,0 +1,33 @@
+"""The hub as HTTP sees it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from roomkey.guard.background import Background
+from roomkey.guard.guard import AsyncioGuard
+from roomkey.hub.http.polling_requests import PollingRequests
+from roomkey.hub.http.session_requests import SessionRequests
+
+
+class SocketIOServer(Protocol):
+    """The parts of a hub that HTTP uses."""
+
+    @property
+    def requests(self) -> SessionRequests:
+        """Opens and finds sessions."""
+
+    @property
+    def polling(self) -> PollingRequests:
+        """Answers the requests of long-polling clients."""
+
+    @property
+    def guard(self) -> AsyncioGuard:
+        """Has the clock and the event loop."""
+
+    @property
+    def tasks(self) -> Background:
+        """Runs coroutines."""
+
+    async def close(self) -> None:
+        """Close every connection."""
