@@ -68,7 +68,7 @@ class Raw:
     ) -> Raw:
         """Open the transport, without a namespace yet."""
         url = f"ws://{host}/socket.io/?EIO=4&transport=websocket{query}"
-        raw = cls(await connect(url, additional_headers=headers, max_size=None, compression=None))
+        raw = cls(await connect(url, additional_headers=headers, max_size=None, compression=None, close_timeout=1))
         assert str(await raw.receive()).startswith("0{")
         return raw
 
@@ -76,7 +76,7 @@ class Raw:
     async def upgrade(cls, host: str, eio_sid: str) -> Raw:
         """Upgrade a polling session."""
         url = f"ws://{host}/socket.io/?EIO=4&transport=websocket&sid={eio_sid}"
-        raw = cls(await connect(url, max_size=None, compression=None))
+        raw = cls(await connect(url, max_size=None, compression=None, close_timeout=1))
         await raw.send("2probe")
         assert await raw.receive() == "3probe"
         await raw.send("5")
