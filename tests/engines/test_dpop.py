@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 from support.dpop import NONCE_SECRET, URL, ClientKey
 from support.live import Poll
 from support.offline import Client, Offline
+from support.rawsocket import PATIENCE
 from support.world import NOT_THE_OWNER
 
 from roomkey import DPoP, Identity
 from roomkey.core.credentials import Credential
-from roomkey.core.dpop import MAX_PROOF
+from roomkey.core.dpop import MAX_PROOF, WINDOW
 from roomkey.core.jws import MAX_TOKEN
-from roomkey.errors import ConfigError, InvalidProof
+from roomkey.errors import ConfigError, InvalidProof, Unavailable
+from roomkey.guard import proofs
 from roomkey.guard.settings import PACKET_AROUND_TOKEN, GuardSettings
 from roomkey.socketio import Authenticate, Handshake
 
@@ -257,6 +260,89 @@ async def test_full_memory_of_proofs_refuses_for_a_while(offline):
 async def test_required_setting_refuses_tokens_that_are_not_bound(offline, via):
     server = offline(via=via, dpop=DPoP(URL, required=True))
     assert (await present(server, via, server.token()))["message"] == "DPoP proof required"
+    token = bound(server)
+    assert await present(server, via, token, proof(server, token)) is None
+
+
+# Several servers
+
+
+class Shared:
+    """A store of used proofs that two servers share, and that can fail or wait."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.failure: Exception | None = None
+        self.waits: asyncio.Event | None = None
+
+    async def add_once(self, kind: str, value_hash: str, expires_at: int) -> bool:
+        assert kind == "proof"
+        assert len(value_hash) == 64
+        if self.waits is not None:
+            await self.waits.wait()
+        if self.failure is not None:
+            raise self.failure
+        is_first = value_hash not in self.known
+        self.known.add(value_hash)
+        return is_first
+
+
+@WAYS
+async def test_proof_that_another_server_has_seen_is_refused(offline, via):
+    store = Shared()
+    one, two = (offline(via=via, dpop=DPoP(URL, store=store)) for _ in range(2))
+    token = bound(one)
+    presented = proof(one, token)
+    assert await present(one, via, token, presented) is None
+    assert (await present(two, via, token, presented))["code"] == "invalid_dpop_proof"
+    assert await present(two, via, token, proof(two, token)) is None
+
+
+@pytest.mark.parametrize("failure", [Unavailable("scripted"), OSError("scripted")], ids=["unavailable", "error"])
+async def test_proofs_are_refused_while_the_shared_store_fails(offline, failure):
+    store = Shared()
+    store.failure = failure
+    server = offline(dpop=DPoP(URL, store=store))
+    token = bound(server)
+    assert (await present(server, Handshake(), token, proof(server, token)))["code"] == "temporarily_unavailable"
+    assert server.guard.sockets() == []
+    store.failure = None
+    assert await present(server, Handshake(), token, proof(server, token)) is None
+
+
+async def test_proofs_are_refused_while_the_shared_store_hangs(offline, monkeypatch):
+    monkeypatch.setattr(proofs, "STORE_SECONDS", 0.01)
+    store = Shared()
+    store.waits = asyncio.Event()
+    server = offline(dpop=DPoP(URL, store=store))
+    client, token = await server.client(), bound(server)
+    client.begin(f"0{json.dumps({'token': token, 'dpop': proof(server, token)})}")
+    async with asyncio.timeout(PATIENCE):
+        while not (packets := await client.settle()):
+            await asyncio.sleep(0.01)
+    assert "temporarily_unavailable" in packets[0]
+
+
+async def test_token_revoked_while_the_shared_store_is_asked_is_refused(offline):
+    store = Shared()
+    store.waits = asyncio.Event()
+    server = offline(dpop=DPoP(URL, store=store))
+    client, token = await server.client(), bound(server)
+    client.begin(f"0{json.dumps({'token': token, 'dpop': proof(server, token)})}")
+    await client.settle()
+    await server.guard.revoke(subject="ada")
+    store.waits.set()
+    assert "token_revoked" in (await client.settle())[0]
+
+
+@WAYS
+async def test_proof_is_stored_until_no_clock_accepts_it(offline, via):
+    class Noting(Shared):
+        async def add_once(self, kind: str, value_hash: str, expires_at: int) -> bool:
+            assert expires_at >= server.clock.now() + 2 * WINDOW
+            return await super().add_once(kind, value_hash, expires_at)
+
+    server = offline(via=via, dpop=DPoP(URL, store=Noting()))
     token = bound(server)
     assert await present(server, via, token, proof(server, token)) is None
 

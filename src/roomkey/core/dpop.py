@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from hashlib import sha256
 from hmac import compare_digest
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from roomkey.core import jws
 from roomkey.core.algorithms import ALGORITHMS, SYMMETRIC, check_algorithms
@@ -50,6 +50,19 @@ _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
+class ProofStore(Protocol):
+    """Where several servers share the proofs that were used. A :class:`roomkey.stores.SingleUseStore` is one."""
+
+    async def add_once(self, kind: Literal["proof"], value_hash: str, expires_at: int) -> bool:
+        """Store a proof; of many calls for the same one, on whichever server, exactly one returns True.
+
+        Args:
+            kind: separates proofs from the other values in the store.
+            value_hash: 64 characters that name the proof.
+            expires_at: when the store can forget it, in seconds since the epoch.
+        """
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class DPoP:
     """The settings of a guard for tokens that are bound to a key: ``AsyncGuard(verifier, dpop=DPoP(url))``.
@@ -64,6 +77,9 @@ class DPoP:
         max_proofs: the number of used proofs that are remembered. If more are in use at the same time, the guard
             refuses new ones until the oldest expire.
         max_proofs_per_subject: the same, for each subject.
+        store: where all servers with this ``url`` share the used proofs, such as
+            :class:`roomkey.stores.SqlSingleUseStore`. You open and close it. If it is unavailable, proofs are refused.
+            Default: each process remembers the proofs that it has seen.
 
     Attributes:
         urls: the URLs in normal form.
@@ -82,6 +98,7 @@ class DPoP:
     algorithms: InitVar[Iterable[str]] = ASYMMETRIC
     max_proofs: int = 100_000
     max_proofs_per_subject: int = 1000
+    store: ProofStore | None = None
     urls: frozenset[str] = field(init=False)
     accepted: tuple[str, ...] = field(init=False)
     nonces: Nonces | None = field(init=False)
@@ -94,6 +111,8 @@ class DPoP:
             raise ConfigError("algorithms of DPoP proofs must be public-key algorithms, such as ES256")
         if min(self.max_proofs, self.max_proofs_per_subject) < 1:
             raise ConfigError("max_proofs and max_proofs_per_subject must be at least 1")
+        if self.store is not None and not callable(getattr(self.store, "add_once", None)):
+            raise ConfigError("store must be a store of single-use values, such as SqlSingleUseStore(url)")
         urls = frozenset(_public_url(one) for one in one_or_more(url, "url"))
         if not urls:
             raise ConfigError("url must be the public URL of the Socket.IO path")
@@ -114,6 +133,10 @@ class Proof(NamedTuple):
     key: str
     id: str
     issued_at: float
+
+    def hash(self) -> bytes:
+        """Return 32 bytes that name it. A key signs with its own IDs: another client cannot use up this one's."""
+        return sha256(f"{self.key} {self.id}".encode()).digest()
 
 
 class _Header(NamedTuple):

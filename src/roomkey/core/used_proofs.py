@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from hashlib import sha256
 from math import inf
 from typing import NamedTuple
 
@@ -13,6 +12,8 @@ from roomkey.errors import InvalidProof, LimitExceeded, Unavailable
 
 LIFETIME = 2 * WINDOW
 """Seconds for which a proof can be valid, counted from its use: its ``iat`` may be in the future."""
+
+USED_BEFORE = "DPoP proof: it was used before; create one for each CONNECT and each authenticate"
 
 Subject = tuple[str | None, str]
 
@@ -60,11 +61,10 @@ class UsedProofs:
             Unavailable: too many proofs are in use.
         """
         self._forget_expired(monotonic)
-        # A key signs with its own IDs: another client cannot use up this one's.
-        name = sha256(f"{proof.key} {proof.id}".encode()).digest()
+        name = proof.hash()
         subject = (who.issuer, who.subject)
         if name in self._names or proof.issued_at <= self._newest_forgotten:
-            raise InvalidProof("DPoP proof: it was used before; create one for each CONNECT and each authenticate")
+            raise InvalidProof(USED_BEFORE)
         if self._by_subject[subject] >= self._most_per_subject:
             raise LimitExceeded(
                 "proofs", f"{self._most_per_subject} DPoP proofs of one subject within {LIFETIME:.0f} s"

@@ -121,7 +121,7 @@ class Authorizer:
         verifier = settings.verifier
         self.verifier = verifier
         self._verify: VerifyPresented = getattr(verifier, "verify_presented", None) or _token_alone(verifier)
-        self._proofs = Proofs(settings.dpop, clock)
+        self._proofs = Proofs(settings.dpop, clock, background)
         self.policy = policy
         self.revocations = revocation_sync.revocations
         self._revocation_sync = revocation_sync
@@ -200,8 +200,8 @@ class Authorizer:
         if who.token_id is None:
             who = who.with_token_hash(token_hash(presented.token))
         self.check_still_valid(who)
-        if proof is not None:
-            self._proofs.use(proof, who)
+        if proof is not None and await self._proofs.use(proof, who):
+            self.check_still_valid(who)
         return who
 
     async def _wait_and_verify(self, presented: Credential) -> Identity:

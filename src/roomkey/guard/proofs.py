@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from roomkey.core.credentials import Credential
-from roomkey.core.dpop import DPoP, Proof, check_proof
+from roomkey.core.dpop import WINDOW, DPoP, Proof, ProofStore, check_proof
 from roomkey.core.identity import Identity
-from roomkey.core.used_proofs import UsedProofs
+from roomkey.core.used_proofs import USED_BEFORE, UsedProofs
+from roomkey.errors import AuthError, InvalidProof, Unavailable
 from roomkey.guard.clock import Clock
+from roomkey.guard.waiting import Waiting
+from roomkey.stores.cleanup import Cleanup
+
+STORE_SECONDS = 2.0
+"""How long the store of used proofs can take to answer."""
+
+KEPT_SECONDS = 2 * WINDOW
+"""How long after its ``iat`` a store keeps a proof: while it is valid, and as long again because clocks differ."""
 
 
 class Proofs:
@@ -17,12 +27,16 @@ class Proofs:
     Args:
         settings: those of the guard; None ignores proofs, so that tokens that are bound to a key are rejected.
         clock: where to read the time.
+        background: waits for the store that several servers share.
     """
 
-    def __init__(self, settings: DPoP | None, clock: Clock) -> None:
+    def __init__(self, settings: DPoP | None, clock: Clock, background: Waiting) -> None:
         self._settings = settings
         self._clock = clock
+        self._background = background
         self._used = UsedProofs(settings) if settings is not None else None
+        delete_expired = getattr(settings.store, "delete_expired", None) if settings is not None else None
+        self._cleanup = Cleanup("DPoP proofs", delete_expired, clock=clock.monotonic) if delete_expired else None
 
     @property
     def required(self) -> bool:
@@ -40,12 +54,44 @@ class Proofs:
         proof = check_proof(self._settings, presented.proof, presented.token, self._clock.now())
         return replace(presented, proof=None, proved_key=proof.key), proof
 
-    def use(self, proof: Proof, who: Identity) -> None:
+    async def use(self, proof: Proof, who: Identity) -> bool:
         """Count a proof as used, after everything else about its token was verified.
+
+        Returns:
+            True if this waited for the store.
 
         Raises:
             InvalidProof: it was used before.
-            LimitExceeded, Unavailable: too many proofs are in use.
+            LimitExceeded, Unavailable: too many proofs are in use, or the store is unavailable.
         """
-        if self._used is not None:
-            self._used.use(proof, who, self._clock.monotonic())
+        if self._settings is None or self._used is None:
+            return False
+        self._used.use(proof, who, self._clock.monotonic())  # first: it limits what one subject can store
+        if self._settings.store is None:
+            return False
+        if not await self._is_first(self._settings.store, proof):
+            raise InvalidProof(USED_BEFORE)
+        if self._cleanup is not None:
+            await self._background.on_loop(_clean(self._cleanup, self._clock.now()))
+        return True
+
+    async def _is_first(self, store: ProofStore, proof: Proof) -> bool:
+        """Store a proof for all servers; return False if one of them has seen it.
+
+        Raises:
+            Unavailable: the store does not respond. The proof counts as used.
+        """
+        adding = store.add_once("proof", proof.hash().hex(), ceil(proof.issued_at + KEPT_SECONDS))
+        try:
+            async with self._background.deadline(STORE_SECONDS):
+                return await self._background.on_loop(adding)
+        except AuthError:
+            raise
+        except TimeoutError:
+            raise Unavailable(f"the store of used proofs did not respond within {STORE_SECONDS:g} s") from None
+        except Exception as error:
+            raise Unavailable(f"the store of used proofs failed ({type(error).__name__})") from error
+
+
+async def _clean(cleanup: Cleanup, now: float) -> None:
+    cleanup.start_if_due(now)

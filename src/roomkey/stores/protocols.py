@@ -179,7 +179,7 @@ class Sessions(Store, Protocol):
 
 
 class SingleUseStore(Store, Protocol):
-    """Authorization codes, connection tickets, logins and logout tokens, which can be used once.
+    """Authorization codes, connection tickets, logins, logout tokens and DPoP proofs, which can be used once.
 
     Values are named by their hashes alone.
     """

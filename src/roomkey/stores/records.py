@@ -41,7 +41,7 @@ NO_PASSWORD = ""
 GRANTS = ("authorization_code", "refresh_token", "client_credentials")
 """The OAuth grant types that a client can use."""
 
-SingleUseKind = Literal["code", "ticket", "login", "logout"]
+SingleUseKind = Literal["code", "ticket", "login", "logout", "proof"]
 
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")  # RFC 6749 section 3.3
 _RESPONSE_PARAMETERS = frozenset({"code", "state", "iss", "error", "error_description", "error_uri"})
