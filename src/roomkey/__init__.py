@@ -5,8 +5,8 @@ valid. Importing this package loads no framework.
 
 The public modules are ``roomkey``, ``roomkey.errors``, ``roomkey.policies``, ``roomkey.hub``, ``roomkey.socketio``,
 ``roomkey.client``, ``roomkey.flask``, ``roomkey.routes``, ``roomkey.starlette``, ``roomkey.fastapi``,
-``roomkey.django``, ``roomkey.auth``, ``roomkey.stores``, ``roomkey.keysets`` and ``roomkey.testing``. All other modules
-are internal.
+``roomkey.django``, ``roomkey.auth``, ``roomkey.stores``, ``roomkey.keysets``, ``roomkey.bus`` and ``roomkey.testing``.
+All other modules are internal.
 """
 
 from roomkey.core.dpop import DPoP

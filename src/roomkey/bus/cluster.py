@@ -1,0 +1,63 @@
+"""The settings of a cluster: several processes or machines that behave as one server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field
+
+from roomkey.bus.node import Node
+from roomkey.bus.protocol import Bus, Clock
+from roomkey.bus.secrets import ClusterSecrets
+from roomkey.errors import ConfigError
+from roomkey.stores.protocols import RevocationStore
+
+__all__ = ["Cluster"]
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cluster:
+    """What a hub needs to be one of several nodes.
+
+    Args:
+        bus: carries the messages between the nodes. Each node needs its own.
+        secrets: one secret that all nodes share, or two while it is being rotated; see :class:`ClusterSecrets`.
+        journal: the revocations of all nodes. By default, the ``revocations`` of the hub.
+        address: where this node accepts requests that others forward, as ``host:port``.
+        name: the name of the cluster. Clusters that share a Redis server need different ones.
+
+    Raises:
+        ConfigError: a secret or the name is not valid.
+    """
+
+    bus: Bus
+    _: KW_ONLY
+    secrets: ClusterSecrets | Sequence[str | bytes]
+    journal: RevocationStore | None = None
+    address: str | None = None
+    name: str = "roomkey"
+    _nodes: list[Node] = field(default_factory=list, init=False)
+
+    def __post_init__(self) -> None:
+        """Check the settings."""
+        if not isinstance(self.secrets, ClusterSecrets):
+            object.__setattr__(self, "secrets", ClusterSecrets(self.secrets))
+        if not _NAME.fullmatch(self.name):
+            raise ConfigError("invalid name of a cluster; use up to 64 letters, digits, dots, hyphens and underscores")
+
+    def node(self, clock: Clock) -> Node:
+        """Create the node.
+
+        Args:
+            clock: where it reads the time.
+
+        Raises:
+            ConfigError: this cluster already has a node.
+        """
+        assert isinstance(self.secrets, ClusterSecrets)
+        if self._nodes:
+            raise ConfigError("this cluster already belongs to a hub; create one cluster for each hub")
+        self._nodes.append(Node(self.bus, self.secrets, clock, address=self.address, prefix=self.name))
+        return self._nodes[0]

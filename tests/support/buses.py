@@ -1,0 +1,120 @@
+"""The buses that the contract in tests/bus/contract runs on. Each has a harness, registered in ``HARNESSES``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from support.rawsocket import PATIENCE
+
+from roomkey.bus import Bus, MemoryBus, MemoryNetwork
+
+__all__ = ["HARNESSES", "Ear", "Harness", "MemoryHarness"]
+
+
+class Harness(Protocol):
+    """Starts what a kind of bus needs, and breaks it.
+
+    Attributes:
+        strangers: True if others than the nodes can write to the bus; then ``inject`` works.
+    """
+
+    strangers: bool
+
+    async def start(self, folder: Path) -> None:
+        """Start the servers that the bus needs, if any."""
+
+    def bus(self, *, max_payload: int = 100_000) -> Bus:
+        """Create the bus of one more node."""
+
+    async def inject(self, channel: str, payload: bytes) -> None:
+        """Publish as a stranger."""
+
+    async def lose(self) -> None:
+        """Break the connections of all buses, so that they notice, and let them fail to connect again."""
+
+    async def restore(self) -> None:
+        """Let the buses connect again."""
+
+    async def stop(self) -> None:
+        """Stop everything."""
+
+
+class MemoryHarness:
+    """Buses in memory."""
+
+    strangers = True
+
+    def __init__(self) -> None:
+        self._network = MemoryNetwork()
+
+    async def start(self, folder: Path) -> None: ...
+
+    def bus(self, *, max_payload: int = 100_000) -> Bus:
+        return MemoryBus(self._network, max_payload=max_payload)
+
+    async def inject(self, channel: str, payload: bytes) -> None:
+        self._network.send(None, channel, payload)
+
+    async def lose(self) -> None:
+        for bus in self._network.buses:
+            bus.set_connected(False)
+
+    async def restore(self) -> None:
+        for bus in self._network.buses:
+            bus.set_connected(True)
+
+    async def stop(self) -> None: ...
+
+
+HARNESSES: dict[str, Callable[[], Harness]] = {"memory": MemoryHarness}
+
+
+class Ear:
+    """A bus with what it received.
+
+    Attributes:
+        heard: the messages, as (channel, payload).
+        states: what ``on_state`` was called with.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.heard: list[tuple[str, bytes]] = []
+        self.states: list[bool] = []
+        self._changed = asyncio.Event()
+
+    async def open(self, *channels: str) -> None:
+        """Open the bus and wait until these subscriptions are in effect."""
+        for channel in channels:
+            self.bus.subscribe(channel)
+        await self.bus.open(self._heard, self._state)
+        for channel in channels:
+            assert await self.bus.subscribed(channel), channel
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        assert type(payload) is bytes
+        self.heard.append((channel, payload))
+        self._changed.set()
+
+    def _state(self, connected: bool) -> None:
+        assert self.bus.connected is connected
+        self.states.append(connected)
+        self._changed.set()
+
+    def payloads(self, channel: str = "a") -> list[bytes]:
+        return [payload for where, payload in self.heard if where == channel]
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds, which is tried when something arrives."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def receives(self, number: int, channel: str = "a") -> list[bytes]:
+        """Wait until so many messages of a channel have arrived, and return them."""
+        await self.until(lambda: len(self.payloads(channel)) >= number)
+        return self.payloads(channel)
