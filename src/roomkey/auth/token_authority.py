@@ -148,5 +148,5 @@ class StandaloneAuthority:
         confirmed = self._confirmed_time.at(self._clock(), time.monotonic())
         if revoked.kind == "rights":
             self._overrides.follow(revoked, confirmed)
-        else:
+        elif revoked.kind != "disconnect":
             self._revocations.add(revoked, confirmed)

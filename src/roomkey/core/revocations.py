@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from math import floor
+from typing import Any, Literal, NamedTuple
 
 from roomkey.core.identity import Identity
 from roomkey.core.names import is_name
@@ -20,7 +21,10 @@ MARGIN = 3600.0
 MAX_REVOCATIONS = 1_000_000
 """The most entries in memory; beyond that, those that expire first are dropped."""
 
-RevocationKind = Literal["token", "session", "subject", "rights"]
+RevocationKind = Literal["token", "session", "subject", "rights", "disconnect"]
+NOT_REVOKING: frozenset[RevocationKind] = frozenset({"rights", "disconnect"})
+"""The kinds that revoke no token."""
+
 Key = tuple[str | None, str]
 """An issuer, or None for all issuers, and a name."""
 
@@ -38,20 +42,56 @@ def check_string(kind: str, name: object) -> None:
         raise ConfigError(f"invalid {kind}: it is of type {type(name).__name__}; use a string, such as '7'")
 
 
+class Version(NamedTuple):
+    """The order of changes of one subject, which is the same for every server, however late a change arrives.
+
+    Attributes:
+        at: microseconds since the epoch, later than every version that the sender knew; a number for JavaScript, too.
+        sender: a random name of the process that made the change.
+    """
+
+    at: int
+    sender: str
+
+
+class HybridClock:
+    """Makes versions: by the time of day, and never earlier than a version that was seen.
+
+    Args:
+        sender: a random name of this process.
+    """
+
+    def __init__(self, sender: str) -> None:
+        self._sender = sender
+        self._last = 0
+
+    def next(self, now: float) -> Version:
+        """Return the version of a change that is made now, in seconds since the epoch."""
+        self._last = max(int(now * 1e6), self._last + 1)
+        return Version(self._last, self._sender)
+
+    def saw(self, version: Version) -> None:
+        """Note the version of a change by another process."""
+        self._last = max(self._last, version.at)
+
+
 @dataclass(frozen=True, slots=True)
 class Revocation:
     """A revoked token, login session or subject. It never contains the text of a token.
 
     Attributes:
         kind: the meaning of ``name``: ``token`` for a ``jti``, ``session`` for the ``sid`` claim of a login session,
-            ``subject`` for a ``sub``. ``rights`` is also about a ``sub``; it revokes nothing, but changes rights.
+            ``subject`` for a ``sub``. ``rights`` and ``disconnect`` are also about a ``sub`` and revoke nothing: the
+            first one changes rights, the second one disconnects the sockets that were connected before.
         name: the value of that claim.
         issuer: the ``iss`` of the tokens; None for all issuers.
         issued_before: for a subject, revoke the tokens issued up to this time, in seconds since the epoch. The whole
-            second is included.
+            second is included. For ``disconnect``, the time of the call.
         expires_at: the latest ``exp`` of the tokens. After that time, the revocation may be dropped.
         rights: for the kind ``rights``, the claims ``roles``, ``rooms`` or both that override those of the tokens
             issued up to ``issued_before``.
+        version: for the kind ``rights``, the order among the changes of this subject. Without it, the last one in the
+            store applies.
     """
 
     kind: RevocationKind
@@ -60,6 +100,7 @@ class Revocation:
     issued_before: float = 0.0
     expires_at: float = FOREVER
     rights: Mapping[str, Any] | None = field(default=None, hash=False)
+    version: Version | None = field(default=None, compare=False)
 
     @classmethod
     def of(
@@ -106,11 +147,29 @@ class Revocation:
 
     def ends(self, who: Identity) -> bool:
         """Return True if this revokes the token, ticket, login session or code that the identity was read from."""
-        if self.issuer not in (None, who.issuer) or self.kind == "rights":
+        if self.issuer not in (None, who.issuer) or self.kind in NOT_REVOKING:
             return False
         if self.kind == "subject":
             return self.name == who.subject and _is_older(who, self.issued_before, self.expires_at)
         return self.name == (who.token_id if self.kind == "token" else who.session_id)
+
+
+@dataclass(frozen=True, slots=True)
+class JournalPart:
+    """What a journal returns at once.
+
+    Attributes:
+        revocations: the entries after the position that was asked for, in the order of the journal.
+        position: where the next part begins.
+        more: True if there is more to read now.
+        is_another: the journal was lost or replaced, or lost entries. This part begins at its beginning, and the reader
+            knows entries that the journal may not contain.
+    """
+
+    revocations: Sequence[Revocation]
+    position: int
+    more: bool = False
+    is_another: bool = False
 
 
 def _is_older(who: Identity, issued_before: float, latest: float) -> bool:
@@ -163,13 +222,13 @@ class Revocations:
             False if it was already revoked, for at least as long.
         """
         self.forget_expired(now)
+        if self.covers(revoked):
+            return False
         kind, key, before = revoked.kind, (revoked.issuer, revoked.name), revoked.issued_before
         kept = self._until[kind].get(key)
         until = revoked.expires_at + self.margin
         if kept is not None:
             known = self._issued_before[key] if kind == "subject" else before
-            if kept >= until and known >= before:
-                return False
             until, before = max(until, kept), max(before, known)
             self._leave_slot(kind, key, kept)
         else:
@@ -183,6 +242,14 @@ class Revocations:
             self._make_room()
         return True
 
+    def covers(self, revoked: Revocation) -> bool:
+        """Return True if :meth:`add` would change nothing."""
+        key = (revoked.issuer, revoked.name)
+        kept = self._until[revoked.kind].get(key)
+        if kept is None or kept < revoked.expires_at + self.margin:
+            return False
+        return revoked.kind != "subject" or self._issued_before[key] >= revoked.issued_before
+
     def _leave_slot(self, kind: RevocationKind, key: Key, until: float) -> None:
         """Remove an entry from the minute in which it would have expired."""
         slot = until if until == FOREVER else until // SLOT
@@ -194,6 +261,15 @@ class Revocations:
         """Drop the revocations that expire first, because their tokens have the shortest time left."""
         while self._size > MAX_REVOCATIONS:
             self.lost += self._empty(min(self._slots))
+
+    def entries(self) -> Iterator[Revocation]:
+        """Return all revocations, as :meth:`add` takes them. Those that are added meanwhile may be missing."""
+        for kind, names in self._until.items():
+            for (issuer, name), until in list(names.items()):
+                before = self._issued_before.get((issuer, name), 0.0) if kind == "subject" else 0.0
+                yield Revocation(
+                    kind, name, issuer, before, float(floor(until - self.margin)) if until < FOREVER else until
+                )
 
     def is_revoked(self, who: Identity) -> bool:
         """Return True if the identity's token is revoked: if :meth:`Revocation.ends` is true for one of the entries."""

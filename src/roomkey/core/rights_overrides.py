@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from roomkey.core.grants import granted_actions, narrowed
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.names import DELEGATED
-from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, Revocation
+from roomkey.core.revocations import LONGEST_LIFETIME, MARGIN, Revocation, Version
 
 MAX_CHANGES = 1_000_000
 """The most subjects with changed rights; beyond that, the oldest change is dropped."""
@@ -24,12 +25,16 @@ class Change:
         roles_at: when the roles changed, in seconds since the epoch.
         rooms: the rooms of tokens issued up to ``rooms_at``.
         rooms_at: when the rooms changed, in seconds since the epoch.
+        roles_version: of the change of the roles; None if the order in the store counts.
+        rooms_version: likewise for the rooms.
     """
 
     roles: tuple[str, ...] | None = None
     roles_at: float = 0.0
     rooms: RoomsClaim | None = None
     rooms_at: float = 0.0
+    roles_version: Version | None = field(default=None, compare=False)
+    rooms_version: Version | None = field(default=None, compare=False)
 
 
 _NONE = Change()
@@ -54,9 +59,39 @@ class RightsOverrides:
         return len(self.changes)
 
     def follow(self, change: Revocation, horizon: float) -> int:
-        """Apply an entry of the journal, as :meth:`change` does."""
-        rights = change.rights or {}
-        return self.change(change.name, change.issued_before, rights.get("roles"), rights.get("rooms"), horizon=horizon)
+        """Apply an entry of the journal, as :meth:`change` does.
+
+        A change with a version does not replace one with a later version, however late it arrives.
+        """
+        rights, version = change.rights or {}, change.version
+        known = self.changes.get(change.name, _NONE)
+        roles = None if _is_older(version, known.roles_version) else rights.get("roles")
+        rooms = None if _is_older(version, known.rooms_version) else rights.get("rooms")
+        if roles is None and rooms is None:
+            return 0
+        return self.change(change.name, change.issued_before, roles, rooms, horizon=horizon, version=version)
+
+    def covers(self, change: Revocation) -> bool:
+        """Return True if an entry of the journal would change nothing, because of its version."""
+        known = self.changes.get(change.name, _NONE)
+        versions = {"roles": known.roles_version, "rooms": known.rooms_version}
+        return change.version is not None and all(
+            (version := versions.get(name)) is not None and version >= change.version for name in change.rights or {}
+        )
+
+    def entries(self) -> Iterator[Revocation]:
+        """Return all changes as entries of a journal. Changes that are made meanwhile may be missing."""
+        lifetime = self._kept - MARGIN
+        for subject, change in list(self.changes.items()):
+            given: tuple[tuple[str, Any, float, Version | None], ...] = (
+                ("roles", change.roles, change.roles_at, change.roles_version),
+                ("rooms", change.rooms, change.rooms_at, change.rooms_version),
+            )
+            for name, value, at, version in given:
+                if value is not None:
+                    kept = {name: list(value) if name == "roles" else value}
+                    ordered = Version(int(at * 1e6), "") if version is None else version
+                    yield Revocation("rights", subject, None, at, at + lifetime, kept, ordered)
 
     def change(
         self,
@@ -66,6 +101,7 @@ class RightsOverrides:
         rooms: RoomsClaim | None = None,
         *,
         horizon: float | None = None,
+        version: Version | None = None,
     ) -> int:
         """Override the roles or rooms of the tokens issued to a subject up to now.
 
@@ -75,6 +111,7 @@ class RightsOverrides:
             roles: the roles; None keeps those of each token.
             rooms: the rooms; None keeps those of each token.
             horizon: time up to which expired changes may be dropped. Default: ``now``.
+            version: of the change.
 
         Returns:
             The number of changes that were dropped too early, because there are more than :data:`MAX_CHANGES`.
@@ -83,6 +120,8 @@ class RightsOverrides:
         self.changes[subject] = Change(
             *((before.roles, before.roles_at) if roles is None else (tuple(roles), now)),
             *((before.rooms, before.rooms_at) if rooms is None else (copy_rooms(rooms), now)),
+            before.roles_version if roles is None else version,
+            before.rooms_version if rooms is None else version,
         )
         over = (now if horizon is None else horizon) - self._kept
         while len(self.changes) > 1 and max(self._oldest.roles_at, self._oldest.rooms_at) <= over:
@@ -117,6 +156,10 @@ class RightsOverrides:
         if roles is None and rooms is None:
             return who
         return who.with_rights(*(_narrowed(who, roles, rooms) if who.claim(DELEGATED) is True else (roles, rooms)))
+
+
+def _is_older(version: Version | None, known: Version | None) -> bool:
+    return version is not None and known is not None and version < known
 
 
 def _narrowed(

@@ -98,6 +98,7 @@ class BaseGuard(ABC):
         self._authorizer = Authorizer(settings, self.policy, self._revocation_sync, self.clock, self.background)
         self.socket_authorizer = SocketAuthorizer(self._authorizer, context, user_rooms=settings.user_rooms)
         self._revocation_sync.on_rights = self.socket_authorizer.follow
+        self._revocation_sync.rights = self._authorizer.changed
         authenticator = Authenticator(self._authorizer, self.socket_authorizer, context)
         counts_events = limits is not None and limits.events is not None
         self.events = Events(self.policy, self.socket_authorizer, authenticator, self.clock, counted=counts_events)
@@ -175,6 +176,13 @@ class BaseGuard(ABC):
         further sockets that it disconnected.
         """
         self._revocation_sync.writer.followers.append(follower)
+
+    def read_revocations(self) -> None:
+        """Read the store of revocations now, without waiting for it: another process has written to it.
+
+        Every thread can call this. Without it, the guard reads the store twice per second.
+        """
+        self._revocation_sync.wake()
 
     def _latest_expiry(self, subject: str | None, expires_at: float | None, now: float) -> float:
         """Return the time at which all tokens that a revocation means have expired.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
+from roomkey.core.names import is_name
 from roomkey.core.revocations import Revocation, check_string
 from roomkey.errors import ConfigError
 from roomkey.guard.authorizer import KINDS, Decision, Kind
@@ -127,7 +128,8 @@ class AsyncioGuard(BaseGuard):
             **({} if rooms is None else {"rooms": copy_rooms(rooms)}),
         }
         until = now + self._authorizer.longest_lifetime
-        change = Revocation("rights", subject, issued_before=now, expires_at=until, rights=rights)
+        version = self._revocation_sync.versions.next(now)
+        change = Revocation("rights", subject, None, now, until, rights, version)
         return await self.socket_authorizer.update(
             change, self._revocation_sync.writer.write if self.has_store else None
         )
@@ -211,6 +213,29 @@ class AsyncioGuard(BaseGuard):
         )
         everybody = subject is not None and issued_before is None
         return await self._revocation_sync.revoke(revoked, everybody=everybody)
+
+    @on_server_loop
+    async def disconnect(self, *, subject: str) -> int:
+        """Disconnect all sockets of a subject. Its tokens stay valid, and its clients do not reconnect automatically.
+
+        With a store of revocations, this reaches the sockets that are connected to other servers now. A client that
+        connects again afterwards stays connected.
+
+        Args:
+            subject: the value of ``sub``.
+
+        Returns:
+            The number of sockets that were disconnected in this process.
+
+        Raises:
+            Unavailable: the sockets of this process are disconnected, but the store has not saved the disconnect for
+                other servers yet. The guard saves it when the store is available again.
+            ConfigError: the subject is not a valid name.
+        """
+        if not is_name(subject):
+            check_string("subject", subject)
+            raise ConfigError("invalid subject: use 1 to 255 characters, without control characters")
+        return await self._revocation_sync.disconnect(subject)
 
     @on_server_loop
     async def ready(self) -> str | None:

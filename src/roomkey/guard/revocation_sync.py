@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+import random
+import secrets
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 from roomkey import audit
 from roomkey.core.admission import LIVE, AdmissionEvent
 from roomkey.core.confirmed_time import ConfirmedTime
-from roomkey.core.revocations import FOREVER, MAX_REVOCATIONS, Revocation, Revocations
+from roomkey.core.revocations import (
+    FOREVER,
+    MAX_REVOCATIONS,
+    HybridClock,
+    JournalPart,
+    Revocation,
+    Revocations,
+    Version,
+)
+from roomkey.core.rights_overrides import RightsOverrides
 from roomkey.errors import ConfigError, RevokedToken, Unavailable
+from roomkey.guard.disconnects import KEPT_SECONDS, Disconnects
+from roomkey.guard.nap import Nap, Wait
 from roomkey.guard.revocation_writer import RevocationWriter
 from roomkey.guard.socket import GuardContext
 from roomkey.guard.waiting import Event, Task
+from roomkey.guard.write_back import WriteBack
+from roomkey.stores import RevocationStore
 from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
 
 T = TypeVar("T")
+Read = Callable[[int], Coroutine[Any, Any, JournalPart]]
 LOG = logging.getLogger("roomkey.guard")
 
 POLL_SECONDS = 0.5
 STORE_SECONDS = 2.0
 """How often the store is asked for new revocations, and how long it can take to answer."""
+
+WRITE_BACK_SECONDS = 0.5
+"""After a journal was lost, how long a server waits at most before it writes: all of them notice at the same time."""
 
 FRESH_SECONDS = 1.0
 """How old the last answer of the store can be when a token is decided on; otherwise the store is asked first."""
@@ -40,6 +60,8 @@ class RevocationSync:
     Attributes:
         has_store: True if revocations survive this process.
         on_rights: called with each change of rights that the store returns.
+        rights: the changed rights that are written back if the journal was lost.
+        versions: makes the versions of changes.
     """
 
     def __init__(self, revocations: Revocations, context: GuardContext) -> None:
@@ -53,6 +75,15 @@ class RevocationSync:
         self._refuses = settings.when_store_fails == "refuse"
         self._horizon = ConfirmedTime()
         self._position = 0
+        self._read: Read | None = None
+        wait: Wait | None = None
+        if store is not None:
+            self._read, wait = _reading(store)
+        self._nap = Nap(wait)
+        self._write_back: WriteBack | None = None
+        self._disconnects = Disconnects(context)
+        self.versions = HybridClock(secrets.token_urlsafe(6))
+        self.rights: RightsOverrides | None = None
         self._known_at = float("-inf")
         self._background = context.background
         self._polling: Task | None = None
@@ -89,6 +120,26 @@ class RevocationSync:
                 await self._background.wait(endings)
         return len(endings) + more
 
+    async def disconnect(self, subject: str) -> int:
+        """Disconnect the sockets of a subject, and write that to the store, for the other servers.
+
+        Returns:
+            The number of sockets that this process disconnected.
+
+        Raises:
+            Unavailable: the sockets here are disconnected, but the store did not save the entry. It is written when the
+                store is available again.
+        """
+        at = self.versions.next(self._clock.now()).at / 1e6
+        entry = Revocation("disconnect", subject, issued_before=at, expires_at=at + KEPT_SECONDS)
+        endings = self._disconnects.apply(entry)
+        try:
+            await self.writer.write(entry)
+        finally:
+            if endings:
+                await self._background.wait(endings)
+        return len(endings)
+
     async def _write(self, revoked: Revocation) -> None:
         assert self._store is not None
         await self._open()
@@ -116,7 +167,9 @@ class RevocationSync:
         named = self._context.index.named
         endings = []
         for revoked in new:
-            for socket in named(revoked.kind, revoked.name) if revoked.kind != "rights" else ():
+            if revoked.kind == "rights" or revoked.kind == "disconnect":
+                continue
+            for socket in named(revoked.kind, revoked.name):
                 who = socket.identity
                 if who is None or socket.state not in LIVE:
                     continue
@@ -163,25 +216,78 @@ class RevocationSync:
 
     async def poll(self) -> None:
         """Read new revocations from the store, twice per second, and disconnect the sockets that they revoke."""
-        assert self._store is not None
         begun = self._clock.monotonic()
-        more = True
-        while more:  # a long journal comes in parts, each of them within the time limit
-            try:
-                found, self._position = await self._background.on_loop(_in_time(self._store.since(self._position)))
-            except Exception as error:
-                self._failed(error)
-                return
-            self._apply(found)
-            more = bool(found)
+        try:
+            await self._catch_up()
+        except Exception as error:
+            self._failed(error)
+            return
         self._known_at = max(self._known_at, begun)
         self._succeeded()
 
+    async def _catch_up(self) -> None:
+        """Read to the end of the journal, in parts, each of them within the time limit; and restore a lost one."""
+        assert self._read is not None
+        while True:
+            part = await self._background.on_loop(_in_time(self._read(self._position)))
+            if part.is_another:
+                self._begin_again()
+            self._position = part.position
+            self._apply(part.revocations)
+            if not part.more and not await self._wrote_back():
+                return
+
+    def _begin_again(self) -> None:
+        """Refuse new connections until this process has read the journal, and written back what that has lost."""
+        if self._write_back is None:
+            audit.record("journal_lost", level=logging.WARNING)
+            LOG.warning("the journal of revocations has lost entries; writing back those that this server knows")
+        self._write_back = WriteBack()
+        self.problem = "the journal of revocations is being restored"
+
+    async def _wrote_back(self) -> bool:
+        """Write back some of what a lost journal does not contain; return False if it contains everything."""
+        restoring, store = self._write_back, self._store
+        if restoring is None:
+            return False
+        if not restoring.is_compared:
+            for _ in restoring.compare_with(self._known_entries(), self.horizon()):
+                await self._background.sleep(0.001)
+        batch = restoring.batch()
+        if not batch:
+            self._write_back = None
+            return False
+        if restoring.has_waited:
+            await self._background.on_loop(_in_time(store.add_all(batch)))  # type: ignore[union-attr]
+            for entry in batch:
+                restoring.found(entry)
+        else:
+            restoring.has_waited = True
+            await self._background.sleep(random.uniform(0, WRITE_BACK_SECONDS))  # noqa: S311 - no secret
+        return True
+
+    def _known_entries(self) -> Iterator[Revocation]:
+        rights = () if self.rights is None else self.rights.entries()
+        return chain(self.revocations.entries(), rights, self._disconnects.entries())
+
+    def wake(self) -> None:
+        """Read the store now: another process has written to it, or it was out of reach. Every thread can call this."""
+        self._nap.wake()
+
     def _apply(self, found: Sequence[Revocation]) -> None:
-        for revoked in found:
-            if revoked.kind == "rights":
-                self.on_rights(revoked)
-        new = [revoked for revoked in found if revoked.kind != "rights" and self._add(revoked)]
+        new = []
+        for entry in found:
+            if self._write_back is not None:
+                self._write_back.found(entry)
+            if entry.version is not None:
+                self.versions.saw(entry.version)
+            if entry.kind == "rights":
+                self.on_rights(entry)
+            elif entry.kind == "disconnect":
+                self.versions.saw(Version(int(entry.issued_before * 1e6), ""))
+                self._disconnects.apply(entry)
+            elif self._add(entry):
+                new.append(entry)
         if new:
             self._end(new)
 
@@ -219,13 +325,15 @@ class RevocationSync:
                 if not opened:
                     await self._background.on_loop(_in_time(self._store.open()))
                     opened = True
+                self._nap.begin()
                 await self._poll_once()
             except Exception as error:
                 self._failed(error)
             first.set()
             if self.problem is None and self._cleanup is not None:
                 await self._background.on_loop(_clean(self._cleanup, self._clock.now()))
-            await self._background.sleep(POLL_SECONDS)
+            spread = 1.0 if self.problem is None else random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+            await self._background.on_loop(self._nap.take(POLL_SECONDS * spread))
 
     async def close(self) -> None:
         """Stop following the store, and close it. Later checks fail."""
@@ -247,6 +355,19 @@ class RevocationSync:
             await self._background.on_loop(_in_time(self._store.close()))
         except Unavailable as error:
             LOG.warning("could not close the store of revocations (%s)", error)
+
+
+def _reading(store: RevocationStore) -> tuple[Read, Wait | None]:
+    """Return what reads a part of a store, and what waits for more; None if the store cannot wait."""
+    read: Read | None = getattr(store, "read", None)
+    if read is not None:
+        return read, getattr(store, "wait", None)
+
+    async def since(position: int) -> JournalPart:
+        found, end = await store.since(position)
+        return JournalPart(found, end, more=bool(found))
+
+    return since, None
 
 
 async def _clean(cleanup: Cleanup, now: float) -> None:

@@ -166,9 +166,13 @@ class RevocationWriter:
 
 def _joined(one: Revocation, other: Revocation) -> Revocation:
     """Combine two revocations of the same name. If rights changed twice, the later change applies."""
-    first, last = sorted((one, other), key=lambda revoked: revoked.issued_before)
+    first, last = sorted((one, other), key=_when)
     rights = last.rights if first.rights is None else {**first.rights, **(last.rights or {})}
     return replace(last, expires_at=max(one.expires_at, other.expires_at), rights=rights)
+
+
+def _when(revoked: Revocation) -> float:
+    return revoked.issued_before if revoked.version is None else revoked.version.at / 1e6
 
 
 async def _nowhere(_: Revocation) -> None:

@@ -346,6 +346,16 @@ class GuardedSocket(Admission):
                 connection.closing = True  # nothing that still arrives counts, however long the next steps take
         return connection.context.background.spawn(self.carry_out(actions, error, was_asked=False))
 
+    def disconnect(self) -> Task:
+        """Disconnect the socket: its client does not return automatically, and its token stays valid.
+
+        Returns:
+            The task that sends the packet, which the caller does not have to await.
+        """
+        self.handle(_GONE)
+        audit.about("ended", self, reason="disconnected", address=self.connection.address)
+        return self.connection.context.background.spawn(self.host.leave_namespace())
+
     async def carry_out(
         self, actions: tuple[AdmissionAction, ...], error: AuthError, *, was_asked: bool = True
     ) -> None:

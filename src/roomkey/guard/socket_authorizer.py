@@ -236,9 +236,12 @@ class SocketAuthorizer:
             raise
 
     def follow(self, change: Revocation) -> None:
-        """Apply a change from the store. If there are several, the last one in the store counts, in every process."""
+        """Apply a change from the store.
+
+        If there are several, the one with the latest version counts in every process; without versions, the last one.
+        """
         self._read(change)
-        if change.name not in self._unread:  # otherwise one of ours follows it
+        if change.version is not None or change.name not in self._unread:  # otherwise one of ours follows it
             self._change(change)
 
     def _read(self, change: Revocation) -> None:

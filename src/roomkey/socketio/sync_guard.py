@@ -58,6 +58,7 @@ class Guard(ServerGuard):
     update = _blocking(AsyncioGuard.update)
     explain = _blocking(AsyncioGuard.explain)
     revoke = _blocking(AsyncioGuard.revoke)
+    disconnect = _blocking(AsyncioGuard.disconnect)
     ready = _blocking(AsyncioGuard.ready)
     close = _blocking(AsyncioGuard.close)
     settle = _blocking(AsyncioGuard.settle)

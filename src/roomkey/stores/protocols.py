@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from roomkey.core.revocations import Revocation
+from roomkey.core.revocations import JournalPart, Revocation
 from roomkey.stores.records import (
     Account,
     Client,
@@ -252,3 +252,30 @@ class RevocationStore(Store, Protocol):
 
     async def delete_expired(self, now: float) -> None:
         """Delete revocations that no token can match any more: an hour after ``expires_at``."""
+
+
+class LosableJournal(RevocationStore, Protocol):
+    """A journal that can lose entries and that does not have to be polled, such as one in Redis.
+
+    A guard that follows it notices a loss, reads everything again and writes back what is missing.
+    """
+
+    async def read(self, position: int) -> JournalPart:
+        """Return a part of the journal, for the one guard that has this object.
+
+        Args:
+            position: the ``position`` of the last part; 0 is the beginning.
+
+        Raises:
+            Unavailable: the journal is out of reach, or cannot be written.
+        """
+
+    async def wait(self, seconds: float) -> None:
+        """Wait until there may be more after the last part, for so many seconds at most."""
+
+    async def add_all(self, revoked: Sequence[Revocation]) -> None:
+        """Store several entries at once, with the versions that they have.
+
+        Raises:
+            Unavailable: some of them may be stored. Call again.
+        """
