@@ -198,7 +198,7 @@ async def test_credentials_file_is_private_and_not_overwritten(product_client: A
 
 
 @pytest.mark.checklist("H113")
-def test_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_record_is_one_line_without_secrets(capfd: pytest.CaptureFixture[str]) -> None:
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     try:
@@ -208,7 +208,7 @@ def test_log_record_is_one_line_without_secrets(capsys: pytest.CaptureFixture[st
         logging.getLogger("roomkey.audit").info('{"token": "the-id-of-it"}')
     finally:
         root.handlers[:], _ = before, root.setLevel(level)
-    lines = capsys.readouterr().err.splitlines()
+    lines = capfd.readouterr().err.splitlines()
     assert len(lines) == 3
     assert "\x1b" not in lines[0]
     assert "abc" not in lines[0]

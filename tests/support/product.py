@@ -15,10 +15,11 @@ from roomkey import Key, KeySet, Policy
 from roomkey.auth import Passwords
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import runner
-from roomkey.server import run
 from roomkey.server.app import Application, build
 from roomkey.server.demo import ROOMS, add_accounts
+from roomkey.server.listening import listen
 from roomkey.server.providers import Provider
+from roomkey.server.run import uvicorn_config
 from roomkey.server.settings import Settings
 from roomkey.stores import Stores
 
@@ -76,10 +77,10 @@ class ProductThread:
         keys = KeySet([Key.generate(self._settings.algorithm)])
         self.product = build(self._settings, stores, keys, passwords=passwords, rooms=ROOMS, **self._rules)
         self.guard = self.product.backend.guard
-        with run.listen("127.0.0.1", self._port) as listener:
+        with listen("127.0.0.1", self._port) as listener:
             self._port = listener.getsockname()[1]
             self.url = f"http{'s' if self._settings.has_tls else ''}://127.0.0.1:{self._port}"
-            config = run._config(self._settings, self.product)
+            config = uvicorn_config(self._settings, self.product)
             self._server = runner.Server(self.product, config, self._started.set)
             await self._server.serve(sockets=[listener])
         passwords.close()

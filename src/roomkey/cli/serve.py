@@ -34,12 +34,20 @@ def serve(
     with needs("server"):
         from roomkey.server.policy_file import load_policy
         from roomkey.server.providers import load_providers
-        from roomkey.server.run import serve as run_server
 
         file = read_config(config)
         checked, policy = load_settings(file, **settings), load_policy(file)
         providers = load_providers(file)
-        run_server(checked, policy=policy, providers=providers, demo=demo, credentials_file=demo_credentials_file)
+        if checked.workers > 1:
+            from roomkey.server.parent import Command
+            from roomkey.server.parent import serve as run_workers
+
+            given = {name: value for name, value in settings.items() if value is not None}
+            run_workers(Command(config, given, demo, demo_credentials_file))
+        else:
+            from roomkey.server.run import serve as run_server
+
+            run_server(checked, policy=policy, providers=providers, demo=demo, credentials_file=demo_credentials_file)
 
 
 def _parameters() -> list[inspect.Parameter]:

@@ -91,6 +91,7 @@ def build(
     secret: bytes | None = None,
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
+    problem: Callable[[], str | None] = lambda: None,
     clock: Callable[[], float] = time.time,
 ) -> Application:
     """Build the application. Open the stores first; the backend closes ``stores.revocations``.
@@ -107,6 +108,7 @@ def build(
         secret: 32 bytes from which refresh tokens are derived. By default, random.
         passwords: checks passwords.
         rooms: rooms that the page offers in addition to those of the user's token.
+        problem: returns why this process is not ready, such as its stop, or None.
         clock: seconds since the epoch, for the times in tokens.
     """
     signing, accepted = _key_sources(keys, settings.algorithm)
@@ -129,7 +131,7 @@ def build(
         clock=clock,
     )
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
-    http = _http(settings, index, _readiness(backend.guard, stores, others))
+    http = _http(settings, index, _readiness(problem, backend.guard, stores, others))
     for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
         http.include_router(routes)
     for other in others:
@@ -243,12 +245,12 @@ class _Http(FastAPI):
 
 
 def _readiness(
-    guard: AsyncioGuard, stores: Stores, providers: Iterable[ProviderTokens]
+    own_problem: Callable[[], str | None], guard: AsyncioGuard, stores: Stores, providers: Iterable[ProviderTokens]
 ) -> Callable[[], Awaitable[Readiness]]:
     """Return a function that returns whether connections or logins would fail now."""
 
     async def readiness() -> Readiness:
-        problem = await guard.ready() or await stores.find_problem()
+        problem = own_problem() or await guard.ready() or await stores.find_problem()
         about = [_provider_readiness(provider.status()) for provider in providers]
         return Readiness(status="ok" if problem is None else "unavailable", problem=problem, providers=about or None)
 

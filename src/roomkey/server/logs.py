@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
+from contextlib import suppress
+from typing import TextIO
 
 from roomkey.audit import redact
 
@@ -26,10 +29,29 @@ class _OneLine(logging.Formatter):
         return super().formatMessage(record)
 
 
-def configure() -> None:
-    """Send warnings, and roomkey's own messages at level INFO, to standard error. Only a program may call this."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_OneLine("%(asctime)s %(levelname)s %(name)s %(message)s"))
+class _OneWrite(logging.StreamHandler[TextIO]):
+    """Writes a record with one system call, so that the lines of several processes do not mix."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record. A reader that is gone is not an error: nobody would read that."""
+        try:
+            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            with suppress(OSError):
+                while line:  # a pipe may take a long line in parts
+                    line = line[os.write(self.stream.fileno(), line) :]
+        except Exception:
+            self.handleError(record)
+
+
+def configure(worker: int | None = None) -> None:
+    """Send warnings, and roomkey's own messages at level INFO, to standard error. Only a program may call this.
+
+    Args:
+        worker: the number of this process, if several processes write to the same place.
+    """
+    handler = _OneWrite(sys.stderr)
+    place = "" if worker is None else f" [worker {worker}]"
+    handler.setFormatter(_OneLine(f"%(asctime)s{place} %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("roomkey").setLevel(logging.INFO)
     # At level INFO, it logs the URL of each WebSocket, including the query string.

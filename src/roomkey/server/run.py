@@ -1,14 +1,13 @@
-"""Run the server: listen on the port, handle signals, stop cleanly."""
+"""Run the server in one process: listen on the port, handle signals, stop cleanly."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import socket
 import ssl
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +21,37 @@ from roomkey import Key, KeySet, Policy
 from roomkey.auth import Passwords
 from roomkey.errors import ConfigError
 from roomkey.hub import Hub, runner
+from roomkey.hub.http.acceptor import Load
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.keysets import KeyFolder, environment_key, load_or_create, load_or_create_secret
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
 from roomkey.server.app import Application, build
+from roomkey.server.draining import Drain
+from roomkey.server.listening import listen, shown_url
 from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import MAX_BODY
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.stores import Stores
 
-__all__ = ["serve"]
+__all__ = ["Worker", "run_worker", "serve"]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What is different in a process that serves the port together with others.
+
+    Attributes:
+        load: compares its connections with those of the others.
+        others: returns how many other nodes take over its clients when it stops.
+        started: called with the server when it serves.
+        prepares: True for the first process, which creates accounts of the demo and announces them.
+    """
+
+    load: Load
+    others: Callable[[], int]
+    started: Callable[[runner.Server, Drain], None]
+    prepares: bool
 
 
 def serve(
@@ -57,30 +76,32 @@ def serve(
     """
     check_exposure(settings)
     _check_tls(settings)
-    listener = listen(settings.host, settings.port)
-    logs.configure()
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=runner.loop_factory()) as loop:
-        loop.run(_serve(settings, policy, providers or {}, listener, demo, credentials_file))
+    with contextlib.closing(listen(settings.host, settings.port)) as listener:
+        logs.configure()
+        _run(_Process(settings, policy, providers or {}, listener, demo, credentials_file))
 
 
-def _config(settings: Settings, application: Application) -> uvicorn.Config:
-    options: dict[str, Any] = {
-        "log_config": None,
-        "proxy_headers": settings.behind_proxy,
-        "forwarded_allow_ips": list(settings.trusted_proxies),
-        "ssl_certfile": settings.tls_cert,
-        "ssl_keyfile": settings.tls_key,
-    }
-    if isinstance(application.backend.sio, Hub):
-        config = runner.config(application.backend.sio, **options)
-        config.app = application.asgi  # with the middleware in front of the hub
-        return config
-    check_uvicorn()
-    return uvicorn.Config(
-        application.asgi,
-        ws_max_size=MAX_BODY,
-        **{**runner.UVICORN_SETTINGS, **options},
-    )
+def run_worker(
+    settings: Settings,
+    worker: Worker,
+    listener: socket.socket,
+    *,
+    policy: Policy | None = None,
+    providers: Mapping[str, Provider] | None = None,
+    demo: bool = False,
+    credentials_file: Path | None = None,
+) -> None:
+    """Serve in a process of several, until the parent says so. Database and keys are files, also those of a demo.
+
+    The arguments are those of :func:`serve`.
+    """
+    _check_tls(settings)
+    _run(_Process(settings, policy, providers or {}, listener, demo, credentials_file, worker))
+
+
+def _run(process: _Process) -> None:
+    with asyncio.Runner(loop_factory=runner.loop_factory()) as loop:
+        loop.run(process.serve())
 
 
 def _check_tls(settings: Settings) -> None:
@@ -102,102 +123,126 @@ def _check_tls(settings: Settings) -> None:
         ) from None
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket.
-
-    Raises:
-        ConfigError: the port is in use or not permitted, or the address does not belong to this machine.
-    """
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host}: {error.strerror}") from None
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(2048)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise ConfigError(_listen_error(error, host, port)) from None
-    return listener
+def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Config:
+    """Return uvicorn's configuration for the application."""
+    options: dict[str, Any] = {
+        "log_config": None,
+        "proxy_headers": settings.behind_proxy,
+        "forwarded_allow_ips": list(settings.trusted_proxies),
+        "ssl_certfile": settings.tls_cert,
+        "ssl_keyfile": settings.tls_key,
+    }
+    if isinstance(application.backend.sio, Hub):
+        config = runner.config(application.backend.sio, **options)
+        config.app = application.asgi  # with the middleware in front of the hub
+        return config
+    check_uvicorn()
+    return uvicorn.Config(
+        application.asgi,
+        ws_max_size=MAX_BODY,
+        **{**runner.UVICORN_SETTINGS, **options},
+    )
 
 
-def _listen_error(error: OSError, host: str, port: int) -> str:
-    if error.errno == errno.EADDRINUSE:
-        other = port + 1 if port < 65535 else 8000
-        return f"port {port} is in use; choose another (--port {other}, make serve PORT={other}), or stop that program"
-    if error.errno == errno.EACCES:
-        return f"port {port} requires special permissions; choose another, such as --port 8000"
-    return f"cannot listen on {host} port {port}: {error.strerror}"
+@dataclass(frozen=True, slots=True)
+class _Process:
+    """One process that serves, alone or with others."""
 
+    settings: Settings
+    policy: Policy | None
+    providers: Mapping[str, Provider]
+    listener: socket.socket
+    demo: bool
+    credentials_file: Path | None
+    worker: Worker | None = None
 
-async def _serve(
-    settings: Settings,
-    policy: Policy | None,
-    providers: Mapping[str, Provider],
-    listener: socket.socket,
-    demo: bool,
-    credentials_file: Path | None,
-) -> None:
-    stores = Stores.at(None if demo else settings.database)
-    passwords = Passwords()
-    people: list[demo_accounts.DemoAccount] = []
-    try:
-        await stores.open()
-        if demo:
-            secret = None
-            keys: KeySet | KeyFolder = KeySet([Key.generate(settings.algorithm)])
-            people = await demo_accounts.add_accounts(stores.accounts, passwords)
-        else:
-            secret = load_or_create_secret(settings.keys / "refresh.secret")
-            keys = _keys(settings)
-        rooms = demo_accounts.ROOMS if demo else ()
-        application = build(
-            settings,
-            stores,
-            keys,
-            policy=policy,
-            providers=providers,
-            secret=secret,
-            passwords=passwords,
-            rooms=rooms,
-        )
-        if credentials_file is not None:
-            demo_accounts.write_credentials(credentials_file, people)
-        empty = not await stores.accounts.all()
-        announce = partial(_announce, settings, listener, people, empty)
+    async def serve(self) -> None:
+        """Serve until the stop."""
+        stores = Stores.at(None if self._is_in_memory else self.settings.database)
+        passwords = Passwords()
+        try:
+            await stores.open()
+            people = await self._add_people(stores, passwords)
+            secret, keys = self._secrets()
+            drain = self._drain()
+            application = build(
+                self.settings,
+                stores,
+                keys,
+                policy=self.policy,
+                providers=self.providers,
+                secret=secret,
+                passwords=passwords,
+                rooms=demo_accounts.ROOMS if self.demo else (),
+                problem=drain.problem,
+            )
+            empty = not await stores.accounts.all()
+            await self._serve(application, drain, lambda: self._announce(people, empty))
+        finally:
+            passwords.close()
+            await stores.close()
+
+    async def _serve(self, application: Application, drain: Drain, announce: Callable[[], None]) -> None:
+        config = uvicorn_config(self.settings, application)
+        if isinstance(hub := application.backend.sio, Hub):
+            drain.sessions = lambda: list(hub.sessions.active.values())
         with runner.frozen_heap() as freeze:
 
             def started() -> None:
                 freeze()
                 announce()
+                if self.worker is not None:
+                    self.worker.started(server, drain)
 
-            await runner.Server(application, _config(settings, application), started).serve(sockets=[listener])
-    finally:
-        passwords.close()
-        await stores.close()
+            load = self.worker.load if self.worker is not None else None
+            server = runner.Server(application, config, started, draining=drain, load=load)
+            await server.serve(sockets=[self.listener])
 
+    @property
+    def _is_in_memory(self) -> bool:
+        return self.demo and self.worker is None
 
-def _keys(settings: Settings) -> KeySet | KeyFolder:
-    """Return the key in ``ROOMKEY_KEY``, else the folder, which can be rotated while the server runs."""
-    if (key := environment_key(settings.algorithm)) is not None:
-        return KeySet([key])
-    load_or_create(settings.keys, settings.algorithm)
-    return KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
+    async def _add_people(self, stores: Stores, passwords: Passwords) -> list[demo_accounts.DemoAccount]:
+        if not self.demo or (self.worker is not None and not self.worker.prepares):
+            return []
+        people = await demo_accounts.add_accounts(stores.accounts, passwords)
+        if self.credentials_file is not None:
+            demo_accounts.write_credentials(self.credentials_file, people)
+        return people
 
+    def _secrets(self) -> tuple[bytes | None, KeySet | KeyFolder]:
+        """Return the secret of the refresh tokens and the keys of the access tokens.
 
-def _announce(
-    settings: Settings, listener: socket.socket, people: list[demo_accounts.DemoAccount], empty: bool
-) -> None:
-    console = Console(highlight=False)
-    if people:
-        demo_accounts.print_table(console, people)
-    if empty:
-        console.print("No accounts yet. Add one with: roomkey user add NAME --room ROOM", soft_wrap=True, markup=False)
-    host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"{'https' if settings.has_tls else 'http'}://{host}:{listener.getsockname()[1]}"
-    console.print(f"roomkey serves {url} (stop with Ctrl+C)", soft_wrap=True, markup=False)
+        The key in ``ROOMKEY_KEY`` takes precedence over the folder, which can be rotated while the server runs.
+        """
+        settings = self.settings
+        if self._is_in_memory:
+            return None, KeySet([Key.generate(settings.algorithm)])
+        secret = load_or_create_secret(settings.keys / "refresh.secret")
+        if not self.demo and (key := environment_key(settings.algorithm)) is not None:
+            return secret, KeySet([key])
+        load_or_create(settings.keys, settings.algorithm)
+        return secret, KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
+
+    def _drain(self) -> Drain:
+        settings = self.settings
+        return Drain(
+            self.worker.others if self.worker is not None else lambda: 0,
+            delay=settings.drain_delay,
+            longest=settings.drain_period,
+            timeout=settings.drain_timeout,
+        )
+
+    def _announce(self, people: list[demo_accounts.DemoAccount], empty: bool) -> None:
+        """Print what the operator needs to know. With several processes, the parent prints the URL."""
+        if self.worker is not None and not self.worker.prepares:
+            return
+        console = Console(highlight=False)
+        if people:
+            demo_accounts.print_table(console, people)
+        if empty:
+            text = "No accounts yet. Add one with: roomkey user add NAME --room ROOM"
+            console.print(text, soft_wrap=True, markup=False)
+        if self.worker is None:
+            text = f"roomkey serves {shown_url(self.settings, self.listener)} (stop with Ctrl+C)"
+            console.print(text, soft_wrap=True, markup=False)

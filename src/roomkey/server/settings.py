@@ -42,6 +42,7 @@ from roomkey.core.origins import allowed_origins
 from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
 from roomkey.server.config_file import POLICY_KEYS, PROVIDERS, ConfigFile, read_config
+from roomkey.server.connection_counts import MAX_WORKERS
 
 __all__ = [
     "Settings",
@@ -91,6 +92,7 @@ class Settings(BaseModel):
     engine: Literal["hub", "python-socketio"] = Field(
         "hub", description="Socket.IO server: hub (roomkey's own) or python-socketio."
     )
+    workers: int = Field(1, ge=1, le=MAX_WORKERS, description="Processes that serve the port together.")
     database: Path | str = Field(
         Path("roomkey.sqlite3"),
         repr=False,
@@ -163,6 +165,17 @@ class Settings(BaseModel):
         None, description="URL of this server for clients; accepts tokens that are bound to a key (DPoP)."
     )
 
+    drain_delay: float = Field(
+        0.0,
+        ge=0,
+        le=300,
+        description="Seconds between a failing /readyz and the end of accepting connections, when the server stops.",
+    )
+    drain_period: float = Field(
+        5.0, ge=0, le=300, description="Longest time over which connections close if other nodes take over, in seconds."
+    )
+    drain_timeout: float = Field(10.0, ge=1, le=900, description="Seconds within which everything ends at a stop.")
+
     @field_validator("issuer", "audience")
     @classmethod
     def _as_in_tokens(cls, value: str) -> str:
@@ -232,6 +245,18 @@ class Settings(BaseModel):
     def _both_halves(self) -> Settings:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key require each other; set both")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_need_the_hub(self) -> Settings:
+        if self.workers > 1 and self.engine != "hub":
+            raise ValueError(f"workers requires the hub; remove engine = {self.engine}, or set workers to 1")
+        return self
+
+    @model_validator(mode="after")
+    def _drains_in_time(self) -> Settings:
+        if self.drain_delay + self.drain_period >= self.drain_timeout:
+            raise ValueError("drain_timeout must be more than drain_delay and drain_period together")
         return self
 
     @model_validator(mode="after")

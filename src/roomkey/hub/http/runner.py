@@ -21,9 +21,9 @@ from roomkey.hub.http.sniffer import ProtocolSniffers
 from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.checks import check_uvicorn
 from roomkey.hub.http.uvicorn_private.http import HttpProtocol
-from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Server
+from roomkey.hub.http.uvicorn_private.server import STOP_SECONDS, Draining, Server
 
-__all__ = ["UVICORN_SETTINGS", "Server", "config", "frozen_heap", "loop_factory", "run"]
+__all__ = ["UVICORN_SETTINGS", "Draining", "Server", "config", "frozen_heap", "loop_factory", "run"]
 
 
 def _websocket_protocol() -> Any:

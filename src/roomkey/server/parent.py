@@ -1,0 +1,404 @@
+"""The parent of ``roomkey serve --workers N``: it starts workers, and replaces those that die or stall.
+
+It makes the listening socket, which the workers inherit, and serves nothing itself. A worker is a new process
+(:mod:`roomkey.server.worker`), not a copy of the parent: so it works on every system, and a restart takes new code and
+new settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from roomkey.errors import ConfigError
+from roomkey.server import logs
+from roomkey.server.config_file import read_config
+from roomkey.server.connection_counts import SLOTS, ConnectionCounts, new_table
+from roomkey.server.control import ALIVE, DRAIN, FAILED, SERVES, Start, send_line, send_start
+from roomkey.server.listening import listen, shown_url
+from roomkey.server.settings import Settings, check_exposure, load_settings
+
+__all__ = ["Command", "serve"]
+
+LOG = logging.getLogger("roomkey.server")
+
+SILENT_SECONDS = 5.0
+"""A worker that has not been heard of for this long has stalled."""
+
+START_SECONDS = 60.0
+"""How long a worker may take until it serves."""
+
+STOP_SECONDS = 2.0
+"""How long after ``drain_timeout`` a worker may still run."""
+
+STEADY_SECONDS = 10.0
+LONGEST_BACKOFF = 30.0
+"""A worker that dies sooner after its start than this is replaced after a pause, which doubles each time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What the command line says; the rest of the settings is read when a worker starts."""
+
+    config: Path | None
+    options: Mapping[str, object]
+    demo: bool = False
+    credentials_file: Path | None = None
+
+    def settings(self) -> Settings:
+        """Read the settings.
+
+        Raises:
+            ConfigError: they are invalid.
+        """
+        return load_settings(read_config(self.config), **self.options)
+
+
+def serve(command: Command) -> None:
+    """Serve until SIGTERM or SIGINT. SIGHUP restarts the workers one by one, with new code and settings.
+
+    Raises:
+        ConfigError: the server cannot start. The text is one line that says what to do.
+    """
+    settings = command.settings()
+    check_exposure(settings)
+    with contextlib.closing(listen(settings.host, settings.port)) as listener, _private_folder() as folder:
+        logs.configure()
+        asyncio.run(Parent(command, settings, listener, folder).run())
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[Path]:
+    """Create a folder that only this user can open, with a short path, as addresses of sockets must be."""
+    base = tempfile.gettempdir()
+    folder = tempfile.mkdtemp(prefix="roomkey-", dir=base if len(base) < 60 else "/tmp")  # noqa: S108 - it is private
+    try:
+        yield Path(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Child:
+    """A worker, as its parent sees it.
+
+    Args:
+        number: the worker's number.
+        slot: its entry in the table of connections.
+        process: its process.
+        control: the parent's end of the connection to it.
+
+    Attributes:
+        ended: done when the process has ended.
+        serves: done when it accepts connections, with True; or when it never will, with False.
+        failure: why it cannot start, if it said so.
+        draining: True once it was told to stop.
+    """
+
+    def __init__(self, number: int, slot: int, process: asyncio.subprocess.Process, control: socket.socket) -> None:
+        self.number = number
+        self.slot = slot
+        self.process = process
+        self.control = control
+        self.failure: str | None = None
+        self.draining = False
+        self._loop = asyncio.get_running_loop()
+        self.started = self._loop.time()
+        self.serves: asyncio.Future[bool] = self._loop.create_future()
+        self.ended = self._loop.create_task(self._wait())
+        self._due = self.started + START_SECONDS
+        self._buffer = b""
+        control.setblocking(False)
+        self._loop.add_reader(control.fileno(), self._readable)
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (process {self.process.pid})"
+
+    async def _wait(self) -> int:
+        code = await self.process.wait()
+        self._loop.remove_reader(self.control.fileno())
+        self._read()  # its last words
+        self.control.close()
+        if not self.serves.done():
+            self.serves.set_result(False)
+        return code
+
+    def _readable(self) -> None:
+        if not self._read():
+            self._loop.remove_reader(self.control.fileno())
+
+    def _read(self) -> bool:
+        """Read what the worker says. Returns False at the end."""
+        try:
+            data = self.control.recv(65536)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        for line in lines:
+            self._heard(line)
+        return bool(data)
+
+    def _heard(self, line: bytes) -> None:
+        if line.startswith(FAILED):
+            self.failure = json.loads(line.removeprefix(FAILED))
+        if line == SERVES and not self.serves.done():
+            self.serves.set_result(True)
+        if line == ALIVE and not self.draining:
+            self._due = self._loop.time() + SILENT_SECONDS
+
+    def drain(self, staying: int, seconds: float) -> None:
+        """Tell it to stop.
+
+        Args:
+            staying: how many workers take over its clients.
+            seconds: how long it may take.
+        """
+        self.draining = True
+        self._due = self._loop.time() + seconds
+        send_line(self.control, DRAIN + str(staying).encode())
+
+    def kill_if_late(self) -> None:
+        """Kill it if it has been silent, or has not started or stopped in time."""
+        if self._loop.time() > self._due and self.process.returncode is None:
+            LOG.error("%s %s; killing it", self, "did not stop in time" if self.draining else "does not respond")
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill it."""
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+
+class Parent:
+    """Keeps the workers running.
+
+    Args:
+        command: the command line.
+        settings: the settings at the start.
+        listener: the listening socket.
+        folder: a private folder.
+    """
+
+    def __init__(self, command: Command, settings: Settings, listener: socket.socket, folder: Path) -> None:
+        self._command = command
+        self._settings = settings
+        self._listener = listener
+        self._folder = folder
+        self._table = new_table()
+        self._children: set[Child] = set()
+        self._current: dict[int, Child] = {}
+        self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._stopping = False
+        self._restarting: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """Run the workers until a signal.
+
+        Raises:
+            ConfigError: the first worker cannot start.
+        """
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signalled, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._restart)
+        watching = loop.create_task(self._watch())
+        starting = loop.create_task(self._start_all())
+        stopped = loop.create_task(stop.wait())
+        try:
+            await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+                await stopped
+        finally:
+            self._stopping = True
+            for task in (starting, stopped, *self._keepers.values(), *filter(None, [self._restarting])):
+                task.cancel()
+            await self._stop_all()
+            watching.cancel()
+
+    def _signalled(self, stop: asyncio.Event) -> None:
+        if stop.is_set():  # the operator does not want to wait
+            self._kill_all()
+        stop.set()
+
+    # Starting
+
+    async def _start_all(self) -> None:
+        """Start the first worker, which creates what is missing, and then the others."""
+        await self._start_first([1])
+        await self._start_first(range(2, self._settings.workers + 1))
+        sys.stdout.write(f"roomkey serves {shown_url(self._settings, self._listener)} (stop with Ctrl+C)\n")
+        sys.stdout.flush()
+
+    async def _start_first(self, numbers: Iterable[int]) -> None:
+        children = [await self._launch(number) for number in numbers]
+        for child in children:
+            if not await child.serves:
+                raise ConfigError(child.failure or f"{child} ended before it served; its last lines say why")
+            self._current[child.number] = child
+            self._keepers[child.number] = asyncio.create_task(self._keep(child.number))
+
+    async def _launch(self, number: int) -> Child:
+        """Start a process."""
+        ours, theirs = socket.socketpair()
+        slot = next(slot for slot in range(SLOTS) if all(slot != child.slot for child in self._children))
+        kept = [theirs.fileno(), self._listener.fileno(), self._table]
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *_interpreter(),
+                *("-m", "roomkey.server.worker", str(theirs.fileno())),
+                pass_fds=kept,
+                process_group=0,  # the parent alone receives the signals of the terminal
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        child = Child(number, slot, process, ours)
+        self._children.add(child)
+        child.ended.add_done_callback(lambda _: self._forget(child))
+        listener = self._listener
+        send_start(
+            ours,
+            Start(
+                number=number,
+                slot=slot,
+                workers=self._settings.workers,
+                listener=(listener.fileno(), listener.family, listener.type, listener.proto),
+                table=self._table,
+                folder=str(self._folder),
+                config=None if self._command.config is None else str(self._command.config),
+                options=self._command.options,
+                demo=self._command.demo,
+                credentials_file=None if (file := self._command.credentials_file) is None else str(file),
+                first=number == 1 and not self._current,
+            ),
+        )
+        return child
+
+    def _forget(self, child: Child) -> None:
+        self._children.discard(child)
+        counts = ConnectionCounts(self._table, child.slot)
+        counts.clear()
+        counts.close()
+
+    # Keeping
+
+    async def _watch(self) -> None:
+        """Kill the workers that have stalled."""
+        while True:
+            await asyncio.sleep(SILENT_SECONDS / 10)
+            for child in list(self._children):
+                child.kill_if_late()
+
+    async def _keep(self, number: int) -> None:
+        """Replace a worker whenever it dies."""
+        deaths = 0
+        while True:
+            child = self._current[number]
+            code = await asyncio.shield(child.ended)
+            if child is not self._current.get(number):  # it had a successor
+                if number not in self._current:
+                    return
+                continue
+            lived = asyncio.get_running_loop().time() - child.started
+            deaths = deaths + 1 if lived < STEADY_SECONDS else 0
+            pause = min(LONGEST_BACKOFF, 2.0 ** (deaths - 1)) if deaths else 0.0
+            LOG.error("%s ended%s; starting another%s", child, _why(child, code), f" in {pause:.0f} s" if pause else "")
+            await asyncio.sleep(pause)
+            if child is self._current.get(number):
+                self._current[number] = await self._launch(number)
+
+    # Restarting
+
+    def _restart(self) -> None:
+        """Begin to replace all workers. A second signal at the same time begins anew with the newest settings."""
+        if self._stopping or not self._keepers:
+            return
+        if self._restarting is not None:
+            self._restarting.cancel()
+        self._restarting = asyncio.create_task(self._restart_all())
+
+    async def _restart_all(self) -> None:
+        try:
+            self._settings = self._command.settings()
+        except ConfigError as error:
+            LOG.error("cannot restart the workers: %s; they continue with the settings that they have", error)
+            return
+        LOG.info("restarting %d workers", self._settings.workers)
+        for number in range(1, self._settings.workers + 1):
+            if not await self._replace(number):
+                return
+        for number in [number for number in self._current if number > self._settings.workers]:
+            self._retire(self._current.pop(number))
+            del self._keepers[number]
+        LOG.info("restarted %d workers", self._settings.workers)
+
+    async def _replace(self, number: int) -> bool:
+        """Start a successor, and stop the worker once the successor serves. Returns False if it never does."""
+        successor = await self._launch(number)
+        if not await self._has_started(successor):
+            LOG.error("%s could not start%s; the others continue", successor, _why(successor, None))
+            return False
+        before = self._current.get(number)
+        self._current[number] = successor
+        if number not in self._keepers:
+            self._keepers[number] = asyncio.create_task(self._keep(number))
+        if before is not None and not before.ended.done():
+            self._retire(before)
+            await asyncio.shield(before.ended)
+        return True
+
+    async def _has_started(self, child: Child) -> bool:
+        try:
+            return await child.serves
+        except asyncio.CancelledError:
+            child.kill()
+            raise
+
+    def _retire(self, child: Child) -> None:
+        staying = sum(other is not child for other in self._current.values())
+        child.drain(staying, self._settings.drain_timeout + STOP_SECONDS)
+
+    # Stopping
+
+    async def _stop_all(self) -> None:
+        """Stop all workers at once: there is nobody on this machine to take over."""
+        seconds = self._settings.drain_timeout + STOP_SECONDS
+        for child in self._children:
+            if child.serves.done():
+                child.drain(0, seconds)
+            else:
+                child.kill()  # it has no clients yet
+        if self._children:
+            _, late = await asyncio.wait([child.ended for child in self._children], timeout=seconds + 1)
+            if late:
+                self._kill_all()
+                await asyncio.wait(late)
+
+    def _kill_all(self) -> None:
+        for child in self._children:
+            child.kill()
+
+
+def _interpreter() -> list[str]:
+    """Return the command of this interpreter. It searches the current folder only if this process does."""
+    searches_here = sys.path[:1] in ([""], [str(Path.cwd())])
+    return [sys.executable, *([] if searches_here else ["-P"])]
+
+
+def _why(child: Child, code: int | None) -> str:
+    if child.failure is not None:
+        return f": {child.failure}"
+    if code is None:
+        return ""
+    return f" by {signal.Signals(-code).name}" if code < 0 else f" with status {code}"

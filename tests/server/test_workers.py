@@ -1,0 +1,216 @@
+"""``roomkey serve --workers``: real processes that serve one port, are replaced, and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from support.serve_process import Served, start_server
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+pytestmark = pytest.mark.long
+
+PATIENCE = 20.0
+
+
+class Workers:
+    """A server with workers, as the tests see it."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.url = served.url
+
+    async def log(self, pattern: str, *, after: int = 0, times: int = 1) -> list[str]:
+        """Wait until the log has this many lines with a pattern after a position, and return their first groups."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                text = self.served.errors()[after:]
+                found = re.findall(pattern, text)
+                if len(found) >= times:
+                    return found
+                await asyncio.sleep(0.05)  # the log is a file
+
+    def end_of_log(self) -> int:
+        return len(self.served.errors())
+
+    async def open(self) -> ClientConnection:
+        address = self.url.replace("http", "ws") + "/socket.io/?EIO=4&transport=websocket"
+        socket = await connect(address, ping_interval=None, open_timeout=PATIENCE)
+        assert str(await socket.recv()).startswith("0{")
+        return socket
+
+    async def worker_of(self, sockets: list[ClientConnection]) -> Counter[str]:
+        """Return how many of these connections each worker has. It ends them."""
+        before = self.end_of_log()
+        for socket in sockets:
+            await socket.send("9 is not a packet")
+        for socket in sockets:
+            with pytest.raises(ConnectionClosed):
+                await socket.recv()
+        return Counter(await self.log(r"\[worker (\d)\] .*must not send", after=before, times=len(sockets)))
+
+    def token(self, username: str = "grace") -> str:
+        typed = {"username": username, "password": self.served.passwords()[username]}
+        answer = httpx.post(f"{self.url}/auth/login", json=typed, timeout=PATIENCE)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """One server for the tests that leave it as it was."""
+    served = start_server(tmp_path_factory.mktemp("workers"), "--workers", "3")
+    yield Workers(served)
+    served.end()
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
+    """``workers("--workers", "2", …)`` starts a server, which ends with the test."""
+    started: list[Served] = []
+
+    def start(*arguments: str, demo: bool = True) -> Workers:
+        started.append(start_server(tmp_path, *arguments, demo=demo))
+        return Workers(started[-1])
+
+    yield start
+    for served in started:
+        served.end()
+
+
+async def test_workers_share_the_connections_evenly(shared: Workers) -> None:
+    one_by_one = [await shared.open() for _ in range(60)]
+    assert min((await shared.worker_of(one_by_one)).values()) >= 60 // 3 - 8
+    burst = await asyncio.gather(*(shared.open() for _ in range(150)))
+    spread = await shared.worker_of(list(burst))
+    assert len(spread) == 3
+    assert min(spread.values()) >= 150 // 3 // 2, spread
+
+
+def test_demo_announces_itself_once(shared: Workers) -> None:
+    output = (shared.served.folder / "stdout.txt").read_text()
+    assert output.count("roomkey serves") == output.count("Demo accounts") == 1
+    assert output.rstrip().endswith("(stop with Ctrl+C)")
+    assert set(shared.served.passwords()) == {"ada", "grace", "linus"}
+    files = {path.name for path in shared.served.folder.iterdir()}
+    assert files == {"credentials.json", "stderr.txt", "stdout.txt"}
+
+
+async def test_all_workers_log_in_at_once_and_accept_the_tokens(shared: Workers) -> None:
+    typed = {"username": "grace", "password": shared.served.passwords()["grace"]}
+    before = shared.end_of_log()
+
+    async def login() -> str:
+        async with httpx.AsyncClient(base_url=shared.url, timeout=PATIENCE) as client:  # with a connection of its own
+            answer = await client.post("/auth/login", json=typed)
+            assert answer.status_code == 200, answer.text
+            return str(answer.json()["access_token"])
+
+    tokens = await asyncio.gather(*(login() for _ in range(12)))
+    at = await shared.log(r"\[worker (\d)\] .*\"event\": \"login\", \"outcome\": \"granted\"", after=before, times=12)
+    assert len(set(at)) > 1
+    sockets = [await shared.open() for _ in range(12)]
+    for token, socket in zip(tokens, sockets, strict=True):
+        await socket.send("40" + json.dumps({"token": token}))
+        assert str(await socket.recv()).startswith('40{"sid"')
+    assert len(await shared.worker_of(sockets)) > 1
+
+
+async def test_log_lines_of_workers_do_not_mix(shared: Workers) -> None:
+    before = shared.end_of_log()
+    bad = {"EIO": "3", "transport": "polling"}
+    async with httpx.AsyncClient(base_url=shared.url, headers={"Connection": "close"}, timeout=PATIENCE) as client:
+        await asyncio.gather(*(client.get("/socket.io/", params=bad) for _ in range(200)))
+    await shared.log(r"Engine.IO protocol 3", after=before, times=200)
+    lines = shared.served.errors()[before:].splitlines()
+    form = re.compile(r'\d{4}-\d\d-\d\d [\d:,]{12} \[worker \d\] WARNING roomkey\.audit (\{"event": "refused".*\})')
+    found = [form.fullmatch(line) for line in lines]
+    assert all(found), lines
+    assert all(json.loads(line[1]) for line in found if line)
+
+
+async def test_dead_and_stalled_workers_are_replaced(workers: Callable[..., Workers]) -> None:
+    server = workers("--workers", "3")
+    children = children_of(server.served.process.pid)
+    os.kill(children[0], signal.SIGSTOP)
+    stopped = [await server.open() for _ in range(40)]  # all are accepted by the others
+    os.kill(children[1], signal.SIGKILL)
+    await server.log(r"ended by SIGKILL; starting another", times=2)
+    assert "does not respond; killing it" in server.served.errors()
+    sockets = await asyncio.gather(*(server.open() for _ in range(60)))
+    server.token()
+    for socket in (*sockets, *stopped):
+        await socket.close()
+    assert await asyncio.to_thread(server.served.stop, signal.SIGINT) == 0
+
+
+async def test_sighup_restarts_workers_one_by_one(workers: Callable[..., Workers], tmp_path: Path) -> None:
+    (tmp_path / "roomkey.toml").write_text('cors_origins = ["https://a.example"]\n')
+    server = workers("--workers", "2")
+    token = server.token()
+    before = set(children_of(server.served.process.pid))
+    (tmp_path / "roomkey.toml").write_text("workers = nonsense")
+    server.served.process.send_signal(signal.SIGHUP)
+    await server.log("cannot restart the workers: roomkey.toml is not TOML")
+    (tmp_path / "roomkey.toml").write_text('cors_origins = ["https://b.example"]\n')
+    server.served.process.send_signal(signal.SIGHUP)
+    answered = 0
+    async with asyncio.timeout(3 * PATIENCE):
+        async with httpx.AsyncClient(base_url=server.url, headers={"Connection": "close"}, timeout=PATIENCE) as client:
+            while "restarted 2 workers" not in server.served.errors():
+                answer = await client.get("/auth/sessions", headers={"Authorization": f"Bearer {token}"})
+                assert answer.status_code == 200, "always somebody serves, with the same keys and database"
+                answered += 1
+                await asyncio.sleep(0.02)
+            preflight = {"Origin": "https://b.example", "Access-Control-Request-Method": "GET"}
+            assert (await client.options("/auth/sessions", headers=preflight)).status_code == 200
+    assert answered > 10
+    assert not before & set(children_of(server.served.process.pid))
+    assert "ended" not in server.served.errors()
+    assert await asyncio.to_thread(server.served.stop, signal.SIGTERM) == 0
+
+
+async def test_workers_end_if_the_parent_is_killed(workers: Callable[..., Workers]) -> None:
+    server = workers("--workers", "2")
+    children = children_of(server.served.process.pid)
+    socket = await server.open()
+    server.served.process.kill()
+    await asyncio.wait_for(socket.wait_closed(), PATIENCE)
+    async with asyncio.timeout(PATIENCE):
+        while any(Path(f"/proc/{child}").exists() for child in children):
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--database", "nowhere/a.sqlite3"], "cannot open the database"),
+        (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
+        (["--host", "0.0.0.0"], "other machines can reach it"),
+        (["--engine", "python-socketio"], "workers requires the hub"),
+        (["--drain-period", "20"], "drain_timeout must be more than"),
+    ],
+)
+def test_failed_start_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+    command = [sys.executable, "-m", "roomkey", "serve", "--port", "0", "--workers", "2", *arguments]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert said in ran.stderr
+    assert ran.stderr.count("\n") == 1
+
+
+def children_of(process: int) -> list[int]:
+    """Return the processes that a process has started."""
+    found = subprocess.run(["pgrep", "-P", str(process)], capture_output=True, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
