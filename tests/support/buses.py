@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import redis
+from support.brokers import Broker, BrokerCluster
 from support.rawsocket import PATIENCE
 
-from roomkey.bus import Bus, MemoryBus, MemoryNetwork
+from roomkey.bus import Bus, MemoryBus, MemoryNetwork, RedisBus
 
 __all__ = ["HARNESSES", "Ear", "Harness", "MemoryHarness"]
 
@@ -69,7 +73,54 @@ class MemoryHarness:
     async def stop(self) -> None: ...
 
 
-HARNESSES: dict[str, Callable[[], Harness]] = {"memory": MemoryHarness}
+class RedisHarness:
+    """Buses on a server of Redis or Valkey, or on a cluster of three. They find out which of them it is."""
+
+    strangers = True
+
+    def __init__(self, kind: str, *, cluster: bool = False) -> None:
+        self._kind = kind
+        self._cluster = cluster
+        self._servers: Broker | BrokerCluster | None = None
+
+    async def start(self, folder: Path) -> None:
+        make = BrokerCluster if self._cluster else Broker
+        self._servers = make(self._kind, folder).start()
+
+    def bus(self, *, max_payload: int = 100_000) -> Bus:
+        assert self._servers is not None
+        return RedisBus(self._servers.url, max_payload=max_payload, probe_key="roomkey:probe")
+
+    def _each(self) -> list[Broker]:
+        assert self._servers is not None
+        return [self._servers] if isinstance(self._servers, Broker) else self._servers.servers
+
+    async def inject(self, channel: str, payload: bytes) -> None:
+        for server in self._each():
+            with suppress(redis.exceptions.ResponseError):  # another server has the channel
+                server.command("SPUBLISH" if self._cluster else "PUBLISH", channel, payload)
+
+    async def lose(self) -> None:
+        self._each()[0].kill()
+
+    async def restore(self) -> None:
+        if isinstance(self._servers, BrokerCluster):
+            self._servers.restore()
+        elif self._each()[0].process is None:
+            self._each()[0].start()
+
+    async def stop(self) -> None:
+        for server in self._each():
+            server.kill()
+
+
+HARNESSES: dict[str, Callable[[], Harness]] = {
+    "memory": MemoryHarness,
+    "redis": partial(RedisHarness, "redis"),
+    "redis-cluster": partial(RedisHarness, "redis", cluster=True),
+    "valkey": partial(RedisHarness, "valkey"),
+    "valkey-cluster": partial(RedisHarness, "valkey", cluster=True),
+}
 
 
 class Ear:

@@ -8,9 +8,33 @@ The public names are those in ``__all__``. The modules of this package are inter
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from roomkey.bus.cluster import Cluster
 from roomkey.bus.memory import MemoryBus, MemoryNetwork
 from roomkey.bus.protocol import Bus
 from roomkey.bus.secrets import ClusterSecrets
 
-__all__ = ["Bus", "Cluster", "ClusterSecrets", "MemoryBus", "MemoryNetwork"]
+if TYPE_CHECKING:
+    from roomkey.bus.redis import RedisBus
+
+__all__ = [
+    "Bus",
+    "Cluster",
+    "ClusterSecrets",
+    "MemoryBus",
+    "MemoryNetwork",
+    "RedisBus",
+]
+
+_MODULES = {
+    "RedisBus": "redis",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the names that need more, such as a client of Redis, when they are first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from support.buses import HARNESSES, Ear, Harness
 
+SLOW = ("cluster",)
 
-@pytest.fixture(params=sorted(HARNESSES))
-async def harness(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Harness]:
+
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.long if name.endswith(SLOW) else ()) for name in sorted(HARNESSES)],
+)
+def started(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    """Start the servers of a kind of bus once for all tests."""
     harness = HARNESSES[request.param]()
-    await harness.start(tmp_path)
+    asyncio.run(harness.start(tmp_path_factory.mktemp(request.param)))
     yield harness
-    await harness.stop()
+    asyncio.run(harness.stop())
+
+
+@pytest.fixture
+async def harness(started: Harness) -> AsyncIterator[Harness]:
+    yield started
+    await started.restore()
 
 
 @pytest.fixture
