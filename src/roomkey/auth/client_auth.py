@@ -63,11 +63,12 @@ class ClientAuthenticator:
 
     Args:
         clients: the OAuth clients.
+        throttle: delays attempts after wrong ones. Default: one of its own.
     """
 
-    def __init__(self, clients: Clients) -> None:
+    def __init__(self, clients: Clients, throttle: Throttle | None = None) -> None:
         self._clients = clients
-        self._throttle = Throttle()
+        self._throttle = throttle if throttle is not None else Throttle()
 
     async def authenticate(self, request: Request, sent: ClientFields) -> Client:
         """Return the client that sends a request.

@@ -24,7 +24,7 @@ from roomkey.auth.issued_tokens import (
 from roomkey.auth.password_auth import PasswordAuthenticator, record_login
 from roomkey.auth.passwords import Passwords, check_new_password
 from roomkey.auth.refresh_tokens import hash_of, looks_like_refresh_token, new_refresh_token, successor
-from roomkey.auth.throttle import Throttled
+from roomkey.auth.throttle import Throttled, Throttles
 from roomkey.auth.token_authority import StandaloneAuthority, TokenAuthority
 from roomkey.auth.token_rights import without_reserved
 from roomkey.auth.user_tokens import ExtraClaims, UserTokens
@@ -62,6 +62,7 @@ class LoginService:
 
     Attributes:
         password_authenticator: verifies the passwords of accounts.
+        throttles: delay attempts after wrong ones.
 
     Raises:
         ConfigError: the secret is too short, or a time is out of range.
@@ -89,7 +90,8 @@ class LoginService:
         self.issuer = issuer
         self.authority = authority if authority is not None else StandaloneAuthority(issuer.verifier(), clock=clock)
         self.passwords = passwords if passwords is not None else Passwords()
-        self.password_authenticator = PasswordAuthenticator(accounts, self.passwords)
+        self.throttles = Throttles.create()
+        self.password_authenticator = PasswordAuthenticator(accounts, self.passwords, self.throttles.passwords)
         self._tokens = UserTokens(issuer, extra_claims, self._account_of, clock)
         self._sessions = sessions
         self._secret = secret if secret is not None else secrets.token_bytes(32)

@@ -101,7 +101,7 @@ def oauth_router(
     """
     base = _address(issuer if issuer is not None else logins.issuer.issuer or "")
     codes = AuthorizationCodes(single_use, logins)
-    authenticator = ClientAuthenticator(clients)
+    authenticator = ClientAuthenticator(clients, logins.throttles.clients)
     metadata = Metadata(
         issuer=base,
         authorization_endpoint=f"{base}{prefix}/authorize",

@@ -26,10 +26,11 @@ class PasswordAuthenticator:
     Args:
         accounts: the users who can log in.
         passwords: verifies one password.
+        throttle: delays attempts after wrong ones.
     """
 
-    def __init__(self, accounts: Accounts, passwords: Passwords) -> None:
-        self.throttle = Throttle()
+    def __init__(self, accounts: Accounts, passwords: Passwords, throttle: Throttle) -> None:
+        self._throttle = throttle
         self._decided = asyncio.Event()
         self._waiting = 0
         self._accounts = accounts
@@ -53,22 +54,22 @@ class PasswordAuthenticator:
         """
         address = info.address
         await self._wait_for_turn(username, address)
-        self.throttle.check(username, address, time.monotonic())
-        self.throttle.begin(username, address, time.monotonic())
+        self._throttle.check(username, address, time.monotonic())
+        self._throttle.begin(username, address, time.monotonic())
         try:
             account = await self._accounts.find(username)
             right = await self._passwords.verify(account.password_hash if account else None, password)
         except Exception:  # the password was not verified: the attempt counts as neither right nor wrong
-            self.throttle.withdraw(username, address)
+            self._throttle.withdraw(username, address)
             raise
         except BaseException:  # the client disconnected: that must not avoid the delays
-            self.throttle.failed(username, address, time.monotonic())
+            self._throttle.failed(username, address, time.monotonic())
             raise
         else:
             if account is None or account.disabled or not right:
-                self.throttle.failed(username, address, time.monotonic())
+                self._throttle.failed(username, address, time.monotonic())
             else:
-                self.throttle.succeeded(username, address)
+                self._throttle.succeeded(username, address)
         finally:
             self._decided.set()
             self._decided = asyncio.Event()
@@ -86,7 +87,7 @@ class PasswordAuthenticator:
         Raises:
             Unavailable: too many attempts wait already.
         """
-        while self.throttle.is_undecided(username, address, time.monotonic()):
+        while self._throttle.is_undecided(username, address, time.monotonic()):
             if self._waiting >= MAX_WAITING:
                 raise Unavailable(f"{self._waiting} logins already wait for others of the same account or address")
             self._waiting += 1

@@ -17,6 +17,7 @@ from fastapi.responses import Response
 
 from roomkey.auth.client_auth import CLIENT, ClientAuthenticator, ClientFields, invalid_client
 from roomkey.auth.http import NO_STORE, OAuthError, error_responses, get_and_head, oauth_errors
+from roomkey.auth.throttle import Throttle
 from roomkey.core.issuer import Issuer
 from roomkey.core.revocations import FOREVER, Revocation
 from roomkey.stores import Clients, RevocationStore
@@ -112,7 +113,14 @@ def _written(revoked: Revocation) -> dict[str, Any]:
     return entry if revoked.rights is None else entry | {"rights": dict(revoked.rights)}
 
 
-def journal_router(store: RevocationStore, issuer: Issuer, clients: Clients, *, prefix: str = "/auth") -> APIRouter:
+def journal_router(
+    store: RevocationStore,
+    issuer: Issuer,
+    clients: Clients,
+    *,
+    prefix: str = "/auth",
+    throttle: Throttle | None = None,
+) -> APIRouter:
     """Return the route ``GET /auth/revocations``, for other servers.
 
     Args:
@@ -120,9 +128,10 @@ def journal_router(store: RevocationStore, issuer: Issuer, clients: Clients, *, 
         issuer: signs the responses, with the key of the access tokens.
         clients: the OAuth clients. A client needs a secret and the scope ``roomkey:revocations``.
         prefix: the path before ``/revocations``.
+        throttle: delays clients after wrong secrets. Default: one of its own.
     """
     journal = Journal(store, issuer)
-    authenticator = ClientAuthenticator(clients)
+    authenticator = ClientAuthenticator(clients, throttle)
     routes = APIRouter(tags=["oauth"])
     signed = {"description": f"A JSON Web Token of the type {JOURNAL_TYPE}.", "content": {MEDIA_TYPE: {}}}
 

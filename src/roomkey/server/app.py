@@ -190,7 +190,7 @@ def _routers(
     if settings.serves_oauth:
         jwks_path = "/.well-known/jwks.json"
         yield oauth_router(logins, stores.clients, stores.single_use, jwks_path=jwks_path, providers=site)
-        yield journal_router(stores.revocations, logins.issuer, stores.clients)
+        yield journal_router(stores.revocations, logins.issuer, stores.clients, throttle=logins.throttles.clients)
     if settings.admin_api:
         clients = stores.clients if settings.serves_oauth else None
         yield admin_router(logins, stores.accounts, backend.guard, backend.sio, clients=clients)

@@ -36,7 +36,6 @@ from roomkey.auth.providers.config import LoginProvider, by_name
 from roomkey.auth.providers.tokens import LOGOUT_SECONDS, IdToken, ProviderTokens
 from roomkey.auth.refresh_tokens import hash_of
 from roomkey.auth.signed_values import is_signed_value, new_signed_value
-from roomkey.auth.throttle import Throttle
 from roomkey.auth.token_authority import RevocationTarget
 from roomkey.core.names import is_name
 from roomkey.errors import AuthError, TokenError, Unavailable
@@ -157,7 +156,7 @@ class ProviderLogins:
         self._accounts = accounts
         self._store = single_use
         self._clock = logins.issuer.clock
-        self._throttle = Throttle()
+        self._throttle = logins.throttles.providers
         self._parties = {
             name: _Party(provider, ProviderClient(provider), self._tokens_of(provider))
             for name, provider in by_name(tuple(providers)).items()
