@@ -7,10 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from roomkey import ConfigError, Identity
-from roomkey.core.subject_limits import SubjectLimits, SubjectUsage
+from roomkey.core.subject_limits import SubjectLimits, SubjectUsage, subject_hash
 from roomkey.errors import LimitExceeded
 
 ADA, EVE = Identity("ada", issuer="me"), Identity("eve", issuer="me")
+
+
+def connections(use: SubjectUsage[str], who: Identity) -> tuple[str, ...]:
+    return use.connections(use.name_of(who))
 
 
 @pytest.mark.parametrize(
@@ -32,7 +36,7 @@ def test_connection_with_several_namespaces_counts_once(when_full):
     assert [use.connect(ADA, "one") for _ in range(3)] == [None] * 3
     for _ in range(2):
         use.leave(ADA, "one")
-    assert use.connections(ADA) == ("one",)
+    assert connections(use, ADA) == ("one",)
     use.leave(ADA, "one")
     assert use._connections == {}
 
@@ -44,7 +48,7 @@ def test_connection_over_the_limit_is_refused():
     with pytest.raises(LimitExceeded) as caught:
         use.connect(ADA, "three")
     assert caught.value.to_client()["limit"] == "sockets"
-    assert use.connections(ADA) == ("one", "two")
+    assert connections(use, ADA) == ("one", "two")
     assert use.connect(EVE, "three") is None
 
 
@@ -60,7 +64,7 @@ def test_subjects_count_per_issuer_and_guests_do_not_count():
     for number in range(3):
         assert use.connect(Identity.guest(), f"guest {number}") is None
         use.take(Identity.guest(), "joins", 0.0)
-    assert use.connections(Identity.guest()) == ()
+    assert connections(use, Identity.guest()) == ()
 
 
 @pytest.mark.parametrize("what", ["joins", "events"])
@@ -98,6 +102,12 @@ def test_rate_survives_a_reconnection_and_is_dropped_later():
     assert list(use._buckets["events"]) == [(EVE.issuer, "eve")]
 
 
+def test_subjects_have_different_hashes_even_if_their_names_join_to_the_same_text():
+    subjects = [("a", "bc"), ("ab", "c"), ("", "abc"), (None, "abc"), ("1:a", "b"), (None, "1:ab"), ("a\udcff", "b")]
+    assert len({subject_hash(Identity(name, issuer=issuer)) for issuer, name in subjects}) == len(subjects)
+    assert subject_hash(Identity("ada", issuer="me", roles=["x"])) == subject_hash(ADA)
+
+
 @given(
     st.lists(
         st.tuples(st.booleans(), st.sampled_from([ADA, EVE, Identity.guest()]), st.sampled_from("abcd")), max_size=30
@@ -122,8 +132,8 @@ def test_usage_is_empty_after_all_disconnect(steps, when_full):
         elif (who, connection) in inside:
             inside.remove((who, connection))
             use.leave(who, connection)
-        assert all(len(use.connections(one)) <= 2 for one in (ADA, EVE))
-        assert {(one, name) for one in (ADA, EVE) for name in use.connections(one)} == set(inside)
+        assert all(len(connections(use, one)) <= 2 for one in (ADA, EVE))
+        assert {(one, name) for one in (ADA, EVE) for name in connections(use, one)} == set(inside)
     for one in inside:
         use.leave(*one)
     use.leave(ADA, "never there")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Generic, Literal, TypeVar
 
 from roomkey.core.identity import Identity
@@ -50,14 +51,23 @@ class SubjectUsage(Generic[C]):
 
     Args:
         limits: the limits for each subject.
+
+    Attributes:
+        name_of: returns the name under which the connections of a subject are counted.
     """
 
     def __init__(self, limits: SubjectLimits) -> None:
         self.limits = limits
+        self.name_of: Callable[[Identity], Hashable] = _subject
         # The connections of each subject, the oldest first, with the number of its namespaces on each.
-        self._connections: dict[Subject, dict[C, int]] = {}
+        self._connections: dict[Hashable, dict[C, int]] = {}
         # Kept after a disconnection, so that a new connection does not reset the rate. Ordered by last use.
         self._buckets: dict[str, OrderedDict[Subject, TokenBucket]] = {"joins": OrderedDict(), "events": OrderedDict()}
+
+    def use_hashes(self) -> None:
+        """Count connections by the :func:`subject_hash`, under which other nodes ask for them. Call this first."""
+        assert not self._connections
+        self.name_of = subject_hash
 
     def connect(self, who: Identity, connection: C) -> C | None:
         """Count a subject's connection to a namespace.
@@ -70,30 +80,36 @@ class SubjectUsage(Generic[C]):
         """
         if who.is_guest:
             return None
-        connections = self._connections.setdefault(_subject(who), {})
+        connections = self.connections(self.name_of(who))
         oldest = None
         full = self.limits.sockets is not None and len(connections) >= self.limits.sockets
         if full and connection not in connections:
             if self.limits.when_full == "refuse":
                 raise LimitExceeded("sockets", f"{len(connections)} connections already")
-            oldest = next(iter(connections))
-        connections[connection] = connections.get(connection, 0) + 1
+            oldest = connections[0]
+        self.add(who, connection)
         return oldest
 
-    def connections(self, who: Identity) -> tuple[C, ...]:
-        """Return the connections of a subject, the oldest first."""
-        return tuple(self._connections.get(_subject(who), ()))
+    def add(self, who: Identity, connection: C) -> None:
+        """Count a subject's connection to a namespace, whatever the limit."""
+        connections = self._connections.setdefault(self.name_of(who), {})
+        connections[connection] = connections.get(connection, 0) + 1
+
+    def connections(self, name: Hashable) -> tuple[C, ...]:
+        """Return the connections of the subject with this :attr:`name_of`, the oldest first."""
+        return tuple(self._connections.get(name, ()))
 
     def leave(self, who: Identity, connection: C) -> None:
-        """Remove a namespace connection that :meth:`connect` counted."""
-        connections = self._connections.get(_subject(who), {})
+        """Remove a namespace connection that was counted."""
+        name = self.name_of(who)
+        connections = self._connections.get(name, {})
         if connection not in connections:
             return
         connections[connection] -= 1
         if not connections[connection]:
             del connections[connection]
         if not connections:
-            del self._connections[_subject(who)]
+            del self._connections[name]
 
     def take(self, who: Identity, what: Literal["joins", "events"], now: float) -> None:
         """Count a join or an event.
@@ -118,6 +134,13 @@ class SubjectUsage(Generic[C]):
             buckets.popitem(last=False)
         if not allowed:
             raise LimitExceeded(what, f"more than {rate:g} {what} per second")
+
+
+def subject_hash(who: Identity) -> bytes:
+    """Return 16 bytes that name a subject, the same on every node. They do not show the subject itself."""
+    issuer = "" if who.issuer is None else who.issuer
+    text = f"{who.issuer is None:d}{len(issuer)}:{issuer}{who.subject}"
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, person=b"roomkey subject").digest()
 
 
 def _subject(who: Identity) -> Subject:

@@ -17,6 +17,7 @@ from roomkey.errors import (
 from roomkey.guard import audit, contract
 from roomkey.guard.authorizer import Authorizer
 from roomkey.guard.host import SERVER_DISCONNECT
+from roomkey.guard.limits import ConnectionLimit
 from roomkey.guard.payloads import MAX_KEPT_AUTH
 from roomkey.guard.socket import GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
@@ -39,6 +40,7 @@ class Authenticator:
 
     Attributes:
         max_attempts: the number of rejected tokens that ends a new socket.
+        limit: counts the connections of each subject.
     """
 
     def __init__(self, authorizer: Authorizer, socket_authorizer: SocketAuthorizer, context: GuardContext) -> None:
@@ -47,6 +49,7 @@ class Authenticator:
         self._authorizer = authorizer
         self._socket_authorizer = socket_authorizer
         self._context = context
+        self.limit = ConnectionLimit(context)
         self._required = settings.required
         self.max_attempts = later.max_attempts if later is not None else 1
         self._max_renewals = later.max_attempts if later is not None else settings.max_refusals
@@ -130,8 +133,8 @@ class Authenticator:
                 raise found
             presented = found
             who = await self._authorizer.identify(presented, socket.namespace)
-            if self._context.usage is not None:
-                self._count(socket, who)
+            if self._context.usage is not None and await self.limit.count(socket, who):
+                who = await self._authorizer.may_connect(who, socket.namespace)
         except AuthError as error:
             await self._reject(socket, error, presented, ack_id)
             return error
@@ -185,25 +188,6 @@ class Authenticator:
         audit.about("admitted", socket, address=connection.address, source=who.source)
         await self._socket_authorizer.begin(socket, who)
 
-    def _count(self, socket: GuardedSocket, who: Identity) -> None:
-        """Count a socket for its subject, if that is limited.
-
-        Raises:
-            LimitExceeded: the subject has too many.
-        """
-        usage = self._context.usage
-        if usage is None or who.is_guest or not socket.live:
-            return
-        for connection in usage.connections(who):
-            for other in list(connection.sockets.values()):
-                if not other.live:  # it has ended, however long its transport and its disconnect handler take
-                    other.uncount()
-        oldest = usage.connect(who, socket.connection)
-        socket.uncount()  # a guest who presents two tokens at once counts for one of them
-        socket.counted_for = who
-        for other in list(oldest.sockets.values()) if oldest is not None else ():
-            other.end(AdmissionEvent.REVOKE, LimitExceeded("sockets", "a newer connection took its place"))
-
     async def _renew(self, socket: GuardedSocket, arguments: tuple[object, ...], ack_id: int | None) -> bool:
         """Renew a connected socket with a newer token of the same subject, without interrupting it."""
         connection = socket.connection
@@ -244,8 +228,8 @@ class Authenticator:
             if not socket.admitted:
                 return None
             self._authorizer.check_still_valid(new)
-            if socket.identity is not None and socket.identity.is_guest:
-                self._count(socket, new)
+            if socket.identity is not None and socket.identity.is_guest and await self.limit.count(socket, new):
+                continue  # other nodes were asked, and anything may have changed; it is counted now
             if await self._socket_authorizer.renew(socket, new):
                 return new
         return None

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Self
 
+from roomkey.bus.node import Node
 from roomkey.core.admission import AdmissionState
 from roomkey.core.credentials import Request
 from roomkey.core.identity import Identity
@@ -123,6 +124,10 @@ class BaseGuard(ABC):
                 this; the host only refuses the connection.
         """
         return GuardedConnection(self._context, self._deciders, request, address, host)
+
+    def share_limits(self, node: Node) -> None:
+        """Count the connections of each subject on all nodes of a cluster, before the first one opens."""
+        self._deciders.authenticator.limit.share(node)
 
     # What an application calls
 
