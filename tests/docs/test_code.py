@@ -29,6 +29,7 @@ WITH_CODE = [page for page in PAGES if BLOCK.search(page.read_text()) and page.n
 @pytest.mark.parametrize("page", WITH_CODE, ids=lambda page: page.name)
 async def test_python_code_of_each_page_runs(page, monkeypatch, tmp_path):
     monkeypatch.setenv("ROOMKEY_SECRET", "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
+    monkeypatch.setenv("CLUSTER_SECRET", "Zr9Ysi1gR0nPBf3YDx3lD3ZqB1oS7cJm4Vv0d8QhWkE")
     monkeypatch.setenv("SSO_SECRET", "the secret of this server at a provider")
     monkeypatch.chdir(tmp_path)
     module = ModuleType("page")
@@ -37,6 +38,11 @@ async def test_python_code_of_each_page_runs(page, monkeypatch, tmp_path):
     names = vars(module)
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, f"<{page.name}>", "exec"), names)  # a real file's name would make inspect read it as code
+    if "start_both" in names:  # two hubs of one cluster
+        await names["start_both"]()
+        assert (await names["one"].sockets()).missing == frozenset()
+        for hub in (names["one"], names["other"]):
+            await hub.close()
     if "revoke_access" in names:
         assert await names["revoke_access"]() == 0
 

@@ -11,8 +11,7 @@ from roomkey.hub.socket import Socket
 
 
 def member(rooms, sid, namespace="/", *entered):
-    socket = Socket(SimpleNamespace(namespace=namespace), None, None)
-    socket.sid = sid
+    socket = Socket(SimpleNamespace(namespace=namespace), None, SimpleNamespace(new_sid=lambda: sid))
     rooms.add(socket)
     for room in entered:
         rooms.enter(socket, room)

@@ -13,7 +13,7 @@ from support.live import new_server
 from support.sessions import Session, eio_sids
 from support.tokens import issuer_at
 
-from roomkey import Policy
+from roomkey import Issuer, Policy
 from roomkey.hub import Hub
 from roomkey.policies import rooms_claim
 from roomkey.socketio import AsyncGuard
@@ -91,10 +91,12 @@ class Offline:
         namespaces: tuple[str, ...] = ("/",),
         verifier: Any = None,
         manager: Any = None,
+        clock: FakeClock | None = None,
+        issuer: Issuer | None = None,
         **settings: Any,
     ):
-        self.clock = FakeClock()
-        self.issuer = issuer_at(self.clock)
+        self.clock = clock or FakeClock()
+        self.issuer = issuer or issuer_at(self.clock)
         if "policy" not in settings:
             settings["policy"] = Policy()
             settings["policy"].room("*")(rooms_claim)

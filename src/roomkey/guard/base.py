@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Self
 
 from roomkey.bus.node import Node
@@ -26,6 +26,7 @@ from roomkey.guard.events import Events
 from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.host import HostConnection
 from roomkey.guard.index import SocketIndex
+from roomkey.guard.live_sockets import LiveSocket
 from roomkey.guard.refusals import OnRefused, Refusals
 from roomkey.guard.revocation_sync import RevocationSync
 from roomkey.guard.revocation_writer import Follower
@@ -34,25 +35,6 @@ from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
 from roomkey.guard.waiting import Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class LiveSocket:
-    """The current state of an admitted socket.
-
-    Attributes:
-        sid: its Socket.IO ID. Do not log or return it: with it, a client could continue a polling session.
-        namespace: its namespace.
-        identity: the identity of its token.
-        rooms: the rooms that the policy allowed.
-        address: the client's address.
-    """
-
-    sid: str = field(repr=False)
-    namespace: str
-    identity: Identity
-    rooms: frozenset[str]
-    address: str
 
 
 class BaseGuard(ABC):
@@ -111,6 +93,14 @@ class BaseGuard(ABC):
 
     # What a host calls
 
+    def set_cluster(self, node_of: Callable[[str], str | None]) -> None:
+        """Set how to find the node of a socket ID: the host is one node of a cluster.
+
+        Args:
+            node_of: returns the node that made an ID, or None if none did.
+        """
+        self._context.node_of = node_of
+
     def accept(self, request: Request, address: str, host: HostConnection) -> GuardedConnection:
         """Guard a connection that has opened.
 
@@ -145,23 +135,21 @@ class BaseGuard(ABC):
         self._check_attached()
         socket = self.index.sockets.get(sid)
         if socket is None or socket.identity is None or namespace not in (None, socket.namespace):
-            raise PermissionDenied("this socket has no identity")
+            raise PermissionDenied(self._missing(sid, "this socket has no identity"))
         return socket.identity
 
     def sockets(self, subject: str | None = None) -> list[LiveSocket]:
-        """Return the admitted sockets, all of them or those of one subject."""
+        """Return the admitted sockets of this process, all of them or those of one subject."""
         found = self.index if subject is None else self.index.named("subject", subject)
-        return [
-            LiveSocket(
-                sid=socket.sid,
-                namespace=socket.namespace,
-                identity=socket.identity,
-                rooms=socket.all_rooms,
-                address=socket.connection.address,
-            )
-            for socket in found
-            if socket.admitted and socket.identity is not None
-        ]
+        return [live for socket in found if (live := self.live_socket(socket)) is not None]
+
+    @staticmethod
+    def live_socket(socket: GuardedSocket) -> LiveSocket | None:
+        """Return the current state of a socket; None if it is not admitted."""
+        if not socket.admitted or socket.identity is None:
+            return None
+        address = socket.connection.address
+        return LiveSocket(socket.sid, socket.namespace, socket.identity, socket.all_rooms, address)
 
     def sockets_by_session(self, subject: str) -> Counter[str | None]:
         """Return the number of a subject's admitted sockets, by the ``sid`` claim of their tokens."""
@@ -279,5 +267,10 @@ class BaseGuard(ABC):
             or socket.state not in (AdmissionState.CONNECTING, AdmissionState.ADMITTED)
             or namespace not in (None, socket.namespace)
         ):
-            raise PermissionDenied("this socket is not admitted")
+            raise PermissionDenied(self._missing(sid, "this socket is not admitted"))
         return socket
+
+    def _missing(self, sid: str, why: str) -> str:
+        """Return why a socket was not found."""
+        is_elsewhere = sid not in self.index.sockets and self._context.node_of(sid) is not None
+        return "this socket is not connected to this node; use the methods of the hub" if is_elsewhere else why

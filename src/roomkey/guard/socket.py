@@ -7,7 +7,7 @@ quarantine at that moment, no matter what must still be sent or closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from roomkey.core.admission import LIVE, Admission, AdmissionAction, AdmissionEvent, AdmissionState
@@ -51,6 +51,7 @@ class GuardContext:
         usage: the counts of each subject; None without limits.
         authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
         refusals: reports refused tokens and connections.
+        node_of: returns the node of a cluster that made a socket ID, or None.
     """
 
     settings: GuardSettings
@@ -61,6 +62,7 @@ class GuardContext:
     usage: SubjectUsage[ConnectionState] | None
     authenticate_timeout: float | None
     refusals: Refusals
+    node_of: Callable[[str], str | None] = lambda sid: None
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -72,7 +72,7 @@ class SocketAuthorizer:
         Raises:
             AuthError: the policy has rules for rooms, and none allows this one; or it is the room of another subject.
         """
-        if room == self._own_room(socket):
+        if room == self.own_room(socket):
             return
         if self._asks_about(socket):
             if not isinstance(room, str):
@@ -84,7 +84,7 @@ class SocketAuthorizer:
 
     def may_be_in(self, socket: GuardedSocket, room: object) -> bool:
         """Return True if a socket can be added to a room, after that was decided."""
-        if room == self._own_room(socket) or room in socket.all_rooms:
+        if room == self.own_room(socket) or room in socket.all_rooms:
             return True
         return not self._asks_about(socket) and not self._is_foreign(room)
 
@@ -92,7 +92,9 @@ class SocketAuthorizer:
         """Return True for the room of a subject, or of one socket."""
         if not isinstance(room, str):
             return False
-        return (self._user_rooms and room.startswith(OWN_ROOM)) or room in self._context.index.sockets
+        context = self._context
+        is_sid = room in context.index.sockets or context.node_of(room) is not None
+        return is_sid or (self._user_rooms and room.startswith(OWN_ROOM))
 
     async def enter_room(self, socket: GuardedSocket, room: str) -> None:
         """Add a socket to a room, if the policy allows it.
@@ -103,7 +105,7 @@ class SocketAuthorizer:
         if self._usage is not None:
             self._usage.take(_identity(socket), "joins", self._authorizer.clock.monotonic())
         await self._demand(socket, "room", room)
-        if room == self._own_room(socket):  # it is in it, and stays in it whatever rule is removed
+        if room == self.own_room(socket):  # it is in it, and stays in it whatever rule is removed
             return
         if len(socket.rooms) >= MAX_ROOMS:
             raise self.denied(socket, "room", room, LimitExceeded("rooms", f"{MAX_ROOMS} rooms on one socket"))
@@ -115,7 +117,8 @@ class SocketAuthorizer:
         if isinstance(room, str):  # applications pass on what clients send, of any type
             await socket.leave_room(room)
 
-    def _own_room(self, socket: GuardedSocket) -> str | None:
+    def own_room(self, socket: GuardedSocket) -> str | None:
+        """Return the room of a socket's subject; None without these rooms, and for a guest."""
         who = socket.identity
         return OWN_ROOM + who.subject if self._user_rooms and who is not None and not who.is_guest else None
 

@@ -9,9 +9,11 @@ from typing import Any
 from roomkey.core.ack_expiry import AckExpiry
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.host import new_sid
+from roomkey.hub.cluster import HubNode
 from roomkey.hub.handlers import Handlers
-from roomkey.hub.rooms import Rooms
+from roomkey.hub.rooms import Rooms, Sids, Target
 from roomkey.hub.settings import HubSettings
+from roomkey.wire import Message
 
 
 class Application:
@@ -28,17 +30,41 @@ class Application:
         ack_expiry: tells which acknowledgements are no longer expected.
         tasks: runs coroutines.
         counts: the number of refused requests and closed connections, by reason.
+        cluster: this node of a cluster; None without one.
+        deliver: writes a packet to each admitted socket of a room, on all nodes.
         new_sid: makes the IDs of sessions and sockets; in a cluster, they name their node.
     """
 
-    __slots__ = ("ack_expiry", "counts", "guard", "handlers", "new_sid", "rooms", "settings", "tasks")
+    __slots__ = (
+        "ack_expiry",
+        "cluster",
+        "counts",
+        "deliver",
+        "guard",
+        "handlers",
+        "new_sid",
+        "rooms",
+        "settings",
+        "tasks",
+    )
 
     def __init__(self, settings: HubSettings) -> None:
         self.settings = settings
         self.guard = AsyncioGuard.of(settings)
         self.handlers = Handlers(settings.namespaces)
-        self.rooms: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
         self.ack_expiry = AckExpiry()
         self.tasks = self.guard.background
         self.counts: Counter[str] = Counter()
+        self.cluster: HubNode[Any] | None = None
+        self.rooms: Rooms[Any] = Rooms()  # of Socket, which needs the application itself
+        self.deliver: Callable[[Message, str, Target, Sids], None] = self.rooms.deliver
         self.new_sid: Callable[[], str] = new_sid
+        if settings.cluster is not None:
+            self._join(HubNode(settings.cluster, self.guard.clock))
+
+    def _join(self, cluster: HubNode[Any]) -> None:
+        self.cluster = cluster
+        self.rooms = cluster.rooms
+        self.deliver = cluster.deliver
+        self.new_sid = cluster.new_sid
+        self.guard.set_cluster(cluster.node_of)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from roomkey.hub.application import Application
 from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.handlers import BoundHandler
 from roomkey.hub.routes import UNHANDLED, Routes
-from roomkey.hub.socket import NOT_HANDLED, AckCallback, Socket, as_arguments
+from roomkey.hub.socket import NOT_HANDLED, Socket, as_arguments, call_back
 from roomkey.wire import Packet, PacketType, encode
 
 LOG = logging.getLogger("roomkey.hub")
@@ -140,24 +139,8 @@ class Dispatch:
         socket: Socket | None = self._application.rooms.get(guarded.sid) if guarded is not None else None
         callback = socket.take_ack(packet.id or 0) if socket is not None else None
         if callback is not None:
-            copy_context().run(self._call_back, callback, packet)
+            call_back(self._start, callback, packet.data)
         elif session.bucket.take(self._monotonic()) <= -self._event_rate:
             session.violation("far too many packets from one connection")
         else:
             connection.unexpected_ack(packet.namespace)
-
-    def _call_back(self, callback: AckCallback, packet: Packet) -> None:
-        try:
-            answer = callback(*packet.data)
-        except Exception:
-            LOG.exception("the callback of an acknowledgement failed")
-        else:
-            if inspect.isawaitable(answer):
-                self._start(_finish(answer))
-
-
-async def _finish(answer: Awaitable[object]) -> None:
-    try:
-        await answer
-    except Exception:
-        LOG.exception("the callback of an acknowledgement failed")

@@ -173,6 +173,16 @@ class Hub(Verbs):
         self.guard.check_deadlines()
 
     @on_server_loop
+    async def open(self) -> None:
+        """Join the cluster, and return when that has succeeded, but after 1 second in any case.
+
+        :meth:`run` and the lifespan of :attr:`asgi` call it, and the first client that connects. Without a cluster, it
+        does nothing.
+        """
+        if self.application.cluster is not None:
+            await self.application.cluster.open()
+
+    @on_server_loop
     async def close(self) -> None:
         """Close every connection, because the server stops. Clients reconnect when it runs again.
 
@@ -188,6 +198,8 @@ class Hub(Verbs):
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.guard.close()
+        if self.application.cluster is not None:
+            await self.application.cluster.close()
 
     @on_server_loop
     async def settle(self) -> None:

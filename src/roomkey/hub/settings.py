@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import KW_ONLY, dataclass, field
 from math import inf
 
+from roomkey.bus.cluster import Cluster
 from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
 from roomkey.guard.socket_authorizer import OwnJoins
@@ -45,6 +46,8 @@ class HubSettings(GuardSettings):
         event_rate: events per second that one connection may send. Further events are rejected; twice as many close
             the connection.
         limits: the size and number of everything that a client may send.
+        cluster: makes the hub one of several nodes that behave as one server. Its journal is the default of
+            ``revocations``.
         max_namespaces: not an argument; it is the ``namespaces`` of ``limits``.
         packet_before_admission: not an argument; the limit of a packet while the connection has no admitted socket,
             in bytes.
@@ -61,6 +64,7 @@ class HubSettings(GuardSettings):
     ping_timeout: float = 20.0
     event_rate: float = 2000.0
     limits: Limits = field(default_factory=Limits)
+    cluster: Cluster | None = None
     max_namespaces: int = field(init=False)
     packet_before_admission: int = field(init=False)
     body_before_admission: int = field(init=False)
@@ -68,6 +72,10 @@ class HubSettings(GuardSettings):
     def __post_init__(self) -> None:
         """Check the settings."""
         object.__setattr__(self, "max_namespaces", self.limits.namespaces)
+        if self.cluster is not None and not isinstance(self.cluster, Cluster):
+            raise ConfigError("cluster must be a roomkey.bus.Cluster: Cluster(bus, secrets=[…])")
+        if self.cluster is not None and self.revocations is None:
+            object.__setattr__(self, "revocations", self.cluster.journal)
         super().__post_init__()
         if self.session_binding not in BINDINGS:
             raise ConfigError("session_binding must be None, 'address' or 'cookie'")

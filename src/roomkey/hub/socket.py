@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextvars import copy_context
 from typing import Any
 
 from roomkey.core.ack_expiry import MAX_CALLBACKS
@@ -15,6 +17,7 @@ from roomkey.guard import contract
 from roomkey.guard.host import SERVER_DISCONNECT
 from roomkey.guard.socket import GuardedSocket
 from roomkey.hub.application import Application
+from roomkey.hub.cluster import check_room
 from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.rooms import NOWHERE, Room
 from roomkey.wire import Message, PacketType, encode
@@ -37,7 +40,21 @@ def as_arguments(data: object) -> list[object]:
     return list(data) if isinstance(data, tuple) else [data]
 
 
-class Answer:
+class Expected(ABC):
+    """The callback of an acknowledgement that somebody waits for."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, *values: Any) -> None:
+        """Accept the acknowledgement."""
+
+    @abstractmethod
+    def lost(self) -> None:
+        """Stop waiting: the client disconnected, or did not reply in time."""
+
+
+class Answer(Expected):
     """An acknowledgement that a caller waits for.
 
     Attributes:
@@ -128,8 +145,11 @@ class Socket:
         await self.guarded.leave(SERVER_DISCONNECT, by_client=False)
 
     async def enter(self, room: Room) -> None:
-        """Add the socket to a room."""
-        self._application.rooms.enter(self, room)
+        """Add the socket to a room. In a cluster, return when it receives what other nodes emit to the room."""
+        application = self._application
+        application.rooms.enter(self, room)
+        if application.cluster is not None:
+            await application.cluster.ready(self.namespace, room)
 
     async def leave(self, room: Room) -> None:
         """Remove the socket from a room."""
@@ -142,7 +162,7 @@ class Socket:
     async def emit(self, room: Room, event: str, data: object) -> None:
         """Send an event to the others in a room."""
         message = encode(PacketType.EVENT, self.namespace, [event, *as_arguments(data)])
-        self._application.rooms.deliver(message, self.namespace, room, self.sid)
+        self._application.deliver(message, self.namespace, room, self.sid)
 
     def takes_payload(self) -> bool:
         """Return True if the connect handler accepts ``(sid, environ, auth)``."""
@@ -151,7 +171,11 @@ class Socket:
 
     async def call_connect(self, payload: object) -> AuthError | None:
         """Call the application's connect handler; return why it declined, or None."""
-        found = self._application.handlers.find("connect", self.namespace)
+        application = self._application
+        if application.cluster is not None:
+            own = application.guard.socket_authorizer.own_room(self.guarded)
+            await application.cluster.prepare(self.namespace, own)
+        found = application.handlers.find("connect", self.namespace)
         if found is None:
             return None
         arguments = (self.sid, self.session.request.environ(), payload or None)[: found.arity]
@@ -189,6 +213,27 @@ class Socket:
             self._application.ack_expiry.forget(self.sid)
         self._application.rooms.remove(self)
 
+    # Rooms, for the application
+
+    async def join(self, room: Room) -> None:
+        """Add the socket to a room, if the policy allows it.
+
+        Raises:
+            PermissionDenied: it does not.
+            ConfigError: the name cannot be sent to other nodes.
+        """
+        if room == self.sid:
+            return
+        if self._application.cluster is not None:
+            check_room(room)
+        await self._application.guard.socket_authorizer.check_own_join(self.guarded, room)
+        await self.enter(room)
+
+    def remove_from(self, room: Room) -> None:
+        """Remove the socket from a room."""
+        self.guarded.lose_rooms({room})
+        self._application.rooms.leave(self, room)
+
     # What the hub sends
 
     def send_direct(self, message: Message) -> None:
@@ -216,6 +261,24 @@ class Socket:
         _give_up(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
         return self._last_ack
 
+    def request_ack(self, message: Callable[[int], Message], callback: AckCallback) -> int:
+        """Send a packet that asks for an acknowledgement, and keep the callback.
+
+        Args:
+            message: returns the packet with the ID of the acknowledgement.
+            callback: called with the values of the acknowledgement.
+
+        Returns:
+            The ID.
+        """
+        application = self._application
+        for sid in application.ack_expiry.requested(self.sid, application.guard.clock.monotonic()):
+            if late := application.rooms.get(sid):
+                late.forget_acks()
+        number = self.expect_ack(callback)
+        self.send_direct(message(number))
+        return number
+
     def take_ack(self, number: int) -> AckCallback | None:
         """Return the callback of an acknowledgement that is still expected, or None."""
         return self._acks.pop(number, None) if self._acks is not None else None
@@ -227,8 +290,38 @@ class Socket:
             _give_up(callback)
 
 
+def call_back(start: Callable[[Coroutine[Any, Any, None]], None], callback: AckCallback, values: Sequence[Any]) -> None:
+    """Call the callback of an acknowledgement in a context of its own.
+
+    Args:
+        start: runs what a callback that is a coroutine function returns.
+        callback: the callback.
+        values: those of the acknowledgement.
+    """
+    copy_context().run(_call_back, start, callback, values)
+
+
+def _call_back(
+    start: Callable[[Coroutine[Any, Any, None]], None], callback: AckCallback, values: Sequence[Any]
+) -> None:
+    try:
+        answer = callback(*values)
+    except Exception:
+        LOG.exception("the callback of an acknowledgement failed")
+    else:
+        if inspect.isawaitable(answer):
+            start(_finish(answer))
+
+
+async def _finish(answer: Awaitable[object]) -> None:
+    try:
+        await answer
+    except Exception:
+        LOG.exception("the callback of an acknowledgement failed")
+
+
 def _give_up(callback: AckCallback | None) -> None:
-    if isinstance(callback, Answer):
+    if isinstance(callback, Expected):
         callback.lost()
 
 

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from roomkey.errors import ConfigError, PermissionDenied
+from roomkey.guard.live_sockets import FoundSockets
 from roomkey.guard.server_loop import on_server_loop
 from roomkey.hub.application import Application
+from roomkey.hub.presence import Presence
+from roomkey.hub.remote import RemoteSockets
 from roomkey.hub.rooms import Room, Rooms, Sids, Target
-from roomkey.hub.socket import Answer, Socket, as_arguments
+from roomkey.hub.socket import AckCallback, Answer, Socket, as_arguments
 from roomkey.wire import PacketType, encode
+
+NOT_CONNECTED = "no client with this socket ID is connected"
 
 
 class Verbs:
@@ -31,7 +37,10 @@ class Verbs:
         self.guard = application.guard
         self.server_loop = application.guard.server_loop
         self._rooms: Rooms[Socket] = application.rooms
-        self._ack_expiry = application.ack_expiry
+        self._deliver = application.deliver
+        self._cluster = application.cluster
+        self._remote = RemoteSockets(application, application.cluster) if application.cluster is not None else None
+        self._presence = Presence(application)
 
     # Sending
 
@@ -64,7 +73,7 @@ class Verbs:
 
         Raises:
             TypeError: the data cannot be represented in JSON.
-            ValueError: the data contains NaN or Infinity.
+            ValueError: the data contains NaN or Infinity, or is too large for the bus of the cluster.
             ConfigError: a callback without exactly one client, or both ``to`` and ``to_subject``.
         """
         target = to if to is not None else room
@@ -75,11 +84,9 @@ class Verbs:
         namespace = namespace or "/"
         arguments = [event, *as_arguments(data)]
         if callback is not None:
-            socket = self._ack_sender(target, namespace)
-            if socket is not None:
-                self._request_ack(socket, arguments, callback)
+            self._request_ack(target, namespace, arguments, callback)
         else:
-            self._rooms.deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
+            self._deliver(encode(PacketType.EVENT, namespace, arguments), namespace, target, skip_sid)
 
     async def send(self, data: object, **where: Any) -> None:
         """Send the event ``message``, with the arguments of :meth:`emit`."""
@@ -112,32 +119,37 @@ class Verbs:
             TimeoutError: the client did not acknowledge in time, or is not connected.
             ConfigError: not exactly one client.
         """
-        socket = self._ack_sender(to or sid, namespace or "/")
-        if socket is None:
-            raise TimeoutError("the client is not connected")
         answer = Answer()
-        number = self._request_ack(socket, [event, *as_arguments(data)], answer)
+        expected = self._request_ack(to or sid, namespace or "/", [event, *as_arguments(data)], answer)
+        if expected is None:
+            raise TimeoutError("the client is not connected")
         try:
             async with asyncio.timeout(timeout):
                 values = await answer.values
         finally:
-            socket.take_ack(number)  # no longer expected
+            expected()  # no longer expected
         return values if len(values) > 1 else next(iter(values), None)
 
-    def _ack_sender(self, target: Target, namespace: str) -> Socket | None:
-        """Return the client from which an acknowledgement is requested, or None if it is not connected."""
-        socket = self._rooms.get(target, namespace) if isinstance(target, str) else None
-        if socket is None and (not isinstance(target, str) or self._rooms.in_room(namespace, target)):
-            raise ConfigError("an acknowledgement requires exactly one client; pass its socket ID as to=")
-        return socket
+    def _request_ack(
+        self, target: Target, namespace: str, arguments: list[object], callback: AckCallback
+    ) -> Callable[[], object] | None:
+        """Send an event to one client, and keep the callback of its acknowledgement.
 
-    def _request_ack(self, socket: Socket, arguments: list[object], callback: Callable[..., Any]) -> int:
-        for sid in self._ack_expiry.requested(socket.sid, self.guard.clock.monotonic()):
-            if late := self._rooms.get(sid):
-                late.forget_acks()
-        number = socket.expect_ack(callback)
-        socket.send_direct(encode(PacketType.EVENT, socket.namespace, arguments, number))
-        return number
+        Returns:
+            A function that drops the callback; None if the client is not connected.
+        """
+        socket = self._rooms.get(target, namespace) if isinstance(target, str) else None
+        if socket is not None:
+            number = socket.request_ack(partial(encode, PacketType.EVENT, namespace, arguments), callback)
+            return partial(socket.take_ack, number)
+        node = self._cluster.elsewhere(target) if self._cluster is not None else None
+        if self._remote is not None and node is not None:
+            event = encode(PacketType.EVENT, namespace, arguments)
+            number = self._remote.request_ack(node, str(target), event, namespace, callback)
+            return partial(self._remote.take_ack, number)
+        if not isinstance(target, str) or self._rooms.in_room(namespace, target):
+            raise ConfigError("an acknowledgement requires exactly one client; pass its socket ID as to=")
+        return None
 
     # Rooms
 
@@ -145,24 +157,33 @@ class Verbs:
     async def enter_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
         """Add a client to a room. If the policy has room rules for the namespace, one of them must allow it.
 
-        With ``own_joins="allow"``, the policy is not checked. A client can never join the room of another subject.
+        With ``own_joins="allow"``, the policy is not checked. A client can never join the room of another subject, or
+        of another socket. In a cluster, this returns when the client receives what other nodes emit to the room, but
+        after 1 second in any case.
 
         Raises:
             PermissionDenied: the client is not connected, or the policy denies it. If an event handler does not catch
                 this, the guard sends the error to the client.
+            Unavailable: the client is connected to another node, which did not answer.
         """
-        socket = self._socket(sid, namespace)
-        if room != sid:
-            await self.guard.socket_authorizer.check_own_join(socket.guarded, room)
-            self._rooms.enter(socket, room)
+        socket = self._rooms.get(sid, namespace)
+        if socket is not None:
+            await socket.join(room)
+        elif not await self._act("enter_room", sid, namespace, room):
+            raise PermissionDenied(NOT_CONNECTED)
 
     @on_server_loop
     async def leave_room(self, sid: str, room: Room, namespace: str | None = None) -> None:
-        """Remove a client from a room."""
+        """Remove a client from a room.
+
+        Raises:
+            Unavailable: the client is connected to another node, which did not answer.
+        """
         socket = self._rooms.get(sid, namespace)
         if socket is not None:
-            socket.guarded.lose_rooms({room})
-            self._rooms.leave(socket, room)
+            socket.remove_from(room)
+        else:
+            await self._act("leave_room", sid, namespace, room)
 
     @on_server_loop
     async def close_room(self, room: Room, namespace: str | None = None) -> None:
@@ -170,29 +191,55 @@ class Verbs:
 
         Raises:
             ConfigError: the room is a socket ID.
+            Unavailable: another node of the cluster did not answer. On the others, the room is closed.
         """
-        self._no_sid(room)
+        if room in self._rooms.by_sid or (self._cluster is not None and self._cluster.elsewhere(room)):
+            raise ConfigError("cannot close a socket's own room; call disconnect(sid) instead")
         for socket in tuple(self._rooms.in_room(namespace or "/", room)):
-            socket.guarded.lose_rooms({room})
-            self._rooms.leave(socket, room)
+            socket.remove_from(room)
+        if self._remote is not None:
+            await self._remote.close_room(room, namespace or "/")
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[Any]:
-        """Return the rooms of a client, which include its own socket ID. Empty if it is not connected."""
-        socket = self._rooms.get(sid, namespace)
-        return [sid, *socket.rooms] if socket is not None else []
+        """Return the rooms of a client, which include its own socket ID. Empty if it is not connected.
 
-    def _no_sid(self, room: Room) -> None:
-        if room in self._rooms.by_sid:
-            raise ConfigError("cannot close a socket's own room; call disconnect(sid) instead")
+        Raises:
+            ConfigError: the client is connected to another node.
+        """
+        socket = self._find(sid, namespace)
+        return [sid, *socket.rooms] if socket is not None else []
 
     # Clients
 
     @on_server_loop
+    async def sockets(
+        self, *, subject: str | None = None, room: Room | None = None, namespace: str | None = None
+    ) -> FoundSockets:
+        """Return the admitted sockets on all nodes of the cluster, or those of a subject or in a room.
+
+        Args:
+            subject: the subject whose sockets to return.
+            room: the room whose sockets to return.
+            namespace: the namespace. By default, ``/`` if there is a room, and otherwise all.
+
+        Returns:
+            A collection of :class:`LiveSocket`. Its ``missing`` has the nodes that did not answer within a second, and
+            its ``complete`` is True if there are none.
+        """
+        return await self._presence.find(subject, room, namespace)
+
+    @on_server_loop
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
-        """Disconnect a client from a namespace. The client does not reconnect automatically."""
+        """Disconnect a client from a namespace. The client does not reconnect automatically.
+
+        Raises:
+            Unavailable: the client is connected to another node, which did not answer.
+        """
         socket = self._rooms.get(sid, namespace)
         if socket is not None:
             await socket.leave_namespace()
+        else:
+            await self._act("disconnect", sid, namespace)
 
     async def save_session(self, sid: str, session: dict[str, Any], namespace: str | None = None) -> None:
         """Keep data about a client until it disconnects.
@@ -238,7 +285,29 @@ class Verbs:
         return socket.data
 
     def _socket(self, sid: str, namespace: str | None) -> Socket:
-        socket = self._rooms.get(sid, namespace)
+        socket = self._find(sid, namespace)
         if socket is None:
-            raise PermissionDenied("no client with this socket ID is connected")
+            raise PermissionDenied(NOT_CONNECTED)
         return socket
+
+    def _find(self, sid: str, namespace: str | None) -> Socket | None:
+        """Return a socket of this node, or None.
+
+        Raises:
+            ConfigError: it is a socket of another node that is alive.
+        """
+        socket = self._rooms.get(sid, namespace)
+        node = self._cluster.elsewhere(sid) if socket is None and self._cluster is not None else None
+        if self._cluster is not None and node in self._cluster.node.live:
+            raise ConfigError(
+                "this client is connected to another node, and only that node has its request, session and rooms; "
+                "call this in a handler of the client, or use hub.sockets()"
+            )
+        return socket
+
+    async def _act(self, action: str, sid: str, namespace: str | None, room: Room | None = None) -> bool:
+        """Let another node do something with one of its sockets; return False if it is not connected."""
+        node = self._cluster.elsewhere(sid) if self._cluster is not None else None
+        if self._remote is None or node is None:
+            return False
+        return await self._remote.act(action, node, sid, namespace, room)

@@ -31,8 +31,8 @@ from roomkey.auth.http import (
 )
 from roomkey.core.names import OPERATOR
 from roomkey.errors import ConfigError
-from roomkey.guard.base import LiveSocket
 from roomkey.guard.guard import AsyncioGuard
+from roomkey.guard.live_sockets import LiveSocket
 from roomkey.server.api_models import (
     Done,
     EmitRequest,

@@ -11,10 +11,10 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import socketio
 
 from roomkey.core.credentials import Request
-from roomkey.guard.base import LiveSocket
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.host import HostConnection
+from roomkey.guard.live_sockets import LiveSocket
 from roomkey.guard.threads import ThreadBackground
 from roomkey.socketio.attaching import ServerGuard
 from roomkey.socketio.environ import ReadRequest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from roomkey.errors import ConfigError
 from roomkey.hub.http.asgi_websocket import refuse_websocket, serve_websocket
 from roomkey.hub.http.polling_requests import JSON, Headers, PollingResponse
 from roomkey.hub.http.requests import HttpRequest, path_in_app
@@ -46,13 +47,12 @@ class ASGIApp:
             await self._http(request_of(scope), receive, send)
 
     async def _lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        send = _opening_and_closing(self._hub, send)
         if self._other_app is not None:
-            await self._other_app(scope, receive, _closing(self._hub, send))
+            await self._other_app(scope, receive, send)
             return
         while True:
             message = await receive()
-            if message["type"] == "lifespan.shutdown":
-                await self._hub.close()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 return
@@ -164,12 +164,17 @@ async def _refuse(scope: Any, receive: Any, send: Any, refusal: Refusal) -> None
         await _respond(send, refusal.status, JSON, refusal.body)
 
 
-def _closing(hub: SocketIOServer, send: Any) -> Any:
-    """Return a ``send`` that closes the hub before it reports the other application's shutdown."""
+def _opening_and_closing(hub: SocketIOServer, send: Any) -> Any:
+    """Return a ``send`` that opens the hub before it reports the startup, and closes it before it reports the end."""
 
-    async def send_and_close(message: Any) -> None:
-        if message["type"] == "lifespan.shutdown.complete":
+    async def send_after(message: Any) -> None:
+        if message["type"] == "lifespan.startup.complete":
+            try:
+                await hub.open()
+            except ConfigError as error:
+                message = {"type": "lifespan.startup.failed", "message": str(error)}
+        elif message["type"] == "lifespan.shutdown.complete":
             await hub.close()
         await send(message)
 
-    return send_and_close
+    return send_after

@@ -29,5 +29,8 @@ class SocketIOServer(Protocol):
     def tasks(self) -> Background:
         """Runs coroutines."""
 
+    async def open(self) -> None:
+        """Join the cluster, if there is one."""
+
     async def close(self) -> None:
         """Close every connection."""
