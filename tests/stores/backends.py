@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from support.brokers import Broker
 
+from roomkey.bus import RedisJournal
 from roomkey.stores import MemoryRevocations, RevocationStore, Stores
 
 Connect = Callable[[], Stores]
@@ -46,7 +48,21 @@ def _postgresql(request: pytest.FixtureRequest) -> Connect:
     return lambda: Stores.at(url)
 
 
+def _broker(kind: str) -> Callable[[pytest.FixtureRequest], Connect]:
+    def new(request: pytest.FixtureRequest) -> Connect:
+        broker: Broker = request.getfixturevalue("brokers")(kind)
+        broker.command("FLUSHALL")
+        return lambda: replace(Stores.at(), revocations=RedisJournal.at(broker.url, secrets=[CLUSTER_SECRET]))
+
+    return new
+
+
+CLUSTER_SECRET = "mW3xQ9vT5kB8nR2cJ7dL4fH6gZ1pS0yA"
+
 BACKENDS = (Backend("memory", _memory), Backend("sqlite", _sqlite), Backend("postgresql", _postgresql))
+
+JOURNALS = (*BACKENDS, Backend("redis", _broker("redis")), Backend("valkey", _broker("valkey")))
+"""Those that have a place for revocations."""
 
 
 @dataclass

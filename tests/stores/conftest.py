@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Protocol, TypeVar
 
 import pytest
-from stores.backends import BACKENDS, Connect, Place
+from stores.backends import BACKENDS, JOURNALS, Connect, Place
+from support.brokers import Broker
 
 from roomkey.stores import ManagedAccounts, ManagedClients, ProviderLinks, Sessions, SingleUseStore
 
@@ -65,9 +66,25 @@ async def links(connect: Connect) -> AsyncIterator[ProviderLinks]:
         yield store
 
 
-@pytest.fixture
-async def place(connect: Connect) -> AsyncIterator[Place]:
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Broker]]:
+    """Return a function that starts Redis or Valkey, each once for all tests."""
+    started: dict[str, Broker] = {}
+
+    def of(kind: str) -> Broker:
+        if kind not in started:
+            started[kind] = Broker(kind, tmp_path_factory.mktemp(kind)).start()
+        return started[kind]
+
+    yield of
+    for broker in started.values():
+        broker.kill()
+
+
+@pytest.fixture(params=JOURNALS, ids=lambda backend: backend.name)
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
     """Return a place for revocations."""
+    connect = request.param.new(request)
     made = Place(lambda: connect().revocations)
     yield made
     await made.close()

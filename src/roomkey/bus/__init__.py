@@ -17,6 +17,7 @@ from roomkey.bus.protocol import Bus
 from roomkey.bus.secrets import ClusterSecrets
 
 if TYPE_CHECKING:
+    from roomkey.bus.journal import RedisJournal
     from roomkey.bus.redis import RedisBus
 
 __all__ = [
@@ -26,10 +27,12 @@ __all__ = [
     "MemoryBus",
     "MemoryNetwork",
     "RedisBus",
+    "RedisJournal",
 ]
 
 _MODULES = {
     "RedisBus": "redis",
+    "RedisJournal": "journal",
 }
 
 
