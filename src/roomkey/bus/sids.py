@@ -35,7 +35,7 @@ class SealedSids:
     def __init__(self, node_id: str, keys: Sequence[bytes]) -> None:
         if not keys:
             raise ValueError("no key for session IDs: pass one or two")
-        self._node = _decode(node_id)
+        self._node = decode(node_id)
         self._node_id = node_id
         if len(self._node) != NODE:
             raise ValueError("invalid node ID; use 8 characters of base64url")
@@ -63,7 +63,7 @@ class SealedSids:
         if len(sid) != _LENGTH or sid[20] != ".":
             return None
         try:
-            raw = _decode(sid[:20] + sid[21:])
+            raw = decode(sid[:20] + sid[21:])
         except ValueError:
             return None
         unique, sealed, presented = raw[:RANDOM], raw[RANDOM:-TAG], raw[-TAG:]
@@ -85,7 +85,7 @@ def _encode(raw: bytes) -> str:
     return b2a_base64(raw, newline=False).translate(_URL_SAFE).decode()
 
 
-def _decode(text: str) -> bytes:
+def decode(text: str) -> bytes:
     """Return the bytes of a base64url text without padding, in its only spelling.
 
     Raises:

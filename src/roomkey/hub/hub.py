@@ -17,6 +17,7 @@ from roomkey.hub.dispatch import Dispatch
 from roomkey.hub.engine_sessions import EngineSessions
 from roomkey.hub.handlers import Handler
 from roomkey.hub.http.asgi import ASGIApp
+from roomkey.hub.http.forwarding import Forwarding
 from roomkey.hub.http.origins import Origins
 from roomkey.hub.http.polling_requests import PollingRequests
 from roomkey.hub.http.session_requests import SessionRequests
@@ -70,6 +71,7 @@ class Hub(Verbs):
         self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
         self.polling = PollingRequests(self.requests, self.tasks)
+        self.forwarding: Forwarding | None = None
         self.path = self.requests.path
 
     # Handlers

@@ -78,23 +78,39 @@ class Exchange(Protocol):
         """Stop, because the client has disconnected. Nothing happens if it has its response."""
 
 
+class Forwarder(Protocol):
+    """Lets other nodes answer requests for their sessions."""
+
+    def forward(self, eio_sid: str, request: HttpRequest, client: PollingClient) -> Exchange | None:
+        """Forward a request for a session that this node does not have.
+
+        Returns:
+            What continues the request; None if no other node has the session, or its node cannot be reached.
+        """
+
+
 class PollingRequests:
     """Answers the requests of long-polling clients.
 
     Args:
         requests: opens and finds sessions.
         tasks: runs what must wait for a verifier.
+        opens: False answers only requests for sessions that exist.
 
     Attributes:
         requests: opens and finds sessions.
         tasks: runs what must wait for a verifier.
+        opens: the same as above.
         turn: calls the polls for which packets have come, at the end of a turn of the event loop.
+        forwarder: forwards requests for other nodes' sessions; None if there are no other nodes.
     """
 
-    def __init__(self, requests: SessionRequests, tasks: Background) -> None:
+    def __init__(self, requests: SessionRequests, tasks: Background, *, opens: bool = True) -> None:
         self.requests = requests
         self.tasks = tasks
+        self.opens = opens
         self.turn = EndOfTurn()
+        self.forwarder: Forwarder | None = None
 
     def begin(self, request: HttpRequest, client: PollingClient) -> Exchange:
         """Begin to answer a request for Socket.IO's path whose head was read. The response may be sent before this
@@ -102,6 +118,14 @@ class PollingRequests:
         exchange = PollingExchange(self, request, client)
         exchange.begin()
         return exchange
+
+    def refusal(self, request: HttpRequest, refusal: Refusal) -> PollingResponse:
+        """Return the response with a refusal, and log it."""
+        if refusal is not CLOSED_BY_SERVER:
+            self.requests.refuse(request.address, refusal)
+        cors = self.requests.origins.headers(request)
+        headers = (JSON[0], *cors, NO_STORE) if cors else JSON
+        return PollingResponse(refusal.status, headers, refusal.body, closes=refusal.status == 408)
 
 
 class PollingExchange:
@@ -113,7 +137,7 @@ class PollingExchange:
         client: reads its body, and sends the response.
     """
 
-    __slots__ = ("_client", "_finding", "_request", "_session", "_shared", "_transport")
+    __slots__ = ("_client", "_elsewhere", "_finding", "_request", "_session", "_shared", "_transport")
 
     def __init__(self, shared: PollingRequests, request: HttpRequest, client: PollingClient) -> None:
         self._shared = shared
@@ -122,6 +146,7 @@ class PollingExchange:
         self._session: EngineSession | None = None
         self._transport: Polling | None = None
         self._finding: asyncio.Task[None] | None = None
+        self._elsewhere: Exchange | None = None
 
     def begin(self) -> None:
         """Answer the request, or find out what to wait for."""
@@ -138,17 +163,18 @@ class PollingExchange:
             self._refuse(BAD_REQUEST._replace(detail="a WebSocket handshake on a server without WebSockets"))
         elif request.method not in ("GET", "POST"):
             self._refuse(BAD_METHOD)
-        elif "sid" not in parameters:
+        elif "sid" in parameters:
+            self._continue(parameters["sid"])
+        elif self._shared.opens:
             self._open()
         else:
-            found = requests.find_now(parameters["sid"], request)
-            if found is not None:
-                self._found(found)
-            else:
-                self._finding = self._shared.tasks.spawn(self._find(parameters["sid"]))
+            self._refuse(UNKNOWN_SID)
 
     def received(self, body: bytes | Refusal) -> None:
         """Handle the packets of a POST request."""
+        if self._elsewhere is not None:
+            self._elsewhere.received(body)
+            return
         session, transport = self._session, self._transport
         assert session is not None
         assert transport is not None
@@ -165,8 +191,12 @@ class PollingExchange:
 
     def gone(self) -> None:
         """End the session of a poll that waits: a cancelled poll may have lost packets."""
-        if self._client is None:
-            return
+        if self._elsewhere is not None:
+            self._elsewhere.gone()
+        elif self._client is not None:
+            self._gone()
+
+    def _gone(self) -> None:
         self._client = None
         if self._finding is not None:
             self._finding.cancel()
@@ -195,6 +225,18 @@ class PollingExchange:
         cookie = requests.bind_by_cookie(session, request)
         body = requests.sessions.greet(session)
         self._succeed(body, () if cookie is None else ((b"set-cookie", cookie),))
+
+    def _continue(self, eio_sid: str) -> None:
+        """Find the session, here or on another node."""
+        found, forwarder = self._shared.requests.find_now(eio_sid, self._request), self._shared.forwarder
+        if found is UNKNOWN_SID and forwarder is not None and self._client is not None:
+            self._elsewhere = forwarder.forward(eio_sid, self._request, self._client)
+        if self._elsewhere is not None:
+            self._client = None  # its response comes from there
+        elif found is not None:
+            self._found(found)
+        else:
+            self._finding = self._shared.tasks.spawn(self._find(eio_sid))
 
     async def _find(self, eio_sid: str) -> None:
         """Find the session once its owner is verified."""
@@ -285,11 +327,7 @@ class PollingExchange:
         self._send(PollingResponse(200, headers, body))
 
     def _refuse(self, refusal: Refusal) -> None:
-        if refusal is not CLOSED_BY_SERVER:
-            self._shared.requests.refuse(self._request.address, refusal)
-        cors = self._shared.requests.origins.headers(self._request)
-        headers = (JSON[0], *cors, NO_STORE) if cors else JSON
-        self._send(PollingResponse(refusal.status, headers, refusal.body, closes=refusal.status == 408))
+        self._send(self._shared.refusal(self._request, refusal))
 
     def _send(self, response: PollingResponse) -> None:
         client, self._client = self._client, None

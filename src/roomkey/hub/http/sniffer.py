@@ -15,11 +15,12 @@ from typing import Any
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from roomkey.guard.settings import UPGRADE_SECONDS
+from roomkey.hub.http.forwarded_streams import ForwardedStream
 from roomkey.hub.http.heads import RawHeaders, read_any, read_plain
 from roomkey.hub.http.requests import HttpRequest, split_target
 from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
-from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, Refusal
+from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, UNKNOWN_SID, Refusal
 from roomkey.hub.settings import MAX_HEAD
 from roomkey.hub.transports.sweep import Sweep
 from roomkey.hub.transports.websocket import WebSocket, WebSockets
@@ -37,6 +38,7 @@ class ProtocolSniffers:
         hub: the hub.
 
     Attributes:
+        hub: the hub.
         requests: opens and finds the hub's sessions.
         tasks: runs what must wait.
         websockets: what the WebSockets share.
@@ -45,11 +47,14 @@ class ProtocolSniffers:
     """
 
     def __init__(self, hub: SocketIOServer) -> None:
+        self.hub = hub
         self.requests = hub.requests
         self.tasks = hub.tasks
         self.websockets = WebSockets(hub.requests.settings, hub.guard.clock)
         self.undecided = Sweep()
         self.proxies: ProxyHeadersMiddleware | None = None
+        if hub.forwarding is not None:
+            hub.forwarding.upgrade = self.upgrade
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
         """Create the protocol of a connection, with uvicorn's arguments."""
@@ -57,18 +62,26 @@ class ProtocolSniffers:
             self.proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
         return ProtocolSniffer(self, partial(HttpProtocol, config, server_state, app_state, _loop))
 
+    def upgrade(self, connection: ForwardedStream, request: HttpRequest) -> None:
+        """Begin to upgrade a polling session to a WebSocket whose connection another node has."""
+        sniffer = ProtocolSniffer(self)
+        connection.set_protocol(sniffer)
+        sniffer.connection_made(connection)
+        sniffer.forwarded(request)
+
 
 class ProtocolSniffer(asyncio.Protocol):
     """Reads the head of a connection's first request, and hands the connection over.
 
     Args:
         shared: what all sniffers of the hub share.
-        make_http: makes the protocol for a request that is not a WebSocket of the Socket.IO path.
+        make_http: makes the protocol for a request that is not a WebSocket of the Socket.IO path. None if there are
+            no such requests.
     """
 
     __slots__ = ("_buffer", "_make_http", "_offering", "_shared", "_transport")
 
-    def __init__(self, shared: ProtocolSniffers, make_http: Callable[[], HttpProtocol]) -> None:
+    def __init__(self, shared: ProtocolSniffers, make_http: Callable[[], HttpProtocol] | None = None) -> None:
         self._shared = shared
         self._make_http = make_http
         self._buffer = b""
@@ -122,6 +135,15 @@ class ProtocolSniffer(asyncio.Protocol):
 
     # What decides
 
+    def forwarded(self, request: HttpRequest) -> None:
+        """Decide about a request that another node forwards."""
+        assert self._transport is not None
+        if "sid" in request.parameters():
+            self._decided()
+            self._websocket(self._transport, request, b"", is_forwarded=True)
+        else:  # nodes forward only upgrades
+            self._refuse(UNKNOWN_SID)
+
     def serves(self, url: bytes) -> bool:
         """Return True if a request's target is on Socket.IO's path, however it is written."""
         return self._shared.requests.serves(split_target(url)[0])
@@ -152,6 +174,7 @@ class ProtocolSniffer(asyncio.Protocol):
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
         """Let uvicorn read the request. uvicorn returns the connection if a later request is for a WebSocket."""
+        assert self._make_http is not None
         http = self._make_http()
         http.sniffer = self
         http.connection_made(transport)
@@ -203,7 +226,9 @@ class ProtocolSniffer(asyncio.Protocol):
 
     # WebSockets
 
-    def _websocket(self, transport: asyncio.Transport, request: HttpRequest, rest: bytes) -> None:
+    def _websocket(
+        self, transport: asyncio.Transport, request: HttpRequest, rest: bytes, *, is_forwarded: bool = False
+    ) -> None:
         """Open a session on a WebSocket, or begin to upgrade a polling session."""
         requests = self._shared.requests
         parameters = request.parameters()
@@ -219,12 +244,35 @@ class ProtocolSniffer(asyncio.Protocol):
             websocket = WebSocket(self._shared.websockets, session)
             session.use(websocket)
             websocket.start(transport, key, rest, first=requests.sessions.greet(session))
-        else:
+        elif is_forwarded or not self._forward(transport, request, parameters["sid"], rest):
             requests.pending.add(self)
             self._shared.undecided.add(self, UPGRADE_SECONDS)
             self._buffer = rest
             offer = self._offer(transport, request, parameters["sid"], key)
             self._offering = self._shared.tasks.background(offer)
+
+    def _forward(self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, rest: bytes) -> bool:
+        """Let another node upgrade its session. Return False if no other node can do it."""
+        forwarding, requests, undecided = self._shared.hub.forwarding, self._shared.requests, self._shared.undecided
+        if forwarding is None or requests.sessions.find(eio_sid) is not None:
+            return False
+        pump = forwarding.forward_stream(eio_sid, request)
+        if pump is None:
+            return False
+
+        def answered() -> None:
+            undecided.discard(pump)
+
+        def ended() -> None:
+            requests.pending.discard(pump)
+
+        def refuse() -> None:
+            self._refuse(requests.refuse(request.address, UNKNOWN_SID))
+
+        requests.pending.add(pump)
+        undecided.add(pump, UPGRADE_SECONDS)
+        pump.start(transport, rest, answered=answered, ended=ended, refuse=refuse)
+        return True
 
     async def _offer(self, transport: asyncio.Transport, request: HttpRequest, eio_sid: str, key: str) -> None:
         """Offer a WebSocket to a session that polls, once its owner is verified."""

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from roomkey.guard.background import Background
 from roomkey.guard.guard import AsyncioGuard
+from roomkey.hub.http.forwarding import Forwarding
 from roomkey.hub.http.polling_requests import PollingRequests
 from roomkey.hub.http.session_requests import SessionRequests
 
@@ -20,6 +21,10 @@ class SocketIOServer(Protocol):
     @property
     def polling(self) -> PollingRequests:
         """Answers the requests of long-polling clients."""
+
+    @property
+    def forwarding(self) -> Forwarding | None:
+        """Forwards requests for the sessions of other nodes; None if there are no other nodes."""
 
     @property
     def guard(self) -> AsyncioGuard:

@@ -373,7 +373,7 @@ class WebSocket(asyncio.Protocol):
 def _send_immediately(transport: asyncio.Transport) -> None:
     """Turn off Nagle's algorithm. uvloop has done so; asyncio does it only if the socket names its protocol."""
     if not type(transport).__module__.startswith("uvloop"):
-        with contextlib.suppress(OSError):  # a Unix socket
+        with contextlib.suppress(OSError, AttributeError):  # a Unix socket; none, if another node has the connection
             transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
