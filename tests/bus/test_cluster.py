@@ -25,3 +25,11 @@ def test_invalid_name_is_refused(name):
 
 def test_settings_do_not_show_secrets():
     assert SECRET not in repr(Cluster(MemoryBus(MemoryNetwork()), secrets=[SECRET]))
+
+
+def test_cluster_on_redis_shows_no_password():
+    cluster = Cluster.redis("redis://node:s3cr3t@localhost", secrets=[SECRET], name="chat", max_payload=1000)
+    assert cluster.bus.max_payload == 1000
+    assert "s3cr3t" not in repr(cluster) + repr(cluster.bus)
+    with pytest.raises(ConfigError, match="invalid Redis URL"):
+        Cluster.redis("http://localhost", secrets=[SECRET])

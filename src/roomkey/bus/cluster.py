@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 from roomkey.bus.node import Node
-from roomkey.bus.protocol import Bus, Clock
+from roomkey.bus.protocol import MAX_PAYLOAD, Bus, Clock
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.errors import ConfigError
 from roomkey.stores.protocols import RevocationStore
@@ -46,6 +46,36 @@ class Cluster:
             object.__setattr__(self, "secrets", ClusterSecrets(self.secrets))
         if not _NAME.fullmatch(self.name):
             raise ConfigError("invalid name of a cluster; use up to 64 letters, digits, dots, hyphens and underscores")
+
+    @classmethod
+    def redis(
+        cls,
+        url: str,
+        *,
+        secrets: ClusterSecrets | Sequence[str | bytes],
+        journal: RevocationStore | None = None,
+        address: str | None = None,
+        name: str = "roomkey",
+        max_payload: int = MAX_PAYLOAD,
+    ) -> Cluster:
+        """Return a cluster whose bus is Redis or Valkey.
+
+        Args:
+            url: the URL of the server, such as ``redis://localhost``; see :class:`RedisBus`.
+            secrets: as for the class, and so are ``journal``, ``address`` and ``name``.
+            journal: see above.
+            address: see above.
+            name: see above.
+            max_payload: the largest message between nodes, in bytes.
+
+        Raises:
+            ConfigError: the URL, a secret or the name is not valid.
+            ImportError: redis-py is missing.
+        """
+        from roomkey.bus.redis import RedisBus
+
+        bus = RedisBus(url, max_payload=max_payload, probe_key=f"{name}:probe")
+        return cls(bus, secrets=secrets, journal=journal, address=address, name=name)
 
     def node(self, clock: Clock) -> Node:
         """Create the node.

@@ -272,10 +272,13 @@ class RedisBus:
         """
         first = await self._connections.open()
         opened.append(first)
-        if not (self._connections.is_cluster or await _is_cluster(first)):
+        servers: tuple[Server, ...] = ()
+        if self._connections.is_cluster or await _is_cluster(first):
+            servers = servers_of(await call(first, "CLUSTER", "SLOTS"), self._connections.host)
+        await first.disconnect(nowait=True)
+        if not servers:
             link = await self._link(opened, CLASSIC, None)
             return [link], lambda channel: link
-        servers = servers_of(await call(first, "CLUSTER", "SLOTS"), self._connections.host)
         links: list[_Link] = []
         by_slot: dict[int, _Link] = {}
         for server in servers:

@@ -82,8 +82,10 @@ class Publisher:
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._wake = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self._due = 0
+        self._answered = asyncio.Event()
+        self._drained = asyncio.Event()
+        self._drained.set()
 
     def put(self, command: bytes) -> bool:
         """Queue a packed command; return False if the queue is full."""
@@ -92,7 +94,7 @@ class Publisher:
         self._queue.append(command)
         self._queued += len(command)
         self._wake.set()
-        self._idle.clear()
+        self._drained.clear()
         return True
 
     def probe(self) -> None:
@@ -101,27 +103,42 @@ class Publisher:
 
     async def flush(self) -> None:
         """Wait until everything is sent and answered."""
-        await self._idle.wait()
+        await self._drained.wait()
 
     async def run(self) -> None:
         """Send what is queued, for ever.
 
         Raises:
-            RedisError: the connection is lost, or the server refuses a command.
+            ExceptionGroup: the connection is lost, or the server refuses a command.
         """
-        progress, read = self.progress, self.connection.read_response
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._send())
+            group.create_task(self._read())
+
+    async def _send(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._queue:
                 batch = self._take()
-                progress.waiting = True
+                self._due = len(batch)
+                self._answered.clear()
+                self.progress.waiting = True
                 await send(self.connection, batch)
-                for _ in batch:
-                    await read(disable_decoding=True)
-                    progress.count += 1
+                await self._answered.wait()
+
+    async def _read(self) -> None:
+        """Read answers all the time, so that a lost connection is noticed at once."""
+        progress, read = self.progress, self.connection.read_response
+        while True:
+            await read(disable_decoding=True)
+            progress.count += 1
+            self._due -= 1
+            if self._due <= 0:
                 progress.waiting = False
-            self._idle.set()
+                self._answered.set()
+                if not self._queue:
+                    self._drained.set()
 
     def _take(self) -> list[bytes]:
         batch: list[bytes] = []
