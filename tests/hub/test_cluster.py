@@ -10,10 +10,11 @@ from support.nodes import SECRET
 from support.offline import Offline, turns
 
 from roomkey import Policy
-from roomkey.bus import Cluster, MemoryBus
+from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
 from roomkey.bus.partitions import partition_of
 from roomkey.errors import ConfigError, PermissionDenied, Unavailable
-from roomkey.hub import ASGIApp, Hub
+from roomkey.hub import ASGIApp, Hub, SubjectLimits
+from roomkey.stores import MemoryRevocations
 
 __all__ = ["make_hubs"]
 
@@ -502,7 +503,8 @@ async def test_malformed_emit_of_another_node_is_dropped_and_counted(make_hubs, 
 async def test_first_client_opens_the_node_if_nothing_else_did(make_hubs):
     world, one = await make_hubs(1)
     bus = MemoryBus(world.network)
-    late = Offline("hub", cluster=Cluster(bus, secrets=[SECRET]), clock=world.clock, issuer=world.issuer)
+    cluster = Cluster(bus, secrets=[SECRET], journal=world.journal)
+    late = Offline("hub", cluster=cluster, clock=world.clock, issuer=world.issuer)
     assert not bus.connected
     await late.sio.emit("news", 0)
     eve = await late.member("eve")
@@ -543,6 +545,47 @@ async def test_lifespan_opens_and_closes_the_node(make_hubs, mounted):
 async def test_cluster_belongs_to_one_hub(make_hubs):
     _, one = await make_hubs(1)
     with pytest.raises(ConfigError, match="already belongs to a hub"):
-        Hub(one.issuer.verifier(), cluster=one.sio.application.settings.cluster)
+        Hub(one.issuer.verifier(), cluster=one.sio.application.settings.cluster, revocations=MemoryRevocations())
     with pytest.raises(ConfigError, match="must be a roomkey"):
         Hub(one.issuer.verifier(), cluster="redis://")
+    with pytest.raises(ConfigError, match="requires a store of revocations"):
+        Hub(one.issuer.verifier(), cluster=Cluster(MemoryBus(MemoryNetwork()), secrets=[SECRET]))
+
+
+# What the guards of all nodes share
+
+
+async def test_revocation_reaches_the_sockets_of_other_nodes_without_a_poll(make_hubs):
+    world, one, other, ada, bob = await two(make_hubs)
+    again = await other.member("ada")
+    await one.guard.revoke(subject="ada")
+    await world.settle()
+    assert (ada.session.closed, again.session.closed, bob.session.closed) == (True, True, False)
+    await one.guard.update("bob", rooms=[])
+    await world.settle()
+    [live] = other.guard.sockets("bob")
+    assert live.identity.rooms == ()
+    await one.guard.disconnect(subject="bob")
+    await world.settle()
+    assert bob.session.closed
+
+
+async def test_node_that_was_cut_off_reads_the_journal_when_it_is_back(make_hubs):
+    world, one, other, _, bob = await two(make_hubs)
+    world.network.cut(node(other))
+    await one.guard.revoke(subject="bob")
+    await world.settle()
+    assert not bob.session.closed
+    world.network.mend(node(other))
+    await world.settle()
+    assert bob.session.closed
+
+
+async def test_limit_of_a_subject_counts_the_sockets_of_all_nodes(make_hubs):
+    world, one, other = await make_hubs(2, subject_limits=SubjectLimits(sockets=1))
+    await one.member("ada")
+    second = await other.client()
+    second.begin_connect(other.token("ada"))
+    await world.settle()
+    assert second.got[0].startswith("4")
+    assert "sockets" in second.got[0]

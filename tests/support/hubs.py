@@ -12,6 +12,7 @@ from support.offline import Client, Offline, turns
 from support.tokens import issuer_at
 
 from roomkey.bus import Cluster, MemoryBus
+from roomkey.stores import MemoryRevocations
 
 __all__ = ["Hubs", "make_hubs"]
 
@@ -28,15 +29,16 @@ class Hubs:
         self.clock = FakeClock()
         self.issuer = issuer_at(self.clock)
         self.network = FaultyNetwork()
+        self.journal = MemoryRevocations()
         self.hubs: list[Offline] = []
         self._settings = settings
 
     async def add(self, **settings: Any) -> Offline:
         """Start another hub, and let it become known."""
         max_payload = settings.pop("max_payload", 1_000_000)
-        cluster = Cluster(MemoryBus(self.network, max_payload=max_payload), secrets=[SECRET])
-        shared = {"clock": self.clock, "issuer": self.issuer, **self._settings}
-        hub = Offline("hub", cluster=cluster, **{**shared, **settings})
+        shared = {"revocations": self.journal, "clock": self.clock, "issuer": self.issuer, **self._settings}
+        bus = MemoryBus(self.network, max_payload=max_payload)
+        hub = Offline("hub", cluster=Cluster(bus, secrets=[SECRET]), **{**shared, **settings})
         self.hubs.append(hub)
         await hub.sio.open()
         await self.settle()

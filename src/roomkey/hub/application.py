@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from roomkey.core.ack_expiry import AckExpiry
+from roomkey.core.revocations import Revocation
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.host import new_sid
 from roomkey.hub.cluster import HubNode
@@ -14,6 +15,9 @@ from roomkey.hub.handlers import Handlers
 from roomkey.hub.rooms import Rooms, Sids, Target
 from roomkey.hub.settings import HubSettings
 from roomkey.wire import Message
+
+WAKE = "wake"
+"""The message that the store of revocations has something new."""
 
 
 class Application:
@@ -63,8 +67,23 @@ class Application:
             self._join(HubNode(settings.cluster, self.guard.clock))
 
     def _join(self, cluster: HubNode[Any]) -> None:
+        """Share with the other nodes what would otherwise be of this process alone."""
         self.cluster = cluster
         self.rooms = cluster.rooms
         self.deliver = cluster.deliver
         self.new_sid = cluster.new_sid
-        self.guard.set_cluster(cluster.node_of)
+        guard, node = self.guard, cluster.node
+        guard.set_cluster(cluster.node_of)
+        guard.share_limits(node)
+
+        def wake_others(_revoked: Revocation) -> int:
+            node.tell(WAKE, b"")
+            return 0
+
+        def connected(is_connected: bool) -> None:
+            if is_connected:  # messages may have been lost before
+                guard.read_revocations()
+
+        guard.follow_revocations(wake_others)
+        node.on(WAKE, lambda sender, body: guard.read_revocations())
+        node.on_state.append(connected)

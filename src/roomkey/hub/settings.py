@@ -72,10 +72,8 @@ class HubSettings(GuardSettings):
     def __post_init__(self) -> None:
         """Check the settings."""
         object.__setattr__(self, "max_namespaces", self.limits.namespaces)
-        if self.cluster is not None and not isinstance(self.cluster, Cluster):
-            raise ConfigError("cluster must be a roomkey.bus.Cluster: Cluster(bus, secrets=[…])")
-        if self.cluster is not None and self.revocations is None:
-            object.__setattr__(self, "revocations", self.cluster.journal)
+        if self.cluster is not None:
+            self._check_cluster(self.cluster)
         super().__post_init__()
         if self.session_binding not in BINDINGS:
             raise ConfigError("session_binding must be None, 'address' or 'cookie'")
@@ -86,3 +84,14 @@ class HubSettings(GuardSettings):
         # Attributes, because every message is compared with them.
         object.__setattr__(self, "packet_before_admission", min(self.limits.payload, self.anonymous_packet))
         object.__setattr__(self, "body_before_admission", min(self.limits.payload, self.anonymous_body))
+
+    def _check_cluster(self, cluster: Cluster) -> None:
+        if not isinstance(cluster, Cluster):
+            raise ConfigError("cluster must be a roomkey.bus.Cluster: Cluster(bus, secrets=[…])")
+        if self.revocations is None:
+            object.__setattr__(self, "revocations", cluster.journal)
+        if self.revocations is None:
+            raise ConfigError(
+                "a cluster requires a store of revocations that all nodes share, or a revocation would reach one node "
+                "alone; pass Cluster(…, journal=…), or revocations=SqlRevocations('postgresql://…')"
+            )
