@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -14,8 +16,9 @@ from support.brokers import Broker, BrokerCluster
 from support.rawsocket import PATIENCE
 
 from roomkey.bus import Bus, MemoryBus, MemoryNetwork, RedisBus
+from roomkey.bus.unix import UnixBus
 
-__all__ = ["HARNESSES", "Ear", "Harness", "MemoryHarness"]
+__all__ = ["HARNESSES", "Ear", "Harness", "MemoryHarness", "UnixHarness"]
 
 
 class Harness(Protocol):
@@ -114,10 +117,45 @@ class RedisHarness:
             server.kill()
 
 
+class UnixHarness:
+    """Buses of one machine. They lose each other if their folder is missing."""
+
+    strangers = False
+
+    def __init__(self) -> None:
+        self.buses: list[UnixBus] = []
+
+    async def start(self, folder: Path) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="rk"))  # its path is short
+
+    def bus(self, *, max_payload: int = 100_000) -> Bus:
+        self.buses.append(UnixBus(self.folder, max_payload=max_payload))
+        return self.buses[-1]
+
+    async def inject(self, channel: str, payload: bytes) -> None:
+        raise NotImplementedError
+
+    async def lose(self) -> None:
+        self.folder.rename(self.folder.with_suffix(".away"))
+        for bus in self.buses:
+            for link in list(bus._links.values()):
+                link.abort()
+
+    async def restore(self) -> None:
+        self.folder.with_suffix(".away").rename(self.folder)
+
+    async def stop(self) -> None:
+        for bus in self.buses:
+            await bus.close()
+        for folder in (self.folder, self.folder.with_suffix(".away")):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 HARNESSES: dict[str, Callable[[], Harness]] = {
     "memory": MemoryHarness,
     "redis": partial(RedisHarness, "redis"),
     "redis-cluster": partial(RedisHarness, "redis", cluster=True),
+    "unix": UnixHarness,
     "valkey": partial(RedisHarness, "valkey"),
     "valkey-cluster": partial(RedisHarness, "valkey", cluster=True),
 }

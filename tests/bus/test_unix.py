@@ -1,0 +1,340 @@
+"""The bus between the processes of one machine, beyond the contract of every bus."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.buses import Ear
+from support.rawsocket import PATIENCE
+
+from roomkey.bus.unix import UnixBus
+from roomkey.bus.unix_frames import (
+    BYE,
+    HAVE,
+    HELLO,
+    MESSAGE,
+    WANT,
+    FrameError,
+    Frames,
+    Wanted,
+    frame,
+    message,
+    split_message,
+)
+from roomkey.errors import ConfigError
+
+STRANGER = "0123456789ab"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="rk"))
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture
+async def ear(folder: Path) -> AsyncIterator[Callable[..., Awaitable[Ear]]]:
+    """``await ear("channel", …, max_queue=…)`` opens one more bus."""
+    ears: list[Ear] = []
+
+    async def make(*channels: str, **settings: int) -> Ear:
+        ears.append(Ear(UnixBus(folder, **settings)))
+        await ears[-1].open(*channels)
+        return ears[-1]
+
+    yield make
+    for each in ears:
+        await each.bus.close()
+
+
+class FakePeer:
+    """A process in the same folder that does what a test wants.
+
+    Attributes:
+        reader: what a bus that connected sends.
+        writer: for what it receives.
+    """
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._connected = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, limit: int = 2**16) -> None:
+        def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.reader, self.writer = reader, writer
+            self._connected.set()
+
+        self.server = await asyncio.start_unix_server(accept, str(self._folder / f"{STRANGER}.bus"), limit=limit)
+
+    async def accepted(self) -> None:
+        await asyncio.wait_for(self._connected.wait(), PATIENCE)
+        self._connected.clear()
+
+    async def connect(self, bus: UnixBus) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_unix_connection(str(self._folder / f"{bus.name}.bus"))
+
+
+@pytest.fixture
+async def fake(folder: Path) -> AsyncIterator[FakePeer]:
+    made = FakePeer(folder)
+    yield made
+    with contextlib.suppress(AttributeError):
+        made.writer.close()
+        made.server.close()
+
+
+# Frames
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.binary(max_size=300)), max_size=8),
+    st.lists(st.integers(1, 40), min_size=1, max_size=60),
+)
+def test_frames_are_the_same_wherever_the_stream_is_split(sent: list[tuple[int, bytes]], sizes: list[int]) -> None:
+    stream = b"".join(frame(kind, body) for kind, body in sent)
+    frames, found = Frames(10), []
+    frames._limit = 200
+    while stream:
+        size = sizes[len(stream) % len(sizes)]
+        found += frames.feed(stream[:size])
+        stream = stream[size:]
+    assert found == [(kind, body if len(body) <= 200 else None) for kind, body in sent]
+
+
+def test_body_that_is_too_large_is_not_kept() -> None:
+    frames = Frames(100)
+    assert frames.feed(b"\xff\xff\xff\xff\x02") == [(MESSAGE, None)]
+    for _ in range(50):
+        assert frames.feed(bytes(2**20)) == []
+        assert frames._size == 0
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_message_is_split_as_it_was_joined(channel: bytes, payload: bytes) -> None:
+    [(kind, body)] = Frames(100).feed(message(channel, payload))
+    assert body is not None
+    assert (kind, split_message(body)) == (MESSAGE, (channel, payload))
+
+
+@pytest.mark.parametrize("body", [b"", b"\0", b"\0\x05abc"])
+def test_malformed_message_is_an_error(body: bytes) -> None:
+    with pytest.raises(FrameError):
+        split_message(body)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{}", b"[1]", b"[1,2,3]", b'["1",[],[]]', b"[1,[2],[]]", b"[" * 100_000, b"\xff", b"[1,[],[],[]]"]
+)
+def test_malformed_subscriptions_are_an_error(body: bytes) -> None:
+    with pytest.raises(FrameError):
+        Wanted.decode(body)
+
+
+# The folder
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o770, 0o701])
+async def test_folder_that_others_can_open_is_not_used(folder: Path, mode: int) -> None:
+    folder.chmod(mode)
+    bus = UnixBus(folder)
+    await bus.open(lambda channel, payload: None, lambda connected: None)
+    assert not bus.connected
+    assert list(folder.iterdir()) == []
+    await bus.close()
+
+
+def test_long_path_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="too long for Unix sockets"):
+        UnixBus(tmp_path / ("x" * 100))
+
+
+async def test_closed_bus_leaves_no_file(folder: Path, ear: Callable[..., Awaitable[Ear]]) -> None:
+    a, b = await ear("a"), await ear("a")
+    assert len(list(folder.iterdir())) == 2
+    await a.bus.close()
+    await b.bus.close()
+    assert list(folder.iterdir()) == []
+
+
+# Other buses that stall, die, or send nonsense
+
+
+async def test_goodbye_loses_nothing_and_is_not_reported(ear: Callable[..., Awaitable[Ear]]) -> None:
+    a, b, c = await ear("a"), await ear("a"), await ear("a")
+    b.bus.publish("a", b"last")
+    await b.bus.close()
+    assert await a.receives(1) == await c.receives(1) == [b"last"]
+    assert a.states == c.states == [True]
+    assert await a.bus.subscribed("a")
+    a.bus.publish("a", b"on")
+    await c.receives(2)
+
+
+async def test_bus_that_stalls_is_dropped_and_the_others_go_on(
+    ear: Callable[..., Awaitable[Ear]], fake: FakePeer
+) -> None:
+    await fake.start(limit=1)  # its reader takes a few bytes only
+    opening = asyncio.ensure_future(ear(max_queue=200_000))
+    await fake.accepted()
+    fake.writer.write(Wanted(1, ["a"]).encode())
+    a = await opening
+    link = a.bus._links[STRANGER]  # type: ignore[attr-defined]
+    b = await ear()
+    b.bus.subscribe("a")
+    assert not await b.bus.subscribed("a")  # the fake one does not confirm it, but a does
+    for number in range(1, 100):
+        a.bus.publish("a", bytes(100_000))
+        await b.receives(number)
+        assert link._queued + (link.transport.get_write_buffer_size() if link.transport else 0) <= 200_000
+        if a.bus.counts["dropped: queue full"]:
+            break
+    assert a.bus.counts["dropped: queue full"] == 1
+    a.bus.publish("a", b"on")
+    await b.until(lambda: b.payloads()[-1:] == [b"on"])
+    await asyncio.wait_for(link.lost, PATIENCE)
+    assert STRANGER not in a.bus._links  # type: ignore[attr-defined]
+    assert a.states == [True]
+
+
+async def test_bus_that_does_not_respond_delays_the_opening_by_a_second(
+    folder: Path, ear: Callable[..., Awaitable[Ear]]
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / f"{STRANGER}.bus"))
+        listener.listen()
+        begun = asyncio.get_running_loop().time()
+        a = Ear(UnixBus(folder))
+        a.bus.subscribe("a")
+        await a.bus.open(a._heard, a._state)
+        await a.until(lambda: a.states == [True])
+        assert 0.5 < asyncio.get_running_loop().time() - begun < 2
+        assert not await a.bus.subscribed("a")  # a bus that may send does not know the subscription
+    b = await ear()  # the socket refuses connections now
+    async with asyncio.timeout(PATIENCE):
+        while STRANGER in a.bus._dialing:  # type: ignore[attr-defined]
+            await asyncio.sleep(0.01)
+    assert await a.bus.subscribed("a")
+    b.bus.publish("a", b"x")
+    await a.receives(1)
+    await a.bus.close()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\n\r\n",
+        frame(HELLO, b"../../etc/passwd"),
+        frame(HELLO, b""),
+        message(b"a", b"before a greeting"),
+        frame(HELLO, STRANGER.encode()) + frame(99, b""),
+        frame(HELLO, STRANGER.encode()) + frame(WANT, b"[]"),
+        frame(HELLO, STRANGER.encode()) + frame(MESSAGE, b""),
+        frame(HELLO, STRANGER.encode()) * 2,
+        frame(HAVE, b"-1"),
+        b"\xff\xff\xff\xff\x01",
+    ],
+)
+async def test_malformed_frames_close_the_connection(
+    ear: Callable[..., Awaitable[Ear]], fake: FakePeer, sent: bytes
+) -> None:
+    a, b = await ear("a"), await ear()
+    reader, writer = await fake.connect(a.bus)  # type: ignore[arg-type]
+    writer.write(sent)
+    with contextlib.suppress(ConnectionResetError):
+        await asyncio.wait_for(reader.read(), PATIENCE)
+    writer.close()
+    await a.until(lambda: a.bus.connected)
+    b.bus.publish("a", b"x")
+    await a.receives(1)
+    assert a.payloads() == [b"x"]
+
+
+async def test_subscriptions_of_a_peer_select_what_is_sent(ear: Callable[..., Awaitable[Ear]], fake: FakePeer) -> None:
+    await fake.start()
+    opening = asyncio.ensure_future(ear())
+    await fake.accepted()
+    fake.writer.write(Wanted(1, ["a", "b"]).encode())
+    a = await opening
+    a.bus.publish("a", b"1")
+    a.bus.publish("c", b"2")
+    a.bus.publish("b", b"3")
+    fake.writer.write(Wanted(2, ["c"], ["a"]).encode())
+    sent = await fake.reader.readuntil(frame(HAVE, b"2"))
+    a.bus.publish("a", b"4")
+    a.bus.publish("c", b"5")
+    await a.bus.close()
+    sent += await asyncio.wait_for(fake.reader.read(), PATIENCE)
+    frames = Frames(1000).feed(sent)
+    assert [body for kind, body in frames if kind == MESSAGE] == [b"\0\x01a1", b"\0\x01b3", b"\0\x01c5"]
+    assert frames[-1] == (BYE, b"")
+
+
+# Real processes
+
+CHATTER = """
+import asyncio, sys
+from pathlib import Path
+from roomkey.bus.unix import UnixBus
+
+async def main():
+    bus = UnixBus(Path(sys.argv[1]))
+    bus.subscribe("a")
+    await bus.open(lambda channel, payload: bus.publish("b", payload), lambda connected: None)
+    print("open", flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.long
+async def test_process_that_is_killed_or_stopped_is_noticed(folder: Path, ear: Callable[..., Awaitable[Ear]]) -> None:
+    a = await ear("b", max_queue=2**20)
+    command = [sys.executable, "-c", CHATTER, str(folder)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    try:
+        for process in processes:
+            assert process.stdout is not None
+            assert await asyncio.to_thread(process.stdout.readline) == "open\n"
+        assert await a.bus.subscribed("b")
+        a.bus.publish("a", b"1")
+        assert await a.receives(3, "b") == [b"1"] * 3
+        processes[0].kill()
+        await a.until(lambda: a.states == [True, False, True])
+        a.bus.publish("a", b"2")
+        assert await a.receives(5, "b") == [b"1"] * 3 + [b"2"] * 2
+        os.kill(processes[1].pid, signal.SIGSTOP)
+        for number in range(30):
+            a.bus.publish("a", bytes(100_000))
+            await a.receives(6 + number, "b")  # from the one that is left
+        a.bus.publish("a", b"3")
+        await a.until(lambda: a.payloads("b")[-1] == b"3")
+        assert a.bus.counts["dropped: queue full"] == 1
+        os.kill(processes[1].pid, signal.SIGCONT)
+        async with asyncio.timeout(PATIENCE):
+            while len(a.bus._links) < 2 or not await a.bus.subscribed("b"):  # type: ignore[attr-defined]
+                await asyncio.sleep(0.01)
+        a.bus.publish("a", b"4")
+        await a.until(lambda: a.payloads("b").count(b"4") == 2)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
