@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from support.clock import FakeClock
 from support.nodes import SECRET
@@ -33,3 +35,33 @@ def test_cluster_on_redis_shows_no_password():
     assert "s3cr3t" not in repr(cluster) + repr(cluster.bus)
     with pytest.raises(ConfigError, match="invalid Redis URL"):
         Cluster.redis("http://localhost", secrets=[SECRET])
+
+
+@pytest.mark.parametrize("setting", ["address", "listen"])
+def test_invalid_address_is_refused(setting):
+    with pytest.raises(ConfigError, match="host:port"):
+        Cluster(MemoryBus(MemoryNetwork()), secrets=[SECRET], **{setting: "7400"})
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"address": "10.0.0.5:7400"}, {"listen": "0.0.0.0:0"}, {"directory": Path("x")}]
+)
+def test_node_with_an_address_or_a_directory_has_peer_links(settings):
+    cluster = Cluster(MemoryBus(MemoryNetwork()), secrets=[SECRET], **settings)
+    assert (cluster.peers(cluster.node(FakeClock()), 1000) is None) == (settings == {})
+
+
+async def test_address_in_use_is_a_config_error():
+    network = MemoryNetwork()
+    first = Cluster(MemoryBus(network), secrets=[SECRET], listen="127.0.0.1:0")
+    node = first.node(FakeClock())
+    peers = first.peers(node, 1000)
+    assert peers is not None
+    await peers.open(lambda *_frame: None)
+    assert node.address is not None
+    second = Cluster(MemoryBus(network), secrets=[SECRET], address=node.address)
+    other = second.peers(second.node(FakeClock()), 1000)
+    assert other is not None
+    with pytest.raises(ConfigError, match="cannot accept requests of other nodes"):
+        await other.open(lambda *_frame: None)
+    await peers.close()

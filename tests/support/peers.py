@@ -9,9 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from roomkey.bus.peers import Peers
-from roomkey.bus.sids import SealedSids
-from roomkey.hub import Hub
-from roomkey.hub.http.forwarding import Forwarding
 
 KEYS = (b"p" * 32,)
 
@@ -45,11 +42,3 @@ class Neighbors:
         self.participants.append(participant)
         listen = "127.0.0.1:0" if self.directory is None else None
         return Peers(participant, keys, directory=self.directory, listen=listen, **settings)
-
-    def forwarding(self, hub: Hub, **settings: Any) -> Forwarding:
-        """Let a hub be a node. Open what this returns."""
-        peers = self.peers(**settings)
-        sids = SealedSids(peers.node.id, [b"s" * 32])
-        hub.application.new_sid = hub.sessions.new_sid = sids.new
-        hub.forwarding = Forwarding(hub.polling, peers, sids.node_of)
-        return hub.forwarding

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
 
 from roomkey.bus.node import Node
+from roomkey.bus.peers import Peers, split_address
 from roomkey.bus.protocol import MAX_PAYLOAD, Bus, Clock
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.errors import ConfigError
@@ -25,11 +27,14 @@ class Cluster:
         bus: carries the messages between the nodes. Each node needs its own.
         secrets: one secret that all nodes share, or two while it is being rotated; see :class:`ClusterSecrets`.
         journal: the revocations of all nodes. By default, the ``revocations`` of the hub.
-        address: where this node accepts requests that others forward, as ``host:port``.
+        address: what other machines call this node, as ``host:port``: there, it accepts the requests that they
+            forward.
+        listen: where it accepts them, if that differs from ``address``; port 0 chooses a free one.
+        directory: a private directory, in which the nodes of one machine accept forwarded requests of each other.
         name: the name of the cluster. Clusters that share a Redis server need different ones.
 
     Raises:
-        ConfigError: a secret or the name is not valid.
+        ConfigError: a secret, an address or the name is not valid.
     """
 
     bus: Bus
@@ -37,6 +42,8 @@ class Cluster:
     secrets: ClusterSecrets | Sequence[str | bytes]
     journal: RevocationStore | None = None
     address: str | None = None
+    listen: str | None = None
+    directory: Path | None = None
     name: str = "roomkey"
     _nodes: list[Node] = field(default_factory=list, init=False)
 
@@ -46,6 +53,9 @@ class Cluster:
             object.__setattr__(self, "secrets", ClusterSecrets(self.secrets))
         if not _NAME.fullmatch(self.name):
             raise ConfigError("invalid name of a cluster; use up to 64 letters, digits, dots, hyphens and underscores")
+        for address in (self.address, self.listen):
+            if address is not None:
+                split_address(address)
 
     @classmethod
     def redis(
@@ -55,6 +65,8 @@ class Cluster:
         secrets: ClusterSecrets | Sequence[str | bytes],
         journal: RevocationStore | None = None,
         address: str | None = None,
+        listen: str | None = None,
+        directory: Path | None = None,
         name: str = "roomkey",
         max_payload: int = MAX_PAYLOAD,
     ) -> Cluster:
@@ -62,9 +74,11 @@ class Cluster:
 
         Args:
             url: the URL of the server, such as ``redis://localhost``; see :class:`RedisBus`.
-            secrets: as for the class, and so are ``journal``, ``address`` and ``name``.
+            secrets: as for the class, and so are ``journal``, ``address``, ``listen``, ``directory`` and ``name``.
             journal: see above.
             address: see above.
+            listen: see above.
+            directory: see above.
             name: see above.
             max_payload: the largest message between nodes, in bytes.
 
@@ -75,7 +89,15 @@ class Cluster:
         from roomkey.bus.redis import RedisBus
 
         bus = RedisBus(url, max_payload=max_payload, probe_key=f"{name}:probe")
-        return cls(bus, secrets=secrets, journal=journal, address=address, name=name)
+        return cls(
+            bus,
+            secrets=secrets,
+            journal=journal,
+            address=address,
+            listen=listen,
+            directory=directory,
+            name=name,
+        )
 
     def node(self, clock: Clock) -> Node:
         """Create the node.
@@ -91,3 +113,26 @@ class Cluster:
             raise ConfigError("this cluster already belongs to a hub; create one cluster for each hub")
         self._nodes.append(Node(self.bus, self.secrets, clock, address=self.address, prefix=self.name))
         return self._nodes[0]
+
+    def peers(self, node: Node, max_message: int) -> Peers | None:
+        """Create the links on which the node forwards requests. None if it has no address and no directory.
+
+        Args:
+            node: from :meth:`node`.
+            max_message: the largest message in bytes.
+
+        Raises:
+            ConfigError: the path of the directory is too long.
+        """
+        assert isinstance(self.secrets, ClusterSecrets)
+        listen = self.listen or self.address
+        if listen is None and self.directory is None:
+            return None
+        return Peers(
+            node,
+            self.secrets.keys("peer"),
+            directory=self.directory,
+            listen=listen,
+            address=self.address,
+            max_message=max_message,
+        )

@@ -85,11 +85,13 @@ class Link(asyncio.Protocol):
     Attributes:
         conversations: those that have not ended, by number.
         paused: True while too much waits for the other side; streams then send nothing.
+        max_message: the largest payload in bytes.
     """
 
     def __init__(self, peers: LinkOwner, handshake: FrontHandshake | OwnerHandshake, *, signed: bool) -> None:
         self.conversations: dict[int, Conversation] = {}
         self.paused = False
+        self.max_message = peers.max_message
         self._peers = peers
         self._handshake = handshake
         self._signed = signed
@@ -180,7 +182,7 @@ class Link(asyncio.Protocol):
             return
         queue, self._queue, self._queued = self._queue, [], 0
         transport.write(b"".join([writer.frame(*frame) for frame in queue]))
-        if self.paused and transport.get_write_buffer_size() > 2 * self._peers.max_message:
+        if self.paused and transport.get_write_buffer_size() > 2 * self.max_message:
             self.fail("the other side reads too slowly")
 
     # What asyncio reports
@@ -296,7 +298,7 @@ class Link(asyncio.Protocol):
         if self._deadline is not None:
             self._deadline.cancel()
         self._writer = FrameWriter(keys.sent if self._signed else None)
-        self._reader = FrameReader(keys.received if self._signed else None, self._peers.max_message)
+        self._reader = FrameReader(keys.received if self._signed else None, self.max_message)
         rest = bytes(self._greeting[length:])
         self._greeting.clear()
         self._peers.opened(self)

@@ -120,19 +120,22 @@ class Peers:
             begin: called for each conversation that another node begins.
 
         Raises:
-            OSError: the address or the path is in use, or not available.
+            ConfigError: the address or the directory is in use, or not available.
         """
         self._begin = begin
         self._closed = False
         loop = asyncio.get_running_loop()
-        if self._path is not None:
-            self._servers.append(await loop.create_unix_server(lambda: self._accept(signed=False), str(self._path)))
-            self._path.chmod(0o600)
-        if self._listen is not None:
-            host, port = self._listen
-            server = await loop.create_server(lambda: self._accept(signed=True), host, port)
-            self._servers.append(server)
-            self.node.address = self._advertised or join_address(*server.sockets[0].getsockname()[:2])
+        try:
+            if self._path is not None:
+                self._servers.append(await loop.create_unix_server(lambda: self._accept(signed=False), str(self._path)))
+                self._path.chmod(0o600)
+            if self._listen is not None:
+                server = await loop.create_server(lambda: self._accept(signed=True), *self._listen)
+                self._servers.append(server)
+                self.node.address = self._advertised or join_address(*server.sockets[0].getsockname()[:2])
+        except OSError as error:
+            await self.close()
+            raise ConfigError(f"cannot accept requests of other nodes: {error.strerror or error}") from None
         self._timer = loop.call_later(PING_SECONDS, self._test_links)
 
     async def close(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
@@ -100,6 +100,7 @@ class HubNode(Generic[S]):
         new_sid: makes session and socket IDs that name this node.
         node_of: returns the node that made an ID, or None.
         max_body: the largest body of a message to other nodes, in bytes.
+        prepare_to_join: called before the node joins the cluster.
 
     Raises:
         ConfigError: the cluster already belongs to another hub.
@@ -113,6 +114,7 @@ class HubNode(Generic[S]):
         self.new_sid = self._sids.new
         self.node_of = self._sids.node_of
         self.max_body = cluster.bus.max_payload - HEADROOM
+        self.prepare_to_join: Callable[[], Awaitable[None]] | None = None
         self._clock = clock
         self._opening: asyncio.Future[None] | None = None
         self._waits_from = -inf
@@ -121,9 +123,14 @@ class HubNode(Generic[S]):
     async def open(self) -> None:
         """Join the cluster, unless that has begun. Return when connected, and after 1 s in any case."""
         if self._opening is None or self._opening.cancelled():
-            self._opening = asyncio.ensure_future(self.node.open())
+            self._opening = asyncio.ensure_future(self._join())
         if not self._opening.done() or self._opening.exception() is not None:
             await asyncio.shield(self._opening)
+
+    async def _join(self) -> None:
+        if self.prepare_to_join is not None:
+            await self.prepare_to_join()
+        await self.node.open()
 
     async def close(self) -> None:
         """Leave the cluster."""

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any, TypeVar, overload
 
 from roomkey.audit import redact_logs
+from roomkey.bus.peer_link import MAX_MESSAGE
 from roomkey.errors import ConfigError
 from roomkey.guard.server_loop import on_server_loop
 from roomkey.guard.settings import takes_settings
@@ -71,7 +72,7 @@ class Hub(Verbs):
         self.guard.socket_authorizer.set_own_joins(settings.own_joins)
         self.requests = SessionRequests(self.sessions, self.guard, _origins(settings), self.counts)
         self.polling = PollingRequests(self.requests, self.tasks)
-        self.forwarding: Forwarding | None = None
+        self.forwarding = _forwarding(self.application, self.polling)
         self.path = self.requests.path
 
     # Handlers
@@ -200,6 +201,8 @@ class Hub(Verbs):
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self.guard.close()
+        if self.forwarding is not None:
+            await self.forwarding.close()
         if self.application.cluster is not None:
             await self.application.cluster.close()
 
@@ -207,6 +210,20 @@ class Hub(Verbs):
     async def settle(self) -> None:
         """Wait until all background work is finished."""
         await self.guard.settle()
+
+
+def _forwarding(application: Application, polling: PollingRequests) -> Forwarding | None:
+    """Return what forwards requests to other nodes, or None without a cluster, or if this node cannot be reached."""
+    cluster, settings = application.cluster, application.settings
+    if cluster is None or settings.cluster is None:
+        return None
+    most = 2 * max(settings.limits.payload, settings.max_unsent)
+    peers = settings.cluster.peers(cluster.node, max(most, MAX_MESSAGE))
+    if peers is None:
+        return None
+    forwarding = Forwarding(polling, peers, cluster.node_of)
+    cluster.prepare_to_join = forwarding.open
+    return forwarding
 
 
 def _origins(settings: HubSettings) -> Origins:

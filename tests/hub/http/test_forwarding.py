@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 from support.live import Poll, Raw, begin_poll, serve, until
-from support.peers import Neighbors
+from support.nodes import SECRET
 from support.short_directory import short_directory
 
 from roomkey import Issuer
+from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
 from roomkey.hub import Hub, Limits
+from roomkey.stores import MemoryRevocations
 
 __all__ = ["short_directory"]
 
@@ -53,17 +55,19 @@ MakeNodes = Callable[..., Any]
 @pytest.fixture(params=["unix", "tcp"])
 async def make_nodes(request: pytest.FixtureRequest, short_directory: Path) -> AsyncIterator[MakeNodes]:
     """``await make_nodes(2, **hub_settings)``: nodes that listen and forward."""
-    neighbors = Neighbors(short_directory if request.param == "unix" else None)
+    network = MemoryNetwork()
+    where: dict[str, Any] = {"directory": short_directory} if request.param == "unix" else {"listen": "127.0.0.1:0"}
     async with AsyncExitStack() as stack:
 
         async def make(count: int = 2, **settings: Any) -> list[Node]:
             nodes = []
             for _ in range(count):
-                hub = application(**settings)
-                forwarding = neighbors.forwarding(hub)
-                await forwarding.open()
-                stack.push_async_callback(forwarding.close)
+                cluster = Cluster(MemoryBus(network), secrets=[SECRET], **where)
+                hub = application(cluster=cluster, revocations=MemoryRevocations(), **settings)
                 nodes.append(Node(hub, await stack.enter_async_context(serve(hub))))
+                await hub.open()
+                stack.push_async_callback(hub.close)
+            await until(lambda: all(len(node.hub.application.cluster.node.live) >= count - 1 for node in nodes))
             return nodes
 
         yield make

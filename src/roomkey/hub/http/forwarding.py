@@ -6,6 +6,7 @@ if it does not have the session, the answer is ``unknown sid``, and the client s
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
@@ -20,6 +21,8 @@ from roomkey.hub.http.forwarded_streams import ForwardedStream, StreamPump
 from roomkey.hub.http.polling_requests import Exchange, Headers, PollingClient, PollingRequests, PollingResponse
 from roomkey.hub.http.requests import HttpRequest
 from roomkey.hub.refusals import BODY_TOO_LARGE, BODY_TOO_SLOW, UNKNOWN_SID, Refusal
+
+LOG = logging.getLogger("roomkey.hub")
 
 READ, BODY, RESPONSE, GONE = 5, 6, 7, 8
 """Kinds of frames: the owner asks for a body, the front sends it; the response; the client has disconnected."""
@@ -259,9 +262,14 @@ class OtherNodesClient:
             self._exchange.received(BODY_TOO_LARGE if len(body) > limit else body)
 
     def respond(self, response: PollingResponse) -> None:
-        """Send the response to the front."""
+        """Send the response to the front. If it is too large, the client starts over."""
+        told = encode_response(response)
+        if len(told) > self._link.max_message:
+            LOG.error("could not forward a response of %d bytes: more than %d", len(told), self._link.max_message)
+            self._link.refuse(self._number)
+            return
         self._link.end(self._number)
-        self._link.send(RESPONSE, self._number, encode_response(response))
+        self._link.send(RESPONSE, self._number, told)
 
     # Of the link
 
