@@ -20,6 +20,7 @@ from roomkey.auth import Passwords
 from roomkey.server.api import SCOPE
 from roomkey.server.app import Application, build
 from roomkey.server.config_file import ConfigFile
+from roomkey.server.metrics import METRICS
 from roomkey.server.settings import Settings, default_of, load_settings
 from roomkey.stores import Stores
 
@@ -36,9 +37,31 @@ def row(name: str) -> str:
     return f"| `{name}` | {written} | {field.description} |"
 
 
+def section(heading: str) -> str:
+    return PAGE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
 def test_table_has_every_setting_as_it_is_declared() -> None:
-    table = [line for line in PAGE.splitlines() if re.match(r"\| `[a-z_]+` \|", line)]
+    table = [line for line in section("Settings").splitlines() if re.match(r"\| `[a-z_]+` \|", line)]
     assert table == [row(name) for name in Settings.model_fields]
+
+
+def test_table_has_every_metric_as_it_is_described() -> None:
+    table = [line for line in section("Metrics").splitlines() if line.startswith("| `")]
+    described = []
+    for name, one in METRICS.items():
+        label = f" (`{one.label}`)" if one.label else ""
+        described.append(f"| `{name}`{label} | {one.kind} | {one.text} |")
+    assert table == described
+
+
+def test_alerts_use_metrics_that_exist() -> None:
+    names = {*METRICS}
+    names |= {f"{name}_total" for name, one in METRICS.items() if one.kind == "counter"}
+    names |= {f"{name}_bucket" for name, one in METRICS.items() if one.kind == "histogram"}
+    used = set(re.findall(r"roomkey_\w+", section("Metrics").rpartition("```yaml")[2]))
+    assert used <= names
+    assert len(used) > 5
 
 
 def test_example_file_can_be_loaded() -> None:

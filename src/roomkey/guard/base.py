@@ -34,6 +34,7 @@ from roomkey.guard.session_binding import SessionBinding
 from roomkey.guard.settings import GuardSettings, takes_settings
 from roomkey.guard.socket import ConnectionState, GuardContext, GuardedSocket
 from roomkey.guard.socket_authorizer import SocketAuthorizer
+from roomkey.guard.statistics import Statistics
 from roomkey.guard.waiting import Waiting
 
 
@@ -200,6 +201,19 @@ class BaseGuard(ABC):
     def unfinished(self) -> int:
         """The number of revocations that apply here and are not saved in the store yet."""
         return len(self._revocation_sync.writer)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The numbers that the guard has counted."""
+        context = self._context
+        ended = {name.removeprefix("ended: "): count for name, count in context.counts.items() if name != "admitted"}
+        return Statistics(
+            admitted=context.counts["admitted"],
+            ended=ended,
+            refused=context.refusals.counts,
+            closing_times=context.closing_times,
+            journal=self._revocation_sync.state(),
+        )
 
     def on_refused(self, callback: OnRefused) -> OnRefused:
         """Call ``callback(error, address)`` for each token or connection that is refused. Works as a decorator.

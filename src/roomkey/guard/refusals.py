@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 from roomkey.errors import AuthError
@@ -30,10 +30,12 @@ class Refusals:
 
     Attributes:
         callbacks: called with each refusal and the client's address.
+        counts: the number of refusals, by reason.
     """
 
     def __init__(self, background: Waiting) -> None:
         self.callbacks: list[OnRefused] = []
+        self.counts: Counter[str] = Counter()
         self._background = background
         self._waiting: deque[tuple[OnRefused, AuthError, str]] = deque()
         self._calls = 0
@@ -43,6 +45,7 @@ class Refusals:
         self, error: AuthError, address: str, socket: audit.AuditedSocket | None = None, token: str | None = None
     ) -> None:
         """Write a line to the audit log and start the callbacks."""
+        self.counts[error.reason or error.code] += 1
         audit.refused(error.without_frames(), address, socket, token)
         for callback in self.callbacks:
             if len(self._waiting) >= MAX_WAITING:

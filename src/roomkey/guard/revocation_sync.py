@@ -28,6 +28,7 @@ from roomkey.guard.disconnects import KEPT_SECONDS, Disconnects
 from roomkey.guard.nap import Nap, Wait
 from roomkey.guard.revocation_writer import RevocationWriter
 from roomkey.guard.socket import GuardContext
+from roomkey.guard.statistics import JournalState
 from roomkey.guard.waiting import Event, Task
 from roomkey.guard.write_back import WriteBack
 from roomkey.stores import RevocationStore
@@ -44,6 +45,9 @@ STORE_SECONDS = 2.0
 
 WRITE_BACK_SECONDS = 0.5
 """After a journal was lost, how long a server waits at most before it writes: all of them notice at the same time."""
+
+LONGEST_WAY = 60.0
+"""How long a revocation can take to other servers, in seconds. If it names an earlier time, the time was chosen."""
 
 FRESH_SECONDS = 1.0
 """How old the last answer of the store can be when a token is decided on; otherwise the store is asked first."""
@@ -165,10 +169,11 @@ class RevocationSync:
                 it.
         """
         named = self._context.index.named
-        endings = []
+        endings: list[Task] = []
         for revoked in new:
             if revoked.kind == "rights" or revoked.kind == "disconnect":
                 continue
+            before = len(endings)
             for socket in named(revoked.kind, revoked.name):
                 who = socket.identity
                 if who is None or socket.state not in LIVE:
@@ -178,7 +183,19 @@ class RevocationSync:
                     self._add(Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER))
                 if meant or self.revocations.is_revoked(who):
                     endings.append(socket.end(AdmissionEvent.REVOKE, RevokedToken("revoked while connected")))
+            if len(endings) > before:
+                self._background.start(self._measure(endings[before:], revoked))
         return endings
+
+    async def _measure(self, endings: Sequence[Task], revoked: Revocation) -> None:
+        """Wait until sockets are closed, and count how long after the revocation that was.
+
+        The time of a revocation is known for a subject, if it is not an earlier one. Otherwise, it counts from now.
+        """
+        begun, known = self._clock.monotonic(), self._clock.now() - revoked.issued_before
+        under_way = known if revoked.kind == "subject" and 0 <= known <= LONGEST_WAY else 0.0
+        await self._background.wait(endings)
+        self._context.closing_times.observe(self._clock.monotonic() - begun + under_way, len(endings))
 
     async def check(self) -> None:
         """Check that this process has read the store within the last second.
@@ -203,6 +220,12 @@ class RevocationSync:
             await self._poll_once()
             self._check_open()
         return self.problem
+
+    def state(self) -> JournalState | None:
+        """Return how far the store was read; None without one."""
+        if self._store is None:
+            return None
+        return JournalState(self._position, self._clock.monotonic() - self._known_at, self.problem, len(self.writer))
 
     def _check_open(self) -> None:
         if self._closed:

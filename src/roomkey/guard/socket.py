@@ -7,11 +7,13 @@ quarantine at that moment, no matter what must still be sent or closed.
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from roomkey.core.admission import LIVE, Admission, AdmissionAction, AdmissionEvent, AdmissionState
 from roomkey.core.credentials import Credential, Request
+from roomkey.core.histogram import Histogram
 from roomkey.core.identity import Identity
 from roomkey.core.rate import TokenBucket
 from roomkey.core.subject_limits import SubjectUsage
@@ -52,6 +54,8 @@ class GuardContext:
         authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
         refusals: reports refused tokens and connections.
         node_of: returns the node of a cluster that made a socket ID, or None.
+        counts: the number of admitted sockets (``admitted``), and of those that ended later, by reason (``ended: …``).
+        closing_times: how long after revocations their sockets were closed.
     """
 
     settings: GuardSettings
@@ -63,6 +67,8 @@ class GuardContext:
     authenticate_timeout: float | None
     refusals: Refusals
     node_of: Callable[[str], str | None] = lambda sid: None
+    counts: Counter[str] = field(default_factory=Counter)
+    closing_times: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -341,6 +347,7 @@ class GuardedSocket(Admission):
         actions, connection = self.handle(why, error), self.connection
         if actions:
             if self.state is _ENDED:
+                connection.context.counts[f"ended: {error.reason or error.code}"] += 1
                 audit.about("ended", self, reason=error.reason, check=str(error), address=connection.address)
             else:
                 connection.context.refusals.report(error, connection.address, self)

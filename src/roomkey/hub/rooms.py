@@ -43,10 +43,12 @@ class Rooms(Generic[S]):
 
     Attributes:
         by_sid: all of them.
+        delivered: the number of packets that were written to them.
     """
 
     def __init__(self) -> None:
         self.by_sid: dict[str, S] = {}
+        self.delivered = 0
         self._namespaces: dict[str, dict[str, S]] = {}
         # A room with one socket, as most are, needs no dictionary of its own: thousands of them would cost memory.
         self._rooms: dict[tuple[str, Room], S | dict[str, S]] = {}
@@ -126,8 +128,11 @@ class Rooms(Generic[S]):
         skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
         alone = self.get(target, namespace) if isinstance(target, str) else None
         if alone is None:
-            for socket in self.receivers(namespace, target, skipped):
+            receivers = self.receivers(namespace, target, skipped)
+            self.delivered += len(receivers)
+            for socket in receivers:
                 if socket.guarded.state is _ADMITTED:
                     socket.session.send_batched(message)
         elif alone.sid not in skipped:
+            self.delivered += 1
             alone.send_direct(message)

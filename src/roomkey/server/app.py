@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from roomkey.extras import needs
@@ -34,14 +35,19 @@ from roomkey.auth import (
 )
 from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
+from roomkey.auth.shared_throttle import SharedThrottles
+from roomkey.bus.node import Node
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
 from roomkey.guard.guard import AsyncioGuard
+from roomkey.hub import Hub
 from roomkey.keysets import KeyFolder, signing_key
 from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
+from roomkey.server.metrics import Metrics
+from roomkey.server.metrics_route import metrics_router
 from roomkey.server.provider_logins import login_providers, login_site
 from roomkey.server.provider_tokens import ProviderStatus, ProviderTokens, accept_all, all_tokens
 from roomkey.server.providers import Provider
@@ -75,9 +81,12 @@ class Application:
     issuer: Issuer
     verifier: TokenVerifier
     providers: tuple[ProviderTokens, ...] = ()
+    metrics: Metrics | None = None
 
     async def close(self) -> None:
         """Close all connections, because the server stops."""
+        if self.metrics is not None:
+            self.metrics.close()
         await self.backend.close()
 
 
@@ -92,6 +101,8 @@ def build(
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
     problem: Callable[[], str | None] = lambda: None,
+    worker: str = "1",
+    machine: str = "",
     clock: Callable[[], float] = time.time,
 ) -> Application:
     """Build the application. Open the stores first; the backend closes ``stores.revocations``.
@@ -109,6 +120,8 @@ def build(
         passwords: checks passwords.
         rooms: rooms that the page offers in addition to those of the user's token.
         problem: returns why this process is not ready, such as its stop, or None.
+        worker: the number of this process among those that serve the port, from 1.
+        machine: what these processes have in common, and no other node of the cluster.
         clock: seconds since the epoch, for the times in tokens.
     """
     signing, accepted = _key_sources(keys, settings.algorithm)
@@ -116,7 +129,9 @@ def build(
     named = providers or {}
     others = all_tokens(named)
     verifier = accept_all(_verifier(settings, accepted), others)
-    backend = make_backend(settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations)
+    backend = make_backend(
+        settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations, stores.single_use
+    )
     backend.guard.serve_rooms()
     serve_chat(backend.sio, backend.guard)
     logins = LoginService(
@@ -130,14 +145,28 @@ def build(
         refresh_reuse_interval=settings.refresh_reuse_interval,
         clock=clock,
     )
+    sio = backend.sio
+    node = sio.application.cluster.node if isinstance(sio, Hub) and sio.application.cluster is not None else None
+    if node is not None:
+        _share_throttles(logins, node)
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
     http = _http(settings, index, _readiness(problem, backend.guard, stores, others))
     for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
         http.include_router(routes)
+    metrics = None
+    if settings.metrics:
+        metrics = Metrics(backend.guard, sio if isinstance(sio, Hub) else None, node, worker=worker, machine=machine)
+        http.include_router(metrics_router(metrics, logins, stores, backend.guard, behind_proxy=settings.behind_proxy))
     for other in others:
         other.prefetch()  # so that the first socket does not wait
     asgi = RequestHardening(backend.asgi(http), script_origins=page.script_origins())
-    return Application(asgi=asgi, http=http, backend=backend, issuer=issuer, verifier=verifier, providers=tuple(others))
+    return Application(asgi, http, backend, issuer, verifier, tuple(others), metrics)
+
+
+def _share_throttles(logins: LoginService, node: Node) -> None:
+    """Let wrong passwords and secrets delay attempts on all nodes."""
+    shared = SharedThrottles(logins.throttles, partial(node.tell, "failed"))
+    node.on("failed", lambda _, message: shared.learn(message))
 
 
 def _key_sources(keys: KeySet | KeyFolder, algorithm: str) -> tuple[Key | LiveKey, KeySet | LiveKeySet]:

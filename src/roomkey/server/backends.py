@@ -13,6 +13,7 @@ with needs("server", "roomkey.server.backends"):
 
 from roomkey import DPoP, Policy, hub
 from roomkey.auth import ACCESS_COOKIE
+from roomkey.core.dpop import ProofStore
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import AnyVerifier
@@ -44,7 +45,11 @@ class SocketBackend:
 
 
 def make_backend(
-    settings: Settings, verifier: AnyVerifier, policy: Policy | None = None, revocations: RevocationStore | None = None
+    settings: Settings,
+    verifier: AnyVerifier,
+    policy: Policy | None = None,
+    revocations: RevocationStore | None = None,
+    proofs: ProofStore | None = None,
 ) -> SocketBackend:
     """Return the backend that ``settings.engine`` names.
 
@@ -53,8 +58,12 @@ def make_backend(
         verifier: verifies tokens.
         policy: the rules. By default, those of :func:`rooms_of_tokens`.
         revocations: the store of revocations. By default, they are kept in memory.
+        proofs: where several processes share the DPoP proofs that were used.
     """
-    options = _guard_options(settings) | {"policy": policy or rooms_of_tokens(), "revocations": revocations}
+    options = _guard_options(settings, proofs if settings.workers > 1 else None) | {
+        "policy": policy or rooms_of_tokens(),
+        "revocations": revocations,
+    }
     return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
 
 
@@ -87,7 +96,7 @@ def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[st
     return SocketBackend(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
 
 
-def _guard_options(settings: Settings) -> dict[str, Any]:
+def _guard_options(settings: Settings, proofs: ProofStore | None) -> dict[str, Any]:
     """Return the guard settings, which are the same for both backends."""
     handshake = Handshake(
         auth=settings.auth_member or True,
@@ -108,7 +117,7 @@ def _guard_options(settings: Settings) -> dict[str, Any]:
         "grace": settings.grace,
         "warn_before": settings.warn_before,
         "subject_limits": limits,
-        "dpop": DPoP(settings.sockets_url) if settings.sockets_url is not None else None,
+        "dpop": DPoP(settings.sockets_url, store=proofs) if settings.sockets_url is not None else None,
     }
 
 

@@ -46,12 +46,16 @@ class Worker:
         others: returns how many other nodes take over its clients when it stops.
         started: called with the server when it serves.
         prepares: True for the first process, which creates accounts of the demo and announces them.
+        number: its number, from 1; its successor has the same.
+        machine: what all workers of the same parent have in common, and no others.
     """
 
     load: Load
     others: Callable[[], int]
     started: Callable[[runner.Server, Drain], None]
     prepares: bool
+    number: int
+    machine: str
 
 
 def serve(
@@ -175,6 +179,8 @@ class _Process:
                 passwords=passwords,
                 rooms=demo_accounts.ROOMS if self.demo else (),
                 problem=drain.problem,
+                worker=str(self.worker.number) if self.worker is not None else "1",
+                machine=self.worker.machine if self.worker is not None else "",
             )
             empty = not await stores.accounts.all()
             await self._serve(application, drain, lambda: self._announce(people, empty))

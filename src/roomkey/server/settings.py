@@ -150,6 +150,10 @@ class Settings(BaseModel):
         None, ge=1, allow_inf_nan=False, description="Events per second that one subject can send."
     )
     admin_api: bool = Field(False, description="Serve the admin API (/api) to operators.")
+    metrics: bool = Field(
+        False,
+        description="Serve /metrics to this machine, to operators, and to clients with the scope roomkey:metrics.",
+    )
     cookies: bool = Field(False, description="Let web pages keep tokens in cookies; requires TLS.")
     cors_origins: tuple[str, ...] = Field(
         (), description="Other origins whose web pages can connect, such as https://app.example."

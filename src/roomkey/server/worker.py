@@ -105,7 +105,12 @@ def _serve(start: Start, channel: socket.socket) -> None:
         settings = settings.model_copy(update={"database": folder / "demo.sqlite3", "keys": folder / "keys"})
     control = Control(channel, start)
     worker = run.Worker(
-        load=control.counts, others=lambda: control.staying, started=control.started, prepares=start.first
+        load=control.counts,
+        others=lambda: control.staying,
+        started=control.started,
+        prepares=start.first,
+        number=start.number,
+        machine=Path(start.folder).name,  # a random name
     )
     descriptor, family, kind, protocol = start.listener
     with socket.socket(family, kind, protocol, fileno=descriptor) as listener:

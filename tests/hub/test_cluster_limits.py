@@ -1,0 +1,143 @@
+"""Limits that hubs on a bus keep together: the sockets of a subject."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from support.hubs import Hubs, make_hubs, node
+from support.offline import Client, Offline
+
+from roomkey import Policy
+from roomkey.core.subject_limits import SubjectLimits
+
+__all__ = ["make_hubs"]
+
+
+def outcome(client: Client) -> Any:
+    """Return True if the socket was admitted, and otherwise the code and the reason of the refusal."""
+    packets = [packet for packet in client.got if packet[0] in "04"]
+    if not packets or packets[0][0] == "0":
+        return bool(packets)
+    data = json.loads(packets[0][1:])["data"]
+    return data["code"], data.get("limit")
+
+
+async def connect(world: Hubs, hub: Offline, subject: str = "ada", **claims: Any) -> Client:
+    """Return a client that has sent its token, with what it received."""
+    client = await hub.client()
+    client.begin_connect(hub.token(subject, **claims))
+    await world.settle()
+    await client.settle()
+    return client
+
+
+async def test_sockets_of_a_subject_are_limited_over_all_nodes(make_hubs):
+    world, *hubs = await make_hubs(3, subject_limits=SubjectLimits(sockets=2))
+    clients = [await connect(world, hub) for hub in hubs]
+    assert [outcome(client) for client in clients] == [True, True, ("limit_exceeded", "sockets")]
+    assert outcome(await connect(world, hubs[2], "eve")) is True
+    await clients[0].session.lose()
+    await world.settle()
+    assert outcome(await connect(world, hubs[2])) is True
+
+
+async def test_newer_connection_ends_the_oldest_on_another_node(make_hubs):
+    world, *hubs = await make_hubs(2, subject_limits=SubjectLimits(sockets=1, when_full="end_oldest"))
+    first = await connect(world, hubs[0])
+    second = await connect(world, hubs[1])
+    await first.settle()
+    assert outcome(second) is True
+    assert first.heard("unauthorized")[0]["data"]["limit"] == "sockets"
+    assert [len(hub.guard.sockets()) for hub in hubs] == [0, 1]
+
+
+async def test_clients_that_connect_to_all_nodes_at_once_are_counted_exactly(make_hubs):
+    world, *hubs = await make_hubs(4, subject_limits=SubjectLimits(sockets=2))
+    clients = [await hub.client() for hub in hubs for _ in range(2)]
+    for client, hub in zip(clients, [hub for hub in hubs for _ in range(2)], strict=True):
+        client.begin_connect(hub.token("ada"))
+    for _ in range(5):
+        await world.settle()
+    for client in clients:
+        await client.settle()
+    assert sorted(map(str, map(outcome, clients))) == ["('limit_exceeded', 'sockets')"] * 6 + ["True"] * 2
+
+
+async def test_second_namespace_of_a_connection_does_not_ask(make_hubs):
+    world, *hubs = await make_hubs(2, subject_limits=SubjectLimits(sockets=1), namespaces=("/", "/chat"))
+    client = await connect(world, hubs[0])
+    asked = len(world.network.sent)
+    client.begin_connect(hubs[0].token("ada"), "/chat")
+    await world.settle()
+    await client.settle()
+    assert len(hubs[0].guard.sockets()) == 2
+    assert not any(b"limit" in payload for _, payload in world.network.sent[asked:])
+
+
+@pytest.mark.parametrize("limits", [None, SubjectLimits(events=5)])
+async def test_nothing_is_sent_without_a_limit(make_hubs, limits):
+    world, *hubs = await make_hubs(2, subject_limits=limits)
+    assert outcome(await connect(world, hubs[0])) is True
+    assert not any(b"limit" in payload for _, payload in world.network.sent)
+
+
+@pytest.mark.checklist("H110")
+async def test_sockets_that_cannot_be_counted_are_refused_within_two_seconds(make_hubs):
+    world, *hubs = await make_hubs(2, subject_limits=SubjectLimits(sockets=2))
+    world.network.cut(node(hubs[0]))
+    assert outcome(await connect(world, hubs[0])) == ("temporarily_unavailable", None)
+    world.network.mend(node(hubs[0]))
+    await world.pass_time(1)
+    assert outcome(await connect(world, hubs[0])) is True
+    world.network.deafen(node(hubs[1]))
+    client = await hubs[0].client()
+    client.begin_connect(hubs[0].token("ada"))
+    await world.pass_time(1.5)
+    await client.settle()
+    assert outcome(client) == ("temporarily_unavailable", None)
+    world.network.deafen()
+
+
+async def test_rights_that_change_while_nodes_are_asked_are_obeyed(make_hubs):
+    policy = Policy()
+    policy.namespace("/")(lambda who: who.has_role("member"))
+    world, *hubs = await make_hubs(2, policy=policy, subject_limits=SubjectLimits(sockets=2))
+    client = await hubs[0].client()
+    world.network.hold()
+    client.begin_connect(hubs[0].token("ada", roles=["member"]))
+    await asyncio.sleep(0)
+    await client.settle()
+    await hubs[0].guard.update("ada", roles=[])
+    world.network.release()
+    await world.settle()
+    await client.settle()
+    assert outcome(client) == ("permission_denied", None)
+
+
+async def test_token_that_is_revoked_while_nodes_are_asked_is_refused(make_hubs):
+    world, *hubs = await make_hubs(2, subject_limits=SubjectLimits(sockets=2))
+    client = await hubs[0].client()
+    world.network.hold()
+    client.begin_connect(hubs[0].token("ada"))
+    await client.settle()
+    await hubs[0].guard.revoke(subject="ada")
+    world.network.release()
+    await world.settle()
+    await client.settle()
+    assert outcome(client)[0] == "invalid_token"
+    assert hubs[0].guard.sockets() == []
+
+
+async def test_guest_who_authenticates_counts_on_all_nodes(make_hubs):
+    world, *hubs = await make_hubs(2, required=False, subject_limits=SubjectLimits(sockets=1))
+    assert outcome(await connect(world, hubs[0])) is True
+    guest = await hubs[1].client()
+    guest.begin_connect(None)
+    await guest.settle()
+    guest.begin_event("authenticate", {"token": hubs[1].token("ada")})
+    await world.settle()
+    await guest.settle()
+    assert guest.heard("unauthorized")[0]["data"]["limit"] == "sockets"
