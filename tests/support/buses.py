@@ -142,7 +142,8 @@ class UnixHarness:
                 link.abort()
 
     async def restore(self) -> None:
-        self.folder.with_suffix(".away").rename(self.folder)
+        with suppress(FileNotFoundError):  # it was not lost
+            self.folder.with_suffix(".away").rename(self.folder)
 
     async def stop(self) -> None:
         for bus in self.buses:
