@@ -7,7 +7,8 @@ from support.clock import FakeClock
 from support.nodes import SECRET
 
 from roomkey import ConfigError
-from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
+from roomkey.bus import Cluster, MemoryBus, MemoryNetwork, RedisJournal
+from roomkey.stores import MemoryRevocations
 
 
 def test_cluster_creates_one_node():
@@ -32,7 +33,10 @@ def test_settings_do_not_show_secrets():
 def test_cluster_on_redis_shows_no_password():
     cluster = Cluster.redis("redis://node:s3cr3t@localhost", secrets=[SECRET], name="chat", max_payload=1000)
     assert cluster.bus.max_payload == 1000
-    assert "s3cr3t" not in repr(cluster) + repr(cluster.bus)
+    assert isinstance(cluster.journal, RedisJournal)
+    assert "s3cr3t" not in repr(cluster) + repr(cluster.bus) + repr(cluster.journal)
+    other = MemoryRevocations()
+    assert Cluster.redis("redis://localhost", secrets=[SECRET], journal=other).journal is other
     with pytest.raises(ConfigError, match="invalid Redis URL"):
         Cluster.redis("http://localhost", secrets=[SECRET])
 

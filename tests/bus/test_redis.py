@@ -32,7 +32,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 @pytest.fixture
 def broker(shared: Broker) -> Broker:
     shared.resume()
-    for name, value in {"maxmemory": "0", "client-output-buffer-limit": "pubsub 33554432 8388608 60"}.items():
+    for name, value in {
+        "maxmemory": "0",
+        "maxmemory-policy": "noeviction",
+        "client-output-buffer-limit": "pubsub 33554432 8388608 60",
+    }.items():
         shared.command("CONFIG", "SET", name, value)
     shared.command("FLUSHALL")
     return shared
@@ -154,10 +158,39 @@ async def test_server_that_refuses_writes_counts_as_lost(broker, ear, caplog):
     assert await plain.receives(1) == [b"x"]  # for a journal elsewhere it is good enough
     broker.command("CONFIG", "SET", "maxmemory", "0")
     await a.until(lambda: a.states == [True, False, True])
-    assert [record.message for record in caplog.records if record.name == "roomkey.bus"] == [
+    assert [record.message for record in caplog.records if record.message.startswith("Redis is")] == [
         "Redis is unavailable (OutOfMemoryError); messages to other nodes are dropped until it is back",
         "Redis is available again",
     ]
+
+
+async def test_server_that_can_delete_the_journal_is_refused_at_the_start(broker, caplog):
+    broker.command("CONFIG", "SET", "maxmemory-policy", "allkeys-lru", "maxmemory", "100mb")
+    bus = RedisBus(broker.url, probe_key="roomkey:probe")
+    with pytest.raises(ConfigError, match="cannot use this server as a bus: Redis can delete the journal"):
+        await bus.open(lambda channel, payload: None, lambda connected: None)
+    plain = RedisBus(broker.url)  # its journal is elsewhere
+    await plain.open(lambda channel, payload: None, lambda connected: None)
+    assert plain.connected
+    await plain.close()
+
+
+async def test_replica_is_not_used(broker, tmp_path, caplog):
+    replica = Broker("redis", tmp_path, "--replicaof", "127.0.0.1", str(broker.port)).start()
+    bus = RedisBus(replica.url)
+    await bus.open(lambda channel, payload: None, lambda connected: None)
+    assert not bus.connected
+    await bus.close()
+    replica.kill()
+    assert "Redis is unavailable (this Redis server is a replica; use the address of the primary server)" in caplog.text
+
+
+async def test_weak_settings_are_logged_once(broker, ear, caplog):
+    a = await ear("a", probe_key="roomkey:probe")
+    for number in clients(broker, "receives"):
+        broker.command("CLIENT", "KILL", "ID", number)
+    await a.until(lambda: a.states == [True, False, True])
+    assert caplog.text.count("Redis forgets the journal when it restarts; set appendonly yes") == 1
 
 
 async def test_full_queue_drops_and_counts(broker, ear):

@@ -70,12 +70,12 @@ class Cluster:
         name: str = "roomkey",
         max_payload: int = MAX_PAYLOAD,
     ) -> Cluster:
-        """Return a cluster whose bus is Redis or Valkey.
+        """Return a cluster whose bus is Redis or Valkey, and which keeps its journal there.
 
         Args:
             url: the URL of the server, such as ``redis://localhost``; see :class:`RedisBus`.
-            secrets: as for the class, and so are ``journal``, ``address``, ``listen``, ``directory`` and ``name``.
-            journal: see above.
+            secrets: as for the class, and so are ``address``, ``listen``, ``directory`` and ``name``.
+            journal: another journal, such as one in PostgreSQL. By default, a :class:`RedisJournal` at the same URL.
             address: see above.
             listen: see above.
             directory: see above.
@@ -86,18 +86,14 @@ class Cluster:
             ConfigError: the URL, a secret or the name is not valid.
             ImportError: redis-py is missing.
         """
+        from roomkey.bus.journal import RedisJournal
         from roomkey.bus.redis import RedisBus
 
-        bus = RedisBus(url, max_payload=max_payload, probe_key=f"{name}:probe")
-        return cls(
-            bus,
-            secrets=secrets,
-            journal=journal,
-            address=address,
-            listen=listen,
-            directory=directory,
-            name=name,
-        )
+        known = secrets if isinstance(secrets, ClusterSecrets) else ClusterSecrets(secrets)
+        bus = RedisBus(url, max_payload=max_payload, probe_key=f"{name}:probe" if journal is None else None)
+        if journal is None:
+            journal = RedisJournal.at(url, secrets=known, name=name)
+        return cls(bus, secrets=known, journal=journal, address=address, listen=listen, directory=directory, name=name)
 
     def node(self, clock: Clock) -> Node:
         """Create the node.

@@ -11,18 +11,20 @@ from collections.abc import Callable
 
 from roomkey import audit
 from roomkey.bus.protocol import MAX_PAYLOAD, OnPayload, OnState
+from roomkey.bus.redis_checks import Facts, facts_of, findings, unsuitable
 from roomkey.bus.redis_connections import (
     CONNECT_SECONDS,
     AbstractConnection,
     Connections,
     RedisError,
-    ResponseError,
+    UnsuitableServer,
     call,
     pack,
     reason,
 )
 from roomkey.bus.redis_links import CLASSIC, SHARDED, TICK_SECONDS, TICKS, Publisher, Subscriber, Verbs
 from roomkey.bus.redis_servers import Server, servers_of, slot_of
+from roomkey.errors import ConfigError
 
 __all__ = ["RedisBus"]
 
@@ -85,6 +87,8 @@ class RedisBus:
         self._link_of: _LinkOf | None = None
         self._connected = False
         self._available = True  # what the log says
+        self._examined = False
+        self._unsuitable: str | None = None
         self._changed = asyncio.Event()
         self._on_payload: OnPayload = lambda channel, payload: None
         self._on_state: OnState = lambda connected: None
@@ -163,13 +167,20 @@ class RedisBus:
     # The connection
 
     async def open(self, on_payload: OnPayload, on_state: OnState) -> None:
-        """Connect; see :meth:`Bus.open`."""
+        """Connect; see :meth:`Bus.open`.
+
+        Raises:
+            ConfigError: the server is too old, or can delete the journal.
+        """
         self._on_payload, self._on_state = on_payload, on_state
         self._running = asyncio.get_running_loop().create_task(self._run())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(OPEN_SECONDS):
-                while not self._connected:
+                while not self._connected and self._unsuitable is None:
                     await self._changed.wait()
+        if self._unsuitable is not None:
+            await self.close()
+            raise ConfigError(f"cannot use this server as a bus: {self._unsuitable}")
 
     async def close(self) -> None:
         """Send what is queued, for 1 s at most, and disconnect."""
@@ -272,8 +283,10 @@ class RedisBus:
         """
         first = await self._connections.open()
         opened.append(first)
+        facts = await facts_of(first, config=not self._examined)
+        self._examine(facts)
         servers: tuple[Server, ...] = ()
-        if self._connections.is_cluster or await _is_cluster(first):
+        if self._connections.is_cluster or facts.info.get("cluster_enabled") == "1":
             servers = servers_of(await call(first, "CLUSTER", "SLOTS"), self._connections.host)
         await first.disconnect(nowait=True)
         if not servers:
@@ -285,6 +298,25 @@ class RedisBus:
             links.append(await self._link(opened, SHARDED, server))
             by_slot |= {slot: links[-1] for start, end in server.slots for slot in range(start, end + 1)}
         return links, lambda channel: by_slot[slot_of(channel)]
+
+    def _examine(self, facts: Facts) -> None:
+        """Log what is wrong with a server, at the start only.
+
+        Raises:
+            UnsuitableServer: it cannot be used.
+        """
+        journal = self._probe_key is not None
+        found = findings(facts, journal=journal)
+        for level, text in found if not self._examined else ():
+            if level == "warn":
+                LOG.warning("%s", text)
+        first, self._examined = not self._examined, True
+        failed = next((text for level, text in found if level == "fail"), None)
+        if failed is not None:
+            if first:
+                self._unsuitable = unsuitable(facts, journal=journal)
+                self._notify()
+            raise UnsuitableServer(failed)
 
     async def _link(self, opened: list[AbstractConnection], verbs: Verbs, server: Server | None) -> _Link:
         address = () if server is None else (server.host, server.port)
@@ -298,10 +330,3 @@ class RedisBus:
             return pack("PING")
         key = self._probe_key if server is None else f"{self._probe_key}:{{{server.tag()}}}"
         return pack("SET", key, "1", "EX", "60")
-
-
-async def _is_cluster(connection: AbstractConnection) -> bool:
-    try:
-        return b"cluster_enabled:1" in await call(connection, "INFO", "cluster")
-    except ResponseError:  # the user has no permission to ask
-        return False

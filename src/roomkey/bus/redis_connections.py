@@ -22,6 +22,7 @@ __all__ = [
     "LostConnection",
     "RedisError",
     "ResponseError",
+    "UnsuitableServer",
     "call",
     "pack",
     "reason",
@@ -30,6 +31,11 @@ __all__ = [
 ]
 
 CONNECT_SECONDS = 1.0
+
+
+class UnsuitableServer(LostConnection):
+    """Raised for a server whose settings do not permit its use. Its text is for operators."""
+
 
 _CLUSTER = re.compile(r"(rediss?)\+cluster://")
 _CODE = re.compile(r"[A-Z]{3,20}\b")
@@ -141,6 +147,8 @@ def reason(error: BaseException) -> str:
     """Return why a server failed, without any text that may have come from a URL or a client."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, UnsuitableServer):
+        return str(error)
     code = _CODE.match(str(error)) if isinstance(error, ResponseError) else None
     return code[0] if code is not None else type(error).__name__
 
