@@ -67,7 +67,7 @@ class _Entry:
 
     def digest(self, epoch: bytes = b"") -> bytes:
         """Return a hash that no other entry has."""
-        parts = (epoch, self.id, *(part for pair in self.fields.items() for part in pair))
+        parts = (epoch, self.id, *_pairs(self.fields))
         return hashlib.blake2b(b"".join(b"%d:%s" % (len(part), part) for part in parts), digest_size=16).digest()
 
 
@@ -215,14 +215,28 @@ class RedisJournal:
         await self._call(("XADD", self.key, "0-*", "epoch", random_names.token_urlsafe(16)), seconds=CALL_SECONDS)
 
     async def _remove_foreign(self) -> bool:
-        """Remove entries that nothing of roomkey wrote and that prevent writing; return True if there were any."""
-        [found] = await self._call(("XRANGE", self.key, "1", "+", "COUNT", str(COUNT)), seconds=CALL_SECONDS)
+        """Begin another journal with the entries of this one, if it contains an ID after which none of ours can follow.
+
+        Returns:
+            False if it does not.
+        """
+        [found] = await self._call(("XRANGE", self.key, "1", "+", "COUNT", "1"), seconds=CALL_SECONDS)
         if not found:
             return False
-        self._drop("foreign ID", len(found))
-        await self._call(("XDEL", self.key, *(entry[0] for entry in found)), seconds=CALL_SECONDS)
-        [last] = await self._call(("XREVRANGE", self.key, "+", "-", "COUNT", "1"), seconds=CALL_SECONDS)
-        await self._call(("XSETID", self.key, last[0][0] if last else "0-1"), seconds=CALL_SECONDS)
+        self._drop("foreign ID")
+        old, start = f"{self.key}:old:{random_names.token_urlsafe(6)}", "-"
+        await self._call(("RENAME", self.key, old), seconds=CALL_SECONDS)  # of several servers, one succeeds
+        await self._begin()
+        while True:
+            [page] = await self._call(("XRANGE", old, start, "+", "COUNT", str(COUNT)), seconds=CALL_SECONDS)
+            ours = [entry for entry in map(_Entry.of, page) if not entry.is_foreign and b"m" in entry.fields]
+            if ours:
+                copies: list[Words] = [("XADD", self.key, "0-*", *_pairs(entry.fields)) for entry in ours]
+                await self._call(*copies, seconds=CALL_SECONDS)
+            if len(page) < COUNT:
+                break
+            start = f"({page[-1][0].decode()}"
+        await self._call(("DEL", old), seconds=CALL_SECONDS)
         return True
 
     # Reading
@@ -317,7 +331,7 @@ class RedisJournal:
             if b"epoch" in entry.fields:
                 continue
             try:
-                revoked = self._format.check(entry.fields)
+                revoked, _ = self._format.check(entry.fields)
             except Dropped as dropped:
                 self._drop(str(dropped))
                 continue
@@ -346,6 +360,8 @@ class RedisJournal:
     async def delete_expired(self, now: float) -> None:
         """Delete entries that no token can match any more, but never the first and the last one.
 
+        This also signs entries again that are signed with the second secret, so that it can be removed.
+
         Args:
             now: seconds since the epoch.
 
@@ -356,20 +372,33 @@ class RedisJournal:
         while True:
             [found] = await self._call(("XRANGE", self.key, start, "+", "COUNT", str(COUNT)), seconds=CALL_SECONDS)
             entries = [_Entry.of(entry) for entry in found]
-            expired = [entry.id for entry in entries[skipped:-1] if self._has_expired(entry, now)]
-            if expired:
-                await self._call(("XDEL", self.key, *expired), seconds=CALL_SECONDS)
+            await self._tidy(entries[skipped:], now)
             if len(entries) < COUNT:
                 return
             start, skipped = f"({entries[-1].id.decode()}", 0
             await asyncio.sleep(0)
 
-    def _has_expired(self, entry: _Entry, now: float) -> bool:
-        """Return True for an entry of ours that has expired. Others may belong to a secret that this server lacks."""
-        try:
-            return self._format.check(entry.fields).expires_at + MARGIN <= now
-        except Dropped:
-            return False
+    async def _tidy(self, entries: Sequence[_Entry], now: float) -> None:
+        """Delete the entries that have expired, except the last one, and sign those again that need it."""
+        expired, old, again = [], [], []
+        for entry in entries:
+            try:
+                revoked, is_current = self._format.check(entry.fields)
+            except Dropped:  # it may belong to a secret that this server lacks
+                continue
+            if revoked.expires_at + MARGIN <= now:
+                expired += [entry.id] if entry is not entries[-1] else []
+            elif not is_current:
+                old.append(entry.id)
+                again.append(revoked)
+        if again:
+            await self.add_all(again)
+        if expired or old:
+            await self._call(("XDEL", self.key, *expired, *old), seconds=CALL_SECONDS)
+
+
+def _pairs(fields: dict[bytes, bytes]) -> list[bytes]:
+    return [part for pair in fields.items() for part in pair]
 
 
 def _position(entry: _Entry, epoch: bytes) -> int:

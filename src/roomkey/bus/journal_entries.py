@@ -77,8 +77,8 @@ class EntryFormat:
     def _mac(self, key: bytes, text: bytes) -> bytes:
         return urlsafe_b64encode(hmac.digest(key, self._prefix + text, "sha256")[:MAC_BYTES]).rstrip(b"=")
 
-    def check(self, fields: Mapping[bytes, bytes]) -> Revocation:
-        """Return what an entry says.
+    def check(self, fields: Mapping[bytes, bytes]) -> tuple[Revocation, bool]:
+        """Return what an entry says, and whether it is signed with the first secret.
 
         Raises:
             Dropped: it is not from a server of this cluster, or is not valid.
@@ -88,10 +88,11 @@ class EntryFormat:
             raise Dropped("not signed")
         if len(text) > MAX_ENTRY:
             raise Dropped("too large")
-        if not any(hmac.compare_digest(self._mac(key, text), mac) for key in self._keys):
+        signers = [hmac.compare_digest(self._mac(key, text), mac) for key in self._keys]
+        if True not in signers:
             raise Dropped("bad signature")
         try:
-            return _revocation(json.loads(text, parse_constant=_no_constant))
+            return _revocation(json.loads(text, parse_constant=_no_constant)), signers[0]
         except (ValueError, KeyError, TypeError, RecursionError):
             raise Dropped("malformed") from None
 
