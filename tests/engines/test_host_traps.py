@@ -13,7 +13,6 @@ from support.sessions import eio_sids
 from support.world import NOT_THE_OWNER
 
 from roomkey import PermissionDenied
-from roomkey.hub.http.asgi import request_of
 
 both = pytest.mark.parametrize(
     ("engine", "guarded"),
@@ -22,11 +21,9 @@ both = pytest.mark.parametrize(
 )
 
 
-def elsewhere(scope):
-    """Return the same request from another address."""
-    request = request_of(scope)
+def elsewhere(_addresses, request, *_arguments):
+    """Let a request come from another address."""
     request.address = "192.0.2.1"
-    return request
 
 
 @pytest.mark.checklist("K1")
@@ -355,7 +352,7 @@ async def test_session_can_be_bound_to_its_address(make_world, engine, monkeypat
     world = await make_world(attach={"session_binding": "address"})
     owner = await Poll(world.host).open()
     monkeypatch.setattr("roomkey.socketio.engine_sessions.address", lambda environ: "192.0.2.1")
-    monkeypatch.setattr("roomkey.hub.http.asgi.request_of", elsewhere)
+    monkeypatch.setattr("roomkey.hub.http.addresses.Addresses.set", elsewhere)
     assert await owner.answer() == NOT_THE_OWNER
     await owner.close()
 

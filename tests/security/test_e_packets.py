@@ -24,7 +24,7 @@ from support.world import clock, make_world
 from roomkey.errors import Unavailable
 from roomkey.guard import contract
 from roomkey.hub import Limits
-from roomkey.hub.http import asgi, sniffer
+from roomkey.hub.http import asgi, polling_protocol, sniffer
 from roomkey.hub.http.uvicorn_private import http as uvicorn_http
 
 __all__ = ["calm", "clock", "make_world"]
@@ -398,7 +398,7 @@ async def test_chunks_over_the_limit_are_rejected_before_they_end(world, poll):
 
 @pytest.mark.checklist("E70")
 async def test_body_shorter_than_its_length_is_closed(world, poll, monkeypatch):
-    monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr(polling_protocol, "REQUEST_SECONDS", 0.1)
     raw = await RawSocket.open(world.host)
     await raw.send(post(poll, world.host, "Content-Length: 100") + b'42["message"]')
     assert (await raw.answer()).status == 408
@@ -553,7 +553,8 @@ def lose_patience(monkeypatch):
         monkeypatch.setattr(sniffer, "HEAD_SECONDS", 0.2)
         for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
             monkeypatch.setattr(uvicorn_http, name, 0.2)
-        monkeypatch.setattr(asgi, "REQUEST_SECONDS", 0.2)
+        for module in (asgi, polling_protocol):
+            monkeypatch.setattr(module, "REQUEST_SECONDS", 0.2)
 
     return shorten
 

@@ -18,7 +18,7 @@ with needs("server", "roomkey.server.app"):
     from fastapi.staticfiles import StaticFiles
     from pydantic import BaseModel
     from starlette.exceptions import HTTPException
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 from roomkey import Issuer, Key, KeySet, Policy, Verifier, __version__
 from roomkey.auth import (
@@ -75,7 +75,7 @@ NO_LENGTH = {
 class Application:
     """The built application, and the parts of it that the runner and tests use."""
 
-    asgi: ASGIApp
+    asgi: RequestHardening
     http: FastAPI
     backend: SocketBackend
     issuer: Issuer

@@ -24,12 +24,15 @@ class RequestHardening:
     Args:
         app: the application.
         script_origins: other origins from which the page loads scripts.
+
+    Attributes:
+        headers: the security headers of every response.
     """
 
     def __init__(self, app: ASGIApp, *, script_origins: Iterable[str] = ()) -> None:
         self._app = app
         scripts = " ".join(("'self'", *script_origins))
-        self._headers = {
+        self.headers = {
             "Content-Security-Policy": f"default-src 'none'; script-src {scripts}; style-src 'self'; img-src 'self'; "
             "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
             "Referrer-Policy": "no-referrer",
@@ -50,7 +53,7 @@ class RequestHardening:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in self._headers.items():
+                for name, value in self.headers.items():
                     headers.setdefault(name, value)  # a route's own header takes precedence
             await send(message)
 

@@ -137,8 +137,9 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
         "ssl_keyfile": settings.tls_key,
     }
     if isinstance(application.backend.sio, Hub):
-        config = runner.config(application.backend.sio, **options)
-        config.app = application.asgi  # with the middleware in front of the hub
+        # The middleware is in front of the hub. Its headers are also those of requests that do not pass through it.
+        config = runner.config(application.backend.sio, poll_headers=application.asgi.headers, **options)
+        config.app = application.asgi
         return config
     check_uvicorn()
     return uvicorn.Config(

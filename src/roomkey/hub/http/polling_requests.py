@@ -21,6 +21,7 @@ from roomkey.hub.refusals import (
 from roomkey.hub.transports.end_of_turn import EndOfTurn
 from roomkey.hub.transports.polling import Polling
 from roomkey.wire import TransportState, Violation, decode_payload
+from roomkey.wire.engineio import SEPARATOR
 
 LOG = logging.getLogger("roomkey.hub")
 
@@ -30,6 +31,7 @@ NO_STORE = (b"cache-control", b"no-store")
 TEXT: Headers = ((b"content-type", b"text/plain; charset=UTF-8"), NO_STORE)
 JSON: Headers = ((b"content-type", b"application/json"), NO_STORE)
 
+BAD_PACKET = BAD_REQUEST._replace(detail="a packet that clients must not send")
 RECONNECTS = (SERVER_DISCONNECT, PING_TIMEOUT)
 """Ends of a session after which a polling client gets ``CLOSED_BY_SERVER``, so that it reconnects."""
 
@@ -217,6 +219,7 @@ class PollingExchange:
         if request.method != "GET":
             self._refuse(BAD_METHOD)
             return
+        request.headers = dict(request.headers)  # later requests of a connection share theirs
         session = requests.open(request, TransportState.POLLING)
         if isinstance(session, Refusal):
             self._refuse(session)
@@ -299,6 +302,9 @@ class PollingExchange:
     # POST
 
     def _handle_packets(self, session: EngineSession, body: bytes) -> bytes | Refusal:
+        if body.startswith(b"4") and SEPARATOR not in body:  # most bodies: one message
+            session.text(body)
+            return BAD_PACKET if session.ended_for == VIOLATION else b"ok"
         for packet in decode_payload(body, self._shared.requests.settings.limits):
             if isinstance(packet, Violation):
                 session.violation(packet.reason)
@@ -310,7 +316,7 @@ class PollingExchange:
             if session.connection.closing or not session.alive:
                 break  # the rest, which may be much, is ignored
         if session.ended_for == VIOLATION:
-            return BAD_REQUEST._replace(detail="a packet that clients must not send")
+            return BAD_PACKET
         return b"ok"
 
     # Responses
@@ -322,8 +328,9 @@ class PollingExchange:
             self._succeed(answer)
 
     def _succeed(self, body: bytes, more: Headers = ()) -> None:
-        cors = self._shared.requests.origins.headers(self._request)
-        headers = (TEXT[0], *more, *cors, NO_STORE) if more or cors else TEXT
+        headers = TEXT
+        if more or "origin" in self._request.headers:
+            headers = (TEXT[0], *more, *self._shared.requests.origins.headers(self._request), NO_STORE)
         self._send(PollingResponse(200, headers, body))
 
     def _refuse(self, refusal: Refusal) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -48,12 +48,15 @@ UVICORN_SETTINGS: dict[str, Any] = {
 """Settings for ``uvicorn.run`` and every Socket.IO server: deadlines, limits, and no access log with tokens."""
 
 
-def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Config:
+def config(
+    hub: SocketIOServer, app: Any = None, *, poll_headers: Mapping[str, str] | None = None, **settings: Any
+) -> uvicorn.Config:
     """Return uvicorn's configuration for a hub.
 
     Args:
         hub: the hub.
         app: an ASGI application for every other path.
+        poll_headers: further headers of the responses to long-polling clients.
         settings: arguments of ``uvicorn.Config``; they take precedence over the settings here.
 
     Raises:
@@ -65,8 +68,9 @@ def config(hub: SocketIOServer, app: Any = None, **settings: Any) -> uvicorn.Con
     if any(settings[name] for name in settings if name.startswith("reload")):
         raise ConfigError("a hub cannot reload itself; during development, run `uvicorn --reload module:hub.asgi`")
     check_uvicorn()
-    # The sniffer takes the hub's WebSockets before uvicorn sees them; others belong to the application.
-    ours = {**UVICORN_SETTINGS, "http": ProtocolSniffers(hub), "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
+    # The sniffer takes the hub's requests before uvicorn sees them; others belong to the application.
+    sniffers = ProtocolSniffers(hub, poll_headers or {})
+    ours = {**UVICORN_SETTINGS, "http": sniffers, "ws": "none" if app is None else UVICORN_SETTINGS["ws"]}
     ours["ws_max_size"] = hub.requests.settings.limits.payload
     return uvicorn.Config(ASGIApp(hub, app), **{**ours, **settings})
 

@@ -1,22 +1,23 @@
-"""One port for two servers: the hub serves the WebSockets of Socket.IO's path, and uvicorn every other request.
+"""One port for two servers: the hub serves Socket.IO's path, and uvicorn every other request.
 
 uvicorn makes one :class:`ProtocolSniffer` for each connection, as its HTTP protocol. The sniffer decides once the head
-of the first request is complete.
+of the first request is complete: a WebSocket, long-polling, or uvicorn. The latter two give the connection back when
+another request is not for them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
-
 from roomkey.guard.settings import UPGRADE_SECONDS
+from roomkey.hub.http.addresses import Addresses, peer_of, scheme_of
 from roomkey.hub.http.forwarded_streams import ForwardedStream
-from roomkey.hub.http.heads import RawHeaders, read_any, read_plain
+from roomkey.hub.http.heads import RawHeaders, read_any, read_plain, read_poll
+from roomkey.hub.http.polling_protocol import PollingConnection, PollingConnections
 from roomkey.hub.http.requests import HttpRequest, split_target
 from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
@@ -36,6 +37,7 @@ class ProtocolSniffers:
 
     Args:
         hub: the hub.
+        poll_headers: further headers of the responses to long-polling clients.
 
     Attributes:
         hub: the hub.
@@ -43,23 +45,28 @@ class ProtocolSniffers:
         tasks: runs what must wait.
         websockets: what the WebSockets share.
         undecided: the connections whose first request is not complete, or whose upgrade waits for the verifier.
-        proxies: uvicorn's middleware that knows which proxies to trust, or None if no proxy is trusted.
+        addresses: sets the addresses of requests.
+        polls: what the long-polling connections share.
     """
 
-    def __init__(self, hub: SocketIOServer) -> None:
+    def __init__(self, hub: SocketIOServer, poll_headers: Mapping[str, str]) -> None:
         self.hub = hub
         self.requests = hub.requests
         self.tasks = hub.tasks
         self.websockets = WebSockets(hub.requests.settings, hub.guard.clock)
         self.undecided = Sweep()
-        self.proxies: ProxyHeadersMiddleware | None = None
+        self.addresses = Addresses()
+        self.polls = PollingConnections(hub, self.addresses, poll_headers)
+        path = self.requests.path[:-1].encode()
+        self._ours = (b"GET %b" % path, b"POST %b" % path)
         if hub.forwarding is not None:
             hub.forwarding.upgrade = self.upgrade
 
     def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
         """Create the protocol of a connection, with uvicorn's arguments."""
-        if config.proxy_headers and self.proxies is None:
-            self.proxies = ProxyHeadersMiddleware(_nothing, config.forwarded_allow_ips)
+        if self.polls.state is not server_state:
+            self.addresses.configure(config)
+            self.polls.configure(config, server_state)
         return ProtocolSniffer(self, partial(HttpProtocol, config, server_state, app_state, _loop))
 
     def upgrade(self, connection: ForwardedStream, request: HttpRequest) -> None:
@@ -68,6 +75,10 @@ class ProtocolSniffers:
         connection.set_protocol(sniffer)
         sniffer.connection_made(connection)
         sniffer.forwarded(request)
+
+    def may_be_ours(self, data: bytes) -> bool:
+        """Return True if data may begin a request that uvicorn need not read."""
+        return b"websocket" in data.lower() or (self.polls.is_used and data.startswith(self._ours))
 
 
 class ProtocolSniffer(asyncio.Protocol):
@@ -127,11 +138,14 @@ class ProtocolSniffer(asyncio.Protocol):
             self._refuse(self._shared.requests.refuse(self._peer(), HEAD_TOO_LARGE))
             return
         end += len(BLANK_LINE)
-        request = self._websocket_request(data[:end])
-        if request is None:
-            self._hand_over(transport, data)
-        else:
+        head = data[:end]
+        request = self._websocket_request(head)
+        if request is not None:
             self._websocket(transport, request, data[end:])
+        elif self._is_poll(head):
+            PollingConnection(self._shared.polls, self).start(transport, data)
+        else:
+            self._hand_over(transport, data)
 
     # What decides
 
@@ -147,6 +161,14 @@ class ProtocolSniffer(asyncio.Protocol):
     def serves(self, url: bytes) -> bool:
         """Return True if a request's target is on Socket.IO's path, however it is written."""
         return self._shared.requests.serves(split_target(url)[0])
+
+    def may_be_ours(self, data: bytes) -> bool:
+        """Return True if data may begin a request that uvicorn need not read."""
+        return self._shared.may_be_ours(data)
+
+    def _is_poll(self, head: bytes) -> bool:
+        found = read_poll(head) if self._shared.polls.is_used else None
+        return found is not None and self._shared.requests.serves(found[0].path)
 
     def shutdown(self) -> None:
         """Close, because the server stops, or because the head or the verifier's answer is late."""
@@ -173,7 +195,7 @@ class ProtocolSniffer(asyncio.Protocol):
             self.shutdown()
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Let uvicorn read the request. uvicorn returns the connection if a later request is for a WebSocket."""
+        """Let uvicorn read the request. uvicorn returns the connection if a later request is for Socket.IO's path."""
         assert self._make_http is not None
         http = self._make_http()
         http.sniffer = self
@@ -186,7 +208,7 @@ class ProtocolSniffer(asyncio.Protocol):
         if b"websocket" not in head.lower():
             return None
         raw: RawHeaders | None = None
-        request = read_plain(head) if self._shared.proxies is None else None
+        request = read_plain(head) if self._shared.addresses.proxies is None else None
         if request is None:
             found = read_any(head)
             if found is None:
@@ -194,35 +216,14 @@ class ProtocolSniffer(asyncio.Protocol):
             request, raw = found
         if not request.is_upgrade() or not self._shared.requests.serves(request.path):
             return None
-        self._set_address(request, raw)
+        assert self._transport is not None
+        self._shared.addresses.set(request, self._peer(), scheme_of(self._transport), raw)
         return request
-
-    def _set_address(self, request: HttpRequest, headers: RawHeaders | None) -> None:
-        """Set the request's address and scheme, from a proxy's headers if uvicorn trusts the proxy."""
-        transport, proxies = self._transport, self._shared.proxies
-        assert transport is not None
-        request.address = self._peer()
-        request.scheme = "https" if transport.get_extra_info("ssl_object") is not None else "http"
-        if proxies is None:
-            return
-        scope: dict[str, Any] = {
-            "type": "http",
-            "scheme": request.scheme,
-            "client": (request.address, 0),
-            "headers": headers,
-        }
-        # Nothing in the middleware waits, so one step runs all of it.
-        try:
-            proxies(scope, None, None).send(None)  # type: ignore[arg-type]
-        except StopIteration:
-            request.address = scope["client"][0]
-            request.scheme = "https" if scope["scheme"] in ("https", "wss") else "http"
 
     def _peer(self) -> str:
         """Return the address at the other end of the connection."""
         assert self._transport is not None
-        peer = self._transport.get_extra_info("peername")
-        return str(peer[0]) if isinstance(peer, tuple) else "unknown"
+        return peer_of(self._transport)
 
     # WebSockets
 
@@ -317,7 +318,3 @@ def _offer(websocket: WebSocket) -> None:
     session = websocket.session
     if session is not None and not session.offer_upgrade(websocket):
         websocket.close()
-
-
-async def _nothing(*_arguments: Any) -> None:
-    """Stand in for the application behind the proxy middleware."""

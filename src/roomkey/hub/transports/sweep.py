@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Callable
+from operator import methodcaller
+from typing import Any, Protocol
 
 
 class Late(Protocol):
@@ -19,17 +21,21 @@ class Sweep:
 
     All have the same time, so they are due in the order in which they were added. Adding a connection and forgetting it
     take no system call and no timer, as long as others were added before.
+
+    Args:
+        act: called with each connection whose time has passed. By default, its method :meth:`Late.too_late`.
     """
 
-    def __init__(self) -> None:
-        self._due: dict[Late, float] = {}
+    def __init__(self, act: Callable[[Any], object] = methodcaller("too_late")) -> None:
+        self._act = act
+        self._due: dict[Any, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
-    def __contains__(self, connection: Late) -> bool:
+    def __contains__(self, connection: object) -> bool:
         return connection in self._due
 
-    def add(self, connection: Late, seconds: float) -> None:
+    def add(self, connection: object, seconds: float) -> None:
         """Give a connection this time from now on."""
         due = time.monotonic() + seconds
         self._due.pop(connection, None)
@@ -37,7 +43,7 @@ class Sweep:
         if self._timer is None or due < self._wakes_at:
             self._wake(due, seconds)
 
-    def discard(self, connection: Late) -> None:
+    def discard(self, connection: object) -> None:
         """Forget a connection. Nothing happens if it has no deadline."""
         self._due.pop(connection, None)
 
@@ -57,4 +63,4 @@ class Sweep:
             late.append(connection)
         for connection in late:
             self.discard(connection)
-            connection.too_late()
+            self._act(connection)

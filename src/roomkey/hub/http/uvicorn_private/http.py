@@ -31,10 +31,13 @@ MAX_PIPELINED = 16
 
 
 class FirstRequests(Protocol):
-    """Takes back a connection whose next request asks for a WebSocket on Socket.IO's path."""
+    """Takes back a connection whose next request is for Socket.IO's path."""
 
     def serves(self, url: bytes) -> bool:
         """Return True if a request's target is on Socket.IO's path."""
+
+    def may_be_ours(self, data: bytes) -> bool:
+        """Return True if data may begin a request that uvicorn need not read."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection."""
@@ -43,7 +46,13 @@ class FirstRequests(Protocol):
         """Read the request."""
 
 
-class HttpProtocol(HttpToolsProtocol):
+class ClosesAfterResponse:
+    """A connection whose method ``shutdown()`` lets a request that waits have its response."""
+
+    __slots__ = ()
+
+
+class HttpProtocol(HttpToolsProtocol, ClosesAfterResponse):
     """uvicorn's HTTP protocol, with deadlines for heads, for bodies, and for clients that do not read.
 
     Deadlines run from the first byte. An upgrade to another protocol than WebSocket is ignored (RFC 9110 section 7.8),
@@ -80,7 +89,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._whole:
-            if self.sniffer is not None and self._answered and b"websocket" in data.lower():
+            if self.sniffer is not None and self._answered and self.sniffer.may_be_ours(data):
                 self._give_back(self.sniffer, data)
                 return
             self._begin()
@@ -207,7 +216,7 @@ class HttpProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, partial(_without_traceback, app, cycle))
 
     def _give_back(self, sniffer: FirstRequests, data: bytes) -> None:
-        """Pass a WebSocket request to the sniffer, because a proxy sent it on a connection with earlier requests."""
+        """Pass a request to the sniffer: a browser or a proxy sent it on a connection with earlier requests."""
         self.connections.discard(self)
         self._unset_keepalive_if_required()
         self._wait(None)

@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
         for acceptor in self._acceptors:
             acceptor.close()
         for connection in list(self.server_state.connections):
-            if isinstance(connection, HttpToolsProtocol):
+            if isinstance(connection, (HttpToolsProtocol, http.ClosesAfterResponse)):
                 connection.shutdown()
         if self._draining is not None:
             await self._draining.close_connections()
