@@ -1,6 +1,6 @@
 """Count the instructions that the hub executes per operation, without a network.
 
-    python bench/instructions.py [echo] [plain] [connect] [handshake] [refused] [deliver] [--write]
+    python bench/instructions.py [echo] [plain] [polling] [connect] [handshake] [refused] [deliver] [--write]
 
 A noisy machine does not disturb this count. Each operation runs 1,000 and 5,000 times under
 ``valgrind --tool=callgrind``, and the difference is divided by 4,000. It requires valgrind, and takes about a minute
@@ -38,6 +38,7 @@ EVENT = b'4212["message",{"ack":true,"text":"hello world 12"}]'
 TITLES = {
     "echo": "event with an ack, handled by a coroutine function",
     "plain": "the same, handled by a plain function",
+    "polling": "the same over long-polling, from the bytes of a GET and a POST request to those of the responses",
     "connect": "connect and disconnect",
     "handshake": "the same, from the bytes of the request to those of the Close frame",
     "refused": "connect with a bad token",
@@ -47,6 +48,11 @@ OPERATIONS = tuple(TITLES)
 HEAD = (
     b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUpgrade: websocket\r\n"
     b"Connection: Upgrade\r\nSec-WebSocket-Key: AAECAwQFBgcICQoLDA0ODw==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+GET = b"GET /socket.io/?EIO=4&transport=polling%b HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n\r\n"
+POST = (
+    b"POST /socket.io/?EIO=4&transport=polling%b HTTP/1.1\r\nHost: 127.0.0.1:8000\r\n"
+    b"Content-Type: text/plain;charset=UTF-8\r\nContent-Length: %d\r\n\r\n%b"
 )
 
 
@@ -81,6 +87,12 @@ class Line(asyncio.Transport):
 
     def setsockopt(self, *option: object) -> None: ...
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return False
+
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
     def write(self, data: object) -> None: ...
@@ -105,11 +117,14 @@ async def run(operation: str, times: int) -> None:
     async def message(sid: str, data: object) -> object:
         return data
 
-    hub.on("message", (lambda sid, data: data) if operation == "plain" else message)
+    hub.on("message", (lambda sid, data: data) if operation in ("plain", "polling") else message)
     good = b'40{"token":"%b"}' % issuer.issue("ada", rooms=["red"]).encode()
     packet = good if operation != "refused" else good[:-8] + b'AAAAAA"}'
     if operation == "handshake":
         await come_and_go_by_bytes(hub, good, times)
+        return
+    if operation == "polling":
+        await polls_by_bytes(hub, good, times)
         return
     if operation in ("connect", "refused"):
         await come_and_go(hub, packet, times)
@@ -156,6 +171,28 @@ async def come_and_go_by_bytes(hub: Hub, packet: bytes, times: int) -> None:
         for line in lines:
             line.protocol.data_received(frame(b"\x03\xe8", CLOSE))
             line.protocol.connection_lost(None)
+        await asyncio.sleep(0)
+
+
+async def polls_by_bytes(hub: Hub, packet: bytes, times: int) -> None:
+    settings = config(hub)
+    settings.load()
+    make_protocol: Any = settings.http_protocol_class
+    state, loop = ServerState(), asyncio.get_running_loop()
+    state.default_headers = [(b"date", b"Thu, 01 Jan 2026 00:00:00 GMT")]
+    poller, poster = Line(), Line()
+    for line in (poller, poster):
+        line.protocol = make_protocol(settings, state, {}, loop)
+        line.protocol.connection_made(line)
+    poller.protocol.data_received(GET % b"")
+    sid = b"&sid=" + next(iter(hub.sessions.active)).encode()
+    poll, say = GET % sid, POST % (sid, len(EVENT), EVENT)
+    poster.protocol.data_received(POST % (sid, len(packet), packet))
+    await asyncio.sleep(0)
+    poller.protocol.data_received(poll)
+    for _ in range(times):
+        poller.protocol.data_received(poll)
+        poster.protocol.data_received(say)
         await asyncio.sleep(0)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 from wire import Caller, Swarm
 
 SAID = b'420["message",{"ack":true,"text":"hello world"}]'
+
+IDLE_SECONDS = 2.0  # servers close an idle connection after 5
 
 
 class Polling:
@@ -18,6 +21,8 @@ class Polling:
         self.swarm = swarm
         self.caller = Caller(swarm)
         self.poster: Caller | None = None
+        self.posting, self.last_post = False, 0.0
+        self.waiting: list[tuple[bytes, Callable[[Caller, bytes], None]]] = []
         self.token = token
         self.get(self._opened)
 
@@ -35,14 +40,14 @@ class Polling:
         self.get(self._polled)
         for packet in body.split(b"\x1e"):
             if packet == b"2":
-                self._say(b"3", lambda caller, body: None)
+                self._say(b"3", self._heard)
             elif packet.startswith(b"43"):
                 self._half()
 
     def echo(self, count: int) -> None:
         """Send an event so many times, each when the one before was answered."""
         self.left = 2 * count
-        self._say(SAID, lambda caller, body: self._half())
+        self._say(SAID, self._said)
 
     def _half(self) -> None:
         """Note an acknowledgement, or the response to its POST: the next event follows both."""
@@ -50,12 +55,35 @@ class Polling:
         if self.left % 2 == 0:
             self.swarm.received += 1
             if self.left:
-                self._say(SAID, lambda caller, body: self._half())
+                self._say(SAID, self._said)
+
+    def _said(self, caller: Caller, body: bytes) -> None:
+        self._heard(caller, body)
+        self._half()
+
+    def _heard(self, caller: Caller, body: bytes) -> None:
+        """Note the response to a POST, and send the packet that waits for it."""
+        if body not in (b"ok", b"OK"):
+            raise ConnectionError(f"a POST was answered with {body[:50]!r}")
+        self.posting = False
+        if self.waiting:
+            self._say(*self.waiting.pop(0))
 
     def _say(self, packet: bytes, answered: Callable[[Caller, bytes], None]) -> None:
-        """Send a packet on a second connection, as browsers do. Servers close it when it was idle for seconds."""
+        """Send a packet on a second connection, as browsers do, after the response to the one before.
+
+        Two POST requests at once would end the session. Servers close a connection that was idle for seconds, so it is
+        left before that.
+        """
+        if self.posting:
+            self.waiting.append((packet, answered))
+            return
+        now = time.monotonic()
+        if self.poster is not None and now - self.last_post > IDLE_SECONDS:
+            self.poster.close()
         if self.poster is None or not self.poster.is_open:
             self.poster = Caller(self.swarm)
+        self.posting, self.last_post = True, now
         self.post(packet, answered, self.poster)
 
     def post(self, packet: bytes, answered: Callable[[Caller, bytes], None], caller: Caller | None = None) -> None:

@@ -162,6 +162,10 @@ class Caller(Connection):
 
     __slots__ = ("answered",)
 
+    def __init__(self, swarm: Swarm) -> None:
+        self.answered: Callable[[Caller, bytes], None] | None = None
+        super().__init__(swarm)
+
     def request(self, request: bytes, answered: Callable[[Caller, bytes], None]) -> None:
         self.answered = answered
         self.sock.sendall(request)
@@ -180,12 +184,17 @@ class Caller(Connection):
                 return
             body = body.partition(b"\r\n")[2].rpartition(b"\r\n0\r\n")[0]
         self.rest = b""
-        self.answered(self, body if name.startswith(b"http/1.1 200 ") else b"")
+        self._answer(body if name.startswith(b"http/1.1 200 ") else b"")
+
+    def _answer(self, body: bytes) -> None:
+        answered, self.answered = self.answered, None
+        if answered is not None:  # or the server closes a connection that is idle
+            answered(self, body)
 
     def lost(self) -> None:
         if self.is_open:
             self.close()
-            self.answered(self, b"")
+            self._answer(b"")
 
 
 class Poll:
