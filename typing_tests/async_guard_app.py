@@ -86,7 +86,7 @@ async def verbs(sid: str) -> None:
     assert_type(await guard.verify("token"), Identity)
     assert_type(await guard.revoke(subject="ada", expires_at=float("inf")), int)
     assert_type(await guard.update("ada", roles=["admin"], rooms={"red": ["join"]}), int)
-    assert_type(guard.sockets_by_session("ada"), Counter[str | None])
+    assert_type(await guard.count_sockets("ada"), tuple[Counter[str | None], bool])
     for socket in guard.sockets("ada"):
         assert_type(socket.identity, Identity)
     decision = await guard.explain(sid, "room", "red")

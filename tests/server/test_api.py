@@ -112,6 +112,7 @@ ROUTES = [
     ("POST", "/revoke"),
     ("GET", "/sockets"),
     ("POST", "/sockets/x/disconnect"),
+    ("POST", "/subjects/x/disconnect"),
     ("GET", "/rooms"),
     ("POST", "/emit"),
 ]
@@ -255,12 +256,24 @@ async def test_sockets_are_listed_without_socket_ids_and_can_be_disconnected(des
         assert socket.sid not in answer.text
     of_ada = (await desk.call("GET", "/sockets", params={"subject": "ada"})).json()["sockets"]
     assert [entry["subject"] for entry in of_ada] == ["ada"]
-    assert (await desk.call("GET", "/rooms")).json() == {"rooms": [{"namespace": "/", "room": "red", "sockets": 1}]}
+    reached = {"complete": True, "missing": []}
+    rooms = {"rooms": [{"namespace": "/", "room": "red", "sockets": 1}], **reached}
+    assert (await desk.call("GET", "/rooms")).json() == rooms
+    assert reached.items() <= answer.json().items()
     assert (await desk.call("POST", f"/sockets/{listed['ada']['id']}/disconnect")).json() == {"status": "ok"}
     assert await ada.receive() == "41"
     assert await ada.is_closed()
     assert (await desk.call("POST", f"/sockets/{listed['ada']['id']}/disconnect")).status_code == 404
     await eve.sync()
+
+
+async def test_sockets_of_a_subject_are_disconnected_together(desk):
+    ada, again, eve = await desk.member("ada"), await desk.member("ada"), await desk.member("eve")
+    assert (await desk.call("POST", "/subjects/ada/disconnect")).json() == {"sockets": 2}
+    for socket in (ada, again):
+        assert await socket.is_closed()
+    await eve.sync()
+    await desk.member("ada")  # the token stays valid
 
 
 async def test_emit_reaches_only_the_room(desk):

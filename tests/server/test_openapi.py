@@ -26,7 +26,12 @@ from roomkey.stores import Client, SqlClients
 
 PAGE = {"Origin": "https://app.example", "Roomkey-CSRF": "1"}
 PAGES = {"/oauth/authorize", "/auth/providers/{name}/login", "/auth/providers/{name}/callback"}
-WITHOUT_A_BODY = {"/auth/logout-all", "/auth/ticket", "/api/sockets/{id}/disconnect"}
+WITHOUT_A_BODY = {
+    "/auth/logout-all",
+    "/auth/ticket",
+    "/api/sockets/{id}/disconnect",
+    "/api/subjects/{subject}/disconnect",
+}
 
 
 READER = Client("reader", HASH, grants=("client_credentials",), scopes=("roomkey:revocations",))
@@ -44,6 +49,7 @@ def everything(engine: Any = "hub") -> Iterator[ProductThread]:
         engine=engine,
         issuer="http://127.0.0.1:8000",
         admin_api=True,
+        metrics=True,
         cookies=True,
         behind_proxy=True,
         cors_origins=("https://app.example",),
@@ -105,7 +111,7 @@ def test_no_request_causes_a_server_error_or_undocumented_response():
         }
         document = session.get(f"{servers['nobody'].url}/openapi.json").json()
         answered = ask_everything(document, {who: sender(who, served, session) for who, served in servers.items()})
-    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 31
+    assert len(answered) == sum(len(methods) for methods in document["paths"].values()) == 33
     for who, reached in REACHED.items():
         for label, statuses in reached.items():
             assert answered[label][who].keys() >= statuses, (who, label)
@@ -238,6 +244,8 @@ def operators(caller: Caller, token: str) -> None:
         ended = ask("POST /api/sockets/{id}/disconnect", token, path_parameters={"id": socket["id"]})
         assert ended.status_code == status
     ask("POST /api/revoke", token, body={"session_id": "s1", "expires_at": 9e9})
+    ask("POST /api/subjects/{subject}/disconnect", token, path_parameters={"subject": "nobody"})
+    ask("GET /metrics", token)
 
 
 def test_every_route_is_documented(served, document):

@@ -116,6 +116,7 @@ class SessionList(BaseModel):
     """The user's active login sessions, the most recently used first."""
 
     sessions: list[SessionEntry]
+    complete: bool = Field(description="false if a server did not say how many sockets it has")
 
 
 def router(
@@ -267,7 +268,7 @@ def _add_sessions(routes: APIRouter, logins: LoginService, authenticator: Reques
     @oauth_errors
     async def sessions(request: Request) -> Response:
         who = await authenticator.identity(request)
-        sockets = logins.authority.sockets_by_session(who.subject)
+        sockets, complete = await logins.authority.count_sockets(who.subject)
         return json_response(
             SessionList(
                 sessions=[
@@ -283,7 +284,8 @@ def _add_sessions(routes: APIRouter, logins: LoginService, authenticator: Reques
                         current=session.session_id == who.session_id,
                     )
                     for session in await logins.list_sessions(who.subject)
-                ]
+                ],
+                complete=complete,
             )
         )
 

@@ -57,8 +57,12 @@ class TokenAuthority(Protocol):
     def unfinished(self) -> int:
         """The number of revocations that took effect in this process and are not stored yet."""
 
-    def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
-        """Return the number of connected sockets of a subject, by the ``sid`` claim of their tokens."""
+    async def count_sockets(self, subject: str) -> tuple[Mapping[str | None, int], bool]:
+        """Return the number of connected sockets of a subject, by the ``sid`` claim of their tokens.
+
+        Returns:
+            The numbers, and False if there may be more, because a node of a cluster did not answer.
+        """
 
 
 class StandaloneAuthority:
@@ -129,9 +133,9 @@ class StandaloneAuthority:
         """Always 0: a revocation takes effect in this process only after it was stored."""
         return 0
 
-    def sockets_by_session(self, subject: str) -> Mapping[str | None, int]:
-        """Return an empty mapping: this process has no sockets."""
-        return {}
+    async def count_sockets(self, subject: str) -> tuple[Mapping[str | None, int], bool]:
+        """Return no numbers: this process has no sockets."""
+        return {}, True
 
     async def _read(self) -> None:
         if self._store is None or time.monotonic() - self._read_at < FRESH_SECONDS:

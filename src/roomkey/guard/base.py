@@ -6,7 +6,6 @@ A host calls :meth:`BaseGuard.accept` for each connection, and then the :class:`
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
@@ -151,11 +150,6 @@ class BaseGuard(ABC):
             return None
         address = socket.connection.address
         return LiveSocket(socket.sid, socket.namespace, socket.identity, socket.all_rooms, address)
-
-    def sockets_by_session(self, subject: str) -> Counter[str | None]:
-        """Return the number of a subject's admitted sockets, by the ``sid`` claim of their tokens."""
-        identities = (socket.identity for socket in self.index.named("subject", subject) if socket.admitted)
-        return Counter(who.session_id for who in identities if who is not None)
 
     @staticmethod
     def subject_room(subject: str) -> str:

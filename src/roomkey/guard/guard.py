@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable
 
 from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
@@ -17,8 +18,12 @@ from roomkey.guard.background import Background
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
 from roomkey.guard.host import HostConnection
+from roomkey.guard.live_sockets import FoundSockets
 from roomkey.guard.server_loop import ServerLoop, on_server_loop
 from roomkey.guard.settings import GuardSettings
+
+FindSockets = Callable[[str | None], Awaitable[FoundSockets]]
+"""Finds the sockets of a subject, or all of them, on all nodes."""
 
 
 class AsyncioGuard(BaseGuard):
@@ -31,6 +36,7 @@ class AsyncioGuard(BaseGuard):
 
     def _assemble(self, settings: GuardSettings) -> None:
         self.server_loop = ServerLoop()
+        self._find: FindSockets | None = None
         super()._assemble(settings)
 
     def _make_background(self) -> Background:
@@ -58,6 +64,27 @@ class AsyncioGuard(BaseGuard):
             AuthError: it is not valid, or revoked.
         """
         return self._authorizer.with_rights_of_now(await self._authorizer.verify(Credential(token, source)))
+
+    def set_presence(self, find: FindSockets) -> None:
+        """Let a host whose nodes form a cluster find the sockets of all of them."""
+        self._find = find
+
+    @on_server_loop
+    async def find_sockets(self, subject: str | None = None) -> FoundSockets:
+        """Return the admitted sockets of all nodes of a cluster, or those of one subject.
+
+        Its ``complete`` is False if a node did not answer. Without a cluster, these are the sockets of this process.
+        """
+        return FoundSockets(tuple(self.sockets(subject))) if self._find is None else await self._find(subject)
+
+    async def count_sockets(self, subject: str) -> tuple[Counter[str | None], bool]:
+        """Return the number of a subject's admitted sockets on all nodes, by the ``sid`` claim of their tokens.
+
+        Returns:
+            The numbers, and False if a node did not answer, so that there may be more.
+        """
+        found = await self.find_sockets(subject)
+        return Counter(live.identity.session_id for live in found), found.complete
 
     @on_server_loop
     async def check(self, who: Identity) -> None:

@@ -37,8 +37,9 @@ class Presence:
         self._node = application.cluster.node if application.cluster is not None else None
         if self._node is not None:
             self._node.answer(SOCKETS, self._page)
+            self._guard.set_presence(self.find)
 
-    async def find(self, subject: str | None, room: Room | None, namespace: str | None) -> FoundSockets:
+    async def find(self, subject: str | None, room: Room | None = None, namespace: str | None = None) -> FoundSockets:
         """Return the admitted sockets of a subject, in a room, or all of them."""
         here = self._here(subject, room, namespace)
         node = self._node

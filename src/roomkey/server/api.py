@@ -30,7 +30,7 @@ from roomkey.auth.http import (
     parse_body,
 )
 from roomkey.core.names import OPERATOR
-from roomkey.errors import ConfigError
+from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.live_sockets import LiveSocket
 from roomkey.server.api_models import (
@@ -181,7 +181,9 @@ def _add_sockets(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard,
     @oauth_errors
     async def sockets(request: Request, subject: str | None = None) -> Response:
         await access.authorize(request, "list sockets")
-        return json_response(SocketList(sockets=[_entry(socket) for socket in guard.sockets(subject)]))
+        found = await guard.find_sockets(subject)
+        entries = [_entry(socket) for socket in found]
+        return json_response(SocketList(sockets=entries, complete=found.complete, missing=sorted(found.missing)))
 
     @routes.post(
         "/sockets/{id}/disconnect",
@@ -193,11 +195,26 @@ def _add_sockets(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard,
     async def disconnect(request: Request, id: str) -> Response:
         who = await access.authorize(request)
         with audited(who, "disconnect", socket=id):
-            for socket in guard.sockets():
+            found = await guard.find_sockets()
+            for socket in found:
                 if _public_id(socket.sid) == id:
                     await sio.disconnect(socket.sid, namespace=socket.namespace)
                     return json_response(Done())
+            if not found.complete:
+                raise Unavailable("a node did not say which sockets it has")
             raise OAuthError("not_found", "There is no such socket.", 404)
+
+    @routes.post(
+        "/subjects/{subject}/disconnect",
+        summary="Disconnect all sockets of a subject, on all nodes; its tokens stay valid",
+        response_model=SocketCount,
+        responses=error_responses(400),
+    )
+    @oauth_errors
+    async def disconnect_subject(request: Request, subject: str) -> Response:
+        who = await access.authorize(request)
+        with audited(who, "disconnect", subject=subject):
+            return json_response(SocketCount(sockets=await guard.disconnect(subject=subject)))
 
 
 def _add_rooms(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard, sio: SocketServer) -> None:
@@ -205,9 +222,11 @@ def _add_rooms(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard, s
     @oauth_errors
     async def rooms(request: Request) -> Response:
         await access.authorize(request, "list rooms")
-        counts = Counter((socket.namespace, room) for socket in guard.sockets() for room in socket.rooms)
+        found = await guard.find_sockets()
+        counts = Counter((socket.namespace, room) for socket in found for room in socket.rooms)
         entries = [RoomEntry(namespace=where, room=room, sockets=count) for (where, room), count in counts.items()]
-        return json_response(RoomList(rooms=sorted(entries, key=lambda entry: (entry.namespace, entry.room))))
+        entries.sort(key=lambda entry: (entry.namespace, entry.room))
+        return json_response(RoomList(rooms=entries, complete=found.complete, missing=sorted(found.missing)))
 
     @routes.post("/emit", summary="Send an event to a room", response_model=Done, **_body(EmitRequest))
     @oauth_errors
@@ -235,6 +254,7 @@ def _entry(socket: LiveSocket) -> SocketEntry:
         namespace=socket.namespace,
         rooms=sorted(socket.rooms),
         address=socket.address,
+        node=socket.node or None,
         session_id=who.session_id,
         expires_at=who.expires_at,
     )

@@ -80,7 +80,7 @@ class EmitRequest(_Request):
 
 
 class SocketCount(BaseModel):
-    """The number of connected sockets that were affected."""
+    """The number of connected sockets that were affected, on the node that responds. The others follow it."""
 
     sockets: int
 
@@ -93,12 +93,18 @@ class SocketEntry(BaseModel):
     namespace: str
     rooms: list[str]
     address: str
+    node: str | None = Field(None, description="with several nodes: the one that it is connected to")
     session_id: str | None = None
     expires_at: float | None = None
 
 
-class SocketList(BaseModel):
-    """Connected sockets."""
+class _Found(BaseModel):
+    complete: bool = Field(description="false if a node did not answer, so that its sockets are missing")
+    missing: list[str] = Field(description="the nodes that did not answer in time")
+
+
+class SocketList(_Found):
+    """Connected sockets, of all nodes."""
 
     sockets: list[SocketEntry]
 
@@ -111,8 +117,8 @@ class RoomEntry(BaseModel):
     sockets: int
 
 
-class RoomList(BaseModel):
-    """Rooms that are not empty."""
+class RoomList(_Found):
+    """Rooms that are not empty, on all nodes."""
 
     rooms: list[RoomEntry]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -85,11 +84,6 @@ class Guard(ServerGuard):
         """Return the admitted sockets, all of them or those of one subject."""
         with self.background.monitor:
             return super().sockets(subject)
-
-    def sockets_by_session(self, subject: str) -> Counter[str | None]:
-        """Return the number of a subject's admitted sockets, by the ``sid`` claim of their tokens."""
-        with self.background.monitor:
-            return super().sockets_by_session(subject)
 
     def check_deadlines(self) -> None:
         """Handle the deadlines that have passed. A timer calls this; in tests, call it after you move the clock."""
