@@ -18,16 +18,13 @@ from roomkey.hub import Hub
 
 __all__ = ["calm", "clock", "make_world"]
 
-ON_BOTH_LOOPS = ("test_websocket_protocol", "test_polling_protocol")
+ON_BOTH_LOOPS = ("test_forwarding", "test_polling_protocol", "test_websocket_protocol")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     """asyncio's event loop and uvloop differ below the frames; above them, one of the two is enough."""
     loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
-    faster: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"uvloop": uvloop.new_event_loop}
-    if item.path.stem == "test_forwarding":  # with each kind of link, one of the loops
-        return faster if "[unix" in item.name else loops
-    return loops | faster if item.path.stem in ON_BOTH_LOOPS else loops
+    return loops | {"uvloop": uvloop.new_event_loop} if item.path.stem in ON_BOTH_LOOPS else loops
 
 
 @pytest.fixture

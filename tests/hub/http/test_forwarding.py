@@ -49,14 +49,18 @@ def application(**settings: Any) -> Hub:
     return hub
 
 
+def is_uvloop() -> bool:
+    return type(asyncio.get_running_loop()).__module__.startswith("uvloop")
+
+
 MakeNodes = Callable[..., Any]
 
 
-@pytest.fixture(params=["unix", "tcp"])
-async def make_nodes(request: pytest.FixtureRequest, short_directory: Path) -> AsyncIterator[MakeNodes]:
-    """``await make_nodes(2, **hub_settings)``: nodes that listen and forward."""
+@pytest.fixture
+async def make_nodes(short_directory: Path) -> AsyncIterator[MakeNodes]:
+    """``await make_nodes(2, **hub_settings)``: nodes that listen and forward, with each event loop in another way."""
     network = MemoryNetwork()
-    where: dict[str, Any] = {"directory": short_directory} if request.param == "unix" else {"listen": "127.0.0.1:0"}
+    where: dict[str, Any] = {"directory": short_directory} if is_uvloop() else {"listen": "127.0.0.1:0"}
     async with AsyncExitStack() as stack:
 
         async def make(count: int = 2, **settings: Any) -> list[Node]:
