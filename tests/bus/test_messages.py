@@ -17,7 +17,7 @@ class Receiver:
     """A checker whose clocks tests set."""
 
     def __init__(self, *secrets: str, max_payload: int = 10_000) -> None:
-        self.checker = Checker(ClusterSecrets(secrets or [SECRET]), OWN, max_payload)
+        self.checker = Checker(ClusterSecrets(secrets or [SECRET]), OWN, max_payload, started=NOW - 60)
         self.now, self.monotonic = NOW, 1000.0
 
     def check(self, payload: bytes, channel: str = "a") -> Message | None:
@@ -171,6 +171,13 @@ def test_recording_of_a_dead_sender_is_refused_at_any_later_time(receiver):
         for payload in recording:
             with pytest.raises(Dropped):
                 receiver.check(payload)
+
+
+def test_recording_from_before_the_start_is_refused():
+    receiver = Receiver()
+    receiver.checker = Checker(ClusterSecrets([SECRET]), OWN, 10_000, started=NOW)
+    receiver.refuses(signer().sign("a", "emit", b"", NOW - 13), "stale")
+    assert receiver.check(signer().sign("a", "emit", b"", NOW - 10)) is not None  # its clock is behind
 
 
 def test_recording_of_a_forgotten_sender_is_refused_when_the_clock_is_set_back(receiver):

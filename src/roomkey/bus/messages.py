@@ -36,6 +36,9 @@ FRESH_SECONDS = 30.0
 MARK_SECONDS = 3.0
 """What a sender sent this long before its newest message, or up to twice as long, is too old on every channel."""
 
+SKEW_SECONDS = 12.0
+"""What was sent this long before this node started, by the sender's clock, is a recording: the node did not listen."""
+
 FORGET_SECONDS = 4 * FRESH_SECONDS
 """How long a silent sender is remembered. All its messages are too old then."""
 
@@ -155,14 +158,15 @@ class Checker:
         secrets: the secrets of the cluster.
         own: the 6 bytes of this node, whose messages are ignored.
         max_payload: the largest message in bytes.
+        started: when this node started, in seconds since the epoch.
     """
 
-    def __init__(self, secrets: ClusterSecrets, own: bytes, max_payload: int) -> None:
+    def __init__(self, secrets: ClusterSecrets, own: bytes, max_payload: int, started: float) -> None:
         self._keys = _keys(secrets)
         self._own = own
         self._max_payload = max_payload
         self._senders: dict[bytes, _Sender] = {}
-        self._newest_forgotten = 0
+        self._newest_forgotten = int((started - SKEW_SECONDS) * 1000)
 
     def check(self, channel: str, payload: bytes, now: float, monotonic: float) -> Message | None:
         """Return a message; None if this node sent it.

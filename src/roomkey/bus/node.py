@@ -73,7 +73,7 @@ class Node:
         self.channels = Channels(prefix)
         self._clock = clock
         self._signer = Signer(secrets, sender)
-        self._checker = Checker(secrets, sender, bus.max_payload)
+        self._checker = Checker(secrets, sender, bus.max_payload, clock.now())
         self._leases = Leases()
         self._questions = Questions()
         self._own_channel = self.channels.of_node(self.id)
