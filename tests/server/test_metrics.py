@@ -53,7 +53,7 @@ class Desk:
         self.sockets: list[Raw] = []
 
     async def get(self, address: str = "127.0.0.1", host: str = "127.0.0.1:8000", **options: Any) -> httpx.Response:
-        transport = httpx.ASGITransport(self.product.http, client=(address, 5000))
+        transport = httpx.ASGITransport(self.product.asgi, client=(address, 5000))
         async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as http:
             return await http.get("/metrics", **options)
 
@@ -191,6 +191,13 @@ async def test_strangers_cannot_read_metrics(make_desk, address, host, headers):
     desk = await make_desk()
     answer = await desk.get(address, host, headers=headers)
     assert (answer.status_code, "roomkey_" in answer.text) == (401, False)
+
+
+async def test_program_on_this_machine_reads_metrics_over_its_port(make_desk):
+    desk = await make_desk()
+    async with httpx.AsyncClient(base_url=f"http://{desk.host}") as http:
+        assert (await http.get("/metrics")).status_code == 200
+        assert (await http.get("/metrics", headers={"X-Forwarded-For": "127.0.0.1"})).status_code == 401
 
 
 async def test_nobody_reads_metrics_behind_a_proxy_without_a_credential(make_desk):

@@ -23,15 +23,13 @@ from roomkey.auth.http import NO_STORE, OAuthError, error_responses, get_and_hea
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.server.metrics import CONTENT_TYPE, Metrics
 from roomkey.server.operators import OperatorAccess, Operators
+from roomkey.server.request_hardening import PROXIED
 from roomkey.server.settings import is_loopback
 from roomkey.stores import Stores
 
 __all__ = ["SCOPE", "metrics_router"]
 
 SCOPE = "roomkey:metrics"
-
-FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip")
-"""The headers that proxies add. A request that has one does not come from a program on this machine."""
 
 
 def metrics_router(
@@ -83,7 +81,7 @@ def is_from_here(request: Request) -> bool:
     """Return True if a program on this machine sent the request itself: not a proxy, and not a page in a browser."""
     if request.client is None or not is_loopback(request.client.host):
         return False
-    if any(name in request.headers for name in (*FORWARDED, "origin", "sec-fetch-site")):
+    if request.scope.get(PROXIED, True) or "origin" in request.headers or "sec-fetch-site" in request.headers:
         return False
     try:
         host = urlsplit(f"//{request.headers.get('host', '')}").hostname

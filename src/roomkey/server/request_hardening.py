@@ -12,10 +12,13 @@ with needs("server", "roomkey.server.request_hardening"):
     from starlette.responses import JSONResponse
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["MAX_BODY", "RequestHardening"]
+__all__ = ["MAX_BODY", "PROXIED", "RequestHardening"]
 
 MAX_BODY = 1_000_000
 """Limit of a request body and of a WebSocket message, in bytes; python-socketio has the same default."""
+
+PROXIED = "roomkey.proxied"
+"""The key in the scope that is True if the request has a header that proxies add."""
 
 
 class RequestHardening:
@@ -45,7 +48,8 @@ class RequestHardening:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        scope = dict(scope, headers=_without_proxy_headers(scope))
+        is_proxied = any(_is_of_a_proxy(name) for name, _ in scope["headers"])
+        scope = {**scope, "headers": _without_proxy_headers(scope), PROXIED: is_proxied}
         if scope["type"] == "websocket":
             await self._app(scope, receive, send)
             return
@@ -59,6 +63,10 @@ class RequestHardening:
 
         rejection = _check_body(dict(scope["headers"]))
         await (rejection or self._app)(scope, receive, send_with_headers)
+
+
+def _is_of_a_proxy(name: bytes) -> bool:
+    return name.startswith(b"x-forwarded-") or name in (b"forwarded", b"via", b"x-real-ip")
 
 
 def _without_proxy_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
