@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = (
     "",
     ".auth",
+    ".bus",
     ".client",
     ".django",
     ".django.accounts",
