@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
+from weakref import WeakSet
 
 import pytest
 import uvloop
 
-from roomkey.guard.eager_task import eager_task
+from roomkey.guard.eager_task import EagerTasks
 
+eager_task = EagerTasks().start
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 
@@ -222,3 +224,175 @@ def test_event_loop_is_as_before(run):
         assert turns == [1]
 
     run(main)
+
+
+async def _nothing():
+    """Return without waiting."""
+
+
+def _set_name():
+    asyncio.current_task().set_name("mine")
+    return lambda: asyncio.current_task().get_name() == "mine"
+
+
+def _set_attribute():
+    asyncio.current_task().subject = "ada"
+    return lambda: hasattr(asyncio.current_task(), "subject")
+
+
+def _set_variable():
+    seen.set("ada")
+    return lambda: seen.get() == "ada"
+
+
+def _cancel():
+    asyncio.current_task().cancel()
+    return lambda: asyncio.current_task().cancelling()
+
+
+def _cancel_and_take_back():
+    asyncio.current_task().cancel()
+    asyncio.current_task().uncancel()
+    return lambda: asyncio.current_task().cancelling()
+
+
+def _refer():
+    task = asyncio.current_task()
+    return lambda: asyncio.current_task() is task
+
+
+def _refer_weakly():
+    known = WeakSet([asyncio.current_task()])
+    return lambda: asyncio.current_task() in known
+
+
+@pytest.mark.parametrize(
+    "leave", [_set_name, _set_attribute, _set_variable, _cancel, _cancel_and_take_back, _refer, _refer_weakly]
+)
+def test_traces_on_a_task_are_not_seen_by_other_work(run, leave):
+    async def main():
+        start, found, asked = EagerTasks().start, [], []
+
+        async def first():
+            found.append(leave())
+
+        async def second():
+            asked.append(found[0]())
+
+        start(_nothing())
+        start(first())
+        start(second())
+        assert asked in ([False], [0])
+
+    run(main)
+
+
+def test_task_that_is_kept_ends_with_the_result_of_its_work(run):
+    async def main():
+        start, kept, called = EagerTasks().start, [], []
+
+        async def work():
+            kept.append(asyncio.current_task())
+            kept[0].add_done_callback(called.append)
+            return "result"
+
+        async def other():
+            await asyncio.sleep(0)
+
+        start(_nothing())
+        start(work())
+        later = start(other())
+        assert kept[0].done()
+        assert not kept[0].cancel()
+        assert await kept[0] == "result"
+        assert not later.cancelling()
+        await later
+        assert called == kept
+
+    run(main)
+
+
+def test_done_callback_is_called_although_nobody_keeps_the_task(run):
+    async def main():
+        start, called = EagerTasks().start, []
+
+        async def work():
+            asyncio.current_task().add_done_callback(lambda task: called.append(task.result()))
+            return "result"
+
+        start(_nothing())
+        start(work())
+        await asyncio.sleep(0)
+        assert called == ["result"]
+
+    run(main)
+
+
+def test_work_that_cancels_itself_and_returns_is_cancelled(run):
+    async def main():
+        async def work():
+            asyncio.current_task().cancel()
+            return asyncio.current_task()
+
+        task = EagerTasks().start(work())
+        assert task.cancelled() or not task.result().cancelled()  # since 3.12, the first step is not interrupted
+
+    run(main)
+
+
+def test_work_that_cancels_itself_cancels_what_it_waits_for(run, begin):
+    async def main():
+        other = asyncio.ensure_future(asyncio.Event().wait())
+
+        async def work():
+            asyncio.current_task().cancel("enough")
+            await other
+
+        task = await begin(work())
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert other.cancelled()
+        assert task.cancelled()
+
+    run(main)
+
+
+def test_context_variables_are_the_callers_also_after_other_work(run):
+    async def main():
+        start, told = EagerTasks().start, []
+
+        async def tell():
+            told.append(seen.get())
+
+        for value in ("nothing", "one", "one", "two"):
+            seen.set(value)
+            start(tell())
+        assert told == ["nothing", "one", "one", "two"]
+
+    run(main)
+
+
+def test_spare_tasks_do_not_keep_a_loop_from_ending(run):
+    async def main():
+        start = EagerTasks().start
+        start(_nothing())
+        start(_nothing())
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        return start
+
+    run(main)  # and the runner cancels all tasks, and waits for them
+
+
+def test_starter_serves_another_loop(run):
+    start = EagerTasks().start
+    told = []
+
+    async def tell():
+        told.append(asyncio.get_running_loop())
+
+    async def main():
+        start(tell())
+
+    for _ in range(2):
+        asyncio.run(main())
+    assert told[0] is not told[1]

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
-from roomkey.guard.eager_task import eager_task
+from roomkey.guard.eager_task import EagerTasks
 from roomkey.guard.timers import Timer, Timers
 from roomkey.guard.waiting import Deadline, Task
 
@@ -31,6 +31,7 @@ class Background:
 
     def __init__(self, clock: Clock) -> None:
         self.timers = Timers(clock, _call_later)
+        self._eager = EagerTasks()
         self._running: set[asyncio.Task[Any]] = set()
         self._settling: set[asyncio.Task[Any]] = set()  # those that wait in settle()
         self._another_settles: asyncio.Future[None] | None = None
@@ -50,7 +51,9 @@ class Background:
 
     def start(self, work: Coroutine[Any, Any, Any]) -> None:
         """Run a coroutine; this returns when the coroutine waits for the first time."""
-        task = eager_task(work)
+        task = self._eager.start(work)
+        if task is None:
+            return
         if task.done():
             self._ended(task)
         else:
