@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 import logging
+from collections.abc import Awaitable
 from contextvars import copy_context
 from functools import partial
-from typing import Any
 
 from roomkey.core.admission import AdmissionState
 from roomkey.errors import TooManyAttempts
@@ -17,12 +17,14 @@ from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.handlers import BoundHandler
 from roomkey.hub.routes import UNHANDLED, Routes
 from roomkey.hub.socket import NOT_HANDLED, Socket, as_arguments, call_back
-from roomkey.wire import Packet, PacketType, encode
+from roomkey.wire import Message, Packet, PacketType, encode_parts
 
 LOG = logging.getLogger("roomkey.hub")
 
 # An Enum's members are slow to look up by its name, and these are needed for each message.
 _EVENT, _ACK, _CONNECT, _ADMITTED = PacketType.EVENT, PacketType.ACK, PacketType.CONNECT, AdmissionState.ADMITTED
+# Types of what handlers mostly return; to ask whether another value can be awaited is slow.
+_PLAIN = frozenset({type(None), dict, list, str, int, bool, tuple})
 
 
 class Dispatch:
@@ -56,7 +58,7 @@ class Dispatch:
                 self._start(self._wait_for_guard(session, packet))
             elif found is not UNHANDLED:
                 if found.is_coroutine:  # its task has a context of its own
-                    self._handle(session, packet, socket, found)
+                    self._start(self._run_handler(session, packet, socket, found))
                 else:
                     copy_context().run(self._handle, session, packet, socket, found)
         elif kind is _CONNECT:
@@ -90,16 +92,28 @@ class Dispatch:
         except Exception as error:
             self._failed(session, packet, socket, error)
             return
-        if found.is_coroutine or inspect.isawaitable(answer):
+        if type(answer) not in _PLAIN and inspect.isawaitable(answer):
             self._start(self._wait_for_handler(session, packet, socket, answer))
         else:
             self._answer(session, packet, socket, answer)
 
     async def _wait_for_handler(
-        self, session: EngineSession, packet: Packet, socket: GuardedSocket, answer: Any
+        self, session: EngineSession, packet: Packet, socket: GuardedSocket, answer: Awaitable[object]
     ) -> None:
+        """Wait for what a handler returned."""
         try:
-            answer = await answer
+            given = await answer
+        except Exception as error:
+            self._failed(session, packet, socket, error)
+        else:
+            self._answer(session, packet, socket, given)
+
+    async def _run_handler(
+        self, session: EngineSession, packet: Packet, socket: GuardedSocket, found: BoundHandler
+    ) -> None:
+        """Run a handler that is a coroutine function."""
+        try:
+            answer = await found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
         except Exception as error:
             self._failed(session, packet, socket, error)
         else:
@@ -109,9 +123,14 @@ class Dispatch:
         """Send what a handler returned as the acknowledgement, if one was asked for."""
         if packet.id is not None and answer is not NOT_HANDLED and socket.state is _ADMITTED:
             try:
-                session.send(encode(_ACK, packet.namespace, as_arguments(answer), packet.id))
+                text, attachments = encode_parts(_ACK, packet.namespace, as_arguments(answer), packet.id)
             except (TypeError, ValueError) as error:  # the value is not JSON
                 self._failed(session, packet, socket, error)
+                return
+            if attachments:
+                session.send(Message(text, attachments))
+            else:
+                session.send_packet(text)
 
     def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
         """Handle an exception of a handler."""

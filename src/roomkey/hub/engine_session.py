@@ -126,6 +126,7 @@ class EngineSession:
         transport: its current transport.
         send: sends a Socket.IO packet on that transport.
         send_batched: sends a packet that has many receivers.
+        send_packet: sends one Engine.IO packet.
     """
 
     __slots__ = (
@@ -143,6 +144,7 @@ class EngineSession:
         "request",
         "send",
         "send_batched",
+        "send_packet",
         "transport",
     )
 
@@ -151,6 +153,7 @@ class EngineSession:
     transport: Transport
     send: Callable[[Message], None]
     send_batched: Callable[[Message], None]
+    send_packet: Callable[[bytes], None]
 
     def __init__(self, owner: SessionOwner, request: OpeningRequest, state: TransportState, now: float) -> None:
         settings = owner.settings
@@ -193,6 +196,7 @@ class EngineSession:
         self.transport = transport
         self.send = transport.send
         self.send_batched = transport.send_batched
+        self.send_packet = transport.send_packet
 
     # Packets from the client
 

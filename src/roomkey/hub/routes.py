@@ -32,13 +32,13 @@ class Routes:
         self._events = events
         self._policy = events.policy
         self._found: dict[tuple[str, str], BoundHandler] = {}
-        self._at = (-1, -1, -1)
+        self._at = -1
         # A policy of another class may decide differently each time, without a change that is counted.
         self._is_fixed = type(events.policy).rules_for_event is Policy.rules_for_event
 
     def find(self, namespace: str, event: str) -> BoundHandler | None:
         """Return the handler of an event; :data:`UNHANDLED` if there is none, and None if the guard must decide."""
-        at = (self._handlers.changes, self._events.changes, self._policy.changes)
+        at = self._handlers.changes + self._events.changes + self._policy.changes  # each of them only grows
         if at != self._at:
             self._found, self._at = {}, at
         return self._found.get((namespace, event)) or self._find(namespace, event)

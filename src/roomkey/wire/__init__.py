@@ -13,7 +13,7 @@ except ImportError as missing:
 
 from roomkey.wire.engineio import EnginePacket, EngineType, decode_packet, decode_payload, encode_payload
 from roomkey.wire.limits import Limits
-from roomkey.wire.socketio import Decoder, Message, Packet, PacketType, encode
+from roomkey.wire.socketio import Decoder, Message, Packet, PacketType, encode, encode_parts
 from roomkey.wire.transport_state import TransportAction, TransportInput, TransportMachine, TransportState
 from roomkey.wire.violation import Violation
 
@@ -33,5 +33,6 @@ __all__ = [
     "decode_packet",
     "decode_payload",
     "encode",
+    "encode_parts",
     "encode_payload",
 ]

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+_dumps, _loads = orjson.dumps, orjson.loads  # one look-up instead of two for each packet
 PLACEHOLDER, NUMBER = "_placeholder", "num"
 # Types that orjson would write on its own, and that a JSON reader could not tell from a string.
 _OPTIONS = orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -42,14 +43,15 @@ def loads(text: bytes, nesting: int, containers: int = 100_000) -> Any:
     Raises:
         ValueError: not JSON, a number out of range, or over a limit.
     """
-    # A short text cannot be over a limit.
-    brackets = text.count(b"[") + text.count(b"{") if len(text) > 2 * nesting else 0
-    if brackets > containers:
-        raise ValueError("too many arrays and objects")
+    brackets = 0
+    if len(text) > 2 * nesting:  # a shorter one cannot be over a limit
+        brackets = text.count(b"[") + text.count(b"{")
+        if brackets > containers:
+            raise ValueError("too many arrays and objects")
     try:
-        value = orjson.loads(text)
+        value = _loads(text)
     except orjson.JSONDecodeError:
-        value = orjson.loads(_with_whole_characters(text))
+        value = _loads(_with_whole_characters(text))
     if brackets > nesting and _depth(text) > nesting:
         raise ValueError("nested too deep")
     return value
@@ -77,20 +79,26 @@ def dumps(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
         TypeError: a type that JSON does not have, an integer over 64 bits, or more than 254 levels.
         ValueError: NaN, Infinity, or a dict that would be read as a placeholder in a value that contains bytes.
     """
-    attachments: list[bytes] = []
+    attachments: tuple[bytes, ...] = ()
     try:
-        text = orjson.dumps(value, None, _OPTIONS)
+        text = _dumps(value, None, _OPTIONS)
     except TypeError:
-        text = _with_attachments(value, attachments)
+        text, attachments = _with_attachments(value)
     if b"null" in text and _has_nan(value):  # orjson writes NaN as null
         raise ValueError("NaN and Infinity are not JSON")
+    return text, attachments
+
+
+def _with_attachments(value: Any) -> tuple[bytes, tuple[bytes, ...]]:
+    attachments: list[bytes] = []
+    text = _put_aside_bytes(value, attachments)
     # A placeholder that a client sent as plain data would disconnect all clients that receive it together with bytes.
     if attachments and len(_WRITTEN_PLACEHOLDER.findall(text)) != len(attachments):
         raise ValueError("a placeholder without bytes")
     return text, tuple(attachments)
 
 
-def _with_attachments(value: Any, attachments: list[bytes]) -> bytes:
+def _put_aside_bytes(value: Any, attachments: list[bytes]) -> bytes:
     def put_aside(part: object) -> dict[str, object]:
         if not isinstance(part, (bytes, bytearray, memoryview)):
             raise TypeError(f"a {type(part).__name__} is not JSON")

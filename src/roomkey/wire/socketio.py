@@ -106,13 +106,13 @@ class Decoder:
         """
         if self._packet is not None:
             return Violation("text where an attachment belongs")
-        if len(data) > start and data[start] == _EVENT_DIGIT:  # most packets are events of the namespace "/"
-            bracket = data.find(b"[", start, start + _ID_END)
+        bracket = data.find(b"[", start, start + _ID_END)
+        if bracket == start + 1 and data[start] == _EVENT_DIGIT:  # most packets are events of the namespace "/"
+            return _finish(_EVENT, "/", data[bracket:], None, self._nesting, self._containers)
+        if bracket > 0 and data[start] == _EVENT_DIGIT:
             digits = data[start + 1 : bracket]
-            if not digits and bracket > 0:
-                return self._finish(_EVENT, "/", data[bracket:], None)
-            if digits.isdigit() and len(digits) < self._limits.id_digits and bracket > 0:
-                return self._finish(_EVENT, "/", data[bracket:], int(digits))
+            if digits.isdigit() and len(digits) < self._limits.id_digits:
+                return _finish(_EVENT, "/", data[bracket:], int(digits), self._nesting, self._containers)
         return self._other(data[start:])
 
     def _other(self, data: bytes) -> Packet | Violation | None:
@@ -129,7 +129,7 @@ class Decoder:
         kind = (_PLAIN if count is None else _BINARY).get(digit)
         if kind is None:
             return Violation("a packet that clients must not send")
-        packet = self._finish(kind, namespace, data[head.end() :], number)
+        packet = _finish(kind, namespace, data[head.end() :], number, self._nesting, self._containers)
         if count is None or isinstance(packet, Violation):
             return packet
         return self._wait_for(packet, int(count), len(data))
@@ -167,26 +167,34 @@ class Decoder:
         self._packet, self._expected, self._held = packet, count, held
         return None
 
-    def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | Violation:
-        try:
-            data = json.loads(body, self._nesting, self._containers) if body else None
-        except ValueError:
-            return Violation("a packet whose data is not JSON")
-        if kind is _EVENT:
-            if type(data) is list and data:
-                if type(data[0]) is str:
-                    return _make(Packet, (kind, namespace, data, number))
-                if type(data[0]) in _NUMBERS:  # Node calls the handlers of the number's text
-                    data[0] = _number_text(data[0])
-                    return Packet(kind, namespace, data, number)
-            ok = False
-        elif kind is _ACK:
-            ok = type(data) is list and number is not None
-        elif kind is _CONNECT:
-            ok = number is None
-        else:
-            ok = number is None and not body
-        return Packet(kind, namespace, data, number) if ok else Violation(_MISFORMED[kind])
+
+def _finish(
+    kind: PacketType, namespace: str, body: bytes, number: int | None, nesting: int, containers: int
+) -> Packet | Violation:
+    try:
+        data = json.loads(body, nesting, containers) if body else None
+    except ValueError:
+        return Violation("a packet whose data is not JSON")
+    if kind is not _EVENT:
+        return _other_packet(kind, namespace, body, data, number)
+    if type(data) is not list or not data:
+        return Violation(_MISFORMED[kind])
+    if type(data[0]) is str:
+        return _make(Packet, (kind, namespace, data, number))
+    if type(data[0]) not in _NUMBERS:
+        return Violation(_MISFORMED[kind])
+    data[0] = _number_text(data[0])  # Node calls the handlers of the number's text
+    return Packet(kind, namespace, data, number)
+
+
+def _other_packet(kind: PacketType, namespace: str, body: bytes, data: Any, number: int | None) -> Packet | Violation:
+    if kind is _ACK:
+        ok = type(data) is list and number is not None
+    elif kind is _CONNECT:
+        ok = number is None
+    else:
+        ok = number is None and not body
+    return Packet(kind, namespace, data, number) if ok else Violation(_MISFORMED[kind])
 
 
 def _number_text(number: float) -> str:
@@ -219,16 +227,21 @@ def encode(kind: PacketType, namespace: str = "/", data: Any = None, id: int | N
         TypeError: a type that JSON does not have, or bytes in a packet that is neither an EVENT nor an ACK.
         ValueError: NaN, Infinity, or a dict that would be read as a placeholder in data that contains bytes.
     """
-    text, attachments = (b"", ()) if data is None else json.dumps(data)
-    if namespace == "/" and not attachments:  # most packets
-        return Message(_HEADS[kind] + text if id is None else b"%b%d%b" % (_HEADS[kind], id, text))
-    head = b"%d" % kind
-    if attachments:
-        if kind not in _BINARY_KIND:
-            raise TypeError(f"a {kind.name} packet cannot carry bytes")
-        head = b"%d%d-" % (_BINARY_KIND[kind], len(attachments))
-    if namespace != "/":
-        head += namespace.encode() + b","
-    if id is not None:
-        head += b"%d" % id
-    return Message(b"4" + head + text, attachments)
+    return Message(*encode_parts(kind, namespace, data, id))
+
+
+def encode_parts(kind: PacketType, namespace: str, data: Any, id: int | None) -> tuple[bytes, tuple[bytes, ...]]:
+    """Encode a packet of the server that has one receiver: see :func:`encode`.
+
+    Returns:
+        The text of the message, and its attachments.
+    """
+    text, attachments = json.dumps(data) if data is not None else (b"", ())
+    if not attachments:
+        head = _HEADS[kind] if namespace == "/" else b"%b%b," % (_HEADS[kind], namespace.encode())
+    elif kind in _BINARY_KIND:
+        name = b"" if namespace == "/" else namespace.encode() + b","
+        head = b"4%d%d-%b" % (_BINARY_KIND[kind], len(attachments), name)
+    else:
+        raise TypeError(f"a {kind.name} packet cannot carry bytes")
+    return (head + text if id is None else head + str(id).encode() + text), attachments

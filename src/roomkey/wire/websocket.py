@@ -32,6 +32,7 @@ _CONTROL = 0x08
 _FIRST_BYTES = frozenset(
     (*(fin | opcode for fin in (0, 0x80) for opcode in (CONTINUATION, TEXT, BINARY)), 0x88, 0x89, 0x8A)
 )
+_SHORT_TEXT = tuple(bytes((_WHOLE_TEXT, size)) for size in range(MAX_CONTROL + 1))  # the heads of most frames
 _NEVER = 1 << 62
 _SMALLEST = 6  # bytes of a frame of a client: its head with the mask
 _NOT_UTF8 = (NOT_UTF8, "text that is not UTF-8")
@@ -204,8 +205,8 @@ class _Fragments:
 def encode_frame(payload: bytes, opcode: int = TEXT) -> bytes:
     """Return a frame of the server, which is the same for every client."""
     size = len(payload)
-    if size < 126:
-        return b"%c%c%b" % (0x80 | opcode, size, payload)
+    if size <= MAX_CONTROL:
+        return (_SHORT_TEXT[size] if opcode == TEXT else bytes((0x80 | opcode, size))) + payload
     if size < 1 << 16:
         return b"%c\x7e%b%b" % (0x80 | opcode, size.to_bytes(2, "big"), payload)
     return b"%c\x7f%b%b" % (0x80 | opcode, size.to_bytes(8, "big"), payload)
