@@ -20,7 +20,8 @@ class Session:
 
 
 def drain(sessions: list[Session], others: int = 1, **seconds: float) -> Drain:
-    made = Drain(lambda: others, **{"delay": 0.0, "longest": 5.0, "timeout": 10.0} | seconds)
+    made = Drain(**{"delay": 0.0, "longest": 5.0, "timeout": 10.0} | seconds)
+    made.others = lambda: others
     made.sessions = lambda: sessions
     return made
 

@@ -10,7 +10,7 @@ import typer
 from pydantic.fields import FieldInfo
 
 from roomkey.cli.output import fail, needs
-from roomkey.cli.sources import ConfigOption, DatabaseOption
+from roomkey.cli.sources import ConfigOption, DatabaseOption, RedisOption
 from roomkey.server.config_file import read_config
 from roomkey.server.settings import Settings, help_of, load_settings, option_name
 
@@ -62,8 +62,7 @@ def _option(name: str, field: FieldInfo) -> inspect.Parameter:
     kinds = get_args(field.annotation) or (field.annotation,)
     kind = next((kind for kind in (bool, int, float, Path) if kind in kinds), str)
     annotation: Any = Annotated[kind | None, typer.Option(option_name(name), help=help_of(name))]
-    if name == "database":
-        annotation = DatabaseOption
+    annotation = {"database": DatabaseOption, "redis": RedisOption}.get(name, annotation)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 

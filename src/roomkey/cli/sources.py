@@ -28,6 +28,7 @@ __all__ = [
     "DatabaseOption",
     "KeyFileOption",
     "KeySource",
+    "RedisOption",
     "RoleOption",
     "RoomOption",
     "SecretFileOption",
@@ -55,7 +56,16 @@ def _without_password(where: str | None) -> str | None:
     return where
 
 
+def _without_redis_password(where: str | None) -> str | None:
+    if where is not None and re.search(r"://[^/?#]*:[^/?#]*@|[?&]password=", where):
+        raise typer.BadParameter(
+            "remove the password: other users can read the command line; put the URL into ROOMKEY_REDIS or roomkey.toml"
+        )
+    return where
+
+
 DatabaseOption = Annotated[str | None, typer.Option(help=help_of("database"), callback=_without_password)]
+RedisOption = Annotated[str | None, typer.Option(help=help_of("redis"), callback=_without_redis_password)]
 ConfigOption = Annotated[Path | None, typer.Option(help="Settings file. Default: roomkey.toml, if it exists.")]
 KeyFileOption = Annotated[Path | None, typer.Option(help="Key file: JWK, JWK Set or PEM.")]
 SecretFileOption = Annotated[Path | None, typer.Option(help=f"File with a shared secret. You can also set {SECRET}.")]

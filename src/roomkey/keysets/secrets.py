@@ -9,9 +9,21 @@ from pathlib import Path
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import make_folder, read_private, write_private
 
-__all__ = ["load_or_create_secret"]
+__all__ = ["create_secret", "load_or_create_secret"]
 
 SIZE = 32
+
+
+def create_secret(path: Path) -> None:
+    """Create a file with a random secret in hexadecimal digits, and its folder, unless it exists.
+
+    Raises:
+        ConfigError: the folder cannot be created.
+    """
+    make_folder(path.parent)
+    if not path.exists():
+        with contextlib.suppress(ConfigError):  # another process may have created it first: then read that
+            write_private(path, secrets.token_hex(SIZE).encode() + b"\n")
 
 
 def load_or_create_secret(path: Path) -> bytes:
@@ -26,10 +38,7 @@ def load_or_create_secret(path: Path) -> bytes:
     Raises:
         ConfigError: others can read the file, it cannot be created, or it does not contain such a secret.
     """
-    make_folder(path.parent)
-    if not path.exists():
-        with contextlib.suppress(ConfigError):  # another process may have created it first: then read that
-            write_private(path, secrets.token_hex(SIZE).encode() + b"\n")
+    create_secret(path)
     try:
         secret = bytes.fromhex(read_private(path).decode("ascii"))
     except ValueError as error:

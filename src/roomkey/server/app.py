@@ -36,6 +36,7 @@ from roomkey.auth import (
 from roomkey.auth.cookies import CSRF_HEADER
 from roomkey.auth.http import OAuthError, get_and_head
 from roomkey.auth.shared_throttle import SharedThrottles
+from roomkey.bus import Cluster
 from roomkey.bus.node import Node
 from roomkey.core.any_of import TokenVerifier
 from roomkey.core.keys import LiveKey, LiveKeySet
@@ -101,6 +102,7 @@ def build(
     passwords: Passwords | None = None,
     rooms: Iterable[str] = (),
     problem: Callable[[], str | None] = lambda: None,
+    cluster: Cluster | None = None,
     worker: str = "1",
     machine: str = "",
     clock: Callable[[], float] = time.time,
@@ -120,6 +122,7 @@ def build(
         passwords: checks passwords.
         rooms: rooms that the page offers in addition to those of the user's token.
         problem: returns why this process is not ready, such as its stop, or None.
+        cluster: the cluster to which this process belongs, from :func:`roomkey.server.cluster.make_cluster`.
         worker: the number of this process among those that serve the port, from 1.
         machine: what these processes have in common, and no other node of the cluster.
         clock: seconds since the epoch, for the times in tokens.
@@ -129,9 +132,8 @@ def build(
     named = providers or {}
     others = all_tokens(named)
     verifier = accept_all(_verifier(settings, accepted), others)
-    backend = make_backend(
-        settings, TicketVerifier(verifier, stores.single_use), policy, stores.revocations, stores.single_use
-    )
+    tickets = TicketVerifier(verifier, stores.single_use)
+    backend = make_backend(settings, tickets, policy, stores.revocations, stores.single_use, cluster)
     backend.guard.serve_rooms()
     serve_chat(backend.sio, backend.guard)
     logins = LoginService(
@@ -150,7 +152,7 @@ def build(
     if node is not None:
         _share_throttles(logins, node)
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
-    http = _http(settings, index, _readiness(problem, backend.guard, stores, others))
+    http = _http(settings, index, _readiness(problem, node, backend.guard, stores, others))
     for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
         http.include_router(routes)
     metrics = None
@@ -274,16 +276,24 @@ class _Http(FastAPI):
 
 
 def _readiness(
-    own_problem: Callable[[], str | None], guard: AsyncioGuard, stores: Stores, providers: Iterable[ProviderTokens]
+    own_problem: Callable[[], str | None],
+    node: Node | None,
+    guard: AsyncioGuard,
+    stores: Stores,
+    providers: Iterable[ProviderTokens],
 ) -> Callable[[], Awaitable[Readiness]]:
     """Return a function that returns whether connections or logins would fail now."""
 
     async def readiness() -> Readiness:
-        problem = own_problem() or await guard.ready() or await stores.find_problem()
+        problem = own_problem() or _bus_problem(node) or await guard.ready() or await stores.find_problem()
         about = [_provider_readiness(provider.status()) for provider in providers]
         return Readiness(status="ok" if problem is None else "unavailable", problem=problem, providers=about or None)
 
     return readiness
+
+
+def _bus_problem(node: Node | None) -> str | None:
+    return None if node is None or node.connected else "the bus is unavailable: the other nodes cannot be reached"
 
 
 def _provider_readiness(status: ProviderStatus) -> ProviderReadiness:

@@ -13,6 +13,7 @@ with needs("server", "roomkey.server.backends"):
 
 from roomkey import DPoP, Policy, hub
 from roomkey.auth import ACCESS_COOKIE
+from roomkey.bus import Cluster
 from roomkey.core.dpop import ProofStore
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
 from roomkey.guard.guard import AsyncioGuard
@@ -50,6 +51,7 @@ def make_backend(
     policy: Policy | None = None,
     revocations: RevocationStore | None = None,
     proofs: ProofStore | None = None,
+    cluster: Cluster | None = None,
 ) -> SocketBackend:
     """Return the backend that ``settings.engine`` names.
 
@@ -59,12 +61,15 @@ def make_backend(
         policy: the rules. By default, those of :func:`rooms_of_tokens`.
         revocations: the store of revocations. By default, they are kept in memory.
         proofs: where several processes share the DPoP proofs that were used.
+        cluster: the cluster to which this process belongs; only for the hub.
     """
-    options = _guard_options(settings, proofs if settings.workers > 1 else None) | {
+    options = _guard_options(settings, proofs if cluster is not None else None) | {
         "policy": policy or rooms_of_tokens(),
         "revocations": revocations,
     }
-    return (_hub if settings.engine == "hub" else _python_socketio)(settings, verifier, options)
+    if settings.engine == "hub":
+        return _hub(settings, verifier, options | {"cluster": cluster})
+    return _python_socketio(settings, verifier, options)
 
 
 def rooms_of_tokens() -> Policy:

@@ -44,7 +44,6 @@ class Drain:
     """Drains a node: once, when it stops.
 
     Args:
-        others: returns how many other nodes take over the clients.
         delay: seconds between :meth:`announce` and the end of accepting.
         longest: the limit of the period in which connections close, in seconds.
         timeout: seconds from the beginning until everything must have ended.
@@ -52,12 +51,12 @@ class Drain:
     Attributes:
         begun: True once the node is about to stop.
         sessions: returns the sessions to close.
+        others: returns how many other nodes take over their clients. By default, there are none.
         delay: as above.
     """
 
     def __init__(
         self,
-        others: Callable[[], int],
         *,
         delay: float,
         longest: float,
@@ -65,8 +64,8 @@ class Drain:
     ) -> None:
         self.begun = False
         self.sessions: Callable[[], Sequence[Closing]] = list
+        self.others: Callable[[], int] = int
         self.delay = delay
-        self._others = others
         self._longest = longest
         self._timeout = timeout
         self._ends = 0.0
@@ -87,7 +86,7 @@ class Drain:
     async def close_connections(self) -> None:
         """Close the connections, at even intervals over the period that the other nodes need."""
         sessions = self.sessions()
-        period = closing_period(len(sessions), self._others(), self._longest)
+        period = closing_period(len(sessions), self.others(), self._longest)
         steps = max(1, round(period / STEP))
         for step in range(steps):
             for session in sessions[step::steps]:

@@ -27,6 +27,7 @@ from roomkey.keysets import KeyFolder, environment_key, load_or_create, load_or_
 from roomkey.server import demo as demo_accounts
 from roomkey.server import logs
 from roomkey.server.app import Application, build
+from roomkey.server.cluster import make_cluster
 from roomkey.server.draining import Drain
 from roomkey.server.listening import listen, shown_url
 from roomkey.server.providers import Provider
@@ -43,18 +44,22 @@ class Worker:
 
     Attributes:
         load: compares its connections with those of the others.
-        others: returns how many other nodes take over its clients when it stops.
+        others: returns how many nodes take over its clients when it stops, of the other live nodes of the cluster.
         started: called with the server when it serves.
         prepares: True for the first process, which creates accounts of the demo and announces them.
         number: its number, from 1; its successor has the same.
+        folder: the private folder of the workers.
+        slot: its number among all processes of the parent; unlike ``number``, no two have the same.
         machine: what all workers of the same parent have in common, and no others.
     """
 
     load: Load
-    others: Callable[[], int]
+    others: Callable[[int], int]
     started: Callable[[runner.Server, Drain], None]
     prepares: bool
     number: int
+    folder: Path
+    slot: int
     machine: str
 
 
@@ -163,6 +168,8 @@ class _Process:
 
     async def serve(self) -> None:
         """Serve until the stop."""
+        worker = self.worker
+        cluster = make_cluster(self.settings, *(() if worker is None else (worker.folder, worker.slot)))
         stores = Stores.at(None if self._is_in_memory else self.settings.database)
         passwords = Passwords()
         try:
@@ -180,8 +187,9 @@ class _Process:
                 passwords=passwords,
                 rooms=demo_accounts.ROOMS if self.demo else (),
                 problem=drain.problem,
-                worker=str(self.worker.number) if self.worker is not None else "1",
-                machine=self.worker.machine if self.worker is not None else "",
+                cluster=cluster,
+                worker=str(worker.number) if worker is not None else "1",
+                machine=worker.machine if worker is not None else "",
             )
             empty = not await stores.accounts.all()
             await self._serve(application, drain, lambda: self._announce(people, empty))
@@ -193,6 +201,8 @@ class _Process:
         config = uvicorn_config(self.settings, application)
         if isinstance(hub := application.backend.sio, Hub):
             drain.sessions = lambda: list(hub.sessions.active.values())
+            drain.others = lambda: self._others(hub)
+            await hub.open()
         with runner.frozen_heap() as freeze:
 
             def started() -> None:
@@ -204,6 +214,12 @@ class _Process:
             load = self.worker.load if self.worker is not None else None
             server = runner.Server(application, config, started, draining=drain, load=load)
             await server.serve(sockets=[self.listener])
+
+    def _others(self, hub: Hub) -> int:
+        """Return how many other nodes take over the clients of this one."""
+        cluster = hub.application.cluster
+        live = 0 if cluster is None else len(cluster.node.live)
+        return live if self.worker is None else self.worker.others(live)
 
     @property
     def _is_in_memory(self) -> bool:
@@ -234,7 +250,6 @@ class _Process:
     def _drain(self) -> Drain:
         settings = self.settings
         return Drain(
-            self.worker.others if self.worker is not None else lambda: 0,
             delay=settings.drain_delay,
             longest=settings.drain_period,
             timeout=settings.drain_timeout,

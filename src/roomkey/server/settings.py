@@ -32,6 +32,7 @@ with needs("cli", "roomkey.server.settings"):
     )
     from pydantic_core import ErrorDetails
 
+from roomkey.bus.peers import split_address
 from roomkey.core.algorithms import ALGORITHMS
 from roomkey.core.claims import one_or_more
 from roomkey.core.credentials import Handshake
@@ -97,6 +98,17 @@ class Settings(BaseModel):
         Path("roomkey.sqlite3"),
         repr=False,
         description="Database: an SQLite file or a URL such as postgresql://user@host/database.",
+    )
+    redis: str | None = Field(
+        None,
+        repr=False,
+        description="Redis or Valkey server that connects several machines, such as redis://host:6379.",
+    )
+    cluster_secret: Path | None = Field(
+        None, description="File with the secret of all nodes. By default, cluster.secret in the folder of the keys."
+    )
+    node_address: str | None = Field(
+        None, description="Address for requests that other machines forward, such as 10.0.0.5:7400."
     )
     keys: Path = Field(Path("keys"), description="Folder of the signing keys.")
     issuer: str = Field("roomkey", min_length=1, description="Issuer (iss) of the tokens to issue and to accept.")
@@ -203,6 +215,20 @@ class Settings(BaseModel):
             raise ValueError("invalid database; use a file, or a URL of the form postgresql://user@host/database")
         return value
 
+    @field_validator("redis")
+    @classmethod
+    def _redis_url(cls, value: str | None) -> str | None:
+        if value is not None and re.match(r"(?:rediss?(?:\+cluster)?|unix)://.", value) is None:
+            raise ValueError("invalid Redis URL; use redis://, rediss://, unix:// or redis+cluster://")
+        return value
+
+    @field_validator("node_address")
+    @classmethod
+    def _host_and_port(cls, value: str | None) -> str | None:
+        if value is not None:
+            split_address(value)
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _as_browsers_send(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -252,9 +278,16 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _workers_need_the_hub(self) -> Settings:
-        if self.workers > 1 and self.engine != "hub":
-            raise ValueError(f"workers requires the hub; remove engine = {self.engine}, or set workers to 1")
+    def _nodes_need_the_hub(self) -> Settings:
+        name = "workers" if self.workers > 1 else "redis" if self.redis is not None else None
+        if name is not None and self.engine != "hub":
+            raise ValueError(f"{name} requires the hub; remove engine = {self.engine}, or remove {name}")
+        return self
+
+    @model_validator(mode="after")
+    def _other_machines_need_redis(self) -> Settings:
+        if self.node_address is not None and self.redis is None:
+            raise ValueError("node_address requires redis, which tells the addresses to the other machines; set both")
         return self
 
     @model_validator(mode="after")

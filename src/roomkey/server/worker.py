@@ -47,6 +47,7 @@ class Control:
     def __init__(self, channel: socket.socket, start: Start) -> None:
         self.counts = ConnectionCounts(start.table, start.slot)
         self.staying = start.workers - 1
+        self._siblings = start.workers - 1
         self._channel = channel
         self._folder = start.folder
         self._buffer = b""
@@ -60,6 +61,15 @@ class Control:
         self._loop.add_reader(self._channel.fileno(), self._readable)
         self._beat()
         send_line(self._channel, SERVES)
+
+    def others(self, live: int) -> int:
+        """Return how many nodes take over the clients of this worker when it stops.
+
+        Args:
+            live: the other live nodes of the cluster. If all workers of this machine stop, only those of other
+                machines remain.
+        """
+        return max(live, self.staying) if self.staying else max(0, live - self._siblings)
 
     def _beat(self) -> None:
         if self._drain.begun:
@@ -106,10 +116,12 @@ def _serve(start: Start, channel: socket.socket) -> None:
     control = Control(channel, start)
     worker = run.Worker(
         load=control.counts,
-        others=lambda: control.staying,
+        others=control.others,
         started=control.started,
         prepares=start.first,
         number=start.number,
+        folder=Path(start.folder),
+        slot=start.slot,
         machine=Path(start.folder).name,  # a random name
     )
     descriptor, family, kind, protocol = start.listener
