@@ -16,7 +16,7 @@ import pytest
 import pytest_asyncio
 from support.serve_process import Served, start_server
 
-pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 PATIENCE = 30.0
 KINDS = [("current", "websocket"), ("current", "polling"), ("current", "upgrade"), ("first", "polling")]
@@ -42,7 +42,7 @@ class Workers:
         return [int(line) for line in found.stdout.split()]
 
     async def log(self, pattern: str, after: int = 0) -> None:
-        async with asyncio.timeout(2 * PATIENCE):
+        async with asyncio.timeout(6 * PATIENCE):
             while not re.search(pattern, self.served.errors()[after:]):
                 await asyncio.sleep(0.05)  # the log is a file
 
@@ -54,7 +54,7 @@ class Workers:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    served = start_server(tmp_path_factory.mktemp("workers"), "--workers", "3")
+    served = start_server(tmp_path_factory.mktemp("workers"), "--workers", "2")
     yield Workers(served)
     served.end()
 
@@ -140,23 +140,29 @@ class Fan:
 async def test_clients_of_workers_that_end_are_served_by_others(workers: Workers, js: Any, how: str) -> None:
     fans = [Fan(workers.open(js, number)) for number in range(60)]
     counting = asyncio.ensure_future(count_aloud(fans))
+    try:
+        await survive(workers, fans, how)
+    finally:
+        counting.cancel()
+        for fan in fans:
+            fan.stop()
+
+
+async def survive(workers: Workers, fans: list[Fan], how: str) -> None:
     await asyncio.wait_for(asyncio.gather(*(fan.hears(0) for fan in fans)), PATIENCE)
     before, after = workers.processes(), len(workers.served.errors())
     if how == "SIGHUP":
         workers.served.process.send_signal(signal.SIGHUP)
-        await workers.log("restarted 3 workers", after)
+        await workers.log("restarted 2 workers", after)
         assert not set(before) & set(workers.processes())
     else:
         os.kill(before[0], getattr(signal, how))
         await workers.log("starting another", after)
     number = max(fan.heard for fan in fans) + 20  # nobody has said it yet
     await asyncio.wait_for(asyncio.gather(*(fan.hears(number) for fan in fans)), PATIENCE)
-    counting.cancel()
     again = [fan for fan in fans if fan.connects > 1]
-    assert len(again) == len(fans) if how == "SIGHUP" else 5 < len(again) < 40
+    assert len(again) == len(fans) if how == "SIGHUP" else 10 < len(again) < 50
     assert sum(len(fan.sids) for fan in fans) == sum(fan.connects for fan in fans)
-    for fan in fans:
-        fan.stop()
 
 
 async def count_aloud(fans: list[Fan]) -> None:

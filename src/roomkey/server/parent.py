@@ -366,8 +366,15 @@ class Parent:
             raise
 
     def _retire(self, child: Child) -> None:
+        """Let a worker stop, while others take over its clients."""
         staying = sum(other is not child for other in self._current.values())
-        child.drain(staying, self._settings.drain_timeout + STOP_SECONDS)
+        self._stop(child, staying)
+
+    def _stop(self, child: Child, staying: int) -> None:
+        if child.serves.done():
+            child.drain(staying, self._settings.drain_timeout + STOP_SECONDS)
+        else:
+            child.kill()  # it has no clients yet
 
     # Stopping
 
@@ -375,10 +382,7 @@ class Parent:
         """Stop all workers at once: there is nobody on this machine to take over."""
         seconds = self._settings.drain_timeout + STOP_SECONDS
         for child in self._children:
-            if child.serves.done():
-                child.drain(0, seconds)
-            else:
-                child.kill()  # it has no clients yet
+            self._stop(child, 0)
         if self._children:
             _, late = await asyncio.wait([child.ended for child in self._children], timeout=seconds + 1)
             if late:
