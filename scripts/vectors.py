@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "tests")]
 
 import vector_claims  # noqa: E402
 import vector_issuers  # noqa: E402
+import vector_journal  # noqa: E402
 import vector_keys  # noqa: E402
 import vector_proofs  # noqa: E402
 import vector_remote  # noqa: E402
@@ -210,6 +211,7 @@ def everything() -> dict[str, dict[str, Any]]:
         "presets": presets(),
         "remote_keys": vector_remote_keys.remote_keys(f),
         "contract": wire_contract(),
+        "journal": vector_journal.journal(),
     }
 
 

@@ -14,6 +14,7 @@ export { type SecretOptions, type VerifierOptions } from "./core/verifier.js";
 export { type AnyVerifier, Decision, type DecisionKind } from "./guard/authorizer.js";
 export { Guard, type LiveSocket, guard } from "./guard/guard.js";
 export { type JournalOptions } from "./guard/journal.js";
+export { type RedisClient, type RedisJournal, type RedisJournalOptions, redisJournal } from "./guard/redis_journal.js";
 export { Unauthorized } from "./guard/requests.js";
 export { type GuardOptions, type OwnJoins, type Way } from "./guard/settings.js";
 export { type IntrospectionOptions, type IntrospectionStatus, IntrospectionVerifier } from "./keysets/introspection.js";

@@ -141,3 +141,15 @@ test("answers of another server are read as in the vectors", () => {
     assert.deepEqual(parsed(() => told(parseDiscovery(Buffer.from(body), issuer))), expected, name);
   }
 });
+
+test("entries of a journal in Redis are accepted or dropped", () => {
+  const { EntryFormat } = inside("journal_entries");
+  const { key, secrets, longest, vectors } = read("journal");
+  const format = new EntryFormat(secrets, key);
+  for (const vector of vectors) {
+    const found = format.check(new Map(Object.entries(vector.fields)));
+    const verdict = typeof found === "string" ? { dropped: found } : { accepted: found };
+    assert.deepEqual(plain(verdict), only(vector, "accepted", "dropped"), vector.name);
+  }
+  assert.equal(format.check(new Map([["e", " ".repeat(longest + 1)], ["m", "x"]])), "too large");
+});

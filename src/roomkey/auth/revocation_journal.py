@@ -110,6 +110,8 @@ def _written(revoked: Revocation) -> dict[str, Any]:
         "issued_before": revoked.issued_before,
         "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
     }
+    if revoked.version is not None:
+        entry["version"] = list(revoked.version)
     return entry if revoked.rights is None else entry | {"rights": dict(revoked.rights)}
 
 

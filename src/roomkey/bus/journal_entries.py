@@ -10,6 +10,7 @@ import hmac
 import json
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from roomkey.bus.secrets import ClusterSecrets
@@ -93,7 +94,7 @@ class EntryFormat:
             raise Dropped("bad signature")
         try:
             return _revocation(json.loads(text, parse_constant=_no_constant)), signers[0]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             raise Dropped("malformed") from None
 
 
@@ -137,6 +138,6 @@ def _is_list_of_strings(value: Any) -> bool:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float):
-        raise TypeError(value)
+    if type(value) not in (int, float) or not isfinite(value):
+        raise ValueError(value)
     return float(value)

@@ -5,6 +5,9 @@ import { type Identity, isGuest, withRights } from "./identity.js";
 /** Subjects with changed rights; beyond that, the oldest change is dropped. */
 const MAX_CHANGES = 1_000_000;
 
+/** The order of changes of one subject: microseconds since the epoch, and the name of the process that made it. */
+export type Version = readonly [at: number, sender: string];
+
 export interface Rights {
   roles?: readonly string[];
   rooms?: unknown;
@@ -16,22 +19,31 @@ export interface Change {
   readonly rolesAt: number;
   readonly rooms: unknown;
   readonly roomsAt: number;
+  readonly rolesVersion: Version | null;
+  readonly roomsVersion: Version | null;
 }
 
-const NONE: Change = { roles: null, rolesAt: 0, rooms: undefined, roomsAt: 0 };
+const NONE: Change = { roles: null, rolesAt: 0, rooms: undefined, roomsAt: 0, rolesVersion: null, roomsVersion: null };
 
 /** The latest change of each subject's rights, in memory. */
 export class RightsOverrides {
   readonly #changes = new Map<string, Change>();
 
-  /** Read tokens of a subject that were issued up to a time with other roles or rooms. */
-  change(subject: string, { roles, rooms }: Rights, at: number): void {
+  /**
+   * Read tokens of a subject that were issued up to a time with other roles or rooms.
+   *
+   * @param version does not replace a later one, however late it arrives; null: the last one applies.
+   */
+  change(subject: string, rights: Rights, at: number, version: Version | null = null): void {
     const before = this.#changes.get(subject) ?? NONE;
+    const roles = isOlder(version, before.rolesVersion) ? undefined : rights.roles;
+    const rooms = isOlder(version, before.roomsVersion) ? undefined : rights.rooms;
+    if (roles === undefined && rooms === undefined) return;
     this.#changes.delete(subject); // the latest is the last
     this.#changes.set(subject, {
       ...before,
-      ...(roles === undefined ? {} : { roles: [...roles], rolesAt: at }),
-      ...(rooms === undefined ? {} : { rooms, roomsAt: at }),
+      ...(roles === undefined ? {} : { roles: [...roles], rolesAt: at, rolesVersion: version }),
+      ...(rooms === undefined ? {} : { rooms, roomsAt: at, roomsVersion: version }),
     });
     for (const [oldest] of this.#changes) {
       if (this.#changes.size <= MAX_CHANGES) break;
@@ -54,4 +66,9 @@ export class RightsOverrides {
     const rooms = change.rooms !== undefined && issuedAt <= Math.floor(change.roomsAt) ? { rooms: change.rooms } : {};
     return withRights(who, { ...roles, ...rooms });
   }
+}
+
+function isOlder(version: Version | null, known: Version | null): boolean {
+  if (version === null || known === null) return false;
+  return version[0] !== known[0] ? version[0] < known[0] : Buffer.compare(Buffer.from(version[1]), Buffer.from(known[1])) < 0;
 }

@@ -14,7 +14,10 @@ import { DynamicNamespaces } from "./dynamic_namespaces.js";
 import { Events } from "./events.js";
 import { ExpiryWatch } from "./expiry_watch.js";
 import { type ServerLike, type SocketLike, checkServer } from "./host.js";
+import { Disconnects } from "./disconnects.js";
 import { type DocumentVerifier, Journal, type JournalOptions } from "./journal.js";
+import type { JournalTarget, RevocationSource } from "./journal_target.js";
+import { RedisJournal } from "./redis_journal.js";
 import { Proofs } from "./proofs.js";
 import { Refusals, type Refused } from "./refusals.js";
 import { Unauthorized } from "./requests.js";
@@ -54,7 +57,8 @@ export class Guard {
   readonly #socketAuthorizer: SocketAuthorizer;
   readonly #events: Events;
   readonly #lifetime: number;
-  readonly #journal: Journal | null;
+  readonly #journal: RevocationSource | null;
+  readonly #disconnects: Disconnects;
 
   constructor(io: ServerLike, verifier: AnyVerifier, options: GuardOptions) {
     const settings = checkSettings(verifier, options);
@@ -74,18 +78,22 @@ export class Guard {
     const sessionBinding = new SessionBinding(context, authorizer);
     [this.#context, this.#authorizer, this.#socketAuthorizer, this.#events] = [context, authorizer, socketAuthorizer, events];
     install(server, { context, deciders: { authorizer, socketAuthorizer, authenticator, events, sessionBinding } });
+    this.#disconnects = new Disconnects(clock, (subject) => context.index.named("subject", subject));
     this.#journal?.start();
   }
 
-  #follow(options: JournalOptions, verifier: AnyVerifier, { log }: GuardSettings): Journal {
-    return new Journal(options, verifier as AnyVerifier & DocumentVerifier, {
+  #follow(journal: JournalOptions | RedisJournal, verifier: AnyVerifier, { log }: GuardSettings): RevocationSource {
+    const target: JournalTarget = {
       revoked: (entry) => this.#apply(entry, false),
-      rightsChanged: ({ name, rights, issuedBefore }) => {
-        this.#authorizer.changed.change(name, rights, issuedBefore);
+      rightsChanged: ({ name, rights, issuedBefore, version }) => {
+        this.#authorizer.changed.change(name, rights, issuedBefore, version);
         void this.#socketAuthorizer.reconsider(name);
       },
+      disconnected: (entry) => void this.#disconnects.apply(entry),
       failed: log,
-    });
+    };
+    if (journal instanceof RedisJournal) return journal.follow(target);
+    return new Journal(journal, verifier as AnyVerifier & DocumentVerifier, target);
   }
 
   /**
@@ -190,6 +198,18 @@ export class Guard {
     const revoked = revocationOf({ ...options, expiresAt: this.#latestExpiry(options, now) }, now);
     // A token that was seen before its subject was revoked was issued before, whatever its clock says.
     return this.#apply(revoked, revoked.kind === "subject" && options.issuedBefore === undefined);
+  }
+
+  /**
+   * Disconnect all sockets of a subject, in this process. Its tokens stay valid, and its clients do not return automatically.
+   *
+   * @returns the number of sockets disconnected.
+   */
+  disconnect({ subject }: { subject: string }): number {
+    this.subjectRoom(subject);
+    const live = this.#context.index.named("subject", subject).filter((socket) => socket.admitted);
+    for (const socket of live) socket.disconnect();
+    return live.length;
   }
 
   /** When all tokens that a revocation is about have expired. */

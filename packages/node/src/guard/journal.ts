@@ -5,14 +5,12 @@
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { isName } from "../core/names.js";
 import { checkNames } from "../core/options.js";
-import type { Revocation } from "../core/revocations.js";
-import { isObject } from "../core/strict_json.js";
 import { checkUrl } from "../core/urls.js";
 import { ConfigError } from "../errors.js";
 import { verifyWaiting } from "../keysets/waiting.js";
 import { monotonic } from "./clock.js";
+import { type JournalTarget, type RevocationSource, applyEntry } from "./journal_target.js";
 
 export interface JournalOptions {
   /** The address of the journal, such as `https://login.example/auth/revocations`. */
@@ -36,19 +34,6 @@ export interface DocumentVerifier {
   verifyDocument(document: unknown, type: string, now?: number): Record<string, unknown>;
 }
 
-/** Changed rights of a subject, as the journal has them. */
-export interface ChangedRights {
-  name: string;
-  issuedBefore: number;
-  rights: { roles?: readonly string[]; rooms?: unknown };
-}
-
-export interface JournalTarget {
-  revoked(entry: Revocation): void;
-  rightsChanged(entry: ChangedRights): void;
-  failed(message: string, error: unknown): void;
-}
-
 const TYPE = "revocations+jwt";
 /** Milliseconds between two attempts after a failure, at first and at the most; a random part is taken off. */
 const RETRY = { first: 250, most: 10_000 };
@@ -59,7 +44,6 @@ const RETRY = { first: 250, most: 10_000 };
 const PERIOD = 500;
 /** Bytes of one part. */
 const MAX_PART = 8 * 1024 * 1024;
-const KINDS = new Set(["token", "session", "subject"]);
 
 const NAMES: Readonly<Record<keyof JournalOptions, true>> = {
   url: true,
@@ -71,7 +55,7 @@ const NAMES: Readonly<Record<keyof JournalOptions, true>> = {
 };
 
 /** Follows a journal until it is closed. */
-export class Journal {
+export class Journal implements RevocationSource {
   readonly #url: URL;
   readonly #authorization: string;
   readonly #staleAfter: number;
@@ -169,27 +153,8 @@ export class Journal {
     if (aud !== this.options.clientId) throw new Error("this part of the journal is for another client");
     if (after !== this.#position) throw new Error("this part of the journal is not the one that was asked for");
     if (!Number.isSafeInteger(position) || !Array.isArray(revocations)) throw new Error("this is not a part of the journal");
-    for (const entry of revocations as unknown[]) this.#applyOne(entry);
+    for (const entry of revocations as unknown[]) applyEntry(entry, this.target);
     this.#position = position as number;
-  }
-
-  #applyOne(entry: unknown): void {
-    if (!isObject(entry) || !isName(entry.name)) return; // no valid token has such a name
-    const { kind, name, issuer = null, issued_before: issuedBefore, expires_at: expiresAt, rights } = entry;
-    const before = typeof issuedBefore === "number" ? issuedBefore : 0;
-    if (kind === "rights" && isObject(rights)) {
-      const roles = Array.isArray(rights.roles) ? { roles: rights.roles as string[] } : {};
-      const rooms = Object.hasOwn(rights, "rooms") ? { rooms: rights.rooms } : {};
-      this.target.rightsChanged({ name, issuedBefore: before, rights: { ...roles, ...rooms } });
-    } else if (KINDS.has(kind as string)) {
-      this.target.revoked({
-        kind: kind as Revocation["kind"],
-        name,
-        issuer: issuer as string | null,
-        issuedBefore: before,
-        expiresAt: typeof expiresAt === "number" ? expiresAt : Infinity,
-      });
-    }
   }
 }
 

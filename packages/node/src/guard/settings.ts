@@ -12,6 +12,7 @@ import type { WriteLine } from "./audit.js";
 import type { AnyVerifier } from "./authorizer.js";
 import { type Clock, reliable } from "./clock.js";
 import type { JournalOptions } from "./journal.js";
+import type { RedisJournal } from "./redis_journal.js";
 
 /** The ways to present a token. */
 export type Way = "handshake" | "authenticate";
@@ -79,8 +80,11 @@ export interface GuardOptions {
    * (`"allow"`). Default: `"policy"`.
    */
   ownJoins?: OwnJoins;
-  /** Follows the revocations of a roomkey login server. Default: revocations of this process only. */
-  journal?: JournalOptions;
+  /**
+   * Follows the revocations of a roomkey login server, over HTTP or with `redisJournal`. Default: revocations of this process
+   * only.
+   */
+  journal?: JournalOptions | RedisJournal;
   /** Receives the lines of the audit log, each one JSON object without a token. Default: none. */
   audit?: WriteLine;
   /** Receives what goes wrong in the application's rules, callbacks and listeners. Default: `console.error`. */

@@ -350,6 +350,14 @@ export class GuardedSocket extends Admission implements Timed {
     else if (actions.includes("disconnect")) connection.leftOne();
   }
 
+  /** Disconnect it: its client does not return automatically, and its token stays valid. */
+  disconnect(): void {
+    this.feed("gone");
+    this.audit("ended", { reason: "disconnected", address: this.connection.address });
+    this.#disconnect();
+    this.connection.leftOne();
+  }
+
   #disconnect(): void {
     if (this.host.disconnect()) return;
     this.gone();
