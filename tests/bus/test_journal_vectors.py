@@ -11,7 +11,7 @@ from roomkey.bus import ClusterSecrets
 from roomkey.bus.journal_entries import EntryFormat
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
-import vector_journal  # noqa: E402
+import vector_journal
 
 
 def test_entries_of_a_journal_get_the_verdicts_of_the_vectors():

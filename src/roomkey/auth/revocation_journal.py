@@ -103,7 +103,7 @@ class Journal:
 
 def _written(revoked: Revocation) -> dict[str, Any]:
     """Return a revocation as JSON; ``expires_at`` is null if it is kept forever."""
-    entry = {
+    entry: dict[str, Any] = {
         "kind": revoked.kind,
         "name": revoked.name,
         "issuer": revoked.issuer,

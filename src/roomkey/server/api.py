@@ -84,7 +84,6 @@ def admin_router(
     )
     _add_users(routes, access, logins, accounts, guard)
     _add_revocation(routes, access, guard)
-    _add_disconnect(routes, access, guard)
     _add_sockets(routes, access, guard, sio)
     _add_rooms(routes, access, guard, sio)
     return routes
@@ -162,20 +161,6 @@ def _add_revocation(routes: APIRouter, access: OperatorAccess, guard: AsyncioGua
             until = _kept_until(names.expires_at, guard.clock.now())
             sockets = await guard.revoke(**names.model_dump(exclude={"expires_at"}), expires_at=until)
             return json_response(SocketCount(sockets=sockets))
-
-
-def _add_disconnect(routes: APIRouter, access: OperatorAccess, guard: AsyncioGuard) -> None:
-    @routes.post(
-        "/subjects/{subject}/disconnect",
-        summary="Disconnect all sockets of a subject; its tokens stay valid, its clients do not reconnect automatically",
-        response_model=SocketCount,
-        responses=error_responses(400),
-    )
-    @oauth_errors
-    async def disconnect_subject(request: Request, subject: str) -> Response:
-        who = await access.authorize(request)
-        with audited(who, "disconnect", subject=subject):
-            return json_response(SocketCount(sockets=await guard.disconnect(subject=subject)))
 
 
 def _kept_until(expires_at: float | None, now: float) -> float:
