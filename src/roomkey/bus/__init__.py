@@ -19,6 +19,7 @@ from roomkey.bus.secrets import ClusterSecrets
 if TYPE_CHECKING:
     from roomkey.bus.journal import RedisJournal
     from roomkey.bus.redis import RedisBus
+    from roomkey.bus.redis_proofs import RedisProofs
 
 __all__ = [
     "Bus",
@@ -28,11 +29,13 @@ __all__ = [
     "MemoryNetwork",
     "RedisBus",
     "RedisJournal",
+    "RedisProofs",
 ]
 
 _MODULES = {
     "RedisBus": "redis",
     "RedisJournal": "journal",
+    "RedisProofs": "redis_proofs",
 }
 
 
