@@ -25,6 +25,7 @@ ISSUER = Issuer.ephemeral(audience="chat")
 QUERY = "/socket.io/?EIO=4&transport=polling"
 ECHO = b'421["echo",1]'
 ECHOED = b"431[1]"
+LARGE = 20_000_000
 
 
 async def other_app(scope: Any, receive: Any, send: Any) -> None:
@@ -373,6 +374,29 @@ async def test_client_that_does_not_read_gets_no_further_responses(read):
         for _count in range(10):
             assert (await raw.answer()).status == 400
         await raw.close()
+
+
+async def test_unread_response_of_uvicorn_delays_the_polls_behind_it(hub, read):
+    async def large(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % LARGE)]})
+        await send({"type": "http.response.body", "body": b"x" * LARGE})
+
+    async with serve(hub, app=large) as host:
+        raw = await RawSocket.open(host)
+        raw.writer.transport.pause_reading()
+        await raw.send(get(path="/large"))
+        await asyncio.sleep(0.1)  # the response is written
+        for _count in range(20):
+            raw.writer.write(get("unknown"))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.1)
+        assert not read
+        raw.writer.transport.resume_reading()
+        assert len((await raw.answer()).body) == LARGE
+        for _count in range(20):
+            assert (await raw.answer()).status == 400
+        await raw.close()
+    assert len(read) == 20
 
 
 # Limits and deadlines

@@ -97,12 +97,15 @@ def read_poll(head: bytes, last: PollHeaders = NO_HEADERS) -> tuple[HttpRequest,
 
     Args:
         head: the bytes up to the blank line, and that line.
-        last: the headers of the last request on this connection. Clients repeat them, and then they are not read again.
+        last: the headers of the last such request on this connection. Clients repeat them, and then they are not read
+            again.
     """
     line = _REQUEST_LINE.match(head)
     if line is None:
         return None
-    headers = last if head[line.end() :] == last.raw else _poll_headers(head[line.end() :])
+    begin = line.end()
+    is_same = len(head) - begin == len(last.raw) and head.startswith(last.raw, begin)
+    headers = last if is_same else _poll_headers(head[begin:])
     method = _METHODS[line[1]]
     if headers is None or (headers.length is None if method == "POST" else headers.length):
         return None

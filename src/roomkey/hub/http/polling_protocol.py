@@ -122,7 +122,8 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
         "_buffer",
         "_exchange",
         "_keep_alive",
-        "_last",
+        "_last_get",
+        "_last_post",
         "_left",
         "_limit",
         "_peer",
@@ -143,7 +144,7 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
         self._buffer = b""
         self._body = bytearray()  # of a request whose body did not arrive together with its head
         self._exchange: Exchange | None = None
-        self._last = NO_HEADERS
+        self._last_get = self._last_post = NO_HEADERS
         self._left = 0  # bytes of the body that are not taken from the buffer yet
         self._limit = 0
         self._keep_alive = True
@@ -157,6 +158,9 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
         self._scheme = scheme_of(transport)
         self._shared.state.connections.add(self)
         transport.set_protocol(self)
+        unsent = transport.get_write_buffer_size()
+        if unsent and unsent > transport.get_write_buffer_limits()[0]:
+            self.pause_writing()  # the transport told uvicorn, whose response the client has not read
         self.data_received(data)
 
     # What asyncio reports
@@ -225,13 +229,18 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
             self._refuse(HEAD_TOO_LARGE)
             return
         end += len(BLANK_LINE)
-        found = read_poll(data[:end], self._last)
+        is_post = data.startswith(b"P")
+        found = read_poll(data[:end], self._last_post if is_post else self._last_get)
         if found is None or not shared.requests.serves(found[0].path):
             self._give_back(data)
             return
-        request, self._last = found
-        self._buffer, self._left = data[end:], self._last.length or 0
-        if self._last.closes:
+        request, headers = found
+        if is_post:
+            self._last_post = headers
+        else:
+            self._last_get = headers
+        self._buffer, self._left = data[end:], headers.length or 0
+        if headers.closes:
             self._keep_alive = False
         self._begin(request)
 
@@ -239,7 +248,9 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
         """Begin to answer a request."""
         shared = self._shared
         shared.state.total_requests += 1
-        shared.addresses.set(request, self._peer, self._scheme)
+        request.address, request.scheme = self._peer, self._scheme
+        if shared.addresses.proxies is not None:
+            shared.addresses.set(request, self._peer, self._scheme)
         self._phase = _ANSWERING
         try:
             exchange = shared.polling.begin(request, self)
@@ -411,7 +422,9 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
     def reader_late(self) -> None:
         """Abort the connection if its client has read nothing since the last look."""
         size = self._transport.get_write_buffer_size()
-        if self._unsent is None or size >= self._unsent:
+        if not size:
+            self.resume_writing()
+        elif self._unsent is None or size >= self._unsent:
             self._transport.abort()
         else:
             self._unsent = size
