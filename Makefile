@@ -67,9 +67,10 @@ newest others: .venv-dev
 checklist: .venv-dev
 	$(BIN)/python scripts/checklist.py
 
-# bench/socketio needs Node for its peers. On a quiet machine, everything takes about 25 minutes.
+# bench/socketio needs Node for its peers. On a quiet machine, everything takes less than 25 minutes. A bound that a
+# verification exceeds does not stop the rest.
 bench: .venv-dev
-	$(BIN)/python bench/verify.py --write
+	-$(BIN)/python bench/verify.py --write
 	$(BIN)/python bench/instructions.py --write
 	$(BIN)/python bench/sync.py
 	$(BIN)/python bench/socketio/growth.py
