@@ -33,6 +33,9 @@ LOG = logging.getLogger("roomkey.bus")
 FIRST_DELAY, LONGEST_DELAY = 0.1, 2.0
 """Seconds between attempts to connect: half of it and a random part of the other half."""
 
+STABLE_SECONDS = 5.0
+"""How long a connection must last, so that the next attempt after it is soon."""
+
 OPEN_SECONDS = 1.0
 CLOSE_SECONDS = 1.0
 
@@ -199,7 +202,7 @@ class RedisBus:
     async def _run(self) -> None:
         delay = FIRST_DELAY
         while True:
-            before = self.counts["connects"]
+            begun = asyncio.get_running_loop().time()
             try:
                 await self._session()
             except* (RedisError, OSError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -207,7 +210,7 @@ class RedisBus:
             except* Exception as error:
                 LOG.error("the connection to Redis failed unexpectedly", exc_info=error)
                 self._failed(reason(error))
-            if self.counts["connects"] > before:
+            if asyncio.get_running_loop().time() - begun >= STABLE_SECONDS:
                 delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  (spreads the attempts)
             delay = min(delay * 2, LONGEST_DELAY)
@@ -243,6 +246,8 @@ class RedisBus:
         """Report that the bus is connected, as soon as the servers work and all subscriptions are in effect."""
         for link in links:
             link.probe()
+        if len(links) == 1 and self._channels:  # in a cluster, this name may belong to another server
+            links[0].publisher.put(pack("PUBLISH", next(iter(self._channels)) + b":probe", b""))
         for link in links:
             await link.publisher.flush()
         while not all(link.subscriber.settled() for link in links):
