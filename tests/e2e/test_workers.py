@@ -158,10 +158,13 @@ async def survive(workers: Workers, fans: list[Fan], how: str) -> None:
     else:
         os.kill(before[0], getattr(signal, how))
         await workers.log("starting another", after)
+        replaced = workers.log(r"worker \d \(process \d+\) serves", after)
     number = max(fan.heard for fan in fans) + 20  # nobody has said it yet
     await asyncio.wait_for(asyncio.gather(*(fan.hears(number) for fan in fans)), PATIENCE)
     again = [fan for fan in fans if fan.connects > 1]
     assert len(again) == len(fans) if how == "SIGHUP" else 10 < len(again) < 50
+    if how != "SIGHUP":
+        await replaced
     assert sum(len(fan.sids) for fan in fans) == sum(fan.connects for fan in fans)
 
 

@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from roomkey.errors import ConfigError
@@ -317,6 +318,7 @@ class Parent:
             await asyncio.sleep(pause)
             if child is self._current.get(number):
                 self._current[number] = await self._launch(number)
+                self._current[number].serves.add_done_callback(partial(_log_start, self._current[number]))
 
     # Restarting
 
@@ -398,6 +400,11 @@ def _interpreter() -> list[str]:
     """Return the command of this interpreter. It searches the current folder only if this process does."""
     searches_here = sys.path[:1] in ([""], [str(Path.cwd())])
     return [sys.executable, *([] if searches_here else ["-P"])]
+
+
+def _log_start(child: Child, serves: asyncio.Future[bool]) -> None:
+    if not serves.cancelled() and serves.result():
+        LOG.info("%s serves", child)
 
 
 def _why(child: Child, code: int | None) -> str:
