@@ -205,7 +205,9 @@ class Cluster(RuleBasedStateMachine):
     @rule(where=WHERE, subject=st.sampled_from([*SUBJECTS]), how=st.sampled_from(["revoke", "disconnect"]))
     def end_subject(self, where: int, subject: str, how: str) -> None:
         self.run(getattr(self.hubs[where].guard, how)(subject=subject))
-        self.run(self.world.pass_time(1))  # a node that is cut off reads the journal by itself
+        for hub in self.hubs:  # a node that is cut off reads the journal twice per second by itself
+            hub.guard.read_revocations()
+        self.run(self.world.settle())
         for member in self.live:
             if member.subject == subject:
                 member.connected = False
