@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,20 @@ async def test_close_ends_conversations_and_removes_the_socket(make_hosts, short
     await there.peers.close()
 
 
+async def test_sockets_of_killed_processes_are_removed(short_directory):
+    neighbors = Neighbors(short_directory)
+    alive, new = neighbors.peers(), neighbors.peers()
+    stale = short_directory / "peer-AAAAAAAA"
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(stale))
+        killed.listen()
+    await alive.open(lambda *_frame: None)
+    await new.open(lambda *_frame: None)
+    assert {path.name for path in short_directory.iterdir()} == {f"peer-{one.node.id}" for one in (alive, new)}
+    await alive.close()
+    await new.close()
+
+
 async def test_node_that_is_not_alive_is_not_dialed(make_hosts):
     here, _there = await make_hosts()
     assert here.peers.link("AAAAAAAA") is None
@@ -273,6 +288,16 @@ async def test_paused_streams_are_resumed(make_hosts):
 
 
 # Strangers
+
+
+async def test_connection_that_says_nothing_is_not_reported(make_hosts, caplog):
+    [host] = await make_hosts(1)
+    _reader, writer = await stranger(host)
+    await until(lambda: host.peers._strangers)
+    writer.close()
+    await until(lambda: not host.peers._strangers)
+    assert host.peers.counts == {}
+    assert "refused" not in caplog.text
 
 
 @pytest.mark.checklist("H111")

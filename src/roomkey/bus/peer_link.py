@@ -228,7 +228,8 @@ class Link(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End all conversations."""
-        self.fail("the connection is closed")
+        said_nothing = self._writer is None and not self._greeting and not self._welcomed
+        self.fail("" if said_nothing else "the connection is closed")
 
     def pause_writing(self) -> None:
         """Let streams pause."""

@@ -8,9 +8,11 @@ that is both a front and an owner for another one has two links with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
+import socket
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -127,6 +129,7 @@ class Peers:
         loop = asyncio.get_running_loop()
         try:
             if self._path is not None:
+                _remove_stale_sockets(self._path.parent)
                 self._servers.append(await loop.create_unix_server(lambda: self._accept(signed=False), str(self._path)))
                 self._path.chmod(0o600)
             if self._listen is not None:
@@ -232,10 +235,11 @@ class Peers:
             return
         if link in self._strangers:
             del self._strangers[link]
-            self._refused(reason)
+            if reason:  # or somebody only looked whether this node listens
+                self._refused(reason)
             return
         self.counts["links lost" if was_open else "links not opened"] += 1
-        LOG.info("lost the link with another node: %s", reason)
+        LOG.info("lost the link with another node: %s", reason or "the connection is closed")
         self._accepted.pop(link, None)
         for node_id, known in list(self._links.items()):
             if known is link:
@@ -269,6 +273,17 @@ def _socket_path(directory: Path, node_id: str) -> Path:
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise ConfigError(f"the path of the directory {directory} is too long for Unix sockets; use a shorter one")
     return path
+
+
+def _remove_stale_sockets(directory: Path) -> None:
+    """Remove the sockets that killed processes have left: nobody listens at them."""
+    for path in directory.glob("peer-*"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -8,20 +8,35 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.live import Poll, Raw, begin_poll, serve, until
 from support.nodes import SECRET
 from support.short_directory import short_directory
 
 from roomkey import Issuer
 from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
+from roomkey.bus.peer_link import REQUEST, STREAM
 from roomkey.hub import Hub, Limits
+from roomkey.hub.http.forwarding import decode_head, decode_response, encode_head, encode_response
+from roomkey.hub.http.polling_requests import PollingResponse
+from roomkey.hub.http.requests import HttpRequest
 from roomkey.stores import MemoryRevocations
 
 __all__ = ["short_directory"]
 
 ISSUER = Issuer.ephemeral(audience="chat")
+
+
+def pack(*head: Any) -> bytes:
+    """Return the payload of a forwarded request."""
+    packed = json.dumps(head).encode()
+    return len(packed).to_bytes(4, "big") + packed
+
+
 UNKNOWN = '{"code":1,"message":"Session ID unknown"}'
 
 
@@ -272,6 +287,90 @@ async def test_owner_never_forwards(make_nodes):
     assert await client.answer() == (400, UNKNOWN)
     assert third.hub.forwarding.counts == {"answered: requests": 1}
     assert owner.hub.forwarding.counts == {}
+    await client.close()
+
+
+HEADER = st.text(alphabet=st.characters(max_codepoint=255), max_size=40)
+
+
+@given(
+    query=HEADER,
+    address=st.text(max_size=40).filter(lambda text: text.isprintable()),
+    headers=st.dictionaries(HEADER, HEADER, max_size=5),
+    whole=st.booleans(),
+)
+def test_head_of_a_request_arrives_unchanged(query, address, headers, whole):
+    request = HttpRequest("POST", "/elsewhere", query, (), address, "https")
+    request.headers = headers
+    arrived, follows = decode_head(encode_head(request, whole=whole), "/socket.io/")
+    names = ("method", "query", "address", "scheme", "headers")
+    assert [getattr(arrived, name) for name in names] == [getattr(request, name) for name in names]
+    assert (arrived.path, follows) == ("/socket.io/", whole)
+
+
+@given(
+    status=st.integers(200, 599),
+    headers=st.lists(
+        st.tuples(*[st.binary(max_size=20).filter(lambda text: b"\n" not in text)] * 2), min_size=1, max_size=4
+    ),
+    body=st.binary(max_size=100),
+    closes=st.booleans(),
+)
+def test_response_arrives_unchanged(status, headers, body, closes):
+    response = PollingResponse(status, tuple(headers), body, closes)
+    assert decode_response(encode_response(response)) == response
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"\0\0\0\x02[]",
+        b"\0\0\0\xff[]",
+        b"\0\0\0\x04null",
+        pack("PUT", "", "", "", {}, False),
+        pack("GET", 1, "", "", {}, False),
+        pack("GET", "", "", "", {"a": 1}, False),
+        pack("GET", "", "", "", [], False),
+        pack("GET", "", "", "", {}),
+        b"[" * 100_000,
+    ],
+    ids=range(10),
+)
+@pytest.mark.parametrize("kind", [REQUEST, STREAM])
+async def test_malformed_request_of_a_node_is_refused(make_nodes, payload, kind, caplog):
+    owner, front = await make_nodes()
+    link = front.hub.forwarding.peers.link(owner.hub.forwarding.peers.node.id)
+    lost = asyncio.Event()
+    conversation = Mock(lost=lost.set)
+    link.send(kind, link.open(conversation), payload if kind == REQUEST else payload[4:])
+    await asyncio.wait_for(lost.wait(), 5)
+    assert owner.hub.forwarding.counts == {"refused: malformed": 1}
+    assert not owner.hub.sessions.active
+
+
+async def test_malformed_response_of_a_node_lets_the_client_start_over(make_nodes, monkeypatch, caplog):
+    owner, front = await make_nodes()
+    client = await Elsewhere.of(owner, front)
+    monkeypatch.setattr("roomkey.hub.http.forwarding.encode_response", lambda _response: b"\0")
+    answer = await client.post("3")
+    assert (answer.status_code, answer.text) == (400, UNKNOWN)
+    assert "could not handle a frame" in caplog.text
+    caplog.clear()
+    await client.close()
+
+
+async def test_node_cannot_open_a_session_on_another(make_nodes):
+    owner, front = await make_nodes()
+    client = Elsewhere(front.host)
+    client.sid = owner.hub.application.new_sid()
+    link = front.hub.forwarding.peers.link(owner.hub.forwarding.peers.node.id)
+    answers: list[tuple[int, bytes]] = []
+    conversation = Mock(arrived=lambda kind, payload: answers.append((kind, payload)))
+    link.send(REQUEST, link.open(conversation), pack("GET", "EIO=4&transport=polling", "1.2.3.4", "http", {}, False))
+    await until(lambda: answers)
+    assert decode_response(answers[0][1]).status == 400
+    assert not owner.hub.sessions.active
     await client.close()
 
 

@@ -200,9 +200,10 @@ class ForwardedExchange:
         if client is None:
             return
         if kind == RESPONSE:
+            response = decode_response(payload)  # if it is malformed, the link calls lost()
             self._client = None
             self._link.end(self._number)
-            client.respond(decode_response(payload))
+            client.respond(response)
         elif kind == READ and self._body is not None:
             self._send_body(self._body)
         elif kind == READ:
