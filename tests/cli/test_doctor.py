@@ -138,7 +138,7 @@ def test_doctor_suggests_a_remedy_for_postgresql(
 def test_doctor_warns_about_an_unverified_postgresql_connection(
     roomkey: Cli, monkeypatch: pytest.MonkeyPatch, options: str, warned: bool
 ) -> None:
-    monkeypatch.setattr(doctor, "_count_postgresql", lambda _url: 1)
+    monkeypatch.setattr(doctor, "_count_postgresql", lambda *_: 1)
     monkeypatch.setenv("ROOMKEY_DATABASE", f"postgresql://roomkey@db.example/db{options}")
     ran = roomkey("doctor")
     assert ("add ?sslmode=verify-full" in ran.out) == warned

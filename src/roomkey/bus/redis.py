@@ -105,6 +105,11 @@ class RedisBus:
         """Return True while messages can be sent and received."""
         return self._connected
 
+    @property
+    def connections(self) -> Connections:
+        """What opens connections to its servers."""
+        return self._connections
+
     # Messages
 
     def publish(self, channel: str, payload: bytes) -> None:

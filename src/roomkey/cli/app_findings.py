@@ -11,6 +11,7 @@ from typing import Any
 
 from roomkey.cli.app_guard import Inspected, NotFoundError, inspect_app
 from roomkey.cli.app_rules import join_findings, rule_findings
+from roomkey.cli.doctor_cluster import hub_findings
 from roomkey.cli.output import span
 from roomkey.core.keys import KeySet
 from roomkey.core.verifier import Verifier
@@ -56,6 +57,8 @@ def app_findings(target: str) -> Iterator[Finding]:
     if inspected.server is None:
         yield "warn", "the server of this guard was not found, so its limits are not checked; name the server"
     else:
+        if inspected.is_hub:
+            yield from hub_findings(inspected.server, _workers())
         yield from _hub(inspected.server) if inspected.is_hub else _python_socketio(inspected.server)
         yield from rule_findings(inspected)
     yield from join_findings(inspected)

@@ -18,6 +18,7 @@ from typing import Annotated
 import typer
 
 from roomkey.cli.app_findings import app_findings
+from roomkey.cli.doctor_cluster import clock_finding, cluster_findings
 from roomkey.cli.explain import explain
 from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
@@ -153,6 +154,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     yield from findings(settings, time.time())
     yield from provider_findings(file, settings)
     yield from _database(settings)
+    yield from cluster_findings(settings)
     if settings.token_lifetime > 86400:
         yield (
             "warn",
@@ -207,7 +209,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 
 def _postgresql(url: str, name: str) -> Iterator[Finding]:
-    yield _accounts(name, lambda: _count_postgresql(url))
+    ahead: list[float] = []
+    yield _accounts(name, lambda: _count_postgresql(url, ahead))
+    if ahead:
+        yield clock_finding("the database", ahead[0])
     if not re.match(r"postgresql://(/|localhost|127\.|\[::1\])", name) and "sslmode=verify-" not in url:
         yield "warn", f"the connection to {name} may be unencrypted or intercepted; add ?sslmode=verify-full to its URL"
 
@@ -228,15 +233,19 @@ def _count_sqlite(path: Path) -> int:
         return int(database.execute("SELECT count(*) FROM users").fetchone()[0])
 
 
-def _count_postgresql(url: str) -> int:
+def _count_postgresql(url: str, ahead: list[float]) -> int:
+    """Return the number of accounts, and append how many seconds the clock of the database is ahead."""
     with needs("server"):
-        from sqlalchemy import func, inspect, select, table
+        from sqlalchemy import extract, func, inspect, select, table
 
         from roomkey.stores import Database
 
     async def count() -> int:
         database = Database(url)
         try:
+            begun = time.time()
+            [row] = await database.rows(select(extract("epoch", func.clock_timestamp())))
+            ahead.append(float(row[0]) - (begun + time.time()) / 2)
             if not await database.run(lambda made: made.run_sync(lambda here: inspect(here).has_table("users"))):
                 return 0
             return int((await database.rows(select(func.count()).select_from(table("users"))))[0][0])

@@ -81,6 +81,10 @@ METRICS: dict[str, Described] = {
     "roomkey_bus_connects": Described("counter", "Connections to the bus: more than one means reconnects."),
     "roomkey_bus_messages": Described("counter", "Messages between nodes: sent, or received.", "direction"),
     "roomkey_bus_dropped": Described("counter", "Messages between nodes that were dropped, by reason.", "reason"),
+    "roomkey_forwarding": Described(
+        "counter", "Polling requests and WebSockets between nodes, by what happened.", "what"
+    ),
+    "roomkey_peer_links": Described("counter", "Links between nodes for forwarded requests: opened, lost, ….", "what"),
     "roomkey_journal_available": Described("gauge", "1 while revocations can be read, else 0."),
     "roomkey_journal_position": Described("gauge", "Position up to which revocations were read."),
     "roomkey_journal_age_seconds": Described("gauge", "Seconds since all revocations were known."),
@@ -202,7 +206,11 @@ class Metrics:
         return {"roomkey_connections": transports, "roomkey_sockets": states}
 
     def _of_hub(self, hub: Hub) -> Values:
+        forwarding = hub.forwarding
+        forwarded, links = ({}, {}) if forwarding is None else (forwarding.counts, forwarding.peers.counts)
         return {
+            "roomkey_forwarding": {name.replace(": ", " "): count for name, count in forwarded.items()},
+            "roomkey_peer_links": _named("links ", links),
             "roomkey_refused_requests": _named("refused: ", hub.counts),
             "roomkey_closed_connections": _named("closed: ", hub.counts),
             "roomkey_events": {"": self._events},
