@@ -200,7 +200,7 @@ async def test_full_queue_drops_and_counts(broker, ear):
     assert a.bus.counts["dropped: queue full"] == 11
     assert a.bus.counts["published"] == 9
     await a.bus._links[0].publisher.flush()
-    a.bus.publish("a", b"x")
+    a.bus.publish("a", b"x" * 20_000)  # larger than the queue
     assert a.bus.counts["published"] == 10
 
 

@@ -88,8 +88,8 @@ class Publisher:
         self._drained.set()
 
     def put(self, command: bytes) -> bool:
-        """Queue a packed command; return False if the queue is full."""
-        if self._queued + len(command) > self._limit:
+        """Queue a packed command; return False if the queue is full. An empty queue has room for any command."""
+        if self._queued and self._queued + len(command) > self._limit:
             return False
         self._queue.append(command)
         self._queued += len(command)
