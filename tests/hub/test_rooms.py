@@ -88,7 +88,7 @@ def test_remove_leaves_nothing_behind(rooms):
         rooms.remove(socket := rooms.get(sid))
         rooms.remove(socket)
         assert socket.rooms == set()
-    assert vars(rooms) == {"by_sid": {}, "_namespaces": {}, "_rooms": {}}
+    assert not any(vars(rooms).values())
 
 
 def test_room_named_like_a_socket_is_that_socket(rooms):
