@@ -31,6 +31,9 @@ SMALL_BODY = 16_384
 """A body that is announced not to be larger, in bytes, is sent with its request. The owner asks for a larger one once
 it knows the session and its limit."""
 
+REMEMBERED = 4096
+"""Session IDs whose node is remembered: to open a seal takes 3 µs."""
+
 _LENGTH = Struct(">I")
 _RESPONSE = Struct(">H?H")
 _NO_BODY = {refusal.status: refusal for refusal in (BODY_TOO_LARGE, BODY_TOO_SLOW)}
@@ -60,7 +63,7 @@ class Forwarding:
         self.upgrade: Upgrade | None = None
         self.counts: Counter[str] = Counter()
         self.max_body = polling.requests.settings.limits.payload
-        self._node_of = node_of
+        self._node_of = lru_cache(REMEMBERED)(node_of)
         self._here = PollingRequests(polling.requests, polling.tasks, opens=False)
 
     async def open(self) -> None:
