@@ -136,6 +136,14 @@ class BrokerCluster:
         return self.servers[0].url
 
     def start(self) -> BrokerCluster:
+        try:
+            self._form()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def _form(self) -> None:
         first = self.servers[0]
         for number, server in enumerate(self.servers):
             server.settings += ["--cluster-port", str(free_port())]
@@ -145,7 +153,6 @@ class BrokerCluster:
                 bus_port = server.settings[-1]
                 first.command("CLUSTER", "MEET", "127.0.0.1", str(server.port), bus_port)
         self.wait()
-        return self
 
     def wait(self) -> None:
         """Wait until every server says that the cluster works."""
