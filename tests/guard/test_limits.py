@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from roomkey.bus.leases import LEASE_SECONDS
 from roomkey.bus.node import SETTLE_SECONDS, Node
 from roomkey.core.subject_limits import SubjectLimits, SubjectUsage, subject_hash
 from roomkey.errors import AuthError, LimitExceeded, Unavailable
+from roomkey.guard import limits
 from roomkey.guard.background import Background
 from roomkey.guard.limits import ANSWER_SECONDS, ClusterCounts
 
@@ -85,7 +86,7 @@ class World:
     def __init__(self, nodes: Nodes, places: list[Place]) -> None:
         self.nodes, self.places = nodes, places
 
-    async def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def run(self, work: Awaitable[Any]) -> Any:
         """Let time pass until something has ended."""
         task = asyncio.ensure_future(work)
         await self.nodes.settle()
@@ -102,10 +103,15 @@ class World:
         return sum(len(place.held(who)) for place in self.places)
 
 
-async def start(nodes: Nodes, count: int, **limits: Any) -> World:
-    places = [Place(await nodes.add(), SubjectLimits(**limits)) for _ in range(count)]
+async def start(nodes: Nodes, count: int, **given: Any) -> World:
+    places = [Place(await nodes.add(), SubjectLimits(**given)) for _ in range(count)]
     await nodes.pass_time(SETTLE_SECONDS)
     return World(nodes, places)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "START_SECONDS", 0.02)
 
 
 @pytest.fixture
@@ -169,15 +175,30 @@ async def test_connections_that_cannot_be_counted_are_refused(nodes):
     assert await world.connect(0) is None
 
 
-async def test_node_without_its_bus_refuses_until_it_knows_the_others_again(nodes):
+async def test_node_without_its_bus_refuses(nodes):
     world = await start(nodes, 2, sockets=1)
     assert await world.connect(0) is None
     nodes.network.cut(world.places[1].node)
-    assert isinstance(await world.run(world.places[1].connect()), Unavailable)
+    assert isinstance(await world.places[1].connect(), Unavailable)
     nodes.network.mend(world.places[1].node)
-    assert isinstance(await world.run(world.places[1].connect()), Unavailable)
     await nodes.pass_time(SETTLE_SECONDS)
     assert isinstance(await world.connect(1), LimitExceeded)
+
+
+async def test_first_connections_of_a_node_wait_until_it_knows_the_others(nodes, monkeypatch):
+    monkeypatch.setattr(limits, "START_SECONDS", 1.0)
+    world = await start(nodes, 2, sockets=1)
+    assert await world.connect(0) is None
+    late = Place(await nodes.add(), SubjectLimits(sockets=1))
+    assert not late.node.settled
+    task = asyncio.ensure_future(late.connect())
+    await nodes.pass_time(SETTLE_SECONDS)
+    assert isinstance(await world.run(task), LimitExceeded)
+
+
+async def test_node_that_does_not_get_to_know_the_others_refuses(nodes):
+    late = Place(await nodes.add(), SubjectLimits(sockets=1))
+    assert isinstance(await late.connect(), Unavailable)
 
 
 async def test_node_that_says_goodbye_is_not_waited_for(nodes):

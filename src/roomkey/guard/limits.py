@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import NamedTuple
 
-from roomkey.bus.node import Node
+from roomkey.bus.node import SETTLE_SECONDS, Node
 from roomkey.core.admission import AdmissionEvent
 from roomkey.core.identity import Identity
 from roomkey.core.subject_limits import SubjectUsage
@@ -28,6 +28,9 @@ ASK, END_OLDEST = "limit?", "limit-end?"
 ANSWER_SECONDS = 1.0
 DECISION_SECONDS = 2.0
 """How long a node can take to answer, and how long a decision can take with its wait for earlier ones."""
+
+START_SECONDS = SETTLE_SECONDS
+"""How long decisions wait after the node has connected to the bus, until it knows the other nodes."""
 
 Usage = SubjectUsage[ConnectionState]
 
@@ -179,6 +182,8 @@ class ClusterCounts:
                 del self._decisions[name]
 
     async def _decide(self, name: bytes, decisions: _Decisions, take_place: Callable[[], None]) -> None:
+        if self._node.connected and not self._node.settled:  # it has just started: do not refuse those who come first
+            await self._background.sleep(START_SECONDS)
         number = self._turns.request(name)
         try:
             held = await self._count(name, number)
