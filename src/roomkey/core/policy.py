@@ -89,7 +89,7 @@ class WrittenRule(NamedTuple):
     """What a rule is about, as it was written.
 
     Attributes:
-        kind: ``namespace``, ``room``, ``emit`` or ``event``.
+        kind: ``namespace``, ``room``, ``emit``, ``presence`` or ``event``.
         name: the namespace, the pattern of rooms, or the event.
         namespace: the namespace that the rule is for; None for all.
         event: the event that a rule about emits is for; None for all.
@@ -154,6 +154,7 @@ class Policy:
         self._events: dict[tuple[str | None, str], _EventRule] = {}
         self._rooms: list[_RoomRule] = []
         self._emits: list[_RoomRule] = []
+        self._presence: list[_RoomRule] = []
 
     @property
     def open_events(self) -> bool:
@@ -252,6 +253,20 @@ class Policy:
             check_event(event)
         return self._rule_for_rooms(self._emits, "emit", pattern, namespace, event)
 
+    def presence(self, pattern: str, *, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
+        """Decorate a rule for asking who is in a room, for clients that are in it. One rule that allows is enough.
+
+        Without a matching rule, nobody can ask. The hub answers these questions: :meth:`roomkey.hub.Hub.serve_members`.
+
+        Args:
+            pattern: the rooms, as for :meth:`room`.
+            namespace: the namespace that the rule is for. Default: all namespaces.
+
+        Raises:
+            ConfigError: an invalid pattern, or a rule with other parameters.
+        """
+        return self._rule_for_rooms(self._presence, "presence", pattern, namespace, None)
+
     def _rule_for_rooms(
         self, rules: list[_RoomRule], kind: str, pattern: str, namespace: str | None, event: str | None
     ) -> Callable[[RuleT], RuleT]:
@@ -276,7 +291,7 @@ class Policy:
             yield WrittenRule("namespace", name, name)
         for namespace, event in self._events:
             yield WrittenRule("event", event, namespace)
-        for kind, rules in (("room", self._rooms), ("emit", self._emits)):
+        for kind, rules in (("room", self._rooms), ("emit", self._emits), ("presence", self._presence)):
             for rule in rules:
                 yield WrittenRule(kind, rule.pattern, rule.namespace, rule.event)
 
@@ -312,6 +327,12 @@ class Policy:
             return CLOSED
         rules = tuple(self._matching(self._emits, "emit", str(room), namespace, event))
         return RuleSet(rules, default=self.open_emits and not rules)
+
+    def rules_for_presence(self, room: object, namespace: str) -> RuleSet:
+        """Return the rules for asking who is in a room."""
+        if not is_room_name(room):
+            return CLOSED
+        return RuleSet(tuple(self._matching(self._presence, "presence", str(room), namespace, None)))
 
     def expand_roles(self, who: Identity) -> Identity:
         """Return the identity with the roles that its roles include."""

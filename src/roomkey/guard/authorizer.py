@@ -40,7 +40,7 @@ from roomkey.keysets.waiting import verify_with
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
-Kind = Literal["namespace", "room", "emit", "event"]
+Kind = Literal["namespace", "room", "emit", "presence", "event"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -48,6 +48,7 @@ ABOUT: dict[Kind, Callable[[Policy, str, str, str], RuleSet]] = {
     "namespace": lambda policy, name, _namespace, _event: policy.rules_for_namespace(name),
     "room": lambda policy, name, namespace, _event: policy.rules_for_room(name, namespace),
     "emit": lambda policy, name, namespace, event: policy.rules_for_emit(name, event, namespace),
+    "presence": lambda policy, name, namespace, _event: policy.rules_for_presence(name, namespace),
     "event": lambda policy, name, namespace, _event: policy.rules_for_event(name, namespace),
 }
 """What the policy says, by kind, name, namespace and, for ``emit``, the event."""

@@ -8,6 +8,7 @@ The errors are the classes of :mod:`roomkey.errors`, which own their codes, reas
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roomkey import errors
@@ -103,9 +104,9 @@ def unauthorized(error: AuthError) -> dict[str, object]:
     return {"message": error.message, "inner": {"message": error.message}, "data": error.to_client()}
 
 
-def accepted() -> dict[str, object]:
-    """Return the acknowledgement of one of the guard's own events that succeeded."""
-    return {"ok": True}
+def accepted(told: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Return the acknowledgement of one of the guard's own events that succeeded, with what it returned."""
+    return {"ok": True, **(told or {})}
 
 
 def rejected(told: object) -> dict[str, object]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -31,7 +31,8 @@ LOG = logging.getLogger("roomkey.guard")
 UNEXPECTED_PER_SECOND = 100.0
 """Acknowledgements that nobody waits for, of one connection."""
 
-GuardHandler = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, Any, None]]
+GuardHandler = Callable[[GuardedSocket, str, Sequence[object]], Coroutine[Any, Any, Mapping[str, object] | None]]
+"""Handles an event, and returns what its acknowledgement has besides ``ok``."""
 
 
 class Events:
@@ -75,12 +76,25 @@ class Events:
         self.guard_handlers |= handlers
         self.changes += 1
 
+    def serve(self, name: str, handler: GuardHandler) -> None:
+        """Serve an event of this name.
+
+        Raises:
+            ConfigError: as for :meth:`relay`.
+        """
+        self._check_new((name,))
+        self._serve({name: handler})
+
     def relay(self, names: Sequence[str]) -> None:
         """Serve events that clients emit to rooms.
 
         Raises:
             ConfigError: a name that no event can have, one of the guard's own events, or one that is relayed already.
         """
+        self._check_new(names)
+        self._serve(dict.fromkeys(names, self._relay))
+
+    def _check_new(self, names: Sequence[str]) -> None:
         for name in names:
             if not is_event_name(name):
                 raise ConfigError(f"cannot relay {name!r}: it is not a valid event name; use another name")
@@ -88,7 +102,6 @@ class Events:
                 raise ConfigError(f"cannot relay {name!r}: only the guard sends and handles this event; rename yours")
             if name in self.guard_handlers or names.count(name) > 1:
                 raise ConfigError(f"cannot relay {name!r}: it is relayed already; pass each name once")
-        self._serve(dict.fromkeys(names, self._relay))
 
     def is_open(self, name: object, namespace: str) -> bool:
         """Return True if an admitted socket's event is for the application, and nobody has to be asked about it.
@@ -128,7 +141,7 @@ class Events:
             await self._socket_authorizer.check_event(socket, name)
             if name not in self.guard_handlers:
                 return socket if socket.admitted else None
-            await self.guard_handlers[name](socket, name, arguments[1:])
+            told = await self.guard_handlers[name](socket, name, arguments[1:])
         except AuthError as error:
             await self.answer_error(socket, error, ack_id, name)
         except Exception as error:
@@ -136,7 +149,7 @@ class Events:
             await self.answer_error(socket, Unavailable(type(error).__name__), ack_id)
         else:
             if ack_id is not None:
-                await socket.host.send_ack(ack_id, contract.accepted())
+                await socket.host.send_ack(ack_id, contract.accepted(told))
         return None
 
     def check_admitted(self, connection: ConnectionState, socket: GuardedSocket | None) -> bool:
@@ -195,19 +208,24 @@ class Events:
             await self.answer_error(socket, Unavailable("a handler failed"), ack_id)
 
     async def _join(self, socket: GuardedSocket, _event: str, arguments: Sequence[object]) -> None:
-        await self._socket_authorizer.enter_room(socket, self._room_name(socket, "room", arguments))
+        await self._socket_authorizer.enter_room(socket, self.room_name(socket, "room", arguments))
 
     async def _leave(self, socket: GuardedSocket, _event: str, arguments: Sequence[object]) -> None:
-        await self._socket_authorizer.leave_room(socket, self._room_name(socket, "room", arguments))
+        await self._socket_authorizer.leave_room(socket, self.room_name(socket, "room", arguments))
 
     async def _relay(self, socket: GuardedSocket, name: str, arguments: Sequence[object]) -> None:
-        room = self._room_name(socket, "emit", arguments)
+        room = self.room_name(socket, "emit", arguments)
         await self._socket_authorizer.check_emit(socket, room, name)
         who = socket.identity
         data = arguments[1] if len(arguments) > 1 else None
         await socket.host.emit(room, name, {"room": room, "from": who.subject if who is not None else "", "data": data})
 
-    def _room_name(self, socket: GuardedSocket, kind: str, arguments: Sequence[object]) -> str:
+    def room_name(self, socket: GuardedSocket, kind: str, arguments: Sequence[object]) -> str:
+        """Return the first argument of an event, which names a room.
+
+        Raises:
+            PermissionDenied: it is not a name.
+        """
         room = arguments[0] if arguments else None
         if not is_name(room):
             raise self._socket_authorizer.denied(socket, kind, room)

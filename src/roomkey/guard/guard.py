@@ -169,7 +169,8 @@ class AsyncioGuard(BaseGuard):
 
         Args:
             who: the ID of a socket, or an identity.
-            kind: ``"namespace"``, ``"room"`` (to join it), ``"emit"`` (to a room) or ``"event"``.
+            kind: ``"namespace"``, ``"room"`` (to join it), ``"emit"`` (to a room), ``"presence"`` (who is in
+                a room) or ``"event"``.
             name: of the namespace, room or event.
             event: the event that would be emitted, for ``"emit"``.
             namespace: the namespace for an identity; a socket has its own.

@@ -130,6 +130,14 @@ class SocketAuthorizer:
         """
         await self._demand(socket, "emit", room, event)
 
+    async def check_presence(self, socket: GuardedSocket, room: str) -> None:
+        """Check that a client can ask who is in a room.
+
+        Raises:
+            AuthError: it cannot, or it is not in the room.
+        """
+        await self._demand(socket, "presence", room)
+
     async def check_event(self, socket: GuardedSocket, event: str) -> None:
         """Count an event of a client, and check that it can send it.
 
@@ -161,10 +169,11 @@ class SocketAuthorizer:
         """
         while True:
             who = _identity(socket)
-            if kind in ("room", "emit") and (problem := _problem_of_room(name)) is not None:
+            if kind in ("room", "emit", "presence") and (problem := _problem_of_room(name)) is not None:
                 return Decision(kind, name, who, None, PermissionDenied(problem))
             decision = await self._authorizer.decide(who, kind, name, socket.namespace, event=event)
-            if kind == "emit" and decision and decision.rule is None and not socket.host.is_in(name):
+            must_be_in = kind == "presence" or (kind == "emit" and decision.rule is None)
+            if must_be_in and decision and not socket.host.is_in(name):
                 decision = Decision(kind, name, who, None, PermissionDenied("the client is not in the room"))
             _check_open(socket)  # it may have ended while a rule waited
             if socket.identity is who:

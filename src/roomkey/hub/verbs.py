@@ -12,6 +12,7 @@ from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.live_sockets import FoundSockets
 from roomkey.guard.server_loop import on_server_loop
 from roomkey.hub.application import Application
+from roomkey.hub.members import Members
 from roomkey.hub.presence import Presence
 from roomkey.hub.remote import RemoteSockets
 from roomkey.hub.rooms import Room, Rooms, Sids, Target
@@ -41,6 +42,7 @@ class Verbs:
         self._cluster = application.cluster
         self._remote = RemoteSockets(application, application.cluster) if application.cluster is not None else None
         self._presence = Presence(application)
+        self._members = Members(application)
 
     # Sending
 
@@ -227,6 +229,21 @@ class Verbs:
             its ``complete`` is True if there are none.
         """
         return await self._presence.find(subject, room, namespace)
+
+    def serve_members(self, event: str = "room-members") -> None:
+        """Let clients ask who is in a room, if a presence rule of the policy allows it.
+
+        A client in the room sends ``emit(event, room, ack)``. The acknowledgement is ``{"ok": true, "members": […],
+        "complete": true}`` with up to 1,000 subjects, from all nodes, or ``{"ok": false, "error": {…}}``. If there are
+        more subjects, or a node did not answer, ``complete`` is false.
+
+        Args:
+            event: the name of the event.
+
+        Raises:
+            ConfigError: a name that is not valid for an event, or that the guard handles already.
+        """
+        self.guard.events.serve(event, self._members.asked)
 
     @on_server_loop
     async def disconnect(self, sid: str, namespace: str | None = None) -> None:
