@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from support.live import Poll, Raw, begin_poll, serve, until
 from support.nodes import SECRET
 from support.short_directory import short_directory
+from websockets.exceptions import InvalidStatus
 
 from roomkey import Issuer
 from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
@@ -280,6 +281,24 @@ async def test_session_is_bound_to_its_token_on_every_node(make_nodes):
     await client.close()
 
 
+async def test_hub_in_another_asgi_server_forwards_polls_but_not_upgrades(make_nodes):
+    owner, front = await make_nodes()
+    async with serve(front.hub.asgi) as host:
+        client = await Elsewhere.of(owner, Node(front.hub, host))
+        await client.join()
+        poll = await begin_poll(owner.hub, client.get())
+        await owner.hub.emit("news", 1)
+        assert await poll == ['42["news",1]']
+        assert (await client.post('421["echo",1]')).text == "ok"
+        assert await client.get() == ["431[1]"]
+        with pytest.raises(InvalidStatus, match="400"):
+            await Raw.upgrade(host, client.sid)
+        poll = await begin_poll(owner.hub, client.get())
+        poll.cancel()
+        await until(lambda: not owner.hub.sessions.active)
+        await client.close()
+
+
 async def test_owner_never_forwards(make_nodes):
     owner, front, third = await make_nodes(3)
     client = await Elsewhere.of(owner, front)
@@ -481,8 +500,8 @@ async def test_client_that_does_not_read_is_closed(make_nodes):
 async def test_upgrade_of_an_unknown_session_is_refused(make_nodes):
     owner, front = await make_nodes()
     for sid in (owner.hub.application.new_sid(), "A" * 20):
-        with pytest.raises(Exception, match="400"):
+        with pytest.raises(InvalidStatus, match="400"):
             await Raw.upgrade(front.host, sid)
     await owner.hub.forwarding.close()
-    with pytest.raises(Exception, match="400"):
+    with pytest.raises(InvalidStatus, match="400"):
         await Raw.upgrade(front.host, owner.hub.application.new_sid())
