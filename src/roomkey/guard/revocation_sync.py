@@ -49,6 +49,9 @@ WRITE_BACK_SECONDS = 0.5
 LONGEST_WAY = 60.0
 """How long a revocation can take to other servers, in seconds. If it names an earlier time, the time was chosen."""
 
+MAX_WRITES = 20
+"""How often an entry is written that a journal loses before it can be read."""
+
 FRESH_SECONDS = 1.0
 """How old the last answer of the store can be when a token is decided on; otherwise the store is asked first."""
 
@@ -85,6 +88,7 @@ class RevocationSync:
             self._read, wait = _reading(store)
         self._nap = Nap(wait)
         self._write_back: WriteBack | None = None
+        self._unread: dict[Revocation, int] = {}  # our entries, until they are read, and how often they were written
         self._disconnects = Disconnects(context)
         self.versions = HybridClock(secrets.token_urlsafe(6))
         self.rights: RightsOverrides | None = None
@@ -148,6 +152,8 @@ class RevocationSync:
         assert self._store is not None
         await self._open()
         await self._background.on_loop(_in_time(self._store.add(revoked)))
+        if hasattr(self._store, "read"):
+            self._unread[revoked] = 1
 
     def horizon(self) -> float:
         """Return the time up to which expired revocations can be deleted."""
@@ -251,14 +257,27 @@ class RevocationSync:
     async def _catch_up(self) -> None:
         """Read to the end of the journal, in parts, each of them within the time limit; and restore a lost one."""
         assert self._read is not None
+        written = list(self._unread)
         while True:
             part = await self._background.on_loop(_in_time(self._read(self._position)))
             if part.is_another:
                 self._begin_again()
             self._position = part.position
             self._apply(part.revocations)
-            if not part.more and not await self._wrote_back():
+            if not part.more and not await self._wrote_back(written) and not await self._wrote_again(written):
                 return
+
+    async def _wrote_again(self, written: Sequence[Revocation]) -> bool:
+        """Write our entries again that were lost before anybody could read them; return False if there are none."""
+        lost = [entry for entry in written if entry in self._unread]
+        for entry in lost:
+            self._unread[entry] += 1
+            if self._unread[entry] > MAX_WRITES:
+                del self._unread[entry]
+                LOG.error("the store does not return a revocation of a %s that was written", entry.kind)
+        if lost:
+            await self._background.on_loop(_in_time(self._store.add_all(lost)))  # type: ignore[union-attr]
+        return bool(lost)
 
     def _begin_again(self) -> None:
         """Refuse new connections until this process has read the journal, and written back what that has lost."""
@@ -268,8 +287,12 @@ class RevocationSync:
         self._write_back = WriteBack()
         self.problem = "the journal of revocations is being restored"
 
-    async def _wrote_back(self) -> bool:
-        """Write back some of what a lost journal does not contain; return False if it contains everything."""
+    async def _wrote_back(self, written: list[Revocation]) -> bool:
+        """Write back some of what a lost journal does not contain; return False if it contains everything.
+
+        Args:
+            written: the entries that the next read must find; this adds to them.
+        """
         restoring, store = self._write_back, self._store
         if restoring is None:
             return False
@@ -284,6 +307,8 @@ class RevocationSync:
             await self._background.on_loop(_in_time(store.add_all(batch)))  # type: ignore[union-attr]
             for entry in batch:
                 restoring.found(entry)
+                self._unread[entry] = 1
+            written += batch
         else:
             restoring.has_waited = True
             await self._background.sleep(random.uniform(0, WRITE_BACK_SECONDS))  # noqa: S311 - no secret
@@ -300,6 +325,8 @@ class RevocationSync:
     def _apply(self, found: Sequence[Revocation]) -> None:
         new = []
         for entry in found:
+            if self._unread:
+                self._unread.pop(entry, None)
             if self._write_back is not None:
                 self._write_back.found(entry)
             if entry.version is not None:
