@@ -16,7 +16,7 @@ class Table:
         self.descriptor = new_table()
 
     def entry(self, slot: int, connections: int = 0) -> ConnectionCounts:
-        made = ConnectionCounts(self.descriptor, slot, lambda: self.now)
+        made = ConnectionCounts(self.descriptor, slot, clock=lambda: self.now)
         made.beat()
         for _ in range(connections):
             made.opened()

@@ -189,7 +189,7 @@ async def test_workers_end_if_the_parent_is_killed(workers: Callable[..., Worker
     server.served.process.kill()
     await asyncio.wait_for(socket.wait_closed(), PATIENCE)
     async with asyncio.timeout(PATIENCE):
-        while any(Path(f"/proc/{child}").exists() for child in children):
+        while any(is_running(child) for child in children):
             await asyncio.sleep(0.05)
 
 
@@ -209,6 +209,14 @@ def test_failed_start_is_one_line(tmp_path: Path, arguments: list[str], said: st
     assert (ran.returncode, ran.stdout) == (1, "")
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+def is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def children_of(process: int) -> list[int]:

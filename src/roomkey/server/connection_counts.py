@@ -39,12 +39,13 @@ class ConnectionCounts:
     Args:
         table: the file descriptor from :func:`new_table`.
         slot: the number of the entry.
+        slots: how many entries may be in use.
         clock: seconds of the machine's monotonic clock, which its processes share.
     """
 
-    def __init__(self, table: int, slot: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, table: int, slot: int, slots: int = SLOTS, clock: Callable[[], float] = time.monotonic) -> None:
         self._memory = mmap.mmap(table, _SIZE)
-        self._entries = memoryview(self._memory).cast("q")
+        self._entries = memoryview(self._memory).cast("q")[: 2 * max(slots, slot + 1)]
         self._mine = 2 * slot
         self._clock = clock
 
@@ -71,12 +72,13 @@ class ConnectionCounts:
 
     def is_ahead(self) -> bool:
         """Return True if this worker has more connections than the others that accept some."""
-        entries, oldest = self._entries, int((self._clock() - FRESH_SECONDS) * 1000)
-        counts = [entries[place] for place in range(0, 2 * SLOTS, 2) if entries[place + 1] > oldest]
+        oldest = int((self._clock() - FRESH_SECONDS) * 1000)
+        entries = self._entries.tolist()
+        counts = [count for count, beat in zip(entries[::2], entries[1::2], strict=True) if beat > oldest]
         if len(counts) < 2:
             return False
         mean = sum(counts) / len(counts)
-        return entries[self._mine] > mean + max(SLACK, mean / 50)
+        return bool(entries[self._mine] > mean + max(SLACK, mean / 50))
 
     def close(self) -> None:
         """Release the memory."""

@@ -36,7 +36,7 @@ LOG = logging.getLogger("roomkey.server")
 SILENT_SECONDS = 5.0
 """A worker that has not been heard of for this long has stalled."""
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 """How long a worker may take until it serves."""
 
 STOP_SECONDS = 2.0

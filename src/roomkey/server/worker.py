@@ -45,7 +45,7 @@ class Control:
     """
 
     def __init__(self, channel: socket.socket, start: Start) -> None:
-        self.counts = ConnectionCounts(start.table, start.slot)
+        self.counts = ConnectionCounts(start.table, start.slot, 2 * start.workers)
         self.staying = start.workers - 1
         self._siblings = start.workers - 1
         self._channel = channel
