@@ -77,6 +77,7 @@ class AsyncioGuard(BaseGuard):
         """
         return FoundSockets(tuple(self.sockets(subject))) if self._find is None else await self._find(subject)
 
+    @on_server_loop
     async def count_sockets(self, subject: str) -> tuple[Counter[str | None], bool]:
         """Return the number of a subject's admitted sockets on all nodes, by the ``sid`` claim of their tokens.
 
