@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from support.serve_process import Served, start_server
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300), pytest.mark.asyncio(loop_scope="module")]
 
 PATIENCE = 30.0
+PASSWORD = "correct horse battery"
 KINDS = [("current", "websocket"), ("current", "polling"), ("current", "upgrade"), ("first", "polling")]
 
 
@@ -31,7 +33,7 @@ class Workers:
         self.tokens = {name: self.token(name) for name in ("ada", "grace")}
 
     def token(self, username: str) -> str:
-        typed = {"username": username, "password": self.served.passwords()[username]}
+        typed = {"username": username, "password": PASSWORD}
         answer = httpx.post(f"{self.served.url}/auth/login", json=typed, timeout=PATIENCE)
         return str(answer.json()["access_token"])
 
@@ -46,6 +48,13 @@ class Workers:
             while not re.search(pattern, self.served.errors()[after:]):
                 await asyncio.sleep(0.05)  # the log is a file
 
+    async def sockets(self) -> list[str] | None:
+        """Return the IDs of the sockets of all workers, or None if a worker does not answer."""
+        headers = {"Authorization": f"Bearer {self.tokens['ada']}"}
+        async with httpx.AsyncClient(timeout=PATIENCE) as web:
+            found = (await web.get(f"{self.served.url}/api/sockets", headers=headers)).json()
+        return [socket["id"] for socket in found["sockets"]] if found["complete"] else None
+
     def open(self, js: Any, number: int, kinds: list[tuple[str, str]] = KINDS) -> Any:
         kind = kinds[number % len(kinds)]
         auth = {"token": self.tokens[("ada", "grace")[number % 2]]}
@@ -54,7 +63,12 @@ class Workers:
 
 @pytest.fixture(scope="module")
 def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
-    served = start_server(tmp_path_factory.mktemp("workers"), "--workers", "2")
+    folder = tmp_path_factory.mktemp("workers")
+    for username in ("ada", "grace"):
+        add = [sys.executable, "-m", "roomkey", "user", "add", username, "--room", "red", "--role", "roomkey:admin"]
+        subprocess.run([*add, "--password-stdin"], cwd=folder, input=PASSWORD, text=True, check=True)
+    (folder / "roomkey.toml").write_text("admin_api = true")
+    served = start_server(folder, "--workers", "2", demo=False)
     yield Workers(served)
     served.end()
 
@@ -165,6 +179,10 @@ async def survive(workers: Workers, fans: list[Fan], how: str) -> None:
     assert len(again) == len(fans) if how == "SIGHUP" else 10 < len(again) < 50
     if how != "SIGHUP":
         await replaced
+    async with asyncio.timeout(PATIENCE):  # a dead worker counts as alive for 10 s
+        while (sockets := await workers.sockets()) is None:
+            await asyncio.sleep(0.1)
+    assert len(set(sockets)) == len(sockets) == len(fans), "nothing is left of the sockets of the worker that ended"
     assert sum(len(fan.sids) for fan in fans) == sum(fan.connects for fan in fans)
 
 
