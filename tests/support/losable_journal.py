@@ -91,7 +91,10 @@ class LosableMemory:
 
     async def wait(self, seconds: float) -> None:
         self._check()
-        await self.shared.grown.wait()
+        grown = self.shared.grown
+        last = self.shared.entries[-1][0] if self.shared.entries else 0
+        if self._seen is None or last <= self._seen[1]:  # otherwise there is more already
+            await grown.wait()
 
     async def delete_expired(self, now: float) -> None:
         self._check()

@@ -7,6 +7,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
+SHORTEST_SECONDS = 0.005
+"""The shortest pause: whoever can write to the store must not keep its readers busy."""
+
 Wait = Callable[[float], Coroutine[Any, Any, None]]
 """Waits until there may be something new, for so many seconds at most."""
 
@@ -40,6 +43,7 @@ class Nap:
     async def take(self, seconds: float) -> None:
         """Pause for so many seconds at most."""
         self._event, self._loop = asyncio.Event(), asyncio.get_running_loop()
+        await asyncio.sleep(min(seconds, SHORTEST_SECONDS))
         if self._due:
             return
         woken = asyncio.create_task(self._event.wait())
