@@ -68,9 +68,16 @@ class Nap:
             return None
         if self._waiting is None or self._waiting.done() or self._waiting.get_loop() is not self._loop:
             self._waiting = asyncio.create_task(self._wait(seconds))
+            self._waiting.add_done_callback(_retrieve)
         return self._waiting
 
     def _stop_waiting(self) -> None:
         if self._waiting is not None:
             self._waiting.cancel()
             self._waiting = None
+
+
+def _retrieve(waiting: asyncio.Task[None]) -> None:
+    """Retrieve the error of a wait that failed during a look, which finds and logs the same."""
+    if not waiting.cancelled():
+        waiting.exception()
