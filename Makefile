@@ -1,4 +1,5 @@
 # make serve: the demo on http://127.0.0.1:8000        make test: everything that CI checks
+# make chaos: what happens if Redis, nodes or networks fail
 # make check: the same without the slow tests, before each commit
 PORT ?= 8000
 BIN := .venv/bin
@@ -62,6 +63,12 @@ oldest: .venv-dev
 # Tests the newest installed Python and, in CI, the versions between it and the one in .venv.
 newest others: .venv-dev
 	@sh scripts/pythons.sh $@
+
+# Faults of Redis, nodes and networks, with thousands of clients and long outages, on Redis and on Valkey: 10 minutes. It
+# writes what it counted to bench/results/chaos.json. CI runs the short version.
+.PHONY: chaos bench-cluster
+chaos: .venv-dev
+	CHAOS=full $(BIN)/python -m pytest -q -n 0 tests/cluster
 
 # docs/security/checklist.md, from the markers on the tests.
 checklist: .venv-dev
