@@ -65,6 +65,9 @@ async def test_emit_to_several_rooms_reaches_each_socket_once(make_hubs):
         await one.sio.emit("news", 1, to=target)
     await world.settle()
     assert heard(ada, bob) == [[1] * 5] * 2
+    sent = len(world.network.sent)
+    await one.sio.emit("news", 1, to=[*map(str, range(1000))])
+    assert len(world.network.sent) == sent + 1  # many rooms are one message to all nodes
 
 
 async def test_emit_to_a_socket_of_another_node_reaches_it_alone(make_hubs):
@@ -432,6 +435,9 @@ async def test_join_is_confirmed_when_the_subscription_is_in_effect(make_hubs):
     eve.begin_connect(other.token("eve"))
     await world.settle()
     assert (bob.answered(1), eve.got) == ([], [])
+    await one.sio.emit("all", 1)
+    await world.settle()
+    assert eve.got == []  # it is not admitted yet, so that nothing comes before the reply to its CONNECT
     await one.sio.emit("news", 1, room="red")
     opened.set()
     await world.settle()
