@@ -140,12 +140,6 @@ async def test_large_messages_arrive_whole(make_hosts):
     assert {len(one.got[0][1]) for one in asked} == {3_000_000}
 
 
-async def test_too_much_before_the_handshake_is_given_up(make_hosts):
-    here, there = await make_hosts()
-    asked = here.ask(there, bytes(peer_link.MAX_EARLY + 1))
-    assert asked.losses == 1
-
-
 async def test_refused_conversation_is_lost(make_hosts):
     here, there = await make_hosts()
     asked = here.ask(there, b"no")
@@ -275,6 +269,47 @@ async def test_peer_that_does_not_read_pauses_streams_and_is_given_up(make_hosts
     assert asked.pauses == 1
 
 
+@pytest.mark.parametrize("size", [500_000, 10_000], ids=["large", "small"])
+async def test_conversation_with_too_much_for_a_busy_peer_ends_alone(make_hosts, size):
+    here, there = await make_hosts(max_message=1_000_000)
+    other, asked = here.ask(there), here.ask(there)
+    await until(lambda: other.got and asked.got)
+    there.begun[0].link._transport.pause_reading()
+    sent = 0
+    while not asked.losses:
+        asked.link.send(ANSWER, asked.number, bytes(size))
+        sent += size
+        await asyncio.sleep(0)
+        assert sent < 50_000_000
+    there.begun[0].link._transport.resume_reading()
+    other.link.send(ANSWER, other.number, b"more")
+    await until(lambda: (ANSWER, b"MORE") in other.got)
+    assert other.losses == 0
+    assert here.peers.counts == {"links opened": 1}
+    await until(lambda: there.begun[1].losses)
+
+
+async def test_large_frames_for_a_busy_peer_leave_room_for_small_ones(make_hosts):
+    here, there = await make_hosts(max_message=1_000_000)
+    other, asked = here.ask(there), here.ask(there)
+    await until(lambda: other.got and asked.got)
+    there.begun[0].link._transport.pause_reading()
+    while not asked.losses:
+        asked.link.send(ANSWER, asked.number, bytes(100_000))
+        await asyncio.sleep(0)
+    other.link.send(ANSWER, other.number, b"small")
+    there.begun[0].link._transport.resume_reading()
+    await until(lambda: (ANSWER, b"SMALL") in other.got)
+
+
+async def test_too_much_before_the_handshake_ends_one_conversation(make_hosts):
+    here, there = await make_hosts()
+    other, asked = here.ask(there), here.ask(there)
+    asked.link.send(ANSWER, asked.number, bytes(peer_link.MAX_EARLY))
+    assert (asked.losses, other.losses) == (1, 0)
+    await until(lambda: other.got)
+
+
 async def test_paused_streams_are_resumed(make_hosts):
     here, there = await make_hosts()
     asked = here.ask(there)
@@ -358,18 +393,18 @@ async def test_node_that_sends_invalid_frames_loses_its_link(make_hosts, case):
     writer.close()
 
 
-async def test_strangers_over_the_limit_are_closed_and_nodes_still_connect_later(make_hosts, monkeypatch):
+async def test_strangers_over_the_limit_do_not_keep_nodes_out(make_hosts, monkeypatch):
     monkeypatch.setattr(peers_module, "MAX_STRANGERS", 3)
     here, there = await make_hosts()
     waiting = [await stranger(there) for _ in range(3)]
     await until(lambda: len(there.peers._strangers) == 3)
-    reader, writer = await stranger(there)
-    assert await is_closed(reader)
-    for _, other in (*waiting, (reader, writer)):
-        other.close()
-    await until(lambda: not there.peers._strangers)
     asked = here.ask(there)
     await until(lambda: asked.got)
+    assert await is_closed(waiting[0][0])  # the oldest one
+    assert len(there.peers._strangers) == 2
+    assert there.peers.counts == {"links refused": 1, "links accepted": 1}
+    for _, other in waiting:
+        other.close()
 
 
 async def test_slow_handshake_is_read_byte_by_byte(make_hosts):

@@ -35,6 +35,10 @@ HIGH_WATER = 1 << 20
 MAX_EARLY = 4 << 20
 """The bytes that may wait for the handshake."""
 
+LARGE_WAIT, SMALL_WAIT = 2, 3
+"""How many of the largest messages may wait for a peer that does not read. Large frames leave room for small ones, so
+that the clients who cause them do not disturb the others."""
+
 FULL = 65_536
 """Frames that are larger together, in bytes, do not wait for the end of the turn of the event loop."""
 
@@ -165,16 +169,23 @@ class Link(asyncio.Protocol):
         """Send a frame at the end of this turn of the event loop, together with others."""
         if self._gone:
             return
+        if (self.paused or self._writer is None) and payload and not self._has_room(len(payload)):
+            self._give_up(number)
+            return
         queue = self._queue
         if not queue and self._writer is not None:
             asyncio.get_running_loop().call_soon(self._flush)
         queue.append((kind, number, payload))
         self._queued += len(payload)
-        if self._writer is None:
-            if self._queued > MAX_EARLY:
-                self.fail("too much waits for the handshake")
-        elif self._queued > FULL:
+        if self._queued > FULL and self._writer is not None:
             self._flush()
+
+    def _has_room(self, size: int) -> bool:
+        """Return True if a frame of this size can wait, too. If not, only its conversation ends, not the link."""
+        if self._transport is None or self._writer is None:
+            return self._queued + size <= MAX_EARLY
+        most = (LARGE_WAIT if size > FULL else SMALL_WAIT) * self.max_message
+        return self._queued + self._transport.get_write_buffer_size() + size <= most
 
     def _flush(self) -> None:
         transport, writer = self._transport, self._writer
@@ -182,8 +193,6 @@ class Link(asyncio.Protocol):
             return
         queue, self._queue, self._queued = self._queue, [], 0
         transport.write(b"".join([writer.frame(*frame) for frame in queue]))
-        if self.paused and transport.get_write_buffer_size() > 2 * self.max_message:
-            self.fail("the other side reads too slowly")
 
     # What asyncio reports
 

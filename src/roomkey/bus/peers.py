@@ -31,7 +31,8 @@ PING_SECONDS = 2.0
 
 MAX_LINKS = 1024
 MAX_STRANGERS = 64
-"""Accepted links, and those of them that may be in their handshake; more are closed."""
+"""Accepted links, and connections in their handshake. A further link is closed. A further connection takes the place of
+the oldest one: nodes need milliseconds for the handshake, so strangers cannot keep them out."""
 
 FIRST_REST, LONGEST_REST = 0.1, 2.0
 """How long a node is not dialed again after a failure, in seconds. The time doubles each time."""
@@ -201,8 +202,10 @@ class Peers:
     # Accepting
 
     def _accept(self, *, signed: bool) -> Link:
-        """Return the protocol of a new connection; over the limits, one that closes."""
-        refused = self._closed or len(self._strangers) >= MAX_STRANGERS or len(self._accepted) >= MAX_LINKS
+        """Return the protocol of a new connection; over the limit of links, one that closes."""
+        if len(self._strangers) >= MAX_STRANGERS:
+            next(iter(self._strangers)).fail("too many connections without a handshake")
+        refused = self._closed or len(self._accepted) >= MAX_LINKS
         link = Link.of_stranger(self, decode(self.node.id), signed=signed, refused=refused)
         if refused:
             self.counts["links refused"] += 1

@@ -121,7 +121,7 @@ class StreamPump(asyncio.Protocol):
         self._sender = _Sender(self._link, number)
         self._receiver = _Receiver(self._link, number)
         self._link.send(STREAM, number, head)
-        return True
+        return number in self._link.conversations
 
     def start(
         self,
