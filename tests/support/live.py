@@ -177,8 +177,9 @@ class Raw:
 class Poll:
     """A client over raw long-polling requests."""
 
-    def __init__(self, host: str, headers: dict[str, str] | None = None) -> None:
-        self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=PATIENCE)
+    def __init__(self, host: str, headers: dict[str, str] | None = None, *, local_address: str | None = None) -> None:
+        transport = httpx.AsyncHTTPTransport(local_address=local_address)
+        self.http = httpx.AsyncClient(base_url=f"http://{host}", headers=headers, timeout=PATIENCE, transport=transport)
         self.sid = ""
 
     @classmethod
