@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
-import inspect
-import itertools
 import logging
 import os
 import threading
@@ -19,6 +16,7 @@ from weakref import WeakSet
 from roomkey.errors import Lookup
 from roomkey.guard.clock import Clock
 from roomkey.guard.kept_logs import keep_logs
+from roomkey.guard.loop_thread import LoopThread
 from roomkey.guard.thread_tasks import (
     Call,
     Monitor,
@@ -30,6 +28,7 @@ from roomkey.guard.thread_tasks import (
     ThreadTask,
     Wait,
 )
+from roomkey.guard.thread_timers import ThreadTimer, TimerThread
 from roomkey.guard.timers import Timers
 from roomkey.guard.waiting import Deadline, Task
 
@@ -89,7 +88,7 @@ class ThreadBackground:
         """Use the threads or greenlets of a server, before anything runs."""
         self.primitives = primitives
         self.monitor = Monitor(primitives)
-        self._timer = _TimerThread(primitives, self.monitor)
+        self._timer = TimerThread(primitives, self.monitor)
         self._loop = LoopThread(primitives)
 
     @property
@@ -330,136 +329,3 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_after_fork)
-
-
-class ThreadTimer:
-    """One call that is due at some time."""
-
-    __slots__ = ("callback",)
-
-    def __init__(self, callback: Callable[[], None]) -> None:
-        self.callback: Callable[[], None] | None = callback
-
-    def cancel(self) -> None:
-        """Do not call any more."""
-        self.callback = None
-
-
-class _TimerThread:
-    """One thread or greenlet for all timers. It exists while there are any, so a process that forks keeps none."""
-
-    def __init__(self, primitives: Primitives, monitor: Monitor) -> None:
-        self._primitives = primitives
-        self._monitor = monitor
-        self._heap: list[tuple[float, int, ThreadTimer]] = []
-        self._number = itertools.count()
-        self._process: int | None = None  # in which the thread runs
-        self._changed = primitives.event()
-
-    def call_later(self, seconds: float, callback: Callable[[], None]) -> ThreadTimer:
-        timer = ThreadTimer(callback)
-        with self._monitor:
-            if self._process != os.getpid():
-                self._primitives.start(self._run)
-                self._process = os.getpid()  # not before: perhaps there are no threads now
-            entry = (time.monotonic() + seconds, next(self._number), timer)
-            heapq.heappush(self._heap, entry)
-            if self._heap[0] is entry:
-                self._changed.set()
-        return timer
-
-    def _run(self) -> None:
-        while True:
-            with self._monitor:
-                self._changed.clear()
-                self._call_due()
-                if not self._heap:
-                    self._process = None
-                    return
-                seconds = self._heap[0][0] - time.monotonic()
-            self._changed.wait(max(0.0, seconds))
-
-    def _call_due(self) -> None:
-        while self._heap and (self._heap[0][2].callback is None or self._heap[0][0] <= time.monotonic()):
-            callback = heapq.heappop(self._heap)[2].callback
-            if callback is not None:
-                try:
-                    callback()
-                except Exception:  # the other timers are due all the same
-                    LOG.exception("a timer of the guard failed")
-
-
-class LoopThread:
-    """An event loop in a thread of its own, for what requires one: stores, and an application's coroutines."""
-
-    def __init__(self, primitives: Primitives) -> None:
-        self._primitives = primitives
-        self._process: int | None = None  # in which the thread runs
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._submitted: deque[_LoopWork] = deque()
-
-    def submit(self, work: Awaitable[Any], notify: Callable[[], object]) -> _LoopWork:
-        """Await something on the loop. The caller has the monitor.
-
-        Args:
-            work: what to await.
-            notify: called by the loop's thread when it has ended.
-        """
-        if self._process != os.getpid():
-            self._process, self._loop = os.getpid(), None
-            self._primitives.start_native(self._run)
-        submitted = _LoopWork(work, notify)
-        self._submitted.append(submitted)
-        self._call(self._begin_submitted)
-        return submitted
-
-    def cancel(self, work: _LoopWork) -> None:
-        """Cancel what was submitted."""
-        self._call(work.cancel)
-
-    def _call(self, function: Callable[[], object]) -> None:
-        if self._loop is not None:  # otherwise it calls _begin_submitted when it begins
-            self._loop.call_soon_threadsafe(function)
-
-    def _run(self) -> None:
-        loop = asyncio.new_event_loop()  # here: with gevent's monkey patches, it belongs to this thread's hub
-        loop.call_soon(self._begin_submitted)
-        self._loop = loop
-        loop.run_forever()
-
-    def _begin_submitted(self) -> None:
-        while self._submitted:
-            self._submitted.popleft().begin()
-
-
-class _LoopWork:
-    """Something that is awaited on the loop of another thread."""
-
-    def __init__(self, work: Awaitable[Any], notify: Callable[[], object]) -> None:
-        self._work = work
-        self._notify = notify
-        self._task: asyncio.Task[Any] | None = None
-        self.done = False
-
-    def begin(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._run())
-        self._task.add_done_callback(self._ended)
-
-    async def _run(self) -> Any:
-        return await self._work
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        if not task.cancelled():
-            task.exception()  # marks it as retrieved: perhaps nothing waits any more
-        elif inspect.iscoroutine(self._work):
-            self._work.close()  # it was canceled before it began
-        self.done = True
-        self._notify()
-
-    def cancel(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-
-    def result(self) -> Any:
-        assert self._task is not None
-        return self._task.result()
