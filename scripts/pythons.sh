@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run the tests of the guard, the hub and both engines on later versions of Python than the one in .venv.
+# Run the tests of the guard, the hub, the bus and both engines on later versions of Python than the one in .venv.
 #   scripts/pythons.sh newest    the newest installed version
 #   scripts/pythons.sh others    the versions between it and the one in .venv
 # The script looks for them on the PATH and in pyenv. NEWEST=/path/to/python names the newest one.
@@ -38,8 +38,8 @@ fi
 [ -n "$chosen" ] || echo "nothing to test: .venv uses Python 3.$used, and no other later version is installed"
 for python in $chosen; do
     folder=.venv-3.$(minor_of "$python")
-    echo "the guard, the hub and the engines on $("$python" --version):"
+    echo "the guard, the hub, the bus and the engines on $("$python" --version):"
     PYTHON=$python sh scripts/venv.sh "$folder" requirements/dev.txt
     "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider \
-        tests/test_requirements.py tests/wire tests/guard tests/socketio tests/engines tests/hub
+        tests/test_requirements.py tests/wire tests/guard tests/socketio tests/engines tests/hub tests/bus
 done

@@ -52,7 +52,7 @@ class Answering:
             return
         try:
             answer = handler(sender, question)
-        except Exception:
+        except Exception:  # the asker is told, so that it does not wait
             self._failed(kind)
             answer = None
         if inspect.isawaitable(answer):
@@ -66,7 +66,7 @@ class Answering:
         answer = None
         try:
             answer = await work
-        except Exception:
+        except Exception:  # the asker is told, so that it does not wait
             self._failed(kind)
         self._reply(sender, number, answer)
 

@@ -263,7 +263,7 @@ class Node:
             return
         try:
             handler(sender, body)
-        except Exception:
+        except Exception:  # the bus calls this, and goes on with the next message
             self._handler_failed(kind)
 
     def _handler_failed(self, kind: str) -> None:

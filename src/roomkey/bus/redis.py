@@ -138,7 +138,7 @@ class RedisBus:
         self.counts["received"] += 1
         try:
             self._on_payload(name, payload)
-        except Exception:  # the bus goes on
+        except Exception:  # the connection goes on with the next message
             LOG.exception("could not handle a message")
 
     # Subscriptions

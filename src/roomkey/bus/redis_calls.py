@@ -89,7 +89,7 @@ class Calls:
             await send(self._connection, [pack(*words) for words in commands])
             for _ in commands:
                 answers.append(await _answer(self._connection))
-        except BaseException as error:
+        except BaseException as error:  # also if it is canceled: answers that are still due would be taken for others
             await self._drop()
             if isinstance(error, (RedisError, OSError)):
                 self._server = None  # perhaps another one is responsible now

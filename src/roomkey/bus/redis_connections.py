@@ -107,7 +107,7 @@ class Connections:
         connection = self._class(**{**self._settings, **other, "retry": retry})
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-        except BaseException:
+        except BaseException:  # also if it is canceled: nobody else would close it
             await connection.disconnect(nowait=True)
             raise
         return connection

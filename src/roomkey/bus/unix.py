@@ -211,7 +211,7 @@ class UnixBus:
             listener.listen(128)
             self._draft.rename(self._path)  # now the others can find it, and it never refuses a connection
             return await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
-        except BaseException:
+        except BaseException:  # also if it is canceled: nobody else would close it
             listener.close()
             with suppress(OSError):
                 self._draft.unlink()
@@ -261,7 +261,7 @@ class UnixBus:
             return True
         try:
             await asyncio.wait_for(link.ready.wait(), WAIT_SECONDS)
-        except BaseException as error:
+        except BaseException as error:  # also if it is canceled: nobody else would close it
             link.abort()
             if isinstance(error, TimeoutError):
                 return True

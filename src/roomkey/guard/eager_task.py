@@ -196,7 +196,7 @@ else:
             _current_tasks[loop] = spare.task
             try:
                 first = spare.context.run(spare.begin, work)
-            except BaseException as error:
+            except BaseException as error:  # the task that takes over raises it
                 failure = error
             del _current_tasks[loop]
             try:

@@ -89,7 +89,7 @@ class Proofs:
             raise
         except TimeoutError:
             raise Unavailable(f"the store of used proofs did not respond within {STORE_SECONDS:g} s") from None
-        except Exception as error:
+        except Exception as error:  # of whatever the application uses as its store
             raise Unavailable(f"the store of used proofs failed ({type(error).__name__})") from error
 
 

@@ -89,7 +89,7 @@ class Dispatch:
         """Call the handler of an event."""
         try:
             answer = found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
-        except Exception as error:
+        except Exception as error:  # the application's
             self._failed(session, packet, socket, error)
             return
         if type(answer) not in _PLAIN and inspect.isawaitable(answer):
@@ -103,7 +103,7 @@ class Dispatch:
         """Wait for what a handler returned."""
         try:
             given = await answer
-        except Exception as error:
+        except Exception as error:  # the application's
             self._failed(session, packet, socket, error)
         else:
             self._answer(session, packet, socket, given)
@@ -114,7 +114,7 @@ class Dispatch:
         """Run a handler that is a coroutine function."""
         try:
             answer = await found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
-        except Exception as error:
+        except Exception as error:  # the application's
             self._failed(session, packet, socket, error)
         else:
             self._answer(session, packet, socket, answer)

@@ -203,7 +203,7 @@ class Socket:
             answer = found.handler(*found.prefix_args, *(self.sid, reason)[: found.arity])
             if inspect.isawaitable(answer):
                 await answer
-        except Exception:
+        except Exception:  # the application's
             LOG.exception("the disconnect handler failed")
 
     def forget(self) -> None:
@@ -306,7 +306,7 @@ def _call_back(
 ) -> None:
     try:
         answer = callback(*values)
-    except Exception:
+    except Exception:  # the application's
         LOG.exception("the callback of an acknowledgement failed")
     else:
         if inspect.isawaitable(answer):
@@ -316,7 +316,7 @@ def _call_back(
 async def _finish(answer: Awaitable[object]) -> None:
     try:
         await answer
-    except Exception:
+    except Exception:  # the application's
         LOG.exception("the callback of an acknowledgement failed")
 
 

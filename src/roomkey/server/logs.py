@@ -39,7 +39,7 @@ class _OneWrite(logging.StreamHandler[TextIO]):
             with suppress(OSError):
                 while line:  # a pipe may take a long line in parts
                     line = line[os.write(self.stream.fileno(), line) :]
-        except Exception:
+        except Exception:  # as logging's own handlers do
             self.handleError(record)
 
 

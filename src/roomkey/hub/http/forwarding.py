@@ -117,7 +117,7 @@ class Forwarding:
                 body = payload[4 + length :] if whole else None
             else:
                 request, _ = decode_head(payload, self.polling.requests.path)
-        except Exception:  # of another version
+        except Exception:  # a node of another version may send anything
             self.counts["refused: malformed"] += 1
             link.refuse(number)
             return
