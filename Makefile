@@ -70,6 +70,11 @@ newest others: .venv-dev
 chaos: .venv-dev
 	CHAOS=full $(BIN)/python -m pytest -q -n 0 tests/cluster
 
+# What several nodes cost, next to Node.js and python-socketio on Redis. It writes bench/results/cluster.json.
+bench-cluster: .venv-dev
+	cd bench/cluster && $(NPM_CI)
+	$(BIN)/python bench/cluster/run.py
+
 # docs/security/checklist.md, from the markers on the tests.
 checklist: .venv-dev
 	$(BIN)/python scripts/checklist.py
@@ -116,4 +121,4 @@ lock:
 
 clean:
 	rm -rf .venv .venv-oldest* .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/artifacts tests/js/node_modules \
-		bench/socketio/node_modules packages/*/node_modules packages/*/dist
+		bench/socketio/node_modules bench/cluster/node_modules packages/*/node_modules packages/*/dist
