@@ -18,6 +18,10 @@ allow = "role:admin"
 pattern = "team:{team}"
 allow = "role:member and claim:rooms has team"
 
+[[presence]]
+pattern = "team:{team}"
+allow = "team is 'red'"
+
 [[event]]
 name = "close"
 allow = "role:admin"
@@ -41,6 +45,8 @@ def token(roomkey, tmp_path):
         (["--event", "close"], 1, "no    event 'close': denied"),
         (["--event", "say"], 0, "yes   event 'say'"),
         (["--emit", "team:red=say"], 0, "yes   emit 'team:red'"),
+        (["--presence", "team:red"], 0, "yes   presence 'team:red': allowed by the rule for presence team:{team}"),
+        (["--presence", "team:blue"], 1, "no    presence 'team:blue': denied"),
         (["--namespace", "/admin"], 1, "no    namespace '/admin'"),
     ],
 )

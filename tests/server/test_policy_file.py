@@ -38,6 +38,10 @@ pattern = "team:{team}"
 event = "message"
 allow = "granted"
 
+[[presence]]
+pattern = "team:{team}"
+allow = "granted or team is 'green'"
+
 [[event]]
 name = "transfer"
 allow = "role:clerk and not guest"
@@ -83,6 +87,11 @@ def test_file_with_all_tables_is_a_policy() -> None:
     assert not decided(policy.rules_for_emit("team:blue", "message", "/"))
     assert policy.rules_for_emit("team:blue", "delete", "/") == OPEN
 
+    assert decided(policy.rules_for_presence("team:red", "/"))
+    assert not decided(policy.rules_for_presence("team:blue", "/"))
+    assert decided(policy.rules_for_presence("team:green", "/"))
+    assert policy.rules_for_presence("lobby", "/") == CLOSED
+
     (rule,) = policy.rules_for_event("transfer", "/bank").rules
     assert (rule.ask(ADA), rule.ask(Identity.guest()), rule.max_auth_age) == (True, False, 300)
     assert policy.rules_for_event("transfer", "/") is OPEN
@@ -93,13 +102,14 @@ def test_file_without_rules_has_no_policy() -> None:
     assert load_policy(ConfigFile.parse("port = 5")) is None
 
 
-@pytest.mark.parametrize("kind", ["room", "emit", "event", "namespace"])
+@pytest.mark.parametrize("kind", ["room", "emit", "presence", "event", "namespace"])
 def test_one_table_is_a_policy(kind: str) -> None:
-    subject = {"room": "pattern", "emit": "pattern", "event": "name", "namespace": "name"}[kind]
+    subject = "name" if kind in ("event", "namespace") else "pattern"
     policy = declared(f'[[{kind}]]\n{subject} = "/x"\nallow = "nobody"')
     about = {
         "room": policy.rules_for_room("/x", "/"),
         "emit": policy.rules_for_emit("/x", "e", "/"),
+        "presence": policy.rules_for_presence("/x", "/"),
         "event": policy.rules_for_event("/x", "/"),
         "namespace": policy.rules_for_namespace("/x"),
     }
@@ -245,7 +255,7 @@ def test_rules_are_not_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("ROOMKEY_ROLES", "a > b")
     settings = load_settings()
     assert settings.port == 8080
-    assert not {"roles", "room", "emit", "event", "namespace"} & set(Settings.model_fields)
+    assert not {"roles", "room", "emit", "presence", "event", "namespace"} & set(Settings.model_fields)
     (folder / "roomkey.toml").write_text("[[rooms]]\n")
     with pytest.raises(ConfigError, match="unknown key 'rooms'; did you mean room"):
         load_settings()
@@ -255,10 +265,21 @@ def test_rules_are_not_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_backend_uses_the_policy_or_the_rooms_of_tokens(engine: Any) -> None:
     settings, verifier = Settings(engine=engine), Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA")
     policy = declared(DOCUMENT)
+    if engine == "python-socketio":
+        with pytest.raises(ConfigError, match=r"\[\[presence\]\] requires the hub"):
+            make_backend(settings, verifier, policy)
+        policy = declared(DOCUMENT.replace("[[presence]]", "[[emit]]"))
     assert make_backend(settings, verifier, policy).guard.policy is policy
     usual = make_backend(settings, verifier).guard.policy
     assert decided(usual.rules_for_room("red", "/"))
     assert not decided(usual.rules_for_room("blue", "/"))
+
+
+@pytest.mark.parametrize(("kind", "is_served"), [("presence", True), ("room", False)])
+def test_backend_serves_members_if_there_is_a_rule(kind: str, is_served: bool) -> None:
+    policy = declared(f'[[{kind}]]\npattern = "*"\nallow = "everyone"')
+    backend = make_backend(Settings(), Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"), policy)
+    assert backend.guard.handles("room-members") is is_served
 
 
 @pytest.mark.parametrize("name", ["connect", "disconnect", "authenticate"])

@@ -74,6 +74,9 @@ def doctor(
     emit: Annotated[
         list[str] | None, typer.Option(help="With --token: emit, as room or room=event. Repeatable.")
     ] = None,
+    presence: Annotated[
+        list[str] | None, typer.Option(help="With --token: room to ask who is in it. Repeatable.")
+    ] = None,
     event: Annotated[list[str] | None, typer.Option(help="With --token: event to send. Repeatable.")] = None,
     namespace: Annotated[str, typer.Option(help="With --token: namespace to connect to.")] = "/",
     issuer: Annotated[
@@ -95,14 +98,13 @@ def doctor(
         describe_issuer(issuer)
         return
     if token is not None:
-        verdicts = list(
-            explain(token, config, rooms=room or [], events=event or [], emits=emit or [], namespace=namespace)
-        )
+        wishes = {"rooms": room or [], "events": event or [], "emits": emit or [], "presence": presence or []}
+        verdicts = list(explain(token, config, **wishes, namespace=namespace))
         for allowed, text in verdicts:
             typer.echo(f"{'yes' if allowed else 'no':4}  {text}")
         raise typer.Exit(0 if all(allowed for allowed, _ in verdicts) else 1)
-    if room or emit or event:
-        fail("--room, --emit and --event require --token FILE", 2)
+    if room or emit or presence or event:
+        fail("--room, --emit, --presence and --event require --token FILE", 2)
     if app is not None and not (app.partition(":")[0] and app.partition(":")[2]):
         fail(f"invalid application {app!r}; write module:name, such as server:sio", 2)
     found = list(_findings(config) if app is None else app_findings(app))

@@ -21,9 +21,17 @@ Question = tuple[str, str, str]  # kind, name and, for an emit, its event
 
 
 def explain(
-    file: str, config: Path | None, *, rooms: list[str], events: list[str], emits: list[str], namespace: str
+    file: str,
+    config: Path | None,
+    *,
+    rooms: list[str],
+    events: list[str],
+    emits: list[str],
+    presence: list[str],
+    namespace: str,
 ) -> Iterator[tuple[bool, str]]:
-    """Return verdicts with their reasons: about the token, then about the namespace, rooms, emits and events.
+    """Return verdicts with their reasons: about the token, then about the namespace, rooms, emits, presence and
+    events.
 
     Args:
         file: the file with the token; ``-`` is standard input.
@@ -31,6 +39,7 @@ def explain(
         rooms: rooms to join.
         events: events to send.
         emits: rooms to emit to, each written as ``room`` or ``room=event``.
+        presence: rooms to ask who is in them.
         namespace: the namespace.
 
     Raises:
@@ -58,6 +67,7 @@ def explain(
     questions: list[Question] = [("namespace", namespace, "")]
     questions += [("room", room, "") for room in rooms]
     questions += [("emit", *_parts(emit)) for emit in emits]
+    questions += [("presence", room, "") for room in presence]
     questions += [("event", event, "") for event in events]
     yield from asyncio.run(_decide(who, policy, questions, namespace))
 

@@ -33,7 +33,7 @@ from roomkey.errors import ConfigError
 MAX_TEXT = 1000  # characters
 MAX_DEPTH = 50  # nested parentheses and ``not``
 
-RuleKind = Literal["namespace", "room", "emit", "event"]
+RuleKind = Literal["namespace", "room", "emit", "presence", "event"]
 
 
 class RuleError(ConfigError):
@@ -94,6 +94,7 @@ _CONSTANTS: dict[str, _Check] = {
 _GRANTED: dict[str, _Check] = {
     "room": lambda args: args.who.grants(args.room),
     "emit": lambda args: args.who.grants(args.room, args.event),
+    "presence": lambda args: args.who.grants(args.room),
 }
 _LITERALS: dict[str, bool] = {"true": True, "false": False}
 _PREFIXES = ("role:", "scope:", "claim:")
@@ -112,7 +113,7 @@ def compile_rule(text: str, fields: Collection[str] = (), kind: RuleKind = "room
     Args:
         text: the rule, at most 1000 characters.
         fields: the fields of the rule's pattern.
-        kind: the kind of the rule. The condition ``granted`` is only valid for rooms and emits.
+        kind: the kind of the rule. The condition ``granted`` is only valid for rooms, emits and presence.
 
     Raises:
         RuleError: the text is not a valid rule; the error has the position and what was expected.

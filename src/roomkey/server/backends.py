@@ -16,6 +16,7 @@ from roomkey.auth import ACCESS_COOKIE
 from roomkey.bus import Cluster
 from roomkey.core.dpop import ProofStore
 from roomkey.core.origins import allowed_origins, origin_of, own_origin
+from roomkey.errors import ConfigError
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.guard.settings import AnyVerifier
 from roomkey.hub import Authenticate, Handshake, Hub, Limits, SubjectLimits
@@ -55,6 +56,8 @@ def make_backend(
 ) -> SocketBackend:
     """Return the backend that ``settings.engine`` names.
 
+    If the policy has rules about who is in a room, clients can ask: see :meth:`roomkey.hub.Hub.serve_members`.
+
     Args:
         settings: the settings of the server.
         verifier: verifies tokens.
@@ -62,6 +65,9 @@ def make_backend(
         revocations: the store of revocations. By default, they are kept in memory.
         proofs: where several processes share the DPoP proofs that were used.
         cluster: the cluster to which this process belongs; only for the hub.
+
+    Raises:
+        ConfigError: the engine cannot tell clients who is in a room.
     """
     options = _guard_options(settings, proofs if cluster is not None else None) | {
         "policy": policy or rooms_of_tokens(),
@@ -83,10 +89,14 @@ def rooms_of_tokens() -> Policy:
 def _hub(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> SocketBackend:
     origins = settings.cors_origins or None
     server = Hub(verifier, cors_allowed_origins=origins, limits=Limits(payload=MAX_BODY), **options)
+    if _has_presence(options["policy"]):
+        server.serve_members()
     return SocketBackend(server, server.guard, server.close, lambda app: hub.ASGIApp(server, app))
 
 
 def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[str, Any]) -> SocketBackend:
+    if _has_presence(options["policy"]):
+        raise ConfigError("[[presence]] requires the hub; remove engine = python-socketio, or remove [[presence]]")
     import socketio  # imported only if it is used, because that takes a while
 
     from roomkey.socketio import AsyncGuard
@@ -99,6 +109,10 @@ def _python_socketio(settings: Settings, verifier: AnyVerifier, options: dict[st
     guard = AsyncGuard(verifier, **options)
     guard.attach(sio)
     return SocketBackend(sio, guard, guard.close, lambda app: socketio.ASGIApp(sio, app))
+
+
+def _has_presence(policy: Policy) -> bool:
+    return any(rule.kind == "presence" for rule in policy.written_rules())
 
 
 def _guard_options(settings: Settings, proofs: ProofStore | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from roomkey.errors import ConfigError
 __all__ = ["CONFIG_FILE", "POLICY_KEYS", "PROVIDERS", "ConfigFile", "read_config"]
 
 CONFIG_FILE = Path("roomkey.toml")
-POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "event"})
+POLICY_KEYS = frozenset({"roles", "namespace", "room", "emit", "presence", "event"})
 """Keys of the file that declare rules. They are never read from the environment or the command line."""
 
 PROVIDERS = "providers"

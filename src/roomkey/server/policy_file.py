@@ -27,8 +27,8 @@ def load_policy(file: ConfigFile | None = None) -> Policy | None:
             policy are ignored.
 
     Returns:
-        The policy, or None if the file has none of ``roles``, ``[[namespace]]``, ``[[room]]``, ``[[emit]]`` and
-        ``[[event]]``.
+        The policy, or None if the file has none of ``roles``, ``[[namespace]]``, ``[[room]]``, ``[[emit]]``,
+        ``[[presence]]`` and ``[[event]]``.
 
     Raises:
         ConfigError: the file cannot be read, or a key, a value or a rule is invalid; the text names file, line and
@@ -85,6 +85,7 @@ _TABLES: dict[RuleKind, _Table] = {
     "namespace": _Table("name"),
     "room": _Table("pattern", ("namespace",)),
     "emit": _Table("pattern", ("event", "namespace")),
+    "presence": _Table("pattern", ("namespace",)),
     "event": _Table("name", ("max_auth_age", "namespace")),
 }
 
