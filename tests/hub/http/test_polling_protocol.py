@@ -461,6 +461,21 @@ async def test_late_body_is_refused(host, hub, monkeypatch):
 # The end
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_idle_connection_does_not_keep_thousands_of_headers(host, hub, method, monkeypatch):
+    connections = []
+    start = PollingConnection.start
+    monkeypatch.setattr(PollingConnection, "start", lambda self, *args: (connections.append(self), start(self, *args)))
+    many = ["Content-Length: 0", *(f"{number:x}:" for number in range(2000))]
+    raw = await RawSocket.open(host)
+    for headers, remembered in ((["A: b", many[0]], 3), (many, 0)):
+        assert (await ask(raw, get("unknown", *headers, method=method))).status == 400
+        [connection] = connections
+        kept = connection._last_get if method == "GET" else connection._last_post
+        assert len(kept.fields) == remembered
+    await raw.close()
+
+
 async def test_client_that_leaves_its_poll_ends_the_session(host, hub):
     raw = await RawSocket.open(host)
     sid = await member(raw)

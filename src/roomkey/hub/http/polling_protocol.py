@@ -31,6 +31,10 @@ BLANK_LINE = b"\r\n\r\n"
 MAX_AHEAD = MAX_HEAD
 """Bytes that a client may send before its last request is answered. Then the connection is not read."""
 
+MAX_FIELDS = 64
+"""Headers of a request that are remembered for the next one. Thousands of short ones would take 200 KB in an idle
+connection, which costs a stranger nothing."""
+
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
@@ -235,10 +239,11 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
             self._give_back(data)
             return
         request, headers = found
+        remembered = headers if len(headers.fields) <= MAX_FIELDS else NO_HEADERS
         if is_post:
-            self._last_post = headers
+            self._last_post = remembered
         else:
-            self._last_get = headers
+            self._last_get = remembered
         self._buffer, self._left = data[end:], headers.length or 0
         if headers.closes:
             self._keep_alive = False
