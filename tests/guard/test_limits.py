@@ -61,13 +61,14 @@ class Place:
 
     async def connect(self, who: Identity = ADA) -> AuthError | None:
         """Return why a new connection was refused, or None."""
+        socket = Socket(self, who)
 
         def take_place() -> None:
-            self.sockets.append(socket := Socket(self, who))
+            self.sockets.append(socket)
             self.usage.add(who, socket)
 
         try:
-            await self.counts.admit(subject_hash(who), take_place)
+            await self.counts.admit(subject_hash(who), socket, take_place)
         except AuthError as error:
             return error
         return None

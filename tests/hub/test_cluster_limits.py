@@ -77,6 +77,22 @@ async def test_second_namespace_of_a_connection_does_not_ask(make_hubs):
     assert not any(b"limit" in payload for _, payload in world.network.sent[asked:])
 
 
+@pytest.mark.parametrize("when_full", ["refuse", "end_oldest"])
+async def test_namespaces_that_a_connection_joins_at_once_count_once(make_hubs, when_full):
+    limits = SubjectLimits(sockets=1, when_full=when_full)
+    world, *hubs = await make_hubs(2, subject_limits=limits, namespaces=("/", "/chat", "/news"))
+    client = await hubs[0].client()
+    for namespace in ("/", "/chat", "/news"):
+        client.begin_connect(hubs[0].token("ada"), namespace)
+    for _ in range(3):
+        await world.settle()
+    await client.settle()
+    assert len(hubs[0].guard.sockets()) == 3
+    await client.session.lose()
+    await world.settle()
+    assert outcome(await connect(world, hubs[1])) is True
+
+
 @pytest.mark.parametrize("limits", [None, SubjectLimits(events=5)])
 async def test_nothing_is_sent_without_a_limit(make_hubs, limits):
     world, *hubs = await make_hubs(2, subject_limits=limits)

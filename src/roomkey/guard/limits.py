@@ -96,7 +96,7 @@ class ConnectionLimit:
                 _counts_for(socket, who)
 
         assert isinstance(name, bytes)
-        await self._cluster.admit(name, take_place)
+        await self._cluster.admit(name, socket.connection, take_place)
         return True
 
 
@@ -154,11 +154,13 @@ class ClusterCounts:
         node.answer(ASK, self._asked)
         node.answer(END_OLDEST, self._told_to_end)
 
-    async def admit(self, name: bytes, take_place: Callable[[], None]) -> None:
+    async def admit(self, name: bytes, connection: ConnectionState, take_place: Callable[[], None]) -> None:
         """Call ``take_place`` if the subject can have one more connection, after its oldest has ended if necessary.
 
         Args:
             name: the hash of the subject.
+            connection: the new one. If it counts since an earlier decision, because its client joins several
+                namespaces at once, nobody is asked again.
             take_place: counts the new connection. Nothing else is decided about the subject meanwhile.
 
         Raises:
@@ -171,7 +173,10 @@ class ClusterCounts:
         decisions.users += 1
         try:
             async with self._background.deadline(DECISION_SECONDS), decisions.lock:
-                await self._decide(name, decisions, take_place)
+                if connection in self._usage.connections(name):
+                    take_place()
+                else:
+                    await self._decide(name, decisions, take_place)
         except TimeoutError:
             raise Unavailable(
                 f"the connections of the subject were not counted within {DECISION_SECONDS:g} s"
