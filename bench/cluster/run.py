@@ -4,7 +4,8 @@
 
 - **emits**: processor time per emit of the node that emits, of the node with the receiver, and of Redis, for two
   nodes of roomkey, of Socket.IO on Node.js with @socket.io/redis-adapter, and of python-socketio with
-  AsyncRedisManager, which take turns. Either one client of the other node is in the room, or none.
+  AsyncRedisManager, which take turns. Either one client of the other node is in the room, or none; or none, but in one
+  of the same partition.
 - **revocations**: how long after a revocation on one node a socket of another node closes, with Redis and with SQL.
 - **workers**: processor time per delivery of ``roomkey serve`` with 1, 2 and 4 workers.
 - **forwarding**: processor time per forwarded request (bench/forward.py).
@@ -38,11 +39,22 @@ from meter import Meter  # noqa: E402
 from wire import Client, Swarm, frame  # noqa: E402
 
 from roomkey import Issuer, Key  # noqa: E402
+from roomkey.bus.partitions import partition_of  # noqa: E402
 
 RESULTS = HERE.parent / "results/cluster.json"
 SECRET = secrets.token_urlsafe(32)
 ISSUER = Issuer(Key.from_secret(SECRET))
 PATTERNS = {"one by one": (1, 0.002), "in bursts of 50": (50, 0.02)}
+
+WATCHED = "watched"
+NEIGHBOR = next(
+    name for name in (f"room{n}" for n in range(10_000)) if partition_of("/", name) == partition_of("/", WATCHED)
+)
+ROOMS = {
+    WATCHED: "a receiver on the other node",
+    "empty": "no receiver on the other node",
+    NEIGHBOR: "no receiver, but the other node needs the partition",
+}
 
 
 class Process:
@@ -120,7 +132,7 @@ class Pair:
             stack.callback(node.stop)
         self.here, self.there = Site(self.nodes[0]), Site(self.nodes[1])
         self.sender, self.receiver = self.here.client(), self.there.client("bob")
-        self.there.call(self.receiver, "join", "watched")
+        self.there.call(self.receiver, "join", WATCHED)
         self.meters = [*(node.meter for node in self.nodes), self.redis]
 
     def turn(self, room: str, number: int, pattern: str) -> list[float]:
@@ -128,7 +140,7 @@ class Pair:
         size, pause = PATTERNS[pattern]
         bursts = number // size
         before = [meter.cpu() for meter in self.meters]
-        goal = self.receiver.received + (bursts * size if room == "watched" else 0)
+        goal = self.receiver.received + (bursts * size if room == WATCHED else 0)
         done = self.sender.received + 1
         self.sender.send(frame(b"421" + json.dumps(["go", room, bursts, size, pause]).encode()))
         deadline = time.monotonic() + 60
@@ -148,12 +160,12 @@ class Pair:
 
 
 def emits(quick: bool) -> dict[str, Any]:
-    number, rounds = (500, 3) if quick else (2000, 7)
+    number, rounds = (500, 3) if quick else (1000, 5)
     kinds = ["roomkey", "Node.js", "python-socketio"]
     found: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         pairs = [Pair(kind, stack) for kind in kinds]
-        for room in ("watched", "empty"):
+        for room, receivers in ROOMS.items():
             for pattern in PATTERNS:
                 costs: dict[str, list[list[float]]] = {kind: [] for kind in kinds}
                 for turn in range(rounds + 2):
@@ -163,7 +175,7 @@ def emits(quick: bool) -> dict[str, Any]:
                             costs[pair.kind].append(spent)
                         for other in pairs:
                             other.serve()
-                name = f"{pattern}, {'a receiver' if room == 'watched' else 'no receiver'} on the other node"
+                name = f"{pattern}: {receivers}"
                 found[name] = {
                     kind: [round(statistics.median(column), 1) for column in zip(*costs[kind], strict=True)]
                     for kind in kinds

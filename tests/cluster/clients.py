@@ -97,13 +97,13 @@ class Client(asyncio.Protocol):
         for answer in answers[:-1]:
             assert answer is None or answer["ok"] is True, answer
 
-    async def enter(self, port: int, seconds: float = 60.0) -> None:
-        """Connect and join, and try again as the official client does until that works."""
-        end, pause = time.monotonic() + seconds, 0.1
+    async def enter(self, port: int, seconds: float = 60.0, pause: float = 0.1) -> None:
+        """Connect and join, and try again until that works: first after so many seconds, later after up to 5 times."""
+        end, longest = time.monotonic() + seconds, 5 * pause
         while await self.connect(port) != "admitted":
             assert time.monotonic() < end, f"not admitted within {seconds} s: {self.outcome}"
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(1.0, pause * 2)
+            pause = min(longest, pause * 2)
         await self.join()
 
     async def call(self, event: str, *arguments: Any) -> Any:
