@@ -14,7 +14,7 @@ from hashlib import blake2b
 from hmac import compare_digest
 
 RANDOM, NODE, TAG = 15, 6, 9
-_LENGTH = 41  # two times 20 characters and the dot
+LENGTH = 41  # two times 20 characters and the dot
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _STANDARD = str.maketrans("-_+/=", "+/!!!")  # an exclamation mark is invalid
 
@@ -60,7 +60,7 @@ class SealedSids:
 
     def node_of(self, sid: str) -> str | None:
         """Return the ID of the node that made an ID, or None if no node with these keys did."""
-        if len(sid) != _LENGTH or sid[20] != ".":
+        if len(sid) != LENGTH or sid[20] != ".":
             return None
         try:
             raw = decode(sid[:20] + sid[21:])

@@ -195,6 +195,17 @@ async def test_session_of_a_dead_node_is_unknown_without_a_wait(make_nodes, meth
     await client.close()
 
 
+async def test_long_session_ids_are_not_remembered(make_nodes):
+    [node] = await make_nodes(1)
+    remembered = node.hub.forwarding._node_of.cache_info
+    client = Poll(node.host)
+    for sid, entries in (("x" * 10_000, 0), ("x" * 41, 1)):
+        client.sid = sid
+        assert (await client.answer()) == (400, UNKNOWN)
+        assert remembered().currsize == entries
+    await client.close()
+
+
 async def test_owner_that_dies_during_a_poll_makes_the_session_unknown(make_nodes):
     owner, front = await make_nodes()
     client = await Elsewhere.of(owner, front)

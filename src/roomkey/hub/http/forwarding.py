@@ -17,6 +17,7 @@ import orjson
 
 from roomkey.bus.peer_link import REQUEST, Link
 from roomkey.bus.peers import Peers
+from roomkey.bus.sids import LENGTH
 from roomkey.hub.http.forwarded_streams import ForwardedStream, StreamPump
 from roomkey.hub.http.polling_requests import Exchange, Headers, PollingClient, PollingRequests, PollingResponse
 from roomkey.hub.http.requests import HttpRequest
@@ -78,7 +79,8 @@ class Forwarding:
 
     def _link(self, eio_sid: str) -> Link | None:
         """Return the link to the owner of a session, if that is another node that can be reached."""
-        node_id = self._node_of(eio_sid)
+        # An ID of another length is not remembered: strangers could fill the memory with long ones.
+        node_id = self._node_of(eio_sid) if len(eio_sid) == LENGTH else None
         if node_id is None or node_id == self.peers.node.id:
             return None
         link = self.peers.link(node_id)
