@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
+from unittest import mock
 
 import pytest
 from support.clock import FakeClock
@@ -12,6 +13,7 @@ from support.offline import Client, Offline, turns
 from support.tokens import issuer_at
 
 from roomkey.bus import Cluster, MemoryBus
+from roomkey.guard import nap
 from roomkey.stores import MemoryRevocations
 
 __all__ = ["Hubs", "make_hubs"]
@@ -32,6 +34,8 @@ class Hubs:
         self.journal = MemoryRevocations()
         self.hubs: list[Offline] = []
         self._settings = settings
+        self._without_pauses = mock.patch.object(nap, "SHORTEST_SECONDS", 0)  # they are not by the fake clock
+        self._without_pauses.start()
 
     async def add(self, **settings: Any) -> Offline:
         """Start another hub, and let it become known."""
@@ -71,6 +75,7 @@ class Hubs:
         self.network.deafen()
 
     async def close(self) -> None:
+        self._without_pauses.stop()
         for hub in self.hubs:
             await hub.close()
             assert hub.leftovers() == {}
