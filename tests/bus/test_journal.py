@@ -17,7 +17,7 @@ from roomkey.bus import ClusterSecrets, RedisJournal
 from roomkey.bus.journal_entries import MAX_ENTRY, EntryFormat
 from roomkey.core.revocations import Revocation, Version
 from roomkey.errors import Unavailable
-from roomkey.guard import revocation_sync
+from roomkey.guard import journal_repair, revocation_sync
 
 KINDS = ("redis", "valkey")
 OLD_SECRET = "vB7nM2kX9pQ4wE6rT8yU1iO3aS5dF0gH"
@@ -48,7 +48,7 @@ def broker(shared: Broker) -> Iterator[Broker]:
 async def servers(broker: Broker, monkeypatch) -> AsyncIterator[Callable[..., list[JournalServer]]]:
     """``servers(n)``: guards that read the journal when the test says so."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
-    monkeypatch.setattr(revocation_sync, "WRITE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(journal_repair, "WRITE_BACK_SECONDS", 0.0)
     made = []
 
     def make(number: int, at: Broker = broker) -> list[JournalServer]:

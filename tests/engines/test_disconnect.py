@@ -6,14 +6,14 @@ import pytest
 from support.losable_journal import LosableMemory, SharedJournal
 
 from roomkey.errors import ConfigError, Unavailable
-from roomkey.guard import revocation_sync
+from roomkey.guard import journal_repair
 from roomkey.guard.disconnects import KEPT_SECONDS, SKEW_SECONDS
 from roomkey.stores import MemoryRevocations
 
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    monkeypatch.setattr(revocation_sync, "WRITE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(journal_repair, "WRITE_BACK_SECONDS", 0.0)
 
 
 async def read(*servers):

@@ -18,7 +18,7 @@ from support.losable_journal import LosableMemory, SharedJournal
 
 from roomkey import Identity, Issuer
 from roomkey.errors import Unavailable
-from roomkey.guard import revocation_sync, revocation_writer
+from roomkey.guard import journal_repair, revocation_sync, revocation_writer
 from roomkey.guard.guard import AsyncioGuard
 
 pytestmark = [pytest.mark.long, pytest.mark.checklist("J6")]
@@ -58,7 +58,7 @@ class Servers(RuleBasedStateMachine):
         self.revoked: dict[str, float] = {}  # when revoke() returned without an error
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
-        self.patch.setattr(revocation_sync, "WRITE_BACK_SECONDS", 0.0)
+        self.patch.setattr(journal_repair, "WRITE_BACK_SECONDS", 0.0)
         self.patch.setattr(revocation_writer, "RETRY_SECONDS", 3600.0)
 
     def run(self, work):

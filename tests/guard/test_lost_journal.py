@@ -13,7 +13,7 @@ from support.losable_journal import LosableMemory, SharedJournal
 from roomkey import Identity, Issuer
 from roomkey.core.revocations import HybridClock, Revocation, Version
 from roomkey.errors import Unavailable
-from roomkey.guard import revocation_sync
+from roomkey.guard import journal_repair, revocation_sync
 from roomkey.guard.guard import AsyncioGuard
 
 
@@ -37,7 +37,7 @@ class Server:
 async def servers(monkeypatch):
     """``servers(n)`` on one journal; they read it when the test says so, or when they are woken."""
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 3600.0)
-    monkeypatch.setattr(revocation_sync, "WRITE_BACK_SECONDS", 0.0)
+    monkeypatch.setattr(journal_repair, "WRITE_BACK_SECONDS", 0.0)
     clock, shared, made = FakeClock(), SharedJournal(), []
 
     def make(number: int) -> list[Server]:

@@ -1,4 +1,4 @@
-"""Synchronization of revocations between connected sockets, the store, and other processes."""
+"""Revocations of other processes: reads them from the store, and writes those of this process."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from roomkey import audit
-from roomkey.core.admission import LIVE, AdmissionEvent
 from roomkey.core.confirmed_time import ConfirmedTime
 from roomkey.core.revocations import (
-    FOREVER,
-    MAX_REVOCATIONS,
     HybridClock,
     JournalPart,
     Revocation,
@@ -23,14 +20,15 @@ from roomkey.core.revocations import (
     Version,
 )
 from roomkey.core.rights_overrides import RightsOverrides
-from roomkey.errors import ConfigError, RevokedToken, Unavailable
+from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.disconnects import KEPT_SECONDS, Disconnects
+from roomkey.guard.journal_repair import JournalRepair
 from roomkey.guard.nap import Nap, Wait
 from roomkey.guard.revocation_writer import RevocationWriter
+from roomkey.guard.revoked_sockets import RevokedSockets
 from roomkey.guard.socket import GuardContext
 from roomkey.guard.statistics import JournalState
 from roomkey.guard.waiting import Event, Task
-from roomkey.guard.write_back import WriteBack
 from roomkey.stores import RevocationStore
 from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import finishes_within
@@ -42,15 +40,6 @@ LOG = logging.getLogger("roomkey.guard")
 POLL_SECONDS = 0.5
 STORE_SECONDS = 2.0
 """How often the store is asked for new revocations, and how long it can take to answer."""
-
-WRITE_BACK_SECONDS = 0.5
-"""After a journal was lost, how long a server waits at most before it writes: all of them notice at the same time."""
-
-LONGEST_WAY = 60.0
-"""How long a revocation can take to other servers, in seconds. If it names an earlier time, the time was chosen."""
-
-MAX_WRITES = 20
-"""How often an entry is written that a journal loses before it can be read."""
 
 FRESH_SECONDS = 1.0
 """How old the last answer of the store can be when a token is decided on; otherwise the store is asked first."""
@@ -77,7 +66,6 @@ class RevocationSync:
         self.revocations = revocations
         self._store = store
         self.has_store = store is not None
-        self._context = context
         self._clock = clock
         self._refuses = settings.when_store_fails == "refuse"
         self._horizon = ConfirmedTime()
@@ -87,9 +75,9 @@ class RevocationSync:
         if store is not None:
             self._read, wait = _reading(store)
         self._nap = Nap(wait)
-        self._write_back: WriteBack | None = None
-        self._unread: dict[Revocation, int] = {}  # our entries, until they are read, and how often they were written
+        self._revoked_sockets = RevokedSockets(revocations, context, self.horizon)
         self._disconnects = Disconnects(context)
+        self._repair = JournalRepair(self._add_all, self._known_entries, self.horizon, context.background)
         self.versions = HybridClock(secrets.token_urlsafe(6))
         self.rights: RightsOverrides | None = None
         self._known_at = float("-inf")
@@ -119,8 +107,8 @@ class RevocationSync:
             Unavailable: the sockets here are ended, but the store did not save the revocation. It is written when the
                 store is available again; call again to make sure.
         """
-        self._add(revoked)
-        endings = self._end([revoked], everybody=everybody)
+        self._revoked_sockets.add(revoked)
+        endings = self._revoked_sockets.end([revoked], everybody=everybody)
         try:
             more = await self.writer.write(revoked)
         finally:
@@ -153,55 +141,14 @@ class RevocationSync:
         await self._open()
         await self._background.on_loop(_in_time(self._store.add(revoked)))
         if hasattr(self._store, "read"):
-            self._unread[revoked] = 1
+            self._repair.wrote(revoked)
+
+    async def _add_all(self, entries: Sequence[Revocation]) -> None:
+        await self._background.on_loop(_in_time(self._store.add_all(entries)))  # type: ignore[union-attr]
 
     def horizon(self) -> float:
         """Return the time up to which expired revocations can be deleted."""
         return self._horizon.at(self._clock.now(), self._clock.monotonic())
-
-    def _add(self, revoked: Revocation) -> bool:
-        """Revoke in this process; return False if it was revoked already."""
-        lost = self.revocations.lost
-        is_new = self.revocations.add(revoked, self.horizon())
-        if lost := self.revocations.lost - lost:
-            LOG.error("dropped %d revocations before they expired: more than %d are in memory", lost, MAX_REVOCATIONS)
-        return is_new
-
-    def _end(self, new: Sequence[Revocation], *, everybody: bool = False) -> list[Task]:
-        """End every connected socket that these revocations include; return the tasks that notify the clients.
-
-        Args:
-            everybody: regardless of ``iat``, because a token that the guard saw before the revocation was issued before
-                it.
-        """
-        named = self._context.index.named
-        endings: list[Task] = []
-        for revoked in new:
-            if revoked.kind == "rights" or revoked.kind == "disconnect":
-                continue
-            before = len(endings)
-            for socket in named(revoked.kind, revoked.name):
-                who = socket.identity
-                if who is None or socket.state not in LIVE:
-                    continue
-                meant = everybody and revoked.issuer in (None, who.issuer)
-                if meant and who.token_id is not None:  # its clock may run ahead, and then it would come back
-                    self._add(Revocation("token", who.token_id, who.issuer, expires_at=who.expires_at or FOREVER))
-                if meant or self.revocations.is_revoked(who):
-                    endings.append(socket.end(AdmissionEvent.REVOKE, RevokedToken("revoked while connected")))
-            if len(endings) > before:
-                self._background.start(self._measure(endings[before:], revoked))
-        return endings
-
-    async def _measure(self, endings: Sequence[Task], revoked: Revocation) -> None:
-        """Wait until sockets are closed, and count how long after the revocation that was.
-
-        The time of a revocation is known for a subject, if it is not an earlier one. Otherwise, it counts from now.
-        """
-        begun, known = self._clock.monotonic(), self._clock.now() - revoked.issued_before
-        under_way = known if revoked.kind == "subject" and 0 <= known <= LONGEST_WAY else 0.0
-        await self._background.wait(endings)
-        self._context.closing_times.observe(self._clock.monotonic() - begun + under_way, len(endings))
 
     async def check(self) -> None:
         """Check that this process has read the store within the last second.
@@ -248,7 +195,7 @@ class RevocationSync:
         begun = self._clock.monotonic()
         try:
             await self._catch_up()
-        except Exception as error:
+        except Exception as error:  # of whatever the application uses as its store
             self._failed(error)
             return
         self._known_at = max(self._known_at, begun)
@@ -257,62 +204,16 @@ class RevocationSync:
     async def _catch_up(self) -> None:
         """Read to the end of the journal, in parts, each of them within the time limit; and restore a lost one."""
         assert self._read is not None
-        written = list(self._unread)
+        written = self._repair.unread()
         while True:
             part = await self._background.on_loop(_in_time(self._read(self._position)))
             if part.is_another:
-                self._begin_again()
+                self._repair.begin()
+                self.problem = "the journal of revocations is being restored"
             self._position = part.position
             self._apply(part.revocations)
-            if not part.more and not await self._wrote_back(written) and not await self._wrote_again(written):
+            if not part.more and not await self._repair.wrote_some(written):
                 return
-
-    async def _wrote_again(self, written: Sequence[Revocation]) -> bool:
-        """Write our entries again that were lost before anybody could read them; return False if there are none."""
-        lost = [entry for entry in written if entry in self._unread]
-        for entry in lost:
-            self._unread[entry] += 1
-            if self._unread[entry] > MAX_WRITES:
-                del self._unread[entry]
-                LOG.error("the store does not return a revocation of a %s that was written", entry.kind)
-        if lost:
-            await self._background.on_loop(_in_time(self._store.add_all(lost)))  # type: ignore[union-attr]
-        return bool(lost)
-
-    def _begin_again(self) -> None:
-        """Refuse new connections until this process has read the journal, and written back what that has lost."""
-        if self._write_back is None:
-            audit.record("journal_lost", level=logging.WARNING)
-            LOG.warning("the journal of revocations has lost entries; writing back those that this server knows")
-        self._write_back = WriteBack()
-        self.problem = "the journal of revocations is being restored"
-
-    async def _wrote_back(self, written: list[Revocation]) -> bool:
-        """Write back some of what a lost journal does not contain; return False if it contains everything.
-
-        Args:
-            written: the entries that the next read must find; this adds to them.
-        """
-        restoring, store = self._write_back, self._store
-        if restoring is None:
-            return False
-        if not restoring.is_compared:
-            for _ in restoring.compare_with(self._known_entries(), self.horizon()):
-                await self._background.sleep(0.001)
-        batch = restoring.batch()
-        if not batch:
-            self._write_back = None
-            return False
-        if restoring.has_waited:
-            await self._background.on_loop(_in_time(store.add_all(batch)))  # type: ignore[union-attr]
-            for entry in batch:
-                restoring.found(entry)
-                self._unread[entry] = 1
-            written += batch
-        else:
-            restoring.has_waited = True
-            await self._background.sleep(random.uniform(0, WRITE_BACK_SECONDS))  # noqa: S311 - no secret
-        return True
 
     def _known_entries(self) -> Iterator[Revocation]:
         rights = () if self.rights is None else self.rights.entries()
@@ -325,10 +226,7 @@ class RevocationSync:
     def _apply(self, found: Sequence[Revocation]) -> None:
         new = []
         for entry in found:
-            if self._unread:
-                self._unread.pop(entry, None)
-            if self._write_back is not None:
-                self._write_back.found(entry)
+            self._repair.found(entry)
             if entry.version is not None:
                 self.versions.saw(entry.version)
             if entry.kind == "rights":
@@ -336,10 +234,10 @@ class RevocationSync:
             elif entry.kind == "disconnect":
                 self.versions.saw(Version(int(entry.issued_before * 1e6), ""))
                 self._disconnects.apply(entry)
-            elif self._add(entry):
+            elif self._revoked_sockets.add(entry):
                 new.append(entry)
         if new:
-            self._end(new)
+            self._revoked_sockets.end(new)
 
     def _failed(self, error: Exception) -> None:
         if self.problem is None:
@@ -377,7 +275,7 @@ class RevocationSync:
                     opened = True
                 self._nap.begin()
                 await self._poll_once()
-            except Exception as error:
+            except Exception as error:  # of whatever the application uses as its store; it is asked again
                 self._failed(error)
             first.set()
             if self.problem is None and self._cleanup is not None:
@@ -437,7 +335,7 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
             return task.result()
     except (Unavailable, ConfigError):
         raise
-    except Exception as error:
+    except Exception as error:  # of whatever the application uses as its store
         raise Unavailable(f"the store failed ({type(error).__name__})") from error
     finally:
         task.cancel()
