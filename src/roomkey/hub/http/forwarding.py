@@ -18,9 +18,10 @@ import orjson
 from roomkey.bus.peer_link import REQUEST, Link
 from roomkey.bus.peers import Peers
 from roomkey.bus.sids import LENGTH
-from roomkey.hub.http.forwarded_streams import ForwardedStream, StreamPump
+from roomkey.hub.http.forwarded_stream import ForwardedStream
 from roomkey.hub.http.polling_requests import Exchange, Headers, PollingClient, PollingRequests, PollingResponse
 from roomkey.hub.http.requests import HttpRequest
+from roomkey.hub.http.stream_pump import StreamPump
 from roomkey.hub.refusals import BODY_TOO_LARGE, BODY_TOO_SLOW, UNKNOWN_SID, Refusal
 
 LOG = logging.getLogger("roomkey.hub")

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any
 
 from roomkey.hub.http.addresses import Addresses, peer_of, scheme_of
 from roomkey.hub.http.heads import NO_HEADERS, read_poll
-from roomkey.hub.http.polling_requests import SERVER_ERROR, TEXT, Exchange, PollingResponse
+from roomkey.hub.http.polling_requests import SERVER_ERROR, Exchange, PollingResponse
+from roomkey.hub.http.polling_responses import ResponseBytes
 from roomkey.hub.http.requests import HttpRequest
 from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private import http as uvicorn_http
@@ -34,8 +34,6 @@ MAX_AHEAD = MAX_HEAD
 MAX_FIELDS = 64
 """Headers of a request that are remembered for the next one. Thousands of short ones would take 200 KB in an idle
 connection, which costs a stranger nothing."""
-
-_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Phase(Enum):
@@ -65,6 +63,7 @@ class PollingConnections:
     Attributes:
         polling: answers the requests.
         requests: opens and finds sessions.
+        responses: makes the bytes of responses.
         addresses: sets the addresses of requests.
         state: uvicorn's state of the server: its connections and default headers.
         keep_alive: seconds that a connection may be idle between two requests.
@@ -85,32 +84,13 @@ class PollingConnections:
         self.bodies = Sweep(PollingConnection.body_late)
         self.idle = Sweep(PollingConnection.give_up)
         self.unread = Sweep(PollingConnection.reader_late)
-        self._more = _lines((name.lower().encode(), value.encode("latin-1")) for name, value in headers.items())
-        self._default_headers: object = None
-        self._defaults = self._ok = b""
+        self.responses = ResponseBytes(headers)
 
     def configure(self, config: Any, state: Any) -> None:
         """Use the settings of uvicorn. Its limits and its log of all requests need its own protocol."""
-        self.state = state
+        self.state = self.responses.state = state
         self.keep_alive = config.timeout_keep_alive
         self.is_used = not config.access_log and config.limit_concurrency is None
-
-    def response(self, response: PollingResponse, *, closes: bool) -> bytes:
-        """Return the bytes of a response."""
-        if self._default_headers is not self.state.default_headers:  # uvicorn renews the date once per second
-            self._default_headers = self.state.default_headers
-            self._defaults = _lines(self.state.default_headers) + self._more
-            self._ok = b"%b%b%bcontent-length: " % (_STATUS_LINES[200], self._defaults, _lines(TEXT))
-        body = response.body
-        if response.headers is TEXT and response.status == 200 and not closes:
-            return b"%b%d\r\n\r\n%b" % (self._ok, len(body), body)
-        end = b"connection: close\r\n" if closes else b""
-        head = _STATUS_LINES[response.status] + self._defaults + _lines(response.headers)
-        return b"%bcontent-length: %d\r\n%b\r\n%b" % (head, len(body), end, body)
-
-
-def _lines(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
@@ -315,7 +295,7 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
         if self._phase is _CLOSED or transport.is_closing():
             return
         closes = response.closes or not self._keep_alive
-        transport.write(self._shared.response(response, closes=closes))
+        transport.write(self._shared.responses.bytes_of(response, closes=closes))
         if closes:
             self._close()
         elif self._left:

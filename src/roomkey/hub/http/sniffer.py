@@ -15,7 +15,7 @@ from typing import Any
 
 from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.hub.http.addresses import Addresses, peer_of, scheme_of
-from roomkey.hub.http.forwarded_streams import ForwardedStream
+from roomkey.hub.http.forwarded_stream import ForwardedStream
 from roomkey.hub.http.heads import RawHeaders, read_any, read_plain, read_poll
 from roomkey.hub.http.polling_protocol import PollingConnection, PollingConnections
 from roomkey.hub.http.requests import HttpRequest, split_target
