@@ -1,7 +1,8 @@
 """Several processes or machines that behave as one server.
 
-A :class:`Cluster` has the bus that connects the nodes and the secrets that sign their messages. To carry messages in
-another way, implement :class:`Bus`.
+A :class:`Cluster` has the bus that connects the nodes and the secrets that sign their messages. :class:`RedisBus`
+connects machines, :class:`UnixBus` the processes of one machine without a broker, and :class:`MemoryBus` the nodes of
+one process, for tests. To carry messages in another way, implement :class:`Bus`.
 
 The public names are those in ``__all__``. The modules of this package are internal.
 """
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from roomkey.bus.journal import RedisJournal
     from roomkey.bus.redis import RedisBus
     from roomkey.bus.redis_proofs import RedisProofs
+    from roomkey.bus.unix import UnixBus
 
 __all__ = [
     "Bus",
@@ -30,12 +32,14 @@ __all__ = [
     "RedisBus",
     "RedisJournal",
     "RedisProofs",
+    "UnixBus",
 ]
 
 _MODULES = {
     "RedisBus": "redis",
     "RedisJournal": "journal",
     "RedisProofs": "redis_proofs",
+    "UnixBus": "unix",
 }
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from roomkey.core.revocations import JournalPart, Revocation
 from roomkey.stores.bundle import Stores
 from roomkey.stores.memory_revocations import MemoryRevocations
 from roomkey.stores.protocols import (
     Accounts,
     Clients,
+    LosableJournal,
     ManagedAccounts,
     ManagedClients,
     ProviderLinks,
@@ -62,12 +64,15 @@ __all__ = [
     "Clients",
     "Consumed",
     "Database",
+    "JournalPart",
     "LinkExists",
     "LoginSession",
+    "LosableJournal",
     "ManagedAccounts",
     "ManagedClients",
     "MemoryRevocations",
     "ProviderLinks",
+    "Revocation",
     "RevocationStore",
     "RotationResult",
     "Sessions",
