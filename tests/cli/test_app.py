@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from roomkey import __version__
-from roomkey.server.settings import Settings, help_of, option_name
+from roomkey.server.settings import Settings, help_of
+from roomkey.server.settings_sources import option_name
 
 Cli = Callable[..., Any]
 

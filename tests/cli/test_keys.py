@@ -14,7 +14,7 @@ import pytest
 from roomkey import Key
 from roomkey.cli.keys import findings
 from roomkey.keysets.files import KEY, load_key_files, save_key
-from roomkey.server.settings import load_settings
+from roomkey.server.settings_sources import load_settings
 
 Cli = Callable[..., Any]
 

@@ -18,7 +18,7 @@ from roomkey.cli.app import app as roomkey
 from roomkey.server.config_file import read_config
 from roomkey.server.provider_logins import login_providers
 from roomkey.server.providers import load_providers
-from roomkey.server.settings import load_settings
+from roomkey.server.settings_sources import load_settings
 
 PAGE = (Path(__file__).parents[2] / "docs" / "oauth.md").read_text()
 COMMANDS = re.findall(r"^    roomkey ((?:user|client) add .*)$", PAGE, re.MULTILINE)

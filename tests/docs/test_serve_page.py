@@ -21,7 +21,8 @@ from roomkey.server.api import SCOPE
 from roomkey.server.app import Application, build
 from roomkey.server.config_file import ConfigFile
 from roomkey.server.metrics import METRICS
-from roomkey.server.settings import Settings, default_of, load_settings
+from roomkey.server.settings import Settings, default_of
+from roomkey.server.settings_sources import load_settings
 from roomkey.stores import Stores
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text()

@@ -15,7 +15,8 @@ from support.product import ProductThread
 
 from roomkey.core.revocations import Revocation
 from roomkey.errors import ConfigError
-from roomkey.server.settings import Settings, load_settings
+from roomkey.server.settings import Settings
+from roomkey.server.settings_sources import load_settings
 from roomkey.stores import MemoryRevocations
 
 

@@ -11,7 +11,8 @@ from support.live import Raw
 from support.product import ProductThread
 
 from roomkey.errors import ConfigError
-from roomkey.server.settings import Settings, load_settings
+from roomkey.server.settings import Settings
+from roomkey.server.settings_sources import load_settings
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ from roomkey.core.policy import CLOSED, OPEN, RuleSet
 from roomkey.server.backends import make_backend
 from roomkey.server.config_file import ConfigFile, read_config
 from roomkey.server.policy_file import load_policy
-from roomkey.server.settings import Settings, load_settings
+from roomkey.server.settings import Settings
+from roomkey.server.settings_sources import load_settings
 
 DOCUMENT = """\
 port = 8080

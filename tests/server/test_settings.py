@@ -9,7 +9,8 @@ import pytest
 
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import read_config
-from roomkey.server.settings import Settings, check_exposure, is_loopback, load_settings
+from roomkey.server.settings import Settings, check_exposure, is_loopback
+from roomkey.server.settings_sources import load_settings
 
 
 @pytest.fixture(autouse=True)

@@ -28,7 +28,8 @@ from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY
 from roomkey.server.config_file import CONFIG_FILE, PROVIDERS, read_config
 from roomkey.server.policy_file import load_policy
-from roomkey.server.settings import Settings, check_exposure, environment_name, is_loopback, load_settings
+from roomkey.server.settings import Settings, check_exposure, is_loopback
+from roomkey.server.settings_sources import environment_name, load_settings
 
 __all__ = ["doctor"]
 

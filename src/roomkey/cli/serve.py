@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 from roomkey.cli.output import fail, needs
 from roomkey.cli.sources import ConfigOption, DatabaseOption, RedisOption
 from roomkey.server.config_file import read_config
-from roomkey.server.settings import Settings, help_of, load_settings, option_name
+from roomkey.server.settings import Settings, help_of
+from roomkey.server.settings_sources import load_settings, option_name
 
 __all__ = ["serve"]
 

@@ -19,7 +19,8 @@ from roomkey.errors import AuthError, ConfigError
 from roomkey.keysets.files import KEY, environment_key, load_key_files, load_key_set, read_private, signing_key
 from roomkey.keysets.folder import KeyFolder
 from roomkey.server.config_file import ConfigFile, read_config
-from roomkey.server.settings import Settings, help_of, load_settings
+from roomkey.server.settings import Settings, help_of
+from roomkey.server.settings_sources import load_settings
 
 __all__ = [
     "SECRET",
@@ -116,7 +117,7 @@ class KeySource:
 
 
 def read_settings(config: Path | None, **flags: object) -> Settings:
-    """Return the settings of the server, as :func:`roomkey.server.settings.load_settings` does."""
+    """Return the settings of the server, as :func:`roomkey.server.settings_sources.load_settings` does."""
     return load_settings(read_config(config), **flags)
 
 

@@ -110,7 +110,7 @@ def build(
     """Build the application. Open the stores first; the backend closes ``stores.revocations``.
 
     Args:
-        settings: the settings, from :func:`roomkey.server.settings.load_settings`.
+        settings: the settings, from :func:`roomkey.server.settings_sources.load_settings`.
         stores: accounts, login sessions and all other records. OAuth clients are served if ``settings.issuer`` is this
             server's URL.
         keys: private keys: a folder, which can be rotated while the server runs, or a set. In a set, the first key for

@@ -27,7 +27,8 @@ from roomkey.server.config_file import read_config
 from roomkey.server.connection_counts import SLOTS, ConnectionCounts, new_table
 from roomkey.server.control import ALIVE, DRAIN, FAILED, SERVES, Start, send_line, send_start
 from roomkey.server.listening import listen, shown_url
-from roomkey.server.settings import Settings, check_exposure, load_settings
+from roomkey.server.settings import Settings, check_exposure
+from roomkey.server.settings_sources import load_settings
 
 __all__ = ["Command", "serve"]
 

@@ -29,7 +29,7 @@ from roomkey.core.urls import is_confidential
 from roomkey.core.verifier_settings import VerifierSettings
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import PROVIDERS, ConfigFile
-from roomkey.server.settings import describe
+from roomkey.server.settings_sources import describe
 
 __all__ = ["Provider", "load_providers"]
 

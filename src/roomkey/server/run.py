@@ -74,7 +74,7 @@ def serve(
     """Serve until SIGTERM or SIGINT.
 
     Args:
-        settings: the settings, from :func:`roomkey.server.settings.load_settings`.
+        settings: the settings, from :func:`roomkey.server.settings_sources.load_settings`.
         policy: the rules, from :func:`roomkey.server.policy_file.load_policy`.
         providers: the providers, from :func:`roomkey.server.providers.load_providers`.
         demo: True to use demo accounts, a database and keys that exist only while the server runs.

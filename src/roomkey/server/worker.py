@@ -25,7 +25,7 @@ from roomkey.server.control import ALIVE, DRAIN, FAILED, SERVES, Start, receive_
 from roomkey.server.draining import Drain
 from roomkey.server.policy_file import load_policy
 from roomkey.server.providers import load_providers
-from roomkey.server.settings import load_settings
+from roomkey.server.settings_sources import load_settings
 
 __all__ = ["main"]
 
