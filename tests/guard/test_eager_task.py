@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from contextvars import ContextVar
-from weakref import WeakSet
+import gc
+import sys
+import threading
+from contextlib import suppress
+from contextvars import Context, ContextVar
+from functools import partial
+from weakref import WeakSet, ref
 
+import anyio
 import pytest
 import uvloop
+from sqlalchemy.ext.asyncio import async_scoped_session, async_sessionmaker
 
+import roomkey.guard.eager_task
 from roomkey.guard.eager_task import EagerTasks
 
+lends = pytest.mark.skipif(sys.version_info >= (3, 12), reason="Python has eager tasks")
 eager_task = EagerTasks().start
 seen: ContextVar[str] = ContextVar("seen", default="nothing")
 
 
 @pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def run(request):
-    """``run(function)``: call a coroutine function on a new event loop, and return its result."""
+    """``run(function)``: call a coroutine function on a new event loop, without context variables."""
     with asyncio.Runner(loop_factory=request.param, debug=False) as runner:
-        yield lambda function: runner.run(function())
+        yield lambda function: runner.run(function(), context=Context())
 
 
 @pytest.fixture(params=["in a task", "in a callback"])
@@ -215,10 +224,12 @@ def test_task_groups_work_inside(run, begin):
 def test_event_loop_is_as_before(run):
     async def main():
         loop, turns = asyncio.get_running_loop(), []
-        with pytest.raises(TypeError):
-            eager_task("not a coroutine")
-        eager_task(asyncio.sleep(0))
+        start = EagerTasks().start
+        start(asyncio.sleep(0))
         assert "call_soon" not in vars(loop)
+        vars(loop)["call_soon"] = replaced = partial(loop.call_soon)
+        start(asyncio.sleep(0))
+        assert vars(loop).pop("call_soon") is replaced
         loop.call_soon(turns.append, 1)
         await asyncio.sleep(0)
         assert turns == [1]
@@ -256,6 +267,39 @@ def _cancel_and_take_back():
     return lambda: asyncio.current_task().cancelling()
 
 
+def _ask_for_the_name():
+    name = asyncio.current_task().get_name()
+    return lambda: asyncio.current_task().get_name() == name
+
+
+def _cancel_later():
+    asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+    return lambda: asyncio.current_task().cancelling()
+
+
+def _end_a_timeout():
+    timeout = asyncio.timeout(0)
+    with suppress(StopIteration):
+        timeout.__aenter__().send(None)
+    return lambda: timeout._task is asyncio.current_task()
+
+
+def _cancel_a_scope():
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+    return lambda: asyncio.current_task().cancelling()
+
+
+def _raise_and_keep_the_frame():
+    task = asyncio.current_task()
+    try:
+        raise LookupError
+    except LookupError as error:
+        traceback = error.__traceback__
+    del task
+    return lambda: traceback.tb_frame.f_locals.get("task") is asyncio.current_task()
+
+
 def _refer():
     task = asyncio.current_task()
     return lambda: asyncio.current_task() is task
@@ -267,7 +311,21 @@ def _refer_weakly():
 
 
 @pytest.mark.parametrize(
-    "leave", [_set_name, _set_attribute, _set_variable, _cancel, _cancel_and_take_back, _refer, _refer_weakly]
+    "leave",
+    [
+        _set_name,
+        _set_attribute,
+        _set_variable,
+        _ask_for_the_name,
+        _cancel,
+        _cancel_and_take_back,
+        _cancel_later,
+        _end_a_timeout,
+        _cancel_a_scope,
+        _raise_and_keep_the_frame,
+        _refer,
+        _refer_weakly,
+    ],
 )
 def test_traces_on_a_task_are_not_seen_by_other_work(run, leave):
     async def main():
@@ -364,6 +422,7 @@ def test_context_variables_are_the_callers_also_after_other_work(run):
         async def tell():
             told.append(seen.get())
 
+        start(_nothing())
         for value in ("nothing", "one", "one", "two"):
             seen.set(value)
             start(tell())
@@ -383,16 +442,272 @@ def test_spare_tasks_do_not_keep_a_loop_from_ending(run):
     run(main)  # and the runner cancels all tasks, and waits for them
 
 
-def test_starter_serves_another_loop(run):
-    start = EagerTasks().start
-    told = []
+def test_starter_serves_other_loops():
+    start, told = EagerTasks().start, []
 
     async def tell():
-        told.append(asyncio.get_running_loop())
+        told.append((asyncio.get_running_loop(), asyncio.current_task().get_loop()))
 
     async def main():
+        start(_nothing())
         start(tell())
+        start(_nothing())
 
-    for _ in range(2):
-        asyncio.run(main())
-    assert told[0] is not told[1]
+    with asyncio.Runner() as one, asyncio.Runner() as other:
+        for runner in (one, other, one):
+            runner.run(main(), context=Context())
+            runner.run(main(), context=Context())
+    assert all(running is known for running, known in told)
+    assert len({running for running, _ in told}) == 2
+
+
+class Thing:
+    """Something that can be referred to weakly."""
+
+
+@lends
+def test_work_that_leaves_no_trace_makes_no_task(run, monkeypatch):
+    async def main():
+        start, made = EagerTasks().start, []
+        make = roomkey.guard.eager_task._make_task
+        monkeypatch.setattr(roomkey.guard.eager_task, "_make_task", lambda *given: made.append(1) or make(*given))
+        for _ in range(3):
+            assert start(_nothing()) is None
+        assert made == [1]
+        start(asyncio.sleep(0))
+        start(_nothing())
+        assert made == [1, 1]
+
+    run(main)
+
+
+def test_work_that_other_work_starts_has_a_task_of_its_own(run):
+    async def main():
+        start, tasks = EagerTasks().start, []
+
+        async def inner():
+            tasks.append(asyncio.current_task())
+
+        async def outer():
+            start(inner())
+            tasks.append(asyncio.current_task())
+
+        start(_nothing())
+        start(outer())
+        assert tasks[0] is not tasks[1]
+
+    run(main)
+
+
+def test_late_cancellation_does_not_reach_other_work(run):
+    async def main():
+        start, loop, ended = EagerTasks().start, asyncio.get_running_loop(), []
+
+        async def careless():
+            loop.call_soon(asyncio.current_task().cancel)
+
+        async def other():
+            await asyncio.sleep(0.01)
+            ended.append("other")
+
+        start(_nothing())
+        start(careless())
+        await start(other())
+        assert ended == ["other"]
+
+    run(main)
+
+
+def test_scoped_sessions_are_not_shared(run):
+    async def main():
+        start, sessions = EagerTasks().start, []
+        scoped = async_scoped_session(async_sessionmaker(), scopefunc=asyncio.current_task)
+
+        async def work():
+            sessions.append(scoped())
+
+        start(_nothing())
+        start(work())
+        start(work())
+        assert sessions[0] is not sessions[1]
+
+    run(main)
+
+
+def test_caught_cancellation_lets_work_go_on(run, begin):
+    async def work():
+        caught = 0
+        for _ in range(3):
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                caught += 1
+        await asyncio.sleep(0)
+        return caught
+
+    async def main():
+        task = await begin(work())
+        for _ in range(3):
+            task.cancel()
+            await asyncio.sleep(0)
+        assert await task == 3
+
+    run(main)
+
+
+def test_failure_after_its_own_cancellation_is_a_failure(run, begin):
+    async def work():
+        asyncio.current_task().cancel()
+        raise LookupError
+
+    async def main():
+        task = await begin(work())
+        with pytest.raises(LookupError):
+            task.result()
+
+    run(main)
+
+
+def test_work_goes_on_in_debug_mode(run, begin):
+    async def work():
+        await asyncio.sleep(0)
+        return "result"
+
+    async def main():
+        asyncio.get_running_loop().set_debug(True)
+        eager_task(_nothing())
+        assert await (await begin(work())) == "result"
+
+    run(main)
+
+
+def test_ended_work_keeps_nothing_in_memory(run):
+    async def main():
+        start, kept = EagerTasks().start, []
+
+        async def work(thing, *, fail, wait, mark):
+            kept.append(ref(thing))
+            if mark:
+                asyncio.current_task().subject = thing
+            seen.set(thing)
+            if wait:
+                await asyncio.sleep(0)
+            if fail:
+                raise LookupError(thing)
+            return thing
+
+        for choice in range(8):
+            task = start(work(Thing(), fail=choice & 1, wait=choice & 2, mark=choice & 4))
+            if task is not None:
+                await asyncio.wait([task])
+                with suppress(LookupError):
+                    task.result()
+            del task
+        assert [thing() for thing in kept] == [None] * 8
+
+    gc.disable()
+    try:
+        run(main)
+    finally:
+        gc.enable()
+
+
+def test_variables_of_a_caller_are_not_kept(run):
+    async def main():
+        start, thing = EagerTasks().start, Thing()
+        known = ref(thing)
+
+        async def call(value):
+            seen.set(value)
+            start(_nothing())
+
+        await asyncio.create_task(call(thing))
+        del thing
+        await asyncio.sleep(0)
+        assert known() is None
+
+    run(main)
+
+
+@lends
+def test_finalizers_can_call_the_event_loop(run):
+    """The garbage collector can run while a task is being made."""
+
+    async def main():
+        start, loop, deleted, called = EagerTasks().start, asyncio.get_running_loop(), [], []
+        going = True
+
+        class Garbage:
+            def __init__(self):
+                self.itself = self
+
+            def __del__(self):
+                deleted.append(1)
+                loop.call_soon(called.append, 1)
+                if going:
+                    Garbage()
+
+        before = gc.get_threshold()
+        Garbage()
+        gc.set_threshold(1)
+        try:
+            tasks = [start(asyncio.sleep(0, number)) for number in range(100)]
+        finally:
+            gc.set_threshold(*before)
+            going = False
+            gc.collect()
+        assert [await task for task in tasks] == list(range(100))
+        assert len(deleted) > 100
+        assert called == deleted
+
+    run(main)
+
+
+def test_threads_do_not_exchange_their_tasks():
+    start, wrong = EagerTasks().start, []
+
+    async def check():
+        if asyncio.current_task().get_loop() is not asyncio.get_running_loop():
+            wrong.append(1)
+
+    async def main():
+        for _ in range(2000):
+            start(_nothing())
+            start(check())
+
+    threads = [threading.Thread(target=asyncio.run, args=(main(),)) for _ in range(3)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+def test_asynchronous_generator_is_closed_with_its_loop(run):
+    closed = []
+
+    async def numbers():
+        try:
+            yield 1
+            yield 2
+        finally:
+            closed.append(1)
+
+    async def main():
+        start, kept = EagerTasks().start, numbers()
+
+        async def work():
+            assert await anext(kept) == 1
+
+        start(_nothing())
+        start(work())
+
+    run(main)
+    gc.collect()
+    run(lambda: asyncio.sleep(0.01))
+    assert closed == [1]

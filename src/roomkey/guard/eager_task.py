@@ -1,19 +1,20 @@
 """Tasks whose first step runs immediately, so that work that never waits costs no turn of the event loop.
 
 Python 3.12 has such tasks (``eager_start``). On 3.11, a task costs more than the work of most events. So the first step
-runs with a task that was made before, as its :func:`asyncio.current_task`. Work that waits keeps this task, and so does
-work that left a trace on it: somebody holds a reference to it, waits for it, or has canceled it. Otherwise nobody can
-tell it from a new one, and the next work gets it. Current task, timeouts, cancellation and context variables work as in
-any other task. Only :func:`asyncio.all_tasks` does not contain a task before its work waits.
+runs with a task that was made before, as its :func:`asyncio.current_task`. Work that waits keeps this task. The next
+work gets it only if nobody can tell it from a new one: nobody has used an attribute of it, nobody has a reference to
+it, and no context variable is set. So current task, timeouts, cancellation and context variables work as in any other
+task. Only :func:`asyncio.all_tasks` does not contain a task before its work waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from asyncio import current_task, get_running_loop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
-from types import CoroutineType, coroutine
+from types import coroutine
 from typing import Any
 from weakref import getweakrefcount
 
@@ -24,158 +25,122 @@ if sys.version_info >= (3, 12):
 
         def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
             """Run a coroutine until it waits for the first time, and return its task, which may be done."""
-            return asyncio.Task(work, loop=asyncio.get_running_loop(), eager_start=True)
+            return asyncio.Task(work, loop=get_running_loop(), eager_start=True)
 
 else:
-    from asyncio.tasks import _current_tasks, _register_task, _unregister_task  # type: ignore[attr-defined]
+    from asyncio import _enter_task, _leave_task, _register_task, _unregister_task
 
-    _DONE, _NOTHING, _MISSING = object(), object(), object()
-
-    @coroutine
-    def _run_each(spare: _Spare) -> Generator[Any, Any, None]:
-        """Run one coroutine after the other. Unlike ``send``, this needs no exception to tell that one has returned."""
-        work = yield _DONE
-        while True:
-            spare.result = yield from work
-            work = None
-            work = yield _DONE
+    Outcome = tuple[Coroutine[Any, Any, Any] | None, Any, BaseException | None]
+    """Work that waits, what it waits for, None; or None, what the work has returned, what it has raised."""
 
     class Task(asyncio.Task[Any]):
-        """A task that notes whether somebody sets an attribute of it.
+        """A task that somebody may know."""
 
-        Attributes:
-            is_marked: somebody did.
-        """
+        __slots__ = ()
 
-        __slots__ = ("is_marked",)
-        is_marked: bool
+    class _Unknown(asyncio.Task[Any]):
+        """A task that becomes a :class:`Task` as soon as somebody uses an attribute of it."""
+
+        __slots__ = ()
+
+        def __getattribute__(self, name: str) -> Any:
+            object.__setattr__(self, "__class__", Task)
+            return getattr(self, name)
 
         def __setattr__(self, name: str, value: object) -> None:
-            super().__setattr__(name, value)
-            super().__setattr__("is_marked", name != "is_marked")
+            object.__setattr__(self, "__class__", Task)
+            setattr(self, name, value)
 
-    class _Spare(Coroutine[Any, Any, Any]):
-        """A task that nobody has, and the coroutine in it: work that has taken its first step already."""
+    @coroutine
+    def _rest() -> Generator[Any, Any, Any]:
+        """Take the outcome of a first step, and do the rest. This is the coroutine of each task."""
+        outcome: Outcome = yield
+        work, value, failure = outcome
+        canceled: BaseException | None = None
+        try:
+            yield  # until the task goes on
+        except asyncio.CancelledError as error:  # the work has canceled the task
+            canceled = error
+        if work is None:
+            try:
+                if failure is not None or canceled is not None:
+                    raise failure or canceled  # type: ignore[misc]
+                return value
+            finally:
+                del outcome, failure, canceled  # their tracebacks have this frame
+        if canceled is not None and asyncio.isfuture(value) and value.cancel(*canceled.args):
+            canceled = None
+        while True:
+            try:
+                if canceled is not None:
+                    raise canceled
+                yield value
+            except BaseException as error:  # the task raises it, or its work receives it
+                canceled = None
+                try:
+                    value = work.throw(error)
+                except StopIteration as end:
+                    return end.value
+            else:
+                return (yield from work)
 
-        __slots__ = (
-            "_failure",
-            "_first",
-            "_name",
-            "_references",
-            "_runs",
-            "begin",
-            "context",
-            "result",
-            "step",
-            "task",
-        )
+    class _Spare:
+        """A task without work, which the event loop does not know."""
 
-        __name__ = "eager"  # for the text of the task
+        __slots__ = ("_references", "_rest", "_step", "context", "loop", "task")
 
-        def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-            self._runs = _run_each(self)
-            self.begin: Callable[[Any], Any] = self._runs.send
-            self.begin(None)  # as far as the first ``yield``
-            self._first: Any = _NOTHING
-            self._failure: BaseException | None = None
-            self.result: Any = None
-            self.task, self.step, self.context = _make_task(self, loop)
-            self._name = self.task.get_name()
+        def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
+            self.loop, self.context, self._rest = loop, context, _rest()
+            self.task, self._step = _make_task(self._rest, loop, context)
             self._references = sys.getrefcount(self.task)
 
-        def leaves_no_trace(self) -> bool:
+        def is_unknown(self) -> bool:
             """Return True if nobody can tell the task from a new one."""
-            task = self.task
             return (
-                sys.getrefcount(task) == self._references + 1
-                and task._callbacks is None
-                and not task.cancelling()
-                and not task._must_cancel
-                and not getweakrefcount(task)
+                sys.getrefcount(self.task) == self._references
+                and type(self.task) is _Unknown
+                and not getweakrefcount(self.task)
             )
 
-        def is_as_before(self) -> bool:
-            """Return True if the next work cannot see anything that its first step has changed on its task."""
-            task = self.task
-            return not task.is_marked and task.get_name() is self._name
-
-        def hand_over(self, first: Any, failure: BaseException | None) -> asyncio.Task[Any]:
-            """Let the task go on: with what its work waits for, or with how it ended.
-
-            Args:
-                first: what it waits for; ``_DONE`` if it has returned.
-                failure: what it has raised.
-            """
-            task: asyncio.Task[Any] = self.task
-            step, context = self.step, self.context
-            del self.task, self.step, self.context, self.begin  # they keep one another in memory
-            self._first, self._failure = first, failure
-            _register_task(task)
-            task._log_destroy_pending = True  # type: ignore[attr-defined]
-            context.run(step)
-            return task
-
-        # A coroutine, as a task sees it
-
-        def send(self, value: Any) -> Any:
-            """Go on."""
-            failure, self._failure = self._failure, None
-            if failure is not None:
-                return self._waits_for(self._runs.throw(failure))
-            first, self._first = self._first, _NOTHING
-            return self._waits_for(self._runs.send(value) if first is _NOTHING else first)
-
-        def throw(self, error: Any, *more: Any) -> Any:
-            """Raise an exception where the work waits."""
-            first, self._first = self._first, _NOTHING
-            if first is _NOTHING or first is _DONE:
-                return self._waits_for(self._runs.throw(error, *more))
-            # It has canceled itself in its first step: then what it waits for is canceled, if that is possible.
-            if first is None or not first.cancel(*error.args[:1]):
-                self._failure = error
-            return first
-
-        def close(self) -> None:
-            """End the work."""
-            self._runs.close()
-
-        def __await__(self) -> Generator[Any, Any, Any]:
-            raise RuntimeError("a task has this coroutine already")
-
-        def _waits_for(self, what: Any) -> Any:
-            if what is _DONE:
-                raise StopIteration(self.result)
-            return what
+        def hand_over(self, outcome: Outcome) -> asyncio.Task[Any]:
+            """Let the task go on after the first step of its work, or end."""
+            next(self._rest)
+            self._rest.send(outcome)
+            _register_task(self.task)
+            self.task._log_destroy_pending = True  # type: ignore[attr-defined]
+            self.context.run(self._step)
+            return self.task
 
     def _make_task(
-        work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop
-    ) -> tuple[Any, Callable[[], object], Context]:
-        """Make a task that the event loop does not know yet; return it, its first step and its context."""
-        first: list[Any] = []
+        rest: Generator[Any, Any, Any], loop: asyncio.AbstractEventLoop, context: Context
+    ) -> tuple[asyncio.Task[Any], Callable[[], object]]:
+        """Make a task that the event loop does not know; return it and the function that takes its next step."""
+        steps: list[Callable[[], object]] = []
+        call_soon, attributes, the_tasks = loop.call_soon, vars(loop), context
+        own = attributes.get("call_soon")
 
-        def call_soon(step: Callable[[], object], *, context: Context) -> None:
-            first.append(step)
-            first.append(context)
+        def keep(function: Callable[..., Any], *arguments: Any, context: Context | None = None) -> Any:
+            if context is the_tasks:
+                return steps.append(function)
+            return call_soon(function, *arguments, context=context)  # the garbage collector runs a finalizer
 
-        loop.call_soon = call_soon  # type: ignore[assignment,method-assign]  # a new task calls it once
+        attributes["call_soon"] = keep  # a new task calls it
         try:
-            task: Any = Task(work, loop=loop)
+            task: Any = Task(rest, loop=loop, context=context)
         finally:
-            del loop.call_soon
+            del attributes["call_soon"]
+            if own is not None:
+                attributes["call_soon"] = own
         _unregister_task(task)
-        task._log_destroy_pending = task.is_marked = False
-        return task, first[0], first[1]
-
-    def _differ(one: Context, other: Context) -> bool:
-        """Return True if two contexts do not have the same values."""
-        return len(one) != len(other) or any(other.get(name, _MISSING) is not one[name] for name in one)
+        task._log_destroy_pending = False
+        task.__class__ = _Unknown
+        return task, steps[0]
 
     class EagerTasks:
         """Starts coroutines immediately, each in a task."""
 
         def __init__(self) -> None:
-            self._loop: asyncio.AbstractEventLoop | None = None
-            self._spares: list[_Spare] = []
+            self._spare: _Spare | None = None
 
         def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
             """Run a coroutine until it waits for the first time.
@@ -183,30 +148,30 @@ else:
             Returns:
                 Its task, which may be done; None if it has returned, and nobody has seen its task.
             """
-            loop, context = asyncio.get_running_loop(), copy_context()
-            if type(work) is not CoroutineType and not asyncio.iscoroutine(work):
-                raise TypeError(f"a coroutine was expected, not {work!r}")
-            if loop is not self._loop:
-                self._spares, self._loop = [], loop
-            spare = self._spares.pop() if self._spares else _Spare(loop)
-            if (context or spare.context) and _differ(context, spare.context):  # mostly, both are empty
-                spare = _Spare(loop)
-            caller = _current_tasks.get(loop)
-            first, failure = _NOTHING, None
-            _current_tasks[loop] = spare.task
+            loop, context, spare = get_running_loop(), copy_context(), self._spare
+            if spare is None or context or spare.loop is not loop:
+                spare = _Spare(loop, context)
+            else:
+                self._spare = None
+            caller = current_task(loop)
+            if caller is not None:
+                _leave_task(loop, caller)
+            _enter_task(loop, spare.task)
+            outcome: Outcome
             try:
-                first = spare.context.run(spare.begin, work)
-            except BaseException as error:  # the task that takes over raises it
-                failure = error
-            del _current_tasks[loop]
+                outcome = work, spare.context.run(work.send, None), None
+            except StopIteration as end:
+                outcome = None, end.value, None
+            except BaseException as error:  # the task raises it, or its work receives it
+                outcome = None, None, error
+            _leave_task(loop, spare.task)
             try:
-                if first is not _DONE or not spare.leaves_no_trace():
-                    return spare.hand_over(first, failure)
+                if outcome[0] is not None or outcome[2] is not None or not spare.is_unknown():
+                    return spare.hand_over(outcome)
+                if not spare.context:
+                    self._spare = spare
+                return None
             finally:
-                failure = None  # its traceback has this frame
+                del outcome, spare  # a traceback has this frame
                 if caller is not None:
-                    _current_tasks[loop] = caller
-            spare.result = None
-            if spare.is_as_before() and not ((context or spare.context) and _differ(context, spare.context)):
-                self._spares.append(spare)
-            return None
+                    _enter_task(loop, caller)
