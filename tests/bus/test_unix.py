@@ -75,11 +75,12 @@ class FakePeer:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._connected = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def start(self, limit: int = 2**16) -> None:
         def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.reader, self.writer = reader, writer
+            self._writers.append(writer)  # Python 3.13 closes what nobody keeps
             self._connected.set()
 
         self.server = await asyncio.start_unix_server(accept, str(self._folder / f"{STRANGER}.bus"), limit=limit)

@@ -212,6 +212,7 @@ class Cluster(RuleBasedStateMachine):
             if member.subject == subject:
                 member.connected = False
                 assert member.client.session.closed
+        self.world.clock.advance(1)  # the tokens of the same second are revoked, too
 
     @rule(
         where=WHERE,
