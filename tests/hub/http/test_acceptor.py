@@ -158,6 +158,27 @@ async def test_process_without_descriptors_accepts_later(
     full.close()
 
 
+async def test_process_that_is_ahead_accepts_after_an_error(listener: socket.socket) -> None:
+    failures = [OSError(errno.EPROTO, "Protocol error")]
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: logged.append(context["exception"]))
+
+    class Failing(socket.socket):
+        def accept(self) -> Any:
+            if failures:
+                raise failures.pop()
+            return super().accept()
+
+    failing = Failing(listener.family, listener.type, listener.proto, fileno=listener.dup().detach())
+    failing.setblocking(False)
+    accepting = Acceptor(failing, Greeting, Counts(lambda: True))
+    accepting.start()
+    assert await greeted(failing) == b"hello"
+    assert len(logged) == 1
+    accepting.close()
+    failing.close()
+
+
 async def test_closed_acceptor_leaves_connections_in_the_queue(listener: socket.socket) -> None:
     accepting = Acceptor(listener, Greeting, Counts())
     accepting.start()

@@ -88,11 +88,13 @@ class Acceptor:
 
     def _resume(self) -> None:
         self._waiting = None
-        for _ in range(BATCH):
-            if not self._accept():
-                break
-        if self._waiting is None:
-            self.start()
+        try:
+            for _ in range(BATCH):
+                if not self._accept():
+                    break
+        finally:  # also after an error of one connection, which the event loop logs
+            if self._waiting is None:
+                self.start()
 
     def _accept(self) -> bool:
         """Accept a connection. Returns False if none is waiting."""
