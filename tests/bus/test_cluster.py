@@ -66,6 +66,9 @@ async def test_address_in_use_is_a_config_error():
     second = Cluster(MemoryBus(network), secrets=[SECRET], address=node.address)
     other = second.peers(second.node(FakeClock()), 1000)
     assert other is not None
-    with pytest.raises(ConfigError, match="cannot accept requests of other nodes"):
+    with pytest.raises(
+        ConfigError,
+        match=r"cannot accept requests of other nodes at 127.0.0.1:\d+: another program uses the port; stop it",
+    ):
         await other.open(lambda *_frame: None)
     await peers.close()

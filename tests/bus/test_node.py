@@ -131,6 +131,24 @@ async def test_messages_of_strangers_are_dropped_and_counted(make_nodes):
     assert b.live.keys() == {a.id}
 
 
+async def test_invalid_signatures_are_logged_once_a_minute(make_nodes, caplog):
+    world, _ = await make_nodes(1)
+    stranger = await world.add(secrets=ClusterSecrets([OTHER_SECRET]))
+
+    async def warnings() -> int:
+        stranger.tell("note", b"x")
+        await world.settle()
+        texts = [text for name, _, text in caplog.record_tuples if name == "roomkey.bus" and "signature" in text]
+        assert all("give all nodes the same secrets" in text for text in texts)
+        return len(texts)
+
+    before = await warnings()
+    assert before > 0
+    assert await warnings() == before
+    await world.pass_time(61.0)
+    assert await warnings() > before
+
+
 async def test_repeated_messages_count_once(make_nodes):
     world, (a, b) = await make_nodes(2)
     world.network.copies = 3

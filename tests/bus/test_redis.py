@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError
 from support.brokers import Broker, BrokerCluster, free_port
 from support.buses import Ear
 from support.certificate import make_certificate
 
 from roomkey import ConfigError
 from roomkey.bus import RedisBus, redis_connections
-from roomkey.bus.redis_connections import pack
+from roomkey.bus.redis_connections import hint, pack, reason
 from roomkey.bus.redis_servers import servers_of, slot_of
 
 
@@ -304,6 +305,13 @@ async def test_missing_permission_is_logged_without_the_password(broker, user, e
     await a.bus.close()
     assert "s3cr3t" not in caplog.text
     assert "s3cr3t" not in repr(a.bus) + repr(a.bus.__dict__)
+
+
+def test_hints_say_what_to_do_about_a_refused_login():
+    for why in (reason(AuthenticationError("WRONGPASS invalid")), "NOAUTH"):
+        assert hint(why) == "; correct the user and password in its URL"
+    assert hint(reason(NoPermissionError("NOPERM this user"))).startswith("; give the user the permissions")
+    assert hint("ConnectionError") == ""
 
 
 @pytest.mark.parametrize("url", ["http://u:s3cr3t@h", "redis://u:s3cr3t@h:port", "", "s3cr3t", "redis://h?db=s3cr3t"])

@@ -27,7 +27,7 @@ def test_keys_of_each_purpose_differ():
         ([], "must have one secret, or two"),
         ([SECRET] * 3, "must have one secret, or two"),
         (SECRET, "must be a list"),
-        (["short"], "invalid cluster secret"),
+        (["short"], "invalid cluster secret: it has 5 bytes, but must have at least 32; generate"),
         (["x" * 32], "invalid cluster secret"),
         ([SECRET + "\n"], "ends with a line break"),
         ([7], "of type int"),

@@ -74,12 +74,12 @@ class Cluster:
 
         Args:
             url: the URL of the server, such as ``redis://localhost``; see :class:`RedisBus`.
-            secrets: as for the class, and so are ``address``, ``listen``, ``directory`` and ``name``.
+            secrets: as for the class.
             journal: another journal, such as one in PostgreSQL. By default, a :class:`RedisJournal` at the same URL.
-            address: see above.
-            listen: see above.
-            directory: see above.
-            name: see above.
+            address: as for the class.
+            listen: as for the class.
+            directory: as for the class.
+            name: as for the class.
             max_payload: the largest message between nodes, in bytes.
 
         Raises:

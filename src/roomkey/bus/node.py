@@ -35,6 +35,10 @@ STALL_SECONDS = 3.0
 
 LONGEST_SLEEP = 1.0
 
+BAD_SIGNATURE = "bad signature"
+WARNING_SECONDS = 60.0
+"""Warnings about invalid signatures come no more often than this."""
+
 
 class Node:
     """One participant: signs what it sends, checks what it receives, knows which nodes are alive, and asks them.
@@ -81,6 +85,7 @@ class Node:
         self._answering = Answering(lambda node, body: self.tell("=", body, to=node), self.counts)
         self._needed: Counter[int] = Counter()
         self._releases: dict[int, float] = {}
+        self._next_warning = 0.0
         self._connected_at = inf
         self._next_heartbeat = inf
         self._checked_at = inf
@@ -245,12 +250,24 @@ class Node:
             message = self._checker.check(channel, payload, self._clock.now(), self._clock.monotonic())
         except Dropped as reason:
             self.counts[f"dropped: {reason}"] += 1
+            self._warn(str(reason))
             return
         if message is None:
             self.counts["own"] += 1
             return
         self.counts["received"] += 1
         self._handle_message(message)
+
+    def _warn(self, reason: str) -> None:
+        """Log that signatures are not valid: the cause is probably a mistake in the settings."""
+        now = self._clock.monotonic()
+        if reason == BAD_SIGNATURE and now >= self._next_warning:
+            self._next_warning = now + WARNING_SECONDS
+            LOG.warning(
+                "dropped %d message(s) with an invalid signature; give all nodes the same secrets, and other clusters "
+                "on this bus another name",
+                self.counts[f"dropped: {reason}"],
+            )
 
     def _handle_message(self, message: Message) -> None:
         sender, kind, body = message

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import random
@@ -39,6 +40,12 @@ FIRST_REST, LONGEST_REST = 0.1, 2.0
 
 WARNING_SECONDS = 10.0
 """Warnings about refused links come no more often than this."""
+
+_REMEDIES = {
+    errno.EADDRINUSE: "another program uses the port; stop it, or choose another port",
+    errno.EADDRNOTAVAIL: "this machine does not have the address; use one of its own",
+    errno.EACCES: "this user may not use the port; choose one above 1023",
+}
 
 LONGEST_PATH = 100
 """The longest path of a Unix socket in bytes: macOS allows 104 with the final zero, Linux 108."""
@@ -139,8 +146,11 @@ class Peers:
                 self.node.address = self._advertised or join_address(*server.sockets[0].getsockname()[:2])
         except OSError as error:
             await self.close()
-            raise ConfigError(f"cannot accept requests of other nodes: {error.strerror or error}") from None
+            raise ConfigError(f"cannot accept requests of other nodes{self._where()}: {_cause(error)}") from None
         self._timer = loop.call_later(PING_SECONDS, self._test_links)
+
+    def _where(self) -> str:
+        return "" if self._listen is None else f" at {join_address(*self._listen)}"
 
     async def close(self) -> None:
         """Close every link and stop accepting. The conversations are lost."""
@@ -276,6 +286,13 @@ def _socket_path(directory: Path, node_id: str) -> Path:
     if len(os.fsencode(path)) > LONGEST_PATH:
         raise ConfigError(f"the path of the directory {directory} is too long for Unix sockets; use a shorter one")
     return path
+
+
+def _cause(error: OSError) -> str:
+    """Return why a node cannot listen, and what to do. asyncio's own text repeats the address."""
+    if error.errno in _REMEDIES:
+        return _REMEDIES[error.errno]
+    return error.strerror or str(error)
 
 
 def _remove_stale_sockets(directory: Path) -> None:

@@ -19,6 +19,7 @@ from roomkey.bus.redis_connections import (
     RedisError,
     UnsuitableServer,
     call,
+    hint,
     pack,
     reason,
 )
@@ -67,7 +68,9 @@ class RedisBus:
     writes, the bus counts as lost as a whole, and connects again.
 
     Args:
-        url: as for :class:`roomkey.bus.redis_connections.Connections`.
+        url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user name and password if needed, and options of
+            redis-py such as ``?ssl_ca_certs=ca.pem``. For a Redis cluster, ``redis+cluster://`` or
+            ``rediss+cluster://`` with the address of any of its servers.
         max_payload: the largest message in bytes.
         queue: the most bytes that wait to be sent. More are dropped and counted.
         probe_key: a key that is written once per second, to notice that the server refuses writes: for a server that
@@ -224,7 +227,8 @@ class RedisBus:
         if self._available:
             self._available = False
             audit.record("bus_unavailable", level=logging.ERROR, error=why)
-            LOG.error("Redis is unavailable (%s); messages to other nodes are dropped until it is back", why)
+            text = "Redis is unavailable (%s); messages to other nodes are dropped until it is back%s"
+            LOG.error(text, why, hint(why))
 
     async def _session(self) -> None:
         """Connect, and carry messages until the connection is lost."""

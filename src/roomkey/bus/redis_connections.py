@@ -63,7 +63,8 @@ class Connections:
             pool = ConnectionPool.from_url(_CLUSTER.sub(r"\1://", url, count=1))
         except (ValueError, TypeError):  # the text of the error may contain the URL with its password
             raise ConfigError(
-                "invalid Redis URL; use redis://, rediss://, unix:// or redis+cluster://, such as redis://localhost:6379"
+                "invalid Redis URL; use one like redis://user:password@host:6379/0, with percent codes for special "
+                "characters in the password"
             ) from None
         # A retry would repeat a PUBLISH or XADD that was carried out. Timeouts are the callers', because those of
         # redis-py also end a call whose answer has arrived while the event loop was busy.
@@ -151,6 +152,17 @@ def reason(error: BaseException) -> str:
         return str(error)
     code = _CODE.match(str(error)) if isinstance(error, ResponseError) else None
     return code[0] if code is not None else type(error).__name__
+
+
+_HINTS = {
+    **dict.fromkeys(("AuthenticationError", "NOAUTH", "WRONGPASS"), "correct the user and password in its URL"),
+    **dict.fromkeys(("NoPermissionError", "NOPERM"), "give the user the permissions of a node (ACL SETUSER)"),
+}
+
+
+def hint(why: str) -> str:
+    """Return what an operator can do about a :func:`reason`, to be appended to a text; empty if it is not known."""
+    return f"; {_HINTS[why]}" if why in _HINTS else ""
 
 
 def text_of(value: Any) -> str:

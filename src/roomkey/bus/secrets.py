@@ -11,6 +11,7 @@ from roomkey.errors import ConfigError
 __all__ = ["ClusterSecrets"]
 
 MOST = 2
+LEAST_BYTES = 32
 
 
 class ClusterSecrets:
@@ -53,6 +54,11 @@ def _checked(secret: str | bytes) -> bytes:
     if not isinstance(secret, str | bytes):
         raise ConfigError(f"invalid cluster secret: it is of type {type(secret).__name__}; pass bytes or text")
     raw = secret.encode() if isinstance(secret, str) else bytes(secret)
+    if len(raw) < LEAST_BYTES:
+        raise ConfigError(
+            f"invalid cluster secret: it has {len(raw)} bytes, but must have at least {LEAST_BYTES}; generate one "
+            "with: openssl rand -hex 32"
+        )
     try:
         check_secret(raw, "HS256", typed=True)
     except ConfigError as error:

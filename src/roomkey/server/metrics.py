@@ -81,10 +81,8 @@ METRICS: dict[str, Described] = {
     "roomkey_bus_connects": Described("counter", "Connections to the bus: more than one means reconnects."),
     "roomkey_bus_messages": Described("counter", "Messages between nodes: sent, or received.", "direction"),
     "roomkey_bus_dropped": Described("counter", "Messages between nodes that were dropped, by reason.", "reason"),
-    "roomkey_forwarding": Described(
-        "counter", "Polling requests and WebSockets between nodes, by what happened.", "what"
-    ),
-    "roomkey_peer_links": Described("counter", "Links between nodes for forwarded requests: opened, lost, ….", "what"),
+    "roomkey_forwarding": Described("counter", "Polling requests and WebSockets between nodes, by event.", "event"),
+    "roomkey_peer_links": Described("counter", "Links between nodes for forwarded requests: opened, lost, ….", "event"),
     "roomkey_journal_available": Described("gauge", "1 while revocations can be read, else 0."),
     "roomkey_journal_position": Described("gauge", "Position up to which revocations were read."),
     "roomkey_journal_age_seconds": Described("gauge", "Seconds since all revocations were known."),

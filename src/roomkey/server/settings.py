@@ -183,7 +183,9 @@ class Settings(BaseModel):
     @classmethod
     def _redis_url(cls, value: str | None) -> str | None:
         if value is not None and re.match(r"(?:rediss?(?:\+cluster)?|unix)://.", value) is None:
-            raise ValueError("invalid Redis URL; use redis://, rediss://, unix:// or redis+cluster://")
+            raise ValueError(
+                "invalid Redis URL; use one like redis://host:6379, rediss:// for TLS, or redis+cluster://"
+            )
         return value
 
     @field_validator("node_address")
