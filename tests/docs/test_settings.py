@@ -34,6 +34,7 @@ def test_every_setting_is_on_a_page(settings):
     [
         *(("guard", name, getattr(GuardSettings, name)) for name in ("connect_timeout", "max_refusals")),
         *(("guard", name, getattr(GuardSettings, name)) for name in ("max_namespaces", "max_anonymous")),
+        ("guard", "max_bad_tokens", GuardSettings.max_bad_tokens),
         ("guard", "max_anonymous_packet", ANONYMOUS_PACKET),
         *(("hub", name, getattr(HubSettings, name)) for name in ("ping_interval", "max_unsent", "event_rate")),
         ("guard", "max_unsent", GuardSettings.max_unsent),

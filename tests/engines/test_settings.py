@@ -22,6 +22,7 @@ MAKERS = {"python-socketio": AsyncGuard, "hub": Hub}
         {"connect_timeout": 0},
         {"max_refusals": 0},
         {"max_anonymous": 0},
+        {"max_bad_tokens": 0},
     ],
 )
 def test_contradictory_settings_are_rejected(engine, settings):

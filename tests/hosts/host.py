@@ -63,6 +63,7 @@ class Options:
     warn_before: float = 60.0
     max_refusals: int = 3
     max_anonymous: int = 1000
+    max_bad_tokens: int = 100
     sockets_per_subject: int | None = None
 
 

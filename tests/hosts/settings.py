@@ -33,4 +33,5 @@ def guard_settings(options: Options, clock: FakeClock) -> dict[str, Any]:
         "warn_before": options.warn_before,
         "max_refusals": options.max_refusals,
         "max_anonymous": options.max_anonymous,
+        "max_bad_tokens": options.max_bad_tokens,
     }

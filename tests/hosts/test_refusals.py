@@ -59,6 +59,39 @@ async def test_bad_tokens_after_connect_are_refused_then_disconnected(start, tra
     assert bench.server.calls == []
 
 
+@pytest.mark.checklist("C47")
+@pytest.mark.parametrize("via", ["handshake", "authenticate"])
+async def test_bad_tokens_of_one_address_are_limited_and_valid_ones_are_not(start, via):
+    bench = await start(via=via, max_bad_tokens=2)
+
+    async def present(token):
+        client = await bench.client()
+        if via == "handshake":
+            return client, await client.ask_data({"token": token})
+        await client.ask()
+        await client.event("authenticate", {"token": token})
+        return client, told(await client.receive())
+
+    for _attempt in range(3):  # these were valid
+        _, refusal = await present(bench.token(expires_in=-100))
+        assert refusal["data"]["reason"] == "token_expired"
+    for code in ["invalid_token"] * 2 + ["too_many_attempts"] * 3:
+        client, refusal = await present("bad")
+        assert refusal["data"]["code"] == code
+    if via == "authenticate":  # no second attempt on the connection
+        assert await client.receive() == "41"
+    assert await client.is_closed()
+    if via == "handshake":
+        assert await replies(await bench.member())
+    else:
+        member = await bench.client()
+        await member.ask()
+        await member.event("authenticate", {"token": bench.token()})
+        assert await replies(member)
+    await bench.pass_time(31)
+    assert (await present("bad"))[1]["data"]["code"] == "invalid_token"
+
+
 @pytest.mark.checklist("K10")
 async def test_unknown_namespace_is_refused_by_name_only(start):
     bench = await start()

@@ -1,4 +1,4 @@
-"""Limits that hubs on a bus keep together: the sockets of a subject."""
+"""Limits that hubs on a bus keep together: the sockets of a subject, and the rejected tokens of an address."""
 
 from __future__ import annotations
 
@@ -157,3 +157,59 @@ async def test_guest_who_authenticates_counts_on_all_nodes(make_hubs):
     await world.settle()
     await guest.settle()
     assert guest.heard("unauthorized")[0]["data"]["limit"] == "sockets"
+
+
+async def present_bad(world: Hubs, hub: Offline) -> str:
+    """Present a token that is not valid; return the code of the refusal."""
+    client = await hub.client()
+    client.begin_connect("bad")
+    await client.settle()
+    return str(outcome(client)[0])
+
+
+@pytest.mark.checklist("C47")
+async def test_bad_tokens_of_an_address_are_limited_over_all_nodes(make_hubs):
+    world, *hubs = await make_hubs(4, max_bad_tokens=10)
+    codes = []
+    for number in range(40):
+        codes.append(await present_bad(world, hubs[number % 4]))
+        await world.pass_time(0.03)  # more than a batch
+    assert codes.count("invalid_token") <= 10 + 40 * 0.03 / 6 + 1
+    assert codes[-20:] == ["too_many_attempts"] * 20
+    for hub in hubs:
+        assert outcome(await connect(world, hub)) is True
+
+
+async def test_bad_tokens_on_all_nodes_at_once_are_a_debt(make_hubs):
+    world, *hubs = await make_hubs(4, max_bad_tokens=5)
+    codes = [await present_bad(world, hub) for hub in hubs for _ in range(8)]
+    assert codes.count("invalid_token") == 4 * 5  # the nodes do not know of each other yet
+    for _ in range(3):  # minutes, in which one node would answer five
+        await world.pass_time(60)
+        assert await present_bad(world, hubs[0]) == "too_many_attempts"
+    await world.pass_time(20)
+    assert await present_bad(world, hubs[0]) == "invalid_token"
+    await world.pass_time(1)
+
+
+async def test_messages_about_bad_tokens_of_another_form_are_ignored(make_hubs):
+    world, *hubs = await make_hubs(2, max_bad_tokens=1)
+    for body in (b"x", b"x" * 19, b"x" * 18 * 501):
+        node(hubs[0]).tell("bad-tokens", body)
+    await world.settle()
+    assert len(hubs[1].guard._context.bad_tokens._addresses) == 0
+    for body in (b"", b"x" * 18 * 500):
+        node(hubs[0]).tell("bad-tokens", body)
+    await world.settle()
+    assert len(hubs[1].guard._context.bad_tokens._addresses) == 1
+
+
+async def test_expired_tokens_are_not_told_to_other_nodes(make_hubs):
+    world, *hubs = await make_hubs(2, max_bad_tokens=1)
+    for _ in range(3):
+        assert outcome(await connect(world, hubs[0], expires_in=-100))[0] == "invalid_token"
+    await world.pass_time(1)
+    assert not any(b"bad-tokens" in payload for _, payload in world.network.sent)
+    assert await present_bad(world, hubs[0]) == "invalid_token"
+    await world.pass_time(1)
+    assert any(b"bad-tokens" in payload for _, payload in world.network.sent)

@@ -8,6 +8,7 @@ import { SECRET, VERSIONS, ask, event, raw, token, until, world } from "./suppor
 import { inside } from "./support/vectors.mjs";
 
 const { networkOf } = inside("networks");
+const { BadTokens } = inside("bad_tokens");
 const { Revocations } = inside("revocations");
 
 /** Open a WebSocket and wait for Engine.IO's first packet; false if it was refused. */
@@ -40,6 +41,24 @@ for (const version of VERSIONS) {
     await until(() => made.io.engine.clientsCount === 2);
     assert.ok(await opened(t, made.url));
     assert.ok(member.connected);
+  });
+
+  test(`an address has few rejected tokens, and any number of valid ones: ${version}`, async (t) => {
+    const made = await world(t, { version, maxBadTokens: 2 });
+    const refused = [];
+    made.roomkey.onRefused((error) => refused.push(error.reason));
+    const present = async (value) => {
+      const { heard, closed } = await raw(made.url, [`40${JSON.stringify({ token: value })}`]);
+      assert.ok(closed);
+      return JSON.parse(heard.find((packet) => packet.startsWith("44")).slice(2)).data.reason;
+    };
+    const late = token("ada", { iat: 1, exp: 2 });
+    for (let attempt = 0; attempt < 3; attempt++) assert.equal(await present(late), "token_expired");
+    const reasons = [];
+    for (let attempt = 0; attempt < 5; attempt++) reasons.push(await present("bad"));
+    assert.deepEqual(reasons, [...Array(2).fill("malformed"), ...Array(3).fill("too_many_attempts")]);
+    assert.deepEqual(refused, [...Array(3).fill("token_expired"), "malformed", "malformed", "too_many_attempts"]);
+    assert.ok((await made.member("ada")).connected);
   });
 
   test(`a connection that joins no namespace is closed: ${version}`, async (t) => {
@@ -167,7 +186,7 @@ test("limits that must fail", () => {
   const verifier = Verifier.hs256(SECRET, { audience: "chat" });
   const { Server } = createRequire(import.meta.url)("socket.io");
   const wrong = [
-    { maxAnonymous: 0 }, { maxAnonymousPacket: 9000 }, { maxAnonymousPacket: 20_000.5 }, { subjectLimits: { sockets: 0 } },
+    { maxAnonymous: 0 }, { maxBadTokens: 0 }, { maxAnonymousPacket: 9000 }, { maxAnonymousPacket: 20_000.5 }, { subjectLimits: { sockets: 0 } },
     { subjectLimits: { events: Infinity } }, { subjectLimits: { joins: "2" } }, { subjectLimits: { whenFull: "wait" } }, { ownJoins: "no" },
     { required: 0 }, { required: "false" }, { userRooms: "" }, { via: ["handshake", "handshake"] },
     { warnbefore: 1000 }, { sources: { headers: true } }, { subjectLimits: { socket: 1 } }, { dpop: { url: "https://a.example/socket.io/", nonce: "x" } },
@@ -175,4 +194,15 @@ test("limits that must fail", () => {
   for (const options of wrong) assert.throws(() => guard(new Server(), verifier, options), ConfigError, JSON.stringify(options));
   assert.throws(() => Verifier.hs256(SECRET, { audience: "chat", maxage: 60 }), /unknown option "maxage"/);
   guard(new Server(), verifier, { maxAnonymousPacket: null, warnBefore: undefined }).close();
+});
+
+test("rejected tokens are counted per minute and network, for few addresses", () => {
+  const limit = new BadTokens(2, 2);
+  const counted = (address, now) => limit.count(address, now);
+  assert.deepEqual([1, 2, 3, 4].map(() => counted("192.0.2.1", 0)), ["within", "within", "first over", "over"]);
+  assert.deepEqual([counted("::ffff:192.0.2.1", 30), counted("192.0.2.1", 30), counted("192.0.2.1", 61)], ["within", "over", "within"]);
+  assert.deepEqual([counted("192.0.2.1", 61), counted("2001:db8::1", 61), counted("2001:db8::2", 61)], ["first over", "within", "within"]);
+  counted("192.0.2.9", 61); // the oldest is forgotten
+  assert.equal(limit.size, 2);
+  assert.equal(counted("2001:db8::3", 61), "first over");
 });

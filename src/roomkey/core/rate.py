@@ -22,10 +22,10 @@ class TokenBucket:
         """Return True if the bucket is full, as a new one is."""
         return self._tokens + (now - self._at) * self.rate >= self.rate
 
-    def take(self, now: float) -> float:
-        """Take a token; return the number that is left, which is negative over the limit."""
+    def take(self, now: float, number: float = 1.0) -> float:
+        """Take a token, or several; return the number that is left, which is negative over the limit."""
         tokens = self._tokens + (now - self._at) * self.rate
-        self._tokens = (tokens if tokens < self.rate else self.rate) - 1.0
+        self._tokens = (tokens if tokens < self.rate else self.rate) - number
         self._at = now
         return self._tokens
 

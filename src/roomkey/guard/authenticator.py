@@ -12,6 +12,7 @@ from roomkey.errors import (
     LimitExceeded,
     PermissionDenied,
     SubjectMismatch,
+    TooManyAttempts,
     Unavailable,
 )
 from roomkey.guard import audit, contract
@@ -136,8 +137,7 @@ class Authenticator:
             if self._context.usage is not None and await self.limit.count(socket, who):
                 who = await self._authorizer.may_connect(who, socket.namespace)
         except AuthError as error:
-            await self._reject(socket, error, presented, ack_id)
-            return error
+            return await self._reject(socket, error, presented, ack_id)
         if not socket.handle(_IDENTIFIED):
             return socket.ended_by or Unavailable("the decision took too long")
         self._context.index.identify(socket, who)
@@ -194,10 +194,12 @@ class Authenticator:
         connection = socket.connection
         was_guest = socket.identity is not None and socket.identity.is_guest
         presented: Credential | None = None
+        verified: Identity | None = None
         try:
             self._socket_authorizer.count_event(socket)
             presented = from_event(arguments, connection.request)
-            new = await self._replace_identity(socket, await self._authorizer.verify(presented))
+            verified = await self._authorizer.verify(presented)
+            new = await self._replace_identity(socket, verified)
         except (SubjectMismatch, PermissionDenied) as error:
             mismatch = isinstance(error, SubjectMismatch)
             socket.end(AdmissionEvent.MISMATCH if mismatch else AdmissionEvent.FORBID, error)
@@ -205,7 +207,7 @@ class Authenticator:
         except AuthError as error:
             if socket.identity is not None and socket.identity.is_guest:  # it takes nobody's place
                 socket.uncount()
-            await self._reject(socket, error, presented, ack_id)
+            await self._reject(socket, error, presented, ack_id, is_valid=verified is not None)
             return False
         if new is None:
             return socket.admitted
@@ -236,16 +238,38 @@ class Authenticator:
         return None
 
     async def _reject(
-        self, socket: GuardedSocket, error: AuthError, presented: Credential | None, ack_id: int | None
-    ) -> None:
-        """Count and report a rejected token, and close the connection if it was the last attempt."""
-        connection = socket.connection
+        self,
+        socket: GuardedSocket,
+        error: AuthError,
+        presented: Credential | None,
+        ack_id: int | None,
+        *,
+        is_valid: bool = False,
+    ) -> AuthError:
+        """Count and report a rejected token, and close the connection if it was the last attempt.
+
+        Args:
+            is_valid: the token is valid, but cannot renew the socket.
+
+        Returns:
+            The error for the client.
+        """
+        connection, context = socket.connection, self._context
+        is_told = True
+        if not is_valid:
+            error, is_told = context.bad_tokens.count(error, connection.address)
+        if isinstance(error, TooManyAttempts) and connection.anonymous:
+            socket.max_attempts = 1
         if connection.anonymous and not error.temporary:  # another namespace of the connection brings no new attempts
             socket.attempts = connection.bad_tokens
             connection.bad_tokens += 1
         actions = socket.reject_token(error)
-        token = presented.token if presented is not None else None
-        self._context.refusals.report(error, connection.address, socket, token)
+        if is_told:
+            token = presented.token if presented is not None else None
+            context.refusals.report(error, connection.address, socket, token)
+        else:
+            context.refusals.count(error)
         if ack_id is not None and actions:
             await socket.host.send_ack(ack_id, contract.rejected(error.to_client()))
         await socket.carry_out(actions, error)
+        return error

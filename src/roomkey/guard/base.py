@@ -19,6 +19,7 @@ from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import ConfigError, PermissionDenied
 from roomkey.guard.authenticator import Authenticator
 from roomkey.guard.authorizer import Authorizer
+from roomkey.guard.bad_tokens import BadTokenLimit
 from roomkey.guard.clock import Clock, SystemClock
 from roomkey.guard.connection import Deciders, GuardedConnection
 from roomkey.guard.events import Events
@@ -76,6 +77,7 @@ class BaseGuard(ABC):
             usage=SubjectUsage(limits) if limits is not None else None,
             authenticate_timeout=later.timeout if later is not None else None,
             refusals=Refusals(self.background),
+            bad_tokens=BadTokenLimit(settings.max_bad_tokens, self.clock, self.background.timers),
         )
         self._revocation_sync = RevocationSync(Revocations(), context)
         self._authorizer = Authorizer(settings, self.policy, self._revocation_sync, self.clock, self.background)
@@ -116,8 +118,12 @@ class BaseGuard(ABC):
         return GuardedConnection(self._context, self._deciders, request, address, host)
 
     def share_limits(self, node: Node) -> None:
-        """Count the connections of each subject on all nodes of a cluster, before the first one opens."""
+        """Count the connections of each subject, and the rejected tokens of each address, on all nodes of a cluster.
+
+        Call this before the first connection opens.
+        """
         self._deciders.authenticator.limit.share(node)
+        self._context.bad_tokens.share(node)
 
     # What an application calls
 

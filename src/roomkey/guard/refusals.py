@@ -45,7 +45,7 @@ class Refusals:
         self, error: AuthError, address: str, socket: audit.AuditedSocket | None = None, token: str | None = None
     ) -> None:
         """Write a line to the audit log and start the callbacks."""
-        self.counts[error.reason or error.code] += 1
+        self.count(error)
         audit.refused(error.without_frames(), address, socket, token)
         for callback in self.callbacks:
             if len(self._waiting) >= MAX_WAITING:
@@ -55,6 +55,10 @@ class Refusals:
             if self._calls < MAX_CALLS:
                 self._calls += 1
                 self._background.spawn(self._call_back())
+
+    def count(self, error: AuthError) -> None:
+        """Count a refusal of which nothing else is to be reported."""
+        self.counts[error.reason or error.code] += 1
 
     def _omit(self) -> None:
         if not self._omits:

@@ -52,7 +52,8 @@ class SessionBinding:
         try:
             if opened is None or not await self._verify(connection, opened, decided):
                 return False
-        except AuthError:
+        except AuthError as error:
+            connection.context.bad_tokens.count(error, address)
             return False
         connection.credential = decided
         connection.repeats_credential = True

@@ -84,6 +84,9 @@ class GuardSettings:
         max_namespaces: number of namespaces that one connection may have.
         max_anonymous: number of connections without an admitted socket that one IPv4 address, or one IPv6 /64
             network, may have.
+        max_bad_tokens: number of tokens from one IPv4 address, or one IPv6 /64 network, that may be rejected per
+            minute, except for expired and revoked ones. Beyond it, the next ones are rejected with
+            ``too_many_attempts``, and only counted. Valid tokens are always accepted.
         max_anonymous_packet: limit of a packet on a connection without an admitted socket, in bytes. Default: 16 KiB,
             or twice the verifier's ``max_token`` if that is more.
         max_unsent: bytes that may wait for a client that does not read them; if there are more, its connection is
@@ -110,6 +113,7 @@ class GuardSettings:
     max_refusals: int = 3
     max_namespaces: int = 32
     max_anonymous: int = 1000
+    max_bad_tokens: int = 100
     max_anonymous_packet: int | None = None
     max_unsent: int = 1 << 20
     clock: Clock | None = None
@@ -143,7 +147,7 @@ class GuardSettings:
                 raise ConfigError(f"{name} must be 0 or more seconds")
         if not is_number(self.connect_timeout) or not 0 < self.connect_timeout < inf:
             raise ConfigError("connect_timeout must be more than 0 seconds")
-        for name in ("max_refusals", "max_namespaces", "max_anonymous", "max_unsent"):
+        for name in ("max_refusals", "max_namespaces", "max_anonymous", "max_bad_tokens", "max_unsent"):
             if not is_whole_number(getattr(self, name)) or getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be a whole number of at least 1")
 

@@ -19,6 +19,7 @@ from roomkey.core.rate import TokenBucket
 from roomkey.core.subject_limits import SubjectUsage
 from roomkey.errors import AuthenticationTimeout, AuthError, ExpiredToken, ProtocolViolation
 from roomkey.guard import audit, contract
+from roomkey.guard.bad_tokens import BadTokenLimit
 from roomkey.guard.clock import Clock
 from roomkey.guard.expiry_watch import ExpiryWatch
 from roomkey.guard.host import GONE, HostConnection, HostSocket
@@ -53,6 +54,7 @@ class GuardContext:
         usage: the counts of each subject; None without limits.
         authenticate_timeout: seconds in which a client must send ``authenticate``; None if it is not accepted.
         refusals: reports refused tokens and connections.
+        bad_tokens: limits the rejected tokens of each address.
         node_of: returns the node of a cluster that made a socket ID, or None.
         counts: the number of admitted sockets (``admitted``), and of those that ended later, by reason (``ended: …``).
         closing_times: how long after revocations their sockets were closed.
@@ -66,6 +68,7 @@ class GuardContext:
     usage: SubjectUsage[ConnectionState] | None
     authenticate_timeout: float | None
     refusals: Refusals
+    bad_tokens: BadTokenLimit
     node_of: Callable[[str], str | None] = lambda sid: None
     counts: Counter[str] = field(default_factory=Counter)
     closing_times: Histogram = field(default_factory=Histogram)

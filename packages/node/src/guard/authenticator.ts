@@ -1,10 +1,12 @@
 /** Admission of sockets by their tokens: at the handshake, by `authenticate`, and by a renewal. */
 
+import { type Verdict, countsAsBad } from "../core/bad_tokens.js";
 import { type Credential, fromEvent, fromHandshake, hasCredentials } from "../core/credentials.js";
 import { type Identity, isGuest } from "../core/identity.js";
 import { isThenable } from "../core/calls.js";
-import { type AuthError, Declined, LimitExceeded, PermissionDenied, SubjectMismatch } from "../errors.js";
+import { type AuthError, Declined, LimitExceeded, PermissionDenied, SubjectMismatch, TooManyAttempts } from "../errors.js";
 import { type Authorizer, asAuthError } from "./authorizer.js";
+import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import { type Packet, argumentsOf } from "./host.js";
 import { runMiddlewares } from "./middlewares.js";
@@ -15,6 +17,8 @@ type Find = () => Credential | null;
 
 /** Characters of CONNECT payloads that the sockets of one connection can have kept while they are in quarantine. */
 const MAX_KEPT_AUTH = 16_384;
+
+const OVER = "rejected tokens per minute from this address; for a minute, not reported";
 
 /** Tokens of a connected socket that wait for a verification. */
 const MAX_RENEWALS = 16;
@@ -176,18 +180,26 @@ export class Authenticator {
     host.acknowledge(ackId, left);
   }
 
-  /** Count a rejected token, tell the client and the log, and do what follows. */
-  #reject(socket: GuardedSocket, error: AuthError, presented: Credential | null, ackId?: number): void {
+  /** Count a rejected token, tell the client and the log, and do what follows; `isValid` if it only cannot renew the socket. */
+  #reject(socket: GuardedSocket, rejected: AuthError, presented: Credential | null, ackId?: number, isValid = false): void {
     const { connection, host } = socket;
+    const verdict = isValid ? "within" : this.#verdictOn(rejected, connection.address);
+    const error = verdict === "within" ? rejected : new TooManyAttempts(`more than ${this.context.settings.maxBadTokens} ${OVER}`);
+    if (verdict !== "within" && connection.anonymous) socket.maxAttempts = 1;
     if (connection.anonymous && !error.temporary) {
       // Another namespace of the connection brings no new attempts.
       socket.attempts = connection.badTokens;
       connection.badTokens += 1;
     }
     const actions = socket.badToken(error.temporary && host.answered);
-    this.context.refusals.report(error, connection.address, socket, presented);
+    if (verdict !== "over") this.context.refusals.report(error, connection.address, socket, presented);
     if (actions.length > 0 && host.answered) host.acknowledge(ackId, contract.rejected(error));
     socket.carryOut(actions, error);
+  }
+
+  /** Count a token that was never valid here for its address. */
+  #verdictOn(error: AuthError, address: string): Verdict {
+    return countsAsBad(error) ? this.context.badTokens.count(address, monotonic()) : "within";
   }
 
   /** One renewal after the other. A client that does not wait for the answers floods a verifier that is slow. */
@@ -206,10 +218,11 @@ export class Authenticator {
     const wasGuest = isGuest(socket.identity);
     socket.feed("present");
     let presented: Credential | null = null;
+    let verified: Identity | null = null;
     try {
       this.socketAuthorizer.countEvent(socket);
       presented = find();
-      const verified = await this.authorizer.verify(presented as Credential);
+      verified = await this.authorizer.verify(presented as Credential);
       if (await this.#replaceIdentity(socket, verified, presented)) {
         socket.attempts = 0;
         socket.audit("refreshed", { address: socket.connection.address, source: "event" });
@@ -222,7 +235,7 @@ export class Authenticator {
       else if (error instanceof PermissionDenied) socket.end("forbid", error);
       else {
         if (socket.identity !== null && isGuest(socket.identity)) socket.uncount(); // it takes nobody's place
-        this.#reject(socket, error, presented, ackId);
+        this.#reject(socket, error, presented, ackId, verified !== null);
       }
     }
   }

@@ -1,5 +1,6 @@
 /** The guard of a Socket.IO server: what an application calls. */
 
+import { BadTokens } from "../core/bad_tokens.js";
 import { fromHandshake } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
 import { OWN_ROOM, type Policy } from "../core/policy.js";
@@ -313,5 +314,6 @@ function contextOf(settings: GuardSettings): GuardContext {
   const expiry = new ExpiryWatch(timers, clock, grace, warnBefore);
   const usage = settings.subjectLimits === null ? null : new SubjectUsage<ConnectionState>(settings.subjectLimits);
   const [index, namespaces, refusals] = [new SocketIndex() as GuardContext["index"], new DynamicNamespaces(log), new Refusals(audit, log)];
-  return { settings, timers, index, namespaces, expiry, usage, refusals };
+  const badTokens = new BadTokens(settings.maxBadTokens);
+  return { settings, timers, index, namespaces, expiry, usage, refusals, badTokens };
 }

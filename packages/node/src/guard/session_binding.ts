@@ -1,10 +1,12 @@
 /** Checks that the requests of a polling session come from its owner, because the session's ID is not a credential. */
 
+import { countsAsBad } from "../core/bad_tokens.js";
 import { type Credential, fromHandshake, hasCredentials } from "../core/credentials.js";
 import { isGuest } from "../core/identity.js";
 import { networkOf } from "../core/networks.js";
 import { CredentialsError, TooManyAttempts } from "../errors.js";
-import type { Authorizer } from "./authorizer.js";
+import { type Authorizer, asAuthError } from "./authorizer.js";
+import { monotonic } from "./clock.js";
 import type { ConnectionState, GuardContext } from "./socket.js";
 
 /** Requests of one session that can wait: a poll, a POST and an upgrade, and one again after a lost connection. */
@@ -33,7 +35,7 @@ export class SessionBinding {
     try {
       const presented = this.#presented(carried);
       if (presented === null) return sendsOnce(opened, connection) && networkOf(address) === networkOf(connection.address);
-      if (presented.token !== opened.token) return this.#verify(connection, opened, presented);
+      if (presented.token !== opened.token) return this.#verify(connection, opened, presented, address);
     } catch {
       return false;
     }
@@ -47,7 +49,7 @@ export class SessionBinding {
   }
 
   /** Verify a request's token, for a few requests at a time. */
-  async #verify(connection: ConnectionState, opened: Credential, presented: Credential): Promise<boolean> {
+  async #verify(connection: ConnectionState, opened: Credential, presented: Credential, address: string): Promise<boolean> {
     try {
       if (connection.verifying >= MAX_VERIFYING) throw new TooManyAttempts("too many requests of one session are verified");
       connection.verifying += 1;
@@ -56,7 +58,9 @@ export class SessionBinding {
       } finally {
         connection.verifying -= 1;
       }
-    } catch {
+    } catch (caught) {
+      const error = asAuthError(caught);
+      if (countsAsBad(error)) this.context.badTokens.count(address, monotonic());
       return false;
     }
     if (connection.closing) return false;

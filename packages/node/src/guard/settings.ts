@@ -67,6 +67,11 @@ export interface GuardOptions {
    */
   maxAnonymous?: number;
   /**
+   * So many tokens of one IPv4 address, or one IPv6 /64 network, may be rejected per minute, except for expired and revoked
+   * ones. The next ones are rejected with `too_many_attempts`. Valid tokens are always accepted. Default: 100.
+   */
+  maxBadTokens?: number;
+  /**
    * Bytes of a packet on a connection without an admitted socket. Default: 16384, or twice the verifier's `maxToken` if
    * that is more.
    */
@@ -117,6 +122,7 @@ export interface GuardSettings {
   maxRefusals: number;
   maxNamespaces: number;
   maxAnonymous: number;
+  maxBadTokens: number;
   anonymousPacket: number;
   subjectLimits: SubjectLimits | null;
   userRooms: boolean;
@@ -141,6 +147,7 @@ const OPTIONS: Readonly<Record<keyof GuardOptions, true>> = {
   maxRefusals: true,
   maxNamespaces: true,
   maxAnonymous: true,
+  maxBadTokens: true,
   maxAnonymousPacket: true,
   subjectLimits: true,
   userRooms: true,
@@ -177,6 +184,7 @@ export function checkSettings(verifier: AnyVerifier, options: GuardOptions): Gua
     maxRefusals: count(options.maxRefusals, 3, "maxRefusals"),
     maxNamespaces: count(options.maxNamespaces, 32, "maxNamespaces"),
     maxAnonymous: count(options.maxAnonymous, 1000, "maxAnonymous"),
+    maxBadTokens: count(options.maxBadTokens, 100, "maxBadTokens"),
     anonymousPacket: checkPacket(options.maxAnonymousPacket, verifier, dpop),
     subjectLimits: options.subjectLimits === undefined ? null : checkSubjectLimits(options.subjectLimits),
     userRooms: flag(options.userRooms, true, "userRooms"),

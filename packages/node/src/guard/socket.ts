@@ -1,6 +1,7 @@
 /** A guarded socket, and the connection that carries it: their state, and how they end. */
 
 import { type Action, Admission, type Input } from "../core/admission.js";
+import type { BadTokens } from "../core/bad_tokens.js";
 import { isThenable, safely } from "../core/calls.js";
 import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
@@ -35,6 +36,8 @@ export interface GuardContext {
   /** The counts of each subject; null without limits. */
   readonly usage: SubjectUsage<ConnectionState> | null;
   readonly refusals: Refusals;
+  /** Counts the rejected tokens of each address. */
+  readonly badTokens: BadTokens;
 }
 
 /** One Engine.IO connection: its state, and how it ends. `GuardedConnection` adds what arrives on it. */
