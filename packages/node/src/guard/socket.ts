@@ -5,7 +5,6 @@ import type { BadTokens } from "../core/bad_tokens.js";
 import { isThenable, safely } from "../core/calls.js";
 import type { Carried, Credential } from "../core/credentials.js";
 import type { Identity } from "../core/identity.js";
-import { TokenBucket } from "../core/rate.js";
 import type { SubjectUsage } from "../core/subject_limits.js";
 import { type AuthError, AuthenticationTimeout, ExpiredToken, ProtocolViolation } from "../errors.js";
 import { record, tokenHash } from "./audit.js";
@@ -13,6 +12,7 @@ import { monotonic } from "./clock.js";
 import * as contract from "./contract.js";
 import type { DynamicNamespaces } from "./dynamic_namespaces.js";
 import type { ExpiryWatch } from "./expiry_watch.js";
+import { Floods } from "./floods.js";
 import { type HostConn, type Packet, rememberedRooms } from "./host.js";
 import { PacketLimit } from "./packet_limit.js";
 import type { Refusals } from "./refusals.js";
@@ -20,11 +20,6 @@ import type { GuardSettings } from "./settings.js";
 import type { SocketIndex } from "./socket_index.js";
 import type { Pass, SocketSeam } from "./socket_seam.js";
 import type { Timed, Timers } from "./timers.js";
-
-/** Tokens that one connection may present, in CONNECT packets and on its connected sockets: each of them is verified. */
-const TOKENS_PER_SECOND = 100;
-/** Acknowledgements that nobody waits for, of one connection. */
-const UNEXPECTED_PER_SECOND = 100;
 
 /** What all connections and sockets of one guard share. */
 export interface GuardContext {
@@ -63,10 +58,7 @@ export abstract class ConnectionState implements Timed {
   /** Its transport before an upgrade. */
   readonly #first: HostConn["transport"];
   #refusals = 0;
-  /** Counts what presents a token, from the second on: most connections present one. */
-  #tokens: TokenBucket | null = null;
-  #hasPresented = false;
-  #unexpected: TokenBucket | null = null;
+  readonly #floods: Floods;
 
   constructor(
     readonly context: GuardContext,
@@ -75,6 +67,7 @@ export abstract class ConnectionState implements Timed {
     readonly carried: Carried,
   ) {
     this.#first = conn.transport;
+    this.#floods = new Floods(context.settings.maxNamespaces);
     this.packetLimit = new PacketLimit(conn, context.settings.anonymousPacket);
   }
 
@@ -114,21 +107,14 @@ export abstract class ConnectionState implements Timed {
 
   /** Count what presents a token; a flood of it closes the connection. */
   isFlood(): boolean {
-    if (!this.#hasPresented) {
-      this.#hasPresented = true;
-      return false;
-    }
-    const rate = Math.max(TOKENS_PER_SECOND, 2 * this.context.settings.maxNamespaces);
-    this.#tokens ??= new TokenBucket(rate, monotonic());
-    if (this.#tokens.take(monotonic())) return false;
-    this.violation("one token after the other");
-    return true;
+    const isFlood = this.#floods.token();
+    if (isFlood) this.violation("one token after the other");
+    return isFlood;
   }
 
   /** Count an acknowledgement that nobody waits for; a flood of them closes the connection. */
   unexpectedAck(): void {
-    this.#unexpected ??= new TokenBucket(UNEXPECTED_PER_SECOND, monotonic());
-    if (!this.#unexpected.take(monotonic())) this.violation("too many acknowledgements that the server does not wait for");
+    if (this.#floods.unexpectedAck()) this.violation("too many acknowledgements that the server does not wait for");
   }
 
   /** Something arrived that no honest client sends. */
