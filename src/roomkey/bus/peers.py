@@ -137,6 +137,8 @@ class Peers:
         loop = asyncio.get_running_loop()
         try:
             if self._path is not None:
+                if not self._path.parent.is_dir():
+                    raise ConfigError(f"the directory {self._path.parent} does not exist; create it with mode 0700")
                 _remove_stale_sockets(self._path.parent)
                 self._servers.append(await loop.create_unix_server(lambda: self._accept(signed=False), str(self._path)))
                 self._path.chmod(0o600)
