@@ -68,6 +68,9 @@ class Client(asyncio.Protocol):
 
     async def connect(self, port: int) -> str:
         """Connect. Return ``admitted``, the code of the refusal, ``closed``, or ``forgotten`` if no answer comes."""
+        if self._transport is not None:
+            self.close()
+            await self.closed.wait()
         begun, loop = time.monotonic(), asyncio.get_running_loop()
         self.port, self._upgraded, self._rest, self.admitted = port, False, b"", False
         self._decided = loop.create_future()
