@@ -60,7 +60,7 @@ async def nothing() -> None:
 # Redis
 
 
-@pytest.mark.checklist("H110")
+@pytest.mark.checklist("H110", "J6")
 async def test_redis_that_restarts(world: World) -> None:
     async def fault() -> None:
         await asyncio.to_thread(world.broker.kill, signal.SIGTERM)
@@ -71,7 +71,7 @@ async def test_redis_that_restarts(world: World) -> None:
     await world.suffer("Redis restarted (SIGTERM)", fault, heal, lasts=1.0, bound=4.0, away=None)
 
 
-@pytest.mark.checklist("H110")
+@pytest.mark.checklist("H110", "J6")
 async def test_redis_that_is_killed(world: World) -> None:
     async def fault() -> None:
         await asyncio.to_thread(world.broker.kill)
@@ -82,7 +82,7 @@ async def test_redis_that_is_killed(world: World) -> None:
     await world.suffer("Redis killed (SIGKILL)", fault, heal, lasts=SCALE.away, bound=4.0)
 
 
-@pytest.mark.checklist("H110")
+@pytest.mark.checklist("H110", "J6")
 async def test_redis_that_stops_responding(world: World) -> None:
     async def fault() -> None:
         world.broker.suspend()
@@ -100,7 +100,7 @@ async def test_redis_that_forgets_everything(world: World) -> None:
     await world.suffer("Redis flushed", fault, nothing, lasts=1.0, bound=4.0, away=None)
 
 
-@pytest.mark.checklist("H110")
+@pytest.mark.checklist("H110", "J6")
 async def test_redis_without_memory(world: World) -> None:
     async def fault() -> None:
         await asyncio.to_thread(world.broker.command, "CONFIG", "SET", "maxmemory-policy", "noeviction")
@@ -140,7 +140,7 @@ async def test_node_whose_output_buffer_overruns(world: World) -> None:
 
 
 @pytest.mark.parametrize("mode", ["drop", "delay", "reset"])
-@pytest.mark.checklist("H110")
+@pytest.mark.checklist("H110", "J6")
 async def test_node_that_is_cut_off_from_redis(world: World, mode: Any) -> None:
     proxy = world.nodes[1].proxy
 
@@ -174,7 +174,7 @@ async def test_node_that_is_stopped(world: World) -> None:
     )
 
 
-@pytest.mark.checklist("H112")
+@pytest.mark.checklist("H112", "J7")
 async def test_node_that_is_killed(world: World) -> None:
     """Its clients connect to the others, and nothing of its sockets is left when its lease ends."""
     node, others = world.nodes[2], world.nodes[:2]
