@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cluster:
-    """What a hub needs to be one of several nodes.
+    """Settings that make a hub one of several nodes.
 
     Args:
         bus: carries the messages between the nodes. Each node needs its own.

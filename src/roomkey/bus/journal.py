@@ -91,15 +91,15 @@ class _Read:
 
 
 class RedisJournal:
-    """A journal of revocations in Redis 7.0 or later, or Valkey. Every server on it reads it within milliseconds.
+    """Keeps revocations in Redis 7.0 or later, or Valkey. Every server reads new entries within milliseconds.
 
     Redis answers before an entry is on disk. With ``appendfsync everysec``, a crash can lose the last second. The
-    servers write back what they know; an entry that none of them has read yet is lost.
+    servers then write back the entries that at least one of them has read.
 
     Args:
         connections: opens connections to Redis.
-        secrets: entries that are not signed with one of them do not count.
-        name: of the cluster.
+        secrets: the cluster secrets. The journal drops entries that are not signed with one of them.
+        name: the name of the cluster.
         clock: seconds since the epoch, for changes of rights that a program makes without a guard.
 
     Attributes:
@@ -130,14 +130,14 @@ class RedisJournal:
 
     @classmethod
     def at(cls, url: str, *, secrets: ClusterSecrets | Sequence[str | bytes], name: str = "roomkey") -> RedisJournal:
-        """Return the journal at a URL. A guard needs its own.
+        """Return the journal at a URL. Each guard needs its own.
 
         Args:
             url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user name and password if needed; for a cluster,
                 ``redis+cluster://``.
             secrets: one secret that all servers share, or two while it is being rotated; see
                 :class:`roomkey.bus.ClusterSecrets`.
-            name: of the cluster. Clusters that share a Redis server need different ones.
+            name: the name of the cluster. Clusters that share a Redis server need different ones.
 
         Raises:
             ConfigError: the URL or a secret is not valid.

@@ -62,19 +62,19 @@ class _Link:
 
 
 class RedisBus:
-    """Carries messages through Redis 6.2 or later, or Valkey. A cluster needs Redis 7.0 or Valkey.
+    """Carries messages through Redis 6.2 or later, or Valkey. A Redis cluster requires Redis 7.0 or Valkey.
 
-    Each server has two connections: one publishes, and one receives. While a server does not answer, or refuses
-    writes, the bus counts as lost as a whole, and connects again.
+    The bus has two connections to each server: one publishes, and one receives. If a server does not respond or refuses
+    writes, the bus disconnects from all servers and connects again.
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, with user name and password if needed, and options of
             redis-py such as ``?ssl_ca_certs=ca.pem``. For a Redis cluster, ``redis+cluster://`` or
             ``rediss+cluster://`` with the address of any of its servers.
         max_payload: the largest message in bytes.
-        queue: the most bytes that wait to be sent. More are dropped and counted.
-        probe_key: a key that is written once per second, to notice that the server refuses writes: for a server that
-            also has the journal. By default, only PING is sent.
+        queue: the most bytes that wait to be sent. The bus drops and counts further messages.
+        probe_key: a key that the bus writes once per second, to notice that the server refuses writes. Set it if the
+            server also has the journal. By default, the bus only sends PING.
 
     Raises:
         ConfigError: the URL is not valid.

@@ -15,14 +15,14 @@ CALL_SECONDS = 1.0
 
 
 class RedisProofs:
-    """A store of used proofs: ``DPoP(url, store=RedisProofs.at("redis://localhost"))``.
+    """Stores used DPoP proofs in Redis or Valkey: ``DPoP(url, store=RedisProofs.at("redis://localhost"))``.
 
-    Redis holds each proof for two minutes. If it forgets them sooner, because it restarts without a copy on the disk or
-    evicts keys, a proof that somebody recorded within these two minutes can be used once more on another server.
+    Redis keeps each proof for two minutes. If it loses them earlier, because it restarts without persistence or evicts
+    keys, an attacker can use a recorded proof once more on another server.
 
     Args:
         connections: opens connections to the server.
-        name: of the cluster. Clusters that share a Redis server need different ones.
+        name: the name of the cluster. Clusters that share a Redis server need different ones.
         clock: seconds since the epoch.
     """
 
@@ -39,7 +39,7 @@ class RedisProofs:
 
         Args:
             url: as for :class:`roomkey.bus.RedisJournal`.
-            name: of the cluster.
+            name: the name of the cluster.
 
         Raises:
             ConfigError: the URL is not valid.

@@ -254,9 +254,10 @@ class Policy:
         return self._rule_for_rooms(self._emits, "emit", pattern, namespace, event)
 
     def presence(self, pattern: str, *, namespace: str | None = None) -> Callable[[RuleT], RuleT]:
-        """Decorate a rule for asking who is in a room, for clients that are in it. One rule that allows is enough.
+        """Decorate a rule that lets clients in a room ask who else is in it. One rule that allows is enough.
 
-        Without a matching rule, nobody can ask. The hub answers these questions: :meth:`roomkey.hub.Hub.serve_members`.
+        Without a matching rule, no client can ask. To serve these questions, call
+        :meth:`roomkey.hub.Hub.serve_members`.
 
         Args:
             pattern: the rooms, as for :meth:`room`.

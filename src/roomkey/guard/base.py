@@ -172,9 +172,10 @@ class BaseGuard(ABC):
         self._revocation_sync.writer.followers.append(follower)
 
     def read_revocations(self) -> None:
-        """Read the store of revocations now, without waiting for it: another process has written to it.
+        """Start to read the store of revocations now, because another process has written to it.
 
-        Every thread can call this. Without it, the guard reads the store twice per second.
+        The method does not wait for the store. You can call it from any thread. Without a call, the guard reads a
+        database twice per second.
         """
         self._revocation_sync.wake()
 
