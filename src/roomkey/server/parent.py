@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import shutil
 import signal
@@ -23,9 +22,10 @@ from pathlib import Path
 
 from roomkey.errors import ConfigError
 from roomkey.server import logs
+from roomkey.server.child import SILENT_SECONDS, Child
 from roomkey.server.config_file import read_config
 from roomkey.server.connection_counts import SLOTS, ConnectionCounts, new_table
-from roomkey.server.control import ALIVE, DRAIN, FAILED, SERVES, Start, send_line, send_start
+from roomkey.server.control import Start, send_start
 from roomkey.server.listening import listen, shown_url
 from roomkey.server.settings import Settings, check_exposure
 from roomkey.server.settings_sources import load_settings
@@ -33,12 +33,6 @@ from roomkey.server.settings_sources import load_settings
 __all__ = ["Command", "serve"]
 
 LOG = logging.getLogger("roomkey.server")
-
-SILENT_SECONDS = 5.0
-"""A worker that has not been heard of for this long has stalled."""
-
-START_SECONDS = 120.0
-"""How long a worker may take until it serves."""
 
 STOP_SECONDS = 2.0
 """How long after ``drain_timeout`` a worker may still run."""
@@ -88,98 +82,6 @@ def _private_folder() -> Iterator[Path]:
         yield Path(folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-class Child:
-    """A worker, as its parent sees it.
-
-    Args:
-        number: the worker's number.
-        slot: its entry in the table of connections.
-        process: its process.
-        control: the parent's end of the connection to it.
-
-    Attributes:
-        ended: done when the process has ended.
-        serves: done when it accepts connections, with True; or when it never will, with False.
-        failure: why it cannot start, if it said so.
-        draining: True once it was told to stop.
-    """
-
-    def __init__(self, number: int, slot: int, process: asyncio.subprocess.Process, control: socket.socket) -> None:
-        self.number = number
-        self.slot = slot
-        self.process = process
-        self.control = control
-        self.failure: str | None = None
-        self.draining = False
-        self._loop = asyncio.get_running_loop()
-        self.started = self._loop.time()
-        self.serves: asyncio.Future[bool] = self._loop.create_future()
-        self.ended = self._loop.create_task(self._wait())
-        self._due = self.started + START_SECONDS
-        self._buffer = b""
-        control.setblocking(False)
-        self._loop.add_reader(control.fileno(), self._readable)
-
-    def __str__(self) -> str:
-        return f"worker {self.number} (process {self.process.pid})"
-
-    async def _wait(self) -> int:
-        code = await self.process.wait()
-        self._loop.remove_reader(self.control.fileno())
-        self._read()  # its last words
-        self.control.close()
-        if not self.serves.done():
-            self.serves.set_result(False)
-        return code
-
-    def _readable(self) -> None:
-        if not self._read():
-            self._loop.remove_reader(self.control.fileno())
-
-    def _read(self) -> bool:
-        """Read what the worker says. Returns False at the end."""
-        try:
-            data = self.control.recv(65536)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        for line in lines:
-            self._heard(line)
-        return bool(data)
-
-    def _heard(self, line: bytes) -> None:
-        if line.startswith(FAILED):
-            self.failure = json.loads(line.removeprefix(FAILED))
-        if line == SERVES and not self.serves.done():
-            self.serves.set_result(True)
-        if line == ALIVE and not self.draining:
-            self._due = self._loop.time() + SILENT_SECONDS
-
-    def drain(self, staying: int, seconds: float) -> None:
-        """Tell it to stop.
-
-        Args:
-            staying: how many workers take over its clients.
-            seconds: how long it may take.
-        """
-        self.draining = True
-        self._due = self._loop.time() + seconds
-        send_line(self.control, DRAIN + str(staying).encode())
-
-    def kill_if_late(self) -> None:
-        """Kill it if it has been silent, or has not started or stopped in time."""
-        if self._loop.time() > self._due and self.process.returncode is None:
-            LOG.error("%s %s; killing it", self, "did not stop in time" if self.draining else "does not respond")
-            self.kill()
-
-    def kill(self) -> None:
-        """Kill it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
 
 
 class Parent:
@@ -315,7 +217,7 @@ class Parent:
             lived = asyncio.get_running_loop().time() - child.started
             deaths = deaths + 1 if lived < STEADY_SECONDS else 0
             pause = min(LONGEST_BACKOFF, 2.0 ** (deaths - 1)) if deaths else 0.0
-            LOG.error("%s ended%s; starting another%s", child, _why(child, code), f" in {pause:.0f} s" if pause else "")
+            LOG.error("%s ended%s; starting another%s", child, child.why(code), f" in {pause:.0f} s" if pause else "")
             await asyncio.sleep(pause)
             if child is self._current.get(number):
                 self._current[number] = await self._launch(number)
@@ -350,7 +252,7 @@ class Parent:
         """Start a successor, and stop the worker once the successor serves. Returns False if it never does."""
         successor = await self._launch(number)
         if not await self._has_started(successor):
-            LOG.error("%s could not start%s; the others continue", successor, _why(successor, None))
+            LOG.error("%s could not start%s; the others continue", successor, successor.why())
             return False
         before = self._current.get(number)
         self._current[number] = successor
@@ -406,11 +308,3 @@ def _interpreter() -> list[str]:
 def _log_start(child: Child, serves: asyncio.Future[bool]) -> None:
     if not serves.cancelled() and serves.result():
         LOG.info("%s serves", child)
-
-
-def _why(child: Child, code: int | None) -> str:
-    if child.failure is not None:
-        return f": {child.failure}"
-    if code is None:
-        return ""
-    return f" by {signal.Signals(-code).name}" if code < 0 else f" with status {code}"
