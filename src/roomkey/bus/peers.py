@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import random
 import socket
 from collections import Counter
@@ -21,6 +20,7 @@ from typing import Protocol
 
 from roomkey.bus.peer_link import CONNECT_SECONDS, MAX_MESSAGE, Conversation, Link
 from roomkey.bus.sids import decode
+from roomkey.bus.unix_paths import socket_path
 from roomkey.errors import ConfigError
 
 __all__ = ["Conversation", "Link", "Owner", "Peers"]
@@ -46,9 +46,6 @@ _REMEDIES = {
     errno.EADDRNOTAVAIL: "this machine does not have the address; use one of its own",
     errno.EACCES: "this user may not use the port; choose one above 1023",
 }
-
-LONGEST_PATH = 100
-"""The longest path of a Unix socket in bytes: macOS allows 104 with the final zero, Linux 108."""
 
 
 class Participant(Protocol):
@@ -284,10 +281,7 @@ class Peers:
 
 
 def _socket_path(directory: Path, node_id: str) -> Path:
-    path = directory / f"peer-{node_id}"
-    if len(os.fsencode(path)) > LONGEST_PATH:
-        raise ConfigError(f"the path of the directory {directory} is too long for Unix sockets; use a shorter one")
-    return path
+    return socket_path(directory, f"peer-{node_id}")
 
 
 def _cause(error: OSError) -> str:

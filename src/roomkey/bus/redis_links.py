@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, NamedTuple
 
 from roomkey.bus.redis_connections import AbstractConnection, LostConnection, pack, send
 
@@ -111,9 +111,7 @@ class Publisher:
         Raises:
             ExceptionGroup: the connection is lost, or the server refuses a command.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._send())
-            group.create_task(self._read())
+        await _both(self._send(), self._read())
 
     async def _send(self) -> None:
         while True:
@@ -213,9 +211,7 @@ class Subscriber:
         Raises:
             ExceptionGroup: the connection is lost, or the server refuses a subscription.
         """
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._send())
-            group.create_task(self._receive())
+        await _both(self._send(), self._receive())
 
     async def _send(self) -> None:
         while True:
@@ -252,3 +248,10 @@ class Subscriber:
         else:
             self._subscribed.discard(channel)
         self._on_change()
+
+
+async def _both(sends: Coroutine[Any, Any, None], receives: Coroutine[Any, Any, None]) -> None:
+    """Run both until one of them fails."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(sends)
+        group.create_task(receives)

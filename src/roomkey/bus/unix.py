@@ -16,14 +16,11 @@ from pathlib import Path
 from roomkey.bus.protocol import MAX_PAYLOAD, OnPayload, OnState
 from roomkey.bus.unix_frames import message, split_message
 from roomkey.bus.unix_links import Accepted, Connected
-from roomkey.errors import ConfigError
+from roomkey.bus.unix_paths import socket_path
 
 __all__ = ["UnixBus"]
 
 SUFFIX = ".bus"
-MAX_PATH = 103
-"""The longest address of a Unix socket, in bytes: macOS has room for 104 with the zero at the end."""
-
 MAX_QUEUE = 8 * 1024 * 1024
 WAIT_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0
@@ -52,10 +49,8 @@ class UnixBus:
         self.max_payload = max_payload
         self.counts: Counter[str] = Counter()
         self._folder = folder
-        self._path = folder / f"{self.name}{SUFFIX}"
+        self._path = socket_path(folder, f"{self.name}{SUFFIX}")
         self._draft = folder / f".{self.name}"
-        if len(os.fsencode(self._path)) > MAX_PATH:
-            raise ConfigError(f"the path of {folder} is too long for Unix sockets; use a shorter one")
         self._max_queue = max_queue
         self._channels: dict[bytes, str] = {}
         self._changed: set[str] = set()
