@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from roomkey.bus.node import Node
 from roomkey.core.ack_expiry import AckExpiry
 from roomkey.core.revocations import Revocation
 from roomkey.guard.guard import AsyncioGuard
@@ -65,6 +66,11 @@ class Application:
         self.new_sid: Callable[[], str] = new_sid
         if settings.cluster is not None:
             self._join(HubNode(settings.cluster, self.guard.clock))
+
+    @property
+    def node(self) -> Node | None:
+        """This node on the bus; None without a cluster."""
+        return None if self.cluster is None else self.cluster.node
 
     def _join(self, cluster: HubNode[Any]) -> None:
         """Share with the other nodes what would otherwise be of this process alone."""

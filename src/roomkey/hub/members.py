@@ -44,7 +44,7 @@ class Members:
     def __init__(self, application: Application) -> None:
         self._guard = application.guard
         self._rooms = application.rooms
-        self._node = application.cluster.node if application.cluster is not None else None
+        self._node = application.node
         self._known: dict[tuple[str, str], _Known] = {}
         if self._node is not None:
             self._node.answer(MEMBERS, self._answer)

@@ -34,7 +34,7 @@ class Presence:
     def __init__(self, application: Application) -> None:
         self._guard = application.guard
         self._rooms = application.rooms
-        self._node = application.cluster.node if application.cluster is not None else None
+        self._node = application.node
         if self._node is not None:
             self._node.answer(SOCKETS, self._page)
             self._guard.set_presence(self.find)

@@ -148,7 +148,7 @@ def build(
         clock=clock,
     )
     sio = backend.sio
-    node = sio.application.cluster.node if isinstance(sio, Hub) and sio.application.cluster is not None else None
+    node = sio.application.node if isinstance(sio, Hub) else None
     if node is not None:
         _share_throttles(logins, node)
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
