@@ -109,6 +109,7 @@ def test_unusable_secret_is_an_error_that_names_the_file(keys: Path, lines: list
     [
         ({"redis": "http://localhost"}, "invalid Redis URL"),
         ({"redis": "redis://"}, "invalid Redis URL"),
+        ({"redis": "redis://host:99999"}, "invalid Redis URL"),
         ({"node_address": "10.0.0.5:7400"}, "node_address requires redis"),
         ({"redis": "redis://r", "node_address": "10.0.0.5"}, "invalid address of a node"),
         ({"redis": "redis://r", "engine": "python-socketio"}, "redis requires the hub"),

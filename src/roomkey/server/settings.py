@@ -3,8 +3,8 @@
 The fields of :class:`Settings` declare them. The command line's options, the names of the environment variables and the
 table in docs/serve.md are derived from these fields. ``server/settings_sources.py`` reads the values.
 
-No setting is a secret, except for the password that the URL of a database may contain. Keys and certificates are named
-by their files. So every setting can be an option, and no error message contains the URL.
+No setting is a secret, except for the passwords in the URLs of a database and of Redis. Keys and certificates are named
+by their files. So every setting can be an option, and no error message contains a URL.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import ipaddress
 import re
 from pathlib import Path
 from typing import Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from roomkey.extras import needs
 
@@ -182,7 +183,7 @@ class Settings(BaseModel):
     @field_validator("redis")
     @classmethod
     def _redis_url(cls, value: str | None) -> str | None:
-        if value is not None and re.match(r"(?:rediss?(?:\+cluster)?|unix)://.", value) is None:
+        if value is not None and not _is_redis_url(value):
             raise ValueError(
                 "invalid Redis URL; use one like redis://host:6379, rediss:// for TLS, or redis+cluster://"
             )
@@ -338,6 +339,13 @@ def check_exposure(settings: Settings) -> None:
         f"cannot serve on {settings.host} without TLS: other machines can reach it, and passwords and tokens would "
         "travel unencrypted; use --tls-cert and --tls-key, or --behind-proxy if a reverse proxy provides TLS"
     )
+
+
+def _is_redis_url(text: str) -> bool:
+    try:
+        return re.match(r"(?:rediss?(?:\+cluster)?|unix)://.", text) is not None and urlsplit(text).port != 0
+    except ValueError:  # the port is not valid
+        return False
 
 
 def is_loopback(host: str) -> bool:
