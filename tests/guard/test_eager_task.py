@@ -713,3 +713,36 @@ def test_asynchronous_generator_is_closed_with_its_loop(run):
     gc.collect()
     run(lambda: asyncio.sleep(0.01))
     assert closed == [1]
+
+
+def test_its_own_cancellation_reaches_work_once(run, begin):
+    async def work():
+        asyncio.current_task().cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return "went on"
+
+    async def main():
+        assert await (await begin(work())) == "went on"
+
+    run(main)
+
+
+def test_event_loop_hears_of_tasks_that_are_lost_and_not_of_spare_ones(run):
+    async def main():
+        start, told = EagerTasks().start, []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context["message"]))
+
+        async def wait_for_ever():
+            await asyncio.get_running_loop().create_future()
+
+        start(_nothing())
+        del start
+        gc.collect()
+        assert told == []
+        EagerTasks().start(wait_for_ever())
+        gc.collect()
+        assert told == ["Task was destroyed but it is pending!"]
+
+    run(main)

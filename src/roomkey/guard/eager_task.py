@@ -52,6 +52,32 @@ else:
             setattr(self, name, value)
 
     @coroutine
+    def _resume(work: Coroutine[Any, Any, Any], value: Any, canceled: BaseException | None) -> Generator[Any, Any, Any]:
+        """Do the rest of work that waits.
+
+        Args:
+            work: the coroutine.
+            value: what it waits for.
+            canceled: raised where it waits.
+        """
+        while True:
+            try:
+                if canceled is not None:
+                    raise canceled
+                yield value
+            except GeneratorExit:  # nothing refers to the task any more
+                work.close()
+                raise
+            except BaseException as error:  # the work receives it
+                canceled = None
+                try:
+                    value = work.throw(error)
+                except StopIteration as end:
+                    return end.value
+            else:
+                return (yield from work)
+
+    @coroutine
     def _rest() -> Generator[Any, Any, Any]:
         """Take the outcome of a first step, and do the rest. This is the coroutine of each task."""
         outcome: Outcome = yield
@@ -70,19 +96,7 @@ else:
                 del outcome, failure, canceled  # their tracebacks have this frame
         if canceled is not None and asyncio.isfuture(value) and value.cancel(*canceled.args):
             canceled = None
-        while True:
-            try:
-                if canceled is not None:
-                    raise canceled
-                yield value
-            except BaseException as error:  # the task raises it, or its work receives it
-                canceled = None
-                try:
-                    value = work.throw(error)
-                except StopIteration as end:
-                    return end.value
-            else:
-                return (yield from work)
+        return (yield from _resume(work, value, canceled))
 
     class _Spare:
         """A task without work, which the event loop does not know."""
@@ -162,7 +176,7 @@ else:
                 outcome = work, spare.context.run(work.send, None), None
             except StopIteration as end:
                 outcome = None, end.value, None
-            except BaseException as error:  # the task raises it, or its work receives it
+            except BaseException as error:  # the task raises it
                 outcome = None, None, error
             _leave_task(loop, spare.task)
             try:
