@@ -393,7 +393,7 @@ def test_work_that_cancels_itself_and_returns_is_cancelled(run):
             return asyncio.current_task()
 
         task = EagerTasks().start(work())
-        assert task.cancelled() == (sys.version_info < (3, 12))  # since 3.12, the first step is not interrupted
+        assert task.cancelled()
 
     run(main)
 

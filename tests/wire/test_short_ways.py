@@ -28,6 +28,8 @@ def told(answer: Packet | Violation | None) -> object:
 @given(st.sampled_from("0123456789[ "), IDS, BODIES, st.binary(max_size=2))
 @example("2", "12345", b'["say"]', b"")
 @example("2", "123456", b'["say"]', b"")
+@example("2", "1", b'["say"' + b",[]" * 20 + b"]", b"")
+@example("2", "1", b"[" * 9 + b"]" * 9, b"")
 @example("2", "", b"", b"")
 @example("[", "", b"", b"")
 @THOROUGH
