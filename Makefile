@@ -15,7 +15,7 @@ test: .venv-dev client javascript lint types
 
 # No end-to-end tests, fuzzing, long state machines or processes that start, and fewer examples of Hypothesis.
 check: .venv-dev client lint types
-	$(BIN)/python -m pytest -q -n auto -m "not long" --ignore tests/e2e --hypothesis-profile check
+	$(BIN)/python -m pytest -q -n auto --dist loadgroup -m "not long" --ignore tests/e2e --hypothesis-profile check
 
 lint: .venv-dev
 	$(BIN)/ruff check .
@@ -32,7 +32,7 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN | awk 
 check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
 unit: .venv-dev packages
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # npm writes the first file when it installs. It is older than a lock file that has changed since.
 NPM_CI := { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent; }
@@ -54,7 +54,7 @@ node: packages
 
 # Lists the lines that no test reaches. It takes 1.5 times as long, and does not count code in other processes.
 coverage: .venv-dev client javascript
-	$(BIN)/python -m pytest -n auto --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term:skip-covered
 
 # The guard depends on python-socketio's private names, so it is also tested with the oldest supported version.
 oldest: .venv-dev

@@ -40,6 +40,6 @@ for python in $chosen; do
     folder=.venv-3.$(minor_of "$python")
     echo "the guard, the hub, the bus and the engines on $("$python" --version):"
     PYTHON=$python sh scripts/venv.sh "$folder" requirements/dev.txt
-    "$folder/bin/python" -m pytest -q -n auto -p no:cacheprovider \
+    "$folder/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider \
         tests/test_requirements.py tests/wire tests/guard tests/socketio tests/engines tests/hub tests/bus
 done

@@ -18,6 +18,27 @@ __all__ = ["demo_server", "engine", "examples", "postgres", "serve"]
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
 
+TOGETHER = (
+    "bus/contract",
+    "bus/test_journal.py",
+    "bus/test_redis.py",
+    "cluster",
+    "e2e/test_workers.py",
+    "server/test_workers",
+)
+"""Tests that share processes which take seconds to start: each of these groups runs in one of pytest's processes."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that share processes together (pytest-xdist's ``--dist loadgroup``)."""
+    folder = Path(__file__).parent
+    for item in items:
+        where = item.path.relative_to(folder).as_posix() if item.path.is_relative_to(folder) else ""
+        if group := next((name for name in TOGETHER if where.startswith(name)), None):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session", params=["hub", "python-socketio"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Return the name of the engine. Tests that use a server of this fixture run with both."""
