@@ -18,7 +18,7 @@ from roomkey.bus import (
     RedisProofs,
     UnixBus,
 )
-from roomkey.hub import Hub
+from roomkey.hub import FoundSockets, Hub, LiveSocket
 from roomkey.socketio import AsyncGuard, Guard
 from roomkey.stores import JournalPart, LosableJournal, Revocation, RevocationStore
 
@@ -65,9 +65,11 @@ async def verbs() -> None:
     assert_type(await hub.guard.disconnect(subject="ada"), int)
     await guard.disconnect("ada")  # type: ignore[call-arg]
     found = await hub.sockets(room="red")
+    assert_type(found, FoundSockets)
     assert_type(found.complete, bool)
     assert_type(found.missing, frozenset[str])
     for socket in found:
+        assert_type(socket, LiveSocket)
         assert_type(socket.identity, Identity)
         assert_type(socket.node, str)
     for one in await hub.guard.find_sockets("ada"):

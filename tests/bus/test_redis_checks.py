@@ -104,6 +104,14 @@ async def test_real_server_is_examined(tmp_path, kind):
     assert told[0][1].lower().startswith(kind)
 
 
+async def test_time_below_a_millisecond_has_two_decimals(tmp_path):
+    broker = Broker("redis", tmp_path).start()
+    times = iter(range(100))
+    told = await examine(Connections(broker.url, name="test"), journal=False, timer=lambda: next(times) * 0.00004)
+    broker.kill()
+    assert ("ok", "Redis answers after 0.04 ms") in told
+
+
 async def test_slow_server_and_other_clock_are_told(tmp_path):
     broker = Broker("redis", tmp_path).start()
     times = iter(range(100))

@@ -83,7 +83,7 @@ def test_secret_of_several_machines_is_not_created(keys: Path) -> None:
 
 def test_two_secrets_are_accepted_during_a_rotation(keys: Path, tmp_path: Path) -> None:
     write(tmp_path / "secrets", ONE, OTHER)
-    settings = Settings(keys=keys, cluster_secret=tmp_path / "secrets")
+    settings = Settings(keys=keys, workers=2, cluster_secret=tmp_path / "secrets")
     assert read_cluster_secrets(settings).keys("sid") == ClusterSecrets([ONE, OTHER]).keys("sid")
 
 
@@ -111,6 +111,7 @@ def test_unusable_secret_is_an_error_that_names_the_file(keys: Path, lines: list
         ({"redis": "redis://"}, "invalid Redis URL"),
         ({"redis": "redis://host:99999"}, "invalid Redis URL"),
         ({"node_address": "10.0.0.5:7400"}, "node_address requires redis"),
+        ({"cluster_secret": "cluster.secret"}, "cluster_secret is for several nodes; set workers or redis"),
         ({"redis": "redis://r", "node_address": "10.0.0.5"}, "invalid address of a node"),
         ({"redis": "redis://r", "engine": "python-socketio"}, "redis requires the hub"),
         ({"workers": 2, "engine": "python-socketio"}, "workers requires the hub"),

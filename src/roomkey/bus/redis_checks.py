@@ -226,7 +226,7 @@ async def examine(
 
 
 def _latency(seconds: float) -> Finding:
-    text = f"Redis answers after {seconds * 1000:.1f} ms"
+    text = f"Redis answers after {seconds * 1000:.{2 if seconds < 0.001 else 1}f} ms"
     return ("ok", text) if seconds < SLOW_SECONDS else ("warn", f"{text}; place it closer to the nodes")
 
 

@@ -23,6 +23,7 @@ with needs("hub", "roomkey.hub"):
 
 from roomkey.core.credentials import Authenticate, Handshake
 from roomkey.core.subject_limits import SubjectLimits
+from roomkey.guard.live_sockets import FoundSockets, LiveSocket
 from roomkey.hub.http.asgi import ASGIApp
 from roomkey.hub.hub import Hub
 from roomkey.hub.namespace import Namespace
@@ -36,9 +37,11 @@ __all__ = [
     "UVICORN_SETTINGS",
     "ASGIApp",
     "Authenticate",
+    "FoundSockets",
     "Handshake",
     "Hub",
     "Limits",
+    "LiveSocket",
     "Namespace",
     "SubjectLimits",
     "runner",

@@ -183,7 +183,7 @@ class Socket:
             answer = found.handler(*found.prefix_args, *arguments)
             if inspect.isawaitable(answer):
                 answer = await answer
-        except Exception as error:
+        except Exception as error:  # of the application; some are a refusal
             declined = _declined(error)
             if declined is None:
                 raise

@@ -258,6 +258,12 @@ class Settings(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _secret_needs_nodes(self) -> Settings:
+        if self.cluster_secret is not None and self.workers == 1 and self.redis is None:
+            raise ValueError("cluster_secret is for several nodes; set workers or redis, or remove it")
+        return self
+
+    @model_validator(mode="after")
     def _drains_in_time(self) -> Settings:
         if self.drain_delay + self.drain_period >= self.drain_timeout:
             raise ValueError("drain_timeout must be more than drain_delay and drain_period together")
