@@ -9,9 +9,10 @@ import pytest
 
 from roomkey.auth import Throttled, shared_throttle
 from roomkey.auth.shared_throttle import SharedThrottles
-from roomkey.auth.throttle import FREE_FOR_ADDRESS, FREE_FOR_PAIR, LONGEST, RESERVE, Throttle, Throttles
+from roomkey.auth.throttle import FREE_FOR_ADDRESS, FREE_FOR_PAIR, LONGEST, RESERVE, Throttle, Throttles, keys_of
 
 HOME, ELSEWHERE = "192.0.2.1", "198.51.100.7"
+SECRET = b"a key that all nodes have"
 HOURS = 6 * 3600
 
 
@@ -108,8 +109,8 @@ def test_user_whose_account_was_attacked_on_all_nodes_waits_a_limited_time():
 async def test_results_are_sent_together():
     sent: list[bytes] = []
     here, there = Throttles.create(), Throttles.create()
-    sharing = SharedThrottles(here, sent.append, clock=lambda: 0.0)
-    other = SharedThrottles(there, sent.append, clock=lambda: 0.0)
+    sharing = SharedThrottles(here, sent.append, secret=SECRET, clock=lambda: 0.0)
+    other = SharedThrottles(there, sent.append, secret=SECRET, clock=lambda: 0.0)
     for _ in range(FREE_FOR_PAIR):
         here.clients.begin("ada", HOME, 0.0)
         here.clients.failed("ada", HOME, 0.0)
@@ -125,16 +126,28 @@ async def test_results_are_sent_together():
     assert len(sent) == 1
 
 
+@pytest.mark.parametrize("secret", [b"", b"another key"], ids=["none", "another"])
+async def test_names_and_addresses_cannot_be_guessed_without_the_key(secret):
+    sent: list[bytes] = []
+    here = Throttles.create()
+    sharing = SharedThrottles(here, sent.append, secret=SECRET)
+    here.passwords.begin("ada", HOME, 0.0)
+    here.passwords.failed("ada", HOME, 0.0)
+    sharing.flush()
+    assert all(key in sent[0] for key in keys_of("ada", HOME, SECRET))
+    assert not any(key in sent[0] for key in keys_of("ada", HOME, secret))
+
+
 async def test_flood_of_results_is_sent_in_parts(monkeypatch):
     monkeypatch.setattr(shared_throttle, "MAX_BATCH", 10)
     sent: list[bytes] = []
     here, there = Throttles.create(), Throttles.create()
-    SharedThrottles(here, sent.append)
+    SharedThrottles(here, sent.append, secret=SECRET)
     for number in range(25):
         here.passwords.begin(f"user{number}", HOME, 0.0)
         here.passwords.failed(f"user{number}", HOME, 0.0)
     assert len(sent) == 2
-    other = SharedThrottles(there, sent.append)
+    other = SharedThrottles(there, sent.append, secret=SECRET)
     for message in sent:
         other.learn(message)
     assert len(there.passwords._failures) == 20 + 20 + 1
@@ -145,7 +158,7 @@ async def test_flood_of_results_is_sent_in_parts(monkeypatch):
 )
 def test_messages_of_another_form_are_ignored(message):
     throttles = Throttles.create()
-    sharing = SharedThrottles(throttles, lambda message: None)
+    sharing = SharedThrottles(throttles, lambda message: None, secret=SECRET)
     sharing.learn(message)
     assert not any(throttle._failures for throttle in throttles)
     sharing.learn(bytes(50))

@@ -11,6 +11,7 @@ from support.hubs import Hubs, make_hubs, node
 from support.offline import Client, Offline
 
 from roomkey import Policy
+from roomkey.core.bad_tokens import key_of
 from roomkey.core.subject_limits import SubjectLimits
 
 __all__ = ["make_hubs"]
@@ -178,6 +179,17 @@ async def test_bad_tokens_of_an_address_are_limited_over_all_nodes(make_hubs):
     assert codes[-20:] == ["too_many_attempts"] * 20
     for hub in hubs:
         assert outcome(await connect(world, hub)) is True
+
+
+async def test_messages_about_bad_tokens_show_their_address_to_nobody_without_the_secret(make_hubs):
+    world, *hubs = await make_hubs(2, max_bad_tokens=10)
+    assert await present_bad(world, hubs[0]) == "invalid_token"
+    await world.pass_time(1)
+    [told] = [payload for _, payload in world.network.sent if b"bad-tokens" in payload]
+    assert outcome(await connect(world, hubs[0])) is True
+    [live] = hubs[0].guard.sockets()
+    assert key_of(live.address) not in told
+    assert key_of(live.address, node(hubs[0]).secrets.keys("address")[0]) in told
 
 
 async def test_bad_tokens_on_all_nodes_at_once_are_a_debt(make_hubs):

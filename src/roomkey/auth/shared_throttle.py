@@ -1,7 +1,11 @@
 """Throttles of several nodes that learn of each other's wrong passwords (internal).
 
-A node tells the others the result of each attempt, a few at a time. The messages contain hashes of names and addresses.
-This module knows no bus: the server connects it with one.
+A node tells the others the result of each attempt, a few at a time. The messages contain hashes of names and addresses,
+with a key that only nodes have, so that those who read the messages cannot guess the names and addresses. This module
+knows no bus: the server connects it with one.
+
+The key is derived from the first cluster secret. While that is being replaced, nodes with the old secret and nodes with
+the new one do not understand each other's hashes: each learns from the nodes with the same secret.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ class SharedThrottles:
     Args:
         throttles: those of the login server here.
         tell: sends a message to all other nodes, without waiting.
+        secret: the key of the hashes, the same on all nodes: up to 64 bytes.
         clock: seconds on a monotonic clock. Default: the machine's.
     """
 
@@ -37,6 +42,7 @@ class SharedThrottles:
         throttles: Throttles,
         tell: Callable[[bytes], None],
         *,
+        secret: bytes,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._throttles = throttles
@@ -44,6 +50,7 @@ class SharedThrottles:
         self._clock = clock
         self._results: list[bytes] = []
         for number, throttle in enumerate(throttles):
+            throttle.secret = secret
             throttle.tell = partial(self._result, number)
 
     def _result(self, number: int, right: bool, keys: Keys) -> None:

@@ -115,10 +115,12 @@ class Throttle:
 
     Attributes:
         tell: called with the result of each attempt here (True if it was right), for the other nodes of a cluster.
+        secret: what the keys are hashed with. Set it before the first attempt.
     """
 
     def __init__(self) -> None:
         self.tell: Callable[[bool, Keys], None] = lambda right, keys: None
+        self.secret = b""
         self._failures: OrderedDict[_Key, _Failures] = OrderedDict()
         self._known: OrderedDict[_Key, None] = OrderedDict()  # pairs with a successful login
 
@@ -151,7 +153,7 @@ class Throttle:
 
     def begin(self, username: str, address: str, now: float) -> None:
         """Count an attempt as running, until one of the next three methods is called."""
-        entries = self._entries(keys_of(username, address), now)
+        entries = self._entries(keys_of(username, address, self.secret), now)
         for entry in entries:
             entry.running += 1
         entries[1].take(now)
@@ -159,14 +161,14 @@ class Throttle:
     def failed(self, username: str, address: str, now: float) -> None:
         """Count the attempt as wrong."""
         self._done(username, address)
-        keys = keys_of(username, address)
+        keys = keys_of(username, address, self.secret)
         self._fail(keys, [self._failures.get(key) for key in keys], now)
         self.tell(False, keys)
 
     def succeeded(self, username: str, address: str) -> None:
         """Forget the failures of this account and address, and remember the pair. Other failures remain."""
         self.withdraw(username, address)
-        keys = keys_of(username, address)
+        keys = keys_of(username, address, self.secret)
         self._succeed(keys[0])
         self.tell(True, keys)
 
@@ -225,7 +227,7 @@ class Throttle:
 
     def _of(self, username: str, address: str, now: float) -> tuple[_Failures, _Failures, bool, bool]:
         """Return the pair, the address, whether the pair is known, and whether the account is under attack."""
-        keys = keys_of(username, address)
+        keys = keys_of(username, address, self.secret)
         pair, place, account = (
             self._failures.get(key) or _Failures(free) for key, free in zip(keys, _FREE.values(), strict=True)
         )
@@ -234,7 +236,9 @@ class Throttle:
 
     def _done(self, username: str, address: str) -> list[_Failures]:
         """End an attempt; returns the entries that were not forgotten meanwhile."""
-        found = [entry for key in keys_of(username, address) if (entry := self._failures.get(key)) is not None]
+        found = [
+            entry for key in keys_of(username, address, self.secret) if (entry := self._failures.get(key)) is not None
+        ]
         for entry in found:
             entry.running = max(0, entry.running - 1)
         return found
@@ -279,13 +283,20 @@ def _bound(entries: OrderedDict[_Key, _Failures] | OrderedDict[_Key, None]) -> N
         entries.popitem(last=False)
 
 
-def keys_of(username: str, address: str) -> Keys:
-    """Return the keys of an attempt, of fixed size, because a username may be long."""
+def keys_of(username: str, address: str, secret: bytes) -> Keys:
+    """Return the keys of an attempt, of fixed size, because a username may be long.
+
+    Only who knows the secret can find out the name and the address by trying many.
+    """
     # Ignore case: if the accounts do, each spelling of a name would get its own attempts.
     name, place = username[:255].casefold(), network_of(address)
-    return _key("pair", name, place), _key("place", "", place), _key("account", name, "")
+    return (
+        _key(secret, "pair", name, place),
+        _key(secret, "place", "", place),
+        _key(secret, "account", name, ""),
+    )
 
 
-def _key(kind: str, name: str, place: str) -> _Key:
+def _key(secret: bytes, kind: str, name: str, place: str) -> _Key:
     text = "\0".join((kind, name, place))
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16, key=secret).digest()

@@ -52,6 +52,7 @@ class Node:
 
     Attributes:
         id: the name of the node, which is new at each start: 8 characters.
+        secrets: the secrets of the cluster, for keys that all nodes have.
         info: what the parts of this node tell the others about themselves, such as the number of sockets: JSON. Every
             heartbeat has it, so keep it short.
         counts: what happened: ``sent``, ``received``, ``own``, ``failed``, and what was dropped:
@@ -68,6 +69,7 @@ class Node:
         sender = os.urandom(6)
         self.id = node_id(sender)
         self.address = address
+        self.secrets = secrets
         self.info: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
         self.on_state: list[Callable[[bool], object]] = []

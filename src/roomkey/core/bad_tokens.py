@@ -34,10 +34,15 @@ def counts_as_bad(error: AuthError) -> bool:
     return isinstance(error, TokenError) and not isinstance(error, RevokedToken)
 
 
-def key_of(address: str) -> bytes:
-    """Return the key under which the tokens of an address count, the same on all nodes: 16 bytes."""
+def key_of(address: str, secret: bytes = b"") -> bytes:
+    """Return the key under which the tokens of an address count: 16 bytes.
+
+    Args:
+        address: the address.
+        secret: what all nodes have and readers of their messages do not, so that these cannot guess the address.
+    """
     name = network_of(address).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(name, digest_size=KEY_BYTES).digest()
+    return hashlib.blake2b(name, digest_size=KEY_BYTES, key=secret).digest()
 
 
 class Verdict(Enum):

@@ -1,8 +1,12 @@
 """The limit of rejected tokens per address: on this node, or together on all nodes of a cluster.
 
 The nodes of a cluster tell each other what they have counted, some addresses at a time. A message contains hashes of
-addresses. Tokens that several nodes reject before they know of each other are a debt of the address, so in the long run
-all nodes together answer as many as one.
+addresses, with a key that only nodes have, so that those who read the messages cannot guess the addresses. Tokens that
+several nodes reject before they know of each other are a debt of the address, so in the long run all nodes together
+answer as many as one.
+
+The key is derived from the first cluster secret. While that is being replaced, nodes with the old secret and nodes with
+the new one do not understand each other's hashes: each counts what the nodes with the same secret reject.
 """
 
 from __future__ import annotations
@@ -41,11 +45,13 @@ class BadTokenLimit:
         self._clock = clock
         self._timers = timers
         self._node: Node | None = None
+        self._secret = b""
         self._unsent: dict[bytes, int] = {}
 
     def share(self, node: Node) -> None:
         """Count the rejected tokens of all nodes from now on."""
         self._node = node
+        self._secret = node.secrets.keys("address")[0]
         node.on(REJECTED, self._learn)
 
     def count(self, error: AuthError, address: str) -> tuple[AuthError, bool]:
@@ -61,7 +67,7 @@ class BadTokenLimit:
         """
         if not counts_as_bad(error):
             return error, True
-        key = key_of(address)
+        key = key_of(address, self._secret)
         verdict = self._addresses.count(key, self._clock.monotonic())
         if verdict is Verdict.WITHIN:
             self._tell(key)

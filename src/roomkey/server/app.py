@@ -167,7 +167,7 @@ def build(
 
 def _share_throttles(logins: LoginService, node: Node) -> None:
     """Let wrong passwords and secrets delay attempts on all nodes."""
-    shared = SharedThrottles(logins.throttles, partial(node.tell, "failed"))
+    shared = SharedThrottles(logins.throttles, partial(node.tell, "failed"), secret=node.secrets.keys("failed")[0])
     node.on("failed", lambda _, message: shared.learn(message))
 
 
