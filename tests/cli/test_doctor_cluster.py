@@ -14,6 +14,8 @@ from support.brokers import Broker
 from support.nodes import SECRET
 
 from roomkey.bus import overhearing
+from roomkey.bus.leases import Hello
+from roomkey.bus.overhearing import Heard, HeardNode
 from roomkey.cli import doctor_cluster
 from roomkey.cli.doctor_cluster import clock_finding, node_address_finding
 
@@ -130,6 +132,23 @@ def test_reachable_address_of_a_node_is_ok(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(("ahead", "level"), [(0.0, "ok"), (1.9, "ok"), (-3.0, "warn"), (7.0, "warn")])
 def test_clocks_are_compared(ahead: float, level: str) -> None:
     assert clock_finding("the database", ahead)[0] == level
+
+
+def heard(*told: object) -> Heard:
+    """Return nodes that tell these fingerprints of their keys."""
+    hellos = [Hello(f"10.0.0.{number}:7400", {"keys": one}) for number, one in enumerate(told)]
+    return Heard(True, {f"node{number}": HeardNode(hello, 0.0) for number, hello in enumerate(hellos)})
+
+
+@pytest.mark.parametrize("told", [(), (None,), ("a" * 8, "a" * 8), ("a" * 8, None)])
+def test_nodes_with_the_same_signing_keys_are_ok(told: tuple[object, ...]) -> None:
+    assert {level for level, _ in doctor_cluster._nodes(heard(*told))} == {"ok"}
+
+
+def test_nodes_with_different_signing_keys_fail() -> None:
+    level, text = list(doctor_cluster._nodes(heard("a" * 8, "b" * 8, "a" * 8)))[-1]
+    assert level == "fail"
+    assert "(10.0.0.0:7400, 10.0.0.2:7400 | 10.0.0.1:7400); copy the folder of the keys" in text
 
 
 # --app

@@ -59,6 +59,7 @@ class Node:
             ``dropped: too large``, ``dropped: malformed``, ``dropped: bad signature``, ``dropped: stale``,
             ``dropped: replayed``, ``dropped: too many senders``, ``dropped: unknown kind``, ``dropped: busy``.
         on_state: called with True when the bus is connected, and with False when messages may be lost.
+        on_heartbeat: called with the monotonic time before a heartbeat to all nodes, so that ``info`` can be renewed.
         on_joined: called with the name of a node when it gets a lease.
         on_left: called with the name of a node when it says goodbye, or when its lease is over.
     """
@@ -73,6 +74,7 @@ class Node:
         self.info: dict[str, Any] = {}
         self.counts: Counter[str] = Counter()
         self.on_state: list[Callable[[bool], object]] = []
+        self.on_heartbeat: list[Callable[[float], object]] = []
         self.on_joined: list[Callable[[str], object]] = []
         self.on_left: list[Callable[[str], object]] = []
         self.bus = bus
@@ -306,7 +308,9 @@ class Node:
 
     def _heartbeat(self, *, reply: bool = False, to: str | None = None) -> None:
         if to is None:
-            self._next_heartbeat = self._clock.monotonic() + HEARTBEAT_SECONDS
+            now = self._clock.monotonic()
+            self._next_heartbeat = now + HEARTBEAT_SECONDS
+            _call(self.on_heartbeat, now)
         try:
             body = Hello(self.address, self.info, reply).encode()
         except (TypeError, ValueError) as error:  # the node is alive all the same

@@ -15,6 +15,7 @@ from roomkey.cli.output import needs
 from roomkey.errors import ConfigError
 from roomkey.guard.clock import SystemClock
 from roomkey.server.settings import Settings, is_loopback
+from roomkey.server.shared_keys import fingerprint_of
 
 if TYPE_CHECKING:
     from roomkey.bus.cluster import Cluster
@@ -143,6 +144,7 @@ def _nodes(heard: Heard) -> Iterator[Finding]:
     for name, one in sorted(heard.nodes.items()):
         if abs(one.ahead) >= CLOCK_SECONDS:
             yield clock_finding(f"node {name}{f' at {one.hello.address}' if one.hello.address else ''}", one.ahead)
+    yield from _signing_keys(heard)
     if heard.dropped["bad signature"]:
         yield (
             "fail",
@@ -150,6 +152,23 @@ def _nodes(heard: Heard) -> Iterator[Finding]:
         )
     if heard.dropped["stale"]:
         yield "fail", "a node's clock differs by more than 30 s, so its messages are dropped; run an NTP service"
+
+
+def _signing_keys(heard: Heard) -> Iterator[Finding]:
+    """Compare the signing keys of the nodes, of which they tell a fingerprint."""
+    nodes: dict[str, list[str]] = {}
+    for name, one in sorted(heard.nodes.items()):
+        if (told := fingerprint_of(one.hello.info)) is not None:
+            nodes.setdefault(told, []).append(one.hello.address or name)
+    if len(nodes) == 1:
+        yield "ok", "the nodes have the same signing keys"
+    elif nodes:
+        groups = " | ".join(", ".join(names) for names in nodes.values())
+        yield (
+            "fail",
+            f"nodes have different signing keys, so tokens of one are rejected by the other ({groups}); copy the "
+            "folder of the keys from one machine to all others",
+        )
 
 
 def clock_finding(where: str, ahead: float) -> Finding:

@@ -54,6 +54,7 @@ from roomkey.server.provider_tokens import ProviderStatus, ProviderTokens, accep
 from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
+from roomkey.server.shared_keys import CompareKeys
 from roomkey.stores import Stores
 
 __all__ = ["Application", "build"]
@@ -151,6 +152,7 @@ def build(
     node = sio.application.node if isinstance(sio, Hub) else None
     if node is not None:
         _share_throttles(logins, node)
+        CompareKeys(node, accepted, clock)
     index = page.render(via=settings.via, rooms=rooms, providers=login_providers(named))
     http = _http(settings, index, _readiness(problem, node, backend.guard, stores, others))
     for routes in _routers(settings, stores, logins, backend, accepted, named, clock):
