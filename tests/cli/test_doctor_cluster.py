@@ -18,6 +18,9 @@ from roomkey.bus.leases import Hello
 from roomkey.bus.overhearing import Heard, HeardNode
 from roomkey.cli import doctor_cluster
 from roomkey.cli.doctor_cluster import clock_finding, node_address_finding
+from roomkey.keysets import KeyFolder, load_or_create
+from roomkey.server.settings import Settings
+from roomkey.server.shared_keys import fingerprint
 
 Cli = Callable[..., Any]
 
@@ -149,6 +152,31 @@ def test_nodes_with_different_signing_keys_fail() -> None:
     level, text = list(doctor_cluster._nodes(heard("a" * 8, "b" * 8, "a" * 8)))[-1]
     assert level == "fail"
     assert "(10.0.0.0:7400, 10.0.0.2:7400 | 10.0.0.1:7400); copy the folder of the keys" in text
+
+
+def test_signing_keys_of_this_machine_are_compared(roomkey: Cli, here: Path) -> None:
+    settings = Settings(keys=here / "keys")
+    assert doctor_cluster._own_keys(settings) is None
+    load_or_create(settings.keys, "ES256")
+    own = doctor_cluster._own_keys(settings)
+    assert own == fingerprint(KeyFolder(settings.keys, "ES256", 900).accepted(0.0))
+    assert list(doctor_cluster._nodes(heard(own), own))[-1] == ("ok", "the nodes have the same signing keys")
+    level, text = list(doctor_cluster._nodes(heard("b" * 8), own))[-1]
+    assert level == "fail"
+    assert "(10.0.0.0:7400 | this machine)" in text
+    assert len(list(doctor_cluster._nodes(heard(), own))) == 1, "without nodes, there is nothing to compare"
+
+
+def test_new_machine_with_other_signing_keys_fails(roomkey: Cli, here: Path, broker: Broker, monkeypatch: Any) -> None:
+    async def overhear(*_: Any, **__: Any) -> Heard:
+        return heard("b" * 8)
+
+    monkeypatch.setattr(doctor_cluster, "overhear", overhear)
+    load_or_create(here / "keys", "ES256")
+    (here / "roomkey.toml").write_text(f'redis = "{broker.url}"\ncluster_secret = "{secret_file(here)}"\n')
+    ran = roomkey("doctor")
+    assert ran.code == 1
+    assert "fail  nodes have different signing keys" in ran.out
 
 
 # --app

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,12 @@ from roomkey.bus.overhearing import Heard, overhear
 from roomkey.bus.peers import split_address
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.cli.output import needs
+from roomkey.core.keys import KeySet
 from roomkey.errors import ConfigError
 from roomkey.guard.clock import SystemClock
+from roomkey.keysets import KeyFolder, environment_key
 from roomkey.server.settings import Settings, is_loopback
-from roomkey.server.shared_keys import fingerprint_of
+from roomkey.server.shared_keys import fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
     from roomkey.bus.cluster import Cluster
@@ -86,7 +89,17 @@ def _several_machines(settings: Settings, secrets: ClusterSecrets | None) -> Ite
     with needs("redis"):
         from roomkey.bus.redis import RedisBus
 
-    yield from redis_findings(RedisBus(settings.redis), secrets, journal=False)
+    yield from redis_findings(RedisBus(settings.redis), secrets, journal=False, own_keys=_own_keys(settings))
+
+
+def _own_keys(settings: Settings) -> str | None:
+    """Return the fingerprint of the signing keys of this machine; None if there are none, or they cannot be read."""
+    try:
+        if (key := environment_key(settings.algorithm)) is not None:
+            return fingerprint(KeySet([key]))
+        return fingerprint(KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime).accepted(time.time()))
+    except ConfigError:  # reported with the other findings about keys
+        return None
 
 
 def node_address_finding(address: str) -> Finding:
@@ -103,7 +116,12 @@ def node_address_finding(address: str) -> Finding:
 
 
 def redis_findings(
-    bus: RedisBus, secrets: ClusterSecrets | None, *, journal: bool, prefix: str = "roomkey"
+    bus: RedisBus,
+    secrets: ClusterSecrets | None,
+    *,
+    journal: bool,
+    prefix: str = "roomkey",
+    own_keys: str | None = None,
 ) -> Iterator[Finding]:
     """Check a Redis server, and which nodes are alive on it.
 
@@ -112,6 +130,7 @@ def redis_findings(
         secrets: the secrets of the cluster; None if they are not known, so that no node can be heard.
         journal: True if the server also has the journal.
         prefix: the name of the cluster.
+        own_keys: the fingerprint of the signing keys of this machine.
     """
     from roomkey.bus.redis_checks import examine
     from roomkey.bus.redis_connections import RedisError
@@ -130,10 +149,10 @@ def redis_findings(
         yield "fail", f"cannot reach Redis ({type(error).__name__}): start it, or correct the URL, user and password"
     else:
         yield from found
-        yield from () if heard is None else _nodes(heard)
+        yield from () if heard is None else _nodes(heard, own_keys)
 
 
-def _nodes(heard: Heard) -> Iterator[Finding]:
+def _nodes(heard: Heard, own_keys: str | None = None) -> Iterator[Finding]:
     if not heard.connected:
         yield (
             "fail",
@@ -144,7 +163,7 @@ def _nodes(heard: Heard) -> Iterator[Finding]:
     for name, one in sorted(heard.nodes.items()):
         if abs(one.ahead) >= CLOCK_SECONDS:
             yield clock_finding(f"node {name}{f' at {one.hello.address}' if one.hello.address else ''}", one.ahead)
-    yield from _signing_keys(heard)
+    yield from _signing_keys(heard, own_keys)
     if heard.dropped["bad signature"]:
         yield (
             "fail",
@@ -154,16 +173,18 @@ def _nodes(heard: Heard) -> Iterator[Finding]:
         yield "fail", "a node's clock differs by more than 30 s, so its messages are dropped; run an NTP service"
 
 
-def _signing_keys(heard: Heard) -> Iterator[Finding]:
-    """Compare the signing keys of the nodes, of which they tell a fingerprint."""
+def _signing_keys(heard: Heard, own: str | None) -> Iterator[Finding]:
+    """Compare the signing keys of the nodes and of this machine by their fingerprints."""
     nodes: dict[str, list[str]] = {}
     for name, one in sorted(heard.nodes.items()):
         if (told := fingerprint_of(one.hello.info)) is not None:
             nodes.setdefault(told, []).append(one.hello.address or name)
+    if nodes and own is not None:
+        nodes.setdefault(own, []).append("this machine")
     if len(nodes) == 1:
         yield "ok", "the nodes have the same signing keys"
     elif nodes:
-        groups = " | ".join(", ".join(names) for names in nodes.values())
+        groups = " | ".join(", ".join(sorted(names)) for names in nodes.values())
         yield (
             "fail",
             f"nodes have different signing keys, so tokens of one are rejected by the other ({groups}); copy the "
