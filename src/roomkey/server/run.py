@@ -154,6 +154,14 @@ def uvicorn_config(settings: Settings, application: Application) -> uvicorn.Conf
     )
 
 
+def _keys(settings: Settings, *, demo: bool = False) -> KeySet | KeyFolder:
+    """Return the key in ``ROOMKEY_KEY``, else the folder, which can be rotated while the server runs."""
+    if not demo and (key := environment_key(settings.algorithm)) is not None:
+        return KeySet([key])
+    load_or_create(settings.keys, settings.algorithm)
+    return KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
+
+
 @dataclass(frozen=True, slots=True)
 class _Process:
     """One process that serves, alone or with others."""
@@ -234,18 +242,11 @@ class _Process:
         return people
 
     def _secrets(self) -> tuple[bytes | None, KeySet | KeyFolder]:
-        """Return the secret of the refresh tokens and the keys of the access tokens.
-
-        The key in ``ROOMKEY_KEY`` takes precedence over the folder, which can be rotated while the server runs.
-        """
+        """Return the secret of the refresh tokens and the keys of the access tokens."""
         settings = self.settings
         if self._is_in_memory:
             return None, KeySet([Key.generate(settings.algorithm)])
-        secret = load_or_create_secret(settings.keys / "refresh.secret")
-        if not self.demo and (key := environment_key(settings.algorithm)) is not None:
-            return secret, KeySet([key])
-        load_or_create(settings.keys, settings.algorithm)
-        return secret, KeyFolder(settings.keys, settings.algorithm, settings.token_lifetime)
+        return load_or_create_secret(settings.keys / "refresh.secret"), _keys(settings, demo=self.demo)
 
     def _drain(self) -> Drain:
         settings = self.settings

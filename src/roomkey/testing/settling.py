@@ -91,7 +91,8 @@ class Host:
 
 
 def _is_ours(task: asyncio.Task[Any]) -> bool:
-    code = getattr(task.get_coro(), "cr_code", None)
+    work = task.get_coro()
+    code = getattr(work, "cr_code", None) or getattr(work, "gi_code", None)  # a generator: see guard/eager_task.py
     return code is not None and code.co_filename.startswith(_OURS)
 
 
