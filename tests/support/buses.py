@@ -22,13 +22,7 @@ __all__ = ["HARNESSES", "Ear", "Harness", "MemoryHarness", "UnixHarness"]
 
 
 class Harness(Protocol):
-    """Starts what a kind of bus needs, and breaks it.
-
-    Attributes:
-        strangers: True if others than the nodes can write to the bus; then ``inject`` works.
-    """
-
-    strangers: bool
+    """Starts what a kind of bus needs, and breaks it."""
 
     async def start(self, folder: Path) -> None:
         """Start the servers that the bus needs, if any."""
@@ -51,8 +45,6 @@ class Harness(Protocol):
 
 class MemoryHarness:
     """Buses in memory."""
-
-    strangers = True
 
     def __init__(self) -> None:
         self._network = MemoryNetwork()
@@ -78,8 +70,6 @@ class MemoryHarness:
 
 class RedisHarness:
     """Buses on a server of Redis or Valkey, or on a cluster of three. They find out which of them it is."""
-
-    strangers = True
 
     def __init__(self, kind: str, *, cluster: bool = False) -> None:
         self._kind = kind
@@ -119,8 +109,6 @@ class RedisHarness:
 
 class UnixHarness:
     """Buses of one machine. They lose each other if their folder is missing."""
-
-    strangers = False
 
     def __init__(self) -> None:
         self.buses: list[UnixBus] = []
