@@ -38,12 +38,17 @@ class Other:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(question) + "\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        return json.loads(self._process.stdout.readline(), parse_int=_number)
 
     def close(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
         self._process.wait(10)
+
+
+def _number(digits: str) -> float:
+    """Read an integer of JavaScript, which writes large floating-point numbers with their shortest digits."""
+    return int(digits) if abs(int(digits)) <= 2**53 else float(digits)
 
 
 @pytest.fixture(scope="module")

@@ -626,6 +626,18 @@ async def test_ended_session_delivers_its_last_packets_once(world):
     await poll.close()
 
 
+async def test_post_to_an_ended_session_leaves_its_last_packets_to_the_client(world):
+    """A client that sends at the moment in which it is disconnected still receives the reason."""
+    poll = await Poll(world.host).open()
+    await poll.post('40{"token":"bad"}')
+    await until(lambda: not world.sio.sessions.active)
+    assert (await poll.http.post(poll.url(), content="3")).text == "ok"
+    [packet] = await poll.get()
+    assert packet.startswith("44")
+    assert (await poll.http.post(poll.url(), content="3")).status_code == 400
+    await poll.close()
+
+
 async def test_official_client_works_on_both_transports(world):
     """The client of the other tests answers pings itself, and does not show frames."""
     raw = await Raw.open(world.host)

@@ -185,7 +185,8 @@ class PollingExchange:
             session.violation(body.detail)
             self._refuse(body)
         elif not session.alive:
-            self._refuse(UNKNOWN_SID)
+            # A client that is refused does not fetch its last packets, such as the reason of the end.
+            self._answer(UNKNOWN_SID if transport.empty else b"ok")
         elif session.transport is not transport:
             self._refuse(BAD_REQUEST._replace(detail="polling after the upgrade"))
         else:
