@@ -1,10 +1,12 @@
 #!/bin/sh
 # Run the tests of the guard, the hub, the bus and both engines on later versions of Python than the one in .venv.
 #   scripts/pythons.sh newest    the newest installed version
-#   scripts/pythons.sh others    the versions between it and the one in .venv
+#   scripts/pythons.sh others    the versions between it and the one in .venv, without the long tests
 # The script looks for them on the PATH and in pyenv. NEWEST=/path/to/python names the newest one.
 set -eu
 which=$1
+marks=
+[ "$which" = newest ] || marks="not long"
 used=$(.venv/bin/python -c 'import sys; print(sys.version_info.minor)')
 pyenv=$(pyenv root 2>/dev/null || echo /nowhere)
 
@@ -40,6 +42,6 @@ for python in $chosen; do
     folder=.venv-3.$(minor_of "$python")
     echo "the guard, the hub, the bus and the engines on $("$python" --version):"
     PYTHON=$python sh scripts/venv.sh "$folder" requirements/dev.txt
-    "$folder/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider \
+    "$folder/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider -m "$marks" \
         tests/test_requirements.py tests/wire tests/guard tests/socketio tests/engines tests/hub tests/bus
 done
