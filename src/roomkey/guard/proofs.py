@@ -9,10 +9,11 @@ from roomkey.core.credentials import Credential
 from roomkey.core.dpop import WINDOW, DPoP, Proof, ProofStore, check_proof
 from roomkey.core.identity import Identity
 from roomkey.core.used_proofs import USED_BEFORE, UsedProofs
-from roomkey.errors import AuthError, InvalidProof, Unavailable
+from roomkey.errors import AuthError, InvalidProof
 from roomkey.guard.clock import Clock
 from roomkey.guard.waiting import Waiting
 from roomkey.stores.cleanup import Cleanup
+from roomkey.stores.patience import answer_within
 
 STORE_SECONDS = 2.0
 """How long the store of used proofs can take to answer."""
@@ -69,10 +70,8 @@ class Proofs:
         self._used.use(proof, who, self._clock.monotonic())  # first: it limits what one subject can store
         if self._settings.store is None:
             return False
-        if not await self._is_first(self._settings.store, proof):
+        if not await self._background.on_loop(self._is_first(self._settings.store, proof)):
             raise InvalidProof(USED_BEFORE)
-        if self._cleanup is not None:
-            await self._background.on_loop(_clean(self._cleanup, self._clock.now()))
         return True
 
     async def _is_first(self, store: ProofStore, proof: Proof) -> bool:
@@ -82,16 +81,7 @@ class Proofs:
             Unavailable: the store does not respond. The proof counts as used.
         """
         adding = store.add_once("proof", proof.hash().hex(), ceil(proof.issued_at + KEPT_SECONDS))
-        try:
-            async with self._background.deadline(STORE_SECONDS):
-                return await self._background.on_loop(adding)
-        except AuthError:
-            raise
-        except TimeoutError:
-            raise Unavailable(f"the store of used proofs did not respond within {STORE_SECONDS:g} s") from None
-        except Exception as error:  # of whatever the application uses as its store
-            raise Unavailable(f"the store of used proofs failed ({type(error).__name__})") from error
-
-
-async def _clean(cleanup: Cleanup, now: float) -> None:
-    cleanup.start_if_due(now)
+        is_first = await answer_within(adding, STORE_SECONDS, what="the store of used proofs", passes=AuthError)
+        if is_first and self._cleanup is not None:
+            self._cleanup.start_if_due(self._clock.now())
+        return is_first

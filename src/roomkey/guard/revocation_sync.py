@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
 import secrets
@@ -31,7 +30,7 @@ from roomkey.guard.statistics import JournalState
 from roomkey.guard.waiting import Event, Task
 from roomkey.stores import RevocationStore
 from roomkey.stores.cleanup import Cleanup
-from roomkey.stores.patience import finishes_within
+from roomkey.stores.patience import answer_within
 
 T = TypeVar("T")
 Read = Callable[[int], Coroutine[Any, Any, JournalPart]]
@@ -329,14 +328,4 @@ async def _in_time(work: Coroutine[Any, Any, T]) -> T:
         ConfigError: the store cannot save this name.
         Unavailable: the store took too long, or failed in another way.
     """
-    task = asyncio.create_task(work)
-    try:
-        if await finishes_within(task, STORE_SECONDS):
-            return task.result()
-    except (Unavailable, ConfigError):
-        raise
-    except Exception as error:  # of whatever the application uses as its store
-        raise Unavailable(f"the store failed ({type(error).__name__})") from error
-    finally:
-        task.cancel()
-    raise Unavailable(f"the store did not respond within {STORE_SECONDS:g} s")
+    return await answer_within(work, STORE_SECONDS, passes=(Unavailable, ConfigError))
