@@ -185,7 +185,7 @@ class Authenticator:
         connection.host.on_admitted()
         socket.attempts = 0
         socket.max_attempts = self._max_renewals
-        self._context.counts["admitted"] += 1
+        self._context.admitted += 1
         audit.about("admitted", socket, address=connection.address, source=who.source)
         await self._socket_authorizer.begin(socket, who)
 

@@ -207,10 +207,9 @@ class BaseGuard(ABC):
     def statistics(self) -> Statistics:
         """The numbers that the guard has counted."""
         context = self._context
-        ended = {name.removeprefix("ended: "): count for name, count in context.counts.items() if name != "admitted"}
         return Statistics(
-            admitted=context.counts["admitted"],
-            ended=ended,
+            admitted=context.admitted,
+            ended=context.ended,
             refused=context.refusals.counts,
             closing_times=context.closing_times,
             journal=self._revocation_sync.state(),

@@ -56,7 +56,8 @@ class GuardContext:
         refusals: reports refused tokens and connections.
         bad_tokens: limits the rejected tokens of each address.
         node_of: returns the node of a cluster that made a socket ID, or None.
-        counts: the number of admitted sockets (``admitted``), and of those that ended later, by reason (``ended: …``).
+        admitted: the number of sockets that were admitted.
+        ended: the number of those that the guard ended later, by reason.
         closing_times: how long after revocations their sockets were closed.
     """
 
@@ -70,7 +71,8 @@ class GuardContext:
     refusals: Refusals
     bad_tokens: BadTokenLimit
     node_of: Callable[[str], str | None] = lambda sid: None
-    counts: Counter[str] = field(default_factory=Counter)
+    admitted: int = 0
+    ended: Counter[str] = field(default_factory=Counter)
     closing_times: Histogram = field(default_factory=Histogram)
 
 
@@ -350,7 +352,7 @@ class GuardedSocket(Admission):
         actions, connection = self.handle(why, error), self.connection
         if actions:
             if self.state is _ENDED:
-                connection.context.counts[f"ended: {error.reason or error.code}"] += 1
+                connection.context.ended[error.reason or error.code] += 1
                 audit.about("ended", self, reason=error.reason, check=str(error), address=connection.address)
             else:
                 connection.context.refusals.report(error, connection.address, self)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from roomkey.core.histogram import Histogram
@@ -39,7 +38,7 @@ class Statistics:
     """
 
     admitted: int
-    ended: Mapping[str, int]
+    ended: Counter[str]
     refused: Counter[str]
     closing_times: Histogram
     journal: JournalState | None
