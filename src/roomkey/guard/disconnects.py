@@ -50,10 +50,6 @@ class Disconnects:
         sockets = self._context.index.named("subject", subject)
         return [one.disconnect() for one in sockets if one.admitted and one.connection.opened_at <= latest]
 
-    def covers(self, entry: Revocation) -> bool:
-        """Return True if :meth:`apply` would do nothing because of a later entry."""
-        return self._known.get(entry.name, 0.0) >= entry.issued_before
-
     def entries(self) -> Iterator[Revocation]:
         """Return those that other servers may not have read yet, as entries of a journal."""
         for subject, at in list(self._known.items()):
