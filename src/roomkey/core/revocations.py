@@ -53,6 +53,16 @@ class Version(NamedTuple):
     at: int
     sender: str
 
+    @classmethod
+    def of_time(cls, seconds: float) -> Version:
+        """Return the earliest version of a time, for a change that has none: its sender is empty."""
+        return cls(int(seconds * 1e6), "")
+
+    @property
+    def seconds(self) -> float:
+        """Its time in seconds since the epoch."""
+        return self.at / 1e6
+
 
 class HybridClock:
     """Makes versions: by the time of day, and never earlier than a version that was seen.
@@ -67,7 +77,7 @@ class HybridClock:
 
     def next(self, now: float) -> Version:
         """Return the version of a change that is made now, in seconds since the epoch."""
-        self._last = max(int(now * 1e6), self._last + 1)
+        self._last = max(Version.of_time(now).at, self._last + 1)
         return Version(self._last, self._sender)
 
     def saw(self, version: Version) -> None:

@@ -90,7 +90,7 @@ class RightsOverrides:
             for name, value, at, version in given:
                 if value is not None:
                     kept = {name: list(value) if name == "roles" else value}
-                    ordered = Version(int(at * 1e6), "") if version is None else version
+                    ordered = Version.of_time(at) if version is None else version
                     yield Revocation("rights", subject, None, at, at + lifetime, kept, ordered)
 
     def change(

@@ -125,7 +125,7 @@ class RevocationSync:
             Unavailable: the sockets here are disconnected, but the store did not save the entry. It is written when the
                 store is available again.
         """
-        at = self.versions.next(self._clock.now()).at / 1e6
+        at = self.versions.next(self._clock.now()).seconds
         entry = Revocation("disconnect", subject, issued_before=at, expires_at=at + KEPT_SECONDS)
         endings = self._disconnects.apply(entry)
         try:
@@ -231,7 +231,7 @@ class RevocationSync:
             if entry.kind == "rights":
                 self.on_rights(entry)
             elif entry.kind == "disconnect":
-                self.versions.saw(Version(int(entry.issued_before * 1e6), ""))
+                self.versions.saw(Version.of_time(entry.issued_before))
                 self._disconnects.apply(entry)
             elif self._revoked_sockets.add(entry):
                 new.append(entry)

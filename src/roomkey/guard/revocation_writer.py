@@ -172,7 +172,7 @@ def _joined(one: Revocation, other: Revocation) -> Revocation:
 
 
 def _when(revoked: Revocation) -> float:
-    return revoked.issued_before if revoked.version is None else revoked.version.at / 1e6
+    return revoked.issued_before if revoked.version is None else revoked.version.seconds
 
 
 async def _nowhere(_: Revocation) -> None:
