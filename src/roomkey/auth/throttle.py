@@ -160,22 +160,20 @@ class Throttle:
 
     def failed(self, username: str, address: str, now: float) -> None:
         """Count the attempt as wrong."""
-        self._done(username, address)
         keys = keys_of(username, address, self.secret)
-        self._fail(keys, [self._failures.get(key) for key in keys], now)
+        self._fail(keys, self._done(keys), now)
         self.tell(False, keys)
 
     def succeeded(self, username: str, address: str) -> None:
         """Forget the failures of this account and address, and remember the pair. Other failures remain."""
-        self.withdraw(username, address)
         keys = keys_of(username, address, self.secret)
+        self._withdraw(keys)
         self._succeed(keys[0])
         self.tell(True, keys)
 
     def withdraw(self, username: str, address: str) -> None:
         """Remove an attempt that was not decided, because something was unavailable."""
-        for entry in self._done(username, address):
-            entry.reserve = min(RESERVE, entry.reserve + 1)
+        self._withdraw(keys_of(username, address, self.secret))
 
     # The results of attempts on other nodes
 
@@ -234,14 +232,18 @@ class Throttle:
         is_known = keys[0] in self._known
         return pair, place, is_known, not is_known and account.failures(now) >= FREE_FOR_ACCOUNT
 
-    def _done(self, username: str, address: str) -> list[_Failures]:
-        """End an attempt; returns the entries that were not forgotten meanwhile."""
-        found = [
-            entry for key in keys_of(username, address, self.secret) if (entry := self._failures.get(key)) is not None
-        ]
-        for entry in found:
-            entry.running = max(0, entry.running - 1)
-        return found
+    def _withdraw(self, keys: Keys) -> None:
+        for entry in self._done(keys):
+            if entry is not None:
+                entry.reserve = min(RESERVE, entry.reserve + 1)
+
+    def _done(self, keys: Keys) -> list[_Failures | None]:
+        """End an attempt; return its entries, with None for one that was forgotten meanwhile."""
+        entries = [self._failures.get(key) for key in keys]
+        for entry in entries:
+            if entry is not None:
+                entry.running = max(0, entry.running - 1)
+        return entries
 
 
 class Throttles(NamedTuple):
