@@ -14,10 +14,13 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from support.live import Raw, serve
+from support.redis_server import redis_server
 
 from roomkey import Issuer, Key, KeySet
 from roomkey.auth import jwks_router
 from roomkey.keysets import verify_waiting
+
+__all__ = ["redis_server"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -86,6 +89,33 @@ async def test_hub_of_each_page_admits_valid_tokens_only(monkeypatch, page, numb
             assert (await ada.expect_ack(number))[0]["ok"] is allowed
         assert await nobody.is_closed()
         await ada.close()
+
+
+async def test_hub_page_program_runs_on_two_nodes(monkeypatch, redis_server):
+    secret = "kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"
+    monkeypatch.setenv("ROOMKEY_SECRET", secret)
+    monkeypatch.setenv("CLUSTER_SECRET", "Zr9Ysi1gR0nPBf3YDx3lD3ZqB1oS7cJm4Vv0d8QhWkE")
+    blocks = BLOCK.findall((ROOT / "docs/hub.md").read_text())
+    program = next(block for block in blocks if block.startswith("# node.py"))
+    nodes = []
+    for _ in range(2):
+        names: dict[str, object] = {"__name__": "node"}
+        exec(program.replace("redis://localhost:6379", redis_server[0]), names)
+        nodes.append(names["node"])
+    issuer = Issuer(Key.from_secret(secret), audience="chat")
+    async with serve(nodes[0]) as one, serve(nodes[1]) as other:
+        ada, bob = await Raw.open(one), await Raw.open(other)
+        for client, name in ((ada, "ada"), (bob, "bob")):
+            assert (await client.ask({"token": issuer.issue(name, rooms=["staff"])})).startswith("40")
+            await client.event("join-room", "staff", ack=1)
+            assert (await client.expect_ack(1))[0]["ok"]
+        await bob.event("announce", "hello")
+        for client in (bob, ada, ada, ada):  # ada: as everybody, as a member of the room, and as herself
+            assert await client.expect_event("news") == ["hello"]
+        await bob.event("who-is-in", "staff", ack=2)
+        assert await bob.expect_ack(2) == [["ada", "bob"]]
+        await ada.close()
+        await bob.close()
 
 
 async def test_guard_page_application_verifies_tokens_for_routes():
