@@ -1,6 +1,6 @@
 /**
  * The entries of a journal in Redis: a JSON object in ASCII, and the first 16 bytes of an HMAC-SHA256 over the key of the
- * stream, a zero byte and that text. `src/roomkey/bus/journal_entries.py` writes them, and has the same verdicts.
+ * stream, a zero byte and that text. `roomkey.bus.journal_entries` in Python writes them, and has the same verdicts.
  */
 
 import { createHmac, timingSafeEqual } from "node:crypto";

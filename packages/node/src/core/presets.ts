@@ -1,8 +1,8 @@
 /**
  * Settings for the tokens of common issuers, by name: `preset: "keycloak"`.
  *
- * The rows are those of `src/roomkey/core/presets.py`, which names the documentation of each issuer. Settings that you pass
- * yourself win over them, one by one in `claims` and `claimsMap`.
+ * The rows are those of `roomkey.core.presets` in Python, which names the documentation of each issuer. Settings that you
+ * pass yourself win over them, one by one in `claims` and `claimsMap`.
  */
 
 import { ConfigError } from "../errors.js";

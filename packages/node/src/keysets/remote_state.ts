@@ -1,6 +1,6 @@
 /**
  * When the keys of another server are used, fetched again and given up: a state machine without I/O and clock. It is that
- * of `src/roomkey/keysets/remote_state.py`; both run the vectors of `vectors/remote_keys.json`.
+ * of `roomkey.keysets.remote_state` in Python; both run the vectors of `vectors/remote_keys.json`.
  *
  *     good answer ──5 min──> due ──5 min──> stale ──24 h after the answer──> gone
  *         keys in use        keys in use    keys in use                      no keys: Unavailable
