@@ -16,7 +16,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from roomkey.core.callables import accepts
 from roomkey.core.identity import Identity
@@ -30,6 +30,9 @@ RuleT = TypeVar("RuleT", bound=Rule)
 
 OWN_ROOM = "user:"
 """Prefix of the name of a subject's own room, followed by the subject."""
+
+RuleKind = Literal["namespace", "room", "emit", "presence", "event"]
+"""What a rule decides: about a namespace, joining a room, emitting to it, asking who is in it, or an event."""
 
 _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)\}")
 _EXTRAS = ("room", "event")  # a rule about rooms also gets these, if it has a parameter of that name

@@ -25,15 +25,14 @@ import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from math import isfinite
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from roomkey.core.identity import Identity
+from roomkey.core.policy import RuleKind
 from roomkey.errors import ConfigError
 
 MAX_TEXT = 1000  # characters
 MAX_DEPTH = 50  # nested parentheses and ``not``
-
-RuleKind = Literal["namespace", "room", "emit", "presence", "event"]
 
 
 class RuleError(ConfigError):

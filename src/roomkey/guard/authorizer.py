@@ -6,13 +6,13 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar, get_args
 
 from roomkey.audit import token_hash
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding, key_of
 from roomkey.core.identity import GUEST, Identity
-from roomkey.core.policy import BoundRule, Policy, RuleSet
+from roomkey.core.policy import BoundRule, Policy, RuleKind, RuleSet
 from roomkey.core.printable import printable
 from roomkey.core.requirements import stale_login
 from roomkey.core.revocations import LONGEST_LIFETIME
@@ -40,11 +40,9 @@ from roomkey.keysets.waiting import verify_with
 T = TypeVar("T")
 LOG = logging.getLogger("roomkey.guard")
 
-Kind = Literal["namespace", "room", "emit", "presence", "event"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[RuleKind, ...] = get_args(RuleKind)
 
-
-ABOUT: dict[Kind, Callable[[Policy, str, str, str], RuleSet]] = {
+ABOUT: dict[RuleKind, Callable[[Policy, str, str, str], RuleSet]] = {
     "namespace": lambda policy, name, _namespace, _event: policy.rules_for_namespace(name),
     "room": lambda policy, name, namespace, _event: policy.rules_for_room(name, namespace),
     "emit": lambda policy, name, namespace, event: policy.rules_for_emit(name, event, namespace),
@@ -73,7 +71,7 @@ class Decision:
         error: the reason for the denial; None if the request is allowed.
     """
 
-    kind: Kind
+    kind: RuleKind
     name: str
     who: Identity
     rule: str | None = None
@@ -253,7 +251,7 @@ class Authorizer:
         return new.token_id is None or (new.token_id, new.expires_at) != (old.token_id, old.expires_at)
 
     async def decide(
-        self, who: Identity, kind: Kind, name: str, namespace: str, *, event: str = "", again: bool = False
+        self, who: Identity, kind: RuleKind, name: str, namespace: str, *, event: str = "", again: bool = False
     ) -> Decision:
         """Ask the policy.
 
@@ -277,7 +275,7 @@ class Authorizer:
                 error = self._too_stale(who, rule_set) or (None if again else self._too_late(who, kind, rule_set))
         return Decision(kind, name, who, rule, error)
 
-    def _too_late(self, who: Identity, kind: Kind, rule_set: RuleSet) -> ExpiredToken | None:
+    def _too_late(self, who: Identity, kind: RuleKind, rule_set: RuleSet) -> ExpiredToken | None:
         """Return the error for a new request in the grace period; existing rights are not affected."""
         if who.expires_at is None or self.clock.now() < who.expires_at:
             return None

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
 from roomkey.core.names import is_name
+from roomkey.core.policy import RuleKind
 from roomkey.core.revocations import Revocation, check_string
 from roomkey.errors import ConfigError
-from roomkey.guard.authorizer import KINDS, Decision, Kind
+from roomkey.guard.authorizer import KINDS, Decision
 from roomkey.guard.background import Background
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.connection import GuardedConnection
@@ -164,7 +165,7 @@ class AsyncioGuard(BaseGuard):
 
     @on_server_loop
     async def explain(
-        self, who: str | Identity, kind: Kind, name: str, *, event: str = "", namespace: str = "/"
+        self, who: str | Identity, kind: RuleKind, name: str, *, event: str = "", namespace: str = "/"
     ) -> Decision:
         """Return the decision that the policy would make now, with the rule that makes it.
 

@@ -10,12 +10,12 @@ from roomkey.audit import MAX_VALUE, without_secrets
 from roomkey.core.admission import AdmissionEvent, AdmissionState
 from roomkey.core.identity import Identity
 from roomkey.core.names import looks_like_sid
-from roomkey.core.policy import OWN_ROOM
+from roomkey.core.policy import OWN_ROOM, RuleKind
 from roomkey.core.revocations import Revocation
 from roomkey.core.rights_overrides import MAX_CHANGES
 from roomkey.errors import AuthError, ConfigError, LimitExceeded, PermissionDenied
 from roomkey.guard import audit
-from roomkey.guard.authorizer import Authorizer, Decision, Kind
+from roomkey.guard.authorizer import Authorizer, Decision
 from roomkey.guard.socket import GuardContext, GuardedSocket
 from roomkey.guard.waiting import Task
 
@@ -156,12 +156,12 @@ class SocketAuthorizer:
         if self._usage is not None:
             self._usage.take(_identity(socket), "events", self._authorizer.clock.monotonic())
 
-    async def _demand(self, socket: GuardedSocket, kind: Kind, name: str, event: str = "") -> None:
+    async def _demand(self, socket: GuardedSocket, kind: RuleKind, name: str, event: str = "") -> None:
         decision = await self.decide(socket, kind, name, event)
         if not decision:
             raise self.denied(socket, kind, name, decision.error)
 
-    async def decide(self, socket: GuardedSocket, kind: Kind, name: str, event: str = "") -> Decision:
+    async def decide(self, socket: GuardedSocket, kind: RuleKind, name: str, event: str = "") -> Decision:
         """Decide about a request of a socket, with the rights that it has when this returns.
 
         Raises:

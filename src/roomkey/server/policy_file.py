@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from roomkey import Policy
 from roomkey.core.names import is_namespace_name, is_room_name
-from roomkey.core.rule_language import RuleError, RuleKind, compile_rule, did_you_mean
+from roomkey.core.policy import RuleKind
+from roomkey.core.rule_language import RuleError, compile_rule, did_you_mean
 from roomkey.errors import ConfigError
 from roomkey.server.config_file import POLICY_KEYS, ConfigFile, read_config
 
