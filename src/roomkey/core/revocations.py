@@ -42,6 +42,17 @@ def check_string(kind: str, name: object) -> None:
         raise ConfigError(f"invalid {kind}: it is of type {type(name).__name__}; use a string, such as '7'")
 
 
+def check_name(kind: str, name: object) -> None:
+    """Check what a revocation or a disconnect names.
+
+    Raises:
+        ConfigError: it is not a string, or not a name that a token can have.
+    """
+    if not is_name(name):
+        check_string(kind, name)
+        raise ConfigError(f"invalid {kind}: use 1 to 255 characters, without control characters")
+
+
 class Version(NamedTuple):
     """The order of changes of one subject, which is the same for every server, however late a change arrives.
 
@@ -143,9 +154,7 @@ class Revocation:
         if len(given) != 1:
             raise ConfigError("revoke requires exactly one of token_id, session_id and subject")
         kind, name = given[0]
-        if not is_name(name):
-            check_string(kind, name)
-            raise ConfigError(f"invalid {kind}: use 1 to 255 characters, without control characters")
+        check_name(kind, name)
         if issued_before is not None and (subject is None or not issued_before <= now):
             raise ConfigError("issued_before requires subject, and must not be in the future")
         if expires_at is None:

@@ -10,9 +10,8 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from roomkey.core.credentials import Credential, Request
 from roomkey.core.identity import Identity, RoomsClaim, copy_rooms
-from roomkey.core.names import is_name
 from roomkey.core.policy import RuleKind
-from roomkey.core.revocations import Revocation, check_string
+from roomkey.core.revocations import Revocation, check_name, check_string
 from roomkey.errors import ConfigError
 from roomkey.guard.authorizer import KINDS, Decision
 from roomkey.guard.background import Background
@@ -262,9 +261,7 @@ class AsyncioGuard(BaseGuard):
                 other servers yet. The guard saves it when the store is available again.
             ConfigError: the subject is not a valid name.
         """
-        if not is_name(subject):
-            check_string("subject", subject)
-            raise ConfigError("invalid subject: use 1 to 255 characters, without control characters")
+        check_name("subject", subject)
         return await self._revocation_sync.disconnect(subject)
 
     @on_server_loop
