@@ -1,55 +1,29 @@
 // Two nodes over Redis: what the other node broadcasts does not reach a socket in quarantine either.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { Emitter } from "@socket.io/redis-emitter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { roomsClaim } from "roomkey";
+import { needsRedis as options, startRedis } from "./support/redis.mjs";
 import { ask, event, expired, raw, sleep, token, until, world } from "./support/world.mjs";
 
-const folder = mkdtempSync(join(tmpdir(), "roomkey-redis-"));
 const clients = [];
 let server;
-let port;
-
-function hasRedis() {
-  try {
-    execFileSync("redis-server", ["--version"]);
-    return true;
-  } catch {
-    if (process.env.CI === "true") throw new Error("redis-server is missing, and CI needs it");
-    return false;
-  }
-}
-const options = { skip: hasRedis() ? false : "redis-server is missing" };
 
 before(async () => {
-  if (options.skip) return;
-  port = await new Promise((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port: free } = probe.address();
-      probe.close(() => resolve(free));
-    });
-  });
-  server = spawn("redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder], { stdio: "ignore" });
-  await until(() => server.exitCode === null);
+  if (!options.skip) server = await startRedis();
 });
 
 after(async () => {
   // Not disconnect(): an adapter that waits for its stream would be surprised by that.
   await Promise.all(clients.map((client) => client.quit().catch(() => undefined)));
-  server?.kill();
-  rmSync(folder, { recursive: true, force: true });
+  server?.stop();
 });
 
 async function redis() {
-  const client = createClient({ url: `redis://127.0.0.1:${port}` });
+  const client = createClient({ url: server.url });
   client.on("error", () => undefined);
   await client.connect();
   clients.push(client);

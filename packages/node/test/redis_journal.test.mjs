@@ -1,47 +1,24 @@
 // The journal in Redis: revocations of Python servers end sockets here, losses are noticed, forgeries dropped.
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
-import { createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, beforeEach, test } from "node:test";
 import { Redis } from "ioredis";
 import { createClient } from "redis";
 import { ConfigError, Verifier, guard, redisJournal, roomsClaim } from "roomkey";
 import { Server } from "socket.io";
+import { needsRedis as options, startRedis } from "./support/redis.mjs";
 import { ask, event, sleep, token, until, world, SECRET } from "./support/world.mjs";
 
 const CLUSTER = "mW3xQ9vT5kB8nR2cJ7dL4fH6gZ1pS0yA";
 const KEY = "{roomkey}:journal";
-const folder = mkdtempSync(join(tmpdir(), "roomkey-redis-"));
 const closing = [];
 let server;
-let port;
 let writer;
-
-function hasRedis() {
-  try {
-    execFileSync("redis-server", ["--version"]);
-    return true;
-  } catch {
-    if (process.env.CI === "true") throw new Error("redis-server is missing, and CI needs it");
-    return false;
-  }
-}
-const options = { skip: hasRedis() ? false : "redis-server is missing" };
 
 before(async () => {
   if (options.skip) return;
-  port = await new Promise((resolve) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port: free } = probe.address();
-      probe.close(() => resolve(free));
-    });
-  });
-  server = spawn("redis-server", ["--port", String(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder], { stdio: "ignore" });
-  writer = createClient({ url: `redis://127.0.0.1:${port}` });
+  server = await startRedis();
+  writer = createClient({ url: server.url });
   writer.on("error", () => undefined);
   await writer.connect();
 });
@@ -55,21 +32,19 @@ beforeEach(async () => {
 after(async () => {
   for (const close of closing) await close();
   await writer?.quit();
-  server?.kill("SIGCONT");
-  server?.kill();
-  rmSync(folder, { recursive: true, force: true });
+  server?.stop();
 });
 
 const CLIENTS = {
   redis: async () => {
-    const client = createClient({ url: `redis://127.0.0.1:${port}` });
+    const client = createClient({ url: server.url });
     client.on("error", () => undefined);
     await client.connect();
     closing.push(() => client.disconnect().catch(() => undefined));
     return client;
   },
   ioredis: async () => {
-    const client = new Redis(port, "127.0.0.1");
+    const client = new Redis(server.port, "127.0.0.1");
     client.on("error", () => undefined);
     closing.push(() => client.disconnect());
     return client;
@@ -159,7 +134,7 @@ for (const name of Object.keys(CLIENTS)) {
   test(`while Redis hangs, new tokens are refused and sockets stay with ${name}`, options, async (t) => {
     const made = await guarded(t, name);
     const ada = await made.joined("ada");
-    server.kill("SIGSTOP");
+    server.suspend();
     try {
       await until(() => made.logs.length > 0);
       await sleep(1000);
@@ -168,7 +143,7 @@ for (const name of Object.keys(CLIENTS)) {
       assert.ok(performance.now() - begun < 2000);
       assert.equal(ada.connected, true);
     } finally {
-      server.kill("SIGCONT");
+      server.resume();
     }
     await add("subject", "ada");
     await event(ada, "disconnect");
