@@ -7,6 +7,7 @@
  */
 
 import { type AuthError, ClaimError, RevokedToken, SubjectMismatch, TokenError } from "../errors.js";
+import { setLatest } from "./latest.js";
 import { networkOf } from "./networks.js";
 import { TokenBucket } from "./rate.js";
 
@@ -58,10 +59,7 @@ export class BadTokens {
 
   #of(network: string, now: number): Address {
     const found = this.#addresses.get(network) ?? { bucket: new TokenBucket(this.perMinute, now), reported: -Infinity };
-    this.#addresses.delete(network); // the latest is the last
-    this.#addresses.set(network, found);
-    const oldest = this.#addresses.keys().next();
-    if (this.#addresses.size > this.maxAddresses && !oldest.done) this.#addresses.delete(oldest.value);
+    setLatest(this.#addresses, network, found, this.maxAddresses);
     return found;
   }
 }

@@ -1,6 +1,7 @@
 /** Rights that changed after tokens were issued: they override those in older tokens. */
 
 import { type Identity, isGuest, withRights } from "./identity.js";
+import { setLatest } from "./latest.js";
 
 /** Subjects with changed rights; beyond that, the oldest change is dropped. */
 const MAX_CHANGES = 1_000_000;
@@ -39,16 +40,12 @@ export class RightsOverrides {
     const roles = isOlder(version, before.rolesVersion) ? undefined : rights.roles;
     const rooms = isOlder(version, before.roomsVersion) ? undefined : rights.rooms;
     if (roles === undefined && rooms === undefined) return;
-    this.#changes.delete(subject); // the latest is the last
-    this.#changes.set(subject, {
+    const change = {
       ...before,
       ...(roles === undefined ? {} : { roles: [...roles], rolesAt: at, rolesVersion: version }),
       ...(rooms === undefined ? {} : { rooms, roomsAt: at, roomsVersion: version }),
-    });
-    for (const [oldest] of this.#changes) {
-      if (this.#changes.size <= MAX_CHANGES) break;
-      this.#changes.delete(oldest);
-    }
+    };
+    setLatest(this.#changes, subject, change, MAX_CHANGES);
   }
 
   /** The latest change of a subject. A decision that has waited compares it with the one from before. */

@@ -1,5 +1,6 @@
 /** Disconnects of all sockets of a subject, on every server that reads the journal. */
 
+import { setLatest } from "../core/latest.js";
 import type { Clock } from "./clock.js";
 import { monotonic } from "./clock.js";
 import type { SubjectDisconnect } from "./journal_target.js";
@@ -23,12 +24,7 @@ export class Disconnects {
   apply({ name, at, expiresAt }: SubjectDisconnect): number {
     const now = this.clock();
     if (at <= (this.#known.get(name) ?? 0) || expiresAt <= now) return 0;
-    this.#known.delete(name); // the latest is the last
-    this.#known.set(name, at);
-    for (const [oldest] of this.#known) {
-      if (this.#known.size <= MAX_KEPT) break;
-      this.#known.delete(oldest);
-    }
+    setLatest(this.#known, name, at, MAX_KEPT);
     // The time of day at which a connection opened, from the clock that does not jump.
     const latest = at + SKEW - now + monotonic();
     const meant = this.named(name).filter((socket) => socket.admitted && socket.connection.openedAt <= latest);
