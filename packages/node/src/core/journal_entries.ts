@@ -7,6 +7,7 @@ import { createHmac, timingSafeEqual } from "node:crypto";
 
 import { ConfigError } from "../errors.js";
 import { isName } from "./names.js";
+import { type Version, isVersion } from "./rights_overrides.js";
 import { isObject } from "./strict_json.js";
 import { checkSecret } from "./weak_keys.js";
 
@@ -23,7 +24,7 @@ export interface JournalEntry {
   issued_before: number;
   expires_at: number | null;
   rights?: Record<string, unknown>;
-  version?: readonly [number, string];
+  version?: Version;
 }
 
 /** Why an entry must not be applied. */
@@ -87,12 +88,6 @@ function entryOf(content: unknown): JournalEntry | Dropped {
 
 function isFinite(value: unknown): value is number {
   return typeof value === "number" && Number.isFinite(value);
-}
-
-function isVersion(value: unknown): value is readonly [number, string] {
-  if (!Array.isArray(value) || value.length !== 2) return false;
-  const [at, sender] = value as unknown[];
-  return Number.isSafeInteger(at) && (at as number) >= 0 && typeof sender === "string";
 }
 
 function rightsOf(rights: Record<string, unknown>): Record<string, unknown> | null {

@@ -9,6 +9,12 @@ const MAX_CHANGES = 1_000_000;
 /** The order of changes of one subject: microseconds since the epoch, and the name of the process that made it. */
 export type Version = readonly [at: number, sender: string];
 
+export function isVersion(value: unknown): value is Version {
+  if (!Array.isArray(value) || value.length !== 2) return false;
+  const [at, sender] = value as unknown[];
+  return Number.isSafeInteger(at) && (at as number) >= 0 && typeof sender === "string";
+}
+
 export interface Rights {
   roles?: readonly string[];
   rooms?: unknown;

@@ -2,7 +2,7 @@
 
 import { isName } from "../core/names.js";
 import type { Revocation } from "../core/revocations.js";
-import type { Version } from "../core/rights_overrides.js";
+import { type Version, isVersion } from "../core/rights_overrides.js";
 import { isObject } from "../core/strict_json.js";
 
 /** Changed rights of a subject, as the journal has them. */
@@ -48,17 +48,10 @@ export function applyEntry(entry: unknown, target: JournalTarget): void {
   if (kind === "rights" && isObject(rights)) {
     const roles = Array.isArray(rights.roles) ? { roles: rights.roles as string[] } : {};
     const rooms = Object.hasOwn(rights, "rooms") ? { rooms: rights.rooms } : {};
-    target.rightsChanged({ name, issuedBefore: before, rights: { ...roles, ...rooms }, version: versionOf(entry.version) });
+    target.rightsChanged({ name, issuedBefore: before, rights: { ...roles, ...rooms }, version: isVersion(entry.version) ? entry.version : null });
   } else if (kind === "disconnect") {
     target.disconnected({ name, at: before, expiresAt });
   } else if (KINDS.has(kind as string)) {
     target.revoked({ kind: kind as Revocation["kind"], name, issuer: issuer as string | null, issuedBefore: before, expiresAt });
   }
-}
-
-/** A version, or null for anything else. */
-export function versionOf(value: unknown): Version | null {
-  if (!Array.isArray(value) || value.length !== 2) return null;
-  const [at, sender] = value as unknown[];
-  return Number.isSafeInteger(at) && (at as number) >= 0 && typeof sender === "string" ? [at as number, sender] : null;
 }
