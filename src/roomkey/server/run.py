@@ -48,9 +48,8 @@ class Worker:
         started: called with the server when it serves.
         prepares: True for the first process, which creates accounts of the demo and announces them.
         number: its number, from 1; its successor has the same.
-        folder: the private folder of the workers.
+        folder: the private folder of the workers; its name is random.
         slot: its number among all processes of the parent; unlike ``number``, no two have the same.
-        machine: what all workers of the same parent have in common, and no others.
     """
 
     load: Load
@@ -60,7 +59,6 @@ class Worker:
     number: int
     folder: Path
     slot: int
-    machine: str
 
 
 def serve(
@@ -197,9 +195,9 @@ class _Process:
                 problem=drain.problem,
                 cluster=cluster,
                 worker=str(worker.number) if worker is not None else "1",
-                machine=worker.machine if worker is not None else "",
+                machine=worker.folder.name if worker is not None else "",
             )
-            empty = not await stores.accounts.all()
+            empty = self._prepares and not await stores.accounts.all()
             await self._serve(application, drain, lambda: self._announce(people, empty))
         finally:
             passwords.close()
@@ -233,8 +231,12 @@ class _Process:
     def _is_in_memory(self) -> bool:
         return self.demo and self.worker is None
 
+    @property
+    def _prepares(self) -> bool:
+        return self.worker is None or self.worker.prepares
+
     async def _add_people(self, stores: Stores, passwords: Passwords) -> list[demo_accounts.DemoAccount]:
-        if not self.demo or (self.worker is not None and not self.worker.prepares):
+        if not (self.demo and self._prepares):
             return []
         people = await demo_accounts.add_accounts(stores.accounts, passwords)
         if self.credentials_file is not None:
@@ -258,8 +260,6 @@ class _Process:
 
     def _announce(self, people: list[demo_accounts.DemoAccount], empty: bool) -> None:
         """Print what the operator needs to know. With several processes, the parent prints the URL."""
-        if self.worker is not None and not self.worker.prepares:
-            return
         console = Console(highlight=False)
         if people:
             demo_accounts.print_table(console, people)

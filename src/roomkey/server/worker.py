@@ -122,7 +122,6 @@ def _serve(start: Start, channel: socket.socket) -> None:
         number=start.number,
         folder=Path(start.folder),
         slot=start.slot,
-        machine=Path(start.folder).name,  # a random name
     )
     descriptor, family, kind, protocol = start.listener
     with socket.socket(family, kind, protocol, fileno=descriptor) as listener:
