@@ -7,11 +7,10 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
-import socketio
 from socketio.exceptions import ConnectionError as ConnectionFailed
+from support.member import Member, admitted
 from support.node import built_node_package
 from support.oauth import HASH, SECRET
 from support.product import ProductThread
@@ -52,30 +51,6 @@ def url(login: ProductThread) -> Iterator[str]:
         process.terminate()
 
 
-class Member:
-    """A client with a token of the login server, and what it was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, Any]] = []
-        self.client = socketio.AsyncClient(reconnection=False)
-        for event in ("unauthorized", "permissions_changed"):
-            self.client.on(event, lambda data, event=event: self.told.append((event, data)))
-
-    async def connect(self, url: str, token: str) -> Member:
-        await self.client.connect(url, auth={"token": token}, transports=["websocket"])
-        return self
-
-
-async def connected(url: str, token: str) -> Member:
-    """A member; the server admits nobody before it has read the journal."""
-    for _ in range(50):
-        try:
-            return await Member().connect(url, token)
-        except ConnectionFailed:
-            await asyncio.sleep(0.1)
-    raise AssertionError("never admitted")
-
-
 async def seconds_until(condition: Callable[[], bool]) -> float:
     begun = time.monotonic()
     while not condition():
@@ -87,8 +62,8 @@ async def seconds_until(condition: Callable[[], bool]) -> float:
 @pytest.mark.parametrize("kind", ["token_id", "session_id", "subject"])
 async def test_revocation_in_python_disconnects_the_node_socket_within_two_seconds(login, url, kind):
     token = login.product.issuer.issue(f"ada-{kind}", token_id=f"t-{kind}", session_id=f"s-{kind}")
-    member = await connected(url, token)
-    bystander = await connected(url, login.product.issuer.issue("bob"))
+    member = await admitted(url, token)
+    bystander = await admitted(url, login.product.issuer.issue("bob"))
     named = {"token_id": f"t-{kind}", "session_id": f"s-{kind}", "subject": f"ada-{kind}"}[kind]
     await asyncio.to_thread(login.call, login.guard.revoke(**{kind: named}))
     assert await seconds_until(lambda: not member.client.connected) < 2
@@ -100,7 +75,7 @@ async def test_revocation_in_python_disconnects_the_node_socket_within_two_secon
 
 
 async def test_changed_rights_reach_the_node_socket(login, url):
-    member = await connected(url, login.product.issuer.issue("eve", rooms=["red", "blue"]))
+    member = await admitted(url, login.product.issuer.issue("eve", rooms=["red", "blue"]))
     assert await member.client.call("join-room", "red") == {"ok": True}
     await asyncio.to_thread(login.call, login.guard.update("eve", rooms=["blue"]))
     await seconds_until(lambda: ("permissions_changed", {"left": ["red"]}) in member.told)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import subprocess
 import sys
@@ -10,12 +9,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-import socketio
-from socketio.exceptions import ConnectionError as ConnectionFailed
 from support import journal_process
 from support.brokers import Broker
 from support.journal_process import CLUSTER_SECRET, SECRET
 from support.live import until
+from support.member import Member, admitted
 from support.node import built_node_package
 
 from roomkey import Issuer, Key
@@ -43,36 +41,14 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
         yield {engine: int(process.stdout.readline()) for engine, process in processes.items()}
 
 
-class Member:
-    """A client, and what it received."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[str, object]] = []
-        self.client = socketio.AsyncClient(reconnection=False)
-        for event in ("unauthorized", "permissions_changed"):
-            self.client.on(event, lambda data, event=event: self.told.append((event, data)))
-
-    async def connect(self, port: int, token: str) -> Member:
-        await self.client.connect(f"http://127.0.0.1:{port}", auth={"token": token}, transports=["websocket"])
-        return self
-
-
 @pytest.fixture
 async def joined(ports) -> AsyncIterator[Callable]:
     """``joined(token)``: members on all servers; they admit nobody before they have read the journal."""
     issuer, made = Issuer(Key.from_secret(SECRET), audience="chat"), []
 
-    async def admitted(port: int, token: str) -> Member:
-        for _ in range(100):
-            try:
-                return await Member().connect(port, token)
-            except ConnectionFailed:
-                await asyncio.sleep(0.05)
-        raise AssertionError("never admitted")
-
     async def join(subject: str, **claims) -> dict[str, Member]:
         token = issuer.issue(subject, **claims)
-        members = {engine: await admitted(port, token) for engine, port in ports.items()}
+        members = {engine: await admitted(f"http://127.0.0.1:{port}", token) for engine, port in ports.items()}
         made.extend(members.values())
         return members
 
