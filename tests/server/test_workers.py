@@ -182,6 +182,21 @@ async def test_sighup_restarts_workers_one_by_one(workers: Callable[..., Workers
     assert await asyncio.to_thread(server.served.stop, signal.SIGTERM) == 0
 
 
+async def test_restart_does_not_serve_other_machines_without_tls(
+    workers: Callable[..., Workers], tmp_path: Path
+) -> None:
+    (tmp_path / "roomkey.toml").write_text('host = "0.0.0.0"\nbehind_proxy = true\n')
+    server = workers("--workers", "2")
+    before = children_of(server.served.process.pid)
+    (tmp_path / "roomkey.toml").write_text('host = "127.0.0.1"\n')  # the socket stays as it is
+    server.served.process.send_signal(signal.SIGHUP)
+    await server.log(r"could not start: cannot serve on 0\.0\.0\.0 without TLS.*; the others continue")
+    async with asyncio.timeout(PATIENCE):
+        while children_of(server.served.process.pid) != before:
+            await asyncio.sleep(0.05)
+    await (await server.open()).close()
+
+
 async def test_workers_end_if_the_parent_is_killed(workers: Callable[..., Workers]) -> None:
     server = workers("--workers", "2")
     children = children_of(server.served.process.pid)

@@ -100,8 +100,11 @@ def run_worker(
 ) -> None:
     """Serve in a process of several, until the parent says so. Database and keys are files, also those of a demo.
 
+    The settings can be newer than the socket, which the parent keeps: so its address counts, and not theirs.
+
     The arguments are those of :func:`serve`.
     """
+    check_exposure(settings.model_copy(update={"host": listener.getsockname()[0]}))
     _check_tls(settings)
     _run(_Process(settings, policy, providers or {}, listener, demo, credentials_file, worker))
 
