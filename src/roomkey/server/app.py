@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from roomkey.extras import needs
 
@@ -47,8 +47,6 @@ from roomkey.server import page
 from roomkey.server.api import admin_router
 from roomkey.server.backends import SocketBackend, make_backend
 from roomkey.server.chat import serve_chat
-from roomkey.server.metrics import Metrics
-from roomkey.server.metrics_route import metrics_router
 from roomkey.server.provider_logins import login_providers, login_site
 from roomkey.server.provider_tokens import ProviderStatus, ProviderTokens, accept_all, all_tokens
 from roomkey.server.providers import Provider
@@ -56,6 +54,9 @@ from roomkey.server.request_hardening import RequestHardening
 from roomkey.server.settings import Settings
 from roomkey.server.shared_keys import CompareKeys
 from roomkey.stores import Stores
+
+if TYPE_CHECKING:
+    from roomkey.server.metrics import Metrics
 
 __all__ = ["Application", "build"]
 
@@ -148,8 +149,8 @@ def build(
         refresh_reuse_interval=settings.refresh_reuse_interval,
         clock=clock,
     )
-    sio = backend.sio
-    node = sio.application.node if isinstance(sio, Hub) else None
+    hub = backend.sio if isinstance(backend.sio, Hub) else None
+    node = None if hub is None else hub.application.node
     if node is not None:
         _share_throttles(logins, node)
         CompareKeys(node, accepted, clock)
@@ -159,7 +160,11 @@ def build(
         http.include_router(routes)
     metrics = None
     if settings.metrics:
-        metrics = Metrics(backend.guard, sio if isinstance(sio, Hub) else None, node, worker=worker, machine=machine)
+        # imported only if they are served, because prometheus-client takes a while
+        from roomkey.server.metrics import Metrics
+        from roomkey.server.metrics_route import metrics_router
+
+        metrics = Metrics(backend.guard, hub, node, worker=worker, machine=machine)
         http.include_router(metrics_router(metrics, logins, stores, backend.guard, behind_proxy=settings.behind_proxy))
     for other in others:
         other.prefetch()  # so that the first socket does not wait

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import resource
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from pathlib import Path
@@ -320,14 +321,12 @@ def _named(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _of_node(node: Node) -> Values:
-    bus = node.bus.counts
-    dropped = _named("dropped: ", bus)
-    for reason, count in _named("dropped: ", node.counts).items():
-        dropped[reason] = dropped.get(reason, 0) + count
+    dropped = Counter(_named("dropped: ", node.bus.counts))
+    dropped.update(_named("dropped: ", node.counts))
     return {
         "roomkey_nodes": {"": len(node.live) + 1},
         "roomkey_bus_connected": {"": int(node.connected)},
-        "roomkey_bus_connects": {"": bus["connects"]},
+        "roomkey_bus_connects": {"": node.bus.counts["connects"]},
         "roomkey_bus_messages": {"sent": node.counts["sent"], "received": node.counts["received"]},
         "roomkey_bus_dropped": dropped,
     }
