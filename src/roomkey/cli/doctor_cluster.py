@@ -41,12 +41,11 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
     yield from _workers(settings.workers)
     if settings.workers == 1 and settings.redis is None:
         return
-    path = settings.cluster_secret or settings.keys / "cluster.secret"
+    from roomkey.server.cluster import how_to_create, read_cluster_secrets  # the other commands do not wait for it
+
+    path = settings.cluster_secret_file
     secrets = None
     if path.exists():
-        with needs("server"):
-            from roomkey.server.cluster import read_cluster_secrets
-
         try:
             secrets = read_cluster_secrets(settings)
             yield "ok", f"cluster secret: {path}"
@@ -55,11 +54,7 @@ def cluster_findings(settings: Settings) -> Iterator[Finding]:
     elif settings.redis is None:
         yield "ok", f"cluster secret: the first start creates {path}"
     else:
-        yield (
-            "fail",
-            f"no cluster secret {path}; create it once (umask 077; openssl rand -hex 32 > {path}) and copy it to all "
-            "machines",
-        )
+        yield "fail", f"no cluster secret {path}; {how_to_create(path)}"
     if settings.redis is not None:
         yield from _several_machines(settings, secrets)
 

@@ -12,7 +12,7 @@ from roomkey.keysets.files import read_private
 from roomkey.keysets.secrets import create_secret
 from roomkey.server.settings import Settings
 
-__all__ = ["make_cluster", "read_cluster_secrets"]
+__all__ = ["how_to_create", "make_cluster", "read_cluster_secrets"]
 
 
 def make_cluster(settings: Settings, folder: Path | None = None, slot: int = 0) -> Cluster | None:
@@ -48,6 +48,11 @@ def _own_address(address: str, slot: int) -> str:
     return join_address(host, port + slot)
 
 
+def how_to_create(secret: Path) -> str:
+    """Return what to do if the file is missing, for the end of a message."""
+    return f"create it once (umask 077; openssl rand -hex 32 > {secret}) and copy it to all machines"
+
+
 def read_cluster_secrets(settings: Settings) -> ClusterSecrets:
     """Read the file with the cluster's secrets: one line, or two while the secret is being rotated.
 
@@ -56,13 +61,10 @@ def read_cluster_secrets(settings: Settings) -> ClusterSecrets:
     Raises:
         ConfigError: it is missing, others can read it, or it does not contain secrets.
     """
-    path = settings.cluster_secret or settings.keys / "cluster.secret"
+    path = settings.cluster_secret_file
     if not path.exists():
         if settings.redis is not None:
-            raise ConfigError(
-                f"the nodes of a cluster share a secret, but {path} is missing; create it once "
-                f"(umask 077; openssl rand -hex 32 > {path}) and copy it to all machines"
-            )
+            raise ConfigError(f"the nodes of a cluster share a secret, but {path} is missing; {how_to_create(path)}")
         create_secret(path)
     try:
         lines = read_private(path).decode("ascii").split()

@@ -289,6 +289,11 @@ class Settings(BaseModel):
         return None if self.public_url is None else _sockets_at(self.public_url)
 
     @property
+    def cluster_secret_file(self) -> Path:
+        """The file with the secret of all nodes."""
+        return self.cluster_secret or self.keys / "cluster.secret"
+
+    @property
     def serves_oauth(self) -> bool:
         """True if the issuer is a URL: OAuth's metadata contains URLs, and OAuth clients compare them."""
         return "://" in self.issuer
