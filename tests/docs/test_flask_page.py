@@ -9,8 +9,9 @@ from types import ModuleType
 
 import httpx
 import pytest
-from support.browser import launched, missing
+from support.browser import launched
 from support.live import Raw
+from support.missing import missing
 from support.wsgi_thread import serve
 
 PAGE = (Path(__file__).parents[2] / "docs" / "flask.md").read_text()

@@ -16,8 +16,9 @@ import pytest
 import socketio
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 from fastapi.responses import PlainTextResponse
-from support.browser import chromium, missing
+from support.browser import chromium
 from support.live import Raw, new_server, serve
+from support.missing import missing
 from support.oauth import PASSWORD, SECRET, Desk, Form, query_of
 
 from roomkey import Verifier

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import socket
@@ -11,7 +10,7 @@ import time
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from support.missing import missing
 from support.rawsocket import PATIENCE
 
 __all__ = ["PROGRAMS", "Broker", "BrokerCluster", "program"]
@@ -35,10 +34,7 @@ def program(kind: str) -> str:
     """Return the path of ``redis`` or ``valkey``. Without it the test is skipped, and fails in CI."""
     path = PROGRAMS[kind]()
     if path is None:
-        message = f"the server program of {kind} is missing"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"the server program of {kind} is missing")
     return path
 
 

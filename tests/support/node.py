@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
-import pytest
+from support.missing import missing
 
 PACKAGES = Path(__file__).parents[2] / "packages"
 NODE_PACKAGE = PACKAGES / "node"
@@ -23,8 +22,6 @@ def built_client_package() -> Path:
 
 
 def _built(name: str) -> Path:
-    if shutil.which("node") is not None and (PACKAGES / name / "dist").is_dir():
-        return PACKAGES / name
-    text = f"packages/{name} is not built: run `npm ci` and `npm run build` in it"
-    pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    raise AssertionError
+    if shutil.which("node") is None or not (PACKAGES / name / "dist").is_dir():
+        missing(f"packages/{name} is not built: run `npm ci` and `npm run build` in it")
+    return PACKAGES / name

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.missing import missing
 
 
 def _folder_of_programs() -> Path:
@@ -20,10 +21,7 @@ def _folder_of_programs() -> Path:
     if on_path := shutil.which("initdb"):
         folders.append(Path(on_path).resolve().parent)
     if not folders:
-        message = "PostgreSQL is missing: apt install postgresql"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("PostgreSQL is missing: apt install postgresql")
     return folders[-1]
 
 

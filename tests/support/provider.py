@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import os
 import shutil
 import subprocess
 import time
@@ -25,6 +24,7 @@ import httpx
 import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey
+from support.missing import missing
 
 JS = Path(__file__).parents[1] / "js"
 PATIENCE = 20.0
@@ -246,10 +246,7 @@ def proof(key: ECKey, method: str, url: str, **claims: Any) -> str:
 def running_provider() -> Iterator[Provider]:
     """Start a provider, which ends with the block. Without its npm package the test is skipped, and fails in CI."""
     if shutil.which("node") is None or not (JS / "node_modules" / "oidc-provider").is_dir():
-        message = "oidc-provider is not installed; with Node 20 or later: npm ci --prefix tests/js"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("oidc-provider is not installed; with Node 20 or later: npm ci --prefix tests/js")
     provider = Provider()
     try:
         yield provider
