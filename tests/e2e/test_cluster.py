@@ -25,7 +25,7 @@ async def js(js_process):
 @pytest.fixture
 def nodes(redis_server, tmp_path):
     """Return two nodes that know each other."""
-    url, _process = redis_server
+    url = redis_server.url
     settings = {"redis": url, "database": str(tmp_path / "revocations.sqlite3")}
     with cluster_process(**settings) as (one, first), cluster_process(**settings) as (other, second):
         yield (

@@ -49,7 +49,7 @@ def rest_without_redis(node: Node) -> None:
 
 
 async def test_nodes_deliver_to_admitted_clients_of_both(redis_server):
-    url, _process = redis_server
+    url = redis_server.url
     clock = FakeClock()
     here, there = Node(url, clock), Node(url, clock)
     elsewhere = SocketIO(message_queue=url, async_mode="threading")  # a process that only emits

@@ -15,7 +15,7 @@ __all__ = ["redis_server"]
 
 @pytest.fixture
 async def two_nodes(make_world, redis_server):
-    url, _process = redis_server
+    url = redis_server.url
     worlds = []
     for _node in range(2):
         manager = socketio.AsyncRedisManager(url)
@@ -62,7 +62,7 @@ async def test_quarantine_holds_across_nodes_while_a_decision_waits(make_world, 
             await gate.wait()
         return True
 
-    url, _process = redis_server
+    url = redis_server.url
     here = await make_world(server={"client_manager": socketio.AsyncRedisManager(url)})
     there = await make_world(server={"client_manager": socketio.AsyncRedisManager(url)}, policy=policy)
     await listening(here, there)
@@ -97,9 +97,7 @@ async def test_room_named_like_a_socket_id_of_another_node_is_denied(two_nodes):
 async def test_redis_failure_keeps_decisions_closed_and_sockets_connected(two_nodes, redis_server):
     here, _there = two_nodes
     member = await here.member("ada")
-    _url, process = redis_server
-    process.kill()
-    process.wait()
+    redis_server.kill()
     stranger = await here.client()
     assert (await stranger.ask()).startswith("44")
     assert await stranger.is_closed()

