@@ -148,7 +148,6 @@ def test_task_runs_although_all_workers_wait_for_ever(monkeypatch):
 # Processes that fork
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_tasks_run_in_a_child_that_was_forked_while_others_ran(monkeypatch):
     monkeypatch.setattr(Threads, "max_workers", 1)
@@ -180,7 +179,6 @@ def test_tasks_run_in_a_child_that_was_forked_while_others_ran(monkeypatch):
     assert sorted(outcomes) == ["busy", "queued"]
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_monitor_of_a_thread_is_free_in_a_child():
     tasks, taken, may_end = background(), threading.Event(), threading.Event()
