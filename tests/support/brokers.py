@@ -135,7 +135,7 @@ class BrokerCluster:
     def start(self) -> BrokerCluster:
         try:
             self._form()
-        except BaseException:
+        except BaseException:  # also for Ctrl+C or a timeout: nobody else would end the processes
             self.kill()
             raise
         return self
