@@ -10,6 +10,7 @@ import socketio
 from support.brokers import Broker
 from support.journals import SECRET, journal_at, lag_of_the_loop
 from support.live import until
+from support.proxy import Proxy
 
 from roomkey import Issuer
 from roomkey.bus import RedisJournal
@@ -22,57 +23,17 @@ from roomkey.testing import Refused, connect
 pytestmark = [pytest.mark.long, pytest.mark.checklist("H110")]
 
 
-class SlowProxy:
-    """Passes bytes on to Redis, and its answers two seconds later once :attr:`delay` is set."""
-
-    def __init__(self) -> None:
-        self.delay = 0.0
-        self._tasks: set[asyncio.Task] = set()
-
-    async def start(self, port: int) -> str:
-        async def serve(reader, writer):
-            try:
-                there_reader, there_writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError:
-                writer.close()
-                return
-
-            async def pump(source, target, late):
-                while data := await source.read(65536):
-                    if late:
-                        await asyncio.sleep(self.delay)
-                    target.write(data)
-                target.close()
-
-            for arguments in ((reader, there_writer, False), (there_reader, writer, True)):
-                task = asyncio.ensure_future(pump(*arguments))
-                self._tasks.add(task)
-                task.add_done_callback(lambda done: done.cancelled() or done.exception())
-
-        self._server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def stop(self) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-
-
-def slow(broker: Broker, proxy: SlowProxy) -> None:
-    proxy.delay = 2.0
-
-
 FAULTS = {
     "refused": lambda broker, proxy: broker.kill(),
     "hung": lambda broker, proxy: broker.suspend(),
-    "slow": slow,
+    "slow": lambda broker, proxy: proxy.set("delay answers"),
     "read-only": lambda broker, proxy: broker.command("REPLICAOF", "127.0.0.1", "1"),
     "out of memory": lambda broker, proxy: broker.command("CONFIG", "SET", "maxmemory", "1"),
 }
 
 
-def mend(broker: Broker, proxy: SlowProxy) -> None:
-    proxy.delay = 0.0
+def mend(broker: Broker, proxy: Proxy) -> None:
+    proxy.set("pass")
     if broker.process is None:
         broker.start()
     broker.resume()
@@ -83,8 +44,11 @@ def mend(broker: Broker, proxy: SlowProxy) -> None:
 @pytest.fixture
 async def world(tmp_path):
     """A hub and a python-socketio server on one Redis, behind a proxy."""
-    broker, proxy, issuer = Broker("redis", tmp_path).start(), SlowProxy(), Issuer.ephemeral()
-    url = await proxy.start(broker.port)
+    broker, issuer = Broker("redis", tmp_path).start(), Issuer.ephemeral()
+    proxy = Proxy(broker.port)
+    proxy.seconds = 2.0
+    await proxy.open()
+    url = f"redis://127.0.0.1:{proxy.port}"
 
     def journal() -> RedisJournal:
         return RedisJournal.at(url, secrets=[SECRET])
@@ -97,7 +61,7 @@ async def world(tmp_path):
     mend(broker, proxy)
     await hub.close()
     await guard.close()
-    proxy.stop()
+    await proxy.close()
     broker.kill()
 
 

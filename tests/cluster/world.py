@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from cluster.clients import Client, Ledger
-from cluster.proxy import Proxy
 from support.brokers import Broker
+from support.proxy import Proxy
 
 __all__ = ["SCALE", "NodeProcess", "Scale", "World"]
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 __all__ = ["Proxy"]
 
-Mode = Literal["pass", "drop", "delay", "reset"]
+Mode = Literal["pass", "drop", "delay", "delay answers", "reset"]
 
 
 class Proxy:
@@ -16,6 +16,7 @@ class Proxy:
 
     - ``drop``: accepts connections and bytes, and loses them, like a firewall.
     - ``delay``: holds every piece back for :attr:`seconds`.
+    - ``delay answers``: the same for what the port sends.
     - ``reset``: resets all connections, and the new ones.
 
     Attributes:
@@ -57,7 +58,8 @@ class Proxy:
             return
         both = {writer, to_there}
         self._writers |= both
-        copies = [asyncio.ensure_future(self._copy(*way)) for way in ((reader, to_there), (there, writer))]
+        ways = ((reader, to_there, {"delay"}), (there, writer, {"delay", "delay answers"}))
+        copies = [asyncio.ensure_future(self._copy(*way)) for way in ways]
         await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
         for task in copies:
             task.cancel()
@@ -65,10 +67,10 @@ class Proxy:
             each.transport.abort()
         self._writers -= both
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, delayed: set[Mode]) -> None:
         with suppress(ConnectionError):
             while data := await source.read(65_536):
-                if self._mode == "delay":
+                if self._mode in delayed:
                     await asyncio.sleep(self.seconds)
                 if self._mode != "drop":
                     target.write(data)
