@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from support.brokers import Broker, BrokerCluster
-from support.journals import SECRET, JournalServer, journal_at, lag_of_the_loop
+from support.journals import SECRET, JournalServer, journal_at
+from support.lag import lag_of_the_loop
 
 from roomkey import ConfigError
 from roomkey.bus import ClusterSecrets, RedisJournal

@@ -8,7 +8,8 @@ import time
 import pytest
 import socketio
 from support.brokers import Broker
-from support.journals import SECRET, journal_at, lag_of_the_loop
+from support.journals import SECRET, journal_at
+from support.lag import lag_of_the_loop
 from support.live import until
 from support.proxy import Proxy
 

@@ -1,10 +1,7 @@
-"""Guards on a journal in Redis, for tests, and a meter for the event loop."""
+"""Guards on a journal in Redis, for tests."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 from support.brokers import Broker
@@ -38,23 +35,3 @@ class JournalServer:
     async def close(self) -> None:
         await self.sync.close()
         await self.guard.background.settle()
-
-
-@asynccontextmanager
-async def lag_of_the_loop() -> AsyncIterator[Callable[[], float]]:
-    """Yield a function that returns the longest time in which the event loop did nothing else, in seconds."""
-    loop = asyncio.get_running_loop()
-    worst = 0.0
-
-    async def tick() -> None:
-        nonlocal worst
-        while True:
-            begun = loop.time()
-            await asyncio.sleep(0.01)
-            worst = max(worst, loop.time() - begun - 0.01)
-
-    task = asyncio.create_task(tick())
-    try:
-        yield lambda: worst
-    finally:
-        task.cancel()
