@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import secrets
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from support.brokers import free_port
 from support.server_process import PATIENCE
 
 from roomkey import Issuer, Key
@@ -28,12 +28,6 @@ PROGRAMS: dict[str, str] = dict(re.findall(r"^## (\w+)\n\n```python\n(.*?)^```",
 SECRET = secrets.token_urlsafe(32)
 ISSUER = Issuer(Key.from_secret(SECRET), audience="chat")
 FORGED = Issuer(Key.from_secret(secrets.token_urlsafe(32)), audience="chat").issue("ada")
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @asynccontextmanager
