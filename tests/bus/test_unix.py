@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.buses import Ear
 from support.rawsocket import PATIENCE
+from support.short_directory import short_directory
 
 from roomkey.bus.unix import UnixBus
 from roomkey.bus.unix_frames import (
@@ -36,14 +35,14 @@ from roomkey.bus.unix_frames import (
 )
 from roomkey.errors import ConfigError
 
+__all__ = ["short_directory"]
+
 STRANGER = "0123456789ab"
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    path = Path(tempfile.mkdtemp(prefix="rk"))
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+def folder(short_directory: Path) -> Path:
+    return short_directory
 
 
 @pytest.fixture
