@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from base64 import urlsafe_b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from roomkey.bus.messages import node_id
 from roomkey.bus.peers import Peers
 
 KEYS = (b"p" * 32,)
@@ -17,7 +17,7 @@ class Participant:
     """A node: its ID, and those that are alive."""
 
     def __init__(self) -> None:
-        self.id = urlsafe_b64encode(os.urandom(6)).decode()
+        self.id = node_id(os.urandom(6))
         self.address: str | None = None
         self.live: dict[str, Any] = {}
 

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from hmac import compare_digest
 
+from roomkey.bus.messages import node_id
+
 RANDOM, NODE, TAG = 15, 6, 9
 LENGTH = 41  # two times 20 characters and the dot
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
@@ -73,16 +75,12 @@ class SealedSids:
             node = _xor(sealed, name.digest())
             tag.update(unique + node)
             if compare_digest(tag.digest(), presented):
-                return self._node_id if node == self._node else _encode(node)
+                return self._node_id if node == self._node else node_id(node)
         return None
 
 
 def _xor(one: bytes, other: bytes) -> bytes:
     return (int.from_bytes(one, "big") ^ int.from_bytes(other, "big")).to_bytes(NODE, "big")
-
-
-def _encode(raw: bytes) -> str:
-    return b2a_base64(raw, newline=False).translate(_URL_SAFE).decode()
 
 
 def decode(text: str) -> bytes:
