@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from roomkey.bus.journal_entries import Dropped, EntryFormat
-from roomkey.bus.redis_calls import Calls, Words
+from roomkey.bus.redis_calls import CALL_SECONDS, Calls, Words
 from roomkey.bus.redis_connections import Connections
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.core.revocations import MARGIN, HybridClock, JournalPart, Revocation
@@ -28,9 +28,6 @@ from roomkey.errors import Unavailable
 __all__ = ["RedisJournal"]
 
 LOG = logging.getLogger("roomkey.bus")
-
-CALL_SECONDS = 1.0
-"""How long Redis can take for a call."""
 
 PROBE_SECONDS = 1.0
 """How often a read includes a write: a Redis that refuses writes counts as unavailable."""
@@ -156,7 +153,7 @@ class RedisJournal:
         Raises:
             Unavailable: it cannot, or it is too old.
         """
-        [info] = await self._call(("INFO", "server"), seconds=CALL_SECONDS)
+        [info] = await self._call(("INFO", "server"))
         version = next((line[14:] for line in info.split(b"\r\n") if line.startswith(b"redis_version:")), b"")
         if int(version.split(b".")[0] or 0) < 7:
             LOG.error("the journal requires Redis 7.0 or later, or Valkey; this is Redis %s", version.decode())
@@ -197,11 +194,11 @@ class RedisJournal:
 
     async def _append(self, commands: Sequence[Words]) -> list[Any]:
         try:
-            return await self._call(*commands, seconds=CALL_SECONDS)
+            return await self._call(*commands)
         except Unavailable as error:  # "The ID specified in XADD is equal or smaller than the target stream top item"
             if "top item" not in str(error.__cause__) or not await self._remove_foreign():
                 raise
-        return await self._call(*commands, seconds=CALL_SECONDS)
+        return await self._call(*commands)
 
     def _written(self, revoked: Revocation) -> Words:
         version = revoked.version
@@ -212,7 +209,7 @@ class RedisJournal:
 
     async def _begin(self) -> None:
         """Begin a journal, because there is none. If others do it at the same time, their epochs follow as entries."""
-        await self._call(("XADD", self.key, "0-*", "epoch", random_names.token_urlsafe(16)), seconds=CALL_SECONDS)
+        await self._call(("XADD", self.key, "0-*", "epoch", random_names.token_urlsafe(16)))
 
     async def _remove_foreign(self) -> bool:
         """Begin another journal with the entries of this one, if it contains an ID after which none of ours can follow.
@@ -220,23 +217,23 @@ class RedisJournal:
         Returns:
             False if it does not.
         """
-        [found] = await self._call(("XRANGE", self.key, "1", "+", "COUNT", "1"), seconds=CALL_SECONDS)
+        [found] = await self._call(("XRANGE", self.key, "1", "+", "COUNT", "1"))
         if not found:
             return False
         self._drop("foreign ID")
         old, start = f"{self.key}:old:{random_names.token_urlsafe(6)}", "-"
-        await self._call(("RENAME", self.key, old), seconds=CALL_SECONDS)  # of several servers, one succeeds
+        await self._call(("RENAME", self.key, old))  # of several servers, one succeeds
         await self._begin()
         while True:
-            [page] = await self._call(("XRANGE", old, start, "+", "COUNT", str(COUNT)), seconds=CALL_SECONDS)
+            [page] = await self._call(("XRANGE", old, start, "+", "COUNT", str(COUNT)))
             ours = [entry for entry in map(_Entry.of, page) if not entry.is_foreign and b"m" in entry.fields]
             if ours:
                 copies: list[Words] = [("XADD", self.key, "0-*", *_pairs(entry.fields)) for entry in ours]
-                await self._call(*copies, seconds=CALL_SECONDS)
+                await self._call(*copies)
             if len(page) < COUNT:
                 break
             start = f"({page[-1][0].decode()}"
-        await self._call(("DEL", old), seconds=CALL_SECONDS)
+        await self._call(("DEL", old))
         return True
 
     # Reading
@@ -318,7 +315,7 @@ class RedisJournal:
         if is_probe:
             commands.append(("SET", f"{self.key}:writable", "1", "PX", "60000"))
         self._count = 1  # if the answer is so long that it comes too late
-        answers = await self._call(("MULTI",), *commands, ("EXEC",), seconds=CALL_SECONDS)
+        answers = await self._call(("MULTI",), *commands, ("EXEC",))
         self._count = min(COUNT, count * 4)
         if is_probe:
             self._probed_at = now
@@ -370,7 +367,7 @@ class RedisJournal:
         """
         start, skipped = "-", 1
         while True:
-            [found] = await self._call(("XRANGE", self.key, start, "+", "COUNT", str(COUNT)), seconds=CALL_SECONDS)
+            [found] = await self._call(("XRANGE", self.key, start, "+", "COUNT", str(COUNT)))
             entries = [_Entry.of(entry) for entry in found]
             await self._tidy(entries[skipped:], now)
             if len(entries) < COUNT:
@@ -394,7 +391,7 @@ class RedisJournal:
         if again:
             await self.add_all(again)
         if expired or old:
-            await self._call(("XDEL", self.key, *expired, *old), seconds=CALL_SECONDS)
+            await self._call(("XDEL", self.key, *expired, *old))
 
 
 def _pairs(fields: dict[bytes, bytes]) -> list[bytes]:

@@ -23,10 +23,13 @@ from roomkey.stores.patience import finishes_within
 with needs("redis", "roomkey.bus.RedisJournal"):
     from redis.exceptions import MovedError
 
-__all__ = ["Calls", "Words"]
+__all__ = ["CALL_SECONDS", "Calls", "Words"]
 
 Words = tuple[str | bytes, ...]
 """A command."""
+
+CALL_SECONDS = 1.0
+"""How long a call may take by default."""
 
 
 class Calls:
@@ -45,7 +48,7 @@ class Calls:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = asyncio.Lock()
 
-    async def __call__(self, *commands: Words, seconds: float) -> list[Any]:
+    async def __call__(self, *commands: Words, seconds: float = CALL_SECONDS) -> list[Any]:
         """Send commands at once, and return their answers; bytes stay bytes.
 
         Args:

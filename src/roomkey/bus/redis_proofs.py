@@ -11,8 +11,6 @@ from roomkey.bus.redis_connections import Connections
 
 __all__ = ["RedisProofs"]
 
-CALL_SECONDS = 1.0
-
 
 class RedisProofs:
     """Stores used DPoP proofs in Redis or Valkey: ``DPoP(url, store=RedisProofs.at("redis://localhost"))``.
@@ -54,7 +52,7 @@ class RedisProofs:
         """
         milliseconds = max(1000, int((expires_at - self._clock()) * 1000))
         key = self._prefix + value_hash
-        [answer] = await self._call(("SET", key, b"", "NX", "PX", str(milliseconds)), seconds=CALL_SECONDS)
+        [answer] = await self._call(("SET", key, b"", "NX", "PX", str(milliseconds)))
         return answer is not None
 
     async def close(self) -> None:
