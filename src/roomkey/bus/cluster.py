@@ -10,7 +10,7 @@ from pathlib import Path
 from roomkey.bus.node import Node
 from roomkey.bus.peers import Peers, split_address
 from roomkey.bus.protocol import MAX_PAYLOAD, Bus, Clock
-from roomkey.bus.secrets import ClusterSecrets
+from roomkey.bus.secrets import ClusterSecrets, secrets_of
 from roomkey.errors import ConfigError
 from roomkey.stores.protocols import RevocationStore
 
@@ -49,8 +49,7 @@ class Cluster:
 
     def __post_init__(self) -> None:
         """Check the settings."""
-        if not isinstance(self.secrets, ClusterSecrets):
-            object.__setattr__(self, "secrets", ClusterSecrets(self.secrets))
+        object.__setattr__(self, "secrets", secrets_of(self.secrets))
         if not _NAME.fullmatch(self.name):
             raise ConfigError("invalid name of a cluster; use up to 64 letters, digits, dots, hyphens and underscores")
         for address in (self.address, self.listen):
@@ -89,7 +88,7 @@ class Cluster:
         from roomkey.bus.journal import RedisJournal
         from roomkey.bus.redis import RedisBus
 
-        known = secrets if isinstance(secrets, ClusterSecrets) else ClusterSecrets(secrets)
+        known = secrets_of(secrets)
         bus = RedisBus(url, max_payload=max_payload, probe_key=f"{name}:probe" if journal is None else None)
         if journal is None:
             journal = RedisJournal.at(url, secrets=known, name=name)

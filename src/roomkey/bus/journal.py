@@ -21,7 +21,7 @@ from typing import Any
 from roomkey.bus.journal_entries import Dropped, EntryFormat
 from roomkey.bus.redis_calls import CALL_SECONDS, Calls, Words
 from roomkey.bus.redis_connections import Connections
-from roomkey.bus.secrets import ClusterSecrets
+from roomkey.bus.secrets import ClusterSecrets, secrets_of
 from roomkey.core.revocations import MARGIN, HybridClock, JournalPart, Revocation
 from roomkey.errors import Unavailable
 
@@ -139,8 +139,7 @@ class RedisJournal:
         Raises:
             ConfigError: the URL or a secret is not valid.
         """
-        known = secrets if isinstance(secrets, ClusterSecrets) else ClusterSecrets(secrets)
-        return cls(Connections(url, name=f"{name}-journal"), known, name=name)
+        return cls(Connections(url, name=f"{name}-journal"), secrets_of(secrets), name=name)
 
     @property
     def epoch(self) -> str:

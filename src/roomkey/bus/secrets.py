@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from roomkey.core.weak_keys import check_secret
 from roomkey.errors import ConfigError
 
-__all__ = ["ClusterSecrets"]
+__all__ = ["ClusterSecrets", "secrets_of"]
 
 MOST = 2
 LEAST_BYTES = 32
@@ -48,6 +48,15 @@ class ClusterSecrets:
             One or two keys of 32 bytes.
         """
         return tuple(hmac.digest(secret, b"roomkey cluster " + purpose.encode(), "sha256") for secret in self._secrets)
+
+
+def secrets_of(secrets: ClusterSecrets | Sequence[str | bytes]) -> ClusterSecrets:
+    """Return the secrets that a user passed.
+
+    Raises:
+        ConfigError: as for :class:`ClusterSecrets`.
+    """
+    return secrets if isinstance(secrets, ClusterSecrets) else ClusterSecrets(secrets)
 
 
 def _checked(secret: str | bytes) -> bytes:
