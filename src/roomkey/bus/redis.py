@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from roomkey import audit
+from roomkey.bus.changes import Changes
 from roomkey.bus.protocol import MAX_PAYLOAD, OnPayload, OnState
 from roomkey.bus.redis_checks import Facts, facts_of, findings, unsuitable
 from roomkey.bus.redis_connections import (
@@ -95,7 +96,7 @@ class RedisBus:
         self._available = True  # what the log says
         self._examined = False
         self._unsuitable: str | None = None
-        self._changed = asyncio.Event()
+        self._changes = Changes()
         self._on_payload: OnPayload = lambda channel, payload: None
         self._on_state: OnState = lambda connected: None
         self._running: asyncio.Task[None] | None = None
@@ -163,17 +164,14 @@ class RedisBus:
     async def subscribed(self, channel: str) -> bool:
         """Wait until a subscription is in effect, for 1 s at most; return False if it is not."""
         name = channel.encode()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OPEN_SECONDS):
-                while self._connected and self._link_of is not None and name in self._channels:
-                    if self._link_of(name).subscriber.has(name):
-                        return True
-                    await self._changed.wait()
-        return False
+        await self._changes.until(lambda: self._is_subscribed(name) is not None, OPEN_SECONDS)
+        return self._is_subscribed(name) is True
 
-    def _notify(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _is_subscribed(self, name: bytes) -> bool | None:
+        """Return whether a subscription is in effect; None while it is under way."""
+        if not self._connected or self._link_of is None or name not in self._channels:
+            return False
+        return True if self._link_of(name).subscriber.has(name) else None
 
     # The connection
 
@@ -185,10 +183,7 @@ class RedisBus:
         """
         self._on_payload, self._on_state = on_payload, on_state
         self._running = asyncio.get_running_loop().create_task(self._run())
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(OPEN_SECONDS):
-                while not self._connected and self._unsuitable is None:
-                    await self._changed.wait()
+        await self._changes.until(lambda: self._connected or self._unsuitable is not None, OPEN_SECONDS)
         if self._unsuitable is not None:
             await self.close()
             raise ConfigError(f"cannot use this server as a bus: {self._unsuitable}")
@@ -259,8 +254,7 @@ class RedisBus:
             links[0].publisher.put(pack("PUBLISH", next(iter(self._channels)) + b":probe", b""))
         for link in links:
             await link.publisher.flush()
-        while not all(link.subscriber.settled() for link in links):
-            await self._changed.wait()
+        await self._changes.until(lambda: all(link.subscriber.settled() for link in links))
         self._set_connected(True)
 
     async def _watch(self, links: list[_Link]) -> None:
@@ -284,7 +278,7 @@ class RedisBus:
                 audit.record("bus_available")
                 LOG.warning("Redis is available again")
         self._on_state(connected)
-        self._notify()
+        self._changes.notify()
 
     async def _connect(self, opened: list[AbstractConnection]) -> tuple[list[_Link], _LinkOf]:
         """Open the connections to all servers.
@@ -329,7 +323,7 @@ class RedisBus:
         if failed is not None:
             if first:
                 self._unsuitable = unsuitable(facts, journal=journal)
-                self._notify()
+                self._changes.notify()
             raise UnsuitableServer(failed)
 
     async def _link(self, opened: list[AbstractConnection], verbs: Verbs, server: Server | None) -> _Link:
@@ -337,7 +331,7 @@ class RedisBus:
         for _ in range(2):
             opened.append(await self._connections.open(*address))
         publisher = Publisher(opened[-2], self._probe(server), self._queue)
-        return _Link(publisher, Subscriber(opened[-1], verbs, self._received, self._notify), verbs)
+        return _Link(publisher, Subscriber(opened[-1], verbs, self._received, self._changes.notify), verbs)
 
     def _probe(self, server: Server | None) -> bytes:
         if self._probe_key is None:

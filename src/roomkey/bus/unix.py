@@ -9,10 +9,10 @@ import secrets
 import socket
 import stat
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from roomkey.bus.changes import Changes
 from roomkey.bus.protocol import MAX_PAYLOAD, OnPayload, OnState
 from roomkey.bus.unix_frames import message, split_message
 from roomkey.bus.unix_links import Accepted, Connected
@@ -53,7 +53,7 @@ class UnixBus:
         self._draft = folder / f".{self.name}"
         self._max_queue = max_queue
         self._channels: dict[bytes, str] = {}
-        self._changed: set[str] = set()
+        self._untold: set[str] = set()  # channels of which the others do not know yet that they begin or end
         self._links: dict[str, Connected] = {}  # to the others
         self._accepted: dict[str, Accepted] = {}  # from the others
         self._strangers: set[Accepted] = set()  # that have not told their names
@@ -61,7 +61,7 @@ class UnixBus:
         self._missing: dict[str, asyncio.TimerHandle] = {}  # the others without which this bus is not connected
         self._server: asyncio.Server | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._waiters: set[asyncio.Future[None]] = set()
+        self._changes = Changes()
         self._on_payload: OnPayload | None = None
         self._on_state: OnState | None = None
         self._connected = False
@@ -78,7 +78,7 @@ class UnixBus:
         """Listen, and connect to the others; see :meth:`Bus.open`."""
         self._on_payload, self._on_state = on_payload, on_state
         self._keeper = asyncio.get_running_loop().create_task(self._listen())
-        await self._until(lambda: self._connected)
+        await self._changes.until(lambda: self._connected, WAIT_SECONDS)
 
     async def close(self) -> None:
         """Say goodbye; see :meth:`Bus.close`."""
@@ -99,7 +99,7 @@ class UnixBus:
         for each in (*links, *self._accepted.values(), *self._strangers):
             each.abort()
         self._channels.clear()
-        self._wake()
+        self._changes.notify()
 
     def publish(self, channel: str, payload: bytes) -> None:
         """Send a message; see :meth:`Bus.publish`."""
@@ -134,10 +134,10 @@ class UnixBus:
         """Wait until all other buses know a subscription; see :meth:`Bus.subscribed`."""
         if not self._connected or channel.encode() not in self._channels:
             return False
-        return await self._until(self._all_confirmed) and channel.encode() in self._channels
+        return await self._changes.until(self._all_confirmed, WAIT_SECONDS) and channel.encode() in self._channels
 
     def _all_confirmed(self) -> bool:
-        if not self._connected or self._changed:
+        if not self._connected or self._untold:
             return False
         known = self._links.keys() | self._dialing.keys() | self._accepted.keys()
         return all((accepted := self._accepted.get(name)) is not None and accepted.confirmed for name in known)
@@ -147,7 +147,7 @@ class UnixBus:
     def _tell(self, channel: str) -> None:
         """Tell the others of a change. Those that connect later learn all channels."""
         if self._accepted:
-            self._changed.add(channel)
+            self._untold.add(channel)
             self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -160,13 +160,13 @@ class UnixBus:
         self._flushing = False
         for link in self._links.values():
             link.flush()
-        if self._changed:
-            begin = [channel for channel in self._changed if channel.encode() in self._channels]
-            end = [channel for channel in self._changed if channel.encode() not in self._channels]
-            self._changed.clear()
+        if self._untold:
+            begin = [channel for channel in self._untold if channel.encode() in self._channels]
+            end = [channel for channel in self._untold if channel.encode() not in self._channels]
+            self._untold.clear()
             for accepted in self._accepted.values():
                 accepted.tell(begin, end)
-            self._wake()
+            self._changes.notify()
 
     # Listening
 
@@ -364,24 +364,4 @@ class UnixBus:
             self._connected = connected
             self.counts["connects"] += connected
             self._on_state(connected)
-        self._wake()
-
-    def _wake(self) -> None:
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self._waiters.clear()
-
-    async def _until(self, condition: Callable[[], bool]) -> bool:
-        """Wait until a condition holds, for 1 s at most."""
-        loop = asyncio.get_running_loop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(WAIT_SECONDS):
-                while not condition():
-                    waiter = loop.create_future()
-                    self._waiters.add(waiter)
-                    try:
-                        await waiter
-                    finally:
-                        self._waiters.discard(waiter)
-        return condition()
+        self._changes.notify()
