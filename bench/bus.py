@@ -13,18 +13,16 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
 
 import redis
 import redis.asyncio
+from redis_server import running_redis
 
 from roomkey.bus import ClusterSecrets, MemoryBus, MemoryNetwork, RedisBus
 from roomkey.bus.messages import Checker, Signer
@@ -163,33 +161,18 @@ async def publish_pipeline(url: str, batch: int, pause: float) -> float:
 
 
 def through_redis() -> None:
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is missing: apt install redis-server")
-    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        arguments = ["--port", str(port), "--save", "", "--dir", folder]
-        server = subprocess.Popen([program, *arguments], stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        assert any(b"Ready to accept" in line for line in server.stdout)
-        url = f"redis://127.0.0.1:{port}"
-        try:
-            for title, batch, pause in (
-                ("100 messages at a time", 100, 0.0),
-                ("10 at a time, 5,000/s", 10, 0.002),
-                ("single ones, 500/s", 1, 0.002),
-            ):
-                ours = measure(url, "bus", publish_bus, batch, pause)
-                theirs = measure(url, "redis-py", publish_pipeline, batch, pause)
-                for part, number in enumerate(("publish", "receive")):
-                    row(f"{title}: {number}", ours[part])
-                    row(f"{title}: {number}, redis-py ({theirs[part] / ours[part]:.1f} times)", theirs[part])
-                row(f"{title}: Redis itself", ours[2])
-        finally:
-            server.terminate()
-            server.wait()
+    with running_redis() as (url, _):
+        for title, batch, pause in (
+            ("100 messages at a time", 100, 0.0),
+            ("10 at a time, 5,000/s", 10, 0.002),
+            ("single ones, 500/s", 1, 0.002),
+        ):
+            ours = measure(url, "bus", publish_bus, batch, pause)
+            theirs = measure(url, "redis-py", publish_pipeline, batch, pause)
+            for part, number in enumerate(("publish", "receive")):
+                row(f"{title}: {number}", ours[part])
+                row(f"{title}: {number}, redis-py ({theirs[part] / ours[part]:.1f} times)", theirs[part])
+            row(f"{title}: Redis itself", ours[2])
 
 
 def measure(url: str, kind: str, publish: Any, batch: int, pause: float) -> tuple[float, float, float]:

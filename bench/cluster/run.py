@@ -19,23 +19,21 @@ import json
 import os
 import re
 import secrets
-import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.parent / "socketio"))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "socketio")]
 
 from meter import Meter  # noqa: E402
+from redis_server import running_redis  # noqa: E402
 from wire import Client, Swarm, frame  # noqa: E402
 
 from roomkey import Issuer, Key  # noqa: E402
@@ -74,27 +72,6 @@ class Process:
         self.process.wait()
 
 
-@contextlib.contextmanager
-def redis(*settings: str) -> Iterator[tuple[str, Meter]]:
-    """Start Redis on a free port."""
-    program = shutil.which("redis-server")
-    if program is None:
-        raise SystemExit("redis-server is missing: apt install redis-server")
-    with socket.socket() as probe, tempfile.TemporaryDirectory() as folder:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        arguments = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder, *settings]
-        server = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        assert any(b"Ready to accept" in line for line in server.stdout)
-        try:
-            yield f"redis://127.0.0.1:{port}/0", Meter(server.pid)
-        finally:
-            server.terminate()
-            server.wait()
-
-
 class Site:
     """Clients of one node."""
 
@@ -122,7 +99,7 @@ class Pair:
 
     def __init__(self, kind: str, stack: contextlib.ExitStack) -> None:
         self.kind = kind
-        url, self.redis = stack.enter_context(redis())
+        url, redis = stack.enter_context(running_redis())
         if kind == "Node.js":
             command = ["node", str(HERE / "node_peer.mjs"), url]
         else:
@@ -133,7 +110,7 @@ class Pair:
         self.here, self.there = Site(self.nodes[0]), Site(self.nodes[1])
         self.sender, self.receiver = self.here.client(), self.there.client("bob")
         self.there.call(self.receiver, "join", WATCHED)
-        self.meters = [*(node.meter for node in self.nodes), self.redis]
+        self.meters = [*(node.meter for node in self.nodes), Meter(redis)]
 
     def turn(self, room: str, number: int, pattern: str) -> list[float]:
         """Emit so often. Return the processor time per emit of the sender's node, the other node and Redis, in µs."""
@@ -189,7 +166,8 @@ def revocations(quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for journal in ("Redis", "SQL"):
         with contextlib.ExitStack() as stack:
-            url, meter = stack.enter_context(redis("--appendonly", "yes"))
+            url, redis = stack.enter_context(running_redis("--appendonly", "yes"))
+            meter = Meter(redis)
             settings = {"redis": url}
             if journal == "SQL":
                 settings["database"] = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "revocations.db")
