@@ -82,6 +82,18 @@ async def test_emit_to_a_socket_of_another_node_reaches_it_alone(make_hubs):
     assert [len(node(hub).bus.channels) for hub in (one, other)] == [3, 4]  # all, its own, and one for each user
 
 
+async def test_deliveries_are_counted_on_the_node_of_the_socket(make_hubs):
+    world, one, other, ada, bob = await two(make_hubs)
+    await other.sio.enter_room(other.sid(bob), "red")
+    await other.sio.enter_room(other.sid(bob), "blue")
+    await one.sio.emit("news", 1)
+    await one.sio.emit("news", 2, room=["red", "blue", one.sid(ada)])
+    await one.sio.emit("news", 3, to=other.sid(bob))
+    await world.settle()
+    assert heard(ada, bob) == [[1, 2], [1, 2, 3]]
+    assert [hub.sio.application.rooms.delivered for hub in (one, other)] == [2, 3]
+
+
 async def test_skip_sid_holds_on_other_nodes(make_hubs):
     world, one, other, ada, bob = await two(make_hubs)
     eve = await other.member("eve", rooms=["*"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from math import inf
 from typing import Generic, NamedTuple, TypeVar
 
@@ -18,7 +18,6 @@ from roomkey.bus.partitions import partition_of
 from roomkey.bus.protocol import Clock
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.bus.sids import SealedSids
-from roomkey.core.admission import AdmissionState
 from roomkey.errors import ConfigError
 from roomkey.hub.emits import Emit, decode_emit, encode_emit
 from roomkey.hub.rooms import Member, Room, Rooms, Sids, Target
@@ -36,7 +35,6 @@ UNSUBSCRIBED_SECONDS = 5.0
 """How long joins do not wait for subscriptions after one of them took too long."""
 
 EMIT = "emit"
-_ADMITTED = AdmissionState.ADMITTED
 
 S = TypeVar("S", bound=Member)
 
@@ -242,15 +240,15 @@ class HubNode(Generic[S]):
         namespace, rooms, but, sids, skip, direct = emit
         if direct:
             if (socket := self.rooms.get(sids[0], namespace)) is not None:
-                socket.send_direct(message)
+                self.rooms.write_direct(message, socket)
             return
-        found: Iterable[S]
+        found: Collection[S]
         if sids:
             found = [
                 socket for sid in sids if sid not in skip and (socket := self.rooms.get(sid, namespace)) is not None
             ]
         else:
             found = self.rooms.receivers(namespace, rooms if rooms is None or len(rooms) != 1 else rooms[0], skip)
-        for socket in found:
-            if socket.guarded.state is _ADMITTED and (not but or socket.rooms.isdisjoint(but)):
-                socket.session.send_batched(message)
+        if but:
+            found = [socket for socket in found if socket.rooms.isdisjoint(but)]
+        self.rooms.write(message, found)

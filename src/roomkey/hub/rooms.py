@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from roomkey.core.admission import AdmissionState
@@ -128,11 +128,18 @@ class Rooms(Generic[S]):
         skipped = frozenset((skip,) if isinstance(skip, str) else skip or ())
         alone = self.get(target, namespace) if isinstance(target, str) else None
         if alone is None:
-            receivers = self.receivers(namespace, target, skipped)
-            self.delivered += len(receivers)
-            for socket in receivers:
-                if socket.guarded.state is _ADMITTED:
-                    socket.session.send_batched(message)
+            self.write(message, self.receivers(namespace, target, skipped))
         elif alone.sid not in skipped:
-            self.delivered += 1
-            alone.send_direct(message)
+            self.write_direct(message, alone)
+
+    def write(self, message: Message, receivers: Collection[S]) -> None:
+        """Write a packet to those of some sockets that are admitted."""
+        self.delivered += len(receivers)
+        for socket in receivers:
+            if socket.guarded.state is _ADMITTED:
+                socket.session.send_batched(message)
+
+    def write_direct(self, message: Message, socket: S) -> None:
+        """Write a packet that is addressed to one socket alone."""
+        self.delivered += 1
+        socket.send_direct(message)
