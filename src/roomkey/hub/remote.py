@@ -14,7 +14,7 @@ from roomkey.hub.application import Application
 from roomkey.hub.cluster import HubNode
 from roomkey.hub.emits import decode_packet, encode_packet
 from roomkey.hub.rooms import Room
-from roomkey.hub.socket import AckCallback, Expected, Socket, call_back
+from roomkey.hub.socket import AckCallback, Expected, Socket, call_back, give_up
 from roomkey.wire import Decoder, Message, Packet, PacketType, encode
 
 LOG = logging.getLogger("roomkey.hub")
@@ -210,9 +210,7 @@ class RemoteSockets:
             self._give_up(number)
 
     def _give_up(self, number: int) -> None:
-        waiting = self._waiting.pop(number)
-        if isinstance(waiting.callback, Expected):
-            waiting.callback.lost()
+        give_up(self._waiting.pop(number).callback)
 
 
 async def _enter_room(socket: Socket, room: Room) -> None:

@@ -258,7 +258,7 @@ class Socket:
         if self._acks is None:
             self._acks = {}
         self._acks[self._last_ack] = callback
-        _give_up(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
+        give_up(self._acks.pop(self._last_ack - MAX_CALLBACKS, None))
         return self._last_ack
 
     def request_ack(self, message: Callable[[int], Message], callback: AckCallback) -> int:
@@ -287,7 +287,7 @@ class Socket:
         """Stop waiting for all acknowledgements."""
         acks, self._acks = self._acks, None
         for callback in acks.values() if acks is not None else ():
-            _give_up(callback)
+            give_up(callback)
 
 
 def call_back(start: Callable[[Coroutine[Any, Any, None]], None], callback: AckCallback, values: Sequence[Any]) -> None:
@@ -320,7 +320,8 @@ async def _finish(answer: Awaitable[object]) -> None:
         LOG.exception("the callback of an acknowledgement failed")
 
 
-def _give_up(callback: AckCallback | None) -> None:
+def give_up(callback: AckCallback | None) -> None:
+    """Tell the caller that waits for an acknowledgement, if there is one, that it will not arrive."""
     if isinstance(callback, Expected):
         callback.lost()
 
