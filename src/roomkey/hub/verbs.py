@@ -144,7 +144,7 @@ class Verbs:
         if socket is not None:
             number = socket.request_ack(partial(encode, PacketType.EVENT, namespace, arguments), callback)
             return partial(socket.take_ack, number)
-        node = self._cluster.elsewhere(target) if self._cluster is not None else None
+        node = self._elsewhere(target)
         if self._remote is not None and node is not None:
             event = encode(PacketType.EVENT, namespace, arguments)
             number = self._remote.request_ack(node, str(target), event, namespace, callback)
@@ -195,7 +195,7 @@ class Verbs:
             ConfigError: the room is a socket ID.
             Unavailable: another node of the cluster did not answer. On the others, the room is closed.
         """
-        if room in self._rooms.by_sid or (self._cluster is not None and self._cluster.elsewhere(room)):
+        if room in self._rooms.by_sid or self._elsewhere(room) is not None:
             raise ConfigError("cannot close a socket's own room; call disconnect(sid) instead")
         for socket in tuple(self._rooms.in_room(namespace or "/", room)):
             socket.remove_from(room)
@@ -314,8 +314,7 @@ class Verbs:
             ConfigError: it is a socket of another node that is alive.
         """
         socket = self._rooms.get(sid, namespace)
-        node = self._cluster.elsewhere(sid) if socket is None and self._cluster is not None else None
-        if self._cluster is not None and node in self._cluster.node.live:
+        if socket is None and self._cluster is not None and self._elsewhere(sid) in self._cluster.node.live:
             raise ConfigError(
                 "this client is connected to another node, and only that node has its request, session and rooms; "
                 "call this in a handler of the client, or use hub.sockets()"
@@ -324,7 +323,11 @@ class Verbs:
 
     async def _act(self, action: str, sid: str, namespace: str | None, room: Room | None = None) -> bool:
         """Let another node do something with one of its sockets; return False if it is not connected."""
-        node = self._cluster.elsewhere(sid) if self._cluster is not None else None
+        node = self._elsewhere(sid)
         if self._remote is None or node is None:
             return False
         return await self._remote.act(action, node, sid, namespace, room)
+
+    def _elsewhere(self, sid: object) -> str | None:
+        """Return the other node that has made a socket ID, or None."""
+        return None if self._cluster is None else self._cluster.elsewhere(sid)
