@@ -72,7 +72,7 @@ class Members:
         now = self._guard.clock.monotonic()
         if known.at + KNOWN_SECONDS > now:
             return
-        found = set(self._here(namespace, room))
+        found = self._here(namespace, room)
         complete = True
         if self._node is not None:
             answers = await self._node.ask(MEMBERS, orjson.dumps([namespace, room]))
@@ -83,13 +83,13 @@ class Members:
         known.subjects = sorted(found)[:MAX_MEMBERS]
         known.complete = complete and len(found) <= MAX_MEMBERS
 
-    def _here(self, namespace: str, room: str) -> list[str]:
+    def _here(self, namespace: str, room: str) -> set[str]:
         """Return the subjects with an admitted socket of this node in a room."""
         identities = (
             socket.guarded.identity for socket in self._rooms.in_room(namespace, room) if socket.guarded.admitted
         )
-        return sorted({who.subject for who in identities if who is not None and not who.is_guest})
+        return {who.subject for who in identities if who is not None and not who.is_guest}
 
     def _answer(self, _sender: str, question: bytes) -> bytes:
         namespace, room = orjson.loads(question)
-        return orjson.dumps(self._here(namespace, room)[: MAX_MEMBERS + 1])
+        return orjson.dumps(sorted(self._here(namespace, room))[: MAX_MEMBERS + 1])
