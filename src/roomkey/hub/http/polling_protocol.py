@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from enum import Enum, auto
 from typing import Any
 
+from uvicorn import Config
+
 from roomkey.hub.http.addresses import Addresses, peer_of, scheme_of
 from roomkey.hub.http.heads import NO_HEADERS, read_poll
 from roomkey.hub.http.polling_requests import SERVER_ERROR, Exchange, PollingResponse
@@ -86,7 +88,7 @@ class PollingConnections:
         self.unread = Sweep(PollingConnection.reader_late)
         self.responses = ResponseBytes(headers)
 
-    def configure(self, config: Any, state: Any) -> None:
+    def configure(self, config: Config, state: Any) -> None:
         """Use the settings of uvicorn. Its limits and its log of all requests need its own protocol."""
         self.state = self.responses.state = state
         self.keep_alive = config.timeout_keep_alive

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+from uvicorn import Config
+
 from roomkey.guard.settings import UPGRADE_SECONDS
 from roomkey.hub.http.addresses import Addresses, peer_of, scheme_of
 from roomkey.hub.http.forwarded_stream import ForwardedStream
@@ -23,7 +25,7 @@ from roomkey.hub.http.socketio_server import SocketIOServer
 from roomkey.hub.http.uvicorn_private.http import HEAD_SECONDS, HttpProtocol
 from roomkey.hub.refusals import BAD_REQUEST, HEAD_TOO_LARGE, UNKNOWN_SID, Refusal
 from roomkey.hub.settings import MAX_HEAD
-from roomkey.hub.transports.sweep import Sweep
+from roomkey.hub.transports.sweep import Late, Sweep
 from roomkey.hub.transports.websocket import WebSocket, WebSockets
 from roomkey.wire import TransportState
 
@@ -54,7 +56,7 @@ class ProtocolSniffers:
         self.requests = hub.requests
         self.tasks = hub.tasks
         self.websockets = WebSockets(hub.requests.settings, hub.guard.clock)
-        self.undecided = Sweep()
+        self.undecided = Sweep[Late]()
         self.addresses = Addresses()
         self.polls = PollingConnections(hub, self.addresses, poll_headers)
         path = self.requests.path[:-1].encode()
@@ -62,7 +64,7 @@ class ProtocolSniffers:
         if hub.forwarding is not None:
             hub.forwarding.upgrade = self.upgrade
 
-    def __call__(self, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
+    def __call__(self, config: Config, server_state: Any, app_state: Any, _loop: Any = None) -> ProtocolSniffer:
         """Create the protocol of a connection, with uvicorn's arguments."""
         if self.polls.state is not server_state:
             self.addresses.configure(config)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from operator import methodcaller
-from typing import Any, Protocol
+from typing import Generic, Protocol, TypeVar
 
 
 class Late(Protocol):
@@ -16,7 +16,10 @@ class Late(Protocol):
         """Close, because the deadline has passed."""
 
 
-class Sweep:
+C = TypeVar("C")
+
+
+class Sweep(Generic[C]):
     """Tells connections that their time has passed. One timer serves all of them.
 
     All have the same time, so they are due in the order in which they were added. Adding a connection and forgetting it
@@ -26,16 +29,16 @@ class Sweep:
         act: called with each connection whose time has passed. By default, its method :meth:`Late.too_late`.
     """
 
-    def __init__(self, act: Callable[[Any], object] = methodcaller("too_late")) -> None:
+    def __init__(self, act: Callable[[C], object] = methodcaller("too_late")) -> None:
         self._act = act
-        self._due: dict[Any, float] = {}
+        self._due: dict[C, float] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = 0.0
 
     def __contains__(self, connection: object) -> bool:
         return connection in self._due
 
-    def add(self, connection: object, seconds: float) -> None:
+    def add(self, connection: C, seconds: float) -> None:
         """Give a connection this time from now on."""
         due = time.monotonic() + seconds
         self._due.pop(connection, None)
@@ -43,7 +46,7 @@ class Sweep:
         if self._timer is None or due < self._wakes_at:
             self._wake(due, seconds)
 
-    def discard(self, connection: object) -> None:
+    def discard(self, connection: C) -> None:
         """Forget a connection. Nothing happens if it has no deadline."""
         self._due.pop(connection, None)
 

@@ -72,7 +72,7 @@ class WebSockets:
     def __init__(self, settings: HubSettings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
-        self.closing = Sweep()
+        self.closing = Sweep[WebSocket]()
         self._corked: list[WebSocket] = []
 
     def cork(self, websocket: WebSocket) -> None:
