@@ -393,10 +393,7 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
     def give_up(self) -> None:
         """Close, because the client is late or the server stops."""
         self._phase = _CLOSED
-        if self._transport.get_write_buffer_size():  # a close would wait for a client that does not read
-            self._transport.abort()
-        else:
-            self._transport.close()
+        uvicorn_http.close_now(self._transport)
 
     def body_late(self) -> None:
         """Refuse a request whose body is late."""

@@ -46,6 +46,14 @@ class FirstRequests(Protocol):
         """Read the request."""
 
 
+def close_now(transport: asyncio.Transport) -> None:
+    """Close a connection, without waiting for a client that does not read."""
+    if transport.get_write_buffer_size():
+        transport.abort()
+    else:
+        transport.close()
+
+
 class ClosesAfterResponse:
     """A connection whose method ``shutdown()`` lets a request that waits have its response."""
 
@@ -244,10 +252,7 @@ class HttpProtocol(HttpToolsProtocol, ClosesAfterResponse):
             self._give_up()
 
     def _give_up(self) -> None:
-        if self.transport.get_write_buffer_size():  # a close would wait for a client that does not read
-            self.transport.abort()
-        else:
-            self.transport.close()
+        close_now(self.transport)
 
     def timeout_keep_alive_handler(self) -> None:
         self._give_up()
