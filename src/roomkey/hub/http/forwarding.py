@@ -249,8 +249,8 @@ class OtherNodesClient:
         """Answer the request."""
         self._link.join(self._number, self)
         self._exchange = polling.begin(request, self)
-        if self._limit is not None and self._body is not None:  # it was asked for before there was an exchange
-            self._give_body(self._limit)
+        if self._body is not None:  # the exchange may have asked for it before it was known here
+            self._receive(self._body)
 
     # Of the exchange
 
@@ -259,14 +259,16 @@ class OtherNodesClient:
         self._limit = limit
         if self._body is None:
             self._link.send(READ, self._number, _LENGTH.pack(limit))
-        elif self._exchange is not None:
-            self._give_body(limit)
+        else:
+            self._receive(self._body)
 
-    def _give_body(self, limit: int) -> None:
-        body, self._body = self._body, None
-        self._limit = None
-        if self._exchange is not None and body is not None:
-            self._exchange.received(BODY_TOO_LARGE if len(body) > limit else body)
+    def _receive(self, body: bytes | Refusal) -> None:
+        """Pass on the body, or the reason why there is none, if the exchange has asked for it."""
+        exchange, limit = self._exchange, self._limit
+        if exchange is not None and limit is not None:
+            self._limit = self._body = None
+            is_large = isinstance(body, bytes) and len(body) > limit
+            exchange.received(BODY_TOO_LARGE if is_large else body)
 
     def respond(self, response: PollingResponse) -> None:
         """Send the response to the front. If it is too large, the client starts over."""
@@ -282,18 +284,15 @@ class OtherNodesClient:
 
     def arrived(self, kind: int, payload: bytes) -> None:
         """Take the body, or stop."""
-        exchange = self._exchange
-        if exchange is None:
+        if self._exchange is None:
             return
         if kind == GONE:
             self.lost()
             self._link.end(self._number)
-        elif kind == BODY and self._limit is not None:
-            limit, self._limit = self._limit, None
-            if payload[:1] != b"\0":
-                exchange.received(_NO_BODY.get(int.from_bytes(payload[1:3], "big"), BODY_TOO_SLOW))
-            else:
-                exchange.received(BODY_TOO_LARGE if len(payload) - 1 > limit else payload[1:])
+        elif kind == BODY and payload[:1] == b"\0":
+            self._receive(payload[1:])
+        elif kind == BODY:
+            self._receive(_NO_BODY.get(int.from_bytes(payload[1:3], "big"), BODY_TOO_SLOW))
 
     def lost(self) -> None:
         """Stop, because the client has disconnected, or the front is gone."""
