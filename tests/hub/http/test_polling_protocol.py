@@ -16,6 +16,7 @@ from support.rawsocket import Answer, RawSocket, upgrade
 
 from roomkey import Issuer
 from roomkey.hub import Hub
+from roomkey.hub.engine_session import EngineSession
 from roomkey.hub.http import polling_protocol
 from roomkey.hub.http.polling_protocol import MAX_AHEAD, PollingConnection
 from roomkey.hub.http.uvicorn_private import http as uvicorn_http
@@ -96,6 +97,15 @@ async def member(raw: RawSocket) -> str:
     assert (await ask(raw, post(sid, hello()))).body == b"ok"
     assert (await ask(raw, get(sid))).body.startswith(b"40")
     return sid
+
+
+async def waiting_member(hub: Hub, raw: RawSocket) -> EngineSession:
+    """Open a session on a connection, join the main namespace, and send a poll; return the session when it waits."""
+    sid = await member(raw)
+    await raw.send(get(sid))
+    session = hub.sessions.active[sid]
+    await until(lambda: session.transport.busy)
+    return session
 
 
 # One request after the other
@@ -342,10 +352,7 @@ async def test_pipelined_requests_of_one_client_leave_turns_to_others(host, hub,
 
 async def test_client_that_sends_ahead_of_its_poll_is_not_read(host, hub):
     raw = await RawSocket.open(host)
-    sid = await member(raw)
-    await raw.send(get(sid))
-    [session] = hub.sessions.active.values()
-    await until(lambda: session.transport.busy)
+    session = await waiting_member(hub, raw)
     connection = session.transport._poll.__self__._client
     raw.writer.write(b"x" * 30_000_000)
     await until(lambda: connection._reading_paused)
@@ -478,10 +485,7 @@ async def test_idle_connection_does_not_keep_thousands_of_headers(host, hub, met
 
 async def test_client_that_leaves_its_poll_ends_the_session(host, hub):
     raw = await RawSocket.open(host)
-    sid = await member(raw)
-    await raw.send(get(sid))
-    [session] = hub.sessions.active.values()
-    await until(lambda: session.transport.busy)
+    await waiting_member(hub, raw)
     raw.writer.write_eof()
     await until(lambda: not hub.sessions.active)
     assert await raw.ends()
@@ -489,10 +493,7 @@ async def test_client_that_leaves_its_poll_ends_the_session(host, hub):
 
 async def test_connections_that_are_gone_leave_nothing(host, hub):
     raws = [await RawSocket.open(host) for _count in range(4)]
-    sid = await member(raws[0])
-    session = hub.sessions.active[sid]
-    await raws[0].send(get(sid))
-    await until(lambda: session.transport.busy)
+    session = await waiting_member(hub, raws[0])
     shared = session.transport._poll.__self__._client._shared
     for raw, half in zip(raws[1:], (get()[:-2], post("unknown", ECHO)[:-1], b""), strict=True):
         await opened(raw)
@@ -509,11 +510,8 @@ async def test_connections_that_are_gone_leave_nothing(host, hub):
 async def test_stop_answers_waiting_polls_and_closes_idle_connections(hub):
     async with serve(hub) as host:
         waiting, idle = await RawSocket.open(host), await RawSocket.open(host)
-        sid = await member(waiting)
         await opened(idle)
-        await waiting.send(get(sid))
-        session = hub.sessions.active[sid]
-        await until(lambda: session.transport.busy)
+        await waiting_member(hub, waiting)
     answer = await waiting.answer()
     assert (answer.status, answer.headers["connection"]) == (400, "close")
     assert await waiting.ends()
