@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
@@ -99,7 +100,7 @@ def main() -> int:
     options = parser.parse_args()
     effort, levels = (QUICK, QUICK_LEVELS) if options.quick else (FULL, LEVELS)
     names = options.peers.split(",") if options.peers else PEERS
-    result: dict = {"seconds": effort.seconds, "peers": {}}
+    result: dict = {"at": time.strftime("%Y-%m-%d", time.gmtime()), "seconds": effort.seconds, "peers": {}}
     for name in names:
         print(f"measuring {name}", file=sys.stderr, flush=True)
         peer, found = servers.PEERS[name], {}

@@ -298,6 +298,7 @@ def write() -> None:
         seconds=result["seconds"],
         source=result["source"],
         at=result["at"],
+        growth_at=growth.get("at", "an unknown day"),
         machine=f"{machine['cpu']}, {machine['cores']} {'virtual ' if machine['virtual'] else ''}cores, "
         f"{machine['memory_gib']} GiB, {machine['system']}",
         versions=", ".join(f"{name} {version}" for name, version in result["versions"].items()),
