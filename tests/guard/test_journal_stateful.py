@@ -14,12 +14,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from support.clock import FakeClock
+from support.journals import JournalServer
 from support.losable_journal import LosableMemory, SharedJournal
 
-from roomkey import Identity, Issuer
 from roomkey.errors import Unavailable
 from roomkey.guard import journal_repair, revocation_sync, revocation_writer
-from roomkey.guard.guard import AsyncioGuard
 
 pytestmark = [pytest.mark.long, pytest.mark.checklist("J6")]
 
@@ -27,25 +26,19 @@ SERVERS = st.integers(0, 2)
 SUBJECTS = st.sampled_from(["ada", "eve"])
 
 
-class Server:
-    """One of several servers."""
+class Server(JournalServer):
+    """One of several servers, with a clock of its own."""
 
     def __init__(self, shared: SharedJournal, wrong_by: float) -> None:
         self.clock = FakeClock()
         self.clock.wrong_by = wrong_by
-        self.journal = LosableMemory(shared)
-        self.guard = AsyncioGuard(Issuer.ephemeral().verifier(), revocations=self.journal, clock=self.clock)
-        self.sync = self.guard._revocation_sync
+        super().__init__(LosableMemory(shared), clock=self.clock)
 
     def knows(self, token_id: str) -> bool:
-        return self.sync.revocations.is_revoked(Identity("ada", token_id=token_id))
+        return self.revoked(token_id) == [True]
 
     def roles(self) -> dict[str, object]:
         return {name: change.roles for name, change in self.guard._authorizer.changed.changes.items()}
-
-    async def read(self) -> None:
-        for _ in range(2):  # the first one may have begun before
-            await self.sync._poll_once()
 
 
 class Servers(RuleBasedStateMachine):
@@ -179,8 +172,7 @@ class Servers(RuleBasedStateMachine):
         async def close():
             for one in getattr(self, "servers", ()):
                 one.journal.is_cut_off = False
-                await one.sync.close()
-                await one.guard.background.settle()
+                await one.close()
 
         self.run(close())
         self.loop.close()
