@@ -95,14 +95,6 @@ class BaseGuard(ABC):
 
     # What a host calls
 
-    def set_cluster(self, node_of: Callable[[str], str | None]) -> None:
-        """Set how to find the node of a socket ID: the host is one node of a cluster.
-
-        Args:
-            node_of: returns the node that made an ID, or None if none did.
-        """
-        self._context.node_of = node_of
-
     def accept(self, request: Request, address: str, host: HostConnection) -> GuardedConnection:
         """Guard a connection that has opened.
 
@@ -117,11 +109,16 @@ class BaseGuard(ABC):
         """
         return GuardedConnection(self._context, self._deciders, request, address, host)
 
-    def share_limits(self, node: Node) -> None:
-        """Count the connections of each subject, and the rejected tokens of each address, on all nodes of a cluster.
+    def join_cluster(self, node: Node, node_of: Callable[[str], str | None]) -> None:
+        """Let the host be one node of a cluster. Call this before the first connection opens.
 
-        Call this before the first connection opens.
+        All nodes count the connections of each subject, and the rejected tokens of each address, together.
+
+        Args:
+            node: this node.
+            node_of: returns the node that made a socket ID, or None if none did.
         """
+        self._context.node_of = node_of
         self._deciders.authenticator.limit.share(node)
         self._context.bad_tokens.share(node)
 

@@ -79,8 +79,7 @@ class Application:
         self.deliver = cluster.deliver
         self.new_sid = cluster.new_sid
         guard, node = self.guard, cluster.node
-        guard.set_cluster(cluster.node_of)
-        guard.share_limits(node)
+        guard.join_cluster(node, cluster.node_of)
 
         def wake_others(_revoked: Revocation) -> int:
             node.tell(WAKE, b"")
