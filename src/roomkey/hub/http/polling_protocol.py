@@ -334,7 +334,7 @@ class PollingConnection(asyncio.Protocol, ClosesAfterResponse):
 
     def _wait_for_turn(self) -> None:
         """Read the next request after the other connections have had their turn."""
-        self._shared.polling.turn.call(self._take_turn)
+        self._shared.polling.turn.add(self._take_turn)
 
     def _take_turn(self) -> None:
         if self._phase is Phase.TURN and self._unsent is None and not self._transport.is_closing():

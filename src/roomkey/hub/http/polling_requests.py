@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
+from operator import call
 from typing import NamedTuple, Protocol
 
 from roomkey.guard.background import Background
@@ -111,7 +113,7 @@ class PollingRequests:
         self.requests = requests
         self.tasks = tasks
         self.opens = opens
-        self.turn = EndOfTurn()
+        self.turn = EndOfTurn[Callable[[], None]](call, "could not answer a request")
         self.forwarder: Forwarder | None = None
 
     def begin(self, request: HttpRequest, client: PollingClient) -> Exchange:

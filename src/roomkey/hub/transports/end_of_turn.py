@@ -5,28 +5,38 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 LOG = logging.getLogger("roomkey.hub")
 
+T = TypeVar("T")
 
-class EndOfTurn:
-    """Calls functions when this turn of the event loop is over. One entry in the loop's queue serves all of them."""
 
-    __slots__ = ("_due",)
+class EndOfTurn(Generic[T]):
+    """Acts when this turn of the event loop is over. One entry in the loop's queue serves all that wait.
 
-    def __init__(self) -> None:
-        self._due: list[Callable[[], None]] = []
+    Args:
+        act: called with each of those that wait.
+        failure: the log message about an exception.
+    """
 
-    def call(self, function: Callable[[], None]) -> None:
-        """Call a function when this turn is over."""
+    __slots__ = ("_act", "_due", "_failure")
+
+    def __init__(self, act: Callable[[T], object], failure: str) -> None:
+        self._act = act
+        self._failure = failure
+        self._due: list[T] = []
+
+    def add(self, waiting: T) -> None:
+        """Act on this when the turn is over."""
         if not self._due:
-            asyncio.get_running_loop().call_soon(self._call_all)
-        self._due.append(function)
+            asyncio.get_running_loop().call_soon(self._act_on_all)
+        self._due.append(waiting)
 
-    def _call_all(self) -> None:
+    def _act_on_all(self) -> None:
         due, self._due = self._due, []
-        for function in due:
+        for waiting in due:
             try:
-                function()
-            except Exception:  # the others are called all the same
-                LOG.exception("could not answer a request")
+                self._act(waiting)
+            except Exception:  # the others have their turn all the same
+                LOG.exception(self._failure)

@@ -31,7 +31,7 @@ class Polling:
 
     __slots__ = ("_closed", "_max_unsent", "_poll", "_queue", "_released", "_session", "_size", "_turn", "posting")
 
-    def __init__(self, settings: HubSettings, turn: EndOfTurn, session: EngineSession) -> None:
+    def __init__(self, settings: HubSettings, turn: EndOfTurn[Callable[[], None]], session: EngineSession) -> None:
         self._max_unsent = settings.max_unsent
         self._turn = turn
         self._session = session
@@ -107,7 +107,7 @@ class Polling:
         """Let a poll that waits fetch the packets when this turn of the event loop is over."""
         if self._poll is not None and not self._released:
             self._released = True
-            self._turn.call(self._poll)
+            self._turn.add(self._poll)
 
     @property
     def empty(self) -> bool:

@@ -12,6 +12,7 @@ from roomkey.core.rate import TokenBucket
 from roomkey.guard.clock import Clock
 from roomkey.hub.engine_session import TRANSPORT_CLOSE, TRANSPORT_ERROR, EngineSession, Part
 from roomkey.hub.settings import HubSettings
+from roomkey.hub.transports.end_of_turn import EndOfTurn
 from roomkey.hub.transports.sweep import Sweep
 from roomkey.wire import Message
 from roomkey.wire.websocket import (
@@ -67,27 +68,14 @@ class WebSockets:
 
     Attributes:
         closing: the WebSockets that close.
+        turn: uncorks WebSockets at the end of a turn of the event loop.
     """
 
     def __init__(self, settings: HubSettings, clock: Clock) -> None:
         self.settings = settings
         self.clock = clock
         self.closing = Sweep[WebSocket]()
-        self._corked: list[WebSocket] = []
-
-    def cork(self, websocket: WebSocket) -> None:
-        """Uncork a WebSocket when this turn of the event loop is over."""
-        if not self._corked:
-            asyncio.get_running_loop().call_soon(self._uncork)
-        self._corked.append(websocket)
-
-    def _uncork(self) -> None:
-        corked, self._corked = self._corked, []
-        for websocket in corked:
-            try:
-                websocket.uncork()
-            except Exception:  # the others are sent all the same
-                LOG.exception("could not write to a connection")
+        self.turn = EndOfTurn(WebSocket.uncork, "could not write to a connection")
 
 
 class WebSocket(asyncio.Protocol):
@@ -168,7 +156,7 @@ class WebSocket(asyncio.Protocol):
             self.send(message)
         elif corked is None:
             self._corked = [message]
-            self._shared.cork(self)
+            self._shared.turn.add(self)
         elif len(corked) < MAX_CORKED:
             corked.append(message)
         else:
