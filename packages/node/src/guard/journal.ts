@@ -3,13 +3,12 @@
  * long poll. Each part is signed with a key of the access tokens.
  */
 
-import { setTimeout as sleep } from "node:timers/promises";
-
 import { checkNames } from "../core/options.js";
 import { checkUrl } from "../core/urls.js";
 import { ConfigError } from "../errors.js";
 import { verifyWaiting } from "../keysets/waiting.js";
 import { monotonic } from "./clock.js";
+import { follow, pause } from "./following.js";
 import { type JournalTarget, type RevocationSource, applyEntry } from "./journal_target.js";
 
 export interface JournalOptions {
@@ -95,34 +94,18 @@ export class Journal implements RevocationSource {
 
   /** Follow the journal in the background. */
   start(): void {
-    void this.#follow();
+    const delay = (failures: number): number => Math.min(RETRY.first * 2 ** failures, RETRY.most);
+    void follow(this.#stopped.signal, this.target, (hasFailed) => this.#readOrWait(hasFailed), delay);
   }
 
   close(): void {
     this.#stopped.abort();
   }
 
-  async #follow(): Promise<void> {
-    let failures = 0;
-    while (!this.#stopped.signal.aborted) {
-      try {
-        const begun = monotonic();
-        const isNew = await this.#read(this.#knownAt === -Infinity || failures > 0 ? 0 : this.#wait);
-        failures = 0;
-        if (!isNew) await this.#pause(PERIOD - (monotonic() - begun) * 1000);
-      } catch (error) {
-        if (this.#stopped.signal.aborted) return;
-        if (failures === 0) this.target.failed("the journal of revocations is unavailable", error);
-        const delay = Math.min(RETRY.first * 2 ** failures, RETRY.most) * (1 - 0.5 * Math.random());
-        failures += 1;
-        await this.#pause(delay);
-      }
-    }
-  }
-
-  async #pause(milliseconds: number): Promise<void> {
-    if (milliseconds <= 0) return;
-    await sleep(milliseconds, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => undefined);
+  async #readOrWait(hasFailed: boolean): Promise<void> {
+    const begun = monotonic();
+    const isNew = await this.#read(this.#knownAt === -Infinity || hasFailed ? 0 : this.#wait);
+    if (!isNew) await pause(PERIOD - (monotonic() - begun) * 1000, this.#stopped.signal);
   }
 
   /**

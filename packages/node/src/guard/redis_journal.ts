@@ -9,6 +9,7 @@ import { EntryFormat } from "../core/journal_entries.js";
 import { checkNames } from "../core/options.js";
 import { ConfigError } from "../errors.js";
 import { monotonic } from "./clock.js";
+import { follow } from "./following.js";
 import { type JournalTarget, type RevocationSource, applyEntry } from "./journal_target.js";
 
 /** The parts of a client of the packages `redis` (4 or later) or `ioredis` that are used. */
@@ -115,7 +116,9 @@ class Follower implements RevocationSource {
   }
 
   start(): void {
-    void this.#follow();
+    const { target } = this.following;
+    const following = follow(this.#stopped.signal, target, () => this.#read(), () => RETRY);
+    void following.finally(() => this.#drop()); // of a connection that opened after close()
   }
 
   close(): void {
@@ -123,21 +126,13 @@ class Follower implements RevocationSource {
     this.#drop();
   }
 
-  async #follow(): Promise<void> {
-    let failures = 0;
-    while (!this.#stopped.signal.aborted) {
-      try {
-        await this.#readAll();
-        failures = 0;
-        await this.#wait();
-      } catch (error) {
-        this.#drop();
-        if (this.#stopped.signal.aborted) return;
-        if (failures === 0) this.following.target.failed("the journal of revocations is unavailable", error);
-        failures += 1;
-        const delay = RETRY * (1 - 0.5 * Math.random());
-        await sleep(delay, undefined, { ref: false, signal: this.#stopped.signal }).catch(() => undefined);
-      }
+  async #read(): Promise<void> {
+    try {
+      await this.#wait(); // not on a new connection
+      await this.#readAll();
+    } catch (error) {
+      this.#drop();
+      throw error;
     }
   }
 
