@@ -43,8 +43,7 @@ def serve(
             from roomkey.server.parent import Command
             from roomkey.server.parent import serve as run_workers
 
-            given = {name: value for name, value in settings.items() if value is not None}
-            run_workers(Command(config, given, demo, demo_credentials_file))
+            run_workers(Command(config, settings, demo, demo_credentials_file), checked)
         else:
             from roomkey.server.run import serve as run_server
 

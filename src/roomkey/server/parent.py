@@ -44,7 +44,10 @@ LONGEST_BACKOFF = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What the command line says; the rest of the settings is read when a worker starts."""
+    """What the command line says; the rest of the settings is read when a worker starts.
+
+    Of its options, those that are None were not used.
+    """
 
     config: Path | None
     options: Mapping[str, object]
@@ -60,13 +63,16 @@ class Command:
         return load_settings(read_config(self.config), **self.options)
 
 
-def serve(command: Command) -> None:
+def serve(command: Command, settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. SIGHUP restarts the workers one by one, with new code and settings.
+
+    Args:
+        command: the command line.
+        settings: the settings that were read from it.
 
     Raises:
         ConfigError: the server cannot start. The text is one line that says what to do.
     """
-    settings = command.settings()
     check_exposure(settings)
     with contextlib.closing(listen(settings.host, settings.port)) as listener, _private_folder() as folder:
         logs.configure()
