@@ -189,7 +189,7 @@ class RedisJournal:
             if not rest:
                 return
             await self._begin()
-        raise Unavailable("the journal in Redis disappears again and again")
+        raise Unavailable("the journal in Redis was deleted repeatedly; set maxmemory-policy to noeviction")
 
     async def _append(self, commands: Sequence[Words]) -> list[Any]:
         try:
@@ -300,7 +300,7 @@ class RedisJournal:
                 if found and (known is not None or (found[0] == first[0] and b"epoch" in first[0].fields)):
                     del found[0]
                 return _Read(first[0].digest(), first[0].number, known, found, more)
-        raise Unavailable("the journal in Redis disappears again and again")
+        raise Unavailable("the journal in Redis was deleted repeatedly; set maxmemory-policy to noeviction")
 
     async def _transaction(self, number: int) -> tuple[list[_Entry], list[_Entry], bool]:
         """Return the first entry, those from a number on, and whether there may be more of them."""

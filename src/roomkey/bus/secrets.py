@@ -31,7 +31,9 @@ class ClusterSecrets:
         if isinstance(secrets, str | bytes):
             raise ConfigError("cluster secrets must be a list; write secrets=[secret]")
         if not 1 <= len(secrets) <= MOST:
-            raise ConfigError("a cluster must have one secret, or two while the secret is being rotated")
+            raise ConfigError(
+                "a cluster must have one secret, or two while the secret is being rotated; write secrets=[secret]"
+            )
         self._secrets = tuple(_checked(secret) for secret in secrets)
 
     def __repr__(self) -> str:
