@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.crc import key_slot
 from redis.exceptions import AuthenticationError, NoPermissionError
 from support.brokers import Broker, BrokerCluster, free_port
 from support.buses import Ear
@@ -335,9 +336,8 @@ def test_options_of_the_url_cannot_bring_retries_back():
 
 
 def test_slots_are_those_of_redis():
-    redis = pytest.importorskip("redis.crc")
     for name in (b"a", b"roomkey:{17}", b"{}x", b"x{", b"{a}{b}", b"roomkey:node:abc", b"{{a}}", "ä".encode()):
-        assert slot_of(name) == redis.key_slot(name)
+        assert slot_of(name) == key_slot(name)
 
 
 def test_answer_of_a_cluster_is_read():
