@@ -100,7 +100,7 @@ async def test_hub_page_program_runs_on_two_nodes(monkeypatch, redis_server):
     nodes = []
     for _ in range(2):
         names: dict[str, object] = {"__name__": "node"}
-        exec(program.replace("redis://localhost:6379", redis_server[0]), names)
+        exec(program.replace("redis://localhost:6379", redis_server.url), names)
         nodes.append(names["node"])
     issuer = Issuer(Key.from_secret(secret), audience="chat")
     async with serve(nodes[0]) as one, serve(nodes[1]) as other:

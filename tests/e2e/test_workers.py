@@ -172,13 +172,15 @@ async def survive(workers: Workers, fans: list[Fan], how: str) -> None:
     else:
         os.kill(before[0], getattr(signal, how))
         await workers.log("starting another", after)
-        replaced = workers.log(r"worker \d \(process \d+\) serves", after)
     number = max(fan.heard for fan in fans) + 20  # nobody has said it yet
     await asyncio.wait_for(asyncio.gather(*(fan.hears(number) for fan in fans)), PATIENCE)
     again = [fan for fan in fans if fan.connects > 1]
-    assert len(again) == len(fans) if how == "SIGHUP" else 10 < len(again) < 50
-    if how != "SIGHUP":
-        await replaced
+    if how == "SIGHUP":
+        assert len(again) == len(fans)
+    else:
+        # About three in four: an upgraded WebSocket may pass through a worker that does not have its session.
+        assert 10 < len(again) < len(fans), "the clients of the other worker stay connected"
+        await workers.log(r"worker \d \(process \d+\) serves", after)
     async with asyncio.timeout(PATIENCE):  # a dead worker counts as alive for 10 s
         while (sockets := await workers.sockets()) is None:
             await asyncio.sleep(0.1)

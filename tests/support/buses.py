@@ -169,6 +169,7 @@ class Ear:
         for channel in channels:
             self.bus.subscribe(channel)
         await self.bus.open(self._heard, self._state)
+        await self.until(lambda: self.bus.connected)  # open() gives up sooner than a busy machine may need
         for channel in channels:
             assert await self.bus.subscribed(channel), channel
 
