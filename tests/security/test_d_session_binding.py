@@ -478,17 +478,32 @@ async def test_canceled_poll_closes_the_session(make_world):
 
 @pytest.mark.checklist("D62")
 async def test_old_session_id_is_refused_after_a_disconnect(make_world):
+    """Until the client has fetched why, POST gets ``ok``, so that it polls again; its packets are dropped."""
     world = await make_world(prepare=prepare)
     victim = await Person(world).open()
     await victim.join(world.token("victim"))
     await world.guard.revoke(subject="victim")
-    assert (await victim.request("POST", '42["say",1]')).status == 400
+    for packet in ('42["say",1]', "40" + json.dumps({"token": world.token("eve")}), '42["say",2]', "3", "nonsense"):
+        answer = await victim.request("POST", packet)
+        assert (answer.status, answer.body) == (200, b"ok")
     raw, answer = await victim.upgrade()
     assert answer.status == 400 or await raw.close_code() is not None
     told, disconnected = await victim.packets()
     assert "token_revoked" in told
     assert disconnected == "41"
     assert await attack(victim, victim) == [UNKNOWN] * 3
+    await world.settle()
+    assert world.calls == []
+    assert world.is_empty
+
+
+@pytest.mark.checklist("D62")
+async def test_last_packets_of_an_ended_session_are_for_its_owner(make_world):
+    world = await make_world(prepare=prepare)
+    victim = await Person(world, headers={"Authorization": f"Bearer {world.token('victim')}"}).open()
+    await victim.join()
+    await world.guard.revoke(subject="victim")
+    assert await attack(Person(world, address=ELSEWHERE), victim) == [FORBIDDEN] * 3
     assert world.calls == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tracemalloc
 from contextlib import suppress
 
@@ -53,6 +54,26 @@ async def test_logout_ends_one_login_session_only(offline):
     await server.settle()
     assert other.answered(2)[0]["error"]["reason"] == "token_revoked"
     assert all(server.admission(one).admitted for one in (other, eve))
+
+
+@pytest.mark.checklist("G103")
+@BOTH
+async def test_poll_request_after_a_revocation_reaches_no_handler(make_world):
+    """Whatever its response is: a client of the hub gets ``ok``, and then fetches the reason."""
+    world = await make_world()
+    heard: list[object] = []
+    world.sio.on("say", lambda sid, data: heard.append(data))
+    poll = await Poll.member(world.host, world.token("ada"))
+    await poll.post('42["say","before"]')
+    await until(lambda: heard)
+    assert await world.guard.revoke(subject="ada") == 1
+    await poll.post('42["say",1]', '42["say",2]')
+    await poll.post("40" + json.dumps({"token": world.token("eve")}))
+    await poll.post('42["say",3]')
+    await world.settle()
+    assert heard == ["before"]
+    assert world.is_empty
+    await poll.close()
 
 
 @pytest.mark.checklist("G103")

@@ -187,7 +187,7 @@ class PollingExchange:
             session.violation(body.detail)
             self._refuse(body)
         elif not session.alive:
-            # A client that is refused does not fetch its last packets, such as the reason of the end.
+            # The packets are dropped. After an error, the client would not fetch its last ones, with the reason.
             self._answer(UNKNOWN_SID if transport.empty else b"ok")
         elif session.transport is not transport:
             self._refuse(BAD_REQUEST._replace(detail="polling after the upgrade"))
