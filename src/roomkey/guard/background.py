@@ -49,7 +49,7 @@ class Background:
         """The tasks that have not ended."""
         return self._running
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine; this returns when the coroutine waits for the first time."""
         task = self._eager.start(work)
         if task is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from asyncio import current_task, get_running_loop
+from asyncio import get_running_loop
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, copy_context
 from types import coroutine
@@ -23,15 +23,19 @@ if sys.version_info >= (3, 12):
     class EagerTasks:
         """Starts coroutines immediately, each in a task."""
 
-        def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
+        def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
             """Run a coroutine until it waits for the first time, and return its task, which may be done."""
             return asyncio.Task(work, loop=get_running_loop(), eager_start=True)
 
 else:
-    from asyncio import _enter_task, _leave_task, _register_task, _unregister_task
+    from asyncio import _register_task, _unregister_task
+    from asyncio.tasks import _current_tasks  # type: ignore[attr-defined]
 
-    Outcome = tuple[Coroutine[Any, Any, Any] | None, Any, BaseException | None]
-    """Work that waits, what it waits for, None; or None, what the work has returned, what it has raised."""
+    Outcome = tuple[Coroutine[Any, Any, None] | None, Any, BaseException | None]
+    """Work that waits, what it waits for, None; or None, None, what the work has raised."""
+
+    _DONE: Outcome = (None, None, None)
+    _NOTHING = object()
 
     class Task(asyncio.Task[Any]):
         """A task that somebody may know."""
@@ -52,7 +56,9 @@ else:
             setattr(self, name, value)
 
     @coroutine
-    def _resume(work: Coroutine[Any, Any, Any], value: Any, canceled: BaseException | None) -> Generator[Any, Any, Any]:
+    def _resume(
+        work: Coroutine[Any, Any, None], value: Any, canceled: BaseException | None
+    ) -> Generator[Any, Any, Any]:
         """Do the rest of work that waits.
 
         Args:
@@ -91,7 +97,7 @@ else:
             try:
                 if failure is not None or canceled is not None:
                     raise failure or canceled  # type: ignore[misc]
-                return value
+                return None
             finally:
                 del outcome, failure, canceled  # their tracebacks have this frame
         if canceled is not None and asyncio.isfuture(value) and value.cancel(*canceled.args):
@@ -156,8 +162,8 @@ else:
         def __init__(self) -> None:
             self._spare: _Spare | None = None
 
-        def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any] | None:
-            """Run a coroutine until it waits for the first time.
+        def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+            """Run a coroutine, which returns None, until it waits for the first time.
 
             Returns:
                 Its task, which may be done; None if it has returned, and nobody has seen its task.
@@ -167,20 +173,19 @@ else:
                 spare = _Spare(loop, context)
             else:
                 self._spare = None
-            caller = current_task(loop)
-            if caller is not None:
-                _leave_task(loop, caller)
-            _enter_task(loop, spare.task)
-            outcome: Outcome
+            caller = _current_tasks.get(loop)
+            _current_tasks[loop] = spare.task
+            outcome = _DONE
             try:
-                outcome = work, spare.context.run(work.send, None), None
-            except StopIteration as end:
-                outcome = None, end.value, None
+                # Unlike send(), next() with a default raises no exception when work returns.
+                value = spare.context.run(next, work.__await__(), _NOTHING)
+                if value is not _NOTHING:
+                    outcome = work, value, None
             except BaseException as error:  # the task raises it
                 outcome = None, None, error
-            _leave_task(loop, spare.task)
+            del _current_tasks[loop]
             try:
-                if outcome[0] is not None or outcome[2] is not None or not spare.is_unknown():
+                if outcome is not _DONE or not spare.is_unknown():
                     return spare.hand_over(outcome)
                 if not spare.context:
                     self._spare = spare
@@ -188,4 +193,4 @@ else:
             finally:
                 del outcome, spare  # a traceback has this frame
                 if caller is not None:
-                    _enter_task(loop, caller)
+                    _current_tasks[loop] = caller

@@ -126,7 +126,7 @@ class ThreadBackground:
                 task.drive()
         return task.result()
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine up to where it first waits, and then in the background."""
         self.spawn(work)
 

@@ -75,7 +75,7 @@ class Waiting(Protocol):
 
     # Tasks
 
-    def start(self, work: Coroutine[Any, Any, Any]) -> None:
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Run a coroutine, if possible up to where it first waits before this returns."""
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> Task:
