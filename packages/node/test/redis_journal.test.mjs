@@ -167,7 +167,17 @@ test("forged entries are dropped, counted and logged once", options, async (t) =
   await until(() => made.journal.counts.get("read") === 1);
   for (const [why, entries] of Object.entries(forged)) assert.equal(made.journal.counts.get(`dropped: ${why}`), entries.length, why);
   assert.equal(made.logs.length, Object.keys(forged).length);
+  assert.ok(made.logs.some((log) => JSON.stringify(log).includes("bad signature; give all servers the same secrets")));
   assert.equal(ada.connected, true);
+});
+
+test("a client that is not connected is enough, and stays so", options, async (t) => {
+  const client = createClient({ url: server.url }); // without a listener for its errors
+  const made = await guarded(t, "redis", { client });
+  const ada = await made.joined("ada");
+  await add("subject", "ada");
+  await event(ada, "disconnect");
+  assert.equal(client.isOpen, false);
 });
 
 test("two secrets are accepted during a rotation", options, async (t) => {

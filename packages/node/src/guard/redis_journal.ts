@@ -18,7 +18,7 @@ export interface RedisClient {
 }
 
 export interface RedisJournalOptions {
-  /** Your client of `redis` or `ioredis`. The journal uses a duplicate of it. */
+  /** Your client of `redis` or `ioredis`. The journal connects a duplicate of it; the client need not be connected. */
   client: RedisClient;
   /** The secret of the cluster, as your Python servers have it; two while it is being rotated. */
   secrets: readonly (string | Uint8Array)[];
@@ -35,6 +35,9 @@ const COUNT = 500;
 const [CALL, BLOCK] = [1000, 500];
 /** Milliseconds between two attempts after a failure; a random part is taken off. */
 const RETRY = 1000;
+
+/** What to do if entries are dropped, by the reason. */
+const HINTS: Readonly<Record<string, string>> = { "bad signature": "give all servers the same secrets; " };
 
 type Answer = [id: string, fields: string[]][];
 
@@ -87,7 +90,7 @@ export class RedisJournal {
     const before = this.counts.get(name) ?? 0;
     this.counts.set(name, before + 1);
     if (typeof checked !== "string") applyEntry(checked, target);
-    else if (before === 0) target.failed(`dropped an entry of the journal: ${checked}; more of them are only counted`, undefined);
+    else if (before === 0) target.failed(`dropped an entry of the journal: ${checked}; ${HINTS[checked] ?? ""}more of them are only counted`, undefined);
   }
 }
 

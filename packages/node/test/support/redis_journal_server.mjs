@@ -5,7 +5,7 @@ import { Verifier, guard, redisJournal, roomsClaim } from "roomkey";
 import { Server } from "socket.io";
 
 const { REDIS_URL, TOKEN_SECRET, CLUSTER_SECRET } = process.env;
-const client = await createClient({ url: REDIS_URL }).connect();
+const client = createClient({ url: REDIS_URL });
 const http = createServer();
 const roomkey = guard(new Server(http), Verifier.hs256(TOKEN_SECRET, { audience: "chat" }), {
   journal: redisJournal({ client, secrets: [CLUSTER_SECRET] }),
