@@ -251,6 +251,7 @@ async def test_forged_entries_are_dropped_counted_and_logged_once(broker, server
         await one.read()
     assert {name: count for name, count in one.journal.counts.items() if name.startswith("dropped")} == expected
     assert len(caplog.records) == len(expected)
+    assert "bad signature; give all servers the same secrets; more" in caplog.text
     assert len(one.sync.revocations) == 1
     await one.read()  # nothing is read again
     assert one.journal.counts["dropped: bad signature"] == expected["dropped: bad signature"]

@@ -307,11 +307,15 @@ async def test_missing_permission_is_logged_without_the_password(broker, user, e
     assert "s3cr3t" not in repr(a.bus) + repr(a.bus.__dict__)
 
 
-def test_hints_say_what_to_do_about_a_refused_login():
+def test_hints_say_what_to_do_about_a_failed_connection():
     for why in (reason(AuthenticationError("WRONGPASS invalid")), "NOAUTH"):
         assert hint(why) == "; correct the user and password in its URL"
     assert hint(reason(NoPermissionError("NOPERM this user"))).startswith("; give the user the permissions")
-    assert hint("ConnectionError") == ""
+    assert (
+        hint(reason(redis_connections.LostConnection("at redis://:hunter2@host")))
+        == "; start Redis, or correct its URL"
+    )
+    assert hint("OutOfMemoryError") == ""
 
 
 @pytest.mark.parametrize("url", ["http://u:s3cr3t@h", "redis://u:s3cr3t@h:port", "", "s3cr3t", "redis://h?db=s3cr3t"])

@@ -297,6 +297,27 @@ async def test_unavailable_store_refuses_new_sockets_only_and_recovers(bench, fa
     assert [name for name in events if name.startswith("store")] == ["store_unavailable", "store_available"]
 
 
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (
+            Unavailable("the journal in Redis is unavailable (X); start Redis"),
+            "the journal in Redis is unavailable (X); start Redis",
+        ),
+        (RuntimeError("hunter2"), "the store failed (RuntimeError)"),
+    ],
+)
+async def test_problem_of_a_store_contains_the_reason_and_no_foreign_text(bench, error, why, caplog):
+    store = ScriptedStore()
+    one = bench(store)
+    await one.revoking.check()
+    store.fault = error
+    await one.revoking.poll()
+    assert one.revoking.problem == f"the store of revocations is unavailable: {why}"
+    assert one.revoking.problem in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 @BOTH_FAULTS
 async def test_store_unavailable_at_startup_refuses_until_it_was_read(bench, fault, monkeypatch):
     monkeypatch.setattr(revocation_sync, "POLL_SECONDS", 0.001)

@@ -40,6 +40,8 @@ CHECK_BITS = 20
 
 ATTEMPTS = 5
 
+_REMEDIES = {"bad signature": "; give all servers the same secrets"}
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
@@ -338,7 +340,8 @@ class RedisJournal:
 
     def _drop(self, why: str, number: int = 1) -> None:
         if not self.counts[f"dropped: {why}"]:
-            LOG.warning("dropped an entry of the journal in Redis: %s; more of them are only counted", why)
+            text = "dropped an entry of the journal in Redis: %s%s; more of them are only counted"
+            LOG.warning(text, why, _REMEDIES.get(why, ""))
         self.counts[f"dropped: {why}"] += number
 
     async def wait(self, seconds: float) -> None:

@@ -12,6 +12,7 @@ from roomkey.bus.redis_connections import (
     LostConnection,
     RedisError,
     ResponseError,
+    hint,
     pack,
     reason,
     send,
@@ -64,7 +65,8 @@ class Calls:
             if await finishes_within(task, seconds):
                 return task.result()
         except (RedisError, OSError, EOFError) as error:
-            raise Unavailable(f"{self._what} is unavailable ({reason(error)})") from error
+            why = reason(error)
+            raise Unavailable(f"{self._what} is unavailable ({why}){hint(why)}") from error
         finally:
             task.cancel()  # this closes the connection: an answer that is still to come belongs to no other call
         raise Unavailable(f"{self._what} did not respond within {seconds:g} s")

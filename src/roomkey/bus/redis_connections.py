@@ -24,6 +24,7 @@ __all__ = [
     "ResponseError",
     "UnsuitableServer",
     "call",
+    "hint",
     "pack",
     "reason",
     "send",
@@ -155,6 +156,7 @@ def reason(error: BaseException) -> str:
 
 
 _HINTS = {
+    "ConnectionError": "start Redis, or correct its URL",
     **dict.fromkeys(("AuthenticationError", "NOAUTH", "WRONGPASS"), "correct the user and password in its URL"),
     **dict.fromkeys(("NoPermissionError", "NOPERM"), "give the user the permissions of a node (ACL SETUSER)"),
 }

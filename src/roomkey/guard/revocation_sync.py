@@ -239,10 +239,12 @@ class RevocationSync:
             self._revoked_sockets.end(new)
 
     def _failed(self, error: Exception) -> None:
+        why = str(error) if isinstance(error, Unavailable) else type(error).__name__  # others may contain secrets
+        problem = f"the store of revocations is unavailable: {why}"
         if self.problem is None:
             audit.record("store_unavailable", level=logging.ERROR, error=type(error).__name__)
-            LOG.error("the store of revocations is unavailable (%s)", type(error).__name__)
-        self.problem = f"the store of revocations is unavailable ({type(error).__name__})"
+            LOG.error("%s", problem)
+        self.problem = problem
 
     def _succeeded(self) -> None:
         if self.problem is not None:
