@@ -1,11 +1,14 @@
-"""The error for missing packages has the command that installs them."""
+"""The error for missing packages, and the names of packages that are imported when they are first used."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from types import ModuleType
 
 import pytest
+
+from roomkey import bus, django, hub, keysets, stores, testing
 
 # Imports all modules of roomkey without some packages, and prints the errors.
 PROGRAM = """
@@ -76,3 +79,14 @@ def test_missing_package_error_has_the_install_command():
 )
 def test_module_error_names_package_and_extra(package, extra, some):
     assert errors(package, some) == [f"{some}: {some} requires {package}; run: pip install 'roomkey[{extra}]'"]
+
+
+@pytest.mark.parametrize("package", [bus, hub, keysets, stores, testing], ids=lambda package: package.__name__)
+def test_exported_names_can_be_imported(package: ModuleType):
+    assert [name for name in package.__all__ if getattr(package, name) is None] == []
+
+
+@pytest.mark.parametrize("package", [bus, django, hub, keysets, stores, testing], ids=lambda package: package.__name__)
+def test_unknown_name_raises_attribute_error(package: ModuleType):
+    with pytest.raises(AttributeError, match=f"module '{package.__name__}' has no attribute 'nothing'"):
+        package.nothing  # noqa: B018

@@ -76,3 +76,8 @@ async def verbs() -> None:
         await hub.disconnect(one.sid, one.namespace)
     await hub.sockets("red")  # type: ignore[call-arg]
     hub.serve_members("who-is-here")
+
+
+def misspelled() -> None:
+    from roomkey.bus import RedisBusses  # type: ignore[attr-defined]  # noqa: F401
+    from roomkey.stores import SqlAcounts  # type: ignore[attr-defined]  # noqa: F401

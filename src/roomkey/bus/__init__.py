@@ -9,19 +9,27 @@ The public names are those in ``__all__``. The modules of this package are inter
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roomkey.bus.cluster import Cluster
 from roomkey.bus.memory import MemoryBus, MemoryNetwork
 from roomkey.bus.protocol import Bus
 from roomkey.bus.secrets import ClusterSecrets
+from roomkey.extras import imported_when_used
 
 if TYPE_CHECKING:
     from roomkey.bus.journal import RedisJournal
     from roomkey.bus.redis import RedisBus
     from roomkey.bus.redis_proofs import RedisProofs
     from roomkey.bus.unix import UnixBus
+else:  # they need more, such as a client of Redis
+    __getattr__ = imported_when_used(
+        __name__,
+        RedisBus="redis",
+        RedisJournal="journal",
+        RedisProofs="redis_proofs",
+        UnixBus="unix",
+    )
 
 __all__ = [
     "Bus",
@@ -34,17 +42,3 @@ __all__ = [
     "RedisProofs",
     "UnixBus",
 ]
-
-_MODULES = {
-    "RedisBus": "redis",
-    "RedisJournal": "journal",
-    "RedisProofs": "redis_proofs",
-    "UnixBus": "unix",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the names that need more, such as a client of Redis, when they are first used."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -13,10 +13,9 @@ Further public modules, each with requirements of its own: :mod:`roomkey.django.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from roomkey.extras import needs
+from roomkey.extras import imported_when_used, needs
 
 with needs("django", "roomkey.django"):
     import django  # noqa: F401
@@ -27,6 +26,17 @@ if TYPE_CHECKING:
     from roomkey.django.guards import AsyncGuard, Guard
     from roomkey.django.requests import IdentityMiddleware, requires
     from roomkey.django.tokens import issue_token, session_token
+else:  # Django imports this package before its settings and models are ready
+    __getattr__ = imported_when_used(
+        __name__,
+        AsyncGuard="guards",
+        Guard="guards",
+        IdentityMiddleware="requests",
+        issue_token="tokens",  # noqa: S106 - a name
+        requires="requests",
+        session_token="tokens",  # noqa: S106 - a name
+        uses_database="connections",
+    )
 
 __all__ = [
     "AsyncGuard",
@@ -37,20 +47,3 @@ __all__ = [
     "session_token",
     "uses_database",
 ]
-
-_MODULES = {
-    "AsyncGuard": "guards",
-    "Guard": "guards",
-    "IdentityMiddleware": "requests",
-    "issue_token": "tokens",
-    "requires": "requests",
-    "session_token": "tokens",
-    "uses_database": "connections",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first used: Django imports this package before its settings and models are ready."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -13,10 +13,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from roomkey.extras import needs
+from roomkey.extras import imported_when_used, needs
 
 with needs("hub", "roomkey.hub"):
     import orjson  # noqa: F401
@@ -32,6 +31,8 @@ from roomkey.wire import Limits
 if TYPE_CHECKING:
     from roomkey.hub.http import runner
     from roomkey.hub.http.runner import UVICORN_SETTINGS
+else:  # they require uvicorn, which an application that mounts ``hub.asgi`` does not need
+    __getattr__ = imported_when_used(__name__, UVICORN_SETTINGS="http.runner", runner="http.runner")
 
 __all__ = [
     "UVICORN_SETTINGS",
@@ -46,11 +47,3 @@ __all__ = [
     "SubjectLimits",
     "runner",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs uvicorn at its first use: an application that mounts ``hub.asgi`` does not need it."""
-    if name not in ("runner", "UVICORN_SETTINGS"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    runner = import_module("roomkey.hub.http.runner")
-    return runner if name == "runner" else runner.UVICORN_SETTINGS

@@ -16,9 +16,9 @@ The public names are those in ``__all__``. The modules of this package are inter
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from roomkey.extras import imported_when_used
 from roomkey.keysets.files import (
     KEY,
     environment_key,
@@ -36,6 +36,8 @@ from roomkey.keysets.waiting import verify_blocking, verify_waiting
 
 if TYPE_CHECKING:
     from roomkey.keysets.remote import RemoteKeySet, RemoteStatus
+else:  # they require httpcore
+    __getattr__ = imported_when_used(__name__, RemoteKeySet="remote", RemoteStatus="remote")
 
 __all__ = [
     "KEY",
@@ -58,12 +60,3 @@ __all__ = [
     "verify_blocking",
     "verify_waiting",
 ]
-
-_REQUIRES_REMOTE = {"RemoteKeySet": "remote", "RemoteStatus": "remote"}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the names that require httpcore when they are first used."""
-    if name not in _REQUIRES_REMOTE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_REQUIRES_REMOTE[name]}"), name)

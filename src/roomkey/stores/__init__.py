@@ -13,10 +13,10 @@ The public names are those in ``__all__``. The modules of this package are inter
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from roomkey.core.revocations import JournalPart, Revocation
+from roomkey.extras import imported_when_used
 from roomkey.stores.bundle import Stores
 from roomkey.stores.memory_revocations import MemoryRevocations
 from roomkey.stores.protocols import (
@@ -52,6 +52,17 @@ if TYPE_CHECKING:
     from roomkey.stores.sql_revocations import SqlRevocations
     from roomkey.stores.sql_sessions import SqlSessions
     from roomkey.stores.sql_single_use import SqlSingleUseStore
+else:  # they require SQLAlchemy
+    __getattr__ = imported_when_used(
+        __name__,
+        Database="sql",
+        SqlAccounts="sql_accounts",
+        SqlClients="sql_clients",
+        SqlProviderLinks="sql_links",
+        SqlRevocations="sql_revocations",
+        SqlSessions="sql_sessions",
+        SqlSingleUseStore="sql_single_use",
+    )
 
 __all__ = [
     "Account",
@@ -86,20 +97,3 @@ __all__ = [
     "StoredRefreshToken",
     "Stores",
 ]
-
-_REQUIRES_SQL = {
-    "Database": "sql",
-    "SqlAccounts": "sql_accounts",
-    "SqlClients": "sql_clients",
-    "SqlProviderLinks": "sql_links",
-    "SqlRevocations": "sql_revocations",
-    "SqlSessions": "sql_sessions",
-    "SqlSingleUseStore": "sql_single_use",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import the names that require SQLAlchemy when they are first used."""
-    if name not in _REQUIRES_SQL:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_REQUIRES_SQL[name]}"), name)

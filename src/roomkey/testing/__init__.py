@@ -14,9 +14,9 @@ begin with ``roomkey_``.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from roomkey.extras import imported_when_used
 from roomkey.testing.blocking import BlockingClient, connect_blocking
 from roomkey.testing.client import Client, connect
 from roomkey.testing.clock import Clock
@@ -25,6 +25,8 @@ from roomkey.testing.settling import settle
 
 if TYPE_CHECKING:
     from roomkey.testing.provider import FakeProvider
+else:  # it requires the extra ``remote``
+    __getattr__ = imported_when_used(__name__, FakeProvider="provider")
 
 __all__ = [
     "BlockingClient",
@@ -40,10 +42,3 @@ __all__ = [
     "connect_blocking",
     "settle",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import the provider at its first use: it requires the extra ``remote``."""
-    if name != "FakeProvider":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return import_module("roomkey.testing.provider").FakeProvider
