@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import threading
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from support.brokers import Broker
+from support.journals import journal_at
 from support.nodes import SECRET
 
 from roomkey.bus import overhearing
@@ -18,6 +20,7 @@ from roomkey.bus.leases import Hello
 from roomkey.bus.overhearing import Heard, HeardNode
 from roomkey.cli import doctor_cluster
 from roomkey.cli.doctor_cluster import clock_finding, node_address_finding
+from roomkey.core.revocations import Revocation
 from roomkey.keysets import KeyFolder, load_or_create
 from roomkey.server.settings import Settings
 from roomkey.server.shared_keys import fingerprint
@@ -200,3 +203,42 @@ def test_workers_without_a_cluster_fail(roomkey: Cli, here: Path, monkeypatch: p
     ran = inspect(roomkey, here, "hub = Hub(verifier, revocations=MemoryRevocations())\n", os.getpid() + 1)
     assert ran.code == 1
     assert "4 workers without a cluster" in ran.out
+
+
+JOURNAL = f"""
+import socketio
+from roomkey import Verifier
+from roomkey.bus import RedisJournal
+from roomkey.socketio import AsyncGuard
+hub = socketio.AsyncServer(async_mode="asgi")
+journal = RedisJournal.at("URL", secrets=["{SECRET}"])
+guard = AsyncGuard(Verifier.hs256("kT9vX2mQ8rL4wZ7yB1nC6dF3gH5jP0sA"), revocations=journal)
+guard.attach(hub)
+"""
+
+
+@pytest.mark.parametrize(("signed_with", "code"), [(SECRET, 0), ("vB7nM2kX9pQ4wE6rT8yU1iO3aS5dF0gH", 1)])
+def test_journal_of_an_application_is_examined(
+    roomkey: Cli, here: Path, broker: Broker, signed_with: str, code: int
+) -> None:
+    async def revoke() -> None:
+        other = journal_at(broker, signed_with)
+        await other.add(Revocation("subject", "ada"))
+        await other.close()
+
+    asyncio.run(revoke())
+    before = broker.command("DBSIZE")
+    ran = inspect(roomkey, here, JOURNAL.replace("URL", broker.url), os.getpid() + 2 + code)
+    assert ran.code == code
+    assert "Redis forgets the journal when it restarts; set appendonly yes" in ran.out
+    assert ("fail  other servers sign the journal with another secret" in ran.out) == (code == 1)
+    assert broker.command("DBSIZE") == before
+
+
+def test_journal_that_cannot_be_reached_fails(roomkey: Cli, here: Path, broker: Broker) -> None:
+    broker.kill()
+    url = broker.url.replace("//", "//ada:hunter2@")
+    ran = inspect(roomkey, here, JOURNAL.replace("URL", url), os.getpid() + 4)
+    assert ran.code == 1
+    assert "fail  cannot reach Redis (ConnectionError): start it, or correct the URL" in ran.out
+    assert "hunter2" not in ran.out + ran.err

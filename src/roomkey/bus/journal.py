@@ -102,6 +102,7 @@ class RedisJournal:
         clock: seconds since the epoch, for changes of rights that a program makes without a guard.
 
     Attributes:
+        connections: opens connections to Redis.
         counts: the number of entries read and written, and of those dropped, by reason.
         epoch: identifies this journal; it changes when entries were lost. Empty before the first read.
     """
@@ -114,6 +115,7 @@ class RedisJournal:
         name: str = "roomkey",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.connections = connections
         self.key = f"{{{name}}}:journal"
         sender = random_names.token_urlsafe(6)
         self._format = EntryFormat(secrets, self.key, sender)
@@ -343,6 +345,21 @@ class RedisJournal:
             text = "dropped an entry of the journal in Redis: %s%s; more of them are only counted"
             LOG.warning(text, why, _REMEDIES.get(why, ""))
         self.counts[f"dropped: {why}"] += number
+
+    async def has_foreign_entries(self) -> bool:
+        """Return True if one of the oldest entries is not signed with one of the secrets. Nothing is written.
+
+        Raises:
+            Unavailable: Redis did not respond.
+        """
+        [found] = await self._call(("XRANGE", self.key, "-", "+", "COUNT", str(COUNT)))
+        for entry in map(_Entry.of, found):
+            try:
+                self._format.check(entry.fields)
+            except Dropped as dropped:
+                if str(dropped) == "bad signature":
+                    return True
+        return False
 
     async def wait(self, seconds: float) -> None:
         """Wait until there may be more after the last part of :meth:`read`, for so many seconds at most.

@@ -11,7 +11,7 @@ from typing import Any
 
 from roomkey.cli.app_guard import Inspected, NotFoundError, inspect_app
 from roomkey.cli.app_rules import join_findings, rule_findings
-from roomkey.cli.doctor_cluster import hub_findings
+from roomkey.cli.doctor_cluster import hub_findings, journal_findings
 from roomkey.cli.output import span
 from roomkey.core.keys import KeySet
 from roomkey.core.verifier import Verifier
@@ -145,6 +145,9 @@ def _sources(guard: BaseGuard) -> Iterator[Finding]:
 def _revocations(inspected: Inspected) -> Iterator[Finding]:
     if inspected.guard.has_store:
         yield "ok", "revocations: in a store"
+        store: Any = inspected.guard.settings.revocations
+        if type(store).__name__ == "RedisJournal":
+            yield from journal_findings(store)
         return
     remedy = "pass a store, such as revocations=SqlRevocations('roomkey.sqlite3')"
     if hasattr(getattr(inspected.server, "manager", None), "channel"):

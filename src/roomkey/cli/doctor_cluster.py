@@ -14,7 +14,7 @@ from roomkey.bus.peers import split_address
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.cli.output import needs
 from roomkey.core.keys import KeySet
-from roomkey.errors import ConfigError
+from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.clock import SystemClock
 from roomkey.keysets import KeyFolder, environment_key
 from roomkey.server.settings import Settings, is_loopback
@@ -22,9 +22,10 @@ from roomkey.server.shared_keys import fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
     from roomkey.bus.cluster import Cluster
+    from roomkey.bus.journal import RedisJournal
     from roomkey.bus.redis import RedisBus
 
-__all__ = ["clock_finding", "cluster_findings", "hub_findings"]
+__all__ = ["clock_finding", "cluster_findings", "hub_findings", "journal_findings"]
 
 Finding = tuple[str, str]
 
@@ -141,10 +142,47 @@ def redis_findings(
     except ConfigError as error:
         yield "fail", str(error)
     except (RedisError, OSError, TimeoutError) as error:
-        yield "fail", f"cannot reach Redis ({type(error).__name__}): start it, or correct the URL, user and password"
+        yield _unreachable(error)
     else:
         yield from found
         yield from () if heard is None else _nodes(heard, own_keys)
+
+
+def _unreachable(error: Exception) -> Finding:
+    return "fail", f"cannot reach Redis ({type(error).__name__}): start it, or correct the URL, user and password"
+
+
+def journal_findings(journal: RedisJournal) -> Iterator[Finding]:
+    """Check the Redis server of a guard that has its journal there. Nothing is written.
+
+    Args:
+        journal: the journal, which is not open.
+    """
+    from roomkey.bus.redis_checks import examine
+    from roomkey.bus.redis_connections import RedisError
+
+    async def look() -> tuple[list[Finding], bool]:
+        async with asyncio.timeout(REDIS_SECONDS):
+            found = await examine(journal.connections, journal=True)
+        try:
+            return found, await journal.has_foreign_entries()
+        except Unavailable:  # no permission: what is known is enough
+            return found, False
+        finally:
+            await journal.close()
+
+    try:
+        found, has_foreign = asyncio.run(look())
+    except (RedisError, OSError, TimeoutError) as error:
+        yield _unreachable(error)
+        return
+    yield from found
+    if has_foreign:
+        yield (
+            "fail",
+            "other servers sign the journal with another secret, so this one ignores their revocations; give all "
+            "servers the same secrets",
+        )
 
 
 def _nodes(heard: Heard, own_keys: str | None = None) -> Iterator[Finding]:
