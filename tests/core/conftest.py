@@ -1,14 +1,9 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from roomkey import Key
 from roomkey.core.algorithms import ALGORITHMS
-
-# No deadlines: a busy machine must not fail these tests.
-settings.register_profile("roomkey", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("roomkey")
 
 
 @pytest.fixture(scope="session")

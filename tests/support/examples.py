@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 __all__ = ["examples"]
 
-# No time limit for an example, on whatever machine; and in CI the same examples each time.
-settings.register_profile("test", deadline=None, derandomize=os.environ.get("CI") == "true")
+# No time limit for examples, on whatever machine; and in CI the same examples each time.
+settings.register_profile(
+    "test",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=os.environ.get("CI") == "true",
+)
 settings.register_profile("check", settings.get_profile("test"), max_examples=20)
 settings.load_profile("test")
 
