@@ -79,6 +79,7 @@ async def packet(web: httpx.AsyncClient, url: str, **query: str) -> str:
 async def test_two_servers_on_one_redis_behave_as_one(machines: Machines) -> None:
     await machines.ready(200)
     a, b = (server.url for server in machines.servers)
+    assert "use PostgreSQL" in machines.servers[0].errors()
     async with httpx.AsyncClient(timeout=PATIENCE) as web:
         typed = {"username": "zoe", "password": "correct horse battery"}
         token = (await web.post(f"{a}/auth/login", json=typed)).json()["access_token"]

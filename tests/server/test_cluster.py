@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from roomkey.bus import ClusterSecrets, RedisBus
 from roomkey.bus.unix import UnixBus
 from roomkey.errors import ConfigError
-from roomkey.server.cluster import make_cluster, read_cluster_secrets
-from roomkey.server.settings import Settings
+from roomkey.server.cluster import how_to_create, make_cluster, read_cluster_secrets
+from roomkey.server.settings import Settings, missing_on_other_machines
 
 ONE, OTHER = secrets.token_hex(), secrets.token_hex()
 
@@ -79,6 +80,30 @@ def test_secret_of_several_machines_is_not_created(keys: Path) -> None:
     with pytest.raises(ConfigError, match=r"cluster\.secret is missing; create it once .*openssl rand"):
         make_cluster(Settings(keys=keys, redis="redis://127.0.0.1:1"))
     assert list(keys.iterdir()) == []
+
+
+def test_command_that_creates_the_secret_works_without_a_folder(tmp_path: Path) -> None:
+    secret = tmp_path / "new" / "keys" / "cluster.secret"
+    command = how_to_create(secret).partition("(")[2].rpartition(")")[0]
+    subprocess.run(["sh", "-c", command], check=True)
+    assert secret.stat().st_mode & 0o077 == 0
+    read_cluster_secrets(Settings(keys=secret.parent, redis="redis://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({}, []),
+        ({"workers": 4}, []),
+        ({"redis": "redis://h"}, ["use PostgreSQL", "no node_address"]),
+        ({"redis": "redis://h", "node_address": "10.0.0.5:7400"}, ["use PostgreSQL"]),
+        ({"redis": "redis://h", "node_address": "10.0.0.5:7400", "database": "postgresql://h/d"}, []),
+    ],
+)
+def test_what_other_machines_lack_is_found(settings: dict[str, Any], words: list[str]) -> None:
+    found = list(missing_on_other_machines(Settings(**settings)))
+    assert len(found) == len(words)
+    assert all(word in text for word, text in zip(words, found, strict=True))
 
 
 def test_two_secrets_are_accepted_during_a_rotation(keys: Path, tmp_path: Path) -> None:

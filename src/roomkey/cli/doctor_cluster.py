@@ -17,7 +17,7 @@ from roomkey.core.keys import KeySet
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.clock import SystemClock
 from roomkey.keysets import KeyFolder, environment_key
-from roomkey.server.settings import Settings, is_loopback
+from roomkey.server.settings import Settings, is_loopback, missing_on_other_machines
 from roomkey.server.shared_keys import fingerprint, fingerprint_of
 
 if TYPE_CHECKING:
@@ -70,17 +70,8 @@ def _workers(number: int) -> Iterator[Finding]:
 
 def _several_machines(settings: Settings, secrets: ClusterSecrets | None) -> Iterator[Finding]:
     assert settings.redis is not None
-    if not isinstance(settings.database, str):
-        yield (
-            "warn",
-            f"other machines do not have the accounts, logins and tickets in {settings.database}; use PostgreSQL",
-        )
-    if settings.node_address is None:
-        yield (
-            "warn",
-            "no node_address: polling clients must always reach the same machine; set it, or use sticky sessions",
-        )
-    else:
+    yield from (("warn", text) for text in missing_on_other_machines(settings))
+    if settings.node_address is not None:
         yield node_address_finding(settings.node_address)
     with needs("redis"):
         from roomkey.bus.redis import RedisBus

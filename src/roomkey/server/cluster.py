@@ -50,7 +50,8 @@ def _own_address(address: str, slot: int) -> str:
 
 def how_to_create(secret: Path) -> str:
     """Return what to do if the file is missing, for the end of a message."""
-    return f"create it once (umask 077; openssl rand -hex 32 > {secret}) and copy it to all machines"
+    command = f"umask 077; mkdir -p {secret.parent}; openssl rand -hex 32 > {secret}"
+    return f"create it once ({command}) and copy it to all machines, like the signing keys"
 
 
 def read_cluster_secrets(settings: Settings) -> ClusterSecrets:

@@ -6,12 +6,13 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import TextIO
 
 from roomkey.audit import redact
 
-__all__ = ["configure"]
+__all__ = ["configure", "warn"]
 
 # Some errors of engineio contain a session ID, which is a credential for the session.
 _SESSION = re.compile(r"(?i)\b(session|sid)([ =]+)\S+")
@@ -61,3 +62,9 @@ def configure(worker: int | None = None) -> None:
     for library in ("socketio.server", "engineio.server"):
         # If these loggers have no level, the libraries add handlers to them.
         logging.getLogger(library).setLevel(logging.ERROR)
+
+
+def warn(texts: Iterable[str]) -> None:
+    """Log what the operator should change."""
+    for text in texts:
+        logging.getLogger("roomkey.server").warning("%s", text)

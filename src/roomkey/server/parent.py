@@ -27,7 +27,7 @@ from roomkey.server.config_file import read_config
 from roomkey.server.connection_counts import SLOTS, ConnectionCounts, new_table
 from roomkey.server.control import Start, send_start
 from roomkey.server.listening import listen, shown_url
-from roomkey.server.settings import Settings, check_exposure
+from roomkey.server.settings import Settings, check_exposure, missing_on_other_machines
 from roomkey.server.settings_sources import load_settings
 
 __all__ = ["Command", "serve"]
@@ -76,6 +76,7 @@ def serve(command: Command, settings: Settings) -> None:
     check_exposure(settings)
     with contextlib.closing(listen(settings.host, settings.port)) as listener, _private_folder() as folder:
         logs.configure()
+        logs.warn(missing_on_other_machines(settings))
         asyncio.run(Parent(command, settings, listener, folder).run())
 
 

@@ -32,7 +32,7 @@ from roomkey.server.draining import Drain
 from roomkey.server.listening import listen, shown_url
 from roomkey.server.providers import Provider
 from roomkey.server.request_hardening import MAX_BODY
-from roomkey.server.settings import Settings, check_exposure
+from roomkey.server.settings import Settings, check_exposure, missing_on_other_machines
 from roomkey.stores import Stores
 
 __all__ = ["Worker", "run_worker", "serve"]
@@ -85,6 +85,7 @@ def serve(
     _check_tls(settings)
     with contextlib.closing(listen(settings.host, settings.port)) as listener:
         logs.configure()
+        logs.warn(missing_on_other_machines(settings))
         _run(_Process(settings, policy, providers or {}, listener, demo, credentials_file))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 from urllib.parse import urlsplit
@@ -39,7 +40,7 @@ from roomkey.errors import ConfigError
 from roomkey.guard.settings import GuardSettings
 from roomkey.server.connection_counts import MAX_WORKERS
 
-__all__ = ["Settings", "check_exposure", "default_of", "help_of", "is_loopback"]
+__all__ = ["Settings", "check_exposure", "default_of", "help_of", "is_loopback", "missing_on_other_machines"]
 
 # The pattern is strict, so that no part of a password is taken for a host and shown.
 _HOST = r"(?:[\w.%-]+|\[[\da-fA-F:.]+\])?(?::\d+)?"
@@ -350,6 +351,16 @@ def check_exposure(settings: Settings) -> None:
         f"cannot serve on {settings.host} without TLS: other machines can reach it, and passwords and tokens would "
         "travel unencrypted; use --tls-cert and --tls-key, or --behind-proxy if a reverse proxy provides TLS"
     )
+
+
+def missing_on_other_machines(settings: Settings) -> Iterator[str]:
+    """Yield what other machines on the same Redis lack. They start without it, and fail some of their clients."""
+    if settings.redis is None:
+        return
+    if not isinstance(settings.database, str):
+        yield f"other machines do not have the accounts, logins and tickets in {settings.database}; use PostgreSQL"
+    if settings.node_address is None:
+        yield "no node_address: polling clients must always reach the same machine; set it, or use sticky sessions"
 
 
 def _is_redis_url(text: str) -> bool:
