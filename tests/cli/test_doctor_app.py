@@ -283,6 +283,8 @@ def test_doctor_fails_without_a_store_for_several_workers(doctor: Any, monkeypat
         (HEAD + "socketio.Nothing", "sio", "AttributeError: module 'socketio' has no attribute 'Nothing'; start"),
         ("raise ValueError('the secret is hunter2')", "sio", "cannot load application_"),
         ("raise SystemExit(3)", "sio", "SystemExit; start the application yourself"),
+        ("import os\nos.environ['MY_SECRET']", "sio", "the environment variable MY_SECRET is not set; set it as for"),
+        ("{}['hunter2']", "sio", "KeyError; start the application yourself"),
         ("import no_such_module", "sio", "ModuleNotFoundError: No module named 'no_such_module'"),
         (HEAD + "verifier = Verifier.hs256('short')", "sio", ": the HS256 secret has 5 bytes"),
         ("def (", "sio", "SyntaxError"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -109,8 +110,18 @@ def _why(error: BaseException, module: str) -> str:
         return without_secrets(str(error))
     if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
         return f"there is no module {error.name} here; run the command in the directory that contains it"
+    if isinstance(error, KeyError) and _raised_by_environ(error):
+        return f"the environment variable {error.args[0]} is not set; set it as for the application"
     text = without_secrets(str(error)) if isinstance(error, (ImportError, AttributeError)) else ""
     return f"{type(error).__name__}{text and f': {text}'}; start the application yourself to see the whole error"
+
+
+def _raised_by_environ(error: KeyError) -> bool:
+    """Return True for a missing environment variable, whose name is no secret; other keys could be one."""
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    return at is not None and at.tb_frame.f_code is type(os.environ).__getitem__.__code__
 
 
 def _reachable(start: Any) -> Iterator[Any]:

@@ -87,7 +87,10 @@ def doctor(
         str | None, typer.Option(help="Import your own application, as module:name, and check its guard.")
     ] = None,
 ) -> None:
-    """Check settings, keys, exposure and other nodes, and list what a guard on python-socketio cannot prevent.
+    """Check settings, keys, exposure and other nodes.
+
+    The settings are those of roomkey serve, from ROOMKEY_* environment variables and the settings file. Also list what
+    a guard on python-socketio cannot prevent.
 
     With --app, check the guard of your own application. With --token, show what the token allows and which rules
     decide. With --issuer, ask an OpenID provider. Exit status: 1 if a check fails, the token does not allow a request,

@@ -36,7 +36,8 @@ def with_stores(settings: Settings, action: Callable[[Stores], Awaitable[_Result
 
         from roomkey.stores import AccountExists, AccountNotFound, ClientExists, ClientNotFound, LinkExists, Stores
     if not create and isinstance(settings.database, Path) and not settings.database.exists():
-        fail(f"no database {settings.database}; go to the server's folder, or pass --database or --config")
+        where = "go to the server's folder, or pass --database or --config; a demo has none"
+        fail(f"no database {settings.database}; {where}")
 
     async def work() -> _Result:
         async with Stores.at(settings.database) as stores:
