@@ -31,7 +31,7 @@ VIOLATION = "protocol violation"
 _NOTHING_TO_SAY = frozenset({CLIENT_DISCONNECT, PING_TIMEOUT, TRANSPORT_CLOSE, TRANSPORT_ERROR, VIOLATION})
 
 PING, NOOP, PROBE, PROBE_ANSWER, UPGRADE_PACKET = b"2", b"6", b"2probe", b"3probe", b"5"
-_MESSAGE = b"4"
+_MESSAGE = ord("4")
 _ON_CANDIDATE = {PROBE: TransportInput.PROBE, UPGRADE_PACKET: TransportInput.UPGRADE}
 UPGRADE_AT_END_SECONDS = 3.0
 """How long a session that ends waits for an upgrade that has begun: until then, its client does not fetch packets."""
@@ -204,7 +204,9 @@ class EngineSession:
         """Handle an Engine.IO text packet from the current transport."""
         if len(data) > self._settings.packet_before_admission and not self.connection.admitted:
             self.violation("a large packet before admission", code=TOO_BIG)
-        elif data[:1] == _MESSAGE:  # allowed in every state but CLOSED; a look into the table would slow each message
+        elif (
+            data and data[0] == _MESSAGE
+        ):  # allowed in every state but CLOSED; a look into the table would slow each message
             if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data, 1)
                 if type(packet) is Packet:

@@ -244,4 +244,4 @@ def encode_parts(kind: PacketType, namespace: str, data: Any, id: int | None) ->
         head = b"4%d%d-%b" % (_BINARY_KIND[kind], len(attachments), name)
     else:
         raise TypeError(f"a {kind.name} packet cannot carry bytes")
-    return (head + text if id is None else head + str(id).encode() + text), attachments
+    return (head + text if id is None else b"%b%d%b" % (head, id, text)), attachments
