@@ -212,6 +212,7 @@ async def test_workers_end_if_the_parent_is_killed(workers: Callable[..., Worker
     ("arguments", "said"),
     [
         (["--database", "nowhere/a.sqlite3"], "cannot open the database"),
+        (["--database", "postgresql://roomkey@127.0.0.1:1/roomkey"], "ConnectionRefusedError; run `roomkey"),
         (["--tls-cert", "a.pem", "--tls-key", "b.pem"], "TLS"),
         (["--host", "0.0.0.0"], "other machines can reach it"),
         (["--engine", "python-socketio"], "workers requires the hub"),

@@ -12,7 +12,7 @@ import socket
 import sys
 from pathlib import Path
 
-from roomkey.errors import ConfigError
+from roomkey.errors import ConfigError, Unavailable
 from roomkey.extras import needs
 
 with needs("server", "roomkey.server.worker"):
@@ -147,8 +147,9 @@ def main() -> None:
     logs.configure(worker=start.number)
     try:
         _serve(start, channel)
-    except ConfigError as error:
-        send_line(channel, FAILED + json.dumps(str(error)).encode())
+    except (ConfigError, Unavailable) as error:
+        todo = "; run `roomkey doctor` to find the cause" if isinstance(error, Unavailable) else ""
+        send_line(channel, FAILED + json.dumps(f"{error}{todo}").encode())
         sys.exit(1)
 
 
