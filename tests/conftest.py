@@ -53,6 +53,14 @@ def engine(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
+    """Return an empty database: a file or a URL. Tests that use it run with both."""
+    if request.param == "sqlite":
+        return tmp_path / "roomkey.sqlite3"
+    return str(request.getfixturevalue("postgres").database())
+
+
 @pytest.fixture
 def serve(tmp_path: Path, engine: str) -> Iterator[Callable[..., Served]]:
     """Return a function that starts a server with these flags. The server is stopped after the test."""

@@ -21,9 +21,8 @@ from roomkey.stores import MemoryRevocations, SqlSingleUseStore
 YEAR = 366 * 86400.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def server(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LoginServer]:
-    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+@pytest.fixture
+async def server(where: Path | str) -> AsyncIterator[LoginServer]:
     async with running(where) as made:
         yield made
 

@@ -34,19 +34,15 @@ class Nodes(NamedTuple):
     there: LoginServer
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Nodes]:
-    where: Any = tmp_path / "roomkey.sqlite3"
-    if request.param == "postgresql":
-        server: PostgreSQL = request.getfixturevalue("postgres")
-        where = server.database()
+@pytest.fixture
+async def nodes(where: Path | str) -> AsyncIterator[Nodes]:
     clock = FakeClock()
     async with AsyncExitStack() as stack:
         made = [await stack.enter_async_context(running(where, clock=clock, port=True)) for _ in range(2)]
         yield Nodes(*made)
 
 
-on_postgresql = pytest.mark.parametrize("nodes", ["postgresql"], indirect=True)
+on_postgresql = pytest.mark.parametrize("where", ["postgresql"], indirect=True)
 
 
 async def connect(node: LoginServer, tokens: dict[str, Any]) -> str:

@@ -215,12 +215,8 @@ async def test_of_fifty_concurrent_uses_one_opens_a_connection(server: LoginServ
 ADA = {"sub": "ada", "iss": "https://login.example", "aud": "chat", "iat": 1_800_000_000, "exp": 1_800_000_900}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def single_use(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
-    where: Any = tmp_path / "roomkey.sqlite3"
-    if request.param == "postgresql":
-        server: PostgreSQL = request.getfixturevalue("postgres")
-        where = server.database()
+@pytest.fixture
+async def single_use(where: Path | str) -> AsyncIterator[SqlSingleUseStore]:
     database = Database(where)
     yield SqlSingleUseStore(database)
     await database.close()

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,7 +19,6 @@ from sqlalchemy import text
 from support.clock import FakeClock
 from support.live import Raw
 from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, LoginServer, bearer, running
-from support.postgres import PostgreSQL
 from support.rawsocket import PATIENCE
 
 from roomkey.auth import ClientInfo, Passwords, Throttled
@@ -29,14 +27,6 @@ from roomkey.core.keys import Key
 from roomkey.stores import Account, RotationResult
 
 REUSE_INTERVAL, BEYOND = 5, 30
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
-    if request.param == "sqlite":
-        return tmp_path / "roomkey.sqlite3"
-    server: PostgreSQL = request.getfixturevalue("postgres")
-    return server.database()
 
 
 @pytest.fixture

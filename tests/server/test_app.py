@@ -275,14 +275,10 @@ async def test_own_origin_is_recognized_by_scheme_host_and_port(
     assert answer.status_code == (200 if may else REFUSED[engine])
 
 
-@pytest.mark.parametrize("where", ["sqlite", "postgresql"])
-async def test_server_is_not_ready_while_it_cannot_write(
-    where: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_server_is_not_ready_while_it_cannot_write(where: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)
     monkeypatch.setattr(probe, "PROBE_SECONDS", 0.4)
-    url = tmp_path / "db.sqlite3" if where == "sqlite" else request.getfixturevalue("postgres").database()
-    stores = Stores.at(url)
+    stores = Stores.at(where)
     await stores.open()
     product = build(Settings(), stores, KeySet([Key.generate("ES256")]))
     async with AsyncExitStack() as stack:
@@ -292,9 +288,9 @@ async def test_server_is_not_ready_while_it_cannot_write(
             httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://test")
         )
         assert (await web.get("/readyz")).status_code == 200
-        other = Database(url)
+        other = Database(where)
         stack.push_async_callback(other.close)
-        lock = "BEGIN IMMEDIATE" if where == "sqlite" else "LOCK TABLE users IN SHARE MODE"
+        lock = "BEGIN IMMEDIATE" if isinstance(where, Path) else "LOCK TABLE users IN SHARE MODE"
         answers: list[httpx.Response] = []
 
         async def hold(connection: AsyncConnection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,14 +15,10 @@ SESSION = LoginSession("s1", "ada", "roomkey", auth_time=100, used_at=100, expir
 REVOKED = Revocation("token", "t1", expires_at=1000.0)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path | str]:
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     # PostgreSQL ends the transaction of a process that does not continue: a busy machine has more time here.
     monkeypatch.setattr("roomkey.stores.sql.PATIENCE", 60.0)
-    if request.param == "sqlite":
-        yield tmp_path / "roomkey.sqlite3"
-    else:
-        yield request.getfixturevalue("postgres").database()
 
 
 async def fill(stores: Stores) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from pathlib import Path
 
-import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, text
@@ -38,14 +36,6 @@ TABLES = (
 
 def differences(connection: Connection) -> list[object]:
     return list(compare_metadata(MigrationContext.configure(connection), Base.metadata))
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Path | str:
-    if request.param == "sqlite":
-        return tmp_path / "db.sqlite3"
-    found: str = request.getfixturevalue("postgres").database()
-    return found
 
 
 async def test_migrations_create_the_tables_of_the_program(where):

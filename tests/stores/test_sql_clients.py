@@ -18,9 +18,8 @@ APP = Client(
 )
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlClients]:
-    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+@pytest.fixture
+async def clients(where: Path | str) -> AsyncIterator[SqlClients]:
     made = SqlClients(where, clock=lambda: 5.0)
     await made.open()
     yield made

@@ -29,16 +29,14 @@ def named(number: int) -> Revocation:
     return Revocation("token", f"token{number}")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
-    path = tmp_path / "revocations.sqlite3"
-    where = str(path) if request.param == "sqlite" else request.getfixturevalue("postgres").database()
-    made = Place(lambda: SqlRevocations(where), where)
+@pytest.fixture
+async def place(where: Path | str) -> AsyncIterator[Place]:
+    made = Place(lambda: SqlRevocations(where), str(where))
     yield made
     await made.close()
 
 
-on_postgresql = pytest.mark.parametrize("place", ["postgresql"], indirect=True)
+on_postgresql = pytest.mark.parametrize("where", ["postgresql"], indirect=True)
 
 
 async def test_long_journal_is_read_in_batches(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

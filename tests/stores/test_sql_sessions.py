@@ -15,9 +15,8 @@ NOW = 1_800_000_000
 SESSION = LoginSession("s1", "ada", "roomkey", NOW, NOW, NOW + 3600, "chat", "127.0.0.1", "a browser")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def sessions(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSessions]:
-    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+@pytest.fixture
+async def sessions(where: Path | str) -> AsyncIterator[SqlSessions]:
     made = SqlSessions(where)
     await made.open()
     yield made

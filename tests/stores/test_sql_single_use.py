@@ -14,9 +14,8 @@ NOW = 1_800_000_000
 DATA = {"sub": "ada", "origin": "https://app.example"}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[SqlSingleUseStore]:
-    where = tmp_path / "db.sqlite3" if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+@pytest.fixture
+async def store(where: Path | str) -> AsyncIterator[SqlSingleUseStore]:
     made = SqlSingleUseStore(where)
     await made.open()
     yield made

@@ -47,13 +47,6 @@ asyncio.run(main(sys.argv[1]))
 KINDS = ("ticket", "code", "logout", "proof", "refresh")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Path:
-    if request.param == "sqlite":
-        return tmp_path / "roomkey.sqlite3"
-    return str(request.getfixturevalue("postgres").database())
-
-
 async def fill(where: str | Path) -> None:
     async with Stores.at(where) as stores:
         for number in range(VALUES):
