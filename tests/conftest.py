@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -51,6 +52,16 @@ def pytest_collection_finish() -> None:
 def engine(request: pytest.FixtureRequest) -> str:
     """Return the name of the engine. Tests that use a server of this fixture run with both."""
     return str(request.param)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder, without settings from the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.upper().startswith("ROOMKEY_"):
+            monkeypatch.delenv(name)
+    return tmp_path
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -7,27 +7,13 @@ import json
 from typing import Any
 
 import pytest
-from support.clock import FakeClock
+from support.clock import FakeClock, Skewed
 from support.nodes import SECRET
 
 from roomkey.bus import ClusterSecrets, MemoryBus, MemoryNetwork
 from roomkey.bus.node import Node
 
 OTHER_SECRET = "fN3kQ9vX2hLr7TzB5mWc8YpJ1dGs4AeUo6iKxVqHtRy"
-
-
-class Behind(FakeClock):
-    """A clock whose time of day is behind that of another."""
-
-    def __init__(self, clock: FakeClock, seconds: float) -> None:
-        super().__init__()
-        self._other, self._seconds = clock, seconds
-
-    def now(self) -> float:
-        return self._other.now() - self._seconds
-
-    def monotonic(self) -> float:
-        return self._other.monotonic() + 50
 
 
 def listen(node: Node, kind: str = "note") -> list[tuple[str, bytes]]:
@@ -451,8 +437,8 @@ async def test_state_of_the_bus_is_reported(make_nodes):
 
 async def test_clocks_five_seconds_apart_work(make_nodes):
     world, (a,) = await make_nodes(1)
-    b = await world.add(clock=Behind(world.clock, 5))
-    c = await world.add(clock=Behind(world.clock, -5))
+    b = await world.add(clock=Skewed(world.clock, 5))
+    c = await world.add(clock=Skewed(world.clock, -5))
     heard = listen(c)
     await world.pass_time(60)
     for node in (a, b, c):

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from support.clock import FakeClock
+from support.clock import FakeClock, Skewed
 from support.nodes import Nodes
 
 from roomkey.bus.leases import HEARTBEAT_SECONDS, LEASE_SECONDS
@@ -26,20 +26,6 @@ pytestmark = [pytest.mark.long, pytest.mark.checklist("H111")]
 WHICH = st.integers(0, 9)
 HEARD_WITHIN = HEARTBEAT_SECONDS + 1.0
 MOST_NODES = 5
-
-
-class Skewed(FakeClock):
-    """A clock whose time of day differs from that of another."""
-
-    def __init__(self, clock: FakeClock, seconds: float) -> None:
-        super().__init__()
-        self._other, self._seconds = clock, seconds
-
-    def now(self) -> float:
-        return self._other.now() + self._seconds
-
-    def monotonic(self) -> float:
-        return self._other.monotonic() + 10 * self._seconds + 100
 
 
 @dataclass(eq=False)

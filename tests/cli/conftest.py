@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -75,15 +74,6 @@ class Tables:
 def tables(here: Path) -> Tables:
     """Of the database that the defaults name."""
     return Tables(here / "roomkey.sqlite3")
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("ROOMKEY_"):
-            monkeypatch.delenv(name)
-    return tmp_path
 
 
 @pytest.fixture

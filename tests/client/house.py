@@ -23,6 +23,13 @@ WARNED = 575  # seconds of 600; the server spreads its warnings
 NAMESPACES = ("/", "/one", "/two")
 
 
+async def run(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Call a method of a client of either kind: one for threads is called in a thread."""
+    if inspect.iscoroutinefunction(method):
+        return await method(*args, **options)
+    return await asyncio.to_thread(method, *args, **options)
+
+
 class House:
     """A server, its issuer, and a login server that counts refreshes."""
 
@@ -103,13 +110,8 @@ class Person:
             self.sio.on(event, lambda *args, event=event: note((event, *args)))
         self.sio.on("*", lambda event, *args: note((event, *args)))
 
-    async def run(self, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        if inspect.iscoroutinefunction(method):
-            return await method(*args, **options)
-        return await asyncio.to_thread(method, *args, **options)
-
     async def connect(self, **options: Any) -> None:
-        await self.run(self.sio.connect, self.url, transports=self.transports, wait_timeout=PATIENCE, **options)
+        await run(self.sio.connect, self.url, transports=self.transports, wait_timeout=PATIENCE, **options)
 
     async def hears(self, event: str) -> Any:
         """Skip to an event, and return its argument."""
@@ -132,7 +134,7 @@ class Person:
     async def stop(self) -> None:
         """Disconnect, or stop reconnecting."""
         if self.sio.connected:
-            await self.run(self.sio.disconnect)
+            await run(self.sio.disconnect)
         elif self.sio._reconnect_task:
             if self.sio._reconnect_abort is not None:
                 self.sio._reconnect_abort.set()

@@ -10,7 +10,7 @@ from typing import Any
 import engineio
 import pytest
 import socketio
-from client.house import NAMESPACES, PATIENCE, WARNED, House, with_refresh
+from client.house import NAMESPACES, PATIENCE, WARNED, House, run, with_refresh
 from socketio.exceptions import ConnectionError as ConnectionFailed
 
 from roomkey.client import AsyncClient, ConnectionRefused
@@ -28,7 +28,7 @@ async def test_warned_client_renews_its_token(meet_anywhere):
     heard = await ada.hears_all("token_expiring", "authenticated")
     assert heard == {"token_expiring": {"expires_in": 25}, "authenticated": {"expires_in": 600}}
     assert house.refreshes == ["r0"]
-    assert await ada.run(ada.sio.call, "echo", "still here") == "still here"
+    assert await run(ada.sio.call, "echo", "still here") == "still here"
     assert "disconnect" not in [event for event, *_ in ada.seen]
 
 
@@ -123,7 +123,7 @@ async def test_stopped_client_can_connect_again_immediately(meet_anywhere):
     await ada.hears("signed out")
     await ada.connect(tokens=house.tokens(7))
     assert await house.next_admitted() == "t7"
-    assert await ada.run(ada.sio.call, "echo", "back") == "back"
+    assert await run(ada.sio.call, "echo", "back") == "back"
 
 
 async def test_fixed_token_is_not_presented_after_it_expired(meet):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import queue
 import time
 from collections.abc import AsyncIterator, Callable
@@ -11,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from client.house import run
 from socketio.exceptions import ConnectionError as ConnectionFailed
 from support.dpop import NONCE_SECRET, URL
 from support.live import serve
@@ -46,12 +46,6 @@ async def hub_with_dpop(**settings: Any) -> AsyncIterator[tuple[Hub, str]]:
         app = ASGIApp(hub)
         yield hub, f"http://{host}"
         await hub.close()
-
-
-async def run(method: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    if inspect.iscoroutinefunction(method):
-        return await method(*args, **options)
-    return await asyncio.to_thread(method, *args, **options)
 
 
 async def admitted(hub: Hub, number: int = 1, token_id: str | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import jwt
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from joserfc import jwt as jose_jwt
 from joserfc.jwk import import_key
 from support.examples import examples
+from support.tokens import b64, unb64
 
 from roomkey import Issuer, Key, Verifier
 from roomkey.core import jws
@@ -31,14 +31,6 @@ TOKENS = {
 }
 PYJWT_KEYS = {a: jwt.PyJWK(key.to_jwk(private=a == "HS256")).key for a, key in KEYS.items()}
 JOSE_KEYS = {a: import_key(key.to_jwk(private=a == "HS256")) for a, key in KEYS.items()}
-
-
-def b64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def unb64(part: str) -> bytes:
-    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def sign(algorithm: str, header: bytes, payload: bytes) -> str:

@@ -14,7 +14,7 @@ import json
 import shutil
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +25,7 @@ import socketio
 import uvicorn
 from support.clock import FakeClock
 from support.missing import missing
+from support.provider import Provider, running_provider
 
 from roomkey import Policy
 from roomkey.guard.guard import AsyncioGuard
@@ -414,3 +415,10 @@ async def js(js_process: JsDriver, guarded: Any) -> AsyncIterator[JsDriver]:
     """Return the Node process. Its sockets are closed after the test, before the servers are checked."""
     yield js_process
     js_process.close_all()
+
+
+@pytest.fixture
+def op() -> Iterator[Provider]:
+    """Return an OpenID provider of the test's own."""
+    with running_provider() as running:
+        yield running

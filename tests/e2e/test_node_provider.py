@@ -14,7 +14,7 @@ import httpx
 import pytest
 from support.live import Raw
 from support.node import built_node_package
-from support.provider import BACK, CLIENT, CLIENT_SECRET, Provider, running_provider
+from support.provider import BACK, CLIENT, CLIENT_SECRET, Provider
 from support.tokens import part
 
 from roomkey.keysets.introspection import POSITIVE
@@ -74,12 +74,6 @@ class NodeServer:
     def stop(self) -> None:
         self._process.kill()
         self._process.communicate()
-
-
-@pytest.fixture
-def op() -> Iterator[Provider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ import pytest
 from support.live import Raw
 from support.product import ProductThread
 from support.provider import Provider as OpenIdProvider
-from support.provider import running_provider
 from support.world import BOTH
 
 from roomkey.server.config_file import ConfigFile
@@ -36,12 +35,6 @@ CLAIMS = {
     "roles": ["admin"],  # these do not count
     "rooms": ["blue"],
 }
-
-
-@pytest.fixture
-def op() -> Iterator[OpenIdProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture

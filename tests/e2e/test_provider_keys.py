@@ -14,7 +14,7 @@ import httpx
 import pytest
 from support.live import Raw
 from support.product import ProductThread
-from support.provider import BACK, CLIENT, CLIENT_SECRET, running_provider
+from support.provider import BACK, CLIENT, CLIENT_SECRET
 from support.provider import Provider as OpenIdProvider
 from support.tokens import part
 from support.world import BOTH
@@ -27,12 +27,6 @@ from roomkey.server.settings import Settings
 pytestmark = [BOTH, pytest.mark.long]
 
 RESOURCE = "https://chat.example/"
-
-
-@pytest.fixture
-def op() -> Iterator[OpenIdProvider]:
-    with running_provider() as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from support.tokens import b64
 
 from roomkey import Key, Verifier
 from roomkey.errors import AuthError
 
 NOW = 1_800_000_000
-
-
-def b64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def encoded(part: object) -> str:

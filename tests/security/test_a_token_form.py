@@ -6,13 +6,14 @@ import hmac
 import json
 import os
 import socket
-from base64 import b64decode, b64encode, urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa as rsa_keys
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+from support.tokens import b64, unb64
 
 from roomkey import ConfigError, Key, KeySet, Verifier
 from roomkey.core import jws, keys, strict_json
@@ -22,14 +23,6 @@ VECTORS = Path(__file__).parents[2].parent / "shared" / "vectors"
 needs_vectors = pytest.mark.skipif(  # in CI, too: the suite needs nothing outside the repository
     not VECTORS.is_dir(), reason="the public test vectors are not beside this checkout"
 )
-
-
-def b64(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def unb64(part: str) -> bytes:
-    return urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 @pytest.fixture

@@ -201,12 +201,7 @@ async def test_broadcasts_do_not_arrive_before_the_decision(make_world, way):
 
     world = await make_world(via=way, policy=policy)
     client = await world.client()
-    token = {"token": world.token()}
-    if isinstance(way, Authenticate):
-        await client.ask()
-        await client.event("authenticate", token)
-    else:
-        await client.send("40" + json.dumps(token))
+    await client.present(world.token(), way)
     await gate.reached.wait()
     for _count in range(15):
         await world.sio.emit("confidential", "x")

@@ -11,6 +11,7 @@ import logging
 import socket
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 
 import httpx
@@ -580,19 +581,28 @@ SLOW = {
 }
 
 
-@pytest.mark.checklist("E74")
-@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
-@pytest.mark.parametrize("sent", SLOW)
-async def test_unfinished_request_is_closed(world, lose_patience, poll, sent, again):
+async def waited_for(host: str, lose_patience: Callable[[], None], again: bool) -> RawSocket:
+    """Return a connection whose first or second request must arrive within the shortened deadlines."""
     if not again:
         lose_patience()
-    raw = await RawSocket.open(world.host)
+    raw = await RawSocket.open(host)
     if again:
         await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await raw.answer()).status == 404
         lose_patience()
-        if sent == "nothing":
-            return  # uvicorn's own timer for idle connections
+    return raw
+
+
+first_and_second = pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+
+
+@pytest.mark.checklist("E74")
+@first_and_second
+@pytest.mark.parametrize("sent", SLOW)
+async def test_unfinished_request_is_closed(world, lose_patience, poll, sent, again):
+    raw = await waited_for(world.host, lose_patience, again)
+    if again and sent == "nothing":
+        return  # uvicorn's own timer for idle connections
     await raw.send(SLOW[sent].format(sid=poll.sid).encode())
     assert await raw.ends()
     await until(lambda: not world.sio.requests.pending)
@@ -607,21 +617,15 @@ async def ends_though_it_drips(raw: RawSocket, piece: bytes) -> bool:
 
 
 @pytest.mark.checklist("E74")
-@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+@first_and_second
 async def test_endless_headers_are_closed(world, lose_patience, again):
-    if not again:
-        lose_patience()
-    raw = await RawSocket.open(world.host)
-    if again:
-        await raw.send(b"GET /elsewhere HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert (await raw.answer()).status == 404
-        lose_patience()
+    raw = await waited_for(world.host, lose_patience, again)
     await raw.send(POLL.encode())
     assert await ends_though_it_drips(raw, b"X: y\r\n")
 
 
 @pytest.mark.checklist("E74")
-@pytest.mark.parametrize("again", [False, True], ids=["first request", "second request"])
+@first_and_second
 async def test_request_head_is_bounded(world, again):
     raw = await RawSocket.open(world.host)
     if again:

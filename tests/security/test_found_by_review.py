@@ -174,12 +174,7 @@ async def test_connect_and_disconnect_handlers_run_in_pairs(make_world, way):
 
     world = await make_world(via=way, prepare=prepare)
     client = await world.client()
-    token = {"token": world.token()}
-    if isinstance(way, Authenticate):
-        await client.ask()
-        await client.event("authenticate", token)
-    else:
-        await client.send("40" + json.dumps(token))
+    await client.present(world.token(), way)
     assert await client.is_closed()
     await until(lambda: len(world.calls) >= 2)
     await world.settle()

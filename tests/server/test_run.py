@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import signal
 import socket
@@ -38,13 +37,10 @@ hub_only = pytest.mark.parametrize("engine", ["hub"], indirect=True, scope="sess
 
 @pytest.fixture
 def refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[int, str]]:
     """The exit code and the only output of a ``roomkey serve`` that cannot start, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("roomkey.server.logs.configure", lambda: None)  # which is for the whole process
-    for name in [name for name in os.environ if name.startswith("ROOMKEY_")]:
-        monkeypatch.delenv(name)
 
     def run(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["roomkey", "serve", *arguments])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,7 @@ from roomkey.server.config_file import read_config
 from roomkey.server.settings import Settings, check_exposure, is_loopback
 from roomkey.server.settings_sources import load_settings
 
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.upper().startswith("ROOMKEY_"):
-            monkeypatch.delenv(name)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here")
 
 
 def test_defaults_are_used_without_a_file() -> None:
@@ -29,8 +21,8 @@ def test_defaults_are_used_without_a_file() -> None:
     assert settings.engine == "hub"
 
 
-def test_sources_have_precedence(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "roomkey.toml").write_text(
+def test_sources_have_precedence(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "roomkey.toml").write_text(
         'port = 1\nissuer = "toml"\naudience = "toml"\ncors_origins = ["http://a.example"]'
     )
     assert load_settings().port == 1
@@ -46,11 +38,11 @@ def test_sources_have_precedence(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert settings.cors_origins == ("http://b.example", "http://c.example")
 
 
-def test_config_names_another_file(folder: Path) -> None:
-    (folder / "other.toml").write_text("port = 5")
-    assert load_settings(read_config(folder / "other.toml")).port == 5
+def test_config_names_another_file(here: Path) -> None:
+    (here / "other.toml").write_text("port = 5")
+    assert load_settings(read_config(here / "other.toml")).port == 5
     with pytest.raises(ConfigError, match=r"cannot read .*absent\.toml"):
-        read_config(folder / "absent.toml")
+        read_config(here / "absent.toml")
 
 
 @pytest.mark.parametrize(
@@ -74,16 +66,16 @@ def test_config_names_another_file(folder: Path) -> None:
         ('tls_key = "a.pem"', "tls_cert and tls_key require each other"),
     ],
 )
-def test_invalid_file_is_one_line(folder: Path, text: str, said: str) -> None:
-    (folder / "roomkey.toml").write_text(text)
+def test_invalid_file_is_one_line(here: Path, text: str, said: str) -> None:
+    (here / "roomkey.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         load_settings()
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_error_names_where_the_value_was_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / "roomkey.toml").write_text("port = -1")
+def test_error_names_where_the_value_was_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here / "roomkey.toml").write_text("port = -1")
     with pytest.raises(ConfigError, match=r"^roomkey\.toml: port: "):
         load_settings()
     monkeypatch.setenv("ROOMKEY_PORT", "-1")
@@ -117,8 +109,8 @@ def test_database_url_of_another_form_is_shown_by_its_scheme_alone(url: str) -> 
     assert Settings.model_construct(database=url).database_name == f"{url.partition(':')[0]}://…"
 
 
-def test_database_can_be_a_file(folder: Path) -> None:
-    (folder / "roomkey.toml").write_text('database = "var/a.sqlite3"')
+def test_database_can_be_a_file(here: Path) -> None:
+    (here / "roomkey.toml").write_text('database = "var/a.sqlite3"')
     assert load_settings().database == Path("var/a.sqlite3")
     assert load_settings(database="b.sqlite3").database_name == "b.sqlite3"
     assert load_settings(database=Path("c.sqlite3")).database == Path("c.sqlite3")
@@ -164,8 +156,8 @@ def test_other_addresses_require_tls_or_a_proxy(host: str) -> None:
 BOM = b"\xef\xbb\xbf"
 
 
-def test_file_can_begin_with_a_byte_order_mark(folder: Path) -> None:
-    (folder / "roomkey.toml").write_bytes(BOM + b"port = 9000\n")
+def test_file_can_begin_with_a_byte_order_mark(here: Path) -> None:
+    (here / "roomkey.toml").write_bytes(BOM + b"port = 9000\n")
     assert load_settings().port == 9000
 
 
@@ -179,8 +171,8 @@ def test_file_can_begin_with_a_byte_order_mark(folder: Path) -> None:
         (b'issuer = "caf\xe9"', "not UTF-8"),
     ],
 )
-def test_unreadable_file_is_one_line(folder: Path, content: bytes, said: str) -> None:
-    (folder / "roomkey.toml").write_bytes(content)
+def test_unreadable_file_is_one_line(here: Path, content: bytes, said: str) -> None:
+    (here / "roomkey.toml").write_bytes(content)
     with pytest.raises(ConfigError, match=said) as caught:
         load_settings()
     assert str(caught.value).startswith("roomkey.toml is not TOML")
@@ -190,7 +182,7 @@ def test_unreadable_file_is_one_line(folder: Path, content: bytes, said: str) ->
 @pytest.mark.parametrize("name", ["issuer", "audience", "host", "database", "algorithm", "cors_origins"])
 @pytest.mark.parametrize("end", ["\r", "\n", "\r\n"])
 def test_line_break_at_the_end_of_a_setting_is_named(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str, end: str
 ) -> None:
     """As a file of another system leaves them in the environment."""
     monkeypatch.setenv(f"ROOMKEY_{name.upper()}", f"https://a.example{end}")
@@ -209,8 +201,8 @@ def test_line_break_at_the_end_of_a_setting_is_named(
         'cors_origins = ["https://a.example\\r\\n"]',
     ],
 )
-def test_line_break_in_the_file_is_named(folder: Path, text: str) -> None:
-    (folder / "roomkey.toml").write_text(text)
+def test_line_break_in_the_file_is_named(here: Path, text: str) -> None:
+    (here / "roomkey.toml").write_text(text)
     with pytest.raises(ConfigError, match="line break") as caught:
         load_settings()
     assert str(caught.value).startswith(f"roomkey.toml: {text.split()[0]}: ")

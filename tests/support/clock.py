@@ -38,6 +38,20 @@ class FakeClock(Clock):
         super().advance(max(seconds, 0.0))
 
 
+class Skewed(FakeClock):
+    """A clock whose time of day is ahead of that of another by some seconds, or behind it."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__()
+        self._other, self._seconds = clock, seconds
+
+    def now(self) -> float:
+        return self._other.now() + self._seconds
+
+    def monotonic(self) -> float:
+        return self._other.monotonic() + 10 * self._seconds + 100
+
+
 def forgets_by(clock: FakeClock, patch: pytest.MonkeyPatch) -> Callable[[], Awaitable[None]]:
     """Let stores delete what has expired by this clock, from their second call on.
 

@@ -16,7 +16,7 @@ from support.rawsocket import PATIENCE
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from roomkey.hub import Hub, runner
+from roomkey.hub import Authenticate, Handshake, Hub, runner
 
 SEPARATOR = "\x1e"
 T = TypeVar("T")
@@ -115,6 +115,14 @@ class Raw:
             payload = " " + payload  # or it would be read as the packet's ID
         await self.send("40" + ("" if namespace == "/" else namespace + ",") + payload)
         return str(await self.receive())
+
+    async def present(self, token: str, way: Handshake | Authenticate) -> None:
+        """Present a token in CONNECT or in ``authenticate``, and do not wait for the answer."""
+        if isinstance(way, Authenticate):
+            await self.ask()
+            await self.event("authenticate", {"token": token})
+        else:
+            await self.send("40" + json.dumps({"token": token}))
 
     async def ask_data(self, auth: Any = None, namespace: str = "/") -> dict[str, Any]:
         """Send CONNECT and return the object of the refusal."""

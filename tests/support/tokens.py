@@ -31,10 +31,19 @@ def issuer_at(clock: FakeClock, algorithm: str = "HS256", **settings: Any) -> Is
     return Issuer(key, audience="chat", issuer="https://login.example", clock=clock.now, **settings)
 
 
+def b64(data: bytes) -> str:
+    """Return bytes as base64url without padding (RFC 7515)."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def unb64(text: str) -> bytes:
+    """Return the bytes of base64url without padding."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
 def part(value: Any) -> str:
     """Return one base64url part."""
-    raw = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    return b64(value if isinstance(value, bytes) else json.dumps(value).encode())
 
 
 def hs256(header: Any, payload: Any, secret: str | bytes = SECRET) -> str:

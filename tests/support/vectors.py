@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,12 @@ def verdict(verifier: TokenVerifier, token: object, now: float) -> dict[str, Any
 
 def config_verdict(settings: dict[str, Any]) -> str:
     """``valid``, or ``config_error`` for settings that must fail at startup."""
+    return _validity(lambda: verifier_of(settings))
+
+
+def _validity(make: Callable[[], object]) -> str:
     try:
-        verifier_of(settings)
+        make()
     except ConfigError:
         return "config_error"
     return "valid"
@@ -138,11 +143,7 @@ def proof_settings_of(settings: dict[str, Any]) -> DPoP:
 
 def proof_config_verdict(settings: dict[str, Any]) -> str:
     """``valid``, or ``config_error`` for settings that must fail at startup."""
-    try:
-        proof_settings_of(settings)
-    except ConfigError:
-        return "config_error"
-    return "valid"
+    return _validity(lambda: proof_settings_of(settings))
 
 
 def proof_verdict(settings: DPoP, vector: dict[str, Any], token: str, now: float) -> dict[str, Any]:
