@@ -8,7 +8,7 @@ from typing import Any
 
 from roomkey.bus import ClusterSecrets
 from roomkey.bus.journal_entries import MAX_ENTRY, Dropped, EntryFormat
-from roomkey.core.revocations import FOREVER, Revocation, Version
+from roomkey.core.revocations import Revocation, Version
 
 KEY = "{roomkey}:journal"
 SECRETS = ["vectors-new-cluster-key-of-nobody-9f3c71", "vectors-old-cluster-key-of-nobody-2b8e54"]
@@ -95,7 +95,7 @@ def _verdict(reader: EntryFormat, fields: dict[str, str]) -> dict[str, Any]:
         "name": revoked.name,
         "issuer": revoked.issuer,
         "issued_before": revoked.issued_before,
-        "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
+        "expires_at": revoked.kept_until,
     }
     if revoked.kind == "rights":
         entry |= {"rights": revoked.rights, "version": revoked.version}

@@ -19,7 +19,7 @@ from roomkey.auth.client_auth import CLIENT, ClientAuthenticator, ClientFields, 
 from roomkey.auth.http import NO_STORE, OAuthError, error_responses, get_and_head, oauth_errors
 from roomkey.auth.throttle import Throttle
 from roomkey.core.issuer import Issuer
-from roomkey.core.revocations import FOREVER, Revocation
+from roomkey.core.revocations import Revocation
 from roomkey.stores import Clients, RevocationStore
 
 __all__ = ["JOURNAL_SCOPE", "JOURNAL_TYPE", "journal_router"]
@@ -108,7 +108,7 @@ def _written(revoked: Revocation) -> dict[str, Any]:
         "name": revoked.name,
         "issuer": revoked.issuer,
         "issued_before": revoked.issued_before,
-        "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
+        "expires_at": revoked.kept_until,
     }
     if revoked.version is not None:
         entry["version"] = list(revoked.version)

@@ -66,7 +66,7 @@ class EntryFormat:
             "name": revoked.name,
             "issuer": revoked.issuer,
             "before": revoked.issued_before,
-            "expires": None if revoked.expires_at == FOREVER else revoked.expires_at,
+            "expires": revoked.kept_until,
         }
         if revoked.kind == "rights":
             content |= {"rights": dict(revoked.rights or {}), "version": version}

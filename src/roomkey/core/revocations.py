@@ -123,6 +123,11 @@ class Revocation:
     rights: Mapping[str, Any] | None = field(default=None, hash=False)
     version: Version | None = field(default=None, compare=False)
 
+    @property
+    def kept_until(self) -> float | None:
+        """``expires_at`` for formats without infinity: None if the revocation is kept forever."""
+        return None if self.expires_at == FOREVER else self.expires_at
+
     @classmethod
     def of(
         cls,

@@ -77,7 +77,7 @@ class SqlRevocations(SqlStore):
             "name": revoked.name,
             "issuer": revoked.issuer,
             "issued_before": revoked.issued_before,
-            "expires_at": None if revoked.expires_at == FOREVER else revoked.expires_at,
+            "expires_at": revoked.kept_until,
             "recorded_at": self._clock(),
             "rights": None if revoked.rights is None else dict(revoked.rights),
         }
