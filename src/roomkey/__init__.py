@@ -12,7 +12,8 @@ All other modules are internal.
 from roomkey.core.dpop import DPoP
 from roomkey.core.identity import Identity
 from roomkey.core.issuer import Issuer
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import Key
 from roomkey.core.policy import Policy
 from roomkey.core.verifier import Verifier
 from roomkey.errors import AuthError, ConfigError, PermissionDenied

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from roomkey import Issuer, Key
-from roomkey.core.keys import KeySet
+from roomkey.core.key_set import KeySet
 
 Respond = Callable[[socket.socket], None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from roomkey import Key
-from roomkey.core.keys import KeySet
+from roomkey.core.key_set import KeySet
 from roomkey.keysets.remote import ASYMMETRIC
 from roomkey.keysets.remote_answers import AnswerError, parse_discovery, parse_key_set
 from roomkey.keysets.remote_state import RemoteState

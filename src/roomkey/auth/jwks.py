@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from roomkey.auth.http import get_and_head
-from roomkey.core.keys import KeySet, LiveKeySet
+from roomkey.core.key_set import KeySet, LiveKeySet
 
 __all__ = ["MAX_AGE", "JwkSet", "jwks_router"]
 

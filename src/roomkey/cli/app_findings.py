@@ -13,7 +13,7 @@ from roomkey.cli.app_guard import Inspected, NotFoundError, inspect_app
 from roomkey.cli.app_rules import join_findings, rule_findings
 from roomkey.cli.doctor_cluster import hub_findings, journal_findings
 from roomkey.cli.output import span
-from roomkey.core.keys import KeySet
+from roomkey.core.key_set import KeySet
 from roomkey.core.verifier import Verifier
 from roomkey.guard.base import BaseGuard
 from roomkey.guard.clock import SystemClock

@@ -13,7 +13,7 @@ from roomkey.bus.overhearing import Heard, overhear
 from roomkey.bus.peers import split_address
 from roomkey.bus.secrets import ClusterSecrets
 from roomkey.cli.output import needs
-from roomkey.core.keys import KeySet
+from roomkey.core.key_set import KeySet
 from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.clock import SystemClock
 from roomkey.keysets import KeyFolder, environment_key

@@ -19,7 +19,7 @@ from roomkey.server.providers import load_providers
 from roomkey.server.settings import Settings
 
 if TYPE_CHECKING:
-    from roomkey.core.keys import KeySet
+    from roomkey.core.key_set import KeySet
     from roomkey.server.provider_tokens import ProviderTokens
 
 __all__ = ["describe_issuer", "key_facts", "likely_preset", "provider_findings", "provider_of"]

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from roomkey.core import strict_json
-from roomkey.core.keys import MAX_KID, Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import MAX_KID, Key
 from roomkey.core.printable import printable
 from roomkey.errors import AlgorithmNotAllowed, BadSignature, ConfigError, MalformedToken, UnknownKey
 

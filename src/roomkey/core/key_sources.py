@@ -8,7 +8,8 @@ from typing import Any
 
 from roomkey.core.algorithms import HMAC_BYTES
 from roomkey.core.claims import LAST_SECOND, one_or_more
-from roomkey.core.keys import Key, KeySet, LiveKeySet
+from roomkey.core.key_set import KeySet, LiveKeySet
+from roomkey.core.keys import Key
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import is_address
 from roomkey.errors import ConfigError, UnknownKey

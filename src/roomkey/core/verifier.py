@@ -14,6 +14,7 @@ from roomkey.core.claims_map import Place, map_of
 from roomkey.core.credentials import Credential
 from roomkey.core.dpop import check_binding
 from roomkey.core.identity import Identity
+from roomkey.core.key_set import KeySet, LiveKeySet
 from roomkey.core.key_sources import (
     Keys,
     bound_keys,
@@ -23,7 +24,7 @@ from roomkey.core.key_sources import (
     remedy,
     short_secret_warning,
 )
-from roomkey.core.keys import Key, KeySet, LiveKeySet
+from roomkey.core.keys import Key
 from roomkey.core.names import is_name
 from roomkey.core.presets import preset_of
 from roomkey.core.verifier_settings import VerifierSettings

@@ -22,7 +22,8 @@ from functools import cached_property
 from pathlib import Path
 
 from roomkey.core.claims import LAST_SECOND
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import Key
 from roomkey.errors import ConfigError
 
 __all__ = [

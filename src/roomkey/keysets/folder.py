@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import Key
 from roomkey.errors import ConfigError
 from roomkey.keysets.files import KeyFile, is_key_file, key_path, load_key_files, make_folder, save_key, stamp
 from roomkey.keysets.rotation import PUBLISH_BEFORE, KeyPlan, KeyState, plan

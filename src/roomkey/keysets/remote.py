@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from roomkey.core.algorithms import ALGORITHMS, SYMMETRIC, check_algorithms
-from roomkey.core.keys import KeySet
+from roomkey.core.key_set import KeySet
 from roomkey.core.printable import printable
 from roomkey.core.weak_keys import OTHER_USE
 from roomkey.errors import ConfigError, Unavailable

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from roomkey.core import strict_json
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import Key
 from roomkey.core.printable import printable
 from roomkey.core.urls import is_endpoint
 from roomkey.errors import ConfigError

@@ -29,7 +29,8 @@ from enum import Enum
 from math import inf
 from typing import TypeVar
 
-from roomkey.core.keys import Key, KeySet
+from roomkey.core.key_set import KeySet
+from roomkey.core.keys import Key
 
 __all__ = ["COOLDOWN", "DUE", "FRESH", "KEPT", "LAST_RETRY", "LOST", "MAX_KIDS", "Next", "RemoteState", "retry_delay"]
 

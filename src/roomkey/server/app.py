@@ -39,7 +39,8 @@ from roomkey.auth.shared_throttle import SharedThrottles
 from roomkey.bus import Cluster
 from roomkey.bus.node import Node
 from roomkey.core.any_of import TokenVerifier
-from roomkey.core.keys import LiveKey, LiveKeySet
+from roomkey.core.key_set import LiveKeySet
+from roomkey.core.keys import LiveKey
 from roomkey.guard.guard import AsyncioGuard
 from roomkey.hub import Hub
 from roomkey.keysets import KeyFolder, signing_key

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from roomkey.bus.node import Node
-from roomkey.core.keys import KeySet, LiveKeySet
+from roomkey.core.key_set import KeySet, LiveKeySet
 
 __all__ = ["CompareKeys", "fingerprint", "fingerprint_of"]
 

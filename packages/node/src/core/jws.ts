@@ -5,7 +5,8 @@
 
 import { AlgorithmNotAllowed, BadSignature, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { isWithin } from "./characters.js";
-import { type Key, type KeySet, MAX_KID } from "./keys.js";
+import type { KeySet } from "./key_set.js";
+import { type Key, MAX_KID } from "./keys.js";
 import { printable } from "./printable.js";
 import { isObject, loads } from "./strict_json.js";
 

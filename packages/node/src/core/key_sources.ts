@@ -2,7 +2,8 @@
 
 import { AuthError, ConfigError, ExpiredToken, InvalidProof, Unavailable, UnknownKey } from "../errors.js";
 import { oneOrMore } from "./claims.js";
-import { Key, KeySet, type LiveKeySet, type RemoteKeys } from "./keys.js";
+import { KeySet, type LiveKeySet, type RemoteKeys } from "./key_set.js";
+import { Key } from "./keys.js";
 import { isObject } from "./strict_json.js";
 
 /** The keys of one issuer. A function returns those of a time, so that keys can be rotated. */

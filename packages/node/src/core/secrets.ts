@@ -3,7 +3,8 @@
 import { ConfigError } from "../errors.js";
 import { HMAC_BYTES } from "./algorithms.js";
 import { LAST_SECOND } from "./claims.js";
-import { type Key, KeySet } from "./keys.js";
+import { KeySet } from "./key_set.js";
+import type { Key } from "./keys.js";
 
 /** The secret that is on its way out, as a key, and until when. */
 export function previousSecret(key: Key, previous: unknown, make: (old: string) => Key): { keys: KeySet; until: number } {

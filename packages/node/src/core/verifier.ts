@@ -21,7 +21,8 @@ import {
   split,
 } from "./jws.js";
 import { type KeySource, type Keys, isRemote, issuerMap, keySource, knownKeys, lookUp } from "./key_sources.js";
-import { Key, KeySet } from "./keys.js";
+import { KeySet } from "./key_set.js";
+import { Key } from "./keys.js";
 import { isName } from "./names.js";
 import { checkNames } from "./options.js";
 import { presetUnder } from "./presets.js";

@@ -6,7 +6,7 @@ import type { Agent } from "node:http";
 
 import { ASYMMETRIC, HMAC_BYTES, checkAlgorithms } from "../core/algorithms.js";
 import { type Log, logToConsole, unfailing } from "../core/calls.js";
-import type { KeySet, RefusedKey, RemoteKeys } from "../core/keys.js";
+import type { KeySet, RefusedKey, RemoteKeys } from "../core/key_set.js";
 import { checkNames } from "../core/options.js";
 import { printable } from "../core/printable.js";
 import { checkIssuer, checkUrl } from "../core/urls.js";

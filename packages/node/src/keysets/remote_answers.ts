@@ -1,6 +1,7 @@
 /** What other servers answer, without I/O: key sets (RFC 7517), discovery documents (OpenID Connect Discovery 1.0). */
 
-import { type Key, KeySet } from "../core/keys.js";
+import { KeySet } from "../core/key_set.js";
+import type { Key } from "../core/keys.js";
 import { printable } from "../core/printable.js";
 import { isObject, loads } from "../core/strict_json.js";
 import { isEndpoint } from "../core/urls.js";

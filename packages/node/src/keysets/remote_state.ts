@@ -21,7 +21,8 @@
  * All times are seconds of one clock that never goes back.
  */
 
-import { type Key, KeySet } from "../core/keys.js";
+import { KeySet } from "../core/key_set.js";
+import type { Key } from "../core/keys.js";
 
 /** Age of the last good answer at which a lookup starts the next fetch. */
 export const DUE = 300;
