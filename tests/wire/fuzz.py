@@ -83,13 +83,14 @@ def check_messages(messages: list[EnginePacket]) -> None:
 
 def check_packet(packet: Packet) -> None:
     """A decoded packet can be encoded and decoded again."""
-    assert packet.type in (PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK)
-    assert packet.namespace.startswith("/")
-    assert "," not in packet.namespace
-    assert packet.id is None or 0 <= packet.id < 10**LIMITS.id_digits
-    if packet.type is PacketType.CONNECT and type(packet.data) in (int, float):
+    kind, namespace, data, number = packet
+    assert kind in (PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK)
+    assert namespace.startswith("/")
+    assert "," not in namespace
+    assert number is None or 0 <= number < 10**LIMITS.id_digits
+    if kind is PacketType.CONNECT and type(data) in (int, float):
         return  # a server's CONNECT has an object; after the type, a number would be an ID
-    message = encode(packet.type, packet.namespace, packet.data, packet.id)
+    message = encode(kind, namespace, data, number)
     decoder = Decoder(Limits())
     told = [decoder.text(message.text[1:]), *map(decoder.binary, message.attachments)][-1]
     assert repr(told) == repr(packet)  # 1 == 1.0 == True

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from support.examples import examples
 
-from roomkey.wire import PacketType
+from roomkey.wire import Packet, PacketType
 
 # No deadlines: a busy machine must not fail these tests.
 THOROUGH = settings(max_examples=examples(80), suppress_health_check=[HealthCheck.too_slow])
@@ -47,6 +47,11 @@ def packets(draw: st.DrawFn) -> tuple[PacketType, str, list[Any], int | None]:
     if draw(st.booleans()):
         return PacketType.EVENT, draw(NAMESPACES), draw(EVENTS), draw(st.none() | IDS)
     return PacketType.ACK, draw(NAMESPACES), draw(st.lists(WITH_BYTES, max_size=3)), draw(IDS)
+
+
+def packet_of(kind: PacketType, namespace: str, data: Any = None, number: int | None = None) -> Packet:
+    """A packet as the decoder returns it."""
+    return kind, namespace, data, number
 
 
 def same(one: object, other: object) -> bool:

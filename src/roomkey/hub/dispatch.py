@@ -80,15 +80,17 @@ class Dispatch:
 
     async def _wait_for_guard(self, session: EngineSession, packet: Packet) -> None:
         """Pass an event to the guard, and wait for its decision."""
-        socket = await session.connection.event(packet.namespace, packet.data, packet.id)
-        found = self._application.handlers.find(packet.data[0], packet.namespace) if socket is not None else None
+        _, namespace, data, number = packet
+        socket = await session.connection.event(namespace, data, number)
+        found = self._application.handlers.find(data[0], namespace) if socket is not None else None
         if socket is not None and found is not None:
             self._handle(session, packet, socket, found)
 
     def _handle(self, session: EngineSession, packet: Packet, socket: GuardedSocket, found: BoundHandler) -> None:
         """Call the handler of an event."""
+        _, _, data, _ = packet
         try:
-            answer = found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
+            answer = found.handler(*found.prefix_args, socket.sid, *data[1:])
         except Exception as error:  # the application's
             self._failed(session, packet, socket, error)
             return
@@ -112,8 +114,9 @@ class Dispatch:
         self, session: EngineSession, packet: Packet, socket: GuardedSocket, found: BoundHandler
     ) -> None:
         """Run a handler that is a coroutine function."""
+        _, _, data, _ = packet
         try:
-            answer = await found.handler(*found.prefix_args, socket.sid, *packet.data[1:])
+            answer = await found.handler(*found.prefix_args, socket.sid, *data[1:])
         except Exception as error:  # the application's
             self._failed(session, packet, socket, error)
         else:
@@ -121,9 +124,10 @@ class Dispatch:
 
     def _answer(self, session: EngineSession, packet: Packet, socket: GuardedSocket, answer: object) -> None:
         """Send what a handler returned as the acknowledgement, if one was asked for."""
-        if packet.id is not None and answer is not NOT_HANDLED and socket.state is _ADMITTED:
+        _, namespace, _, number = packet
+        if number is not None and answer is not NOT_HANDLED and socket.state is _ADMITTED:
             try:
-                text, attachments = encode_parts(_ACK, packet.namespace, as_arguments(answer), packet.id)
+                text, attachments = encode_parts(_ACK, namespace, as_arguments(answer), number)
             except (TypeError, ValueError) as error:  # the value is not JSON
                 self._failed(session, packet, socket, error)
                 return
@@ -134,32 +138,35 @@ class Dispatch:
 
     def _failed(self, session: EngineSession, packet: Packet, socket: GuardedSocket, error: Exception) -> None:
         """Handle an exception of a handler."""
-        self._start(session.connection.handler_failed(socket, error, packet.id, packet.data[0]))
+        _, _, data, number = packet
+        self._start(session.connection.handler_failed(socket, error, number, data[0]))
 
     def _one_too_many(self, session: EngineSession, packet: Packet, excess: float) -> None:
         """Reject an event over the rate; a second's worth of them, or one before admission, closes the connection."""
         connection = session.connection
-        if packet.type is not _EVENT:
+        kind, namespace, _, number = packet
+        if kind is not _EVENT:
             session.violation("far too many packets from one connection")  # each CONNECT costs a verification
             return
         if excess <= -self._event_rate or not connection.admitted:
             session.violation("far more events than one connection may send")
             return
         self._application.counts["refused: too many events"] += 1
-        socket = connection.sockets.get(packet.namespace)
-        self._start(connection.answer_error(socket, TooManyAttempts("too many events"), packet.id))
+        socket = connection.sockets.get(namespace)
+        self._start(connection.answer_error(socket, TooManyAttempts("too many events"), number))
 
     # ACK
 
     def _ack(self, session: EngineSession, packet: Packet) -> None:
         """Call the callback. An unexpected acknowledgement counts as an event and does not start a task."""
         connection = session.connection
-        guarded = connection.ack(packet.namespace)
+        _, namespace, data, number = packet
+        guarded = connection.ack(namespace)
         socket: Socket | None = self._application.rooms.get(guarded.sid) if guarded is not None else None
-        callback = socket.take_ack(packet.id or 0) if socket is not None else None
+        callback = socket.take_ack(number or 0) if socket is not None else None
         if callback is not None:
-            call_back(self._start, callback, packet.data)
+            call_back(self._start, callback, data)
         elif session.bucket.take(self._monotonic()) <= -self._event_rate:
             session.violation("far too many packets from one connection")
         else:
-            connection.unexpected_ack(packet.namespace)
+            connection.unexpected_ack(namespace)

@@ -209,7 +209,7 @@ class EngineSession:
         ):  # allowed in every state but CLOSED; a look into the table would slow each message
             if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data, 1)
-                if type(packet) is Packet:
+                if type(packet) is tuple:
                     self._owner.deliver(self, packet)
                 elif packet is None:
                     self._await_attachments()
@@ -235,7 +235,7 @@ class EngineSession:
         """Handle a binary message from the current transport."""
         if self._state.state is not _CLOSED and not self.connection.closing:
             packet = self._decoder.binary(data)
-            if type(packet) is Packet:
+            if type(packet) is tuple:
                 self._owner.deliver(self, packet)
             elif isinstance(packet, Violation):
                 self.violation(packet.reason)

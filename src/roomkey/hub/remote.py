@@ -196,14 +196,14 @@ class RemoteSockets:
             self._give_up(number)
             return
         del self._waiting[number]
-        call_back(self._application.tasks.start, waiting.callback, packet.data)
+        call_back(self._application.tasks.start, waiting.callback, packet[2])
 
     def _decode(self, answer: Message) -> Packet | None:
         decoder = Decoder(self._application.settings.limits)
         packet = decoder.text(answer.text, 1)
         for attachment in answer.attachments:
             packet = decoder.binary(attachment)
-        return packet if isinstance(packet, Packet) else None
+        return packet if isinstance(packet, tuple) else None
 
     def _left(self, node: str) -> None:
         for number in [number for number, waiting in self._waiting.items() if waiting.node == node]:

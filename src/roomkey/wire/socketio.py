@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
-from typing import Any, NamedTuple
+from typing import Any
 
 from roomkey.wire import json
 from roomkey.wire.limits import Limits
@@ -28,21 +28,14 @@ class PacketType(IntEnum):
     BINARY_ACK = 6
 
 
-class Packet(NamedTuple):
-    """A complete packet of a client.
+Packet = tuple[PacketType, str, Any, int | None]
+"""A complete packet of a client: its type, namespace, data and ID. A plain tuple, because each message makes one.
 
-    Attributes:
-        type: ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``. In binary packets, the attachments are restored.
-        namespace: the namespace, such as ``/``.
-        data: the payload of a CONNECT, any JSON or None; the name and arguments of an event; or the arguments of an
-            acknowledgement. If the name of an event is a number, it is replaced by its text.
-        id: the ID of the requested or sent acknowledgement, or None.
-    """
-
-    type: PacketType
-    namespace: str
-    data: Any = None
-    id: int | None = None
+- The type is ``CONNECT``, ``DISCONNECT``, ``EVENT`` or ``ACK``. In binary packets, the attachments are restored.
+- The data is the payload of a CONNECT, any JSON or None; the name and arguments of an event; or the arguments of an
+  acknowledgement. If the name of an event is a number, it is replaced by its text.
+- The ID is that of the requested or sent acknowledgement, or None.
+"""
 
 
 class Message:
@@ -65,7 +58,6 @@ class Message:
 _HEAD = re.compile(rb"([0-9])(?:([0-9]{1,9})-)?(?:(/[^,]*)(?:,|\Z))?([0-9]+)?")
 _CONNECT, _DISCONNECT, _EVENT, _ACK = PacketType.CONNECT, PacketType.DISCONNECT, PacketType.EVENT, PacketType.ACK
 _EVENT_DIGIT = ord("2")
-_make = tuple.__new__  # what a named tuple calls in a function of its own
 _ID_END = 20  # the bracket after an acknowledgement ID is within this number of bytes
 # The packets that clients can send, without and with attachments.
 _PLAIN = {b"0": _CONNECT, b"1": _DISCONNECT, b"2": _EVENT, b"3": _ACK}
@@ -108,11 +100,11 @@ class Decoder:
             return Violation("text where an attachment belongs")
         bracket = data.find(b"[", start, start + _ID_END)
         if bracket == start + 1 and data[start] == _EVENT_DIGIT:  # most packets are events of the namespace "/"
-            return _finish(_EVENT, "/", data[bracket:], None, self._nesting, self._containers)
+            return self._finish(_EVENT, "/", data[bracket:], None)
         if bracket > 0 and data[start] == _EVENT_DIGIT:
             digits = data[start + 1 : bracket]
             if digits.isdigit() and len(digits) < self._limits.id_digits:
-                return _finish(_EVENT, "/", data[bracket:], int(digits), self._nesting, self._containers)
+                return self._finish(_EVENT, "/", data[bracket:], int(digits))
         return self._other(data[start:])
 
     def _other(self, data: bytes) -> Packet | Violation | None:
@@ -129,7 +121,7 @@ class Decoder:
         kind = (_PLAIN if count is None else _BINARY).get(digit)
         if kind is None:
             return Violation("a packet that clients must not send")
-        packet = _finish(kind, namespace, data[head.end() :], number, self._nesting, self._containers)
+        packet = self._finish(kind, namespace, data[head.end() :], number)
         if count is None or isinstance(packet, Violation):
             return packet
         return self._wait_for(packet, int(count), len(data))
@@ -146,8 +138,9 @@ class Decoder:
         if len(self._attachments) < self._expected:
             return None
         attachments, self._attachments, self._packet = self._attachments, [], None
+        kind, namespace, data, number = packet
         try:
-            return packet._replace(data=json.restore_attachments(packet.data, attachments))
+            return kind, namespace, json.restore_attachments(data, attachments), number
         except ValueError:
             return Violation("placeholders and attachments do not match")
 
@@ -159,6 +152,21 @@ class Decoder:
         except UnicodeDecodeError:
             return Violation("a namespace that is not UTF-8")
 
+    def _finish(self, kind: PacketType, namespace: str, body: bytes, number: int | None) -> Packet | Violation:
+        try:
+            data = json.loads(body, self._nesting, self._containers) if body else None
+        except ValueError:
+            return Violation("a packet whose data is not JSON")
+        if kind is not _EVENT:
+            return _other_packet(kind, namespace, body, data, number)
+        if type(data) is not list or not data:
+            return Violation(_MISFORMED[kind])
+        if type(data[0]) is not str:
+            if type(data[0]) not in _NUMBERS:
+                return Violation(_MISFORMED[kind])
+            data[0] = _number_text(data[0])  # Node calls the handlers of the number's text
+        return kind, namespace, data, number
+
     def _wait_for(self, packet: Packet, count: int, held: int) -> Violation | None:
         if not 1 <= count <= self._limits.attachments:
             return Violation(f"a binary packet without 1 to {self._limits.attachments} attachments")
@@ -168,25 +176,6 @@ class Decoder:
         return None
 
 
-def _finish(
-    kind: PacketType, namespace: str, body: bytes, number: int | None, nesting: int, containers: int
-) -> Packet | Violation:
-    try:
-        data = json.loads(body, nesting, containers) if body else None
-    except ValueError:
-        return Violation("a packet whose data is not JSON")
-    if kind is not _EVENT:
-        return _other_packet(kind, namespace, body, data, number)
-    if type(data) is not list or not data:
-        return Violation(_MISFORMED[kind])
-    if type(data[0]) is str:
-        return _make(Packet, (kind, namespace, data, number))
-    if type(data[0]) not in _NUMBERS:
-        return Violation(_MISFORMED[kind])
-    data[0] = _number_text(data[0])  # Node calls the handlers of the number's text
-    return Packet(kind, namespace, data, number)
-
-
 def _other_packet(kind: PacketType, namespace: str, body: bytes, data: Any, number: int | None) -> Packet | Violation:
     if kind is _ACK:
         ok = type(data) is list and number is not None
@@ -194,7 +183,7 @@ def _other_packet(kind: PacketType, namespace: str, body: bytes, data: Any, numb
         ok = number is None
     else:
         ok = number is None and not body
-    return Packet(kind, namespace, data, number) if ok else Violation(_MISFORMED[kind])
+    return (kind, namespace, data, number) if ok else Violation(_MISFORMED[kind])
 
 
 def _number_text(number: float) -> str:
