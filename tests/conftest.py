@@ -25,6 +25,7 @@ TOGETHER = (
     "bus/test_journal.py",
     "bus/test_redis.py",
     "cluster",
+    "e2e/test_django.py",
     "e2e/test_workers.py",
     "server/test_workers",
 )
