@@ -17,9 +17,9 @@ from typing import Annotated
 
 import typer
 
-from roomkey.cli.app_findings import app_findings
+from roomkey.cli.doctor_app import app_findings
 from roomkey.cli.doctor_cluster import clock_finding, cluster_findings
-from roomkey.cli.explain import explain
+from roomkey.cli.doctor_token import explain
 from roomkey.cli.keys import findings
 from roomkey.cli.output import fail, needs
 from roomkey.cli.provider import describe_issuer, provider_findings

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from roomkey.cli.doctor_provider_login import login_findings
 from roomkey.cli.output import fail, needs
-from roomkey.cli.provider_login import login_findings
 from roomkey.core.printable import printable
 from roomkey.core.urls import is_endpoint
 from roomkey.errors import ConfigError

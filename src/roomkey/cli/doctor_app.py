@@ -9,8 +9,8 @@ from importlib import metadata
 from itertools import pairwise
 from typing import Any
 
-from roomkey.cli.app_guard import Inspected, NotFoundError, inspect_app
-from roomkey.cli.app_rules import join_findings, rule_findings
+from roomkey.cli.doctor_app_guard import Inspected, NotFoundError, inspect_app
+from roomkey.cli.doctor_app_rules import join_findings, rule_findings
 from roomkey.cli.doctor_cluster import hub_findings, journal_findings
 from roomkey.cli.output import span
 from roomkey.core.key_set import KeySet

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from roomkey.cli.app_guard import Inspected
+from roomkey.cli.doctor_app_guard import Inspected
 from roomkey.core.names import ANY_EVENT
 from roomkey.core.policy import Policy, WrittenRule
 

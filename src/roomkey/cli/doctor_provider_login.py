@@ -1,4 +1,4 @@
-"""What ``roomkey doctor`` says about logins at a provider."""
+"""``roomkey doctor``: what it says about logins at a provider."""
 
 from __future__ import annotations
 
