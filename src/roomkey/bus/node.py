@@ -1,4 +1,4 @@
-"""One participant on a bus."""
+"""A node: one process of a cluster, which sends signed messages over the bus and knows which others are alive."""
 
 from __future__ import annotations
 

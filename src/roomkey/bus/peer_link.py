@@ -1,4 +1,4 @@
-"""One link between two nodes."""
+"""One link between two nodes: its handshake, and the conversations on it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Links between nodes, on which they forward requests to the node that owns a session.
 
-A link is one connection: a Unix socket between processes of one machine, TCP between machines. The front opens it when
-it has the first request for a node, and keeps it. It carries many conversations at a time, each with a number. A node
-that is both a front and an owner for another one has two links with it.
+The node with the client's connection is the front; the one with the session is the owner. A link is one connection: a
+Unix socket between processes of one machine, TCP between machines. The front opens it when it has the first request for
+an owner, and keeps it. It carries many conversations at a time, each with a number. A node that is both a front and an
+owner for another one has two links with it.
 """
 
 from __future__ import annotations

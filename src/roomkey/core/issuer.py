@@ -1,4 +1,4 @@
-"""Issue tokens."""
+"""The issuer: it signs the claims of a user as a token."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rate limits."""
+"""A rate limit: a bucket of tokens that come back steadily, of which each event takes one."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Log lines of a thread that has the monitor, which are written after it has given the monitor back.
+"""Log lines of a thread, which are written after it has given the monitor of the guard back.
 
-A handler can block, such as one that writes to a socket. It can also call the guard, such as one that sends each line
-to the clients of administrators: it has its own lock then, and waits for the monitor.
+While a thread has the monitor (:mod:`roomkey.guard.thread_tasks`), it writes no line. A logging handler can block, such
+as one that writes to a socket. It can also call the guard, such as one that sends each line to the clients of
+administrators: it has its own lock then, and waits for the monitor.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""A guarded socket: one client in one namespace, with its state, its identity, its rooms and the host's socket.
+"""A guarded socket, and the state of the connection that carries it: how each of them ends.
 
-A socket ends itself. Its state changes first and synchronously, so that a socket that is refused or ended is in
-quarantine at that moment, no matter what must still be sent or closed.
+A socket is one client in one namespace, with its state, its identity, its rooms and the host's socket. It ends itself.
+Its state changes first and synchronously, so that a socket that is refused or ended is in quarantine at that moment, no
+matter what must still be sent or closed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The two transports of Engine.IO into an ASGI application in memory."""
+"""Connections of test clients to an ASGI application in memory, over both transports of Engine.IO."""
 
 from __future__ import annotations
 

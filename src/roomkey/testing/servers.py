@@ -1,4 +1,4 @@
-"""Find the guard of a server, and the way in."""
+"""Find the guard of a server, and how test clients reach the server in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Long-polling into a WSGI application in memory, in the thread or greenlet of the test."""
+"""Long-polling of test clients to a WSGI application in memory, in the thread or greenlet of the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-/** The judgement of a token's claims (RFC 7519 section 4.1), in one fixed order, with the clock as an argument. */
+/** Checks of a token's claims (RFC 7519 section 4.1), in a fixed order, with the time as an argument. */
 
 import { ClaimError, ConfigError, ExpiredToken, ImmatureToken, MissingClaim } from "../errors.js";
 import { strip } from "./characters.js";

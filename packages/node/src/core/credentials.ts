@@ -1,5 +1,5 @@
 /**
- * Where a token may come from, and finding the one that was presented.
+ * Where clients present tokens, and the search for the token of a client.
  *
  * Every source is switched on by name. Exactly one token wins; two different ones are rejected, because a proxy, a log and
  * the server would each believe another of them. An empty place is not a token, and neither is what another scheme of the

@@ -1,5 +1,5 @@
 /**
- * What a token itself grants: its `rooms` claim, a list of room patterns or an object that names actions.
+ * The rights that a token grants in its `rooms` claim: a list of room patterns, or an object that names actions.
  *
  *     "rooms": ["lobby", "team-*"]
  *     "rooms": {"lobby": ["join"], "team-*": ["join", "emit:message"]}

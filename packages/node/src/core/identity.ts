@@ -1,4 +1,4 @@
-/** Who a connection belongs to, as a verified token says. */
+/** The identity of a client, as its verified token states it. */
 
 import { type Claims, get } from "./claims.js";
 import { type Actions, grantedActions, isGranted, joinable } from "./grants.js";

@@ -1,4 +1,4 @@
-/** PEM texts (RFC 7468), taken apart into their keys. */
+/** Parsing of PEM texts (RFC 7468). */
 
 import { ConfigError } from "../errors.js";
 import { MAX_RSA_BITS } from "./weak_keys.js";

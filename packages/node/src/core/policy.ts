@@ -1,5 +1,5 @@
 /**
- * May, or may not: rules for namespaces, rooms, emits to rooms, and events.
+ * The policy: rules for namespaces, rooms, emits to rooms, and events.
  *
  * Defaults, each a setting: a namespace without a rule admits every identity, a room without a matching rule admits
  * nobody, a socket that is in a room may emit to it where no rule is about that, an event without a rule is open to every

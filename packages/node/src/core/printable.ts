@@ -1,4 +1,4 @@
-/** Values of the sender's choice, made fit for the operator's log: escaped, short, and cheap whatever they are. */
+/** Safe display of untrusted values in logs: escaped, short, and cheap for any value. */
 
 const LIMIT = 60;
 

@@ -1,4 +1,4 @@
-/** What was revoked before its time, in memory (RFC 7009 is the protocol for asking). */
+/** Revocations in memory. RFC 7009 defines the protocol for requesting them. */
 
 import { ConfigError } from "../errors.js";
 import type { Identity } from "./identity.js";

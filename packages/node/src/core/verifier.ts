@@ -1,4 +1,4 @@
-/** From a token to an identity, or to exactly one error. */
+/** Verification of tokens: the result is an identity, or exactly one error. */
 
 import { BadSignature, ClaimError, ConfigError, MalformedToken, UnknownKey } from "../errors.js";
 import { checkAlgorithms } from "./algorithms.js";

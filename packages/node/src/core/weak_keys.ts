@@ -1,4 +1,4 @@
-/** Which keys are refused, whoever brings them: short, broken, meant for something else, or known to everybody. */
+/** Checks that reject weak keys: short or broken keys, keys for another purpose, and well-known secrets. */
 
 import { ConfigError } from "../errors.js";
 import { ALGORITHMS, HMAC_BYTES } from "./algorithms.js";

@@ -1,6 +1,7 @@
 /**
- * One structured line per decision, and no secret in any line: one JSON object in ASCII, so that nothing a client chose
- * can break the line or move the cursor. A token is named by its `jti`, else by eight characters of its hash.
+ * The audit log: one structured line for each decision, without secrets. Each is one JSON object in ASCII, so that values
+ * from clients cannot break the line or move the cursor. A token is named by its `jti`, else by eight characters of its
+ * hash.
  */
 
 import { createHash } from "node:crypto";

@@ -1,4 +1,4 @@
-/** The decisions: is this token valid, and may its holder do this. No connection is known here. */
+/** Decisions about tokens and identities, independent of connections. */
 
 import { type Log, isThenable } from "../core/calls.js";
 import type { Claims } from "../core/claims.js";

@@ -1,4 +1,4 @@
-/** What a connected socket can do: its rooms, its events, and what changes when its rights change. */
+/** Decisions about connected sockets: at every join, emit and event, and again when a token or a right changes. */
 
 import { isThenable, safely } from "../core/calls.js";
 import { type Identity, isGuest } from "../core/identity.js";

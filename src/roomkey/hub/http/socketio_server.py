@@ -1,4 +1,4 @@
-"""The hub as HTTP sees it."""
+"""The interface of a hub for the modules that serve HTTP."""
 
 from __future__ import annotations
 
