@@ -43,7 +43,11 @@ else:
         __slots__ = ()
 
     class _Unknown(asyncio.Task[Any]):
-        """A task that becomes a :class:`Task` as soon as somebody uses an attribute of it."""
+        """A task that becomes a :class:`Task` as soon as somebody uses an attribute of it.
+
+        If it only noted this and stayed as it is, each later use would be slow: a handler that waits would cost a sixth
+        more.
+        """
 
         __slots__ = ()
 
