@@ -141,6 +141,48 @@ async def test_change_after_one_from_a_fast_clock_applies(servers):
     assert [roles(one, "ada"), roles(two, "ada")] == [("second",), ("second",)]
 
 
+async def test_same_change_whose_repetition_was_lost_is_written_back(servers):
+    """Otherwise the server that made it would prefer it to a later change of another server."""
+    one, two = servers(2)
+    one.sync.versions, two.sync.versions = HybridClock("b"), HybridClock("a")
+    for _ in range(2):
+        await one.guard.update("ada", roles=["first"])
+    one.journal.shared.lose_tail(1)
+    await read(one, two)
+    await two.guard.update("ada", roles=["second"])
+    await read(one, two)
+    assert [roles(one, "ada"), roles(two, "ada")] == [("second",), ("second",)]
+
+
+@pytest.mark.parametrize("decides", ["while the answer is under way", "after it"])
+async def test_answer_counts_from_the_time_of_the_question(servers, decides):
+    one, two = servers(2)
+    await one.sync.check()
+    asked, arrives = asyncio.Event(), asyncio.Event()
+
+    async def under_way() -> None:
+        asked.set()
+        await arrives.wait()
+
+    one.journal.under_way = under_way
+    reading = asyncio.create_task(one.sync._poll_once())
+    await asked.wait()
+    one.journal.under_way = None
+    await two.guard.revoke(token_id="t")
+    one.guard.clock.advance(revocation_sync.FRESH_SECONDS + 0.1)
+    if decides == "after it":
+        arrives.set()
+        await reading
+        await one.sync.check()
+    else:
+        deciding = asyncio.create_task(one.sync.check())
+        await asyncio.sleep(0)
+        arrives.set()
+        await deciding
+    assert one.revoked("t") == [True]
+    await reading
+
+
 def test_hybrid_clock_is_later_than_what_it_saw():
     clock = HybridClock("b")
     assert clock.next(1.0) == Version(1_000_000, "b")

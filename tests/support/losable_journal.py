@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from roomkey.core.revocations import JournalPart, Revocation
 from roomkey.errors import Unavailable
@@ -51,11 +51,13 @@ class LosableMemory:
     Attributes:
         is_cut_off: every call raises ``Unavailable``.
         loses_answers: :meth:`add` writes, and raises ``Unavailable`` all the same.
+        under_way: what an answer to :meth:`read` waits for on its way.
     """
 
     def __init__(self, shared: SharedJournal) -> None:
         self.shared = shared
         self.is_cut_off = self.loses_answers = False
+        self.under_way: Callable[[], Awaitable[object]] | None = None
         self._seen: tuple[int, int] | None = None  # the epoch, and the number of the last entry
 
     def _check(self) -> None:
@@ -84,7 +86,10 @@ class LosableMemory:
         part = entries[start : start + PART]
         end = start + len(part)
         self._seen = (epoch, part[-1][0] if part else 0 if is_another else known)
-        return JournalPart([entry for _, entry in part], end, end < len(entries), is_another)
+        answer = JournalPart([entry for _, entry in part], end, end < len(entries), is_another)
+        if self.under_way is not None:
+            await self.under_way()
+        return answer
 
     async def since(self, position: int) -> tuple[Sequence[Revocation], int]:
         raise AssertionError("a guard reads with read()")

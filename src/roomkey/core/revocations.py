@@ -121,7 +121,7 @@ class Revocation:
     issued_before: float = 0.0
     expires_at: float = FOREVER
     rights: Mapping[str, Any] | None = field(default=None, hash=False)
-    version: Version | None = field(default=None, compare=False)
+    version: Version | None = None
 
     @property
     def kept_until(self) -> float | None:
