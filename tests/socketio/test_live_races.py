@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from roomkey.errors import AuthError
 
-ROUNDS = [pytest.param(25, id="25 rounds"), pytest.param(1000, id="1000 rounds", marks=pytest.mark.long)]
+ROUNDS = [pytest.param(25, id="25 rounds"), pytest.param(250, id="250 rounds", marks=pytest.mark.long)]
 
 
 class OverWebSocket:

@@ -13,7 +13,7 @@ from support.sync_world import SyncClient, SyncWorld, together
 
 from roomkey.errors import AuthError
 
-ROUNDS = [pytest.param(40, id="40 rounds"), pytest.param(1000, id="1000 rounds", marks=pytest.mark.long)]
+ROUNDS = [pytest.param(40, id="40 rounds"), pytest.param(250, id="250 rounds", marks=pytest.mark.long)]
 
 
 @pytest.fixture(autouse=True)
