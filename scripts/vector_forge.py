@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from typing import Any
+
+from support.tokens import b64, unb64
 
 from roomkey import Key
 
@@ -42,16 +43,6 @@ GENERATED = {
     "d448": "Ed448",
 }
 """Private keys of ``vectors/keys.json``, by kid."""
-
-
-def b64(data: bytes) -> str:
-    """Base64url without padding."""
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def unb64(part: str) -> bytes:
-    """The bytes of a token's part."""
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 def part(value: object) -> str:

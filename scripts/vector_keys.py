@@ -6,7 +6,8 @@ import hmac
 import json
 from collections.abc import Iterator
 
-from vector_forge import ALGORITHM, CLAIMS, INVALID, OK, SIGNATURE, AskedCase, Forge, b64, part, unb64
+from support.tokens import b64, unb64
+from vector_forge import ALGORITHM, CLAIMS, INVALID, OK, SIGNATURE, AskedCase, Forge, part
 
 N256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
-from vector_forge import CLAIMS, NOW, Forge, b64
+from support.tokens import b64
+from vector_forge import CLAIMS, NOW, Forge
 
 OK, INVALID, NONCE = "ok", "invalid DPoP proof", "DPoP nonce required"
 URL = "https://chat.example/socket.io/"

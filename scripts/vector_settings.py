@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from vector_forge import NOW, OLD_SECRET, SECRET, SHORT_SECRET, Forge, b64
+from support.tokens import b64
+from vector_forge import NOW, OLD_SECRET, SECRET, SHORT_SECRET, Forge
 
 Named = dict[str, dict[str, Any]]
 

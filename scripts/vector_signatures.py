@@ -10,7 +10,8 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vector_forge import CLAIMS, Forge, b64, part, unb64
+from support.tokens import b64, unb64
+from vector_forge import CLAIMS, Forge, part
 
 OK, SIGNATURE, ALGORITHM = "ok", "invalid signature", "invalid algorithm"
 N256 = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551

@@ -30,7 +30,8 @@ import vector_signatures  # noqa: E402
 import vector_tokens  # noqa: E402
 import vector_verifiers  # noqa: E402
 from support import vectors  # noqa: E402
-from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, SHORT_SECRET, Forge, unb64  # noqa: E402
+from support.tokens import unb64  # noqa: E402
+from vector_forge import GENERATED, NOW, OLD_SECRET, SECRET_512, SHORT_SECRET, Forge  # noqa: E402
 
 from roomkey import Key, errors  # noqa: E402
 from roomkey.core.dpop import normal_url  # noqa: E402

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.live import Raw
 from support.product import ProductThread
 from support.provider import Provider as OpenIdProvider
 from support.world import BOTH
@@ -44,17 +43,12 @@ def served(op: OpenIdProvider, engine: Any, tmp_path: Path) -> Iterator[ProductT
         yield running
 
 
-async def answer_to(served: ProductThread, token: str) -> tuple[Raw, str]:
-    raw = await Raw.open(served.url.removeprefix("http://"))
-    return raw, await raw.ask({"token": token})
-
-
 async def test_token_of_a_provider_has_the_rights_that_the_preset_finds(
     op: OpenIdProvider, served: ProductThread
 ) -> None:
     op.account("ada", extra=CLAIMS)
     ada = await asyncio.to_thread(lambda: op.log_in(op.browser("ada"), resource=RESOURCE))
-    raw, answer = await answer_to(served, ada["access_token"])
+    raw, answer = await served.present(ada["access_token"])
     assert answer.startswith("40"), answer
     for ack, (room, allowed) in enumerate({"red": True, "blue": False}.items()):
         await raw.event("join-room", room, ack=ack)
@@ -73,6 +67,6 @@ async def test_other_tokens_of_the_same_provider_are_refused(op: OpenIdProvider,
     )
     elsewhere = await asyncio.to_thread(lambda: op.log_in(op.browser("ada"), resource="https://other.example/"))
     for token in (ada["id_token"], bob["access_token"], elsewhere["access_token"]):
-        _, answer = await answer_to(served, token)
+        _, answer = await served.present(token)
         assert answer.startswith("44"), answer
     assert list(served.guard.index) == []

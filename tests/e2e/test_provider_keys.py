@@ -49,14 +49,8 @@ def serve(op: OpenIdProvider, engine: Any, folder: Path) -> Any:
     return ProductThread.running(Settings(engine=engine), providers={"sso": sso})
 
 
-async def connect(served: ProductThread, token: str) -> tuple[Raw, str]:
-    """Return a connection that has presented a token, and the answer."""
-    raw = await Raw.open(served.url.removeprefix("http://"))
-    return raw, await raw.ask({"token": token})
-
-
 async def admitted(served: ProductThread, token: str) -> Raw:
-    raw, answer = await connect(served, token)
+    raw, answer = await served.present(token)
     assert answer.startswith("40"), answer
     return raw
 
@@ -122,7 +116,7 @@ async def test_an_outage_disturbs_neither_old_nor_new_sockets(op: OpenIdProvider
     assert "Connect" in found["last_error"]
     assert found["seconds_since_answer"] >= 3599
     forged = f"{part({'alg': 'ES256', 'kid': 'new'})}.{token.split('.')[1]}.{part(b'x' * 64)}"
-    _, answer = await connect(served, forged)
+    _, answer = await served.present(forged)
     assert "temporarily unavailable" in answer  # nobody knows whether the key exists
     await asyncio.to_thread(op.up)
 
@@ -135,7 +129,7 @@ async def test_a_slow_provider_delays_no_handshake_and_no_loop(op: OpenIdProvide
     await asyncio.to_thread(op.delay, 6.0)
     worst = served.call(start_watch())
     started = time.monotonic()
-    waiting = [asyncio.create_task(connect(served, unknown)) for _ in range(20)]
+    waiting = [asyncio.create_task(served.present(unknown)) for _ in range(20)]
     await asyncio.sleep(0.1)
     before = time.monotonic()
     await admitted(served, known)
@@ -191,7 +185,7 @@ async def test_10000_unknown_kids_cause_one_fetch(op: OpenIdProvider, served: Pr
     assert len(outcomes) == 10_000
     assert set(outcomes) <= {UnknownKey, Unavailable}
     for number in range(10):
-        _, answer = await connect(served, forged(number))
+        _, answer = await served.present(forged(number))
         assert answer.startswith("44")
     assert op.requests() == 2  # the first one, and one for all of them
 
@@ -219,7 +213,7 @@ async def test_an_opaque_token_connects_until_it_is_revoked(op: OpenIdProvider, 
     await admitted(served, opaque)  # the answer is kept
     asked = served.product.providers[0].verifiers[1]
     asked._clock = lambda: time.monotonic() + POSITIVE
-    _, answer = await connect(served, opaque)
+    _, answer = await served.present(opaque)
     assert "jwt expired" in answer
 
 
@@ -231,6 +225,6 @@ async def test_opaque_tokens_for_others_are_refused(op: OpenIdProvider, served: 
         ("nobody-knows-this-token", "jwt expired"),
         (service, '"claim":"sub"'),  # at this provider, a service has no subject
     ]:
-        _, answer = await connect(served, token)
+        _, answer = await served.present(token)
         assert answer.startswith("44")
         assert said in answer

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from argon2 import PasswordHasher
+from support.live import Raw
 
 from roomkey import Key, KeySet, Policy
 from roomkey.auth import Passwords
@@ -62,6 +63,11 @@ class ProductThread:
     def product_keys(self, number: int) -> Any:
         """Return the key set of the provider with this number."""
         return self.product.providers[number].keys
+
+    async def present(self, token: str) -> tuple[Raw, str]:
+        """Connect with a token; return the connection and the answer."""
+        raw = await Raw.open(self.url.removeprefix("http://"))
+        return raw, await raw.ask({"token": token})
 
     def token_id(self, subject: str) -> str:
         """Return the ``jti`` of the subject's only socket."""

@@ -6,7 +6,6 @@ call what makes the provider call that server with ``asyncio.to_thread``.
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import shutil
@@ -25,6 +24,7 @@ import pytest
 from joserfc import jws
 from joserfc.jwk import ECKey
 from support.missing import missing
+from support.tokens import b64
 
 JS = Path(__file__).parents[1] / "js"
 PATIENCE = 20.0
@@ -221,7 +221,7 @@ class Provider:
             "redirect_uri": BACK,
             "scope": scope,
             "prompt": "consent",
-            "code_challenge": _base64(hashlib.sha256(VERIFIER.encode()).digest()),
+            "code_challenge": b64(hashlib.sha256(VERIFIER.encode()).digest()),
             "code_challenge_method": "S256",
         }
         back = dict(parse_qsl(urlsplit(browser.follow(f"{self.issuer}/auth?{urlencode(request | named)}")).query))
@@ -229,10 +229,6 @@ class Provider:
         code = {"grant_type": "authorization_code", "code": back["code"], "redirect_uri": BACK}
         headers = {} if bound_to is None else {"DPoP": proof(bound_to, "POST", f"{self.issuer}/token")}
         return self.token(code | named | {"code_verifier": VERIFIER}, client=client, headers=headers)
-
-
-def _base64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def proof(key: ECKey, method: str, url: str, **claims: Any) -> str:
