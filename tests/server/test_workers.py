@@ -12,12 +12,16 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import create_server
 
 import httpx
 import pytest
 from support.serve_process import Served, start_server
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+
+from roomkey.server import parent
+from roomkey.server.settings import Settings
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
@@ -225,6 +229,21 @@ def test_failed_start_is_one_line(tmp_path: Path, arguments: list[str], said: st
     assert (ran.returncode, ran.stdout) == (1, "")
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
+
+
+async def test_stop_kills_a_worker_that_still_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parent, "_interpreter", lambda: ["sh", "-c", "exec sleep 600"])
+    with create_server(("127.0.0.1", 0)) as listener:
+        one = parent.Parent(parent.Command(None, {}), Settings(workers=2), listener, tmp_path)
+        starting = asyncio.create_task(one._start_all())
+        async with asyncio.timeout(PATIENCE):
+            while not one._children:
+                await asyncio.sleep(0)
+            [child] = one._children
+            starting.cancel()
+            await asyncio.wait([starting])
+            await one._stop_all()
+    assert (child.draining, child.ended.result()) == (False, -signal.SIGKILL)
 
 
 def is_running(process: int) -> bool:

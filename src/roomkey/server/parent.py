@@ -156,7 +156,7 @@ class Parent:
     async def _start_first(self, numbers: Iterable[int]) -> None:
         children = [await self._launch(number) for number in numbers]
         for child in children:
-            if not await child.serves:
+            if not await self._has_started(child):
                 raise ConfigError(child.failure or f"{child} ended before it served; its last lines say why")
             self._current[child.number] = child
             self._keepers[child.number] = asyncio.create_task(self._keep(child.number))
@@ -271,8 +271,9 @@ class Parent:
         return True
 
     async def _has_started(self, child: Child) -> bool:
+        """Return whether a worker serves, once that is known. If the parent stops first, kill it."""
         try:
-            return await child.serves
+            return await asyncio.shield(child.serves)
         except asyncio.CancelledError:
             child.kill()
             raise
