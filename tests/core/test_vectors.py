@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 from support import remote_vectors, vectors
 
 from roomkey.core.dpop import normal_url
@@ -17,38 +17,56 @@ TOKENS = vectors.read("tokens")
 VERIFIERS = {name: vectors.verifier_of(settings) for name, settings in TOKENS["verifiers"].items()}
 
 
-def named(listed: list[dict[str, Any]]) -> Any:
-    return pytest.mark.parametrize("vector", listed, ids=[vector["name"] for vector in listed])
+def with_each(listed: list[dict[str, Any]]) -> Callable[[Callable[[Any], None]], Callable[[], None]]:
+    """Try each vector in one test, and name those that fail: two thousand tests would mostly be pytest's own work."""
+
+    def decorate(check: Callable[[Any], None]) -> Callable[[], None]:
+        def test() -> None:
+            failures = {vector["name"]: failure for vector in listed if (failure := failure_of(check, vector))}
+            assert not failures, "\n".join(f"{name}: {failure}" for name, failure in failures.items())
+
+        test.__name__ = check.__name__
+        return test
+
+    return decorate
+
+
+def failure_of(check: Callable[[Any], None], vector: dict[str, Any]) -> str:
+    try:
+        check(vector)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def as_json(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
-@named(TOKENS["vectors"])
+@with_each(TOKENS["vectors"])
 def test_token_gets_the_verdict_of_the_vector(vector):
     found = vectors.verdict(VERIFIERS[vector["verifier"]], vectors.token_of(vector), vector.get("now", TOKENS["now"]))
     assert as_json(found) == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
 
 
-@named(vectors.read("settings")["vectors"])
+@with_each(vectors.read("settings")["vectors"])
 def test_settings_are_valid_or_fail(vector):
     assert vectors.config_verdict(vector["settings"]) == vector["verdict"]
 
 
-@named(vectors.read("key_sets")["vectors"])
+@with_each(vectors.read("key_sets")["vectors"])
 def test_key_set_uses_the_keys_of_the_vector(vector):
     expected = {name: vector[name] for name in ("keys", "left_out", "config_error") if name in vector}
     assert vectors.key_set_verdict(vector) == expected
 
 
-@named(vectors.read("credentials")["vectors"])
+@with_each(vectors.read("credentials")["vectors"])
 def test_presented_token_is_found(vector):
     expected = {name: vector[name] for name in ("found", "rejected") if name in vector}
     assert as_json(vectors.presented(vector)) == expected
 
 
-@named(vectors.read("grants")["vectors"])
+@with_each(vectors.read("grants")["vectors"])
 def test_grant_is_read_as_in_the_vector(vector):
     assert vectors.is_granted(vector) is vector["granted"]
 
@@ -56,18 +74,18 @@ def test_grant_is_read_as_in_the_vector(vector):
 REMOTE = vectors.read("remote_keys")
 
 
-@named(REMOTE["states"])
+@with_each(REMOTE["states"])
 def test_remote_keys_take_the_steps_of_the_vector(vector):
     assert remote_vectors.replay(vector["steps"], vectors.read("keys")["private"]) == vector["steps"]
 
 
-@named(REMOTE["key_sets"])
+@with_each(REMOTE["key_sets"])
 def test_answer_has_the_keys_of_the_vector(vector):
     expected = {name: vector[name] for name in ("keys", "left_out", "discarded") if name in vector}
     assert remote_vectors.key_set_verdict(vector) == expected
 
 
-@named(REMOTE["discovery"])
+@with_each(REMOTE["discovery"])
 def test_discovery_document_is_read_as_in_the_vector(vector):
     expected = {name: vector[name] for name in ("jwks_uri", "offered", "discarded") if name in vector}
     assert remote_vectors.discovery_verdict(vector) == expected
@@ -77,13 +95,13 @@ PROOFS = vectors.read("proofs")
 PROOF_SETTINGS = {name: vectors.proof_settings_of(settings) for name, settings in PROOFS["settings"].items()}
 
 
-@named(PROOFS["vectors"])
+@with_each(PROOFS["vectors"])
 def test_proof_gets_the_verdict_of_the_vector(vector):
     found = vectors.proof_verdict(PROOF_SETTINGS[vector["settings"]], vector, PROOFS["token"], PROOFS["now"])
     assert as_json(found) == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
 
 
-@named(PROOFS["bindings"])
+@with_each(PROOFS["bindings"])
 def test_binding_gets_the_verdict_of_the_vector(vector):
     found = vectors.binding_verdict(vector["claims"], vector["proved_key"])
     assert found == {name: vector[name] for name in ("accepted", "rejected") if name in vector}
