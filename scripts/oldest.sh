@@ -11,7 +11,7 @@ PYTHON=.venv/bin/python sh scripts/venv.sh $folder requirements/dev.txt requirem
 # Not included: the hub, which does not depend on python-socketio; tests that compare the methods of the two servers,
 # which match only for the newest version; a test of an empty attachment, which fails with the oldest; a serializer that
 # replaces a method of newer versions; and 250 rounds of races.
-$folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not hub and not OnHub and not receives_and_acknowledges_bytes and not keeps_what_it_changes and not 250" tests/socketio tests/engines \
+$folder/bin/python -m pytest -q -n auto -p no:cacheprovider --hypothesis-profile check -k "not hub and not OnHub and not receives_and_acknowledges_bytes and not keeps_what_it_changes and not 250" tests/socketio tests/engines \
     --ignore tests/engines/test_connect_and_disconnect.py --ignore tests/engines/test_handlers.py \
     --ignore tests/engines/test_sessions.py --ignore tests/engines/test_verbs.py \
     tests/guard tests/security/test_c_handshake.py tests/security/test_found_by_review.py \

@@ -2,6 +2,7 @@
 # Run the tests of the guard, the hub, the bus and both engines on later versions of Python than the one in .venv.
 #   scripts/pythons.sh newest    the newest installed version
 #   scripts/pythons.sh others    the versions between it and the one in .venv, without the long tests
+# Hypothesis tries fewer examples: the version of Python changes how tasks run, and not what input is accepted.
 # The script looks for them on the PATH and in pyenv. NEWEST=/path/to/python names the newest one.
 set -eu
 which=$1
@@ -42,6 +43,7 @@ for python in $chosen; do
     folder=.venv-3.$(minor_of "$python")
     echo "the guard, the hub, the bus and the engines on $("$python" --version):"
     PYTHON=$python sh scripts/venv.sh "$folder" requirements/dev.txt
-    "$folder/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider -m "$marks" \
+    "$folder/bin/python" -m pytest -q -n auto --dist loadgroup -p no:cacheprovider --hypothesis-profile check \
+        -m "$marks" \
         tests/test_requirements.py tests/wire tests/guard tests/socketio tests/engines tests/hub tests/bus
 done

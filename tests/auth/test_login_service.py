@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hypothesis.strategies import integers, sampled_from
 from sqlalchemy import text
 from support.clock import FakeClock, forgets_by
+from support.examples import examples
 from support.login_server import CHEAP, HASHED, NEW_PASSWORD, PASSWORD, SECRET, running
 from support.tokens import issuer_at
 
@@ -522,7 +523,7 @@ class Family(RuleBasedStateMachine):
         self.loop.close()
 
 
-Family.TestCase.settings = settings(max_examples=25, stateful_step_count=20)
+Family.TestCase.settings = settings(max_examples=examples(25), stateful_step_count=20)
 test_login_session_has_at_most_one_valid_refresh_token = pytest.mark.checklist("J5")(pytest.mark.long(Family.TestCase))
 
 

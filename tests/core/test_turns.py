@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
+from support.examples import examples
 
 from roomkey.core.turns import Turns
 
@@ -71,7 +72,7 @@ class World:
             self.under_way.append(("answer", to, sender))
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(st.integers(2, 4), st.data())
 def test_one_node_has_the_turn_and_all_get_one(count, data):
     world = World(count)

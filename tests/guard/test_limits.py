@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.clock import FakeClock
+from support.examples import examples
 from support.nodes import Nodes
 
 from roomkey import Identity
@@ -321,7 +322,7 @@ STEPS = ["connect", "connect", "connect", "turn", "turn", "close", "hold", "rele
 
 
 @pytest.mark.long
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(
     st.integers(2, 4),
     st.integers(1, 3),

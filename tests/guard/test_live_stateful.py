@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.examples import examples
 from support.live import ENDS_HEARTBEATS
 from support.offline import Client, Offline
 
@@ -346,6 +347,6 @@ class OnHub(Live):
     engine = "hub"
 
 
-EXAMPLES = settings(max_examples=40, stateful_step_count=20, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(40), stateful_step_count=20, suppress_health_check=list(HealthCheck))
 TestLiveOnSocketIO, TestLiveOnHub = OnSocketIO.TestCase, OnHub.TestCase
 TestLiveOnSocketIO.settings = TestLiveOnHub.settings = EXAMPLES

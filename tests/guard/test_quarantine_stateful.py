@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from support.clock import FakeClock
+from support.examples import examples
 from support.live import new_server
 from support.offline import rest
 from support.sessions import Session, eio_sids
@@ -326,6 +327,6 @@ class OnHub(Quarantine):
         self.sio.check_deadlines()
 
 
-EXAMPLES = settings(max_examples=120, stateful_step_count=40, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=examples(120), stateful_step_count=40, suppress_health_check=list(HealthCheck))
 TestOnSocketIO, TestOnHub = OnSocketIO.TestCase, OnHub.TestCase
 TestOnSocketIO.settings = TestOnHub.settings = EXAMPLES

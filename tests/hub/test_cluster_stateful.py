@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from support.examples import examples
 from support.hubs import Hubs, node
 from support.offline import Client, Offline
 
@@ -350,4 +351,6 @@ class Cluster(RuleBasedStateMachine):
 
 
 TestCluster = Cluster.TestCase
-TestCluster.settings = settings(max_examples=25, stateful_step_count=25, suppress_health_check=list(HealthCheck))
+TestCluster.settings = settings(
+    max_examples=examples(25), stateful_step_count=25, suppress_health_check=list(HealthCheck)
+)

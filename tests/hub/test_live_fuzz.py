@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.calm import complaints
 from support.clock import FakeClock
+from support.examples import examples
 from support.live import serve, until
 from support.rawsocket import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, hello, upgrade
 from support.tokens import issuer_at
@@ -30,7 +31,7 @@ from roomkey.hub.transports import websocket
 pytestmark = pytest.mark.long
 
 EXAMPLES = settings(
-    max_examples=200,
+    max_examples=examples(200),
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

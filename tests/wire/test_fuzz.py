@@ -8,6 +8,7 @@ import inspect
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.examples import examples
 from wire import fuzz
 from wire.values import packets
 
@@ -18,7 +19,7 @@ from roomkey.wire.engineio import encode_binary, encode_payload
 
 pytestmark = pytest.mark.long
 
-MORE = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+MORE = settings(max_examples=examples(150), suppress_health_check=[HealthCheck.too_slow])
 SEEDS = [
     b"40",
     b'40/chat,{"token":"t"}',
@@ -91,7 +92,7 @@ def test_changed_packets_are_read_or_rejected(data):
 
 @pytest.mark.checklist("E63")
 @given(st.lists(st.tuples(st.booleans(), mutated() | st.binary(max_size=30)), max_size=8))
-@settings(MORE, max_examples=100)
+@settings(MORE, max_examples=examples(100))
 def test_any_sequence_of_messages_is_read_or_rejected(messages):
     frames = [EnginePacket(EngineType.MESSAGE, data.removeprefix(b"4"), binary) for binary, data in messages]
     fuzz.check_messages(frames)

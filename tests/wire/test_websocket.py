@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from support.examples import examples
 from support.rawsocket import ACCEPT, KEY, close_frame, frame, masked
 
 from roomkey.wire import websocket
@@ -322,7 +323,7 @@ class AnySegments(RuleBasedStateMachine):
 
 
 TestAnySegments = AnySegments.TestCase
-TestAnySegments.settings = settings(max_examples=60, stateful_step_count=12)
+TestAnySegments.settings = settings(max_examples=examples(60), stateful_step_count=12)
 
 
 @given(

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.certificate import make_certificate
+from support.examples import examples
 from support.live import serve, until
 from support.rawsocket import Answer, RawSocket, upgrade
 
@@ -254,7 +255,7 @@ async def test_ambiguous_request_executes_nothing_behind_it(host, hub, smuggled,
     await first.close()
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 @pytest.mark.long
 def test_requests_can_be_split_at_any_byte(data):
@@ -282,7 +283,7 @@ def test_requests_can_be_split_at_any_byte(data):
     asyncio.run(run())
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.one_of(
