@@ -30,9 +30,7 @@ async def serving(server: str) -> AsyncIterator[Any]:
 
 
 @pytest.mark.parametrize("transport", ["polling", "websocket", "upgrade"])
-@pytest.mark.parametrize(
-    "server", [pytest.param(server, marks=pytest.mark.xdist_group(f"flask-{server}")) for server in SERVERS]
-)
+@pytest.mark.parametrize("server", SERVERS)
 async def test_javascript_client_connects_renews_and_ends(server: str, transport: str, js_process: Any) -> None:
     async with serving(server) as site:
         first, second = ({"token": site.issuer.issue("ada", rooms=["red"], expires_in=life)} for life in (100, 900))

@@ -10,17 +10,10 @@ import pytest
 from hosts.clients import Bench
 from hosts.host import Host, Options
 from hosts.hosts import HOSTS
-from hosts.processes import OnWSGI
 from support.clock import FakeClock
 
 
-def _marked(host: Host) -> Any:
-    """A process of a host serves all its tests, so they stay together in one of pytest's processes."""
-    marks = [pytest.mark.long] * host.is_slow + [pytest.mark.xdist_group(host.name)] * isinstance(host, OnWSGI)
-    return pytest.param(host, marks=marks, id=host.name)
-
-
-@pytest.fixture(params=map(_marked, HOSTS))
+@pytest.fixture(params=[pytest.param(host, marks=[pytest.mark.long] * host.is_slow, id=host.name) for host in HOSTS])
 def host(request: pytest.FixtureRequest) -> Host:
     """One of the hosts; a test that needs what it lacks is skipped."""
     made: Host = request.param
