@@ -24,14 +24,11 @@ httpx._transports.default.create_ssl_context = cache(httpx._transports.default.c
 
 
 TOGETHER = re.compile(
-    r"tests/(?:bus/contract|bus/test_journal\.py|bus/test_redis\.py|cluster|e2e/(?!test_workers)\w+\.py"
+    r"tests/(?:bus/contract|bus/test_journal\.py|bus/test_redis\.py|cluster|e2e/\w+\.py"
     r"|hosts/.*\b(?:socketio|django|flask)-(?:gunicorn-)?"
     r"(?:threading|gthread|eventlet|gevent-unpatched|geventwebsocket|gevent)\b)"
 )
-"""What the names of tests have in common that share browsers or processes, which take seconds to start.
-
-Not the tests of workers: which worker gets a connection depends on what the test before has left on the server.
-"""
+"""What the names of tests have in common that share browsers or processes, which take seconds to start."""
 
 
 class Together(LoadScopeScheduling):

@@ -74,9 +74,12 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def js(js_process: Any) -> AsyncIterator[Any]:
+async def js(js_process: Any, workers: Workers) -> AsyncIterator[Any]:
     yield js_process
     js_process.close_all()
+    async with asyncio.timeout(PATIENCE):  # workers that still have connections would accept fewer in the next test
+        while await workers.sockets() != []:
+            await asyncio.sleep(0.1)
 
 
 async def members(workers: Workers, js: Any, number: int, kinds: list[tuple[str, str]] = KINDS) -> list[Any]:
