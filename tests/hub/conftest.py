@@ -18,7 +18,7 @@ from roomkey.hub import Hub
 
 __all__ = ["calm", "clock", "make_world"]
 
-ON_BOTH_LOOPS = ("test_forwarding", "test_polling_protocol", "test_websocket_protocol")
+ON_BOTH_LOOPS = ("test_acceptor", "test_forwarding", "test_polling_protocol", "test_websocket_protocol")
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -125,7 +125,7 @@ class Acceptor:
 
 
 class _CountedSocket(socket.socket):
-    """A connection. Its transport closes it, whichever protocol it had in the end."""
+    """A connection. Its transport closes it, whichever protocol it had in the end, or detaches it."""
 
     __slots__ = ("_load",)
 
@@ -134,7 +134,14 @@ class _CountedSocket(socket.socket):
         load.opened()
 
     def close(self) -> None:
+        self._uncount()
+        super().close()
+
+    def detach(self) -> int:  # uvloop closes file descriptors itself
+        self._uncount()
+        return super().detach()
+
+    def _uncount(self) -> None:
         load, self._load = self._load, None
         if load is not None:
             load.closed()
-        super().close()
