@@ -5,15 +5,18 @@ import { readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
 import { test } from "node:test";
+import * as redis from "redis";
 import ioc from "socket.io-client";
 import * as roomkeyPackage from "roomkey";
 import { SECRET, token } from "./support/world.mjs";
 
 const { Server } = createRequire(import.meta.url)("socket.io");
-const MODULES = { "node:http": { createServer }, "socket.io": { Server }, roomkey: roomkeyPackage };
+const MODULES = { "node:http": { createServer }, "socket.io": { Server }, redis, roomkey: roomkeyPackage };
 const AsyncFunction = (async () => undefined).constructor;
 process.env.ROOMKEY_SECRET = SECRET;
 process.env.JOURNAL_SECRET = "a client's secret";
+process.env.CLUSTER_SECRET = SECRET;
+process.env.REDIS_URL = "redis://127.0.0.1:1"; // where none is
 
 /** The blocks of JavaScript of a page; docs.test.mjs runs those about tokens of other servers. */
 function blocks(path) {
