@@ -22,6 +22,9 @@ __all__ = ["demo_server", "engine", "examples", "postgres", "serve"]
 # Each client would read all certificates of the system, which takes longer than most tests.
 httpx._transports.default.create_ssl_context = cache(httpx._transports.default.create_ssl_context)
 
+# A busy machine can need more than the 5 s that clients of tests would wait for a response.
+httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 30.0
+
 
 TOGETHER = re.compile(
     r"tests/(?:bus/contract|bus/test_journal\.py|bus/test_redis\.py|cluster|e2e/\w+\.py"

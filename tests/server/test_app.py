@@ -277,7 +277,6 @@ async def test_own_origin_is_recognized_by_scheme_host_and_port(
 
 async def test_server_is_not_ready_while_it_cannot_write(where: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)
-    monkeypatch.setattr(probe, "PROBE_SECONDS", 0.4)
     stores = Stores.at(where)
     await stores.open()
     product = build(Settings(), stores, KeySet([Key.generate("ES256")]))
@@ -288,6 +287,7 @@ async def test_server_is_not_ready_while_it_cannot_write(where: Path | str, monk
             httpx.AsyncClient(transport=httpx.ASGITransport(product.asgi), base_url="http://test")
         )
         assert (await web.get("/readyz")).status_code == 200
+        monkeypatch.setattr(probe, "PROBE_SECONDS", 0.4)
         other = Database(where)
         stack.push_async_callback(other.close)
         lock = "BEGIN IMMEDIATE" if isinstance(where, Path) else "LOCK TABLE users IN SHARE MODE"
@@ -300,6 +300,7 @@ async def test_server_is_not_ready_while_it_cannot_write(where: Path | str, monk
         await other.run(hold)
         assert answers[0].status_code == 503
         assert answers[0].json()["problem"].startswith("the database cannot be written to: ")
+        monkeypatch.setattr(probe, "PROBE_SECONDS", 2.0)
         async with asyncio.timeout(10):
             while (await web.get("/readyz")).status_code != 200:
                 await asyncio.sleep(0.05)
