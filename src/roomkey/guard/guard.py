@@ -159,7 +159,7 @@ class AsyncioGuard(BaseGuard):
         version = self._revocation_sync.versions.next(now)
         change = Revocation("rights", subject, None, now, until, rights, version)
         return await self.socket_authorizer.update(
-            change, self._revocation_sync.writer.write if self.has_store else None
+            change, self._revocation_sync.write_rights if self.has_store else None
         )
 
     @on_server_loop

@@ -23,6 +23,7 @@ from roomkey.errors import ConfigError, Unavailable
 from roomkey.guard.disconnects import KEPT_SECONDS, Disconnects
 from roomkey.guard.journal_repair import JournalRepair
 from roomkey.guard.nap import Nap, Wait
+from roomkey.guard.own_changes import OwnChanges
 from roomkey.guard.revocation_writer import RevocationWriter
 from roomkey.guard.revoked_sockets import RevokedSockets
 from roomkey.guard.socket import GuardContext
@@ -54,7 +55,7 @@ class RevocationSync:
 
     Attributes:
         has_store: True if revocations survive this process.
-        on_rights: called with each change of rights that the store returns.
+        on_rights: called with each change of rights that the store returns, when it applies.
         rights: the changed rights that are written back if the journal was lost.
         versions: makes the versions of changes.
     """
@@ -86,6 +87,7 @@ class RevocationSync:
         if store is not None:
             self._cleanup = Cleanup("revocations", store.delete_expired, clock=clock.monotonic)
         self.writer = RevocationWriter(self._write if store is not None else None, context.background)
+        self._own_changes = OwnChanges(self.writer.must_repeat)
         self._closed = False
         self._following: Task | None = None
         self._first: Event | None = None
@@ -134,6 +136,14 @@ class RevocationSync:
             if endings:
                 await self._background.wait(endings)
         return len(endings)
+
+    async def write_rights(self, change: Revocation) -> None:
+        """Write a change of rights, which this process has applied.
+
+        Raises:
+            Unavailable: the store did not save it. It is written when the store is available again.
+        """
+        await self._own_changes.write(change, self.writer.write)
 
     async def _write(self, revoked: Revocation) -> None:
         assert self._store is not None
@@ -203,7 +213,7 @@ class RevocationSync:
     async def _catch_up(self) -> None:
         """Read to the end of the journal, in parts, each of them within the time limit; and restore a lost one."""
         assert self._read is not None
-        written = self._repair.unread()
+        written, own_changes = self._repair.unread(), self._own_changes.written()
         while True:
             part = await self._background.on_loop(_in_time(self._read(self._position)))
             if part.is_another:
@@ -212,7 +222,9 @@ class RevocationSync:
             self._position = part.position
             self._apply(part.revocations)
             if not part.more and not await self._repair.wrote_some(written):
-                return
+                break
+        for change in self._own_changes.read_past(own_changes):
+            self.on_rights(change)
 
     def _known_entries(self) -> Iterator[Revocation]:
         rights = () if self.rights is None else self.rights.entries()
@@ -229,7 +241,8 @@ class RevocationSync:
             if entry.version is not None:
                 self.versions.saw(entry.version)
             if entry.kind == "rights":
-                self.on_rights(entry)
+                if (change := self._own_changes.applicable(entry)) is not None:
+                    self.on_rights(change)
             elif entry.kind == "disconnect":
                 self.versions.saw(Version.of_time(entry.issued_before))
                 self._disconnects.apply(entry)

@@ -69,7 +69,7 @@ class RevocationWriter:
         """
         if self._write is _nowhere and not self.followers:
             return 0
-        key = (revoked.kind, revoked.issuer, revoked.name)
+        key = _key(revoked)
         written = False
         try:
             async with self._turn(key):
@@ -88,6 +88,11 @@ class RevocationWriter:
         if self._covers(revoked, key):
             self._rest.pop(key, None)
         return sockets
+
+    def must_repeat(self, revoked: Revocation) -> bool:
+        """Return True if a revocation with the same name is not written yet, because the store failed."""
+        _, written = self._rest.get(_key(revoked), (None, True))
+        return not written
 
     def _covers(self, revoked: Revocation, key: _Key) -> bool:
         """Return True if a revocation includes all unfinished revocations of the same name."""
@@ -162,6 +167,10 @@ class RevocationWriter:
             await self._background.wait({self._task})
         if self._rest:
             LOG.error("%d revocations were not finished before the server stopped", len(self._rest))
+
+
+def _key(revoked: Revocation) -> _Key:
+    return revoked.kind, revoked.issuer, revoked.name
 
 
 def _joined(one: Revocation, other: Revocation) -> Revocation:

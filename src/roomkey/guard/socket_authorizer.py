@@ -44,7 +44,6 @@ class SocketAuthorizer:
         self._context = context
         self._usage = context.usage
         self._user_rooms = user_rooms
-        self._unread: dict[str, list[Revocation]] = {}  # our own changes that were not read from the store yet
         self._own_joins: OwnJoins = "policy"
 
     @property
@@ -233,35 +232,18 @@ class SocketAuthorizer:
         changed = self._change(change)
         try:
             if keep is not None:
-                await self._keep(change, keep)
+                await keep(change)
         finally:
             if changed:  # they go on, even if the caller stops waiting
                 await self._context.background.wait(changed)
         return len(changed)
-
-    async def _keep(self, change: Revocation, keep: Callable[[Revocation], Awaitable[object]]) -> None:
-        self._unread.setdefault(change.name, []).append(change)
-        try:
-            await keep(change)
-        except BaseException:
-            self._read(change)
-            raise
 
     def follow(self, change: Revocation) -> None:
         """Apply a change from the store.
 
         If there are several, the one with the latest version counts in every process; without versions, the last one.
         """
-        self._read(change)
-        if change.version is not None or change.name not in self._unread:  # otherwise one of ours follows it
-            self._change(change)
-
-    def _read(self, change: Revocation) -> None:
-        unread = self._unread.get(change.name, [])
-        if change in unread:
-            unread.remove(change)
-        if not unread:
-            self._unread.pop(change.name, None)
+        self._change(change)
 
     def _change(self, change: Revocation) -> list[Task]:
         """Apply a change, and return the tasks that change the connected sockets."""
