@@ -352,7 +352,7 @@ def read_only(broker: Broker) -> None:
 
 FAULTS = {
     "suspended": Broker.suspend,
-    "paused": lambda broker: broker.command("CLIENT", "PAUSE", "3300", "ALL"),
+    "paused": lambda broker: broker.command("CLIENT", "PAUSE", "6000", "ALL"),  # three calls, each up to 2 s
     "out of memory": lambda broker: broker.command("CONFIG", "SET", "maxmemory", "1"),
     "read-only": read_only,
 }
