@@ -96,6 +96,17 @@ async def test_expired_revocations_are_deleted_an_hour_later(place: Place) -> No
     assert list((await store.since(0))[0]) == kept
 
 
+async def test_reader_at_the_end_reads_nothing_again_when_the_last_entry_is_deleted(place: Place) -> None:
+    store = await place.open()
+    await store.add(ADA)
+    await store.add(Revocation("token", "over", expires_at=1000.0))
+    _, position = await store.since(0)
+    await store.delete_expired(5000.0)
+    assert await store.since(position) == ([], position)
+    await store.add(TOKEN)
+    assert list((await store.since(position))[0]) == [TOKEN]
+
+
 async def test_position_is_never_reused(place: Place) -> None:
     """A reader at the position of a deleted entry receives the next one."""
     store = await place.open()

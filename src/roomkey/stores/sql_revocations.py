@@ -9,7 +9,7 @@ from typing import Any
 from roomkey.extras import needs
 
 with needs("sql", "roomkey.stores.sql_revocations"):
-    from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, case, func, insert, literal, select
+    from sqlalchemy import JSON, BigInteger, Double, Insert, Integer, Text, and_, case, func, insert, literal, select
     from sqlalchemy.orm import Mapped, mapped_column
 
 from roomkey.core.revocations import FOREVER, MARGIN, Revocation, RevocationKind
@@ -99,7 +99,9 @@ class SqlRevocations(SqlStore):
         return [_revocation(*row[1:]) for row in rows], rows[-1].id if rows else position
 
     async def delete_expired(self, now: float) -> None:
-        """Delete revocations that no token can match any more: an hour after ``expires_at``.
+        """Delete revocations that no token can match any more: an hour after ``expires_at``. The last one stays.
+
+        Without the last one, the position of readers would be after the end, and they would read everything again.
 
         Args:
             now: seconds since the epoch.
@@ -107,7 +109,8 @@ class SqlRevocations(SqlStore):
         Raises:
             Unavailable: the database did not respond.
         """
-        await self._database.delete_where(_Entry.id, _Entry.expires_at <= now - MARGIN)
+        last = select(func.max(_Entry.id)).scalar_subquery().correlate(None)
+        await self._database.delete_where(_Entry.id, and_(_Entry.expires_at <= now - MARGIN, _Entry.id < last))
 
 
 def _insertion(row: Mapping[str, Any]) -> Insert:
