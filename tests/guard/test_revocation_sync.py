@@ -462,3 +462,17 @@ async def test_guard_keeps_a_revocation_for_the_lifetime_of_a_token(bounds, life
     clock.advance(2 * SLOT)
     kept.forget_expired(clock.now())
     assert len(kept) == 0
+
+
+async def test_store_is_not_asked_when_the_guard_closes_before():
+    """A thread can cancel what another one has handed to the event loop."""
+    asked = []
+
+    async def since(position: int) -> None:
+        asked.append(position)
+
+    asking = asyncio.create_task(revocation_sync._in_time(since, 0))
+    asking.cancel()
+    await asyncio.wait({asking})
+    assert asking.cancelled()
+    assert asked == []

@@ -7,7 +7,7 @@ import random
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from itertools import chain
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from roomkey import audit
 from roomkey.core.confirmed_time import ConfirmedTime
@@ -34,6 +34,7 @@ from roomkey.stores.cleanup import Cleanup
 from roomkey.stores.patience import answer_within
 
 T = TypeVar("T")
+P = ParamSpec("P")
 Read = Callable[[int], Coroutine[Any, Any, JournalPart]]
 LOG = logging.getLogger("roomkey.guard")
 
@@ -148,12 +149,12 @@ class RevocationSync:
     async def _write(self, revoked: Revocation) -> None:
         assert self._store is not None
         await self._open()
-        await self._background.on_loop(_in_time(self._store.add(revoked)))
+        await self._background.on_loop(_in_time(self._store.add, revoked))
         if hasattr(self._store, "read"):
             self._repair.wrote(revoked)
 
     async def _add_all(self, entries: Sequence[Revocation]) -> None:
-        await self._background.on_loop(_in_time(self._store.add_all(entries)))  # type: ignore[union-attr]
+        await self._background.on_loop(_in_time(self._store.add_all, entries))  # type: ignore[union-attr]
 
     def horizon(self) -> float:
         """Return the time up to which expired revocations can be deleted."""
@@ -215,7 +216,7 @@ class RevocationSync:
         assert self._read is not None
         written, own_changes = self._repair.unread(), self._own_changes.written()
         while True:
-            part = await self._background.on_loop(_in_time(self._read(self._position)))
+            part = await self._background.on_loop(_in_time(self._read, self._position))
             if part.is_another:
                 self._repair.begin()
                 self.problem = "the journal of revocations is being restored"
@@ -285,7 +286,7 @@ class RevocationSync:
         while True:
             try:
                 if not opened:
-                    await self._background.on_loop(_in_time(self._store.open()))
+                    await self._background.on_loop(_in_time(self._store.open))
                     opened = True
                 self._nap.begin()
                 await self._poll_once()
@@ -314,7 +315,7 @@ class RevocationSync:
             await self._background.on_loop(self._cleanup.close())
         self._first.set()  # a decision may wait for it
         try:
-            await self._background.on_loop(_in_time(self._store.close()))
+            await self._background.on_loop(_in_time(self._store.close))
         except Unavailable as error:
             LOG.warning("could not close the store of revocations (%s)", error)
 
@@ -336,11 +337,11 @@ async def _clean(cleanup: Cleanup, now: float) -> None:
     cleanup.start_if_due(now)
 
 
-async def _in_time(work: Coroutine[Any, Any, T]) -> T:
-    """Wait for the store, for a limited time.
+async def _in_time(ask: Callable[P, Coroutine[Any, Any, T]], *args: P.args, **options: P.kwargs) -> T:
+    """Ask the store, and wait for a limited time. If this is cancelled before it begins, the store is not asked.
 
     Raises:
         ConfigError: the store cannot save this name.
         Unavailable: the store took too long, or failed in another way.
     """
-    return await answer_within(work, STORE_SECONDS, passes=(Unavailable, ConfigError))
+    return await answer_within(ask(*args, **options), STORE_SECONDS, passes=(Unavailable, ConfigError))
