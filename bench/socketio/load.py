@@ -6,6 +6,7 @@ run.py and growth.py hold one :class:`Load` for each server, and let the servers
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import statistics
 import time
@@ -216,9 +217,12 @@ class Load:
         said = b'["message",{"ack":true,"data":{"_placeholder":true,"num":0}}]'
         return self.echo([frame(b"451-%d%s" % (n, said)) + frame(BLOB, BINARY) for n in range(50)])
 
-    def spread(self, clients: list[Client], in_flight: int, event: bytes = b"42" + SAY) -> Operation:
-        """Measure an event from the first client to all of these clients, per receiver."""
-        sender, audience, said = clients[0], len(clients), frame(event)
+    def spread(
+        self, clients: list[Client], in_flight: int, event: bytes = b"42" + SAY, *, senders: int = 1
+    ) -> Operation:
+        """Measure an event to all of these clients, per receiver. The first ones send it in turns."""
+        first, audience, said = clients[0], len(clients), frame(event)
+        turns = itertools.cycle(clients[:senders])
         self.swarm.expect(b"42" + SAY)
         rounds = max(4, 12_000 // audience)
         taken: list[float] = []
@@ -230,13 +234,13 @@ class Load:
                 nonlocal sent
                 for _ in range(min(number, rounds - sent)):
                     sent += 1
-                    sender.send(said)
+                    next(turns).send(said)
 
             goal = self.swarm.received + rounds * audience
-            sender.arrived = pump
-            pump(sender, in_flight, b"")
+            first.arrived = pump
+            pump(first, in_flight, b"")
             self.swarm.until(lambda: self.swarm.received == goal)
-            sender.arrived = None
+            first.arrived = None
             return rounds * audience
 
         def one() -> int:
@@ -244,7 +248,7 @@ class Load:
             for _ in range(rounds):
                 goal += audience
                 start = time.perf_counter()
-                sender.send(said)
+                next(turns).send(said)
                 self.swarm.until(lambda goal=goal: self.swarm.received == goal)
                 taken.append(time.perf_counter() - start)
             return rounds * audience

@@ -113,4 +113,8 @@ def side_by_side(peers: Iterable[tuple[str, servers.Peer]]) -> Iterator[Turns]:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, {servers.cores()[1]})
         gc.disable()  # the collector would pause for longer than a request takes
-        yield turns
+        try:
+            yield turns
+        finally:
+            turns.part()
+            gc.enable()
