@@ -204,9 +204,8 @@ class EngineSession:
         """Handle an Engine.IO text packet from the current transport."""
         if len(data) > self._settings.packet_before_admission and not self.connection.admitted:
             self.violation("a large packet before admission", code=TOO_BIG)
-        elif (
-            data and data[0] == _MESSAGE
-        ):  # allowed in every state but CLOSED; a look into the table would slow each message
+        # Messages are allowed in every state but CLOSED; a look into the table would slow each of them.
+        elif data and data[0] == _MESSAGE:
             if self._state.state is not _CLOSED and not self.connection.closing:
                 packet = self._decoder.text(data, 1)
                 if type(packet) is tuple:

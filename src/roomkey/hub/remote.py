@@ -196,7 +196,8 @@ class RemoteSockets:
             self._give_up(number)
             return
         del self._waiting[number]
-        call_back(self._application.tasks.start, waiting.callback, packet[2])
+        _, _, data, _ = packet
+        call_back(self._application.tasks.start, waiting.callback, data)
 
     def _decode(self, answer: Message) -> Packet | None:
         decoder = Decoder(self._application.settings.limits)
