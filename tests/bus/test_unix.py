@@ -287,6 +287,46 @@ async def test_subscriptions_of_a_peer_select_what_is_sent(ear: Callable[..., Aw
     assert frames[-1] == (BYE, b"")
 
 
+@pytest.mark.parametrize("goodbye", [False, True])
+async def test_last_messages_of_a_bus_that_refuses_connections_arrive(
+    folder: Path,
+    ear: Callable[..., Awaitable[Ear]],
+    fake: FakePeer,
+    monkeypatch: pytest.MonkeyPatch,
+    goodbye: bool,
+) -> None:
+    a = await ear("a")
+    assert isinstance(a.bus, UnixBus)
+    await fake.start()
+    _, writer = await fake.connect(a.bus)
+    writer.write(frame(HELLO, STRANGER.encode()) + frame(HAVE, b"1"))
+    await fake.accepted()
+    fake.writer.write(Wanted(1, ["b"]).encode())
+    await fake.reader.readuntil(frame(HAVE, b"1"))
+
+    connect, refused = a.bus._try_to_connect, asyncio.Event()
+
+    async def spy(name: str) -> bool:
+        again = await connect(name)
+        refused.set()
+        return again
+
+    monkeypatch.setattr(a.bus, "_try_to_connect", spy)
+    fake.server.close()  # the kernel closes what a dead process had open in any order, here the listening socket first
+    (folder / f"{STRANGER}.bus").unlink(missing_ok=True)
+    fake.writer.close()
+    await asyncio.wait_for(refused.wait(), PATIENCE)
+
+    writer.write(message(b"a", b"last") + (frame(BYE) if goodbye else b""))
+    writer.close()
+    assert await a.receives(1) == [b"last"]
+    await a.until(lambda: a.states == ([True] if goodbye else [True, False, True]))
+    async with asyncio.timeout(PATIENCE):
+        while STRANGER in a.bus._dialing:
+            await asyncio.sleep(0.01)
+    assert a.states == ([True] if goodbye else [True, False, True])
+
+
 # Real processes
 
 CHATTER = """

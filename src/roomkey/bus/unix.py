@@ -247,10 +247,12 @@ class UnixBus:
         try:
             _, link = await loop.create_unix_connection(lambda: Connected(self, name, self._max_queue), str(path))
         except (FileNotFoundError, ConnectionRefusedError):
-            if self._path.exists():
-                self._forget(name)
-            else:  # the whole folder is missing, and the other bus may be alive
+            if not self._path.exists():  # the whole folder is missing, and the other bus may be alive
                 self._restart()
+                return False
+            if name in self._accepted:  # has messages that are not read yet, and tells whether more are lost
+                return True
+            self._forget(name)
             return False
         except OSError:
             return True
