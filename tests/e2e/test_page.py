@@ -222,8 +222,10 @@ def test_two_users_talk_inside_the_room_only(open_page: Any, usual: Any) -> None
     grace.get_by_test_id("chat-text").fill("me")
     grace.get_by_test_id("chat-send").click()
     sees(ada, "messages", "me")
+    room(grace, "green").get_by_role("button", name="Join green").click()
+    sees(grace, "room-green", "Your token does not open this room.")
     assert "who is there?" not in linus.get_by_test_id("messages").inner_text()
-    keep(grace, "page-chat")
+    keep(grace, "page-chat")  # docs/images/page.png
 
     room(grace, "blue").get_by_role("button", name="Leave blue").click()
     room(grace, "blue").get_by_role("button", name="Join blue").wait_for()
@@ -411,6 +413,44 @@ def test_revoked_page_does_not_reconnect(open_page: Any, product: Any) -> None:
     connect(page, "authenticate", "grace")
     assert connections(page) == 2, "it has not tried by itself"
     assert page.get_by_label("Password again").input_value() == ""
+
+
+def test_logout_everywhere_disconnects_the_other_page(open_page: Any, usual: Any) -> None:
+    page, other = open_page(usual.url), open_page(usual.url)
+    for each in (page, other):
+        log_in(each, usual, "grace")
+        connect(each, "handshake", "grace")
+        join(each, "red")
+    page.get_by_test_id("logout-all").click()
+    sees(page, "status", "not connected")
+    sees(other, "status", "access revoked")
+    sees(other, "notice", "Your access was revoked. Log in again.")
+    keep(other, "page-logged-out-everywhere")
+
+
+@pytest.mark.parametrize("ending", ["logout", "revocation"])
+def test_next_user_does_not_see_the_chat_of_the_one_before(open_page: Any, product: Any, ending: str) -> None:
+    served = product()
+    page = open_page(served.url)
+    log_in(page, served, "ada")
+    connect(page, "handshake", "ada")
+    page.get_by_label("Another room").fill("attic")
+    page.get_by_test_id("room-join").click()
+    room(page, "attic").get_by_role("button", name="Leave attic").wait_for()
+    say(page, "a secret")
+    if ending == "logout":
+        page.get_by_test_id("logout").click()
+        page.get_by_label("Password", exact=True).wait_for()
+        assert "secret" not in page.content()
+    else:
+        served.call(served.guard.revoke(subject="ada"))
+        sees(page, "status", "access revoked")
+        sees(page, "messages", "a secret")  # the same user can log in again and go on
+    log_in(page, served, "grace")
+    sees(page, "subject", "grace")
+    for text in ("secret", "attic"):
+        assert text not in page.content()
+    sees(page, "log", "logged in as grace")
 
 
 def test_changed_rights_remove_rooms(open_page: Any, product: Any) -> None:

@@ -1,20 +1,23 @@
 // The page of `roomkey serve`: its buttons and forms, and what is drawn when the state changes.
 
 import { connect, drawConnection, hangUp } from "./connection.js";
-import { $, notice } from "./dom.js";
+import { $, clearTexts, notice } from "./dom.js";
 import { drawRooms, joinTyped, say } from "./rooms.js";
 import { drawSession, endSession, forgetSession, login, returnFromProvider, tick } from "./session.js";
 import { changed, onChange, state } from "./state.js";
 import { askToStay, closeStay, drawStay, stay } from "./stay.js";
 
-function logout() {
-  forgetSession(state.session);
+// `path` ends this login session, or all of the user: that disconnects the user's other pages, too.
+function logout(path) {
+  forgetSession(state.session, path);
   hangUp();
   endSession();
+  clearTexts();
 }
 
 $("login-form").addEventListener("submit", login);
-$("logout").addEventListener("click", logout);
+$("logout").addEventListener("click", () => logout("/auth/logout"));
+$("logout-all").addEventListener("click", () => logout("/auth/logout-all"));
 $("stay-open").addEventListener("click", askToStay);
 $("stay-form").addEventListener("submit", stay);
 $("stay-later").addEventListener("click", closeStay);

@@ -23,6 +23,12 @@ export function notice(text, tone = "bad") {
   $("notice").hidden = !text;
 }
 
+// What the next user of this browser must not read.
+export function clearTexts() {
+  $("messages").replaceChildren();
+  $("log").replaceChildren();
+}
+
 // The event log: everything that is sent and received, without the token.
 export function log(direction, name, payload, problem) {
   const shown = payload === undefined ? "" : JSON.stringify(payload, (key, value) => (key === "token" ? "…" : value));

@@ -87,7 +87,6 @@ export function say(event) {
 
 export function hear(message) {
   const list = $("messages");
-  list.querySelectorAll(".empty").forEach((node) => node.remove());
   const line = make("li");
   line.append(make("span", message.room, "room"), make("b", message.from), make("span", message.text));
   list.append(line);

@@ -1,6 +1,6 @@
 // The login session: from a username and a password to its end.
 
-import { $, log, make, notice } from "./dom.js";
+import { $, clearTexts, log, make, notice } from "./dom.js";
 import { changed, state } from "./state.js";
 import { duration, why } from "./words.js";
 
@@ -47,9 +47,21 @@ export async function refreshSession(session) {
   return next;
 }
 
-// The server ends the login session and disconnects its other sockets. The page does not wait for the response.
-export function forgetSession({ token }) {
-  post("/auth/logout", {}, token).catch((error) => log("note", `the server could not log out: ${error.message}`));
+// The server ends the login session, or all, and disconnects their other sockets. The page does not wait for the response.
+export function forgetSession({ token }, path) {
+  post(path, {}, token).catch((error) => log("note", `the server could not log out: ${error.message}`));
+}
+
+function begin(session) {
+  const { sub } = session.claims;
+  if (sub !== state.subject) {
+    clearTexts();
+    state.others = [];
+  }
+  Object.assign(state, { session, subject: sub });
+  notice("");
+  log("note", `logged in as ${sub}`);
+  changed();
 }
 
 export async function login(event) {
@@ -58,14 +70,10 @@ export async function login(event) {
   $("password").value = "";
   $("login-problem").textContent = "";
   try {
-    state.session = await requestSession($("username").value, password);
+    begin(await requestSession($("username").value, password));
   } catch (error) {
     $("login-problem").textContent = error.message;
-    return;
   }
-  notice("");
-  log("note", `logged in as ${state.session.claims.sub}`);
-  changed();
 }
 
 // A provider has sent the browser back: the server keeps the tokens for this page, once and for a minute.
@@ -73,13 +81,10 @@ export async function returnFromProvider() {
   if (location.hash !== "#roomkey-login") return;
   history.replaceState(null, "", location.pathname + location.search);
   try {
-    state.session = sessionOf(await post("/auth/providers/tokens", {}, undefined, { "Roomkey-CSRF": "1" }));
+    begin(sessionOf(await post("/auth/providers/tokens", {}, undefined, { "Roomkey-CSRF": "1" })));
   } catch (error) {
     $("login-problem").textContent = error.message;
-    return;
   }
-  log("note", `logged in as ${state.session.claims.sub}`);
-  changed();
 }
 
 // The form keeps the username.

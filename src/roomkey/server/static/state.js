@@ -2,6 +2,7 @@
 
 export const state = {
   session: null, // {token, refresh, claims, ends, lifetime}; `ends` is in milliseconds of this browser's monotonic clock
+  subject: null, // who logged in last
   socket: null,
   admitted: false, // true if the server has admitted the socket
   joined: new Set(),
