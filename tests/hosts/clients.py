@@ -115,9 +115,15 @@ async def replies(client: Raw, argument: Any = 1, namespace: str = "/") -> bool:
 
 
 async def is_gone(client: Raw) -> bool:
-    """True if the server has closed the WebSocket, or does not know the polling session any more."""
+    """True once the server has closed the WebSocket, or does not know the polling session any more.
+
+    While the last packets of a session wait, a server accepts requests and ignores what they contain.
+    """
     if isinstance(client, PollingClient):
-        return (await client.poll.post("3")).status_code >= 400
+        async with asyncio.timeout(PATIENCE):
+            while (await client.poll.post("3")).status_code < 400:
+                await asyncio.sleep(0.02)
+        return True
     return await client.is_closed() if client.ws.close_code is None else True
 
 

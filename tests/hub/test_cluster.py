@@ -8,6 +8,7 @@ import pytest
 from support.hubs import heard, make_hubs, node
 from support.nodes import SECRET
 from support.offline import Offline, turns
+from support.rawsocket import PATIENCE
 
 from roomkey import Policy
 from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
@@ -306,7 +307,7 @@ async def test_disconnect_does_not_wait_for_a_handler_of_another_node(make_hubs)
 
     again = await other.member("bob")
     sid = other.sid(again)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(PATIENCE):
         await one.sio.disconnect(sid)
     opened.set()
     await world.settle()

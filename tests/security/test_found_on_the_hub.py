@@ -142,8 +142,9 @@ async def test_hanging_event_rule_denies_in_time(make_world):
         await asyncio.Event().wait()
         return True
 
-    world = await make_world(policy=policy, connect_timeout=0.2)
+    world = await make_world(policy=policy)
     raw = await world.member()
+    world.guard._authorizer.within = 0.2
     await raw.event("slow", ack=1)
     assert (await raw.expect_ack(1))[0]["ok"] is False
     await until(lambda: not world.sio.tasks._running)

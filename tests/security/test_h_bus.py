@@ -45,6 +45,13 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     broker.kill()
 
 
+async def ready(node: Node) -> None:
+    """Wait until the messages of the partition arrive, longer than the node does."""
+    async with asyncio.timeout(60):
+        while not await node.ready(PARTITION):
+            await asyncio.sleep(0.01)
+
+
 class World:
     """Two nodes, and an attacker who records everything.
 
@@ -68,13 +75,16 @@ class World:
             self.b.on(kind, lambda sender, body, kind=kind: self.notes.append((kind, body)))
         self.b.answer("what", lambda sender, body: self.notes.append(("what", body)) or b"")
         self.b.need(PARTITION)
-        assert await self.b.ready(PARTITION)
+        await ready(self.b)
         await self.spy.open(*self.channels())
 
     async def node(self, *secrets: str) -> Node:
         node = Node(self.new_bus(), ClusterSecrets(secrets or [SECRET]), self.clock)
         self.nodes.append(node)
         await node.open()
+        async with asyncio.timeout(60):
+            while not node.connected:  # open() gives up sooner than a busy machine may need
+                await asyncio.sleep(0.01)
         return node
 
     def channels(self) -> list[str]:
@@ -245,7 +255,7 @@ async def test_recording_is_dropped_by_a_node_that_started_later(world):
     world.a, world.b = await world.node(), await world.node()
     world.b.on("note", lambda sender, body: world.notes.append(("note", body)))
     world.b.need(PARTITION)
-    assert await world.b.ready(PARTITION)
+    await ready(world.b)
     await world.attack(*recording)
     assert world.notes == []
     assert world.dropped()["dropped: stale"] == 6  # those to the earlier node went to nobody

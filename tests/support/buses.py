@@ -170,8 +170,14 @@ class Ear:
             self.bus.subscribe(channel)
         await self.bus.open(self._heard, self._state)
         await self.until(lambda: self.bus.connected)  # open() gives up sooner than a busy machine may need
-        for channel in channels:
-            assert await self.bus.subscribed(channel), channel
+        await self.subscribed(*channels)
+
+    async def subscribed(self, *channels: str) -> None:
+        """Wait until these subscriptions are in effect, which can take a busy machine longer than the bus waits."""
+        async with asyncio.timeout(PATIENCE):
+            for channel in channels:
+                while not await self.bus.subscribed(channel):
+                    await asyncio.sleep(0.01)
 
     def _heard(self, channel: str, payload: bytes) -> None:
         assert type(payload) is bytes

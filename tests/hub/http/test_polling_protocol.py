@@ -457,9 +457,9 @@ async def test_half_of_a_later_request_is_closed(host, half, monkeypatch):
 
 @pytest.mark.checklist("E74")
 async def test_late_body_is_refused(host, hub, monkeypatch):
-    monkeypatch.setattr(polling_protocol, "REQUEST_SECONDS", 0.1)
     raw = await RawSocket.open(host)
     sid = await member(raw)
+    monkeypatch.setattr(polling_protocol, "REQUEST_SECONDS", 0.1)
     answer = await ask(raw, post(sid, ECHO)[:-1])
     assert (answer.status, answer.headers["connection"]) == (408, "close")
     assert await raw.ends()

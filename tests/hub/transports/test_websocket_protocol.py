@@ -404,7 +404,7 @@ async def test_7_4_reserved_close_code_is_a_protocol_error(member, code):
 async def test_7_1_1_server_closes_without_an_answer(world, member):
     [session] = world.sio.sessions.active.values()
     session.end("test")
-    assert await member.close_code(2.0, answer=False) == 1000
+    assert await member.close_code(answer=False) == 1000
 
 
 async def test_7_1_1_reset_connection_ends_the_session(world, member):
