@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import socketio
 from support import examples
 from support.postgres import postgres
 from support.serve_process import Served, start_server
@@ -24,6 +26,17 @@ httpx._transports.default.create_ssl_context = cache(httpx._transports.default.c
 
 # A busy machine can need more than the 5 s that clients of tests would wait for a response.
 httpx._config.DEFAULT_TIMEOUT_CONFIG.read = 30.0
+
+
+def wait_longer(connect: Any) -> None:
+    """Let a client of python-socketio wait for the server longer than the default, a second."""
+    names = list(inspect.signature(connect).parameters)[-len(connect.__defaults__) :]
+    defaults = dict(zip(names, connect.__defaults__, strict=True)) | {"wait_timeout": 20}
+    connect.__defaults__ = tuple(defaults.values())
+
+
+wait_longer(socketio.Client.connect)
+wait_longer(socketio.AsyncClient.connect)
 
 
 TOGETHER = re.compile(

@@ -89,8 +89,10 @@ async def admits_valid_tokens_only(js: Any, site: Any, kind: tuple[str, str], to
 
 
 async def disconnects_at_expiry(js: Any, site: Any, kind: tuple[str, str]) -> None:
-    brief = js.open(site, kind, auth={"token": ISSUER.issue("bob", expires_in=2)}, reconnection=False)
-    await brief.opened(kind)
+    for expires_in in (2, 8, 20):
+        brief = js.open(site, kind, auth={"token": ISSUER.issue("bob", expires_in=expires_in)}, reconnection=False)
+        if (await brief.expect_any())["what"] == "connect":  # on a busy machine, the token can expire before it arrives
+            break
     *_, told = await brief.skip_to("disconnect")
     assert (told["name"], told["args"][0]["data"]["reason"]) == ("unauthorized", "token_expired")
 
