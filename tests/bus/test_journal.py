@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from support.brokers import Broker, BrokerCluster
 from support.journals import SECRET, JournalServer, journal_at
-from support.lag import lag_of_the_loop
+from support.lag import lag_of_the_loop, seconds_awake
 
 from roomkey import ConfigError
 from roomkey.bus import ClusterSecrets, RedisJournal
@@ -375,10 +375,9 @@ async def test_failing_redis_is_unavailable_within_a_second(broker, servers, fau
     FAULTS[fault](broker)
     async with lag_of_the_loop() as lag:
         for call in (one.journal.read(0), one.journal.add(Revocation("token", "t9")), checked(one)):
-            begun = time.monotonic()
-            with pytest.raises(Unavailable):
+            with seconds_awake() as seconds, pytest.raises(Unavailable):
                 await call
-            assert time.monotonic() - begun < 2.0
+            assert seconds() < 2.0
         assert lag() < 0.5
     broker.resume()
     broker.command("CLIENT", "UNPAUSE")
@@ -431,7 +430,7 @@ async def test_revocation_reaches_another_guard_within_milliseconds(broker, serv
         while two.revoked(f"t{number}") != [True]:
             await asyncio.sleep(0.0005)
         times.append(time.monotonic() - begun)
-    assert sorted(times)[10] < 0.25
+    assert sorted(times)[4] < 0.25  # if it polled, all but the first would take half a second
 
 
 @pytest.mark.long

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 import socketio
 from support.brokers import Broker
 from support.journals import SECRET, journal_at
-from support.lag import lag_of_the_loop
+from support.lag import lag_of_the_loop, seconds_awake
 from support.live import until
 from support.proxy import Proxy
 
@@ -67,11 +66,11 @@ async def world(tmp_path):
 
 
 async def in_time(work, seconds: float = 2.0):
-    begun = time.monotonic()
-    try:
-        return await work
-    finally:
-        assert time.monotonic() - begun < seconds + 0.3
+    with seconds_awake() as passed:
+        try:
+            return await work
+        finally:
+            assert passed() < seconds + 0.3
 
 
 async def refused(work) -> bool:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 from support.calm import calm
 from support.hub_process import hub_process
+from support.lag import loop_awake
 from support.live import SEPARATOR, Poll, until
 from support.rawsocket import BINARY, CONTINUATION, PING, PONG, TEXT, RawSocket, frame, upgrade
 from support.world import clock, make_world
@@ -547,7 +548,13 @@ async def until_cut(raw: RawSocket, flood: bytes) -> None:
 
 
 @pytest.fixture
-def lose_patience(monkeypatch):
+async def awake():
+    async with loop_awake():
+        yield
+
+
+@pytest.fixture
+def lose_patience(monkeypatch, awake):
     """Shorten the deadlines of the hub, once everything has arrived that has to be answered."""
 
     def shorten():
@@ -655,7 +662,7 @@ async def test_slow_body_is_closed(world, poll, impatient):
 
 
 @pytest.mark.checklist("E74")
-async def test_slow_body_within_the_minimum_rate_is_accepted(world, poll, monkeypatch):
+async def test_slow_body_within_the_minimum_rate_is_accepted(world, poll, awake, monkeypatch):
     monkeypatch.setattr(uvicorn_http, "HEAD_SECONDS", 0.6)  # less than the whole body takes
     monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.6)
     raw = await RawSocket.open(world.host)
@@ -740,7 +747,7 @@ async def test_client_that_does_not_read_its_poll_is_closed(make_world, lose_pat
 
 
 @pytest.mark.checklist("E75")
-async def test_client_that_reads_its_poll_slowly_is_served(make_world, monkeypatch):
+async def test_client_that_reads_its_poll_slowly_is_served(make_world, awake, monkeypatch):
     monkeypatch.setattr(uvicorn_http, "STALL_SECONDS", 0.5)  # the hub looks twice: less than all pauses together
     world = await make_world(prepare=echo, max_unsent=20_000_000)
     poll = await Poll.member(world.host, world.token())

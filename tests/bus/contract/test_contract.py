@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import pytest
 from support.buses import HARNESSES
+from support.lag import seconds_awake
 
 
 async def test_message_reaches_all_who_subscribed_and_no_others(ear):
@@ -72,7 +72,7 @@ async def test_later_subscription_takes_effect(ear):
     a, b = await ear(), await ear()
     a.bus.subscribe("a")
     a.bus.subscribe("a")
-    assert await a.bus.subscribed("a")
+    await a.subscribed("a")
     b.bus.publish("a", b"x")
     assert await a.receives(1) == [b"x"]
 
@@ -84,7 +84,7 @@ async def test_unsubscribed_channel_is_silent(ear):
     a.bus.unsubscribe("never")
     assert not await a.bus.subscribed("a")
     a.bus.subscribe("c")
-    assert await a.bus.subscribed("c")  # so the other requests have been handled, too
+    await a.subscribed("c")  # so the other requests have been handled, too
     b.bus.publish("a", b"x")
     b.bus.publish("b", b"y")
     assert await a.receives(1, "b") == [b"y"]
@@ -95,7 +95,7 @@ async def test_channel_can_be_subscribed_again(ear):
     a, b = await ear("a"), await ear()
     a.bus.unsubscribe("a")
     a.bus.subscribe("a")
-    assert await a.bus.subscribed("a")
+    await a.subscribed("a")
     b.bus.publish("a", b"x")
     assert await a.receives(1) == [b"x"]
 
@@ -104,7 +104,7 @@ async def test_many_subscriptions_take_effect_together(ear):
     a, b = await ear(), await ear()
     for number in range(500):
         a.bus.subscribe(f"c{number}")
-    assert all(await asyncio.gather(*(a.bus.subscribed(f"c{number}") for number in range(500))))
+    await a.subscribed(*(f"c{number}" for number in range(500)))
     for number in range(500):
         b.bus.publish(f"c{number}", b"%d" % number)
     await a.until(lambda: len(a.heard) == 500)
@@ -138,8 +138,7 @@ async def test_bus_connects_again_and_keeps_its_subscriptions(harness, ear):
     await harness.restore()
     await a.until(lambda: a.states == [True, False, True])
     await b.until(lambda: b.states == [True, False, True])
-    assert await a.bus.subscribed("a")
-    assert await a.bus.subscribed("b")
+    await a.subscribed("a", "b")
     b.bus.publish("a", b"x")
     b.bus.publish("b", b"y")
     assert await a.receives(1) == [b"x"]
@@ -152,10 +151,10 @@ async def test_bus_that_cannot_connect_opens_within_two_seconds(harness, ear):
     await harness.lose()
     bus = harness.bus()
     bus.subscribe("a")
-    begun = asyncio.get_running_loop().time()
     states = []
-    await bus.open(lambda channel, payload: None, states.append)
-    assert asyncio.get_running_loop().time() - begun < 2
+    with seconds_awake() as seconds:
+        await bus.open(lambda channel, payload: None, states.append)
+    assert seconds() < 2
     await bus.close()
     assert not bus.connected
 

@@ -11,6 +11,7 @@ import socketio
 import websockets
 from starlette.requests import Request
 from support.certificate import make_certificate
+from support.lag import loop_awake
 from support.live import new_server, serve, until
 from support.rawsocket import CONTINUATION, PATIENCE, PING, TEXT, RawSocket, frame, upgrade
 
@@ -79,7 +80,13 @@ async def host(request, app):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+async def awake():
+    async with loop_awake():
+        yield
+
+
+@pytest.fixture
+def impatient(monkeypatch, awake):
     for name in ("HEAD_SECONDS", "STALL_SECONDS", "BODY_SECONDS"):
         monkeypatch.setattr(uvicorn_http, name, 0.2)
     monkeypatch.setattr("roomkey.hub.http.sniffer.HEAD_SECONDS", 0.2)
@@ -324,13 +331,13 @@ async def test_unanswered_tls_shutdown_is_closed(secure):
     assert await asyncio.to_thread(wait_for_both_ends) == (b"", b"")
 
 
-async def test_steady_large_body_is_read(host, app, monkeypatch):
-    monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 0.05)
+async def test_steady_large_body_is_read(host, app, awake, monkeypatch):
+    monkeypatch.setattr(uvicorn_http, "BODY_SECONDS", 0.2)
     raw = await RawSocket.open(host)
     await raw.send(b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n")
     for _ in range(5):
         await raw.send(b"x" * 1000)
-        await asyncio.sleep(0.03)
+        await asyncio.sleep(0.06)
     assert (await raw.answer()).body == b"POST " + b"x" * 5000
     await raw.close()
 
