@@ -422,6 +422,7 @@ async def test_closed_sync_does_not_open_the_store_again(bench, used):
     store.calls.clear()
     with pytest.raises(Unavailable):
         await one.revoking.check()
+    assert await one.revoking.ready() == "the server is stopping"
     assert store.calls == []
     assert not asyncio.all_tasks() - {asyncio.current_task()}
 

@@ -275,6 +275,12 @@ async def test_own_origin_is_recognized_by_scheme_host_and_port(
     assert answer.status_code == (200 if may else REFUSED[engine])
 
 
+async def test_server_that_has_stopped_is_not_ready(product_client: Any) -> None:
+    await product_client.product.close()
+    answer = await product_client.get("/readyz")
+    assert (answer.status_code, answer.json()["problem"]) == (503, "the server is stopping")
+
+
 async def test_server_is_not_ready_while_it_cannot_write(where: Path | str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "KNOWN_SECONDS", 0.0)
     stores = Stores.at(where)

@@ -168,12 +168,23 @@ class RevocationSync:
         Raises:
             Unavailable: the store is unavailable, and new connections must be refused then.
         """
-        problem = await self.ready()
+        problem = await self._current_problem()
         if problem is not None and self._refuses:
             raise Unavailable(problem)
 
     async def ready(self) -> str | None:
         """Return why the store is unavailable, or None. If the last read is older than a second, read it first."""
+        try:
+            return await self._current_problem()
+        except Unavailable as error:  # the server stops meanwhile
+            return str(error)
+
+    async def _current_problem(self) -> str | None:
+        """Return why the store is unavailable, or None.
+
+        Raises:
+            Unavailable: it was closed.
+        """
         if self._store is None:
             return None
         await self._open()
