@@ -12,7 +12,9 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from socket import create_server
+from socket import create_server, socketpair
+from types import SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -20,7 +22,7 @@ from support.serve_process import Served, start_server
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from roomkey.server import parent
+from roomkey.server import child, parent
 from roomkey.server.settings import Settings
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
@@ -248,6 +250,48 @@ async def test_stop_kills_a_worker_that_still_starts(tmp_path: Path, monkeypatch
             await asyncio.wait([starting])
             await one._stop_all()
     assert (child.draining, child.ended.result()) == (False, -signal.SIGKILL)
+
+
+async def test_worker_is_replaced_once_the_system_can_start_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(parent, "STEADY_SECONDS", 0.0)
+    monkeypatch.setattr(parent, "LAUNCH_SECONDS", 0.01)
+    command = ["sh", "-c", "exec sleep 600"]
+    monkeypatch.setattr(parent, "_interpreter", lambda: command)
+    with create_server(("127.0.0.1", 0)) as listener:
+        one = parent.Parent(parent.Command(None, {}), Settings(workers=1), listener, tmp_path)
+        first = one._current[1] = await one._launch(1)
+        keeper = asyncio.create_task(one._keep(1))
+        command[0] = str(tmp_path / "missing")
+        first.kill()
+        async with asyncio.timeout(PATIENCE):
+            while "cannot start worker 1: No such file or directory; trying again" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert not await one._replace(1), "nor does a restart fail with an error"
+            command[0] = "sh"
+            while one._current[1] is first:
+                await asyncio.sleep(0.01)
+        keeper.cancel()
+        await asyncio.wait([keeper])
+        await one._stop_all()
+    assert one._children == set()
+
+
+async def test_worker_that_dies_slowly_is_killed_once(caplog: pytest.LogCaptureFixture) -> None:
+    killed: list[bool] = []
+    ended = asyncio.Event()
+    process = SimpleNamespace(pid=1, returncode=None, wait=ended.wait, kill=lambda: killed.append(True))
+    ours, theirs = socketpair()
+    with theirs:
+        one = child.Child(1, 0, cast(Any, process), ours)
+        one.drain(0, seconds=-1.0)
+        for _ in range(3):
+            one.kill_if_late()
+        one.kill()
+        ended.set()
+        await one.ended
+    assert (len(killed), caplog.text.count("did not stop in time")) == (1, 1)
 
 
 def is_running(process: int) -> bool:

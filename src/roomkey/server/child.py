@@ -50,6 +50,7 @@ class Child:
         self.serves: asyncio.Future[bool] = self._loop.create_future()
         self.ended = self._loop.create_task(self._wait())
         self._due = self.started + START_SECONDS
+        self._killed = False
         self._buffer = b""
         control.setblocking(False)
         self._loop.add_reader(control.fileno(), self._readable)
@@ -104,14 +105,16 @@ class Child:
 
     def kill_if_late(self) -> None:
         """Kill it if it has been silent, or has not started or stopped in time."""
-        if self._loop.time() > self._due and self.process.returncode is None:
+        if self._loop.time() > self._due and self.process.returncode is None and not self._killed:
             LOG.error("%s %s; killing it", self, "did not stop in time" if self.draining else "does not respond")
             self.kill()
 
     def kill(self) -> None:
-        """Kill it."""
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+        """Kill it, once: before a second signal, subprocess would take the status of a dead process from asyncio."""
+        if not self._killed:
+            self._killed = True
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
 
     def why(self, code: int | None = None) -> str:
         """Return why it has ended or does not serve, for the end of a sentence.

@@ -41,6 +41,9 @@ STEADY_SECONDS = 10.0
 LONGEST_BACKOFF = 30.0
 """A worker that dies sooner after its start than this is replaced after a pause, which doubles each time."""
 
+LAUNCH_SECONDS = 1.0
+"""How long to wait if the system cannot start a process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -162,11 +165,22 @@ class Parent:
             self._keepers[child.number] = asyncio.create_task(self._keep(child.number))
 
     async def _launch(self, number: int) -> Child:
-        """Start a process."""
+        """Start a process.
+
+        Raises:
+            ConfigError: the system has no memory, process or file descriptor for it.
+        """
+        try:
+            return await self._start_process(number)
+        except OSError as error:
+            raise ConfigError(f"cannot start worker {number}: {error.strerror or error}") from None
+
+    async def _start_process(self, number: int) -> Child:
         ours, theirs = socket.socketpair()
         slot = next(slot for slot in range(SLOTS) if all(slot != child.slot for child in self._children))
         kept = [theirs.fileno(), self._listener.fileno(), self._table]
-        with theirs:
+        with contextlib.ExitStack() as on_failure, theirs:
+            on_failure.callback(ours.close)
             process = await asyncio.create_subprocess_exec(
                 *_interpreter(),
                 *("-m", "roomkey.server.worker", str(theirs.fileno())),
@@ -174,6 +188,7 @@ class Parent:
                 process_group=0,  # the parent alone receives the signals of the terminal
                 stdin=asyncio.subprocess.DEVNULL,
             )
+            on_failure.pop_all()
         child = Child(number, slot, process, ours)
         self._children.add(child)
         child.ended.add_done_callback(lambda _: self._forget(child))
@@ -226,9 +241,22 @@ class Parent:
             pause = min(LONGEST_BACKOFF, 2.0 ** (deaths - 1)) if deaths else 0.0
             LOG.error("%s ended%s; starting another%s", child, child.why(code), f" in {pause:.0f} s" if pause else "")
             await asyncio.sleep(pause)
-            if child is self._current.get(number):
-                self._current[number] = await self._launch(number)
-                self._current[number].serves.add_done_callback(partial(_log_start, self._current[number]))
+            await self._succeed(child)
+
+    async def _succeed(self, dead: Child) -> None:
+        """Start another worker in the place of a dead one, unless a restart does so. Try again until that works."""
+        while self._current.get(dead.number) is dead:
+            try:
+                child = await self._launch(dead.number)
+            except ConfigError as error:
+                LOG.error("%s; trying again in %.0f s", error, LAUNCH_SECONDS)
+                await asyncio.sleep(LAUNCH_SECONDS)
+                continue
+            if self._current.get(dead.number) is not dead:  # a restart was faster
+                child.kill()
+                return
+            self._current[dead.number] = child
+            child.serves.add_done_callback(partial(_log_start, child))
 
     # Restarting
 
@@ -257,7 +285,11 @@ class Parent:
 
     async def _replace(self, number: int) -> bool:
         """Start a successor, and stop the worker once the successor serves. Returns False if it never does."""
-        successor = await self._launch(number)
+        try:
+            successor = await self._launch(number)
+        except ConfigError as error:
+            LOG.error("%s; the others continue", error)
+            return False
         if not await self._has_started(successor):
             LOG.error("%s could not start%s; the others continue", successor, successor.why())
             return False
