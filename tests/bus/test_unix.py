@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -25,6 +27,7 @@ from roomkey.bus.unix_frames import (
     HAVE,
     HELLO,
     MESSAGE,
+    MISSED,
     WANT,
     FrameError,
     Frames,
@@ -33,6 +36,7 @@ from roomkey.bus.unix_frames import (
     message,
     split_message,
 )
+from roomkey.bus.unix_links import Connected
 from roomkey.errors import ConfigError
 
 __all__ = ["short_directory"]
@@ -320,11 +324,135 @@ async def test_last_messages_of_a_bus_that_refuses_connections_arrive(
     writer.write(message(b"a", b"last") + (frame(BYE) if goodbye else b""))
     writer.close()
     assert await a.receives(1) == [b"last"]
-    await a.until(lambda: a.states == ([True] if goodbye else [True, False, True]))
+    await a.until(lambda: goodbye or a.states[:3] == [True, False, True])
     async with asyncio.timeout(PATIENCE):
         while STRANGER in a.bus._dialing:
             await asyncio.sleep(0.01)
-    assert a.states == ([True] if goodbye else [True, False, True])
+    assert a.states[:3] == ([True] if goodbye else [True, False, True])
+    assert a.bus.connected
+
+
+# Losses that only the sender knows of
+
+
+async def test_new_connection_of_a_bus_reports_what_was_sent_before(
+    ear: Callable[..., Awaitable[Ear]], fake: FakePeer
+) -> None:
+    """The connection before it may have ended with messages in its queue, and this may be noticed later, or never."""
+    a = await ear("a")
+    await fake.start()
+    connections = []
+    for missed in (b"", frame(MISSED)):
+        reader, writer = await fake.connect(a.bus)  # type: ignore[arg-type]
+        connections.append(writer)
+        writer.write(frame(HELLO, STRANGER.encode()))
+        await asyncio.wait_for(reader.readuntil(b"]"), PATIENCE)
+        assert a.states == [True]
+        writer.write(missed + frame(HAVE, b"1") + message(b"a", b"x"))
+        await a.until(lambda: a.payloads() == [b"x"] * len(connections))
+        if not missed:
+            await fake.accepted()
+            fake.writer.write(Wanted(1, []).encode())
+            await asyncio.wait_for(fake.reader.readuntil(frame(HAVE, b"1")), PATIENCE)
+    await a.until(lambda: a.states[:3] == [True, False, True])
+    for writer in connections:
+        writer.close()
+
+
+@pytest.mark.parametrize("was_connected", [False, True])
+async def test_bus_that_was_connected_tells_a_new_one_that_it_may_have_sent_messages(
+    ear: Callable[..., Awaitable[Ear]], fake: FakePeer, was_connected: bool
+) -> None:
+    if was_connected:
+        a = await ear()
+        await fake.start()
+        _, writer = await fake.connect(a.bus)  # type: ignore[arg-type]
+        writer.write(frame(HELLO, STRANGER.encode()))
+    else:
+        await fake.start()
+        opening = asyncio.ensure_future(ear())
+    await fake.accepted()
+    fake.writer.write(Wanted(1, []).encode())
+    sent = await asyncio.wait_for(fake.reader.readuntil(frame(HAVE, b"1")), PATIENCE)
+    if not was_connected:
+        await opening
+    kinds = [kind for kind, _ in Frames(100).feed(sent)]
+    assert kinds == ([HELLO, MISSED, HAVE] if was_connected else [HELLO, HAVE])
+
+
+async def test_bus_that_is_gone_without_a_connection_may_have_sent_messages(
+    ear: Callable[..., Awaitable[Ear]], folder: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:  # it does not respond: the other bus connects without it
+        listener.bind(str(folder / f"{STRANGER}.bus"))
+        listener.listen()
+        a = await ear()
+        assert a.states == [True]
+    await a.until(lambda: a.states[:3] == [True, False, True])
+
+
+# A bus that others do not find
+
+
+async def test_buses_find_each_other_after_their_folder_was_deleted(
+    folder: Path, ear: Callable[..., Awaitable[Ear]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("roomkey.bus.unix.LOOK_SECONDS", 0.02)
+    a, b = await ear("a"), await ear("a")
+    shutil.rmtree(folder)
+    folder.mkdir(0o700)
+    c = await ear("a")
+    for each in (a, b):
+        await each.until(lambda each=each: each.states[:3] == [True, False, True])  # type: ignore[misc]
+    for number, sender in enumerate((a, b, c), 1):
+        async with asyncio.timeout(PATIENCE):
+            while len(sender.bus._links) < 2 or not await sender.bus.subscribed("a"):  # type: ignore[attr-defined]
+                await asyncio.sleep(0.01)
+        sender.bus.publish("a", b"x")
+        for each in {a, b, c} - {sender}:
+            await each.receives(number - ([a, b, c].index(each) < number))
+
+
+async def test_bus_connects_again_to_those_that_are_connected_to_it(
+    folder: Path, ear: Callable[..., Awaitable[Ear]], fake: FakePeer
+) -> None:
+    """Its folder was missing when it tried before."""
+    a = await ear("a")
+    _, writer = await fake.connect(a.bus)  # type: ignore[arg-type]
+    away = folder.with_suffix(".away")
+    folder.rename(away)
+    writer.write(frame(HELLO, STRANGER.encode()))
+    await a.until(lambda: a.states == [True, False])
+    away.rename(folder)
+    await a.until(lambda: a.states == [True, False, True])
+    await fake.start()
+    await fake.accepted()
+    writer.close()
+
+
+# Closing
+
+
+async def test_closed_bus_keeps_no_connection_that_was_under_way(
+    ear: Callable[..., Awaitable[Ear]], fake: FakePeer
+) -> None:
+    """The other bus would take it for a bus that is alive."""
+    await fake.start()
+    opening = asyncio.ensure_future(ear())
+    await fake.accepted()
+    fake.writer.write(Wanted(1, []).encode())
+    a = await opening
+    assert isinstance(a.bus, UnixBus)
+    connected, accepted = Connected(a.bus, STRANGER, 1000), a.bus._accept()
+    transports = [Mock(), Mock()]
+    for link, transport in zip((connected, accepted), transports, strict=True):
+        link.connection_made(transport)
+    await a.bus.close()
+    connected.data_received(Wanted(1, []).encode())
+    accepted.data_received(frame(HELLO, STRANGER.encode()))
+    for transport in transports:
+        transport.abort.assert_called()
+    assert a.bus._accepted == {}
 
 
 # Real processes
@@ -358,7 +486,7 @@ async def test_process_that_is_killed_or_stopped_is_noticed(folder: Path, ear: C
         a.bus.publish("a", b"1")
         assert await a.receives(3, "b") == [b"1"] * 3
         processes[0].kill()
-        await a.until(lambda: a.states == [True, False, True])
+        await a.until(lambda: a.states[:3] == [True, False, True] and a.bus.connected)
         a.bus.publish("a", b"2")
         assert await a.receives(5, "b") == [b"1"] * 3 + [b"2"] * 2
         os.kill(processes[1].pid, signal.SIGSTOP)

@@ -24,6 +24,8 @@ SUFFIX = ".bus"
 MAX_QUEUE = 8 * 1024 * 1024
 WAIT_SECONDS = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 2.0
+LOOK_SECONDS = 2.0
+"""How often a bus looks whether the others can still find it: its folder may have been deleted."""
 
 
 class UnixBus:
@@ -61,6 +63,7 @@ class UnixBus:
         self._missing: dict[str, asyncio.TimerHandle] = {}  # the others without which this bus is not connected
         self._server: asyncio.Server | None = None
         self._keeper: asyncio.Task[None] | None = None
+        self._look_timer: asyncio.TimerHandle | None = None
         self._changes = Changes()
         self._on_payload: OnPayload | None = None
         self._on_state: OnState | None = None
@@ -73,6 +76,11 @@ class UnixBus:
     def connected(self) -> bool:
         """Return True while messages can be sent and received."""
         return self._connected
+
+    @property
+    def may_have_sent(self) -> bool:
+        """Return True if it has been connected: since then, it sends without waiting for buses that do not respond."""
+        return self.counts["connects"] > 0
 
     async def open(self, on_payload: OnPayload, on_state: OnState) -> None:
         """Listen, and connect to the others; see :meth:`Bus.open`."""
@@ -88,8 +96,9 @@ class UnixBus:
             self._keeper.cancel()
         for task in self._dialing.values():
             task.cancel()
-        for timer in self._missing.values():
-            timer.cancel()
+        for timer in (*self._missing.values(), self._look_timer):
+            if timer is not None:
+                timer.cancel()
         self._stop_listening()
         links = list(self._links.values())
         for link in links:
@@ -186,10 +195,18 @@ class UnixBus:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._keeper = None
-        for name in found - self._links.keys():
+        for name in (found | self._accepted.keys()) - self._links.keys():
             self._miss(name)
             self._dial(name)
         self._update()
+        self._look()
+
+    def _look(self) -> None:
+        """Begin again if others cannot find this bus any more: there may be some that it does not know."""
+        if self._path.exists():
+            self._look_timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self._look)
+        else:
+            self._restart()
 
     async def _new_server(self) -> asyncio.Server:
         """Return a server on a new socket.
@@ -252,21 +269,24 @@ class UnixBus:
                 return False
             if name in self._accepted:  # has messages that are not read yet, and tells whether more are lost
                 return True
+            self._miss(name)  # it may have sent messages since this bus stopped waiting for it
+            self._update()
             self._forget(name)
             return False
         except OSError:
             return True
         try:
-            await asyncio.wait_for(link.ready.wait(), WAIT_SECONDS)
-        except BaseException as error:  # also if it is canceled: nobody else would close it
-            link.abort()
-            if isinstance(error, TimeoutError):
-                return True
-            raise
-        return False
+            await asyncio.wait((link.ready, link.lost), timeout=WAIT_SECONDS, return_when="FIRST_COMPLETED")
+        finally:
+            if not link.ready.done():  # also if this is canceled: nobody else would close it
+                link.abort()
+        return not link.ready.done()
 
     def link_ready(self, link: Connected) -> None:
         """Take note that another bus can be sent to."""
+        if self._on_state is None:  # this bus is closed
+            link.abort()
+            return
         self._links[link.peer] = link
         self._dialing.pop(link.peer, None)
         self._update()
@@ -282,12 +302,21 @@ class UnixBus:
     def greeted(self, link: Accepted) -> None:
         """Tell another bus which channels this one wants, and connect to it."""
         self._strangers.discard(link)
+        if self._on_state is None:  # this bus is closed
+            link.abort()
+            return
         before = self._accepted.pop(link.peer, None)
         self._accepted[link.peer] = link
         if before is not None:
             before.abort()
         link.tell(list(self._channels.values()), [])
         self._dial(link.peer)
+
+    def missed(self, link: Accepted) -> None:
+        """Take note that another bus sent messages that this one did not receive, before the connection began."""
+        if self._accepted.get(link.peer) is link:
+            self._miss(link.peer)
+            self._update()
 
     def confirmed(self) -> None:
         """Take note that another bus knows the channels."""
@@ -352,6 +381,8 @@ class UnixBus:
     def _restart(self) -> None:
         """Begin again, because the folder is missing."""
         if self._keeper is None and self._on_state is not None:
+            if self._look_timer is not None:
+                self._look_timer.cancel()
             self._keeper = asyncio.get_running_loop().create_task(self._listen())
             self._update()
 

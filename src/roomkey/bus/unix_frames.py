@@ -14,6 +14,7 @@ __all__ = [
     "HAVE",
     "HELLO",
     "MESSAGE",
+    "MISSED",
     "WANT",
     "FrameError",
     "Frames",
@@ -23,9 +24,9 @@ __all__ = [
     "split_message",
 ]
 
-HELLO, MESSAGE, WANT, HAVE, BYE = range(1, 6)
+HELLO, MESSAGE, WANT, HAVE, BYE, MISSED = range(1, 7)
 """HELLO: the sender's name. MESSAGE: a channel and a payload. WANT: the channels that begin and end. HAVE: the number
-of a WANT that is in effect. BYE: the sender leaves."""
+of a WANT that is in effect. BYE: the sender leaves. MISSED: the sender may have sent messages before the connection."""
 
 _HEADER = struct.Struct("!IB")
 _CHANNEL = struct.Struct("!H")

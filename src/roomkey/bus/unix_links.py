@@ -10,7 +10,7 @@ import asyncio
 import re
 from typing import Protocol, cast
 
-from roomkey.bus.unix_frames import BYE, HAVE, HELLO, MESSAGE, WANT, FrameError, Frames, Wanted, frame
+from roomkey.bus.unix_frames import BYE, HAVE, HELLO, MESSAGE, MISSED, WANT, FrameError, Frames, Wanted, frame
 
 __all__ = ["Accepted", "Connected", "LinkOwner"]
 
@@ -32,6 +32,10 @@ class LinkOwner(Protocol):
     name: str
     max_payload: int
 
+    @property
+    def may_have_sent(self) -> bool:
+        """Return True if it may have sent messages to the buses that it knew."""
+
     def link_ready(self, link: Connected) -> None:
         """Take note that the other side told which channels it wants."""
 
@@ -40,6 +44,9 @@ class LinkOwner(Protocol):
 
     def greeted(self, link: Accepted) -> None:
         """Take note that another bus has connected and told its name."""
+
+    def missed(self, link: Accepted) -> None:
+        """Take note that another bus sent messages before the connection began."""
 
     def confirmed(self) -> None:
         """Take note that another bus knows the channels."""
@@ -101,14 +108,14 @@ class Connected(_Link):
     Attributes:
         peer: as above.
         wants: the channels that the other bus wants, encoded.
-        ready: set when the other bus has told them.
+        ready: done when the other bus has told them.
     """
 
     def __init__(self, owner: LinkOwner, peer: str, max_queue: int) -> None:
         super().__init__(owner, MAX_CONTROL)
         self.peer = peer
         self.wants: set[bytes] = set()
-        self.ready = asyncio.Event()
+        self.ready = asyncio.get_running_loop().create_future()
         self._max_queue = max_queue
         self._queue: list[bytes] = []
         self._queued = 0
@@ -124,9 +131,12 @@ class Connected(_Link):
         self.wants.difference_update(channel.encode() for channel in wanted.end)
         self.wants.update(channel.encode() for channel in wanted.begin)
         self.flush()  # what was sent before it belongs before it
+        is_first = not self.ready.done()
+        if is_first and self.owner.may_have_sent:
+            self.write(frame(MISSED))
         self.write(frame(HAVE, b"%d" % wanted.number))
-        if not self.ready.is_set():
-            self.ready.set()
+        if is_first:
+            self.ready.set_result(None)
             self.owner.link_ready(self)
 
     def send(self, data: bytes) -> bool:
@@ -194,6 +204,8 @@ class Accepted(_Link):
         elif kind == HAVE and body.isdigit():
             self._confirmed = int(body)
             self.owner.confirmed()
+        elif kind == MISSED:
+            self.owner.missed(self)
         elif kind == BYE:
             self.left = True
             self.owner.accepted_lost(self)

@@ -1,0 +1,189 @@
+"""Hypothesis plays processes of one machine that come, leave, stop and are killed, and a kernel with any order.
+
+Whatever happens, each message of a connected bus arrives, or its receiver reports a loss: after a message that it
+missed, it connects again. In the end, all are connected, and each receives what each publishes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from random import Random
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from support.examples import examples
+from support.kernel import Kernel, Process
+
+from roomkey.bus.unix import UnixBus
+
+pytestmark = pytest.mark.long
+
+WHICH = st.integers(0, 9)
+SEED = st.integers(0, 2**16)
+MOST = 4
+QUIET_SECONDS = 30.0
+
+
+class Member:
+    """A process with a bus, and what it heard.
+
+    Attributes:
+        heard: the numbers of the messages, by sender.
+        connected_at: how many messages were published when it last reported that it is connected; None before.
+    """
+
+    def __init__(self, process: Process, folder: Path, name: str) -> None:
+        self.process = process
+        with mock.patch("roomkey.bus.unix.secrets.token_hex", return_value=name):
+            self.bus = UnixBus(folder, max_queue=2000)
+        self.heard: dict[str, list[int]] = {}
+        self.connected_at: int | None = None
+        self.opened_at = 0
+
+    def open(self, published: list[tuple[Member, int]]) -> None:
+        self.opened_at = len(published)
+
+        def heard(channel: str, payload: bytes) -> None:
+            sender, number = payload.split()[:2]
+            self.heard.setdefault(sender.decode(), []).append(int(number))
+
+        def state(connected: bool) -> None:
+            assert self.bus.connected is connected
+            if connected:
+                self.connected_at = len(published)
+
+        self.bus.subscribe("a")
+        self.process.loop.create_task(self.bus.open(heard, state))
+
+
+class Machine(RuleBasedStateMachine):
+    """Some processes."""
+
+    @initialize(seed=SEED)
+    def begin(self, seed: int) -> None:
+        self.random = Random(seed)
+        self.folder = Path(tempfile.mkdtemp(prefix="rk", dir="/tmp"))
+        self.away = self.folder.with_suffix(".away")
+        self.kernel = Kernel()
+        self.members: list[Member] = []
+        self.published: list[tuple[Member, int]] = []  # by buses that were connected: the sender and the number
+        self.started = 0
+        for _ in range(2):
+            self.start()
+        self.kernel.run(self.random, 1.0)
+
+    def pick(self, which: int) -> Member:
+        return self.members[which % len(self.members)]
+
+    # What happens
+
+    @rule()
+    def start(self) -> None:
+        if len(self.members) < MOST:
+            self.started += 1
+            member = Member(self.kernel.start(), self.folder, f"{self.started:012x}")
+            self.members.append(member)
+            member.open(self.published)
+
+    @rule(which=WHICH, orderly=st.booleans())
+    def end(self, which: int, orderly: bool) -> None:
+        """A process leaves, or is killed."""
+        if len(self.members) < 2:
+            return
+        member = self.pick(which)
+        self.members.remove(member)
+        if orderly and not member.process.is_stopped:
+            member.process.loop.create_task(member.bus.close())
+        else:
+            self.kernel.kill(member.process)
+
+    @rule(which=WHICH)
+    def stop_or_continue(self, which: int) -> None:
+        process = self.pick(which).process
+        process.is_stopped = not process.is_stopped
+
+    @rule(which=WHICH, number=st.integers(1, 3), size=st.sampled_from([0, 0, 600]))
+    def publish(self, which: int, number: int, size: int) -> None:
+        member = self.pick(which)
+        for _ in range(number if not member.process.is_stopped else 0):
+            if member.bus.connected:
+                self.published.append((member, len(self.published)))
+                payload = b"%b %d %b" % (member.bus.name.encode(), len(self.published) - 1, b"x" * size)
+                member.process.do(lambda payload=payload: member.bus.publish("a", payload))  # type: ignore[misc]
+
+    @rule(action=st.sampled_from(["move", "delete", "restore"]))
+    def folder_changes(self, action: str) -> None:
+        if action == "move" and self.folder.exists():
+            shutil.rmtree(self.away, ignore_errors=True)
+            self.folder.rename(self.away)
+        elif action == "delete":
+            shutil.rmtree(self.folder, ignore_errors=True)
+        elif not self.folder.exists():
+            self.away.rename(self.folder) if self.away.exists() else self.folder.mkdir(0o700)
+
+    @rule(number=st.integers(1, 20), seed=SEED)
+    def some_steps(self, number: int, seed: int) -> None:
+        """Processes run, and what killed processes had open is closed."""
+        random = Random(seed)
+        for _ in range(number):
+            if self.kernel.closing and random.random() < 0.3:
+                self.kernel.closing.pop(random.randrange(len(self.kernel.closing)))()
+            elif busy := [process for process in self.kernel.processes if process.is_busy()]:
+                random.choice(busy).step(random)
+
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.9, 1.2, 3.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.kernel.run(self.random, seconds)
+
+    # What holds in the end
+
+    def _check_reports(self) -> None:
+        for sender, number in self.published:
+            for member in self.members:
+                if member is sender or number < member.opened_at:
+                    continue
+                if number not in member.heard.get(sender.bus.name, []):
+                    assert member.connected_at is not None
+                    assert member.connected_at > number, "a loss was not reported"
+
+    def _check_that_all_hear_all(self) -> None:
+        before = len(self.published)
+        for which, member in enumerate(self.members):
+            assert member.bus.connected
+            assert not member.bus._dialing
+            assert not member.bus._missing
+            self.publish(which, 1, 0)
+        self.kernel.run(self.random, 0.0)
+        for sender, number in self.published[before:]:
+            for member in self.members:
+                assert (number in member.heard.get(sender.bus.name, [])) is (member is not sender)
+        for member in self.members:
+            for numbers in member.heard.values():
+                assert numbers == sorted(set(numbers))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "kernel"):
+            return
+        try:
+            for member in self.members:
+                member.process.is_stopped = False
+            self.folder_changes("restore")
+            self.kernel.run(self.random, QUIET_SECONDS)
+            assert self.kernel.errors == []
+            self._check_reports()
+            self._check_that_all_hear_all()
+        finally:
+            self.kernel.end()
+            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.away, ignore_errors=True)
+
+
+TestMachine = Machine.TestCase
+TestMachine.settings = settings(
+    max_examples=examples(100), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
