@@ -182,6 +182,14 @@ async def test_flush_before_anything_was_read_is_noticed(broker, servers):
     assert fresh.revoked("t0") == [True]
 
 
+async def test_journal_without_entries_that_was_deleted_is_another(broker, journal):
+    """It has no entry at the position that was read: only the epoch tells."""
+    nothing = await journal.read(0)
+    assert not (await journal.read(nothing.position)).is_another
+    broker.command("FLUSHALL")
+    assert (await journal.read(nothing.position)).is_another
+
+
 async def test_numbers_do_not_depend_on_a_clock(broker, journal):
     await journal.add(Revocation("token", "t0"))
     ids = [entry[0] for entry in broker.command("XRANGE", KEY, "-", "+")]

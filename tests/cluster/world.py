@@ -198,6 +198,7 @@ class World:
             away: True if Redis is away for some node, which therefore has to refuse connects after a second;
                 None if that depends on when they come.
         """
+        await self.populate(SCALE.clients)  # a fault before may have ended early
         before = await self.stats()
         ledger, able = self.ledger, [node for number, node in enumerate(self.nodes) if number not in silent]
         seen = ledger.counts.copy()
