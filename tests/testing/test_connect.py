@@ -156,6 +156,21 @@ async def test_emit_waits_for_the_handler(app):
     assert done == [ada.sid]
 
 
+@pytest.mark.long
+async def test_handlers_are_waited_for_though_the_process_stood_still(app):
+    done = []
+
+    @app.sio.event
+    async def slow(sid):
+        time.sleep(1.2)
+        await asyncio.sleep(0.02)
+        done.append(sid)
+
+    ada = await connect_to(app)
+    await ada.emit("slow")
+    assert done == [ada.sid]
+
+
 async def test_receive_returns_each_event_once_and_fails_without_one(app):
     @app.sio.event
     async def later(sid):

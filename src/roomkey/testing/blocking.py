@@ -15,7 +15,7 @@ from roomkey.testing import packets
 from roomkey.testing.clock import Clock
 from roomkey.testing.packets import Packet, encode
 from roomkey.testing.servers import Entrance, find_entrance, opening
-from roomkey.testing.settling import HANDLER_SECONDS
+from roomkey.testing.settling import HANDLER_SECONDS, LONGEST_STEP
 from roomkey.testing.sockets import PATIENCE, AnyClient, Connection, SocketState
 from roomkey.testing.wsgi import PollingSession
 
@@ -73,11 +73,13 @@ class _Host:
 
     def settle(self) -> None:
         """Return when packets have arrived, and handlers have ended. A handler that keeps waiting is left alone."""
-        deadline = time.monotonic() + HANDLER_SECONDS
+        left = HANDLER_SECONDS
         while self.fetch() or self._handlers or self.guard.background.running:
-            if time.monotonic() >= deadline:
+            if left <= 0:
                 return
+            begun = time.monotonic()
             self.server.sleep(PAUSE)
+            left -= min(time.monotonic() - begun, LONGEST_STEP)
 
 
 _HOSTS: WeakKeyDictionary[Any, _Host] = WeakKeyDictionary()

@@ -16,6 +16,8 @@ QUIET_TURNS = 25
 """Turns of the event loop in which nothing arrives, after which everything is delivered that can be."""
 HANDLER_SECONDS = 1.0
 """How long handlers of the application that wait for something are waited for."""
+LONGEST_STEP = 0.1
+"""The most of that time that one step uses up: a busy machine can let the process stand still for longer."""
 
 _OURS = str(roomkey.__path__[0])
 
@@ -65,14 +67,15 @@ class Host:
 
     async def settle(self) -> None:
         """Return when packets have arrived, and handlers have ended. A handler that keeps waiting is left alone."""
-        deadline = asyncio.get_running_loop().time() + HANDLER_SECONDS
+        loop, left = asyncio.get_running_loop(), HANDLER_SECONDS
         while True:
+            begun = loop.time()
             await self._quiet()
             running = self._running()
-            left = deadline - asyncio.get_running_loop().time()
             if not running or left <= 0:
                 return
-            await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(running, timeout=min(left, LONGEST_STEP), return_when=asyncio.FIRST_COMPLETED)
+            left -= min(loop.time() - begun, LONGEST_STEP)
 
     async def _quiet(self) -> None:
         turns, changes = 0, self._changes
