@@ -113,7 +113,7 @@ async def stranger(host: Host) -> tuple[asyncio.StreamReader, asyncio.StreamWrit
 
 async def is_closed(reader: asyncio.StreamReader) -> bool:
     try:
-        return await asyncio.wait_for(reader.read(), 5) == b""
+        return await asyncio.wait_for(reader.read(), 20) == b""
     except ConnectionResetError:
         return True
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-__all__ = ["lag_of_the_loop", "loop_awake", "seconds_awake"]
+__all__ = ["AwakeLoop", "lag_of_the_loop", "loop_awake", "seconds_awake"]
 
 TICK = 0.005
 LONGEST_TICK = 0.02
@@ -20,26 +20,46 @@ def seconds_awake() -> Iterator[Callable[[], float]]:
     """Yield a function that returns the seconds that have passed, without those in which this process stood still.
 
     On a busy machine, a process can stand still for seconds. So a thread counts in short steps, and a step that took
-    much longer counts as ``LONGEST_TICK``. Waiting counts in full, and so does work on another thread.
+    much longer counts as ``LONGEST_TICK``. Waiting counts in full, and so does work, except for one long call of a C
+    function that keeps the interpreter's lock.
     """
-    passed = 0.0
     ended = threading.Event()
+    last = 0.0, time.monotonic()  # seconds awake, and when they were counted
+
+    def now() -> float:
+        passed, before = last
+        return passed + min(time.monotonic() - before, LONGEST_TICK)
 
     def count() -> None:
-        nonlocal passed
-        before = time.monotonic()
+        nonlocal last
         while not ended.wait(TICK):
-            now = time.monotonic()
-            passed += min(now - before, LONGEST_TICK)
-            before = now
+            last = now(), time.monotonic()
 
     thread = threading.Thread(target=count, daemon=True)
     thread.start()
     try:
-        yield lambda: passed
+        yield now
     finally:
         ended.set()
         thread.join()
+
+
+class AwakeLoop(asyncio.SelectorEventLoop):
+    """An event loop whose deadlines wait while the process stands still."""
+
+    def __init__(self) -> None:
+        self._begun = time.monotonic()
+        self._meter = seconds_awake()
+        self._seconds = self._meter.__enter__()
+        super().__init__()
+
+    def time(self) -> float:
+        return self._begun + self._seconds()
+
+    def close(self) -> None:
+        if not self.is_closed():
+            super().close()
+            self._meter.__exit__(None, None, None)
 
 
 @asynccontextmanager
