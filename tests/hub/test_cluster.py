@@ -366,7 +366,7 @@ async def test_call_to_another_node_ends_when_no_answer_can_come(make_hubs, end)
         await world.pass_time(10)
     await world.settle()
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await asking
     assert one.sio._remote._waiting == {}
 

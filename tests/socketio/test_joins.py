@@ -70,7 +70,7 @@ async def test_slow_rule_does_not_delay_another_node(server, monkeypatch):
     server.guard.policy.room("slow")(gate)
     eve = await server.member("eve")
     message = {"method": "enter_room", "sid": server.sid(eve), "namespace": "/", "room": "slow"}
-    await asyncio.wait_for(server.sio.manager._handle_enter_room(message), 5)
+    await asyncio.wait_for(server.sio.manager._handle_enter_room(message), 20)
     assert server.members("slow") == set()
     gate.open.set()
     await turns()

@@ -41,8 +41,8 @@ async def test_writable_database_has_no_problem(probe: Probe) -> None:
 async def test_locked_table_is_a_problem_until_it_is_free(
     probe: Probe, where: Path | str, table: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.4)
     assert await probe.problem() is None
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.4)
     if isinstance(where, str):
         other = await asyncpg.connect(where)
         async with other.transaction():

@@ -376,7 +376,7 @@ async def test_malformed_request_of_a_node_is_refused(make_nodes, payload, kind,
     lost = asyncio.Event()
     conversation = Mock(lost=lost.set)
     link.send(kind, link.open(conversation), payload if kind == REQUEST else payload[4:])
-    await asyncio.wait_for(lost.wait(), 5)
+    await asyncio.wait_for(lost.wait(), 20)
     assert owner.hub.forwarding.counts == {"refused: malformed": 1}
     assert not owner.hub.sessions.active
 

@@ -67,7 +67,7 @@ async def statuses(host: str, path: str) -> tuple[int, int]:
         polling = await http.get(f"{path}?EIO=4&transport=polling")
     raw = await RawSocket.open(host)
     await raw.send(upgrade(host).replace(b"/socket.io/", path.encode()))
-    answer = await asyncio.wait_for(raw.answer(), 5)
+    answer = await asyncio.wait_for(raw.answer(), 20)
     await raw.close()
     return polling.status_code, answer.status
 
