@@ -90,12 +90,13 @@ class Machine(RuleBasedStateMachine):
             self.members.append(member)
             member.open(self.published)
 
-    @rule(which=WHICH, orderly=st.booleans())
-    def end(self, which: int, orderly: bool) -> None:
-        """A process leaves, or is killed."""
+    @rule(which=WHICH, orderly=st.booleans(), last=st.integers(0, 2))
+    def end(self, which: int, orderly: bool, last: int) -> None:
+        """A process leaves, or is killed, perhaps with messages that it has not sent."""
         if len(self.members) < 2:
             return
         member = self.pick(which)
+        self.publish(which, last, 0)
         self.members.remove(member)
         if orderly and not member.process.is_stopped:
             member.process.loop.create_task(member.bus.close())
@@ -131,10 +132,7 @@ class Machine(RuleBasedStateMachine):
         """Processes run, and what killed processes had open is closed."""
         random = Random(seed)
         for _ in range(number):
-            if self.kernel.closing and random.random() < 0.3:
-                self.kernel.closing.pop(random.randrange(len(self.kernel.closing)))()
-            elif busy := [process for process in self.kernel.processes if process.is_busy()]:
-                random.choice(busy).step(random)
+            self.kernel.step(random)
 
     @rule(seconds=st.sampled_from([0.0, 0.1, 0.9, 1.2, 3.0]))
     def time_passes(self, seconds: float) -> None:
@@ -187,3 +185,12 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(
     max_examples=examples(100), stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+def test_killed_process_that_has_not_sent_everything_is_reported() -> None:
+    """The others may notice in any order that their connections with it end, and that it refuses new ones."""
+    for seed in range(30):
+        machine = Machine()
+        machine.begin(seed=seed)
+        machine.end(which=0, orderly=False, last=1)
+        machine.teardown()

@@ -28,6 +28,7 @@ class Kernel:
         processes: those that run or are stopped.
         closing: what killed processes have not closed yet.
         errors: what event loops report as unhandled.
+        late: a socket of which nobody notices anything until nothing else happens.
     """
 
     def __init__(self) -> None:
@@ -35,6 +36,7 @@ class Kernel:
         self.processes: list[Process] = []
         self.closing: list[Callable[[], None]] = []
         self.errors: list[dict[str, Any]] = []
+        self.late: End | None = None
         self.listening: dict[int, Listener] = {}
         self._killed: list[Process] = []
 
@@ -50,19 +52,31 @@ class Kernel:
         self.closing += [listener.close for listener in process.listeners]
         self.closing += [end.close for end in process.ends if not end.is_closed]
 
+    def step(self, random: Random) -> bool:
+        """Let one thing happen, without time passing. Returns False if nothing can happen."""
+        if self.late is None and random.random() < 0.05:
+            self.late = random.choice([end for process in self.processes for end in process.ends] or [None])
+        busy = [process for process in self.processes if process.is_busy()]
+        if self.closing and (not busy or random.random() < 0.3):
+            self.closing.pop(random.randrange(len(self.closing)))()
+        elif busy:
+            random.choice(busy).step(random)
+        elif self.late is not None:
+            self.late = None
+        else:
+            return False
+        return True
+
     def run(self, random: Random, seconds: float) -> None:
         """Let all processes run for so long, as fast as the sockets permit."""
         until = self.now + seconds
         while True:
-            if self.closing and random.random() < 0.5:
-                self.closing.pop(random.randrange(len(self.closing)))()
-            elif busy := [process for process in self.processes if process.is_busy()]:
-                random.choice(busy).step(random)
-            elif not self.closing:
-                due = [when for process in self.processes if (when := process.next_timer()) is not None]
-                if not due or min(due) > until:
-                    break
-                self.now = max(self.now, min(due))
+            if self.step(random):
+                continue
+            due = [when for process in self.processes if (when := process.next_timer()) is not None]
+            if not due or min(due) > until:
+                break
+            self.now = max(self.now, min(due))
         self.now = max(self.now, until)
 
     def end(self) -> None:
@@ -113,7 +127,7 @@ class Process:
             if listener.backlog:
                 yield listener.accept
         for end in self.ends:
-            if (transport := end.transport) is not None:
+            if (transport := end.transport) is not None and end is not self.kernel.late:
                 if transport.is_reading and (end.inbox or end.peer.is_closed):
                     yield transport.read
                 if transport.buffer and (end.peer.is_closed or end.peer.room()):
