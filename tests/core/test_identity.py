@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -25,6 +27,20 @@ CLAIMS = {
     "sid": "s",
     "iss": "me",
 }
+
+SIZE = """
+import tracemalloc
+from roomkey import Identity
+
+claims = {"sub": "ada", "exp": 20}
+Identity.from_claims(claims).with_token_hash("x")
+kept = [None] * 1000
+tracemalloc.start()
+before = tracemalloc.get_traced_memory()[0]
+for number in range(1000):
+    kept[number] = Identity.from_claims(claims).with_token_hash("x")
+print((tracemalloc.get_traced_memory()[0] - before) // 1000)
+"""
 
 
 def test_from_claims_reads_roles_rooms_and_scopes():
@@ -92,3 +108,10 @@ def test_ready_made_rules_check_the_claims():
     assert rooms_claim(Identity.from_claims({"sub": "x", "rooms": "redteam"}), "red") is False
     assert own_rooms(who, "ada") is True
     assert own_rooms(who, "ad") is False
+
+
+def test_identity_takes_little_memory():
+    """Each connected socket has one."""
+    # In a process of its own: there, nothing else has made identities.
+    told = subprocess.run([sys.executable, "-c", SIZE], capture_output=True, text=True, check=True)
+    assert int(told.stdout) <= 400

@@ -34,6 +34,11 @@ def test_what_is_written_is_read_back(value):
     assert json.loads(strict_json.dumps(value)) == value
 
 
+def test_tokens_share_the_names_of_their_claims():
+    (one,), (other,) = (strict_json.loads('{"sub": "ada"}') for _ in range(2))
+    assert one is other
+
+
 @given(st.text() | st.binary() | st.text('{}[]":,0123456789.eE+-\\u dDnulltrefsaNI'))
 def test_loads_is_stricter_than_json_and_raises_only_value_errors(text):
     try:

@@ -25,8 +25,16 @@ MAX_DEPTH = 32
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
+_COMMON = (
+    *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "sid", "azp", "client_id", "scope", "roles", "role", "rooms"),
+    *("name", "email", "nonce", "auth_time", "cnf"),
+)
+_SHARED = {name: name for name in _COMMON}
+"""Common names of claims, so that the tokens of all connections share one string for each."""
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
+    members = {_SHARED.get(name, name): value for name, value in pairs}
     if len(members) != len(pairs):
         raise ValueError("duplicate member")
     return members

@@ -24,8 +24,15 @@ NAMES = {
 """Common header names, so that all connections share one string for each."""
 
 
+_OPENING = b"/socket.io/?EIO=4&transport=websocket"
+_OPENING_PARTS = ("/socket.io/", "EIO=4&transport=websocket")
+"""The target of most WebSockets, so that their connections share its two parts."""
+
+
 def split_target(target: bytes) -> tuple[str, str]:
     """Split a request's target into the path, decoded, and the query, as it is."""
+    if target == _OPENING:
+        return _OPENING_PARTS
     path, _, query = target.decode("latin-1").partition("?")
     return unquote(path) if "%" in path else path, query
 
