@@ -50,7 +50,7 @@ class Process:
         self._lines = self._process.stdout
         self.address = self._listening()
         threading.Thread(target=self.output.extend, args=(self._lines,), daemon=True).start()
-        self._http = httpx.Client(base_url=f"http://{self.address}", timeout=PATIENCE)
+        self._http = httpx.Client(base_url=f"http://{self.address}")
 
     def _listening(self) -> str:
         for line in self._lines:
@@ -61,7 +61,8 @@ class Process:
 
     def do(self, verb: str, **arguments: Any) -> Any:
         """Tell the process to do something, and return what it returns."""
-        response = self._http.post("/control", json={"verb": verb, **arguments})
+        timeout = 100.0 if verb == "start" else PATIENCE  # the first application imports everything
+        response = self._http.post("/control", json={"verb": verb, **arguments}, timeout=timeout)
         assert response.status_code == 200, "".join(self.output)
         return response.json()
 
