@@ -292,6 +292,25 @@ async def test_third_node_cannot_answer_for_another(make_nodes):
     assert (await asking).missing == {b.id}
 
 
+async def test_question_of_a_node_that_closes_is_not_waited_for(make_nodes, monkeypatch):
+    _, (a, _) = await make_nodes(2)
+    close, closing, may_close = a.bus.close, asyncio.Event(), asyncio.Event()
+
+    async def close_slowly() -> None:  # as a bus that sends what is queued, and is connected until then
+        closing.set()
+        await may_close.wait()
+        await close()
+
+    monkeypatch.setattr(a.bus, "close", close_slowly)
+    task = asyncio.create_task(a.close())
+    await closing.wait()
+    answers = await asyncio.wait_for(a.ask("what", b""), 5)
+    assert not answers.complete
+    assert answers.by_node == {}
+    may_close.set()
+    await task
+
+
 async def test_number_of_questions_being_answered_is_limited(make_nodes, monkeypatch):
     monkeypatch.setattr("roomkey.bus.answering.MAX_ANSWERING", 2)
     world, (a, b) = await make_nodes(2)

@@ -23,6 +23,7 @@ from support.rawsocket import PATIENCE
 from roomkey import ConfigError
 from roomkey.bus import RedisBus, redis_connections
 from roomkey.bus.redis_connections import hint, pack, reason
+from roomkey.bus.redis_links import CLASSIC, TICKS, Subscriber
 from roomkey.bus.redis_servers import servers_of, slot_of
 
 
@@ -138,6 +139,50 @@ def _flood(broker: Broker) -> None:
         received = b""
         while received.count(b"\r\n") < 400:
             received += raw.recv(65536)
+
+
+class ScriptedConnection:
+    """A connection on which a test answers."""
+
+    is_connected = True
+
+    def __init__(self) -> None:
+        self.answers: asyncio.Queue[Any] = asyncio.Queue()
+
+    async def send_packed_command(self, commands: Any, check_health: bool) -> None: ...
+
+    async def read_response(self, disable_decoding: bool) -> Any:
+        return await self.answers.get()
+
+
+async def test_server_is_late_only_while_it_owes_an_answer():
+    connection = ScriptedConnection()
+    changed = asyncio.Event()
+    subscriber = Subscriber(connection, CLASSIC, lambda channel, payload: changed.set(), changed.set)
+    running = asyncio.create_task(subscriber.run())
+
+    async def answer(*answers: Any) -> bool:
+        for each in (*answers, [b"message", b"a", b"x"]):
+            connection.answers.put_nowait(each)
+        changed.clear()
+        async with asyncio.timeout(5):
+            while connection.answers.qsize():
+                await changed.wait()
+                changed.clear()
+        return subscriber.progress.waiting
+
+    subscriber.subscribe([b"a"])
+    assert subscriber.progress.waiting
+    assert not await answer([b"subscribe", b"a", 1])
+    for _ in range(TICKS + 1):
+        subscriber.progress.tick()  # raises if an answer is due
+    subscriber.probe()
+    subscriber.subscribe([b"b"])
+    subscriber.probe()
+    assert await answer([b"pong", b""])
+    assert await answer([b"subscribe", b"b", 2])
+    assert not await answer([b"pong", b""])
+    running.cancel()
 
 
 async def test_forced_unsubscription_is_reported(broker, ear):

@@ -208,7 +208,7 @@ class Node:
         nodes = frozenset(self.live if to is None else (to,))
         asked = nodes & self.live.keys()
         settled = self.settled
-        if not asked or not self.connected:
+        if not asked or not self.connected or self._closed:
             return Answers({}, nodes, settled and not nodes)
         question = self._questions.ask(asked, self._clock.monotonic() + seconds)
         try:

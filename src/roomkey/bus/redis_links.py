@@ -173,6 +173,7 @@ class Subscriber:
         self._on_change = on_change
         self._subscribed: set[bytes] = set()
         self._due: Counter[bytes] = Counter()
+        self._probes = 0
         self._queue: list[bytes] = []
         self._wake = asyncio.Event()
 
@@ -194,6 +195,7 @@ class Subscriber:
     def probe(self) -> None:
         """Ask the server whether it still sends."""
         self._queue.append(pack(b"PING"))
+        self._probes += 1
         self.progress.waiting = True
         self._wake.set()
 
@@ -231,10 +233,11 @@ class Subscriber:
                 on_message(arrived[1], arrived[2])
             else:
                 self._answered(arrived)
+                progress.waiting = self._probes > 0 or not self.settled()
 
     def _answered(self, answer: list[bytes] | bytes) -> None:
         if answer == b"PONG" or answer[0] == b"pong":
-            self.progress.waiting = bool(self._queue) or not self.settled()
+            self._probes -= 1
             return
         kind, channel = answer[0], answer[1]
         assert isinstance(channel, bytes)
