@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from random import Random
+from typing import NamedTuple
 from unittest import mock
 
 import pytest
@@ -29,36 +31,51 @@ MOST = 4
 QUIET_SECONDS = 30.0
 
 
+class Published(NamedTuple):
+    """A message of a bus that was connected."""
+
+    sender: Member
+    number: int
+    channel: str
+
+
 class Member:
     """A process with a bus, and what it heard.
 
     Attributes:
         heard: the numbers of the messages, by sender.
+        since: how many messages were published when a subscription was in effect, by channel.
         connected_at: how many messages were published when it last reported that it is connected; None before.
     """
 
-    def __init__(self, process: Process, folder: Path, name: str) -> None:
+    def __init__(self, process: Process, folder: Path, name: str, published: list[Published]) -> None:
         self.process = process
         with mock.patch("roomkey.bus.unix.secrets.token_hex", return_value=name):
             self.bus = UnixBus(folder, max_queue=2000)
         self.heard: dict[str, list[int]] = {}
+        self.since = {"a": len(published)}
         self.connected_at: int | None = None
-        self.opened_at = 0
-
-    def open(self, published: list[tuple[Member, int]]) -> None:
-        self.opened_at = len(published)
-
-        def heard(channel: str, payload: bytes) -> None:
-            sender, number = payload.split()[:2]
-            self.heard.setdefault(sender.decode(), []).append(int(number))
-
-        def state(connected: bool) -> None:
-            assert self.bus.connected is connected
-            if connected:
-                self.connected_at = len(published)
-
+        self._published = published
         self.bus.subscribe("a")
-        self.process.loop.create_task(self.bus.open(heard, state))
+        process.loop.create_task(self.bus.open(self._heard, self._state))
+
+    def _heard(self, channel: str, payload: bytes) -> None:
+        sender, number = payload.split()[:2]
+        self.heard.setdefault(sender.decode(), []).append(int(number))
+
+    def _state(self, connected: bool) -> None:
+        assert self.bus.connected is connected
+        if connected:
+            self.connected_at = len(self._published)
+
+    async def subscribe(self, channel: str) -> None:
+        self.bus.subscribe(channel)
+        if await self.bus.subscribed(channel):
+            self.since.setdefault(channel, len(self._published))
+
+    async def unsubscribe(self, channel: str) -> None:
+        self.since.pop(channel, None)
+        self.bus.unsubscribe(channel)
 
 
 class Machine(RuleBasedStateMachine):
@@ -71,7 +88,7 @@ class Machine(RuleBasedStateMachine):
         self.away = self.folder.with_suffix(".away")
         self.kernel = Kernel()
         self.members: list[Member] = []
-        self.published: list[tuple[Member, int]] = []  # by buses that were connected: the sender and the number
+        self.published: list[Published] = []
         self.started = 0
         for _ in range(2):
             self.start()
@@ -86,9 +103,7 @@ class Machine(RuleBasedStateMachine):
     def start(self) -> None:
         if len(self.members) < MOST:
             self.started += 1
-            member = Member(self.kernel.start(), self.folder, f"{self.started:012x}")
-            self.members.append(member)
-            member.open(self.published)
+            self.members.append(Member(self.kernel.start(), self.folder, f"{self.started:012x}", self.published))
 
     @rule(which=WHICH, orderly=st.booleans(), last=st.integers(0, 2))
     def end(self, which: int, orderly: bool, last: int) -> None:
@@ -108,14 +123,20 @@ class Machine(RuleBasedStateMachine):
         process = self.pick(which).process
         process.is_stopped = not process.is_stopped
 
-    @rule(which=WHICH, number=st.integers(1, 3), size=st.sampled_from([0, 0, 600]))
-    def publish(self, which: int, number: int, size: int) -> None:
+    @rule(which=WHICH, begins=st.booleans())
+    def subscribe(self, which: int, begins: bool) -> None:
+        member = self.pick(which)
+        if member.connected_at is not None:
+            member.process.loop.create_task(member.subscribe("b") if begins else member.unsubscribe("b"))
+
+    @rule(which=WHICH, number=st.integers(1, 3), size=st.sampled_from([0, 0, 600]), channel=st.sampled_from("ab"))
+    def publish(self, which: int, number: int, size: int, channel: str = "a") -> None:
         member = self.pick(which)
         for _ in range(number if not member.process.is_stopped else 0):
             if member.bus.connected:
-                self.published.append((member, len(self.published)))
+                self.published.append(Published(member, len(self.published), channel))
                 payload = b"%b %d %b" % (member.bus.name.encode(), len(self.published) - 1, b"x" * size)
-                member.process.do(lambda payload=payload: member.bus.publish("a", payload))  # type: ignore[misc]
+                member.process.do(partial(member.bus.publish, channel, payload))
 
     @rule(action=st.sampled_from(["move", "delete", "restore"]))
     def folder_changes(self, action: str) -> None:
@@ -141,9 +162,9 @@ class Machine(RuleBasedStateMachine):
     # What holds in the end
 
     def _check_reports(self) -> None:
-        for sender, number in self.published:
+        for sender, number, channel in self.published:
             for member in self.members:
-                if member is sender or number < member.opened_at:
+                if member is sender or number < member.since.get(channel, len(self.published)):
                     continue
                 if number not in member.heard.get(sender.bus.name, []):
                     assert member.connected_at is not None
@@ -157,7 +178,7 @@ class Machine(RuleBasedStateMachine):
             assert not member.bus._missing
             self.publish(which, 1, 0)
         self.kernel.run(self.random, 0.0)
-        for sender, number in self.published[before:]:
+        for sender, number, _ in self.published[before:]:
             for member in self.members:
                 assert (number in member.heard.get(sender.bus.name, [])) is (member is not sender)
         for member in self.members:
