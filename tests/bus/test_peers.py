@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -196,6 +197,24 @@ async def test_sockets_of_killed_processes_are_removed(short_directory):
     assert {path.name for path in short_directory.iterdir()} == {f"peer-{one.node.id}" for one in (alive, new)}
     await alive.close()
     await new.close()
+
+
+async def test_node_that_starts_does_not_remove_the_socket_of_another_that_starts(short_directory, monkeypatch):
+    """The other one looks for sockets of killed processes just before this one accepts connections."""
+    one = Neighbors(short_directory).peers()
+
+    class Listener(socket.socket):
+        def listen(self, backlog: int = 128) -> None:
+            peers_module._remove_stale_sockets(short_directory)
+            super().listen(backlog)
+
+    monkeypatch.setattr(socket, "socket", Listener)
+    await one.open(Host(one).begin)
+    monkeypatch.undo()
+    assert [path.name for path in short_directory.iterdir()] == [f"peer-{one.node.id}"]
+    assert stat.S_IMODE(one._path.stat().st_mode) == 0o600
+    await one.close()
+    assert list(short_directory.iterdir()) == []
 
 
 async def test_node_that_is_not_alive_is_not_dialed(make_hosts):
