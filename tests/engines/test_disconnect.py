@@ -82,11 +82,15 @@ async def test_disconnect_reaches_other_servers_once(offline, journal):
 
 async def test_disconnect_that_is_read_late_spares_later_connections(offline):
     shared = SharedJournal()
-    here, there = offline(revocations=LosableMemory(shared)), offline(revocations=LosableMemory(shared))
+    cut_off = LosableMemory(shared)
+    here = offline(revocations=LosableMemory(shared))
+    there = offline(revocations=cut_off, when_store_fails="admit")  # otherwise it reads before it admits
     before = await there.member()
+    cut_off.is_cut_off = True
     await here.guard.disconnect(subject="ada")
     there.clock.advance(SKEW_SECONDS + 1)
     after = await there.member()
+    cut_off.is_cut_off = False
     await read(there)
     assert [before.session.closed, after.session.closed] == [True, False]
 
