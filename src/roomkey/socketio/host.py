@@ -58,8 +58,9 @@ class SocketIOConnection:
 
     def on_admitted(self) -> None:
         """Read larger messages; the other limits are looked up with each packet."""
-        if self.grow is not None:
-            self.grow()
+        grow = self.grow  # another thread can take it back
+        if grow is not None:
+            grow()
 
     def close(self, code: int | None) -> None:
         """Close the transport in the background; engineio chooses the close code."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 from engineio import packet as eio_packet
@@ -64,6 +65,36 @@ class LockedUnsent(Unsent):
             self._lock.release()
 
 
+@lru_cache  # a class for each session would be garbage that only the collector frees
+def _few_at_once(kind: Any, empty: type[Exception]) -> Any:
+    class FewAtOnce(kind):  # type: ignore[misc]
+        unsent: Unsent
+        drained: NativeEvent | None = None  # set when all packets are taken
+        taken = 0
+
+        def put(self, packet: Any, *arguments: Any, **named: Any) -> None:
+            super().put(packet, *arguments, **named)
+            self.unsent.add(packet)
+
+        def get(self, block: bool = True, timeout: float | None = None) -> Any:
+            if block:
+                self.taken = 0
+            elif self.taken >= POLL_PACKETS:
+                self.taken = 0
+                raise empty
+            packet = super().get(block, timeout)
+            self.taken += 1
+            self.unsent.remove(packet)
+            return packet
+
+        def task_done(self) -> None:
+            super().task_done()
+            if self.drained is not None and not self.unfinished_tasks:
+                self.drained.set()
+
+    return FewAtOnce
+
+
 def few_at_once(before: Any, empty: type[Exception], unsent: Unsent) -> Any:
     """Return a queue from which one poll takes at most :data:`POLL_PACKETS` packets.
 
@@ -74,32 +105,8 @@ def few_at_once(before: Any, empty: type[Exception], unsent: Unsent) -> Any:
         empty: the exception of a queue that is empty.
         unsent: counts what waits in it.
     """
-
-    class FewAtOnce(type(before)):  # type: ignore[misc]
-        drained: NativeEvent | None = None  # set when all packets are taken
-        taken = 0
-
-        def put(self, packet: Any, *arguments: Any, **named: Any) -> None:
-            super().put(packet, *arguments, **named)
-            unsent.add(packet)
-
-        def get(self, block: bool = True, timeout: float | None = None) -> Any:
-            if block:
-                self.taken = 0
-            elif self.taken >= POLL_PACKETS:
-                self.taken = 0
-                raise empty
-            packet = super().get(block, timeout)
-            self.taken += 1
-            unsent.remove(packet)
-            return packet
-
-        def task_done(self) -> None:
-            super().task_done()
-            if self.drained is not None and not self.unfinished_tasks:
-                self.drained.set()
-
-    queue = FewAtOnce()
+    queue = _few_at_once(type(before), empty)()  # type: ignore[arg-type]  # classes are hashable
+    queue.unsent = unsent
     while not before.empty():
         queue.put(before.get(block=False))
     return queue
@@ -219,19 +226,20 @@ class SyncSessions(CommonSessions):
         return beat
 
     def release(self, eio_sid: str) -> None:
-        """Forget a session that has ended, with everything that :meth:`bind` added."""
+        """Forget a session that has ended, with everything that :meth:`bind` added: reference cycles go through it."""
         transport, ended = self._ends.pop(eio_sid, (None, None))
         if transport is not None and ended is not None:
             ended.set()
             transport.handle_get_request = _say_closed
             transport.handle_post_request = transport.receive = _ignore
             transport._websocket_handler = _close_websocket
+            transport._send_ping = _rest
 
     def _read_websocket(self, connection: SocketIOConnection, transport: Any, read: Any, ws: Any) -> Any:
         """Read a WebSocket to its end; close it if its upgrade is not completed, or if a frame cannot be read."""
         eio_sid = connection.eio_sid
         self.transports.websockets[eio_sid] = ws
-        self._bound(connection, ws)
+        limit = self._bound(connection, ws)
         half_done = self._background.call_later(UPGRADE_SECONDS, lambda: None if transport.upgraded else sever(ws))
         try:
             return read(ws)
@@ -242,6 +250,7 @@ class SyncSessions(CommonSessions):
         finally:
             sever(ws)  # some servers wait for another request on the connection
             half_done.cancel()
+            self._unbound(connection, ws, limit)
             self.transports.websockets.pop(eio_sid, None)
             if transport.upgraded:
                 transport.close(wait=False, abort=True)  # if engineio failed before it did so
@@ -260,7 +269,7 @@ class SyncSessions(CommonSessions):
 
         return counted
 
-    def _bound(self, connection: SocketIOConnection, ws: Any) -> None:
+    def _bound(self, connection: SocketIOConnection, ws: Any) -> _Limit:
         """Keep large packets from engineio until something is admitted: it decodes JSON before the guard is asked."""
         wait = ws.wait
         limit = _Limit(ws, self._max_packet)
@@ -279,6 +288,14 @@ class SyncSessions(CommonSessions):
             return data
 
         ws.wait = wait_for_small
+        return limit
+
+    @staticmethod
+    def _unbound(connection: SocketIOConnection, ws: Any, limit: _Limit) -> None:
+        """Take back what :meth:`_bound` did to a WebSocket that is read no more; only the collector would free it."""
+        connection.grow = None
+        del ws.wait
+        limit.end()
 
 
 class _Limit:
@@ -296,11 +313,20 @@ class _Limit:
         self._simple: Any
         raw: Any = getattr(ws, "_sock", None)
         self._simple = inner if hasattr(inner, "max_message_size") else None  # simple-websocket
-        if hasattr(inner, "_handle_events"):
+        self._wakes = hasattr(inner, "_handle_events")
+        if self._wakes:
             self._handle_events, inner._handle_events = inner._handle_events, self._wake_reader
-        if hasattr(raw, "raw_read"):  # gevent-websocket
+        self._raw = raw if hasattr(raw, "raw_read") else None  # gevent-websocket
+        if self._raw is not None:
             self._read, raw.raw_read = raw.raw_read, self._limited
         self.set(most)
+
+    def end(self) -> None:
+        """Give the library its own functions back."""
+        if self._wakes:
+            del self._simple._handle_events
+        if self._raw is not None:
+            self._raw.raw_read = self._read
 
     def set(self, most: int) -> None:
         """Change it."""
@@ -341,6 +367,10 @@ def _say_closed(environ: Mapping[str, Any], start_response: Any) -> list[Any]:
 
 
 def _ignore(_arrived: object) -> None:
+    return None
+
+
+def _rest() -> None:
     return None
 
 
