@@ -1,4 +1,4 @@
-"""What a synchronous guard does while it waits: ``python -m support.sync_scenarios MODE NAME``.
+"""What a synchronous guard does while it waits: ``python -m support.sync_scenarios MODE NAME...``.
 
 The modes are ``threading``, ``gevent``, ``gevent-unpatched`` and ``eventlet``. Greenlets need processes of their own,
 because they patch the whole process.
@@ -149,7 +149,7 @@ def wait_until(world: Any, is_true: Callable[[], bool]) -> None:
         world.sio.sleep(0.01)
 
 
-def run(mode: str, name: str) -> None:
+def run(mode: str, *names: str) -> None:
     if mode == "gevent":
         from gevent import monkey
 
@@ -158,7 +158,8 @@ def run(mode: str, name: str) -> None:
         import eventlet
 
         eventlet.monkey_patch()
-    SCENARIOS[name]({"async_mode": mode.removesuffix("-unpatched")})
+    for name in names:
+        SCENARIOS[name]({"async_mode": mode.removesuffix("-unpatched")})
 
 
 if __name__ == "__main__":
