@@ -41,6 +41,7 @@ wait_longer(socketio.AsyncClient.connect)
 
 TOGETHER = re.compile(
     r"tests/(?:bus/contract|bus/test_journal\.py|bus/test_redis\.py|cluster|e2e/\w+\.py"
+    r"|server/test_(?:openapi|run|workers_together)\.py"
     r"|hosts/.*\b(?:socketio|django|flask)-(?:gunicorn-)?"
     r"(?:threading|gthread|eventlet|gevent-unpatched|geventwebsocket|gevent)\b)"
 )
