@@ -15,6 +15,7 @@ import httpx
 import pytest
 import socketio
 from support import examples
+from support.memory_tables import copy_tables
 from support.postgres import postgres
 from support.serve_process import Served, start_server
 from xdist.scheduler import LoadScopeScheduling
@@ -68,7 +69,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish() -> None:
-    """Hide the collected tests from the garbage collector: it would visit their million objects again and again."""
+    copy_tables()
+    _hide_tests_from_the_garbage_collector()
+
+
+def _hide_tests_from_the_garbage_collector() -> None:
+    """It would visit their million objects again and again."""
     gc.collect()
     gc.freeze()
 
