@@ -37,8 +37,9 @@ async def revoke(world, raw):
 
 @pytest.fixture
 def garbage():
-    """Collect what was garbage before, and then keep all that only the collector finds."""
+    """Collect what was garbage before, leave the rest alone, and then keep all that only the collector finds."""
     gc.collect()
+    gc.freeze()
     gc.disable()
     yield
     gc.set_debug(0)
