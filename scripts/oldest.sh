@@ -8,13 +8,14 @@ $folder/bin/python -m pytest -q -n auto -p no:cacheprovider -k "not connect_agai
 
 folder=.venv-oldest
 PYTHON=.venv/bin/python sh scripts/venv.sh $folder requirements/dev.txt requirements/oldest.txt
-# Not included: the hub, which does not depend on python-socketio; tests that compare the methods of the two servers,
-# which match only for the newest version; a test of an empty attachment, which fails with the oldest; a serializer that
-# replaces a method of newer versions; and 250 rounds of races.
+# Not included: the hub and the tests of roomkey.guard alone, neither of which depends on python-socketio; tests that
+# compare the methods of the two servers, which match only for the newest version; a test of an empty attachment, which
+# fails with the oldest; a serializer that replaces a method of newer versions; and 250 rounds of races.
 $folder/bin/python -m pytest -q -n auto -p no:cacheprovider --hypothesis-profile check -k "not hub and not OnHub and not receives_and_acknowledges_bytes and not keeps_what_it_changes and not 250" tests/socketio tests/engines \
     --ignore tests/engines/test_connect_and_disconnect.py --ignore tests/engines/test_handlers.py \
     --ignore tests/engines/test_sessions.py --ignore tests/engines/test_verbs.py \
-    tests/guard tests/security/test_c_handshake.py tests/security/test_found_by_review.py \
+    tests/guard/test_live_stateful.py tests/guard/test_quarantine_stateful.py tests/guard/test_settings.py \
+    tests/guard/test_threads.py tests/security/test_c_handshake.py tests/security/test_found_by_review.py \
     tests/security/test_found_in_transport.py
 
 # Not included: Flask-SocketIO, whose newest version requires a newer python-socketio.
