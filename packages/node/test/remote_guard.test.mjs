@@ -23,7 +23,7 @@ async function guardedWorld(t, { via = "handshake", fetchTimeout, ...options } =
   const present = async (token) => {
     const client = made.client(via === "handshake" ? { token } : {});
     if (via === "handshake") {
-      await until(() => client.wasConnected || client.heard.length > 0, 8000);
+      await until(() => client.wasConnected || client.heard.length > 0);
       return { client, error: client.heard.find(([name]) => name === "connect_error")?.[2] };
     }
     await event(client, "connect");

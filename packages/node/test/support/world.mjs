@@ -94,7 +94,7 @@ export async function event(client, name, ms = 5000) {
 /** Send an event and wait for its acknowledgement. */
 export const ask = (client, ...args) =>
   new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`no answer; heard ${JSON.stringify(client.heard)}`)), 5000);
+    const timer = setTimeout(() => reject(new Error(`no answer; heard ${JSON.stringify(client.heard)}`)), 20_000);
     client.emit(...args, (answer) => {
       clearTimeout(timer);
       resolve(answer);
@@ -102,7 +102,7 @@ export const ask = (client, ...args) =>
   });
 
 /** Wait until something is true. */
-export async function until(check, ms = 5000, describe = () => `not within ${ms} ms: ${check}`) {
+export async function until(check, ms = 20_000, describe = () => `not within ${ms} ms: ${check}`) {
   for (const end = Date.now() + ms; !check(); ) {
     if (Date.now() > end) throw new Error(describe());
     await sleep(5);
