@@ -82,7 +82,7 @@ test("a stolen session does not take the owner's away, where reading consumes it
   await until(() => made.io.sockets.sockets.size === 0);
   made.io.to("red").emit("missed", 2);
   await sleep(100);
-  const attempt = async (presented) => (await raw(made.url, [`40${JSON.stringify({ token: presented, pid, offset })}`], { ms: 400 })).heard;
+  const attempt = async (presented) => (await raw(made.url, [`40${JSON.stringify({ token: presented, pid, offset })}`], { ms: 1000 })).heard;
   for (const bad of ["bad", expired()]) assert.match((await attempt(bad)).join(), /^44/);
   const stolen = await attempt(token("eve", rooms));
   assert.match(stolen.join(), /^40/);

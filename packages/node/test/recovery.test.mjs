@@ -32,7 +32,7 @@ async function lost(t, { version, claims = { rooms: ["red"] }, ...options }) {
 
 const attempt = (made, session, presented) => {
   const auth = { ...(presented && { token: presented }), pid: session.pid, offset: session.offset };
-  return raw(made.url, [`40${JSON.stringify(auth)}`], { ms: 300 });
+  return raw(made.url, [`40${JSON.stringify(auth)}`], { ms: 1000 });
 };
 
 for (const version of ["socket.io-4.6", "socket.io"]) {
@@ -54,7 +54,7 @@ for (const version of ["socket.io-4.6", "socket.io"]) {
       `40${JSON.stringify({ token: token("ada", { rooms: ["red"] }), pid: session.pid, offset: session.offset })}`, 50,
       `42["authenticate",{"token":"${token("ada", { rooms: [], exp: Math.floor(Date.now() / 1000) + 900 })}"}]`,
     ];
-    const { heard } = await raw(made.url, frames, { ms: 400 });
+    const { heard } = await raw(made.url, frames, { ms: 1000 });
     assert.ok(heard.includes('42["permissions_changed",{"left":["red"]}]'), String(heard));
     assert.equal(made.io.sockets.adapter.rooms.has("red"), false);
   });
@@ -103,7 +103,7 @@ for (const version of ["socket.io-4.6", "socket.io"]) {
   test(`two recoveries at once and one beside the living socket are one identity: ${version}`, async (t) => {
     const { made, session } = await lost(t, { version });
     const auth = (subject) => `40${JSON.stringify({ token: token(subject, { rooms: ["red"] }), pid: session.pid, offset: session.offset })}`;
-    const race = await raw(made.url, [auth("ada"), auth("eve")], { ms: 300 });
+    const race = await raw(made.url, [auth("ada"), auth("eve")], { ms: 1000 });
     assert.equal(race.closed, true);
     await sleep(20);
     const client = made.client({ token: token("ada", { rooms: ["red"] }), pid: session.pid, offset: session.offset });

@@ -79,7 +79,7 @@ export async function world(t, { version = "socket.io", server = {}, prepare, ma
 const taken = new WeakSet();
 
 /** Wait for an event of a client, or take one that came already; returns its arguments. */
-export async function event(client, name, ms = 5000) {
+export async function event(client, name, ms = 20_000) {
   if (name === "connect") {
     await until(() => client.wasConnected, ms, () => `no connect; heard ${JSON.stringify(client.heard)}`);
     return [];
@@ -114,16 +114,17 @@ export function raw(url, frames, { ms = 2000 } = {}) {
   return new Promise((resolve) => {
     const socket = new WebSocket(`${url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
     const heard = [];
+    let timer;
     const done = (closed) => {
       clearTimeout(timer);
       socket.terminate();
       resolve({ closed, heard: heard.slice(1).filter((text) => text !== "2") });
     };
-    const timer = setTimeout(() => done(false), ms);
     socket.on("message", (data) => heard.push(String(data)));
     socket.on("close", () => done(true));
     socket.on("error", () => undefined);
     socket.on("open", async () => {
+      timer = setTimeout(() => done(false), ms);
       for (const frame of frames) {
         if (typeof frame === "number") await sleep(frame);
         else socket.send(frame);
