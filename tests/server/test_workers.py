@@ -105,7 +105,7 @@ async def test_workers_share_the_connections_evenly(shared: Workers) -> None:
     for connect_all, least in ((one_by_one, 60 // 2 - 8), (burst, 150 // 2 // 2)):
         for _ in range(5):  # while a worker stands still on a busy machine, the other one accepts its share
             spread = await shared.worker_of(await connect_all())
-            if spread["0"] >= least and spread["1"] >= least:
+            if len(spread) == 2 and min(spread.values()) >= least:
                 break
         else:
             raise AssertionError(spread)
@@ -238,7 +238,7 @@ async def test_workers_end_if_the_parent_is_killed(workers: Callable[..., Worker
 )
 def test_failed_start_is_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
     command = [sys.executable, "-m", "roomkey", "serve", "--port", "0", "--workers", "2", *arguments]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=250)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert said in ran.stderr
     assert ran.stderr.count("\n") == 1
