@@ -56,7 +56,7 @@ PUBLIC = [
 
 def errors(blocked: str, *names: str) -> list[str]:
     command = [sys.executable, "-c", PROGRAM, blocked, *names]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=100).stdout.splitlines()
 
 
 def test_missing_package_error_has_the_install_command():

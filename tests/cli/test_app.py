@@ -32,7 +32,7 @@ main()
 def without(missing: set[str], *arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run the command line where these packages are not installed."""
     script = WITHOUT.format(missing=missing, argv=["roomkey", *arguments])
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, cwd=cwd)
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=100, cwd=cwd)
 
 
 def test_version_is_printed(roomkey: Cli) -> None:

@@ -331,7 +331,7 @@ def test_doctor_inspects_an_application_in_a_process_of_its_own(here: Path) -> N
     (here / "package" / "__init__.py").touch()
     (here / "package" / "server.py").write_text(HEAD + "verifier = Verifier.hs256(SECRET)" + GUARD + FASTAPI)
     command = [sys.executable, "-m", "roomkey", "doctor", "--app", "package.server:app"]
-    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=100)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("ok    package.server:app: AsyncGuard on AsyncServer, roomkey ")
     assert done.stdout.count("\nwarn  ") == 4

@@ -26,7 +26,7 @@ CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 def roomkey(folder: Path, *arguments: str, typed: str = "") -> None:
     command = [sys.executable, "-m", "roomkey", *arguments]
-    ran = subprocess.run(command, cwd=folder, input=typed, text=True, capture_output=True, timeout=60)
+    ran = subprocess.run(command, cwd=folder, input=typed, text=True, capture_output=True, timeout=100)
     assert ran.returncode == 0, ran.stderr
 
 

@@ -199,7 +199,7 @@ def test_port_in_use_is_one_line(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         command = [sys.executable, "-m", "roomkey", "serve", "--port", str(port)]
-        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
     assert ran.returncode == 1
     other_port = f"(--port {port + 1}, make serve PORT={port + 1})"
     assert ran.stderr == f"port {port} is in use; choose another {other_port}, or stop that program\n"

@@ -92,7 +92,7 @@ asyncio.run(main())
 def test_file_that_cannot_grow_is_a_problem(tmp_path: Path) -> None:
     """As on a full disk, every table is writable, but a write fails."""
     look = [sys.executable, "-c", FULL, str(tmp_path / "db.sqlite3")]
-    ran = subprocess.run(look, env=os.environ, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(look, env=os.environ, capture_output=True, text=True, timeout=100)
     assert ran.stdout.startswith("the database cannot be written to: "), ran.stderr
 
 

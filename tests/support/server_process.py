@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 
-PATIENCE = 20.0
+PATIENCE = 100.0  # an example imports large packages first
 
 
 async def served_url(output: asyncio.StreamReader | None) -> str:
