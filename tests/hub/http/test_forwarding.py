@@ -23,7 +23,7 @@ from roomkey import Issuer
 from roomkey.bus import Cluster, MemoryBus, MemoryNetwork
 from roomkey.bus.peer_link import REQUEST, STREAM
 from roomkey.hub import Hub, Limits
-from roomkey.hub.http.forwarding import decode_head, decode_response, encode_head, encode_response
+from roomkey.hub.http.forwarding import OtherNodesClient, decode_head, decode_response, encode_head, encode_response
 from roomkey.hub.http.polling_requests import PollingResponse
 from roomkey.hub.http.requests import HttpRequest
 from roomkey.stores import MemoryRevocations
@@ -390,6 +390,23 @@ async def test_malformed_response_of_a_node_lets_the_client_start_over(make_node
     assert "could not handle a frame" in caplog.text
     caplog.clear()
     await client.close()
+
+
+def test_request_ends_if_its_body_cannot_be_asked_for() -> None:
+    """The link is full, so it is lost as soon as the owner sends something."""
+    link, polling, exchange = Mock(), Mock(), Mock()
+    client = OtherNodesClient(link, 1, None)
+    link.send.side_effect = lambda *frame: client.lost()
+
+    def begin(request: HttpRequest, asking: OtherNodesClient) -> Mock:
+        asking.read_body(100)
+        return exchange
+
+    polling.begin = begin
+    client.begin(polling, Mock())
+    exchange.gone.assert_called_once_with()
+    client.lost()
+    exchange.gone.assert_called_once_with()
 
 
 async def test_node_cannot_open_a_session_on_another(make_nodes):

@@ -236,7 +236,7 @@ class OtherNodesClient:
         body: the body, if it came with the request.
     """
 
-    __slots__ = ("_body", "_exchange", "_limit", "_link", "_number")
+    __slots__ = ("_body", "_exchange", "_is_lost", "_limit", "_link", "_number")
 
     def __init__(self, link: Link, number: int, body: bytes | None) -> None:
         self._link = link
@@ -244,11 +244,15 @@ class OtherNodesClient:
         self._body = body
         self._limit: int | None = None
         self._exchange: Exchange | None = None
+        self._is_lost = False
 
     def begin(self, polling: PollingRequests, request: HttpRequest) -> None:
         """Answer the request."""
         self._link.join(self._number, self)
         self._exchange = polling.begin(request, self)
+        if self._is_lost:  # while the exchange asked for its body: the link took no more
+            self.lost()
+            return
         if self._body is not None:  # the exchange may have asked for it before it was known here
             self._receive(self._body)
 
@@ -296,6 +300,7 @@ class OtherNodesClient:
 
     def lost(self) -> None:
         """Stop, because the client has disconnected, or the front is gone."""
+        self._is_lost = True
         exchange, self._exchange = self._exchange, None
         if exchange is not None:
             exchange.gone()
