@@ -31,11 +31,8 @@ export PYTEST_XDIST_AUTO_NUM_WORKERS ?= $(shell getconf _NPROCESSORS_ONLN | awk 
 # Without compiled files each worker would rewrite the assertions of the whole suite.
 check unit coverage oldest newest others: export PYTHONDONTWRITEBYTECODE :=
 
-# The slow tests wait most: for servers that start, deadlines and browsers.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN | awk '{ print $$1 + 4 }')
-
 unit: .venv-dev packages
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 # npm writes the first file when it installs. It is older than a lock file that has changed since.
 NPM_CI := { [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --silent; }
