@@ -355,6 +355,25 @@ async def test_missing_permission_is_logged_without_the_password(broker, user, e
     assert "s3cr3t" not in repr(a.bus) + repr(a.bus.__dict__)
 
 
+async def test_close_ends_a_bus_whose_connection_fails_at_the_same_time(monkeypatch):
+    bus, lost = RedisBus("redis://127.0.0.1:1"), asyncio.Event()
+
+    async def fail() -> None:
+        await lost.wait()
+        raise ConnectionResetError
+
+    async def session() -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail())
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(bus, "_session", session)
+    await bus.open(lambda channel, payload: None, lambda connected: None)
+    lost.set()
+    async with asyncio.timeout(PATIENCE):
+        await bus.close()
+
+
 def test_hints_say_what_to_do_about_a_failed_connection():
     for why in (reason(AuthenticationError("WRONGPASS invalid")), "NOAUTH"):
         assert hint(why) == "; correct the user and password in its URL"

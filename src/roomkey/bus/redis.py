@@ -213,6 +213,10 @@ class RedisBus:
             except* Exception as error:
                 LOG.error("the connection to Redis failed unexpectedly", exc_info=error)
                 self._failed(reason(error))
+            if (
+                self._running is None
+            ):  # close() canceled this task, but a TaskGroup that fails then raises its own errors
+                return
             if asyncio.get_running_loop().time() - begun >= STABLE_SECONDS:
                 delay = FIRST_DELAY
             await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311  (spreads the attempts)
