@@ -213,9 +213,8 @@ class RedisBus:
             except* Exception as error:
                 LOG.error("the connection to Redis failed unexpectedly", exc_info=error)
                 self._failed(reason(error))
-            if (
-                self._running is None
-            ):  # close() canceled this task, but a TaskGroup that fails then raises its own errors
+            # close() canceled this task, but a TaskGroup that fails in the same turn raises its own errors instead.
+            if self._running is None:
                 return
             if asyncio.get_running_loop().time() - begun >= STABLE_SECONDS:
                 delay = FIRST_DELAY
