@@ -21,7 +21,7 @@ from typing import Protocol
 
 from roomkey.bus.peer_link import CONNECT_SECONDS, MAX_MESSAGE, Conversation, Link
 from roomkey.bus.sids import decode
-from roomkey.bus.unix_paths import socket_path
+from roomkey.bus.unix_paths import serve_at, socket_path
 from roomkey.errors import ConfigError
 
 __all__ = ["Conversation", "Link", "Owner", "Peers"]
@@ -138,7 +138,8 @@ class Peers:
                 if not self._path.parent.is_dir():
                     raise ConfigError(f"the directory {self._path.parent} does not exist; create it with mode 0700")
                 _remove_stale_sockets(self._path.parent)
-                self._servers.append(await self._serve_here(self._path))
+                draft = self._path.with_name(f".{self._path.name}")
+                self._servers.append(await serve_at(self._path, draft, lambda: self._accept(signed=False)))
             if self._listen is not None:
                 server = await loop.create_server(lambda: self._accept(signed=True), *self._listen)
                 self._servers.append(server)
@@ -147,24 +148,6 @@ class Peers:
             await self.close()
             raise ConfigError(f"cannot accept requests of other nodes{self._where()}: {_cause(error)}") from None
         self._timer = loop.call_later(PING_SECONDS, self._test_links)
-
-    async def _serve_here(self, path: Path) -> asyncio.AbstractServer:
-        """Accept links of this machine's processes. They find the socket once it accepts them: one that does not would
-        seem to be left by a killed process, and another node that starts would remove it."""
-        draft = path.with_name(f".{path.name}")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(draft))
-            draft.chmod(0o600)
-            listener.listen(128)
-            draft.rename(path)
-            loop = asyncio.get_running_loop()
-            return await loop.create_unix_server(lambda: self._accept(signed=False), sock=listener)
-        except BaseException:  # also if it is canceled: nobody else would close it
-            listener.close()
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
 
     def _where(self) -> str:
         return "" if self._listen is None else f" at {join_address(*self._listen)}"

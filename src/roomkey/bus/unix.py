@@ -6,7 +6,6 @@ import asyncio
 import os
 import random
 import secrets
-import socket
 import stat
 from collections import Counter
 from contextlib import suppress
@@ -16,7 +15,7 @@ from roomkey.bus.changes import Changes
 from roomkey.bus.protocol import MAX_PAYLOAD, OnPayload, OnState
 from roomkey.bus.unix_frames import message, split_message
 from roomkey.bus.unix_links import Accepted, Connected
-from roomkey.bus.unix_paths import socket_path
+from roomkey.bus.unix_paths import serve_at, socket_path
 
 __all__ = ["UnixBus"]
 
@@ -217,17 +216,7 @@ class UnixBus:
         found = self._folder.stat()
         if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) & 0o077:
             raise PermissionError(f"others can open the folder {self._folder}")
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(self._draft))
-            listener.listen(128)
-            self._draft.rename(self._path)  # now the others can find it, and it never refuses a connection
-            return await asyncio.get_running_loop().create_unix_server(self._accept, sock=listener)
-        except BaseException:  # also if it is canceled: nobody else would close it
-            listener.close()
-            with suppress(OSError):
-                self._draft.unlink()
-            raise
+        return await serve_at(self._path, self._draft, self._accept)
 
     def _stop_listening(self) -> None:
         if self._server is not None:
